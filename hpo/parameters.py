@@ -1,0 +1,217 @@
+"""The three kinds of parameters and their unit codes.
+
+A unit code lies in [0, 1]. A continuous parameter maps linearly (or logarithmically) onto the whole interval; one
+with m levels puts level i at the middle of the i-th of m cells, so that any number in the cell decodes to it. The
+cells of a logarithmic integer k span [log(k - 1/2), log(k + 1/2)], which makes uniform codes log-uniform integers.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Value: TypeAlias = bool | int | float | str
+Params: TypeAlias = Mapping[str, Value]
+When: TypeAlias = Mapping[str, tuple[Value, ...]]
+Array: TypeAlias = NDArray[np.float64]
+
+
+def same(a: object, b: object) -> bool:
+    """Equality that keeps `True`, `1` and `"1"` apart but lets `1` equal `1.0`."""
+    return a == b and isinstance(a, bool) == isinstance(b, bool)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+@dataclass(frozen=True)
+class Float:
+    """A real number in [`low`, `high`], log-scaled if `log`, on a grid from `low` if `step` is given."""
+
+    name: str
+    low: float
+    high: float
+    log: bool = False
+    step: float | None = None
+    when: When = field(default_factory=dict)
+
+    @property
+    def n_levels(self) -> int | None:
+        """The number of grid points, or None when continuous."""
+        if self.step is None:
+            return None
+        return math.floor((self.high - self.low) / self.step + 1e-9) + 1
+
+    def mistakes(self) -> Iterator[str]:
+        """What is wrong with this definition."""
+        yield from _range_mistakes(self)
+
+    def to_unit(self, value: Value) -> float:
+        """The unit code of `value`, clipped to the bounds."""
+        number = min(max(float(value), self.low), self.high)
+        if self.step is not None:
+            return (round((number - self.low) / self.step) + 0.5) / int(self.n_levels or 1)
+        if self.log:
+            return math.log(number / self.low) / math.log(self.high / self.low)
+        return (number - self.low) / (self.high - self.low)
+
+    def from_unit(self, unit: float) -> float:
+        """The value at a unit code."""
+        if self.step is not None:
+            return float(min(self.low + self.step * _cell(unit, int(self.n_levels or 1)), self.high))
+        if self.log:
+            number = self.low * (self.high / self.low) ** unit
+        else:
+            number = self.low + (self.high - self.low) * unit
+        return float(min(max(number, self.low), self.high))
+
+    def snap(self, unit: Array) -> Array:
+        """Codes `(n,)` moved to the nearest representable code."""
+        return unit if self.n_levels is None else _middles(unit, self.n_levels)
+
+    def why_not(self, value: object) -> str | None:
+        """Why `value` does not belong to this parameter, or None when it does."""
+        return _outside(self, value)
+
+
+@dataclass(frozen=True)
+class Integer:
+    """A whole number in [`low`, `high`], log-scaled if `log`, else every `step`-th from `low`."""
+
+    name: str
+    low: int
+    high: int
+    log: bool = False
+    step: int = 1
+    when: When = field(default_factory=dict)
+
+    @property
+    def n_levels(self) -> int:
+        """The number of whole numbers it can take."""
+        return (self.high - self.low) // self.step + 1
+
+    def mistakes(self) -> Iterator[str]:
+        """What is wrong with this definition."""
+        whole = [n for n in (self.low, self.high, self.step) if isinstance(n, bool) or not isinstance(n, int)]
+        if whole:
+            yield f"{self.name}: bounds and step of an integer must be whole numbers, but got {whole[0]!r}"
+            return
+        yield from _range_mistakes(self)
+
+    def to_unit(self, value: Value) -> float:
+        """The unit code of `value`, clipped to the bounds and rounded to the grid."""
+        number = min(max(float(value), self.low), self.high)
+        if self.log:
+            return self._log_code(np.array([round(number)])).item()
+        return (round((number - self.low) / self.step) + 0.5) / self.n_levels
+
+    def from_unit(self, unit: float) -> int:
+        """The value at a unit code."""
+        if self.log:
+            return int(self._log_value(np.array([unit])).item())
+        return self.low + self.step * _cell(unit, self.n_levels)
+
+    def snap(self, unit: Array) -> Array:
+        """Codes `(n,)` moved to the nearest representable code."""
+        return self._log_code(self._log_value(unit)) if self.log else _middles(unit, self.n_levels)
+
+    def why_not(self, value: object) -> str | None:
+        """Why `value` does not belong to this parameter, or None when it does."""
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)
+        if isinstance(value, bool) or not isinstance(value, int):
+            return f"{self.name}={value!r} must be a whole number"
+        return _outside(self, value)
+
+    def _log_code(self, value: NDArray[Any]) -> Array:
+        low, high = math.log(self.low - 0.5), math.log(self.high + 0.5)
+        return np.asarray((np.log(value) - low) / (high - low), dtype=float)
+
+    def _log_value(self, unit: Array) -> Array:
+        low, high = math.log(self.low - 0.5), math.log(self.high + 0.5)
+        return np.clip(np.round(np.exp(low + unit * (high - low))), self.low, self.high)
+
+
+@dataclass(frozen=True)
+class Categorical:
+    """One of `choices`: strings, numbers or booleans, without order."""
+
+    name: str
+    choices: tuple[Value, ...]
+    when: When = field(default_factory=dict)
+
+    @property
+    def n_levels(self) -> int:
+        """The number of choices."""
+        return len(self.choices)
+
+    def mistakes(self) -> Iterator[str]:
+        """What is wrong with this definition."""
+        if not self.choices:
+            yield f"{self.name}: a categorical needs at least one choice, but got none"
+        for i, choice in enumerate(self.choices):
+            if not isinstance(choice, bool | int | float | str):
+                yield f"{self.name}: choice {choice!r} must be a string, a number or a boolean"
+            elif any(same(choice, other) for other in self.choices[:i]):
+                yield f"{self.name}: choices must differ, but {choice!r} stands twice"
+
+    def index(self, value: object) -> int:
+        """The position of `value` among the choices; -1 when it is none of them."""
+        return next((i for i, choice in enumerate(self.choices) if same(choice, value)), -1)
+
+    def to_unit(self, value: Value) -> float:
+        """The unit code of `value`; an unknown one is coded as the first choice."""
+        return (max(self.index(value), 0) + 0.5) / self.n_levels
+
+    def from_unit(self, unit: float) -> Value:
+        """The choice at a unit code."""
+        return self.choices[_cell(unit, self.n_levels)]
+
+    def snap(self, unit: Array) -> Array:
+        """Codes `(n,)` moved to the nearest representable code."""
+        return _middles(unit, self.n_levels)
+
+    def why_not(self, value: object) -> str | None:
+        """Why `value` does not belong to this parameter, or None when it does."""
+        if self.index(value) >= 0:
+            return None
+        return f"{self.name}={value!r} must be one of {', '.join(map(repr, self.choices))}"
+
+
+Parameter: TypeAlias = Float | Integer | Categorical
+
+
+def _cell(unit: float, n_levels: int) -> int:
+    return min(max(int(unit * n_levels), 0), n_levels - 1)
+
+
+def _middles(unit: Array, n_levels: int) -> Array:
+    cells: Array = np.clip(np.floor(unit * n_levels), 0, n_levels - 1)
+    return (cells + 0.5) / n_levels
+
+
+def _range_mistakes(parameter: Float | Integer) -> Iterator[str]:
+    name, low, high, step = parameter.name, parameter.low, parameter.high, parameter.step
+    if not all(_is_number(bound) and math.isfinite(bound) for bound in (low, high)):
+        yield f"{name}: low and high must be finite numbers, but got low={low!r}, high={high!r}"
+        return
+    if low >= high:
+        yield f"{name}: `low < high` must hold, but got low={low}, high={high}; for a fixed value write choices: [{low}]"
+    if parameter.log and low <= 0:
+        yield f"{name}: a log scale needs low > 0, but got low={low}"
+    if step is not None and (not _is_number(step) or step <= 0):
+        yield f"{name}: step must be a positive number, but got {step!r}"
+    elif parameter.log and step not in (None, 1):
+        yield f"{name}: a log scale takes no step, but got step={step}"
+
+
+def _outside(parameter: Float | Integer, value: object) -> str | None:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+        return f"{parameter.name}={value!r} must be a finite number"
+    if not parameter.low <= value <= parameter.high:
+        return f"{parameter.name}={value} must lie in [{parameter.low}, {parameter.high}]"
+    return None
