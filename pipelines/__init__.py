@@ -1,0 +1,1 @@
+"""The shell round the search engine: data, models, MLflow and the entry points of ``MLproject``."""
