@@ -1,0 +1,86 @@
+"""The loop between a study and its workers."""
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import dataclass
+from typing import Protocol
+
+from hpo.space import Params
+from hpo.study import Study
+from hpo.trial import Failure, Report, Trial
+
+_POLL = 0.1  # seconds between looks at the clock and at the stop request
+
+
+@dataclass(frozen=True)
+class Job:
+    """One leg for a worker: take `params` from budget `start` to budget `to`."""
+
+    number: int
+    params: Params
+    start: float
+    to: float
+
+
+class Executor(Protocol):
+    """Workers that take jobs."""
+
+    @property
+    def free(self) -> int:
+        """How many jobs would start at once."""
+        ...
+
+    def submit(self, job: Job, time_limit: float | None = None) -> "Future[Report]":
+        """Run a job; its future raises what the job raised, or why its worker ended."""
+        ...
+
+
+@dataclass
+class Stop:
+    """A request to end: 0 none, 1 finish what runs, 2 stop now."""
+
+    level: int = 0
+
+
+def run(
+    study: Study,
+    executor: Executor,
+    *,
+    stop: Stop,
+    deadline: float = float("inf"),
+    time_limit: float | None = None,
+) -> Iterator[Trial]:
+    """Run the study and yield each trial when it has been told.
+
+    Ends when nothing can be started and nothing runs, or when `stop` asks for it. At `deadline` (on the clock of
+    `time.monotonic`) legs that still run are given up, unless no trial has succeeded yet. A leg that was given up is
+    not told: it is handed out again when the study is resumed.
+
+    Args:
+        study: what to run.
+        executor: where to run it.
+        stop: looked at all the time; may be changed by a signal handler.
+        deadline: when to stop, seconds on the monotonic clock.
+        time_limit: seconds after which a single leg fails.
+    """
+    running: dict[Future[Report], Trial] = {}
+    while stop.level < 2 and not (time.monotonic() >= deadline and study.best_trial):
+        starting = stop.level == 0 and time.monotonic() < deadline
+        while starting and executor.free > 0 and (trial := study.ask()):
+            running[executor.submit(_job(trial), time_limit)] = trial
+        if not running:
+            return
+        left = max(deadline - time.monotonic(), 0.0) or _POLL
+        done, _ = wait(running, timeout=min(_POLL, left), return_when=FIRST_COMPLETED)
+        for future in sorted(done, key=lambda future: running[future].number):
+            yield study.tell(running.pop(future).number, _outcome(future))
+
+
+def _job(trial: Trial) -> Job:
+    return Job(trial.number, trial.params, trial.reached, trial.budget)
+
+
+def _outcome(future: "Future[Report]") -> Report | Failure:
+    error = future.exception()
+    return Failure(f"{type(error).__name__}: {error}") if error else future.result()
