@@ -1,0 +1,35 @@
+"""`python -m benchmarks <name> [options]`; `--help` after a name lists its options."""
+
+import sys
+from importlib import import_module
+
+from hpo.errors import UserError, closest
+
+NAMES = {
+    "suggest": "milliseconds per suggestion at 10 to 10,000 observations",
+    "quality": "regret and mean rank against the peers",
+    "overhead": "cost of a whole study with an objective that does nothing",
+    "utilisation": "share of the workers' time spent in training",
+    "mlp": "the network against pytabkit's RealMLP",
+    "tables": "make the tabulated surfaces from real trainings",
+}
+
+
+def main(arguments: list[str]) -> int:
+    """Run one benchmark; 2 when there is none of that name or its input is wrong."""
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print("\n".join(f"python -m benchmarks {name:<12} {what}" for name, what in NAMES.items()))
+        return 0 if arguments else 2
+    name = arguments[0]
+    try:
+        if name not in NAMES:
+            raise UserError(f"unknown benchmark {name!r}{closest(name, NAMES)}; known: {', '.join(NAMES)}")
+        import_module(f"benchmarks.{name}").main(arguments[1:])
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,113 @@
+"""The peers' environments, made on first use from `peers/<name>.txt`, and processes in them."""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import venv
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.methods import Method
+from hpo.errors import UserError
+
+ROOT = Path(__file__).resolve().parent.parent
+REQUIREMENTS = Path(__file__).resolve().parent / "peers"
+QUIET = {
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "OMP_WAIT_POLICY": "PASSIVE",
+    "PYTHONWARNINGS": "ignore",
+    "PYTHONHASHSEED": "0",
+}
+
+
+class PeerError(UserError):
+    """A peer's process failed."""
+
+
+@dataclass
+class Process:
+    """A worker (`benchmarks.worker`) of one method."""
+
+    method: Method
+    popen: "subprocess.Popen[str]"
+
+    def call(self, **job: Any) -> dict[str, Any]:
+        """Hand over one job and wait for its answer.
+
+        Raises:
+            PeerError: when the job raised there, or the process ended.
+        """
+        if self.popen.stdin is None or self.popen.stdout is None:
+            raise PeerError(f"{self.method.name}: the process has no pipes")
+        print(json.dumps(job), file=self.popen.stdin, flush=True)
+        line = self.popen.stdout.readline()
+        if not line:
+            raise PeerError(f"{self.method.name}: the process ended with code {self.popen.wait()}")
+        answer: dict[str, Any] = json.loads(line)
+        if "error" in answer:
+            raise PeerError(f"{self.method.name} on {job}:\n{answer['error']}")
+        return answer
+
+
+def cache() -> Path:
+    """Where environments and results live; `BENCH_CACHE` moves it."""
+    return Path(os.environ.get("BENCH_CACHE", ROOT / ".bench"))
+
+
+def python(environment: str | None) -> str:
+    """The interpreter of a peer's environment, which is made when it is missing or its requirements changed."""
+    if environment is None:
+        return sys.executable
+    requirements = REQUIREMENTS / f"{environment}.txt"
+    digest = hashlib.sha256(requirements.read_bytes()).hexdigest()[:12]
+    folder = cache() / "environments" / f"{environment}-{digest}"
+    interpreter = folder / "bin" / "python"
+    if not (folder / "complete").exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        print(f"making the environment of {environment} in {folder}", file=sys.stderr)
+        _install(folder, interpreter, requirements)
+        (folder / "complete").touch()
+    return str(interpreter)
+
+
+@contextmanager
+def started(method: Method) -> Iterator[Process]:
+    """A worker of `method`, ended on leaving."""
+    command = [python(method.environment), "-m", "benchmarks.worker", method.module, json.dumps(method.settings)]
+    environment = os.environ | QUIET | {"PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment, cwd=ROOT
+    ) as popen:
+        try:
+            yield Process(method, popen)
+        finally:
+            popen.kill()
+
+
+def versions(environment: str | None, packages: tuple[str, ...]) -> dict[str, str]:
+    """The versions of `packages` there."""
+    code = "import sys, importlib.metadata as m, json; print(json.dumps({p: m.version(p) for p in sys.argv[1:]}))"
+    done = subprocess.run(
+        [python(environment), "-c", code, *packages], check=True, capture_output=True, text=True, cwd=ROOT
+    )
+    found: dict[str, str] = json.loads(done.stdout)
+    return found
+
+
+def _install(folder: Path, interpreter: Path, requirements: Path) -> None:
+    uv = shutil.which("uv", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
+    if uv:
+        subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, folder], check=True)
+        subprocess.run(
+            [uv, "pip", "install", "--quiet", "--python", interpreter, "-r", requirements], check=True
+        )
+        return
+    venv.create(folder, with_pip=True)
+    subprocess.run([interpreter, "-m", "pip", "install", "--quiet", "-r", requirements], check=True)

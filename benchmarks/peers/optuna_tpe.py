@@ -1,0 +1,90 @@
+"""Optuna's TPE, as `optuna.create_study` makes it, and multivariate with groups."""
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import optuna
+
+from benchmarks.problems import Problem
+from hpo.space import Categorical, Float, Integer, Parameter, Params, SearchSpace, Value
+
+optuna.logging.set_verbosity(logging.ERROR)
+
+
+def sampler(seed: int, multivariate: bool = False) -> optuna.samplers.BaseSampler:
+    """The sampler that is measured."""
+    if multivariate:
+        return optuna.samplers.TPESampler(seed=seed, multivariate=True, group=True, warn_independent_sampling=False)
+    return optuna.samplers.TPESampler(seed=seed)
+
+
+def suggest(space: SearchSpace, trial: optuna.Trial) -> Params:
+    """Ask `trial` for every parameter that is active, parents first."""
+    params: dict[str, Value] = {}
+    for parameter in space:
+        if all(params.get(parent) in values for parent, values in parameter.when.items()):
+            params[parameter.name] = _value(parameter, trial)
+    return params
+
+
+def distribution(parameter: Parameter) -> optuna.distributions.BaseDistribution:
+    """The same parameter in Optuna's words."""
+    if isinstance(parameter, Categorical):
+        return optuna.distributions.CategoricalDistribution(parameter.choices)
+    if isinstance(parameter, Integer):
+        return optuna.distributions.IntDistribution(
+            parameter.low, parameter.high, log=parameter.log, step=parameter.step
+        )
+    return optuna.distributions.FloatDistribution(parameter.low, parameter.high, log=parameter.log, step=parameter.step)
+
+
+def minimise(problem: Problem, seed: int, trials: int, first: bool, multivariate: bool = False) -> list[float]:
+    """The losses of one search, in order."""
+    study = optuna.create_study(sampler=sampler(seed, multivariate))
+    if first:
+        study.enqueue_trial(dict(problem.default))
+    losses: list[float] = []
+
+    def objective(trial: optuna.Trial) -> float:
+        losses.append(problem.loss(suggest(problem.space, trial)))
+        return losses[-1]
+
+    study.optimize(objective, n_trials=trials)
+    return losses
+
+
+def stepper(
+    space: SearchSpace, history: Sequence[tuple[Params, float]], seed: int, multivariate: bool = False
+) -> Callable[[], float]:
+    """One ask and tell on top of `history`, in seconds."""
+    study = optuna.create_study(sampler=sampler(seed, multivariate))
+    study.add_trials(
+        optuna.trial.create_trial(
+            params=dict(params), distributions={name: distribution(space[name]) for name in params}, value=loss
+        )
+        for params, loss in history
+    )
+    rng = np.random.default_rng(seed)
+
+    def step() -> float:
+        loss = float(rng.random())
+        start = time.perf_counter()
+        trial = study.ask()
+        suggest(space, trial)
+        study.tell(trial, loss)
+        return time.perf_counter() - start
+
+    return step
+
+
+def _value(parameter: Parameter, trial: optuna.Trial) -> Value:
+    if isinstance(parameter, Categorical):
+        choice: Value = trial.suggest_categorical(parameter.name, parameter.choices)
+        return choice
+    if isinstance(parameter, Float):
+        return float(
+            trial.suggest_float(parameter.name, parameter.low, parameter.high, log=parameter.log, step=parameter.step)
+        )
+    return int(trial.suggest_int(parameter.name, parameter.low, parameter.high, log=parameter.log, step=parameter.step))

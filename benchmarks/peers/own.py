@@ -1,0 +1,59 @@
+"""This project's samplers, asked through `Study` as every user does."""
+
+import time
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+
+from benchmarks.problems import Problem
+from hpo.samplers import Sampler
+from hpo.schedulers.full import Full
+from hpo.space import Params, SearchSpace
+from hpo.storage import MemoryStorage
+from hpo.study import FirstPoint, Study
+from hpo.trial import Report, Trial
+
+SAMPLERS = {"random": "hpo.samplers.random:Random", "tpe": "hpo.samplers.tpe:TPE"}
+
+
+def sampler(name: str, **settings: Any) -> Sampler:
+    """The sampler of that name; `settings` replace its defaults."""
+    module, _, class_name = SAMPLERS[name].partition(":")
+    made: Sampler = getattr(import_module(module), class_name)(**settings)
+    return made
+
+
+def minimise(problem: Problem, seed: int, trials: int, first: bool, **settings: Any) -> list[float]:
+    """The losses of one search, in order."""
+    points = (FirstPoint(problem.default, "default"),) if first else ()
+    study = Study(
+        problem.space, sampler(**settings), Full(1), MemoryStorage(), seed=seed, max_trials=trials, first_points=points
+    )
+    losses: list[float] = []
+    while trial := study.ask():
+        losses.append(problem.loss(trial.params))
+        study.tell(trial.number, Report(1, losses[-1]))
+    return losses
+
+
+def stepper(
+    space: SearchSpace, history: Sequence[tuple[Params, float]], seed: int, **settings: Any
+) -> Callable[[], float]:
+    """One ask and tell on top of `history`, in seconds."""
+    storage = MemoryStorage()
+    for number, (params, loss) in enumerate(history):
+        storage.add(Trial(number, params, 1, reports=(Report(1, loss),)))
+    study = Study(space, sampler(**settings), Full(1), storage, seed=seed)
+    rng = np.random.default_rng(seed)
+
+    def step() -> float:
+        loss = float(rng.random())
+        start = time.perf_counter()
+        trial = study.ask()
+        if trial is not None:
+            study.tell(trial.number, Report(1, loss))
+        return time.perf_counter() - start
+
+    return step

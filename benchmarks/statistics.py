@@ -1,0 +1,54 @@
+"""Medians, ranks and bootstrap intervals."""
+
+from collections.abc import Callable
+
+import numpy as np
+from scipy.stats import rankdata
+
+from hpo.space import Array
+
+RESAMPLES = 2000
+SEED = 7
+
+
+def interval(values: Array, statistic: Callable[..., Array] = np.median, level: float = 0.95) -> tuple[float, float]:
+    """The percentile bootstrap interval of a statistic of `(n,)` values; `statistic` takes `axis`."""
+    rng = np.random.default_rng(SEED)
+    draws = statistic(values[rng.integers(len(values), size=(RESAMPLES, len(values)))], axis=1)
+    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def ratio_interval(above: Array, below: Array, level: float = 0.95) -> tuple[float, float, float]:
+    """The ratio of two medians and its bootstrap interval, both samples redrawn."""
+    rng = np.random.default_rng(SEED)
+    top = np.median(above[rng.integers(len(above), size=(RESAMPLES, len(above)))], axis=1)
+    bottom = np.median(below[rng.integers(len(below), size=(RESAMPLES, len(below)))], axis=1)
+    low, high = np.quantile(top / bottom, [(1 - level) / 2, (1 + level) / 2])
+    return float(np.median(above) / np.median(below)), float(low), float(high)
+
+
+def ranks(scores: Array) -> Array:
+    """Ranks `(n_methods, ...)` along the first axis, 1 is the least score, ties share their mean rank."""
+    return np.asarray(rankdata(scores, axis=0), dtype=float)
+
+
+def best_so_far(losses: Array) -> Array:
+    """The running minimum along the last axis."""
+    return np.minimum.accumulate(losses, axis=-1)
+
+
+def mean_rank(regrets: Array) -> Array:
+    """Mean ranks `(n_methods,)` of regrets `(n_methods, n_problems, n_seeds)`: every seed of every problem is one race."""
+    return ranks(regrets).mean(axis=(1, 2))
+
+
+def mean_rank_intervals(regrets: Array, level: float = 0.95) -> Array:
+    """`(n_methods, 2)`: bootstrap intervals of `mean_rank`, seeds redrawn within each problem."""
+    ranked = ranks(regrets)
+    _, n_problems, n_seeds = ranked.shape
+    rng = np.random.default_rng(SEED)
+    chosen = rng.integers(n_seeds, size=(RESAMPLES, n_problems, n_seeds))
+    problems = np.arange(n_problems)[:, None]
+    draws = np.stack([ranked[:, problems, seeds].mean(axis=(1, 2)) for seeds in chosen])
+    return np.asarray(np.quantile(draws, [(1 - level) / 2, (1 + level) / 2], axis=0).T)

@@ -1,0 +1,65 @@
+"""A method in its own process: one JSON object a line in, one out.
+
+`{"call": "minimise", "problem": ..., "seed": ..., "trials": ..., "first": ...}` gives the losses and seconds of a whole search;
+`{"call": "prepare", "problem": ..., "n": ..., "seed": ...}` sets up a study with n observations, and each
+`{"call": "step"}` after it gives the seconds of one more ask and tell.
+"""
+
+import json
+import os
+import sys
+import time
+import traceback
+import warnings
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+
+from benchmarks.problems import problem
+
+
+def observations(name: str, n: int, seed: int) -> list[tuple[dict[str, Any], float]]:
+    """`n` random configurations of a problem with their losses."""
+    chosen = problem(name)
+    units = chosen.space.sample_unit(np.random.default_rng(seed), n)
+    drawn = [chosen.space.decode(row) for row in units]
+    return [(params, chosen.loss(params)) for params in drawn]
+
+
+def serve(module: str, settings: dict[str, Any]) -> None:
+    """Answer jobs from standard input until it ends."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what libraries print must not mix with the answers
+    peer = import_module(f"benchmarks.peers.{module}")
+    steps: list[Callable[[], float]] = []
+    for line in sys.stdin:
+        job = json.loads(line)
+        try:
+            answer = _answer(job, peer, settings, steps)
+        except Exception:  # noqa: BLE001 - the border of the process: a failing peer is an answer
+            answer = {"error": traceback.format_exc()}
+        print(json.dumps(answer), file=answers, flush=True)
+
+
+def _answer(job: dict[str, Any], peer: Any, settings: dict[str, Any], steps: list[Callable[[], float]]) -> Any:
+    match job.pop("call"):
+        case "minimise":
+            start = time.process_time()
+            chosen = problem(job.pop("problem"))
+            losses = peer.minimise(chosen, **job, **settings)
+            return {"losses": losses, "cpu_seconds": round(time.process_time() - start, 3)}
+        case "prepare":
+            history = observations(job["problem"], job["n"], job["seed"])
+            steps[:] = [peer.stepper(problem(job["problem"]).space, history, job["seed"], **settings)]
+            return {}
+        case "step":
+            return {"seconds": steps[0]()}
+        case other:
+            raise ValueError(f"unknown call {other!r}")
+
+
+if __name__ == "__main__":
+    warnings.simplefilter("ignore")
+    serve(sys.argv[1], json.loads(sys.argv[2]))
