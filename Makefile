@@ -1,0 +1,33 @@
+# make demo   the main job on a real table, from nothing
+# make test   the whole test suite
+# make check  lint and types
+# make env    just the environment, in .venv
+
+PYTHON ?= python3
+BIN := .venv/bin
+DEMO_STORE ?= sqlite:///mlflow.db
+
+.PHONY: demo test check env bench clean
+
+env: .venv/.installed
+
+.venv/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and f"Python {v[0]}.{v[1]} is too old: 3.11 or newer is needed; run: make PYTHON=python3.11 $(MAKECMDGOALS)")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: env
+	PATH="$(CURDIR)/$(BIN):$$PATH" MLFLOW_TRACKING_URI="$(DEMO_STORE)" $(BIN)/mlflow run . -e tune --env-manager local --experiment-name adult \
+		-P data=examples/adult.csv.gz -P target=income -P model=lightgbm -P algorithm=tpe -P trials=25 -P seed=1 -P register=adult
+
+test: env
+	$(BIN)/python -m pytest
+
+check: env
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf .venv build *.egg-info

@@ -1,0 +1,116 @@
+"""The console command: one subcommand for each entry point, made from its signature."""
+
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from hpo.errors import ParameterError, UserError, closest
+from pipelines import entry_points
+from pipelines.entry_points import Parameter
+
+EXIT_USER_ERROR = 2
+EXIT_INTERRUPTED = 130
+
+
+class _Text(click.ParamType):
+    """Text that is read as one of the kinds of a public parameter."""
+
+    name = "text"
+
+    def __init__(self, parameter: Parameter) -> None:
+        self.parameter = parameter
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            return self.parameter.parse(value) if isinstance(value, str) else value
+        except ValueError as error:
+            raise ParameterError(str(error)) from error
+
+
+class _Group(click.Group):
+    """Subcommands that are imported only when they are asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(entry_points.NAMES)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in entry_points.NAMES:
+            return None
+        return command(name, entry_points.load(name))
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in entry_points.NAMES and not args[0].startswith("-"):
+            known = ", ".join(entry_points.NAMES)
+            hint = closest(args[0], entry_points.NAMES)
+            raise ParameterError(f"unknown command {args[0]!r}{hint} (one of {known})")
+        return super().resolve_command(ctx, args)
+
+
+class _Command(click.Command):
+    """A command whose unknown options are told like every other mistake."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            name = error.option_name.lstrip("-")
+            hint = closest(name, [p.name for p in self.params if p.name])
+            raise ParameterError(f"unknown parameter {name!r}{hint}; see --help for all of them") from error
+        except click.UsageError as error:
+            raise ParameterError(error.format_message()) from error
+
+
+def command(name: str, function: Callable[..., Any]) -> click.Command:
+    """The click command of one entry point; it prints what the function returns."""
+
+    def run(**values: Any) -> None:
+        result = function(**values)
+        if result is not None:
+            click.echo(str(result))
+
+    options = [
+        click.Option(
+            [f"--{p.name}", *([f"--{p.name.replace('_', '-')}"] if "_" in p.name else [])],
+            type=_Text(p),
+            required=p.default is None,
+            default=p.default,
+            show_default=p.default is not None,
+            help=p.help,
+        )
+        for p in entry_points.parameters(function)
+    ]
+    return _Command(name, params=[*options], callback=run, help=entry_points.summary(function))
+
+
+group = _Group(
+    "mlflow-warmstart",
+    help="Hyperparameter search for tables that keeps all of its state in MLflow.",
+)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit: 0 on success, 2 on a user's mistake, 130 when interrupted."""
+    run_id = os.environ.get("MLFLOW_RUN_ID")
+    try:
+        group.main(arguments, standalone_mode=False)
+    except UserError as error:
+        _fail(run_id, str(error))
+        click.echo(f"error: {error}", err=True)
+        sys.exit(EXIT_USER_ERROR)
+    except (click.Abort, KeyboardInterrupt):
+        _fail(run_id, "interrupted before the study began", status="KILLED")
+        sys.exit(EXIT_INTERRUPTED)
+
+
+def _fail(run_id: str | None, reason: str, status: str = "FAILED") -> None:
+    """Say on the run that `mlflow run` made why nothing came of it."""
+    if run_id is None:
+        return
+    from pipelines.storage import fail_run
+
+    fail_run(run_id, reason, status)

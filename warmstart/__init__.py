@@ -1,0 +1,1 @@
+"""Warm start: what past studies say about a new one."""
