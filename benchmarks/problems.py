@@ -24,7 +24,8 @@ class Problem:
 
     `optimum` is its least value, `scale` the median loss of uniformly drawn configurations: the normalised regret
     of a loss is (loss - optimum) / (scale - optimum), so 0 is perfect and 1 what a random draw gives. `default` is
-    the configuration that every method is given first, `cheap` the low-cost part that FLAML is told of.
+    the configuration that every method is given first (of the synthetic problems: first choices, middle of the ranges),
+    `cheap` the low-cost part that FLAML is told of.
     """
 
     name: str
@@ -175,8 +176,9 @@ def _ones(n: int) -> SearchSpace:
 def _synthetic(
     name: str, group: str, space: SearchSpace, loss: Callable[[Params], float], optimum: float
 ) -> Problem:
-    middle = space.decode(space.snap(np.full((1, len(space)), 0.5))[0])
-    return Problem(name, group, space, loss, optimum, median_loss(space, loss), middle, {})
+    usual = np.array([[0.0 if isinstance(parameter, Categorical) else 0.5 for parameter in space]])
+    default = space.decode(space.snap(usual)[0])
+    return Problem(name, group, space, loss, optimum, median_loss(space, loss), default, {})
 
 
 _BOX6 = SearchSpace(tuple(Float(f"x{i}", 0.0, 1.0) for i in range(6)))

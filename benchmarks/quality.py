@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -53,11 +54,10 @@ class Results:
             with (self._folder / f"{job.method.replace('/', '_')}.jsonl").open("a") as file:
                 file.write(json.dumps(row) + "\n")
 
-    def _keep(self, row: dict[str, object]) -> None:
-        losses, cpu_seconds, made_for = row.pop("losses"), row.pop("cpu_seconds"), row.pop("digest")
-        if row["problem"] in names() and made_for == digest(str(row["problem"])):
-            job = Job(**row)  # type: ignore[arg-type]
-            self.losses[job], self.cpu_seconds[job] = losses, cpu_seconds  # type: ignore[assignment]
+    def _keep(self, row: dict[str, Any]) -> None:
+        if row["problem"] in names() and row["digest"] == digest(row["problem"]):
+            job = Job(row["method"], row["problem"], row["seed"], row["trials"], row["first"])
+            self.losses[job], self.cpu_seconds[job] = row["losses"], row["cpu_seconds"]
 
 
 def digest(name: str) -> str:
@@ -88,15 +88,14 @@ def run(jobs: Iterable[Job], methods: Sequence[Method], results: Results, proces
                     _search(process, job, results)
                     with lock:
                         done[0] += 1
-                        print(f"\r{done[0]}/{len(left)} searches", end="", file=sys.stderr, flush=True)
+                        if done[0] % 50 == 0 or done[0] == len(left):
+                            print(f"{done[0]}/{len(left)} searches", file=sys.stderr, flush=True)
 
     threads = [threading.Thread(target=work) for _ in range(processes)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    if left:
-        print(file=sys.stderr)
 
 
 def regrets(
