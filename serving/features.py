@@ -159,12 +159,10 @@ class TargetEncoder:
         """Return standardised values in original units; codes and probabilities as they are."""
         return values * self.scale + self.mean if self.kind == "regression" else values
 
-    def decode(self, prediction: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Return labels of the likeliest classes for (n, k) probabilities, else values in original units."""
-        if self.kind == "regression":
-            return self.original(prediction)
-        labels: npt.NDArray[Any] = _label_array(self.classes)[prediction.argmax(axis=1)]
-        return labels
+    def labels(self, probabilities: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Return the labels (n,) of the likeliest classes for (n, k) probabilities."""
+        likeliest: npt.NDArray[Any] = _label_array(self.classes)[probabilities.argmax(axis=1)]
+        return likeliest
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-serialisable form."""

@@ -1,0 +1,282 @@
+"""Trained models as they are shipped: a folder with ``member.json`` and the native files that it names.
+
+``member.json``: ``{"schema": 1, "family": ..., "kind": binary|multiclass|regression, "sha256": {file: hex}, ...}``.
+Every file is checked against its SHA-256 before a native parser sees it: those parsers trust their input, and a
+truncated LightGBM file ends the process. Nothing here is unpickled. The remaining keys belong to the family:
+
+- ``trivial``: ``prediction``, the class shares (k,) or one standardised value;
+- ``linear``: ``weights``, the name of a JSON file (see ``LinearWeights``);
+- ``lightgbm``, ``xgboost``: ``model``, the name of the native file, and ``iterations``, the number of boosting
+  rounds to predict with (0: all);
+- ``mlp``: what ``serving.network`` reads.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from serving.features import Matrix
+from serving.values import FloatArray
+
+SCHEMA = 1
+MANIFEST = "member.json"
+
+
+class Member(Protocol):
+    """One trained model."""
+
+    def predict(self, rows: Matrix) -> FloatArray:
+        """Return (n, k) probabilities (k = 2 for binary), or (n,) standardised values."""
+        ...
+
+
+def seal(directory: Path, description: Mapping[str, Any]) -> None:
+    """Write ``member.json``: the description (``family``, ``kind`` and the family's own keys) and all checksums."""
+    files = sorted(path for path in directory.iterdir() if path.is_file() and path.name != MANIFEST)
+    manifest = {"schema": SCHEMA, **description, "sha256": {path.name: sha256(path) for path in files}}
+    (directory / MANIFEST).write_text(json.dumps(manifest, indent=1, allow_nan=False), encoding="utf-8")
+
+
+def sha256(path: Path) -> str:
+    """Return a file's SHA-256 in hex."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def load_member(directory: Path) -> Member:
+    """Load a model; ``ValueError`` when its files are incomplete, changed, or of another schema or family."""
+    manifest = _checked_manifest(directory)
+    family = manifest.get("family")
+    if family not in LOADERS:
+        raise ValueError(f"{directory}: unknown family {family!r}; known: {', '.join(LOADERS)}")
+    return LOADERS[family](directory, manifest)
+
+
+def _checked_manifest(directory: Path) -> dict[str, Any]:
+    path = directory / MANIFEST
+    if not path.is_file():
+        raise ValueError(f"{directory} is no model: it has no {MANIFEST}")
+    manifest = json.loads(path.read_text(encoding="utf-8"))
+    if manifest.get("schema") != SCHEMA:
+        raise ValueError(
+            f"{path} has schema {manifest.get('schema')!r}, this version reads {SCHEMA}; load it with the version "
+            "that wrote it"
+        )
+    for name, expected in manifest["sha256"].items():
+        _check_file(directory, name, expected)
+    return dict(manifest)
+
+
+def _check_file(directory: Path, name: str, expected: str) -> None:
+    if Path(name).name != name:
+        raise ValueError(f"{directory}: {name!r} is no plain file name")
+    path = directory / name
+    if not path.is_file():
+        raise ValueError(f"{directory} is incomplete: {name} is missing; download the model again")
+    if sha256(path) != expected:
+        raise ValueError(f"{path} is damaged: its SHA-256 is not the recorded one; download the model again")
+
+
+def _named_file(directory: Path, manifest: Mapping[str, Any], key: str) -> Path:
+    name = manifest[key]
+    if name not in manifest["sha256"]:
+        raise ValueError(f"{directory}: {name!r} has no SHA-256 in {MANIFEST}")
+    return directory / str(name)
+
+
+@dataclass(frozen=True)
+class TrivialMember:
+    """The same answer for every row: class shares, or the mean."""
+
+    prediction: FloatArray
+
+    def predict(self, rows: Matrix) -> FloatArray:
+        """Return the constant for each row."""
+        if self.prediction.size == 1:
+            return np.full(len(rows), self.prediction[0])
+        return np.tile(self.prediction, (len(rows), 1))
+
+
+@dataclass(frozen=True)
+class LinearWeights:
+    """A linear model over ``design``.
+
+    ``center``, ``scale``: (p,) for the numeric columns; ``cardinalities``: q; ``clip``: bound on the scaled values
+    or ``None``; ``coefficients``: (m, 2p + sum of cardinalities); ``intercept``: (m,), where m is 1 for binary
+    and regression and the number of classes for multiclass.
+    """
+
+    center: FloatArray
+    scale: FloatArray
+    cardinalities: tuple[int, ...]
+    coefficients: FloatArray
+    intercept: FloatArray
+    clip: float | None = None
+
+    def design(self, rows: Matrix) -> FloatArray:
+        """Return the (n, 2p + sum of cardinalities) design."""
+        return linear_design(rows, self.center, self.scale, self.cardinalities, self.clip)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON-serialisable form."""
+        return {
+            "center": self.center.tolist(),
+            "scale": self.scale.tolist(),
+            "cardinalities": list(self.cardinalities),
+            "coefficients": self.coefficients.tolist(),
+            "intercept": self.intercept.tolist(),
+            "clip": self.clip,
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> LinearWeights:
+        """Read what ``to_dict`` wrote."""
+        cardinalities = tuple(int(cardinality) for cardinality in data["cardinalities"])
+        intercept = np.asarray(data["intercept"], dtype=np.float64)
+        width = 2 * len(data["center"]) + sum(cardinalities)
+        return cls(
+            center=np.asarray(data["center"], dtype=np.float64),
+            scale=np.asarray(data["scale"], dtype=np.float64),
+            cardinalities=cardinalities,
+            coefficients=np.asarray(data["coefficients"], dtype=np.float64).reshape(len(intercept), width),
+            intercept=intercept,
+            clip=data.get("clip"),
+        )
+
+
+def linear_design(
+    rows: Matrix,
+    center: FloatArray,
+    scale: FloatArray,
+    cardinalities: tuple[int, ...],
+    clip: float | None = None,
+) -> FloatArray:
+    """Return the design of a linear model, (n, 2p + sum of cardinalities).
+
+    Scaled numeric columns with 0 for missing ones, then an indicator of each column's missing values, then the
+    one-hot codes (all 0 where a code is unknown).
+    """
+    missing = np.isnan(rows.numeric)
+    scaled = (rows.numeric - center) / scale
+    scaled[missing] = 0.0
+    if clip is not None:
+        np.clip(scaled, -clip, clip, out=scaled)
+    one_hot = np.zeros((len(rows), sum(cardinalities)))
+    first = 0
+    for column, cardinality in enumerate(cardinalities):
+        codes = rows.categorical[:, column]
+        known = np.flatnonzero(codes >= 0)
+        one_hot[known, first + codes[known]] = 1.0
+        first += cardinality
+    return np.hstack([scaled, missing.astype(np.float64), one_hot])
+
+
+@dataclass(frozen=True)
+class LinearMember:
+    """Logistic, softmax or least-squares regression."""
+
+    weights: LinearWeights
+    kind: str
+
+    def predict(self, rows: Matrix) -> FloatArray:
+        """Return probabilities or standardised values."""
+        scores = self.weights.design(rows) @ self.weights.coefficients.T + self.weights.intercept
+        if self.kind == "regression":
+            return np.asarray(scores[:, 0])
+        if self.kind == "binary":
+            scores = np.hstack([np.zeros_like(scores), scores])
+        exponential = np.exp(scores - scores.max(axis=1, keepdims=True))
+        return np.asarray(exponential / exponential.sum(axis=1, keepdims=True))
+
+
+@dataclass(frozen=True)
+class LightGBMMember:
+    """A LightGBM booster."""
+
+    booster: Any
+    kind: str
+    iterations: int
+
+    def predict(self, rows: Matrix) -> FloatArray:
+        """Return probabilities or standardised values."""
+        raw = self.booster.predict(rows.dense(), num_iteration=self.iterations or -1)
+        return _two_columns(raw) if self.kind == "binary" else np.asarray(raw, dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class XGBoostMember:
+    """An XGBoost booster."""
+
+    booster: Any
+    kind: str
+    iterations: int
+
+    def predict(self, rows: Matrix) -> FloatArray:
+        """Return probabilities or standardised values."""
+        from xgboost import DMatrix
+
+        types = ["q"] * rows.numeric.shape[1] + ["c"] * rows.categorical.shape[1]
+        data = DMatrix(rows.dense(np.float32), feature_types=types, enable_categorical=True)
+        raw = self.booster.predict(data, iteration_range=(0, self.iterations))
+        return _two_columns(raw) if self.kind == "binary" else np.asarray(raw, dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class NetworkMember:
+    """A network of ``serving.network``."""
+
+    network: Any
+
+    def predict(self, rows: Matrix) -> FloatArray:
+        """Return probabilities or standardised values."""
+        return np.asarray(self.network.predict(rows.numeric, rows.categorical), dtype=np.float64)
+
+
+def _two_columns(positive: Any) -> FloatArray:
+    chance = np.asarray(positive, dtype=np.float64)
+    return np.column_stack([1.0 - chance, chance])
+
+
+def _load_trivial(directory: Path, manifest: Mapping[str, Any]) -> Member:
+    return TrivialMember(np.atleast_1d(np.asarray(manifest["prediction"], dtype=np.float64)))
+
+
+def _load_linear(directory: Path, manifest: Mapping[str, Any]) -> Member:
+    text = _named_file(directory, manifest, "weights").read_text(encoding="utf-8")
+    return LinearMember(LinearWeights.from_dict(json.loads(text)), manifest["kind"])
+
+
+def _load_lightgbm(directory: Path, manifest: Mapping[str, Any]) -> Member:
+    from lightgbm import Booster
+
+    booster = Booster(model_file=str(_named_file(directory, manifest, "model")))
+    return LightGBMMember(booster, manifest["kind"], int(manifest["iterations"]))
+
+
+def _load_xgboost(directory: Path, manifest: Mapping[str, Any]) -> Member:
+    from xgboost import Booster
+
+    booster = Booster(model_file=str(_named_file(directory, manifest, "model")))
+    return XGBoostMember(booster, manifest["kind"], int(manifest["iterations"]))
+
+
+def _load_mlp(directory: Path, manifest: Mapping[str, Any]) -> Member:
+    from serving import network
+
+    return NetworkMember(network.load(directory))
+
+
+LOADERS: Mapping[str, Callable[[Path, Mapping[str, Any]], Member]] = {
+    "trivial": _load_trivial,
+    "linear": _load_linear,
+    "lightgbm": _load_lightgbm,
+    "xgboost": _load_xgboost,
+    "mlp": _load_mlp,
+}

@@ -1,0 +1,117 @@
+"""The model object that is scored, logged and served: raw table in, predictions out."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from serving.features import FeatureEncoder, TargetEncoder
+from serving.members import Member, load_member
+from serving.values import FloatArray
+
+SCHEMA = 1
+DESCRIPTION = "predictor.json"
+ROWS_AT_ONCE = 100_000
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """Preprocessing and one or more trained models (one for each fold) whose predictions are averaged."""
+
+    features: FeatureEncoder
+    target: TargetEncoder
+    members: tuple[Member, ...]
+
+    def predict_raw(self, frame: pd.DataFrame) -> FloatArray:
+        """Return (n, k) probabilities (k = 2 for binary), or (n,) values in original units.
+
+        ``ValueError`` as in ``FeatureEncoder.transform``.
+        """
+        starts = range(0, max(len(frame), 1), ROWS_AT_ONCE)  # bounds memory for tables of millions of rows
+        return np.concatenate([self._predict_some(frame.iloc[i : i + ROWS_AT_ONCE]) for i in starts])
+
+    def _predict_some(self, frame: pd.DataFrame) -> FloatArray:
+        rows = self.features.transform(frame)
+        if not len(rows):  # not every model library takes an empty table
+            return np.empty((0, len(self.target.classes)) if self.target.classes else 0)
+        mean = np.mean([member.predict(rows) for member in self.members], axis=0)
+        return np.asarray(self.target.original(mean), dtype=np.float64)
+
+    def predict(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Return ``prediction`` (label or value) and, for classes, ``probability_<label>``, under frame's index."""
+        return self.table(self.predict_raw(frame), frame.index)
+
+    def table(self, raw: FloatArray, index: pd.Index | None = None) -> pd.DataFrame:
+        """Return what ``predict_raw`` gave as the columns of ``predict``."""
+        if self.target.kind == "regression":
+            return pd.DataFrame({"prediction": raw}, index=index)
+        columns: dict[str, npt.NDArray[Any]] = {"prediction": self.target.labels(raw)}
+        for j, label in enumerate(self.target.classes):
+            columns[f"probability_{label}"] = raw[:, j]
+        return pd.DataFrame(columns, index=index)
+
+    def save(self, directory: Path, members: Sequence[Path]) -> None:
+        """Write the whole object; ``members`` are the folders that ``Trainable.export`` made, in order."""
+        directory.mkdir(parents=True, exist_ok=True)
+        for i, member in enumerate(members):
+            shutil.copytree(member, directory / f"member-{i}")
+        description = {
+            "schema": SCHEMA,
+            "features": self.features.to_dict(),
+            "target": self.target.to_dict(),
+            "members": len(members),
+        }
+        text = json.dumps(description, indent=1, allow_nan=False)
+        (directory / DESCRIPTION).write_text(text, encoding="utf-8")
+
+    @classmethod
+    def load(cls, directory: Path) -> Predictor:
+        """Read what ``save`` wrote; ``ValueError`` when it is incomplete, damaged or of another schema."""
+        path = directory / DESCRIPTION
+        if not path.is_file():
+            raise ValueError(f"{directory} is no predictor: it has no {DESCRIPTION}")
+        description = json.loads(path.read_text(encoding="utf-8"))
+        if description.get("schema") != SCHEMA:
+            raise ValueError(
+                f"{path} has schema {description.get('schema')!r}, this version reads {SCHEMA}; load it with the "
+                "version that wrote it"
+            )
+        return cls(
+            features=FeatureEncoder.from_dict(description["features"]),
+            target=TargetEncoder.from_dict(description["target"]),
+            members=tuple(load_member(directory / f"member-{i}") for i in range(description["members"])),
+        )
+
+
+@dataclass(frozen=True)
+class PyfuncPredictor:
+    """What ``mlflow.pyfunc`` calls."""
+
+    predictor: Predictor
+
+    def predict(self, model_input: object, params: Mapping[str, object] | None = None) -> pd.DataFrame:
+        """Return ``Predictor.predict`` of a table, of records, or of an array with the columns in training order."""
+        return self.predictor.predict(_as_frame(model_input, self.predictor.features.inputs))
+
+
+def _as_frame(model_input: object, names: Sequence[str]) -> pd.DataFrame:
+    if isinstance(model_input, pd.DataFrame):
+        return model_input
+    if isinstance(model_input, np.ndarray):
+        if model_input.ndim != 2 or model_input.shape[1] != len(names):
+            raise ValueError(
+                f"an array must have shape (rows, {len(names)}), but got {model_input.shape}; better send a table "
+                "with column names"
+            )
+        return pd.DataFrame(model_input, columns=list(names))
+    if isinstance(model_input, Mapping) and not any(np.ndim(value) for value in model_input.values()):
+        return pd.DataFrame([model_input])
+    return pd.DataFrame(model_input)  # type: ignore[call-overload]
