@@ -1,13 +1,13 @@
 """Trained models as they are shipped: a folder with ``member.json`` and the native files that it names.
 
-``member.json``: ``{"schema": 1, "family": ..., "kind": binary|multiclass|regression, "sha256": {file: hex}, ...}``.
-Every file is checked against its SHA-256 before a native parser sees it: those parsers trust their input, and a
-truncated LightGBM file ends the process. Nothing here is unpickled. The remaining keys belong to the family:
+``member.json`` holds ``schema``, ``family``, ``kind`` (binary, multiclass or regression) and ``sha256`` by file
+name. Every file is checked before a native parser sees it: those parsers trust their input, and a truncated
+LightGBM file ends the process. Nothing here is unpickled. The remaining keys belong to the family:
 
 - ``trivial``: ``prediction``, the class shares (k,) or one standardised value;
 - ``linear``: ``weights``, the name of a JSON file (see ``LinearWeights``);
-- ``lightgbm``, ``xgboost``: ``model``, the name of the native file, and ``iterations``, the number of boosting
-  rounds to predict with (0: all);
+- ``lightgbm``, ``xgboost``: ``model``, the name of the native file, and ``iterations``, the number of rounds
+  to predict with (0: all);
 - ``mlp``: what ``serving.network`` reads.
 """
 
@@ -38,7 +38,7 @@ class Member(Protocol):
 
 
 def seal(directory: Path, description: Mapping[str, Any]) -> None:
-    """Write ``member.json``: the description (``family``, ``kind`` and the family's own keys) and all checksums."""
+    """Write ``member.json``: ``family``, ``kind`` and the family's own keys, and the sum of every file."""
     files = sorted(path for path in directory.iterdir() if path.is_file() and path.name != MANIFEST)
     manifest = {"schema": SCHEMA, **description, "sha256": {path.name: sha256(path) for path in files}}
     (directory / MANIFEST).write_text(json.dumps(manifest, indent=1, allow_nan=False), encoding="utf-8")
@@ -53,7 +53,7 @@ def sha256(path: Path) -> str:
 def load_member(directory: Path) -> Member:
     """Load a model; ``ValueError`` when its files are incomplete, changed, or of another schema or family."""
     manifest = _checked_manifest(directory)
-    family = manifest.get("family")
+    family = str(manifest.get("family"))
     if family not in LOADERS:
         raise ValueError(f"{directory}: unknown family {family!r}; known: {', '.join(LOADERS)}")
     return LOADERS[family](directory, manifest)
@@ -66,8 +66,8 @@ def _checked_manifest(directory: Path) -> dict[str, Any]:
     manifest = json.loads(path.read_text(encoding="utf-8"))
     if manifest.get("schema") != SCHEMA:
         raise ValueError(
-            f"{path} has schema {manifest.get('schema')!r}, this version reads {SCHEMA}; load it with the version "
-            "that wrote it"
+            f"{path} has schema {manifest.get('schema')!r}, this version reads {SCHEMA}; load it with the "
+            "version that wrote it"
         )
     for name, expected in manifest["sha256"].items():
         _check_file(directory, name, expected)
@@ -108,9 +108,9 @@ class TrivialMember:
 class LinearWeights:
     """A linear model over ``design``.
 
-    ``center``, ``scale``: (p,) for the numeric columns; ``cardinalities``: q; ``clip``: bound on the scaled values
-    or ``None``; ``coefficients``: (m, 2p + sum of cardinalities); ``intercept``: (m,), where m is 1 for binary
-    and regression and the number of classes for multiclass.
+    ``center``, ``scale``: (p,) for the numeric columns; ``cardinalities``: q; ``clip``: bound on the scaled
+    values or ``None``; ``coefficients``: (m, 2p + sum of cardinalities); ``intercept``: (m,), where m is the
+    number of classes for multiclass and 1 otherwise.
     """
 
     center: FloatArray
@@ -160,8 +160,8 @@ def linear_design(
 ) -> FloatArray:
     """Return the design of a linear model, (n, 2p + sum of cardinalities).
 
-    Scaled numeric columns with 0 for missing ones, then an indicator of each column's missing values, then the
-    one-hot codes (all 0 where a code is unknown).
+    Scaled numeric columns with 0 for missing values, then an indicator of each column's missing values, then
+    the one-hot codes (all 0 where a code is unknown).
     """
     missing = np.isnan(rows.numeric)
     scaled = (rows.numeric - center) / scale

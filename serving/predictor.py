@@ -46,7 +46,7 @@ class Predictor:
         return np.asarray(self.target.original(mean), dtype=np.float64)
 
     def predict(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """Return ``prediction`` (label or value) and, for classes, ``probability_<label>``, under frame's index."""
+        """Return ``prediction`` (label or value) and, of each class, ``probability_<label>``."""
         return self.table(self.predict_raw(frame), frame.index)
 
     def table(self, raw: FloatArray, index: pd.Index | None = None) -> pd.DataFrame:
@@ -81,8 +81,8 @@ class Predictor:
         description = json.loads(path.read_text(encoding="utf-8"))
         if description.get("schema") != SCHEMA:
             raise ValueError(
-                f"{path} has schema {description.get('schema')!r}, this version reads {SCHEMA}; load it with the "
-                "version that wrote it"
+                f"{path} has schema {description.get('schema')!r}, this version reads {SCHEMA}; load it with "
+                "the version that wrote it"
             )
         return cls(
             features=FeatureEncoder.from_dict(description["features"]),
@@ -98,7 +98,7 @@ class PyfuncPredictor:
     predictor: Predictor
 
     def predict(self, model_input: object, params: Mapping[str, object] | None = None) -> pd.DataFrame:
-        """Return ``Predictor.predict`` of a table, of records, or of an array with the columns in training order."""
+        """Return ``Predictor.predict`` of a table, of records, or of an array of the used columns in order."""
         return self.predictor.predict(_as_frame(model_input, self.predictor.features.inputs))
 
 
@@ -108,10 +108,11 @@ def _as_frame(model_input: object, names: Sequence[str]) -> pd.DataFrame:
     if isinstance(model_input, np.ndarray):
         if model_input.ndim != 2 or model_input.shape[1] != len(names):
             raise ValueError(
-                f"an array must have shape (rows, {len(names)}), but got {model_input.shape}; better send a table "
-                "with column names"
+                f"an array must have shape (rows, {len(names)}), but got {model_input.shape}; better send a "
+                "table with column names"
             )
         return pd.DataFrame(model_input, columns=list(names))
     if isinstance(model_input, Mapping) and not any(np.ndim(value) for value in model_input.values()):
         return pd.DataFrame([model_input])
-    return pd.DataFrame(model_input)  # type: ignore[call-overload]
+    frame: pd.DataFrame = pd.DataFrame(model_input)  # type: ignore[call-overload]
+    return frame
