@@ -6,6 +6,7 @@ import queue
 import sys
 import threading
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -91,11 +92,9 @@ def run(jobs: Iterable[Job], methods: Sequence[Method], results: Results, proces
                         if done[0] % 50 == 0 or done[0] == len(left):
                             print(f"{done[0]}/{len(left)} searches", file=sys.stderr, flush=True)
 
-    threads = [threading.Thread(target=work) for _ in range(processes)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(processes) as pool:
+        for future in [pool.submit(work) for _ in range(processes)]:
+            future.result()
 
 
 def regrets(

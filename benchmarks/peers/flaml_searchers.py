@@ -9,7 +9,6 @@ import contextlib
 import io
 import logging
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import numpy as np

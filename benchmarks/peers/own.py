@@ -15,7 +15,7 @@ from hpo.storage import MemoryStorage
 from hpo.study import FirstPoint, Study
 from hpo.trial import Report, Trial
 
-SAMPLERS = {"random": "hpo.samplers.random:Random", "tpe": "hpo.samplers.tpe:TPE"}
+SAMPLERS = {"random": "hpo.samplers.random:RandomSampler", "tpe": "hpo.samplers.tpe:TPESampler"}
 
 
 def sampler(name: str, **settings: Any) -> Sampler:
