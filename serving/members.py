@@ -1,7 +1,7 @@
 """Trained models as they are shipped: a folder with ``member.json`` and the native files that it names.
 
-``member.json`` holds ``schema``, ``family``, ``kind`` (binary, multiclass or regression) and ``sha256`` by file
-name. Every file is checked before a native parser sees it: those parsers trust their input, and a truncated
+``member.json`` holds ``schema``, ``family``, ``kind`` (binary, multiclass or regression) and ``sha256`` by
+file name. Every file is checked before a native parser sees it: those parsers trust their input, and a truncated
 LightGBM file ends the process. Nothing here is unpickled. The remaining keys belong to the family:
 
 - ``trivial``: ``prediction``, the class shares (k,) or one standardised value;

@@ -98,7 +98,7 @@ class PyfuncPredictor:
     predictor: Predictor
 
     def predict(self, model_input: object, params: Mapping[str, object] | None = None) -> pd.DataFrame:
-        """Return ``Predictor.predict`` of a table, of records, or of an array of the used columns in order."""
+        """Return ``Predictor.predict`` of a table, records or an array (columns as in training)."""
         return self.predictor.predict(_as_frame(model_input, self.predictor.features.inputs))
 
 
