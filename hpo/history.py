@@ -56,4 +56,6 @@ class History:
 
     def suppose(self, pending: Sequence[Params]) -> None:
         """Replace the configurations whose losses are not known yet."""
-        self.pending = np.array([self.space.encode(params) for params in pending]).reshape(-1, len(self.space))
+        self.pending = np.array([self.space.encode(params) for params in pending]).reshape(
+            -1, len(self.space)
+        )

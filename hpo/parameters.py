@@ -63,10 +63,8 @@ class Float:
         """The value at a unit code."""
         if self.step is not None:
             return float(min(self.low + self.step * _cell(unit, int(self.n_levels or 1)), self.high))
-        if self.log:
-            number = self.low * (self.high / self.low) ** unit
-        else:
-            number = self.low + (self.high - self.low) * unit
+        width = (self.high / self.low) ** unit if self.log else (self.high - self.low) * unit
+        number = self.low * width if self.log else self.low + width
         return float(min(max(number, self.low), self.high))
 
     def snap(self, unit: Array) -> Array:
@@ -200,7 +198,7 @@ def _range_mistakes(parameter: Float | Integer) -> Iterator[str]:
         yield f"{name}: low and high must be finite numbers, but got low={low!r}, high={high!r}"
         return
     if low >= high:
-        yield f"{name}: `low < high` must hold, but got low={low}, high={high}; for a fixed value write choices: [{low}]"
+        yield f"{name}: `low < high` must hold, but got low={low}, high={high}; to fix it write [{low}]"
     if parameter.log and low <= 0:
         yield f"{name}: a log scale needs low > 0, but got low={low}"
     if step is not None and (not _is_number(step) or step <= 0):

@@ -92,7 +92,10 @@ class SearchSpace:
         """`(d,)` unit codes, `nan` where inactive or absent; values outside the bounds are clipped to them."""
         active = self.active(params)
         return np.array(
-            [p.to_unit(params[p.name]) if p.name in active and p.name in params else np.nan for p in self.parameters]
+            [
+                p.to_unit(params[p.name]) if p.name in active and p.name in params else np.nan
+                for p in self.parameters
+            ]
         )
 
     def decode(self, unit: Array) -> dict[str, Value]:
@@ -127,7 +130,9 @@ class SearchSpace:
         Raises:
             SpaceError: for an unknown name, or bounds that are not inside the present ones.
         """
-        return SearchSpace(tuple(_narrowed(self[p.name], changes.get(p.name)) for p in self._checked(changes)))
+        return SearchSpace(
+            tuple(_narrowed(self[p.name], changes.get(p.name)) for p in self._checked(changes))
+        )
 
     def to_dict(self) -> dict[str, dict[str, Any]]:
         """The space as plain values: `{name: {type, low, high, log, step, choices, when}}`."""

@@ -46,6 +46,7 @@ def dump(values: Any) -> str:
     yaml.default_flow_style = None
     yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
     yaml.width = 110
+    yaml.allow_unicode = False  # line separators such as U+0085 would be folded on reading
     out = StringIO()
     yaml.dump(values, out)
     return out.getvalue()
@@ -58,7 +59,9 @@ def parse(definition: Any, source: str) -> SearchSpace:
         SpaceError: naming every mistake and `source`.
     """
     if not isinstance(definition, Mapping) or not definition:
-        raise SpaceError(f"{source}: a space is a mapping from names to parameters, but got {definition!r:.80}")
+        raise SpaceError(
+            f"{source}: a space is a mapping from names to parameters, but got {definition!r:.80}"
+        )
     mistakes: list[str] = []
     parameters: list[Parameter] = []
     for name, entry in definition.items():
@@ -74,8 +77,8 @@ def parse(definition: Any, source: str) -> SearchSpace:
 
 
 def _short(error: YAMLError) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return "; ".join(lines[:4])
+    problem, mark = getattr(error, "problem", None), getattr(error, "problem_mark", None)
+    return f"{problem} (line {mark.line + 1})" if problem and mark else str(error).splitlines()[0]
 
 
 def _kind(entry: Mapping[str, Any]) -> str:
@@ -98,7 +101,9 @@ def _entry_mistakes(name: object, entry: Any) -> Iterator[str]:
         yield f"{name}: unknown type {entry['type']!r}{closest(_kind(entry), _KEYS)} (one of {', '.join(_KEYS)})"
     else:
         known = _KEYS[_kind(entry)]
-        yield from (f"{name}: unknown key {key!r}{closest(str(key), known)}" for key in entry if key not in known)
+        yield from (
+            f"{name}: unknown key {key!r}{closest(str(key), known)}" for key in entry if key not in known
+        )
         required = ("choices",) if _kind(entry) == "categorical" else ("low", "high")
         yield from (f"{name}: {key} is missing" for key in required if key not in entry)
         if not isinstance(entry.get("choices", []), list):

@@ -15,7 +15,7 @@ EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
 
 
-class _Text(click.ParamType):
+class _Text(click.ParamType[object]):
     """Text that is read as one of the kinds of a public parameter."""
 
     name = "text"

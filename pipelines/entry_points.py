@@ -91,7 +91,9 @@ def mlproject() -> str:
 
 
 def _kinds(hint: Any) -> tuple[type, ...]:
-    options = typing.get_args(hint) if isinstance(hint, types.UnionType) or typing.get_origin(hint) else (hint,)
+    options = (
+        typing.get_args(hint) if isinstance(hint, types.UnionType) or typing.get_origin(hint) else (hint,)
+    )
     return tuple(typing.get_origin(option) or option for option in options)
 
 

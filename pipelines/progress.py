@@ -43,13 +43,19 @@ class Reporter:
     def __enter__(self) -> Self:
         if self._console.is_terminal:
             self._bar = Progress(
-                SpinnerColumn(), BarColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=self._console
+                SpinnerColumn(),
+                BarColumn(),
+                TextColumn("{task.description}"),
+                TimeElapsedColumn(),
+                console=self._console,
             )
             self._bar.start()
             self._bar.add_task("starting workers", total=self.total, completed=self.done)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._bar:
             self._bar.stop()
 
@@ -62,7 +68,9 @@ class Reporter:
         self._told += 1
         line = f"{self._result(trial)}  {self._best(best)}  {self._pace()}"
         if self._bar:
-            self._bar.update(self._bar.task_ids[0], advance=1, description=f"{self._best(best)}  {self._pace()}")
+            self._bar.update(
+                self._bar.task_ids[0], advance=1, description=f"{self._best(best)}  {self._pace()}"
+            )
         if trial.failure or not self._bar:
             self.say(line)
 
@@ -74,7 +82,11 @@ class Reporter:
         return f"trial {trial.number}{of} ({trial.origin})  {self.metric.name} {value:.5g}  {trial.seconds:.1f} s"
 
     def _best(self, best: Trial | None) -> str:
-        return f"best {self._in_users_direction(best.loss):.5g} (trial {best.number})" if best else "no result yet"
+        return (
+            f"best {self._in_users_direction(best.loss):.5g} (trial {best.number})"
+            if best
+            else "no result yet"
+        )
 
     def _pace(self) -> str:
         elapsed = time.monotonic() - self._start

@@ -1,0 +1,101 @@
+import time
+from concurrent.futures import Future
+from threading import Timer
+
+from hpo.loop import Job, Stop, run
+from hpo.schedulers.full import Full
+from hpo.space import Float, SearchSpace
+from hpo.storage import MemoryStorage
+from hpo.study import FirstPoint, Study
+from hpo.trial import Report
+
+SPACE = SearchSpace((Float("x", 0.0, 1.0),))
+
+
+class Never:
+    needs_history = False
+
+    def suggest(self, history: object, rng: object) -> None:
+        return None
+
+
+def make(n: int) -> Study:
+    points = [FirstPoint({"x": i / n}, "test") for i in range(n)]
+    return Study(SPACE, Never(), Full(1), MemoryStorage(), seed=0, first_points=points)
+
+
+class Workers:
+    """Futures that the test settles itself."""
+
+    def __init__(self, n: int) -> None:
+        self.n = n
+        self.jobs: list[tuple[Job, Future[Report]]] = []
+
+    @property
+    def free(self) -> int:
+        return self.n - sum(not future.done() for _, future in self.jobs)
+
+    def submit(self, job: Job, time_limit: float | None = None) -> Future[Report]:
+        future: Future[Report] = Future()
+        self.jobs.append((job, future))
+        if job.number != 1:
+            future.set_result(Report(1, float(job.params["x"])))
+        return future
+
+
+def test_all_trials_are_told_and_failures_cost_only_themselves() -> None:
+    class Raising(Workers):
+        def submit(self, job: Job, time_limit: float | None = None) -> Future[Report]:
+            future = super().submit(job)
+            if job.number == 1:
+                future.set_exception(ZeroDivisionError("of the test"))
+            return future
+
+    study = make(5)
+    told = list(run(study, Raising(2), stop=Stop()))
+    assert sorted(trial.number for trial in told) == [0, 1, 2, 3, 4]
+    assert study.trials[1].failure == "ZeroDivisionError: of the test"
+    assert study.best_trial is not None
+    assert study.best_trial.number == 0
+
+
+def test_first_request_finishes_what_runs() -> None:
+    study, workers, stop = make(5), Workers(2), Stop()
+    told = []
+    for trial in run(study, workers, stop=stop):
+        told.append(trial.number)
+        if stop.level == 0:
+            stop.level = 1
+            granted = len(study.trials)
+            workers.jobs[1][1].set_result(Report(1, 0.5))
+    assert sorted(told) == list(range(granted))
+    assert 1 in told
+
+
+def test_second_request_leaves_what_runs() -> None:
+    study, workers, stop = make(5), Workers(2), Stop()
+    for _ in run(study, workers, stop=stop):
+        stop.level = 2
+    assert not study.trials[1].finished
+
+
+def test_at_the_deadline_running_legs_are_given_up() -> None:
+    study, workers = make(4), Workers(4)
+    told = [trial.number for trial in run(study, workers, stop=Stop(), deadline=time.monotonic() + 0.3)]
+    assert told == [0, 2, 3]
+    assert not study.trials[1].finished
+
+
+def test_without_a_result_the_deadline_waits_for_the_first() -> None:
+    class Slow(Workers):
+        def submit(self, job: Job, time_limit: float | None = None) -> Future[Report]:
+            future: Future[Report] = Future()
+            self.jobs.append((job, future))
+            if job.number == 1:
+                Timer(0.4, future.set_result, [Report(1, 0.5)]).start()
+            return future
+
+    study = make(4)
+    told = [t.number for t in run(study, Slow(2), stop=Stop(), deadline=time.monotonic() + 0.1)]
+    assert told == [1]
+    assert len(study.trials) == 2
