@@ -1,0 +1,96 @@
+"""Model families: what a worker trains, one file each, behind the two protocols here.
+
+The state of a `Trainable` after a leg is a function of parameters, data, seed and the rungs passed (each leg is
+seeded from (seed, start)), so a trial continues exactly where it stood, in another process as well.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from hpo.parameters import Params
+from pipelines.data import Fold
+from pipelines.metrics import Metric
+from pipelines.models.catalog import (
+    ALL,
+    BASELINES,
+    FAMILIES,
+    Budget,
+    Settings,
+    canonical,
+    check_space,
+    family,
+    resolve,
+    rounds,
+    settings,
+)
+from serving.features import Matrix
+
+__all__ = [
+    "ALL",
+    "BASELINES",
+    "FAMILIES",
+    "Budget",
+    "Family",
+    "Settings",
+    "Trainable",
+    "canonical",
+    "check_space",
+    "family",
+    "resolve",
+    "rounds",
+    "settings",
+]
+
+
+class Trainable(Protocol):
+    """One trial's model on one fold."""
+
+    @property
+    def reached(self) -> int:
+        """The budget granted so far; early stopping counts as reaching it."""
+
+    @property
+    def stopped(self) -> bool:
+        """Whether early stopping fired: `train` does nothing more."""
+
+    def train(self, to: int) -> tuple[tuple[float, float], ...]:
+        """Train until the budget `to`; at most 50 points (budget, validation value of the metric) of this leg.
+
+        Raises:
+            TrainingError: when the model diverges.
+        """
+
+    def predict(self, rows: Matrix) -> npt.NDArray[np.float64]:
+        """`(n, k)` probabilities or `(n,)` standardised values at the best budget so far.
+
+        Free for the fold's own validation matrix (the very object), whose predictions are kept.
+        """
+
+    def save(self, directory: Path) -> None:
+        """Write all that `Family.resume` needs, atomically; what stands at `directory` is replaced."""
+
+    def export(self, directory: Path) -> None:
+        """Write what `serving.members.load_member` reads, atomically."""
+
+
+class Family(Protocol):
+    """A kind of model on one fold; a worker keeps it, and with it the data in the library's own form."""
+
+    budget_unit: ClassVar[str]
+
+    def __init__(self, fold: Fold, metric: Metric, threads: int) -> None: ...
+
+    def start(self, params: Params, seed: int) -> Trainable:
+        """A model that has not been trained yet."""
+
+    def resume(self, params: Params, seed: int, directory: Path) -> Trainable:
+        """The model that `Trainable.save` wrote.
+
+        Raises:
+            CheckpointError: when it is missing, damaged or of another trial.
+        """
