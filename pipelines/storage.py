@@ -1,0 +1,624 @@
+"""A study in MLflow: the parent run is the study, each nested run a trial, and nothing else is kept anywhere.
+
+`docs/mlflow-schema.md` describes what stands where. Writing returns at once: records go through an outbox
+(`pipelines.outbox`) to one thread, which writes them in bulk into a database that is opened directly
+(`pipelines.bulk`) and call by call everywhere else (`pipelines.tracking`). Measured for 1,000 trials with 10
+parameters and 3 metrics on SQLite: see `docs/mlflow-schema.md`.
+"""
+
+import json
+import logging
+import math
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from mlflow import MlflowClient
+from mlflow.entities import Dataset, DatasetInput, InputTag, LifecycleStage, Param, Run, RunTag
+from mlflow.exceptions import MlflowException
+from mlflow.tracking.context.registry import resolve_tags
+
+from hpo.errors import StudyError
+from hpo.space import SearchSpace
+from hpo.trial import Trial
+from pipelines import schema, views
+from pipelines.bulk import BulkWriter, engine_for
+from pipelines.lease import Lease
+from pipelines.outbox import Journal, Outbox, Pace, Unreachable, cache_dir
+from pipelines.schema import Record
+from pipelines.tracking import (
+    PAGE,
+    CallWriter,
+    ClientRuns,
+    HttpRuns,
+    Writer,
+    children,
+    connect,
+    first_line,
+    is_http,
+    safe,
+    search,
+    told_apart,
+)
+
+logger = logging.getLogger(__name__)
+
+HEADER_FILE = "study.json"
+SPACE_FILE = "space.yaml"
+_COMMON_TAGS = ("mlflow.user", "mlflow.source.name", "mlflow.source.type", "mlflow.source.git.commit")
+_HEADER_TAGS = ("model", "algorithm", "metric", "direction", "seed", "target", "task", "split", "validation")
+
+Header = Mapping[str, Any]
+WriterMaker = Callable[[MlflowClient, str, str, MutableMapping[str, str]], Writer]
+
+
+class MlflowStorage:
+    """One study's trials in MLflow. Made by `create` or `open`; used by one driver at a time.
+
+    Attributes:
+        run_id: the study: its parent run's id.
+        experiment_id: where it lies.
+        header: what the study was created with; JSON values.
+    """
+
+    def __init__(
+        self,
+        client: MlflowClient,
+        run: Run,
+        header: Header,
+        journal: Journal,
+        *,
+        trial_name: Callable[[Trial], str] | None = None,
+        make_writer: WriterMaker | None = None,
+        pace: Pace | None = None,
+    ) -> None:
+        self.run_id = str(run.info.run_id)
+        self.experiment_id = str(run.info.experiment_id)
+        self.header = dict(header)
+        self._client = client
+        self._trial_name = trial_name or self._default_name
+        self._metric = str(header["metric"])
+        self._sign = -1.0 if header["direction"] == "maximize" else 1.0
+        tags = run.data.tags
+        self._common = {
+            schema.PARENT_RUN: self.run_id,
+            **{name: tags[name] for name in _COMMON_TAGS if name in tags},
+        }
+        self._known = {schema.STUDY_KEY: self.run_id}
+        self._trials: dict[int, Trial] = {}
+        self._completed = 0
+        self._best = math.inf
+        self._write = (make_writer or _writer)(client, self.experiment_id, self.run_id, self._known)
+        self._lease = Lease(client, self.run_id, self._set_driver)
+        self._lease.acquire()
+        try:
+            self._recover(journal)
+        except BaseException:
+            self._release()
+            raise
+        self._outbox = Outbox(journal, self._write_in_order, self._beat, pace=pace)
+
+    @classmethod
+    def create(
+        cls,
+        header: Header,
+        *,
+        run_id: str | None = None,
+        experiment: str | None = None,
+        name: str | None = None,
+        description: str | None = None,
+        trial_name: Callable[[Trial], str] | None = None,
+        tracking_uri: str | None = None,
+        make_writer: WriterMaker | None = None,
+        pace: Pace | None = None,
+    ) -> "MlflowStorage":
+        """A new study.
+
+        Args:
+            header: JSON values; `space`, `metric` and `direction` ("minimize" or "maximize") are needed, `data` is
+                a mapping with `uri` and `digest`.
+            run_id: the run to use (that of `mlflow run`); without it one is made in `experiment`.
+            experiment: its name; made when missing. Without it what MLFLOW_EXPERIMENT_ID or _NAME say, else the
+                default one.
+            name: of the run.
+            description: in Markdown; a sentence made from the header without it.
+            trial_name: names a trial's run.
+            tracking_uri: of the store; without it the one in force.
+            make_writer: makes what writes records, for tests.
+            pace: of the outbox, for tests.
+
+        Raises:
+            StudyError: when the store cannot be used, or the run is deleted or already a study.
+        """
+        client = connect(tracking_uri)
+        _check_header(header)
+        with _as_study_error("the study cannot be created"):
+            run = _parent_run(client, run_id, experiment, name, header)
+            journal = Journal(journal_path(run.info.run_id))
+            try:
+                _write_study(client, run, header, description)
+                run = client.get_run(run.info.run_id)
+                return cls(
+                    client, run, header, journal, trial_name=trial_name, make_writer=make_writer, pace=pace
+                )
+            except BaseException:
+                journal.close()
+                raise
+
+    @classmethod
+    def open(
+        cls,
+        run_id: str,
+        *,
+        trial_name: Callable[[Trial], str] | None = None,
+        tracking_uri: str | None = None,
+        make_writer: WriterMaker | None = None,
+        pace: Pace | None = None,
+    ) -> "MlflowStorage":
+        """The study whose parent run is `run_id`, with what an earlier driver could not deliver any more.
+
+        Raises:
+            StudyError: when there is no such study, its schema is another, or another driver runs it.
+        """
+        client = connect(tracking_uri)
+        with _as_study_error(f"study {run_id} cannot be opened"):
+            run = find_study(client, run_id)
+            header = read_header(client, run_id)
+            journal = Journal(journal_path(run_id))
+            try:
+                storage = cls(
+                    client, run, header, journal, trial_name=trial_name, make_writer=make_writer, pace=pace
+                )
+            except BaseException:
+                journal.close()
+                raise
+            client.update_run(run_id, status=schema.RUNNING)
+            return storage
+
+    def load(self) -> list[Trial]:
+        """All trials, in order of their numbers; legs that were lost with a driver come back unfinished."""
+        return [schema.without_curves(self._trials[number]) for number in sorted(self._trials)]
+
+    def add(self, trial: Trial) -> None:
+        """Keep a trial that has just been granted.
+
+        Raises:
+            ParameterError: for a value that MLflow cannot keep.
+            StudyError: when nothing can be written any more.
+        """
+        self._outbox.put(schema.grant(trial, self._trial_name(trial), self._common, _now()))
+        self._trials[trial.number] = trial
+        if trial.reports or trial.failure is not None:
+            self.update(trial)
+
+    def update(self, trial: Trial) -> None:
+        """Keep what has been told of a trial, or the larger budget it was granted.
+
+        Raises:
+            StudyError: when nothing can be written any more.
+        """
+        before = self._trials.get(trial.number)
+        known = len(before.reports) if before else 0
+        now = _now()
+        self._outbox.put(schema.outcome(trial, self._metric, self._sign, known, now))
+        self._trials[trial.number] = trial
+        if trial.finished and not (before and before.finished):
+            self._progress(trial, now)
+
+    def add_baseline(self, name: str, metrics: Mapping[str, float], *, seconds: float = 0.0) -> None:
+        """Keep a run that the search has to beat."""
+        now = _now()
+        values = {**metrics, schema.SECONDS: seconds}
+        schema.check_names(values)
+        points = tuple((k, float(v), now, 0) for k, v in values.items() if math.isfinite(v))
+        run_name = f"baseline-{name}"
+        tags = {**self._common, schema.ROLE: "baseline", schema.RUN_NAME: run_name}
+        start = now - round(1000 * seconds)
+        mark = (schema.BASELINE, schema.cut(name))
+        self._outbox.put(
+            Record(
+                run_name,
+                run_name,
+                tags,
+                metrics=points,
+                mark=mark,
+                status=schema.FINISHED,
+                start=start,
+                end=now,
+            )
+        )
+
+    def annotate(
+        self,
+        *,
+        metrics: Mapping[str, float] | None = None,
+        tags: Mapping[str, str] | None = None,
+        step: int = 0,
+    ) -> None:
+        """Metrics and tags on the study's own run."""
+        now = _now()
+        schema.check_names(metrics or {})
+        points = tuple((k, float(v), now, step) for k, v in (metrics or {}).items() if math.isfinite(v))
+        cut = {key: schema.cut(value) for key, value in (tags or {}).items()}
+        self._outbox.put(Record(schema.STUDY_KEY, tags=cut, metrics=points))
+
+    def set_winner(self, number: int) -> None:
+        """Name the study's winner; waits until its run is written.
+
+        Raises:
+            StudyError: when that trial's run does not exist.
+        """
+        self.annotate(tags={schema.WINNER: self.trial_run_id(number), schema.WINNER_NUMBER: str(number)})
+
+    def trial_run_id(self, number: int, timeout: float | None = 60.0) -> str:
+        """The id of a trial's run; waits until it is written.
+
+        Raises:
+            StudyError: when it is not, `timeout` seconds later.
+        """
+        key = schema.trial_key(number)
+        if key not in self._known:
+            self._outbox.flush(timeout)
+        if key not in self._known:
+            raise StudyError(f"trial {number} is not in MLflow yet; is the tracking server reachable?")
+        return self._known[key]
+
+    @property
+    def waiting(self) -> int:
+        """How many runs have something that MLflow has not got yet."""
+        return self._outbox.waiting
+
+    def flush(self, timeout: float | None = None) -> bool:
+        """Wait until MLflow has everything; False when `timeout` seconds were not enough.
+
+        Raises:
+            StudyError: when it cannot be written any more.
+        """
+        return self._outbox.flush(timeout)
+
+    def close(
+        self, status: str = schema.FINISHED, reason: str | None = None, *, timeout: float | None = 60.0
+    ) -> bool:
+        """End the study's run with `status` and let the next driver in; False when results still wait on disk.
+
+        Trials that were granted and never told end as KILLED; they are handed out again when the study is opened.
+
+        Raises:
+            StudyError: when something cannot be written any more; everything else is done all the same.
+        """
+        try:
+            now = _now()
+            for trial in self._trials.values():
+                if not trial.finished:
+                    self._outbox.put(Record(schema.trial_key(trial.number), status=schema.KILLED, end=now))
+            tags = {schema.FAILURE: schema.cut(reason)} if reason else {}
+            self._outbox.put(Record(schema.STUDY_KEY, tags=tags, status=status, end=now))
+        finally:
+            delivered = self._outbox.close(timeout)
+            self._release()
+        return delivered
+
+    def save_view(self) -> str | None:
+        """Make a saved view of this study in MLflow's UI; its link, or None when that did not work."""
+        return views.save(self._client, self.experiment_id, self.run_id, self.header)
+
+    def _default_name(self, trial: Trial) -> str:
+        model = str(self.header.get("model", "trial"))
+        return f"{trial.params.get('model', model) if model == 'all' else model}-{trial.number:03d}"
+
+    def _progress(self, trial: Trial, now: int) -> None:
+        """Best so far as a metric of the study, at the count of finished trials."""
+        self._best = min(self._best, trial.loss)
+        self._completed += 1
+        if math.isfinite(self._best):
+            point = (f"best_{self._metric}", self._sign * self._best, now, self._completed)
+            self._outbox.put(Record(schema.STUDY_KEY, metrics=(point,)))
+
+    def _write_in_order(self, records: Sequence[Record]) -> None:
+        """The study's own record last: what it says of the trials is true once they are there."""
+        self._write(sorted(records, key=lambda record: record.key == schema.STUDY_KEY))
+
+    def _recover(self, journal: Journal) -> None:
+        """Read what MLflow has, and write what the journal of a dead driver adds to it."""
+        for run_id in self._read():
+            self._client.delete_run(run_id)
+        done = {schema.trial_key(trial.number) for trial in self._trials.values() if trial.finished}
+        merged: dict[str, Record] = {}
+        for record in journal.read():
+            merged[record.key] = merged[record.key].then(record) if record.key in merged else record
+        late = [r for r in merged.values() if not (r.key in done and r.status == schema.RUNNING)]
+        if late:
+            self._write_in_order(late)
+            self._read()
+        journal.clear()
+
+    def _read(self) -> list[str]:
+        """Fill this object from MLflow; the ids of runs without a commit mark, which never happened."""
+        found: dict[int, tuple[Trial, Run]] = {}
+        orphans = []
+        for run in children(self._client, self.experiment_id, self.run_id):
+            tags = run.data.tags
+            if (trial := schema.decode_trial(tags, run.data.params)) is not None:
+                there = found.get(trial.number)
+                if there is None or _precedence(trial, run) < _precedence(*there):
+                    found[trial.number] = (trial, run)
+            elif schema.BASELINE in tags:
+                self._known[f"baseline-{tags[schema.BASELINE]}"] = str(run.info.run_id)
+            elif tags.get(schema.ROLE) in ("trial", "baseline"):
+                orphans.append(str(run.info.run_id))
+        self._trials = {number: trial for number, (trial, _) in found.items()}
+        self._known |= {schema.trial_key(n): str(run.info.run_id) for n, (_, run) in found.items()}
+        finished = [trial for trial in self._trials.values() if trial.finished]
+        self._completed = len(finished)
+        self._best = min((trial.loss for trial in finished), default=math.inf)
+        for trial, run in found.values():
+            self._mend_status(trial, run)
+        return orphans
+
+    def _mend_status(self, trial: Trial, run: Run) -> None:
+        """A driver that died between a report and the run's end left it running."""
+        if trial.finished and run.info.status not in (schema.FINISHED, schema.FAILED):
+            status = schema.FAILED if trial.failure is not None else schema.FINISHED
+            self._client.set_terminated(run.info.run_id, status, run.info.end_time)
+
+    def _set_driver(self, value: str) -> None:
+        self._client.set_tag(self.run_id, schema.DRIVER, value)
+
+    def _beat(self) -> None:
+        with told_apart():
+            self._lease.renew()
+
+    def _release(self) -> None:
+        try:
+            self._lease.release()
+        except MlflowException as error:
+            logger.debug("the study's lease was not released: %s", first_line(error))
+
+
+def leaderboard(
+    run_id: str, n: int | None = None, *, tracking_uri: str | None = None
+) -> list[dict[str, Any]]:
+    """The study's finished trials as rows, best first, then the failed ones; sorted here, never by the server.
+
+    Each row has number, name, run_id, status, budget, origin, failure, params, metrics and seconds.
+
+    Raises:
+        StudyError: when there is no such study.
+    """
+    client = connect(tracking_uri)
+    run = find_study(client, run_id)
+    tags = run.data.tags
+    rows = []
+    for child in children(client, run.info.experiment_id, run_id, "trial"):
+        trial = schema.decode_trial(child.data.tags, child.data.params)
+        if trial is not None:
+            rows.append((trial, child))
+    rows.sort(key=lambda row: (row[0].loss, row[0].number))
+    best: dict[int, dict[str, Any]] = {}
+    for trial, child in rows:
+        best.setdefault(trial.number, _row(trial, child))
+    logger.debug("study %s of %s has %d trials", run_id, tags.get("hpo.model"), len(best))
+    return list(best.values())[:n]
+
+
+def _row(trial: Trial, run: Run) -> dict[str, Any]:
+    return {
+        "number": trial.number,
+        "name": run.info.run_name,
+        "run_id": run.info.run_id,
+        "status": run.info.status,
+        "budget": trial.reached,
+        "origin": trial.origin,
+        "failure": trial.failure,
+        "params": dict(trial.params),
+        "metrics": dict(trial.reports[-1].metrics) if trial.reports else {},
+        "seconds": trial.seconds,
+    }
+
+
+def studies(experiment: str | None = None, *, tracking_uri: str | None = None) -> list[Run]:
+    """The parent runs of all studies of an experiment (of all experiments without it), the newest first."""
+    client = connect(tracking_uri)
+    if experiment is None:
+        places = list(client.search_experiments(max_results=PAGE))
+    else:
+        places = [place for place in [client.get_experiment_by_name(experiment)] if place]
+    ids = [str(place.experiment_id) for place in places]
+    if not ids:
+        return []
+    return [
+        run
+        for run in search(client, ids, f"tags.`{schema.ROLE}` = 'study'")
+        if schema.SCHEMA in run.data.tags
+    ]
+
+
+def find_study(client: MlflowClient, run_id: str) -> Run:
+    """The parent run of a study.
+
+    Raises:
+        StudyError: when the run is missing, deleted, no study, or of another schema.
+    """
+    try:
+        run = client.get_run(run_id)
+    except MlflowException as error:
+        raise StudyError(
+            f"there is no run {run_id!r} in {safe(client.tracking_uri)} ({first_line(error)}); "
+            "a study is named by the id of its parent run"
+        ) from error
+    tags = run.data.tags
+    if run.info.lifecycle_stage != LifecycleStage.ACTIVE:
+        raise StudyError(f"study {run_id} was deleted; restore its run in MLflow first")
+    if schema.SCHEMA not in tags:
+        parent = tags.get(schema.PARENT_RUN)
+        role = tags.get(schema.ROLE)
+        if role in ("trial", "baseline") and parent:
+            raise StudyError(f"run {run_id} is a {role} of study {parent}; give that id")
+        raise StudyError(f"run {run_id} is no study, or its driver died before it had begun; start a new one")
+    if tags[schema.SCHEMA] != schema.VERSION:
+        raise StudyError(
+            f"study {run_id} has schema {tags[schema.SCHEMA]}, but this version reads {schema.VERSION}; "
+            "use the version that wrote it, or start a new study"
+        )
+    return run
+
+
+def read_header(client: MlflowClient, run_id: str) -> dict[str, Any]:
+    """What a study was created with.
+
+    Raises:
+        StudyError: when the artifact is missing or unreadable.
+    """
+    try:
+        with tempfile.TemporaryDirectory() as directory:
+            path = client.download_artifacts(run_id, HEADER_FILE, directory)
+            header: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
+            return header
+    except (MlflowException, OSError, ValueError) as error:
+        raise StudyError(
+            f"study {run_id} cannot be read: its artifact {HEADER_FILE} is missing or damaged ({first_line(error)})"
+        ) from error
+
+
+def journal_path(run_id: str) -> Path:
+    """Where results of a study wait for MLflow."""
+    return cache_dir() / "outbox" / f"{run_id}.jsonl"
+
+
+def _now() -> int:
+    return round(time.time() * 1000)
+
+
+def _writer(client: MlflowClient, experiment_id: str, run_id: str, known: MutableMapping[str, str]) -> Writer:
+    uri = client.tracking_uri
+    if is_http(uri):
+        return CallWriter(HttpRuns(uri), experiment_id, known)
+    if (engine := engine_for(client)) is not None:
+        return BulkWriter(engine, experiment_id, run_id, known)
+    logger.info("%s is not a database that is written in bulk; trials are logged one by one", safe(uri))
+    return CallWriter(ClientRuns(client), experiment_id, known)
+
+
+@contextmanager
+def _as_study_error(what: str) -> Iterator[None]:
+    try:
+        yield
+    except (MlflowException, Unreachable, OSError) as error:
+        raise StudyError(f"{what}: {first_line(error)}") from error
+
+
+def _check_header(header: Header) -> None:
+    missing = [name for name in ("space", "metric", "direction") if name not in header]
+    if missing:
+        raise StudyError(f"a study's header needs {', '.join(missing)}")
+    if header["direction"] not in ("minimize", "maximize"):
+        raise StudyError(f"direction must be minimize or maximize, but got {header['direction']!r}")
+    schema.check_names(header["space"])
+    schema.check_names({header["metric"]: None})
+
+
+def _parent_run(
+    client: MlflowClient, run_id: str | None, experiment: str | None, name: str | None, header: Header
+) -> Run:
+    if run_id is None:
+        tags = resolve_tags({schema.ROLE: "study"})
+        if outer := os.environ.get("MLFLOW_PARENT_RUN_ID"):
+            tags[schema.PARENT_RUN] = outer
+        return client.create_run(
+            _experiment_id(client, experiment), tags=tags, run_name=name or _run_name(header)
+        )
+    run = client.get_run(run_id)
+    if run.info.lifecycle_stage != LifecycleStage.ACTIVE:
+        raise StudyError(
+            f"run {run_id}, which was to become the study, was deleted; is MLFLOW_RUN_ID left over?"
+        )
+    if schema.SCHEMA in run.data.tags:
+        raise StudyError(f"run {run_id} is a study already; to continue it, give its id as `study`")
+    if name:
+        client.update_run(run_id, name=name)
+    return run
+
+
+def _run_name(header: Header) -> str:
+    return f"{header.get('model', 'study')}-{header.get('algorithm', 'search')}"
+
+
+def _experiment_id(client: MlflowClient, name: str | None) -> str:
+    name = name or os.environ.get("MLFLOW_EXPERIMENT_NAME")
+    if name is None:
+        return os.environ.get("MLFLOW_EXPERIMENT_ID") or "0"
+    if (found := client.get_experiment_by_name(name)) is None:
+        try:
+            return str(client.create_experiment(name))
+        except MlflowException:
+            found = client.get_experiment_by_name(name)  # another process was faster
+            if found is None:
+                raise
+    if found.lifecycle_stage != LifecycleStage.ACTIVE:
+        raise StudyError(f"experiment {name!r} was deleted; restore it in MLflow, or name another")
+    return str(found.experiment_id)
+
+
+def _write_study(client: MlflowClient, run: Run, header: Header, description: str | None) -> None:
+    """Everything that the study's run holds before its first trial; the tag `hpo.schema` last."""
+    run_id = run.info.run_id
+    client.log_text(run_id, json.dumps(dict(header), indent=1, ensure_ascii=False), HEADER_FILE)
+    client.log_text(run_id, SearchSpace.from_dict(header["space"]).to_yaml(), SPACE_FILE)
+    data = header.get("data") or {}
+    if data.get("digest"):
+        client.log_inputs(run_id, [_dataset(data)])
+    facts = {name: str(header[name]) for name in _HEADER_TAGS if header.get(name) is not None}
+    plain = {
+        **facts,
+        **{name: str(header[name]) for name in ("trials", "timeout", "workers") if header.get(name)},
+    }
+    if data.get("uri"):
+        plain["data"] = str(data["uri"])
+    params = [Param(k, schema.cut(v, schema.MAX_PARAM)) for k, v in plain.items() if k not in run.data.params]
+    tags = {f"hpo.{name}": schema.cut(value) for name, value in facts.items()}
+    if data.get("digest"):
+        tags["hpo.data.digest"] = str(data["digest"])
+    tags |= {schema.ROLE: "study", schema.NOTE: schema.cut(description or describe(header))}
+    client.log_batch(run_id, params=params, tags=[RunTag(k, v) for k, v in tags.items()], synchronous=True)
+    client.set_tag(run_id, schema.SCHEMA, schema.VERSION)
+
+
+def _dataset(data: Mapping[str, Any]) -> DatasetInput:
+    """The table as MLflow knows data sets; its digest is given, not computed from all rows again."""
+    uri = str(data.get("uri", ""))
+    remote = "://" in uri and not uri.startswith("file://")
+    source = {"url": uri} if uri.startswith(("http://", "https://")) else {"uri": uri}
+    profile = {f"num_{name}": data[name] for name in ("rows", "columns") if name in data}
+    dataset = Dataset(
+        name=str(data.get("name") or Path(uri).name or "data")[:500],
+        digest=str(data["digest"])[:36],
+        source_type=uri.split("://")[0] if remote else "local",
+        source=json.dumps(source),
+        profile=json.dumps(profile) if profile else None,
+    )
+    return DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])
+
+
+def describe(header: Header) -> str:
+    """A study in a sentence or two of Markdown, for the run's description."""
+    data = header.get("data") or {}
+    table = f" on `{data['uri']}`" if data.get("uri") else ""
+    target = f", target `{header['target']}`" if header.get("target") else ""
+    names = ", ".join(f"`{name}`" for name in header["space"])
+    return (
+        f"Hyperparameter search of **{header.get('model', 'a model')}**{table}{target}: "
+        f"{header.get('algorithm', 'search')}, seed {header.get('seed', 'none')}, "
+        f"{header['direction']} **{header['metric']}**.\n\nSearched: {names}.\n\n"
+        "Each trial is a nested run; `best_"
+        + str(header["metric"])
+        + "` is the best so far by finished trials."
+    )
+
+
+def _precedence(trial: Trial, run: Run) -> tuple[Any, ...]:
+    """Of two runs of the same trial the one that got further counts, then the older, then the smaller id."""
+    return (-len(trial.reports), trial.failure is not None, run.info.start_time, run.info.run_id)
