@@ -1,0 +1,386 @@
+"""The winner as an MLflow model, and the model registry.
+
+A winner is logged as one object that takes the raw table: the folder of a `serving.predictor.Predictor`, the package
+`serving` itself as the model's code, and nothing that is pickled. Everything goes through a client and an explicit
+run id; no run becomes active.
+"""
+
+import json
+import math
+import re
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import mlflow.pyfunc
+import numpy as np
+import pandas as pd
+from mlflow import MlflowClient
+from mlflow.entities import LoggedModelOutput, LoggedModelStatus, Metric
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+from mlflow.models import Model, ModelSignature
+from mlflow.types import ColSpec, DataType, Schema, TensorSpec
+from mlflow.types.schema import AnyType
+
+import serving
+from hpo.errors import ParameterError, UserError, closest, raise_all
+from pipelines.gate import Candidate, HeldOutScore
+from serving.features import FeatureEncoder, TargetEncoder
+from serving.members import MANIFEST
+from serving.predictor import DESCRIPTION, Predictor
+
+CHALLENGER, CHAMPION, PREVIOUS = "challenger", "champion", "previous"
+
+STUDY = "hpo.study"  # run id of the study
+TRIAL = "hpo.trial"  # run id of the trial
+FAMILY = "hpo.model"
+
+EXAMPLE_ROWS = 5
+MAX_NAME = 250
+MODEL_VERSIONS = "mlflow.modelVersions"  # by which the UI links a logged model with its versions
+
+# A family's library, under each name by which it can be installed. Families without one need numpy alone.
+LIBRARIES: Mapping[str, tuple[str, ...]] = {
+    "lightgbm": ("lightgbm",),
+    "xgboost": ("xgboost", "xgboost-cpu"),
+    "mlp": ("torch",),
+}
+ANY = AnyType()  # type: ignore[no-untyped-call]
+_UV_FILES = ("uv.lock", "pyproject.toml", ".python-version")
+
+
+@dataclass(frozen=True)
+class LoggedWinner:
+    """A model in the tracking store: `models:/<model id>`, the run it stands under, and what logging took."""
+
+    model_id: str
+    run_id: str
+    artifact_location: str
+    requirements: tuple[str, ...]
+    seconds: float
+
+    @property
+    def uri(self) -> str:
+        """What `mlflow.pyfunc.load_model` and `mlflow models serve -m` take."""
+        return f"models:/{self.model_id}"
+
+
+@dataclass(frozen=True)
+class Registered:
+    """A version of a registered model."""
+
+    name: str
+    version: int
+
+    @property
+    def uri(self) -> str:
+        """The version itself, whatever its aliases become."""
+        return f"models:/{self.name}/{self.version}"
+
+
+@dataclass(frozen=True)
+class _Contents:
+    """What the folder of a predictor says about itself, read without loading any model."""
+
+    features: FeatureEncoder
+    target: TargetEncoder
+    families: tuple[str, ...]
+
+
+def log_winner(
+    client: MlflowClient,
+    run_id: str,
+    predictor_dir: Path,
+    example: pd.DataFrame,
+    *,
+    metrics: Mapping[str, float] | None = None,
+    params: Mapping[str, object] | None = None,
+    tags: Mapping[str, str] | None = None,
+    name: str = "model",
+) -> LoggedWinner:
+    """Log a saved predictor as a model of a run.
+
+    `example` holds raw rows as the user's table has them, without the target. Finite `metrics` are logged on the run,
+    linked with the model; `params` and `tags` stand on the model. A model that could not be logged completely is
+    left with the status FAILED.
+
+    Raises:
+        ValueError: when the folder is no predictor, or `example` lacks one of its columns.
+    """
+    started = time.monotonic()
+    contents = _read(predictor_dir)
+    requirements = pip_requirements(contents.families)
+    logged = client.create_logged_model(
+        client.get_run(run_id).info.experiment_id,
+        name=name,
+        source_run_id=run_id,
+        tags=dict(tags or {}),
+        params={key: str(value) for key, value in (params or {}).items()},
+        model_type=contents.target.kind,
+    )
+    status = LoggedModelStatus.FAILED
+    try:
+        with tempfile.TemporaryDirectory() as temporary:
+            path = Path(temporary) / "model"
+            model = Model(
+                artifact_path=logged.artifact_location,
+                run_id=run_id,
+                model_uuid=logged.model_id,
+                model_id=logged.model_id,
+            )
+            _write_model(path, model, predictor_dir, contents, example, requirements)
+            client.log_model_artifacts(logged.model_id, str(path))
+        client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
+        client.log_batch(run_id, metrics=_linked(metrics or {}, logged.model_id, run_id))
+        status = LoggedModelStatus.READY
+    finally:
+        client.finalize_logged_model(logged.model_id, status)
+    return LoggedWinner(
+        model_id=logged.model_id,
+        run_id=run_id,
+        artifact_location=logged.artifact_location,
+        requirements=tuple(requirements),
+        seconds=time.monotonic() - started,
+    )
+
+
+def pip_requirements(families: tuple[str, ...]) -> list[str]:
+    """What a model of these families needs where it is served, at the versions that are installed here.
+
+    A local label is left out (`torch 2.13.0+cpu` becomes `torch==2.13.0`), because the same version for another
+    accelerator serves as well and no public index has the labelled one. `mlflow` and not `mlflow-skinny`: the
+    latter reads no SQL store.
+
+    Raises:
+        UserError: when the library of a family is not installed.
+    """
+    libraries = [LIBRARIES[family] for family in dict.fromkeys(families) if family in LIBRARIES]
+    return [_pinned(names) for names in (("mlflow",), ("numpy",), ("pandas",), *libraries)]
+
+
+def signature(features: FeatureEncoder, target: TargetEncoder, columns: list[str]) -> ModelSignature:
+    """Inputs: `columns`, of which those that the model reads are required. Outputs: as `Predictor.predict`.
+
+    Inputs have no type on purpose. MLflow refuses an int64 column where it expects a double, a double where it
+    expects an integer, and a categorical or all-missing column where it expects a string; all of these are the same
+    table, read from another file or in smaller portions. The predictor checks the values itself, names what it
+    cannot read, and takes everything that it took in training.
+    """
+    needed = set(features.inputs)
+    inputs: list[ColSpec | TensorSpec] = [ColSpec(ANY, name, required=name in needed) for name in columns]
+    return ModelSignature(inputs=Schema(inputs), outputs=_outputs(features, target))
+
+
+def check_model_name(name: str) -> None:
+    """Check a name for the registry before anything is trained for it.
+
+    Raises:
+        ParameterError: listing all that is wrong with it.
+    """
+    mistakes = []
+    if not name.strip():
+        mistakes.append("it is empty")
+    elif name != name.strip():
+        mistakes.append("it begins or ends with a space")
+    if found := sorted(set(re.findall(r"""[/:@\\"'`]""", name))):
+        mistakes.append(f"it contains {' '.join(found)}, which cannot stand in models:/NAME@champion")
+    if not name.isprintable():
+        mistakes.append("it contains characters that cannot be printed")
+    if name in (".", ".."):
+        mistakes.append("it is a path")
+    if len(name) > MAX_NAME:
+        mistakes.append(f"it has {len(name):,} characters, {MAX_NAME} are the most")
+    shown = name if len(name) <= 60 else f"{name[:60]}…"
+    raise_all(
+        ParameterError,
+        [f"{shown!r} cannot name a registered model: {m}; take letters, digits, - _ and ." for m in mistakes],
+    )
+
+
+def register_winner(
+    client: MlflowClient,
+    winner: LoggedWinner,
+    name: str,
+    *,
+    study: str,
+    trial: str,
+    family: str,
+    score: HeldOutScore,
+    metrics: Mapping[str, float] | None = None,
+    tags: Mapping[str, str] | None = None,
+) -> Registered:
+    """Make a logged winner a new version with the alias `challenger`; the same winner again is the same version.
+
+    `study` and `trial` are run ids. `metrics` are shown in the description, since the registry shows none itself.
+    The client must be one of the tracking store in force (`mlflow.get_tracking_uri()`): MLflow looks the model up there.
+
+    Raises:
+        ParameterError: for a name that `check_model_name` refuses.
+    """
+    check_model_name(name)
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    found = _version_of(client, name, winner) or client.create_model_version(
+        name,
+        source=winner.uri,
+        run_id=winner.run_id,
+        model_id=winner.model_id,
+        tags={**(tags or {}), **score.to_tags(), STUDY: study, TRIAL: trial, FAMILY: family},
+        description=_description(study, trial, family, score, metrics or {}),
+    )
+    _link_version(client, winner.model_id, name, found.version)
+    client.set_registered_model_alias(name, CHALLENGER, str(found.version))
+    return Registered(name, int(found.version))
+
+
+def aliases(client: MlflowClient, name: str) -> dict[str, int]:
+    """The versions of a registered model that have an alias.
+
+    Raises:
+        UserError: when there is no such model.
+    """
+    try:
+        return {alias: int(number) for alias, number in client.get_registered_model(name).aliases.items()}
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        known = [model.name for model in client.search_registered_models(max_results=1000)]
+        raise UserError(
+            f"no registered model {name!r}{closest(name, known)}; `tune -P register={name}` makes one, and "
+            "MLFLOW_TRACKING_URI must be the store that holds it"
+        ) from error
+
+
+def candidate(client: MlflowClient, name: str, number: int) -> Candidate:
+    """A version with its held-out score.
+
+    Raises:
+        UserError: when there is no such version.
+        PromotionRefusedError: when it has no score.
+    """
+    try:
+        found = client.get_model_version(name, str(number))
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        there = ", ".join(str(v) for v in sorted(_numbers(client, name))) or "none"
+        raise UserError(f"registered model {name!r} has no version {number}; it has: {there}") from error
+    return Candidate(name, number, HeldOutScore.from_tags(found.tags, f"version {number} of {name}"))
+
+
+def _numbers(client: MlflowClient, name: str) -> list[int]:
+    return [int(found.version) for found in client.search_model_versions(f"name = '{name}'")]
+
+
+def _read(predictor_dir: Path) -> _Contents:
+    path = predictor_dir / DESCRIPTION
+    if not path.is_file():
+        raise ValueError(f"{predictor_dir} is no predictor: it has no {DESCRIPTION}")
+    description = json.loads(path.read_text(encoding="utf-8"))
+    members = [predictor_dir / f"member-{i}" / MANIFEST for i in range(description["members"])]
+    return _Contents(
+        features=FeatureEncoder.from_dict(description["features"]),
+        target=TargetEncoder.from_dict(description["target"]),
+        families=tuple(str(json.loads(member.read_text(encoding="utf-8"))["family"]) for member in members),
+    )
+
+
+def _write_model(
+    path: Path,
+    model: Model,
+    predictor_dir: Path,
+    contents: _Contents,
+    example: pd.DataFrame,
+    requirements: list[str],
+) -> None:
+    """Write the model's folder as MLflow defines it; nothing is loaded and no requirement is inferred."""
+    mlflow.pyfunc.save_model(
+        path=str(path),
+        loader_module=serving.__name__,
+        data_path=str(predictor_dir),
+        code_paths=[str(Path(serving.__file__ or "").parent)],
+        mlflow_model=model,
+        signature=signature(contents.features, contents.target, list(example.columns)),
+        input_example=example.head(EXAMPLE_ROWS),
+        pip_requirements=requirements,
+        metadata={
+            "task": contents.target.kind,
+            "families": list(dict.fromkeys(contents.families)),
+            "columns": {column["name"]: column["kind"] for column in contents.features.to_dict()["columns"]},
+        },
+    )
+    # MLflow copies the files of a uv project in which the user happens to stand; they would win over the requirements.
+    for name in _UV_FILES:
+        (path / name).unlink(missing_ok=True)
+
+
+def _outputs(features: FeatureEncoder, target: TargetEncoder) -> Schema:
+    n_classes = len(target.classes)
+    raw = np.full((1, n_classes), 1.0 / n_classes) if n_classes else np.zeros(1)
+    table = Predictor(features, target, ()).table(raw)
+    return Schema([ColSpec(_type(table[name]), str(name)) for name in table.columns])
+
+
+def _type(column: pd.Series) -> DataType | AnyType:
+    kinds = {"i": DataType.long, "f": DataType.double, "b": DataType.boolean}
+    if isinstance(column.dtype, np.dtype) and column.dtype.kind in kinds:
+        return kinds[column.dtype.kind]
+    return DataType.string if isinstance(column.iloc[0], str) else ANY
+
+
+def _linked(metrics: Mapping[str, float], model_id: str, run_id: str) -> list[Metric]:
+    now = time.time_ns() // 1_000_000
+    return [
+        Metric(key, float(value), now, 0, model_id=model_id, run_id=run_id)
+        for key, value in metrics.items()
+        if math.isfinite(value)  # MLflow would store an infinite one as 1.8e308
+    ]
+
+
+def _pinned(alternatives: tuple[str, ...]) -> str:
+    for name in alternatives:
+        try:
+            return f"{name}=={version(name).partition('+')[0]}"
+        except PackageNotFoundError:
+            continue
+    raise UserError(f"{alternatives[0]} is not installed, but the model needs it; install it and run again")
+
+
+def _version_of(client: MlflowClient, name: str, winner: LoggedWinner) -> ModelVersion | None:
+    versions = client.search_model_versions(f"name = '{name}'")
+    return next((found for found in versions if found.source == winner.uri), None)
+
+
+def _link_version(client: MlflowClient, model_id: str, name: str, number: Any) -> None:
+    """Name the version on the logged model, as `mlflow.register_model` does; a server has done it already."""
+    known = json.loads(client.get_logged_model(model_id).tags.get(MODEL_VERSIONS, "[]"))
+    if not any(entry["name"] == name and str(entry["version"]) == str(number) for entry in known):
+        text = json.dumps([*known, {"name": name, "version": number}])
+        client.set_logged_model_tags(model_id, {MODEL_VERSIONS: text})
+
+
+def _description(
+    study: str, trial: str, family: str, score: HeldOutScore, metrics: Mapping[str, float]
+) -> str:
+    """Markdown: the registry shows the description and no metrics."""
+    rows = [(name, value) for name, value in metrics.items() if name != score.metric]
+    lines = [
+        f"**{family}**, {score} on {score.rows:,} held-out rows "
+        f"({'higher' if score.greater_is_better else 'lower'} is better; trivial baseline {score.baseline:.6g}).",
+        "",
+        "| metric | held-out |",
+        "|---|---|",
+        f"| {score.metric} | {score.value:.6g} |",
+        *(f"| {name} | {value:.6g} |" for name, value in rows),
+        "",
+        f"Study `{study}`, trial `{trial}`, data `{score.data}`, split `{score.split}`.",
+    ]
+    return "\n".join(lines)
