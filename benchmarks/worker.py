@@ -2,7 +2,8 @@
 
 `{"call": "minimise", "problem": ..., "seed": ..., "trials": ..., "first": ...}` gives the losses and seconds of a whole search;
 `{"call": "prepare", "problem": ..., "n": ..., "seed": ...}` sets up a study with n observations, and each
-`{"call": "step"}` after it gives the seconds of one more ask and tell.
+`{"call": "step"}` after it gives the seconds of one more ask and tell; `touch`, `study` and `count` are for a study
+logged to MLflow (`benchmarks.overhead`).
 """
 
 import json
@@ -56,8 +57,20 @@ def _answer(job: dict[str, Any], peer: Any, settings: dict[str, Any], steps: lis
             return {}
         case "step":
             return {"seconds": steps[0]()}
+        case "touch":
+            noop().touch(**job)
+            return {}
+        case "study":
+            return noop().timed(lambda: peer.study(**job, **settings))
+        case "count":
+            return {"runs": noop().count(**job)}
         case other:
             raise ValueError(f"unknown call {other!r}")
+
+
+def noop() -> Any:
+    """The module that needs MLflow, which not every peer has."""
+    return import_module("benchmarks.peers.noop")
 
 
 if __name__ == "__main__":
