@@ -1,0 +1,93 @@
+"""Multivariate tree-structured Parzen estimator, vectorised.
+
+Bergstra et al. (2011), "Algorithms for hyper-parameter optimization", NeurIPS; Watanabe (2023), "Tree-structured
+Parzen estimator: understanding its algorithm components", arXiv:2304.11127; Falkner et al. (2018), "BOHB", ICML.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hpo.history import History
+from hpo.samplers.parzen import Layout, Parzen
+from hpo.space import Array, SearchSpace, Value
+
+
+@dataclass(frozen=True)
+class TPESampler:
+    """Proposes the candidate with the largest l(x) / g(x).
+
+    l is the density of the best `gamma` share of the observations (at most `max_good`), g that of the others; failed
+    trials and pending ones count among the others.
+
+    Attributes:
+        n_startup: observations before the densities are used; until then points are spread out.
+        n_candidates: draws from l that are compared.
+        gamma: share of good observations.
+        max_good: bound on their number.
+        max_others: bound on the observations in g. Beyond it every k-th in order of loss is taken, so that cost stays
+            flat; a density of 10 dimensions is not resolved finer by more.
+    """
+
+    n_startup: int = 5
+    n_candidates: int = 64
+    gamma: float = 0.1
+    max_good: int = 25
+    max_others: int = 1000
+    needs_history: bool = True
+
+    def suggest(self, history: History, rng: np.random.Generator) -> dict[str, Value]:
+        """The next configuration."""
+        space = history.space
+        if len(history) < self.n_startup:
+            return space.decode(spread_out(space, np.concatenate([history.x, history.pending]), rng))
+        good, others = split(history.losses, self.gamma, self.max_good)
+        others = thin(others, self.max_others)
+        layout = Layout(space)
+        l_ = Parzen.fit(layout, history.x[good], history.weights[good])
+        g = Parzen.fit(
+            layout,
+            np.concatenate([history.x[others], history.pending]),
+            np.concatenate([history.weights[others], np.ones(len(history.pending))]),
+        )
+        candidates = space.deactivate(space.snap(l_.sample(rng, self.n_candidates)))
+        features = layout.features(candidates)
+        return space.decode(candidates[np.argmax(l_.log_density(features) - g.log_density(features))])
+
+
+def split(losses: Array, gamma: float, max_good: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Indices of the ceil(gamma n) best observations (at most `max_good`, best first) and of the others.
+
+    Failed observations are never good: where all failed there are no good ones, and l is the prior.
+    """
+    order = np.argsort(losses, kind="stable")
+    n_good = min(math.ceil(gamma * len(losses)), max_good, np.count_nonzero(np.isfinite(losses)))
+    return order[:n_good], order[n_good:]
+
+
+def thin(ordered: NDArray[np.intp], limit: int) -> NDArray[np.intp]:
+    """At most `limit` evenly spaced members of `ordered`."""
+    if len(ordered) <= limit:
+        return ordered
+    chosen: NDArray[np.intp] = ordered[np.linspace(0, len(ordered) - 1, limit).round().astype(int)]
+    return chosen
+
+
+def spread_out(space: SearchSpace, taken: Array, rng: np.random.Generator, n_draws: int = 8) -> Array:
+    """The one of `n_draws` random points that is farthest from those `taken` (Mitchell's best candidate).
+
+    Distances are taken in the unit cube. Choices that differ, and a dimension that only one of the two has, lie 1/2
+    apart. Few draws, so that points do not crowd at the cube's corners.
+    """
+    draws = space.sample_unit(rng, n_draws)
+    layout = Layout(space)
+    gap = np.abs(draws[:, None] - taken[None])
+    columns = [i for i, _ in layout.choices]
+    gap[..., columns] = 0.5 * (gap[..., columns] > 0)
+    only_one = np.isnan(draws)[:, None] != np.isnan(taken)[None]
+    gap = np.where(only_one, 0.5, np.nan_to_num(gap))
+    nearest = (gap**2).sum(axis=2).min(axis=1, initial=np.inf)
+    farthest: Array = draws[np.argmax(nearest)]
+    return farthest
