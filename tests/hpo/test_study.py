@@ -72,7 +72,7 @@ def test_best_trial_is_the_smallest_finite_loss_and_the_earliest_of_equals() -> 
     assert study.trials[3].failure == "loss is nan; a finite number was expected"
 
 
-class Killed(Exception):
+class KilledError(Exception):
     pass
 
 
@@ -86,10 +86,10 @@ class Mortal(MemoryStorage):
     def _write(self, trial: Trial) -> None:
         self.until -= 1
         if self.until == 0 and self.before:
-            raise Killed
+            raise KilledError
         super().update(trial)
         if self.until == 0:
-            raise Killed
+            raise KilledError
 
     def add(self, trial: Trial) -> None:
         self._write(trial)
@@ -103,7 +103,7 @@ class Mortal(MemoryStorage):
 def test_a_study_killed_at_any_write_goes_on_as_if_it_had_not_been(until: int, before: bool) -> None:
     expected = run(make(MemoryStorage()))
     storage = Mortal(until, before)
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         run(make(storage))
     storage.until = 10**9
     assert run(make(storage)) == expected

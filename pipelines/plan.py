@@ -1,0 +1,199 @@
+"""What defines a study: everything that a later process needs to go on with it.
+
+A plan is written once, as the header of the study in MLflow, and read back on resume; what may change between two
+sessions (how many trials, how long, on how many workers) is not part of its identity.
+"""
+
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from hpo.errors import SpaceError, StudyError, closest
+from hpo.parameters import Categorical, Params, Value
+from hpo.space import SearchSpace
+from hpo.study import FirstPoint
+from pipelines.models import ALL, FAMILIES, Settings, canonical, check_space, knows
+
+LIBRARIES = ("mlflow", "hyperopt", "lightgbm", "xgboost", "scikit-learn", "torch", "pandas", "numpy")
+
+
+@dataclass(frozen=True)
+class DataPlan:
+    """Where the table is, what it looks like, and how its rows are used.
+
+    `uri` is None for a table that was handed over in memory; `digest` tells whether a table is the same.
+    """
+
+    uri: str | None
+    digest: str
+    rows: int
+    target: str
+    task: str
+    split: str
+    test_share: float
+    validation: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A study before its first trial.
+
+    `workers`, `threads` and `lag` are fixed with the study because its results depend on them (`hpo.study`; torch
+    also depends on the number of threads); `budget` is the largest budget of a trial in the unit of the model.
+    """
+
+    model: str
+    algorithm: str
+    metric: str
+    direction: str
+    seed: int
+    data: DataPlan
+    space: SearchSpace
+    first_points: tuple[FirstPoint, ...]
+    budget: float
+    budget_unit: str
+    workers: int
+    threads: int
+    lag: int
+    trials: int
+    timeout: float | None
+    trial_timeout: float | None
+    register: str | None = None
+
+    def to_header(self) -> dict[str, Any]:
+        """Plain values, as the study keeps them in MLflow."""
+        plain = {field.name: getattr(self, field.name) for field in fields(self)}
+        data = {field.name: getattr(self.data, field.name) for field in fields(self.data)}
+        points = [{"params": dict(point.params), "origin": point.origin} for point in self.first_points]
+        shown = {name: data[name] for name in ("target", "task", "split", "validation")}
+        environment = {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}}
+        return (
+            plain
+            | shown
+            | {"data": data, "space": self.space.to_dict(), "first_points": points, "versions": environment}
+        )
+
+    @classmethod
+    def from_header(cls, header: Mapping[str, Any]) -> "Plan":
+        """The plan that `to_header` wrote.
+
+        Raises:
+            StudyError: when the header lacks something.
+        """
+        try:
+            values = {field.name: header[field.name] for field in fields(cls)}
+            values["data"] = DataPlan(**values["data"])
+            values["space"] = SearchSpace.from_dict(values["space"], "the study's space")
+            values["first_points"] = tuple(FirstPoint(p["params"], p["origin"]) for p in values["first_points"])
+        except (KeyError, TypeError) as error:
+            raise StudyError(f"the study's header is incomplete: {error} is missing; it cannot be resumed") from error
+        return cls(**values)
+
+    def refuse_other(self, data: DataPlan) -> None:
+        """Check that a table and its use are those of this study.
+
+        Raises:
+            StudyError: naming each difference.
+        """
+        for field in fields(DataPlan):
+            mine, other = getattr(self.data, field.name), getattr(data, field.name)
+            if field.name != "uri" and mine != other:
+                raise StudyError(
+                    f"this study is of another data set: {field.name} was {mine!r} and is {other!r} now; "
+                    "start a new study (leave `study` out), or give it the table that it began with"
+                )
+
+    def going_on(self, *, trials: int | None, timeout: float | None, register: str | None) -> "Plan":
+        """This plan with what a later session may change."""
+        return replace(
+            self, trials=trials or self.trials, timeout=timeout, register=register if register else self.register
+        )
+
+
+def read_space(space: object, settings: Settings) -> SearchSpace:
+    """The space that the parameter `space` means: `default`, a YAML file, a space, plain values or an hp graph.
+
+    Raises:
+        SpaceError: when it cannot be read, or holds what the model does not know.
+    """
+    if space == "default":
+        return settings.space
+    found = _as_space(space)
+    check_space(settings.name, _without_switches(settings.name, found))
+    return found
+
+
+def first_points(settings: Settings, space: SearchSpace) -> tuple[FirstPoint, ...]:
+    """The library's default and the tuned default, as far as the parameters of `space` go.
+
+    A parameter that a default does not name is left to the library, unless the space leaves it one choice only.
+    """
+    names = ["default"] + ["tuned default"] * (len(settings.first_points) - 1)
+    points = [_projected(settings.name, point, space) for point in settings.first_points]
+    unique = [i for i, point in enumerate(points) if point not in points[:i]]
+    return tuple(FirstPoint(points[i], names[i]) for i in unique)
+
+
+def _without_switches(model: str, space: SearchSpace) -> SearchSpace:
+    """The parameters that reach the model.
+
+    A categorical that the model does not know, but that others depend on, only chooses between branches of the space.
+    """
+    parents = {parent for parameter in space for parent in parameter.when}
+    switches = {name for name in parents if model != ALL and not knows(model, name)}
+    kept = [
+        replace(p, when={parent: values for parent, values in p.when.items() if parent not in switches})
+        for p in space
+        if p.name not in switches
+    ]
+    return SearchSpace(tuple(kept))
+
+
+def _as_space(space: object) -> SearchSpace:
+    if isinstance(space, SearchSpace):
+        return space
+    if isinstance(space, str | Path):
+        path = Path(space)
+        if not path.is_file():
+            beside = [p.name for p in path.parent.glob("*.y*ml")] if path.parent.is_dir() else []
+            raise SpaceError(
+                f"space={str(space)!r} is neither `default` nor a file{closest(path.name, [*beside, 'default'])}"
+            )
+        return SearchSpace.from_yaml(path.read_text(encoding="utf-8"), str(path))
+    if isinstance(space, Mapping) and all(isinstance(v, Mapping | list) for v in space.values()):
+        return SearchSpace.from_dict(space)
+    from hpo.hyperopt_space import from_hyperopt
+
+    return from_hyperopt(space)
+
+
+def _projected(model: str, point: Params, space: SearchSpace) -> dict[str, Value]:
+    known = _main_name_values(model, point)
+    chosen: dict[str, Value] = {}
+    for parameter in space:
+        if parameter.name not in space.active(chosen):
+            continue
+        value = known.get(_main_name(model, parameter.name))
+        if isinstance(parameter, Categorical) and (value is None or parameter.index(value) < 0):
+            value = parameter.choices[0] if parameter.n_levels == 1 or _is_parent(space, parameter.name) else None
+        if value is not None:
+            chosen[parameter.name] = value
+    return chosen
+
+
+def _is_parent(space: SearchSpace, name: str) -> bool:
+    return any(name in parameter.when for parameter in space)
+
+
+def _main_name(model: str, name: str) -> str:
+    if model != ALL:
+        return next(iter(canonical(model, {name: 0})))
+    prefix, _, rest = name.partition(".")
+    return f"{prefix}.{_main_name(prefix, rest)}" if prefix in FAMILIES else name
+
+
+def _main_name_values(model: str, point: Params) -> dict[str, Value]:
+    return {_main_name(model, name): value for name, value in point.items()}

@@ -1,0 +1,102 @@
+"""What a study leaves for the reader: the leaderboard and what to do next."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from hpo.trial import Trial
+from pipelines.metrics import METRICS
+
+ROWS = 10
+
+
+@dataclass(frozen=True)
+class StudyResult:
+    """A study that has ended, for now.
+
+    `trials` are all of them; `baselines` and `test` hold values of the study's metric (baselines on the validation
+    rows, `test` on the held-out rows); `model_uri` is the winner's model, `version` its version when registered.
+    """
+
+    run_id: str
+    metric: str
+    trials: tuple[Trial, ...]
+    wanted: int
+    baselines: Mapping[str, float]
+    test: Mapping[str, float]
+    tracking_uri: str
+    seconds: float
+    winner: Trial | None = None
+    model_uri: str | None = None
+    registered: str | None = None
+    version: int | None = None
+    link: str | None = None
+    interrupted: bool = False
+
+    @property
+    def best_params(self) -> Mapping[str, object]:
+        """The winner's configuration; empty when nothing succeeded."""
+        return self.winner.params if self.winner else {}
+
+    @property
+    def best_score(self) -> float:
+        """The winner's value of the metric on the validation rows; nan when nothing succeeded."""
+        return self.score(self.winner) if self.winner else float("nan")
+
+    def score(self, trial: Trial) -> float:
+        """A trial's value of the metric, as the user knows it."""
+        return METRICS[self.metric].to_loss(trial.loss)
+
+    def __str__(self) -> str:
+        """The leaderboard, the winner, and the next commands."""
+        return "\n".join([*self._leaderboard(), *self._winner(), *self._next()])
+
+    def _leaderboard(self) -> list[str]:
+        done = [trial for trial in self.trials if trial.reports and trial.failure is None]
+        rows = [
+            (f"trial {t.number}", self.score(t), t.origin, _short(t.params))
+            for t in sorted(done, key=lambda t: (t.loss, t.number))[:ROWS]
+        ]
+        default = next((t for t in done if t.origin == "default"), None)
+        if default and all(row[0] != f"trial {default.number}" for row in rows):
+            rows.append((f"trial {default.number}", self.score(default), "default", _short(default.params)))
+        rows += [(f"baseline {name}", value, "", "") for name, value in self.baselines.items()]
+        width = max((len(row[0]) for row in rows), default=0)
+        lines = [f"{name:<{width}}  {value:>10.5g}  {origin:<13}  {params}" for name, value, origin, params in rows]
+        failed = sum(trial.failure is not None for trial in self.trials)
+        head = f"Leaderboard by {self.metric} on the validation rows ({len(done)} trials"
+        return ["", head + (f", {failed} failed)" if failed else ")"), *[line.rstrip() for line in lines], ""]
+
+    def _winner(self) -> list[str]:
+        if self.winner is None or self.metric not in self.test:
+            return []
+        others = ", ".join(f"{name} {value:.5g}" for name, value in self.test.items() if name != self.metric)
+        lines = [f"Held-out test rows: {self.metric} {self.test[self.metric]:.5g}" + (f"  ({others})" if others else "")]
+        lines.append(f"Model: {self.model_uri}")
+        if self.registered:
+            lines.append(f"Registered: {self.registered} version {self.version}, alias challenger")
+        return [*lines, ""]
+
+    def _next(self) -> list[str]:
+        lines = ["Next:"]
+        if self.tracking_uri.startswith("http"):
+            lines.append(f"  open    {self.link or self.tracking_uri}")
+        else:
+            lines.append(f"  look    mlflow ui --backend-store-uri {self.tracking_uri}")
+            lines += [f"          {self.link}"] if self.link else []
+        if self.registered:
+            lines.append(f"  promote mlflow run . -e promote --env-manager local -P name={self.registered}")
+        more = self.wanted if len(self.trials) < self.wanted or self.interrupted else 2 * len(self.trials)
+        verb = "resume " if self.interrupted or len(self.trials) < self.wanted else "more   "
+        lines.append(f"  {verb} mlflow run . -e tune --env-manager local -P study={self.run_id} -P trials={more}")
+        return lines
+
+
+def _short(params: Mapping[str, object], most: int = 80) -> str:
+    text = ", ".join(f"{k}={v:.4g}" if isinstance(v, float) else f"{k}={v}" for k, v in params.items())
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def failures(trials: Sequence[Trial]) -> str:
+    """The commonest reason of the failed trials."""
+    reasons = [trial.failure.splitlines()[0] for trial in trials if trial.failure]
+    return max(set(reasons), key=reasons.count) if reasons else "none failed"

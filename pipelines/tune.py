@@ -1,0 +1,214 @@
+"""The entry point `tune`: search the hyperparameters of a model for one table."""
+
+import inspect
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hpo.algorithms import check_algorithm
+from hpo.errors import ParameterError, StudyError, closest, raise_all
+from hpo.executors import plan_workers
+from hpo.space import SearchSpace
+from pipelines.metrics import METRICS, default_metric
+from pipelines.models import ALL, FAMILIES, settings
+from pipelines.plan import DataPlan, Plan, first_points, read_space
+from pipelines.result import StudyResult
+from pipelines.session import preheat, run_study
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from pipelines.data import Prepared
+
+WARM_START = ("off",)
+# What a resumed study may be given anew; everything else is as it began.
+_FREE = ("study", "trials", "timeout", "register", "data")
+
+
+def tune(
+    data: "str | Path | pd.DataFrame | None" = None,
+    target: str | None = None,
+    model: str = "lightgbm",
+    algorithm: str = "tpe",
+    trials: int = 50,
+    timeout: float | None = None,
+    metric: str = "auto",
+    workers: int | None = None,
+    seed: int = 0,
+    space: "str | Path | SearchSpace | Mapping[str, Any]" = "default",
+    study: str | None = None,
+    register: str | None = None,
+    warm_start: str = "off",
+    task: str = "auto",
+    split: str = "random",
+    test_share: float = 0.2,
+    validation: str = "holdout",
+    budget: int | None = None,
+    trial_timeout: float | None = None,
+) -> StudyResult:
+    """Search the hyperparameters of a model for a table; every trial is a nested run of one study in MLflow.
+
+    Args:
+        data: The table: CSV (compressed too), Parquet or Feather, as a path or any URI that fsspec opens.
+        target: The column to predict.
+        model: lightgbm, xgboost, mlp, or all for one search over the three.
+        algorithm: tpe, hyperopt (hyperopt's own TPE), random or grid.
+        trials: How many trials the study has in all.
+        timeout: Seconds after which the search ends; none for no limit.
+        metric: What decides; auto is roc_auc for two classes, log_loss for more, rmse for numbers.
+        workers: Worker processes; none takes one for each core.
+        seed: Of the splits, the models and the search.
+        space: A YAML file with the space to search; default takes the model's own.
+        study: The run id of a study to go on with; everything else is then as that study began.
+        register: The name under which the best model is registered, as challenger; none registers nothing.
+        warm_start: Learning from past studies; only off so far.
+        task: auto, binary, multiclass or regression.
+        split: How test rows are held out: random, time:COLUMN or group:COLUMN.
+        test_share: The share of rows that is held out and never seen by the search.
+        validation: holdout, or cv:K for K folds.
+        budget: The most boosting rounds or training steps of a trial (percent for all); none takes the model's own.
+        trial_timeout: Seconds after which a single trial fails; none for no limit.
+
+    Raises:
+        UserError: with what is wrong and the way out, before anything is trained.
+    """
+    given = {name: value for name, value in locals().items() if _differs(name, value)}
+    run_id = os.environ.pop("MLFLOW_RUN_ID", None)
+    _check(given | {"trials": trials, "test_share": test_share, "warm_start": warm_start, "model": model})
+    if study is not None:
+        return _resume(study, given, run_id)
+    check_algorithm(algorithm)
+    if data is None or target is None:
+        raise ParameterError("data and target are needed, unless study names a study to go on with")
+    preheat(model)
+
+    prepared = _prepared(data, target, task, split, test_share, validation, seed)
+    chosen_metric = default_metric(prepared.task) if metric == "auto" else _metric(metric, prepared.task.kind)
+    own = settings(model, kind=prepared.task.kind, has_categorical=bool(prepared.features.cardinalities))
+    searched = read_space(space, own)
+    hands = plan_workers(workers)
+    plan = Plan(
+        model=model,
+        algorithm=algorithm,
+        metric=chosen_metric,
+        direction="maximize" if METRICS[chosen_metric].greater_is_better else "minimize",
+        seed=seed,
+        data=_data_plan(data, prepared, target, split, test_share, validation),
+        space=searched,
+        first_points=first_points(own, searched),
+        budget=float(budget or own.budget.max),
+        budget_unit=own.budget.unit,
+        workers=hands.workers,
+        threads=hands.threads,
+        lag=2 * hands.workers if hands.workers > 1 else 1,
+        trials=trials,
+        timeout=timeout,
+        trial_timeout=trial_timeout,
+        register=register,
+    )
+    return run_study(plan, prepared, run_id=run_id)
+
+
+def _resume(study: str, given: Mapping[str, Any], run_id: str | None) -> StudyResult:
+    from pipelines.storage import read_study
+
+    plan = Plan.from_header(read_study(study))
+    preheat(plan.model)
+    _refuse_changes(study, plan, given)
+    source = given.get("data", plan.data.uri)
+    if source is None:
+        raise StudyError(f"study {study} was made from a table in memory: hand it over as data=")
+    use = plan.data
+    prepared = _prepared(source, use.target, use.task, use.split, use.test_share, use.validation, plan.seed)
+    plan.refuse_other(replace(use, digest=prepared.digest, rows=prepared.rows))
+    plan = plan.going_on(
+        trials=given.get("trials"), timeout=given.get("timeout"), register=given.get("register")
+    )
+    return run_study(plan, prepared, run_id=run_id, study=study)
+
+
+def _refuse_changes(study: str, plan: Plan, given: Mapping[str, Any]) -> None:
+    began = {name: getattr(plan, name) for name in ("model", "algorithm", "metric", "seed", "workers", "trial_timeout")}
+    began |= {name: getattr(plan.data, name) for name in ("target", "task", "split", "test_share", "validation")}
+    began |= {"budget": int(plan.budget), "warm_start": "off"}
+    if "space" in given:
+        own = settings(plan.model, kind=plan.data.task)
+        began["space"] = given["space"] if read_space(given["space"], own) == plan.space else "another one"
+    raise_all(
+        StudyError,
+        (
+            f"study {study} began with {name}={began[name]!r}, but got {value!r}; leave {name} out, or start a new study"
+            for name, value in given.items()
+            if name not in _FREE and began[name] != value
+        ),
+    )
+
+
+def _differs(name: str, value: object) -> bool:
+    default = inspect.signature(tune).parameters[name].default
+    return not (value is default or (isinstance(value, type(default)) and value == default))
+
+
+def _check(given: Mapping[str, Any]) -> None:
+    """Check what needs no table, all at once."""
+    mistakes = []
+    for name in ("trials", "timeout", "workers", "budget", "trial_timeout"):
+        if given.get(name) is not None and given[name] <= 0:
+            mistakes.append(f"{name}={given[name]} must be greater than 0")
+    if not 0 < given["test_share"] < 1:
+        mistakes.append(f"test_share={given['test_share']} must lie between 0 and 1")
+    if given.get("seed", 0) < 0:
+        mistakes.append(f"seed={given['seed']} must be 0 or greater")
+    if given["warm_start"] not in WARM_START:
+        mistakes.append(f"warm_start={given['warm_start']!r} is not available; use warm_start=off")
+    if given["model"] not in (*FAMILIES, ALL):
+        known = [*FAMILIES, ALL]
+        mistakes.append(f"unknown model {given['model']!r}{closest(given['model'], known)}; models: {', '.join(known)}")
+    raise_all(ParameterError, mistakes)
+    if given.get("register"):
+        from pipelines.registry import check_model_name
+
+        check_model_name(given["register"])
+
+
+def _metric(name: str, kind: str) -> str:
+    from pipelines.metrics import check_metric
+
+    return check_metric(name, kind)
+
+
+def _prepared(
+    data: "str | Path | pd.DataFrame",
+    target: str,
+    task: str,
+    split: str,
+    test_share: float,
+    validation: str,
+    seed: int,
+) -> "Prepared":
+    from pipelines.data import prepare
+    from pipelines.tables import load_table
+
+    frame = load_table(str(data)) if isinstance(data, str | Path) else data
+    return prepare(
+        frame,
+        target,
+        task=None if task == "auto" else task,
+        split=split,
+        test_share=test_share,
+        validation=validation,
+        seed=seed,
+    )
+
+
+def _data_plan(
+    data: "str | Path | pd.DataFrame", prepared: "Prepared", target: str, split: str, share: float, validation: str
+) -> DataPlan:
+    uri = _absolute(str(data)) if isinstance(data, str | Path) else None
+    return DataPlan(uri, prepared.digest, prepared.rows, target, prepared.task.kind, split, share, validation)
+
+
+def _absolute(uri: str) -> str:
+    return uri if "://" in uri else str(Path(uri).resolve())
