@@ -1,0 +1,686 @@
+"""The torch MLP: a tabular network whose training can be continued exactly.
+
+The defaults follow RealMLP-TD (Holzmüller, Grinsztajn and Steinwart, "Better by Default: Strong Pre-Tuned MLPs and
+Boosted Trees on Tabular Data", NeurIPS 2024); `mlp.yaml` says where they differ. The budget is counted in optimiser
+steps. Schedules run over a horizon, the largest budget of the study, so that every leg goes on along the same curve
+whatever rung it stops at.
+"""
+
+from __future__ import annotations
+
+import copy
+import io
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from hpo.errors import ParameterError, closest, raise_all
+from hpo.parameters import Params
+from pipelines.data import Fold
+from pipelines.metrics import Metric
+from pipelines.models.catalog import settings
+from pipelines.models.checkpoint import read_files, write_files
+from pipelines.models.errors import TrainingError
+from pipelines.models.legs import CURVE_POINTS, Curve, Stopping, Watch
+from serving import network as net
+from serving.features import Matrix
+
+REFERENCE_BATCH = 256
+REFERENCE_WIDTH = 256
+EVALUATIONS = 60
+EVALUATION_SHARE = 0.15
+INITIAL_ROWS = 2048
+Array = npt.NDArray[np.float64]
+
+_SCHEMA = 1
+_STATE = "state.pt"
+_MANIFEST = "state.json"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The parameters of a trial; what a space leaves out keeps the value given here.
+
+    `learning_rate` holds for 256 rows a step and scales linearly with the rows of a step. `weight_decay` is
+    decoupled: a step shrinks weights by learning rate x weight decay. `warmup`, `patience` are shares of the
+    horizon; `min_delta` is in of the study's metric. `max_epochs` ends training on small tables before the
+    horizon.
+    """
+
+    layers: int = 3
+    width: int = 256
+    activation: str = "mish"
+    dropout: float = 0.15
+    anneal: bool = True
+    numeric_embedding: str = "periodic"
+    sigma: float = 0.1
+    bins: int = 16
+    optimizer: str = "adamw"
+    learning_rate: float = 3e-3
+    beta2: float = 0.95
+    smoothing: float = 0.99
+    sgd_learning_rate: float = 3e-2
+    momentum: float = 0.9
+    nesterov: bool = True
+    parametrization: str = "ntk"
+    weight_decay: float = 0.3
+    schedule: str = "cosine"
+    warmup: float = 0.05
+    drops: int = 3
+    drop_factor: float = 0.3
+    batch_size: int = 256
+    accumulation: int = 1
+    clipping: bool = False
+    max_norm: float = 1.0
+    label_smoothing: float = 0.1
+    ema: bool = True
+    ema_decay: float = 0.99
+    max_epochs: int = 256
+    patience: float = 0.4
+    min_delta: float = 0.0
+
+    @classmethod
+    def of(cls, params: Params) -> Settings:
+        """The settings with `params` put in.
+
+        Raises:
+            ParameterError: naming every unknown name and every value that cannot be.
+        """
+        names = [field.name for field in fields(cls)]
+        unknown = [n for n in params if n not in names]
+        raise_all(ParameterError, (f"mlp has no parameter {n!r}{closest(n, names)}" for n in unknown))
+        settings = cls(**params)  # type: ignore[arg-type]
+        raise_all(ParameterError, settings._mistakes())
+        return settings
+
+    def _mistakes(self) -> Iterator[str]:
+        for name, known in CHOICES.items():
+            value = getattr(self, name)
+            if value not in known:
+                yield f"{name}={value!r} must be one of {', '.join(known)}{closest(str(value), known)}"
+        for name, (low, high) in _RANGES.items():
+            value = getattr(self, name)
+            if not low <= value <= high:
+                yield f"{name}={value!r} must lie in [{low}, {high}]"
+
+    @property
+    def rate(self) -> float:
+        """The learning rate of the chosen optimiser."""
+        return self.sgd_learning_rate if self.optimizer == "sgd" else self.learning_rate
+
+
+CHOICES: Mapping[str, tuple[str, ...]] = {
+    "activation": tuple(net.ACTIVATIONS),
+    "numeric_embedding": ("none", "periodic", "piecewise"),
+    "optimizer": ("adamw", "sgd", "rmsprop"),
+    "parametrization": ("ntk", "standard"),
+    "schedule": ("constant", "step", "cosine", "coslog"),
+}
+_RANGES: Mapping[str, tuple[float, float]] = {
+    "layers": (1, 64),
+    "width": (1, 65536),
+    "dropout": (0.0, 0.99),
+    "sigma": (1e-9, 1e9),
+    "bins": (1, 4096),
+    "learning_rate": (0.0, math.inf),
+    "sgd_learning_rate": (0.0, math.inf),
+    "beta2": (0.0, 0.999999),
+    "smoothing": (0.0, 0.999999),
+    "momentum": (0.0, 0.999999),
+    "weight_decay": (0.0, math.inf),
+    "warmup": (0.0, 1.0),
+    "drops": (0, 1000),
+    "drop_factor": (0.0, 1.0),
+    "batch_size": (1, 1 << 30),
+    "accumulation": (1, 1 << 20),
+    "max_norm": (1e-12, math.inf),
+    "label_smoothing": (0.0, 0.99),
+    "ema_decay": (0.0, 0.9999999),
+    "max_epochs": (1, 1 << 30),
+    "patience": (0.0, 1.0),
+    "min_delta": (0.0, math.inf),
+}
+
+
+def schedule_factor(settings: Settings, step: int, horizon: int) -> float:
+    """The factor on the learning rate at `step` (from 0) of `horizon`.
+
+    Linear warm-up over the first `warmup` share, then with t the share of the rest that is over: constant 1; step
+    `drop_factor` ^ floor(t (`drops` + 1)); cosine (1 + cos(pi t)) / 2. "coslog" is RealMLP's
+    (1 - cos(2 pi log2(1 + 15 t))) / 2 over the whole horizon, four cycles that bring their own warm-ups.
+    """
+    if settings.schedule == "coslog":
+        return 0.5 * (1 - math.cos(2 * math.pi * math.log2(1 + 15 * min(step / horizon, 1.0))))
+    rise = round(settings.warmup * horizon)
+    if step < rise:
+        return (step + 1) / (rise + 1)
+    t = min((step - rise) / max(horizon - rise, 1), 1.0)
+    if settings.schedule == "step":
+        return float(settings.drop_factor ** min(math.floor(t * (settings.drops + 1)), settings.drops))
+    return 0.5 * (1 + math.cos(math.pi * t)) if settings.schedule == "cosine" else 1.0
+
+
+def anneal_factor(step: int, horizon: int) -> float:
+    """RealMLP's "flat_cos" for dropout and weight decay: 1 over the first half, then a cosine down to 0."""
+    t = min(step / horizon, 1.0)
+    return 1.0 if t <= 0.5 else 0.5 * (1 + math.cos(math.pi * (2 * t - 1)))
+
+
+def ema_decay(limit: float, step: int) -> float:
+    """The decay of the weights' average after `step` steps: short at first, min(limit, (1 + t) / (10 + t))."""
+    return min(limit, (1 + step) / (10 + step))
+
+
+def fit_preprocessing(rows: Matrix, cardinalities: tuple[int, ...]) -> net.Preprocessing:
+    """Medians, scales and known levels of the training rows.
+
+    The scale is 1 / interquartile range, else 2 / range, else 0, as in RealMLP.
+    """
+    numeric = rows.numeric
+    medians = np.array([np.median(column[~np.isnan(column)]) if (~np.isnan(column)).any() else 0.0
+                        for column in numeric.T])  # fmt: skip
+    filled = np.where(np.isnan(numeric), medians, numeric) if numeric.size else numeric
+    few = np.array([len(np.unique(column[: 20 * INITIAL_ROWS])) <= 2 for column in filled.T], dtype=bool)
+    order = np.argsort(few, kind="stable").astype(np.int64)
+    gaps = np.isnan(numeric[:, order]).any(axis=0)
+    unscaled = net.Preprocessing(
+        order=order,
+        medians=medians[order],
+        indicators=np.flatnonzero(gaps).astype(np.int64),
+        tables=tuple(_known(rows.categorical[:, j], n) for j, n in enumerate(cardinalities)),
+        centre=np.zeros(0),
+        scale=np.zeros(0),
+    )
+    raw = unscaled.raw(numeric, rows.categorical)
+    low, centre, high = np.quantile(raw, [0.25, 0.5, 0.75], axis=0)
+    spread = np.where(high > low, high - low, 0.5 * np.ptp(raw, axis=0))
+    scale = np.divide(1.0, spread, out=np.zeros_like(spread), where=spread > 0)
+    return net.Preprocessing(
+        unscaled.order, unscaled.medians, unscaled.indicators, unscaled.tables, centre, scale
+    )
+
+
+def _known(codes: npt.NDArray[np.int32], cardinality: int) -> npt.NDArray[np.int64]:
+    """The table from code to 0 (no training row has it) or rank from 1."""
+    seen = np.bincount(codes[codes >= 0], minlength=cardinality) > 0
+    return np.where(seen, np.cumsum(seen), 0).astype(np.int64)
+
+
+@dataclass(frozen=True)
+class Data:
+    """One fold on the device, preprocessed once for all trials of a worker."""
+
+    preprocessing: net.Preprocessing
+    dense: Tensor
+    lookup: Tensor
+    target: Tensor
+    valid_dense: Tensor
+    valid_lookup: Tensor
+    n_embedded: int
+    n_outputs: int
+    bounds: tuple[float, float] | None
+
+    @classmethod
+    def of(cls, fold: Fold, device: torch.device) -> Data:
+        """Preprocess `fold` and put it on `device`."""
+        preprocessing = fit_preprocessing(fold.train, fold.cardinalities)
+        dense, lookup = preprocessing.transform(fold.train.numeric, fold.train.categorical)
+        valid_dense, valid_lookup = preprocessing.transform(fold.valid.numeric, fold.valid.categorical)
+        regression = fold.task.kind == "regression"
+        y = np.asarray(fold.y_train, dtype=np.float32 if regression else np.int64)
+        p = len(preprocessing.order)
+        rich = sum(len(torch.unique(column[: 20 * INITIAL_ROWS])) > 2 for column in dense[:, :p].t())
+        return cls(
+            preprocessing=preprocessing,
+            dense=dense.to(device),
+            lookup=lookup.to(device),
+            target=torch.from_numpy(y).to(device),
+            valid_dense=valid_dense.to(device),
+            valid_lookup=valid_lookup.to(device),
+            n_embedded=rich,
+            n_outputs=1 if regression else fold.task.n_classes,
+            bounds=(float(y.min()), float(y.max())) if regression else None,
+        )
+
+    def architecture(self, settings: Settings) -> net.Architecture:
+        """The shape that `settings` ask for on this table."""
+        return net.Architecture(
+            n_dense=self.dense.shape[1],
+            n_embedded=self.n_embedded,
+            levels=self.preprocessing.levels,
+            n_outputs=self.n_outputs,
+            layers=settings.layers,
+            width=settings.width,
+            activation=settings.activation,
+            numeric_embedding=settings.numeric_embedding,
+            frequencies=settings.bins,
+            scaling=settings.parametrization == "ntk",
+        )
+
+
+class MLP:
+    """All networks of one worker on one fold: the table is preprocessed and moved to the device once."""
+
+    budget_unit: ClassVar[str] = "steps"
+
+    def __init__(
+        self,
+        fold: Fold,
+        metric: Metric,
+        threads: int,
+        *,
+        horizon: int | None = None,
+        device: str | None = None,
+    ) -> None:
+        """`horizon` is the study's largest budget in steps (that of `mlp.yaml` if not given).
+
+        CUDA is used when there is one and `device` names no other.
+        """
+        torch.set_num_threads(threads)
+        self.fold = fold
+        self.watch = Watch(fold, metric)
+        self.horizon = settings("mlp").budget.max if horizon is None else horizon
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.data = Data.of(fold, self.device)
+
+    def start(self, params: Params, seed: int) -> Training:
+        """A network at step 0."""
+        return Training(self, params, seed)
+
+    def resume(self, params: Params, seed: int, directory: Path) -> Training:
+        """The network saved in `directory`, ready for its next step.
+
+        Raises:
+            CheckpointError: when the files are missing, damaged, or of another trial.
+        """
+        facts, files = read_files(directory, _MANIFEST, self.identity(params, seed))
+        training = Training(self, params, seed)
+        training.restore(facts, files[_STATE])
+        return training
+
+    def identity(self, params: Params, seed: int) -> dict[str, Any]:
+        """What a checkpoint must agree with."""
+        shape = [*self.data.dense.shape, *self.data.lookup.shape, self.data.n_outputs, self.fold.index]
+        identity = {"schema": _SCHEMA, "family": "mlp", "params": dict(params), "seed": seed}
+        return {**identity, "horizon": self.horizon, "data": shape}
+
+
+class Training:
+    """One network in training. All randomness comes from (seed, step) and one generator that is saved with it."""
+
+    def __init__(self, family: MLP, params: Params, seed: int) -> None:
+        """Build and initialise the network."""
+        self._family = family
+        self._params = dict(params)
+        self._settings = Settings.of(params)
+        self._seed = seed
+        self._data = family.data
+        self._batch = min(self._settings.batch_size, len(self._data.target))
+        self._network = net.Network(self._data.architecture(self._settings)).to(family.device)
+        initialise(self._network, self._data, self._settings, torch.Generator().manual_seed(_mix(seed, 0)))
+        self._average = (
+            copy.deepcopy(self._network).requires_grad_(False) if self._settings.ema else self._network
+        )
+        self._averaged: list[Tensor] = list(self._average.parameters())
+        self._best = copy.deepcopy(self._network).requires_grad_(False)
+        self._best_prediction: Array | None = None
+        self._optimizer = optimizer(self._network, self._settings)
+        self._precision = _Precision(family.device)
+        self._generator = torch.Generator(family.device).manual_seed(_mix(seed, 1))
+        self._epoch = (-1, torch.empty(0, dtype=torch.int64))
+        self._stopping = self._patience()
+        self._steps = 0
+        self.reached = 0
+        self.stopped = False
+
+    @property
+    def horizon(self) -> int:
+        """The step at which the schedule ends: the study's largest budget, or `max_epochs` on a small table."""
+        per_epoch = max(1, len(self._data.target) // (self._batch * self._settings.accumulation))
+        return min(self._family.horizon, self._settings.max_epochs * per_epoch)
+
+    def _patience(self) -> Stopping:
+        """The state of early stopping at step 0; `min_delta` of a regression is in target scales."""
+        fold = self._family.fold
+        unit = fold.target.scale if fold.task.kind == "regression" else 1.0
+        return Stopping(math.ceil(self._settings.patience * self.horizon), self._settings.min_delta * unit)
+
+    @property
+    def steps(self) -> int:
+        """The steps really taken; fewer than `reached` after early stopping."""
+        return self._steps
+
+    @property
+    def best_step(self) -> int:
+        """The step whose weights `predict` uses."""
+        return self._stopping.best_round
+
+    def train(self, to: int) -> Curve:
+        """Train up to step `to`; the (step, validation metric) points of this leg, at most 50.
+
+        Raises:
+            TrainingError: when training diverged before the first useful evaluation.
+        """
+        points: list[tuple[float, float]] = []
+        last = min(to, self.horizon)
+        stride = self._stride()
+        while self._steps < last and not self.stopped:
+            self._step()
+            self._steps += 1
+            if self._steps % stride == 0 or self._steps == last:
+                points.append((float(self._steps), self._evaluate()))
+        self.stopped = self.stopped or self._steps >= self.horizon
+        self.reached = max(self.reached, to)
+        return _thinned(points)
+
+    def predict(self, rows: Matrix) -> Array:
+        """(n, k) probabilities or (n,) standardised values at the best step so far; kept for the validation rows."""
+        if rows is self._family.fold.valid and self._best_prediction is not None:
+            return self._best_prediction
+        return self._member().predict(rows.numeric, rows.categorical)
+
+    def save(self, directory: Path) -> None:
+        """Write everything that the next leg needs, all or nothing."""
+        facts = {
+            **self._family.identity(self._params, self._seed),
+            "reached": self.reached,
+            "steps": self._steps,
+            "stopped": self.stopped,
+            "stopping": self._stopping.to_dict(),
+        }
+        content = io.BytesIO()
+        torch.save(self._tensors(), content)
+        write_files(directory, {_STATE: content.getvalue()}, _MANIFEST, facts)
+
+    def restore(self, facts: Mapping[str, Any], content: bytes) -> None:
+        """Take over the verified content of a checkpoint."""
+        state = torch.load(io.BytesIO(content), map_location=self._family.device, weights_only=True)
+        self._network.load_state_dict(state["network"])
+        self._best.load_state_dict(state["best"])
+        if self._settings.ema:
+            self._average.load_state_dict(state["average"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._precision.scaler.load_state_dict(state["scaler"])
+        self._generator.set_state(state["generator"].cpu())
+        prediction = state["prediction"]
+        self._best_prediction = None if prediction is None else prediction.cpu().numpy()
+        self._steps, self.reached, self.stopped = facts["steps"], facts["reached"], facts["stopped"]
+        self._stopping = Stopping.from_dict(facts["stopping"])
+
+    def export(self, directory: Path) -> None:
+        """Write the best network for `serving.network.load`."""
+        files, facts = net.pack(self._member())
+        write_files(directory, files, net.MEMBER, {**facts, "kind": self._family.fold.task.kind})
+
+    def _member(self) -> net.NetworkMember:
+        return net.NetworkMember(self._best, self._data.preprocessing, self._data.bounds)
+
+    def _tensors(self) -> dict[str, Any]:
+        prediction = self._best_prediction
+        return {
+            "network": self._network.state_dict(),
+            "average": self._average.state_dict() if self._settings.ema else {},
+            "best": self._best.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "scaler": self._precision.scaler.state_dict(),
+            "generator": self._generator.get_state(),
+            "prediction": None if prediction is None else torch.from_numpy(prediction),
+        }
+
+    def _step(self) -> None:
+        """One optimiser step over `accumulation` batches."""
+        settings, step = self._settings, self._steps
+        anneal = anneal_factor(step, self.horizon) if settings.anneal else 1.0
+        rate = settings.rate * self._batch * settings.accumulation / REFERENCE_BATCH
+        rate *= schedule_factor(settings, step, self.horizon)
+        _set_rates(self._optimizer, rate, anneal * settings.weight_decay)
+        drop = dropout(settings.dropout * anneal, self._generator)
+        self._optimizer.zero_grad(set_to_none=True)
+        for part in range(settings.accumulation):
+            loss = self._loss(self._rows(step * settings.accumulation + part), drop)
+            self._precision.scaler.scale(loss / settings.accumulation).backward()  # type: ignore[no-untyped-call]
+        parameters = list(self._network.parameters())
+        if settings.clipping:
+            self._precision.scaler.unscale_(self._optimizer)
+            nn.utils.clip_grad_norm_(parameters, settings.max_norm)
+        self._precision.scaler.step(self._optimizer)
+        self._precision.scaler.update()
+        if settings.ema:
+            weight = 1 - ema_decay(settings.ema_decay, step)
+            with torch.no_grad():
+                torch._foreach_lerp_(self._averaged, [p.detach() for p in parameters], weight)
+
+    def _loss(self, rows: Tensor, drop: Callable[[Tensor], Tensor] | None) -> Tensor:
+        data = self._data
+        with self._precision.autocast():
+            out = self._network(data.dense[rows], data.lookup[rows], drop).float()
+        if data.bounds is not None:
+            return functional.mse_loss(out[:, 0], data.target[rows])
+        return functional.cross_entropy(
+            out, data.target[rows], label_smoothing=self._settings.label_smoothing
+        )
+
+    def _rows(self, batch: int) -> Tensor:
+        """The rows of the `batch`-th batch: epochs are permutations drawn from (seed, epoch), the remainder is left."""
+        per_epoch = max(1, len(self._data.target) // self._batch)
+        epoch, position = divmod(batch, per_epoch)
+        if self._epoch[0] != epoch:
+            shuffle = torch.Generator().manual_seed(_mix(self._seed, 2 + epoch))
+            order = torch.randperm(len(self._data.target), generator=shuffle)
+            self._epoch = (epoch, order.to(self._family.device))
+        return self._epoch[1][position * self._batch : (position + 1) * self._batch]
+
+    def _stride(self) -> int:
+        """Steps between evaluations: at most `EVALUATIONS`, and at most a share of the training's arithmetic."""
+        rows = self._batch * self._settings.accumulation
+        cost = len(self._family.fold.y_valid) / (
+            3 * rows
+        )  # in steps: forward only, against forward and backward
+        return max(1, math.ceil(self.horizon / EVALUATIONS), math.ceil(cost / EVALUATION_SHARE))
+
+    def _evaluate(self) -> float:
+        """The validation metric of the averaged weights; keeps them when they are the best so far."""
+        data, watch = self._data, self._family.watch
+        prediction = net.outputs(self._average, data.valid_dense, data.valid_lookup, data.bounds)
+        if not np.isfinite(prediction).all():
+            if self._stopping.best_round == 0:
+                raise TrainingError(f"training diverged within {self._steps} steps; lower the learning rate")
+            self.stopped = True
+            return math.nan
+        loss = watch.loss(prediction)
+        self._stopping = self._stopping.observe(self._steps, loss)
+        if self._stopping.best_round == self._steps:
+            self._best_prediction = prediction
+            with torch.no_grad():
+                torch._foreach_copy_(list(self._best.parameters()), list(self._average.parameters()))
+        self.stopped = self._stopping.over(self._steps)
+        return watch.value(prediction, loss)
+
+
+class _Precision:
+    """bfloat16 autocast on CUDA where supported, else float16 with a scaled loss; plain float32 on the CPU."""
+
+    def __init__(self, device: torch.device) -> None:
+        cuda = device.type == "cuda"
+        brain = cuda and torch.cuda.is_bf16_supported()
+        dtype = torch.bfloat16 if brain else torch.float16
+        self.scaler = torch.amp.GradScaler(device.type, enabled=cuda and not brain)
+        self.autocast = partial(
+            torch.autocast, device.type, dtype=dtype if cuda else torch.bfloat16, enabled=cuda
+        )
+
+
+def initialise(network: net.Network, data: Data, settings: Settings, generator: torch.Generator) -> None:
+    """Fill the parameters from `generator` and from training rows.
+
+    Under "ntk" linear layers start as RealMLP's: outputs of unit deviation on the data, and biases that put the
+    kink of each unit at a random convex combination of five rows; under "standard" as torch's `nn.Linear`.
+    """
+    sample = torch.randperm(len(data.target), generator=generator)[:INITIAL_ROWS].to(data.dense.device)
+    dense, lookup = data.dense[sample], data.lookup[sample]
+    with torch.no_grad():
+        _initialise_embeddings(network, data, settings, generator)
+        x = network.inputs(dense, lookup)
+        for linear in network.linears:
+            if not isinstance(linear, nn.Linear):
+                continue
+            if settings.parametrization == "ntk":
+                _initialise_linear(linear, x, generator)
+            else:
+                bound = 1 / math.sqrt(linear.in_features)
+                _fill(linear.weight, (2 * torch.rand(linear.weight.shape, generator=generator) - 1) * bound)
+                _fill(linear.bias, (2 * torch.rand(linear.bias.shape, generator=generator) - 1) * bound)
+            x = network.activation(linear(x))
+
+
+def _initialise_linear(linear: nn.Linear, x: Tensor, generator: torch.Generator) -> None:
+    _fill(linear.weight, torch.randn(linear.weight.shape, generator=generator))
+    linear.bias.zero_()
+    deviation = linear(x).std(dim=0, correction=0).clamp(min=1e-6)
+    linear.weight.div_(deviation[:, None])
+    out = linear(x)  # (n, width)
+    rows = torch.randint(len(x), (5, linear.out_features), generator=generator).to(x.device)
+    shares = torch.empty(5, linear.out_features).exponential_(generator=generator).to(x.device)
+    linear.bias.sub_((out.gather(0, rows) * shares / shares.sum(dim=0)).sum(dim=0))
+
+
+def _initialise_embeddings(
+    network: net.Network, data: Data, settings: Settings, generator: torch.Generator
+) -> None:
+    numeric, levels = network.numeric, network.levels
+    if isinstance(numeric, net.Periodic):
+        _fill(numeric.frequency, settings.sigma * torch.randn(numeric.frequency.shape, generator=generator))
+        _fill(numeric.phase, math.pi * (2 * torch.rand(numeric.phase.shape, generator=generator) - 1))
+    if isinstance(numeric, net.Piecewise):
+        low, inverse = bins(data.dense[:, : data.n_embedded], settings.bins)
+        _fill(numeric.low, low)
+        _fill(numeric.inverse_width, inverse)
+    if isinstance(numeric, net.Periodic | net.Piecewise):
+        bound = 1 / math.sqrt(numeric.weight.shape[1])
+        _fill(numeric.weight, (2 * torch.rand(numeric.weight.shape, generator=generator) - 1) * bound)
+        _fill(numeric.bias, (2 * torch.rand(numeric.bias.shape, generator=generator) - 1) * bound)
+    if levels is not None:
+        _fill(levels.weight, torch.randn(levels.weight.shape, generator=generator))
+        levels.shares.copy_(_shares(data))
+
+
+def _shares(data: Data) -> Tensor:
+    """(e, levels) how often each known level stands in its column."""
+    sizes = data.preprocessing.levels
+    shares = torch.zeros(len(sizes), sum(sizes))
+    counts = torch.bincount(data.lookup.flatten().cpu(), minlength=len(sizes) + sum(sizes))[len(sizes) :]
+    start = 0
+    for column, size in enumerate(sizes):
+        part = counts[start : start + size].double()
+        shares[column, start : start + size] = (part / part.sum()).float()
+        start += size
+    return shares
+
+
+def bins(columns: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Lower ends and inverse widths, (p, 1, count), of each column's quantile bins; empty bins have inverse 0."""
+    edges = torch.quantile(
+        columns[: 20 * INITIAL_ROWS], torch.linspace(0, 1, count + 1, device=columns.device), dim=0
+    )
+    low, width = edges[:-1].t(), edges.diff(dim=0).t()
+    inverse = torch.where(width > 0, 1 / width.clamp(min=1e-6), torch.zeros_like(width))
+    return low.unsqueeze(1), inverse.unsqueeze(1)
+
+
+def _fill(parameter: Tensor, values: Tensor) -> None:
+    parameter.copy_(values.to(parameter.device))
+
+
+def optimizer(network: net.Network, settings: Settings) -> torch.optim.Optimizer:
+    """The chosen optimiser over groups that carry their own factors on learning rate (`speed`) and decay (`decay`).
+
+    Under "ntk" the factors are those that RealMLP's parametrisation means for Adam-like optimisers, at a fan-in of
+    256: weights 16 / sqrt(fan-in), embeddings of levels 16, the inputs' factors 96, numeric embeddings and biases
+    1.6. A step shrinks weights, embeddings and factors by the same share; biases are not decayed.
+    """
+    groups = list(_groups(network, settings))
+    if settings.optimizer == "sgd":
+        return torch.optim.SGD(
+            groups,
+            lr=1.0,
+            momentum=settings.momentum,
+            nesterov=settings.nesterov and settings.momentum > 0,
+            fused=True,
+        )
+    if settings.optimizer == "rmsprop":
+        return torch.optim.RMSprop(groups, lr=1.0, alpha=settings.smoothing, foreach=True)
+    return torch.optim.AdamW(groups, lr=1.0, betas=(0.9, settings.beta2), weight_decay=0.0, fused=True)
+
+
+def _groups(network: net.Network, settings: Settings) -> Iterator[dict[str, Any]]:
+    root = math.sqrt(REFERENCE_WIDTH)
+    layerwise = settings.parametrization == "ntk" and settings.optimizer != "sgd"
+    by_factors: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in network.named_parameters():
+        decay = 0.0 if name.startswith("linears") and name.endswith("bias") else 1.0
+        speed = 1.0
+        if layerwise and name.startswith("linears"):
+            speed = 0.1 * root if parameter.ndim == 1 else root / math.sqrt(parameter.shape[1])
+        elif layerwise:
+            speed = {"factor": 6 * root, "levels.weight": root}.get(name, 0.1 * root)
+        if layerwise:
+            decay *= root / speed * _pace(name)
+        by_factors.setdefault((speed, decay), []).append(parameter)
+    for (speed, decay), parameters in by_factors.items():
+        yield {"params": parameters, "speed": speed, "decay": decay}
+
+
+def _pace(name: str) -> float:
+    """RealMLP decays a parameter in proportion to its own learning rate factor."""
+    return {"factor": 6.0}.get(name, 0.1 if name.startswith("numeric") else 1.0) / math.sqrt(REFERENCE_WIDTH)
+
+
+def _set_rates(optimizer: torch.optim.Optimizer, rate: float, weight_decay: float) -> None:
+    """Put this step's learning rate and decay in; decay is decoupled for every optimiser."""
+    native = isinstance(optimizer, torch.optim.AdamW)
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group["speed"]
+        decay = weight_decay * group["decay"]
+        if native:
+            group["weight_decay"] = decay
+        elif decay > 0:
+            with torch.no_grad():
+                torch._foreach_mul_(group["params"], 1 - group["lr"] * decay)
+
+
+def dropout(rate: float, generator: torch.Generator) -> Callable[[Tensor], Tensor] | None:
+    """Inverted dropout from `generator`, its rate in steps of 1/256: one random byte decides about one value."""
+    kept = 256 - round(256 * rate)
+    if kept >= 256:
+        return None
+
+    def drop(x: Tensor) -> Tensor:
+        words = torch.empty(-(-x.numel() // 8), dtype=torch.int64, device=x.device)
+        random = words.random_(-(2**63), None, generator=generator).view(torch.uint8)[: x.numel()]
+        mask = (random < kept).view(x.shape) if kept < 256 else torch.ones_like(x)
+        return x * mask.to(x.dtype).mul_(256 / kept)
+
+    return drop
+
+
+def _mix(seed: int, stream: int) -> int:
+    """A 64-bit seed of stream number `stream` of `seed`."""
+    return int(np.random.SeedSequence([seed, stream]).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+def _thinned(points: Iterable[tuple[float, float]]) -> Curve:
+    """At most 50 of the finite points, the last among them."""
+    found = [point for point in points if math.isfinite(point[1])]
+    if len(found) <= CURVE_POINTS:
+        return tuple(found)
+    keep = np.unique(np.linspace(0, len(found) - 1, CURVE_POINTS).round().astype(int))
+    return tuple(found[i] for i in keep)
