@@ -28,6 +28,7 @@ from pipelines.models.catalog import (
     rounds,
     settings,
 )
+from pipelines.models.errors import CheckpointError, TrainingError
 from serving.features import Matrix
 
 __all__ = [
@@ -35,9 +36,11 @@ __all__ = [
     "BASELINES",
     "FAMILIES",
     "Budget",
+    "CheckpointError",
     "Family",
     "Settings",
     "Trainable",
+    "TrainingError",
     "canonical",
     "check_space",
     "family",

@@ -145,7 +145,8 @@ def _space(name: str) -> SearchSpace:
 
 def _for_task(values: Mapping[str, Any], kind: str) -> Mapping[str, Value]:
     group = "regression" if kind == "regression" else "classification"
-    return values.get(group, values)
+    chosen: Mapping[str, Value] = values.get(group, values)
+    return chosen
 
 
 def _only_active(space: SearchSpace, point: Mapping[str, Value]) -> dict[str, Value]:

@@ -1,41 +1,31 @@
-"""What every boosted family shares: seeds of legs, early stopping across legs, curves, checkpoints.
-
-A *leg* takes a model from the round it has reached to the next rung. The state after a leg is a function of
-parameters, data, seed and the rungs so far, because each leg draws its random numbers from (seed, start) alone.
-"""
+"""One leg of boosting: from the round a model has reached to the next rung, with early stopping across legs."""
 
 from __future__ import annotations
 
-import hashlib
-import io
-import json
 import math
-import os
-import shutil
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from pipelines.data import Fold
+from pipelines.metrics import METRICS, Metric
+from pipelines.models.errors import TrainingError
+
+FloatArray = npt.NDArray[np.float64]
+Curve = tuple[tuple[float, float], ...]
+
 CURVE_POINTS = 50
-MIN_DELTA = 1e-5
 _EVERY_ROUND_UNTIL = 20
 _STRIDE = 5
+_MIN_DELTA = 1e-5
 
-Curve = tuple[tuple[float, float], ...]
-FloatArray = npt.NDArray[np.float64]
-
-
-class TrainingError(Exception):
-    """A model that cannot be used: the trial fails for the reason given."""
-
-
-class CheckpointError(Exception):
-    """A checkpoint that is missing, damaged or of another trial: the leg must be trained again."""
+# Metrics that say well enough by themselves when to stop. By the others (thresholds on few rows jump about, relative
+# errors are ruled by single rows) a proper loss decides, and the user's metric is only shown.
+_STOPPING = ("roc_auc", "roc_auc_ovr", "average_precision", "log_loss", "accuracy", "rmse", "mae")
+_PROPER = {"binary": "log_loss", "multiclass": "log_loss", "regression": "rmse"}
 
 
 def leg_seed(seed: int, start: int) -> int:
@@ -46,8 +36,8 @@ def leg_seed(seed: int, start: int) -> int:
 def evaluations(start: int, to: int) -> list[int]:
     """The rounds of (start, to] after which the validation rows are scored.
 
-    Each of the first 20, then every 5th, and the last. Scoring 8,000 rows by AUC costs 13 % of a round of 31,000,
-    every 5th time 3 %; a best round that is off by two changes the score far less than the seed does.
+    Each of the first 20, then every 5th, and the last. Scoring 8,000 rows by AUC costs 15 % of a round on 31,000
+    rows, every 5th time 3 %, and a best round that is off by two changes the score less than the seed does.
     """
     rounds = [r for r in range(start + 1, to) if r <= _EVERY_ROUND_UNTIL or r % _STRIDE == 0]
     return [*rounds, to]
@@ -57,6 +47,11 @@ def curve_rounds(rounds: list[int]) -> frozenset[int]:
     """At most 49 of `rounds`, evenly spread; with the round at which a leg ends early they make 50."""
     picks = np.linspace(0, len(rounds) - 1, min(len(rounds), CURVE_POINTS - 1)).round().astype(int)
     return frozenset(rounds[i] for i in picks)
+
+
+def rows_patience(rows: int) -> int:
+    """Rounds without improvement after which a trial ends: 300 up to 10,000 training rows, falling to 20."""
+    return min(300, max(20, round(300 * 10_000 / max(rows, 1))))
 
 
 @dataclass(frozen=True)
@@ -101,23 +96,37 @@ class Stopping:
         return cls(**{key: math.inf if value is None else value for key, value in values.items()})  # type: ignore[arg-type]
 
 
-def rows_patience(rows: int) -> int:
-    """Rounds without improvement after which a trial ends: 300 up to 10,000 training rows, falling to 20."""
-    return min(300, max(20, round(300 * 10_000 / max(rows, 1))))
-
-
 @dataclass(frozen=True)
-class Look:
-    """What scoring the validation rows gave; `value()` is the user's metric, asked for at curve points only."""
+class Watch:
+    """Scores predictions for the validation rows of a fold."""
 
-    loss: float
-    value: Callable[[], float]
-    prediction: FloatArray
+    fold: Fold
+    metric: Metric
+
+    @property
+    def stopping_metric(self) -> Metric:
+        """The metric that decides when to stop: the user's, or a proper loss where that one is too rough."""
+        return self.metric if self.metric.name in _STOPPING else METRICS[_PROPER[self.fold.task.kind]]
+
+    def stopping(self) -> Stopping:
+        """The state before the first round; errors of a regression are measured in target scales."""
+        unit = self.fold.target.scale if self.fold.task.kind == "regression" else 1.0
+        return Stopping(rows_patience(len(self.fold.train)), _MIN_DELTA * unit)
+
+    def loss(self, prediction: FloatArray) -> float:
+        """What early stopping minimises."""
+        return self.stopping_metric.to_loss(self.fold.score(self.stopping_metric, prediction))
+
+    def value(self, prediction: FloatArray, loss: float) -> float:
+        """The user's metric, given the loss of the same prediction."""
+        if self.stopping_metric is self.metric:
+            return self.metric.from_loss(loss)
+        return self.fold.score(self.metric, prediction)
 
 
 @dataclass(frozen=True)
 class Leg:
-    """A finished leg: rounds in the model, the stopping state, the curve, and whether the training is over.
+    """A finished leg: rounds in the model, the stopping state, the curve, and whether training is over.
 
     `best_prediction`: for the validation rows at the best round, when that lies in this leg.
     """
@@ -130,11 +139,20 @@ class Leg:
 
 
 def run_leg(
-    start: int, to: int, stopping: Stopping, boost: Callable[[int], bool], look: Callable[[], Look]
+    start: int,
+    to: int,
+    stopping: Stopping,
+    watch: Watch,
+    boost: Callable[[int], bool],
+    predict: Callable[[], FloatArray],
 ) -> Leg:
     """Train from `start` to `to` rounds, or less when patience runs out.
 
-    `boost(round)` adds the round and says whether the trees have nothing left to split.
+    `boost(round)` adds the round and says whether the trees have nothing left to split; `predict()` gives the
+    validation rows' predictions as they stand, in an array of its own.
+
+    Raises:
+        TrainingError: when the model diverges.
     """
     scored = evaluations(start, to)
     scored_set, wanted = frozenset(scored), curve_rounds(scored)
@@ -144,111 +162,28 @@ def run_leg(
         exhausted = boost(after)
         if not exhausted and after not in scored_set:
             continue
-        seen = look()
-        stopping = stopping.observe(after, seen.loss)
+        prediction = checked(predict(), after)
+        loss = watch.loss(prediction)
+        stopping = stopping.observe(after, loss)
         if stopping.best_round == after:
-            best = seen.prediction
+            best = prediction
         over = exhausted or stopping.over(after)
         if over or after in wanted:
-            points.append((float(after), seen.value()))
+            points.append((float(after), watch.value(prediction, loss)))
         if over:
             return Leg(after, stopping, tuple(points), best, True)
     return Leg(to, stopping, tuple(points), best, False)
 
 
-def checked_predictions(prediction: npt.ArrayLike) -> FloatArray:
-    """The predictions as float64.
+def checked(prediction: FloatArray, after: int) -> FloatArray:
+    """The predictions themselves.
 
     Raises:
         TrainingError: when one is not finite.
     """
-    values = np.asarray(prediction, dtype=np.float64)
-    bad = int(np.count_nonzero(~np.isfinite(values)))
+    bad = prediction.size - int(np.count_nonzero(np.isfinite(prediction)))
     if bad:
-        raise TrainingError(f"{bad} of {values.size} predicted values are not finite: the model diverged")
-    return values
-
-
-def array_bytes(values: FloatArray) -> bytes:
-    """An array in numpy's own format."""
-    out = io.BytesIO()
-    np.save(out, values, allow_pickle=False)
-    return out.getvalue()
-
-
-def array_from_bytes(content: bytes) -> FloatArray:
-    """The array that `array_bytes` wrote."""
-    values: FloatArray = np.load(io.BytesIO(content), allow_pickle=False)
-    return values
-
-
-def both_classes(prediction: FloatArray) -> FloatArray:
-    """`(n,)` probabilities of the second class as `(n, 2)`."""
-    return np.column_stack([1.0 - prediction, prediction])
-
-
-def write_files(directory: Path, files: Mapping[str, bytes], manifest: str, facts: Mapping[str, Any]) -> None:
-    """Put files and a JSON manifest (`facts` and each file's SHA-256) at `directory`, all or nothing.
-
-    They are written and synced under a temporary name beside it; a directory that stands there is replaced.
-    """
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    hashes = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
-    text = json.dumps({**facts, "sha256": hashes}, indent=1, sort_keys=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
-    try:
-        for name, content in [*files.items(), (manifest, text.encode())]:
-            _write_synced(temporary / name, content)
-        if directory.exists():
-            shutil.rmtree(directory)
-        temporary.rename(directory)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    _sync_directory(directory.parent)
-
-
-def read_files(directory: Path, manifest: str) -> tuple[dict[str, Any], dict[str, bytes]]:
-    """The manifest and the files it names, each checked against its SHA-256.
-
-    The native parsers end the process on a damaged file, so nothing reaches them unchecked.
-
-    Raises:
-        CheckpointError: when something is missing or differs.
-    """
-    try:
-        facts = json.loads((directory / manifest).read_bytes())
-        files = {name: (directory / name).read_bytes() for name in facts["sha256"]}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{directory}: {manifest} cannot be read ({error})") from error
-    for name, content in files.items():
-        if hashlib.sha256(content).hexdigest() != facts["sha256"][name]:
-            raise CheckpointError(
-                f"{directory / name}: {len(content)} bytes do not have the SHA-256 in {manifest}"
-            )
-    return facts, files
-
-
-def refuse_other(found: Mapping[str, Any], expected: Mapping[str, Any], directory: Path) -> None:
-    """Refuse a checkpoint made from something else.
-
-    Raises:
-        CheckpointError: naming what differs.
-    """
-    differing = [key for key, value in expected.items() if found.get(key) != value]
-    if differing:
-        raise CheckpointError(f"{directory}: the checkpoint has other {', '.join(differing)} than this trial")
-
-
-def _write_synced(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync_directory(directory: Path) -> None:
-    handle = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        raise TrainingError(
+            f"{bad} of {prediction.size} predictions after round {after} are not finite: the model diverged"
+        )
+    return prediction

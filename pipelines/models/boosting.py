@@ -1,0 +1,183 @@
+"""A boosted model of one trial, whatever library grows the trees.
+
+The trees of earlier legs always come back from their written form, so a leg that follows in memory and one that
+follows from a file, in another process, are the same leg.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from hpo.parameters import Params
+from pipelines.models.checkpoint import array_bytes, array_from_bytes, read_files, write_files
+from pipelines.models.legs import Curve, FloatArray, Stopping, Watch, checked, leg_seed, run_leg
+from serving.features import Matrix
+from serving.members import MANIFEST
+from serving.members import SCHEMA as MEMBER_SCHEMA
+
+_SCHEMA = 1
+_VALID = "valid.npy"
+_STATE = "state.json"
+
+
+@dataclass(frozen=True)
+class Grower:
+    """A native model that is being trained.
+
+    `boost(round)` adds a round and says whether nothing is left to split; `predict()` gives the raw predictions of
+    the validation rows in an array of its own: `(n,)`, or `(n, k)` for multiclass.
+    """
+
+    model: Any
+    boost: Callable[[int], bool]
+    predict: Callable[[], npt.NDArray[np.floating[Any]]]
+
+
+class Library(Protocol):
+    """What a boosting library has to offer; models are its own objects."""
+
+    name: str
+    file: str
+    watch: Watch
+
+    def grow(self, params: Params, seed: int, earlier: bytes | None) -> Grower:
+        """A model for one leg, with the trees of `earlier` as its first ones."""
+
+    def predict(self, model: Any, rows: Matrix, rounds: int) -> npt.NDArray[np.floating[Any]]:
+        """Raw predictions by the first `rounds` rounds."""
+
+    def dump(self, model: Any, rounds: int | None) -> bytes:
+        """The written form of the first `rounds` rounds, or of all."""
+
+    def parse(self, content: bytes) -> Any:
+        """The model of a written form that is known to be undamaged."""
+
+
+class Boosting:
+    """One trial's boosted trees."""
+
+    def __init__(self, library: Library, params: Params, seed: int) -> None:
+        self._library = library
+        self._params = dict(params)
+        self._seed = seed
+        self._stopping: Stopping = library.watch.stopping()
+        self._model: Any = None
+        self._rounds = 0
+        self._valid_prediction: FloatArray | None = None
+        self.reached = 0
+        self.stopped = False
+
+    @property
+    def best_round(self) -> int:
+        """The round after which the validation loss was lowest."""
+        return self._stopping.best_round
+
+    def train(self, to: int) -> Curve:
+        """Train until round `to`, or until patience has run out; the curve of this leg in the user's metric.
+
+        Raises:
+            TrainingError: when the model diverges.
+        """
+        if to <= self.reached:
+            return ()
+        curve = () if self.stopped else self._leg(to)
+        self.reached = to
+        return curve
+
+    def predict(self, rows: Matrix) -> FloatArray:
+        """`(n, k)` probabilities or `(n,)` standardised values at the best round; kept for the validation rows."""
+        if rows is self._library.watch.fold.valid and self._valid_prediction is not None:
+            return self._valid_prediction
+        raw = self._library.predict(self._trained(), rows, self.best_round)
+        return checked(self._shaped(raw), self.best_round)
+
+    def save(self, directory: Path) -> None:
+        """Write the trees, the stopping state and the validation predictions, all or nothing."""
+        keep = self.best_round if self.stopped else None
+        files = {self._library.file: self._library.dump(self._trained(), keep)}
+        if self._valid_prediction is not None:
+            files[_VALID] = array_bytes(self._valid_prediction)
+        facts = {
+            **self._identity(),
+            "reached": self.reached,
+            "rounds": self._rounds,
+            "stopped": self.stopped,
+            "stopping": self._stopping.to_dict(),
+        }
+        write_files(directory, files, _STATE, facts)
+
+    @classmethod
+    def load(cls, library: Library, params: Params, seed: int, directory: Path) -> Boosting:
+        """The model that `save` wrote for these parameters and this seed.
+
+        Raises:
+            CheckpointError: when it is missing, damaged or of another trial.
+        """
+        self = cls(library, params, seed)
+        facts, files = read_files(directory, _STATE, self._identity())
+        self._model = library.parse(files[library.file])
+        self._valid_prediction = array_from_bytes(files[_VALID]) if _VALID in files else None
+        self._stopping = Stopping.from_dict(facts["stopping"])
+        self._rounds, self.reached, self.stopped = facts["rounds"], facts["reached"], facts["stopped"]
+        return self
+
+    def export(self, directory: Path) -> None:
+        """Write the trees up to the best round, as `serving.members` reads them."""
+        content = self._library.dump(self._trained(), self.best_round)
+        facts = {
+            "schema": MEMBER_SCHEMA,
+            "family": self._library.name,
+            "kind": self._library.watch.fold.task.kind,
+            "model": self._library.file,
+            "iterations": 0,  # nothing is left in the file but the best rounds
+            "best_iteration": self.best_round,
+        }
+        write_files(directory, {self._library.file: content}, MANIFEST, facts)
+
+    def _leg(self, to: int) -> Curve:
+        library = self._library
+        earlier = None if self._model is None else library.dump(self._model, None)
+        grower = library.grow(self._params, leg_seed(self._seed, self._rounds), earlier)
+        leg = run_leg(
+            self._rounds,
+            to,
+            self._stopping,
+            library.watch,
+            grower.boost,
+            lambda: self._shaped(grower.predict()),
+        )
+        self._model = grower.model
+        self._rounds, self._stopping, self.stopped = leg.rounds, leg.stopping, leg.over
+        if leg.best_prediction is not None:
+            self._valid_prediction = leg.best_prediction
+        return leg.curve
+
+    def _trained(self) -> Any:
+        if self._model is None:
+            raise ValueError("the model has no round yet; call train first")
+        return self._model
+
+    def _shaped(self, raw: npt.NDArray[np.floating[Any]]) -> FloatArray:
+        values = np.asarray(raw, dtype=np.float64)
+        if self._library.watch.fold.task.kind == "binary":
+            return np.column_stack([1.0 - values, values])
+        return values
+
+    def _identity(self) -> dict[str, Any]:
+        """What a checkpoint must agree with."""
+        fold = self._library.watch.fold
+        shape = [len(fold.train), fold.train.numeric.shape[1], fold.train.categorical.shape[1], fold.index]
+        return {
+            "schema": _SCHEMA,
+            "family": self._library.name,
+            "metric": self._library.watch.metric.name,
+            "params": self._params,
+            "seed": self._seed,
+            "data": shape,
+        }
