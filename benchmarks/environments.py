@@ -66,8 +66,7 @@ def python(environment: str | None) -> str:
     if environment is None:
         return sys.executable
     requirements = REQUIREMENTS / f"{environment}.txt"
-    digest = hashlib.sha256(requirements.read_bytes()).hexdigest()[:12]
-    folder = cache() / "environments" / f"{environment}-{digest}"
+    folder = cache() / "environments" / f"{environment}-{requirements_digest(environment)}"
     interpreter = folder / "bin" / "python"
     if not (folder / "complete").exists():
         shutil.rmtree(folder, ignore_errors=True)
@@ -77,10 +76,21 @@ def python(environment: str | None) -> str:
     return str(interpreter)
 
 
+def requirements_digest(environment: str) -> str:
+    """Changes with what the environment is made of."""
+    return hashlib.sha256((REQUIREMENTS / f"{environment}.txt").read_bytes()).hexdigest()[:12]
+
+
 @contextmanager
 def started(method: Method) -> Iterator[Process]:
     """A worker of `method`, ended on leaving."""
-    command = [python(method.environment), "-m", "benchmarks.worker", method.module, json.dumps(method.settings)]
+    command = [
+        python(method.environment),
+        "-m",
+        "benchmarks.worker",
+        method.module,
+        json.dumps(method.settings),
+    ]
     environment = os.environ | QUIET | {"PYTHONPATH": str(ROOT)}
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment, cwd=ROOT

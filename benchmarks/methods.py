@@ -23,7 +23,9 @@ _ALL = (
     Method("tpe", "**tpe** (this project)", "own", settings={"name": "tpe"}),
     Method("hyperopt", "hyperopt TPE", "hyperopt_tpe"),
     Method("optuna", "Optuna TPE, default", "optuna_tpe", "optuna"),
-    Method("optuna-group", "Optuna TPE, multivariate + group", "optuna_tpe", "optuna", {"multivariate": True}),
+    Method(
+        "optuna-group", "Optuna TPE, multivariate + group", "optuna_tpe", "optuna", {"multivariate": True}
+    ),
     Method("blendsearch", "FLAML BlendSearch", "flaml_searchers", "flaml", {"searcher": "blendsearch"}),
     Method("cfo", "FLAML CFO", "flaml_searchers", "flaml", {"searcher": "cfo"}),
 )

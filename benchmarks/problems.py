@@ -57,7 +57,12 @@ def branin(params: Params) -> float:
 
 _HARTMANN_ALPHA = np.array([1.0, 1.2, 3.0, 3.2])
 _HARTMANN_A = np.array(
-    [[10, 3, 17, 3.5, 1.7, 8], [0.05, 10, 17, 0.1, 8, 14], [3, 3.5, 1.7, 10, 17, 8], [17, 8, 0.05, 10, 0.1, 14]]
+    [
+        [10, 3, 17, 3.5, 1.7, 8],
+        [0.05, 10, 17, 0.1, 8, 14],
+        [3, 3.5, 1.7, 10, 17, 8],
+        [17, 8, 0.05, 10, 0.1, 14],
+    ]
 )
 _HARTMANN_P = 1e-4 * np.array(
     [
@@ -97,7 +102,11 @@ def network(params: Params) -> float:
         loss = 0.15 + 0.15 * (rate + 3 + 0.15 * (6 - batch)) ** 2 + 0.1 * abs(float(params["beta2"]) - 0.99)
     else:
         offset = 0.0 if params["optimizer"] == "sgd" else 0.3
-        loss = offset + 0.4 * (rate + 1.5 + 0.15 * (6 - batch)) ** 2 + 1.5 * (float(params["momentum"]) - 0.9) ** 2
+        loss = (
+            offset
+            + 0.4 * (rate + 1.5 + 0.15 * (6 - batch)) ** 2
+            + 1.5 * (float(params["momentum"]) - 0.9) ** 2
+        )
     loss += 0.03 * (math.log10(float(params["weight_decay"])) + 4) ** 2 + 0.02 * (batch - 6) ** 2
     loss += 0.06 * (int(params["layers"]) - 3) ** 2 + 0.03 * (math.log2(float(params["width"])) - 8) ** 2
     loss += 2.0 * (float(params["dropout"]) - 0.2) ** 2
@@ -132,7 +141,8 @@ def _nested_linear(params: Params) -> float:
 def _nested_kernel(params: Params) -> float:
     loss = 0.1 * (math.log10(float(params["cost"])) - 1) ** 2
     if params["kernel"] == "rbf":
-        return loss + 0.3 * (math.log10(float(params["gamma"])) + 2 + 0.3 * math.log10(float(params["cost"])) - 0.3) ** 2
+        cost, gamma = math.log10(float(params["cost"])), math.log10(float(params["gamma"]))
+        return loss + 0.3 * (gamma + 2 + 0.3 * (cost - 1)) ** 2
     return 0.2 + loss + 0.1 * abs(int(params["degree"]) - 2) + 0.1 * (float(params["shift"]) - 1) ** 2
 
 

@@ -1,6 +1,7 @@
 """Search quality: normalised regret and mean rank after 10, 25, 50 and 100 trials, over problems and seeds."""
 
 import argparse
+import hashlib
 import json
 import queue
 import sys
@@ -8,12 +9,15 @@ import threading
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.environments import Process, cache, started
+from benchmarks.environments import ROOT, Process, requirements_digest, started
+from benchmarks.environments import cache as cache_folder
 from benchmarks.methods import METHODS, Method, method
 from benchmarks.problems import names, problem
 from benchmarks.report import interval_text, machine, table, write
@@ -21,6 +25,7 @@ from benchmarks.statistics import best_so_far, interval, mean_rank, mean_rank_in
 from hpo.space import Array
 
 AT = (10, 25, 50, 100)
+CODE = {"random": ("random",), "tpe": ("tpe", "parzen")}
 
 
 @dataclass(frozen=True)
@@ -48,7 +53,7 @@ class Results:
 
     def add(self, job: Job, losses: list[float], cpu_seconds: float) -> None:
         """Keep one search."""
-        row = asdict(job) | {"digest": digest(job.problem), "cpu_seconds": cpu_seconds, "losses": losses}
+        row = asdict(job) | {"digest": digest(job), "cpu_seconds": cpu_seconds, "losses": losses}
         with self._lock:
             self._keep(row)
             self._folder.mkdir(parents=True, exist_ok=True)
@@ -56,15 +61,28 @@ class Results:
                 file.write(json.dumps(row) + "\n")
 
     def _keep(self, row: dict[str, Any]) -> None:
-        if row["problem"] in names() and row["digest"] == digest(row["problem"]):
-            job = Job(row["method"], row["problem"], row["seed"], row["trials"], row["first"])
+        job = Job(row["method"], row["problem"], row["seed"], row["trials"], row["first"])
+        if job.problem in names() and row["digest"] == digest(job):
             self.losses[job], self.cpu_seconds[job] = row["losses"], row["cpu_seconds"]
 
 
-def digest(name: str) -> str:
-    """Changes with the problem, so that results of an older definition are not mixed in."""
-    chosen = problem(name)
-    return f"{chosen.optimum:.6g}/{chosen.scale:.6g}/{chosen.loss(chosen.default):.6g}"
+def digest(job: Job) -> str:
+    """Changes with the problem and with the code or version of the method, so that older results are not mixed in."""
+    chosen = problem(job.problem)
+    return f"{chosen.optimum:.6g}/{chosen.scale:.6g}/{chosen.loss(chosen.default):.6g}/{_code(job.method)}"
+
+
+@cache
+def _code(name: str) -> str:
+    chosen = method(name)
+    if chosen.environment:
+        return requirements_digest(chosen.environment)
+    if chosen.module != "own":
+        return f"hyperopt {version('hyperopt')}"
+    code = hashlib.sha256()
+    for path in sorted((ROOT / "hpo" / "samplers").glob("*.py")):
+        code.update(path.read_bytes() if path.stem in CODE[str(chosen.settings["name"])] else b"")
+    return code.hexdigest()[:12]
 
 
 def run(jobs: Iterable[Job], methods: Sequence[Method], results: Results, processes: int) -> None:
@@ -120,7 +138,7 @@ def rank_table(titles: Sequence[str], measured: Array, at: Sequence[int]) -> str
         here = measured[..., n - 1]
         mean, bounds = mean_rank(here), mean_rank_intervals(here)
         for i, row in enumerate(rows):
-            row.append(f"{interval_text(mean[i], *bounds[i], 2)} · {here[i].mean():.3f}")
+            row.append(f"{interval_text(mean[i], bounds[i, 0], bounds[i, 1], 2)} · {here[i].mean():.3f}")
     return table(["method", *(f"at {n}: mean rank · regret" for n in at)], rows)
 
 
@@ -144,12 +162,18 @@ def report(
     """Markdown and plain values of what has been measured."""
     ids, titles = [m.name for m in methods], [m.title for m in methods]
     measured = regrets(results, ids, problems, seeds, trials, first)
-    complete = ~np.isnan(measured).any(axis=(0, 2, 3))
-    used = [name for name, good in zip(problems, complete, strict=True) if good]
+    complete = np.asarray(~np.isnan(measured).any(axis=(0, 2, 3)))
+    used = [name for name, good in zip(problems, complete.tolist(), strict=True) if good]
     measured = measured[:, complete]
     at = [n for n in AT if n <= trials]
-    start = "the same default configuration given first to every method" if first else "no configuration given first"
-    parts = [f"{len(used)} problems × {seeds} seeds, {start}. Mean rank [95 % interval over seeds] · mean regret.\n"]
+    start = (
+        "the same default configuration given first to every method"
+        if first
+        else "no configuration given first"
+    )
+    parts = [
+        f"{len(used)} problems × {seeds} seeds, {start}. Mean rank [95 % interval over seeds] · mean regret.\n"
+    ]
     parts.append(rank_table(titles, measured, at))
     groups = {problem(name).group for name in used}
     for group in sorted(groups) if len(groups) > 1 else ():
@@ -185,7 +209,7 @@ def main(arguments: Sequence[str]) -> None:
     options = parser.parse_args(arguments)
     if options.quick:
         options.problems, options.seeds, options.trials = ["branin", "nested"], 3, 25
-    folder = options.output or cache() / "results"
+    folder = options.output or cache_folder() / "results"
     methods = [method(text) for text in options.methods]
     for name in options.fresh:
         (folder / "quality" / f"{method(name).name}.jsonl").unlink(missing_ok=True)

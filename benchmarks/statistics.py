@@ -11,7 +11,9 @@ RESAMPLES = 2000
 SEED = 7
 
 
-def interval(values: Array, statistic: Callable[..., Array] = np.median, level: float = 0.95) -> tuple[float, float]:
+def interval(
+    values: Array, statistic: Callable[..., Array] = np.median, level: float = 0.95
+) -> tuple[float, float]:
     """The percentile bootstrap interval of a statistic of `(n,)` values; `statistic` takes `axis`."""
     rng = np.random.default_rng(SEED)
     draws = statistic(values[rng.integers(len(values), size=(RESAMPLES, len(values)))], axis=1)
@@ -39,8 +41,8 @@ def best_so_far(losses: Array) -> Array:
 
 
 def mean_rank(regrets: Array) -> Array:
-    """Mean ranks `(n_methods,)` of regrets `(n_methods, n_problems, n_seeds)`: every seed of every problem is one race."""
-    return ranks(regrets).mean(axis=(1, 2))
+    """Mean ranks `(n_methods,)` of regrets `(n_methods, n_problems, n_seeds)`; each seed of a problem is a race."""
+    return np.asarray(ranks(regrets).mean(axis=(1, 2)))
 
 
 def mean_rank_intervals(regrets: Array, level: float = 0.95) -> Array:

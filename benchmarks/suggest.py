@@ -28,7 +28,9 @@ def measure(methods: Sequence[Method], n: int, repeats: int) -> dict[str, Array]
         processes = [stack.enter_context(started(chosen)) for chosen in methods]
         for process in processes:
             process.call(call="prepare", problem=PROBLEM, n=n, seed=n)
-        seconds = [[process.call(call="step")["seconds"] for process in processes] for _ in range(repeats + WARM_UP)]
+        seconds = [
+            [process.call(call="step")["seconds"] for process in processes] for _ in range(repeats + WARM_UP)
+        ]
     columns = np.array(seconds[WARM_UP:]).T
     return {chosen.name: column for chosen, column in zip(methods, columns, strict=True)}
 
@@ -54,7 +56,9 @@ def tables(measured: dict[int, dict[str, Array]], methods: Sequence[Method]) -> 
 def main(arguments: Sequence[str]) -> None:
     """Measure and print the tables."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks suggest", description=__doc__)
-    parser.add_argument("--methods", nargs="+", default=list(DEFAULT), help="the first is what the others are divided by")
+    parser.add_argument(
+        "--methods", nargs="+", default=list(DEFAULT), help="the others are divided by the first"
+    )
     parser.add_argument("--sizes", nargs="+", type=int, default=[10, 100, 1_000, 10_000])
     parser.add_argument("--repeats", type=int, default=25)
     parser.add_argument("--quick", action="store_true", help="up to 1,000 observations, 7 repeats")

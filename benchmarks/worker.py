@@ -1,6 +1,6 @@
 """A method in its own process: one JSON object a line in, one out.
 
-`{"call": "minimise", "problem": ..., "seed": ..., "trials": ..., "first": ...}` gives the losses and seconds of a whole search;
+`{"call": "minimise", "problem": ..., "seed": ..., "trials": ..., "first": ...}` gives the losses of a whole search;
 `{"call": "prepare", "problem": ..., "n": ..., "seed": ...}` sets up a study with n observations, and each
 `{"call": "step"}` after it gives the seconds of one more ask and tell; `touch`, `study` and `count` are for a study
 logged to MLflow (`benchmarks.overhead`).
@@ -44,7 +44,9 @@ def serve(module: str, settings: dict[str, Any]) -> None:
         print(json.dumps(answer), file=answers, flush=True)
 
 
-def _answer(job: dict[str, Any], peer: Any, settings: dict[str, Any], steps: list[Callable[[], float]]) -> Any:
+def _answer(
+    job: dict[str, Any], peer: Any, settings: dict[str, Any], steps: list[Callable[[], float]]
+) -> Any:
     match job.pop("call"):
         case "minimise":
             start = time.process_time()

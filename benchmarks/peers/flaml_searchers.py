@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import optuna
-from flaml import CFO, BlendSearch, tune
+import optuna  # type: ignore[import-not-found]
+from flaml import CFO, BlendSearch, tune  # type: ignore[import-not-found]
 
 from benchmarks.problems import Problem
 from hpo.space import Categorical, Integer, Parameter, Params, SearchSpace, Value

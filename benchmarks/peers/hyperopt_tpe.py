@@ -29,7 +29,9 @@ def decoder(space: SearchSpace) -> Callable[[Any], Params]:
         for name, value in drawn.items():
             parameter = space[name]
             if isinstance(value, tuple):
-                params[name] = parameter.choices[int(value[0])] if isinstance(parameter, Categorical) else value[0]
+                params[name] = (
+                    parameter.choices[int(value[0])] if isinstance(parameter, Categorical) else value[0]
+                )
                 flat(value[1], params)
             else:
                 params[name] = parameter.from_unit(parameter.to_unit(float(value)))
@@ -122,7 +124,11 @@ def _node(parameter: Parameter, space: SearchSpace, nodes: Mapping[str, Any]) ->
         )
     low, high, step = float(parameter.low), float(parameter.high), parameter.step
     if isinstance(parameter, Float) and step is None:
-        return hp.loguniform(name, math.log(low), math.log(high)) if parameter.log else hp.uniform(name, low, high)
+        return (
+            hp.loguniform(name, math.log(low), math.log(high))
+            if parameter.log
+            else hp.uniform(name, low, high)
+        )
     half = float(step or 1) / 2 - 1e-9
     if parameter.log:
         return hp.qloguniform(name, math.log(low - half), math.log(high + half), 1)

@@ -12,7 +12,7 @@ from benchmarks.peers.noop import EXPERIMENT, SPACE, metrics
 def study(trials: int, uri: str, seed: int) -> float:
     """Run it; when its last trial was told."""
     client, rng = mlflow.MlflowClient(uri), np.random.default_rng(seed)
-    experiment = client.get_experiment_by_name(EXPERIMENT).experiment_id
+    experiment = client.search_experiments(filter_string=f"name = '{EXPERIMENT}'")[0].experiment_id
     parent = client.create_run(experiment)
     for number in range(trials):
         params = SPACE.sample(rng)

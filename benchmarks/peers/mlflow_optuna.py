@@ -4,8 +4,8 @@ import time
 import warnings
 
 import mlflow
-import optuna
-from optuna_integration.mlflow import MLflowCallback
+import optuna  # type: ignore[import-not-found]
+from optuna_integration.mlflow import MLflowCallback  # type: ignore[import-not-found]
 
 from benchmarks.peers.noop import SPACE, metrics
 from benchmarks.peers.optuna_tpe import sampler, suggest
@@ -19,7 +19,7 @@ def study(trials: int, uri: str, seed: int) -> float:
         tracking_uri=uri, metric_name="loss", create_experiment=False, mlflow_kwargs={"nested": True}
     )
 
-    @callback.track_in_mlflow()
+    @callback.track_in_mlflow()  # type: ignore[untyped-decorator]
     def objective(trial: optuna.Trial) -> float:
         found = metrics(suggest(SPACE, trial))
         mlflow.log_metrics({name: value for name, value in found.items() if name != "loss"})

@@ -12,7 +12,13 @@ from pipelines.storage import MlflowStorage
 
 def study(trials: int, uri: str, seed: int, name: str) -> float:
     """Run it; when its last trial was told."""
-    header = {"space": SPACE.to_dict(), "metric": "loss", "direction": "minimize", "model": "nothing", "seed": seed}
+    header = {
+        "space": SPACE.to_dict(),
+        "metric": "loss",
+        "direction": "minimize",
+        "model": "nothing",
+        "seed": seed,
+    }
     storage = MlflowStorage.create(header, experiment=EXPERIMENT, tracking_uri=uri)
     running = Study(SPACE, sampler(name), Full(1), storage, seed=seed, max_trials=trials)
     while trial := running.ask():

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 
 import numpy as np
-import optuna
+import optuna  # type: ignore[import-not-found]
 
 from benchmarks.problems import Problem
 from hpo.space import Categorical, Float, Integer, Parameter, Params, SearchSpace, Value
@@ -16,7 +16,9 @@ optuna.logging.set_verbosity(logging.ERROR)
 def sampler(seed: int, multivariate: bool = False) -> optuna.samplers.BaseSampler:
     """The sampler that is measured."""
     if multivariate:
-        return optuna.samplers.TPESampler(seed=seed, multivariate=True, group=True, warn_independent_sampling=False)
+        return optuna.samplers.TPESampler(
+            seed=seed, multivariate=True, group=True, warn_independent_sampling=False
+        )
     return optuna.samplers.TPESampler(seed=seed)
 
 
@@ -37,10 +39,14 @@ def distribution(parameter: Parameter) -> optuna.distributions.BaseDistribution:
         return optuna.distributions.IntDistribution(
             parameter.low, parameter.high, log=parameter.log, step=parameter.step
         )
-    return optuna.distributions.FloatDistribution(parameter.low, parameter.high, log=parameter.log, step=parameter.step)
+    return optuna.distributions.FloatDistribution(
+        parameter.low, parameter.high, log=parameter.log, step=parameter.step
+    )
 
 
-def minimise(problem: Problem, seed: int, trials: int, first: bool, multivariate: bool = False) -> list[float]:
+def minimise(
+    problem: Problem, seed: int, trials: int, first: bool, multivariate: bool = False
+) -> list[float]:
     """The losses of one search, in order."""
     study = optuna.create_study(sampler=sampler(seed, multivariate))
     if first:
@@ -62,7 +68,9 @@ def stepper(
     study = optuna.create_study(sampler=sampler(seed, multivariate))
     study.add_trials(
         optuna.trial.create_trial(
-            params=dict(params), distributions={name: distribution(space[name]) for name in params}, value=loss
+            params=dict(params),
+            distributions={name: distribution(space[name]) for name in params},
+            value=loss,
         )
         for params, loss in history
     )
@@ -85,6 +93,12 @@ def _value(parameter: Parameter, trial: optuna.Trial) -> Value:
         return choice
     if isinstance(parameter, Float):
         return float(
-            trial.suggest_float(parameter.name, parameter.low, parameter.high, log=parameter.log, step=parameter.step)
+            trial.suggest_float(
+                parameter.name, parameter.low, parameter.high, log=parameter.log, step=parameter.step
+            )
         )
-    return int(trial.suggest_int(parameter.name, parameter.low, parameter.high, log=parameter.log, step=parameter.step))
+    return int(
+        trial.suggest_int(
+            parameter.name, parameter.low, parameter.high, log=parameter.log, step=parameter.step
+        )
+    )

@@ -29,7 +29,13 @@ def minimise(problem: Problem, seed: int, trials: int, first: bool, **settings: 
     """The losses of one search, in order."""
     points = (FirstPoint(problem.default, "default"),) if first else ()
     study = Study(
-        problem.space, sampler(**settings), Full(1), MemoryStorage(), seed=seed, max_trials=trials, first_points=points
+        problem.space,
+        sampler(**settings),
+        Full(1),
+        MemoryStorage(),
+        seed=seed,
+        max_trials=trials,
+        first_points=points,
     )
     losses: list[float] = []
     while trial := study.ask():

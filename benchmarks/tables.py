@@ -1,0 +1,223 @@
+"""Make the tabulated surfaces: train each model in a few hundred configurations on small tables, and fit.
+
+Two thirds of the configurations are uniform in the model's own search space (with the library's default and the tuned
+default); the rest are drawn where the fit so far expects the best losses, since that is where searches spend their
+trials. Losses are log-loss or root mean squared error on the validation rows, at the best round.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.stats import spearmanr
+from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
+from sklearn.model_selection import KFold, cross_val_predict
+
+from benchmarks.surfaces import FOLDER, Surface, features
+from hpo.errors import UserError, closest
+from hpo.parameters import Array, Params, Value
+from hpo.space import SearchSpace
+from pipelines.data import Fold, load_table, prepare
+from pipelines.metrics import metric_for
+from pipelines.models.catalog import family, settings
+
+BUDGET = {"lightgbm": 300, "xgboost": 300, "mlp": 400}
+TABLES = {
+    "lightgbm": ("phone_churn", "vehicle", "abalone", "kin8nm", "german_credit"),
+    "xgboost": ("credit_card_default", "cmc_contraceptive", "wine_white", "bike_hour", "titanic"),
+    "mlp": ("spambase", "segment", "california_housing", "space_ga", "sick_thyroid"),
+}
+# Where FLAML is told that trainings are cheap.
+CHEAP: dict[str, dict[str, Value]] = {
+    "lightgbm": {"num_leaves": 4},
+    "xgboost": {"max_depth": 4, "grow_policy": "depthwise"},
+    "mlp": {},
+}
+ROWS = 4_000
+UNIFORM, FOCUSED, STAGES = 230, 60, 2
+
+
+@dataclass(frozen=True)
+class Fit:
+    """The process of one surface; see `benchmarks.surfaces.Surface`."""
+
+    alpha: Array
+    length: Array
+    signal: float
+    center: float
+    width: float
+    r2: float
+    rank_correlation: float
+    best_half_rank_correlation: float
+
+
+def fit(space: SearchSpace, units: Array, losses: Array) -> Fit:
+    """Fit the squashed losses; the correlations are those of five-fold cross-validation with the fitted kernel."""
+    center = float(np.median(losses))
+    width = float(np.subtract(*np.quantile(losses, [0.75, 0.25]))) or 1.0
+    x, y = features(space, units), np.arcsinh((losses - center) / width)
+    kernel = ConstantKernel(1.0) * Matern(np.ones(x.shape[1]), (0.1, 30), nu=2.5) + WhiteKernel(
+        0.05, (1e-5, 1)
+    )
+    process = GaussianProcessRegressor(kernel, random_state=0, n_restarts_optimizer=1).fit(x, y)
+    fixed = GaussianProcessRegressor(process.kernel_, optimizer=None)
+    expected = cross_val_predict(fixed, x, y, cv=KFold(5, shuffle=True, random_state=0))
+    good = y <= np.median(y)
+    return Fit(
+        alpha=process.alpha_,
+        length=process.kernel_.k1.k2.length_scale,
+        signal=float(process.kernel_.k1.k1.constant_value),
+        center=center,
+        width=width,
+        r2=float(1 - ((expected - y) ** 2).mean() / y.var()),
+        rank_correlation=float(spearmanr(expected, y)[0]),
+        best_half_rank_correlation=float(spearmanr(expected[good], y[good])[0]),
+    )
+
+
+def least(space: SearchSpace, fitted: Fit, x: Array, rng: np.random.Generator) -> float:
+    """The least loss on a surface, by random search and shrinking steps from its best points."""
+    surface = _surface(space, fitted, x)
+    units = space.sample_unit(rng, 20_000)
+    starts = units[np.argsort(surface.predict(units))[:40]]
+    best = starts
+    for scale in np.geomspace(0.3, 0.003, 40):
+        moved = np.repeat(best, 50, axis=0)
+        full = np.where(np.isnan(moved), rng.random(moved.shape), moved)
+        steps = rng.normal(0, scale, full.shape) * (rng.random(full.shape) < 0.3)
+        jumps = np.where(rng.random(full.shape) < 0.03, rng.random(full.shape), np.clip(full + steps, 0, 1))
+        tried = np.concatenate([best, space.deactivate(space.snap(jumps))])
+        best = tried[np.argsort(surface.predict(tried))[:40]]
+    return float(surface.predict(best)[0])
+
+
+def train(fold: Fold, model: str, space: SearchSpace, units: Array) -> tuple[Array, Array]:
+    """Losses and seconds `(n,)` of really training the configurations `(n, d)`; a diverged one costs the worst loss."""
+    metric = metric_for("rmse" if fold.task.kind == "regression" else "log_loss", fold.task.kind)
+    trainer = family(model)(fold, metric, 1)
+    losses, seconds = np.full(len(units), np.nan), np.zeros(len(units))
+    for i, unit in enumerate(units):
+        start = time.process_time()
+        trial = trainer.start(space.decode(unit), seed=i)
+        trial.train(BUDGET[model])
+        losses[i] = metric.to_loss(fold.score(metric, trial.predict(fold.valid)))
+        seconds[i] = time.process_time() - start
+    return losses, seconds
+
+
+def make(model: str, table: str, datasets: Path) -> str:
+    """Make one surface and say how good it is."""
+    fold = _fold(datasets, table)
+    chosen = settings(model, kind=fold.task.kind, has_categorical=bool(fold.cardinalities))
+    space, rng = chosen.space, np.random.default_rng([len(model), len(table)])
+    firsts = [_inside(space, point) for point in chosen.first_points]
+    units = np.concatenate([[space.encode(point) for point in firsts], space.sample_unit(rng, UNIFORM)])
+    losses, seconds = train(fold, model, space, units)
+    for _ in range(STAGES):
+        surface = _surface(space, fit(space, units, losses), features(space, units))
+        drawn = space.sample_unit(rng, 6_000)
+        noisy = surface.predict(drawn) + rng.normal(0, 0.1 * surface.width, len(drawn))
+        focus = drawn[np.argsort(noisy)[:FOCUSED]]
+        more, longer = train(fold, model, space, focus)
+        units, losses = np.concatenate([units, focus]), np.concatenate([losses, more])
+        seconds = np.concatenate([seconds, longer])
+    units = units.astype(np.float32)
+    fitted, x = fit(space, units.astype(float), losses), features(space, units.astype(float))
+    about = {
+        "model": model,
+        "table": table,
+        "rows": [len(fold.train), len(fold.valid)],
+        "budget": BUDGET[model],
+        "space": space.to_dict(),
+        "default": firsts[0],
+        "cheap": {name: value for name, value in CHEAP[model].items() if name in space},
+        "optimum": least(space, fitted, x, rng),
+        "signal": fitted.signal,
+        "center": fitted.center,
+        "width": fitted.width,
+        "r2": fitted.r2,
+        "rank_correlation": fitted.rank_correlation,
+        "best_half_rank_correlation": fitted.best_half_rank_correlation,
+        "cpu_seconds": float(seconds.sum()),
+    }
+    FOLDER.mkdir(exist_ok=True)
+    np.savez_compressed(
+        FOLDER / f"{model}-{table}.npz",
+        about=np.array(json.dumps(about)),
+        units=units,
+        losses=losses.astype(np.float32),
+        seconds=seconds.astype(np.float32),
+        alpha=fitted.alpha,
+        length=fitted.length,
+    )
+    quality = f"R² {fitted.r2:.2f}, rank correlation {fitted.rank_correlation:.2f}"
+    return (
+        f"{model}/{table}: {len(losses)} trainings, {seconds.sum():.0f} CPU seconds; {quality} "
+        f"({fitted.best_half_rank_correlation:.2f} in the better half); losses {losses.min():.4g} to "
+        f"{losses.max():.4g}, default {losses[0]:.4g}, least of the surface {about['optimum']:.4g}"
+    )
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Make the surfaces that are missing."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks tables", description=__doc__)
+    parser.add_argument(
+        "--datasets", type=Path, required=True, help="folder with index.csv and <name>.csv.gz"
+    )
+    parser.add_argument("--models", nargs="+", default=list(TABLES), choices=list(TABLES))
+    parser.add_argument("--tables", nargs="+", default=None, help="of those chosen for the models")
+    parser.add_argument("--fresh", action="store_true", help="make them again where they are")
+    parser.add_argument("--processes", type=int, default=2)
+    options = parser.parse_args(arguments)
+    jobs = [
+        (model, table)
+        for model in options.models
+        for table in TABLES[model]
+        if (options.tables is None or table in options.tables)
+        and (options.fresh or not (FOLDER / f"{model}-{table}.npz").exists())
+    ]
+    with ProcessPoolExecutor(options.processes, get_context("spawn")) as pool:
+        for future in [pool.submit(make, *job, options.datasets) for job in jobs]:
+            print(future.result(), flush=True)
+
+
+def _fold(datasets: Path, table: str) -> Fold:
+    index = pd.read_csv(datasets / "index.csv").set_index("name")
+    if table not in index.index:
+        raise UserError(f"no table {table!r} in {datasets / 'index.csv'}{closest(table, index.index)}")
+    frame = load_table(str(datasets / f"{table}.csv.gz"))
+    frame = frame.sample(min(ROWS, len(frame)), random_state=0).reset_index(drop=True)
+    fold: Fold = prepare(frame, str(index.loc[table, "target"]), seed=0).folds[0]
+    return fold
+
+
+def _inside(space: SearchSpace, point: Params) -> dict[str, Any]:
+    """A configuration moved into the space."""
+    unit = space.encode(point)
+    return space.decode(np.where(np.isnan(unit), 0.5, unit))
+
+
+def _surface(space: SearchSpace, fitted: Fit, x: Array) -> Surface:
+    return Surface(
+        model="",
+        table="",
+        space=space,
+        default={},
+        cheap={},
+        optimum=0.0,
+        x=x,
+        alpha=fitted.alpha,
+        length=np.asarray(fitted.length),
+        signal=fitted.signal,
+        center=fitted.center,
+        width=fitted.width,
+    )
