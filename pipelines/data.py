@@ -1,14 +1,39 @@
-"""Fold and Task: what a model family is handed."""
+"""From a raw table to what the search sees: the task, encoded folds, and a test part that is kept away from it.
+
+One ``FeatureEncoder`` is fitted on all rows but the test rows and shared by the folds: it learns only types and
+levels, nothing of the target, and it is what the winner is served with. The target's mean and scale come from the
+same rows.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
-from pipelines.metrics import Metric
-from serving.features import Matrix, TargetEncoder
+from hpo.errors import DataError, ParameterError, closest
+from pipelines.columns import fit_features
+from pipelines.metrics import TASKS, Metric
+from pipelines.splits import Rows, Split, Validation, divide, quantile_strata
+from pipelines.tables import digest, load_table, with_text_names
+from serving.columns import CategoricalColumn, Column
+from serving.features import FeatureEncoder, Matrix, TargetEncoder
+from serving.values import IntArray, Label, labelled, numbers
+
+__all__ = ["Fold", "Prepared", "Task", "load_folds", "load_table", "prepare"]
+
+SCHEMA = 1
+DESCRIPTION = "data.json"
+MAX_CODED_CLASSES = 20
+MAX_CLASSES = 1000
+MAX_TARGET = 1e100
+EXAMPLE_ROWS = 5
 
 
 @dataclass(frozen=True)
@@ -28,9 +53,9 @@ class Fold:
     """
 
     train: Matrix
-    y_train: npt.NDArray[np.generic]
+    y_train: npt.NDArray[Any]
     valid: Matrix
-    y_valid: npt.NDArray[np.generic]
+    y_valid: npt.NDArray[Any]
     task: Task
     target: TargetEncoder
     cardinalities: tuple[int, ...] = ()
@@ -42,3 +67,408 @@ class Fold:
         ``prediction``: (n, k) probabilities (k = 2 for binary), or (n,) standardised values.
         """
         return metric(self.target.original(self.y_valid), self.target.original(prediction))
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A table made ready for a study.
+
+    ``frame`` holds the raw rows whose target is known; ``digest`` stands for the raw table and ``rows.digest`` for
+    the split. ``notes`` are sentences for the user about what was found and what was dropped.
+    """
+
+    task: Task
+    target_name: str
+    target: TargetEncoder
+    features: FeatureEncoder
+    folds: tuple[Fold, ...]
+    frame: pd.DataFrame
+    rows: Rows
+    notes: tuple[str, ...]
+    digest: str
+
+    @property
+    def test_frame(self) -> pd.DataFrame:
+        """The raw feature columns of the test rows."""
+        return self.frame.iloc[self.rows.test].drop(columns=self.target_name)
+
+    @property
+    def y_test(self) -> npt.NDArray[Any]:
+        """Class codes or original values of the test rows, as ``pipelines.metrics.evaluate`` takes them."""
+        encoded = self.target.encode(self.frame[self.target_name].iloc[self.rows.test])
+        return self.target.original(encoded)
+
+    @property
+    def example(self) -> pd.DataFrame:
+        """A few raw training rows, with just the columns that the model reads."""
+        return self.frame.iloc[self.rows.rest[:EXAMPLE_ROWS]][list(self.features.inputs)]
+
+    def save(self, directory: Path) -> None:
+        """Write the folds for ``load_folds``."""
+        directory.mkdir(parents=True, exist_ok=True)
+        for fold in self.folds:
+            for name, array in _arrays(fold).items():
+                np.save(directory / f"fold-{fold.index}-{name}.npy", array)
+        description = {
+            "schema": SCHEMA,
+            "folds": len(self.folds),
+            "task": {"kind": self.task.kind, "n_classes": self.task.n_classes},
+            "target": self.target.to_dict(),
+            "cardinalities": list(self.features.cardinalities),
+        }
+        (directory / DESCRIPTION).write_text(json.dumps(description, indent=1), encoding="utf-8")
+
+
+def load_folds(directory: Path) -> tuple[Fold, ...]:
+    """Read what ``Prepared.save`` wrote; arrays are read-only and mapped, so that processes share their pages."""
+    description = json.loads((directory / DESCRIPTION).read_text(encoding="utf-8"))
+    if description["schema"] != SCHEMA:
+        raise DataError(f"{directory} has schema {description['schema']!r}, this version reads {SCHEMA}")
+    return tuple(_load_fold(directory, description, index) for index in range(description["folds"]))
+
+
+def _arrays(fold: Fold) -> dict[str, npt.NDArray[Any]]:
+    return {
+        "train-numeric": fold.train.numeric,
+        "train-categorical": fold.train.categorical,
+        "train-target": fold.y_train,
+        "valid-numeric": fold.valid.numeric,
+        "valid-categorical": fold.valid.categorical,
+        "valid-target": fold.y_valid,
+    }
+
+
+def _load_fold(directory: Path, description: Mapping[str, Any], index: int) -> Fold:
+    def load(name: str) -> npt.NDArray[Any]:
+        array: npt.NDArray[Any] = np.load(directory / f"fold-{index}-{name}.npy", mmap_mode="r")
+        return array
+
+    return Fold(
+        train=Matrix(load("train-numeric"), load("train-categorical")),
+        y_train=load("train-target"),
+        valid=Matrix(load("valid-numeric"), load("valid-categorical")),
+        y_valid=load("valid-target"),
+        task=Task(**description["task"]),
+        target=TargetEncoder.from_dict(description["target"]),
+        cardinalities=tuple(description["cardinalities"]),
+        index=index,
+    )
+
+
+def prepare(
+    frame: pd.DataFrame,
+    target: str,
+    *,
+    task: str | None = None,
+    split: str = "random",
+    test_share: float = 0.2,
+    validation: str = "holdout",
+    columns: Mapping[str, str] | None = None,
+    seed: int = 0,
+) -> Prepared:
+    """Infer the task and the column types, divide the rows and encode them.
+
+    Rows without a target are dropped. ``split`` is "random", "time:COLUMN" or "group:COLUMN"; ``validation`` is
+    "holdout" (of the same share as the test part) or "cv:K"; ``columns`` overrules the inferred type of a column
+    (see ``pipelines.columns.KINDS``). Raises ``DataError`` for tables that cannot be searched on and
+    ``ParameterError`` for impossible arguments, before anything expensive.
+    """
+    if not 0.0 < test_share < 0.5:
+        raise ParameterError(f"test_share must lie between 0 and 0.5, but got {test_share}")
+    frame = with_text_names(frame)
+    names = list(frame.columns)
+    target = str(target).strip()
+    if target not in names:
+        raise DataError(
+            f"the table has no target column {target!r}{closest(target, names)}; columns: {_listed(names)}"
+        )
+    how, folds = Split.parse(split, [name for name in names if name != target]), Validation.parse(validation)
+    whole_digest = digest(frame)
+    frame, found, notes = _with_known_target(frame, target, task)
+    strata = quantile_strata(found.values) if found.kind == "regression" else found.codes
+    if found.kind != "regression" and how.kind == "random":
+        _check_members(target, found, folds)
+    rows = divide(frame, strata, how, folds, test_share, seed)
+    encoder = _target_encoder(found, rows)
+    y = encoder.encode(frame[target])
+    if found.kind != "regression":
+        _check_classes(split, rows, y)
+    features, feature_notes = _fit(frame, target, rows, how, dict(columns or {}))
+    the_task = Task(found.kind, len(encoder.classes))
+    return Prepared(
+        task=the_task,
+        target_name=target,
+        target=encoder,
+        features=features,
+        folds=_encode(frame, rows, features, encoder, y, the_task),
+        frame=frame,
+        rows=rows,
+        notes=(*_summary(target, found, features, rows, split), *notes, *feature_notes),
+        digest=whole_digest,
+    )
+
+
+# --- target --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Target:
+    """The target without missing values: (n,) ``codes`` into ``labels``, (n,) ``values`` for regression."""
+
+    kind: str
+    codes: IntArray
+    labels: tuple[Label, ...]
+    values: npt.NDArray[np.float64]
+
+
+def _with_known_target(
+    frame: pd.DataFrame, name: str, task: str | None
+) -> tuple[pd.DataFrame, _Target, tuple[str, ...]]:
+    if task is not None and task not in TASKS:
+        raise ParameterError(f"unknown task {task!r}{closest(task, TASKS)}; tasks: {', '.join(TASKS)}")
+    series = _natural(frame[name])
+    if pd.api.types.is_datetime64_any_dtype(series.dtype):
+        raise DataError(f"target {name!r} is a date; turn it into a number or into classes")
+    try:
+        codes, labels = labelled(series)
+    except ValueError as error:
+        raise DataError(f"target {error}") from None
+    if task == "regression":
+        values, unreadable = numbers(series)
+        _check_numeric(name, series, unreadable)
+        known = ~np.isnan(values)
+    else:
+        values, known = np.empty(0), codes >= 0
+    if not known.any():
+        raise DataError(f"target {name!r} is missing in all {len(frame):,} rows; name another target column")
+    notes: tuple[str, ...] = ()
+    if not known.all():
+        missing = int((~known).sum())
+        notes = (f"{missing:,} of {len(frame):,} rows were dropped, they have no {name!r}",)
+        frame, series, codes = frame[known].reset_index(drop=True), series[known], codes[known]
+        values = values[known] if len(values) else values
+    _check_varies(name, labels, codes)
+    if _is_number(series):
+        values = numbers(series)[0]
+        _check_finite(name, values)
+    kind = _checked_kind(name, series, labels, task)
+    if kind == "regression" and np.abs(values).max() > MAX_TARGET:
+        raise DataError(f"target {name!r} holds values beyond {MAX_TARGET:g}; rescale it")
+    return frame, _Target(kind, codes, tuple(labels), values), notes
+
+
+def _natural(series: pd.Series) -> pd.Series:
+    """Return an object column that holds only numbers (and missing ones) as numbers."""
+    if series.dtype != object or any(isinstance(value, str | bool | list | dict | bytes) for value in series):
+        return series
+    try:
+        converted: pd.Series = pd.to_numeric(series)
+    except (TypeError, ValueError):
+        return series
+    return converted
+
+
+def _is_number(series: pd.Series) -> bool:
+    dtype = series.dtype
+    return bool(pd.api.types.is_numeric_dtype(dtype) and not pd.api.types.is_bool_dtype(dtype))
+
+
+def _check_numeric(name: str, series: pd.Series, unreadable: npt.NDArray[np.bool_]) -> None:
+    if unreadable.any():
+        first = series.iloc[int(np.flatnonzero(unreadable)[0])]
+        raise DataError(
+            f"task 'regression' needs a numeric target, but {int(unreadable.sum()):,} of {len(series):,} values of "
+            f"{name!r} are no numbers (the first is {first!r}); mend them or leave the task to be inferred"
+        )
+
+
+def _check_varies(name: str, labels: list[Label], codes: IntArray) -> None:
+    present = np.unique(codes[codes >= 0])
+    if len(present) == 1:
+        only = labels[int(present[0])]
+        raise DataError(
+            f"target {name!r} is constant: all {len(codes):,} rows have {only!r}; there is nothing to learn"
+        )
+
+
+def _check_finite(name: str, values: npt.NDArray[np.float64]) -> None:
+    infinite = int(np.isinf(values).sum())
+    if infinite:
+        raise DataError(
+            f"target {name!r} holds {infinite:,} infinite value(s); targets must be finite: leave these cells empty, "
+            "then their rows are dropped"
+        )
+
+
+def _checked_kind(name: str, series: pd.Series, labels: list[Label], task: str | None) -> str:
+    kind = task or _inferred_kind(series, labels)
+    if kind == "regression":
+        return kind
+    if kind == "binary" and len(labels) != 2:
+        raise DataError(
+            f"task 'binary' needs a target with 2 values, but {name!r} has {len(labels):,}: {_listed(labels)}; give "
+            "task=multiclass or task=regression, or leave it to be inferred"
+        )
+    if kind == "multiclass" and len(labels) < 3:
+        raise DataError(
+            f"task 'multiclass' needs 3 classes or more, but {name!r} has 2: {_listed(labels)}; give task=binary"
+        )
+    if len(labels) > min(MAX_CLASSES, len(series) / 2):
+        raise DataError(
+            f"target {name!r} has {len(labels):,} different labels in {len(series):,} rows; it looks like an "
+            "identifier or free text: name another target, or group its labels"
+        )
+    return kind
+
+
+def _inferred_kind(series: pd.Series, labels: list[Label]) -> str:
+    """Return the task of a target.
+
+    Two distinct values are binary. Texts and truth values are classes, numbers a regression; but numbers that are
+    just 0 .. k or 1 .. k without gaps, with at most 20 values, are taken for codes of classes.
+    """
+    if len(labels) == 2:
+        return "binary"
+    if not _is_number(series):
+        return "multiclass"
+    if len(labels) > MAX_CODED_CLASSES or not all(isinstance(label, int) for label in labels):
+        return "regression"
+    codes = sorted(int(label) for label in labels)
+    coded = codes[0] in (0, 1) and codes[-1] - codes[0] == len(codes) - 1
+    return "multiclass" if coded else "regression"
+
+
+def _check_members(name: str, found: _Target, validation: Validation) -> None:
+    needed = max(2, validation.folds)
+    counts = np.bincount(found.codes, minlength=len(found.labels))
+    small = [
+        f"{label!r} has {count}" for label, count in zip(found.labels, counts, strict=True) if count < needed
+    ]
+    if small:
+        fewer = ", use fewer folds" if validation.folds > 2 else ""
+        raise DataError(
+            f"each class of {name!r} needs at least {needed} rows for training and validation, but {', '.join(small)}; "
+            f"collect more of them, merge them into another class or leave these rows out{fewer}"
+        )
+
+
+def _check_classes(split: str, rows: Rows, y: npt.NDArray[Any]) -> None:
+    for i, (train, valid) in enumerate(rows.folds):
+        for part, members in (("training", train), ("validation", valid)):
+            if len(np.unique(y[members])) < 2:
+                raise DataError(
+                    f"split {split!r} leaves only one class in the {part} rows of fold {i}; use split=random, another "
+                    "column, or more rows"
+                )
+
+
+def _target_encoder(found: _Target, rows: Rows) -> TargetEncoder:
+    if found.kind != "regression":
+        return TargetEncoder(found.kind, tuple(sorted(found.labels, key=_label_order)))
+    values = found.values[rows.rest]
+    spread = float(values.std())
+    return TargetEncoder("regression", (), float(values.mean()), spread if spread > 0 else 1.0)
+
+
+def _label_order(label: Label) -> tuple[str, float, str]:
+    return ("text", 0.0, label) if isinstance(label, str) else ("number", float(label), "")
+
+
+# --- features ------------------------------------------------------------------------------------
+
+
+def _fit(
+    frame: pd.DataFrame, target: str, rows: Rows, split: Split, kinds: dict[str, str]
+) -> tuple[FeatureEncoder, tuple[str, ...]]:
+    if kinds.pop(target, None) is not None:
+        raise ParameterError(f"{target!r} is the target; it has no column type to choose")
+    left_out = [target]
+    notes: tuple[str, ...] = ()
+    if split.kind == "group":
+        left_out.append(split.column)
+        notes = (f"{split.column}: not used as a feature, new rows come from other groups",)
+    raw = frame.drop(columns=left_out)
+    if split.kind == "time" and pd.api.types.is_numeric_dtype(frame[split.column].dtype):
+        kinds.setdefault(split.column, "numeric")  # it may well count the rows
+    encoder, found = fit_features(raw.iloc[rows.rest], kinds)
+    test = raw.iloc[rows.test]
+    return FeatureEncoder(
+        tuple(_tolerant(column, test[column.name]) for column in encoder.columns)
+    ), notes + found
+
+
+def _tolerant(column: Column, test: pd.Series) -> Column:
+    """Return the column so that it can read the test rows: an odd entry may stand there alone."""
+    if isinstance(column, CategoricalColumn):
+        return column
+    try:
+        column.encode(test)
+    except ValueError:
+        column = replace(column, dirty=True)
+        try:
+            column.encode(test)
+        except ValueError as error:
+            raise DataError(str(error)) from None
+    return column
+
+
+def _encode(
+    frame: pd.DataFrame,
+    rows: Rows,
+    features: FeatureEncoder,
+    target: TargetEncoder,
+    y: npt.NDArray[Any],
+    task: Task,
+) -> tuple[Fold, ...]:
+    rest = rows.rest
+    matrix = features.transform(frame.iloc[rest])
+    folds = []
+    for index, (train, valid) in enumerate(rows.folds):
+        folds.append(
+            Fold(
+                train=matrix.take(np.searchsorted(rest, train)),
+                y_train=y[train],
+                valid=matrix.take(np.searchsorted(rest, valid)),
+                y_valid=y[valid],
+                task=task,
+                target=target,
+                cardinalities=features.cardinalities,
+                index=index,
+            )
+        )
+    return tuple(folds)
+
+
+# --- words ---------------------------------------------------------------------------------------
+
+
+def _summary(
+    target: str, found: _Target, features: FeatureEncoder, rows: Rows, split: str
+) -> tuple[str, ...]:
+    n = len(rows.test) + len(rows.rest)
+    inputs = (
+        f"{n:,} rows; {len(features.inputs)} columns give {len(features.numeric_names)} numeric and "
+        f"{len(features.categorical_names)} categorical features"
+    )
+    train, valid = rows.folds[0]
+    parts = f"train {len(train):,}, validate {len(valid):,}, test {len(rows.test):,} rows, split {split}"
+    if len(rows.folds) > 1:
+        parts = (
+            f"{len(rows.folds)} folds of {len(rows.rest):,} rows, test {len(rows.test):,} rows, split {split}"
+        )
+    return (inputs, _target_words(target, found), parts)
+
+
+def _target_words(target: str, found: _Target) -> str:
+    if found.kind == "regression":
+        low, high = found.values.min(), found.values.max()
+        return f"target {target!r}: regression, {low:g} to {high:g}, mean {found.values.mean():g}"
+    counts = np.bincount(found.codes, minlength=len(found.labels))
+    order = np.argsort(-counts, kind="stable")[:4]
+    shares = ", ".join(f"{found.labels[i]!r} {counts[i] / counts.sum():.1%}" for i in order)
+    more = ", …" if len(found.labels) > 4 else ""
+    return f"target {target!r}: {found.kind}, {len(found.labels)} classes ({shares}{more})"
+
+
+def _listed(names: list[Any] | list[str] | list[Label]) -> str:
+    return ", ".join(map(str, names[:20])) + (", …" if len(names) > 20 else "")

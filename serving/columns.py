@@ -32,25 +32,26 @@ class NumericColumn:
         infinite = np.isinf(values)
         if infinite.any():
             raise ValueError(
-                f"column {self.name!r} holds {infinite.sum()} infinite value(s); values must be finite: send "
-                "null where the value is unknown"
+                f"column {self.name!r} holds {infinite.sum()} infinite value(s); numbers must be finite: leave "
+                "the cell empty where the value is unknown"
             )
         return values
 
 
 @dataclass(frozen=True)
 class BooleanColumn:
-    """True or false, as 1.0 and 0.0."""
+    """True or false, as 1.0 and 0.0; ``dirty`` as for ``NumericColumn``."""
 
     name: str
+    dirty: bool = False
 
     def encode(self, series: pd.Series) -> FloatArray:
-        """Return (n,) values; anything but true, false, 1, 0 and missing is a ``ValueError``."""
+        """Return (n,) values; an entry that is no truth value is a ``ValueError`` unless ``dirty``."""
         codes, texts = distinct(series)
         lookup = np.array([BOOLEANS.get(text.lower(), np.nan) for text in texts] + [np.nan])
         values = lookup[codes]
         unreadable = np.isnan(values) & (codes >= 0)
-        if unreadable.any():
+        if not self.dirty and unreadable.any():
             raise _unreadable(self.name, series, unreadable, "true or false")
         return values
 

@@ -1,0 +1,285 @@
+"""Which rows are for testing, training and validation: made once, from the seed.
+
+``random`` is stratified: by class, or by the target's rank for regression. ``time:COLUMN`` tests on the last rows
+and validates on the last of the others (``cv:K``: expanding windows); rows of one time stay together.
+``group:COLUMN`` keeps the rows of a group together.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from hpo.errors import DataError, ParameterError, closest
+from serving.values import FloatArray, IntArray, dates, distinct, numbers
+
+MIN_ROWS = 10
+MAX_STRATA = 10
+ROWS_PER_STRATUM = 20
+SPLITS = ("random", "time", "group")
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Holdout (``folds`` = 0) or cross-validation with ``folds`` folds."""
+
+    folds: int
+
+    @property
+    def parts(self) -> int:
+        """The number of training and validation pairs."""
+        return self.folds or 1
+
+    @classmethod
+    def parse(cls, text: str) -> Validation:
+        """Read "holdout" or "cv:K" with 2 <= K <= 20; ``ParameterError`` otherwise."""
+        match = re.fullmatch(r"cv:(\d+)", text)
+        if text == "holdout":
+            return cls(0)
+        if match and 2 <= int(match[1]) <= 20:
+            return cls(int(match[1]))
+        raise ParameterError(f"validation must be 'holdout' or 'cv:K' with 2 <= K <= 20, but got {text!r}")
+
+
+@dataclass(frozen=True)
+class Split:
+    """How rows are divided: ``kind`` is one of ``SPLITS``, ``column`` belongs to time and group."""
+
+    kind: str
+    column: str = ""
+
+    @classmethod
+    def parse(cls, text: str, columns: list[str]) -> Split:
+        """Read "random", "time:COLUMN" or "group:COLUMN"; ``ParameterError`` otherwise."""
+        kind, colon, column = text.partition(":")
+        if kind not in SPLITS or (kind == "random") == bool(colon):
+            raise ParameterError(
+                f"split must be 'random', 'time:COLUMN' or 'group:COLUMN', but got {text!r}{closest(kind, SPLITS)}"
+            )
+        if colon and column not in columns:
+            raise ParameterError(
+                f"split {text!r}: the table has no column {column!r}{closest(column, columns)}; columns: "
+                f"{', '.join(columns[:20])}"
+            )
+        return cls(kind, column)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Row numbers, ascending: ``test``, and a training and validation pair of each fold."""
+
+    test: IntArray
+    folds: tuple[tuple[IntArray, IntArray], ...]
+
+    @property
+    def rest(self) -> IntArray:
+        """All rows that the search may see."""
+        return np.unique(np.concatenate([part for fold in self.folds for part in fold]))
+
+    @property
+    def digest(self) -> str:
+        """32 hex digits that stand for this division."""
+        total = hashlib.blake2b(digest_size=16)
+        for part in (self.test, *(part for fold in self.folds for part in fold)):
+            total.update(len(part).to_bytes(8, "little") + part.astype("<i8").tobytes())
+        return total.hexdigest()
+
+
+def divide(
+    frame: pd.DataFrame,
+    strata: IntArray,
+    split: Split,
+    validation: Validation,
+    test_share: float,
+    seed: int,
+) -> Rows:
+    """Divide the rows of a table.
+
+    ``strata``: (n,) non-negative codes whose shares random parts keep. The test rows depend on the seed, the
+    split and the share, not on the validation. Raises ``DataError`` when there are too few rows, times or groups.
+    """
+    if len(frame) < MIN_ROWS:
+        raise DataError(
+            f"{len(frame)} rows are too few to train, validate and test on; at least {MIN_ROWS} are needed"
+        )
+    rng = np.random.default_rng([seed, 0x5B117])
+    if split.kind == "random":
+        return _random(strata, validation, test_share, rng)
+    blocks = _times(frame, split.column) if split.kind == "time" else _groups(frame, split.column)
+    wanted = validation.parts + 2
+    if blocks.max() + 1 < wanted:
+        raise DataError(
+            f"split {split.kind}:{split.column} finds {blocks.max() + 1} different value(s), but at least {wanted} are "
+            "needed (test, training and validation share none); use another column or split=random"
+        )
+    if split.kind == "time":
+        return _by_time(blocks, validation, test_share)
+    return _by_group(blocks, validation, test_share, rng)
+
+
+def quantile_strata(values: FloatArray) -> IntArray:
+    """Return (n,) codes of about equally filled ranges of a regression target."""
+    n_strata = int(np.clip(len(values) // ROWS_PER_STRATUM, 1, MAX_STRATA))
+    ranks = np.empty(len(values), dtype=np.int64)
+    ranks[np.argsort(values, kind="stable")] = np.arange(len(values))
+    return ranks * n_strata // max(1, len(values))
+
+
+# --- random --------------------------------------------------------------------------------------
+
+
+def _random(strata: IntArray, validation: Validation, test_share: float, rng: np.random.Generator) -> Rows:
+    keep = max(2, validation.folds)  # of each stratum, for training and every validation
+    test, rest = _take_share(strata, np.arange(len(strata)), test_share, keep, rng)
+    if not validation.folds:
+        valid, train = _take_share(strata, rest, test_share, 1, rng)
+        return Rows(test, ((train, valid),))
+    fold_of = _deal(strata, rest, validation.folds, rng)
+    pairs = tuple((rest[fold_of != i], rest[fold_of == i]) for i in range(validation.folds))
+    return Rows(test, pairs)
+
+
+def _take_share(
+    strata: IntArray, rows: IntArray, share: float, keep: int, rng: np.random.Generator
+) -> tuple[IntArray, IntArray]:
+    """Return a share of the rows with the strata's proportions, and the others.
+
+    Of each stratum at least ``keep`` rows are left, and beyond these at least one is taken.
+    """
+    members = np.bincount(strata[rows])
+    exact = members * share
+    quota = np.floor(exact).astype(np.int64)
+    short = round(share * len(rows)) - int(quota.sum())
+    by_remainder = np.argsort(quota - exact, kind="stable")
+    quota[by_remainder[: max(0, short)]] += 1
+    quota = np.minimum(np.maximum(quota, 1), np.maximum(members - keep, 0))
+    taken = _rank_within(strata, rows, rng) < quota[strata[rows]]
+    if not taken.any():
+        taken[np.argmax(members[strata[rows]])] = True
+    return rows[taken], rows[~taken]
+
+
+def _deal(strata: IntArray, rows: IntArray, hands: int, rng: np.random.Generator) -> IntArray:
+    """Return a hand (0 .. hands - 1) for each row, dealt stratum by stratum so that sizes differ by at most one."""
+    order = np.lexsort((rng.random(len(rows)), strata[rows]))
+    hand = np.empty(len(rows), dtype=np.int64)
+    hand[order] = np.arange(len(rows)) % hands
+    return hand
+
+
+def _rank_within(strata: IntArray, rows: IntArray, rng: np.random.Generator) -> IntArray:
+    """Return each row's place in a random order of its stratum."""
+    order = np.lexsort((rng.random(len(rows)), strata[rows]))
+    ordered = strata[rows][order]
+    starts = np.flatnonzero(np.diff(ordered, prepend=-1))
+    place = np.arange(len(rows)) - np.repeat(starts, np.diff(np.append(starts, len(rows))))
+    rank = np.empty(len(rows), dtype=np.int64)
+    rank[order] = place
+    return rank
+
+
+# --- time and groups -----------------------------------------------------------------------------
+
+
+def _times(frame: pd.DataFrame, column: str) -> IntArray:
+    """Return each row's position in time, 0 the earliest; rows of one time share it."""
+    series = frame[column]
+    if pd.api.types.is_datetime64_any_dtype(series.dtype):
+        values = _seconds(series)
+    else:
+        values, unreadable = numbers(series)
+        values = _seconds(series) if unreadable.any() else values
+    _refuse_missing(column, np.isnan(values), "time", "a number or an ISO date")
+    return np.unique(values, return_inverse=True)[1].astype(np.int64)
+
+
+def _seconds(series: pd.Series) -> FloatArray:
+    codes, found = dates(series, "ISO8601")
+    seconds = np.append(
+        ((found - pd.Timestamp(0)) / pd.Timedelta(seconds=1)).to_numpy(dtype=np.float64), np.nan
+    )
+    return seconds[codes]
+
+
+def _groups(frame: pd.DataFrame, column: str) -> IntArray:
+    codes, _ = distinct(frame[column])
+    _refuse_missing(column, codes < 0, "group", "a value")
+    return codes
+
+
+def _refuse_missing(column: str, missing: npt.NDArray[Any], kind: str, wanted: str) -> None:
+    if missing.any():
+        raise DataError(
+            f"split {kind}:{column} needs {wanted} in every row, but {int(missing.sum()):,} of {len(missing):,} "
+            "have none; fill these cells or leave the rows out"
+        )
+
+
+def _by_time(times: IntArray, validation: Validation, test_share: float) -> Rows:
+    first_test = _cut(times, len(times) * (1 - test_share), low=validation.parts + 1)
+    test, rest = np.flatnonzero(times >= first_test), np.flatnonzero(times < first_test)
+    if not validation.folds:
+        first_valid = _cut(times[rest], len(rest) * (1 - test_share), low=1)
+        return Rows(test, ((rest[times[rest] < first_valid], rest[times[rest] >= first_valid]),))
+    k = validation.folds
+    cuts = [0]
+    for i in range(1, k + 1):
+        cuts.append(max(cuts[-1] + 1, _cut(times[rest], len(rest) * i / (k + 1), low=1)))
+    top = int(times[rest].max()) + 1
+    for i in range(k, 0, -1):  # no block may be empty
+        cuts[i] = min(cuts[i], top - (k + 1 - i))
+    pairs = []
+    for i in range(1, k + 1):
+        end = cuts[i + 1] if i < k else top
+        pairs.append((rest[times[rest] < cuts[i]], rest[(times[rest] >= cuts[i]) & (times[rest] < end)]))
+    return Rows(test, tuple(pairs))
+
+
+def _cut(times: IntArray, rows_before: float, low: int) -> int:
+    """Return the time before which nearest to ``rows_before`` rows lie; at least ``low`` times are before it."""
+    before = np.append(0, np.cumsum(np.bincount(times)))
+    cut = int(np.abs(before - rows_before).argmin())
+    return int(np.clip(cut, low, len(before) - 2))
+
+
+def _by_group(groups: IntArray, validation: Validation, test_share: float, rng: np.random.Generator) -> Rows:
+    sizes = np.bincount(groups)
+    order = rng.permutation(len(sizes))
+    test_groups, rest_groups = _take_groups(order, sizes, test_share, keep=validation.parts + 1)
+    test = np.flatnonzero(np.isin(groups, test_groups))
+    if not validation.folds:
+        valid_groups, _ = _take_groups(rest_groups, sizes, test_share, keep=1)
+        folds = [valid_groups]
+    else:
+        folds = _deal_groups(rest_groups, sizes, validation.folds)
+    rest = np.flatnonzero(np.isin(groups, rest_groups))
+    pairs = []
+    for members in folds:
+        is_valid = np.isin(groups[rest], members)
+        pairs.append((rest[~is_valid], rest[is_valid]))
+    return Rows(test, tuple(pairs))
+
+
+def _take_groups(order: IntArray, sizes: IntArray, share: float, keep: int) -> tuple[IntArray, IntArray]:
+    """Return the first groups of the order whose rows come nearest to a share, and the others (``keep`` at least)."""
+    filled = np.cumsum(sizes[order])
+    n_taken = int(np.abs(filled - share * filled[-1]).argmin()) + 1
+    n_taken = min(n_taken, len(order) - keep)
+    return order[:n_taken], order[n_taken:]
+
+
+def _deal_groups(order: IntArray, sizes: IntArray, folds: int) -> list[IntArray]:
+    """Deal groups to folds, the largest first, each to the fold with the fewest rows."""
+    filled = np.zeros(folds, dtype=np.int64)
+    hands: list[list[int]] = [[] for _ in range(folds)]
+    for group in order[np.argsort(-sizes[order], kind="stable")]:
+        emptiest = int(filled.argmin())
+        hands[emptiest].append(int(group))
+        filled[emptiest] += sizes[group]
+    return [np.array(hand, dtype=np.int64) for hand in hands]
