@@ -114,6 +114,7 @@ def log_winner(
     """
     started = time.monotonic()
     contents = _read(predictor_dir)
+    described = signature(contents.features, contents.target, list(example.columns))
     requirements = pip_requirements(contents.families)
     logged = client.create_logged_model(
         client.get_run(run_id).info.experiment_id,
@@ -133,7 +134,7 @@ def log_winner(
                 model_uuid=logged.model_id,
                 model_id=logged.model_id,
             )
-            _write_model(path, model, predictor_dir, contents, example, requirements)
+            _write_model(path, model, predictor_dir, contents, described, example, requirements)
             client.log_model_artifacts(logged.model_id, str(path))
         client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
         client.log_batch(run_id, metrics=_linked(metrics or {}, logged.model_id, run_id))
@@ -170,8 +171,15 @@ def signature(features: FeatureEncoder, target: TargetEncoder, columns: list[str
     expects an integer, and a categorical or all-missing column where it expects a string; all of these are the same
     table, read from another file or in smaller portions. The predictor checks the values itself, names what it
     cannot read, and takes everything that it took in training.
+
+    Raises:
+        ValueError: when the model reads a column that is not among `columns`.
     """
     needed = set(features.inputs)
+    if lacking := sorted(needed.difference(columns)):
+        raise ValueError(
+            f"the example lacks the model's column(s) {', '.join(map(repr, lacking))}; give raw rows"
+        )
     inputs: list[ColSpec | TensorSpec] = [ColSpec(ANY, name, required=name in needed) for name in columns]
     return ModelSignature(inputs=Schema(inputs), outputs=_outputs(features, target))
 
@@ -217,7 +225,8 @@ def register_winner(
     """Make a logged winner a new version with the alias `challenger`; the same winner again is the same version.
 
     `study` and `trial` are run ids. `metrics` are shown in the description, since the registry shows none itself.
-    The client must be one of the tracking store in force (`mlflow.get_tracking_uri()`): MLflow looks the model up there.
+    The client must be one of the tracking store in force (`mlflow.get_tracking_uri()`), where MLflow looks the model
+    up.
 
     Raises:
         ParameterError: for a name that `check_model_name` refuses.
@@ -298,6 +307,7 @@ def _write_model(
     model: Model,
     predictor_dir: Path,
     contents: _Contents,
+    described: ModelSignature,
     example: pd.DataFrame,
     requirements: list[str],
 ) -> None:
@@ -308,7 +318,7 @@ def _write_model(
         data_path=str(predictor_dir),
         code_paths=[str(Path(serving.__file__ or "").parent)],
         mlflow_model=model,
-        signature=signature(contents.features, contents.target, list(example.columns)),
+        signature=described,
         input_example=example.head(EXAMPLE_ROWS),
         pip_requirements=requirements,
         metadata={
