@@ -24,6 +24,7 @@ from pipelines.models.catalog import (
     canonical,
     check_space,
     family,
+    knows,
     resolve,
     rounds,
     settings,
@@ -44,6 +45,7 @@ __all__ = [
     "canonical",
     "check_space",
     "family",
+    "knows",
     "resolve",
     "rounds",
     "settings",
@@ -86,7 +88,8 @@ class Family(Protocol):
 
     budget_unit: ClassVar[str]
 
-    def __init__(self, fold: Fold, metric: Metric, threads: int) -> None: ...
+    def __init__(self, fold: Fold, metric: Metric, threads: int, *, horizon: int | None = None) -> None:
+        """`horizon`: the study's largest budget in the unit of this family, for schedules that end there."""
 
     def start(self, params: Params, seed: int) -> Trainable:
         """A model that has not been trained yet."""

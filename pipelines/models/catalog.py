@@ -93,12 +93,16 @@ def settings(model: str, *, kind: str = "binary", has_categorical: bool = True) 
 
 
 def resolve(model: str, params: Params) -> tuple[str, dict[str, Value]]:
-    """The family that a trial's parameters choose, and the parameters under that family's own names."""
+    """The family that a trial's parameters choose, and the parameters under that family's own names.
+
+    A choice that only switches between branches of a user's space never reaches the model.
+    """
     if model != ALL:
-        return model, dict(params)
+        return model, {name: value for name, value in params.items() if knows(model, name)}
     chosen = str(params[MODEL])
     prefix = f"{chosen}."
-    return chosen, {n.removeprefix(prefix): v for n, v in params.items() if n.startswith(prefix)}
+    own = {n.removeprefix(prefix): value for n, value in params.items() if n.startswith(prefix)}
+    return resolve(chosen, own)
 
 
 def rounds(model: str, chosen: str, budget: float) -> int:
@@ -118,6 +122,11 @@ def check_space(model: str, space: SearchSpace) -> None:
         raise_all(SpaceError, _joined_mistakes(space))
         return
     raise_all(SpaceError, _name_mistakes(model, space.names))
+
+
+def knows(model: str, name: str) -> bool:
+    """Whether `name` is a parameter of the family that a space may hold or that the study sets itself."""
+    return name in _main_names(model, "parameters") or name in _main_names(model, "reserved")
 
 
 def canonical(model: str, params: Params) -> dict[str, Value]:

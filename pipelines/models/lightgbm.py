@@ -50,7 +50,7 @@ class LightGBM:
     name = "lightgbm"
     file = "model.lgb"
 
-    def __init__(self, fold: Fold, metric: Metric, threads: int) -> None:
+    def __init__(self, fold: Fold, metric: Metric, threads: int, *, horizon: int | None = None) -> None:
         self.watch = Watch(fold, metric)
         self.threads = threads
         self._pairs: OrderedDict[tuple[object, ...], Pair] = OrderedDict()

@@ -34,7 +34,7 @@ class XGBoost:
     name = "xgboost"
     file = "model.ubj"
 
-    def __init__(self, fold: Fold, metric: Metric, threads: int) -> None:
+    def __init__(self, fold: Fold, metric: Metric, threads: int, *, horizon: int | None = None) -> None:
         self.watch = Watch(fold, metric)
         self.threads = threads
         self._trains: OrderedDict[int, xgb.QuantileDMatrix] = OrderedDict()
