@@ -4,9 +4,11 @@ A worker builds its `Objective` once and keeps it: the folds are read once (memo
 pages) and each family keeps the data in its library's own form.
 """
 
+import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -20,21 +22,42 @@ from pipelines.models import Family, Trainable, canonical, family, resolve, roun
 
 Curve = tuple[tuple[float, float], ...]
 
+WORK_FILE = "work.json"
+
+
+def folds_folder(folder: Path) -> Path:
+    """Where the driver puts the folds."""
+    return folder / "folds"
+
+
+def members_folder(folder: Path, label: str) -> Path:
+    """Where the models of a trial (`trial-7`) or a baseline lie, one folder for each fold."""
+    return folder / "models" / label
+
+
+def trial_label(number: int) -> str:
+    """What the models of a trial are filed under."""
+    return f"trial-{number}"
+
 
 @dataclass(frozen=True)
 class Work:
-    """All that a worker is told: where the folds lie, where models go, and what is trained on them.
+    """What is trained, by which metric and up to which budget (the study's largest, in the unit of the model)."""
 
-    `budget` is the largest budget of the study, in the unit of the model.
-    """
-
-    folds: str
-    exports: str
     model: str
     metric: str
     seed: int
     threads: int
     budget: float
+
+    def write(self, folder: Path) -> None:
+        """Leave this for the workers, who read it with their first job."""
+        (folder / WORK_FILE).write_text(json.dumps(asdict(self)), encoding="utf-8")
+
+    @classmethod
+    def read(cls, folder: Path) -> "Work":
+        """What `write` left."""
+        return cls(**json.loads((folder / WORK_FILE).read_text(encoding="utf-8")))
 
 
 @dataclass(frozen=True)
@@ -62,15 +85,27 @@ class Objective:
     """Trains what it is given, and exports the models of each trial that is the best it has seen.
 
     The seed is the study's own for every trial, so that configurations and not seeds are compared, and the same
-    configuration always gives the same model.
+    configuration always gives the same model. `folder` is looked into with the first job, so that workers can start
+    while the driver still reads the table.
     """
 
-    def __init__(self, work: Work) -> None:
-        self.work = work
-        self.metric: Metric = METRICS[work.metric]
-        self._folds: Sequence[Fold] = load_folds(Path(work.folds))
+    def __init__(self, folder: str) -> None:
+        self._folder = Path(folder)
         self._families: dict[tuple[str, int], Family] = {}
         self._best = float("inf")
+
+    @cached_property
+    def work(self) -> Work:
+        """What is trained."""
+        return Work.read(self._folder)
+
+    @cached_property
+    def _metric(self) -> Metric:
+        return METRICS[self.work.metric]
+
+    @cached_property
+    def _folds(self) -> Sequence[Fold]:
+        return load_folds(folds_folder(self._folder))
 
     def __call__(self, job: Job | Baseline | Rebuild) -> Report:
         """The report of one job.
@@ -91,7 +126,7 @@ class Objective:
     def _trial(self, job: Job, better_than: float) -> Report:
         name, params = resolve(self.work.model, job.params)
         to, horizon = (rounds(self.work.model, name, budget) for budget in (job.to, self.work.budget))
-        report = self._run(name, canonical(name, params), to, horizon, f"trial-{job.number}", better_than)
+        report = self._run(name, canonical(name, params), to, horizon, trial_label(job.number), better_than)
         return Report(job.to, report.loss, report.metrics, report.seconds, report.curve)
 
     def _run(
@@ -100,17 +135,17 @@ class Objective:
         start = time.monotonic()
         trained = [self._train(name, params, to, horizon, fold) for fold in self._folds]
         metrics = self._metrics(trained)
-        loss = self.metric.to_loss(metrics[self.metric.name])
+        loss = self._metric.to_loss(metrics[self._metric.name])
         if loss < better_than:
             for i, part in enumerate(trained):
-                part.model.export(Path(self.work.exports) / label / f"member-{i}")
+                part.model.export(members_folder(self._folder, label) / f"member-{i}")
         curve = _mean_curve([part.curve for part in trained])
         return Report(float(to), loss, metrics, time.monotonic() - start, curve)
 
     def _train(self, name: str, params: Params, to: int, horizon: int, fold: Fold) -> _Trained:
         key = (name, fold.index)
         if key not in self._families:
-            self._families[key] = family(name)(fold, self.metric, self.work.threads, horizon=horizon)
+            self._families[key] = family(name)(fold, self._metric, self.work.threads, horizon=horizon)
         model = self._families[key].start(params, self.work.seed)
         return _Trained(fold, model, model.train(to))
 
@@ -121,10 +156,12 @@ class Objective:
             fold = part.fold
             y = fold.target.original(fold.y_valid)
             prediction = fold.target.original(part.model.predict(fold.valid))
-            rows.append(evaluate(fold.task, y, prediction) | {"reached": float(part.model.reached)})
+            rows.append(evaluate(fold.task.kind, y, prediction) | {"reached": float(part.model.reached)})
         means = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
         if len(rows) > 1:
-            means[f"{self.metric.name}_std"] = float(np.std([row[self.metric.name] for row in rows], ddof=1))
+            means[f"{self._metric.name}_std"] = float(
+                np.std([row[self._metric.name] for row in rows], ddof=1)
+            )
         return means
 
 

@@ -87,9 +87,13 @@ class Plan:
             values = {field.name: header[field.name] for field in fields(cls)}
             values["data"] = DataPlan(**values["data"])
             values["space"] = SearchSpace.from_dict(values["space"], "the study's space")
-            values["first_points"] = tuple(FirstPoint(p["params"], p["origin"]) for p in values["first_points"])
+            values["first_points"] = tuple(
+                FirstPoint(p["params"], p["origin"]) for p in values["first_points"]
+            )
         except (KeyError, TypeError) as error:
-            raise StudyError(f"the study's header is incomplete: {error} is missing; it cannot be resumed") from error
+            raise StudyError(
+                f"the study's header is incomplete: {error} is missing; it cannot be resumed"
+            ) from error
         return cls(**values)
 
     def refuse_other(self, data: DataPlan) -> None:
@@ -109,7 +113,10 @@ class Plan:
     def going_on(self, *, trials: int | None, timeout: float | None, register: str | None) -> "Plan":
         """This plan with what a later session may change."""
         return replace(
-            self, trials=trials or self.trials, timeout=timeout, register=register if register else self.register
+            self,
+            trials=trials or self.trials,
+            timeout=timeout,
+            register=register if register else self.register,
         )
 
 
@@ -178,7 +185,9 @@ def _projected(model: str, point: Params, space: SearchSpace) -> dict[str, Value
             continue
         value = known.get(_main_name(model, parameter.name))
         if isinstance(parameter, Categorical) and (value is None or parameter.index(value) < 0):
-            value = parameter.choices[0] if parameter.n_levels == 1 or _is_parent(space, parameter.name) else None
+            value = (
+                parameter.choices[0] if parameter.n_levels == 1 or _is_parent(space, parameter.name) else None
+            )
         if value is not None:
             chosen[parameter.name] = value
     return chosen

@@ -61,7 +61,9 @@ class StudyResult:
             rows.append((f"trial {default.number}", self.score(default), "default", _short(default.params)))
         rows += [(f"baseline {name}", value, "", "") for name, value in self.baselines.items()]
         width = max((len(row[0]) for row in rows), default=0)
-        lines = [f"{name:<{width}}  {value:>10.5g}  {origin:<13}  {params}" for name, value, origin, params in rows]
+        lines = [
+            f"{name:<{width}}  {value:>10.5g}  {origin:<13}  {params}" for name, value, origin, params in rows
+        ]
         failed = sum(trial.failure is not None for trial in self.trials)
         head = f"Leaderboard by {self.metric} on the validation rows ({len(done)} trials"
         return ["", head + (f", {failed} failed)" if failed else ")"), *[line.rstrip() for line in lines], ""]
@@ -70,7 +72,10 @@ class StudyResult:
         if self.winner is None or self.metric not in self.test:
             return []
         others = ", ".join(f"{name} {value:.5g}" for name, value in self.test.items() if name != self.metric)
-        lines = [f"Held-out test rows: {self.metric} {self.test[self.metric]:.5g}" + (f"  ({others})" if others else "")]
+        lines = [
+            f"Held-out test rows: {self.metric} {self.test[self.metric]:.5g}"
+            + (f"  ({others})" if others else "")
+        ]
         lines.append(f"Model: {self.model_uri}")
         if self.registered:
             lines.append(f"Registered: {self.registered} version {self.version}, alias challenger")
@@ -87,7 +92,9 @@ class StudyResult:
             lines.append(f"  promote mlflow run . -e promote --env-manager local -P name={self.registered}")
         more = self.wanted if len(self.trials) < self.wanted or self.interrupted else 2 * len(self.trials)
         verb = "resume " if self.interrupted or len(self.trials) < self.wanted else "more   "
-        lines.append(f"  {verb} mlflow run . -e tune --env-manager local -P study={self.run_id} -P trials={more}")
+        lines.append(
+            f"  {verb} mlflow run . -e tune --env-manager local -P study={self.run_id} -P trials={more}"
+        )
         return lines
 
 

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from hpo.algorithms import check_algorithm
 from hpo.errors import ParameterError, StudyError, closest, raise_all
-from hpo.executors import plan_workers
+from hpo.executors import WorkerPlan, plan_threads
 from hpo.space import SearchSpace
-from pipelines.metrics import METRICS, default_metric
+from pipelines.metrics import metric_for
 from pipelines.models import ALL, FAMILIES, settings
 from pipelines.plan import DataPlan, Plan, first_points, read_space
 from pipelines.result import StudyResult
-from pipelines.session import preheat, run_study
+from pipelines.session import run_study, workshop
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -82,56 +82,69 @@ def tune(
     check_algorithm(algorithm)
     if data is None or target is None:
         raise ParameterError("data and target are needed, unless study names a study to go on with")
-    preheat(model)
+    hands = plan_threads(workers)
+    with workshop(model, hands) as shop:
+        from pipelines.storage import MlflowStorage
 
-    prepared = _prepared(data, target, task, split, test_share, validation, seed)
-    chosen_metric = default_metric(prepared.task) if metric == "auto" else _metric(metric, prepared.task.kind)
-    own = settings(model, kind=prepared.task.kind, has_categorical=bool(prepared.features.cardinalities))
-    searched = read_space(space, own)
-    hands = plan_workers(workers)
-    plan = Plan(
-        model=model,
-        algorithm=algorithm,
-        metric=chosen_metric,
-        direction="maximize" if METRICS[chosen_metric].greater_is_better else "minimize",
-        seed=seed,
-        data=_data_plan(data, prepared, target, split, test_share, validation),
-        space=searched,
-        first_points=first_points(own, searched),
-        budget=float(budget or own.budget.max),
-        budget_unit=own.budget.unit,
-        workers=hands.workers,
-        threads=hands.threads,
-        lag=2 * hands.workers if hands.workers > 1 else 1,
-        trials=trials,
-        timeout=timeout,
-        trial_timeout=trial_timeout,
-        register=register,
-    )
-    return run_study(plan, prepared, run_id=run_id)
+        prepared = _prepared(data, target, task, split, test_share, validation, seed)
+        chosen_metric = metric_for("" if metric == "auto" else metric, prepared.task.kind)
+        own = settings(model, kind=prepared.task.kind, has_categorical=bool(prepared.features.cardinalities))
+        searched = read_space(space, own)
+        plan = Plan(
+            model=model,
+            algorithm=algorithm,
+            metric=chosen_metric.name,
+            direction="maximize" if chosen_metric.greater_is_better else "minimize",
+            seed=seed,
+            data=_data_plan(data, prepared, target, split, test_share, validation),
+            space=searched,
+            first_points=first_points(own, searched),
+            budget=float(budget or own.budget.max),
+            budget_unit=own.budget.unit,
+            workers=hands.workers,
+            threads=hands.threads,
+            lag=2 * hands.workers if hands.workers > 1 else 1,
+            trials=trials,
+            timeout=timeout,
+            trial_timeout=trial_timeout,
+            register=register,
+        )
+        storage = MlflowStorage.create(plan.to_header(), run_id=run_id)
+        return run_study(plan, prepared, shop, storage)
 
 
 def _resume(study: str, given: Mapping[str, Any], run_id: str | None) -> StudyResult:
-    from pipelines.storage import read_study
+    from pipelines.runs import note_resumed, study_header
+    from pipelines.storage import MlflowStorage
 
-    plan = Plan.from_header(read_study(study))
-    preheat(plan.model)
+    plan = Plan.from_header(study_header(study))
     _refuse_changes(study, plan, given)
     source = given.get("data", plan.data.uri)
     if source is None:
         raise StudyError(f"study {study} was made from a table in memory: hand it over as data=")
     use = plan.data
-    prepared = _prepared(source, use.target, use.task, use.split, use.test_share, use.validation, plan.seed)
-    plan.refuse_other(replace(use, digest=prepared.digest, rows=prepared.rows))
-    plan = plan.going_on(
-        trials=given.get("trials"), timeout=given.get("timeout"), register=given.get("register")
-    )
-    return run_study(plan, prepared, run_id=run_id, study=study)
+    with workshop(plan.model, WorkerPlan(plan.workers, plan.threads)) as shop:
+        prepared = _prepared(
+            source, use.target, use.task, use.split, use.test_share, use.validation, plan.seed
+        )
+        plan.refuse_other(replace(use, digest=prepared.digest, rows=len(prepared.frame)))
+        plan = plan.going_on(
+            trials=given.get("trials"), timeout=given.get("timeout"), register=given.get("register")
+        )
+        storage = MlflowStorage.open(study)
+        if run_id is not None:
+            note_resumed(run_id, study)
+        return run_study(plan, prepared, shop, storage)
 
 
 def _refuse_changes(study: str, plan: Plan, given: Mapping[str, Any]) -> None:
-    began = {name: getattr(plan, name) for name in ("model", "algorithm", "metric", "seed", "workers", "trial_timeout")}
-    began |= {name: getattr(plan.data, name) for name in ("target", "task", "split", "test_share", "validation")}
+    began = {
+        name: getattr(plan, name)
+        for name in ("model", "algorithm", "metric", "seed", "workers", "trial_timeout")
+    }
+    began |= {
+        name: getattr(plan.data, name) for name in ("target", "task", "split", "test_share", "validation")
+    }
     began |= {"budget": int(plan.budget), "warm_start": "off"}
     if "space" in given:
         own = settings(plan.model, kind=plan.data.task)
@@ -165,18 +178,14 @@ def _check(given: Mapping[str, Any]) -> None:
         mistakes.append(f"warm_start={given['warm_start']!r} is not available; use warm_start=off")
     if given["model"] not in (*FAMILIES, ALL):
         known = [*FAMILIES, ALL]
-        mistakes.append(f"unknown model {given['model']!r}{closest(given['model'], known)}; models: {', '.join(known)}")
+        mistakes.append(
+            f"unknown model {given['model']!r}{closest(given['model'], known)}; models: {', '.join(known)}"
+        )
     raise_all(ParameterError, mistakes)
     if given.get("register"):
         from pipelines.registry import check_model_name
 
         check_model_name(given["register"])
-
-
-def _metric(name: str, kind: str) -> str:
-    from pipelines.metrics import check_metric
-
-    return check_metric(name, kind)
 
 
 def _prepared(
@@ -204,10 +213,15 @@ def _prepared(
 
 
 def _data_plan(
-    data: "str | Path | pd.DataFrame", prepared: "Prepared", target: str, split: str, share: float, validation: str
+    data: "str | Path | pd.DataFrame",
+    prepared: "Prepared",
+    target: str,
+    split: str,
+    share: float,
+    validation: str,
 ) -> DataPlan:
     uri = _absolute(str(data)) if isinstance(data, str | Path) else None
-    return DataPlan(uri, prepared.digest, prepared.rows, target, prepared.task.kind, split, share, validation)
+    return DataPlan(uri, prepared.digest, len(prepared.frame), target, prepared.task.kind, split, share, validation)
 
 
 def _absolute(uri: str) -> str:

@@ -1,0 +1,238 @@
+"""One session of a study: workers, storage and search brought together, from the first trial to the winner."""
+
+import logging
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from hpo import loop
+from hpo.algorithms import algorithm
+from hpo.errors import StudyError, UserError
+from hpo.executors import JobError, TimeLimitExceeded, WorkerDied, WorkerPlan, WorkerPool
+from hpo.loop import Job, Stop
+from hpo.study import Study
+from hpo.trial import Report, Trial
+from pipelines.interrupts import interrupts
+from pipelines.metrics import METRICS, evaluate
+from pipelines.models import ALL, BASELINES, FAMILIES
+from pipelines.objective import Baseline, Objective, Rebuild, Work, folds_folder, members_folder, trial_label
+from pipelines.plan import Plan
+from pipelines.progress import Reporter, duration
+from pipelines.result import StudyResult, failures
+
+if TYPE_CHECKING:
+    from pipelines.data import Prepared
+    from pipelines.storage import MlflowStorage
+
+logger = logging.getLogger(__name__)
+
+Pool = WorkerPool[str, Job | Baseline | Rebuild, Report]
+
+BASELINE_SECONDS = 120.0
+HOPELESS = 10  # so many failures without one success end the study
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """Worker processes and the folder they share with the driver."""
+
+    pool: Pool
+    folder: Path
+
+
+@contextmanager
+def workshop(model: str, hands: WorkerPlan) -> Iterator[Workshop]:
+    """Workers that import their libraries while the driver reads the table; everything is gone afterwards."""
+    families = [*FAMILIES] if model == ALL else [model]
+    places = [{**FAMILIES, **BASELINES}[name].partition(":")[0] for name in (*families, *BASELINES)]
+    with TemporaryDirectory(prefix="mlflow-warmstart-") as name:
+        folder = Path(name)
+        with WorkerPool[str, Job | Baseline | Rebuild, Report](
+            Objective,
+            name,
+            workers=hands.workers,
+            threads=hands.threads,
+            preload=["pipelines.objective", *dict.fromkeys(places)],
+            log=folder / "workers.log",
+        ) as pool:
+            yield Workshop(pool, folder)
+
+
+def run_study(plan: Plan, prepared: "Prepared", shop: Workshop, storage: "MlflowStorage") -> StudyResult:
+    """Run a study to its end and close its storage.
+
+    Raises:
+        StudyError: when no trial succeeded.
+    """
+    try:
+        session = _Session(plan, prepared, shop, storage)
+        result = session.run()
+    except BaseException as error:
+        storage.close("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED", _reason(error))
+        raise
+    delivered = storage.close("KILLED" if result.interrupted else "FINISHED")
+    if not delivered:
+        logger.warning(
+            "MLflow cannot be reached: results wait on disk and are written when the study is resumed"
+        )
+    return result
+
+
+def _reason(error: BaseException) -> str:
+    return str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+
+
+class _Session:
+    """The state of a running session; exists only inside `run_study`."""
+
+    def __init__(self, plan: Plan, prepared: "Prepared", shop: Workshop, storage: "MlflowStorage") -> None:
+        self.plan = plan
+        self.prepared = prepared
+        self.shop = shop
+        self.storage = storage
+        self.metric = METRICS[plan.metric]
+        sampler, scheduler = algorithm(plan.algorithm, plan.budget)
+        self.study = Study(
+            plan.space,
+            sampler,
+            scheduler,
+            storage,
+            seed=plan.seed,
+            max_trials=plan.trials,
+            first_points=plan.first_points,
+            lag=plan.lag,
+        )
+        self.started = time.monotonic()
+
+    def run(self) -> StudyResult:
+        plan, done = self.plan, sum(trial.finished for trial in self.study.trials)
+        self.prepared.save(folds_folder(self.shop.folder))
+        Work(plan.model, plan.metric, plan.seed, plan.threads, plan.budget).write(self.shop.folder)
+        baselines = {name: self.shop.pool.submit(Baseline(name), BASELINE_SECONDS) for name in BASELINES}
+        with (
+            Reporter(self.metric, plan.trials, plan.timeout, done) as reporter,
+            interrupts(reporter.say) as stop,
+        ):
+            self._introduce(reporter, done)
+            self._search(stop, reporter)
+            if stop.level >= 2:
+                return self._result({}, {}, interrupted=True)
+            values = self._baselines(baselines, reporter)
+            if self.study.best_trial is None:
+                raise StudyError(self._nothing())
+            result = self._finish(self.study.best_trial, values, reporter)
+        return replace(result, interrupted=stop.level > 0)
+
+    def _introduce(self, reporter: Reporter, done: int) -> None:
+        plan, data = self.plan, self.plan.data
+        for note in self.prepared.notes:
+            reporter.say(f"data: {note}")
+        reporter.say(
+            f"study {self.storage.run_id}: {plan.algorithm} over {len(plan.space)} parameters of {plan.model}, "
+            f"{data.task} of {data.target!r}, {plan.metric}, {plan.workers} workers × {plan.threads} threads"
+            + (f"; {done} trials are there already" if done else "")
+        )
+
+    def _search(self, stop: Stop, reporter: Reporter) -> None:
+        deadline = self.started + (self.plan.timeout or float("inf"))
+        trials = loop.run(
+            self.study,
+            self.shop.pool,
+            stop=stop,
+            deadline=deadline,
+            time_limit=self.plan.trial_timeout,
+        )
+        for trial in trials:
+            reporter.told(trial, self.study.best_trial)
+            self._tidy(self.study.best_trial)
+            told = [t for t in self.study.trials if t.finished]
+            if len(told) >= HOPELESS and self.study.best_trial is None:
+                stop.level = max(stop.level, 1)
+
+    def _tidy(self, best: Trial | None) -> None:
+        """Keep the models of the best trial only."""
+        models = members_folder(self.shop.folder, "").glob("trial-*")
+        for folder in models if best else ():
+            number = int(folder.name.partition("-")[2])
+            if number != getattr(best, "number", None) and self.study.trials[number].finished:
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def _nothing(self) -> str:
+        trials = [trial for trial in self.study.trials if trial.finished]
+        return (
+            f"none of {len(trials)} trials succeeded; the commonest reason: {failures(trials)}; "
+            f"when it is mended, go on with study={self.storage.run_id} or start anew"
+        )
+
+    def _baselines(self, futures: Mapping[str, "Future[Report]"], reporter: Reporter) -> dict[str, float]:
+        """Wait for the baselines and log those that are not there from an earlier session."""
+        values: dict[str, float] = {}
+        for name, future in futures.items():
+            try:
+                report = future.result()
+            except (JobError, WorkerDied, TimeLimitExceeded) as error:
+                reporter.say(f"baseline {name} failed: {error}")
+                continue
+            values[name] = report.metrics[self.metric.name]
+            if not self.storage.has_baseline(name):
+                self.storage.add_baseline(name, report.metrics, seconds=report.seconds)
+        return values
+
+    def _finish(self, best: Trial, baselines: Mapping[str, float], reporter: Reporter) -> StudyResult:
+        """Score the winner once on the held-out rows, log it, register it, and save the view."""
+        from pipelines.winner import log, score
+
+        self._rebuild_if_lost(best, reporter)
+        scored = score(self.prepared, self.shop.folder, trial_label(best.number))
+        trivial = score(self.prepared, self.shop.folder, "trivial") if "trivial" in baselines else None
+        test = evaluate(self.prepared.task.kind, scored.y, scored.prediction)
+        reference = self.metric(trivial.y, trivial.prediction) if trivial else float("nan")
+        self.storage.annotate(metrics={f"test_{name}": value for name, value in test.items()})
+        self.storage.set_winner(best.number)
+        logged = log(self.plan, self.prepared, self.storage, best, scored, test, reference)
+        reporter.say(f"winner: trial {best.number}, logged in {logged.seconds:.1f} s")
+        result = self._result(baselines, test, interrupted=False)
+        return replace(
+            result,
+            winner=best,
+            model_uri=logged.uri,
+            registered=self.plan.register,
+            version=logged.version,
+            link=self.storage.save_view(),
+        )
+
+    def _rebuild_if_lost(self, best: Trial, reporter: Reporter) -> None:
+        """Train the best trial again when its model went with an earlier session; it must score the same."""
+        if members_folder(self.shop.folder, trial_label(best.number)).is_dir():
+            return
+        reporter.say(f"training trial {best.number} once more: its model went with an earlier session")
+        report = self.shop.pool.submit(Rebuild(Job(best.number, best.params, 0.0, best.budget))).result()
+        if report.loss != best.loss:
+            before, now = (self.metric.to_loss(loss) for loss in (best.loss, report.loss))
+            reporter.say(
+                f"warning: trial {best.number} scored {before:.8g} before and {now:.8g} now; were libraries "
+                "or the kind of machine changed in between?"
+            )
+
+    def _result(
+        self, baselines: Mapping[str, float], test: Mapping[str, float], *, interrupted: bool
+    ) -> StudyResult:
+        seconds = time.monotonic() - self.started
+        logger.debug("the session took %s", duration(seconds))
+        return StudyResult(
+            run_id=self.storage.run_id,
+            metric=self.plan.metric,
+            trials=self.study.trials,
+            wanted=self.plan.trials,
+            baselines=baselines,
+            test=test,
+            tracking_uri=self.storage.tracking_uri,
+            seconds=seconds,
+            interrupted=interrupted,
+        )

@@ -1,0 +1,92 @@
+"""The winner: its object is scored on the held-out rows, and the same object is logged and registered."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hpo.trial import Trial
+from pipelines.gate import HeldOutScore
+from pipelines.metrics import METRICS
+from pipelines.models import resolve
+from pipelines.objective import members_folder
+from pipelines.plan import Plan
+from pipelines.registry import log_winner, register_winner
+from serving.predictor import Predictor
+
+if TYPE_CHECKING:
+    from pipelines.data import Prepared
+    from pipelines.storage import MlflowStorage
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A predictor's folder with the truth `(n,)` and its predictions `(n,)` or `(n, k)` on the held-out rows."""
+
+    folder: Path
+    y: npt.NDArray[Any]
+    prediction: npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Logged:
+    """Where the winner is, and the version it was registered as, if it was."""
+
+    uri: str
+    version: int | None
+    seconds: float
+
+
+def score(prepared: "Prepared", folder: Path, label: str) -> Scored:
+    """Make one object of the models filed under `label` and let it predict the held-out rows from the raw table."""
+    place = folder / "predictors" / label
+    members = sorted(members_folder(folder, label).iterdir())
+    Predictor(prepared.features, prepared.target, ()).save(place, members)
+    prediction = Predictor.load(place).predict_raw(prepared.test_frame)
+    return Scored(place, prepared.y_test, prediction)
+
+
+def log(
+    plan: Plan,
+    prepared: "Prepared",
+    storage: "MlflowStorage",
+    best: Trial,
+    scored: Scored,
+    test: Mapping[str, float],
+    trivial: float,
+) -> Logged:
+    """Log the scored object under the study's run, and register it when the plan says so."""
+    metrics = {f"test_{name}": value for name, value in test.items()}
+    winner = log_winner(
+        storage.client,
+        storage.run_id,
+        scored.folder,
+        prepared.example,
+        metrics=metrics,
+        params=best.params,
+    )
+    if not plan.register:
+        return Logged(winner.uri, None, winner.seconds)
+    held_out = HeldOutScore(
+        metric=plan.metric,
+        greater_is_better=METRICS[plan.metric].greater_is_better,
+        value=test[plan.metric],
+        baseline=trivial,
+        data=plan.data.digest,
+        split=prepared.rows.digest,
+        rows=len(prepared.test_frame),
+    )
+    registered = register_winner(
+        storage.client,
+        winner,
+        plan.register,
+        study=storage.run_id,
+        trial=storage.trial_run_id(best.number),
+        family=resolve(plan.model, best.params)[0],
+        score=held_out,
+        metrics=metrics,
+    )
+    return Logged(winner.uri, registered.version, winner.seconds)
