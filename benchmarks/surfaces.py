@@ -2,9 +2,10 @@
 
 `python -m benchmarks tables` makes them. A file holds the configurations that were trained (unit codes), their
 losses and seconds, and the fitted process: the posterior mean is what a method that proposes any other configuration
-gets. It has no noise, so what a search gains from luck on one validation split is not seen here, and it is smoother than the
-truth where few configurations were trained; the cross-validated rank correlation of each is in its file. Losses are
-squashed before the fit (`sinh` brings them back), since a diverged training would otherwise bend the whole surface.
+gets. It has no noise, so what a search gains from luck on one validation split is not seen here, and it is smoother
+than the truth where few configurations were trained; the cross-validated rank correlation of each is in its file.
+Losses are squashed before the fit (`sinh` brings them back), since a diverged training would otherwise bend the
+whole surface.
 
 Only numpy and `hpo` are needed to evaluate one, so that every peer's environment can.
 """
