@@ -66,11 +66,17 @@ def run(
     """
     running: dict[Future[Report], Trial] = {}
     while stop.level < 2 and not (time.monotonic() >= deadline and study.best_trial):
-        starting = stop.level == 0 and time.monotonic() < deadline
-        while starting and executor.free > 0 and (trial := study.ask()):
-            running[executor.submit(_job(trial), time_limit)] = trial
-        if not running:
+        more = stop.level == 0 and time.monotonic() < deadline
+        while more and executor.free > 0:
+            trial = study.ask()
+            more = trial is not None
+            if trial is not None:
+                running[executor.submit(_job(trial), time_limit)] = trial
+        if not running and not more:
             return
+        if not running:  # the workers are busy with something else
+            time.sleep(_POLL)
+            continue
         left = max(deadline - time.monotonic(), 0.0) or _POLL
         done, _ = wait(running, timeout=min(_POLL, left), return_when=FIRST_COMPLETED)
         for future in sorted(done, key=lambda future: running[future].number):

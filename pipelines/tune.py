@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
+
 from hpo.algorithms import check_algorithm
 from hpo.errors import ParameterError, StudyError, closest, raise_all
 from hpo.executors import WorkerPlan, plan_threads
@@ -18,8 +20,6 @@ from pipelines.result import StudyResult
 from pipelines.session import run_study, workshop
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from pipelines.data import Prepared
 
 WARM_START = ("off",)
@@ -28,7 +28,7 @@ _FREE = ("study", "trials", "timeout", "register", "data")
 
 
 def tune(
-    data: "str | Path | pd.DataFrame | None" = None,
+    data: str | Path | pd.DataFrame | None = None,
     target: str | None = None,
     model: str = "lightgbm",
     algorithm: str = "tpe",
@@ -37,7 +37,7 @@ def tune(
     metric: str = "auto",
     workers: int | None = None,
     seed: int = 0,
-    space: "str | Path | SearchSpace | Mapping[str, Any]" = "default",
+    space: str | Path | SearchSpace | Mapping[str, Any] = "default",
     study: str | None = None,
     register: str | None = None,
     warm_start: str = "off",
@@ -189,7 +189,7 @@ def _check(given: Mapping[str, Any]) -> None:
 
 
 def _prepared(
-    data: "str | Path | pd.DataFrame",
+    data: str | Path | pd.DataFrame,
     target: str,
     task: str,
     split: str,
@@ -213,7 +213,7 @@ def _prepared(
 
 
 def _data_plan(
-    data: "str | Path | pd.DataFrame",
+    data: str | Path | pd.DataFrame,
     prepared: "Prepared",
     target: str,
     split: str,

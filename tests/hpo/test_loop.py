@@ -99,3 +99,17 @@ def test_without_a_result_the_deadline_waits_for_the_first() -> None:
     told = [t.number for t in run(study, Slow(2), stop=Stop(), deadline=time.monotonic() + 0.1)]
     assert told == [1]
     assert len(study.trials) == 2
+
+
+def test_workers_that_are_busy_elsewhere_are_waited_for() -> None:
+    class Busy(Workers):
+        looks = 0
+
+        @property
+        def free(self) -> int:
+            self.looks += 1
+            return 0 if self.looks < 3 else 1
+
+    workers = Busy(1)
+    told = [trial.number for trial in run(make(1), workers, stop=Stop())]
+    assert told == [0]
