@@ -34,7 +34,9 @@ class StudyReport:
         ]
         lines += [self._line(row) for row in self.rows[: self.top]]
         if len(self.rows) > self.top:
-            lines.append(f"… {len(self.rows) - self.top} more in leaderboard.csv, an artifact of the study's run")
+            lines.append(
+                f"… {len(self.rows) - self.top} more in leaderboard.csv, an artifact of the study's run"
+            )
         if best:
             lines += ["", f"best configuration ({best['name']}, run {best['run_id']}):"]
             lines += [f"  {name}: {value}" for name, value in best["params"].items()]

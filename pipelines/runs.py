@@ -5,6 +5,8 @@ from typing import Any
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
+from hpo.errors import StudyError
+from hpo.trial import Trial
 from pipelines import schema
 from pipelines.storage import find_study, read_header
 from pipelines.tracking import connect
@@ -44,3 +46,22 @@ def fail_run(run_id: str, reason: str, status: str = "FAILED") -> bool:
     except MlflowException:
         return False
     return True
+
+
+def study_of_trial(run_id: str) -> tuple[dict[str, Any], Trial]:
+    """The header of the study that a trial belongs to, and the trial.
+
+    Raises:
+        StudyError: when the run is no trial.
+    """
+    client = connect(None)
+    try:
+        run = client.get_run(run_id)
+    except MlflowException as error:
+        raise StudyError(
+            f"there is no run {run_id!r} in {client.tracking_uri}; a trial is named by its run id"
+        ) from error
+    trial = schema.decode_trial(run.data.tags, run.data.params)
+    if trial is None:
+        raise StudyError(f"run {run_id} is no trial; `report` lists the trials of a study with their run ids")
+    return study_header(run.data.tags[schema.PARENT_RUN]), trial

@@ -3,9 +3,8 @@
 import inspect
 import os
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
@@ -15,13 +14,12 @@ from hpo.executors import WorkerPlan, plan_threads
 from hpo.space import SearchSpace
 from pipelines.metrics import metric_for
 from pipelines.models import ALL, FAMILIES, settings
-from pipelines.plan import DataPlan, Plan, first_points, read_space
+from pipelines.plan import Plan, first_points, read_space
 from pipelines.result import StudyResult
 from pipelines.session import run_study, workshop
+from pipelines.source import Source, same_again
 
-if TYPE_CHECKING:
-    from pipelines.data import Prepared
-
+TRIALS = 50
 WARM_START = ("off",)
 # What a resumed study may be given anew; everything else is as it began.
 _FREE = ("study", "trials", "timeout", "register", "data")
@@ -32,7 +30,7 @@ def tune(
     target: str | None = None,
     model: str = "lightgbm",
     algorithm: str = "tpe",
-    trials: int = 50,
+    trials: int | None = None,
     timeout: float | None = None,
     metric: str = "auto",
     workers: int | None = None,
@@ -55,7 +53,7 @@ def tune(
         target: The column to predict.
         model: lightgbm, xgboost, mlp, or all for one search over the three.
         algorithm: tpe, hyperopt (hyperopt's own TPE), random or grid.
-        trials: How many trials the study has in all.
+        trials: How many trials the study has in all; none is 50, or as many as the study in hand began with.
         timeout: Seconds after which the search ends; none for no limit.
         metric: What decides; auto is roc_auc for two classes, log_loss for more, rmse for numbers.
         workers: Worker processes; none takes one for each core.
@@ -76,27 +74,28 @@ def tune(
     """
     given = {name: value for name, value in locals().items() if _differs(name, value)}
     run_id = os.environ.pop("MLFLOW_RUN_ID", None)
-    _check(given | {"trials": trials, "test_share": test_share, "warm_start": warm_start, "model": model})
+    _check(given | {"test_share": test_share, "warm_start": warm_start, "model": model})
     if study is not None:
         return _resume(study, given, run_id)
     check_algorithm(algorithm)
     if data is None or target is None:
         raise ParameterError("data and target are needed, unless study names a study to go on with")
+    source = Source(data, target, task, split, test_share, validation, seed)
     hands = plan_threads(workers)
     with workshop(model, hands) as shop:
         from pipelines.storage import MlflowStorage
 
-        prepared = _prepared(data, target, task, split, test_share, validation, seed)
-        chosen_metric = metric_for("" if metric == "auto" else metric, prepared.task.kind)
+        prepared = source.prepare()
+        chosen = metric_for("" if metric == "auto" else metric, prepared.task.kind, prepared.y_test)
         own = settings(model, kind=prepared.task.kind, has_categorical=bool(prepared.features.cardinalities))
         searched = read_space(space, own)
         plan = Plan(
             model=model,
             algorithm=algorithm,
-            metric=chosen_metric.name,
-            direction="maximize" if chosen_metric.greater_is_better else "minimize",
+            metric=chosen.name,
+            direction="maximize" if chosen.greater_is_better else "minimize",
             seed=seed,
-            data=_data_plan(data, prepared, target, split, test_share, validation),
+            data=source.plan(prepared),
             space=searched,
             first_points=first_points(own, searched),
             budget=float(budget or own.budget.max),
@@ -104,13 +103,12 @@ def tune(
             workers=hands.workers,
             threads=hands.threads,
             lag=2 * hands.workers if hands.workers > 1 else 1,
-            trials=trials,
+            trials=TRIALS if trials is None else trials,
             timeout=timeout,
             trial_timeout=trial_timeout,
             register=register,
         )
-        storage = MlflowStorage.create(plan.to_header(), run_id=run_id)
-        return run_study(plan, prepared, shop, storage)
+        return run_study(plan, prepared, shop, MlflowStorage.create(plan.to_header(), run_id=run_id))
 
 
 def _resume(study: str, given: Mapping[str, Any], run_id: str | None) -> StudyResult:
@@ -119,18 +117,13 @@ def _resume(study: str, given: Mapping[str, Any], run_id: str | None) -> StudyRe
 
     plan = Plan.from_header(study_header(study))
     _refuse_changes(study, plan, given)
-    source = given.get("data", plan.data.uri)
-    if source is None:
-        raise StudyError(f"study {study} was made from a table in memory: hand it over as data=")
-    use = plan.data
+    source = same_again(plan.data, plan.seed, given.get("data"))
+    plan = plan.going_on(
+        trials=given.get("trials"), timeout=given.get("timeout"), register=given.get("register")
+    )
     with workshop(plan.model, WorkerPlan(plan.workers, plan.threads)) as shop:
-        prepared = _prepared(
-            source, use.target, use.task, use.split, use.test_share, use.validation, plan.seed
-        )
-        plan.refuse_other(replace(use, digest=prepared.digest, rows=len(prepared.frame)))
-        plan = plan.going_on(
-            trials=given.get("trials"), timeout=given.get("timeout"), register=given.get("register")
-        )
+        prepared = source.prepare()
+        plan.refuse_other(source.plan(prepared))
         storage = MlflowStorage.open(study)
         if run_id is not None:
             note_resumed(run_id, study)
@@ -152,7 +145,8 @@ def _refuse_changes(study: str, plan: Plan, given: Mapping[str, Any]) -> None:
     raise_all(
         StudyError,
         (
-            f"study {study} began with {name}={began[name]!r}, but got {value!r}; leave {name} out, or start a new study"
+            f"study {study} began with {name}={began[name]!r}, but got {value!r}; "
+            f"leave {name} out, or start a new study"
             for name, value in given.items()
             if name not in _FREE and began[name] != value
         ),
@@ -186,43 +180,3 @@ def _check(given: Mapping[str, Any]) -> None:
         from pipelines.registry import check_model_name
 
         check_model_name(given["register"])
-
-
-def _prepared(
-    data: str | Path | pd.DataFrame,
-    target: str,
-    task: str,
-    split: str,
-    test_share: float,
-    validation: str,
-    seed: int,
-) -> "Prepared":
-    from pipelines.data import prepare
-    from pipelines.tables import load_table
-
-    frame = load_table(str(data)) if isinstance(data, str | Path) else data
-    return prepare(
-        frame,
-        target,
-        task=None if task == "auto" else task,
-        split=split,
-        test_share=test_share,
-        validation=validation,
-        seed=seed,
-    )
-
-
-def _data_plan(
-    data: str | Path | pd.DataFrame,
-    prepared: "Prepared",
-    target: str,
-    split: str,
-    share: float,
-    validation: str,
-) -> DataPlan:
-    uri = _absolute(str(data)) if isinstance(data, str | Path) else None
-    return DataPlan(uri, prepared.digest, len(prepared.frame), target, prepared.task.kind, split, share, validation)
-
-
-def _absolute(uri: str) -> str:
-    return uri if "://" in uri else str(Path(uri).resolve())

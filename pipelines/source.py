@@ -1,0 +1,77 @@
+"""Where a study's table comes from and how its rows are used."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from pipelines.plan import DataPlan
+
+if TYPE_CHECKING:
+    from pipelines.data import Prepared
+
+
+@dataclass(frozen=True)
+class Source:
+    """A table (a path, a URI or the table itself), its target, and how its rows are divided."""
+
+    data: str | Path | pd.DataFrame
+    target: str
+    task: str
+    split: str
+    test_share: float
+    validation: str
+    seed: int
+
+    def prepare(self) -> "Prepared":
+        """Read the table, find the task, divide the rows and encode them.
+
+        Raises:
+            DataError: when the table cannot be searched on.
+            ParameterError: for an impossible task, split or validation.
+        """
+        from pipelines.data import prepare
+        from pipelines.tables import load_table
+
+        frame = self.data if isinstance(self.data, pd.DataFrame) else load_table(str(self.data))
+        return prepare(
+            frame,
+            self.target,
+            task=None if self.task == "auto" else self.task,
+            split=self.split,
+            test_share=self.test_share,
+            validation=self.validation,
+            seed=self.seed,
+        )
+
+    def plan(self, prepared: "Prepared") -> DataPlan:
+        """What identifies this use of the table."""
+        return DataPlan(
+            uri=None if isinstance(self.data, pd.DataFrame) else _absolute(str(self.data)),
+            digest=prepared.digest,
+            rows=len(prepared.frame),
+            target=self.target,
+            task=prepared.task.kind,
+            split=self.split,
+            test_share=self.test_share,
+            validation=self.validation,
+        )
+
+
+def same_again(plan: DataPlan, seed: int, data: str | Path | pd.DataFrame | None = None) -> Source:
+    """The source of an earlier study; `data` when the table has moved or was handed over in memory.
+
+    Raises:
+        StudyError: when the table is needed and was not handed over.
+    """
+    place = plan.uri if data is None else data
+    if place is None:
+        from hpo.errors import StudyError
+
+        raise StudyError("the study was made from a table in memory: hand it over as data=")
+    return Source(place, plan.target, plan.task, plan.split, plan.test_share, plan.validation, seed)
+
+
+def _absolute(uri: str) -> str:
+    return uri if "://" in uri else str(Path(uri).resolve())

@@ -1,0 +1,138 @@
+"""The entry point `train`: one configuration at the full budget, scored, logged and registered like a winner."""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+from hpo.errors import ParameterError, SpaceError
+from hpo.executors import plan_threads
+from hpo.parameters import Categorical, Params, Value
+from hpo.space import SearchSpace
+from hpo.space_yaml import load
+from hpo.study import FirstPoint
+from pipelines.metrics import metric_for
+from pipelines.models import check_space, settings
+from pipelines.plan import Plan
+from pipelines.result import StudyResult
+from pipelines.session import run_study, workshop
+from pipelines.source import Source, same_again
+
+
+def train(
+    trial: str | None = None,
+    params: str | None = None,
+    data: str | None = None,
+    target: str | None = None,
+    model: str = "lightgbm",
+    metric: str = "auto",
+    seed: int = 0,
+    register: str | None = None,
+    task: str = "auto",
+    split: str = "random",
+    test_share: float = 0.2,
+    validation: str = "holdout",
+    budget: int | None = None,
+) -> StudyResult:
+    """Train one configuration at the full budget: that of an earlier trial, or one from a file.
+
+    Args:
+        trial: The run id of a trial; its table, model and settings are taken over.
+        params: A YAML file with the values that are not to be the library's defaults.
+        data: The table; needed with params.
+        target: The column to predict; needed with params.
+        model: lightgbm, xgboost or mlp; a trial brings its own.
+        metric: What it is scored by; auto is roc_auc for two classes, log_loss for more, rmse for numbers.
+        seed: Of the splits and the model; a trial brings its own.
+        register: The name under which the model is registered, as challenger; none registers nothing.
+        task: auto, binary, multiclass or regression.
+        split: How test rows are held out: random, time:COLUMN or group:COLUMN.
+        test_share: The share of rows that is held out.
+        validation: holdout, or cv:K for K folds.
+        budget: The boosting rounds or training steps; none takes the model's own.
+
+    Raises:
+        UserError: with what is wrong and the way out, before anything is trained.
+    """
+    run_id = os.environ.pop("MLFLOW_RUN_ID", None)
+    if (trial is None) == (params is None):
+        raise ParameterError(
+            "give either trial (the run id of a trial) or params (a YAML file), and not both"
+        )
+    if register:
+        from pipelines.registry import check_model_name
+
+        check_model_name(register)
+    if trial is not None:
+        return _again(trial, register, run_id)
+    if data is None or target is None:
+        raise ParameterError("data and target are needed with params")
+    point = FirstPoint(_read(str(params), model), "given")
+    hands = plan_threads(1)
+    source = Source(data, target, task, split, test_share, validation, seed)
+    with workshop(model, hands) as shop:
+        prepared = source.prepare()
+        chosen = metric_for("" if metric == "auto" else metric, prepared.task.kind, prepared.y_test)
+        own = settings(model, kind=prepared.task.kind)
+        plan = Plan(
+            model=model,
+            algorithm="random",
+            metric=chosen.name,
+            direction="maximize" if chosen.greater_is_better else "minimize",
+            seed=seed,
+            data=source.plan(prepared),
+            space=_only(point.params) or own.space,
+            first_points=(point,),
+            budget=float(budget or own.budget.max),
+            budget_unit=own.budget.unit,
+            workers=hands.workers,
+            threads=hands.threads,
+            lag=1,
+            trials=1,
+            timeout=None,
+            trial_timeout=None,
+            register=register,
+        )
+        from pipelines.storage import MlflowStorage
+
+        return run_study(plan, prepared, shop, MlflowStorage.create(plan.to_header(), run_id=run_id))
+
+
+def _again(trial: str, register: str | None, run_id: str | None) -> StudyResult:
+    from pipelines.runs import study_of_trial
+    from pipelines.storage import MlflowStorage
+
+    header, found = study_of_trial(trial)
+    before = Plan.from_header(header)
+    point = FirstPoint(found.params, f"trial {found.number}")
+    plan = replace(
+        before, first_points=(point,), trials=1, timeout=None, register=register, algorithm="random"
+    )
+    source = same_again(plan.data, plan.seed)
+    with workshop(plan.model, plan_threads(plan.workers)) as shop:
+        prepared = source.prepare()
+        plan.refuse_other(source.plan(prepared))
+        return run_study(plan, prepared, shop, MlflowStorage.create(plan.to_header(), run_id=run_id))
+
+
+def _read(path: str, model: str) -> Params:
+    if not Path(path).is_file():
+        raise ParameterError(f"params={path!r} is not a file; it must be YAML like `learning_rate: 0.05`")
+    values = load(Path(path).read_text(encoding="utf-8"), path)
+    if values is None:
+        return {}
+    if not isinstance(values, dict) or not all(
+        isinstance(v, bool | int | float | str) for v in values.values()
+    ):
+        raise ParameterError(f"{path} must map each parameter to one value, like `learning_rate: 0.05`")
+    try:
+        check_space(model, _only(values) or settings(model).space)
+    except SpaceError as error:
+        raise ParameterError(f"{path}: {error}") from error
+    return values
+
+
+def _only(params: dict[str, Value] | Params) -> SearchSpace | None:
+    """The space that holds just this configuration."""
+    return (
+        SearchSpace(tuple(Categorical(name, (value,)) for name, value in params.items())) if params else None
+    )
