@@ -30,12 +30,14 @@ _STATE = "state.json"
 class Grower:
     """A native model that is being trained.
 
-    `boost(round)` adds a round and says whether nothing is left to split; `predict()` gives the raw predictions of
-    the validation rows in an array of its own: `(n,)`, or `(n, k)` for multiclass.
+    `boost(round)` adds a round, unless there is nothing to split; `size()` is the number of rounds that the model
+    holds; `predict()` gives the raw predictions for the validation rows in an array of its own: `(n,)`, or `(n, k)`
+    for multiclass.
     """
 
     model: Any
-    boost: Callable[[int], bool]
+    boost: Callable[[int], None]
+    size: Callable[[], int]
     predict: Callable[[], npt.NDArray[np.floating[Any]]]
 
 
@@ -49,11 +51,11 @@ class Library(Protocol):
     def grow(self, params: Params, seed: int, earlier: bytes | None) -> Grower:
         """A model for one leg, with the trees of `earlier` as its first ones."""
 
-    def predict(self, model: Any, rows: Matrix, rounds: int) -> npt.NDArray[np.floating[Any]]:
-        """Raw predictions by the first `rounds` rounds."""
+    def predict(self, model: Any, rows: Matrix, size: int) -> npt.NDArray[np.floating[Any]]:
+        """Raw predictions by the first `size` rounds."""
 
-    def dump(self, model: Any, rounds: int | None) -> bytes:
-        """The written form of the first `rounds` rounds, or of all."""
+    def dump(self, model: Any, size: int | None) -> bytes:
+        """The written form of the first `size` rounds, or of all."""
 
     def parse(self, content: bytes) -> Any:
         """The model of a written form that is known to be undamaged."""
@@ -68,7 +70,7 @@ class Boosting:
         self._seed = seed
         self._stopping: Stopping = library.watch.stopping()
         self._model: Any = None
-        self._rounds = 0
+        self._best_size = 0
         self._valid_prediction: FloatArray | None = None
         self.reached = 0
         self.stopped = False
@@ -94,19 +96,19 @@ class Boosting:
         """`(n, k)` probabilities or `(n,)` standardised values at the best round; kept for the validation rows."""
         if rows is self._library.watch.fold.valid and self._valid_prediction is not None:
             return self._valid_prediction
-        raw = self._library.predict(self._trained(), rows, self.best_round)
+        raw = self._library.predict(self._trained(), rows, self._best_size)
         return checked(self._shaped(raw), self.best_round)
 
     def save(self, directory: Path) -> None:
         """Write the trees, the stopping state and the validation predictions, all or nothing."""
-        keep = self.best_round if self.stopped else None
+        keep = self._best_size if self.stopped else None
         files = {self._library.file: self._library.dump(self._trained(), keep)}
         if self._valid_prediction is not None:
             files[_VALID] = array_bytes(self._valid_prediction)
         facts = {
             **self._identity(),
             "reached": self.reached,
-            "rounds": self._rounds,
+            "best_size": self._best_size,
             "stopped": self.stopped,
             "stopping": self._stopping.to_dict(),
         }
@@ -124,38 +126,37 @@ class Boosting:
         self._model = library.parse(files[library.file])
         self._valid_prediction = array_from_bytes(files[_VALID]) if _VALID in files else None
         self._stopping = Stopping.from_dict(facts["stopping"])
-        self._rounds, self.reached, self.stopped = facts["rounds"], facts["reached"], facts["stopped"]
+        self._best_size, self.reached, self.stopped = facts["best_size"], facts["reached"], facts["stopped"]
         return self
 
     def export(self, directory: Path) -> None:
         """Write the trees up to the best round, as `serving.members` reads them."""
-        content = self._library.dump(self._trained(), self.best_round)
+        content = self._library.dump(self._trained(), self._best_size)
         facts = {
             "schema": MEMBER_SCHEMA,
             "family": self._library.name,
             "kind": self._library.watch.fold.task.kind,
             "model": self._library.file,
             "iterations": 0,  # nothing is left in the file but the best rounds
-            "best_iteration": self.best_round,
+            "best_iteration": self._best_size,
         }
         write_files(directory, {self._library.file: content}, MANIFEST, facts)
 
     def _leg(self, to: int) -> Curve:
         library = self._library
         earlier = None if self._model is None else library.dump(self._model, None)
-        grower = library.grow(self._params, leg_seed(self._seed, self._rounds), earlier)
+        grower = library.grow(self._params, leg_seed(self._seed, self.reached), earlier)
         leg = run_leg(
-            self._rounds,
-            to,
+            (self.reached, to),
             self._stopping,
             library.watch,
             grower.boost,
-            lambda: self._shaped(grower.predict()),
+            lambda: (grower.size(), self._shaped(grower.predict())),
         )
         self._model = grower.model
-        self._rounds, self._stopping, self.stopped = leg.rounds, leg.stopping, leg.over
+        self._stopping, self.stopped = leg.stopping, leg.over
         if leg.best_prediction is not None:
-            self._valid_prediction = leg.best_prediction
+            self._best_size, self._valid_prediction = leg.best_size, leg.best_prediction
         return leg.curve
 
     def _trained(self) -> Any:

@@ -126,53 +126,54 @@ class Watch:
 
 @dataclass(frozen=True)
 class Leg:
-    """A finished leg: rounds in the model, the stopping state, the curve, and whether training is over.
+    """A finished leg: the stopping state, the curve, and whether training is over.
 
-    `best_prediction`: for the validation rows at the best round, when that lies in this leg.
+    `best_size`, `best_prediction`: the model's trees (per class) and the validation rows' predictions at the best
+    round, when that lies in this leg.
     """
 
-    rounds: int
     stopping: Stopping
     curve: Curve
+    best_size: int
     best_prediction: FloatArray | None
     over: bool
 
 
 def run_leg(
-    start: int,
-    to: int,
+    rounds: tuple[int, int],
     stopping: Stopping,
     watch: Watch,
-    boost: Callable[[int], bool],
-    predict: Callable[[], FloatArray],
+    boost: Callable[[int], None],
+    current: Callable[[], tuple[int, FloatArray]],
 ) -> Leg:
-    """Train from `start` to `to` rounds, or less when patience runs out.
+    """Train from `rounds[0]` to `rounds[1]`, or less when patience runs out.
 
-    `boost(round)` adds the round and says whether the trees have nothing left to split; `predict()` gives the
-    validation rows' predictions as they stand, in an array of its own.
+    `boost(round)` adds a round; `current()` gives the model's size and its predictions for the validation rows, in
+    an array of its own. The size lags behind the rounds when one found nothing to split.
 
     Raises:
         TrainingError: when the model diverges.
     """
+    start, to = rounds
     scored = evaluations(start, to)
     scored_set, wanted = frozenset(scored), curve_rounds(scored)
     points: list[tuple[float, float]] = []
-    best: FloatArray | None = None
+    best: tuple[int, FloatArray | None] = (0, None)
     for after in range(start + 1, to + 1):
-        exhausted = boost(after)
-        if not exhausted and after not in scored_set:
+        boost(after)
+        if after not in scored_set:
             continue
-        prediction = checked(predict(), after)
-        loss = watch.loss(prediction)
+        size, prediction = current()
+        loss = watch.loss(checked(prediction, after))
         stopping = stopping.observe(after, loss)
         if stopping.best_round == after:
-            best = prediction
-        over = exhausted or stopping.over(after)
+            best = (size, prediction)
+        over = stopping.over(after)
         if over or after in wanted:
             points.append((float(after), watch.value(prediction, loss)))
         if over:
-            return Leg(after, stopping, tuple(points), best, True)
-    return Leg(to, stopping, tuple(points), best, False)
+            break
+    return Leg(stopping, tuple(points), *best, over)
 
 
 def checked(prediction: FloatArray, after: int) -> FloatArray:

@@ -74,24 +74,23 @@ class LightGBM:
         if earlier is None:
             fresh = lgb.Booster(native, train)
             fresh.add_valid(valid, "valid")
-            return Grower(fresh, lambda _: bool(fresh.update()), lambda: _current(fresh))
+            return _grower(fresh, ahead=0)
         # `train` is the one public way to continue, and it adds a round itself.
         before = self.parse(earlier)
         booster = lgb.train(native, train, 1, [valid], init_model=before, keep_training_booster=True)
-        first = before.current_iteration() + 1
-        return Grower(booster, lambda r: r > first and bool(booster.update()), lambda: _current(booster))
+        return _grower(booster, ahead=1)
 
-    def predict(self, model: lgb.Booster, rows: Matrix, rounds: int) -> npt.NDArray[np.floating[Any]]:
-        """Probabilities or standardised values by the first `rounds` rounds."""
-        return np.asarray(model.predict(rows.dense(), num_iteration=rounds, num_threads=self.threads))
+    def predict(self, model: lgb.Booster, rows: Matrix, size: int) -> npt.NDArray[np.floating[Any]]:
+        """Probabilities or standardised values by the first `size` rounds."""
+        return np.asarray(model.predict(rows.dense(), num_iteration=size, num_threads=self.threads))
 
-    def dump(self, model: lgb.Booster, rounds: int | None) -> bytes:
+    def dump(self, model: lgb.Booster, size: int | None) -> bytes:
         """The model as text, which keeps every number exactly."""
-        return model.model_to_string(num_iteration=rounds or -1).encode()
+        return model.model_to_string(num_iteration=size or -1).encode()
 
     def parse(self, content: bytes) -> lgb.Booster:
         """The model of an undamaged text."""
-        return lgb.Booster(model_str=content.decode(), params={"verbosity": -1})
+        return lgb.Booster(model_str=content.decode())
 
     def native(self, params: Params, seed: int) -> dict[str, Value]:
         """The parameters as LightGBM gets them for one leg."""
@@ -142,6 +141,17 @@ class LightGBM:
             "num_threads": self.threads,
             "verbosity": -1,
         }
+
+
+def _grower(booster: lgb.Booster, ahead: int) -> Grower:
+    """A grower whose first `ahead` rounds are there already."""
+    done = iter(range(ahead))
+
+    def boost(_: int) -> None:
+        if next(done, None) is None:
+            booster.update()
+
+    return Grower(booster, boost, booster.current_iteration, lambda: _current(booster))
 
 
 def _current(booster: lgb.Booster) -> npt.NDArray[np.floating[Any]]:

@@ -58,19 +58,20 @@ class XGBoost:
         train = self.train_matrix(int(native["max_bin"]))
         booster = xgb.Booster(native, [train, self._valid], None if earlier is None else bytearray(earlier))
 
-        def boost(after: int) -> bool:
-            booster.update(train, after - 1)
-            return False
+        return Grower(
+            booster,
+            lambda after: booster.update(train, after - 1),
+            booster.num_boosted_rounds,
+            lambda: np.array(booster.predict(self._valid)),
+        )
 
-        return Grower(booster, boost, lambda: np.array(booster.predict(self._valid)))
+    def predict(self, model: xgb.Booster, rows: Matrix, size: int) -> npt.NDArray[np.floating[Any]]:
+        """Probabilities or standardised values by the first `size` rounds."""
+        return np.asarray(model.predict(self._matrix(rows), iteration_range=(0, size)))
 
-    def predict(self, model: xgb.Booster, rows: Matrix, rounds: int) -> npt.NDArray[np.floating[Any]]:
-        """Probabilities or standardised values by the first `rounds` rounds."""
-        return np.asarray(model.predict(self._matrix(rows), iteration_range=(0, rounds)))
-
-    def dump(self, model: xgb.Booster, rounds: int | None) -> bytes:
+    def dump(self, model: xgb.Booster, size: int | None) -> bytes:
         """The model as UBJSON."""
-        return bytes((model if rounds is None else model[:rounds]).save_raw("ubj"))
+        return bytes((model if size is None else model[:size]).save_raw("ubj"))
 
     def parse(self, content: bytes) -> xgb.Booster:
         """The model of an undamaged UBJSON document."""

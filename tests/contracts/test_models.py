@@ -1,0 +1,222 @@
+"""What every family keeps, for every kind of task: a new family is tested by being listed."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hpo.space import Params, Value
+from pipelines.data import Fold
+from pipelines.metrics import default_metric
+from pipelines.models import (
+    BASELINES,
+    FAMILIES,
+    CheckpointError,
+    Family,
+    Trainable,
+    family,
+    settings,
+)
+from serving.members import load_member
+from tests.folds import KINDS, make_fold
+
+RUNGS = (8, 16, 40)
+SEED = 11
+
+_families: dict[tuple[str, str], Family] = {}
+_folds: dict[str, Fold] = {}
+
+
+def fold_of(kind: str) -> Fold:
+    """The one fold that the warm families hold."""
+    if kind not in _folds:
+        _folds[kind] = make_fold(kind)
+    return _folds[kind]
+
+
+def warm(name: str, kind: str) -> Family:
+    """One instance for all tests, as a worker keeps it: every test also runs after all others."""
+    if (name, kind) not in _families:
+        _families[name, kind] = family(name)(fold_of(kind), default_metric(kind), 1, horizon=RUNGS[-1])
+    return _families[name, kind]
+
+
+def sampling_params(name: str, kind: str) -> dict[str, Value]:
+    """A configuration that draws random numbers wherever the family can."""
+    found = settings(name, kind=kind)
+    more: dict[str, dict[str, Value]] = {
+        "lightgbm": {"bagging_fraction": 0.7, "feature_fraction": 0.6, "extra_trees": True},
+        "xgboost": {"subsample": 0.7, "colsample_bylevel": 0.7, "colsample_bynode": 0.7},
+    }
+    return found.first_points[1] | more.get(name, {})
+
+
+def trained(name: str, kind: str, rungs: tuple[int, ...], seed: int = SEED) -> Trainable:
+    model = warm(name, kind).start(sampling_params(name, kind), seed)
+    for rung in rungs:
+        model.train(rung)
+    return model
+
+
+@pytest.fixture(params=KINDS)
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(params=[*FAMILIES])
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.mark.parametrize("any_name", [*FAMILIES, *BASELINES])
+def test_predictions_have_the_shape_of_the_task_and_are_worth_something(any_name: str, kind: str) -> None:
+    fold, metric = make_fold(kind), default_metric(kind)
+    model = family(any_name)(fold, metric, 1).start({}, SEED)
+    curve = model.train(120)
+    prediction = model.predict(fold.valid)
+    assert prediction.dtype == np.float64
+    assert np.isfinite(prediction).all()
+    if kind == "regression":
+        assert prediction.shape == (len(fold.valid),)
+    else:
+        assert prediction.shape == (len(fold.valid), fold.task.n_classes)
+        np.testing.assert_allclose(prediction.sum(axis=1), 1.0, atol=1e-6)
+    trivial = family("trivial")(fold, metric, 1).start({}, SEED)
+    trivial.train(1)
+    loss, known = (metric.to_loss(fold.score(metric, m.predict(fold.valid))) for m in (model, trivial))
+    assert loss < known or any_name == "trivial"
+    assert curve
+    assert all(np.isfinite(value) for _, value in curve)
+
+
+def test_legs_in_memory_and_through_files_are_the_same(name: str, kind: str, tmp_path: Path) -> None:
+    params = sampling_params(name, kind)
+    straight = trained(name, kind, RUNGS)
+    model = warm(name, kind).start(params, SEED)
+    for rung in RUNGS:
+        model.train(rung)
+        model.save(tmp_path / str(rung))
+        trained(name, kind, (8,), seed=99)  # another trial runs in between
+        model = warm(name, kind).resume(params, SEED, tmp_path / str(rung))
+        assert model.reached == rung
+    for rows in (fold_of(kind).valid, make_fold(kind).valid, make_fold(kind).train):
+        assert np.array_equal(model.predict(rows), straight.predict(rows))
+
+
+_OTHER_PROCESS = """
+import json, sys
+from pathlib import Path
+import numpy as np
+from tests.contracts.test_models import RUNGS, SEED, sampling_params, warm
+from tests.folds import KINDS, make_fold
+name, folder, start = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
+for kind in KINDS:
+    model = warm(name, kind).resume(sampling_params(name, kind), SEED, folder / kind / str(start))
+    for rung in RUNGS:
+        model.train(rung)
+    np.save(folder / f"{kind}.npy", model.predict(make_fold(kind).train))
+"""
+
+
+def test_legs_in_another_process_are_the_same(name: str, tmp_path: Path) -> None:
+    for kind in KINDS:
+        trained(name, kind, RUNGS[:1]).save(tmp_path / kind / str(RUNGS[0]))
+    command = [sys.executable, "-c", _OTHER_PROCESS, name, str(tmp_path), str(RUNGS[0])]
+    subprocess.run(command, check=True, cwd=Path(__file__).parents[2], timeout=300)
+    for kind in KINDS:
+        expected = trained(name, kind, RUNGS).predict(make_fold(kind).train)
+        assert np.array_equal(np.load(tmp_path / f"{kind}.npy"), expected)
+
+
+def test_the_same_seed_gives_the_same_model_on_warm_and_on_fresh_data(name: str, kind: str) -> None:
+    params = sampling_params(name, kind)
+    trained(name, kind, RUNGS, seed=5)
+    on_warm = trained(name, kind, RUNGS)
+    fresh = family(name)(make_fold(kind), default_metric(kind), 1, horizon=RUNGS[-1]).start(params, SEED)
+    curves = [fresh.train(rung) for rung in RUNGS]
+    rows = make_fold(kind).train
+    assert np.array_equal(fresh.predict(rows), on_warm.predict(rows))
+    assert not np.array_equal(trained(name, kind, RUNGS, seed=12).predict(rows), on_warm.predict(rows))
+    for curve, start, to in zip(curves, (0, *RUNGS[:-1]), RUNGS, strict=True):
+        assert 0 < len(curve) <= 50
+        assert all(start < budget <= to for budget, _ in curve)
+
+
+@pytest.mark.parametrize("any_name", [*FAMILIES, *BASELINES])
+def test_what_is_exported_predicts_what_was_scored(any_name: str, kind: str, tmp_path: Path) -> None:
+    model = family(any_name)(make_fold(kind), default_metric(kind), 1).start({}, SEED)
+    model.train(24)
+    model.export(tmp_path / "member")
+    rows = make_fold(kind).valid
+    served = load_member(tmp_path / "member").predict(rows)
+    np.testing.assert_allclose(served, model.predict(rows), rtol=0, atol=1e-6 if any_name == "mlp" else 1e-12)
+    assert json.loads((tmp_path / "member" / "member.json").read_text())["family"] == any_name
+
+
+def damages(folder: Path) -> Iterator[None]:
+    """Each file cut short, changed in one byte, and missing, one after the other."""
+    for path in sorted(folder.iterdir()):
+        whole = path.read_bytes()
+        flipped = bytearray(whole)
+        flipped[len(whole) // 2] ^= 0x10
+        for damaged in (whole[: len(whole) // 2], bytes(flipped), None):
+            path.unlink() if damaged is None else path.write_bytes(damaged)
+            yield
+        path.write_bytes(whole)
+
+
+def test_damaged_checkpoints_are_refused_before_a_native_parser_sees_them(name: str, tmp_path: Path) -> None:
+    params = sampling_params(name, "binary")
+    trained(name, "binary", (8,)).save(tmp_path / "checkpoint")
+    count = 0
+    for _ in damages(tmp_path / "checkpoint"):
+        with pytest.raises(CheckpointError, match="checkpoint"):
+            warm(name, "binary").resume(params, SEED, tmp_path / "checkpoint")
+        count += 1
+    assert count >= 6
+    assert warm(name, "binary").resume(params, SEED, tmp_path / "checkpoint").reached == 8
+
+
+@pytest.mark.parametrize("change", ["params", "seed"])
+def test_a_checkpoint_of_another_trial_is_refused(name: str, change: str, tmp_path: Path) -> None:
+    params: Params = sampling_params(name, "binary")
+    trained(name, "binary", (8,)).save(tmp_path / "checkpoint")
+    seed = SEED + 1 if change == "seed" else SEED
+    other = {**params, "learning_rate": 0.0123} if change == "params" else params
+    with pytest.raises(CheckpointError, match=change):
+        warm(name, "binary").resume(other, seed, tmp_path / "checkpoint")
+
+
+def test_a_checkpoint_is_replaced_whole(name: str, tmp_path: Path) -> None:
+    model = trained(name, "binary", (8,))
+    model.save(tmp_path / "checkpoint")
+    model.train(16)
+    model.save(tmp_path / "checkpoint")
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint"]
+    found = warm(name, "binary").resume(sampling_params(name, "binary"), SEED, tmp_path / "checkpoint")
+    assert found.reached == 16
+
+
+def test_a_budget_already_reached_is_no_work(name: str) -> None:
+    model = trained(name, "binary", (8,))
+    before = model.predict(make_fold("binary").train)
+    assert model.train(8) == ()
+    assert model.train(4) == ()
+    assert model.reached == 8
+    assert np.array_equal(model.predict(make_fold("binary").train), before)
+
+
+@pytest.mark.parametrize("categorical", [True, False])
+def test_every_point_of_the_space_trains(name: str, kind: str, categorical: bool) -> None:
+    found = settings(name, kind=kind, has_categorical=categorical)
+    fold = make_fold(kind, 150, categorical=categorical)
+    data = family(name)(fold, default_metric(kind), 1, horizon=4)
+    drawn = [found.space.sample(np.random.default_rng([SEED, i])) for i in range(3)]
+    for point in (*found.first_points, *drawn):
+        model = data.start(point, SEED)
+        model.train(4)
+        assert np.isfinite(model.predict(fold.valid)).all()
