@@ -500,10 +500,10 @@ class _Supervisor:
                 self.exited(self.workers[serial], _reason(code))
 
     def lost_server(self) -> None:
-        """The fork server died; its workers die with it."""
+        """The fork server died; its workers must go with it, and their children."""
         self.end_server()
         for worker in list(self.workers.values()):
-            if worker.pid and sys.platform != "linux":  # elsewhere the kernel does not do it
+            if worker.pid:
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.killpg(worker.pid, signal.SIGKILL)
             self.exited(worker, "lost its fork server", counts=False)

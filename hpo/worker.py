@@ -3,8 +3,8 @@
     driver ── socket ──► fork server ── fork ──► worker (one process group each)
        └──────────────── socket ──────────────────┘
 
-The server imports the libraries once and then forks a worker for each request; it never runs a job, so that no thread
-of OpenMP or torch exists when it forks. It is the parent of all workers: it alone signals them and reaps them, hence no
+The server imports the libraries once and then forks a worker for each request; it never runs a job, so that OpenMP and
+torch have not started their threads when it forks. It is the parent of all workers: it alone signals them and reaps them, hence no
 signal reaches a process that got a dead worker's id, and it ends them when the driver is gone. It is
 started with `python -c` and the driver's `sys.path`; the driver's environment is not touched.
 """
@@ -23,12 +23,14 @@ import sys
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
-from multiprocessing import spawn
+from multiprocessing import process, spawn
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NamedTuple
 
 _LINUX = sys.platform == "linux"
+_PRCTL = ctypes.CDLL(None).prctl if _LINUX else None
+_PR_SET_PDEATHSIG = 1
 _ORPHAN_CHECK = 0.5  # seconds between looks at who the server's parent is
 _OOM_SCORE = 500  # of 1000: when memory runs out the kernel ends a worker, not the driver
 _TRACEBACK_CHARACTERS = 10_000
@@ -104,15 +106,19 @@ def command(descriptor: int) -> list[str]:
     Nothing is bound in its `__main__`: names pickled from the driver's `__main__` must not be found there by accident.
     """
     main = f"__import__('hpo.worker', fromlist=['main']).main({descriptor}, {os.getpid()})"
-    return [sys.executable, "-c", f"__import__('sys').path[:] = {sys.path!r}; {main}"]
+    return [sys.executable, "-c", f"__import__('sys').path[:] = {[*map(str, sys.path)]}; {main}"]
 
 
 def main(descriptor: int, driver: int) -> None:
     """Run the fork server until the driver closes its end of the socket, or dies."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the driver's to handle
-    with Connection(descriptor) as connection, contextlib.suppress(OSError):  # OSError: the driver is gone
+    faulthandler.enable()
+    gone = (EOFError, OSError)
+    with Connection(descriptor) as connection, contextlib.suppress(*gone):
         setup: Setup = pickle.loads(connection.recv_bytes())
+        _die_with(driver)  # while it is too busy to notice
         error = _preload(setup.preload)
+        _outlive_parent()  # from now on it notices, and ends the workers' children as well
         connection.send(Ready(error))
         if not error:
             _Server(connection, setup, driver).run()
@@ -138,7 +144,7 @@ class _Server:
         self.driver = driver
         self.workers: dict[int, int] = {}  # serial -> pid, until reaped
         self.wake_read, self.wake_write = os.pipe()
-        self.set_death_signal = _death_signal()
+        self.pid = os.getpid()
         os.set_blocking(self.wake_read, False)
         os.set_blocking(self.wake_write, False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
@@ -158,14 +164,14 @@ class _Server:
             pass  # the driver is done, or dead
         finally:
             for serial, pid in self.workers.items():
-                self.signal(serial, signal.SIGKILL)
+                self.kill(serial, signal.SIGKILL)
                 os.waitpid(pid, 0)
 
     def handle(self, message: Start | Signal) -> None:
         if isinstance(message, Start):
             self.start(message.serial)
         else:
-            self.signal(message.serial, message.number)
+            self.kill(message.serial, message.number)
 
     def start(self, serial: int) -> None:
         with socket.socket(fileno=os.dup(self.connection.fileno())) as channel:
@@ -186,9 +192,8 @@ class _Server:
             os.setpgid(0, 0)
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            self.set_death_signal()
-            server = self.connection.fileno()
-            for unused in (server, self.wake_read, self.wake_write):
+            _die_with(self.pid)
+            for unused in (self.connection.fileno(), self.wake_read, self.wake_write):
                 os.close(unused)
             work(descriptor, self.setup)
             code = 0
@@ -200,7 +205,7 @@ class _Server:
             _flush()
             os._exit(code)  # the server's own frames and exit handlers are not the worker's
 
-    def signal(self, serial: int, number: int) -> None:
+    def kill(self, serial: int, number: int) -> None:
         """Signal a worker and its children; nothing when it has been reaped."""
         if serial in self.workers:
             with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -210,23 +215,23 @@ class _Server:
         for serial, pid in list(self.workers.items()):
             gone, status = os.waitpid(pid, os.WNOHANG)
             if gone:
-                self.signal(serial, signal.SIGKILL)  # its children; they keep the group's number taken
+                self.kill(serial, signal.SIGKILL)  # its children; they keep the group's number taken
                 del self.workers[serial]
                 self.connection.send(Exited(serial, os.waitstatus_to_exitcode(status)))
 
 
-def _death_signal() -> Callable[[], None]:
-    """What a worker calls so that the kernel kills it when the server dies (Linux; nothing elsewhere)."""
-    if not _LINUX:
-        return lambda: None
-    prctl, server = ctypes.CDLL(None, use_errno=True).prctl, os.getpid()
-
-    def set_death_signal() -> None:
-        prctl(1, signal.SIGKILL, 0, 0, 0)  # PR_SET_PDEATHSIG
-        if os.getppid() != server:  # it died before that call
+def _die_with(parent: int) -> None:
+    """Have the kernel kill this process when `parent`, its parent, dies (Linux; nothing elsewhere)."""
+    if _PRCTL:
+        _PRCTL(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != parent:  # it died before that call
             os._exit(0)
 
-    return set_death_signal
+
+def _outlive_parent() -> None:
+    """Undo `_die_with`."""
+    if _PRCTL:
+        _PRCTL(_PR_SET_PDEATHSIG, 0, 0, 0, 0)
 
 
 def work(descriptor: int, setup: Setup) -> None:
@@ -235,7 +240,6 @@ def work(descriptor: int, setup: Setup) -> None:
     The first answer is `(True, None)` or what building raised; each later one belongs to a job: `(True, result)` or
     `(False, Raised)`.
     """
-    faulthandler.enable()
     if _LINUX:
         with contextlib.suppress(OSError):
             Path("/proc/self/oom_score_adj").write_text(str(_OOM_SCORE))
@@ -284,5 +288,10 @@ class _Loader:
             if b"__main__" not in pickled or not self.main:
                 raise
         main, self.main = self.main, {}
-        spawn.prepare(main)
+        this: Any = process.current_process()
+        this._inheriting = True  # so that a `__main__` without its guard does not start a pool in here
+        try:
+            spawn.prepare(main)
+        finally:
+            del this._inheriting
         return pickle.loads(pickled)

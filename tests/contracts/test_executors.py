@@ -1,0 +1,102 @@
+"""What every executor promises."""
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from typing import Any
+
+import pytest
+
+from hpo.executors import InlineExecutor, JobError, TimeLimitExceeded, WorkerPool
+from tests.jobs import Evaluate, Job, StubbornError, UnprintableError, never_ready
+
+Executor = InlineExecutor[str, Job, Any] | WorkerPool[str, Job, Any]
+
+Make = Callable[[str], Callable[[Job], Any]]
+
+
+def inline(make: Make) -> Executor:
+    return InlineExecutor(make, "spec")
+
+
+def pool(make: Make) -> Executor:
+    return WorkerPool(make, "spec", workers=1, threads=1, preload=["tests.jobs"])
+
+
+EXECUTORS = {"inline": inline, "pool": pool}
+
+
+@pytest.fixture(scope="module", params=EXECUTORS)
+def executor(request: pytest.FixtureRequest) -> Iterator[Executor]:
+    with EXECUTORS[request.param](Evaluate) as made:
+        yield made
+
+
+def result(future: "Future[Any]") -> Any:
+    return future.result(timeout=30)
+
+
+def test_results_come_back(executor: Executor) -> None:
+    futures = [executor.submit(("echo", number)) for number in range(20)]
+    assert [result(future) for future in futures] == list(range(20))
+
+
+def test_evaluate_is_built_once_and_stays(executor: Executor) -> None:
+    first = result(executor.submit(("state",)))
+    second = result(executor.submit(("state",)))
+    assert first[0] == "spec"
+    assert second == (first[0], first[1] + 1, first[2])
+
+
+@pytest.mark.parametrize(
+    ("kind", "arguments", "message"),
+    [
+        (ValueError, ("too large",), "too large"),
+        (KeyError, ("name",), "'name'"),
+        (ValueError, (), ""),
+        (StubbornError, ("one ", "two"), "one two"),
+        (UnprintableError, (), "<exception str() failed>"),
+    ],
+)
+def test_what_a_job_raises_is_told(
+    executor: Executor, kind: type[Exception], arguments: tuple[str, ...], message: str
+) -> None:
+    error = executor.submit(("raise", kind, *arguments)).exception(timeout=30)
+    assert isinstance(error, JobError)
+    assert (error.kind, error.message) == (kind.__name__, message)
+    assert str(error) == (f"{kind.__name__}: {message}" if message else kind.__name__)
+    assert "refuse_with" in error.traceback
+    assert result(executor.submit(("echo", 1))) == 1
+
+
+def test_a_job_over_its_limit_fails_and_the_next_one_runs(executor: Executor) -> None:
+    error = executor.submit(("sleep", 0.3), 0.1).exception(timeout=30)
+    assert isinstance(error, TimeLimitExceeded)
+    assert str(error) == "the job ran for longer than its limit of 0.1 s; raise the limit"
+    assert result(executor.submit(("echo", 1), 30.0)) == 1
+
+
+def test_free_counts_the_jobs_that_would_start_at_once(executor: Executor) -> None:
+    before = executor.free
+    assert before == 1
+    result(executor.submit(("echo", 1)))
+    assert executor.free == before
+
+
+def test_callbacks_run_once(executor: Executor) -> None:
+    called: list[int] = []
+    done = threading.Event()
+
+    def callback(future: "Future[Any]") -> None:
+        called.append(future.result())
+        done.set()
+
+    executor.submit(("echo", 3)).add_done_callback(callback)
+    assert done.wait(30)
+    assert called == [3]
+
+
+@pytest.mark.parametrize("name", EXECUTORS)
+def test_building_evaluate_may_fail(name: str) -> None:
+    with EXECUTORS[name](never_ready) as made, pytest.raises(Exception, match="cannot read spec"):  # noqa: B017
+        made.submit(("echo", 1)).result(timeout=30)
