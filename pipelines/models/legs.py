@@ -21,6 +21,7 @@ CURVE_POINTS = 50
 _EVERY_ROUND_UNTIL = 20
 _STRIDE = 5
 _MIN_DELTA = 1e-5
+_ABSURD = 1e100
 
 # Metrics that say well enough by themselves when to stop. By the others (thresholds on few rows jump about, relative
 # errors are ruled by single rows) a proper loss decides, and the user's metric is only shown.
@@ -180,9 +181,9 @@ def checked(prediction: FloatArray, after: int) -> FloatArray:
     """The predictions themselves.
 
     Raises:
-        TrainingError: when one is not finite.
+        TrainingError: when one is not finite, or so large that its square is not.
     """
-    bad = prediction.size - int(np.count_nonzero(np.isfinite(prediction)))
+    bad = prediction.size - int(np.count_nonzero(np.abs(prediction) < _ABSURD))
     if bad:
         raise TrainingError(
             f"{bad} of {prediction.size} predictions after round {after} are not finite: the model diverged"

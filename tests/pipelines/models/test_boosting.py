@@ -1,0 +1,222 @@
+"""What LightGBM and XGBoost do beyond the contract: warm data, early stopping, awkward tables."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import lightgbm as lgb
+import numpy as np
+import pytest
+import xgboost as xgb
+
+from hpo.space import Params
+from pipelines.data import Fold
+from pipelines.metrics import METRICS, default_metric
+from pipelines.models.boosting import Boosting
+from pipelines.models.catalog import _written
+from pipelines.models.errors import TrainingError
+from pipelines.models.lightgbm import LightGBM
+from pipelines.models.xgboost import XGBoost
+from serving.features import Matrix
+from serving.members import load_member
+from tests.folds import KINDS, make_fold
+
+BOTH = pytest.mark.parametrize("family", [LightGBM, XGBoost])
+
+
+def data(family: Any, kind: str = "binary", fold: Fold | None = None, metric: str = "") -> Any:
+    return family(fold or make_fold(kind), METRICS[metric] if metric else default_metric(kind), 1)
+
+
+def trained(family: Any, params: Params, rungs: tuple[int, ...] = (30,), seed: int = 3) -> Boosting:
+    model: Boosting = family.start(params, seed)
+    for rung in rungs:
+        model.train(rung)
+    return model
+
+
+# --- warm data ------------------------------------------------------------------------------------
+
+
+def test_lightgbm_bins_once_for_all_trials_that_share_the_bins() -> None:
+    warm = data(LightGBM)
+    for params in ({"num_leaves": 7}, {"min_data_in_leaf": 1, "cat_l2": 0.1}, {"learning_rate": 0.3}):
+        trained(warm, params, (5, 10))
+    assert len(warm._pairs) == 2  # one for fresh legs, one for continued ones
+    fresh = warm.pair(warm.native({}, 0), continuing=False)
+    handles = [dataset._handle.value for dataset in fresh]
+    trained(warm, {"extra_trees": True, "min_data_in_leaf": 2}, (5, 10))
+    assert [dataset._handle.value for dataset in fresh] == handles
+    trained(warm, {"max_bin": 15})
+    assert len(warm._pairs) == 3
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"min_data_in_leaf": 1, "num_leaves": 60},
+        {"bagging_fraction": 0.6, "feature_fraction": 0.5, "extra_trees": True},
+        {"max_bin": 15, "min_data_in_bin": 10},
+        {"use_missing": False},
+        {"data_sample_strategy": "goss", "top_rate": 0.3},
+        {"linear_tree": True, "linear_lambda": 0.1},
+        {"use_quantized_grad": True},
+        {"cat_smooth": 1.0, "min_data_per_group": 2, "max_cat_to_onehot": 100},
+    ],
+    ids=lambda params: next(iter(params)),
+)
+@pytest.mark.parametrize("kind", KINDS)
+def test_warm_data_gives_the_model_of_fresh_data_whatever_ran_before(kind: str, params: Params) -> None:
+    warm = data(LightGBM, kind)
+    trained(warm, {"num_leaves": 4, "min_data_in_leaf": 50, "feature_fraction": 0.3}, (5, 12))
+    for rungs in ((12,), (4, 12)):
+        expected = trained(data(LightGBM, kind), params, rungs)
+        rows = make_fold(kind).train
+        assert np.array_equal(trained(warm, params, rungs).predict(rows), expected.predict(rows))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_xgboost_is_the_same_whatever_drew_random_numbers_before(kind: str) -> None:
+    params = {"subsample": 0.6, "colsample_bynode": 0.5, "colsample_bylevel": 0.7}
+    rows = make_fold(kind).train
+    expected = [trained(data(XGBoost, kind), params, rungs).predict(rows) for rungs in ((12,), (4, 12))]
+    warm = data(XGBoost, kind)
+    for i in range(3):
+        trained(warm, {**params, "max_bin": 16 + i}, (5,), seed=i)
+    assert len(warm._trains) == 2
+    for rungs, prediction in zip(((12,), (4, 12)), expected, strict=True):
+        assert np.array_equal(trained(warm, params, rungs).predict(rows), prediction)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_lightgbm_agrees_with_a_plain_training(kind: str) -> None:
+    fold = make_fold(kind)
+    model = trained(data(LightGBM, kind), {"num_leaves": 7}, (10,))
+    p = fold.train.numeric.shape[1]
+    plain = lgb.train(
+        {"objective": kind, "num_leaves": 7, "num_class": 4 if kind == "multiclass" else 1, "verbosity": -1},
+        lgb.Dataset(fold.train.dense(), fold.y_train, categorical_feature=[p, p + 1, p + 2]),
+        10,
+    )
+    raw = np.asarray(plain.predict(fold.train.dense(), num_iteration=model.best_round))
+    expected = np.column_stack([1 - raw, raw]) if kind == "binary" else raw
+    np.testing.assert_allclose(model.predict(fold.train), expected, rtol=1e-12)
+
+
+# --- early stopping -------------------------------------------------------------------------------
+
+
+@BOTH
+def test_early_stopping_goes_on_over_legs_and_counts_as_reaching_the_budget(
+    family: Any, tmp_path: Path
+) -> None:
+    params = {"learning_rate": 0.5, "num_leaves" if family is LightGBM else "max_depth": 20}
+    warm = data(family)
+    model = warm.start(params, 1)
+    rung = 0
+    while not model.stopped:
+        rung += 100
+        model.train(rung)
+        model.save(tmp_path / "checkpoint")
+        model = warm.resume(params, 1, tmp_path / "checkpoint")
+    assert model.reached == rung
+    assert model.best_round < rung - 200
+    best, scale = model.predict(make_fold("binary").valid), model.best_round
+    assert model.train(rung + 500) == ()
+    assert model.reached == rung + 500
+    assert model.best_round == scale
+    assert np.array_equal(model.predict(make_fold("binary").valid), best)
+    model.export(tmp_path / "member")
+    member: Any = load_member(tmp_path / "member")
+    booster = member.booster
+    count = booster.current_iteration() if family is LightGBM else booster.num_boosted_rounds()
+    assert count == model.best_round
+    np.testing.assert_allclose(member.predict(make_fold("binary").valid), best, atol=1e-12)
+
+
+@BOTH
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_best_round_is_the_best_of_those_scored(family: Any, kind: str) -> None:
+    fold = make_fold(kind)
+    metric = default_metric(kind)
+    model = data(family, kind, fold).start({"learning_rate": 0.5}, 1)
+    curve = dict(model.train(45))
+    losses = {round_: metric.to_loss(value) for round_, value in curve.items()}
+    assert model.best_round == min(losses, key=losses.__getitem__)
+    kept = fold.score(metric, model.predict(fold.valid))
+    assert kept == pytest.approx(curve[float(model.best_round)], rel=1e-12)
+    natively = model.predict(replace(fold.valid))
+    np.testing.assert_allclose(natively, model.predict(fold.valid), rtol=0, atol=1e-7)
+
+
+def test_a_round_that_finds_nothing_to_split_does_not_end_the_trial(tmp_path: Path) -> None:
+    params = {"min_data_in_leaf": 50, "bagging_fraction": 0.7, "extra_trees": True, "feature_fraction": 0.4}
+    warm = data(LightGBM)
+    model = trained(warm, params, (40, 80))
+    assert model._model.current_iteration() < 80
+    model.save(tmp_path / "checkpoint")
+    again = warm.resume(params, 3, tmp_path / "checkpoint")
+    rows = make_fold("binary").train
+    assert np.array_equal(again.predict(rows), model.predict(rows))
+
+
+# --- awkward tables and parameters ----------------------------------------------------------------
+
+
+@BOTH
+def test_levels_never_seen_are_missing_and_many_levels_are_fine(family: Any, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    n, levels = 600, 400
+    codes = rng.integers(0, levels, (n, 1)).astype(np.int32)
+    y = (codes[:, 0] % 2 == rng.integers(0, 10, n) // 9).astype(np.int64)
+    base = make_fold("binary", n)
+    train, valid = (Matrix(np.empty((m, 0)), codes[:m]) for m in (400, 200))
+    valid.categorical[:100] = -1
+    fold = replace(base, train=train, y_train=y[:400], valid=valid, y_valid=y[:200], cardinalities=(levels,))
+    model = trained(data(family, fold=fold), {})
+    model.export(tmp_path / "member")
+    unseen = Matrix(np.empty((2, 0)), np.array([[-1], [levels - 1]], dtype=np.int32))
+    assert np.isfinite(model.predict(unseen)).all()
+    served = load_member(tmp_path / "member").predict(unseen)
+    np.testing.assert_allclose(served, model.predict(unseen), atol=1e-12)
+
+
+@BOTH
+def test_a_model_that_diverges_is_an_error_with_a_reason(family: Any) -> None:
+    with pytest.raises((TrainingError, ValueError), match="not finite|diverged|is inf|is nan"):
+        trained(data(family, "regression"), {"learning_rate": 1e200 if family is LightGBM else 1e30}, (40,))
+
+
+@BOTH
+def test_a_model_without_rounds_says_so(family: Any) -> None:
+    with pytest.raises(ValueError, match="call train first"):
+        data(family).start({}, 0).predict(make_fold("binary").valid)
+
+
+@BOTH
+def test_threads_are_those_given(family: Any) -> None:
+    warm = family(make_fold("binary"), default_metric("binary"), 2)
+    assert warm.native({}, 0)["num_threads" if family is LightGBM else "nthread"] == 2
+
+
+# --- names ----------------------------------------------------------------------------------------
+
+
+def test_the_names_listed_for_lightgbm_are_those_of_the_library() -> None:
+    from lightgbm.basic import _ConfigAliases
+
+    written = _written("lightgbm")
+    for main, aliases in {**written["parameters"], **written["reserved"]}.items():
+        assert set(aliases) == set(_ConfigAliases.get(main)) - {main}
+
+
+@pytest.mark.parametrize("name", sorted(_written("xgboost")["parameters"]))
+def test_the_names_listed_for_xgboost_are_those_of_the_library(
+    name: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    values = {"grow_policy": "lossguide", "max_bin": 16, "max_leaves": 5, "num_parallel_tree": 2}
+    rows = xgb.DMatrix(np.eye(8), np.arange(8.0))
+    for alias in (name, *_written("xgboost")["parameters"][name]):
+        params = {"tree_method": "hist", "verbosity": 1, "nthread": 1, alias: values.get(name, 1)}
+        xgb.train(params, rows, 1)
+    assert "not used" not in "".join(capfd.readouterr())

@@ -1,0 +1,146 @@
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hpo.errors import ParameterError, SpaceError
+from hpo.space import Categorical, SearchSpace, Value
+from pipelines.models import (
+    ALL,
+    BASELINES,
+    FAMILIES,
+    canonical,
+    check_space,
+    family,
+    knows,
+    resolve,
+    rounds,
+    settings,
+)
+from tests.folds import KINDS
+
+CATEGORICAL_ONLY = {
+    "lightgbm": {"min_data_per_group", "cat_l2", "cat_smooth", "max_cat_to_onehot"},
+    "xgboost": {"max_cat_to_onehot"},
+    "mlp": set(),
+}
+
+
+def space(**parameters: object) -> SearchSpace:
+    return SearchSpace.from_dict(parameters)
+
+
+def test_no_model_library_is_imported_for_the_settings() -> None:
+    code = (
+        "import sys, pipelines.models as m; [m.settings(n) for n in (*m.FAMILIES, m.ALL)];"
+        "assert not {'lightgbm', 'xgboost', 'torch', 'sklearn'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[3])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("has_categorical", [True, False])
+@pytest.mark.parametrize("model", [*FAMILIES, ALL])
+def test_first_points_hold_exactly_their_active_parameters(
+    model: str, kind: str, has_categorical: bool
+) -> None:
+    found = settings(model, kind=kind, has_categorical=has_categorical)
+    for point in found.first_points:
+        assert tuple(point) == found.space.active(point)
+        assert np.nanmax(found.space.encode(point)) <= 1.0
+    assert found.first_points[0] != found.first_points[1]
+    assert 0 < found.budget.min < found.budget.max
+    assert found.budget.eta >= 2
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_parameters_of_categorical_columns_are_searched_only_where_there_are_some(name: str) -> None:
+    with_them, without = (settings(name, has_categorical=has) for has in (True, False))
+    assert set(with_them.space.names) - set(without.space.names) == CATEGORICAL_ONLY[name]
+    assert not CATEGORICAL_ONLY[name] & set().union(*without.first_points)
+
+
+def test_all_is_one_conditional_space_with_prefixed_names() -> None:
+    joined = settings(ALL)
+    model = joined.space["model"]
+    assert isinstance(model, Categorical)
+    assert model.choices == tuple(FAMILIES)
+    assert joined.space["lightgbm.learning_rate"].when == {"model": ("lightgbm",)}
+    assert joined.space["xgboost.max_leaves"].when == {
+        "model": ("xgboost",),
+        "xgboost.grow_policy": ("lossguide",),
+    }
+    assert {point["model"] for point in joined.first_points} == set(FAMILIES)
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        params = joined.space.sample(rng)
+        chosen, own = resolve(ALL, params)
+        assert chosen == params["model"]
+        settings(chosen).space.validate(own)
+
+
+def test_budgets_of_all_are_percent_of_a_full_training_of_each_family() -> None:
+    assert rounds("lightgbm", "lightgbm", 81.0) == 81
+    for name in FAMILIES:
+        full = settings(name).budget
+        assert rounds(ALL, name, 100.0) == full.max
+        assert rounds(ALL, name, settings(ALL).budget.min) >= full.min * 0.9
+
+
+def test_unknown_models_name_the_closest() -> None:
+    with pytest.raises(ParameterError, match="unknown model 'lightgmb', did you mean 'lightgbm'"):
+        settings("lightgmb")
+    with pytest.raises(ParameterError, match="unknown model 'xgbost', did you mean 'xgboost'"):
+        family("xgbost")
+
+
+def test_every_listed_class_is_there() -> None:
+    for name in (*FAMILIES, *BASELINES):
+        assert family(name).budget_unit in ("rounds", "steps", "fits")
+
+
+@pytest.mark.parametrize(
+    ("model", "definition", "message"),
+    [
+        ("lightgbm", {"num_leafs": [3]}, "lightgbm has no parameter 'num_leafs', did you mean 'num_leaf'"),
+        ("lightgbm", {"num_iterations": [3]}, "num_iterations is set by the study"),
+        ("lightgbm", {"n_estimators": [3]}, "n_estimators is set by the study"),
+        ("lightgbm", {"eta": [0.1], "learning_rate": [0.1]}, "are the same parameter"),
+        ("xgboost", {"max_deph": [3]}, "did you mean 'max_depth'"),
+        ("xgboost", {"nthread": [3]}, "nthread is set by the study"),
+        ("mlp", {"widht": [64]}, "did you mean 'width'"),
+        ("all", {"learning_rate": [0.1]}, "needs `model`"),
+        ("all", {"model": ["lightgbm"], "learning_rate": [0.1]}, "lightgbm.learning_rate"),
+        ("all", {"model": ["lightgbn"]}, "did you mean 'lightgbm'"),
+        (
+            "all",
+            {"model": ["xgboost"], "xgboost.max_deph": {"low": 1, "high": 3, "when": {"model": "xgboost"}}},
+            "did you mean 'max_depth'",
+        ),
+    ],
+)
+def test_a_space_with_wrong_names_is_refused(
+    model: str, definition: Mapping[str, object], message: str
+) -> None:
+    with pytest.raises(SpaceError, match=message):
+        check_space(model, SearchSpace.from_dict(definition))
+
+
+@pytest.mark.parametrize("model", [*FAMILIES, ALL])
+def test_the_spaces_shipped_are_accepted(model: str) -> None:
+    check_space(model, settings(model).space)
+
+
+def test_aliases_become_the_main_name_and_fixed_values_are_one_choice() -> None:
+    check_space("lightgbm", space(eta={"low": 0.01, "high": 0.3}, max_bins=[63]))
+    assert canonical("lightgbm", {"eta": 0.1, "max_bins": 63}) == {"learning_rate": 0.1, "max_bin": 63}
+    assert canonical("xgboost", {"gamma": 0.1, "lambda": 2.0}) == {"min_split_loss": 0.1, "reg_lambda": 2.0}
+
+
+def test_a_switch_between_branches_never_reaches_the_model() -> None:
+    params: dict[str, Value] = {"size": "small", "num_leaves": 7}
+    assert not knows("lightgbm", "size")
+    assert resolve("lightgbm", params) == ("lightgbm", {"num_leaves": 7})
