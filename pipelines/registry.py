@@ -381,7 +381,8 @@ def _description(
     study: str, trial: str, family: str, score: HeldOutScore, metrics: Mapping[str, float]
 ) -> str:
     """Markdown: the registry shows the description and no metrics."""
-    rows = [(name, value) for name, value in metrics.items() if name != score.metric]
+    plain = {name.removeprefix("test_"): value for name, value in metrics.items()}
+    rows = [(name, value) for name, value in plain.items() if name != score.metric]
     lines = [
         f"**{family}**, {score} on {score.rows:,} held-out rows "
         f"({'higher' if score.greater_is_better else 'lower'} is better; trivial baseline {score.baseline:.6g}).",
