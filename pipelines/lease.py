@@ -117,7 +117,7 @@ class Lease:
             StudyError: when another driver has it, or wins the race for it.
         """
         holder = self._holder()
-        if holder is not None and holder.token != self._me.token and holder.alive(time.time()):
+        if holder is not None and not self._was_me(holder) and holder.alive(time.time()):
             raise self._taken(holder)
         self._write(self._me.to_tag())
         if holder is not None:
@@ -125,6 +125,10 @@ class Lease:
         winner = self._holder()
         if winner is None or winner.token != self._me.token:
             raise self._taken(winner)
+
+    def _was_me(self, holder: Driver) -> bool:
+        """An earlier driver in this very process: it has ended, since the journal is held by this one."""
+        return (holder.machine, holder.pid, holder.born) == (self._me.machine, self._me.pid, self._me.born)
 
     def renew(self) -> None:
         """Say that this driver lives.

@@ -44,27 +44,35 @@ class Journal:
         self.path = path
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._lock = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self._lock = _locked(path.with_suffix(".lock"))
             self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        except BlockingIOError as error:
+            raise StudyError(
+                f"study {path.stem} is being run by another process of this machine; "
+                "wait until it has ended, or stop it with Ctrl-C"
+            ) from error
         except OSError as error:
             raise StudyError(
                 f"cannot write {path} ({error.strerror}), where results wait for MLflow; "
                 "set HPO_CACHE_DIR to a directory that can be written"
             ) from error
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            os.close(self._file)
-            os.close(self._lock)
-            raise StudyError(
-                f"study {path.stem} is being run by another process of this machine; "
-                "wait until it has ended, or stop it with Ctrl-C"
-            ) from error
 
     def read(self) -> list[Record]:
-        """All complete records, in order; a torn last line is what a crash left and never happened."""
-        lines = self.path.read_bytes().split(b"\n")[:-1]
-        return [Record.from_json(line.decode()) for line in lines if line]
+        """All complete records, in order; a torn last line is what a crash left and never happened.
+
+        Raises:
+            StudyError: when the file is damaged.
+        """
+        records = []
+        for number, line in enumerate(self.path.read_bytes().split(b"\n")[:-1], start=1):
+            try:
+                records.append(Record.from_json(line.decode()))
+            except ValueError as error:
+                raise StudyError(
+                    f"line {number} of {self.path} is damaged; it holds results that MLflow has not got: "
+                    "mend it, or remove the file to do without them"
+                ) from error
+        return records
 
     def append(self, record: Record) -> None:
         """Add a record.
@@ -100,8 +108,29 @@ class Journal:
         """Let go of the file, and remove it when it is empty."""
         if not self.size():
             self.path.unlink(missing_ok=True)
+            self.path.with_suffix(".lock").unlink(missing_ok=True)
         os.close(self._file)
         os.close(self._lock)
+
+
+def _locked(path: Path) -> int:
+    """A descriptor of `path`, locked until it is closed or the process dies.
+
+    Raises:
+        BlockingIOError: when another holds it.
+    """
+    while True:
+        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.stat(path).st_ino == os.fstat(lock).st_ino:
+                return lock
+            os.close(lock)  # the holder before removed the file between the two calls, and another made it
+        except FileNotFoundError:
+            os.close(lock)  # the same, and nobody made it yet
+        except OSError:
+            os.close(lock)
+            raise
 
 
 class Unreachable(Exception):  # noqa: N818  (a state of the world, not a mistake)
@@ -235,7 +264,10 @@ class Outbox:
 
     def _raise_failure(self) -> None:
         if self._failure is not None:
-            raise StudyError(str(self._failure)) from self._failure
+            raise StudyError(
+                f"{str(self._failure) or type(self._failure).__name__}; what MLflow has not got is kept in "
+                f"{self._journal.path} and is written when the study is continued"
+            ) from self._failure
 
     def _run(self) -> None:
         pause = self._pace.retry

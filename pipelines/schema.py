@@ -5,6 +5,7 @@
 
 import json
 import math
+import posixpath
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -105,6 +106,11 @@ def trial_key(number: int) -> str:
     return f"trial-{number}"
 
 
+def baseline_key(name: str) -> str:
+    """The key of a baseline's record, and its run's name."""
+    return f"baseline-{name}"
+
+
 def encode_value(value: Value) -> str:
     """A parameter's value as text from which `decode_value` makes the same value of the same type.
 
@@ -157,10 +163,11 @@ def check_names(names: Mapping[str, object]) -> None:
         ParameterError: naming the first that it would refuse.
     """
     for name in names:
-        if not _PLAIN_NAME.fullmatch(name):
+        path = posixpath.normpath(name)
+        if not _PLAIN_NAME.fullmatch(name) or path != name or path == "." or path.startswith(("..", "/")):
             raise ParameterError(
                 f"{name!r} cannot be a parameter or metric in MLflow: letters, digits and _ - . / : and spaces, "
-                "250 at most; rename it"
+                "250 at most, and no path like `../x`; rename it"
             )
 
 

@@ -210,12 +210,14 @@ class MlflowStorage:
             self._progress(trial, now)
 
     def add_baseline(self, name: str, metrics: Mapping[str, float], *, seconds: float = 0.0) -> None:
-        """Keep a run that the search has to beat."""
+        """Keep a run that the search has to beat; nothing happens when the study has that baseline already."""
+        if self.has_baseline(name):
+            return
         now = _now()
         values = {**metrics, schema.SECONDS: seconds}
         schema.check_names(values)
         points = tuple((k, float(v), now, 0) for k, v in values.items() if math.isfinite(v))
-        run_name = f"baseline-{name}"
+        run_name = schema.baseline_key(name)
         tags = {**self._common, schema.ROLE: "baseline", schema.RUN_NAME: run_name}
         start = now - round(1000 * seconds)
         mark = (schema.BASELINE, schema.cut(name))
@@ -231,6 +233,10 @@ class MlflowStorage:
                 end=now,
             )
         )
+
+    def has_baseline(self, name: str) -> bool:
+        """Whether MLflow has that baseline."""
+        return schema.baseline_key(name) in self._known
 
     def annotate(
         self,
@@ -268,6 +274,20 @@ class MlflowStorage:
         return self._known[key]
 
     @property
+    def client(self) -> MlflowClient:
+        """The client that this study is written with."""
+        return self._client
+
+    @property
+    def tracking_uri(self) -> str:
+        """Where this study is kept."""
+        return str(self._client.tracking_uri)
+
+    def has_baseline(self, name: str) -> bool:
+        """Whether a baseline of this name is there already."""
+        return f"baseline-{name}" in self._known
+
+    @property
     def waiting(self) -> int:
         """How many runs have something that MLflow has not got yet."""
         return self._outbox.waiting
@@ -298,8 +318,10 @@ class MlflowStorage:
             tags = {schema.FAILURE: schema.cut(reason)} if reason else {}
             self._outbox.put(Record(schema.STUDY_KEY, tags=tags, status=status, end=now))
         finally:
-            delivered = self._outbox.close(timeout)
-            self._release()
+            try:
+                delivered = self._outbox.close(timeout)
+            finally:
+                self._release()
         return delivered
 
     def save_view(self) -> str | None:
@@ -347,7 +369,7 @@ class MlflowStorage:
                 if there is None or _precedence(trial, run) < _precedence(*there):
                     found[trial.number] = (trial, run)
             elif schema.BASELINE in tags:
-                self._known[f"baseline-{tags[schema.BASELINE]}"] = str(run.info.run_id)
+                self._known[schema.baseline_key(tags[schema.BASELINE])] = str(run.info.run_id)
             elif tags.get(schema.ROLE) in ("trial", "baseline"):
                 orphans.append(str(run.info.run_id))
         self._trials = {number: trial for number, (trial, _) in found.items()}

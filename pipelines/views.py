@@ -98,11 +98,19 @@ def state(run_id: str, header: Mapping[str, Any]) -> dict[str, Any]:
         "runsHiddenMode": "SHOW_ALL",
         "hideEmptyCharts": True,
         "isAccordionReordered": True,
-        "compareRunSections": [
-            {"uuid": section, "name": "Search", "display": True, "isReordered": True, "deleted": False}
-            | {"isGenerated": False}
-        ],
+        "compareRunSections": [_section(section)],
         "compareRunCharts": _charts(run_id, section, metric, always),
+    }
+
+
+def _section(uuid: str) -> dict[str, Any]:
+    return {
+        "uuid": uuid,
+        "name": "Search",
+        "display": True,
+        "isReordered": True,
+        "deleted": False,
+        "isGenerated": False,
     }
 
 
