@@ -70,9 +70,9 @@ class Finding:
 
 
 def fit_features(
-    frame: pd.DataFrame, kinds: Mapping[str, str] | None = None
+    frame: pd.DataFrame, kinds: Mapping[str, str] | None = None, rows: IntArray | None = None
 ) -> tuple[FeatureEncoder, tuple[str, ...]]:
-    """Return the encoder of a table's columns and notes for the user.
+    """Return the encoder of a table's columns, inferred on some of its ``rows`` or all, and notes for the user.
 
     ``kinds`` overrules the inference by column name with one of ``KINDS``; unknown names or kinds are a
     ``ParameterError``. Infinite values, nested values and a table without one usable column are a ``DataError``.
@@ -82,7 +82,8 @@ def fit_features(
     findings, mistakes = [], []
     for position, name in enumerate(map(str, frame.columns)):
         try:
-            findings.append(_find(name, frame.iloc[:, position], chosen.get(name)))
+            series = frame.iloc[:, position]
+            findings.append(_find(name, series if rows is None else series.iloc[rows], chosen.get(name)))
         except ValueError as mistake:
             mistakes.append(str(mistake))
     raise_all(DataError, mistakes)
@@ -165,9 +166,9 @@ def _find_number(name: str, series: pd.Series, dirty: bool = False) -> Finding:
         return Finding(name, None, "dropped, every value is missing")
     if len(present) == len(values) and present.min() == present.max():
         return Finding(name, None, "dropped, constant")
-    if _never_repeats(series, present):
-        counts = present.max() - present.min() < 2 * len(present)  # the test rows leave gaps
-        if counts and (_ID_NAME.search(name) or (np.diff(present) > 0).all()):
+    dense = present.max() - present.min() < 2 * len(present)  # the test rows leave gaps
+    if (dense or _ID_NAME.search(name)) and _never_repeats(series, present):
+        if dense and (_ID_NAME.search(name) or (np.diff(present) > 0).all()):
             return Finding(name, None, "dropped, counts the rows")
         if _ID_NAME.search(name):
             return Finding(
@@ -187,7 +188,7 @@ def _never_repeats(series: pd.Series, present: FloatArray) -> bool:
         return False
     if not pd.api.types.is_integer_dtype(series.dtype) and (present != np.floor(present)).any():
         return False
-    return len(np.unique(present)) == len(present)
+    return len(pd.unique(present)) == len(present)
 
 
 def _find_boolean(name: str, series: pd.Series) -> Finding:
@@ -226,6 +227,9 @@ def _find_text(name: str, series: pd.Series) -> Finding:
 
 def _dirty_numbers(texts: Sequence[str], counts: IntArray) -> bool | None:
     """Return whether some entries are unreadable, if the others make the column numeric."""
+    sample = texts[:: max(1, len(texts) // SAMPLED_TEXTS)]
+    if np.isnan(parse_numbers(sample)).mean() > 0.5:
+        return None
     values = parse_numbers(texts)
     readable = ~np.isnan(values)
     if counts[readable].sum() < READABLE * counts.sum() or any(_CODE.match(text) for text in texts):

@@ -355,7 +355,7 @@ def _check_members(name: str, found: _Target, validation: Validation) -> None:
 def _check_classes(split: str, rows: Rows, y: npt.NDArray[Any]) -> None:
     for i, (train, valid) in enumerate(rows.folds):
         for part, members in (("training", train), ("validation", valid)):
-            if len(np.unique(y[members])) < 2:
+            if np.count_nonzero(np.bincount(y[members])) < 2:
                 raise DataError(
                     f"split {split!r} leaves only one class in the {part} rows of fold {i}; use split=random, another "
                     "column, or more rows"
@@ -390,11 +390,9 @@ def _fit(
     raw = frame.drop(columns=left_out)
     if split.kind == "time" and pd.api.types.is_numeric_dtype(frame[split.column].dtype):
         kinds.setdefault(split.column, "numeric")  # it may well count the rows
-    encoder, found = fit_features(raw.iloc[rows.rest], kinds)
-    test = raw.iloc[rows.test]
-    return FeatureEncoder(
-        tuple(_tolerant(column, test[column.name]) for column in encoder.columns)
-    ), notes + found
+    encoder, found = fit_features(raw, kinds, rows.rest)
+    columns = tuple(_tolerant(column, raw[column.name].iloc[rows.test]) for column in encoder.columns)
+    return FeatureEncoder(columns), notes + found
 
 
 def _tolerant(column: Column, test: pd.Series) -> Column:
@@ -420,15 +418,14 @@ def _encode(
     y: npt.NDArray[Any],
     task: Task,
 ) -> tuple[Fold, ...]:
-    rest = rows.rest
-    matrix = features.transform(frame.iloc[rest])
+    matrix = features.transform(frame)
     folds = []
     for index, (train, valid) in enumerate(rows.folds):
         folds.append(
             Fold(
-                train=matrix.take(np.searchsorted(rest, train)),
+                train=matrix.take(train),
                 y_train=y[train],
-                valid=matrix.take(np.searchsorted(rest, valid)),
+                valid=matrix.take(valid),
                 y_valid=y[valid],
                 task=task,
                 target=target,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -77,12 +78,15 @@ class Rows:
     test: IntArray
     folds: tuple[tuple[IntArray, IntArray], ...]
 
-    @property
+    @cached_property
     def rest(self) -> IntArray:
         """All rows that the search may see."""
-        return np.unique(np.concatenate([part for fold in self.folds for part in fold]))
+        seen = np.zeros(1 + max(int(part[-1]) for fold in self.folds for part in fold), dtype=bool)
+        for part in (part for fold in self.folds for part in fold):
+            seen[part] = True
+        return np.flatnonzero(seen)
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """32 hex digits that stand for this division."""
         total = hashlib.blake2b(digest_size=16)

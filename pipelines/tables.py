@@ -206,9 +206,10 @@ def _with_index_as_columns(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _parsed_csv(uri: str, raw: bytes) -> pd.DataFrame:
-    if not raw.strip():
+    if raw.isspace():
         raise DataError(f"{uri} is empty; a table needs a header line and rows")
-    raw = raw.lstrip(b"\r\n")
+    if raw[:1] in (b"\r", b"\n"):
+        raw = raw.lstrip(b"\r\n")
     delimiter = _delimiter(uri, raw)
     names = _header(raw, delimiter)
     positions = [
@@ -218,12 +219,12 @@ def _parsed_csv(uri: str, raw: bytes) -> pd.DataFrame:
         block_size=BLOCK_BYTES, column_names=positions, skip_rows_after_names=1
     )
     convert_options = pyarrow.csv.ConvertOptions(
-        column_types=dict.fromkeys(positions, pa.large_string()), null_values=[""], strings_can_be_null=True
+        column_types=dict.fromkeys(positions, pa.string()), null_values=[""], strings_can_be_null=True
     )
     parse_options = pyarrow.csv.ParseOptions(delimiter=delimiter, newlines_in_values=b'"' in raw)
     try:
         cells = pyarrow.csv.read_csv(
-            io.BytesIO(raw), read_options, parse_options=parse_options, convert_options=convert_options
+            pa.BufferReader(raw), read_options, parse_options=parse_options, convert_options=convert_options
         )
     except pa.ArrowInvalid as error:
         raise DataError(_csv_mistake(uri, raw, delimiter, len(names), error)) from None

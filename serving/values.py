@@ -78,8 +78,7 @@ def distinct(series: pd.Series) -> tuple[IntArray, list[str]]:
     raw_codes, uniques = _factorize(series)
     texts: dict[str, int] = {}
     lookup = np.full(len(uniques) + 1, -1, dtype=np.int64)
-    for position, value in enumerate(uniques):
-        text = as_text(value)
+    for position, text in enumerate([v.strip() if type(v) is str else as_text(v) for v in uniques]):
         if text not in MISSING_TOKENS:
             lookup[position] = texts.setdefault(text, len(texts))
     return lookup[raw_codes], list(texts)
