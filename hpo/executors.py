@@ -346,7 +346,7 @@ class WorkerPool(Generic[SpecT, JobT, ResultT]):
         self.shutdown(now=kind is not None)
 
     def _wake(self) -> None:
-        with contextlib.suppress(BlockingIOError, OSError):  # full: it is awake; closed: it has ended
+        with contextlib.suppress(OSError):  # full: it is awake; closed: it has ended
             self._wake_write.send(b".")
 
 
@@ -617,6 +617,8 @@ class _Supervisor:
         """The server kills all workers and ends when its connection closes."""
         if self.server is not None and self.process is not None:
             self.server.close()
+            if not self.preloaded:  # it has no workers yet, and is deaf while it imports
+                self.process.kill()
             try:
                 self.process.wait(_END)
             except subprocess.TimeoutExpired:

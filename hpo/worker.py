@@ -4,9 +4,10 @@
        └──────────────── socket ──────────────────┘
 
 The server imports the libraries once and then forks a worker for each request; it never runs a job, so that OpenMP and
-torch have not started their threads when it forks. It is the parent of all workers: it alone signals them and reaps them, hence no
-signal reaches a process that got a dead worker's id, and it ends them when the driver is gone. It is
-started with `python -c` and the driver's `sys.path`; the driver's environment is not touched.
+torch have not started their threads when it forks. It is the parent of all workers: it alone signals and reaps them,
+so that no signal reaches a process that got a dead worker's id, and it ends them when the driver is gone. It is started
+with `python -c` and the driver's `sys.path`; the driver's environment is not touched. A child that a job starts ends
+with its worker, unless it starts a process group of its own.
 """
 
 import contextlib
