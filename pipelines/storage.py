@@ -283,10 +283,6 @@ class MlflowStorage:
         """Where this study is kept."""
         return str(self._client.tracking_uri)
 
-    def has_baseline(self, name: str) -> bool:
-        """Whether a baseline of this name is there already."""
-        return f"baseline-{name}" in self._known
-
     @property
     def waiting(self) -> int:
         """How many runs have something that MLflow has not got yet."""

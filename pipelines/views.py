@@ -136,5 +136,6 @@ def _charts(run_id: str, section: str, metric: str, params: list[str]) -> list[d
         "yaxis": {"key": metric, "type": "METRIC"},
         "displayName": f"{metric} by seconds",
     }
+    charts: list[dict[str, Any]] = [parallel, curves, cost]
     common = {"metricSectionId": section, "deleted": False, "isGenerated": False, "runsCountToCompare": 100}
-    return [{"uuid": f"{run_id}-{i}", **common, **chart} for i, chart in enumerate((parallel, curves, cost))]
+    return [{"uuid": f"{run_id}-{i}", **common, **chart} for i, chart in enumerate(charts)]

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from mlflow import MlflowClient
-from mlflow.store.db.utils import _get_latest_schema_revision
+from mlflow.store.db import utils as database
 
 from hpo.errors import StudyError
+from hpo.parameters import Value
 from hpo.trial import Failure, Report, Trial
 from pipelines import bulk
 from pipelines.outbox import Unreachable
@@ -19,7 +20,14 @@ from pipelines.tracking import ClientRuns
 from tests import stores
 
 TABLES = ("runs", "tags", "params", "metrics", "latest_metrics")
-PARAMS = {"rate": 0.1 + 0.2, "depth": -3, "model": "b", "flag": False, "text": "ü'\"`\\", "empty": ""}
+PARAMS: dict[str, Value] = {
+    "rate": 0.1 + 0.2,
+    "depth": -3,
+    "model": "b",
+    "flag": False,
+    "text": "ü'\"`\\",
+    "empty": "",
+}
 
 
 def trials() -> list[Trial]:
@@ -139,7 +147,8 @@ def test_artifacts_and_later_calls_work_on_such_runs(monkeypatch: pytest.MonkeyP
 
 
 def test_the_revision_of_the_pinned_mlflow_is_a_tested_one() -> None:
-    assert _get_latest_schema_revision() in bulk.TESTED_REVISIONS
+    head: Any = database._get_latest_schema_revision
+    assert head() in bulk.TESTED_REVISIONS
     assert bulk.engine_for(stores.client()) is not None
 
 

@@ -1,5 +1,4 @@
 import threading
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -262,11 +261,14 @@ def test_a_directory_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 
 def test_putting_is_quick_while_the_writer_hangs(journal: Journal) -> None:
     release = threading.Event()
-    outbox = Outbox(journal, lambda records: release.wait(10) and None, pace=QUICK)
+
+    def hang(records: Sequence[Record]) -> None:
+        assert release.wait(10)
+
+    outbox = Outbox(journal, hang, pace=QUICK)
     outbox.put(record("a"))
     for i in range(1000):
         outbox.put(record(f"t{i}"))
     assert not release.is_set()  # the writer never came back meanwhile
-    time.sleep(0)
     release.set()
     assert outbox.close(10)
