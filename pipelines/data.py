@@ -213,7 +213,7 @@ def prepare(
 
 @dataclass(frozen=True)
 class _Target:
-    """The target without missing values: (n,) ``codes`` into ``labels``, (n,) ``values`` for regression."""
+    """The target without missing values: (n,) ``codes`` into ``labels`` for classes, else (n,) ``values``."""
 
     kind: str
     codes: IntArray
@@ -229,32 +229,46 @@ def _with_known_target(
     series = _natural(frame[name])
     if pd.api.types.is_datetime64_any_dtype(series.dtype):
         raise DataError(f"target {name!r} is a date; turn it into a number or into classes")
-    try:
-        codes, labels = labelled(series)
-    except ValueError as error:
-        raise DataError(f"target {error}") from None
-    if task == "regression":
-        values, unreadable = numbers(series)
-        _check_numeric(name, series, unreadable)
-        known = ~np.isnan(values)
-    else:
-        values, known = np.empty(0), codes >= 0
+    if _is_number(series):
+        _check_finite(name, numbers(series)[0])
+    known = _is_known(name, series, task)
     if not known.any():
         raise DataError(f"target {name!r} is missing in all {len(frame):,} rows; name another target column")
     notes: tuple[str, ...] = ()
     if not known.all():
         missing = int((~known).sum())
         notes = (f"{missing:,} of {len(frame):,} rows were dropped, they have no {name!r}",)
-        frame, series, codes = frame[known].reset_index(drop=True), series[known], codes[known]
-        values = values[known] if len(values) else values
-    _check_varies(name, labels, codes)
-    if _is_number(series):
-        values = numbers(series)[0]
-        _check_finite(name, values)
-    kind = _checked_kind(name, series, labels, task)
-    if kind == "regression" and np.abs(values).max() > MAX_TARGET:
+        frame, series = frame[known].reset_index(drop=True), series[known].reset_index(drop=True)
+    return frame.assign(**{name: series}), _target(name, series, task), notes
+
+
+def _is_known(name: str, series: pd.Series, task: str | None) -> npt.NDArray[np.bool_]:
+    if task == "regression" or _is_number(series):
+        values, unreadable = numbers(series)
+        _check_numeric(name, series, unreadable)
+        return ~np.isnan(values)
+    try:
+        return labelled(series)[0] >= 0
+    except ValueError as error:
+        raise DataError(f"target {error}") from None
+
+
+def _target(name: str, series: pd.Series, task: str | None) -> _Target:
+    values = list(pd.unique(series)) if _is_number(series) else labelled(series)[1]
+    if len(values) == 1:
+        raise DataError(
+            f"target {name!r} is constant: all {len(series):,} rows have '{values[0]}'; there is nothing to learn"
+        )
+    kind = task or _inferred_kind(series, values)
+    if kind != "regression":
+        codes, labels = labelled(series)
+        _check_labels(name, kind, labels, len(series))
+        return _Target(kind, codes, tuple(labels), np.empty(0))
+    y = numbers(series)[0]
+    _check_finite(name, y)
+    if np.abs(y).max() > MAX_TARGET:
         raise DataError(f"target {name!r} holds values beyond {MAX_TARGET:g}; rescale it")
-    return frame, _Target(kind, codes, tuple(labels), values), notes
+    return _Target(kind, np.empty(0, dtype=np.int64), (), y)
 
 
 def _natural(series: pd.Series) -> pd.Series:
@@ -282,15 +296,6 @@ def _check_numeric(name: str, series: pd.Series, unreadable: npt.NDArray[np.bool
         )
 
 
-def _check_varies(name: str, labels: list[Label], codes: IntArray) -> None:
-    present = np.unique(codes[codes >= 0])
-    if len(present) == 1:
-        only = labels[int(present[0])]
-        raise DataError(
-            f"target {name!r} is constant: all {len(codes):,} rows have {only!r}; there is nothing to learn"
-        )
-
-
 def _check_finite(name: str, values: npt.NDArray[np.float64]) -> None:
     infinite = int(np.isinf(values).sum())
     if infinite:
@@ -300,10 +305,7 @@ def _check_finite(name: str, values: npt.NDArray[np.float64]) -> None:
         )
 
 
-def _checked_kind(name: str, series: pd.Series, labels: list[Label], task: str | None) -> str:
-    kind = task or _inferred_kind(series, labels)
-    if kind == "regression":
-        return kind
+def _check_labels(name: str, kind: str, labels: list[Label], n_rows: int) -> None:
     if kind == "binary" and len(labels) != 2:
         raise DataError(
             f"task 'binary' needs a target with 2 values, but {name!r} has {len(labels):,}: {_listed(labels)}; give "
@@ -313,28 +315,27 @@ def _checked_kind(name: str, series: pd.Series, labels: list[Label], task: str |
         raise DataError(
             f"task 'multiclass' needs 3 classes or more, but {name!r} has 2: {_listed(labels)}; give task=binary"
         )
-    if len(labels) > min(MAX_CLASSES, len(series) / 2):
+    if len(labels) > min(MAX_CLASSES, n_rows / 2):
         raise DataError(
-            f"target {name!r} has {len(labels):,} different labels in {len(series):,} rows; it looks like an "
-            "identifier or free text: name another target, or group its labels"
+            f"target {name!r} has {len(labels):,} different labels in {n_rows:,} rows; it looks like an identifier "
+            "or free text: name another target, or group its labels"
         )
-    return kind
 
 
-def _inferred_kind(series: pd.Series, labels: list[Label]) -> str:
+def _inferred_kind(series: pd.Series, values: list[Any]) -> str:
     """Return the task of a target.
 
     Two distinct values are binary. Texts and truth values are classes, numbers a regression; but numbers that are
     just 0 .. k or 1 .. k without gaps, with at most 20 values, are taken for codes of classes.
     """
-    if len(labels) == 2:
+    if len(values) == 2:
         return "binary"
     if not _is_number(series):
         return "multiclass"
-    if len(labels) > MAX_CODED_CLASSES or not all(isinstance(label, int) for label in labels):
+    if len(values) > MAX_CODED_CLASSES:
         return "regression"
-    codes = sorted(int(label) for label in labels)
-    coded = codes[0] in (0, 1) and codes[-1] - codes[0] == len(codes) - 1
+    codes = sorted(float(value) for value in values)
+    coded = codes[0] in (0.0, 1.0) and codes == [codes[0] + i for i in range(len(codes))]
     return "multiclass" if coded else "regression"
 
 

@@ -32,6 +32,7 @@ from serving.values import MISSING_TOKENS
 
 DELIMITERS = (",", ";", "\t", "|")
 SNIFFED_BYTES = 1 << 16
+SAMPLED_ROWS = 1000
 BLOCK_BYTES = 1 << 24
 DIGEST_BYTES = 16
 
@@ -311,6 +312,7 @@ def _as_number(cells: pa.ChunkedArray) -> pa.ChunkedArray | None:
         return None
     for kind in (pa.int64(), pa.float64()):
         try:
+            pc.cast(cells.slice(0, SAMPLED_ROWS), kind)  # most texts give themselves away at once
             values = pc.cast(cells, kind)
         except pa.ArrowInvalid:
             continue
@@ -320,7 +322,7 @@ def _as_number(cells: pa.ChunkedArray) -> pa.ChunkedArray | None:
 
 
 def _as_bool(cells: pa.ChunkedArray) -> pa.ChunkedArray | None:
-    lowered = pc.utf8_lower(cells.slice(0, 1000))
+    lowered = pc.utf8_lower(cells.slice(0, SAMPLED_ROWS))
     if not _all_boolean(lowered):
         return None
     lowered = pc.utf8_lower(cells)

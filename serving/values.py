@@ -130,7 +130,7 @@ def _factorize(series: pd.Series) -> tuple[IntArray, Sequence[object]]:
             f"column {str(series.name)!r} holds nested values ({_first_nested(series)}); a cell must be a "
             "number, a text, a date or true/false"
         ) from None
-    return np.asarray(codes, dtype=np.int64), list(uniques)
+    return np.asarray(codes, dtype=np.int64), np.asarray(uniques, dtype=object).tolist()
 
 
 def _first_nested(series: pd.Series) -> str:
