@@ -6,6 +6,8 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
 from typing import Protocol
 
+from hpo.errors import UserError
+from hpo.executors import JobError
 from hpo.space import Params
 from hpo.study import Study
 from hpo.trial import Failure, Report, Trial
@@ -88,5 +90,10 @@ def _job(trial: Trial) -> Job:
 
 
 def _outcome(future: "Future[Report]") -> Report | Failure:
+    """What a leg came to; what is no fault of the trial (no worker can be started at all) is raised."""
     error = future.exception()
-    return Failure(f"{type(error).__name__}: {error}") if error else future.result()
+    if isinstance(error, UserError):
+        raise error
+    if error is None:
+        return future.result()
+    return Failure(str(error) if isinstance(error, JobError) else f"{type(error).__name__}: {error}")

@@ -70,8 +70,9 @@ def command(name: str, function: Callable[..., Any]) -> click.Command:
 
     def run(**values: Any) -> None:
         result = function(**values)
-        if result is not None:
-            click.echo(str(result))
+        click.echo(str(result))
+        if getattr(result, "stopped", False):
+            sys.exit(EXIT_INTERRUPTED)
 
     options = [
         click.Option(

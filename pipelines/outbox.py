@@ -26,13 +26,6 @@ MAX_WAITING = 10_000
 COMPACT_BYTES = 16 << 20
 
 
-def cache_dir() -> Path:
-    """Where journals live: `$HPO_CACHE_DIR`, else `mlflow-warmstart` in the user's cache directory."""
-    if given := os.environ.get("HPO_CACHE_DIR"):
-        return Path(given)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mlflow-warmstart"
-
-
 class Journal:
     """Records of one study in a file that only one process at a time can hold.
 

@@ -1,5 +1,6 @@
 """What a study leaves for the reader: the leaderboard and what to do next."""
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ class StudyResult:
 
     `trials` are all of them; `baselines` and `test` hold values of the study's metric (baselines on the validation
     rows, `test` on the held-out rows); `model_uri` is the winner's model, `version` its version when registered.
+    `interrupted` means that the user asked for the end, `stopped` that trials were left unfinished for it.
     """
 
     run_id: str
@@ -31,6 +33,7 @@ class StudyResult:
     version: int | None = None
     link: str | None = None
     interrupted: bool = False
+    stopped: bool = False
 
     @property
     def best_params(self) -> Mapping[str, object]:
@@ -79,23 +82,33 @@ class StudyResult:
         lines.append(f"Model: {self.model_uri}")
         if self.registered:
             lines.append(f"Registered: {self.registered} version {self.version}, alias challenger")
+        sign = METRICS[self.metric].to_loss(1.0)
+        better = [name for name, value in self.baselines.items() if sign * value < sign * self.best_score]
+        lines += [
+            f"Note: no trial beats the baseline {name}; the table may need more rows or other columns"
+            for name in better
+        ]
         return [*lines, ""]
 
     def _next(self) -> list[str]:
         lines = ["Next:"]
         if self.tracking_uri.startswith("http"):
-            lines.append(f"  open    {self.link or self.tracking_uri}")
+            lines.append(f"  open     {self.link or self.tracking_uri}")
         else:
-            lines.append(f"  look    mlflow ui --backend-store-uri {self.tracking_uri}")
-            lines += [f"          {self.link}"] if self.link else []
+            lines.append(f"  look     mlflow ui --backend-store-uri {shlex.quote(self.tracking_uri)}")
+            lines += [f"           {self.link}"] if self.link else []
         if self.registered:
-            lines.append(f"  promote mlflow run . -e promote --env-manager local -P name={self.registered}")
-        more = self.wanted if len(self.trials) < self.wanted or self.interrupted else 2 * len(self.trials)
-        verb = "resume " if self.interrupted or len(self.trials) < self.wanted else "more   "
-        lines.append(
-            f"  {verb} mlflow run . -e tune --env-manager local -P study={self.run_id} -P trials={more}"
-        )
+            lines.append(f"  promote  {_command('promote', name=self.registered)}")
+        unfinished = self.interrupted or len(self.trials) < self.wanted
+        trials = self.wanted if unfinished else 2 * len(self.trials)
+        verb = "resume " if unfinished else "go on  "
+        lines.append(f"  {verb}  {_command('tune', study=self.run_id, trials=str(trials))}")
         return lines
+
+
+def _command(entry_point: str, **parameters: str) -> str:
+    values = " ".join(f"-P {name}={shlex.quote(value)}" for name, value in parameters.items())
+    return f"mlflow run . -e {entry_point} --env-manager local {values}"
 
 
 def _short(params: Mapping[str, object], most: int = 80) -> str:

@@ -1,6 +1,7 @@
 """One session of a study: workers, storage and search brought together, from the first trial to the winner."""
 
 import logging
+import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping
@@ -18,6 +19,7 @@ from hpo.executors import JobError, TimeLimitExceeded, WorkerDied, WorkerPlan, W
 from hpo.loop import Job, Stop
 from hpo.study import Study
 from hpo.trial import Report, Trial
+from pipelines.cache import cache_dir
 from pipelines.interrupts import interrupts
 from pipelines.metrics import METRICS, evaluate
 from pipelines.models import ALL, BASELINES, FAMILIES
@@ -52,16 +54,24 @@ def workshop(model: str, hands: WorkerPlan) -> Iterator[Workshop]:
     families = [*FAMILIES] if model == ALL else [model]
     places = [{**FAMILIES, **BASELINES}[name].partition(":")[0] for name in (*families, *BASELINES)]
     with TemporaryDirectory(prefix="mlflow-warmstart-") as name:
-        folder = Path(name)
+        folder, log = Path(name), worker_log()
         with WorkerPool[str, Job | Baseline | Rebuild, Report](
             Objective,
             name,
             workers=hands.workers,
             threads=hands.threads,
             preload=["pipelines.objective", *dict.fromkeys(places)],
-            log=folder / "workers.log",
+            log=log,
         ) as pool:
             yield Workshop(pool, folder)
+        log.unlink(missing_ok=True)  # kept when something went wrong: the errors name it
+
+
+def worker_log() -> Path:
+    """Where the workers of this process print to."""
+    folder = cache_dir() / "workers"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / f"{os.getpid()}.log"
 
 
 def run_study(plan: Plan, prepared: "Prepared", shop: Workshop, storage: "MlflowStorage") -> StudyResult:
@@ -76,7 +86,7 @@ def run_study(plan: Plan, prepared: "Prepared", shop: Workshop, storage: "Mlflow
     except BaseException as error:
         storage.close("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED", _reason(error))
         raise
-    delivered = storage.close("KILLED" if result.interrupted else "FINISHED")
+    delivered = storage.close("KILLED" if result.stopped else "FINISHED")
     if not delivered:
         logger.warning(
             "MLflow cannot be reached: results wait on disk and are written when the study is resumed"
@@ -122,7 +132,7 @@ class _Session:
             self._introduce(reporter, done)
             self._search(stop, reporter)
             if stop.level >= 2:
-                return self._result({}, {}, interrupted=True)
+                return replace(self._result({}, {}), interrupted=True, stopped=True)
             values = self._baselines(baselines, reporter)
             if self.study.best_trial is None:
                 raise StudyError(self._nothing())
@@ -197,7 +207,7 @@ class _Session:
         self.storage.set_winner(best.number)
         logged = log(self.plan, self.prepared, self.storage, best, scored, test, reference)
         reporter.say(f"winner: trial {best.number}, logged in {logged.seconds:.1f} s")
-        result = self._result(baselines, test, interrupted=False)
+        result = self._result(baselines, test)
         return replace(
             result,
             winner=best,
@@ -220,9 +230,9 @@ class _Session:
                 "or the kind of machine changed in between?"
             )
 
-    def _result(
-        self, baselines: Mapping[str, float], test: Mapping[str, float], *, interrupted: bool
-    ) -> StudyResult:
+    def _result(self, baselines: Mapping[str, float], test: Mapping[str, float]) -> StudyResult:
+        from pipelines.tracking import safe
+
         seconds = time.monotonic() - self.started
         logger.debug("the session took %s", duration(seconds))
         return StudyResult(
@@ -232,7 +242,6 @@ class _Session:
             wanted=self.plan.trials,
             baselines=baselines,
             test=test,
-            tracking_uri=self.storage.tracking_uri,
+            tracking_uri=safe(self.storage.tracking_uri),
             seconds=seconds,
-            interrupted=interrupted,
         )

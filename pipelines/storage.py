@@ -27,8 +27,9 @@ from hpo.space import SearchSpace
 from hpo.trial import Trial
 from pipelines import schema, views
 from pipelines.bulk import BulkWriter, engine_for
+from pipelines.cache import cache_dir
 from pipelines.lease import Lease
-from pipelines.outbox import Journal, Outbox, Pace, Unreachable, cache_dir
+from pipelines.outbox import Journal, Outbox, Pace, Unreachable
 from pipelines.schema import Record
 from pipelines.tracking import (
     PAGE,

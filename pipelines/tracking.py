@@ -17,7 +17,8 @@ from mlflow.utils import credentials, rest_utils
 
 from hpo.errors import StudyError
 from pipelines import schema
-from pipelines.outbox import Unreachable, cache_dir
+from pipelines.cache import cache_dir
+from pipelines.outbox import Unreachable
 from pipelines.schema import Point, Record
 
 logger = logging.getLogger(__name__)

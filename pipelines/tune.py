@@ -22,7 +22,7 @@ from pipelines.source import Source, same_again
 TRIALS = 50
 WARM_START = ("off",)
 # What a resumed study may be given anew; everything else is as it began.
-_FREE = ("study", "trials", "timeout", "register", "data")
+_FREE = ("study", "trials", "timeout", "register", "data", "workers")
 
 
 def tune(
@@ -121,7 +121,8 @@ def _resume(study: str, given: Mapping[str, Any], run_id: str | None) -> StudyRe
     plan = plan.going_on(
         trials=given.get("trials"), timeout=given.get("timeout"), register=given.get("register")
     )
-    with workshop(plan.model, WorkerPlan(plan.workers, plan.threads)) as shop:
+    hands = WorkerPlan(plan_threads(given.get("workers")).workers, plan.threads)
+    with workshop(plan.model, hands) as shop:
         prepared = source.prepare()
         plan.refuse_other(source.plan(prepared))
         storage = MlflowStorage.open(study)
@@ -131,10 +132,7 @@ def _resume(study: str, given: Mapping[str, Any], run_id: str | None) -> StudyRe
 
 
 def _refuse_changes(study: str, plan: Plan, given: Mapping[str, Any]) -> None:
-    began = {
-        name: getattr(plan, name)
-        for name in ("model", "algorithm", "metric", "seed", "workers", "trial_timeout")
-    }
+    began = {name: getattr(plan, name) for name in ("model", "algorithm", "metric", "seed", "trial_timeout")}
     began |= {
         name: getattr(plan.data, name) for name in ("target", "task", "split", "test_share", "validation")
     }

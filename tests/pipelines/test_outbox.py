@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from hpo.errors import StudyError
-from pipelines.outbox import Journal, Outbox, Pace, Unreachable, cache_dir
+from pipelines.cache import cache_dir
+from pipelines.outbox import Journal, Outbox, Pace, Unreachable
 from pipelines.schema import Record
 
 QUICK = Pace(gather=0.0, beat=60.0, retry=0.005, retry_most=0.02)
