@@ -25,6 +25,7 @@ from hpo.space import Array, Categorical, SearchSpace
 
 _LOG_SQRT_2PI = 0.5 * np.log(2 * np.pi)
 _MAX_KERNELS = 100  # Bergstra et al.'s "magic clip": bandwidths never fall below 1 / 100 of a range
+_TINY = 1e-12
 
 
 @dataclass(frozen=True)
@@ -46,17 +47,57 @@ class Layout:
         return tuple((i, p.n_levels) for i, p in enumerate(self.space) if isinstance(p, Categorical))
 
     @cached_property
+    def parents(self) -> NDArray[np.intp]:
+        """Columns that decide which others are active."""
+        names = {name for parameter in self.space for name in parameter.when}
+        return np.array([i for i, p in enumerate(self.space) if p.name in names], dtype=np.intp)
+
+    @cached_property
     def finest(self) -> Array:
-        """`(n_ranges,)` smallest sensible bandwidths: half of the distance between levels."""
+        """`(n_ranges,)` smallest sensible bandwidths: half of the distance between levels, or 1/100."""
         levels = (self.space.n_levels[column] for column in self.ranges)
-        return np.array([0.5 / n if n else 0.0 for n in levels])
+        return np.array([max(0.5 / n if n else 0.0, 0.01) for n in levels])
 
     def features(self, x: Array) -> Array:
         """Phi of the module docstring for configurations `(m, d)`: `(m, 3 n_ranges + all choices)`."""
-        active = ~np.isnan(x[:, self.ranges])
-        v = np.nan_to_num(x[:, self.ranges])
+        active, v = _filled(x[:, self.ranges])
         one_hot = [_cells(x[:, i], n)[:, None] == np.arange(n) for i, n in self.choices]
         return np.concatenate([v * v, v, active, *one_hot], axis=1, dtype=float)
+
+    def scott(self, x: Array, weights: Array, prior_weight: float) -> Array:
+        """`(n, n_ranges)` bandwidths sigma n^(-1 / (d + 4)), one for all centres (Scott 1992, as BOHB has it).
+
+        n is the effective number of the centres that have the dimension; their variance is drawn towards that of
+        the prior (1/12), which counts as `prior_weight` observations.
+        """
+        active, v = _filled(x[:, self.ranges])
+        w = weights[:, None] * active
+        total = np.maximum(w.sum(axis=0), _TINY)
+        n = total**2 / np.maximum((w**2).sum(axis=0), _TINY)
+        variance = (w * (v - (w * v).sum(axis=0) / total) ** 2).sum(axis=0) / total
+        sigma = np.sqrt((n * variance + prior_weight / 12) / (n + prior_weight))
+        h = np.clip(sigma * np.maximum(n, 1) ** (-1 / (len(self.space) + 4)), self.finest, 1.0)
+        return np.broadcast_to(h, v.shape)
+
+    def neighbours(self, x: Array) -> Array:
+        """`(n, n_ranges)` bandwidths: the larger distance to the two neighbours (Bergstra et al. 2011).
+
+        Clipped to [1 / min(100, n + 2), 1]. A centre at the end of its column takes its one neighbour's distance.
+        """
+        v = x[:, self.ranges]
+        n = np.count_nonzero(~np.isnan(v), axis=0)
+        order = np.argsort(v, axis=0, kind="stable")  # nan last
+        ordered = np.take_along_axis(v, order, axis=0)
+        ordered[np.isnan(ordered)] = 1.0
+        gaps = np.diff(ordered, axis=0, prepend=0.0, append=1.0)
+        left, right = gaps[:-1].copy(), gaps[1:]
+        several = np.flatnonzero(n > 1)
+        left[:1, several] = 0.0
+        right[n[several] - 1, several] = 0.0
+        smallest = np.maximum(1 / np.minimum(_MAX_KERNELS, n + 2), self.finest)
+        h = np.empty_like(v)
+        np.put_along_axis(h, order, np.clip(np.maximum(left, right), smallest, 1.0), axis=0)
+        return h
 
 
 @dataclass(frozen=True)
@@ -66,103 +107,88 @@ class Parzen:
     Attributes:
         layout: of the space.
         centres: `(n, d)`, `nan` where inactive.
+        weights: `(n,)`, one observation weighing 1.
         bandwidths: `(n, n_ranges)`.
-        tables: per categorical column, `(n, L)` probabilities of the choices under each centre.
-        weights: `(n + 1,)` mixture weights; the prior's stands last.
+        prior_weight: of the prior, in observations.
     """
 
     layout: Layout
     centres: Array
-    bandwidths: Array
-    tables: tuple[Array, ...]
     weights: Array
-
-    @classmethod
-    def fit(cls, layout: Layout, x: Array, weights: Array, prior_weight: float = 1.0) -> "Parzen":
-        """The estimator for configurations `(n, d)` with weights `(n,)`, one observation weighing 1."""
-        tables = tuple(_smoothed_choices(_cells(x[:, i], n), n) for i, n in layout.choices)
-        mixture = np.append(weights, prior_weight)
-        return cls(
-            layout,
-            x,
-            _neighbour_bandwidths(x[:, layout.ranges], layout.finest),
-            tables,
-            mixture / mixture.sum(),
-        )
+    bandwidths: Array
+    prior_weight: float = 1.0
 
     def log_density(self, features: Array) -> Array:
         """`(m,)` log densities relative to the prior, from `layout.features`."""
         with np.errstate(divide="ignore"):
-            log_w = np.log(self.weights)
-        terms = np.column_stack([features @ self._psi.T + log_w[:-1], np.full(len(features), log_w[-1])])
-        top = terms.max(axis=1, keepdims=True)
-        return np.asarray(np.log(np.exp(terms - top).sum(axis=1)) + top[:, 0])
+            log_w = np.log(self._mixture)
+        terms = features @ self._psi.T + log_w[:-1]
+        top = terms.max(axis=1, initial=log_w[-1])
+        # A term below e^-100 of the largest adds nothing; flooring keeps exp from slow denormal numbers.
+        terms = np.exp(np.maximum(terms - top[:, None], -100.0))
+        return np.asarray(np.log(terms.sum(axis=1) + np.exp(log_w[-1] - top)) + top)
 
     def sample(self, rng: np.random.Generator, m: int) -> Array:
         """`(m, d)` draws with every dimension filled: inactive ones of a centre come from the prior."""
-        kernel = rng.choice(len(self.weights), m, p=self.weights)
-        u = rng.random((m, len(self.layout.space)))
+        kernel = rng.choice(len(self._mixture), m, p=self._mixture)
+        x = rng.random((m, len(self.layout.space)))
         own = np.flatnonzero(kernel < len(self.centres))  # the rest are draws from the prior as they are
         k = kernel[own]
         for q, column in enumerate(self.layout.ranges):
-            c, h = self.centres[k, column], self.bandwidths[k, q]
-            low, high = self._mass[0][k, q], self._mass[1][k, q]
-            draw = np.clip(c + h * ndtri(low + u[own, column] * (high - low)), 0, 1)
-            u[own, column] = np.where(np.isnan(c), u[own, column], draw)
-        for (column, n), table in zip(self.layout.choices, self.tables, strict=True):
-            cell = (u[own, column, None] > np.cumsum(table[k], axis=1)[:, :-1]).sum(axis=1)
-            u[own, column] = np.where(np.isnan(self.centres[k, column]), u[own, column], (cell + 0.5) / n)
-        return u
+            u, c, h = x[own, column], self.centres[k, column], self.bandwidths[k, q]
+            low, high = self._tails[0][k, q], self._tails[1][k, q]
+            draw = np.clip(c + h * ndtri(low + u * (high - low)), 0, 1)
+            x[own, column] = np.where(np.isnan(c), u, draw)
+        for (column, n), table in zip(self.layout.choices, self._tables, strict=True):
+            u, c = x[own, column], self.centres[k, column]
+            cell = (u[:, None] > np.cumsum(table[k], axis=1)[:, :-1]).sum(axis=1)
+            x[own, column] = np.where(np.isnan(c), u, (cell + 0.5) / n)
+        return x
 
     @cached_property
-    def _mass(self) -> tuple[Array, Array]:
-        """Normal distribution function of each kernel at the lower and the upper end of the unit interval."""
-        c = np.nan_to_num(self.centres[:, self.layout.ranges])
+    def _mixture(self) -> Array:
+        """`(n + 1,)` mixture weights; the prior's stands last."""
+        weights = np.append(self.weights, self.prior_weight)
+        return np.asarray(weights / weights.sum())
+
+    @cached_property
+    def _tails(self) -> tuple[Array, Array]:
+        """Each kernel's normal distribution function at the lower and the upper end of the unit interval."""
+        _, c = _filled(self.centres[:, self.layout.ranges])
         return ndtr(-c / self.bandwidths), ndtr((1 - c) / self.bandwidths)
+
+    @cached_property
+    def _tables(self) -> list[Array]:
+        """Per categorical column `(n, L)`: the centre's choice, smoothed by one observation's worth of prior."""
+        tables = []
+        for column, n in self.layout.choices:
+            cells = _cells(self.centres[:, column], n)
+            table = np.full((len(cells), n), 1 / (1 + np.count_nonzero(cells >= 0)))
+            table += cells[:, None] == np.arange(n)
+            tables.append(table / table.sum(axis=1, keepdims=True))
+        return tables
 
     @cached_property
     def _psi(self) -> Array:
         """`(n, 3 n_ranges + all choices)`: see the module docstring."""
-        active = ~np.isnan(self.centres[:, self.layout.ranges])
-        c, h = np.nan_to_num(self.centres[:, self.layout.ranges]), self.bandwidths
-        inverse = active / h**2
-        constant = -0.5 * c * c * inverse - active * (
-            np.log(h * (self._mass[1] - self._mass[0])) + _LOG_SQRT_2PI
-        )
-        known = ~np.isnan(self.centres)
+        active, c = _filled(self.centres[:, self.layout.ranges])
+        h, (low, high) = self.bandwidths, self._tails
+        inverse = active / (h * h)
+        constant = -0.5 * c * c * inverse - active * (np.log(h * (high - low)) + _LOG_SQRT_2PI)
         choices = [
-            np.log(n * table) * known[:, [i]]
-            for (i, n), table in zip(self.layout.choices, self.tables, strict=True)
+            np.log(n * table) * ~np.isnan(self.centres[:, [column]])
+            for (column, n), table in zip(self.layout.choices, self._tables, strict=True)
         ]
         return np.concatenate([-0.5 * inverse, c * inverse, constant, *choices], axis=1)
 
 
+def _filled(x: Array) -> tuple[NDArray[np.bool_], Array]:
+    """Where x is active, and x with 0 elsewhere."""
+    active = ~np.isnan(x)
+    return active, np.where(active, x, 0.0)
+
+
 def _cells(codes: Array, n: int) -> NDArray[np.intp]:
     """Choice numbers of unit codes; -1 where inactive."""
-    return np.where(np.isnan(codes), -1, np.minimum(np.nan_to_num(codes) * n, n - 1)).astype(np.intp)
-
-
-def _smoothed_choices(cells: NDArray[np.intp], n: int) -> Array:
-    """`(len(cells), n)` kernel tables: the centre's choice, smoothed by one observation's worth of prior."""
-    epsilon = 1 / (1 + np.count_nonzero(cells >= 0))
-    table = np.full((len(cells), n), epsilon) + (cells[:, None] == np.arange(n))
-    return np.asarray(table / table.sum(axis=1, keepdims=True))
-
-
-def _neighbour_bandwidths(x: Array, finest: Array) -> Array:
-    """`(n, n_ranges)`: the larger distance to the two neighbours, column by column (Bergstra et al. 2011).
-
-    Clipped to [1 / min(100, n + 2), 1]. A centre at the end of its column takes its one neighbour's distance.
-    """
-    n = np.count_nonzero(~np.isnan(x), axis=0)  # per column
-    order = np.argsort(x, axis=0, kind="stable")  # nan last
-    ordered = np.nan_to_num(np.take_along_axis(x, order, axis=0), nan=1.0)
-    gaps = np.diff(ordered, axis=0, prepend=0.0, append=1.0)
-    left, right = gaps[:-1].copy(), gaps[1:].copy()
-    several = np.flatnonzero(n > 1)
-    left[0, several] = 0.0
-    right[n[several] - 1, several] = 0.0
-    widths = np.clip(np.maximum(left, right), np.maximum(1 / np.minimum(_MAX_KERNELS, n + 2), finest), 1.0)
-    h = np.empty_like(widths)
-    np.put_along_axis(h, order, widths, axis=0)
-    return h
+    active, u = _filled(codes)
+    return np.where(active, np.minimum(u * n, n - 1), -1).astype(np.intp)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from hpo.history import History
 from hpo.samplers.parzen import Layout, Parzen
-from hpo.space import Array, SearchSpace, Value
+from hpo.space import Array, Value
 
 
 @dataclass(frozen=True)
@@ -27,34 +27,46 @@ class TPESampler:
         n_candidates: draws from l that are compared.
         gamma: share of good observations.
         max_good: bound on their number.
-        max_others: bound on the observations in g. Beyond it every k-th in order of loss is taken, so that cost stays
-            flat; a density of 10 dimensions is not resolved finer by more.
+        max_others: bound on the observations in g. Beyond it they are thinned evenly in order of loss, so that cost
+            stays flat.
+        prior_weight: of the uniform prior in l, in observations.
     """
 
     n_startup: int = 5
-    n_candidates: int = 64
-    gamma: float = 0.1
+    n_candidates: int = 32
+    gamma: float = 0.15
     max_good: int = 25
-    max_others: int = 1000
+    max_others: int = 500
+    prior_weight: float = 0.5
     needs_history: bool = True
 
     def suggest(self, history: History, rng: np.random.Generator) -> dict[str, Value]:
         """The next configuration."""
-        space = history.space
+        space, layout = history.space, Layout(history.space)
         if len(history) < self.n_startup:
-            return space.decode(spread_out(space, np.concatenate([history.x, history.pending]), rng))
+            return space.decode(spread_out(layout, np.concatenate([history.x, history.pending]), rng))
         good, others = split(history.losses, self.gamma, self.max_good)
-        others = thin(others, self.max_others)
-        layout = Layout(space)
-        l_ = Parzen.fit(layout, history.x[good], history.weights[good])
-        g = Parzen.fit(
-            layout,
-            np.concatenate([history.x[others], history.pending]),
-            np.concatenate([history.weights[others], np.ones(len(history.pending))]),
-        )
-        candidates = space.deactivate(space.snap(l_.sample(rng, self.n_candidates)))
+        below = self._below(layout, history.x[good], history.weights[good])
+        above = self._above(layout, history, thin(others, self.max_others))
+        draws = below.sample(rng, self.n_candidates)
+        # One draw decides which dimensions are active. Compared with each other, branches with more dimensions would
+        # win by their higher densities alone, and the search would never leave the first that did well.
+        draws[:, layout.parents] = draws[0, layout.parents]
+        candidates = space.deactivate(space.snap(draws))
         features = layout.features(candidates)
-        return space.decode(candidates[np.argmax(l_.log_density(features) - g.log_density(features))])
+        return space.decode(candidates[np.argmax(below.log_density(features) - above.log_density(features))])
+
+    def _below(self, layout: Layout, x: Array, weights: Array) -> Parzen:
+        """l(x): weights fall linearly from the best to the last good observation (mean 1)."""
+        n = len(x)
+        w = weights * 2 * (n - np.arange(n)) / (n + 1)
+        return Parzen(layout, x, w, layout.scott(x, w, self.prior_weight), self.prior_weight)
+
+    def _above(self, layout: Layout, history: History, others: NDArray[np.intp]) -> Parzen:
+        """g(x)."""
+        x = np.concatenate([history.x[others], history.pending])
+        weights = np.append(history.weights[others], np.ones(len(history.pending)))
+        return Parzen(layout, x, weights, layout.neighbours(x))
 
 
 def split(losses: Array, gamma: float, max_good: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
@@ -75,14 +87,13 @@ def thin(ordered: NDArray[np.intp], limit: int) -> NDArray[np.intp]:
     return chosen
 
 
-def spread_out(space: SearchSpace, taken: Array, rng: np.random.Generator, n_draws: int = 8) -> Array:
+def spread_out(layout: Layout, taken: Array, rng: np.random.Generator, n_draws: int = 8) -> Array:
     """The one of `n_draws` random points that is farthest from those `taken` (Mitchell's best candidate).
 
     Distances are taken in the unit cube. Choices that differ, and a dimension that only one of the two has, lie 1/2
     apart. Few draws, so that points do not crowd at the cube's corners.
     """
-    draws = space.sample_unit(rng, n_draws)
-    layout = Layout(space)
+    draws = layout.space.sample_unit(rng, n_draws)
     gap = np.abs(draws[:, None] - taken[None])
     columns = [i for i, _ in layout.choices]
     gap[..., columns] = 0.5 * (gap[..., columns] > 0)
