@@ -67,7 +67,7 @@ def date_part(found: pd.DatetimeIndex, part: str) -> FloatArray:
     """Return one of ``DATE_PARTS`` for each date, ``nan`` for ``NaT``."""
     if part == "days":
         return ((found - pd.Timestamp(0)) / pd.Timedelta(days=1)).to_numpy(dtype=np.float64)
-    return np.asarray(getattr(found, part), dtype=np.float64)
+    return np.asarray(getattr(found, "day_of_week" if part == "weekday" else part), dtype=np.float64)
 
 
 def distinct(series: pd.Series) -> tuple[IntArray, list[str]]:

@@ -1,0 +1,129 @@
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hpo.errors import DataError, ParameterError
+from pipelines.splits import Split, Validation, divide, quantile_strata
+
+
+def check_division(rows, n):
+    for train, valid in rows.folds:
+        assert len(train)
+        assert len(valid)
+        assert not set(train) & set(valid)
+        assert not (set(train) | set(valid)) & set(rows.test)
+    assert sorted({*rows.test, *rows.rest}) == list(range(n))
+
+
+kinds = st.sampled_from(["random", "time:when", "group:who"])
+validations = st.sampled_from(["holdout", "cv:2", "cv:5"])
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    n=st.integers(20, 120), classes=st.integers(1, 5), split=kinds, validation=validations, seed=st.integers(0, 2**32)
+)
+def test_parts_are_disjoint_complete_and_ordered(n, classes, split, validation, seed):
+    rng = np.random.default_rng(seed)
+    frame = pd.DataFrame({"when": rng.permutation(n) // 2, "who": rng.permutation(n) // 2})
+    strata = np.arange(n) % classes
+    how, folds = Split.parse(split, ["when", "who"]), Validation.parse(validation)
+    rows = divide(frame, strata, how, folds, 0.2, seed)
+    check_division(rows, n)
+    assert len(rows.folds) == folds.parts
+    assert divide(frame, strata, how, folds, 0.2, seed).digest == rows.digest
+    if folds.folds and how.kind != "time":
+        held_out = np.concatenate([valid for _, valid in rows.folds])
+        assert sorted(held_out) == rows.rest.tolist()
+    if how.kind == "time":
+        when = frame["when"].to_numpy()
+        assert when[rows.test].min() > when[rows.rest].max()
+        for train, valid in rows.folds:
+            assert when[valid].min() > when[train].max()
+    if how.kind == "group":
+        who = frame["who"].to_numpy()
+        for train, valid in rows.folds:
+            assert not set(who[valid]) & set(who[train])
+            assert not set(who[rows.test]) & {*who[train], *who[valid]}
+
+
+def test_classes_keep_their_shares():
+    strata = np.repeat([0, 1, 2], [700, 250, 50])
+    rows = divide(pd.DataFrame(index=range(1000)), strata, Split("random"), Validation(5), 0.2, 1)
+    assert np.bincount(strata[rows.test]).tolist() == [140, 50, 10]
+    for train, valid in rows.folds:
+        assert np.abs(np.bincount(strata[valid]) - [112, 40, 8]).max() <= 1
+        assert len(train) == 800 - len(valid)
+
+
+def test_a_class_of_two_is_in_training_and_validation():
+    strata = np.array([0] * 98 + [1] * 2)
+    rows = divide(pd.DataFrame(index=range(100)), strata, Split("random"), Validation(0), 0.2, 3)
+    train, valid = rows.folds[0]
+    assert [int(strata[part].sum()) for part in (train, valid, rows.test)] == [1, 1, 0]
+
+
+def test_the_test_rows_depend_on_the_seed_but_not_on_the_validation():
+    strata = quantile_strata(np.random.default_rng(0).normal(size=500))
+    frame = pd.DataFrame(index=range(500))
+
+    def test_rows(validation, seed):
+        return divide(frame, strata, Split("random"), Validation.parse(validation), 0.2, seed).test.tolist()
+
+    assert test_rows("holdout", 1) == test_rows("cv:5", 1)
+    assert test_rows("holdout", 1) != test_rows("holdout", 2)
+
+
+def test_quantiles_are_evenly_filled_and_ordered():
+    y = np.random.default_rng(0).gamma(1.0, size=1000)
+    strata = quantile_strata(y)
+    assert np.bincount(strata).tolist() == [100] * 10
+    assert y[strata == 3].max() <= y[strata == 4].min()
+    assert quantile_strata(y[:15]).tolist() == [0] * 15
+
+
+@pytest.mark.parametrize("when", [pd.date_range("2020", periods=30), [f"2020-01-{1 + i:02}" for i in range(30)]])
+def test_dates_and_texts_order_time(when):
+    rows = divide(pd.DataFrame({"t": when}), np.zeros(30, int), Split("time", "t"), Validation(0), 0.2, 0)
+    assert rows.test.tolist() == list(range(24, 30))
+
+
+def test_expanding_windows():
+    frame = pd.DataFrame({"t": np.arange(100)})
+    rows = divide(frame, np.zeros(100, int), Split("time", "t"), Validation(3), 0.2, 0)
+    assert [(len(train), len(valid)) for train, valid in rows.folds] == [(20, 20), (40, 20), (60, 20)]
+
+
+@pytest.mark.parametrize(
+    ("split", "column", "message"),
+    [
+        ("time:t", [1.0, None] * 10, "10 of 20 have none"),
+        ("time:t", ["soon", "later"] * 10, "20 of 20 have none"),
+        ("group:t", ["a", ""] * 10, "10 of 20 have none"),
+        ("time:t", [1, 2] * 10, "at least 3 are needed"),
+        ("group:t", ["a", "b"] * 10, "at least 3 are needed"),
+    ],
+)
+def test_unusable_columns(split, column, message):
+    frame = pd.DataFrame({"t": column})
+    with pytest.raises(DataError, match=message):
+        divide(frame, np.zeros(20, int), Split.parse(split, ["t"]), Validation(0), 0.2, 0)
+
+
+def test_too_few_rows():
+    with pytest.raises(DataError, match="9 rows are too few"):
+        divide(pd.DataFrame(index=range(9)), np.zeros(9, int), Split("random"), Validation(0), 0.2, 0)
+
+
+@pytest.mark.parametrize("text", ["randon", "time", "time:nope", "random:t", ""])
+def test_impossible_splits(text):
+    with pytest.raises(ParameterError):
+        Split.parse(text, ["t"])
+
+
+@pytest.mark.parametrize("text", ["cv", "cv:1", "cv:99", "cv:x", "hold", ""])
+def test_impossible_validations(text):
+    with pytest.raises(ParameterError, match="cv:K"):
+        Validation.parse(text)
