@@ -26,18 +26,13 @@ def algorithm(name: str, budget: float) -> tuple[Sampler, Scheduler]:
     Raises:
         ParameterError: when there is no algorithm of this name.
     """
-    check_algorithm(name)
+    if name not in ALGORITHMS:
+        raise ParameterError(unknown_algorithm(name))
     module, _, sampler = ALGORITHMS[name].partition(":")
     made: Sampler = getattr(import_module(module), sampler)()
     return made, Full(budget)
 
 
-def check_algorithm(name: str) -> None:
-    """Check the name of an algorithm without importing anything for it.
-
-    Raises:
-        ParameterError: when there is none of this name.
-    """
-    if name not in ALGORITHMS:
-        hint = closest(name, ALGORITHMS)
-        raise ParameterError(f"unknown algorithm {name!r}{hint}; algorithms: {', '.join(ALGORITHMS)}")
+def unknown_algorithm(name: str) -> str:
+    """What to say of a name that is no algorithm."""
+    return f"unknown algorithm {name!r}{closest(name, ALGORITHMS)}; algorithms: {', '.join(ALGORITHMS)}"

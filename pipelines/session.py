@@ -37,6 +37,7 @@ logger = logging.getLogger(__name__)
 Pool = WorkerPool[str, Job | Baseline | Rebuild, Report]
 
 BASELINE_SECONDS = 120.0
+TRIAL_SECONDS = 3600.0  # a trial that hangs must end some time
 HOPELESS = 10  # so many failures without one success end the study
 
 
@@ -51,20 +52,24 @@ class Workshop:
 @contextmanager
 def workshop(model: str, hands: WorkerPlan) -> Iterator[Workshop]:
     """Workers that import their libraries while the driver reads the table; everything is gone afterwards."""
+    with TemporaryDirectory(prefix="mlflow-warmstart-") as name:
+        with workers(model, hands, Path(name)) as pool:
+            yield Workshop(pool, Path(name))
+        worker_log().unlink(missing_ok=True)  # kept when something went wrong: the errors name it
+
+
+def workers(model: str, hands: WorkerPlan, folder: Path) -> Pool:
+    """Workers with the libraries of `model`, which take their jobs' data from `folder`."""
     families = [*FAMILIES] if model == ALL else [model]
     places = [{**FAMILIES, **BASELINES}[name].partition(":")[0] for name in (*families, *BASELINES)]
-    with TemporaryDirectory(prefix="mlflow-warmstart-") as name:
-        folder, log = Path(name), worker_log()
-        with WorkerPool[str, Job | Baseline | Rebuild, Report](
-            Objective,
-            name,
-            workers=hands.workers,
-            threads=hands.threads,
-            preload=["pipelines.objective", *dict.fromkeys(places)],
-            log=log,
-        ) as pool:
-            yield Workshop(pool, folder)
-        log.unlink(missing_ok=True)  # kept when something went wrong: the errors name it
+    return WorkerPool(
+        Objective,
+        str(folder),
+        workers=hands.workers,
+        threads=hands.threads,
+        preload=["pipelines.objective", *dict.fromkeys(places)],
+        log=worker_log(),
+    )
 
 
 def worker_log() -> Path:
@@ -131,9 +136,10 @@ class _Session:
         ):
             self._introduce(reporter, done)
             self._search(stop, reporter)
+            values = {} if stop.level >= 2 else self._baselines(baselines, reporter)
+            self.shop.pool.shutdown(now=True)  # what still runs was given up
             if stop.level >= 2:
-                return replace(self._result({}, {}), interrupted=True, stopped=True)
-            values = self._baselines(baselines, reporter)
+                return replace(self._result(values, {}), interrupted=True, stopped=True)
             if self.study.best_trial is None:
                 raise StudyError(self._nothing())
             result = self._finish(self.study.best_trial, values, reporter)
@@ -156,7 +162,7 @@ class _Session:
             self.shop.pool,
             stop=stop,
             deadline=deadline,
-            time_limit=self.plan.trial_timeout,
+            time_limit=self.plan.trial_timeout or TRIAL_SECONDS,
         )
         for trial in trials:
             reporter.told(trial, self.study.best_trial)
@@ -222,7 +228,8 @@ class _Session:
         if members_folder(self.shop.folder, trial_label(best.number)).is_dir():
             return
         reporter.say(f"training trial {best.number} once more: its model went with an earlier session")
-        report = self.shop.pool.submit(Rebuild(Job(best.number, best.params, 0.0, best.budget))).result()
+        with workers(self.plan.model, WorkerPlan(1, self.plan.threads), self.shop.folder) as pool:
+            report = pool.submit(Rebuild(Job(best.number, best.params, 0.0, best.budget))).result()
         if report.loss != best.loss:
             before, now = (self.metric.to_loss(loss) for loss in (best.loss, report.loss))
             reporter.say(

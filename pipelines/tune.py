@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from hpo.algorithms import check_algorithm
+from hpo.algorithms import ALGORITHMS, unknown_algorithm
 from hpo.errors import ParameterError, StudyError, closest, raise_all
 from hpo.executors import WorkerPlan, plan_threads
 from hpo.space import SearchSpace
@@ -67,7 +67,7 @@ def tune(
         test_share: The share of rows that is held out and never seen by the search.
         validation: holdout, or cv:K for K folds.
         budget: The most boosting rounds or training steps of a trial (percent for all); none takes the model's own.
-        trial_timeout: Seconds after which a single trial fails; none for no limit.
+        trial_timeout: Seconds after which a single trial fails; none is one hour.
 
     Raises:
         UserError: with what is wrong and the way out, before anything is trained.
@@ -77,7 +77,6 @@ def tune(
     _check(given | {"test_share": test_share, "warm_start": warm_start, "model": model})
     if study is not None:
         return _resume(study, given, run_id)
-    check_algorithm(algorithm)
     if data is None or target is None:
         raise ParameterError("data and target are needed, unless study names a study to go on with")
     source = Source(data, target, task, split, test_share, validation, seed)
@@ -173,6 +172,8 @@ def _check(given: Mapping[str, Any]) -> None:
         mistakes.append(
             f"unknown model {given['model']!r}{closest(given['model'], known)}; models: {', '.join(known)}"
         )
+    if given.get("algorithm", "tpe") not in ALGORITHMS:
+        mistakes.append(unknown_algorithm(given["algorithm"]))
     raise_all(ParameterError, mistakes)
     if given.get("register"):
         from pipelines.registry import check_model_name
