@@ -51,8 +51,12 @@ def curve_rounds(rounds: list[int]) -> frozenset[int]:
 
 
 def rows_patience(rows: int) -> int:
-    """Rounds without improvement after which a trial ends: 300 up to 10,000 training rows, falling to 20."""
-    return min(300, max(20, round(300 * 10_000 / max(rows, 1))))
+    """Rounds without improvement after which a trial ends: 100 up to 30,000 training rows, falling to 20.
+
+    AutoGluon waits 300 rounds on small tables. Over 14 LightGBM configurations on each of five tables (471 to 31,000
+    rows) that changed no best score against 100, which takes 3 to 31 % less time; 50 begins to lose.
+    """
+    return min(100, max(20, round(3_000_000 / max(rows, 1))))
 
 
 @dataclass(frozen=True)

@@ -115,12 +115,12 @@ def test_early_stopping_goes_on_over_legs_and_counts_as_reaching_the_budget(
     model = warm.start(params, 1)
     rung = 0
     while not model.stopped:
-        rung += 100
+        rung += 60
         model.train(rung)
         model.save(tmp_path / "checkpoint")
         model = warm.resume(params, 1, tmp_path / "checkpoint")
     assert model.reached == rung
-    assert model.best_round < rung - 200
+    assert model.best_round < rung - 60
     best, scale = model.predict(make_fold("binary").valid), model.best_round
     assert model.train(rung + 500) == ()
     assert model.reached == rung + 500

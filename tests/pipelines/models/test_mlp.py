@@ -1,0 +1,399 @@
+"""Schedules, steps and preprocessing of the MLP; what every family keeps is in tests/contracts."""
+
+import math
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from hpo.errors import ParameterError
+from pipelines.metrics import METRICS, Metric, default_metric
+from pipelines.models import TrainingError, settings
+from pipelines.models.mlp import (
+    CHOICES,
+    MLP,
+    Settings,
+    Training,
+    anneal_factor,
+    bins,
+    dropout,
+    ema_decay,
+    fit_preprocessing,
+    schedule_factor,
+)
+from serving.features import Matrix
+from serving.network import Levels, Network, Piecewise
+from tests.folds import KINDS, make_fold
+
+SMALL: dict[str, Any] = {"layers": 1, "width": 16, "batch_size": 32}
+
+
+def family(kind: str = "binary", horizon: int = 60, n: int = 240, metric: Metric | None = None) -> MLP:
+    return MLP(make_fold(kind, n), metric or default_metric(kind), 1, horizon=horizon)
+
+
+def start(owner: MLP, **params: Any) -> Training:
+    return owner.start({**SMALL, **params}, 3)
+
+
+def network_of(training: Training) -> Network:
+    return training._network
+
+
+def rates_of(training: Training) -> list[tuple[float, float]]:
+    """(learning rate, its factor) of each group after the last step."""
+    return [(group["lr"], group["speed"]) for group in training._optimizer.param_groups]
+
+
+# --- schedules --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"schedule": "constant", "warmup": 0.0}, {0: 1.0, 50: 1.0, 99: 1.0}),
+        ({"schedule": "constant", "warmup": 0.04}, {0: 0.2, 1: 0.4, 3: 0.8, 4: 1.0, 99: 1.0}),
+        ({"schedule": "cosine", "warmup": 0.0}, {0: 1.0, 25: (1 + math.sqrt(0.5)) / 2, 50: 0.5, 100: 0.0}),
+        ({"schedule": "cosine", "warmup": 0.2}, {0: 1 / 21, 20: 1.0, 60: 0.5, 100: 0.0}),
+        (
+            {"schedule": "step", "warmup": 0.0, "drops": 3, "drop_factor": 0.1},
+            {0: 1.0, 24: 1.0, 25: 0.1, 50: 0.01, 75: 0.001, 100: 0.001},
+        ),
+        ({"schedule": "coslog"}, {0: 0.0, 100: 0.0}),
+    ],
+)
+def test_schedules_at_hand_computed_steps(changes: dict[str, Any], expected: dict[int, float]) -> None:
+    chosen = replace(Settings(), **changes)
+    for step, factor in expected.items():
+        assert schedule_factor(chosen, step, 100) == pytest.approx(factor, abs=1e-12)
+
+
+def test_coslog_has_four_cycles() -> None:
+    # log2(1 + 15 t) is a whole number at t = 0, 1/15, 3/15, 7/15, 1, and half a number at the peaks between
+    chosen = Settings(schedule="coslog")
+    for low in (0, 100, 300, 700, 1500):
+        assert schedule_factor(chosen, low, 1500) == pytest.approx(0.0, abs=1e-12)
+    for cycle in range(4):
+        t = (2 ** (cycle + 0.5) - 1) / 15
+        assert schedule_factor(chosen, round(t * 150_000), 150_000) == pytest.approx(1.0, abs=1e-6)
+
+
+def test_annealing_is_flat_and_then_a_cosine() -> None:
+    assert [anneal_factor(step, 100) for step in (0, 50)] == [1.0, 1.0]
+    assert anneal_factor(75, 100) == pytest.approx(0.5)
+    assert anneal_factor(100, 100) == pytest.approx(0.0)
+
+
+def test_the_average_of_weights_warms_up() -> None:
+    assert ema_decay(0.99, 0) == pytest.approx(0.1)
+    assert ema_decay(0.99, 8) == pytest.approx(0.5)
+    assert ema_decay(0.99, 10_000) == 0.99
+
+
+# --- one step ---------------------------------------------------------------------------------------------------
+
+
+def test_the_learning_rate_scales_with_the_rows_of_a_step() -> None:
+    owner = family()
+    for rows, accumulation, expected in ((32, 1, 0.001), (64, 1, 0.002), (32, 4, 0.004)):
+        params = {
+            "batch_size": rows,
+            "accumulation": accumulation,
+            "learning_rate": 0.008,
+            "schedule": "constant",
+        }
+        training = start(owner, **params, warmup=0.0)
+        training.train(1)
+        assert all(rate == pytest.approx(expected * speed) for rate, speed in rates_of(training))
+
+
+def test_a_batch_is_never_larger_than_the_table() -> None:
+    training = start(family(n=60), batch_size=512, learning_rate=0.256, schedule="constant", warmup=0.0)
+    training.train(1)
+    assert rates_of(training)[0][0] == pytest.approx(0.04 * rates_of(training)[0][1])
+
+
+def test_accumulated_batches_are_one_large_one() -> None:
+    plain = {"optimizer": "sgd", "dropout": 0.0, "schedule": "constant", "warmup": 0.0, "ema": False}
+    once = start(family(), batch_size=80, accumulation=1, **plain)
+    twice = start(family(), batch_size=40, accumulation=2, **plain)
+    once.train(1)
+    twice.train(1)
+    for a, b in zip(network_of(once).parameters(), network_of(twice).parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
+
+
+def test_clipping_bounds_a_step() -> None:
+    params = {"optimizer": "sgd", "momentum": 0.0, "weight_decay": 0.0, "schedule": "constant", "warmup": 0.0}
+    for clipping in (True, False):
+        training = start(family(), sgd_learning_rate=8.0, clipping=clipping, max_norm=0.01, **params)
+        before = [p.detach().clone() for p in network_of(training).parameters()]
+        training._step()
+        moved = [p.detach() - q for p, q in zip(network_of(training).parameters(), before, strict=True)]
+        norm = math.sqrt(sum(float(m.square().sum()) for m in moved))
+        assert (norm <= 0.01 * 1.0 + 1e-6) == clipping  # a rate of 8 for 256 rows is 1 for 32
+
+
+@pytest.mark.parametrize("optimizer", CHOICES["optimizer"])
+def test_weight_decay_shrinks_by_rate_times_decay_for_every_optimiser(optimizer: str) -> None:
+    params = {"optimizer": optimizer, "parametrization": "standard", "schedule": "constant", "warmup": 0.0}
+    params |= {"learning_rate": 1e-12, "sgd_learning_rate": 1e-12, "anneal": False}
+    training = start(family(), weight_decay=4e12, **params)  # 32 rows: 1e-12 / 8 * 4e12 = 1/2
+    network = network_of(training)
+    weight, bias = network.linears[0].weight.detach().clone(), network.linears[0].bias.detach().clone()
+    training._step()
+    torch.testing.assert_close(network.linears[0].weight.detach(), weight / 2)
+    torch.testing.assert_close(network.linears[0].bias.detach(), bias)
+
+
+def test_each_optimiser_has_its_own_parameters() -> None:
+    owner = family()
+    chosen = {
+        "adamw": start(owner, optimizer="adamw", beta2=0.9)._optimizer.param_groups[0]["betas"],
+        "sgd": start(owner, optimizer="sgd", momentum=0.5, nesterov=True)._optimizer.param_groups[0],
+        "rmsprop": start(owner, optimizer="rmsprop", smoothing=0.7)._optimizer.param_groups[0]["alpha"],
+    }
+    assert chosen["adamw"] == (0.9, 0.9)
+    assert (chosen["sgd"]["momentum"], chosen["sgd"]["nesterov"]) == (0.5, True)
+    assert chosen["rmsprop"] == 0.7
+    assert not start(owner, optimizer="sgd", momentum=0.0)._optimizer.param_groups[0]["nesterov"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_labels_are_smoothed_for_classes_only(kind: str) -> None:
+    models = [start(family(kind), label_smoothing=amount) for amount in (0.0, 0.3)]
+    for model in models:
+        model.train(5)
+    rows = make_fold(kind).train
+    same = np.array_equal(models[0].predict(rows), models[1].predict(rows))
+    assert same == (kind == "regression")
+
+
+def test_epochs_are_permutations_that_depend_on_the_seed_alone() -> None:
+    owner = family(n=240)
+    training, again = start(owner), owner.start(SMALL, 3)
+    first = torch.cat([training._rows(i) for i in range(5)])
+    assert sorted(first.tolist()) == list(range(160))
+    later = torch.cat([training._rows(i) for i in range(5, 10)])
+    assert sorted(later.tolist()) == list(range(160))
+    assert first.tolist() != later.tolist()
+    assert again._rows(7).tolist() == later[64:96].tolist()
+    assert owner.start(SMALL, 4)._rows(7).tolist() != later[64:96].tolist()
+
+
+def test_dropout_keeps_the_mean() -> None:
+    generator = torch.Generator().manual_seed(0)
+    drop = dropout(0.25, generator)
+    assert drop is not None
+    factors = drop(torch.ones(1000, 77))
+    assert set(factors.unique().tolist()) == {0.0, pytest.approx(4 / 3)}
+    assert float(factors.mean()) == pytest.approx(1.0, abs=0.01)
+    assert dropout(0.0, generator) is None
+
+
+def test_nothing_global_is_drawn_from() -> None:
+    torch.manual_seed(1)
+    np.random.seed(1)  # noqa: NPY002
+    before, also = torch.get_rng_state(), np.random.get_state()[1].tolist()  # type: ignore[index, union-attr]  # noqa: NPY002
+    start(family()).train(5)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert np.random.get_state()[1].tolist() == also  # type: ignore[index, union-attr]  # noqa: NPY002
+
+
+# --- a training -------------------------------------------------------------------------------------------------
+
+
+def variants() -> list[dict[str, Any]]:
+    """Every choice and both sides of every switch."""
+    switches = [f.name for f in fields(Settings) if f.type in (bool, "bool")]
+    choices = [{name: choice} for name, known in CHOICES.items() for choice in known]
+    return choices + [{name: side} for name in switches for side in (True, False)]
+
+
+@pytest.mark.parametrize("params", variants(), ids=str)
+def test_every_option_trains_and_continues_exactly(params: dict[str, Any], tmp_path: Path) -> None:
+    owner = family("multiclass", horizon=12)
+    straight = start(owner, **params)
+    straight.train(5)
+    straight.save(tmp_path / "state")
+    resumed = owner.resume({**SMALL, **params}, 3, tmp_path / "state")
+    rows = make_fold("multiclass").train
+    straight.train(12)
+    resumed.train(12)
+    assert np.isfinite(straight.predict(rows)).all()
+    assert np.array_equal(straight.predict(rows), resumed.predict(rows))
+    assert straight.best_step == resumed.best_step
+
+
+def test_the_space_holds_every_option() -> None:
+    space = settings("mlp").space
+    for name, known in CHOICES.items():
+        assert set(getattr(space[name], "choices", ())) <= set(known)
+    assert set(space.names) <= {f.name for f in fields(Settings)}
+
+
+class Falling:
+    """A metric whose value the test decides, one evaluation after the other."""
+
+    def __init__(self, *values: float) -> None:
+        self.values = list(values)
+
+    def __call__(self, y: object, prediction: object) -> float:
+        return self.values.pop(0) if len(self.values) > 1 else self.values[0]
+
+
+def falling(*values: float) -> Metric:
+    return replace(METRICS["log_loss"], function=Falling(*values))
+
+
+def test_training_stops_when_patience_has_run_out() -> None:
+    owner = family(horizon=60, metric=falling(0.9, 0.8, 0.85))  # an evaluation every 3 steps: see _stride
+    training = start(owner, patience=0.1)
+    training.train(30)
+    assert (training.best_step, training.steps) == (2 * training._stride(), 2 * training._stride() + 6)
+    assert training.stopped
+    assert training.reached == 30
+    assert training.train(60) == ()
+    assert training.reached == 60
+
+
+def test_small_gains_do_not_count_but_are_kept() -> None:
+    owner = family(horizon=60, metric=falling(0.9, 0.899, 0.898, 0.897, 0.896))
+    training = start(owner, patience=0.1, min_delta=0.01)
+    training.train(60)
+    assert training.steps == training._stride() + 6
+    assert training.best_step == training.steps
+
+
+def test_small_tables_end_by_epochs() -> None:
+    training = start(family(horizon=1000), max_epochs=3, patience=1.0)
+    training.train(1000)
+    assert training.horizon == training.steps == 15
+    assert (training.stopped, training.reached) == (True, 1000)
+
+
+def test_curves_are_short() -> None:
+    curve = start(family(horizon=300), patience=1.0).train(300)
+    assert 10 < len(curve) <= 50
+    assert curve[-1][0] == 300
+
+
+def test_diverged_training_is_an_error() -> None:
+    training = start(family("regression"), optimizer="sgd", sgd_learning_rate=1e20, momentum=0.0)
+    with pytest.raises(TrainingError, match="diverged within .* lower the learning rate"):
+        training.train(60)
+
+
+def test_the_kept_validation_prediction_is_the_best_network_s() -> None:
+    owner = family("binary")
+    training = start(owner)
+    training.train(60)
+    fold = owner.fold
+    copied = Matrix(fold.valid.numeric.copy(), fold.valid.categorical.copy())
+    np.testing.assert_allclose(training.predict(fold.valid), training.predict(copied), rtol=0, atol=1e-6)
+
+
+def test_regressions_stay_within_the_targets_seen() -> None:
+    owner = family("regression")
+    training = start(owner, learning_rate=0.1)
+    training.train(20)
+    far = Matrix(owner.fold.valid.numeric * 1e6, owner.fold.valid.categorical)
+    y = owner.fold.y_train.astype(np.float32)
+    assert training.predict(far).max() <= y.max()
+    assert training.predict(far).min() >= y.min()
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"learning_rat": 0.1}, "no parameter 'learning_rat', did you mean 'learning_rate'"),
+        ({"optimizer": "adam"}, "optimizer='adam' must be one of adamw, sgd, rmsprop, did you mean 'adamw'"),
+        ({"dropout": 1.5}, r"dropout=1.5 must lie in \[0.0, 0.99\]"),
+        ({"layers": 0, "width": 0}, "2 mistakes"),
+    ],
+)
+def test_impossible_parameters(params: dict[str, Any], message: str) -> None:
+    with pytest.raises(ParameterError, match=message):
+        family().start(params, 0)
+
+
+# --- preprocessing ----------------------------------------------------------------------------------------------
+
+
+def rows(*numeric: list[float], codes: list[list[int]] | None = None) -> Matrix:
+    table = np.array(numeric, dtype=np.float64).T
+    coded = np.array(codes or [[] for _ in table], dtype=np.int32).reshape(len(table), -1)
+    return Matrix(table, coded)
+
+
+def test_columns_are_centred_scaled_and_squashed() -> None:
+    column = [0.0, 1.0, 2.0, 3.0, 4.0]
+    found = fit_preprocessing(rows(column), ())
+    assert (found.centre.tolist(), found.scale.tolist()) == ([2.0], [0.5])  # the quartiles are 1 and 3
+    dense, _ = found.transform(np.array([[2.0], [4.0], [1e300]]), np.empty((3, 0), np.int32))
+    np.testing.assert_allclose(dense[:, 0], [0, 1 / math.sqrt(1 + 1 / 9), 3.0], rtol=1e-6)
+
+
+def test_without_a_quartile_range_half_the_range_scales_and_a_constant_vanishes() -> None:
+    found = fit_preprocessing(rows([5.0] * 8 + [5.0, 9.0], [7.0] * 10), ())
+    dense, _ = found.transform(np.array([[9.0, 7.0], [5.0, 8.0]]), np.empty((2, 0), np.int32))
+    np.testing.assert_allclose(dense[:, 0], [2 / math.sqrt(1 + 4 / 9), 0.0], rtol=1e-6)
+    assert dense[:, 1].tolist() == [0.0, 0.0]
+
+
+def test_missing_values_become_the_median_and_a_column() -> None:
+    nan = math.nan
+    found = fit_preprocessing(rows([1.0, nan, 3.0, 2.0], [4.0, 5.0, 6.0, 9.0], [nan] * 4), ())
+    raw = found.raw(np.array([[nan, nan, 1.0]]), np.empty((1, 0), np.int32))
+    assert sorted(found.order.tolist()) == [0, 1, 2]
+    by_column = dict(zip(found.order.tolist(), raw[0, :3].tolist(), strict=True))
+    assert by_column == {0: 2.0, 1: 5.5, 2: 1.0}
+    assert [int(found.order[i]) for i in found.indicators] == [0, 2]
+    assert raw[0, 3:].tolist() == [1.0, 0.0]
+
+
+def test_few_levels_are_columns_and_many_an_embedding() -> None:
+    n = 40
+    codes = [[i % 2, i % 3, i % 20, 0] for i in range(n)]
+    found = fit_preprocessing(rows([float(i) for i in range(n)], codes=codes), (2, 5, 30, 1))
+    assert found.embedded == (2,)
+    assert found.levels == (20,)
+    raw = found.raw(np.zeros((3, 1)), np.array([[1, 2, 0, 0], [-1, 4, 29, 0], [0, -1, 7, 5]], np.int32))
+    assert raw[:, 1:].tolist() == [[1, 0, 0, 1], [0, 0, 0, 0], [-1, 0, 0, 0]]
+    lookup = found.transform(np.zeros((4, 1)), np.array([[0, 0, c, 0] for c in (0, 19, 29, -1)], np.int32))[1]
+    assert lookup[:, 0].tolist() == [1, 20, 0, 0]  # row 0 is the bucket of the unknown
+
+
+def test_an_unknown_level_gets_the_average_level() -> None:
+    owner = family()
+    levels = network_of(start(owner)).levels
+    assert isinstance(levels, Levels)
+    codes = owner.fold.train.categorical[:, 1]
+    known = owner.data.preprocessing.tables[1][codes]
+    mean = levels.weight[torch.from_numpy(known - 1)].mean(dim=0)
+    torch.testing.assert_close(levels(torch.tensor([[0]]))[0], mean)
+
+
+def test_bins_hold_equal_shares() -> None:
+    column = torch.arange(101.0)[:, None]
+    low, inverse = bins(column, 4)
+    assert low.flatten().tolist() == [0.0, 25.0, 50.0, 75.0]
+    module = Piecewise(1, 4, 1)
+    module.low.copy_(low)
+    module.inverse_width.copy_(inverse)
+    torch.nn.init.ones_(module.weight)
+    assert module(torch.tensor([[0.0], [25.0], [62.5], [1e9]])).flatten().tolist() == [0.0, 1.0, 2.5, 4.0]
+
+
+def test_training_starts_from_outputs_of_unit_size() -> None:
+    training = owner_start = start(family(n=600), layers=3, width=64, parametrization="ntk")
+    network, data = network_of(training), owner_start._data
+    with torch.no_grad():
+        x = network.inputs(data.dense, data.lookup)
+        for linear in network.linears:
+            out = linear(x)
+            np.testing.assert_allclose(out.std(dim=0), 1.0, rtol=0.05)
+            x = network.activation(out)
