@@ -82,8 +82,8 @@ def requirements_digest(environment: str) -> str:
 
 
 @contextmanager
-def started(method: Method) -> Iterator[Process]:
-    """A worker of `method`, ended on leaving."""
+def started(method: Method, folder: str | Path = ROOT) -> Iterator[Process]:
+    """A worker of `method` with its working directory in `folder`, ended on leaving."""
     command = [
         python(method.environment),
         "-m",
@@ -93,7 +93,7 @@ def started(method: Method) -> Iterator[Process]:
     ]
     environment = os.environ | QUIET | {"PYTHONPATH": str(ROOT)}
     with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment, cwd=ROOT
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment, cwd=folder
     ) as popen:
         try:
             yield Process(method, popen)

@@ -24,8 +24,8 @@ class Problem:
 
     `optimum` is its least value, `scale` the median loss of uniformly drawn configurations: the normalised regret
     of a loss is (loss - optimum) / (scale - optimum), so 0 is perfect and 1 what a random draw gives. `default` is
-    the configuration that every method is given first (of most synthetic problems: first choices, middle of the ranges),
-    `cheap` the low-cost part that FLAML is told of.
+    the configuration that every method is given first (of most synthetic problems first choices and the middle of
+    the ranges), `cheap` the low-cost part that FLAML is told of.
     """
 
     name: str

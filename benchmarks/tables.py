@@ -26,15 +26,16 @@ from benchmarks.surfaces import FOLDER, Surface, features
 from hpo.errors import UserError, closest
 from hpo.parameters import Array, Params, Value
 from hpo.space import SearchSpace
-from pipelines.data import Fold, load_table, prepare
+from pipelines.data import Fold, prepare
 from pipelines.metrics import metric_for
 from pipelines.models.catalog import family, settings
+from pipelines.tables import load_table
 
-BUDGET = {"lightgbm": 300, "xgboost": 300, "mlp": 400}
+BUDGET = {"lightgbm": 300, "xgboost": 300, "mlp": 150}
 TABLES = {
     "lightgbm": ("phone_churn", "vehicle", "abalone", "kin8nm", "german_credit"),
     "xgboost": ("credit_card_default", "cmc_contraceptive", "wine_white", "bike_hour", "titanic"),
-    "mlp": ("spambase", "segment", "california_housing", "space_ga", "sick_thyroid"),
+    "mlp": ("vehicle", "california_housing", "space_ga", "cmc_contraceptive"),
 }
 # Where FLAML is told that trainings are cheap.
 CHEAP: dict[str, dict[str, Value]] = {
@@ -42,8 +43,8 @@ CHEAP: dict[str, dict[str, Value]] = {
     "xgboost": {"max_depth": 4, "grow_policy": "depthwise"},
     "mlp": {},
 }
-ROWS = 4_000
-UNIFORM, FOCUSED, STAGES = 230, 60, 2
+ROWS = 3_000
+UNIFORM, FOCUSED, STAGES = 220, 50, 2
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ def least(space: SearchSpace, fitted: Fit, x: Array, rng: np.random.Generator) -
 def train(fold: Fold, model: str, space: SearchSpace, units: Array) -> tuple[Array, Array]:
     """Losses and seconds `(n,)` of really training the configurations `(n, d)`; a diverged one costs the worst loss."""
     metric = metric_for("rmse" if fold.task.kind == "regression" else "log_loss", fold.task.kind)
-    trainer = family(model)(fold, metric, 1)
+    trainer = family(model)(fold, metric, 1, horizon=BUDGET[model])
     losses, seconds = np.full(len(units), np.nan), np.zeros(len(units))
     for i, unit in enumerate(units):
         start = time.process_time()

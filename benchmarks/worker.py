@@ -3,7 +3,7 @@
 `{"call": "minimise", "problem": ..., "seed": ..., "trials": ..., "first": ...}` gives the losses of a whole search;
 `{"call": "prepare", "problem": ..., "n": ..., "seed": ...}` sets up a study with n observations, and each
 `{"call": "step"}` after it gives the seconds of one more ask and tell; `touch`, `study` and `count` are for a study
-logged to MLflow (`benchmarks.overhead`).
+logged to MLflow (`benchmarks.overhead`), `run` for a study of real trainings (`benchmarks.utilisation`).
 """
 
 import json
@@ -59,6 +59,8 @@ def _answer(
             return {}
         case "step":
             return {"seconds": steps[0]()}
+        case "run":
+            return peer.run(**job, **settings)
         case "touch":
             noop().touch(**job)
             return {}
