@@ -111,9 +111,9 @@ class FeatureEncoder:
         positions = {name: position for position, name in enumerate(names)}
         lacking = [name for name in self.inputs if name not in positions]
         if lacking:
-            raise ValueError(
-                f"missing column(s): {', '.join(_with_closest(name, names) for name in lacking)}"
-            )
+            spare = [name for name in names if name not in self.inputs]
+            named = ", ".join(_with_closest(name, spare) for name in lacking)
+            raise ValueError(f"the table lacks {len(lacking)} column(s) that the model needs: {named}")
         if len(positions) < len(names):
             doubled = sorted({name for name in self.inputs if names.count(name) > 1})
             if doubled:

@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 from sklearn import metrics as sk
@@ -25,7 +27,7 @@ REFERENCE = {
 }
 
 
-def example(kind, seed=0, n=200):
+def example(kind: str, seed: int = 0, n: Any = 200) -> Any:
     rng = np.random.default_rng(seed)
     if kind == "regression":
         y = rng.gamma(2.0, size=n)
@@ -37,13 +39,13 @@ def example(kind, seed=0, n=200):
 
 @pytest.mark.parametrize("seed", [0, 1])
 @pytest.mark.parametrize(("kind", "name"), [(k, m.name) for m in METRICS.values() for k in m.tasks])
-def test_agrees_with_scikit_learn(kind, name, seed):
+def test_agrees_with_scikit_learn(kind: str, name: str, seed: int) -> None:
     y, p = example(kind, seed)
     assert METRICS[name](y, p) == pytest.approx(REFERENCE[name](y, p), rel=1e-9)
 
 
 @pytest.mark.parametrize("kind", TASKS)
-def test_a_better_prediction_has_a_lower_loss(kind):
+def test_a_better_prediction_has_a_lower_loss(kind: str) -> None:
     y, bad = example(kind)
     truth = y if kind == "regression" else np.eye(bad.shape[1])[y]
     for name in evaluate(kind, y, bad):
@@ -55,7 +57,7 @@ def test_a_better_prediction_has_a_lower_loss(kind):
 
 @pytest.mark.parametrize("kind", TASKS)
 @pytest.mark.parametrize("poison", [np.nan, np.inf])
-def test_a_prediction_that_is_not_finite_raises(kind, poison):
+def test_a_prediction_that_is_not_finite_raises(kind: str, poison: Any) -> None:
     y, p = example(kind)
     p = p.copy()
     p.flat[3] = poison
@@ -65,7 +67,7 @@ def test_a_prediction_that_is_not_finite_raises(kind, poison):
         evaluate(kind, y, p)
 
 
-def test_one_class_leaves_the_area_undefined_but_not_the_rest():
+def test_one_class_leaves_the_area_undefined_but_not_the_rest() -> None:
     y, p = example("binary")
     y = np.zeros_like(y)
     with pytest.raises(ValueError, match="roc_auc is not defined"):
@@ -75,24 +77,24 @@ def test_one_class_leaves_the_area_undefined_but_not_the_rest():
     assert np.isfinite(list(scores.values())).all()
 
 
-def test_an_absent_class_is_left_out_of_means():
+def test_an_absent_class_is_left_out_of_means() -> None:
     y, p = example("multiclass")
     keep = y != 2
     scores = evaluate("multiclass", y[keep], p[keep])
     assert set(scores) == {m.name for m in METRICS.values() if "multiclass" in m.tasks}
 
 
-def test_certain_and_wrong_is_finite():
+def test_certain_and_wrong_is_finite() -> None:
     y = np.array([0, 1])
     assert np.isfinite(METRICS["log_loss"](y, np.array([[0.0, 1.0], [0.0, 1.0]])))
 
 
-def test_defaults_suit_their_tasks():
+def test_defaults_suit_their_tasks() -> None:
     assert [default_metric(kind).name for kind in TASKS] == ["roc_auc", "log_loss", "rmse"]
     assert metric_for("", "regression").name == "rmse"
 
 
-def test_unknown_or_foreign_metrics_name_the_closest():
+def test_unknown_or_foreign_metrics_name_the_closest() -> None:
     with pytest.raises(ParameterError, match="did you mean 'accuracy'"):
         metric_for("acuracy", "binary")
     with pytest.raises(ParameterError, match=r"for regression tasks, but this one is binary.*roc_auc"):
@@ -100,7 +102,7 @@ def test_unknown_or_foreign_metrics_name_the_closest():
 
 
 @pytest.mark.parametrize(("name", "y"), [("rmsle", [-1.0, 2.0]), ("mape", [0.0, 2.0]), ("r2", [2.0, 2.0])])
-def test_a_metric_that_cannot_score_the_target_is_refused(name, y):
+def test_a_metric_that_cannot_score_the_target_is_refused(name: str, y: Any) -> None:
     values = np.array(y)
     with pytest.raises(ParameterError, match="cannot score this target"):
         metric_for(name, "regression", values)

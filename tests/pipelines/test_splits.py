@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,7 +10,7 @@ from hpo.errors import DataError, ParameterError
 from pipelines.splits import Split, Validation, divide, quantile_strata
 
 
-def check_division(rows, n):
+def check_division(rows: Any, n: Any) -> None:
     for train, valid in rows.folds:
         assert len(train)
         assert len(valid)
@@ -23,9 +25,15 @@ validations = st.sampled_from(["holdout", "cv:2", "cv:5"])
 
 @settings(max_examples=60, deadline=None)
 @given(
-    n=st.integers(20, 120), classes=st.integers(1, 5), split=kinds, validation=validations, seed=st.integers(0, 2**32)
+    n=st.integers(20, 120),
+    classes=st.integers(1, 5),
+    split=kinds,
+    validation=validations,
+    seed=st.integers(0, 2**32),
 )
-def test_parts_are_disjoint_complete_and_ordered(n, classes, split, validation, seed):
+def test_parts_are_disjoint_complete_and_ordered(
+    n: Any, classes: Any, split: str, validation: str, seed: int
+) -> None:
     rng = np.random.default_rng(seed)
     frame = pd.DataFrame({"when": rng.permutation(n) // 2, "who": rng.permutation(n) // 2})
     strata = np.arange(n) % classes
@@ -49,7 +57,7 @@ def test_parts_are_disjoint_complete_and_ordered(n, classes, split, validation, 
             assert not set(who[rows.test]) & {*who[train], *who[valid]}
 
 
-def test_classes_keep_their_shares():
+def test_classes_keep_their_shares() -> None:
     strata = np.repeat([0, 1, 2], [700, 250, 50])
     rows = divide(pd.DataFrame(index=range(1000)), strata, Split("random"), Validation(5), 0.2, 1)
     assert np.bincount(strata[rows.test]).tolist() == [140, 50, 10]
@@ -58,25 +66,25 @@ def test_classes_keep_their_shares():
         assert len(train) == 800 - len(valid)
 
 
-def test_a_class_of_two_is_in_training_and_validation():
+def test_a_class_of_two_is_in_training_and_validation() -> None:
     strata = np.array([0] * 98 + [1] * 2)
     rows = divide(pd.DataFrame(index=range(100)), strata, Split("random"), Validation(0), 0.2, 3)
     train, valid = rows.folds[0]
     assert [int(strata[part].sum()) for part in (train, valid, rows.test)] == [1, 1, 0]
 
 
-def test_the_test_rows_depend_on_the_seed_but_not_on_the_validation():
+def test_the_test_rows_depend_on_the_seed_but_not_on_the_validation() -> None:
     strata = quantile_strata(np.random.default_rng(0).normal(size=500))
     frame = pd.DataFrame(index=range(500))
 
-    def test_rows(validation, seed):
+    def test_rows(validation: str, seed: int) -> Any:
         return divide(frame, strata, Split("random"), Validation.parse(validation), 0.2, seed).test.tolist()
 
     assert test_rows("holdout", 1) == test_rows("cv:5", 1)
     assert test_rows("holdout", 1) != test_rows("holdout", 2)
 
 
-def test_quantiles_are_evenly_filled_and_ordered():
+def test_quantiles_are_evenly_filled_and_ordered() -> None:
     y = np.random.default_rng(0).gamma(1.0, size=1000)
     strata = quantile_strata(y)
     assert np.bincount(strata).tolist() == [100] * 10
@@ -84,13 +92,15 @@ def test_quantiles_are_evenly_filled_and_ordered():
     assert quantile_strata(y[:15]).tolist() == [0] * 15
 
 
-@pytest.mark.parametrize("when", [pd.date_range("2020", periods=30), [f"2020-01-{1 + i:02}" for i in range(30)]])
-def test_dates_and_texts_order_time(when):
+@pytest.mark.parametrize(
+    "when", [pd.date_range("2020", periods=30), [f"2020-01-{1 + i:02}" for i in range(30)]]
+)
+def test_dates_and_texts_order_time(when: Any) -> None:
     rows = divide(pd.DataFrame({"t": when}), np.zeros(30, int), Split("time", "t"), Validation(0), 0.2, 0)
     assert rows.test.tolist() == list(range(24, 30))
 
 
-def test_expanding_windows():
+def test_expanding_windows() -> None:
     frame = pd.DataFrame({"t": np.arange(100)})
     rows = divide(frame, np.zeros(100, int), Split("time", "t"), Validation(3), 0.2, 0)
     assert [(len(train), len(valid)) for train, valid in rows.folds] == [(20, 20), (40, 20), (60, 20)]
@@ -106,24 +116,24 @@ def test_expanding_windows():
         ("group:t", ["a", "b"] * 10, "at least 3 are needed"),
     ],
 )
-def test_unusable_columns(split, column, message):
+def test_unusable_columns(split: str, column: Any, message: str) -> None:
     frame = pd.DataFrame({"t": column})
     with pytest.raises(DataError, match=message):
         divide(frame, np.zeros(20, int), Split.parse(split, ["t"]), Validation(0), 0.2, 0)
 
 
-def test_too_few_rows():
+def test_too_few_rows() -> None:
     with pytest.raises(DataError, match="9 rows are too few"):
         divide(pd.DataFrame(index=range(9)), np.zeros(9, int), Split("random"), Validation(0), 0.2, 0)
 
 
 @pytest.mark.parametrize("text", ["randon", "time", "time:nope", "random:t", ""])
-def test_impossible_splits(text):
+def test_impossible_splits(text: Any) -> None:
     with pytest.raises(ParameterError):
         Split.parse(text, ["t"])
 
 
 @pytest.mark.parametrize("text", ["cv", "cv:1", "cv:99", "cv:x", "hold", ""])
-def test_impossible_validations(text):
+def test_impossible_validations(text: Any) -> None:
     with pytest.raises(ParameterError, match="cv:K"):
         Validation.parse(text)

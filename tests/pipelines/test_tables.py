@@ -5,6 +5,7 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import fsspec
 import numpy as np
@@ -14,6 +15,8 @@ import pytest
 
 from hpo.errors import DataError
 from pipelines.tables import digest, load_table
+
+ROOT = Path(__file__).parents[2]
 
 CSV = b"n,name,y\n1,ann,0.5\n2,bob,1.5\n"
 
@@ -33,15 +36,23 @@ def zstd() -> bytes:
     sink = pa.BufferOutputStream()
     with pa.CompressedOutputStream(sink, "zstd") as stream:
         stream.write(CSV)
-    return sink.getvalue().to_pybytes()
+    return bytes(sink.getvalue().to_pybytes())
 
 
-def test_every_format_gives_the_same_table(tmp_path):
+def test_every_format_gives_the_same_table(tmp_path: Path) -> None:
     expected = load(tmp_path, CSV)
     packed = {"a.gz": gzip.compress(CSV), "a.bz2": bz2.compress(CSV), "a.xz": lzma.compress(CSV)}
     packed |= {"a.zst": zstd(), "a.zip": zipped(tmp_path / "z.zip"), "no-extension": gzip.compress(CSV)}
-    packed |= {"a.tsv": CSV.replace(b",", b"\t"), "b.csv": CSV.replace(b",", b";"), "c.csv": CSV.replace(b",", b"|")}
-    packed |= {"crlf.csv": CSV.replace(b"\n", b"\r\n"), "bom.csv": b"\xef\xbb\xbf" + CSV, "blank.csv": b"\n\n" + CSV}
+    packed |= {
+        "a.tsv": CSV.replace(b",", b"\t"),
+        "b.csv": CSV.replace(b",", b";"),
+        "c.csv": CSV.replace(b",", b"|"),
+    }
+    packed |= {
+        "crlf.csv": CSV.replace(b"\n", b"\r\n"),
+        "bom.csv": b"\xef\xbb\xbf" + CSV,
+        "blank.csv": b"\n\n" + CSV,
+    }
     packed |= {"utf16.csv": CSV.decode().encode("utf-16")}
     for name, content in packed.items():
         pd.testing.assert_frame_equal(load(tmp_path, content, name), expected)
@@ -52,7 +63,7 @@ def test_every_format_gives_the_same_table(tmp_path):
         assert digest(found) == digest(expected)
 
 
-def test_uris_and_paths(tmp_path):
+def test_uris_and_paths(tmp_path: Path) -> None:
     expected = load(tmp_path, CSV)
     with fsspec.open("memory://tables/t.csv", "wb") as stream:
         stream.write(CSV)
@@ -60,7 +71,7 @@ def test_uris_and_paths(tmp_path):
     pd.testing.assert_frame_equal(load_table(f"file://{tmp_path}/t.csv"), expected)
 
 
-def test_cells_keep_what_a_guessing_reader_loses(tmp_path):
+def test_cells_keep_what_a_guessing_reader_loses(tmp_path: Path) -> None:
     frame = load(
         tmp_path,
         b'zip,label,flag,number,huge,text\n00123,NA,True,1,10000000000000000000000000," a ""b"", c"\n'
@@ -73,24 +84,31 @@ def test_cells_keep_what_a_guessing_reader_loses(tmp_path):
     assert frame["number"].isna().tolist() == [False, True, True]
     assert frame["huge"].iloc[0] == 1e25
     assert frame["text"].tolist()[:2] == ['a "b", c', "two\nlines"]
-    assert frame.isna().sum().to_dict() == {"zip": 1, "label": 0, "flag": 0, "number": 2, "huge": 1, "text": 1}
+    assert frame.isna().sum().to_dict() == {
+        "zip": 1,
+        "label": 0,
+        "flag": 0,
+        "number": 2,
+        "huge": 1,
+        "text": 1,
+    }
 
 
-def test_decimal_commas_and_spaces(tmp_path):
+def test_decimal_commas_and_spaces(tmp_path: Path) -> None:
     frame = load(tmp_path, b"a ; b\n1,5;x\n-2; y\n")
     assert frame["a"].tolist() == [1.5, -2.0]
     assert frame["b"].tolist() == ["x", "y"]
 
 
-def test_hexadecimal_texts_are_no_numbers(tmp_path):
+def test_hexadecimal_texts_are_no_numbers(tmp_path: Path) -> None:
     assert load(tmp_path, b"a,b\n0x1F,1\n0x2A,2\n")["a"].tolist() == ["0x1F", "0x2A"]
 
 
-def test_a_column_without_name_gets_one(tmp_path):
+def test_a_column_without_name_gets_one(tmp_path: Path) -> None:
     assert list(load(tmp_path, b",a\n0,5\n1,6\n").columns) == ["Unnamed: 0", "a"]
 
 
-def test_a_named_index_of_parquet_is_a_column(tmp_path):
+def test_a_named_index_of_parquet_is_a_column(tmp_path: Path) -> None:
     pd.DataFrame({"a": [1, 2]}, index=pd.Index([7, 8], name="key")).to_parquet(tmp_path / "t.parquet")
     assert list(load_table(str(tmp_path / "t.parquet")).columns) == ["key", "a"]
 
@@ -117,12 +135,12 @@ def test_a_named_index_of_parquet_is_a_column(tmp_path):
         (b"ARROW1" + bytes(50), "cannot be read as a table"),
     ],
 )
-def test_what_is_no_table_is_one_clear_error(tmp_path, content, message):
+def test_what_is_no_table_is_one_clear_error(tmp_path: Path, content: Any, message: str) -> None:
     with pytest.raises(DataError, match=message):
         load(tmp_path, content)
 
 
-def test_archives_hold_one_table(tmp_path):
+def test_archives_hold_one_table(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "two.zip", "w") as archive:
         archive.writestr("a.csv", CSV)
         archive.writestr("b.csv", CSV)
@@ -134,7 +152,7 @@ def test_archives_hold_one_table(tmp_path):
         load_table(str(tmp_path / "x.xlsx"))
 
 
-def test_a_missing_file_names_the_closest(tmp_path):
+def test_a_missing_file_names_the_closest(tmp_path: Path) -> None:
     (tmp_path / "adult.csv").write_bytes(CSV)
     with pytest.raises(DataError, match="did you mean 'adult.csv'"):
         load_table(str(tmp_path / "adlt.csv"))
@@ -144,7 +162,7 @@ def test_a_missing_file_names_the_closest(tmp_path):
         load_table(str(tmp_path))
 
 
-def test_protocols(monkeypatch):
+def test_protocols(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "s3fs", None)
     with pytest.raises(DataError, match=r"mlflow-warmstart\[s3\]"):
         load_table("s3://bucket/table.csv")
@@ -152,26 +170,26 @@ def test_protocols(monkeypatch):
         load_table("nonsense://table.csv")
 
 
-def test_the_digest_sees_values_names_order_and_types():
+def test_the_digest_sees_values_names_order_and_types() -> None:
     frame = pd.DataFrame({"a": [1, 2, None], "b": ["x", "y", None]})
     others = [
         frame.rename(columns={"a": "c"}),
         frame[["b", "a"]],
         frame.iloc[::-1],
         frame.assign(a=[1, 2, 3]),
-        frame.assign(b=["x", "yy", None]),
-        frame.assign(b=[None, "y", "x"]),
+        frame.assign(b=pd.Series(["x", "yy", None])),
+        frame.assign(b=pd.Series([None, "y", "x"])),
     ]
     assert len({digest(other) for other in [frame, *others]}) == 1 + len(others)
     assert digest(frame.copy()) == digest(frame)
     assert digest(pd.DataFrame({"a": np.array([1, 2], np.int8)})) == digest(pd.DataFrame({"a": [1, 2]}))
 
 
-def test_the_digest_is_the_same_in_another_process():
+def test_the_digest_is_the_same_in_another_process() -> None:
     code = (
         "import pandas as pd; from pipelines.tables import digest;"
         "print(digest(pd.DataFrame({'a': [1.5, None], 'b': ['x', None], 'c': [True, False]})))"
     )
     here = digest(pd.DataFrame({"a": [1.5, None], "b": ["x", None], "c": [True, False]}))
-    there = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    there = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert there.stdout.strip() == here
