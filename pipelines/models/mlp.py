@@ -40,6 +40,7 @@ EVALUATIONS = 60
 EVALUATION_SHARE = 0.15
 INITIAL_ROWS = 2048
 Array = npt.NDArray[np.float64]
+Dropout = Callable[[Tensor], Tensor] | None
 
 _SCHEMA = 1
 _STATE = "state.pt"
@@ -459,7 +460,7 @@ class Training:
             with torch.no_grad():
                 torch._foreach_lerp_(self._averaged, [p.detach() for p in parameters], weight)
 
-    def _loss(self, rows: Tensor, drop: Callable[[Tensor], Tensor] | None) -> Tensor:
+    def _loss(self, rows: Tensor, drop: Dropout) -> Tensor:
         data = self._data
         with self._precision.autocast():
             out = self._network(data.dense[rows], data.lookup[rows], drop).float()
@@ -657,19 +658,22 @@ def _set_rates(optimizer: torch.optim.Optimizer, rate: float, weight_decay: floa
                 torch._foreach_mul_(group["params"], 1 - group["lr"] * decay)
 
 
-def dropout(rate: float, generator: torch.Generator) -> Callable[[Tensor], Tensor] | None:
-    """Inverted dropout from `generator`, its rate in steps of 1/256: one random byte decides about one value."""
-    kept = 256 - round(256 * rate)
-    if kept >= 256:
+def dropout(rate: float, generator: torch.Generator) -> Dropout:
+    """The factors of inverted dropout for an activation (0 or 1 / (1 - rate)), or None when nothing is dropped.
+
+    The rate comes in steps of 1/256, because one random byte decides about one value: drawing floats costs as much
+    as a layer.
+    """
+    kept = 256 - min(round(256 * rate), 255)
+    if kept == 256:
         return None
 
-    def drop(x: Tensor) -> Tensor:
+    def factors(x: Tensor) -> Tensor:
         words = torch.empty(-(-x.numel() // 8), dtype=torch.int64, device=x.device)
         random = words.random_(-(2**63), None, generator=generator).view(torch.uint8)[: x.numel()]
-        mask = (random < kept).view(x.shape) if kept < 256 else torch.ones_like(x)
-        return x * mask.to(x.dtype).mul_(256 / kept)
+        return (random < kept).view(x.shape).to(x.dtype).mul_(256 / kept)
 
-    return drop
+    return factors
 
 
 def _mix(seed: int, stream: int) -> int:

@@ -143,10 +143,11 @@ def test_weight_decay_shrinks_by_rate_times_decay_for_every_optimiser(optimizer:
     params |= {"learning_rate": 1e-12, "sgd_learning_rate": 1e-12, "anneal": False}
     training = start(family(), weight_decay=4e12, **params)  # 32 rows: 1e-12 / 8 * 4e12 = 1/2
     network = network_of(training)
-    weight, bias = network.linears[0].weight.detach().clone(), network.linears[0].bias.detach().clone()
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     training._step()
-    torch.testing.assert_close(network.linears[0].weight.detach(), weight / 2)
-    torch.testing.assert_close(network.linears[0].bias.detach(), bias)
+    after = network.state_dict()
+    torch.testing.assert_close(after["linears.0.weight"], before["linears.0.weight"] / 2)
+    torch.testing.assert_close(after["linears.0.bias"], before["linears.0.bias"])
 
 
 def test_each_optimiser_has_its_own_parameters() -> None:
@@ -189,7 +190,7 @@ def test_dropout_keeps_the_mean() -> None:
     drop = dropout(0.25, generator)
     assert drop is not None
     factors = drop(torch.ones(1000, 77))
-    assert set(factors.unique().tolist()) == {0.0, pytest.approx(4 / 3)}
+    assert sorted(set(factors.flatten().tolist())) == pytest.approx([0.0, 4 / 3])
     assert float(factors.mean()) == pytest.approx(1.0, abs=0.01)
     assert dropout(0.0, generator) is None
 
@@ -197,10 +198,10 @@ def test_dropout_keeps_the_mean() -> None:
 def test_nothing_global_is_drawn_from() -> None:
     torch.manual_seed(1)
     np.random.seed(1)  # noqa: NPY002
-    before, also = torch.get_rng_state(), np.random.get_state()[1].tolist()  # type: ignore[index, union-attr]  # noqa: NPY002
+    before, also = torch.get_rng_state(), np.random.get_state()[1].tolist()  # type: ignore[index]  # noqa: NPY002
     start(family()).train(5)
     assert torch.equal(torch.get_rng_state(), before)
-    assert np.random.get_state()[1].tolist() == also  # type: ignore[index, union-attr]  # noqa: NPY002
+    assert np.random.get_state()[1].tolist() == also  # type: ignore[index]  # noqa: NPY002
 
 
 # --- a training -------------------------------------------------------------------------------------------------
@@ -389,8 +390,8 @@ def test_bins_hold_equal_shares() -> None:
 
 
 def test_training_starts_from_outputs_of_unit_size() -> None:
-    training = owner_start = start(family(n=600), layers=3, width=64, parametrization="ntk")
-    network, data = network_of(training), owner_start._data
+    training = start(family(n=600), layers=3, width=64, parametrization="ntk")
+    network, data = network_of(training), training._data
     with torch.no_grad():
         x = network.inputs(data.dense, data.lookup)
         for linear in network.linears:
