@@ -2,7 +2,7 @@
 
 The rules, in order; what is dropped is said in the notes:
 
-- all missing, or one single value and nothing missing: dropped;
+- all missing, or one single value and nothing missing, or cells that are lists or the like: dropped;
 - integers that count the rows (each once, nearly no gaps, in the table's order or named like ``id``): dropped;
   other integers and numbers stay numeric, reported when they have an id's name and never repeat;
 - true/false: boolean; dates and texts that read as dates: expanded into the parts that vary;
@@ -31,6 +31,7 @@ from serving.values import (
     date_part,
     dates,
     distinct,
+    is_nested,
     numbers,
     parse_dates,
     parse_numbers,
@@ -75,7 +76,7 @@ def fit_features(
     """Return the encoder of a table's columns, inferred on some of its ``rows`` or all, and notes for the user.
 
     ``kinds`` overrules the inference by column name with one of ``KINDS``; unknown names or kinds are a
-    ``ParameterError``. Infinite values, nested values and a table without one usable column are a ``DataError``.
+    ``ParameterError``. Infinite values and a table without one usable column are a ``DataError``.
     """
     chosen = dict(kinds or {})
     _check_kinds(chosen, [str(name) for name in frame.columns])
@@ -122,6 +123,8 @@ def _listed(names: Sequence[str]) -> str:
 def _find(name: str, series: pd.Series, kind: str | None) -> Finding:
     if kind == "drop":
         return Finding(name, None, "dropped, as asked")
+    if pd.api.types.is_complex_dtype(series.dtype) or is_nested(series):
+        return Finding(name, None, "dropped, its cells are no numbers, texts, dates or true/false")
     if kind is not None:
         return _as_asked(name, series, kind)
     if pd.api.types.is_datetime64_any_dtype(series.dtype):

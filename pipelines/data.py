@@ -93,10 +93,14 @@ class Prepared:
         return self.frame.iloc[self.rows.test].drop(columns=self.target_name)
 
     @property
+    def y(self) -> npt.NDArray[Any]:
+        """Class codes or original values of all rows, as ``pipelines.metrics.metric_for`` takes them."""
+        return self.target.original(self.target.encode(self.frame[self.target_name]))
+
+    @property
     def y_test(self) -> npt.NDArray[Any]:
         """Class codes or original values of the test rows, as ``pipelines.metrics.evaluate`` takes them."""
-        encoded = self.target.encode(self.frame[self.target_name].iloc[self.rows.test])
-        return self.target.original(encoded)
+        return self.y[self.rows.test]
 
     @property
     def example(self) -> pd.DataFrame:

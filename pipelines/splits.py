@@ -18,7 +18,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from hpo.errors import DataError, ParameterError, closest
-from serving.values import FloatArray, IntArray, dates, distinct, numbers
+from serving.values import FloatArray, IntArray, date_part, dates, distinct, numbers
 
 MIN_ROWS = 10
 MAX_STRATA = 10
@@ -195,20 +195,17 @@ def _times(frame: pd.DataFrame, column: str) -> IntArray:
     """Return each row's position in time, 0 the earliest; rows of one time share it."""
     series = frame[column]
     if pd.api.types.is_datetime64_any_dtype(series.dtype):
-        values = _seconds(series)
+        values = _days(series)
     else:
         values, unreadable = numbers(series)
-        values = _seconds(series) if unreadable.any() else values
+        values = _days(series) if unreadable.any() else values
     _refuse_missing(column, np.isnan(values), "time", "a number or an ISO date")
     return np.unique(values, return_inverse=True)[1].astype(np.int64)
 
 
-def _seconds(series: pd.Series) -> FloatArray:
+def _days(series: pd.Series) -> FloatArray:
     codes, found = dates(series, "ISO8601")
-    seconds = np.append(
-        ((found - pd.Timestamp(0)) / pd.Timedelta(seconds=1)).to_numpy(dtype=np.float64), np.nan
-    )
-    return seconds[codes]
+    return np.append(date_part(found, "days"), np.nan)[codes]
 
 
 def _groups(frame: pd.DataFrame, column: str) -> IntArray:

@@ -59,7 +59,8 @@ def load_table(uri: str) -> pd.DataFrame:
     """Return the table behind a local path or a URI.
 
     Column names become texts without surrounding white space, and so do text cells. Numbers, true/false and
-    texts are told apart; empty cells are missing; a column of digits with leading zeros stays text.
+    texts are told apart; empty cells are missing; a column of digits with leading zeros stays text. Texts like
+    "NA" are missing among numbers, but stay as they are among texts: there they may be labels.
     Raises ``DataError`` when there is no file, no table in it, or not one clear reading of it.
     """
     raw = _unpacked(uri, _read(uri))
@@ -107,7 +108,11 @@ def _column_digest(series: pd.Series) -> bytes:
         part.update(wide.dtype.str.encode())
         part.update(np.ascontiguousarray(wide).tobytes())
         return part.digest()
-    codes, uniques = pd.factorize(series.astype(object), use_na_sentinel=True)
+    values = series.astype(object)
+    try:
+        codes, uniques = pd.factorize(values)
+    except TypeError:  # nested cells
+        codes, uniques = pd.factorize(values.map(repr))
     part.update(b"O")
     part.update(codes.astype(np.int64).tobytes())
     for value in uniques:

@@ -18,6 +18,8 @@ MISSING_TOKENS = frozenset(
 )
 """Texts that mean "missing" in a feature column: pandas' own list and the question mark of the UCI tables."""
 
+SAMPLED_CELLS = 1000
+SECONDS_A_DAY = 86_400
 DATE_PARTS = ("year", "month", "day", "weekday", "hour", "days")
 
 
@@ -66,7 +68,8 @@ def parse_dates(texts: Sequence[str], pattern: str) -> pd.DatetimeIndex:
 def date_part(found: pd.DatetimeIndex, part: str) -> FloatArray:
     """Return one of ``DATE_PARTS`` for each date, ``nan`` for ``NaT``."""
     if part == "days":
-        return ((found - pd.Timestamp(0)) / pd.Timedelta(days=1)).to_numpy(dtype=np.float64)
+        seconds = found.as_unit("s")  # finer units overflow some centuries away
+        return np.where(seconds.isna(), np.nan, seconds.asi8 / SECONDS_A_DAY)
     return np.asarray(getattr(found, "day_of_week" if part == "weekday" else part), dtype=np.float64)
 
 
@@ -122,16 +125,18 @@ def _as_label(value: object) -> Label:
     return as_text(value)
 
 
+def is_nested(series: pd.Series) -> bool:
+    """Say whether cells hold lists, mappings, arrays or the like."""
+    if isinstance(series.dtype, np.dtype) and series.dtype != object:
+        return False
+    return any(isinstance(value, list | dict | set | np.ndarray) for value in series.head(SAMPLED_CELLS))
+
+
 def _factorize(series: pd.Series) -> tuple[IntArray, Sequence[object]]:
     try:
         codes, uniques = pd.factorize(series)
-    except TypeError:
+    except (TypeError, NotImplementedError):
         raise ValueError(
-            f"column {str(series.name)!r} holds nested values ({_first_nested(series)}); a cell must be a "
-            "number, a text, a date or true/false"
+            f"column {str(series.name)!r} holds nested values; a cell must be a number, a text, a date or true/false"
         ) from None
     return np.asarray(codes, dtype=np.int64), np.asarray(uniques, dtype=object).tolist()
-
-
-def _first_nested(series: pd.Series) -> str:
-    return next((type(value).__name__ for value in series if isinstance(value, list | dict | set)), "object")

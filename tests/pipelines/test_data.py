@@ -82,6 +82,7 @@ def test_the_task_can_be_given() -> None:
         ([1e300, *range(1, N)], None, "rescale"),
         ([f"name {i}" for i in range(N)], None, "looks like an identifier"),
         (pd.date_range("2020", periods=N), None, "is a date"),
+        ([[1], [2]] * (N // 2), None, "target .*'y' holds nested values"),
         (["rare", *cycle("a", "b", n=N - 1)], None, "needs at least 2 rows .* 'rare' has 1; collect"),
     ],
 )
