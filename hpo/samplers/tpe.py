@@ -33,7 +33,7 @@ class TPESampler:
     """
 
     n_startup: int = 5
-    n_candidates: int = 32
+    n_candidates: int = 24
     gamma: float = 0.15
     max_good: int = 25
     max_others: int = 500

@@ -111,7 +111,7 @@ def test_a_variable_shared_by_options() -> None:
         ({"a": hp.uniform("x", 0, hp.uniform("y", 1, 2))}, "'x': high of uniform must be a number"),
         (
             {"a": hp.choice("c", [{"t": "p", "n": "1"}, {"t": "q", "n": "2"}])},
-            "key 'n' stands twice; give the constant a label",
+            "key 't' stands twice; give the constant a label",
         ),
     ],
 )

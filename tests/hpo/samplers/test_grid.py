@@ -1,4 +1,5 @@
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 from hpo.errors import SpaceError
 from hpo.history import History
 from hpo.samplers.grid import Grid, GridSampler
-from hpo.space import Categorical, Float, Integer, SearchSpace, Value
+from hpo.space import Categorical, Float, Integer, Parameter, SearchSpace, Value
 from tests.strategies import spaces
 
 TREE = SearchSpace(
@@ -68,13 +69,11 @@ def test_has_every_active_combination(space: SearchSpace, resolution: int) -> No
     assert {repr(grid[i]) for i in range(grid.size)} == expected
 
 
-def _alone(parameter):  # type: ignore[no-untyped-def]
-    from dataclasses import replace
-
+def _alone(parameter: Parameter) -> Parameter:
     return replace(parameter, when={})
 
 
-def _size(parameter, resolution: int) -> int:  # type: ignore[no-untyped-def]
+def _size(parameter: Parameter, resolution: int) -> int:
     return Grid(SearchSpace((_alone(parameter),)), resolution).size
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hyperopt import JOB_STATE_DONE, STATUS_FAIL, STATUS_OK, Domain, Trials, fmin, hp, tpe
+from hyperopt import JOB_STATE_DONE, STATUS_FAIL, STATUS_OK, Domain, Trials, fmin, hp, rand, tpe
 
 from hpo.history import History
 from hpo.hyperopt_space import from_code, to_hyperopt
@@ -62,9 +62,12 @@ def test_fmin_with_our_tpe_leaves_trials_that_hyperopt_understands() -> None:
     )
 
 
-def test_fmin_with_our_tpe_finds_the_optimum() -> None:
-    # Uniform draws reach 0.15 with probability 6e-4 each, so 60 of them in 4 % of the studies; here it is 4 of 4.
-    assert all(min(run(seed).losses()) < 0.15 for seed in range(4))
+def test_fmin_with_our_tpe_beats_random_draws() -> None:
+    # Sign test: were the two equally good, 9 or more wins of 10 would have probability 0.011.
+    random = [min(run(1000 + seed, algo=rand.suggest).losses()) for seed in range(10)]
+    ours = [min(run(seed).losses()) for seed in range(10)]
+
+    assert sum(a < b for a, b in zip(ours, random, strict=True)) >= 9
 
 
 def test_fmin_is_reproducible() -> None:
@@ -139,7 +142,9 @@ def test_is_hyperopt_driven_by_hand(failing: bool) -> None:
 
         ours = HyperoptSampler(n_startup=8).suggest(history, np.random.default_rng([1, number]))
 
-        assert ours == theirs
+        assert ours is not None
+        # the history keeps unit codes, not values: equal up to rounding
+        np.testing.assert_allclose(SPACE.encode(ours), SPACE.encode(theirs), rtol=1e-9)
         failed = failing and number % 4 == 0
         history.observe(ours, math.inf if failed else loss_of(ours), 1.0)
         doc["state"] = JOB_STATE_DONE
