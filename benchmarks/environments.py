@@ -1,5 +1,6 @@
 """The peers' environments, made on first use from `peers/<name>.txt`, and processes in them."""
 
+import argparse
 import hashlib
 import json
 import os
@@ -7,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import venv
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,6 +110,17 @@ def versions(environment: str | None, packages: tuple[str, ...]) -> dict[str, st
     )
     found: dict[str, str] = json.loads(done.stdout)
     return found
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Make every environment and say what is in it."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks environments", description=__doc__)
+    parser.parse_args(arguments)
+    for requirements in sorted(REQUIREMENTS.glob("*.txt")):
+        names = [line.partition("==")[0].partition("[")[0] for line in requirements.read_text().splitlines()]
+        packages = tuple(name for name in names if name and not name.startswith("#"))
+        found = versions(requirements.stem, packages)
+        print(f"{requirements.stem}: {', '.join(f'{name} {v}' for name, v in found.items())}")
 
 
 def _install(folder: Path, interpreter: Path, requirements: Path) -> None:

@@ -21,7 +21,7 @@ from benchmarks.environments import cache as cache_folder
 from benchmarks.methods import METHODS, Method, method
 from benchmarks.problems import names, problem
 from benchmarks.report import interval_text, machine, table, write
-from benchmarks.statistics import best_so_far, interval, mean_rank, mean_rank_intervals
+from benchmarks.statistics import best_so_far, interval, mean_rank, mean_rank_intervals, wins
 from hpo.space import Array
 
 AT = (10, 25, 50, 100)
@@ -142,6 +142,16 @@ def rank_table(titles: Sequence[str], measured: Array, at: Sequence[int]) -> str
     return table(["method", *(f"at {n}: mean rank · regret" for n in at)], rows)
 
 
+def duel_table(titles: Sequence[str], measured: Array, at: Sequence[int], mine: int) -> str:
+    """How often one method is ahead of each other one."""
+    rows = [
+        [title, *(_percent(*wins(measured[mine, ..., n - 1], measured[i, ..., n - 1])) for n in at)]
+        for i, title in enumerate(titles)
+        if i != mine
+    ]
+    return table(["against", *(f"at {n}" for n in at)], rows)
+
+
 def problem_table(titles: Sequence[str], problems: Sequence[str], measured: Array, n: int) -> str:
     """Median regret with its interval, a problem a row."""
     rows = []
@@ -175,6 +185,10 @@ def report(
         f"{len(used)} problems × {seeds} seeds, {start}. Mean rank [95 % interval over seeds] · mean regret.\n"
     ]
     parts.append(rank_table(titles, measured, at))
+    own = next((i for i, chosen in enumerate(methods) if chosen.settings.get("name") == "tpe"), None)
+    if own is not None and len(methods) > 1:
+        parts += [f"\nRaces in which {titles[own]} is ahead, ties half\n"]
+        parts += [duel_table(titles, measured, at, own)]
     groups = {problem(name).group for name in used}
     for group in sorted(groups) if len(groups) > 1 else ():
         members = np.array([problem(name).group == group for name in used])
@@ -223,6 +237,10 @@ def main(arguments: Sequence[str]) -> None:
     run(jobs, methods, results, options.processes)
     text, values = report(results, methods, options.problems, options.seeds, options.trials, first)
     write(folder, "quality" if first else "quality-no-first", text, values | {"machine": machine()})
+
+
+def _percent(share: float, low: float, high: float) -> str:
+    return f"{100 * share:.0f} % [{100 * low:.0f}, {100 * high:.0f}]"
 
 
 def _search(process: Process, job: Job, results: Results) -> None:

@@ -40,6 +40,16 @@ def best_so_far(losses: Array) -> Array:
     return np.minimum.accumulate(losses, axis=-1)
 
 
+def wins(mine: Array, other: Array, level: float = 0.95) -> tuple[float, float, float]:
+    """The share of races `(n_problems, n_seeds)` that `mine` wins, ties half, and its interval over seeds."""
+    won = (mine < other) + 0.5 * (mine == other)
+    n_problems, n_seeds = won.shape
+    chosen = np.random.default_rng(SEED).integers(n_seeds, size=(RESAMPLES, n_problems, n_seeds))
+    draws = won[np.arange(n_problems)[:, None], chosen].mean(axis=(1, 2))
+    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
+    return float(won.mean()), float(low), float(high)
+
+
 def mean_rank(regrets: Array) -> Array:
     """Mean ranks `(n_methods,)` of regrets `(n_methods, n_problems, n_seeds)`; each seed of a problem is a race."""
     return np.asarray(ranks(regrets).mean(axis=(1, 2)))

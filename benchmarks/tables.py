@@ -33,8 +33,8 @@ from pipelines.tables import load_table
 
 BUDGET = {"lightgbm": 300, "xgboost": 300, "mlp": 150}
 TABLES = {
-    "lightgbm": ("phone_churn", "vehicle", "abalone", "kin8nm", "german_credit"),
-    "xgboost": ("credit_card_default", "cmc_contraceptive", "wine_white", "bike_hour", "titanic"),
+    "lightgbm": ("phone_churn", "vehicle", "abalone", "kin8nm"),
+    "xgboost": ("credit_card_default", "cmc_contraceptive", "wine_white", "bike_hour"),
     "mlp": ("vehicle", "california_housing", "space_ga", "cmc_contraceptive"),
 }
 # Where FLAML is told that trainings are cheap.

@@ -7,8 +7,9 @@ import pytest
 
 from benchmarks.problems import names, problem
 from hpo.errors import UserError
+from hpo.space import Params
 
-BEST = {
+BEST: dict[str, Params] = {
     "branin": {"x": math.pi, "y": 2.275},
     "hartmann6": dict(
         zip(

@@ -10,6 +10,7 @@ from benchmarks.statistics import (
     mean_rank_intervals,
     ranks,
     ratio_interval,
+    wins,
 )
 
 
@@ -37,6 +38,12 @@ def test_mean_rank_intervals_hold_the_mean_and_vanish_when_seeds_agree() -> None
     assert np.all(bounds[:, 0] < bounds[:, 1])
     same = np.repeat(rng.random((3, 4, 1)), 20, axis=2)
     assert mean_rank_intervals(same)[:, 0] == pytest.approx(mean_rank_intervals(same)[:, 1])
+
+
+def test_wins_count_ties_half() -> None:
+    share, low, high = wins(np.array([[0.0, 1.0, 2.0, 0.0]]), np.array([[1.0, 1.0, 1.0, 1.0]]))
+    assert share == 0.625
+    assert 0.0 <= low <= share <= high <= 1.0
 
 
 def test_interval_of_a_median_covers_it_as_often_as_it_says() -> None:
