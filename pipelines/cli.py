@@ -1,5 +1,6 @@
 """The console command: one subcommand for each entry point, made from its signature."""
 
+import logging
 import os
 import sys
 from collections.abc import Callable
@@ -97,6 +98,7 @@ group = _Group(
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit: 0 on success, 2 on a user's mistake, 130 when interrupted."""
     run_id = os.environ.get("MLFLOW_RUN_ID")
+    logging.getLogger("mlflow.pyfunc").setLevel(logging.WARNING)  # it tells of each step of saving a model
     try:
         group.main(arguments, standalone_mode=False)
     except UserError as error:

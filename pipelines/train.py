@@ -71,7 +71,7 @@ def train(
     source = Source(data, target, task, split, test_share, validation, seed)
     with workshop(model, hands) as shop:
         prepared = source.prepare()
-        chosen = metric_for("" if metric == "auto" else metric, prepared.task.kind, prepared.y_test)
+        chosen = metric_for("" if metric == "auto" else metric, prepared.task.kind, prepared.y)
         own = settings(model, kind=prepared.task.kind)
         plan = Plan(
             model=model,

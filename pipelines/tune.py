@@ -85,7 +85,7 @@ def tune(
         from pipelines.storage import MlflowStorage
 
         prepared = source.prepare()
-        chosen = metric_for("" if metric == "auto" else metric, prepared.task.kind, prepared.y_test)
+        chosen = metric_for("" if metric == "auto" else metric, prepared.task.kind, prepared.y)
         own = settings(model, kind=prepared.task.kind, has_categorical=bool(prepared.features.cardinalities))
         searched = read_space(space, own)
         plan = Plan(

@@ -11,7 +11,9 @@ from tests.end_to_end.test_resume import SETTINGS, read_until
 
 
 def descendants(pid: int) -> list[int]:
-    found = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True, check=False)
+    found = subprocess.run(
+        ["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True, check=False
+    )
     children = [int(line) for line in found.stdout.split()]
     return children + [grandchild for child in children for grandchild in descendants(child)]
 
