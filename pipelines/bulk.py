@@ -7,6 +7,7 @@ the store class and the schema revision that `tests/pipelines/test_bulk.py` comp
 writes. Any other store gets the client.
 """
 
+import logging
 import uuid
 from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from typing import Any
@@ -30,6 +31,8 @@ from pipelines import schema
 from pipelines.outbox import Unreachable
 from pipelines.schema import Record
 from pipelines.tracking import first_line
+
+logger = logging.getLogger(__name__)
 
 TESTED_REVISIONS = frozenset({"dc11669786a5"})  # MLflow 3.17
 _INSERT: dict[str, Callable[..., Any]] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
@@ -94,6 +97,21 @@ class BulkWriter:
                 raise Unreachable(first_line(error.orig)) from error
             raise StudyError(f"the tracking database refuses to write: {first_line(error.orig)}") from error
         self._known.update(fresh)
+
+    def analyze(self) -> None:
+        """Let SQLite learn what its tables hold.
+
+        Without statistics it sorts runs by a metric in quadratic time, which the UI asks of it: 2.1 against 0.17 s
+        for a study of 1,000 among 6,000 runs. Takes about 0.1 s; other databases do this by themselves.
+        """
+        if self._engine.dialect.name != "sqlite":
+            return
+        try:
+            with self._engine.begin() as connection:
+                connection.execute(sa.text("PRAGMA analysis_limit = 10000"))
+                connection.execute(sa.text("ANALYZE"))
+        except sa.exc.OperationalError as error:
+            logger.debug("the database was not analysed: %s", first_line(error.orig))
 
     def before_commit(self, connection: sa.Connection) -> None:
         """Called with everything written and nothing committed; tests fail here."""

@@ -319,6 +319,8 @@ class MlflowStorage:
                 delivered = self._outbox.close(timeout)
             finally:
                 self._release()
+        if delivered:
+            self._tidy()
         return delivered
 
     def save_view(self) -> str | None:
@@ -383,6 +385,17 @@ class MlflowStorage:
         if trial.finished and run.info.status not in (schema.FINISHED, schema.FAILED):
             status = schema.FAILED if trial.failure is not None else schema.FINISHED
             self._client.set_terminated(run.info.run_id, status, run.info.end_time)
+
+    def _tidy(self) -> None:
+        """What is good to do once everything is written; nothing is lost without it."""
+        if isinstance(self._write, BulkWriter):
+            self._write.analyze()
+        elif isinstance(self._write, CallWriter) and self._write.doubtful:
+            try:
+                for run_id in self._read():
+                    self._client.delete_run(run_id)
+            except MlflowException as error:
+                logger.debug("orphans were left to the next driver: %s", first_line(error))
 
     def _set_driver(self, value: str) -> None:
         self._client.set_tag(self.run_id, schema.DRIVER, value)

@@ -233,7 +233,7 @@ def told_apart() -> Iterator[None]:
         code = status()
         may_heal = error.error_code in _MAY_HEAL or code >= 500 or code in (408, 429)
         if may_heal and not any(sign in words for sign in _WILL_NOT_HEAL):
-            raise Unreachable(first_line(error)) from error
+            raise Unreachable(schema.cut(first_line(error), 160)) from error
         raise StudyError(f"MLflow refuses to write: {first_line(error)}") from error
 
 
@@ -248,6 +248,7 @@ class CallWriter:
         self._runs = runs
         self._experiment_id = experiment_id
         self._known = known
+        self.doubtful = False  # a run may have been made whose id never arrived
 
     def __call__(self, records: Sequence[Record]) -> None:
         """Write `records` in order."""
@@ -271,13 +272,20 @@ class CallWriter:
         tags = dict(record.tags)
         if new:
             name, start = record.name or record.key, record.start or 0
-            self._known[record.key] = self._runs.create(self._experiment_id, name, start, tags)
+            self._known[record.key] = self._create(name, start, tags)
             tags = {}
         run_id = self._known[record.key]
         tags |= dict([record.mark] if record.mark else [])
         self._log(run_id, record, tags)
         if record.status and not (new and record.status == schema.RUNNING):
             self._runs.set_status(run_id, record.status, record.end)
+
+    def _create(self, name: str, start: int, tags: dict[str, str]) -> str:
+        try:
+            return self._runs.create(self._experiment_id, name, start, tags)
+        except MlflowException:
+            self.doubtful = True
+            raise
 
     def _log(self, run_id: str, record: Record, tags: dict[str, str]) -> None:
         """All of a record in as few batches as MLflow's limits allow; the tags, and so the mark, in the last."""

@@ -168,6 +168,15 @@ def test_other_stores_get_the_client(monkeypatch: pytest.MonkeyPatch) -> None:
     assert bulk.engine_for(stores.client()) is None
 
 
+def test_a_closed_study_leaves_statistics() -> None:
+    store = stores.study()
+    store.add(trials()[2])
+    store.close()
+    with stores.client()._tracking_client.store.engine.connect() as connection:
+        tables = {row[0] for row in connection.execute(sa.text("SELECT tbl FROM sqlite_stat1"))}
+    assert {"runs", "latest_metrics", "tags"} <= tables
+
+
 def test_statements_for_postgresql_compile() -> None:
     from sqlalchemy.dialects import postgresql
 

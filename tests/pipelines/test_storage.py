@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run, ViewType
+from mlflow.exceptions import MlflowException
+from mlflow.protos import databricks_pb2
 
 from hpo.errors import ParameterError, StudyError
 from hpo.trial import Failure, Report, Trial
@@ -342,6 +344,26 @@ def test_of_a_trial_that_was_written_twice_the_one_that_got_further_counts() -> 
     assert client.get_run(orphan.info.run_id).info.lifecycle_stage == "deleted"
     assert again.trial_run_id(0) == store.trial_run_id(0)
     again.close()
+
+
+def test_a_run_whose_answer_was_lost_is_removed_at_the_end() -> None:
+    class Lossy(ClientRuns):
+        lost = 0
+
+        def create(self, *args: Any) -> str:
+            run_id = super().create(*args)
+            Lossy.lost += 1
+            if Lossy.lost == 1:
+                raise MlflowException("timed out", error_code=databricks_pb2.TEMPORARILY_UNAVAILABLE)
+            return run_id
+
+    store = stores.study(make_writer=lambda c, e, r, known: CallWriter(Lossy(c), e, known))
+    store.add(Trial(0, {"rate": 0.5}, 1))
+    store.update(Trial(0, {"rate": 0.5}, 1).told(Report(1, -0.5, {"auc": 0.5})))
+    assert store.close()
+    assert Lossy.lost == 2
+    runs = children(stores.client(), store.experiment_id, store.run_id)
+    assert [run.data.tags.get("hpo.trial.number") for run in runs] == ["0"]
 
 
 def test_more_than_a_page(monkeypatch: pytest.MonkeyPatch) -> None:
