@@ -2,6 +2,16 @@
 
 Bergstra et al. (2011), "Algorithms for hyper-parameter optimization", NeurIPS; Watanabe (2023), "Tree-structured
 Parzen estimator: understanding its algorithm components", arXiv:2304.11127; Falkner et al. (2018), "BOHB", ICML.
+
+Where it departs from them, each by measurement on the problems of `benchmarks`:
+
+- l has one bandwidth per dimension (Scott), g one per observation (neighbours). A sharp g keeps the search from
+  repeating itself, a smooth l from believing single points.
+- Good observations weigh less the worse they are (Watanabe's "expected improvement" weighting, by rank).
+- Five start-up points, spread out, instead of ten to twenty independent ones.
+- One draw from l decides the branch of a conditional space; the ratio is then maximised inside it.
+
+Cost is flat in the number of observations: l has at most `max_good` centres, g at most `max_others`.
 """
 
 import math
@@ -20,7 +30,8 @@ class TPESampler:
     """Proposes the candidate with the largest l(x) / g(x).
 
     l is the density of the best `gamma` share of the observations (at most `max_good`), g that of the others; failed
-    trials and pending ones count among the others.
+    trials and pending ones count among the others. (With eight pending, counting them helps on conditional and
+    categorical problems and hurts a little on smooth ones, against ignoring them.)
 
     Attributes:
         n_startup: observations before the densities are used; until then points are spread out.
@@ -37,7 +48,7 @@ class TPESampler:
     gamma: float = 0.15
     max_good: int = 25
     max_others: int = 500
-    prior_weight: float = 0.5
+    prior_weight: float = 1.0
     needs_history: bool = True
 
     def suggest(self, history: History, rng: np.random.Generator) -> dict[str, Value]:

@@ -49,13 +49,13 @@ def study(sampler: Sampler, space: SearchSpace, loss: object, n: int, seed: int)
 
 
 def test_beats_random_search_on_branin() -> None:
-    # Sign test: were the two equally good, 18 or more wins of 20 would have probability 2e-4.
+    # Sign test: were the two equally good, 16 or more wins of 20 would have probability 0.006.
     wins = 0
     for seed in range(20):
         ours = study(TPESampler(), BRANIN, branin, 40, seed).losses.min()
         wins += ours < study(RandomSampler(), BRANIN, branin, 40, 1000 + seed).losses.min()
 
-    assert wins >= 18
+    assert wins >= 16
 
 
 def test_converges_on_branin() -> None:
