@@ -30,8 +30,8 @@ class TPESampler:
     """Proposes the candidate with the largest l(x) / g(x).
 
     l is the density of the best `gamma` share of the observations (at most `max_good`), g that of the others; failed
-    trials and pending ones count among the others. (With eight pending, counting them helps on conditional and
-    categorical problems and hurts a little on smooth ones, against ignoring them.)
+    trials and pending ones count among the others. With eight pending, counting them was better than ignoring
+    them on conditional and categorical problems and worse on smooth ones; it also keeps copies away.
 
     Attributes:
         n_startup: observations before the densities are used; until then points are spread out.
