@@ -74,9 +74,7 @@ def race(
     arrays_of(prepared, path)
     result: dict[str, Any] = {"table": name, "seed": seed, "metric": metric}
     for method in METHODS if seed % 2 == 0 else METHODS[::-1]:
-        answer = processes[method.name].call(
-            call="run", arrays=str(path), metric=metric, seed=seed, **method.settings
-        )
+        answer = processes[method.name].call(call="run", arrays=str(path), metric=metric, seed=seed)
         score = METRICS[metric](prepared.y_test, np.load(answer["prediction"]))
         result[method.name] = {"score": score, "error": 1 - score, "cpu_seconds": answer["cpu_seconds"]}
     return result
