@@ -38,6 +38,7 @@ Pool = WorkerPool[str, Job | Baseline | Rebuild, Report]
 
 BASELINE_SECONDS = 120.0
 TRIAL_SECONDS = 3600.0  # a trial that hangs must end some time
+BRIEFLY, PATIENCE = 20.0, 600.0  # seconds that a finished study waits for MLflow, before and after saying so
 HOPELESS = 10  # so many failures without one success end the study
 
 
@@ -205,6 +206,7 @@ class _Session:
         from pipelines.winner import log, score
 
         self._rebuild_if_lost(best, reporter)
+        self._deliver(reporter)
         scored = score(self.prepared, self.shop.folder, trial_label(best.number))
         trivial = score(self.prepared, self.shop.folder, "trivial") if "trivial" in baselines else None
         test = evaluate(self.prepared.task.kind, scored.y, scored.prediction)
@@ -222,6 +224,17 @@ class _Session:
             version=logged.version,
             link=self.storage.save_view(),
         )
+
+    def _deliver(self, reporter: Reporter) -> None:
+        """Wait until MLflow has every trial: the winner's model refers to them."""
+        if self.storage.flush(BRIEFLY):
+            return
+        reporter.say(f"waiting for MLflow, {self.storage.waiting} runs are not written yet")
+        if not self.storage.flush(PATIENCE):
+            raise StudyError(
+                f"MLflow has not answered for {duration(BRIEFLY + PATIENCE)}; the results wait on this machine, and "
+                f"nothing is lost: when it is back, `tune` with study={self.storage.run_id} logs them and the winner"
+            )
 
     def _rebuild_if_lost(self, best: Trial, reporter: Reporter) -> None:
         """Train the best trial again when its model went with an earlier session; it must score the same."""

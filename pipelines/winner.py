@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+from mlflow.exceptions import MlflowException
 
+from hpo.errors import StudyError
 from hpo.trial import Trial
 from pipelines.gate import HeldOutScore
 from pipelines.metrics import METRICS
@@ -15,6 +17,7 @@ from pipelines.models import resolve
 from pipelines.objective import members_folder
 from pipelines.plan import Plan
 from pipelines.registry import log_winner, register_winner
+from pipelines.tracking import first_line
 from serving.predictor import Predictor
 
 if TYPE_CHECKING:
@@ -58,7 +61,29 @@ def log(
     test: Mapping[str, float],
     trivial: float,
 ) -> Logged:
-    """Log the scored object under the study's run, and register it when the plan says so."""
+    """Log the scored object under the study's run, and register it when the plan says so.
+
+    Raises:
+        StudyError: when MLflow does not take it.
+    """
+    try:
+        return _log(plan, prepared, storage, best, scored, test, trivial)
+    except MlflowException as error:
+        raise StudyError(
+            f"MLflow did not take the winner ({first_line(error)}); all trials are kept: when that is mended, `tune` "
+            f"with study={storage.run_id} logs the winner again"
+        ) from error
+
+
+def _log(
+    plan: Plan,
+    prepared: "Prepared",
+    storage: "MlflowStorage",
+    best: Trial,
+    scored: Scored,
+    test: Mapping[str, float],
+    trivial: float,
+) -> Logged:
     metrics = {f"test_{name}": value for name, value in test.items()}
     winner = log_winner(
         storage.client,

@@ -31,6 +31,7 @@ ONLY = {
         "pipelines/storage.py",
         "pipelines/tracking.py",
         "pipelines/views.py",
+        "pipelines/winner.py",
         "benchmarks",
     ),
     "pandas": ("pipelines", "serving", "warmstart", "benchmarks"),
