@@ -79,9 +79,12 @@ class Preprocessing:
 
     def transform(self, numeric: FloatArray, categorical: CodeArray) -> tuple[Tensor, Tensor]:
         """(n, d) float32 dense columns and (n, e) int64 rows of the stacked embedding table."""
-        scaled = np.clip((self.raw(numeric, categorical) - self.centre) * self.scale, -1e6, 1e6)
-        dense = scaled / np.sqrt(1 + (scaled / CLIP) ** 2)
-        return torch.from_numpy(dense.astype(np.float32)), torch.from_numpy(self._lookup(categorical))
+        dense = np.empty((len(numeric), len(self.centre)), dtype=np.float32)
+        for block in _blocks(len(numeric)):
+            raw = self.raw(numeric[block], categorical[block])
+            scaled = np.clip((raw - self.centre) * self.scale, -1e6, 1e6)
+            dense[block] = scaled / np.sqrt(1 + (scaled / CLIP) ** 2)
+        return torch.from_numpy(dense), torch.from_numpy(self._lookup(categorical))
 
     def _lookup(self, categorical: CodeArray) -> IntArray:
         """Rows of the table that stacks one unknown bucket per column and then every column's known levels."""
@@ -272,9 +275,7 @@ class NetworkMember:
 
         Rows are taken `BATCH_ROWS` at a time, so that the memory needed does not grow with n.
         """
-        starts = range(0, max(len(numeric), 1), BATCH_ROWS)
-        blocks = [slice(start, start + BATCH_ROWS) for start in starts]
-        return np.concatenate([self._predict(numeric[block], categorical[block]) for block in blocks])
+        return np.concatenate([self._predict(numeric[b], categorical[b]) for b in _blocks(len(numeric))])
 
     def _predict(self, numeric: FloatArray, categorical: CodeArray) -> FloatArray:
         dense, lookup = self.preprocessing.transform(numeric, categorical)
@@ -287,14 +288,10 @@ def outputs(
     dense: Tensor,
     lookup: Tensor,
     bounds: tuple[float, float] | None,
-    batch: int = BATCH_ROWS,
 ) -> FloatArray:
-    """(n, k) probabilities or (n,) standardised values for preprocessed rows, `batch` rows at a time."""
+    """(n, k) probabilities or (n,) standardised values for preprocessed rows."""
     with torch.inference_mode():
-        parts = [
-            network(dense[at : at + batch], lookup[at : at + batch]).double().cpu()
-            for at in range(0, max(len(dense), 1), batch)
-        ]
+        parts = [network(dense[block], lookup[block]).double().cpu() for block in _blocks(len(dense))]
         raw = torch.cat(parts)
     if bounds is None:
         return np.asarray(torch.softmax(raw, dim=1).numpy(), dtype=np.float64)
@@ -354,6 +351,11 @@ def _checked(directory: Path) -> tuple[dict[str, Any], bytes]:
             f"{directory / WEIGHTS} is damaged: its SHA-256 is not the recorded one; export it again"
         )
     return facts, content
+
+
+def _blocks(n: int) -> list[slice]:
+    """Slices of `BATCH_ROWS` rows; one of no rows when there are none."""
+    return [slice(start, start + BATCH_ROWS) for start in range(0, max(n, 1), BATCH_ROWS)]
 
 
 def _n_known(table: IntArray) -> int:

@@ -12,7 +12,7 @@ import copy
 import io
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -27,7 +27,7 @@ from hpo.errors import ParameterError, closest, raise_all
 from hpo.parameters import Params
 from pipelines.data import Fold
 from pipelines.metrics import Metric
-from pipelines.models.catalog import settings
+from pipelines.models import catalog
 from pipelines.models.checkpoint import read_files, write_files
 from pipelines.models.errors import TrainingError
 from pipelines.models.legs import CURVE_POINTS, Curve, Stopping, Watch
@@ -36,9 +36,12 @@ from serving.features import Matrix
 
 REFERENCE_BATCH = 256
 REFERENCE_WIDTH = 256
-EVALUATIONS = 60
+EVALUATIONS = 50
 EVALUATION_SHARE = 0.15
 INITIAL_ROWS = 2048
+FITTED_ROWS = 200_000
+FREQUENCIES = 16
+
 Array = npt.NDArray[np.float64]
 Dropout = Callable[[Tensor], Tensor] | None
 
@@ -48,13 +51,13 @@ _MANIFEST = "state.json"
 
 
 @dataclass(frozen=True)
-class Settings:
+class Hyperparameters:
     """The parameters of a trial; what a space leaves out keeps the value given here.
 
     `learning_rate` holds for 256 rows a step and scales linearly with the rows of a step. `weight_decay` is
-    decoupled: a step shrinks weights by learning rate x weight decay. `warmup`, `patience` are shares of the
-    horizon; `min_delta` is in of the study's metric. `max_epochs` ends training on small tables before the
-    horizon.
+    decoupled: a step shrinks weights by learning rate x weight decay. `warmup` and `patience` are shares of the
+    horizon. `min_delta` is in units of what decides when to stop, of a regression in scales of the target.
+    `max_epochs` ends training on small tables before the study's largest budget.
     """
 
     layers: int = 3
@@ -90,7 +93,7 @@ class Settings:
     min_delta: float = 0.0
 
     @classmethod
-    def of(cls, params: Params) -> Settings:
+    def of(cls, params: Params) -> Hyperparameters:
         """The settings with `params` put in.
 
         Raises:
@@ -99,9 +102,9 @@ class Settings:
         names = [field.name for field in fields(cls)]
         unknown = [n for n in params if n not in names]
         raise_all(ParameterError, (f"mlp has no parameter {n!r}{closest(n, names)}" for n in unknown))
-        settings = cls(**params)  # type: ignore[arg-type]
-        raise_all(ParameterError, settings._mistakes())
-        return settings
+        found = cls(**params)  # type: ignore[arg-type]
+        raise_all(ParameterError, found._mistakes())
+        return found
 
     def _mistakes(self) -> Iterator[str]:
         for name, known in CHOICES.items():
@@ -109,9 +112,11 @@ class Settings:
             if value not in known:
                 yield f"{name}={value!r} must be one of {', '.join(known)}{closest(str(value), known)}"
         for name, (low, high) in _RANGES.items():
-            value = getattr(self, name)
-            if not low <= value <= high:
+            value, whole = getattr(self, name), isinstance(getattr(Hyperparameters, name), int)
+            if isinstance(value, str) or not low <= value <= high:
                 yield f"{name}={value!r} must lie in [{low}, {high}]"
+            elif whole and not isinstance(value, int):
+                yield f"{name}={value!r} must be a whole number; give it whole bounds in the space"
 
     @property
     def rate(self) -> float:
@@ -152,7 +157,7 @@ _RANGES: Mapping[str, tuple[float, float]] = {
 }
 
 
-def schedule_factor(settings: Settings, step: int, horizon: int) -> float:
+def schedule_factor(settings: Hyperparameters, step: int, horizon: int) -> float:
     """The factor on the learning rate at `step` (from 0) of `horizon`.
 
     Linear warm-up over the first `warmup` share, then with t the share of the rest that is over: constant 1; step
@@ -184,30 +189,32 @@ def ema_decay(limit: float, step: int) -> float:
 def fit_preprocessing(rows: Matrix, cardinalities: tuple[int, ...]) -> net.Preprocessing:
     """Medians, scales and known levels of the training rows.
 
-    The scale is 1 / interquartile range, else 2 / range, else 0, as in RealMLP.
+    The scale is 1 / interquartile range, else 2 / range, else 0, as in RealMLP; of very long tables it comes from
+    every so many-th row.
     """
     numeric = rows.numeric
-    medians = np.array([np.median(column[~np.isnan(column)]) if (~np.isnan(column)).any() else 0.0
-                        for column in numeric.T])  # fmt: skip
-    filled = np.where(np.isnan(numeric), medians, numeric) if numeric.size else numeric
-    few = np.array([len(np.unique(column[: 20 * INITIAL_ROWS])) <= 2 for column in filled.T], dtype=bool)
-    order = np.argsort(few, kind="stable").astype(np.int64)
-    gaps = np.isnan(numeric[:, order]).any(axis=0)
+    present = [column[~np.isnan(column)] for column in numeric.T]
+    medians = np.array([np.median(column) if len(column) else 0.0 for column in present])
+    order = np.argsort([not _is_rich(column) for column in numeric.T], kind="stable").astype(np.int64)
     unscaled = net.Preprocessing(
         order=order,
         medians=medians[order],
-        indicators=np.flatnonzero(gaps).astype(np.int64),
+        indicators=np.flatnonzero(np.isnan(numeric[:, order]).any(axis=0)).astype(np.int64),
         tables=tuple(_known(rows.categorical[:, j], n) for j, n in enumerate(cardinalities)),
         centre=np.zeros(0),
         scale=np.zeros(0),
     )
-    raw = unscaled.raw(numeric, rows.categorical)
+    some = slice(None, None, -(-len(numeric) // FITTED_ROWS))
+    raw = unscaled.raw(numeric[some], rows.categorical[some])
     low, centre, high = np.quantile(raw, [0.25, 0.5, 0.75], axis=0)
     spread = np.where(high > low, high - low, 0.5 * np.ptp(raw, axis=0))
     scale = np.divide(1.0, spread, out=np.zeros_like(spread), where=spread > 0)
-    return net.Preprocessing(
-        unscaled.order, unscaled.medians, unscaled.indicators, unscaled.tables, centre, scale
-    )
+    return replace(unscaled, centre=centre, scale=scale)
+
+
+def _is_rich(column: Array) -> bool:
+    """Whether a numeric column has more than two values, so that an embedding can bend it."""
+    return len(np.unique(column[~np.isnan(column)])) > 2
 
 
 def _known(codes: npt.NDArray[np.int32], cardinality: int) -> npt.NDArray[np.int64]:
@@ -238,8 +245,6 @@ class Data:
         valid_dense, valid_lookup = preprocessing.transform(fold.valid.numeric, fold.valid.categorical)
         regression = fold.task.kind == "regression"
         y = np.asarray(fold.y_train, dtype=np.float32 if regression else np.int64)
-        p = len(preprocessing.order)
-        rich = sum(len(torch.unique(column[: 20 * INITIAL_ROWS])) > 2 for column in dense[:, :p].t())
         return cls(
             preprocessing=preprocessing,
             dense=dense.to(device),
@@ -247,12 +252,12 @@ class Data:
             target=torch.from_numpy(y).to(device),
             valid_dense=valid_dense.to(device),
             valid_lookup=valid_lookup.to(device),
-            n_embedded=rich,
+            n_embedded=sum(_is_rich(column) for column in fold.train.numeric.T),
             n_outputs=1 if regression else fold.task.n_classes,
             bounds=(float(y.min()), float(y.max())) if regression else None,
         )
 
-    def architecture(self, settings: Settings) -> net.Architecture:
+    def architecture(self, settings: Hyperparameters) -> net.Architecture:
         """The shape that `settings` ask for on this table."""
         return net.Architecture(
             n_dense=self.dense.shape[1],
@@ -263,7 +268,7 @@ class Data:
             width=settings.width,
             activation=settings.activation,
             numeric_embedding=settings.numeric_embedding,
-            frequencies=settings.bins,
+            frequencies=settings.bins if settings.numeric_embedding == "piecewise" else FREQUENCIES,
             scaling=settings.parametrization == "ntk",
         )
 
@@ -289,7 +294,7 @@ class MLP:
         torch.set_num_threads(threads)
         self.fold = fold
         self.watch = Watch(fold, metric)
-        self.horizon = settings("mlp").budget.max if horizon is None else horizon
+        self.horizon = catalog.settings("mlp").budget.max if horizon is None else horizon
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.data = Data.of(fold, self.device)
 
@@ -322,7 +327,7 @@ class Training:
         """Build and initialise the network."""
         self._family = family
         self._params = dict(params)
-        self._settings = Settings.of(params)
+        self._settings = Hyperparameters.of(params)
         self._seed = seed
         self._data = family.data
         self._batch = min(self._settings.batch_size, len(self._data.target))
@@ -331,6 +336,7 @@ class Training:
         self._average = (
             copy.deepcopy(self._network).requires_grad_(False) if self._settings.ema else self._network
         )
+        self._trained: list[Tensor] = [parameter.detach() for parameter in self._network.parameters()]
         self._averaged: list[Tensor] = list(self._average.parameters())
         self._best = copy.deepcopy(self._network).requires_grad_(False)
         self._best_prediction: Array | None = None
@@ -449,16 +455,15 @@ class Training:
         for part in range(settings.accumulation):
             loss = self._loss(self._rows(step * settings.accumulation + part), drop)
             self._precision.scaler.scale(loss / settings.accumulation).backward()  # type: ignore[no-untyped-call]
-        parameters = list(self._network.parameters())
         if settings.clipping:
             self._precision.scaler.unscale_(self._optimizer)
-            nn.utils.clip_grad_norm_(parameters, settings.max_norm)
+            nn.utils.clip_grad_norm_(self._network.parameters(), settings.max_norm)
         self._precision.scaler.step(self._optimizer)
         self._precision.scaler.update()
         if settings.ema:
             weight = 1 - ema_decay(settings.ema_decay, step)
             with torch.no_grad():
-                torch._foreach_lerp_(self._averaged, [p.detach() for p in parameters], weight)
+                torch._foreach_lerp_(self._averaged, self._trained, weight)
 
     def _loss(self, rows: Tensor, drop: Dropout) -> Tensor:
         data = self._data
@@ -483,9 +488,7 @@ class Training:
     def _stride(self) -> int:
         """Steps between evaluations: at most `EVALUATIONS`, and at most a share of the training's arithmetic."""
         rows = self._batch * self._settings.accumulation
-        cost = len(self._family.fold.y_valid) / (
-            3 * rows
-        )  # in steps: forward only, against forward and backward
+        cost = len(self._family.fold.y_valid) / (3 * rows)  # in steps, which also go backward
         return max(1, math.ceil(self.horizon / EVALUATIONS), math.ceil(cost / EVALUATION_SHARE))
 
     def _evaluate(self) -> float:
@@ -498,7 +501,10 @@ class Training:
             self.stopped = True
             return math.nan
         loss = watch.loss(prediction)
+        tie = loss == self._stopping.best  # the later of equals is the better trained, says RealMLP
         self._stopping = self._stopping.observe(self._steps, loss)
+        if tie:
+            self._stopping = replace(self._stopping, best_round=self._steps)
         if self._stopping.best_round == self._steps:
             self._best_prediction = prediction
             with torch.no_grad():
@@ -520,7 +526,9 @@ class _Precision:
         )
 
 
-def initialise(network: net.Network, data: Data, settings: Settings, generator: torch.Generator) -> None:
+def initialise(
+    network: net.Network, data: Data, settings: Hyperparameters, generator: torch.Generator
+) -> None:
     """Fill the parameters from `generator` and from training rows.
 
     Under "ntk" linear layers start as RealMLP's: outputs of unit deviation on the data, and biases that put the
@@ -531,23 +539,23 @@ def initialise(network: net.Network, data: Data, settings: Settings, generator: 
     with torch.no_grad():
         _initialise_embeddings(network, data, settings, generator)
         x = network.inputs(dense, lookup)
-        for linear in network.linears:
-            if not isinstance(linear, nn.Linear):
-                continue
+        linears: Iterable[Any] = network.linears
+        for linear in linears:
             if settings.parametrization == "ntk":
                 _initialise_linear(linear, x, generator)
             else:
-                bound = 1 / math.sqrt(linear.in_features)
-                _fill(linear.weight, (2 * torch.rand(linear.weight.shape, generator=generator) - 1) * bound)
-                _fill(linear.bias, (2 * torch.rand(linear.bias.shape, generator=generator) - 1) * bound)
+                _uniform(linear.weight, linear.in_features, generator)
+                _uniform(linear.bias, linear.in_features, generator)
             x = network.activation(linear(x))
 
 
 def _initialise_linear(linear: nn.Linear, x: Tensor, generator: torch.Generator) -> None:
-    _fill(linear.weight, torch.randn(linear.weight.shape, generator=generator))
+    _fill(
+        linear.weight, torch.randn(linear.weight.shape, generator=generator) / math.sqrt(linear.in_features)
+    )
     linear.bias.zero_()
-    deviation = linear(x).std(dim=0, correction=0).clamp(min=1e-6)
-    linear.weight.div_(deviation[:, None])
+    deviation = linear(x).std(dim=0, correction=0)
+    linear.weight.div_(torch.where(deviation > 1e-6, deviation, 1.0)[:, None])
     out = linear(x)  # (n, width)
     rows = torch.randint(len(x), (5, linear.out_features), generator=generator).to(x.device)
     shares = torch.empty(5, linear.out_features).exponential_(generator=generator).to(x.device)
@@ -555,7 +563,7 @@ def _initialise_linear(linear: nn.Linear, x: Tensor, generator: torch.Generator)
 
 
 def _initialise_embeddings(
-    network: net.Network, data: Data, settings: Settings, generator: torch.Generator
+    network: net.Network, data: Data, settings: Hyperparameters, generator: torch.Generator
 ) -> None:
     numeric, levels = network.numeric, network.levels
     if isinstance(numeric, net.Periodic):
@@ -566,9 +574,8 @@ def _initialise_embeddings(
         _fill(numeric.low, low)
         _fill(numeric.inverse_width, inverse)
     if isinstance(numeric, net.Periodic | net.Piecewise):
-        bound = 1 / math.sqrt(numeric.weight.shape[1])
-        _fill(numeric.weight, (2 * torch.rand(numeric.weight.shape, generator=generator) - 1) * bound)
-        _fill(numeric.bias, (2 * torch.rand(numeric.bias.shape, generator=generator) - 1) * bound)
+        _uniform(numeric.weight, numeric.weight.shape[1], generator)
+        _uniform(numeric.bias, numeric.weight.shape[1], generator)
     if levels is not None:
         _fill(levels.weight, torch.randn(levels.weight.shape, generator=generator))
         levels.shares.copy_(_shares(data))
@@ -590,23 +597,29 @@ def _shares(data: Data) -> Tensor:
 def bins(columns: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """Lower ends and inverse widths, (p, 1, count), of each column's quantile bins; empty bins have inverse 0."""
     edges = torch.quantile(
-        columns[: 20 * INITIAL_ROWS], torch.linspace(0, 1, count + 1, device=columns.device), dim=0
+        columns[:: -(-len(columns) // 40_000)], torch.linspace(0, 1, count + 1, device=columns.device), dim=0
     )
     low, width = edges[:-1].t(), edges.diff(dim=0).t()
     inverse = torch.where(width > 0, 1 / width.clamp(min=1e-6), torch.zeros_like(width))
     return low.unsqueeze(1), inverse.unsqueeze(1)
 
 
+def _uniform(parameter: Tensor, fan_in: int, generator: torch.Generator) -> None:
+    """Uniform in +-1 / sqrt(fan-in), as torch's `nn.Linear`."""
+    _fill(parameter, (2 * torch.rand(parameter.shape, generator=generator) - 1) / math.sqrt(fan_in))
+
+
 def _fill(parameter: Tensor, values: Tensor) -> None:
     parameter.copy_(values.to(parameter.device))
 
 
-def optimizer(network: net.Network, settings: Settings) -> torch.optim.Optimizer:
+def optimizer(network: net.Network, settings: Hyperparameters) -> torch.optim.Optimizer:
     """The chosen optimiser over groups that carry their own factors on learning rate (`speed`) and decay (`decay`).
 
     Under "ntk" the factors are those that RealMLP's parametrisation means for Adam-like optimisers, at a fan-in of
     256: weights 16 / sqrt(fan-in), embeddings of levels 16, the inputs' factors 96, numeric embeddings and biases
-    1.6. A step shrinks weights, embeddings and factors by the same share; biases are not decayed.
+    1.6. A step shrinks weights and embeddings of levels by learning rate x weight decay, the inputs' factors by 6
+    times and numeric embeddings by a tenth of that, biases not at all. Under "standard", and for SGD, all are alike.
     """
     groups = list(_groups(network, settings))
     if settings.optimizer == "sgd":
@@ -622,27 +635,29 @@ def optimizer(network: net.Network, settings: Settings) -> torch.optim.Optimizer
     return torch.optim.AdamW(groups, lr=1.0, betas=(0.9, settings.beta2), weight_decay=0.0, fused=True)
 
 
-def _groups(network: net.Network, settings: Settings) -> Iterator[dict[str, Any]]:
-    root = math.sqrt(REFERENCE_WIDTH)
-    layerwise = settings.parametrization == "ntk" and settings.optimizer != "sgd"
+def _groups(network: net.Network, settings: Hyperparameters) -> Iterator[dict[str, Any]]:
     by_factors: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in network.named_parameters():
-        decay = 0.0 if name.startswith("linears") and name.endswith("bias") else 1.0
-        speed = 1.0
-        if layerwise and name.startswith("linears"):
-            speed = 0.1 * root if parameter.ndim == 1 else root / math.sqrt(parameter.shape[1])
-        elif layerwise:
-            speed = {"factor": 6 * root, "levels.weight": root}.get(name, 0.1 * root)
-        if layerwise:
-            decay *= root / speed * _pace(name)
+        speed, pace = 1.0, 1.0
+        if settings.parametrization == "ntk" and settings.optimizer != "sgd":
+            pace = _pace(name)
+            fan_in = parameter.shape[1] if name.startswith("linears") and parameter.ndim == 2 else 1
+            speed = pace * math.sqrt(REFERENCE_WIDTH / fan_in)
+        decay = 0.0 if _is_bias(name) else pace / speed
         by_factors.setdefault((speed, decay), []).append(parameter)
     for (speed, decay), parameters in by_factors.items():
         yield {"params": parameters, "speed": speed, "decay": decay}
 
 
+def _is_bias(name: str) -> bool:
+    return name.startswith("linears") and name.endswith("bias")
+
+
 def _pace(name: str) -> float:
-    """RealMLP decays a parameter in proportion to its own learning rate factor."""
-    return {"factor": 6.0}.get(name, 0.1 if name.startswith("numeric") else 1.0) / math.sqrt(REFERENCE_WIDTH)
+    """RealMLP's factor on the learning rate."""
+    if name == "factor":
+        return 6.0
+    return 0.1 if name.startswith("numeric") or _is_bias(name) else 1.0
 
 
 def _set_rates(optimizer: torch.optim.Optimizer, rate: float, weight_decay: float) -> None:

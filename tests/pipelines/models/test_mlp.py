@@ -15,7 +15,7 @@ from pipelines.models import TrainingError, settings
 from pipelines.models.mlp import (
     CHOICES,
     MLP,
-    Settings,
+    Hyperparameters,
     Training,
     anneal_factor,
     bins,
@@ -66,14 +66,14 @@ def rates_of(training: Training) -> list[tuple[float, float]]:
     ],
 )
 def test_schedules_at_hand_computed_steps(changes: dict[str, Any], expected: dict[int, float]) -> None:
-    chosen = replace(Settings(), **changes)
+    chosen = replace(Hyperparameters(), **changes)
     for step, factor in expected.items():
         assert schedule_factor(chosen, step, 100) == pytest.approx(factor, abs=1e-12)
 
 
 def test_coslog_has_four_cycles() -> None:
     # log2(1 + 15 t) is a whole number at t = 0, 1/15, 3/15, 7/15, 1, and half a number at the peaks between
-    chosen = Settings(schedule="coslog")
+    chosen = Hyperparameters(schedule="coslog")
     for low in (0, 100, 300, 700, 1500):
         assert schedule_factor(chosen, low, 1500) == pytest.approx(0.0, abs=1e-12)
     for cycle in range(4):
@@ -209,7 +209,7 @@ def test_nothing_global_is_drawn_from() -> None:
 
 def variants() -> list[dict[str, Any]]:
     """Every choice and both sides of every switch."""
-    switches = [f.name for f in fields(Settings) if f.type in (bool, "bool")]
+    switches = [f.name for f in fields(Hyperparameters) if f.type in (bool, "bool")]
     choices = [{name: choice} for name, known in CHOICES.items() for choice in known]
     return choices + [{name: side} for name in switches for side in (True, False)]
 
@@ -233,7 +233,7 @@ def test_the_space_holds_every_option() -> None:
     space = settings("mlp").space
     for name, known in CHOICES.items():
         assert set(getattr(space[name], "choices", ())) <= set(known)
-    assert set(space.names) <= {f.name for f in fields(Settings)}
+    assert set(space.names) <= {f.name for f in fields(Hyperparameters)}
 
 
 class Falling:
@@ -267,6 +267,12 @@ def test_small_gains_do_not_count_but_are_kept() -> None:
     training.train(60)
     assert training.steps == training._stride() + 6
     assert training.best_step == training.steps
+
+
+def test_of_equal_evaluations_the_last_is_kept_but_patience_is_not_renewed() -> None:
+    training = start(family(horizon=60, metric=falling(0.9, 0.8, 0.8, 0.8)), patience=0.1)
+    training.train(60)
+    assert training.steps == training.best_step == 2 * training._stride() + 6
 
 
 def test_small_tables_end_by_epochs() -> None:
@@ -314,6 +320,8 @@ def test_regressions_stay_within_the_targets_seen() -> None:
         ({"optimizer": "adam"}, "optimizer='adam' must be one of adamw, sgd, rmsprop, did you mean 'adamw'"),
         ({"dropout": 1.5}, r"dropout=1.5 must lie in \[0.0, 0.99\]"),
         ({"layers": 0, "width": 0}, "2 mistakes"),
+        ({"batch_size": 99.5}, "batch_size=99.5 must be a whole number"),
+        ({"learning_rate": "high"}, "learning_rate='high' must lie in"),
     ],
 )
 def test_impossible_parameters(params: dict[str, Any], message: str) -> None:
