@@ -73,6 +73,7 @@ class Study:
             )
         self._lost = [trial.number for trial in self._trials if not trial.finished][::-1]
         self._history = History(space)
+        self._best = min(filter(_succeeded, self._trials), key=_rank, default=None)
 
     @property
     def trials(self) -> tuple[Trial, ...]:
@@ -82,8 +83,7 @@ class Study:
     @property
     def best_trial(self) -> Trial | None:
         """The finished trial with the smallest loss, the earliest of equals; None before one succeeded."""
-        good = [trial for trial in self._trials if trial.reports and trial.finished and trial.failure is None]
-        return min(good, key=lambda trial: (trial.loss, trial.number), default=None)
+        return self._best
 
     def ask(self) -> Trial | None:
         """The next leg to run: a trial with its granted budget.
@@ -117,6 +117,8 @@ class Study:
             raise StudyError(f"trial {number} is finished already; a leg is told once")
         trial = self._trials[number] = self._trials[number].told(outcome)
         self._storage.update(trial)
+        if _succeeded(trial) and (self._best is None or _rank(trial) < _rank(self._best)):
+            self._best = trial
         return trial
 
     def _point(self, number: int) -> FirstPoint | None:
@@ -137,3 +139,11 @@ class Study:
             self._history.observe(trial.params, trial.loss, trial.budget)
         self._history.suppose([trial.params for trial in self._trials[len(self._history) :]])
         return True
+
+
+def _succeeded(trial: Trial) -> bool:
+    return bool(trial.reports) and trial.finished and trial.failure is None
+
+
+def _rank(trial: Trial) -> tuple[float, int]:
+    return trial.loss, trial.number

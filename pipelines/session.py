@@ -168,8 +168,7 @@ class _Session:
         for trial in trials:
             reporter.told(trial, self.study.best_trial)
             self._tidy(self.study.best_trial)
-            told = [t for t in self.study.trials if t.finished]
-            if len(told) >= HOPELESS and self.study.best_trial is None:
+            if self.study.best_trial is None and sum(t.finished for t in self.study.trials) >= HOPELESS:
                 stop.level = max(stop.level, 1)
 
     def _tidy(self, best: Trial | None) -> None:
