@@ -1,0 +1,273 @@
+"""Every code block of the README and of docs/ runs, in the order of its page, in a copy of the project.
+
+The copy holds the shipped table cut to 800 rows, so that most blocks can run as they are written. What a fence says
+of a block decides what is done with it:
+
+    bash     commands, run by bash
+    console  a transcript: what follows `$ ` is run, each other line must be in its output (`…` stands for anything)
+    python   a program of its own
+    yaml     a file, named in its first line (`# space.yaml`), like a python block whose first line names one
+    diff     a change to a file of the project; its lines must fit exactly one place
+    text     output, mermaid a picture: nothing to run
+
+A command that takes minutes, a network or no end at all has a cheaper one in `STAND_INS`.
+"""
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGES = ("README.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")))
+COPIED = (
+    *("MLproject", "Makefile", "pyproject.toml", "python_env.yaml", "requirements.txt", "constraints.txt"),
+    *("hpo", "pipelines", "serving", "warmstart", "benchmarks", "tests"),
+)
+ROWS = 800
+SECONDS = 240  # for one block, on a busy machine
+NOTHING_TO_RUN = ("text", "mermaid")
+CHANGES_THE_PROJECT = "docs/extending.md"
+
+# A pattern for a whole command -> (what runs instead, why). `PORT` becomes a free port.
+STAND_INS: Mapping[str, tuple[str, str]] = {
+    r"make demo": ("true", "it has run already: every page starts with the study that it makes"),
+    r"make test": ("python -m pytest --collect-only -q tests/hpo", "the suite would run itself"),
+    r"PIP_EXTRA_INDEX_URL=\S+ make env": ("make --dry-run env", "installs gigabytes from a network"),
+    r"(mlflow run .* --env-manager) uv (.*)-P trials=\d+": (
+        r"\1 local \2-P trials=2",
+        "builds an environment of gigabytes from a network",
+    ),
+    r"mlflow ui (.*)": (
+        r"mlflow ui \1 --port PORT --workers 1 & until curl -sf 127.0.0.1:PORT/health; do sleep 0.5; done; kill $!",
+        "serves until it is ended",
+    ),
+    r"(.*model=all .*)-P trials=\d+": (
+        r"\1-P trials=5 -P budget=5",
+        "trains networks; five percent of a training of each family will do",
+    ),
+    r"(.* --timeout=)\d+(.*)": (r"\g<1>3\2", "searches for as long as it is told"),
+    r"python -m benchmarks (\w+).*": (r"python -m benchmarks \1 --help", "takes minutes to hours"),
+}
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block of a page; `line` is that of its first line of content."""
+
+    page: str
+    line: int
+    language: str
+    text: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.page}:{self.line}"
+
+    @property
+    def file(self) -> str | None:
+        """The file that the block is, if its first line says so."""
+        found = re.match(r"# ([\w./-]+\.(?:yaml|py))$", self.text.split("\n", 1)[0])
+        return found.group(1) if found and self.language in ("yaml", "python") else None
+
+
+def blocks(page: str) -> Iterator[Block]:
+    fence = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+    text = (ROOT / page).read_text(encoding="utf-8")
+    for found in fence.finditer(text):
+        yield Block(page, text.count("\n", 0, found.start(2)) + 1, found[1] or "bash", found[2])
+
+
+ALL = [block for page in PAGES for block in blocks(page)]
+
+
+@dataclass(frozen=True)
+class Copy:
+    """A copy of the project with a study in it, and what stands for the names in capitals that the pages use."""
+
+    folder: Path
+    names: Mapping[str, str]
+
+    def run(self, *command: str) -> str:
+        """What a command prints; its exit code must be 0."""
+        code, output = self.result(*command)
+        assert code == 0, output
+        return output
+
+    def result(self, *command: str) -> tuple[int, str]:
+        """Exit code and output; whatever a command leaves running is ended."""
+        log = self.folder / "output.log"
+        with log.open("w") as out:
+            process = subprocess.Popen(
+                command, cwd=self.folder, env=self.environment, stdout=out, stderr=out, start_new_session=True
+            )
+            try:
+                process.wait(SECONDS)
+            finally:
+                try:
+                    os.killpg(process.pid, signal.SIGKILL)
+                except ProcessLookupError:
+                    pass
+                process.wait()
+        return process.returncode, log.read_text(encoding="utf-8")
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "MAKE"))}
+        places = (self.folder / "bin", self.folder / ".venv" / "bin", kept["PATH"])
+        return kept | {
+            "HPO_CACHE_DIR": str(self.folder / "cache"),
+            "PATH": os.pathsep.join(map(str, places)),
+            "PYTHONPATH": str(self.folder),
+        }
+
+    def filled(self, text: str) -> str:
+        """The text with what stands for its names in capitals, and the ports that are free."""
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = str(free.getsockname()[1])
+        for name, value in self.names.items():
+            text = re.sub(rf"\b{name}\b", value, text)
+        return re.sub(r"\bPORT\b|\b5100\b", port, text)
+
+
+def make_copy(folder: Path) -> Copy:
+    for name in COPIED:
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        copy(ROOT / name, folder / name)
+    (folder / "examples").mkdir()
+    table = pd.read_csv(ROOT / "examples/adult.csv.gz", dtype=str, keep_default_na=False)
+    table.sample(ROWS, random_state=0).to_csv(folder / "examples/adult.csv.gz", index=False)
+    # An environment for `make` that is there already: the one that runs this test.
+    (folder / ".venv").mkdir()
+    for path in Path(sys.prefix).iterdir():
+        (folder / ".venv" / path.name).symlink_to(path)
+    (folder / ".venv" / ".installed").unlink(missing_ok=True)
+    (folder / ".venv" / ".installed").touch()
+    # The console command as an installation makes it, but for the copy.
+    scripts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["scripts"]
+    (folder / "bin").mkdir()
+    for name, entry in scripts.items():
+        module, _, function = entry.partition(":")
+        script = folder / "bin" / name
+        script.write_text(f"#!{sys.executable}\nfrom {module} import {function}\n{function}()\n")
+        script.chmod(0o755)
+    return Copy(folder, {})
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Copy:
+    """The copy in which `make demo` has run; all pages but one share it."""
+    copy = make_copy(tmp_path_factory.mktemp("docs"))
+    study = re.search(r"study (\w{32}):", copy.run("make", "demo"))
+    assert study
+    trial = re.search(r"trial=(\w{32})", copy.run("mlflow-warmstart", "report", f"--study={study[1]}"))
+    assert trial
+    copy = Copy(copy.folder, {"STUDY_ID": study[1], "TRIAL_ID": trial[1]})
+    for block in ALL:
+        if block.file and block.page != CHANGES_THE_PROJECT:
+            (copy.folder / block.file).write_text(block.text, encoding="utf-8")
+    return copy
+
+
+@pytest.fixture(scope="module")
+def changed(tmp_path_factory: pytest.TempPathFactory) -> Copy:
+    """The copy that docs/extending.md changes."""
+    return make_copy(tmp_path_factory.mktemp("extended"))
+
+
+@pytest.mark.parametrize("block", ALL, ids=lambda block: block.name)
+def test_block_runs(block: Block, request: pytest.FixtureRequest) -> None:
+    if block.language in NOTHING_TO_RUN:
+        return
+    copy: Copy = request.getfixturevalue("changed" if block.page == CHANGES_THE_PROJECT else "demo")
+    match block.language:
+        case "bash":
+            run_commands(copy, block.text)
+        case "console":
+            run_transcript(copy, block.text)
+        case "yaml" | "python" if block.file:
+            (copy.folder / block.file).write_text(block.text, encoding="utf-8")
+        case "python":
+            program = copy.folder / f"{Path(block.page).stem}-{block.line}.py"
+            # Line numbers of a traceback are those of the page.
+            program.write_text("\n" * (block.line - 1) + copy.filled(block.text), encoding="utf-8")
+            copy.run("python", str(program))
+        case "diff":
+            change(copy.folder, block.text)
+        case _:
+            pytest.fail(
+                f"{block.name}: nobody knows how to run {block.language!r}; see the top of {__file__}"
+            )
+
+
+def run_commands(copy: Copy, text: str) -> None:
+    lines = re.sub(r"\\\n\s*", "", text).splitlines()
+    script = "\n".join(stand_in(line) for line in lines)
+    if "curl" in script and not shutil.which("curl"):
+        pytest.skip("needs curl")
+    output = copy.run("bash", "-e", "-c", copy.filled(script))
+    for line in lines:
+        if line.startswith("python -m benchmarks "):  # at least its options exist
+            assert set(re.findall(r"--[\w-]+", line)) <= set(re.findall(r"--[\w-]+", output)), line
+
+
+def stand_in(line: str) -> str:
+    for pattern, (command, _) in STAND_INS.items():
+        if re.fullmatch(pattern, line.partition(" #")[0].strip()):
+            return re.sub(pattern, command, line.partition(" #")[0].strip())
+    return line
+
+
+def run_transcript(copy: Copy, text: str) -> None:
+    for part in re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]:
+        command, *expected = copy.filled(part).strip().splitlines()
+        _, output = copy.result("bash", "-c", command)
+        for line in expected:
+            pattern = ".*".join(re.escape(piece) for piece in line.split("…"))
+            assert re.search(pattern, output), f"{line!r} is not in\n{output}"
+
+
+def change(folder: Path, text: str) -> None:
+    """Apply a diff whose lines say what it changes; there are no line numbers in it."""
+    first, *lines = text.splitlines()
+    path = folder / first.removeprefix("--- ")
+    before = "".join(f"{line[1:]}\n" for line in lines if not line.startswith("+"))
+    after = "".join(f"{line[1:]}\n" for line in lines if not line.startswith("-"))
+    content = path.read_text(encoding="utf-8")
+    assert content.count(before) == 1, f"{first} has {content.count(before)} places for\n{text}"
+    path.write_text(content.replace(before, after), encoding="utf-8")
+
+
+def test_every_stand_in_is_needed() -> None:
+    lines = [
+        line.partition(" #")[0].strip()
+        for block in ALL
+        for line in re.sub(r"\\\n\s*", "", block.text).splitlines()
+    ]
+    unused = [p for p in STAND_INS if not any(re.fullmatch(p, line) for line in lines)]
+    assert not unused
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_somewhere(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    prose = re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
+    for target in re.findall(r"\]\(([^)#\s]+)", prose):
+        if "://" not in target:
+            assert ((ROOT / page).parent / target).exists(), f"{page}: {target}"
+
+
+def test_changelog_names_the_version() -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+    assert f"## [{version}]" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
