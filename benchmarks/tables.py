@@ -31,7 +31,7 @@ from pipelines.metrics import metric_for
 from pipelines.models.catalog import family, settings
 from pipelines.tables import load_table
 
-BUDGET = {"lightgbm": 300, "xgboost": 300, "mlp": 150}
+BUDGET = {"lightgbm": 300, "xgboost": 300, "mlp": 100}
 TABLES = {
     "lightgbm": ("phone_churn", "vehicle", "abalone", "kin8nm"),
     "xgboost": ("credit_card_default", "cmc_contraceptive", "wine_white", "bike_hour"),
@@ -44,7 +44,9 @@ CHEAP: dict[str, dict[str, Value]] = {
     "mlp": {},
 }
 ROWS = 3_000
-UNIFORM, FOCUSED, STAGES = 220, 50, 2
+UNIFORM = {"lightgbm": 220, "xgboost": 220, "mlp": 160}
+FOCUSED = {"lightgbm": 50, "xgboost": 50, "mlp": 40}
+STAGES = 2
 
 
 @dataclass(frozen=True)
@@ -121,13 +123,15 @@ def make(model: str, table: str, datasets: Path) -> str:
     chosen = settings(model, kind=fold.task.kind, has_categorical=bool(fold.cardinalities))
     space, rng = chosen.space, np.random.default_rng([len(model), len(table)])
     firsts = [_inside(space, point) for point in chosen.first_points]
-    units = np.concatenate([[space.encode(point) for point in firsts], space.sample_unit(rng, UNIFORM)])
+    units = np.concatenate(
+        [[space.encode(point) for point in firsts], space.sample_unit(rng, UNIFORM[model])]
+    )
     losses, seconds = train(fold, model, space, units)
     for _ in range(STAGES):
         surface = _surface(space, fit(space, units, losses), features(space, units))
         drawn = space.sample_unit(rng, 6_000)
         noisy = surface.predict(drawn) + rng.normal(0, 0.1 * surface.width, len(drawn))
-        focus = drawn[np.argsort(noisy)[:FOCUSED]]
+        focus = drawn[np.argsort(noisy)[: FOCUSED[model]]]
         more, longer = train(fold, model, space, focus)
         units, losses = np.concatenate([units, focus]), np.concatenate([losses, more])
         seconds = np.concatenate([seconds, longer])
