@@ -13,6 +13,7 @@ of a block decides what is done with it:
 A command that takes minutes, a network or no end at all has a cheaper one in `STAND_INS`.
 """
 
+import contextlib
 import os
 import re
 import shutil
@@ -114,10 +115,8 @@ class Copy:
             try:
                 process.wait(SECONDS)
             finally:
-                try:
+                with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
-                except ProcessLookupError:
-                    pass
                 process.wait()
         return process.returncode, log.read_text(encoding="utf-8")
 
