@@ -168,8 +168,9 @@ def _median_ae(y: FloatArray, p: FloatArray) -> float:
 
 
 def _r2(y: FloatArray, p: FloatArray) -> float:
-    total = np.square(y - y.mean()).sum()
-    return float(1 - np.square(y - p).sum() / total) if total > 0 else float("nan")
+    if _constant(y):  # the sum below need not be exactly 0 then
+        return float("nan")
+    return float(1 - np.square(y - p).sum() / np.square(y - y.mean()).sum())
 
 
 def _rmsle(y: FloatArray, p: FloatArray) -> float:

@@ -150,14 +150,20 @@ class Objective:
         return _Trained(fold, model, model.train(to))
 
     def _metrics(self, trained: Sequence[_Trained]) -> dict[str, float]:
-        """Every metric of the task, averaged over the folds, and the spread of the study's own."""
+        """The metrics that every fold defines, averaged over the folds, and the spread of the study's own.
+
+        Raises:
+            ValueError: when the study's own metric is not defined on a fold.
+        """
         rows = []
         for part in trained:
             fold = part.fold
             y = fold.target.original(fold.y_valid)
             prediction = fold.target.original(part.model.predict(fold.valid))
-            rows.append(evaluate(fold.task.kind, y, prediction) | {"reached": float(part.model.reached)})
-        means = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
+            own = {self._metric.name: self._metric(y, prediction), "reached": float(part.model.reached)}
+            rows.append(evaluate(fold.task.kind, y, prediction) | own)
+        defined = [name for name in rows[0] if all(name in row for row in rows)]
+        means = {name: float(np.mean([row[name] for row in rows])) for name in defined}
         if len(rows) > 1:
             means[f"{self._metric.name}_std"] = float(
                 np.std([row[self._metric.name] for row in rows], ddof=1)
