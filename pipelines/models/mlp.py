@@ -62,14 +62,14 @@ class Hyperparameters:
 
     layers: int = 3
     width: int = 256
-    activation: str = "mish"
+    activation: str = "silu"
     dropout: float = 0.15
     anneal: bool = True
     numeric_embedding: str = "periodic"
     sigma: float = 0.1
     bins: int = 16
     optimizer: str = "adamw"
-    learning_rate: float = 3e-3
+    learning_rate: float = 6e-3
     beta2: float = 0.95
     smoothing: float = 0.99
     sgd_learning_rate: float = 3e-2
@@ -88,8 +88,8 @@ class Hyperparameters:
     label_smoothing: float = 0.1
     ema: bool = True
     ema_decay: float = 0.99
-    max_epochs: int = 256
-    patience: float = 0.4
+    max_epochs: int = 100
+    patience: float = 0.5
     min_delta: float = 0.0
 
     @classmethod
