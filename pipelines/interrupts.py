@@ -1,9 +1,11 @@
 """Ctrl-C and SIGTERM as requests to a running study."""
 
 import signal
+import sys
+import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 from hpo.loop import Stop
@@ -12,12 +14,16 @@ _ONE_EVENT = 1.0  # seconds; `mlflow run` sends SIGTERM 0.25 s after passing on 
 
 
 @contextmanager
-def interrupts(say: Callable[[str], None]) -> Iterator[Stop]:
+def interrupts() -> Iterator[Stop]:
     """While inside, the first signal asks to finish what runs and the second to stop now; a third one kills.
 
-    Signals within a second of each other count once.
+    Signals within a second of each other count once. They belong to the main thread: in any other one nothing is
+    changed, and nobody asks.
     """
     stop, last = Stop(), 0.0
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
 
     def handle(number: int, frame: FrameType | None) -> None:
         nonlocal last
@@ -27,9 +33,9 @@ def interrupts(say: Callable[[str], None]) -> Iterator[Stop]:
         last = now
         stop.level += 1
         if stop.level == 1:
-            say("finishing the trials that run; press Ctrl-C again to stop now")
+            _say("finishing the trials that run; press Ctrl-C again to stop now")
         elif stop.level == 2:
-            say("stopping now; the trials that run are kept as unfinished")
+            _say("stopping now; the trials that run are kept as unfinished")
         else:
             raise KeyboardInterrupt
 
@@ -39,3 +45,8 @@ def interrupts(say: Callable[[str], None]) -> Iterator[Stop]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _say(text: str) -> None:
+    with suppress(OSError, RuntimeError):  # a closed terminal; a signal in the middle of another line
+        print(text, file=sys.stderr, flush=True)

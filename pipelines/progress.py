@@ -20,9 +20,24 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{whole % 60:02}" if hours else f"{minutes}:{whole % 60:02}"
 
 
+class _Patient(Console):
+    """A console whose reader may go away (`… | head`, a closed terminal, a full disk): nothing is shown then."""
+
+    def _check_buffer(self) -> None:
+        try:
+            super()._check_buffer()
+        except OSError:
+            self.quiet = True
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True  # rich would end the process
+
+
 @dataclass
 class Reporter:
     """Shows trials as they are told: a live bar on a terminal, one line each elsewhere.
+
+    When nobody can read it any more the study goes on all the same.
 
     `total` is the number of trials the study will have and `timeout` its seconds, each None when it has no such end;
     `done` are the trials that were finished before this process began.
@@ -35,7 +50,7 @@ class Reporter:
     stream: TextIO = field(default_factory=lambda: sys.stderr)
 
     def __post_init__(self) -> None:
-        self._console = Console(file=self.stream, highlight=False, soft_wrap=True)
+        self._console = _Patient(file=self.stream, highlight=False, soft_wrap=True)
         self._start = time.monotonic()
         self._told = 0
         self._bar: Progress | None = None

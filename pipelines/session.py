@@ -5,7 +5,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -39,6 +39,8 @@ Pool = WorkerPool[str, Job | Baseline | Rebuild, Report]
 BASELINE_SECONDS = 120.0
 TRIAL_SECONDS = 3600.0  # a trial that hangs must end some time
 BRIEFLY, PATIENCE = 20.0, 600.0  # seconds that a finished study waits for MLflow, before and after saying so
+AT_ONCE, UNHURRIED = 5.0, 60.0  # seconds to write what is left when the study closes
+POLL = 0.2  # seconds between looks at what the user wants
 HOPELESS = 10  # so many failures without one success end the study
 
 
@@ -86,13 +88,15 @@ def run_study(plan: Plan, prepared: "Prepared", shop: Workshop, storage: "Mlflow
     Raises:
         StudyError: when no trial succeeded.
     """
-    try:
-        session = _Session(plan, prepared, shop, storage)
-        result = session.run()
-    except BaseException as error:
-        storage.close("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED", _reason(error))
-        raise
-    delivered = storage.close("KILLED" if result.stopped else "FINISHED")
+    with interrupts() as stop:
+        try:
+            result = _Session(plan, prepared, shop, storage, stop).run()
+        except BaseException as error:
+            _close_after(error, storage)
+            raise
+        delivered = storage.close(
+            "KILLED" if result.stopped else "FINISHED", timeout=AT_ONCE if result.stopped else UNHURRIED
+        )
     if not delivered:
         logger.warning(
             "MLflow cannot be reached: results wait on disk and are written when the study is resumed"
@@ -100,18 +104,30 @@ def run_study(plan: Plan, prepared: "Prepared", shop: Workshop, storage: "Mlflow
     return result
 
 
-def _reason(error: BaseException) -> str:
-    return str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+def _close_after(error: BaseException, storage: "MlflowStorage") -> None:
+    """Close the storage of a session that ended in `error`, which counts more than what goes wrong now."""
+    interrupted = isinstance(error, KeyboardInterrupt)
+    reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+    try:
+        if interrupted:
+            storage.close("KILLED", "interrupted", timeout=AT_ONCE)
+        else:
+            storage.close("FAILED", reason)
+    except UserError as second:
+        logger.warning("the study could not be closed: %s", second)
 
 
 class _Session:
     """The state of a running session; exists only inside `run_study`."""
 
-    def __init__(self, plan: Plan, prepared: "Prepared", shop: Workshop, storage: "MlflowStorage") -> None:
+    def __init__(
+        self, plan: Plan, prepared: "Prepared", shop: Workshop, storage: "MlflowStorage", stop: Stop
+    ) -> None:
         self.plan = plan
         self.prepared = prepared
         self.shop = shop
         self.storage = storage
+        self.stop = stop
         self.metric = METRICS[plan.metric]
         sampler, scheduler = algorithm(plan.algorithm, plan.budget)
         self.study = Study(
@@ -131,20 +147,17 @@ class _Session:
         self.prepared.save(folds_folder(self.shop.folder))
         Work(plan.model, plan.metric, plan.seed, plan.threads, plan.budget).write(self.shop.folder)
         baselines = {name: self.shop.pool.submit(Baseline(name), BASELINE_SECONDS) for name in BASELINES}
-        with (
-            Reporter(self.metric, plan.trials, plan.timeout, done) as reporter,
-            interrupts(reporter.say) as stop,
-        ):
+        with Reporter(self.metric, plan.trials, plan.timeout, done) as reporter:
             self._introduce(reporter, done)
-            self._search(stop, reporter)
-            values = {} if stop.level >= 2 else self._baselines(baselines, reporter)
+            self._search(reporter)
+            values = self._baselines(baselines, reporter)
             self.shop.pool.shutdown(now=True)  # what still runs was given up
-            if stop.level >= 2:
-                return replace(self._result(values, {}), interrupted=True, stopped=True)
-            if self.study.best_trial is None:
-                raise StudyError(self._nothing())
-            result = self._finish(self.study.best_trial, values, reporter)
-        return replace(result, interrupted=stop.level > 0)
+            best = self.study.best_trial
+            if best and self.stop.level < 2 and self._rebuilt(best, reporter) and self._delivered(reporter):
+                return replace(self._finish(best, values, reporter), interrupted=self.stop.level > 0)
+        if best is None and self.stop.level < 2 and any(trial.finished for trial in self.study.trials):
+            raise StudyError(self._nothing())
+        return replace(self._result(values, {}), interrupted=True, stopped=True)
 
     def _introduce(self, reporter: Reporter, done: int) -> None:
         plan, data = self.plan, self.plan.data
@@ -156,12 +169,12 @@ class _Session:
             + (f"; {done} trials are there already" if done else "")
         )
 
-    def _search(self, stop: Stop, reporter: Reporter) -> None:
+    def _search(self, reporter: Reporter) -> None:
         deadline = self.started + (self.plan.timeout or float("inf"))
         trials = loop.run(
             self.study,
             self.shop.pool,
-            stop=stop,
+            stop=self.stop,
             deadline=deadline,
             time_limit=self.plan.trial_timeout or TRIAL_SECONDS,
         )
@@ -169,7 +182,7 @@ class _Session:
             reporter.told(trial, self.study.best_trial)
             self._tidy(self.study.best_trial)
             if self.study.best_trial is None and sum(t.finished for t in self.study.trials) >= HOPELESS:
-                stop.level = max(stop.level, 1)
+                self.stop.level = max(self.stop.level, 1)
 
     def _tidy(self, best: Trial | None) -> None:
         """Keep the models of the best trial only."""
@@ -190,6 +203,8 @@ class _Session:
         """Wait for the baselines and log those that are not there from an earlier session."""
         values: dict[str, float] = {}
         for name, future in futures.items():
+            if not self._came(future):
+                break
             try:
                 report = future.result()
             except (JobError, WorkerDied, TimeLimitExceeded) as error:
@@ -204,8 +219,6 @@ class _Session:
         """Score the winner once on the held-out rows, log it, register it, and save the view."""
         from pipelines.winner import log, score
 
-        self._rebuild_if_lost(best, reporter)
-        self._deliver(reporter)
         scored = score(self.prepared, self.shop.folder, trial_label(best.number))
         trivial = score(self.prepared, self.shop.folder, "trivial") if "trivial" in baselines else None
         test = evaluate(self.prepared.task.kind, scored.y, scored.prediction)
@@ -224,30 +237,59 @@ class _Session:
             link=self.storage.save_view(),
         )
 
-    def _deliver(self, reporter: Reporter) -> None:
-        """Wait until MLflow has every trial: the winner's model refers to them."""
-        if self.storage.flush(BRIEFLY):
-            return
-        reporter.say(f"waiting for MLflow, {self.storage.waiting} runs are not written yet")
-        if not self.storage.flush(PATIENCE):
-            raise StudyError(
-                f"MLflow has not answered for {duration(BRIEFLY + PATIENCE)}; the results wait on this machine, and "
-                f"nothing is lost: when it is back, `tune` with study={self.storage.run_id} logs them and the winner"
-            )
+    def _came(self, future: "Future[Report]") -> bool:
+        """Wait for a job; False when the user wants to stop now."""
+        while self.stop.level < 2:
+            if wait([future], timeout=POLL).done:
+                return True
+        return False
 
-    def _rebuild_if_lost(self, best: Trial, reporter: Reporter) -> None:
-        """Train the best trial again when its model went with an earlier session; it must score the same."""
+    def _delivered(self, reporter: Reporter) -> bool:
+        """Wait until MLflow has every trial (the winner's model refers to them); False to stop now."""
+        began, said = time.monotonic(), False
+        while not self.storage.flush(POLL):
+            if self.stop.level >= 2:
+                return False
+            waited = time.monotonic() - began
+            if waited > BRIEFLY and not said:
+                reporter.say(f"waiting for MLflow, {self.storage.waiting} runs are not written yet")
+                said = True
+            if waited > BRIEFLY + PATIENCE:
+                raise StudyError(
+                    f"MLflow has not answered for {duration(waited)}; the results wait on this machine, and nothing "
+                    f"is lost: when it is back, `tune` with study={self.storage.run_id} logs them and the winner"
+                )
+        return True
+
+    def _rebuilt(self, best: Trial, reporter: Reporter) -> bool:
+        """Train the best trial again when its model went with an earlier session; False to stop now.
+
+        Raises:
+            StudyError: when that fails.
+        """
         if members_folder(self.shop.folder, trial_label(best.number)).is_dir():
-            return
+            return True
         reporter.say(f"training trial {best.number} once more: its model went with an earlier session")
         with workers(self.plan.model, WorkerPlan(1, self.plan.threads), self.shop.folder) as pool:
-            report = pool.submit(Rebuild(Job(best.number, best.params, 0.0, best.budget))).result()
+            future = pool.submit(Rebuild(Job(best.number, best.params, 0.0, best.budget)))
+            came = self._came(future)
+            pool.shutdown(now=True)
+        if not came:
+            return False
+        try:
+            report = future.result()
+        except (JobError, WorkerDied) as error:
+            raise StudyError(
+                f"trial {best.number} is the best, but training it once more for its model failed: {error}; all "
+                f"trials are kept: when that is mended, `tune` with study={self.storage.run_id} logs the winner"
+            ) from error
         if report.loss != best.loss:
-            before, now = (self.metric.to_loss(loss) for loss in (best.loss, report.loss))
+            before, now = (self.metric.from_loss(loss) for loss in (best.loss, report.loss))
             reporter.say(
                 f"warning: trial {best.number} scored {before:.8g} before and {now:.8g} now; were libraries "
                 "or the kind of machine changed in between?"
             )
+        return True
 
     def _result(self, baselines: Mapping[str, float], test: Mapping[str, float]) -> StudyResult:
         from pipelines.tracking import safe
