@@ -4,13 +4,15 @@ A plan is written once, as the header of the study in MLflow, and read back on r
 sessions (how many trials, how long, on how many workers) is not part of its identity.
 """
 
+import math
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from hpo.algorithms import ALGORITHMS, unknown_algorithm
 from hpo.errors import SpaceError, StudyError, closest
 from hpo.parameters import Categorical, Params, Value
 from hpo.space import SearchSpace
@@ -118,6 +120,24 @@ class Plan:
             timeout=timeout,
             register=register if register else self.register,
         )
+
+
+def mistakes_in(given: Mapping[str, Any], models: Sequence[str]) -> Iterator[str]:
+    """What is wrong with the values given for public parameters, as far as no table is needed to say so."""
+    for name in ("trials", "timeout", "workers", "budget", "trial_timeout"):
+        value = given.get(name)
+        if value is not None and not value > 0:  # nan, too
+            yield f"{name}={value} must be greater than 0"
+        elif value == math.inf:
+            yield f"{name}={value} must be finite; leave it out for no limit"
+    if not 0 < given.get("test_share", 0.2) < 0.5:
+        yield f"test_share={given['test_share']} must lie between 0 and 0.5"
+    if given.get("seed", 0) < 0:
+        yield f"seed={given['seed']} must be 0 or greater"
+    if (model := given.get("model", models[0])) not in models:
+        yield f"unknown model {model!r}{closest(model, models)}; models: {', '.join(models)}"
+    if (name := given.get("algorithm", "tpe")) not in ALGORITHMS:
+        yield unknown_algorithm(name)
 
 
 def read_space(space: object, settings: Settings) -> SearchSpace:

@@ -4,15 +4,17 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from hpo.errors import ParameterError, SpaceError
-from hpo.executors import plan_threads
+import pandas as pd
+
+from hpo.errors import ParameterError, SpaceError, raise_all
+from hpo.executors import WorkerPlan, plan_threads
 from hpo.parameters import Categorical, Params, Value
 from hpo.space import SearchSpace
 from hpo.space_yaml import load
 from hpo.study import FirstPoint
 from pipelines.metrics import metric_for
-from pipelines.models import check_space, settings
-from pipelines.plan import Plan
+from pipelines.models import FAMILIES, check_space, settings
+from pipelines.plan import Plan, mistakes_in
 from pipelines.result import StudyResult
 from pipelines.session import run_study, workshop
 from pipelines.source import Source, same_again
@@ -21,7 +23,7 @@ from pipelines.source import Source, same_again
 def train(
     trial: str | None = None,
     params: str | None = None,
-    data: str | None = None,
+    data: str | Path | pd.DataFrame | None = None,
     target: str | None = None,
     model: str = "lightgbm",
     metric: str = "auto",
@@ -38,7 +40,7 @@ def train(
     Args:
         trial: The run id of a trial; its table, model and settings are taken over.
         params: A YAML file with the values that are not to be the library's defaults.
-        data: The table; needed with params.
+        data: The table; needed with params, and with a trial whose table has moved.
         target: The column to predict; needed with params.
         model: lightgbm, xgboost or mlp; a trial brings its own.
         metric: What it is scored by; auto is roc_auc for two classes, log_loss for more, rmse for numbers.
@@ -58,12 +60,14 @@ def train(
         raise ParameterError(
             "give either trial (the run id of a trial) or params (a YAML file), and not both"
         )
+    given = {"model": model, "seed": seed, "test_share": test_share, "budget": budget}
+    raise_all(ParameterError, mistakes_in(given, [*FAMILIES]))
     if register:
         from pipelines.registry import check_model_name
 
         check_model_name(register)
     if trial is not None:
-        return _again(trial, register, run_id)
+        return _again(trial, data, register, run_id)
     if data is None or target is None:
         raise ParameterError("data and target are needed with params")
     point = FirstPoint(_read(str(params), model), "given")
@@ -97,7 +101,9 @@ def train(
         return run_study(plan, prepared, shop, MlflowStorage.create(plan.to_header(), run_id=run_id))
 
 
-def _again(trial: str, register: str | None, run_id: str | None) -> StudyResult:
+def _again(
+    trial: str, data: str | Path | pd.DataFrame | None, register: str | None, run_id: str | None
+) -> StudyResult:
     from pipelines.runs import study_of_trial
     from pipelines.storage import MlflowStorage
 
@@ -107,8 +113,8 @@ def _again(trial: str, register: str | None, run_id: str | None) -> StudyResult:
     plan = replace(
         before, first_points=(point,), trials=1, timeout=None, register=register, algorithm="random"
     )
-    source = same_again(plan.data, plan.seed)
-    with workshop(plan.model, plan_threads(plan.workers)) as shop:
+    source = same_again(plan.data, plan.seed, data)
+    with workshop(plan.model, WorkerPlan(1, plan.threads)) as shop:
         prepared = source.prepare()
         plan.refuse_other(source.plan(prepared))
         return run_study(plan, prepared, shop, MlflowStorage.create(plan.to_header(), run_id=run_id))

@@ -8,13 +8,12 @@ from typing import Any
 
 import pandas as pd
 
-from hpo.algorithms import ALGORITHMS, unknown_algorithm
-from hpo.errors import ParameterError, StudyError, closest, raise_all
-from hpo.executors import WorkerPlan, plan_threads
+from hpo.errors import ParameterError, StudyError, raise_all
+from hpo.executors import WorkerPlan, available_cores, plan_threads
 from hpo.space import SearchSpace
 from pipelines.metrics import metric_for
 from pipelines.models import ALL, FAMILIES, settings
-from pipelines.plan import Plan, first_points, read_space
+from pipelines.plan import Plan, first_points, mistakes_in, read_space
 from pipelines.result import StudyResult
 from pipelines.session import run_study, workshop
 from pipelines.source import Source, same_again
@@ -56,7 +55,7 @@ def tune(
         trials: How many trials the study has in all; none is 50, or as many as the study in hand began with.
         timeout: Seconds after which the search ends; none for no limit.
         metric: What decides; auto is roc_auc for two classes, log_loss for more, rmse for numbers.
-        workers: Worker processes; none takes one for each core.
+        workers: Worker processes; none takes one for each core, or as many as the study in hand began with.
         seed: Of the splits, the models and the search.
         space: A YAML file with the space to search; default takes the model's own.
         study: The run id of a study to go on with; everything else is then as that study began.
@@ -120,14 +119,26 @@ def _resume(study: str, given: Mapping[str, Any], run_id: str | None) -> StudyRe
     plan = plan.going_on(
         trials=given.get("trials"), timeout=given.get("timeout"), register=given.get("register")
     )
-    hands = WorkerPlan(plan_threads(given.get("workers")).workers, plan.threads)
-    with workshop(plan.model, hands) as shop:
+    with workshop(plan.model, _hands(plan, given.get("workers"))) as shop:
         prepared = source.prepare()
         plan.refuse_other(source.plan(prepared))
         storage = MlflowStorage.open(study)
         if run_id is not None:
             note_resumed(run_id, study)
         return run_study(plan, prepared, shop, storage)
+
+
+def _hands(plan: Plan, workers: int | None) -> WorkerPlan:
+    """As many workers as before, or as given; a trial keeps its threads, which its result depends on."""
+    most = max(available_cores() // plan.threads, 1)
+    if workers is None:
+        return WorkerPlan(min(plan.workers, most), plan.threads)
+    if workers > most:
+        raise ParameterError(
+            f"workers={workers} with {plan.threads} thread(s) each, as the study began, exceed the "
+            f"{available_cores()} core(s) that this process may use; take workers={most} or fewer, or leave it out"
+        )
+    return WorkerPlan(workers, plan.threads)
 
 
 def _refuse_changes(study: str, plan: Plan, given: Mapping[str, Any]) -> None:
@@ -157,23 +168,9 @@ def _differs(name: str, value: object) -> bool:
 
 def _check(given: Mapping[str, Any]) -> None:
     """Check what needs no table, all at once."""
-    mistakes = []
-    for name in ("trials", "timeout", "workers", "budget", "trial_timeout"):
-        if given.get(name) is not None and given[name] <= 0:
-            mistakes.append(f"{name}={given[name]} must be greater than 0")
-    if not 0 < given["test_share"] < 1:
-        mistakes.append(f"test_share={given['test_share']} must lie between 0 and 1")
-    if given.get("seed", 0) < 0:
-        mistakes.append(f"seed={given['seed']} must be 0 or greater")
+    mistakes = list(mistakes_in(given, (*FAMILIES, ALL)))
     if given["warm_start"] not in WARM_START:
         mistakes.append(f"warm_start={given['warm_start']!r} is not available; use warm_start=off")
-    if given["model"] not in (*FAMILIES, ALL):
-        known = [*FAMILIES, ALL]
-        mistakes.append(
-            f"unknown model {given['model']!r}{closest(given['model'], known)}; models: {', '.join(known)}"
-        )
-    if given.get("algorithm", "tpe") not in ALGORITHMS:
-        mistakes.append(unknown_algorithm(given["algorithm"]))
     raise_all(ParameterError, mistakes)
     if given.get("register"):
         from pipelines.registry import check_model_name

@@ -1,0 +1,49 @@
+"""The call from Python, in this process."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import mlflow
+import pandas as pd
+import pytest
+from mlflow import MlflowClient
+
+from hpo.errors import ParameterError
+from hpo.executors import available_cores
+from pipelines.tune import tune
+from tests.stores import sqlite_uri
+
+CORES = available_cores()
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", sqlite_uri())
+    monkeypatch.setenv("HPO_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setattr(mlflow, "get_tracking_uri", sqlite_uri)
+    return sqlite_uri()
+
+
+def test_a_table_in_memory_from_another_thread_and_resumed(
+    store: str, make_table: Callable[[int], pd.DataFrame]
+) -> None:
+    table = make_table(200)
+    with ThreadPoolExecutor(1) as threads:  # as in a notebook server or a web application
+        first = threads.submit(tune, table, "income", trials=2, budget=10, workers=1).result()
+    assert first.winner is not None
+    assert not first.interrupted
+    assert first.test["roc_auc"] > 0.5
+    run = MlflowClient(store).get_run(first.run_id)
+    assert run.info.status == "FINISHED"
+    assert run.data.tags["hpo.winner.trial"] == str(first.winner.number)
+
+    again = tune(table, study=first.run_id, trials=3)
+
+    assert [(t.params, t.loss) for t in again.trials[:2]] == [(t.params, t.loss) for t in first.trials]
+    assert len(again.trials) == 3
+    if CORES > 1:  # the study began with one worker that has them all
+        with pytest.raises(
+            ParameterError, match=rf"workers={CORES} with {CORES} thread.* exceed the {CORES} core"
+        ):
+            tune(table, study=first.run_id, trials=4, workers=CORES)

@@ -1,0 +1,61 @@
+"""What `tune` and `train` refuse before a table is read or a worker starts."""
+
+import math
+
+import pytest
+
+from hpo.errors import ParameterError
+from pipelines.train import train
+from pipelines.tune import tune
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"trials": 0}, "trials=0 must be greater than 0"),
+        ({"timeout": -1.0}, "timeout=-1.0 must be greater than 0"),
+        ({"timeout": math.nan}, "timeout=nan must be greater than 0"),
+        ({"timeout": math.inf}, "timeout=inf must be finite; leave it out for no limit"),
+        ({"trial_timeout": 0.0}, "trial_timeout=0.0 must be greater than 0"),
+        ({"workers": 0}, "workers=0 must be greater than 0"),
+        ({"workers": 10_000}, r"workers=10000 exceeds the \d+ core"),
+        ({"budget": -5}, "budget=-5 must be greater than 0"),
+        ({"test_share": 0.5}, "test_share=0.5 must lie between 0 and 0.5"),
+        ({"seed": -1}, "seed=-1 must be 0 or greater"),
+        ({"warm_start": "on"}, "warm_start='on' is not available"),
+        ({"model": "lihgtgbm"}, "unknown model 'lihgtgbm', did you mean 'lightgbm'"),
+        ({"algorithm": "tpee"}, "unknown algorithm 'tpee', did you mean 'tpe'"),
+        ({"register": "a/b"}, "cannot name a registered model"),
+    ],
+)
+def test_impossible_values_are_refused_at_once(given: dict[str, object], message: str) -> None:
+    with pytest.raises(ParameterError, match=message):
+        tune("there is no such file", "y", **given)  # type: ignore[arg-type]
+
+
+def test_mistakes_are_told_together() -> None:
+    with pytest.raises(ParameterError, match=r"(?s)2 mistakes:.*trials=0.*unknown model"):
+        tune("there is no such file", "y", trials=0, model="forest")
+
+
+def test_a_table_and_a_target_are_needed() -> None:
+    with pytest.raises(ParameterError, match="data and target are needed"):
+        tune("there is no such file")
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({}, "give either trial .* or params"),
+        ({"trial": "a", "params": "b"}, "and not both"),
+        ({"params": "b"}, "data and target are needed"),
+        ({"params": "b", "budget": 0}, "budget=0 must be greater than 0"),
+        ({"params": "b", "seed": -1}, "seed=-1 must be 0 or greater"),
+        ({"params": "b", "model": "all"}, "unknown model 'all'.*; models: lightgbm, xgboost, mlp"),
+        ({"params": "b", "data": "d", "target": "y"}, "params='b' is not a file"),
+        ({"trial": "a", "register": "a/b"}, "cannot name a registered model"),
+    ],
+)
+def test_train_refuses_impossible_values_as_well(given: dict[str, object], message: str) -> None:
+    with pytest.raises(ParameterError, match=message):
+        train(**given)  # type: ignore[arg-type]
