@@ -10,6 +10,7 @@ from hpo.trial import Trial
 from pipelines import schema
 from pipelines.storage import find_study, read_header
 from pipelines.tracking import connect
+from pipelines.uris import safe
 
 RESUMED = "hpo.study"  # on a run of `mlflow run` that went on with a study: the study's run id
 
@@ -59,7 +60,7 @@ def study_of_trial(run_id: str) -> tuple[dict[str, Any], Trial]:
         run = client.get_run(run_id)
     except MlflowException as error:
         raise StudyError(
-            f"there is no run {run_id!r} in {client.tracking_uri}; a trial is named by its run id"
+            f"there is no run {run_id!r} in {safe(client.tracking_uri)}; a trial is named by its run id"
         ) from error
     trial = schema.decode_trial(run.data.tags, run.data.params)
     if trial is None:

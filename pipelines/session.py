@@ -292,7 +292,7 @@ class _Session:
         return True
 
     def _result(self, baselines: Mapping[str, float], test: Mapping[str, float]) -> StudyResult:
-        from pipelines.tracking import safe
+        from pipelines.uris import safe
 
         seconds = time.monotonic() - self.started
         logger.debug("the session took %s", duration(seconds))

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from hpo.errors import StudyError
 from pipelines.plan import DataPlan
+from pipelines.uris import HIDDEN, is_hidden, safe
 
 if TYPE_CHECKING:
     from pipelines.data import Prepared
@@ -48,7 +50,7 @@ class Source:
     def plan(self, prepared: "Prepared") -> DataPlan:
         """What identifies this use of the table."""
         return DataPlan(
-            uri=None if isinstance(self.data, pd.DataFrame) else _absolute(str(self.data)),
+            uri=None if isinstance(self.data, pd.DataFrame) else safe(_absolute(str(self.data))),
             digest=prepared.digest,
             rows=len(prepared.frame),
             target=self.target,
@@ -67,11 +69,13 @@ def same_again(plan: DataPlan, seed: int, data: str | Path | pd.DataFrame | None
     """
     place = plan.uri if data is None else data
     if place is None:
-        from hpo.errors import StudyError
-
         raise StudyError("the study was made from a table in memory: hand it over as data=")
+    if data is None and is_hidden(str(place)):
+        raise StudyError(
+            f"the study's table is {place}, and what stood in place of {HIDDEN} is kept nowhere: give its URI as data="
+        )
     return Source(place, plan.target, plan.task, plan.split, plan.test_share, plan.validation, seed)
 
 
 def _absolute(uri: str) -> str:
-    return uri if "://" in uri else str(Path(uri).resolve())
+    return uri if "://" in uri else str(Path(uri).expanduser().resolve())

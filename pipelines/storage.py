@@ -41,10 +41,10 @@ from pipelines.tracking import (
     connect,
     first_line,
     is_http,
-    safe,
     search,
     told_apart,
 )
+from pipelines.uris import safe
 
 logger = logging.getLogger(__name__)
 
@@ -626,7 +626,7 @@ def _dataset(data: Mapping[str, Any]) -> DatasetInput:
     source = {"url": uri} if uri.startswith(("http://", "https://")) else {"uri": uri}
     profile = {f"num_{name}": data[name] for name in ("rows", "columns") if name in data}
     dataset = Dataset(
-        name=str(data.get("name") or Path(uri).name or "data")[:500],
+        name=str(data.get("name") or Path(uri.partition("?")[0] if remote else uri).name or "data")[:500],
         digest=str(data["digest"])[:36],
         source_type=uri.split("://")[0] if remote else "local",
         source=json.dumps(source),
@@ -638,9 +638,9 @@ def _dataset(data: Mapping[str, Any]) -> DatasetInput:
 def describe(header: Header) -> str:
     """A study in a sentence or two of Markdown, for the run's description."""
     data = header.get("data") or {}
-    table = f" on `{data['uri']}`" if data.get("uri") else ""
-    target = f", target `{header['target']}`" if header.get("target") else ""
-    names = ", ".join(f"`{name}`" for name in header["space"])
+    table = f" on {_code(data['uri'])}" if data.get("uri") else ""
+    target = f", target {_code(header['target'])}" if header.get("target") else ""
+    names = ", ".join(map(_code, header["space"]))
     return (
         f"Hyperparameter search of **{header.get('model', 'a model')}**{table}{target}: "
         f"{header.get('algorithm', 'search')}, seed {header.get('seed', 'none')}, "
@@ -649,6 +649,11 @@ def describe(header: Header) -> str:
         + str(header["metric"])
         + "` is the best so far by finished trials."
     )
+
+
+def _code(text: str) -> str:
+    """A name or a path as Markdown that shows it and nothing else."""
+    return f"`{' '.join(text.split()).replace('`', chr(39))}`"
 
 
 def _precedence(trial: Trial, run: Run) -> tuple[Any, ...]:

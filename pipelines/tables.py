@@ -28,6 +28,7 @@ import pyarrow.csv
 import pyarrow.feather
 
 from hpo.errors import DataError, closest
+from pipelines.uris import safe
 from serving.values import MISSING_TOKENS
 
 DELIMITERS = (",", ";", "\t", "|")
@@ -63,7 +64,9 @@ def load_table(uri: str) -> pd.DataFrame:
     "NA" are missing among numbers, but stay as they are among texts: there they may be labels.
     Raises ``DataError`` when there is no file, no table in it, or not one clear reading of it.
     """
-    raw = _unpacked(uri, _read(uri))
+    raw = _read(uri)
+    uri = safe(uri)  # from here on it is only shown
+    raw = _unpacked(uri, raw)
     if not raw:
         raise DataError(f"{uri} is empty; a table needs a header line and rows")
     try:
@@ -125,17 +128,18 @@ def _column_digest(series: pd.Series) -> bytes:
 
 
 def _read(uri: str) -> bytes:
+    shown = safe(uri)
     try:
         with fsspec.open(uri, "rb", compression=None) as stream:
             content: bytes = stream.read()
     except FileNotFoundError:
-        raise DataError(f"there is no file {uri}{_closest_file(uri)}") from None
+        raise DataError(f"there is no file {shown}{_closest_file(uri)}") from None
     except IsADirectoryError:
-        raise DataError(f"{uri} is a folder; give one table file") from None
+        raise DataError(f"{shown} is a folder; give one table file") from None
     except ImportError as error:
-        raise DataError(_missing_library(uri, error)) from None
-    except (OSError, ValueError) as error:
-        raise DataError(f"{uri} cannot be opened: {_first_line(error)}") from None
+        raise DataError(_missing_library(shown, error)) from None
+    except Exception as error:  # each remote file system has errors of its own
+        raise DataError(f"{shown} cannot be opened: {safe(_first_line(error))}") from None
     return content
 
 
@@ -153,7 +157,9 @@ def _closest_file(uri: str) -> str:
         names = [PurePosixPath(entry).name for entry in filesystem.ls(folder or "/", detail=False)]
     except (OSError, ValueError):
         return "; its folder does not exist either"
-    return closest(name, names) or f"; the folder {folder or '/'} holds {len(names)} other file(s)"
+    except Exception:  # as above; this is only for a hint
+        return ""
+    return closest(name, names) or f"; the folder {safe(folder) or '/'} holds {len(names)} other file(s)"
 
 
 def _unpacked(uri: str, raw: bytes) -> bytes:
@@ -216,6 +222,8 @@ def _parsed_csv(uri: str, raw: bytes) -> pd.DataFrame:
         raise DataError(f"{uri} is empty; a table needs a header line and rows")
     if raw[:1] in (b"\r", b"\n"):
         raw = raw.lstrip(b"\r\n")
+    if b"\n" not in raw and b"\r" not in raw:
+        raw += b"\n"  # pyarrow does not take a header that ends with the file
     delimiter = _delimiter(uri, raw)
     names = _header(raw, delimiter)
     positions = [

@@ -20,6 +20,7 @@ from pipelines import schema
 from pipelines.cache import cache_dir
 from pipelines.outbox import Unreachable
 from pipelines.schema import Point, Record
+from pipelines.uris import safe
 
 logger = logging.getLogger(__name__)
 
@@ -66,16 +67,9 @@ def is_http(uri: str) -> bool:
     return uri.startswith(("http://", "https://"))
 
 
-def safe(uri: str) -> str:
-    """`uri` without the user and password that it may hold."""
-    scheme, slashes, rest = uri.partition("://")
-    credentials, at, place = rest.rpartition("@")
-    return f"{scheme}{slashes}{'***@' if at and credentials else ''}{place or rest}"
-
-
 def first_line(error: object) -> str:
-    """The first line of an error's words, 300 characters at most."""
-    return schema.cut((str(error).strip().splitlines() or [type(error).__name__])[0], 300)
+    """The first line of an error's words, 300 characters at most, without what no log may hold."""
+    return schema.cut(safe((str(error).strip().splitlines() or [type(error).__name__])[0]), 300)
 
 
 @contextmanager

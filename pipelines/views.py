@@ -19,6 +19,7 @@ from requests import RequestException
 
 from pipelines import schema
 from pipelines.tracking import first_line, is_http
+from pipelines.uris import without_login
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +49,7 @@ def save(client: MlflowClient, experiment_id: str, run_id: str, header: Mapping[
 
 def link(tracking_uri: str, experiment_id: str, key: str, *, charts: bool = True) -> str:
     """Where the view opens: in the tracking server, else where `mlflow ui` serves by default."""
-    base = tracking_uri.rstrip("/") if is_http(tracking_uri) else LOCAL_UI
+    base = without_login(tracking_uri).rstrip("/") if is_http(tracking_uri) else LOCAL_UI
     mode = "&compareRunsMode=CHART" if charts else ""
     return f"{base}/#/experiments/{experiment_id}/runs?viewStateShareKey={key}{mode}"
 
