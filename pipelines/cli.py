@@ -80,17 +80,22 @@ def command(name: str, function: Callable[..., Any]) -> click.Command:
             [f"--{p.name}", *([f"--{p.name.replace('_', '-')}"] if "_" in p.name else [])],
             type=_Text(p),
             required=p.default is None,
-            default=p.default,
-            show_default=p.default is not None,
             help=p.help,
+            **_default(p),
         )
         for p in entry_points.parameters(function)
     ]
     return _Command(name, params=[*options], callback=run, help=entry_points.summary(function))
 
 
+def _default(parameter: Parameter) -> dict[str, Any]:
+    """How click is told of a default; one of None would make click take a required option for given."""
+    return {} if parameter.default is None else {"default": parameter.default, "show_default": True}
+
+
 group = _Group(
     "mlflow-warmstart",
+    no_args_is_help=False,  # that no command was given is told like every other mistake
     help="Hyperparameter search for tables that keeps all of its state in MLflow.",
 )
 
@@ -101,13 +106,17 @@ def main(arguments: list[str] | None = None) -> None:
     logging.getLogger("mlflow.pyfunc").setLevel(logging.WARNING)  # it tells of each step of saving a model
     try:
         group.main(arguments, standalone_mode=False)
-    except UserError as error:
-        _fail(run_id, str(error))
-        click.echo(f"error: {error}", err=True)
+    except (UserError, click.UsageError) as error:
+        reason = str(error) if isinstance(error, UserError) else f"{error.format_message()} See --help"
+        click.echo(f"error: {reason}", err=True)
+        _fail(run_id, reason)  # after the words: it may wait for a server that is away
         sys.exit(EXIT_USER_ERROR)
     except (click.Abort, KeyboardInterrupt):
         _fail(run_id, "interrupted before the study began", status="KILLED")
         sys.exit(EXIT_INTERRUPTED)
+    except Exception as error:
+        _fail(run_id, f"{type(error).__name__}: {error}")
+        raise
 
 
 def _fail(run_id: str | None, reason: str, status: str = "FAILED") -> None:

@@ -469,7 +469,9 @@ def _target_words(target: str, found: _Target) -> str:
     order = np.argsort(-counts, kind="stable")[:4]
     shares = ", ".join(f"{found.labels[i]!r} {counts[i] / counts.sum():.1%}" for i in order)
     more = ", …" if len(found.labels) > 4 else ""
-    return f"target {target!r}: {found.kind}, {len(found.labels)} classes ({shares}{more})"
+    words = f"target {target!r}: {found.kind}, {len(found.labels)} classes ({shares}{more})"
+    positive = f", {max(found.labels, key=_label_order)!r} counts as positive"
+    return words + positive if found.kind == "binary" else words
 
 
 def _listed(names: list[Any] | list[str] | list[Label]) -> str:

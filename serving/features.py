@@ -42,10 +42,14 @@ class Matrix:
         return Matrix(self.numeric[rows], self.categorical[rows])
 
     def dense(self, dtype: npt.DTypeLike = np.float64) -> npt.NDArray[np.floating]:
-        """Return one (n, p + q) float array: numeric columns, then codes with ``nan`` for unknown ones."""
+        """Return one (n, p + q) float array: numeric columns, then codes with ``nan`` for unknown ones.
+
+        Numbers too large for ``dtype`` are cut, with room left for a library that adds to them.
+        """
         p = self.numeric.shape[1]
         out = np.empty((len(self), p + self.categorical.shape[1]), dtype=dtype)
-        out[:, :p] = self.numeric
+        largest = float(np.finfo(out.dtype).max) / 4
+        np.clip(self.numeric, -largest, largest, out=out[:, :p], casting="same_kind")
         out[:, p:] = self.categorical
         out[:, p:][self.categorical < 0] = np.nan
         return out

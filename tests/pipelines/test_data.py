@@ -269,5 +269,6 @@ def test_the_notes_say_what_was_found() -> None:
     notes = prepare(table(junk=["x"] * N), "y").notes
     assert notes[0].startswith("240 rows; 5 columns give")
     assert notes[1].startswith("target 'y': binary, 2 classes ('no'")
+    assert notes[1].endswith("), 'yes' counts as positive")
     assert notes[2] == "train 154, validate 38, test 48 rows, split random"
     assert "junk: dropped, constant" in notes

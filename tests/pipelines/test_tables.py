@@ -119,6 +119,7 @@ def test_a_named_index_of_parquet_is_a_column(tmp_path: Path) -> None:
         (b"", "is empty"),
         (b" \n \n", "is empty"),
         (b"a,b\n", "header .2 columns. but no rows"),
+        (b"hello", "header .1 columns. but no rows"),
         (b'{"a": 1}', "is JSON, not a table"),
         (b"<html></html>", "is HTML or XML, not a table"),
         (b"%PDF-1.7", "PDF"),

@@ -132,6 +132,15 @@ def test_dense_and_take() -> None:
     assert matrix.take(np.array([1, 0, 0])).categorical.tolist() == [[-1], [2], [2]]
 
 
+def test_numbers_beyond_float32_stay_finite_and_ordered() -> None:
+    numeric = np.array([[-1e300], [1.0], [1e300], [np.nan]])
+    dense = Matrix(numeric, np.empty((4, 0), np.int32)).dense(np.float32)[:, 0]
+    assert dense[0] < -1e37
+    assert dense[1] == 1.0
+    assert 1e37 < dense[2] < np.finfo(np.float32).max
+    assert np.isnan(dense[3])
+
+
 @pytest.mark.parametrize(
     ("classes", "values"),
     [

@@ -1,0 +1,37 @@
+"""Mistakes on the command line itself; those in the values of parameters are in `test_tune.py`."""
+
+import pytest
+
+from pipelines.cli import main
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "Missing command"),
+        (["--nope"], "No such option '--nope'"),
+        (["tunee"], "unknown command 'tunee', did you mean 'tune'?"),
+        (["tune", "--dta=x.csv"], "unknown parameter 'dta', did you mean 'data'?"),
+        (["tune", "--trials=many"], "trials='many' must be a whole number or none"),
+        (["tune", "--data"], "'--data' requires an argument"),
+        (["tune", "x.csv"], "unexpected extra argument"),
+        (["report"], "Missing option '--study'"),
+        (["promote"], "Missing option '--name'"),
+        (["train"], "give either trial"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2(
+    arguments: list[str],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("MLFLOW_RUN_ID", raising=False)
+    with pytest.raises(SystemExit) as exit_:
+        main(arguments)
+    assert exit_.value.code == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith("error: ")
+    assert message in printed.err
+    assert printed.err.count("\n") == 1
