@@ -416,8 +416,10 @@ class _Supervisor:
             reason = PoolBroken(f"the supervisor of the workers failed: {error!r}")
             raise
         finally:
-            self.end()
-            self.give_up(reason)
+            try:
+                self.end()
+            finally:
+                self.give_up(reason)
 
     def finished(self) -> bool:
         with self.shared.lock:

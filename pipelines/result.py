@@ -119,4 +119,4 @@ def _short(params: Mapping[str, object], most: int = 80) -> str:
 def failures(trials: Sequence[Trial]) -> str:
     """The commonest reason of the failed trials."""
     reasons = [trial.failure.splitlines()[0] for trial in trials if trial.failure]
-    return max(set(reasons), key=reasons.count) if reasons else "none failed"
+    return max(reasons, key=reasons.count) if reasons else "none failed"

@@ -1,5 +1,6 @@
 """Small reads and writes on single runs, for the entry points."""
 
+from contextlib import suppress
 from typing import Any
 
 from mlflow import MlflowClient
@@ -38,15 +39,16 @@ def put_text(run_id: str, text: str, name: str) -> None:
     connect(None).log_text(run_id, text, name)
 
 
-def fail_run(run_id: str, reason: str, status: str = "FAILED") -> bool:
-    """End a run that came to nothing, with the reason; False when MLflow cannot be reached."""
+def fail_run(run_id: str, reason: str, status: str = "FAILED") -> None:
+    """End a run that came to nothing, with the reason, if MLflow can be reached.
+
+    A run that is a study says by itself how it ended, and is left alone.
+    """
     client = MlflowClient()
-    try:
-        client.set_tag(run_id, schema.FAILURE, schema.cut(reason))
-        client.set_terminated(run_id, status)
-    except MlflowException:
-        return False
-    return True
+    with suppress(MlflowException):
+        if schema.SCHEMA not in client.get_run(run_id).data.tags:
+            client.set_tag(run_id, schema.FAILURE, schema.cut(reason))
+            client.set_terminated(run_id, status)
 
 
 def study_of_trial(run_id: str) -> tuple[dict[str, Any], Trial]:

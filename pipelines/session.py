@@ -220,9 +220,16 @@ class _Session:
         from pipelines.winner import log, score
 
         scored = score(self.prepared, self.shop.folder, trial_label(best.number))
-        trivial = score(self.prepared, self.shop.folder, "trivial") if "trivial" in baselines else None
         test = evaluate(self.prepared.task.kind, scored.y, scored.prediction)
-        reference = self.metric(trivial.y, trivial.prediction) if trivial else float("nan")
+        if self.metric.name not in test:
+            reporter.say(
+                f"warning: {self.metric.name} is not defined on the held-out rows, there is no test score"
+            )
+        reference = float("nan")
+        if "trivial" in baselines:
+            trivial = score(self.prepared, self.shop.folder, "trivial")
+            values = evaluate(self.prepared.task.kind, trivial.y, trivial.prediction)
+            reference = values.get(self.metric.name, reference)
         self.storage.annotate(metrics={f"test_{name}": value for name, value in test.items()})
         self.storage.set_winner(best.number)
         logged = log(self.plan, self.prepared, self.storage, best, scored, test, reference)

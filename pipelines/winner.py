@@ -98,7 +98,7 @@ def _log(
     held_out = HeldOutScore(
         metric=plan.metric,
         greater_is_better=METRICS[plan.metric].greater_is_better,
-        value=test[plan.metric],
+        value=test.get(plan.metric, float("nan")),  # such a version is never promoted
         baseline=trivial,
         data=plan.data.digest,
         split=prepared.rows.digest,

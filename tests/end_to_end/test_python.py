@@ -11,6 +11,8 @@ from mlflow import MlflowClient
 
 from hpo.errors import ParameterError
 from hpo.executors import available_cores
+from pipelines.gate import PromotionRefusedError
+from pipelines.promote import promote
 from pipelines.tune import tune
 from tests.stores import sqlite_uri
 
@@ -23,6 +25,22 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setenv("HPO_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setattr(mlflow, "get_tracking_uri", sqlite_uri)
     return sqlite_uri()
+
+
+def test_a_winner_without_a_test_score_is_kept_but_never_promoted(
+    store: str, make_table: Callable[[int], pd.DataFrame], capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = make_table(300).assign(day=range(300))
+    table.loc[table["day"] >= 240, "income"] = "low"  # all of the held-out rows
+
+    result = tune(table, "income", split="time:day", trials=1, budget=5, workers=1, register="never-promoted")
+
+    assert result.version == 1
+    assert "roc_auc" not in result.test
+    assert "log_loss" in result.test
+    assert "roc_auc is not defined on the held-out rows" in capsys.readouterr().err
+    with pytest.raises(PromotionRefusedError, match="scored nan on the held-out rows"):
+        promote("never-promoted")
 
 
 def test_a_table_in_memory_from_another_thread_and_resumed(
