@@ -34,7 +34,7 @@ def serve(module: str, settings: dict[str, Any]) -> None:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print must not mix with the answers
     peer = import_module(f"benchmarks.peers.{module}")
-    steps: list[Callable[[], float]] = []
+    steps: list[Callable[[], dict[str, float]]] = []
     for line in sys.stdin:
         job = json.loads(line)
         try:
@@ -45,7 +45,7 @@ def serve(module: str, settings: dict[str, Any]) -> None:
 
 
 def _answer(
-    job: dict[str, Any], peer: Any, settings: dict[str, Any], steps: list[Callable[[], float]]
+    job: dict[str, Any], peer: Any, settings: dict[str, Any], steps: list[Callable[[], dict[str, float]]]
 ) -> Any:
     match job.pop("call"):
         case "minimise":
@@ -58,7 +58,7 @@ def _answer(
             steps[:] = [peer.stepper(problem(job["problem"]).space, history, job["seed"], **settings)]
             return {}
         case "step":
-            return {"seconds": steps[0]()}
+            return steps[0]()
         case "run":
             return peer.run(**job, **settings)
         case "touch":

@@ -2,5 +2,5 @@
 
 Every file offers `minimise(problem, seed, trials, first, ...)`, the losses of a whole search in order, and
 `stepper(space, history, seed, ...)`, a function that does one ask and one tell on top of `history` and gives the
-seconds of both.
+wall and CPU seconds of both.
 """

@@ -1,8 +1,8 @@
 """hyperopt's own TPE, driven by `hyperopt.fmin` as its users do."""
 
 import math
-import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import hyperopt
@@ -10,6 +10,7 @@ import numpy as np
 from hyperopt import hp, tpe
 from hyperopt.base import JOB_STATE_DONE, Domain, Trials
 
+from benchmarks.peers.timing import Seconds, timed
 from benchmarks.problems import Problem
 from hpo.space import Categorical, Float, Parameter, Params, SearchSpace, Value
 
@@ -91,8 +92,8 @@ def minimise(problem: Problem, seed: int, trials: int, first: bool) -> list[floa
     return losses[:trials]
 
 
-def stepper(space: SearchSpace, history: Sequence[tuple[Params, float]], seed: int) -> Callable[[], float]:
-    """One `tpe.suggest` and the insertion of its result on top of `history`, in seconds."""
+def stepper(space: SearchSpace, history: Sequence[tuple[Params, float]], seed: int) -> Callable[[], Seconds]:
+    """One `tpe.suggest` and the insertion of its result on top of `history`."""
     trials = Trials()
     trials.new_trial_ids(len(history))
     trials.insert_trial_docs([document(space, i, params, loss) for i, (params, loss) in enumerate(history)])
@@ -100,16 +101,13 @@ def stepper(space: SearchSpace, history: Sequence[tuple[Params, float]], seed: i
     domain = Domain(lambda drawn: 0.0, graph(space))
     rng = np.random.default_rng(seed)
 
-    def step() -> float:
-        loss = float(rng.random())
-        start = time.perf_counter()
+    def step(loss: float) -> None:
         (trial,) = tpe.suggest(trials.new_trial_ids(1), domain, trials, int(rng.integers(2**31)))
         trial["state"], trial["result"] = JOB_STATE_DONE, {"status": "ok", "loss": loss}
         trials.insert_trial_docs([trial])
         trials.refresh()
-        return time.perf_counter() - start
 
-    return step
+    return lambda: timed(partial(step, float(rng.random())))
 
 
 def _node(parameter: Parameter, space: SearchSpace, nodes: Mapping[str, Any]) -> Any:

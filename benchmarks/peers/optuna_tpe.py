@@ -1,12 +1,13 @@
 """Optuna's TPE, as `optuna.create_study` makes it, and multivariate with groups."""
 
 import logging
-import time
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 import optuna  # type: ignore[import-not-found]
 
+from benchmarks.peers.timing import Seconds, timed
 from benchmarks.problems import Problem
 from hpo.space import Categorical, Float, Integer, Parameter, Params, SearchSpace, Value
 
@@ -63,8 +64,8 @@ def minimise(
 
 def stepper(
     space: SearchSpace, history: Sequence[tuple[Params, float]], seed: int, multivariate: bool = False
-) -> Callable[[], float]:
-    """One ask and tell on top of `history`, in seconds."""
+) -> Callable[[], Seconds]:
+    """One ask and tell on top of `history`."""
     study = optuna.create_study(sampler=sampler(seed, multivariate))
     study.add_trials(
         optuna.trial.create_trial(
@@ -76,15 +77,12 @@ def stepper(
     )
     rng = np.random.default_rng(seed)
 
-    def step() -> float:
-        loss = float(rng.random())
-        start = time.perf_counter()
+    def step(loss: float) -> None:
         trial = study.ask()
         suggest(space, trial)
         study.tell(trial, loss)
-        return time.perf_counter() - start
 
-    return step
+    return lambda: timed(partial(step, float(rng.random())))
 
 
 def _value(parameter: Parameter, trial: optuna.Trial) -> Value:

@@ -1,12 +1,13 @@
 """This project's samplers, asked through `Study` as every user does."""
 
-import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib import import_module
 from typing import Any
 
 import numpy as np
 
+from benchmarks.peers.timing import Seconds, timed
 from benchmarks.problems import Problem
 from hpo.samplers import Sampler
 from hpo.schedulers.full import Full
@@ -46,20 +47,17 @@ def minimise(problem: Problem, seed: int, trials: int, first: bool, **settings: 
 
 def stepper(
     space: SearchSpace, history: Sequence[tuple[Params, float]], seed: int, **settings: Any
-) -> Callable[[], float]:
-    """One ask and tell on top of `history`, in seconds."""
+) -> Callable[[], Seconds]:
+    """One ask and tell on top of `history`."""
     storage = MemoryStorage()
     for number, (params, loss) in enumerate(history):
         storage.add(Trial(number, params, 1, reports=(Report(1, loss),)))
     study = Study(space, sampler(**settings), Full(1), storage, seed=seed)
     rng = np.random.default_rng(seed)
 
-    def step() -> float:
-        loss = float(rng.random())
-        start = time.perf_counter()
+    def step(loss: float) -> None:
         trial = study.ask()
         if trial is not None:
             study.tell(trial.number, Report(1, loss))
-        return time.perf_counter() - start
 
-    return step
+    return lambda: timed(partial(step, float(rng.random())))
