@@ -45,9 +45,9 @@ STAND_INS: Mapping[str, tuple[str, str]] = {
     r"make demo": ("true", "it has run already: every page starts with the study that it makes"),
     r"make test": ("python -m pytest --collect-only -q tests/hpo", "the suite would run itself"),
     r"PIP_EXTRA_INDEX_URL=\S+ make env": ("make --dry-run env", "installs gigabytes from a network"),
-    r"(mlflow run .* --env-manager) uv (.*)-P trials=\d+": (
-        r"\1 local \2-P trials=2",
-        "builds an environment of gigabytes from a network",
+    r"mlflow run .* --env-manager uv .*": (
+        """python -c "from mlflow.utils.environment import _PythonEnv as E; E.from_yaml('python_env.yaml')" """,
+        "builds an environment of gigabytes from a network; the rest of the command stands in another block",
     ),
     r"mlflow ui (.*)": (
         r"mlflow ui \1 --port PORT --workers 1 & until curl -sf 127.0.0.1:PORT/health; do sleep 0.5; done; kill $!",
