@@ -1,32 +1,28 @@
 """One session of a study: workers, storage and search brought together, from the first trial to the winner."""
 
 import logging
-import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import Future, wait
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from pathlib import Path
-from tempfile import TemporaryDirectory
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from hpo import loop
 from hpo.algorithms import algorithm
 from hpo.errors import StudyError, UserError
-from hpo.executors import JobError, TimeLimitExceeded, WorkerDied, WorkerPlan, WorkerPool
+from hpo.executors import JobError, TimeLimitExceeded, WorkerDied, WorkerPlan
 from hpo.loop import Job, Stop
 from hpo.study import Study
 from hpo.trial import Report, Trial
-from pipelines.cache import cache_dir
 from pipelines.interrupts import interrupts
 from pipelines.metrics import METRICS, evaluate
-from pipelines.models import ALL, BASELINES, FAMILIES
-from pipelines.objective import Baseline, Objective, Rebuild, Work, folds_folder, members_folder, trial_label
+from pipelines.models import BASELINES
+from pipelines.objective import Baseline, Rebuild, Work, folds_folder, members_folder, trial_label
 from pipelines.plan import Plan
 from pipelines.progress import Reporter, duration
 from pipelines.result import StudyResult, failures
+from pipelines.workshop import Workshop, workers
 
 if TYPE_CHECKING:
     from pipelines.data import Prepared
@@ -34,52 +30,12 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-Pool = WorkerPool[str, Job | Baseline | Rebuild, Report]
-
 BASELINE_SECONDS = 120.0
 TRIAL_SECONDS = 3600.0  # a trial that hangs must end some time
 BRIEFLY, PATIENCE = 20.0, 600.0  # seconds that a finished study waits for MLflow, before and after saying so
 AT_ONCE, UNHURRIED = 5.0, 60.0  # seconds to write what is left when the study closes
 POLL = 0.2  # seconds between looks at what the user wants
 HOPELESS = 10  # so many failures without one success end the study
-
-
-@dataclass(frozen=True)
-class Workshop:
-    """Worker processes and the folder they share with the driver."""
-
-    pool: Pool
-    folder: Path
-
-
-@contextmanager
-def workshop(model: str, hands: WorkerPlan) -> Iterator[Workshop]:
-    """Workers that import their libraries while the driver reads the table; everything is gone afterwards."""
-    with TemporaryDirectory(prefix="mlflow-warmstart-") as name:
-        with workers(model, hands, Path(name)) as pool:
-            yield Workshop(pool, Path(name))
-        worker_log().unlink(missing_ok=True)  # kept when something went wrong: the errors name it
-
-
-def workers(model: str, hands: WorkerPlan, folder: Path) -> Pool:
-    """Workers with the libraries of `model`, which take their jobs' data from `folder`."""
-    families = [*FAMILIES] if model == ALL else [model]
-    places = [{**FAMILIES, **BASELINES}[name].partition(":")[0] for name in (*families, *BASELINES)]
-    return WorkerPool(
-        Objective,
-        str(folder),
-        workers=hands.workers,
-        threads=hands.threads,
-        preload=["pipelines.objective", *dict.fromkeys(places)],
-        log=worker_log(),
-    )
-
-
-def worker_log() -> Path:
-    """Where the workers of this process print to."""
-    folder = cache_dir() / "workers"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder / f"{os.getpid()}.log"
 
 
 def run_study(plan: Plan, prepared: "Prepared", shop: Workshop, storage: "MlflowStorage") -> StudyResult:

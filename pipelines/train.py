@@ -16,8 +16,9 @@ from pipelines.metrics import metric_for
 from pipelines.models import FAMILIES, check_space, settings
 from pipelines.plan import Plan, mistakes_in
 from pipelines.result import StudyResult
-from pipelines.session import run_study, workshop
+from pipelines.session import run_study
 from pipelines.source import Source, same_again
+from pipelines.workshop import workshop
 
 
 def train(

@@ -15,8 +15,9 @@ from pipelines.metrics import metric_for
 from pipelines.models import ALL, FAMILIES, settings
 from pipelines.plan import Plan, first_points, mistakes_in, read_space
 from pipelines.result import StudyResult
-from pipelines.session import run_study, workshop
+from pipelines.session import run_study
 from pipelines.source import Source, same_again
+from pipelines.workshop import workshop
 
 TRIALS = 50
 WARM_START = ("off",)

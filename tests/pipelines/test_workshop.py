@@ -1,0 +1,83 @@
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+
+from hpo.errors import UserError
+from hpo.executors import WorkerPlan
+from hpo.loop import Job
+from pipelines.data import prepare
+from pipelines.objective import Work, folds_folder
+from pipelines.workshop import PREFIX, sweep, worker_log, workshop
+from tests.pipelines.test_objective import regression
+
+
+@pytest.fixture(autouse=True)
+def _places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setenv("HPO_CACHE_DIR", str(tmp_path / "cache"))
+
+
+def folders() -> list[Path]:
+    return sorted(Path(tempfile.gettempdir()).glob(f"{PREFIX}*"))
+
+
+def grow_old(folder: Path) -> None:
+    os.utime(folder, (0, time.time() - 3600))
+
+
+def test_everything_is_gone_afterwards(tmp_path: Path) -> None:
+    with workshop("lightgbm", WorkerPlan(1, 1)) as shop:
+        prepare(regression(), "y").save(folds_folder(shop.folder))
+        Work("lightgbm", "rmse", seed=1, threads=1, budget=5).write(shop.folder)
+        report = shop.pool.submit(Job(0, {"num_leaves": 4}, 0, 5)).result(timeout=60)
+        assert report.loss > 0
+        assert folders() == [shop.folder]
+        assert worker_log().exists()
+        grow_old(shop.folder)
+        sweep()
+        assert shop.folder.is_dir()
+    assert folders() == []
+    assert not worker_log().exists()
+
+
+def test_what_a_killed_driver_left_goes_with_the_next_one() -> None:
+    code = (
+        "import time\nfrom pipelines.workshop import _folder\n"
+        "with _folder() as folder:\n print(folder, flush=True)\n time.sleep(600)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as driver:
+        assert driver.stdout
+        folder = Path(driver.stdout.readline().strip())
+        grow_old(folder)
+        sweep()
+        assert folder.is_dir()
+        driver.send_signal(signal.SIGKILL)
+    sweep()
+    assert not folder.exists()
+
+
+def test_a_young_folder_and_one_without_a_lock_are_left_alone(tmp_path: Path) -> None:
+    young, strange = tmp_path / f"{PREFIX}young", tmp_path / f"{PREFIX}strange"
+    young.mkdir()
+    (young / "in-use").touch()
+    strange.mkdir()
+    grow_old(strange)
+    sweep()
+    assert folders() == [strange, young]
+
+
+def test_a_cache_that_cannot_be_written_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("HPO_CACHE_DIR", str(tmp_path / "file"))
+    with pytest.raises(UserError, match="set HPO_CACHE_DIR"):
+        worker_log()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
+    with pytest.raises(UserError, match="set TMPDIR"), workshop("lightgbm", WorkerPlan(1, 1)):
+        pass
