@@ -51,14 +51,13 @@ def promote(name: str, version: int | None = None, dry_run: bool = False) -> Pro
         PromotionRefusedError: when the challenger is not better or cannot be compared.
         UserError: when there is no such model, version or challenger.
     """
-    from mlflow import MlflowClient
-
     from pipelines import registry
+    from pipelines.tracking import connect
 
     registry.check_model_name(name)
     if version is not None and version < 1:
         raise ParameterError(f"version={version} must be 1 or more; leave it out for the challenger")
-    client = MlflowClient()
+    client = connect()
     known = registry.aliases(client, name)
     number = version if version is not None else known.get(registry.CHALLENGER)
     if number is None:

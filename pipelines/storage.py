@@ -13,7 +13,8 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -139,16 +140,18 @@ class MlflowStorage:
         _check_header(header)
         with _as_study_error("the study cannot be created"):
             run = _parent_run(client, run_id, experiment, name, header)
-            journal = Journal(journal_path(run.info.run_id))
-            try:
+            with ExitStack() as on_failure:
+                if run_id is None:  # nobody else would say that nothing came of it
+                    on_failure.push(partial(_end_as_failed, client, run.info.run_id))
+                journal = Journal(journal_path(run.info.run_id))
+                on_failure.callback(journal.close)
                 _write_study(client, run, header, description)
                 run = client.get_run(run.info.run_id)
-                return cls(
+                storage = cls(
                     client, run, header, journal, trial_name=trial_name, make_writer=make_writer, pace=pace
                 )
-            except BaseException:
-                journal.close()
-                raise
+                on_failure.pop_all()
+                return storage
 
     @classmethod
     def open(
@@ -573,6 +576,16 @@ def _parent_run(
     if name:
         client.update_run(run_id, name=name)
     return run
+
+
+def _end_as_failed(
+    client: MlflowClient, run_id: str, kind: object, error: BaseException | None, trace: object
+) -> None:
+    with suppress(MlflowException):
+        client.set_tag(
+            run_id, schema.FAILURE, schema.cut(f"the study cannot be created: {first_line(error)}")
+        )
+        client.set_terminated(run_id, schema.FAILED)
 
 
 def _run_name(header: Header) -> str:

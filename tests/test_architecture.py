@@ -25,7 +25,6 @@ ONLY = {
         "pipelines/bulk.py",
         "pipelines/lease.py",
         "pipelines/outbox.py",
-        "pipelines/promote.py",
         "pipelines/registry.py",
         "pipelines/runs.py",
         "pipelines/storage.py",

@@ -8,6 +8,7 @@ from typing import IO
 
 import pandas as pd
 import pytest
+from mlflow import MlflowClient
 
 from hpo.trial import Trial
 from tests.end_to_end.conftest import Place, command_line
@@ -42,6 +43,13 @@ def read_until(stream: IO[str], words: str) -> str:
         if words in line:
             return output
     raise AssertionError(f"{words!r} never came:\n{output}")
+
+
+def wait_for_a_trial(place: Place) -> None:
+    client, end = MlflowClient(place.tracking_uri), time.monotonic() + 60
+    while not client.search_runs(["0"], "tags.`hpo.role` = 'trial'"):
+        assert time.monotonic() < end, "no trial was ever granted"
+        time.sleep(0.2)
 
 
 @pytest.fixture
@@ -93,7 +101,7 @@ def test_second_interrupt_stops_now(place: Place, table: Path, monkeypatch: pyte
     process = place.start(*command_line("tune", data=table, **settings))
     assert process.stdout
     output = read_until(process.stdout, "study ")
-    time.sleep(5)
+    wait_for_a_trial(place)
     os.kill(process.pid, signal.SIGINT)
     output += read_until(process.stdout, "finishing the trials")
     time.sleep(1.1)

@@ -562,3 +562,21 @@ def test_experiment_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     store.close()
     found = client.search_runs([wanted], "tags.`hpo.role` = 'study'", ViewType.ACTIVE_ONLY)
     assert [run.info.run_id for run in found] == [store.run_id]
+
+
+def test_a_study_that_cannot_be_created_ends_as_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(MlflowClient, "log_text", full)
+    client = stores.client()
+    experiment = client.create_experiment("cannot be created")
+    with pytest.raises(StudyError, match="No space left"):
+        MlflowStorage.create(
+            stores.HEADER, experiment="cannot be created", tracking_uri=stores.sqlite_uri(), pace=stores.HASTE
+        )
+    (run,) = client.search_runs([experiment])
+    assert run.info.status == "FAILED"
+    assert "No space left" in run.data.tags["hpo.failure"]
+    assert "hpo.schema" not in run.data.tags
+    assert not storage.journal_path(run.info.run_id).exists()
