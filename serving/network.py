@@ -123,7 +123,8 @@ class Architecture:
 
     The first `n_embedded` of `n_dense` columns get a numeric embedding ("none", "periodic" or "piecewise") of
     `frequencies` features each, mapped to `embedding_size` - 1 outputs beside the column itself. `levels` are the
-    known levels of the categorical embeddings. `n_outputs` is the number of classes, or 1 for regression.
+    known levels of the categorical embeddings. `n_outputs` is the number of classes, or 1 for regression. `networks`
+    of this shape share the embeddings and answer with their mean.
     """
 
     n_dense: int
@@ -138,6 +139,7 @@ class Architecture:
     embedding_size: int = 4
     level_size: int = 8
     scaling: bool = True
+    networks: int = 1
 
     @property
     def n_inputs(self) -> int:
@@ -204,8 +206,24 @@ class Levels(nn.Module):
         return functional.embedding(lookup, table).flatten(1)
 
 
+class Linears(nn.Module):
+    """One linear layer in each of k networks.
+
+    **Shape**: (k, n, in) -> (k, n, out). `weight` is (k, in, out), `bias` (k, 1, out).
+    """
+
+    def __init__(self, networks: int, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(networks, inputs, outputs))
+        self.bias = nn.Parameter(torch.zeros(networks, 1, outputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply the layers."""
+        return torch.baddbmm(self.bias, x, self.weight)
+
+
 class Network(nn.Module):
-    """Embeddings, a learned factor per input, and fully connected layers."""
+    """Embeddings, a learned factor per input, and k stacks of fully connected layers."""
 
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
@@ -214,13 +232,13 @@ class Network(nn.Module):
         embedding = _EMBEDDINGS.get(a.numeric_embedding) if a.n_embedded else None
         self.numeric = embedding(a.n_embedded, a.frequencies, a.embedding_size - 1) if embedding else None
         self.levels = Levels(a.levels, a.level_size) if a.levels else None
-        self.factor = nn.Parameter(torch.ones(a.n_inputs)) if a.scaling else None
+        self.factor = nn.Parameter(torch.ones(a.networks, 1, a.n_inputs)) if a.scaling else None
         sizes = [a.n_inputs, *[a.width] * a.layers, a.n_outputs]
-        self.linears = nn.ModuleList(_linear(m, n) for m, n in pairwise(sizes))
+        self.linears = nn.ModuleList(Linears(a.networks, m, n) for m, n in pairwise(sizes))
         self.activation = ACTIVATIONS[a.activation]
 
     def inputs(self, dense: Tensor, lookup: Tensor) -> Tensor:
-        """(n, n_inputs) what reaches the first linear layer."""
+        """(k, n, n_inputs) what reaches the first linear layers."""
         blocks = [dense]
         if self.numeric is not None:
             blocks.append(self.numeric(dense[:, : self.architecture.n_embedded]))
@@ -229,12 +247,12 @@ class Network(nn.Module):
         x = torch.cat(blocks, dim=1) if len(blocks) > 1 else dense
         if x.shape[1] == 0:
             x = x.new_zeros(len(x), 1)
-        return x if self.factor is None else x * self.factor
+        return x.expand(self.architecture.networks, *x.shape) if self.factor is None else x * self.factor
 
     def forward(
         self, dense: Tensor, lookup: Tensor, drop: Callable[[Tensor], Tensor] | None = None
     ) -> Tensor:
-        """(n, n_outputs) logits or standardised values; `drop` gives factors for a hidden activation."""
+        """(k, n, n_outputs) logits or standardised values; `drop` gives factors for a hidden activation."""
         x = self.inputs(dense, lookup)
         for linear in self.linears[:-1]:
             x = self.activation(linear(x))
@@ -242,12 +260,6 @@ class Network(nn.Module):
                 x = x * drop(x)
         out: Tensor = self.linears[-1](x)
         return out
-
-
-def _linear(inputs: int, outputs: int) -> nn.Module:
-    """A linear layer that draws nothing from torch's global generator; whoever builds it fills it."""
-    layer: nn.Module = nn.utils.skip_init(nn.Linear, inputs, outputs)  # type: ignore[no-untyped-call]
-    return layer
 
 
 ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
@@ -292,10 +304,10 @@ def outputs(
     """(n, k) probabilities or (n,) standardised values for preprocessed rows."""
     with torch.inference_mode():
         parts = [network(dense[block], lookup[block]).double().cpu() for block in _blocks(len(dense))]
-        raw = torch.cat(parts)
+        raw = torch.cat(parts, dim=1)
     if bounds is None:
-        return np.asarray(torch.softmax(raw, dim=1).numpy(), dtype=np.float64)
-    return np.asarray(raw[:, 0].clamp(*bounds).numpy(), dtype=np.float64)
+        return np.asarray(torch.softmax(raw, dim=2).mean(dim=0).numpy(), dtype=np.float64)
+    return np.asarray(raw[:, :, 0].mean(dim=0).clamp(*bounds).numpy(), dtype=np.float64)
 
 
 def pack(member: NetworkMember) -> tuple[dict[str, bytes], dict[str, Any]]:

@@ -60,6 +60,7 @@ class Hyperparameters:
     `max_epochs` ends training on small tables before the study's largest budget.
     """
 
+    networks: int = 1
     layers: int = 3
     width: int = 256
     activation: str = "silu"
@@ -132,6 +133,7 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
     "schedule": ("constant", "step", "cosine", "coslog"),
 }
 _RANGES: Mapping[str, tuple[float, float]] = {
+    "networks": (1, 64),
     "layers": (1, 64),
     "width": (1, 65536),
     "dropout": (0.0, 0.99),
@@ -270,6 +272,7 @@ class Data:
             numeric_embedding=settings.numeric_embedding,
             frequencies=settings.bins if settings.numeric_embedding == "piecewise" else FREQUENCIES,
             scaling=settings.parametrization == "ntk",
+            networks=settings.networks,
         )
 
 
@@ -466,13 +469,16 @@ class Training:
                 torch._foreach_lerp_(self._averaged, self._trained, weight)
 
     def _loss(self, rows: Tensor, drop: Dropout) -> Tensor:
+        """The sum over the networks of each one's mean loss, so that each learns as it would alone."""
         data = self._data
         with self._precision.autocast():
             out = self._network(data.dense[rows], data.lookup[rows], drop).float()
+        target = data.target[rows].expand(len(out), -1)  # (k, n)
         if data.bounds is not None:
-            return functional.mse_loss(out[:, 0], data.target[rows])
-        return functional.cross_entropy(
-            out, data.target[rows], label_smoothing=self._settings.label_smoothing
+            return functional.mse_loss(out[:, :, 0], target) * len(out)
+        smoothing = self._settings.label_smoothing
+        return functional.cross_entropy(out.flatten(0, 1), target.flatten(), label_smoothing=smoothing) * len(
+            out
         )
 
     def _rows(self, batch: int) -> Tensor:
@@ -539,27 +545,28 @@ def initialise(
     with torch.no_grad():
         _initialise_embeddings(network, data, settings, generator)
         x = network.inputs(dense, lookup)
-        linears: Iterable[Any] = network.linears
-        for linear in linears:
-            if settings.parametrization == "ntk":
-                _initialise_linear(linear, x, generator)
-            else:
-                _uniform(linear.weight, linear.in_features, generator)
-                _uniform(linear.bias, linear.in_features, generator)
-            x = network.activation(linear(x))
+        for linears in network.linears:
+            if isinstance(linears, net.Linears):
+                _initialise_linears(linears, x, settings, generator)
+            x = network.activation(linears(x))
 
 
-def _initialise_linear(linear: nn.Linear, x: Tensor, generator: torch.Generator) -> None:
-    _fill(
-        linear.weight, torch.randn(linear.weight.shape, generator=generator) / math.sqrt(linear.in_features)
-    )
-    linear.bias.zero_()
-    deviation = linear(x).std(dim=0, correction=0)
-    linear.weight.div_(torch.where(deviation > 1e-6, deviation, 1.0)[:, None])
-    out = linear(x)  # (n, width)
-    rows = torch.randint(len(x), (5, linear.out_features), generator=generator).to(x.device)
-    shares = torch.empty(5, linear.out_features).exponential_(generator=generator).to(x.device)
-    linear.bias.sub_((out.gather(0, rows) * shares / shares.sum(dim=0)).sum(dim=0))
+def _initialise_linears(
+    linears: net.Linears, x: Tensor, settings: Hyperparameters, generator: torch.Generator
+) -> None:
+    networks, fan_in, width = linears.weight.shape
+    if settings.parametrization == "standard":
+        _uniform(linears.weight, fan_in, generator)
+        _uniform(linears.bias, fan_in, generator)
+        return
+    _fill(linears.weight, torch.randn(linears.weight.shape, generator=generator) / math.sqrt(fan_in))
+    deviation = linears(x).std(dim=1, correction=0, keepdim=True)  # (k, 1, width)
+    linears.weight.div_(torch.where(deviation > 1e-6, deviation, 1.0))
+    out = linears(x)  # (k, n, width)
+    rows = torch.randint(out.shape[1], (networks, 5, width), generator=generator).to(x.device)
+    shares = torch.empty(networks, 5, width).exponential_(generator=generator).to(x.device)
+    shares = shares / shares.sum(dim=1, keepdim=True)
+    linears.bias.sub_((out.gather(1, rows) * shares).sum(dim=1, keepdim=True))
 
 
 def _initialise_embeddings(
@@ -641,7 +648,7 @@ def _groups(network: net.Network, settings: Hyperparameters) -> Iterator[dict[st
         speed, pace = 1.0, 1.0
         if settings.parametrization == "ntk" and settings.optimizer != "sgd":
             pace = _pace(name)
-            fan_in = parameter.shape[1] if name.startswith("linears") and parameter.ndim == 2 else 1
+            fan_in = parameter.shape[1] if name.startswith("linears") and name.endswith("weight") else 1
             speed = pace * math.sqrt(REFERENCE_WIDTH / fan_in)
         decay = 0.0 if _is_bias(name) else pace / speed
         by_factors.setdefault((speed, decay), []).append(parameter)

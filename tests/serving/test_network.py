@@ -1,6 +1,7 @@
 """The shipped network: what it computes, and what it refuses to load."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +37,7 @@ def preprocessing() -> Preprocessing:
 
 def member(kind: str = "multiclass", embedding: str = "periodic") -> NetworkMember:
     outputs = 1 if kind == "regression" else 3
-    network = Network(Architecture(4, 2, (12,), outputs, layers=2, width=8, numeric_embedding=embedding))
+    network = Network(Architecture(4, 2, (12,), outputs, 2, 8, numeric_embedding=embedding, networks=2))
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for tensor in network.state_dict().values():
@@ -67,6 +68,22 @@ def test_a_saved_network_predicts_the_same(kind: str, embedding: str, tmp_path: 
     assert np.array_equal(loaded.predict(*table(50)), model.predict(*table(50)))
     assert loaded.network.architecture == model.network.architecture
     assert not any(p.requires_grad for p in loaded.network.parameters())
+
+
+def test_the_answer_is_the_mean_of_the_networks() -> None:
+    for kind in ("multiclass", "regression"):
+        both = member(kind)
+        found = both.network.architecture
+        single = []
+        for i in range(2):
+            network = Network(replace(found, networks=1))
+            state = both.network.state_dict()
+            own = {n: t[i : i + 1] if n.startswith(("linears", "factor")) else t for n, t in state.items()}
+            network.load_state_dict(own)
+            wide = None if kind == "multiclass" else (-1e9, 1e9)
+            single.append(NetworkMember(network, both.preprocessing, wide).predict(*table(30)))
+        mean = np.mean(single, axis=0)
+        np.testing.assert_allclose(both.predict(*table(30)), np.clip(mean, -1.0, 1.5), atol=1e-6)
 
 
 def test_probabilities_and_bounds() -> None:

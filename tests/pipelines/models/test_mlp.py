@@ -211,7 +211,7 @@ def variants() -> list[dict[str, Any]]:
     """Every choice and both sides of every switch."""
     switches = [f.name for f in fields(Hyperparameters) if f.type in (bool, "bool")]
     choices = [{name: choice} for name, known in CHOICES.items() for choice in known]
-    return choices + [{name: side} for name in switches for side in (True, False)]
+    return [{"networks": 3}, *choices, *({name: side} for name in switches for side in (True, False))]
 
 
 @pytest.mark.parametrize("params", variants(), ids=str)
@@ -227,6 +227,31 @@ def test_every_option_trains_and_continues_exactly(params: dict[str, Any], tmp_p
     assert np.isfinite(straight.predict(rows)).all()
     assert np.array_equal(straight.predict(rows), resumed.predict(rows))
     assert straight.best_step == resumed.best_step
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_networks_side_by_side_learn_as_they_would_alone(kind: str, optimizer: str) -> None:
+    params = {"optimizer": optimizer, "dropout": 0.0, "numeric_embedding": "none", "ema": False}
+    owner = family(kind)
+    pair = start(owner, networks=2, **params)
+    alone = [start(owner, **params) for _ in range(2)]
+    for i, single in enumerate(alone):
+        for name, tensor in network_of(single).state_dict().items():
+            both = network_of(pair).state_dict()[name]
+            tensor.copy_(both[i : i + 1] if name.startswith(("linears", "factor")) else both)
+        for parameter in (p for n, p in network_of(single).named_parameters() if n.startswith("levels")):
+            parameter.requires_grad_(False)
+    for parameter in (p for n, p in network_of(pair).named_parameters() if n.startswith("levels")):
+        parameter.requires_grad_(False)
+    for training in (pair, *alone):
+        for step in range(3):
+            training._steps = step
+            training._step()
+    for name, tensor in network_of(pair).named_parameters():
+        if name.startswith(("linears", "factor")):
+            singles = torch.cat([dict(network_of(single).named_parameters())[name] for single in alone])
+            torch.testing.assert_close(tensor, singles, rtol=2e-4, atol=1e-5)
 
 
 def test_the_space_holds_every_option() -> None:
@@ -398,11 +423,11 @@ def test_bins_hold_equal_shares() -> None:
 
 
 def test_training_starts_from_outputs_of_unit_size() -> None:
-    training = start(family(n=600), layers=3, width=64, parametrization="ntk")
+    training = start(family(n=600), layers=3, width=64, networks=2, parametrization="ntk")
     network, data = network_of(training), training._data
     with torch.no_grad():
         x = network.inputs(data.dense, data.lookup)
         for linear in network.linears:
             out = linear(x)
-            np.testing.assert_allclose(out.std(dim=0), 1.0, rtol=0.05)
+            np.testing.assert_allclose(out.std(dim=1), 1.0, rtol=0.05)
             x = network.activation(out)
