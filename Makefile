@@ -20,6 +20,7 @@ env: .venv/.installed
 demo: env
 	PATH="$(CURDIR)/$(BIN):$$PATH" MLFLOW_TRACKING_URI="$(DEMO_STORE)" $(BIN)/mlflow run . -e tune --env-manager local --experiment-name adult \
 		-P data=examples/adult.csv.gz -P target=income -P model=lightgbm -P algorithm=tpe -P trials=25 -P seed=1 -P register=adult
+	@echo "In a new shell, before these commands: . .venv/bin/activate"
 
 test: env
 	$(BIN)/python -m pytest

@@ -39,6 +39,7 @@ CHALLENGER, CHAMPION, PREVIOUS = "challenger", "champion", "previous"
 STUDY = "hpo.study"  # run id of the study
 TRIAL = "hpo.trial"  # run id of the trial
 FAMILY = "hpo.model"
+TRIAL_NUMBER = "hpo.trial.number"  # on a logged model: which trial of its run's study it is of
 
 EXAMPLE_ROWS = 5
 MAX_NAME = 250
@@ -148,6 +149,16 @@ def log_winner(
         requirements=tuple(requirements),
         seconds=time.monotonic() - started,
     )
+
+
+def logged_before(client: MlflowClient, run_id: str, number: int) -> LoggedWinner | None:
+    """The complete model that an earlier session of the study logged of this trial; None when there is none."""
+    experiment = client.get_run(run_id).info.experiment_id
+    found = client.search_logged_models([experiment], filter_string=f"source_run_id = '{run_id}'")
+    for model in found:
+        if model.status == LoggedModelStatus.READY and model.tags.get(TRIAL_NUMBER) == str(number):
+            return LoggedWinner(model.model_id, run_id, model.artifact_location, (), 0.0)
+    return None
 
 
 def pip_requirements(families: tuple[str, ...]) -> list[str]:

@@ -16,7 +16,8 @@ class StudyResult:
 
     `trials` are all of them; `baselines` and `test` hold values of the study's metric (baselines on the validation
     rows, `test` on the held-out rows); `model_uri` is the winner's model, `version` its version when registered.
-    `interrupted` means that the user asked for the end, `stopped` that trials were left unfinished for it.
+    `interrupted` means that the user asked for the end, `stopped` that trials were left unfinished for it,
+    `in_memory` that the table has no place to be read from again.
     """
 
     run_id: str
@@ -34,6 +35,7 @@ class StudyResult:
     link: str | None = None
     interrupted: bool = False
     stopped: bool = False
+    in_memory: bool = False
 
     @property
     def best_params(self) -> Mapping[str, object]:
@@ -68,7 +70,9 @@ class StudyResult:
             f"{name:<{width}}  {value:>10.5g}  {origin:<13}  {params}" for name, value, origin, params in rows
         ]
         failed = sum(trial.failure is not None for trial in self.trials)
-        head = f"Leaderboard by {self.metric} on the validation rows ({len(done)} trials"
+        head = (
+            f"Leaderboard by {self.metric} on the validation rows ({len(done)} trial{'s' * (len(done) != 1)}"
+        )
         return ["", head + (f", {failed} failed)" if failed else ")"), *[line.rstrip() for line in lines], ""]
 
     def _winner(self) -> list[str]:
@@ -101,9 +105,14 @@ class StudyResult:
             lines.append(f"  promote  {_command('promote', name=self.registered)}")
         unfinished = self.interrupted or len(self.trials) < self.wanted
         trials = self.wanted if unfinished else 2 * len(self.trials)
-        verb = "resume " if unfinished else "go on  "
-        lines.append(f"  {verb}  {_command('tune', study=self.run_id, trials=str(trials))}")
+        if unfinished or self.wanted > 1:  # a single configuration is no search to go on with
+            lines.append(f"  {'resume ' if unfinished else 'go on  '}  {self._again(trials)}")
         return lines
+
+    def _again(self, trials: int) -> str:
+        if self.in_memory:
+            return f"tune(data=…, study={self.run_id!r}, trials={trials}), with the same table"
+        return _command("tune", study=self.run_id, trials=str(trials))
 
 
 def _command(entry_point: str, **parameters: str) -> str:

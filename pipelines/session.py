@@ -124,6 +124,10 @@ class _Session:
             f"{data.task} of {data.target!r}, {plan.metric}, {plan.workers} workers × {plan.threads} threads"
             + (f"; {done} trials are there already" if done else "")
         )
+        if done >= plan.trials:
+            reporter.say(
+                f"nothing is left to run: trials={plan.trials}; for more give trials greater than {done}"
+            )
 
     def _search(self, reporter: Reporter) -> None:
         deadline = self.started + (self.plan.timeout or float("inf"))
@@ -189,7 +193,8 @@ class _Session:
         self.storage.annotate(metrics={f"test_{name}": value for name, value in test.items()})
         self.storage.set_winner(best.number)
         logged = log(self.plan, self.prepared, self.storage, best, scored, test, reference)
-        reporter.say(f"winner: trial {best.number}, logged in {logged.seconds:.1f} s")
+        how = f"logged in {logged.seconds:.1f} s" if logged.seconds else "logged already"
+        reporter.say(f"winner: trial {best.number}, {how}")
         result = self._result(baselines, test)
         return replace(
             result,
@@ -268,4 +273,5 @@ class _Session:
             test=test,
             tracking_uri=safe(self.storage.tracking_uri),
             seconds=seconds,
+            in_memory=self.plan.data.uri is None,
         )

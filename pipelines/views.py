@@ -28,6 +28,7 @@ OWN = "hpo-"
 MAX_VIEWS = 40
 MAX_VALUE = 20_000
 MAX_COLUMNS = 20
+MAX_AXES = 8  # more cannot be read in a card
 LOCAL_UI = "http://127.0.0.1:5000"
 
 
@@ -88,7 +89,7 @@ def state(run_id: str, header: Mapping[str, Any]) -> dict[str, Any]:
     columns += [f"params.`{name}`" for name in space][:MAX_COLUMNS]
     section = f"{run_id}-section"
     return {
-        "searchFilter": f"tags.`{schema.PARENT_RUN}` = '{run_id}'",
+        "searchFilter": f"tags.`{schema.PARENT_RUN}` = '{run_id}' AND tags.`{schema.ROLE}` = 'trial'",
         "orderByKey": f"metrics.`{metric}`",
         "orderByAsc": header["direction"] == "minimize",
         "startTime": "ALL",
@@ -119,7 +120,7 @@ def _charts(run_id: str, section: str, metric: str, params: list[str]) -> list[d
     """Parallel coordinates over the parameters that every trial has (others would hide trials), curves, cost."""
     parallel = {
         "type": "PARALLEL",
-        "selectedParams": params[:MAX_COLUMNS],
+        "selectedParams": params[:MAX_AXES],
         "selectedMetrics": [metric],
         "showAllRuns": True,
         "displayName": "Parameters and score",

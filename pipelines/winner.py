@@ -16,7 +16,7 @@ from pipelines.metrics import METRICS
 from pipelines.models import resolve
 from pipelines.objective import members_folder
 from pipelines.plan import Plan
-from pipelines.registry import log_winner, register_winner
+from pipelines.registry import TRIAL_NUMBER, log_winner, logged_before, register_winner
 from pipelines.tracking import first_line
 from serving.predictor import Predictor
 
@@ -85,14 +85,17 @@ def _log(
     trivial: float,
 ) -> Logged:
     metrics = {f"test_{name}": value for name, value in test.items()}
-    winner = log_winner(
-        storage.client,
-        storage.run_id,
-        scored.folder,
-        prepared.example,
-        metrics=metrics,
-        params=best.params,
-    )
+    winner = logged_before(storage.client, storage.run_id, best.number)
+    if winner is None:
+        winner = log_winner(
+            storage.client,
+            storage.run_id,
+            scored.folder,
+            prepared.example,
+            metrics=metrics,
+            params=best.params,
+            tags={TRIAL_NUMBER: str(best.number)},
+        )
     if not plan.register:
         return Logged(winner.uri, None, winner.seconds)
     held_out = HeldOutScore(

@@ -529,3 +529,17 @@ def test_everything_through_a_tracking_server(
     pd.testing.assert_frame_equal(found, Predictor.load(predictor).predict(raw_table()))
     metrics = remote.get_logged_model(logged.model_id).metrics or []
     assert [(metric.key, metric.value) for metric in metrics] == [("test_roc_auc", 0.8)]
+
+
+def test_a_model_of_an_earlier_session_is_found_again(
+    client: MlflowClient, run_id: str, predictor: Path
+) -> None:
+    assert registry.logged_before(client, run_id, 3) is None
+    logged = registry.log_winner(client, run_id, predictor, raw_table(), tags={registry.TRIAL_NUMBER: "3"})
+    found = registry.logged_before(client, run_id, 3)
+    assert found is not None
+    assert found.uri == logged.uri
+    assert found.artifact_location == logged.artifact_location
+    assert registry.logged_before(client, run_id, 4) is None
+    other = client.create_run("0").info.run_id
+    assert registry.logged_before(client, other, 3) is None

@@ -44,7 +44,8 @@ def test_the_view_of_a_study() -> None:
     value = tags(stores.client(), store.experiment_id)[f"mlflow.sharedViewState.{key}"]
     assert json.loads(value)["name"] == f"lightgbm, tpe ({store.run_id[:8]})"
     state = opened(value)
-    assert state["searchFilter"] == f"tags.`mlflow.parentRunId` = '{store.run_id}'"
+    filters = f"tags.`mlflow.parentRunId` = '{store.run_id}' AND tags.`hpo.role` = 'trial'"
+    assert state["searchFilter"] == filters
     assert (state["orderByKey"], state["orderByAsc"]) == ("metrics.`auc`", False)
     assert "params.`rate`" in state["selectedColumns"]
     kinds = {chart["type"]: chart for chart in state["compareRunCharts"]}
