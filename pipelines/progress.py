@@ -112,4 +112,4 @@ class Reporter:
         return f"{rate:.2f} trials/s{eta}"
 
     def _in_users_direction(self, loss: float) -> float:
-        return self.metric.to_loss(loss)
+        return self.metric.from_loss(loss)

@@ -49,7 +49,7 @@ class StudyResult:
 
     def score(self, trial: Trial) -> float:
         """A trial's value of the metric, as the user knows it."""
-        return METRICS[self.metric].to_loss(trial.loss)
+        return METRICS[self.metric].from_loss(trial.loss)
 
     def __str__(self) -> str:
         """The leaderboard, the winner, and the next commands."""
