@@ -87,6 +87,11 @@ def from_hyperopt(graph: object) -> SearchSpace:
         SpaceError: naming the labels that have no counterpart, and what to write instead.
     """
     found, constants = _walk(graph)
+    if not found and not constants:
+        raise SpaceError(
+            f"there is nothing to search in the space {graph!r:.80}; give a YAML file, a mapping like "
+            "{'learning_rate': {'low': 0.01, 'high': 0.3}}, or a graph of hp.* expressions"
+        )
     raise_all(SpaceError, _unsupported(found))
     slots = {v.label: _naming_slot(v.options) for v in found.values()}
     free = [c for c in constants if not c.path or slots[c.path[-1][0]] != c.key]

@@ -198,7 +198,8 @@ def _range_mistakes(parameter: Float | Integer) -> Iterator[str]:
         yield f"{name}: low and high must be finite numbers, but got low={low!r}, high={high!r}"
         return
     if low >= high:
-        yield f"{name}: `low < high` must hold, but got low={low}, high={high}; to fix it write [{low}]"
+        remedy = "swap them" if low > high else f"for a fixed value write [{low}]"
+        yield f"{name}: `low < high` must hold, but got low={low}, high={high}; {remedy}"
     if parameter.log and low <= 0:
         yield f"{name}: a log scale needs low > 0, but got low={low}"
     if step is not None and (not _is_number(step) or step <= 0):

@@ -12,6 +12,7 @@ that stands twice is an error.
 
 from collections.abc import Callable, Iterator, Mapping
 from io import StringIO
+from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
@@ -38,6 +39,21 @@ def load(text: str, source: str) -> Any:
         return YAML(typ="safe", pure=True).load(text)
     except YAMLError as error:
         raise SpaceError(f"{source} is not valid YAML: {_short(error)}") from error
+
+
+def load_file(path: Path) -> Any:
+    """The plain values in a file of YAML 1.2.
+
+    Raises:
+        SpaceError: when it cannot be read or is not YAML.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise SpaceError(f"{path} is not UTF-8 text; it must be YAML") from None
+    except OSError as error:
+        raise SpaceError(f"{path} cannot be read: {error.strerror}") from None
+    return load(text, str(path))
 
 
 def dump(values: Any) -> str:

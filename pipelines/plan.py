@@ -9,6 +9,7 @@ import platform
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from importlib.metadata import version
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,17 @@ from hpo.algorithms import ALGORITHMS, unknown_algorithm
 from hpo.errors import SpaceError, StudyError, closest
 from hpo.parameters import Categorical, Params, Value
 from hpo.space import SearchSpace
+from hpo.space_yaml import load_file
 from hpo.study import FirstPoint
 from pipelines.models import ALL, FAMILIES, Settings, canonical, check_space, knows
 
 LIBRARIES = ("mlflow", "hyperopt", "lightgbm", "xgboost", "scikit-learn", "torch", "pandas", "numpy")
+
+MOST_BUDGET = 1_000_000
+_NUMBERS: dict[str, type] = {
+    **dict.fromkeys(("trials", "workers", "budget", "seed"), Integral),
+    **dict.fromkeys(("timeout", "trial_timeout", "test_share"), Real),
+}
 
 
 @dataclass(frozen=True)
@@ -124,12 +132,19 @@ class Plan:
 
 def mistakes_in(given: Mapping[str, Any], models: Sequence[str]) -> Iterator[str]:
     """What is wrong with the values given for public parameters, as far as no table is needed to say so."""
+    strange = [name for name in _NUMBERS if name in given and not _is_number(name, given[name])]
+    for name in strange:
+        word = "a whole number" if _NUMBERS[name] is Integral else "a number"
+        yield f"{name}={given[name]!r} must be {word}"
+    given = {name: value for name, value in given.items() if name not in strange}
     for name in ("trials", "timeout", "workers", "budget", "trial_timeout"):
         value = given.get(name)
         if value is not None and not value > 0:  # nan, too
             yield f"{name}={value} must be greater than 0"
         elif value == math.inf:
             yield f"{name}={value} must be finite; leave it out for no limit"
+    if (given.get("budget") or 0) > MOST_BUDGET:
+        yield f"budget={given['budget']} must be {MOST_BUDGET:,} or less"
     if not 0 < given.get("test_share", 0.2) < 0.5:
         yield f"test_share={given['test_share']} must lie between 0 and 0.5"
     if given.get("seed", 0) < 0:
@@ -138,6 +153,13 @@ def mistakes_in(given: Mapping[str, Any], models: Sequence[str]) -> Iterator[str
         yield f"unknown model {model!r}{closest(model, models)}; models: {', '.join(models)}"
     if (name := given.get("algorithm", "tpe")) not in ALGORITHMS:
         yield unknown_algorithm(name)
+
+
+def _is_number(name: str, value: object) -> bool:
+    """Whether Python gave a parameter the kind of number it takes; text is parsed before."""
+    if value is None:
+        return name not in ("seed", "test_share")
+    return isinstance(value, _NUMBERS[name]) and not isinstance(value, bool)
 
 
 def read_space(space: object, settings: Settings) -> SearchSpace:
@@ -185,11 +207,11 @@ def _as_space(space: object) -> SearchSpace:
     if isinstance(space, str | Path):
         path = Path(space)
         if not path.is_file():
-            beside = [p.name for p in path.parent.glob("*.y*ml")] if path.parent.is_dir() else []
+            beside = [p.name for p in path.parent.glob("*.y*ml") if p.is_file()]
             raise SpaceError(
                 f"space={str(space)!r} is neither `default` nor a file{closest(path.name, [*beside, 'default'])}"
             )
-        return SearchSpace.from_yaml(path.read_text(encoding="utf-8"), str(path))
+        return SearchSpace.from_dict(load_file(path), str(path))
     if isinstance(space, Mapping) and all(isinstance(v, Mapping | list) for v in space.values()):
         return SearchSpace.from_dict(space)
     from hpo.hyperopt_space import from_hyperopt

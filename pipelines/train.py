@@ -10,7 +10,7 @@ from hpo.errors import ParameterError, SpaceError, raise_all
 from hpo.executors import WorkerPlan, plan_threads
 from hpo.parameters import Categorical, Params, Value
 from hpo.space import SearchSpace
-from hpo.space_yaml import load
+from hpo.space_yaml import load_file
 from hpo.study import FirstPoint
 from pipelines.metrics import metric_for
 from pipelines.models import FAMILIES, check_space, settings
@@ -124,7 +124,7 @@ def _again(
 def _read(path: str, model: str) -> Params:
     if not Path(path).is_file():
         raise ParameterError(f"params={path!r} is not a file; it must be YAML like `learning_rate: 0.05`")
-    values = load(Path(path).read_text(encoding="utf-8"), path)
+    values = load_file(Path(path))
     if values is None:
         return {}
     if not isinstance(values, dict) or not all(

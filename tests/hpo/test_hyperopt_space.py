@@ -166,3 +166,9 @@ def test_draws_of_levels_are_even() -> None:
 
     # 5 standard deviations of a binomial share: fails by chance once in 10^6
     assert np.abs(np.bincount(n, minlength=5)[1:] / 2000 - 0.25).max() < 5 * math.sqrt(0.25 * 0.75 / 2000)
+
+
+@pytest.mark.parametrize("graph", [5, None, {}, {"learning_rate": (0.1, 0.2)}])
+def test_a_space_without_anything_to_search_is_told(graph: object) -> None:
+    with pytest.raises(SpaceError, match="there is nothing to search in the space"):
+        from_hyperopt(graph)

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -5,6 +7,7 @@ from hypothesis import strategies as st
 
 from hpo.errors import SpaceError
 from hpo.space import Categorical, Float, Integer, SearchSpace
+from hpo.space_yaml import load_file
 from tests.strategies import params_of, spaces
 
 SPACE = SearchSpace(
@@ -80,7 +83,8 @@ def test_values_outside_the_bounds_are_clipped_when_encoded() -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("a: {low: 3, high: 1}", "a: `low < high` must hold, but got low=3, high=1"),
+        ("a: {low: 3, high: 1}", "a: `low < high` must hold, but got low=3, high=1; swap them"),
+        ("a: {low: 3, high: 3}", "but got low=3, high=3; for a fixed value write [3]"),
         ("a: {low: 0, high: 1, log: true}", "a: a log scale needs low > 0, but got low=0"),
         ("a: {low: 1, hihg: 2}", "unknown key 'hihg', did you mean 'high'?"),
         ("a: {low: 1, high: 2, step: 0}", "step must be a positive number"),
@@ -112,6 +116,15 @@ def test_mistakes_are_told_with_the_way_out(text: str, words: str) -> None:
         SearchSpace.from_yaml(text, "my.yaml")
     assert words in str(error.value)
     assert "my.yaml" in str(error.value)
+
+
+def test_a_file_that_is_no_text_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "space.yaml"
+    path.write_bytes(b"a: \xff")
+    with pytest.raises(SpaceError, match=r"space\.yaml is not UTF-8 text"):
+        load_file(path)
+    path.write_text("\ufeffa: [1]", encoding="utf-8")
+    assert load_file(path) == {"a": [1]}
 
 
 def test_all_mistakes_come_at_once() -> None:
