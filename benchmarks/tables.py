@@ -10,6 +10,7 @@ import json
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -29,6 +30,7 @@ from hpo.space import SearchSpace
 from pipelines.data import Fold, prepare
 from pipelines.metrics import metric_for
 from pipelines.models.catalog import family, settings
+from pipelines.models.errors import TrainingError
 from pipelines.tables import load_table
 
 BUDGET = {"lightgbm": 300, "xgboost": 300, "mlp": 100}
@@ -47,6 +49,8 @@ ROWS = 3_000
 UNIFORM = {"lightgbm": 220, "xgboost": 220, "mlp": 160}
 FOCUSED = {"lightgbm": 50, "xgboost": 50, "mlp": 40}
 STAGES = 2
+# Of the network a quarter diverges or hardly learns; how badly says nothing, and would bend the rest of the surface.
+LEVEL_FROM = {"lightgbm": 1.0, "xgboost": 1.0, "mlp": 0.75}
 
 
 @dataclass(frozen=True)
@@ -63,8 +67,13 @@ class Fit:
     best_half_rank_correlation: float
 
 
-def fit(space: SearchSpace, units: Array, losses: Array) -> Fit:
-    """Fit the squashed losses; the correlations are those of five-fold cross-validation with the fitted kernel."""
+def fit(space: SearchSpace, units: Array, losses: Array, level_from: float) -> Fit:
+    """Fit the squashed losses; those above the quantile `level_from`, and diverged ones (nan), count as equal to it.
+
+    The correlations are those of five-fold cross-validation with the fitted kernel.
+    """
+    worst = np.nanquantile(losses, level_from)
+    losses = np.fmin(losses, worst)
     center = float(np.median(losses))
     width = float(np.subtract(*np.quantile(losses, [0.75, 0.25]))) or 1.0
     x, y = features(space, units), np.arcsinh((losses - center) / width)
@@ -104,15 +113,16 @@ def least(space: SearchSpace, fitted: Fit, x: Array, rng: np.random.Generator) -
 
 
 def train(fold: Fold, model: str, space: SearchSpace, units: Array) -> tuple[Array, Array]:
-    """Losses and seconds `(n,)` of really training the configurations `(n, d)`; a diverged one costs the worst loss."""
+    """Losses and seconds `(n,)` of really training the configurations `(n, d)`; nan where it diverged."""
     metric = metric_for("rmse" if fold.task.kind == "regression" else "log_loss", fold.task.kind)
     trainer = family(model)(fold, metric, 1, horizon=BUDGET[model])
     losses, seconds = np.full(len(units), np.nan), np.zeros(len(units))
     for i, unit in enumerate(units):
         start = time.process_time()
         trial = trainer.start(space.decode(unit), seed=i)
-        trial.train(BUDGET[model])
-        losses[i] = metric.to_loss(fold.score(metric, trial.predict(fold.valid)))
+        with suppress(TrainingError):
+            trial.train(BUDGET[model])
+            losses[i] = metric.to_loss(fold.score(metric, trial.predict(fold.valid)))
         seconds[i] = time.process_time() - start
     return losses, seconds
 
@@ -128,22 +138,37 @@ def make(model: str, table: str, datasets: Path) -> str:
     )
     losses, seconds = train(fold, model, space, units)
     for _ in range(STAGES):
-        surface = _surface(space, fit(space, units, losses), features(space, units))
+        surface = _surface(space, fit(space, units, losses, LEVEL_FROM[model]), features(space, units))
         drawn = space.sample_unit(rng, 6_000)
         noisy = surface.predict(drawn) + rng.normal(0, 0.1 * surface.width, len(drawn))
         focus = drawn[np.argsort(noisy)[: FOCUSED[model]]]
         more, longer = train(fold, model, space, focus)
         units, losses = np.concatenate([units, focus]), np.concatenate([losses, more])
         seconds = np.concatenate([seconds, longer])
+    return keep(model, table, [len(fold.train), len(fold.valid)], space, firsts[0], units, losses, seconds)
+
+
+def keep(
+    model: str,
+    table: str,
+    rows: Sequence[int],
+    space: SearchSpace,
+    default: Params,
+    units: Array,
+    losses: Array,
+    seconds: Array,
+) -> str:
+    """Fit and write one surface and say how good it is."""
     units = units.astype(np.float32)
-    fitted, x = fit(space, units.astype(float), losses), features(space, units.astype(float))
+    fitted = fit(space, units.astype(float), losses, LEVEL_FROM[model])
+    x, rng = features(space, units.astype(float)), np.random.default_rng([len(model), len(table)])
     about = {
         "model": model,
         "table": table,
-        "rows": [len(fold.train), len(fold.valid)],
+        "rows": list(rows),
         "budget": BUDGET[model],
         "space": space.to_dict(),
-        "default": firsts[0],
+        "default": dict(default),
         "cheap": {name: value for name, value in CHEAP[model].items() if name in space},
         "optimum": least(space, fitted, x, rng),
         "signal": fitted.signal,
@@ -167,8 +192,8 @@ def make(model: str, table: str, datasets: Path) -> str:
     quality = f"R² {fitted.r2:.2f}, rank correlation {fitted.rank_correlation:.2f}"
     return (
         f"{model}/{table}: {len(losses)} trainings, {seconds.sum():.0f} CPU seconds; {quality} "
-        f"({fitted.best_half_rank_correlation:.2f} in the better half); losses {losses.min():.4g} to "
-        f"{losses.max():.4g}, default {losses[0]:.4g}, least of the surface {about['optimum']:.4g}"
+        f"({fitted.best_half_rank_correlation:.2f} in the better half); losses {np.nanmin(losses):.4g} to "
+        f"{np.nanmax(losses):.4g}, default {losses[0]:.4g}, least of the surface {about['optimum']:.4g}"
     )
 
 
