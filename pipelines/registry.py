@@ -5,6 +5,7 @@ A winner is logged as one object that takes the raw table: the folder of a `serv
 run id; no run becomes active.
 """
 
+import hashlib
 import json
 import math
 import re
@@ -40,6 +41,7 @@ STUDY = "hpo.study"  # run id of the study
 TRIAL = "hpo.trial"  # run id of the trial
 FAMILY = "hpo.model"
 TRIAL_NUMBER = "hpo.trial.number"  # on a logged model: which trial of its run's study it is of
+CONTENT = "hpo.content"  # on a logged model: the digest of its predictor's files
 
 EXAMPLE_ROWS = 5
 MAX_NAME = 250
@@ -121,7 +123,7 @@ def log_winner(
         client.get_run(run_id).info.experiment_id,
         name=name,
         source_run_id=run_id,
-        tags=dict(tags or {}),
+        tags={**(tags or {}), CONTENT: _content(predictor_dir)},
         params={key: str(value) for key, value in (params or {}).items()},
         model_type=contents.target.kind,
     )
@@ -151,12 +153,17 @@ def log_winner(
     )
 
 
-def logged_before(client: MlflowClient, run_id: str, number: int) -> LoggedWinner | None:
-    """The complete model that an earlier session of the study logged of this trial; None when there is none."""
+def logged_before(client: MlflowClient, run_id: str, predictor_dir: Path) -> LoggedWinner | None:
+    """The complete model that an earlier session logged of this very predictor; None when there is none.
+
+    Another predictor of the same trial (trained again with other libraries) is another model: what was scored is
+    what is registered.
+    """
+    content = _content(predictor_dir)
     experiment = client.get_run(run_id).info.experiment_id
     found = client.search_logged_models([experiment], filter_string=f"source_run_id = '{run_id}'")
     for model in found:
-        if model.status == LoggedModelStatus.READY and model.tags.get(TRIAL_NUMBER) == str(number):
+        if model.status == LoggedModelStatus.READY and model.tags.get(CONTENT) == content:
             return LoggedWinner(model.model_id, run_id, model.artifact_location, (), 0.0)
     return None
 
@@ -294,6 +301,15 @@ def candidate(client: MlflowClient, name: str, number: int) -> Candidate:
         there = ", ".join(str(v) for v in sorted(_numbers(client, name))) or "none"
         raise UserError(f"registered model {name!r} has no version {number}; it has: {there}") from error
     return Candidate(name, number, HeldOutScore.from_tags(found.tags, f"version {number} of {name}"))
+
+
+def _content(predictor_dir: Path) -> str:
+    """32 hex digits that stand for the names and the bytes of all files."""
+    total = hashlib.blake2b(digest_size=16)
+    for path in sorted(path for path in predictor_dir.rglob("*") if path.is_file()):
+        name, content = path.relative_to(predictor_dir).as_posix().encode(), path.read_bytes()
+        total.update(len(name).to_bytes(8, "little") + name + len(content).to_bytes(8, "little") + content)
+    return total.hexdigest()
 
 
 def _numbers(client: MlflowClient, name: str) -> list[int]:

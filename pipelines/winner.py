@@ -85,7 +85,7 @@ def _log(
     trivial: float,
 ) -> Logged:
     metrics = {f"test_{name}": value for name, value in test.items()}
-    winner = logged_before(storage.client, storage.run_id, best.number)
+    winner = logged_before(storage.client, storage.run_id, scored.folder)
     if winner is None:
         winner = log_winner(
             storage.client,

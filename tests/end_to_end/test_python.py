@@ -60,6 +60,7 @@ def test_a_table_in_memory_from_another_thread_and_resumed(
 
     assert [(t.params, t.loss) for t in again.trials[:2]] == [(t.params, t.loss) for t in first.trials]
     assert len(again.trials) == 3
+    assert tune(table, study=first.run_id).model_uri == again.model_uri
     if CORES > 1:  # the study began with one worker that has them all
         with pytest.raises(
             ParameterError, match=rf"workers={CORES} with {CORES} thread.* exceed the {CORES} core"

@@ -532,14 +532,17 @@ def test_everything_through_a_tracking_server(
 
 
 def test_a_model_of_an_earlier_session_is_found_again(
-    client: MlflowClient, run_id: str, predictor: Path
+    client: MlflowClient, run_id: str, predictor: Path, tmp_path: Path
 ) -> None:
-    assert registry.logged_before(client, run_id, 3) is None
-    logged = registry.log_winner(client, run_id, predictor, raw_table(), tags={registry.TRIAL_NUMBER: "3"})
-    found = registry.logged_before(client, run_id, 3)
+    assert registry.logged_before(client, run_id, predictor) is None
+    logged = registry.log_winner(client, run_id, predictor, raw_table())
+    copy = shutil.copytree(predictor, tmp_path / "copy")
+    found = registry.logged_before(client, run_id, copy)
     assert found is not None
     assert found.uri == logged.uri
     assert found.artifact_location == logged.artifact_location
-    assert registry.logged_before(client, run_id, 4) is None
     other = client.create_run("0").info.run_id
-    assert registry.logged_before(client, other, 3) is None
+    assert registry.logged_before(client, other, predictor) is None
+    member = next(copy.rglob("member.json"))
+    member.write_bytes(member.read_bytes() + b" ")
+    assert registry.logged_before(client, run_id, copy) is None, "what was scored is another object"
