@@ -51,23 +51,25 @@ def run(
     *,
     stop: Stop,
     deadline: float = float("inf"),
+    grace: float = float("inf"),
     time_limit: float | None = None,
 ) -> Iterator[Trial]:
     """Run the study and yield each trial when it has been told.
 
     Ends when nothing can be started and nothing runs, or when `stop` asks for it. At `deadline` (on the clock of
-    `time.monotonic`) legs that still run are given up, unless no trial has succeeded yet. A leg that was given up is
-    not told: it is handed out again when the study is resumed.
+    `time.monotonic`) legs that still run are given up; without any success they get `grace` more seconds. A leg that
+    was given up is not told: it is handed out again when the study is resumed.
 
     Args:
         study: what to run.
         executor: where to run it.
         stop: looked at all the time; may be changed by a signal handler.
         deadline: when to stop, seconds on the monotonic clock.
+        grace: seconds after it in which a first success is waited for.
         time_limit: seconds after which a single leg fails.
     """
     running: dict[Future[Report], Trial] = {}
-    while stop.level < 2 and not (time.monotonic() >= deadline and study.best_trial):
+    while stop.level < 2 and time.monotonic() < (deadline if study.best_trial else deadline + grace):
         more = stop.level == 0 and time.monotonic() < deadline
         while more and executor.free > 0:
             trial = study.ask()

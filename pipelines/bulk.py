@@ -30,13 +30,12 @@ from hpo.errors import StudyError
 from pipelines import schema
 from pipelines.outbox import Unreachable
 from pipelines.schema import Record
-from pipelines.tracking import first_line
+from pipelines.tracking import WILL_NOT_HEAL, first_line
 
 logger = logging.getLogger(__name__)
 
 TESTED_REVISIONS = frozenset({"dc11669786a5"})  # MLflow 3.17
 _INSERT: dict[str, Callable[..., Any]] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
-_WILL_NOT_HEAL = ("disk is full", "readonly database", "read-only", "no space left")
 
 RUNS, TAGS, PARAMS = SqlRun.__table__, SqlTag.__table__, SqlParam.__table__
 METRICS, LATEST = SqlMetric.__table__, SqlLatestMetric.__table__
@@ -89,7 +88,7 @@ class BulkWriter:
                 self.before_commit(connection)
         except sa.exc.OperationalError as error:
             words = first_line(error.orig)
-            if any(sign in words.lower() for sign in _WILL_NOT_HEAL):
+            if any(sign in words.lower() for sign in WILL_NOT_HEAL):
                 raise StudyError(f"the tracking database refuses to write: {words}") from error
             raise Unreachable(words) from error
         except sa.exc.DBAPIError as error:

@@ -136,6 +136,7 @@ class _Session:
             self.shop.pool,
             stop=self.stop,
             deadline=deadline,
+            grace=self.plan.timeout or 0.0,
             time_limit=self.plan.trial_timeout or TRIAL_SECONDS,
         )
         for trial in trials:

@@ -180,7 +180,11 @@ class MlflowStorage:
             except BaseException:
                 journal.close()
                 raise
-            client.update_run(run_id, status=schema.RUNNING)
+            try:
+                client.update_run(run_id, status=schema.RUNNING)
+            except BaseException:
+                storage.close(schema.KILLED, timeout=0.0)
+                raise
             return storage
 
     def load(self) -> list[Trial]:

@@ -30,7 +30,16 @@ host_credentials: Callable[[str], Any] = credentials.get_default_host_creds
 PAGE = 5_000
 _MAX_METRICS, _MAX_PARAMS, _MAX_TAGS = 1_000, 100, 100
 _CALL_TIMEOUT = (5.0, 30.0)  # seconds to connect, to answer
-_WILL_NOT_HEAL = ("disk is full", "no space left", "readonly database", "read-only", "disk quota")
+WILL_NOT_HEAL = (
+    "disk is full",
+    "no space left",
+    "readonly database",
+    "read-only",
+    "disk quota",
+    "no such table",
+    "no column named",
+    "does not exist",
+)
 _MAY_HEAL = {"TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED", "INTERNAL_ERROR", "DEADLINE_EXCEEDED"}
 
 
@@ -226,7 +235,7 @@ def told_apart() -> Iterator[None]:
         status: Callable[[], int] = error.get_http_status_code
         code = status()
         may_heal = error.error_code in _MAY_HEAL or code >= 500 or code in (408, 429)
-        if may_heal and not any(sign in words for sign in _WILL_NOT_HEAL):
+        if may_heal and not any(sign in words for sign in WILL_NOT_HEAL):
             raise Unreachable(schema.cut(first_line(error), 160)) from error
         raise StudyError(f"MLflow refuses to write: {first_line(error)}") from error
 

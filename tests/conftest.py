@@ -1,6 +1,21 @@
 """Settings shared by all tests."""
 
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
 from hypothesis import settings
 
 settings.register_profile("project", deadline=None, derandomize=True)
 settings.load_profile("project")
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Artifacts go below the working directory where nothing else is said; the checkout must stay as it is."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(ROOT))  # for processes that import from `tests`
+        patch.chdir(tmp_path_factory.mktemp("elsewhere"))
+        yield

@@ -113,3 +113,15 @@ def test_workers_that_are_busy_elsewhere_are_waited_for() -> None:
     workers = Busy(1)
     told = [trial.number for trial in run(make(1), workers, stop=Stop())]
     assert told == [0]
+
+
+def test_the_first_success_is_not_waited_for_beyond_the_grace() -> None:
+    class Hanging(Workers):
+        def submit(self, job: Job, time_limit: float | None = None) -> Future[Report]:
+            future: Future[Report] = Future()
+            self.jobs.append((job, future))
+            return future
+
+    study = make(4)
+    assert list(run(study, Hanging(2), stop=Stop(), deadline=time.monotonic() + 0.1, grace=0.2)) == []
+    assert len(study.trials) == 2

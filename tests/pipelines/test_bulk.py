@@ -118,7 +118,11 @@ def test_runs_are_found_as_the_clients_are(monkeypatch: pytest.MonkeyPatch) -> N
         "tags.`mlflow.user` != 'nobody'",
     ]
     for rule in rules:
-        for order in (["metrics.auc DESC"], ["params.depth ASC", "attributes.run_name DESC"], []):
+        for order in (
+            ["metrics.auc DESC", "attributes.run_name DESC"],
+            ["params.depth ASC", "attributes.run_name DESC"],
+            [],
+        ):
             answers = [
                 [run.info.run_name for run in client.search_runs([store.experiment_id], rule, order_by=order)]
                 for store in both
