@@ -69,7 +69,8 @@ class Study:
         if [trial.number for trial in self._trials] != list(range(len(self._trials))):
             missing = sorted(set(range(self._trials[-1].number)) - {trial.number for trial in self._trials})
             raise StudyError(
-                f"trials must be numbered without gaps, but {missing} are missing; were runs deleted?"
+                f"trials must be numbered without gaps, but {missing} are missing; if their runs were deleted, restore "
+                "them, or start a new study"
             )
         self._lost = [trial.number for trial in self._trials if not trial.finished][::-1]
         self._history = History(space)

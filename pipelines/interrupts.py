@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as requests to a running study."""
+"""Ctrl-C, SIGTERM and a closed terminal as requests to a running study."""
 
 import signal
 import sys
@@ -39,7 +39,10 @@ def interrupts() -> Iterator[Stop]:
         else:
             raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # nohup ignores it
+        numbers.append(signal.SIGHUP)
+    before = {number: signal.signal(number, handle) for number in numbers}
     try:
         yield stop
     finally:

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from hpo.errors import ParameterError
+
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -45,10 +47,10 @@ class StudyReport:
 
     def _line(self, row: Mapping[str, Any]) -> str:
         if row["failure"]:
-            return f"{row['name']:<16} FAILED  {row['failure'].splitlines()[0]:.100}"
+            return f"{row['name']:<16} {row['run_id']}  FAILED  {row['failure'].splitlines()[0]:.100}"
         value = row["metrics"].get(self.metric)
         shown = f"{value:.5g}" if value is not None else "unfinished"
-        return f"{row['name']:<16} {self.metric} {shown:<10} {row['seconds']:7.1f} s  {row['origin']}"
+        return f"{row['name']:<16} {row['run_id']}  {self.metric} {shown:<10} {row['seconds']:7.1f} s  {row['origin']}"
 
     def to_csv(self) -> str:
         """All rows as CSV; a text cell that a spreadsheet would take for a formula begins with an apostrophe."""
@@ -76,6 +78,8 @@ def report(study: str, top: int = 20) -> StudyReport:
     Raises:
         UserError: when there is no such study.
     """
+    if top <= 0:
+        raise ParameterError(f"top={top} must be greater than 0")
     from pipelines.runs import put_text, study_header
     from pipelines.storage import leaderboard
 

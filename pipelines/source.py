@@ -65,7 +65,7 @@ def same_again(plan: DataPlan, seed: int, data: str | Path | pd.DataFrame | None
     """The source of an earlier study; `data` when the table has moved or was handed over in memory.
 
     Raises:
-        StudyError: when the table is needed and was not handed over.
+        StudyError: when the table is needed and was not handed over, or is not where it was.
     """
     place = plan.uri if data is None else data
     if place is None:
@@ -73,6 +73,10 @@ def same_again(plan: DataPlan, seed: int, data: str | Path | pd.DataFrame | None
     if data is None and is_hidden(str(place)):
         raise StudyError(
             f"the study's table is {place}, and what stood in place of {HIDDEN} is kept nowhere: give its URI as data="
+        )
+    if data is None and "://" not in str(place) and not Path(str(place)).exists():
+        raise StudyError(
+            f"there is no file {place} any more, the study's table; if it has moved, give its new place as data="
         )
     return Source(place, plan.target, plan.task, plan.split, plan.test_share, plan.validation, seed)
 

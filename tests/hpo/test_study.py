@@ -72,6 +72,15 @@ def test_best_trial_is_the_smallest_finite_loss_and_the_earliest_of_equals() -> 
     assert study.trials[3].failure == "loss is nan; a finite number was expected"
 
 
+def test_a_trial_that_was_deleted_is_missed() -> None:
+    storage = MemoryStorage()
+    for trial in run(make(MemoryStorage())):
+        if trial.number != 3:
+            storage.add(trial)
+    with pytest.raises(StudyError, match=r"\[3\] are missing; if their runs were deleted, restore them"):
+        make(storage)
+
+
 class KilledError(Exception):
     pass
 

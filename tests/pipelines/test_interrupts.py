@@ -32,6 +32,19 @@ def test_the_two_signals_of_one_ctrl_c_count_once() -> None:
         assert stop.level == 1
 
 
+def test_a_closed_terminal_asks_unless_it_is_to_be_ignored() -> None:
+    with interrupts() as stop:
+        os.kill(os.getpid(), signal.SIGHUP)
+        assert stop.level == 1
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with interrupts() as stop:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert stop.level == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 def test_another_thread_leaves_signals_alone() -> None:
     before, seen = signal.getsignal(signal.SIGINT), list[Stop]()
 

@@ -77,6 +77,9 @@ def test_a_study_keeps_its_uri_without_secrets_and_asks_for_them_again(tmp_path:
         assert same_again(plan_of(uri), 0, "https://me:pw@host/a.csv").data == "https://me:pw@host/a.csv"
     with pytest.raises(StudyError, match="hand it over as data="):
         same_again(plan_of(None), 0)
+    with pytest.raises(StudyError, match=r"there is no file \S+gone.csv any more.* new place as data="):
+        same_again(plan_of(str(tmp_path / "gone.csv")), 0)
+    assert same_again(plan_of(str(tmp_path / "gone.csv")), 0, "here.csv").data == "here.csv"
 
     path = tmp_path / "a.csv"
     pd.DataFrame({"x": range(40), "z": [1.5, 2.5] * 20, "y": ["a", "b"] * 20}).to_csv(path, index=False)

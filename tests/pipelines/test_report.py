@@ -1,0 +1,50 @@
+import csv
+import io
+from typing import Any
+
+import pytest
+
+from hpo.errors import ParameterError
+from pipelines.report import StudyReport, report
+
+HEADER = {"algorithm": "tpe", "model": "lightgbm", "task": "binary", "target": "y"}
+
+
+def row(number: int, value: float | None, failure: str = "", **params: Any) -> dict[str, Any]:
+    return {
+        "number": number,
+        "name": f"lightgbm-{number:03}",
+        "run_id": f"{number:032x}",
+        "status": "FAILED" if failure else "FINISHED",
+        "budget": 10.0,
+        "origin": "sampler",
+        "failure": failure,
+        "params": params,
+        "metrics": {} if value is None else {"roc_auc": value},
+        "seconds": 1.5,
+    }
+
+
+ROWS = [row(1, 0.9, boosting="-gbdt"), row(0, 0.8), row(2, None), row(3, None, "OSError: full\nmore")]
+
+
+def test_every_trial_is_shown_with_its_run_id() -> None:
+    text = str(StudyReport("s", "roc_auc", HEADER, ROWS, 20))
+    assert "4 trials, 1 failed" in text
+    for shown in ROWS:
+        assert shown["run_id"] in text
+    assert "unfinished" in text
+    assert "FAILED  OSError: full\n" in text
+    assert text.endswith(f"-P trial={1:032x}")
+
+
+def test_what_is_not_shown_is_said() -> None:
+    assert "… 3 more in leaderboard.csv" in str(StudyReport("s", "roc_auc", HEADER, ROWS, 1))
+    with pytest.raises(ParameterError, match="top=0 must be greater than 0"):
+        report("s", top=0)
+
+
+def test_a_cell_is_no_formula() -> None:
+    table = list(csv.DictReader(io.StringIO(StudyReport("s", "roc_auc", HEADER, ROWS, 1).to_csv())))
+    assert table[0]["boosting"] == "'-gbdt"
+    assert [line["roc_auc"] for line in table] == ["0.9", "0.8", "", ""]
