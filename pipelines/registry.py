@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ from pipelines.gate import Candidate, HeldOutScore
 from serving.features import FeatureEncoder, TargetEncoder
 from serving.members import MANIFEST
 from serving.predictor import DESCRIPTION, Predictor
+from serving.values import as_text
 
 CHALLENGER, CHAMPION, PREVIOUS = "challenger", "champion", "previous"
 
@@ -346,7 +348,7 @@ def _write_model(
         code_paths=[str(Path(serving.__file__ or "").parent)],
         mlflow_model=model,
         signature=described,
-        input_example=example.head(EXAMPLE_ROWS),
+        input_example=_plain(example.head(EXAMPLE_ROWS)),
         pip_requirements=requirements,
         metadata={
             "task": contents.target.kind,
@@ -357,6 +359,28 @@ def _write_model(
     # MLflow copies the files of a uv project in which the user happens to stand; they would win over the requirements.
     for name in _UV_FILES:
         (path / name).unlink(missing_ok=True)
+
+
+def _plain(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows as JSON can hold them; cells for which it has no form stand as the text that the model reads in them."""
+    return pd.DataFrame({name: _plain_column(frame[name]) for name in frame.columns}, index=frame.index)
+
+
+def _plain_column(column: pd.Series) -> pd.Series:
+    dtype = column.dtype
+    if pd.api.types.is_timedelta64_dtype(dtype):
+        seconds: pd.Series = column.dt.total_seconds()
+        return seconds
+    if pd.api.types.is_numeric_dtype(dtype) or pd.api.types.is_datetime64_any_dtype(dtype):
+        return column
+    cells = [
+        None if missing else _plain_cell(cell) for cell, missing in zip(column, column.isna(), strict=True)
+    ]
+    return pd.Series(cells, index=column.index, dtype=object)
+
+
+def _plain_cell(cell: object) -> object:
+    return cell if isinstance(cell, str | int | float | np.generic | date) else as_text(cell)
 
 
 def _outputs(features: FeatureEncoder, target: TargetEncoder) -> Schema:

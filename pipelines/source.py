@@ -53,7 +53,7 @@ class Source:
             uri=None if isinstance(self.data, pd.DataFrame) else safe(_absolute(str(self.data))),
             digest=prepared.digest,
             rows=len(prepared.frame),
-            target=self.target,
+            target=prepared.target_name,
             task=prepared.task.kind,
             split=self.split,
             test_share=self.test_share,

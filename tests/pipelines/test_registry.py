@@ -7,6 +7,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -270,6 +271,28 @@ def test_failed_upload_leaves_a_failed_model(
 def test_nothing_is_logged_of_what_is_no_predictor(client: MlflowClient, run_id: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="is no predictor"):
         registry.log_winner(client, run_id, tmp_path, raw_table())
+
+
+def test_cells_without_a_form_in_json_stand_as_what_the_model_reads(
+    client: MlflowClient, run_id: str, predictor: Path
+) -> None:
+    strange: dict[str, Any] = dict(
+        age=[Decimal("31.5"), None, Decimal(40), Decimal("1e2"), Decimal("0.1")],
+        job=[b"clerk", b"cook", None, b"smith", b"cook"],
+        zone=pd.Categorical([3, 1, 2, None, 1]),
+        since=pd.period_range("2020-02-27", periods=5),
+        member=pd.array([True, None, False, True, True], dtype="boolean"),
+    )
+    strange[HEIGHT] = pd.to_timedelta(np.array([170, 180, np.nan, 165.5, 171]), unit="s")
+    frame = raw_table(5).assign(**strange)
+    frame["id"] = pd.cut(frame["id"], 2)
+    model = mlflow.pyfunc.load_model(registry.log_winner(client, run_id, predictor, frame).uri)
+    example = model.input_example
+    assert example is not None
+    assert example["age"].tolist()[::2] == ["31.5", "40", "0.1"]
+    assert example["job"].tolist()[:2] == ["clerk", "cook"]
+    expected = Predictor.load(predictor).predict(frame)
+    pd.testing.assert_frame_equal(model.predict(example), expected)
 
 
 def test_example_must_have_the_models_columns(client: MlflowClient, run_id: str, predictor: Path) -> None:
