@@ -42,9 +42,15 @@ def workshop(model: str, hands: WorkerPlan) -> Iterator[Workshop]:
     """
     sweep()
     with _folder() as folder:
-        with workers(model, hands, folder) as pool:
-            yield Workshop(pool, folder)
-        worker_log().unlink(missing_ok=True)  # kept when something went wrong: the errors name it
+        log = worker_log()
+        try:
+            with workers(model, hands, folder) as pool:
+                yield Workshop(pool, folder)
+        except BaseException:
+            if not (log.exists() and log.stat().st_size):
+                log.unlink(missing_ok=True)
+            raise  # a log that says something is kept: the errors name it
+        log.unlink(missing_ok=True)
 
 
 def workers(model: str, hands: WorkerPlan, folder: Path) -> Pool:

@@ -47,6 +47,20 @@ def test_everything_is_gone_afterwards(tmp_path: Path) -> None:
     assert not worker_log().exists()
 
 
+def test_of_a_mistake_only_a_log_that_says_something_stays() -> None:
+    def fail(text: str) -> None:
+        with workshop("lightgbm", WorkerPlan(1, 1)):
+            with worker_log().open("a") as log:
+                log.write(text)
+            raise UserError("a mistake")
+
+    for text in ("", "words of a worker"):
+        with pytest.raises(UserError, match="a mistake"):
+            fail(text)
+        assert worker_log().exists() == bool(text)
+        assert folders() == []
+
+
 def test_what_a_killed_driver_left_goes_with_the_next_one() -> None:
     code = (
         "import time\nfrom pipelines.workshop import _folder\n"
