@@ -19,6 +19,7 @@ from pipelines.models.catalog import (
     ALL,
     BASELINES,
     FAMILIES,
+    FIDELITIES,
     Budget,
     Settings,
     canonical,
@@ -27,6 +28,7 @@ from pipelines.models.catalog import (
     knows,
     resolve,
     rounds,
+    scaled,
     settings,
 )
 from pipelines.models.errors import CheckpointError, TrainingError
@@ -36,6 +38,7 @@ __all__ = [
     "ALL",
     "BASELINES",
     "FAMILIES",
+    "FIDELITIES",
     "Budget",
     "CheckpointError",
     "Family",
@@ -48,6 +51,7 @@ __all__ = [
     "knows",
     "resolve",
     "rounds",
+    "scaled",
     "settings",
 ]
 
@@ -88,8 +92,20 @@ class Family(Protocol):
 
     budget_unit: ClassVar[str]
 
-    def __init__(self, fold: Fold, metric: Metric, threads: int, *, horizon: int | None = None) -> None:
-        """`horizon`: the study's largest budget in the unit of this family, for schedules that end there."""
+    def __init__(
+        self,
+        fold: Fold,
+        metric: Metric,
+        threads: int,
+        *,
+        horizon: int | None = None,
+        fidelity: str = "rounds",
+    ) -> None:
+        """`horizon`: the study's largest budget in the unit of this family, for schedules that end there.
+
+        `fidelity`: "scheduled" lets the learning rate of boosting follow `boosting.RateSchedule`; of the others the
+        model knows nothing (`catalog.FIDELITIES`).
+        """
 
     def start(self, params: Params, seed: int) -> Trainable:
         """A model that has not been trained yet."""

@@ -58,7 +58,15 @@ class Trivial:
     budget_unit: ClassVar[str] = "fits"
     name = "trivial"
 
-    def __init__(self, fold: Fold, metric: Metric, threads: int, *, horizon: int | None = None) -> None:
+    def __init__(
+        self,
+        fold: Fold,
+        metric: Metric,
+        threads: int,
+        *,
+        horizon: int | None = None,
+        fidelity: str = "rounds",
+    ) -> None:
         self.fold = fold
         self.metric = metric
 
@@ -86,7 +94,15 @@ class Linear:
     budget_unit: ClassVar[str] = "fits"
     name = "linear"
 
-    def __init__(self, fold: Fold, metric: Metric, threads: int, *, horizon: int | None = None) -> None:
+    def __init__(
+        self,
+        fold: Fold,
+        metric: Metric,
+        threads: int,
+        *,
+        horizon: int | None = None,
+        fidelity: str = "rounds",
+    ) -> None:
         self.fold = fold
         self.metric = metric
 

@@ -7,19 +7,27 @@ follows from a file, in another process, are the same leg.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from hpo.parameters import Params
+from pipelines.models.catalog import MAX_RATE, settings
 from pipelines.models.checkpoint import array_bytes, array_from_bytes, read_files, write_files
 from pipelines.models.legs import Curve, FloatArray, Stopping, Watch, checked, leg_seed, run_leg
 from serving.features import Matrix
 from serving.members import MANIFEST
 from serving.members import SCHEMA as MEMBER_SCHEMA
+
+Rates: TypeAlias = Callable[[int], float]
+
+# Of the schedule of learning rates: how fast they fall, and the share of the horizon that bounds the first ones.
+_POWER = 0.5
+_OFFSET = 0.01
 
 _SCHEMA = 1
 _VALID = "valid.npy"
@@ -41,15 +49,50 @@ class Grower:
     predict: Callable[[], npt.NDArray[np.floating[Any]]]
 
 
+@dataclass(frozen=True)
+class RateSchedule:
+    """Learning rates that fall with the round, so that fewer rounds are a small training and not a part of one.
+
+    The rate of round t is proportional to (t + `offset` R) ^ -`power`, R being the horizon, and over R rounds the
+    rates add up to those of a constant rate. It depends on the round and the horizon only, so legs can be continued.
+    """
+
+    horizon: int
+    power: float = _POWER
+    offset: float = _OFFSET
+
+    def factor(self, after: int) -> float:
+        """What multiplies the learning rate in round `after`, counted from 1; constant beyond the horizon."""
+        return float(self._factors[min(after, self.horizon) - 1])
+
+    def rates(self, base: float) -> Rates:
+        """The rate of each round, where a constant one would be `base`; at most `MAX_RATE`, or `base` if larger."""
+        return lambda after: min(base * self.factor(after), max(base, MAX_RATE))
+
+    @cached_property
+    def _factors(self) -> FloatArray:
+        rounds = np.arange(1, self.horizon + 1)
+        shape = (rounds + self.offset * self.horizon) ** -self.power
+        return np.asarray(shape / shape.mean())
+
+
+def rate_schedule(model: str, horizon: int | None, fidelity: str) -> RateSchedule | None:
+    """The schedule of a family: none unless `fidelity` is "scheduled"; the horizon is that of the YAML if not given."""
+    if fidelity != "scheduled":
+        return None
+    return RateSchedule(settings(model).budget.max if horizon is None else horizon)
+
+
 class Library(Protocol):
     """What a boosting library has to offer; models are its own objects."""
 
     name: str
     file: str
     watch: Watch
+    schedule: RateSchedule | None
 
-    def grow(self, params: Params, seed: int, earlier: bytes | None) -> Grower:
-        """A model for one leg, with the trees of `earlier` as its first ones."""
+    def grow(self, params: Params, seed: int, earlier: bytes | None, start: int) -> Grower:
+        """A model for the leg that begins after `start` rounds, with the trees of `earlier` as its first ones."""
 
     def predict(self, model: Any, rows: Matrix, size: int) -> npt.NDArray[np.floating[Any]]:
         """Raw predictions by the first `size` rounds."""
@@ -145,7 +188,7 @@ class Boosting:
     def _leg(self, to: int) -> Curve:
         library = self._library
         earlier = None if self._model is None else library.dump(self._model, None)
-        grower = library.grow(self._params, leg_seed(self._seed, self.reached), earlier)
+        grower = library.grow(self._params, leg_seed(self._seed, self.reached), earlier, self.reached)
         leg = run_leg(
             (self.reached, to),
             self._stopping,
@@ -180,5 +223,6 @@ class Boosting:
             "metric": self._library.watch.metric.name,
             "params": self._params,
             "seed": self._seed,
+            "schedule": None if self._library.schedule is None else asdict(self._library.schedule),
             "data": shape,
         }

@@ -6,6 +6,7 @@ Nothing here imports a model library: a driver can check a space and plan budget
 from __future__ import annotations
 
 import importlib
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
@@ -34,15 +35,30 @@ BASELINES: Mapping[str, str] = MappingProxyType(
 ALL = "all"
 MODEL = "model"
 
+# What a smaller budget means.
+FIDELITIES: Mapping[str, str] = MappingProxyType(
+    {
+        "rounds": "the first part of a full training, continued when promoted",
+        "scheduled": "the same with learning rates that fall with the round",
+        "scaled": "a short training with a larger learning rate, not continued",
+        "rows": "a full training on a share of the rows, not continued",
+    }
+)
+MAX_RATE = 0.5
+
 
 @dataclass(frozen=True)
 class Budget:
-    """What a trial is given, in `unit`: the lowest rung, a full training, and the factor between rungs."""
+    """What a trial is given, in `unit`: the lowest rung, a full training, and the factor between rungs.
+
+    `fidelity`: what a smaller budget means where nothing else is asked for, one of `FIDELITIES`.
+    """
 
     unit: str
     min: int
     max: int
     eta: int = 3
+    fidelity: str = "rounds"
 
 
 @dataclass(frozen=True)
@@ -133,6 +149,31 @@ def canonical(model: str, params: Params) -> dict[str, Value]:
     """The parameters under the library's main names, so that an alias never means a second parameter."""
     main = _main_names(model, "parameters")
     return {main.get(name, name): value for name, value in params.items()}
+
+
+def learning_rate(model: str, params: Params) -> float:
+    """The learning rate among parameters under main names; the library's own default when there is none."""
+    written = _written(model)
+    name = written["rate"]
+    return float(params.get(name, written["default"][name]))
+
+
+def scaled(model: str, params: Params, share: float) -> dict[str, Value]:
+    """The parameters for a training with `share` of the full budget: a learning rate larger by sqrt(1 / share).
+
+    It is at most `MAX_RATE`, or as given when that is larger already. A model without `rate` in its YAML keeps its
+    parameters.
+
+    Raises:
+        ParameterError: when the share does not lie in (0, 1].
+    """
+    if not 0 < share <= 1:
+        raise ParameterError(f"the share of the budget must lie in (0, 1], but got {share}")
+    found = canonical(model, params)
+    if "rate" not in _written(model):
+        return found
+    rate = learning_rate(model, found)
+    return {**found, _written(model)["rate"]: min(rate * math.sqrt(1 / share), max(rate, MAX_RATE))}
 
 
 def _unknown(name: str, known: Iterable[str]) -> str:

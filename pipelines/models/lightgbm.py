@@ -20,8 +20,8 @@ import numpy.typing as npt
 from hpo.parameters import Params, Value
 from pipelines.data import Fold
 from pipelines.metrics import Metric
-from pipelines.models.boosting import Boosting, Grower
-from pipelines.models.catalog import canonical
+from pipelines.models.boosting import Boosting, Grower, Rates, rate_schedule
+from pipelines.models.catalog import canonical, learning_rate
 from pipelines.models.legs import Watch
 from serving.features import Matrix
 
@@ -50,9 +50,18 @@ class LightGBM:
     name = "lightgbm"
     file = "model.lgb"
 
-    def __init__(self, fold: Fold, metric: Metric, threads: int, *, horizon: int | None = None) -> None:
+    def __init__(
+        self,
+        fold: Fold,
+        metric: Metric,
+        threads: int,
+        *,
+        horizon: int | None = None,
+        fidelity: str = "rounds",
+    ) -> None:
         self.watch = Watch(fold, metric)
         self.threads = threads
+        self.schedule = rate_schedule(self.name, horizon, fidelity)
         self._pairs: OrderedDict[tuple[object, ...], Pair] = OrderedDict()
 
     def start(self, params: Params, seed: int) -> Boosting:
@@ -67,18 +76,21 @@ class LightGBM:
         """
         return Boosting.load(self, params, seed, directory)
 
-    def grow(self, params: Params, seed: int, earlier: bytes | None) -> Grower:
+    def grow(self, params: Params, seed: int, earlier: bytes | None, start: int) -> Grower:
         """A booster on the warm data, with the trees of `earlier` as its first ones."""
         native = self.native(params, seed)
+        rates = None if self.schedule is None else self.schedule.rates(learning_rate(self.name, native))
+        if rates is not None:
+            native["learning_rate"] = rates(start + 1)
         train, valid = self.pair(native, continuing=earlier is not None)
         if earlier is None:
             fresh = lgb.Booster(native, train)
             fresh.add_valid(valid, "valid")
-            return _grower(fresh, ahead=0)
+            return _grower(fresh, 0, rates)
         # `train` is the one public way to continue, and it adds a round itself.
         before = self.parse(earlier)
         booster = lgb.train(native, train, 1, [valid], init_model=before, keep_training_booster=True)
-        return _grower(booster, ahead=1)
+        return _grower(booster, 1, rates)
 
     def predict(self, model: lgb.Booster, rows: Matrix, size: int) -> npt.NDArray[np.floating[Any]]:
         """Probabilities or standardised values by the first `size` rounds."""
@@ -143,12 +155,14 @@ class LightGBM:
         }
 
 
-def _grower(booster: lgb.Booster, ahead: int) -> Grower:
+def _grower(booster: lgb.Booster, ahead: int, rates: Rates | None) -> Grower:
     """A grower whose first `ahead` rounds are there already."""
     done = iter(range(ahead))
 
-    def boost(_: int) -> None:
+    def boost(after: int) -> None:
         if next(done, None) is None:
+            if rates is not None:
+                booster.reset_parameter({"learning_rate": rates(after)})
             booster.update()
 
     return Grower(booster, boost, booster.current_iteration, lambda: _current(booster))

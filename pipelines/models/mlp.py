@@ -288,10 +288,12 @@ class MLP:
         threads: int,
         *,
         horizon: int | None = None,
+        fidelity: str = "rounds",
         device: str | None = None,
     ) -> None:
         """`horizon` is the study's largest budget in steps (that of `mlp.yaml` if not given).
 
+        `fidelity` changes nothing: the schedules are functions of step and horizon anyway.
         CUDA is used when there is one and `device` names no other.
         """
         torch.set_num_threads(threads)

@@ -17,8 +17,8 @@ import xgboost as xgb
 from hpo.parameters import Params, Value
 from pipelines.data import Fold
 from pipelines.metrics import Metric
-from pipelines.models.boosting import Boosting, Grower
-from pipelines.models.catalog import canonical
+from pipelines.models.boosting import Boosting, Grower, rate_schedule
+from pipelines.models.catalog import canonical, learning_rate
 from pipelines.models.legs import Watch
 from serving.features import Matrix
 
@@ -34,9 +34,18 @@ class XGBoost:
     name = "xgboost"
     file = "model.ubj"
 
-    def __init__(self, fold: Fold, metric: Metric, threads: int, *, horizon: int | None = None) -> None:
+    def __init__(
+        self,
+        fold: Fold,
+        metric: Metric,
+        threads: int,
+        *,
+        horizon: int | None = None,
+        fidelity: str = "rounds",
+    ) -> None:
         self.watch = Watch(fold, metric)
         self.threads = threads
+        self.schedule = rate_schedule(self.name, horizon, fidelity)
         self._trains: OrderedDict[int, xgb.QuantileDMatrix] = OrderedDict()
         self._valid = self._matrix(fold.valid)
 
@@ -52,15 +61,21 @@ class XGBoost:
         """
         return Boosting.load(self, params, seed, directory)
 
-    def grow(self, params: Params, seed: int, earlier: bytes | None) -> Grower:
+    def grow(self, params: Params, seed: int, earlier: bytes | None, start: int) -> Grower:
         """A booster on the warm data, with the trees of `earlier` as its first ones."""
         native = self.native(params, seed)
         train = self.train_matrix(int(native["max_bin"]))
         booster = xgb.Booster(native, [train, self._valid], None if earlier is None else bytearray(earlier))
+        rates = None if self.schedule is None else self.schedule.rates(learning_rate(self.name, native))
+
+        def boost(after: int) -> None:
+            if rates is not None:
+                booster.set_param({"learning_rate": rates(after)})
+            booster.update(train, after - 1)
 
         return Grower(
             booster,
-            lambda after: booster.update(train, after - 1),
+            boost,
             booster.num_boosted_rounds,
             lambda: np.array(booster.predict(self._valid)),
         )
