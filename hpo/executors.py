@@ -26,8 +26,9 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import CancelledError, Future
+from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Future
+from concurrent.futures import wait as futures_wait
 from dataclasses import dataclass, field
 from multiprocessing import spawn
 from multiprocessing.connection import Connection, wait
@@ -200,6 +201,10 @@ class InlineExecutor(Generic[SpecT, JobT, ResultT]):
                 future.set_result(result)
         return future
 
+    def wait(self, futures: Collection["Future[ResultT]"], timeout: float) -> set["Future[ResultT]"]:
+        """All of them: they are done."""
+        return set(futures)
+
     def shutdown(self, now: bool = False) -> None:
         """Nothing to end."""
 
@@ -323,6 +328,10 @@ class WorkerPool(Generic[SpecT, JobT, ResultT]):
             self._shared.unsettled += 1
         self._wake()
         return future
+
+    def wait(self, futures: Collection["Future[ResultT]"], timeout: float) -> set["Future[ResultT]"]:
+        """Those that are done, as soon as there is one; none when `timeout` seconds were not enough."""
+        return futures_wait(futures, timeout, FIRST_COMPLETED).done
 
     def shutdown(self, now: bool = False) -> None:
         """End the workers and wait for that.

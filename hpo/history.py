@@ -8,7 +8,7 @@ from hpo.space import Array, Params, SearchSpace
 
 
 class History:
-    """Observed and pending configurations of one study, in the unit cube.
+    """Observed and pending configurations of one study at one budget, in the unit cube.
 
     A failed trial is an observation with an infinite loss. `n_sampled` counts the trials that the sampler itself has
     proposed so far, pending ones included.
@@ -19,8 +19,17 @@ class History:
         self.n_sampled = n_sampled
         self._n = 0
         self._x = np.empty((16, len(space)))
-        self._columns = np.empty((16, 3))
+        self._columns = np.empty((16, 2))
         self.pending: Array = np.empty((0, len(space)))
+
+    @classmethod
+    def of(cls, space: SearchSpace, x: Array, losses: Array, pending: Array, n_sampled: int) -> "History":
+        """The history of codes `(n, d)` with losses `(n,)`, and of pending codes `(m, d)`."""
+        self = cls(space, n_sampled)
+        self._n, self._x = len(x), x
+        self._columns = np.stack([losses, np.ones(len(x))], axis=1)
+        self.pending = pending
+        return self
 
     def __len__(self) -> int:
         return self._n
@@ -36,22 +45,18 @@ class History:
         return self._columns[: self._n, 0]
 
     @property
-    def budgets(self) -> Array:
-        """`(n,)` budgets at which the losses were seen."""
-        return self._columns[: self._n, 1]
-
-    @property
     def weights(self) -> Array:
         """`(n,)` weights; 1 for the study's own observations."""
-        return self._columns[: self._n, 2]
+        return self._columns[: self._n, 1]
 
-    def observe(self, params: Params, loss: float, budget: float, weight: float = 1.0) -> None:
+    def observe(self, params: Params, loss: float, weight: float = 1.0) -> None:
         """Append one observation; a loss that is not finite counts as failed."""
         if self._n == len(self._x):
-            self._x = np.concatenate([self._x, np.empty_like(self._x)])
-            self._columns = np.concatenate([self._columns, np.empty_like(self._columns)])
+            spare = max(self._n, 16)
+            self._x = np.concatenate([self._x, np.empty((spare, len(self.space)))])
+            self._columns = np.concatenate([self._columns, np.empty((spare, 2))])
         self._x[self._n] = self.space.encode(params)
-        self._columns[self._n] = loss if np.isfinite(loss) else np.inf, budget, weight
+        self._columns[self._n] = loss if np.isfinite(loss) else np.inf, weight
         self._n += 1
 
     def suppose(self, pending: Sequence[Params]) -> None:

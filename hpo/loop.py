@@ -1,8 +1,8 @@
 """The loop between a study and its workers."""
 
 import time
-from collections.abc import Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -33,6 +33,10 @@ class Executor(Protocol):
         """How many jobs would start at once."""
         ...
 
+    def wait(self, futures: Collection["Future[Report]"], timeout: float) -> "Collection[Future[Report]]":
+        """Those that are done, as soon as there is one; none when `timeout` seconds were not enough."""
+        ...
+
     def submit(self, job: Job, time_limit: float | None = None) -> "Future[Report]":
         """Run a job; its future raises what the job raised, or why its worker ended."""
         ...
@@ -53,24 +57,26 @@ def run(
     deadline: float = float("inf"),
     grace: float = float("inf"),
     time_limit: float | None = None,
+    clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[Trial]:
     """Run the study and yield each trial when it has been told.
 
-    Ends when nothing can be started and nothing runs, or when `stop` asks for it. At `deadline` (on the clock of
-    `time.monotonic`) legs that still run are given up; without any success they get `grace` more seconds. A leg that
-    was given up is not told: it is handed out again when the study is resumed.
+    Ends when nothing can be started and nothing runs, or when `stop` asks for it. At `deadline` (on `clock`) legs that
+    still run are given up; without any success they get `grace` more seconds. A leg that was given up is not told: it
+    is handed out again when the study is resumed.
 
     Args:
         study: what to run.
         executor: where to run it.
         stop: looked at all the time; may be changed by a signal handler.
-        deadline: when to stop, seconds on the monotonic clock.
+        deadline: when to stop, seconds on the clock.
         grace: seconds after it in which a first success is waited for.
         time_limit: seconds after which a single leg fails.
+        clock: what tells the time; simulated workers have their own.
     """
     running: dict[Future[Report], Trial] = {}
-    while stop.level < 2 and time.monotonic() < (deadline if study.best_trial else deadline + grace):
-        more = stop.level == 0 and time.monotonic() < deadline
+    while stop.level < 2 and clock() < (deadline if study.best_trial else deadline + grace):
+        more = stop.level == 0 and clock() < deadline
         while more and executor.free > 0:
             trial = study.ask()
             more = trial is not None
@@ -81,8 +87,8 @@ def run(
         if not running:  # the workers are busy with something else
             time.sleep(_POLL)
             continue
-        left = max(deadline - time.monotonic(), 0.0) or _POLL
-        done, _ = wait(running, timeout=min(_POLL, left), return_when=FIRST_COMPLETED)
+        left = max(deadline - clock(), 0.0) or _POLL
+        done = executor.wait(running, min(_POLL, left))
         for future in sorted(done, key=lambda future: running[future].number):
             yield study.tell(running.pop(future).number, _outcome(future))
 

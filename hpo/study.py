@@ -3,22 +3,23 @@
 Its state is its trials. What to try next is a function of the trials and of `default_rng([seed, number])`, so a study
 that is resumed goes on the way the uninterrupted one would have gone.
 
-With several workers, results arrive in an order that no seed controls. Trial k therefore sees the results of the
-trials up to k - lag only, in the order of their numbers; later ones count as pending even when they are known. With
-`lag` >= the number of workers the same seed gives the same study however the workers race, at the price of waiting
-when one trial takes longer than the `lag - 1` after it together.
+With several workers, results arrive in an order that no seed controls. Where every trial has one leg, trial k therefore
+sees the results of the trials up to k - lag only; later ones count as pending even when they are known. With `lag` >=
+the number of workers the same seed gives the same study however the workers race, at the price of waiting when one
+trial takes longer than the `lag - 1` after it together. Races over rungs cannot wait like that (their legs differ in
+length by design): with lag 0 everything that is known counts, and only a study with one worker repeats from its seed.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from hpo.errors import StudyError
-from hpo.history import History
 from hpo.samplers import Sampler
-from hpo.schedulers import Scheduler
+from hpo.schedulers import Promote, Sample, Scheduler
 from hpo.space import Params, SearchSpace
+from hpo.standings import Standings
 from hpo.storage import Storage
 from hpo.trial import Failure, Report, Trial
 
@@ -42,7 +43,7 @@ class Study:
         seed: of every random choice.
         max_trials: stop after so many trials; None for no end.
         first_points: the configurations of the first trials, in order.
-        lag: how many trials back a result must lie to be seen (module docstring).
+        lag: how many trials back a result must lie to be seen (module docstring); 0 sees all at once.
     """
 
     def __init__(
@@ -55,7 +56,7 @@ class Study:
         seed: int,
         max_trials: int | None = None,
         first_points: Sequence[FirstPoint] = (),
-        lag: int = 1,
+        lag: int = 0,
     ) -> None:
         self.space = space
         self.sampler = sampler
@@ -73,7 +74,12 @@ class Study:
                 "them, or start a new study"
             )
         self._lost = [trial.number for trial in self._trials if not trial.finished][::-1]
-        self._history = History(space)
+        self._standings = Standings(space, scheduler.rungs)
+        self._seen = 0  # trials whose outcome is in the standings, where outcomes count with a lag
+        for trial in self._trials:
+            self._standings.add(trial.params, trial.budget)
+            if not lag:
+                self._standings.update(trial)
         self._best = min(filter(_succeeded, self._trials), key=_rank, default=None)
 
     @property
@@ -83,8 +89,16 @@ class Study:
 
     @property
     def best_trial(self) -> Trial | None:
-        """The finished trial with the smallest loss, the earliest of equals; None before one succeeded."""
+        """The trial with the smallest loss at whatever budget, the earliest of equals; None before one succeeded.
+
+        A trial that failed on the way to a larger budget keeps the result of the smaller one.
+        """
         return self._best
+
+    @property
+    def promotable(self) -> dict[float, list[int]]:
+        """By budget: the trials that wait there and may still be promoted, best first."""
+        return self.scheduler.promotable(self._standings)
 
     def ask(self) -> Trial | None:
         """The next leg to run: a trial with its granted budget.
@@ -95,16 +109,16 @@ class Study:
         if self._lost:
             return self._trials[self._lost.pop()]
         number = len(self._trials)
-        if self.max_trials is not None and number >= self.max_trials:
-            return None
-        decision = self.scheduler.next(self._trials)
-        point = self._point(number) if decision else None
-        if decision is None or point is None:
-            return None
-        trial = Trial(number, dict(point.params), decision.budget, point.origin)
-        self._trials.append(trial)
-        self._storage.add(trial)
-        return trial
+        closing = self.max_trials is not None and number >= self.max_trials
+        decision = self.scheduler.next(self._standings, closing=closing)
+        if isinstance(decision, Sample):
+            if not self._catch_up(number):
+                return None
+            point = self._point(number)
+            if point is not None:
+                return self._start(Trial(number, dict(point.params), decision.budget, point.origin))
+            decision = self.scheduler.next(self._standings, closing=True)  # the space is exhausted
+        return self._promote(decision) if isinstance(decision, Promote) else None
 
     def tell(self, number: int, outcome: Report | Failure) -> Trial:
         """Keep the outcome of a leg and return the trial with it.
@@ -118,32 +132,51 @@ class Study:
             raise StudyError(f"trial {number} is finished already; a leg is told once")
         trial = self._trials[number] = self._trials[number].told(outcome)
         self._storage.update(trial)
-        if _succeeded(trial) and (self._best is None or _rank(trial) < _rank(self._best)):
+        if not self.lag:
+            self._standings.update(trial)
+        if (
+            self._best is not None and self._best.number == number
+        ):  # its larger budget may have done it no good
+            self._best = min(filter(_succeeded, self._trials), key=_rank)
+        elif _succeeded(trial) and (self._best is None or _rank(trial) < _rank(self._best)):
             self._best = trial
+        return trial
+
+    def _start(self, trial: Trial) -> Trial:
+        self._trials.append(trial)
+        self._standings.add(trial.params, trial.budget)
+        self._storage.add(trial)
+        return trial
+
+    def _promote(self, decision: Promote) -> Trial:
+        trial = replace(self._trials[decision.number], budget=decision.budget)
+        self._trials[trial.number] = trial
+        self._standings.update(trial)
+        self._storage.update(trial)
         return trial
 
     def _point(self, number: int) -> FirstPoint | None:
         if number < len(self.first_points):
             return self.first_points[number]
-        if self.sampler.needs_history and not self._catch_up(number):
-            return None
-        self._history.n_sampled = number - len(self.first_points)
-        params = self.sampler.suggest(self._history, np.random.default_rng([self.seed, number]))
+        history = self._standings.history(self.sampler.least(self.space), number - len(self.first_points))
+        params = self.sampler.suggest(history, np.random.default_rng([self.seed, number]))
         return None if params is None else FirstPoint(params, "sampler")
 
     def _catch_up(self, number: int) -> bool:
-        """Bring the history to what trial `number` may see; False while one of those trials is still running."""
+        """Let trial `number` see the outcomes that it may see; False while one of those trials is still running."""
+        if not self.lag or number < len(self.first_points) or not self.sampler.least(self.space):
+            return True
         visible = max(number - self.lag + 1, 0)
-        for trial in self._trials[len(self._history) : visible]:
+        for trial in self._trials[self._seen : visible]:
             if not trial.finished:
                 return False
-            self._history.observe(trial.params, trial.loss, trial.budget)
-        self._history.suppose([trial.params for trial in self._trials[len(self._history) :]])
+            self._standings.update(trial)
+            self._seen += 1
         return True
 
 
 def _succeeded(trial: Trial) -> bool:
-    return bool(trial.reports) and trial.finished and trial.failure is None
+    return bool(trial.reports)
 
 
 def _rank(trial: Trial) -> tuple[float, int]:

@@ -13,7 +13,7 @@ class Report:
 
     `budget` is what was reached (the unit is the model's: rounds, steps), `loss` is always minimised, `metrics`
     are as the user knows them, `seconds` is the training time of the leg, and `curve` holds at most 50
-    `(budget, metric)` points.
+    `(budget, metric)` points. `note` is a sentence for the user, if there is something to say.
     """
 
     budget: float
@@ -21,6 +21,7 @@ class Report:
     metrics: Mapping[str, float] = field(default_factory=dict)
     seconds: float = 0.0
     curve: tuple[tuple[float, float], ...] = ()
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,8 @@ class Trial:
 
     @property
     def loss(self) -> float:
-        """The last reported loss; infinite when the trial failed or has not reported."""
-        return self.reports[-1].loss if self.reports and self.failure is None else math.inf
+        """The last reported loss; infinite before the first. A later leg that fails takes nothing away."""
+        return self.reports[-1].loss if self.reports else math.inf
 
     @property
     def seconds(self) -> float:

@@ -37,11 +37,14 @@ class GridSampler:
     """
 
     resolution: int = 5
-    needs_history: bool = False
 
     def __post_init__(self) -> None:
         if self.resolution < 1:
             raise SpaceError(f"a grid needs resolution >= 1, but got {self.resolution}")
+
+    def least(self, space: SearchSpace) -> int:
+        """Results are not looked at."""
+        return 0
 
     def suggest(self, history: History, rng: np.random.Generator) -> dict[str, Value] | None:
         """The next point in the grid's own order (it follows `history.n_sampled`; `rng` is not used)."""

@@ -41,7 +41,10 @@ class HyperoptSampler:
     n_startup: int = 20
     n_candidates: int = 24
     gamma: float = 0.25
-    needs_history: bool = True
+
+    def least(self, space: SearchSpace) -> int:
+        """As many as hyperopt wants before it models."""
+        return self.n_startup
 
     def suggest(self, history: History, rng: np.random.Generator) -> dict[str, Value]:
         """The next configuration."""
@@ -142,7 +145,7 @@ def _as_history(
             pending.append(params)
         else:
             loss = result.get("loss") if result.get("status") == STATUS_OK else None
-            history.observe(params, math.inf if loss is None else float(loss), 1.0)
+            history.observe(params, math.inf if loss is None else float(loss))
     history.n_sampled = len(history) + len(pending)
     return history, pending
 

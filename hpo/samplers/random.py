@@ -8,14 +8,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from hpo.history import History
-from hpo.space import Value
+from hpo.space import SearchSpace, Value
 
 
 @dataclass(frozen=True)
 class RandomSampler:
     """Independent draws, uniform in the unit cube (so log-uniform where a scale is logarithmic)."""
 
-    needs_history: bool = False
+    def least(self, space: SearchSpace) -> int:
+        """Results are not looked at."""
+        return 0
 
     def suggest(self, history: History, rng: np.random.Generator) -> dict[str, Value]:
         """One draw; observations are not looked at."""

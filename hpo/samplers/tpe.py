@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from hpo.history import History
 from hpo.samplers.parzen import Layout, Parzen
-from hpo.space import Array, Value
+from hpo.space import Array, SearchSpace, Value
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,10 @@ class TPESampler:
     max_good: int = 25
     max_others: int = 500
     prior_weight: float = 1.0
-    needs_history: bool = True
+
+    def least(self, space: SearchSpace) -> int:
+        """Enough for two densities, as BOHB counts it."""
+        return max(self.n_startup, len(space) + 3)
 
     def suggest(self, history: History, rng: np.random.Generator) -> dict[str, Value]:
         """The next configuration."""

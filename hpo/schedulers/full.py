@@ -1,10 +1,9 @@
 """Every trial gets the full budget at once."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hpo.schedulers import Sample
-from hpo.trial import Trial
+from hpo.standings import Standings
 
 
 @dataclass(frozen=True)
@@ -13,6 +12,20 @@ class Full:
 
     budget: float
 
-    def next(self, trials: Sequence[Trial]) -> Sample:
-        """Always a new configuration."""
-        return Sample(self.budget)
+    @property
+    def rungs(self) -> tuple[float, ...]:
+        """Just the one budget."""
+        return (self.budget,)
+
+    @property
+    def cost(self) -> float:
+        """One full training."""
+        return 1.0
+
+    def next(self, standings: Standings, *, closing: bool) -> Sample | None:
+        """A new configuration, as long as there may be one."""
+        return None if closing else Sample(self.budget)
+
+    def promotable(self, standings: Standings) -> dict[float, list[int]]:
+        """None ever is."""
+        return {}

@@ -1,5 +1,6 @@
 import time
-from concurrent.futures import Future
+from collections.abc import Collection
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from threading import Timer
 
 from hpo.loop import Job, Stop, run
@@ -13,7 +14,8 @@ SPACE = SearchSpace((Float("x", 0.0, 1.0),))
 
 
 class Never:
-    needs_history = False
+    def least(self, space: SearchSpace) -> int:
+        return 0
 
     def suggest(self, history: object, rng: object) -> None:
         return None
@@ -34,6 +36,9 @@ class Workers:
     @property
     def free(self) -> int:
         return self.n - sum(not future.done() for _, future in self.jobs)
+
+    def wait(self, futures: Collection[Future[Report]], timeout: float) -> set[Future[Report]]:
+        return wait(futures, timeout, FIRST_COMPLETED).done
 
     def submit(self, job: Job, time_limit: float | None = None) -> Future[Report]:
         future: Future[Report] = Future()

@@ -18,7 +18,8 @@ FIRST = (FirstPoint({"x": 0.5, "y": 0.5}, "default"), FirstPoint({"x": 0.1, "y":
 class Follower:
     """A sampler whose answer depends on everything that it sees."""
 
-    needs_history = True
+    def least(self, space: SearchSpace) -> int:
+        return 1
 
     def suggest(self, history: History, rng: np.random.Generator) -> dict[str, Value]:
         seen = [

@@ -146,7 +146,7 @@ def test_is_hyperopt_driven_by_hand(failing: bool) -> None:
         # the history keeps unit codes, not values: equal up to rounding
         np.testing.assert_allclose(SPACE.encode(ours), SPACE.encode(theirs), rtol=1e-9)
         failed = failing and number % 4 == 0
-        history.observe(ours, math.inf if failed else loss_of(ours), 1.0)
+        history.observe(ours, math.inf if failed else loss_of(ours))
         doc["state"] = JOB_STATE_DONE
         doc["result"] = {"status": STATUS_FAIL} if failed else {"status": STATUS_OK, "loss": loss_of(ours)}
         trials.insert_trial_docs([doc])

@@ -44,7 +44,7 @@ def study(sampler: Sampler, space: SearchSpace, loss: object, n: int, seed: int)
         history.n_sampled = number
         params = sampler.suggest(history, np.random.default_rng([seed, number]))
         assert params is not None
-        history.observe(params, loss(params), 1.0)  # type: ignore[operator]
+        history.observe(params, loss(params))  # type: ignore[operator]
     return history
 
 
@@ -103,9 +103,9 @@ def test_a_heavier_observation_draws_more() -> None:
     def near(weight: float) -> int:
         history = History(space)
         for x in np.linspace(0.05, 0.95, 19):
-            history.observe({"x": float(x)}, 1.0, 1.0)
-        history.observe({"x": 0.2}, 0.0, 1.0)
-        history.observe({"x": 0.8}, 0.1, 1.0, weight=weight)
+            history.observe({"x": float(x)}, 1.0)
+        history.observe({"x": 0.2}, 0.0)
+        history.observe({"x": 0.8}, 0.1, weight=weight)
         drawn = [TPESampler(gamma=0.1).suggest(history, np.random.default_rng(i))["x"] for i in range(60)]
         return sum(float(x) > 0.5 for x in drawn)
 

@@ -1,0 +1,95 @@
+"""Asynchronous races: a trial is promoted as soon as it is among the best 1/eta of its rung.
+
+Li et al. (2020), "A system for massively parallel hyperparameter tuning", MLSys, algorithm 2 (ASHA); with several
+brackets asynchronous Hyperband. No worker ever waits: when nobody can be promoted, a new configuration is started. The
+price is that a trial may be promoted early on that later results would have kept back.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hpo import rungs as arithmetic
+from hpo.rungs import Bracket
+from hpo.schedulers import Promote, Sample
+from hpo.standings import Standings
+
+_GOLDEN = (5**0.5 - 1) / 2
+
+
+@dataclass(frozen=True)
+class Asynchronous:
+    """Races in `brackets` without waiting; highest rungs first.
+
+    New configurations are dealt to the brackets in proportion to their sizes, by their numbers alone, so that nothing
+    but the trials themselves is needed to know who races whom. Where the paper leaves it open:
+
+    - a failed leg counts as a result of its rung, the worst;
+    - when no new configuration may be started, each rung promotes at least its best, so that every race ends with a
+      full training.
+    """
+
+    rungs: tuple[float, ...]
+    eta: float
+    brackets: tuple[Bracket, ...]
+
+    @property
+    def cost(self) -> float:
+        """What a configuration costs on average, in full trainings."""
+        return arithmetic.cost(self.rungs, self.brackets)
+
+    def next(self, standings: Standings, *, closing: bool) -> Sample | Promote | None:
+        """The promotion to the highest rung, else a new configuration."""
+        at, owner = standings.granted, self.bracket(np.arange(len(standings)))
+        told = standings.told
+        for rung in range(len(self.rungs) - 2, -1, -1):
+            waiting = told & (at == rung) & ~standings.failed
+            for number, bracket in enumerate(self.brackets) if waiting.any() else ():
+                if bracket.first > rung:
+                    continue
+                mine = owner == number
+                best = self._best(standings, rung, mine & (at >= rung), told, closing)
+                ready = best[waiting[best]]
+                if len(ready):
+                    return Promote(int(ready[0]), self.rungs[rung + 1])
+        if closing:
+            return None
+        mine = self.brackets[int(self.bracket(np.array([len(standings)]))[0])]
+        return Sample(self.rungs[mine.first])
+
+    def promotable(self, standings: Standings) -> dict[float, list[int]]:
+        """Everyone who waits below the top: a rung that grows may still take them up."""
+        waiting = standings.told & ~standings.failed
+        found = {}
+        for rung, budget in enumerate(self.rungs[:-1]):
+            here = np.flatnonzero(waiting & (standings.granted == rung))
+            order = np.argsort(standings.losses[here, rung], kind="stable")
+            found[budget] = [int(number) for number in here[order]]
+        return found
+
+    def bracket(self, numbers: NDArray[np.intp]) -> NDArray[np.intp]:
+        """The bracket of each trial: a golden-section sequence cut in proportion to the brackets' sizes."""
+        sizes = np.array([bracket.sizes[0] for bracket in self.brackets])
+        bounds = np.cumsum(sizes) / sizes.sum()
+        return np.minimum(np.searchsorted(bounds, numbers * _GOLDEN % 1.0, side="right"), len(sizes) - 1)
+
+    def _best(
+        self,
+        standings: Standings,
+        rung: int,
+        mine: NDArray[np.bool_],
+        told: NDArray[np.bool_],
+        closing: bool,
+    ) -> NDArray[np.intp]:
+        """The best 1/eta of those with a result at a rung, best first."""
+        losses = standings.losses[:, rung]
+        done = np.flatnonzero(mine & (~np.isnan(losses) | (told & (standings.granted == rung))))
+        quota = int(len(done) / self.eta + 1e-9)
+        if closing and len(done):
+            quota = max(quota, 1)
+        if not quota:
+            return done[:0]
+        values = np.nan_to_num(losses[done], nan=np.inf)
+        ordered: NDArray[np.intp] = done[np.argsort(values, kind="stable")[:quota]]
+        return ordered

@@ -1,0 +1,108 @@
+"""Synchronous races: a rung is full and all its results are in before its best go on.
+
+Jamieson and Talwalkar (2016) with one bracket (successive halving), Li et al. (2018), algorithm 1, with several
+(Hyperband). While a race waits for its last results, the next one begins, as in HpBandSter, so that workers have
+something to do.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hpo import rungs as arithmetic
+from hpo.rungs import Bracket
+from hpo.schedulers import Promote, Sample
+from hpo.standings import Standings
+
+_EXACT = 1e-9
+
+
+@dataclass(frozen=True)
+class Synchronous:
+    """Races in `brackets`, one after the other and round again; the oldest race goes first.
+
+    Which race a trial is in follows from its number. A leg that fails has had its place in the rung: the rung is not
+    filled up, and as many go on as the bracket says, or as are left. When no new configuration may be started, the last
+    race goes on with those that it has, shrunk in proportion, but for at least one trial at each rung.
+    """
+
+    rungs: tuple[float, ...]
+    eta: float
+    brackets: tuple[Bracket, ...]
+
+    @property
+    def cost(self) -> float:
+        """What a configuration costs on average, in full trainings."""
+        return arithmetic.cost(self.rungs, self.brackets)
+
+    def next(self, standings: Standings, *, closing: bool) -> Sample | Promote | None:
+        """A promotion in the oldest race that has one, else a new configuration."""
+        races = self.race(np.arange(len(standings) + 1))
+        found = self._promotions(standings, races[:-1], closing)
+        if found:
+            race, rung = min(found)
+            mine = (races[:-1] == race) & (standings.granted == rung) & standings.told & ~standings.failed
+            numbers = np.flatnonzero(mine)
+            best = numbers[np.argmin(standings.losses[numbers, rung])]
+            return Promote(int(best), self.rungs[rung + 1])
+        if closing:
+            return None
+        return Sample(self.rungs[self.brackets[int(races[-1]) % len(self.brackets)].first])
+
+    def promotable(self, standings: Standings) -> dict[float, list[int]]:
+        """Those who wait in a rung whose race has places left above it."""
+        races = self.race(np.arange(len(standings)))
+        waiting = standings.told & ~standings.failed
+        found = {}
+        for rung, budget in enumerate(self.rungs[:-1]):
+            above = np.bincount(races[standings.granted > rung], minlength=int(races.max(initial=-1)) + 1)
+            left = self._capacity(len(above), rung + 1) - above
+            here = np.flatnonzero(waiting & (standings.granted == rung) & (left[races] > 0))
+            order = np.argsort(standings.losses[here, rung], kind="stable")
+            found[budget] = [int(number) for number in here[order]]
+        return found
+
+    def race(self, numbers: NDArray[np.intp]) -> NDArray[np.intp]:
+        """The race of each trial; race i runs in bracket i modulo their number."""
+        starts = np.cumsum([0, *(bracket.sizes[0] for bracket in self.brackets)])
+        turn, place = np.divmod(numbers, starts[-1])
+        return turn * len(self.brackets) + np.searchsorted(starts, place, side="right") - 1
+
+    def _promotions(
+        self, standings: Standings, races: NDArray[np.intp], closing: bool
+    ) -> list[tuple[int, int]]:
+        """`(race, rung)` of each rung that is complete and has not sent all of its best on."""
+        begun = np.bincount(races)
+        first = np.array([bracket.first for bracket in self.brackets])[
+            np.arange(len(begun)) % len(self.brackets)
+        ]
+        waiting = standings.told & ~standings.failed
+        final = np.zeros(len(begun), dtype=bool)  # nobody else comes to this rung
+        found = []
+        for rung in range(len(self.rungs) - 1):
+            final |= (first == rung) & ((begun >= self._capacity(len(begun), rung)) | closing)
+            at = standings.granted == rung
+            running = np.bincount(races[at & ~standings.told], minlength=len(begun))
+            ready = np.bincount(races[at & waiting], minlength=len(begun))
+            above = np.bincount(races[standings.granted > rung], minlength=len(begun))
+            places = self._places(begun, first, rung + 1, closing) - above
+            complete = final & (running == 0)
+            sends = complete & (places > 0) & (ready > 0)
+            found += [(int(race), rung) for race in np.flatnonzero(sends)]
+            final = complete & ~sends
+        return found
+
+    def _places(
+        self, begun: NDArray[np.intp], first: NDArray[np.intp], rung: int, closing: bool
+    ) -> NDArray[np.intp]:
+        """How many of each race may reach a rung, when so many have begun."""
+        capacity = self._capacity(len(begun), rung)
+        if not closing:
+            return capacity
+        shrunk = np.maximum((begun * self.eta ** -(rung - first) + _EXACT).astype(np.intp), 1)
+        return np.minimum(capacity, shrunk)
+
+    def _capacity(self, n_races: int, rung: int) -> NDArray[np.intp]:
+        capacities = np.array([bracket.capacity(rung) for bracket in self.brackets], dtype=np.intp)
+        return capacities[np.arange(n_races) % len(self.brackets)]

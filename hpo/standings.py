@@ -1,0 +1,95 @@
+"""Where every trial stands, as columns that schedulers and samplers compute with."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hpo.history import History
+from hpo.space import Array, Params, SearchSpace
+from hpo.trial import Trial
+
+
+class Standings:
+    """One row a trial, in order of the numbers, one column a rung.
+
+    Rows are added when a trial is granted, and filled when its legs are told; a row that is granted more than it has
+    reached is running.
+    """
+
+    def __init__(self, space: SearchSpace, rungs: Sequence[float]) -> None:
+        self.space = space
+        self.rungs = tuple(rungs)
+        self._n = 0
+        self._x = np.empty((16, len(space)))
+        self._losses = np.full((16, len(rungs)), np.nan)
+        self._granted = np.zeros(16, dtype=np.intp)
+        self._failed = np.zeros(16, dtype=bool)
+
+    def __len__(self) -> int:
+        return self._n
+
+    @property
+    def x(self) -> Array:
+        """`(n, d)` unit codes, `nan` where inactive."""
+        return self._x[: self._n]
+
+    @property
+    def losses(self) -> Array:
+        """`(n, r)` loss at each rung; `nan` where there is none (yet)."""
+        return self._losses[: self._n]
+
+    @property
+    def granted(self) -> NDArray[np.intp]:
+        """`(n,)` the highest rung that was granted."""
+        return self._granted[: self._n]
+
+    @property
+    def failed(self) -> NDArray[np.bool_]:
+        """`(n,)` whether the leg to the granted rung failed."""
+        return self._failed[: self._n]
+
+    @property
+    def told(self) -> NDArray[np.bool_]:
+        """`(n,)` whether the leg to the granted rung is told; the others are running."""
+        return self.failed | ~np.isnan(self.losses[np.arange(self._n), self.granted])
+
+    def rung(self, budget: float) -> int:
+        """The highest rung whose budget is not above `budget` (the lowest when all are)."""
+        return max(int(np.searchsorted(self.rungs, budget, side="right")) - 1, 0)
+
+    def add(self, params: Params, budget: float) -> None:
+        """A new trial."""
+        if self._n == len(self._x):
+            self._grow()
+        self._x[self._n] = self.space.encode(params)
+        self._granted[self._n] = self.rung(budget)
+        self._n += 1
+
+    def update(self, trial: Trial) -> None:
+        """What was granted to a trial, and what is known of it."""
+        row = trial.number
+        self._granted[row] = self.rung(trial.budget)
+        self._failed[row] = trial.failure is not None
+        for report in trial.reports:
+            self._losses[row, self.rung(report.budget)] = report.loss
+
+    def history(self, least: int, n_sampled: int) -> History:
+        """What a sampler sees: the highest rung with `least` results or more, or the one with the most.
+
+        Trials that failed at that rung or on the way to it count as infinitely bad; those that run are pending,
+        wherever they stand. A trial that was left at a lower rung says nothing here.
+        """
+        counts = np.count_nonzero(np.isfinite(self.losses), axis=0)
+        enough = np.flatnonzero(counts >= least)
+        level = int(enough[-1]) if len(enough) else int(np.argmax(counts))
+        losses = np.where(self.failed & np.isnan(self.losses[:, level]), np.inf, self.losses[:, level])
+        seen = ~np.isnan(losses)
+        pending = ~seen & ~self.told
+        return History.of(self.space, self.x[seen], losses[seen], self.x[pending], n_sampled)
+
+    def _grow(self) -> None:
+        self._x = np.concatenate([self._x, np.empty_like(self._x)])
+        self._losses = np.concatenate([self._losses, np.full_like(self._losses, np.nan)])
+        self._granted = np.concatenate([self._granted, np.zeros_like(self._granted)])
+        self._failed = np.concatenate([self._failed, np.zeros_like(self._failed)])
