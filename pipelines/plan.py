@@ -13,20 +13,23 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
-from hpo.algorithms import ALGORITHMS, unknown_algorithm
-from hpo.errors import SpaceError, StudyError, closest
+from hpo.algorithms import grants_budgets
+from hpo.errors import ParameterError, SpaceError, StudyError, closest
 from hpo.parameters import Categorical, Params, Value
+from hpo.rungs import Budgets
 from hpo.space import SearchSpace
 from hpo.space_yaml import load_file
 from hpo.study import FirstPoint
-from pipelines.models import ALL, FAMILIES, Settings, canonical, check_space, knows
+from pipelines.models import ALL, FAMILIES, FIDELITIES, Budget, Settings, canonical, check_space, knows
 
 LIBRARIES = ("mlflow", "hyperopt", "lightgbm", "xgboost", "scikit-learn", "torch", "pandas", "numpy")
 
 MOST_BUDGET = 1_000_000
+AUTO = "auto"
+_ROWS = Budget("% of the rows", 10, 100)
 _NUMBERS: dict[str, type] = {
-    **dict.fromkeys(("trials", "workers", "budget", "seed"), Integral),
-    **dict.fromkeys(("timeout", "trial_timeout", "test_share"), Real),
+    **dict.fromkeys(("trials", "workers", "budget", "min_budget", "max_budget", "seed"), Integral),
+    **dict.fromkeys(("timeout", "trial_timeout", "test_share", "eta"), Real),
 }
 
 
@@ -52,7 +55,9 @@ class Plan:
     """A study before its first trial.
 
     `workers`, `threads` and `lag` are fixed with the study because its results depend on them (`hpo.study`; torch
-    also depends on the number of threads); `budget` is the largest budget of a trial in the unit of the model.
+    also depends on the number of threads). `rungs` are the budgets at which trials may stop, ascending, in
+    `budget_unit`; the last is a full training, and `eta` the factor between them. `fidelity` says what a smaller budget
+    means (`pipelines.models.catalog.FIDELITIES`), `checkpoints` where trials that may go on are kept.
     """
 
     model: str
@@ -63,8 +68,11 @@ class Plan:
     data: DataPlan
     space: SearchSpace
     first_points: tuple[FirstPoint, ...]
-    budget: float
+    rungs: tuple[float, ...]
+    eta: float
     budget_unit: str
+    fidelity: str
+    checkpoints: str | None
     workers: int
     threads: int
     lag: int
@@ -96,6 +104,7 @@ class Plan:
         try:
             values = {field.name: header[field.name] for field in fields(cls)}
             values["data"] = DataPlan(**values["data"])
+            values["rungs"] = tuple(values["rungs"])
             values["space"] = SearchSpace.from_dict(values["space"], "the study's space")
             values["first_points"] = tuple(
                 FirstPoint(p["params"], p["origin"]) for p in values["first_points"]
@@ -137,28 +146,46 @@ def mistakes_in(given: Mapping[str, Any], models: Sequence[str]) -> Iterator[str
         word = "a whole number" if _NUMBERS[name] is Integral else "a number"
         yield f"{name}={given[name]!r} must be {word}"
     given = {name: value for name, value in given.items() if name not in strange}
-    for name in ("trials", "timeout", "workers", "budget", "trial_timeout"):
+    for name in ("trials", "timeout", "workers", "budget", "min_budget", "max_budget", "trial_timeout"):
         value = given.get(name)
         if value is not None and not value > 0:  # nan, too
             yield f"{name}={value} must be greater than 0"
         elif value == math.inf:
             yield f"{name}={value} must be finite; leave it out for no limit"
-    if (given.get("budget") or 0) > MOST_BUDGET:
-        yield f"budget={given['budget']} must be {MOST_BUDGET:,} or less"
+    for name in ("budget", "max_budget"):
+        if (given.get(name) or 0) > MOST_BUDGET:
+            yield f"{name}={given[name]} must be {MOST_BUDGET:,} or less"
     if not 0 < given.get("test_share", 0.2) < 0.5:
         yield f"test_share={given['test_share']} must lie between 0 and 0.5"
     if given.get("seed", 0) < 0:
         yield f"seed={given['seed']} must be 0 or greater"
     if (model := given.get("model", models[0])) not in models:
         yield f"unknown model {model!r}{closest(model, models)}; models: {', '.join(models)}"
-    if (name := given.get("algorithm", "tpe")) not in ALGORITHMS:
-        yield unknown_algorithm(name)
+    yield from _budget_mistakes(given)
+
+
+def _budget_mistakes(given: Mapping[str, Any]) -> Iterator[str]:
+    """What is wrong with the algorithm and the budgets it grants."""
+    try:
+        races = grants_budgets(given.get("algorithm", "tpe"))
+    except ParameterError as error:
+        yield str(error)
+        return
+    for name in ("min_budget", "eta", "fidelity", "checkpoints") if not races else ():
+        if given.get(name) is not None:
+            yield f"{name}={given[name]!r} is for algorithms that grant budgets, such as bohb; leave it out"
+    try:
+        Budgets(given.get("min_budget") or 1, given.get("max_budget") or MOST_BUDGET, given.get("eta") or 3.0)
+    except ParameterError as error:
+        yield str(error)
+    if (kind := given.get("fidelity") or AUTO) not in (AUTO, *FIDELITIES):
+        yield f"unknown fidelity {kind!r}{closest(kind, FIDELITIES)}; fidelities: {', '.join((AUTO, *FIDELITIES))}"
 
 
 def _is_number(name: str, value: object) -> bool:
     """Whether Python gave a parameter the kind of number it takes; text is parsed before."""
     if value is None:
-        return name not in ("seed", "test_share")
+        return name not in ("seed", "test_share", "eta")
     return isinstance(value, _NUMBERS[name]) and not isinstance(value, bool)
 
 
@@ -172,6 +199,36 @@ def read_space(space: object, settings: Settings) -> SearchSpace:
         return settings.space
     found = _as_space(space)
     check_space(settings.name, _without_switches(settings.name, found))
+    return found
+
+
+def budget_of(own: Budget, algorithm: str, fidelity: str) -> Budget:
+    """What trials are granted: the model's own budget, or shares of the rows."""
+    if not grants_budgets(algorithm):
+        return replace(own, fidelity="rounds")
+    kind = own.fidelity if fidelity == AUTO else fidelity
+    return replace(_ROWS if kind == "rows" else own, fidelity=kind)
+
+
+def rungs(algorithm: str, own: Budget, low: int | None, high: int | None, eta: float) -> tuple[float, ...]:
+    """The budgets at which the trials of a study may stop; where none is given, those of `own`.
+
+    Raises:
+        ParameterError: when they do not fit together.
+    """
+    most = float(high or own.max)
+    if not grants_budgets(algorithm):
+        return (most,)
+    if own == replace(_ROWS, fidelity="rows") and most > 100:
+        raise ParameterError(
+            f"max_budget={most:g} must be 100 or less: with fidelity=rows budgets are % of the rows"
+        )
+    found = Budgets(float(low or min(own.min, most)), most, eta).rungs
+    if len(found) < 2:
+        raise ParameterError(
+            f"min_budget={low or own.min:g} leaves no rung below max_budget={most:g} with eta={eta:g}; {algorithm} "
+            f"needs two at least: take min_budget={most / eta:.0f} or less"
+        )
     return found
 
 

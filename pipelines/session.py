@@ -9,19 +9,21 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from hpo import loop
-from hpo.algorithms import algorithm
+from hpo.algorithms import algorithm, grants_budgets
 from hpo.errors import StudyError, UserError
 from hpo.executors import JobError, TimeLimitExceeded, WorkerDied, WorkerPlan
 from hpo.loop import Job, Stop
 from hpo.study import Study
 from hpo.trial import Report, Trial
+from pipelines.checkpoints import Checkpoints, checkpoint_place, superseded
 from pipelines.interrupts import interrupts
 from pipelines.metrics import METRICS, evaluate
-from pipelines.models import BASELINES
+from pipelines.models import BASELINES, CheckpointError
 from pipelines.objective import Baseline, Rebuild, Work, folds_folder, members_folder, trial_label
 from pipelines.plan import Plan
 from pipelines.progress import Reporter, duration
 from pipelines.result import StudyResult, failures
+from pipelines.uris import safe
 from pipelines.workshop import Workshop, workers
 
 if TYPE_CHECKING:
@@ -34,6 +36,7 @@ BASELINE_SECONDS = 120.0
 TRIAL_SECONDS = 3600.0  # a trial that hangs must end some time
 BRIEFLY, PATIENCE = 20.0, 600.0  # seconds that a finished study waits for MLflow, before and after saying so
 AT_ONCE, UNHURRIED = 5.0, 60.0  # seconds to write what is left when the study closes
+TIDY_EVERY = 5.0  # seconds between looks at the checkpoints
 POLL = 0.2  # seconds between looks at what the user wants
 HOPELESS = 10  # so many failures without one success end the study
 
@@ -73,6 +76,11 @@ def _close_after(error: BaseException, storage: "MlflowStorage") -> None:
         logger.warning("the study could not be closed: %s", second)
 
 
+def _place(plan: Plan, run_id: str) -> str:
+    """Where the checkpoints of this study are: never in one folder with those of another."""
+    return checkpoint_place(run_id) if plan.checkpoints is None else f"{plan.checkpoints.rstrip('/')}/{run_id}"
+
+
 class _Session:
     """The state of a running session; exists only inside `run_study`."""
 
@@ -85,7 +93,7 @@ class _Session:
         self.storage = storage
         self.stop = stop
         self.metric = METRICS[plan.metric]
-        sampler, scheduler = algorithm(plan.algorithm, plan.budget)
+        sampler, scheduler = algorithm(plan.algorithm, plan.rungs, plan.eta)
         self.study = Study(
             plan.space,
             sampler,
@@ -96,16 +104,27 @@ class _Session:
             first_points=plan.first_points,
             lag=plan.lag,
         )
-        self.started = time.monotonic()
+        self.expected = plan.trials * scheduler.cost * plan.rungs[-1]
+        self.checkpoints = Checkpoints(_place(plan, storage.run_id)) if grants_budgets(plan.algorithm) else None
+        self.tidied = self.started = time.monotonic()
 
     def run(self) -> StudyResult:
         plan, done = self.plan, sum(trial.finished for trial in self.study.trials)
         self.prepared.save(folds_folder(self.shop.folder))
-        Work(plan.model, plan.metric, plan.seed, plan.threads, plan.budget).write(self.shop.folder)
+        Work(
+            plan.model,
+            plan.metric,
+            plan.seed,
+            plan.threads,
+            plan.rungs,
+            plan.fidelity,
+            self.checkpoints.uri if self.checkpoints else None,
+        ).write(self.shop.folder)
         baselines = {name: self.shop.pool.submit(Baseline(name), BASELINE_SECONDS) for name in BASELINES}
-        with Reporter(self.metric, plan.trials, plan.timeout, done) as reporter:
+        with Reporter(self.metric, plan.trials, plan.timeout, self._share(), unit=self._unit()) as reporter:
             self._introduce(reporter, done)
             self._search(reporter)
+            self._leave_checkpoints(reporter)
             values = self._baselines(baselines, reporter)
             self.shop.pool.shutdown(now=True)  # what still runs was given up
             best = self.study.best_trial
@@ -122,12 +141,19 @@ class _Session:
         reporter.say(
             f"study {self.storage.run_id}: {plan.algorithm} over {len(plan.space)} parameters of {plan.model}, "
             f"{data.task} of {data.target!r}, {plan.metric}, {plan.workers} workers × {plan.threads} threads"
+            + self._rungs()
             + (f"; {done} trials are there already" if done else "")
         )
         if done >= plan.trials:
             reporter.say(
                 f"nothing is left to run: trials={plan.trials}; for more give trials greater than {done}"
             )
+
+    def _rungs(self) -> str:
+        steps, kind = self.plan.rungs, self.plan.fidelity
+        if len(steps) == 1:
+            return ""
+        return f"; rungs {', '.join(f'{step:g}' for step in steps)} {self.plan.budget_unit} ({kind})"
 
     def _search(self, reporter: Reporter) -> None:
         deadline = self.started + (self.plan.timeout or float("inf"))
@@ -140,10 +166,44 @@ class _Session:
             time_limit=self.plan.trial_timeout or TRIAL_SECONDS,
         )
         for trial in trials:
-            reporter.told(trial, self.study.best_trial)
+            reporter.told(trial, self.study.best_trial, self._share())
             self._tidy(self.study.best_trial)
+            self._drop_checkpoints()
             if self.study.best_trial is None and sum(t.finished for t in self.study.trials) >= HOPELESS:
                 self.stop.level = max(self.stop.level, 1)
+
+    def _share(self) -> float:
+        """How much of what the study will train is trained, in budgets."""
+        return min(sum(trial.budget for trial in self.study.trials if trial.finished) / self.expected, 1.0)
+
+    def _unit(self) -> str | None:
+        """The unit of the budgets, where they say something."""
+        return self.plan.budget_unit if grants_budgets(self.plan.algorithm) else None
+
+    def _drop_checkpoints(self) -> None:
+        """Now and then, delete those that nobody will go on from."""
+        if self.checkpoints is None or time.monotonic() - self.tidied < TIDY_EVERY:
+            return
+        self.tidied = time.monotonic()
+        busy = {trial.number for trial in self.study.trials if not trial.finished}
+        try:
+            for item in superseded(self.checkpoints.kept(), self.study.promotable, busy=busy):
+                self.checkpoints.delete(item.number, item.budget)
+        except CheckpointError as error:
+            logger.debug("checkpoints were left: %s", error)
+
+    def _leave_checkpoints(self, reporter: Reporter) -> None:
+        """All of them are deleted when the study is done; else say what is left for the next session."""
+        if self.checkpoints is None:
+            return
+        try:
+            if not self.stop.level:
+                self.checkpoints.clear()
+            elif kept := self.checkpoints.kept():
+                size = sum(item.bytes for item in kept) / 1e6
+                reporter.say(f"{len(kept)} checkpoints, {size:.1f} MB, wait in {safe(self.checkpoints.uri)}")
+        except CheckpointError as error:
+            reporter.say(f"warning: {error}")
 
     def _tidy(self, best: Trial | None) -> None:
         """Keep the models of the best trial only."""
@@ -240,7 +300,7 @@ class _Session:
             return True
         reporter.say(f"training trial {best.number} once more: its model went with an earlier session")
         with workers(self.plan.model, WorkerPlan(1, self.plan.threads), self.shop.folder) as pool:
-            future = pool.submit(Rebuild(Job(best.number, best.params, 0.0, best.budget)))
+            future = pool.submit(Rebuild(Job(best.number, best.params, 0.0, best.reached)))
             came = self._came(future)
             pool.shutdown(now=True)
         if not came:
@@ -261,8 +321,6 @@ class _Session:
         return True
 
     def _result(self, baselines: Mapping[str, float], test: Mapping[str, float]) -> StudyResult:
-        from pipelines.uris import safe
-
         seconds = time.monotonic() - self.started
         logger.debug("the session took %s", duration(seconds))
         return StudyResult(

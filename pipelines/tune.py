@@ -1,6 +1,7 @@
 """The entry point `tune`: search the hyperparameters of a model for one table."""
 
 import inspect
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,18 +9,21 @@ from typing import Any
 
 import pandas as pd
 
+from hpo.algorithms import algorithm as named
+from hpo.algorithms import grants_budgets
 from hpo.errors import ParameterError, StudyError, raise_all
 from hpo.executors import WorkerPlan, available_cores, plan_threads
 from hpo.space import SearchSpace
+from pipelines.checkpoints import Checkpoints
 from pipelines.metrics import metric_for
 from pipelines.models import ALL, FAMILIES, settings
-from pipelines.plan import Plan, first_points, mistakes_in, read_space
+from pipelines.plan import Plan, budget_of, first_points, mistakes_in, read_space, rungs
 from pipelines.result import StudyResult
 from pipelines.session import run_study
 from pipelines.source import Source, same_again
 from pipelines.workshop import workshop
 
-TRIALS = 50
+TRIALS = 50  # full trainings
 WARM_START = ("off",)
 # What a resumed study may be given anew; everything else is as it began.
 _FREE = ("study", "trials", "timeout", "register", "data", "workers")
@@ -43,7 +47,11 @@ def tune(
     split: str = "random",
     test_share: float = 0.2,
     validation: str = "holdout",
-    budget: int | None = None,
+    min_budget: int | None = None,
+    max_budget: int | None = None,
+    eta: float = 3.0,
+    fidelity: str = "auto",
+    checkpoints: str | None = None,
     trial_timeout: float | None = None,
 ) -> StudyResult:
     """Search the hyperparameters of a model for a table; every trial is a nested run of one study in MLflow.
@@ -52,8 +60,8 @@ def tune(
         data: The table: CSV (compressed too), Parquet or Feather, as a path or any URI that fsspec opens.
         target: The column to predict.
         model: lightgbm, xgboost, mlp, or all for one search over the three.
-        algorithm: tpe, hyperopt (hyperopt's own TPE), random or grid.
-        trials: How many trials the study has in all; none is 50, or as many as the study in hand began with.
+        algorithm: tpe, bohb, asha, hyperband, successive_halving, hyperopt, random, grid; or pairs such as tpe+asha.
+        trials: How many trials the study has in all; none is as many as 50 full trainings cost.
         timeout: Seconds after which the search ends; none for no limit.
         metric: What decides; auto is roc_auc for two classes, log_loss for more, rmse for numbers.
         workers: Worker processes; none takes one for each core, or as many as the study in hand began with.
@@ -66,7 +74,11 @@ def tune(
         split: How test rows are held out: random, time:COLUMN or group:COLUMN.
         test_share: The share of rows that is held out and never seen by the search.
         validation: holdout, or cv:K for K folds.
-        budget: The most boosting rounds or training steps of a trial (percent for all); none takes the model's own.
+        min_budget: Where bohb and its like begin: rounds or steps (percent for all, and of rows); none is the model's.
+        max_budget: A full training, in the same unit; none is the model's own.
+        eta: One of eta trials goes on from a budget to the next, which is eta times as large.
+        fidelity: What a smaller budget means: rounds, scheduled, scaled or rows; auto is what ranks best.
+        checkpoints: Where trials that may go on are kept, as a URI that fsspec opens; none is on this machine.
         trial_timeout: Seconds after which a single trial fails; none is one hour.
 
     Raises:
@@ -81,6 +93,9 @@ def tune(
         raise ParameterError("data and target are needed, unless study names a study to go on with")
     source = Source(data, target, task, split, test_share, validation, seed)
     hands = plan_threads(workers)
+    races = grants_budgets(algorithm)
+    if checkpoints is not None:
+        Checkpoints(checkpoints).check()
     with workshop(model, hands) as shop:
         from pipelines.storage import MlflowStorage
 
@@ -88,6 +103,9 @@ def tune(
         chosen = metric_for("" if metric == "auto" else metric, prepared.task.kind, prepared.y)
         own = settings(model, kind=prepared.task.kind, has_categorical=bool(prepared.features.cardinalities))
         searched = read_space(space, own)
+        granted = budget_of(own.budget, algorithm, fidelity)
+        steps = rungs(algorithm, granted, min_budget, max_budget, eta)
+        cost = named(algorithm, steps, eta)[1].cost
         plan = Plan(
             model=model,
             algorithm=algorithm,
@@ -97,12 +115,15 @@ def tune(
             data=source.plan(prepared),
             space=searched,
             first_points=first_points(own, searched),
-            budget=float(budget or own.budget.max),
-            budget_unit=own.budget.unit,
+            rungs=steps,
+            eta=eta,
+            budget_unit=granted.unit,
+            fidelity=granted.fidelity,
+            checkpoints=checkpoints,
             workers=hands.workers,
             threads=hands.threads,
-            lag=2 * hands.workers if hands.workers > 1 else 1,
-            trials=TRIALS if trials is None else trials,
+            lag=2 * hands.workers if hands.workers > 1 and not races else 0,
+            trials=math.ceil(TRIALS / cost) if trials is None else trials,
             timeout=timeout,
             trial_timeout=trial_timeout,
             register=register,
@@ -147,7 +168,10 @@ def _refuse_changes(study: str, plan: Plan, given: Mapping[str, Any]) -> None:
     began |= {
         name: getattr(plan.data, name) for name in ("target", "task", "split", "test_share", "validation")
     }
-    began |= {"budget": int(plan.budget), "warm_start": "off"}
+    ladder = {name: given[name] for name in ("min_budget", "max_budget", "eta") if name in given}
+    if ladder:
+        began |= ladder if _rungs(plan, **ladder) == plan.rungs else dict.fromkeys(ladder, plan.rungs)
+    began |= {"fidelity": plan.fidelity, "checkpoints": plan.checkpoints, "warm_start": "off"}
     if "space" in given:
         own = settings(plan.model, kind=plan.data.task)
         began["space"] = given["space"] if read_space(given["space"], own) == plan.space else "another one"
@@ -159,6 +183,16 @@ def _refuse_changes(study: str, plan: Plan, given: Mapping[str, Any]) -> None:
             for name, value in given.items()
             if name not in _FREE and began[name] != value
         ),
+    )
+
+
+def _rungs(
+    plan: Plan, min_budget: int | None = None, max_budget: int | None = None, eta: float = 3.0
+) -> tuple[float, ...]:
+    """The rungs that a plan's study would have had with these values."""
+    own = settings(plan.model, kind=plan.data.task)
+    return rungs(
+        plan.algorithm, budget_of(own.budget, plan.algorithm, plan.fidelity), min_budget, max_budget, eta
     )
 
 

@@ -54,7 +54,7 @@ STAND_INS: Mapping[str, tuple[str, str]] = {
         "serves until it is ended",
     ),
     r"(.*model=all .*)-P trials=\d+": (
-        r"\1-P trials=5 -P budget=5",
+        r"\1-P trials=5 -P max_budget=5",
         "trains networks; five percent of a training of each family will do",
     ),
     r"(.* --timeout=)\d+(.*)": (r"\g<1>3\2", "searches for as long as it is told"),

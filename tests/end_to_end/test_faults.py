@@ -19,7 +19,7 @@ def descendants(pid: int) -> list[int]:
 
 
 def test_a_killed_worker_costs_its_trial_only(place: Place, table: Path) -> None:
-    settings = SETTINGS | {"model": "mlp", "trials": 4, "budget": 300}
+    settings = SETTINGS | {"model": "mlp", "trials": 4, "max_budget": 300}
     process = place.start(*command_line("tune", data=table, **settings))
     assert process.stdout
     output = read_until(process.stdout, "trial 0/4")

@@ -22,7 +22,7 @@ def test_values_are_never_quoted_by_the_project_file() -> None:
 
 def test_every_entry_point_runs(place: Place, table: Path) -> None:
     code, output = place.mlflow_run(
-        "tune", data=table, target="income", trials=4, budget=30, register="people", algorithm="random"
+        "tune", data=table, target="income", trials=4, max_budget=30, register="people", algorithm="random"
     )
     assert code == 0, output
     assert "Leaderboard by roc_auc" in output

@@ -33,7 +33,7 @@ def test_a_winner_without_a_test_score_is_kept_but_never_promoted(
     table = make_table(300).assign(day=range(300))
     table.loc[table["day"] >= 240, "income"] = "low"  # all of the held-out rows
 
-    result = tune(table, "income", split="time:day", trials=1, budget=5, workers=1, register="never-promoted")
+    result = tune(table, "income", split="time:day", trials=1, max_budget=5, workers=1, register="never-promoted")
 
     assert result.version == 1
     assert "roc_auc" not in result.test
@@ -48,7 +48,7 @@ def test_a_table_in_memory_from_another_thread_and_resumed(
 ) -> None:
     table = make_table(200)
     with ThreadPoolExecutor(1) as threads:  # as in a notebook server or a web application
-        first = threads.submit(tune, table, "income", trials=2, budget=10, workers=1).result()
+        first = threads.submit(tune, table, "income", trials=2, max_budget=10, workers=1).result()
     assert first.winner is not None
     assert not first.interrupted
     assert first.test["roc_auc"] > 0.5

@@ -13,7 +13,7 @@ from mlflow import MlflowClient
 from hpo.trial import Trial
 from tests.end_to_end.conftest import Place, command_line
 
-SETTINGS = {"target": "income", "trials": 8, "budget": 40, "seed": 5, "workers": 2}
+SETTINGS = {"target": "income", "trials": 8, "max_budget": 40, "seed": 5, "workers": 2}
 
 
 def trials_of(place: Place, study: str, monkeypatch: pytest.MonkeyPatch) -> list[Trial]:
@@ -97,7 +97,7 @@ def test_first_interrupt_finishes_what_runs_and_keeps_it(
 
 
 def test_second_interrupt_stops_now(place: Place, table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = SETTINGS | {"model": "mlp", "budget": 100_000, "trials": 5}
+    settings = SETTINGS | {"model": "mlp", "max_budget": 100_000, "trials": 5}
     process = place.start(*command_line("tune", data=table, **settings))
     assert process.stdout
     output = read_until(process.stdout, "study ")

@@ -17,8 +17,8 @@ def test_a_line_for_each_trial_in_the_users_direction() -> None:
     stream = io.StringIO()
     with Reporter(METRICS["roc_auc"], 3, None, stream=stream) as reporter:
         reporter.say("[not markup]")
-        reporter.told(trial(0, 0.75), trial(0, 0.75))
-        reporter.told(Trial(1, {}, 1.0, failure="ValueError: no\nmore"), trial(0, 0.75))
+        reporter.told(trial(0, 0.75), trial(0, 0.75), 1 / 3)
+        reporter.told(Trial(1, {}, 1.0, failure="ValueError: no\nmore"), trial(0, 0.75), 2 / 3)
     said, first, second = stream.getvalue().splitlines()
     assert said == "[not markup]"
     assert re.fullmatch(
@@ -42,7 +42,7 @@ def test_a_study_outlives_whoever_reads_its_progress(error: OSError, terminal: b
 
     with Reporter(METRICS["roc_auc"], 3, None, stream=Gone()) as reporter:
         reporter.say("hello")
-        reporter.told(trial(0, 0.75), trial(0, 0.75))
+        reporter.told(trial(0, 0.75), trial(0, 0.75), 1 / 3)
 
 
 @pytest.mark.parametrize(("seconds", "shown"), [(0, "0:00"), (-1, "0:00"), (59.6, "1:00"), (3723, "1:02:03")])

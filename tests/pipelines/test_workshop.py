@@ -35,7 +35,7 @@ def grow_old(folder: Path) -> None:
 def test_everything_is_gone_afterwards(tmp_path: Path) -> None:
     with workshop("lightgbm", WorkerPlan(1, 1)) as shop:
         prepare(regression(), "y").save(folds_folder(shop.folder))
-        Work("lightgbm", "rmse", seed=1, threads=1, budget=5).write(shop.folder)
+        Work("lightgbm", "rmse", seed=1, threads=1, rungs=(5.0,)).write(shop.folder)
         report = shop.pool.submit(Job(0, {"num_leaves": 4}, 0, 5)).result(timeout=60)
         assert report.loss > 0
         assert folders() == [shop.folder]
