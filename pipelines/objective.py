@@ -2,27 +2,56 @@
 
 A worker builds its `Objective` once and keeps it: the folds are read once (memory-mapped, so that workers share the
 pages) and each family keeps the data in its library's own form.
+
+What a smaller budget means is the study's fidelity (`pipelines.models.catalog.FIDELITIES`). Where a leg goes on from
+an earlier one, the trial stops at every rung on its way, so that the model is the same whether it was taken there leg
+by leg, at once, or, when a checkpoint is lost, once more from the start.
 """
 
+import hashlib
 import json
+import shutil
+import tempfile
 import time
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from hpo.loop import Job
 from hpo.space import Params
 from hpo.trial import Report
+from pipelines.checkpoints import Checkpoints
 from pipelines.data import Fold, load_folds
 from pipelines.metrics import METRICS, Metric, evaluate
-from pipelines.models import Family, Trainable, canonical, family, resolve, rounds
+from pipelines.models import (
+    CheckpointError,
+    Family,
+    Trainable,
+    canonical,
+    family,
+    resolve,
+    rounds,
+    scaled,
+    settings,
+)
+from pipelines.models.legs import CURVE_POINTS
+from pipelines.shares import subset
 
 Curve = tuple[tuple[float, float], ...]
 
 WORK_FILE = "work.json"
+CONTINUED = ("rounds", "scheduled")
+
+_LEG_FILE = "leg.json"
+_WARM = 2  # shares of the rows, or horizons, that a worker keeps the data of
+_LIBRARIES = ("lightgbm", "torch", "xgboost")
+_OWN_SCHEDULES = ("mlp",)  # these end where a leg ends that is not continued
 
 
 def folds_folder(folder: Path) -> Path:
@@ -42,13 +71,20 @@ def trial_label(number: int) -> str:
 
 @dataclass(frozen=True)
 class Work:
-    """What is trained, by which metric and up to which budget (the study's largest, in the unit of the model)."""
+    """What is trained, by which metric, up to which budgets, and where models wait between two legs.
+
+    `rungs` are the budgets of the study in the plan's unit, ascending; the last one is the largest. `fidelity` says
+    what a smaller one means. `checkpoints` is a URI for this study alone; without one a promoted trial is trained
+    again from the start.
+    """
 
     model: str
     metric: str
     seed: int
     threads: int
-    budget: float
+    rungs: tuple[float, ...]
+    fidelity: str = "rounds"
+    checkpoints: str | None = None
 
     def write(self, folder: Path) -> None:
         """Leave this for the workers, who read it with their first job."""
@@ -57,7 +93,8 @@ class Work:
     @classmethod
     def read(cls, folder: Path) -> "Work":
         """What `write` left."""
-        return cls(**json.loads((folder / WORK_FILE).read_text(encoding="utf-8")))
+        values = json.loads((folder / WORK_FILE).read_text(encoding="utf-8"))
+        return cls(**{**values, "rungs": tuple(values["rungs"])})
 
 
 @dataclass(frozen=True)
@@ -72,6 +109,17 @@ class Rebuild:
     """A job that trains a trial once more for its model, however good it is."""
 
     job: Job
+
+
+@dataclass(frozen=True)
+class _Course:
+    """How a model is trained: a family on a share of the rows, from stop to stop in the unit of the family."""
+
+    name: str
+    params: Params
+    stops: tuple[int, ...]
+    horizon: int
+    share: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -91,7 +139,7 @@ class Objective:
 
     def __init__(self, folder: str) -> None:
         self._folder = Path(folder)
-        self._families: dict[tuple[str, int], Family] = {}
+        self._families: dict[str, OrderedDict[tuple[float, int], dict[int, Family]]] = {}
         self._best = float("inf")
 
     @cached_property
@@ -107,6 +155,13 @@ class Objective:
     def _folds(self) -> Sequence[Fold]:
         return load_folds(folds_folder(self._folder))
 
+    @cached_property
+    def _checkpoints(self) -> Checkpoints | None:
+        """Where legs are continued from; None where none is."""
+        if self.work.fidelity not in CONTINUED or self.work.checkpoints is None:
+            return None
+        return Checkpoints(self.work.checkpoints, self._folder)
+
     def __call__(self, job: Job | Baseline | Rebuild) -> Report:
         """The report of one job.
 
@@ -115,39 +170,151 @@ class Objective:
         """
         match job:
             case Baseline(name):
-                return self._run(name, {}, 1, 1, label=name, better_than=float("inf"))
+                return self._baseline(name)
             case Rebuild(inner):
-                return self._trial(inner, better_than=float("inf"))
+                return self._rebuild(inner)
             case Job():
-                report = self._trial(job, better_than=self._best)
-                self._best = min(self._best, report.loss)
-                return report
+                return self._leg(job)
 
-    def _trial(self, job: Job, better_than: float) -> Report:
-        name, params = resolve(self.work.model, job.params)
-        to, horizon = (rounds(self.work.model, name, budget) for budget in (job.to, self.work.budget))
-        report = self._run(name, canonical(name, params), to, horizon, trial_label(job.number), better_than)
-        return Report(job.to, report.loss, report.metrics, report.seconds, report.curve)
+    def _baseline(self, name: str) -> Report:
+        began = time.monotonic()
+        course = _Course(name, {}, (1,), 1)
+        trained = self._train(course, self._fresh(course))
+        self._export(trained, name)
+        return self._report(1.0, trained, began)
 
-    def _run(
-        self, name: str, params: Params, to: int, horizon: int, label: str, better_than: float
-    ) -> Report:
-        start = time.monotonic()
-        trained = [self._train(name, params, to, horizon, fold) for fold in self._folds]
+    def _rebuild(self, job: Job) -> Report:
+        began = time.monotonic()
+        course = self._course(job)
+        trained = self._train(course, self._fresh(course))
+        self._export(trained, trial_label(job.number))
+        return self._report(job.to, trained, began)
+
+    def _leg(self, job: Job) -> Report:
+        began = time.monotonic()
+        course = self._course(job)
+        models, missed = self._models(job, course)
+        trained = self._train(course, models)
+        report = self._report(job.to, trained, began)
+        unkept = self._keep(job, trained)
+        if report.loss < self._best or (job.start > 0 and report.loss == self._best):
+            self._export(trained, trial_label(job.number))
+        elif job.start > 0:  # what lies there is the model of an earlier leg, not the one of this report
+            shutil.rmtree(members_folder(self._folder, trial_label(job.number)), ignore_errors=True)
+        self._best = min(self._best, report.loss)
+        seconds, note = time.monotonic() - began, "; ".join(filter(None, (missed, unkept)))
+        return Report(report.budget, report.loss, report.metrics, seconds, report.curve, note)
+
+    def _course(self, job: Job) -> _Course:
+        """How the trial of a job is trained up to the job's budget."""
+        work = self.work
+        name, params = resolve(work.model, job.params)
+        horizon = rounds(work.model, name, work.rungs[-1])
+        match work.fidelity:
+            case "rounds" | "scheduled":
+                passed = [rung for rung in work.rungs if rung < job.to]
+                stops = tuple(rounds(work.model, name, budget) for budget in (*passed, job.to))
+                return _Course(name, canonical(name, params), stops, horizon)
+            case "scaled":
+                to = rounds(work.model, name, job.to)
+                end = to if name in _OWN_SCHEDULES else horizon
+                return _Course(name, scaled(name, params, to / horizon), (to,), end)
+            case "rows":
+                full = settings(name).budget.max
+                return _Course(name, canonical(name, params), (full,), full, share=job.to / 100)
+            case unknown:
+                raise ValueError(
+                    f"unknown fidelity {unknown!r}; it is one of rounds, scheduled, scaled and rows"
+                )
+
+    def _family(self, course: _Course, fold: Fold) -> Family:
+        """The family on the rows of a fold that the course uses, kept while few others are asked for."""
+        kept = self._families.setdefault(course.name, OrderedDict())
+        key = (course.share, course.horizon)
+        families = kept.setdefault(key, {})
+        kept.move_to_end(key)
+        if len(kept) > _WARM:
+            kept.popitem(last=False)
+        if fold.index not in families:
+            rows = subset(fold, course.share, self.work.seed)
+            families[fold.index] = family(course.name)(
+                rows, self._metric, self.work.threads, horizon=course.horizon, fidelity=self.work.fidelity
+            )
+        return families[fold.index]
+
+    def _fresh(self, course: _Course) -> list[Trainable]:
+        seed = self.work.seed
+        return [self._family(course, fold).start(course.params, seed) for fold in self._folds]
+
+    def _train(self, course: _Course, models: Sequence[Trainable]) -> list[_Trained]:
+        """Every model at the last stop; stops that a model has passed already cost nothing."""
+        return [
+            _Trained(fold, model, tuple(point for stop in course.stops for point in model.train(stop)))
+            for fold, model in zip(self._folds, models, strict=True)
+        ]
+
+    def _models(self, job: Job, course: _Course) -> tuple[list[Trainable], str]:
+        """One model for each fold, where the leg starts; or new ones and why."""
+        if job.start == 0 or self._checkpoints is None:
+            return self._fresh(course), ""
+        try:
+            return self._resumed(job, course, self._checkpoints), ""
+        except CheckpointError as error:
+            return self._fresh(course), f"{error}: trained again from the start"
+
+    def _resumed(self, job: Job, course: _Course, checkpoints: Checkpoints) -> list[Trainable]:
+        shown = f"the checkpoint of trial {job.number} at {job.start:g}"
+        with tempfile.TemporaryDirectory(prefix="resume-", dir=self._folder) as scratch:
+            folder = checkpoints.load(job.number, job.start, Path(scratch))
+            if _read_leg(folder) != self._identity(job.start):
+                raise CheckpointError(f"{shown} is of another study or another version of a library")
+            try:
+                return [
+                    self._family(course, fold).resume(course.params, self.work.seed, _part(folder, fold))
+                    for fold in self._folds
+                ]
+            except CheckpointError as error:
+                raise CheckpointError(f"{shown} is of another trial ({error})") from error
+
+    def _keep(self, job: Job, trained: Sequence[_Trained]) -> str:
+        """Leave a checkpoint for the next leg, before the report tells anybody to start it; or why there is none."""
+        if self._checkpoints is None or job.to >= self.work.rungs[-1]:
+            return ""
+
+        def write(folder: Path) -> None:
+            (folder / _LEG_FILE).write_text(json.dumps(self._identity(job.to)), encoding="utf-8")
+            for part in trained:
+                part.model.save(_part(folder, part.fold))
+
+        try:
+            self._checkpoints.save(job.number, job.to, write)
+        except CheckpointError as error:
+            return f"{error}: if promoted, the trial will be trained again from the start"
+        return ""
+
+    def _identity(self, budget: float) -> dict[str, Any]:
+        """What a checkpoint must agree with beside what its family checks, as JSON gives it back."""
+        own = {key: value for key, value in asdict(self.work).items() if key != "checkpoints"}
+        return {**own, "rungs": list(self.work.rungs), "budget": budget, **self._origin}
+
+    @cached_property
+    def _origin(self) -> dict[str, Any]:
+        """The folds (by their targets) and the libraries."""
+        targets = hashlib.sha256()
+        for fold in self._folds:
+            for y in (fold.y_train, fold.y_valid):
+                targets.update(np.ascontiguousarray(y).tobytes())
+        return {"targets": targets.hexdigest(), "versions": {name: version(name) for name in _LIBRARIES}}
+
+    def _export(self, trained: Sequence[_Trained], label: str) -> None:
+        for i, part in enumerate(trained):
+            part.model.export(members_folder(self._folder, label) / f"member-{i}")
+
+    def _report(self, budget: float, trained: Sequence[_Trained], began: float) -> Report:
         metrics = self._metrics(trained)
         loss = self._metric.to_loss(metrics[self._metric.name])
-        if loss < better_than:
-            for i, part in enumerate(trained):
-                part.model.export(members_folder(self._folder, label) / f"member-{i}")
-        curve = _mean_curve([part.curve for part in trained])
-        return Report(float(to), loss, metrics, time.monotonic() - start, curve)
-
-    def _train(self, name: str, params: Params, to: int, horizon: int, fold: Fold) -> _Trained:
-        key = (name, fold.index)
-        if key not in self._families:
-            self._families[key] = family(name)(fold, self._metric, self.work.threads, horizon=horizon)
-        model = self._families[key].start(params, self.work.seed)
-        return _Trained(fold, model, model.train(to))
+        curve = _thinned(_mean_curve([part.curve for part in trained]))
+        return Report(budget, loss, metrics, time.monotonic() - began, curve)
 
     def _metrics(self, trained: Sequence[_Trained]) -> dict[str, float]:
         """The metrics that every fold defines, averaged over the folds, and the spread of the study's own.
@@ -175,3 +342,23 @@ def _mean_curve(curves: Sequence[Curve]) -> Curve:
     """The mean over the folds at the budgets that all of them have."""
     common = sorted(set.intersection(*(set(dict(curve)) for curve in curves)))
     return tuple((budget, float(np.mean([dict(curve)[budget] for curve in curves]))) for budget in common)
+
+
+def _thinned(points: Curve) -> Curve:
+    """At most 50 of the points of several legs, evenly spread, the last among them."""
+    if len(points) <= CURVE_POINTS:
+        return points
+    keep = np.linspace(0, len(points) - 1, CURVE_POINTS).round().astype(int)
+    return tuple(points[i] for i in keep)
+
+
+def _part(folder: Path, fold: Fold) -> Path:
+    return folder / f"fold-{fold.index}"
+
+
+def _read_leg(folder: Path) -> Any:
+    """What the checkpoint says of its leg; None when it says nothing."""
+    try:
+        return json.loads((folder / _LEG_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None

@@ -137,13 +137,14 @@ def _read(uri: str) -> bytes:
     except IsADirectoryError:
         raise DataError(f"{shown} is a folder; give one table file") from None
     except ImportError as error:
-        raise DataError(_missing_library(shown, error)) from None
+        raise DataError(missing_library(shown, error)) from None
     except Exception as error:  # each remote file system has errors of its own
         raise DataError(f"{shown} cannot be opened: {safe(_first_line(error))}") from None
     return content
 
 
-def _missing_library(uri: str, error: ImportError) -> str:
+def missing_library(uri: str, error: ImportError) -> str:
+    """The message for a URI whose file system needs a library that is not there, with the line that installs it."""
     protocol = uri.partition("://")[0]
     extra = _EXTRAS.get(protocol)
     remedy = f'pip install "mlflow-warmstart[{extra}]"' if extra else "install that library"

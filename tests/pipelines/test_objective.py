@@ -1,16 +1,23 @@
 """What a worker does with its jobs, in this process."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from hpo.loop import Job
+from hpo.space import Params
+from hpo.trial import Report
+from pipelines import objective as module
+from pipelines.checkpoints import Checkpoints
 from pipelines.data import Prepared, prepare
+from pipelines.models import settings
 from pipelines.objective import Baseline, Objective, Rebuild, Work, folds_folder, members_folder, trial_label
+from pipelines.shares import subset
 from serving.predictor import Predictor
 
 CHEAP = Job(0, {"learning_rate": 0.3, "num_leaves": 4}, 0, 8)
@@ -27,7 +34,7 @@ def regression(rows: int = 120) -> pd.DataFrame:
 def objective(tmp_path: Path) -> Callable[[Prepared, str], Objective]:
     def make(prepared: Prepared, metric: str) -> Objective:
         prepared.save(folds_folder(tmp_path))
-        Work("lightgbm", metric, seed=1, threads=1, budget=20).write(tmp_path)
+        Work("lightgbm", metric, seed=1, threads=1, rungs=(20.0,)).write(tmp_path)
         return Objective(str(tmp_path))
 
     return make
@@ -88,3 +95,271 @@ def test_baselines_are_jobs_as_well(objective: Callable[[Prepared, str], Objecti
 
     assert linear.loss < trivial.loss
     assert members_folder(tmp_path, "trivial").is_dir()
+
+
+# --- legs -----------------------------------------------------------------------------------------
+
+RUNGS = (4.0, 9.0, 20.0)
+SAMPLED: Mapping[str, Params] = {
+    "lightgbm": {"bagging_fraction": 0.6, "feature_fraction": 0.6, "num_leaves": 7, "min_data_in_leaf": 3},
+    "xgboost": {"subsample": 0.6, "colsample_bynode": 0.6, "max_depth": 4},
+    "mlp": {"width": 16, "layers": 2, "dropout": 0.3, "batch_size": 32},
+}
+
+
+@pytest.fixture(scope="module")
+def prepared() -> Prepared:
+    rng = np.random.default_rng(1)
+    x, colour = rng.normal(size=(160, 3)), rng.choice(["red", "green", "blue"], 160)
+    y = np.where(x[:, 0] + (colour == "red") + 0.5 * rng.normal(size=160) > 0.3, "yes", "no")
+    frame = pd.DataFrame({"a": x[:, 0], "b": x[:, 1], "c": x[:, 2], "colour": colour, "y": y})
+    return prepare(frame, "y", validation="cv:2")
+
+
+class Place:
+    """The folder of a session, in which any number of workers are born."""
+
+    def __init__(self, folder: Path, prepared: Prepared, work: Work) -> None:
+        self.folder, self.work = folder, work
+        folder.mkdir(parents=True, exist_ok=True)
+        prepared.save(folds_folder(folder))
+        work.write(folder)
+
+    def worker(self) -> Objective:
+        return Objective(str(self.folder))
+
+    @property
+    def checkpoints(self) -> Checkpoints:
+        return Checkpoints(str(self.work.checkpoints))
+
+    def exported(self, number: int = 7) -> dict[str, bytes]:
+        models = members_folder(self.folder, trial_label(number))
+        return {str(p.relative_to(models)): p.read_bytes() for p in models.rglob("*") if p.is_file()}
+
+
+@pytest.fixture
+def place(tmp_path: Path, prepared: Prepared) -> Callable[..., Place]:
+    def make(model: str, **changes: Any) -> Place:
+        folder = tmp_path / f"session-{len(list(tmp_path.iterdir()))}"
+        values = {"rungs": RUNGS, "checkpoints": str(folder / "checkpoints"), **changes}
+        return Place(folder, prepared, Work(model, "log_loss", seed=3, threads=1, **values))
+
+    return make
+
+
+def legs(params: Params, *stops: float) -> list[Job]:
+    return [Job(7, params, start, to) for start, to in zip((0.0, *stops), stops, strict=False)]
+
+
+def outcome(report: Report) -> tuple[float, Mapping[str, float]]:
+    return report.loss, report.metrics
+
+
+@pytest.mark.parametrize(
+    ("model", "fidelity"),
+    [
+        ("lightgbm", "rounds"),
+        ("lightgbm", "scheduled"),
+        ("xgboost", "rounds"),
+        ("xgboost", "scheduled"),
+        ("mlp", "rounds"),
+    ],
+)
+def test_a_trial_is_the_same_however_its_legs_are_run(
+    place: Callable[..., Place], model: str, fidelity: str
+) -> None:
+    params = SAMPLED[model]
+    straight = place(model, fidelity=fidelity)
+    at_once = straight.worker()(Job(7, params, 0, 20))
+    assert at_once.note == ""
+    assert straight.checkpoints.kept() == []  # nobody goes on from the largest budget
+    expected = straight.exported()
+    assert len(expected) >= 4
+
+    together, apart = (
+        place(model, fidelity=fidelity),
+        place(model, fidelity=fidelity, checkpoints="memory://legs"),
+    )
+    worker = together.worker()
+    first = [worker(job) for job in legs(params, *RUNGS)]
+    later = [apart.worker()(job) for job in legs(params, *RUNGS)]
+    for shop, reports in ((together, first), (apart, later)):
+        assert [report.note for report in reports] == ["", "", ""]
+        assert outcome(reports[-1]) == outcome(at_once)
+        assert shop.exported() == expected
+        assert [(kept.number, kept.budget) for kept in shop.checkpoints.kept()] == [(7, 4.0), (7, 9.0)]
+        assert sum((report.curve for report in reports), ()) == at_once.curve
+        assert all(budget > 9 for budget, _ in reports[-1].curve)
+    apart.checkpoints.clear()
+
+    rebuilt = place(model, fidelity=fidelity)
+    assert outcome(rebuilt.worker()(Rebuild(Job(7, params, 0, 20)))) == outcome(at_once)
+    assert rebuilt.exported() == expected
+    assert not (rebuilt.folder / "checkpoints").exists()
+
+
+def lose(shop: Place) -> None:
+    shop.checkpoints.delete(7, 9.0)
+
+
+def cut(shop: Place) -> None:
+    file = next((shop.folder / "checkpoints").glob("trial-7-at-9.0*"))
+    file.write_bytes(file.read_bytes()[:-100])
+
+
+def flip(shop: Place) -> None:
+    file = next((shop.folder / "checkpoints").glob("trial-7-at-9.0*"))
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+
+
+def exchange(shop: Place) -> None:
+    other = {**SAMPLED[shop.work.model], "learning_rate": 0.2}
+    for job in legs(other, 4.0, 9.0):
+        shop.worker()(job)
+
+
+def confuse(shop: Place) -> None:
+    """A study of other rungs put its files into the same place."""
+    Work(shop.work.model, "log_loss", 3, 1, (5.0, 9.0, 20.0), checkpoints=shop.work.checkpoints).write(
+        shop.folder
+    )
+    for job in legs(SAMPLED[shop.work.model], 5.0, 9.0):
+        shop.worker()(job)
+    shop.work.write(shop.folder)
+
+
+@pytest.mark.parametrize(
+    ("harm", "words"),
+    [
+        (lose, "is missing"),
+        (cut, "is damaged"),
+        (flip, "is damaged"),
+        (exchange, "is of another trial"),
+        (confuse, "is of another study"),
+    ],
+)
+@pytest.mark.parametrize("model", [*SAMPLED])
+def test_a_leg_without_its_checkpoint_is_trained_again_from_the_start(
+    place: Callable[..., Place], model: str, harm: Callable[[Place], None], words: str
+) -> None:
+    params, shop, straight = SAMPLED[model], place(model), place(model)
+    expected = straight.worker()(Job(7, params, 0, 20))
+    for job in legs(params, 4.0, 9.0):
+        shop.worker()(job)
+    harm(shop)
+
+    report = shop.worker()(Job(7, params, 9, 20))
+
+    assert report.note.startswith(f"the checkpoint of trial 7 at 9 {words}")
+    assert report.note.endswith(": trained again from the start")
+    assert outcome(report) == outcome(expected)
+    assert report.curve == expected.curve
+    assert shop.exported() == straight.exported()
+
+
+def test_a_place_that_cannot_be_written_costs_the_trial_nothing(place: Callable[..., Place]) -> None:
+    shop = place("lightgbm")
+    (shop.folder / "checkpoints").write_text("a file where a folder must be")
+
+    report = shop.worker()(Job(7, SAMPLED["lightgbm"], 0, 9))
+
+    assert report.note.startswith("the checkpoint of trial 7 at 9 cannot be written (")
+    assert report.loss == place("lightgbm").worker()(Job(7, SAMPLED["lightgbm"], 0, 9)).loss
+    assert shop.exported()
+    again = shop.worker()(Job(7, SAMPLED["lightgbm"], 9, 20))
+    assert "trained again from the start" in again.note
+
+
+def test_without_a_place_legs_start_anew_and_nothing_is_said(place: Callable[..., Place]) -> None:
+    shop = place("lightgbm", checkpoints=None)
+    reports = [shop.worker()(job) for job in legs(SAMPLED["lightgbm"], 9.0, 20.0)]
+    assert [report.note for report in reports] == ["", ""]
+    assert reports[-1].loss == place("lightgbm").worker()(Job(7, SAMPLED["lightgbm"], 0, 20)).loss
+
+
+def test_for_all_models_budgets_are_percent(place: Callable[..., Place]) -> None:
+    params: Params = {"model": "lightgbm", "lightgbm.num_leaves": 4, "lightgbm.learning_rate": 0.01}
+    shop = place("all", rungs=(1.0, 3.0, 9.0))
+    straight = place("all", rungs=(1.0, 3.0, 9.0)).worker()(Job(7, params, 0, 9))
+    reports = [shop.worker()(job) for job in legs(params, 1.0, 3.0, 9.0)]
+    assert [report.budget for report in reports] == [1.0, 3.0, 9.0]
+    assert [report.metrics["reached"] for report in reports] == [10.0, 30.0, 90.0]
+    assert outcome(reports[-1]) == outcome(straight)
+
+
+def test_a_promoted_trial_that_is_not_the_best_leaves_no_model_of_an_earlier_leg(
+    place: Callable[..., Place], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop = place("lightgbm")
+    params = SAMPLED["lightgbm"]
+    worker = shop.worker()
+    worker(Job(7, params, 0, 4))
+    first = shop.exported()
+    report = worker(Job(7, params, 4, 9))
+    assert shop.exported() != first  # it is better and takes the place
+    monkeypatch.setattr(worker, "_best", report.loss - 1.0)
+    worker(Job(7, params, 9, 20))
+    assert shop.exported() == {}
+
+
+# --- other fidelities -----------------------------------------------------------------------------
+
+
+def test_a_scaled_leg_is_a_training_of_its_own(place: Callable[..., Place]) -> None:
+    shop = place("lightgbm", fidelity="scaled", rungs=(5.0, 20.0))
+    params = {**SAMPLED["lightgbm"], "learning_rate": 0.1}
+    short, full = (shop.worker()(job) for job in legs(params, 5.0, 20.0))
+    plain = place("lightgbm", rungs=(20.0,))
+    twice = place("lightgbm", rungs=(5.0,)).worker()(Job(7, {**params, "learning_rate": 0.2}, 0, 5))
+    assert outcome(short) == outcome(twice)
+    assert outcome(full) == outcome(plain.worker()(Job(7, params, 0, 20)))
+    assert shop.exported() == plain.exported()
+    assert not (shop.folder / "checkpoints").exists()
+
+
+def test_the_schedule_of_a_network_ends_with_its_scaled_leg(place: Callable[..., Place]) -> None:
+    worker = place("mlp", fidelity="scaled", rungs=(5.0, 10.0, 20.0)).worker()
+    for to in (5.0, 10.0, 20.0):
+        report = worker(Job(7, SAMPLED["mlp"], 0, to))
+        alone = place("mlp", rungs=(to,)).worker()(Job(7, SAMPLED["mlp"], 0, to))
+        assert outcome(report) == outcome(alone)
+    assert len(worker._families["mlp"]) == 2
+
+
+def test_a_share_of_the_rows_trains_in_full_and_is_validated_on_all(
+    place: Callable[..., Place], prepared: Prepared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    short = replace(settings("xgboost"), budget=replace(settings("xgboost").budget, max=12))
+    monkeypatch.setattr(module, "settings", lambda _: short)
+    shop = place("xgboost", fidelity="rows", rungs=(10.0, 30.0, 100.0))
+    worker = shop.worker()
+    params = SAMPLED["xgboost"]
+    parts = [worker(job) for job in legs(params, 10.0, 30.0, 100.0)]
+
+    assert [report.metrics["reached"] for report in parts] == [12.0] * 3
+    assert [report.budget for report in parts] == [10.0, 30.0, 100.0]
+    assert len({report.loss for report in parts}) == 3
+    assert list(worker._families["xgboost"]) == [(0.3, 12), (1.0, 12)]
+    whole = place("xgboost", rungs=(12.0,))
+    assert outcome(whole.worker()(Job(7, params, 0, 12))) == outcome(parts[-1])
+    for share, report in zip((0.1, 0.3), parts, strict=False):
+        folds = tuple(subset(fold, share, 3) for fold in prepared.folds)
+        cut = Place(whole.folder, replace(prepared, folds=folds), whole.work)
+        assert outcome(cut.worker()(Job(8, params, 0, 12))) == outcome(report)
+    assert not (shop.folder / "checkpoints").exists()
+
+
+def test_what_is_to_be_done_is_read_as_it_was_written(tmp_path: Path) -> None:
+    for work in (
+        Work("all", "rmse", 1, 2, (1.0, 33.3, 100.0), "rounds", "s3://bucket/study"),
+        Work("mlp", "rmse", 1, 2, (2000.0,)),
+    ):
+        work.write(tmp_path)
+        assert Work.read(tmp_path) == work
+
+
+def test_an_unknown_fidelity_is_refused(place: Callable[..., Place]) -> None:
+    with pytest.raises(ValueError, match="unknown fidelity 'row'"):
+        place("lightgbm", fidelity="row").worker()(Job(7, {}, 0, 4))
