@@ -129,7 +129,7 @@ def train(fold: Fold, model: str, space: SearchSpace, units: Array) -> tuple[Arr
 
 def make(model: str, table: str, datasets: Path) -> str:
     """Make one surface and say how good it is."""
-    fold = _fold(datasets, table)
+    fold = load_fold(datasets, table)
     chosen = settings(model, kind=fold.task.kind, has_categorical=bool(fold.cardinalities))
     space, rng = chosen.space, np.random.default_rng([len(model), len(table)])
     firsts = [_inside(space, point) for point in chosen.first_points]
@@ -197,6 +197,21 @@ def keep(
     )
 
 
+def load_fold(datasets: Path, table: str, rows: int = ROWS) -> Fold:
+    """The training and validation rows of a table cut to at most `rows` rows.
+
+    Raises:
+        UserError: naming the closest one when there is no such table.
+    """
+    index = pd.read_csv(datasets / "index.csv").set_index("name")
+    if table not in index.index:
+        raise UserError(f"no table {table!r} in {datasets / 'index.csv'}{closest(table, index.index)}")
+    frame = load_table(str(datasets / f"{table}.csv.gz"))
+    frame = frame.sample(min(rows, len(frame)), random_state=0).reset_index(drop=True)
+    fold: Fold = prepare(frame, str(index.loc[table, "target"]), seed=0).folds[0]
+    return fold
+
+
 def main(arguments: Sequence[str]) -> None:
     """Make the surfaces that are missing."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks tables", description=__doc__)
@@ -218,16 +233,6 @@ def main(arguments: Sequence[str]) -> None:
     with ProcessPoolExecutor(options.processes, get_context("spawn")) as pool:
         for future in [pool.submit(make, *job, options.datasets) for job in jobs]:
             print(future.result(), flush=True)
-
-
-def _fold(datasets: Path, table: str) -> Fold:
-    index = pd.read_csv(datasets / "index.csv").set_index("name")
-    if table not in index.index:
-        raise UserError(f"no table {table!r} in {datasets / 'index.csv'}{closest(table, index.index)}")
-    frame = load_table(str(datasets / f"{table}.csv.gz"))
-    frame = frame.sample(min(ROWS, len(frame)), random_state=0).reset_index(drop=True)
-    fold: Fold = prepare(frame, str(index.loc[table, "target"]), seed=0).folds[0]
-    return fold
 
 
 def _inside(space: SearchSpace, point: Params) -> dict[str, Any]:
