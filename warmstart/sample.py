@@ -1,0 +1,183 @@
+"""A small sample of a table that follows from what the table holds.
+
+Neither the order of its rows and columns nor the names of its columns matter. Rows and columns are identified by hashes
+of their cells, as in the colour refinement of graphs (Weisfeiler and Lehman, 1968): a column by its cells beside the
+target, a row by its cells within their columns, and then a column again by its cells within their rows. Sorting by
+hash gives one order for all arrangements of the same table, and taking the smallest hashes is a random sample of it.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from warmstart.cells import FloatArray, IntArray, read_column
+
+KINDS = ("binary", "multiclass", "regression")
+KEPT_PER_CLASS = 10
+
+HashArray = npt.NDArray[np.uint64]
+
+
+@dataclass(frozen=True)
+class Caps:
+    """What bounds the cost.
+
+    Attributes:
+        rows: of the sample.
+        columns: of the sample.
+        landmark_rows: that models are trained and tested on, together.
+        cells: that are read and hashed. A table with more is first cut to random rows, and from there on the sample
+            does depend on the order of the rows.
+    """
+
+    rows: int = 2_000
+    columns: int = 60
+    landmark_rows: int = 1_000
+    cells: int = 5_000_000
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Some rows and columns of a table, in the order of their hashes.
+
+    Attributes:
+        numeric: `(n, p)` numbers, `nan` where missing, no larger than 1e100 in size.
+        categorical: `(n, q)` codes, -1 where missing.
+        target: `(n,)` class codes 0 … k - 1, or numbers no larger than 1e100 in size.
+        kind: of the task: binary, multiclass or regression.
+        n_rows: of the whole table, those without a target left out.
+        n_columns: of the whole table.
+        n_categorical: columns of the whole table.
+        class_counts: `(k,)` rows of each class in the whole table; empty for a regression.
+    """
+
+    numeric: FloatArray
+    categorical: IntArray
+    target: FloatArray
+    kind: str
+    n_rows: int
+    n_columns: int
+    n_categorical: int
+    class_counts: IntArray
+
+    def __len__(self) -> int:
+        """The number of rows."""
+        return len(self.target)
+
+    def head(self, n: int) -> "Sample":
+        """The first `n` rows, which are a random sample too."""
+        return replace(
+            self, numeric=self.numeric[:n], categorical=self.categorical[:n], target=self.target[:n]
+        )
+
+
+def draw(frame: pd.DataFrame, target: npt.ArrayLike, kind: str, seed: int, caps: Caps) -> Sample:
+    """Sample a table of features and its target: class codes, or numbers for a regression.
+
+    Rows whose target is unknown (negative code, not finite) are left out. Of each class, 10 rows are in the sample if
+    the table has them, so that rare classes can be told from others. Raises `ValueError` for an unknown `kind`, when
+    the target has not one value for each row, and when a binary one has more than two classes.
+    """
+    y = _checked(frame, target, kind)
+    known = np.flatnonzero(np.isfinite(y) & ((kind == "regression") | (y >= 0)))
+    counts = np.zeros(0, dtype=np.int64)
+    if kind != "regression":
+        _, y[known], counts = np.unique(y[known], return_inverse=True, return_counts=True)
+    if kind == "binary" and len(counts) > 2:
+        raise ValueError(
+            f"a binary target has at most 2 classes, but got {len(counts)}; give kind='multiclass'"
+        )
+    rows = _thinned(known, max(caps.rows, caps.cells // max(1, frame.shape[1])), seed)
+    columns = [read_column(frame.iloc[rows, j]) for j in range(frame.shape[1])]
+    chosen, order = _order(columns, y[rows], kind, seed, caps)
+    picked = [columns[j][chosen] for j in order]
+    numbers = [_rescaled(column) for column in picked if column.dtype == np.float64]
+    codes = [column for column in picked if column.dtype != np.float64]
+    return Sample(
+        numeric=np.array(numbers, dtype=np.float64).reshape(len(numbers), len(chosen)).T,
+        categorical=np.array(codes, dtype=np.int64).reshape(len(codes), len(chosen)).T,
+        target=_rescaled(y[rows][chosen]) if kind == "regression" else y[rows][chosen],
+        kind=kind,
+        n_rows=len(known),
+        n_columns=len(columns),
+        n_categorical=sum(column.dtype != np.float64 for column in columns),
+        class_counts=counts,
+    )
+
+
+def _checked(frame: pd.DataFrame, target: npt.ArrayLike, kind: str) -> FloatArray:
+    if kind not in KINDS:
+        raise ValueError(f"kind must be one of {', '.join(KINDS)}, but got {kind!r}")
+    y = np.array(target, dtype=np.float64)
+    if y.shape != (len(frame),):
+        raise ValueError(
+            f"the target needs one value for each of the {len(frame):,} rows, but has the shape {y.shape}; "
+            "give class codes or numbers in the order of the rows"
+        )
+    return y
+
+
+def _thinned(rows: IntArray, limit: int, seed: int) -> IntArray:
+    if len(rows) <= limit:
+        return rows
+    return np.sort(np.random.default_rng(seed).choice(rows, limit, replace=False, shuffle=False))
+
+
+def _order(
+    columns: list[FloatArray | IntArray], y: FloatArray, kind: str, seed: int, caps: Caps
+) -> tuple[IntArray, IntArray]:
+    """Which rows and which columns make the sample, in the order of their hashes."""
+    start = _mix(np.array([seed % 2**64], dtype=np.uint64))
+    cells = [_mix(_bits(column) ^ start) for column in columns]
+    target = _mix(_bits(y) ^ start)
+    row_hash = target.copy()
+    for cell in cells:
+        row_hash += _mix(cell + _mix(cell + target).sum(dtype=np.uint64, keepdims=True))
+    row_hash = _mix(row_hash)
+    # Rows that are the same in every cell must not be taken together: each is hashed with its number among them.
+    row_key = _mix(row_hash + _mix(_rank_within(row_hash).astype(np.uint64)))
+    by_key = np.argsort(row_key, kind="stable")
+    if kind != "regression":
+        classes = y[by_key]
+        kept = min(KEPT_PER_CLASS, caps.rows // (2 * max(1, len(np.unique(classes)))))
+        by_key = by_key[np.argsort(_rank_within(classes) >= kept, kind="stable")]
+    rows = by_key[: caps.rows]
+    column_hash = np.array(
+        [_mix(cell[rows] + row_hash[rows]).sum(dtype=np.uint64) for cell in cells], dtype=np.uint64
+    )
+    return rows, np.argsort(column_hash, kind="stable")[: caps.columns]
+
+
+def _rank_within(groups: npt.NDArray[np.float64 | np.uint64]) -> IntArray:
+    """`(n,)` how many earlier entries are equal to this one."""
+    order = np.argsort(groups, kind="stable")
+    ordered = groups[order]
+    first = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]]) if len(ordered) else order
+    rank = np.empty(len(groups), dtype=np.int64)
+    rank[order] = np.arange(len(groups)) - np.repeat(first, np.diff(np.r_[first, len(groups)]))
+    return rank
+
+
+def _bits(column: FloatArray | IntArray) -> HashArray:
+    if column.dtype == np.float64:
+        # One zero and one `nan`, whatever their signs.
+        return np.where(np.isnan(column), np.nan, column + 0.0).view(np.uint64)
+    return column.astype(np.int64).view(np.uint64)
+
+
+def _mix(x: HashArray) -> HashArray:
+    """Steele, Lea and Flood (2014), "Fast splittable pseudorandom number generators": the finaliser of SplitMix64."""
+    z = x + np.uint64(0x9E3779B97F4A7C15)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
+
+
+def _rescaled(values: FloatArray) -> FloatArray:
+    """The numbers, multiplied by a power of two if they are so large or small that their squares have no double."""
+    largest = np.max(np.abs(values), initial=0.0, where=~np.isnan(values))
+    if largest == 0 or 1e-100 <= largest <= 1e100:
+        return values
+    return np.ldexp(values, -int(np.frexp(largest)[1]))
