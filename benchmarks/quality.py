@@ -2,13 +2,8 @@
 
 import argparse
 import hashlib
-import json
-import queue
-import sys
-import threading
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -16,12 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.environments import ROOT, Process, requirements_digest, started
+from benchmarks.environments import ROOT, Process, requirements_digest
 from benchmarks.environments import cache as cache_folder
 from benchmarks.methods import METHODS, Method, method
 from benchmarks.problems import names, problem
-from benchmarks.report import interval_text, machine, table, write
-from benchmarks.statistics import best_so_far, interval, mean_rank, mean_rank_intervals, wins
+from benchmarks.report import duel_table, machine, problem_table, rank_table, write
+from benchmarks.results import MethodJob, Results, work_off
+from benchmarks.statistics import best_so_far, mean_rank
 from hpo.space import Array
 
 AT = (10, 25, 50, 100)
@@ -29,45 +25,24 @@ CODE = {"random": ("random",), "tpe": ("tpe", "parzen")}
 
 
 @dataclass(frozen=True)
-class Job:
+class Job(MethodJob):
     """One search: a method on a problem from a seed."""
 
-    method: str
     problem: str
     seed: int
     trials: int
     first: bool
 
 
-class Results:
-    """Finished searches, one JSON object a line, so that a run goes on where it was stopped."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._lock = threading.Lock()
-        self.losses: dict[Job, list[float]] = {}
-        self.cpu_seconds: dict[Job, float] = {}
-        for path in sorted(folder.glob("*.jsonl")):
-            for line in path.read_text().splitlines():
-                self._keep(json.loads(line))
-
-    def add(self, job: Job, losses: list[float], cpu_seconds: float) -> None:
-        """Keep one search."""
-        row = asdict(job) | {"digest": digest(job), "cpu_seconds": cpu_seconds, "losses": losses}
-        with self._lock:
-            self._keep(row)
-            self._folder.mkdir(parents=True, exist_ok=True)
-            with (self._folder / f"{job.method.replace('/', '_')}.jsonl").open("a") as file:
-                file.write(json.dumps(row) + "\n")
-
-    def _keep(self, row: dict[str, Any]) -> None:
-        job = Job(row["method"], row["problem"], row["seed"], row["trials"], row["first"])
-        if job.problem in names() and row["digest"] == digest(job):
-            self.losses[job], self.cpu_seconds[job] = row["losses"], row["cpu_seconds"]
+def kept(folder: Path) -> Results[Job]:
+    """The searches in a folder that belong to the problems and methods of today."""
+    return Results(folder, Job, digest)
 
 
-def digest(job: Job) -> str:
-    """Changes with the problem and with the code or version of the method, so that older results are not mixed in."""
+def digest(job: Job) -> str | None:
+    """Changes with the problem and with the code or version of the method; None for a problem that is no more."""
+    if job.problem not in names():
+        return None
     chosen = problem(job.problem)
     return f"{chosen.optimum:.6g}/{chosen.scale:.6g}/{chosen.loss(chosen.default):.6g}/{_code(job.method)}"
 
@@ -85,89 +60,34 @@ def _code(name: str) -> str:
     return code.hexdigest()[:12]
 
 
-def run(jobs: Iterable[Job], methods: Sequence[Method], results: Results, processes: int) -> None:
-    """Run what is missing, `processes` workers side by side, each with one method at a time."""
-    waiting: queue.Queue[tuple[Method, list[Job]]] = queue.Queue()
-    known = {chosen.name: chosen for chosen in methods}
-    left = [job for job in jobs if job not in results.losses]
-    for chosen in methods:
-        mine = [job for job in left if job.method == chosen.name]
-        for start in range(0, len(mine), 40):
-            waiting.put((known[chosen.name], mine[start : start + 40]))
-    done, lock = [0], threading.Lock()
-
-    def work() -> None:
-        while True:
-            try:
-                chosen, batch = waiting.get_nowait()
-            except queue.Empty:
-                return
-            with started(chosen) as process:
-                for job in batch:
-                    _search(process, job, results)
-                    with lock:
-                        done[0] += 1
-                        if done[0] % 50 == 0 or done[0] == len(left):
-                            print(f"{done[0]}/{len(left)} searches", file=sys.stderr, flush=True)
-
-    with ThreadPoolExecutor(processes) as pool:
-        for future in [pool.submit(work) for _ in range(processes)]:
-            future.result()
-
-
 def regrets(
-    results: Results, methods: Sequence[str], problems: Sequence[str], seeds: int, trials: int, first: bool
+    results: Results[Job],
+    methods: Sequence[str],
+    problems: Sequence[str],
+    seeds: int,
+    trials: int,
+    first: bool,
 ) -> Array:
     """`(n_methods, n_problems, n_seeds, trials)` normalised regrets of the best so far; nan where not measured."""
     out = np.full((len(methods), len(problems), seeds, trials), np.nan)
     for i, name in enumerate(methods):
         for j, on in enumerate(problems):
             for seed in range(seeds):
-                losses = results.losses.get(Job(name, on, seed, trials, first))
-                if losses is not None:
-                    best = best_so_far(np.array(losses[:trials]))
+                answer = results.answers.get(Job(name, on, seed, trials, first))
+                if answer is not None:
+                    best = best_so_far(np.array(answer["losses"][:trials]))
                     best = np.pad(best, (0, trials - len(best)), mode="edge")
                     out[i, j, seed] = [problem(on).regret(loss) for loss in best]
     return out
 
 
-def rank_table(titles: Sequence[str], measured: Array, at: Sequence[int]) -> str:
-    """Mean rank and mean normalised regret of each method at each number of trials."""
-    rows = [[title] for title in titles]
-    for n in at:
-        here = measured[..., n - 1]
-        mean, bounds = mean_rank(here), mean_rank_intervals(here)
-        for i, row in enumerate(rows):
-            row.append(f"{interval_text(mean[i], bounds[i, 0], bounds[i, 1], 2)} · {here[i].mean():.3f}")
-    return table(["method", *(f"at {n}: mean rank · regret" for n in at)], rows)
-
-
-def duel_table(titles: Sequence[str], measured: Array, at: Sequence[int], mine: int) -> str:
-    """How often one method is ahead of each other one."""
-    rows = [
-        [title, *(_percent(*wins(measured[mine, ..., n - 1], measured[i, ..., n - 1])) for n in at)]
-        for i, title in enumerate(titles)
-        if i != mine
-    ]
-    return table(["against", *(f"at {n}" for n in at)], rows)
-
-
-def problem_table(titles: Sequence[str], problems: Sequence[str], measured: Array, n: int) -> str:
-    """Median regret with its interval, a problem a row."""
-    rows = []
-    for j, name in enumerate(problems):
-        here = measured[:, j, :, n - 1]
-        medians = np.median(here, axis=1)
-        cells = []
-        for i, median in enumerate(medians):
-            text = interval_text(median, *interval(here[i]), 3)
-            cells.append(f"**{text}**" if median == medians.min() else text)
-        rows.append([name, *cells])
-    return table(["problem", *titles], rows)
-
-
 def report(
-    results: Results, methods: Sequence[Method], problems: Sequence[str], seeds: int, trials: int, first: bool
+    results: Results[Job],
+    methods: Sequence[Method],
+    problems: Sequence[str],
+    seeds: int,
+    trials: int,
+    first: bool,
 ) -> tuple[str, dict[str, object]]:
     """Markdown and plain values of what has been measured."""
     ids, titles = [m.name for m in methods], [m.title for m in methods]
@@ -176,6 +96,7 @@ def report(
     used = [name for name, good in zip(problems, complete.tolist(), strict=True) if good]
     measured = measured[:, complete]
     at = [n for n in AT if n <= trials]
+    measured = measured[..., [n - 1 for n in at]]
     start = (
         "the same default configuration given first to every method"
         if first
@@ -193,17 +114,19 @@ def report(
     for group in sorted(groups) if len(groups) > 1 else ():
         members = np.array([problem(name).group == group for name in used])
         parts += [f"\n{group} ({members.sum()} problems)\n", rank_table(titles, measured[:, members], at)]
-    for n in at:
+    for i, n in enumerate(at):
         parts += [f"\nMedian normalised regret after {n} trials [95 % interval]\n"]
-        parts += [problem_table(titles, used, measured, n)]
+        parts += [problem_table(titles, used, measured[..., i])]
     values: dict[str, object] = {
         "methods": ids,
         "problems": used,
         "seeds": seeds,
         "first": first,
-        "mean_rank": {n: mean_rank(measured[..., n - 1]).tolist() for n in at},
-        "mean_regret": {n: measured[..., n - 1].mean(axis=(1, 2)).tolist() for n in at},
-        "regret": {n: {p: measured[:, j, :, n - 1].tolist() for j, p in enumerate(used)} for n in at},
+        "mean_rank": {n: mean_rank(measured[..., i]).tolist() for i, n in enumerate(at)},
+        "mean_regret": {n: measured[..., i].mean(axis=(1, 2)).tolist() for i, n in enumerate(at)},
+        "regret": {
+            n: {p: measured[:, j, :, i].tolist() for j, p in enumerate(used)} for i, n in enumerate(at)
+        },
     }
     return "\n".join(parts), values
 
@@ -227,24 +150,19 @@ def main(arguments: Sequence[str]) -> None:
     methods = [method(text) for text in options.methods]
     for name in options.fresh:
         (folder / "quality" / f"{method(name).name}.jsonl").unlink(missing_ok=True)
-    results, first = Results(folder / "quality"), not options.no_first
+    results, first = kept(folder / "quality"), not options.no_first
     jobs = [
         Job(chosen.name, name, seed, options.trials, first)
         for seed in range(options.seeds)
         for name in options.problems
         for chosen in methods
     ]
-    run(jobs, methods, results, options.processes)
+    work_off(jobs, methods, results, options.processes, _search)
     text, values = report(results, methods, options.problems, options.seeds, options.trials, first)
     write(folder, "quality" if first else "quality-no-first", text, values | {"machine": machine()})
 
 
-def _percent(share: float, low: float, high: float) -> str:
-    return f"{100 * share:.0f} % [{100 * low:.0f}, {100 * high:.0f}]"
-
-
-def _search(process: Process, job: Job, results: Results) -> None:
-    answer = process.call(
+def _search(process: Process, job: Job) -> dict[str, Any]:
+    return process.call(
         call="minimise", problem=job.problem, seed=job.seed, trials=job.trials, first=job.first
     )
-    results.add(job, answer["losses"], answer["cpu_seconds"])

@@ -3,7 +3,8 @@
 `{"call": "minimise", "problem": ..., "seed": ..., "trials": ..., "first": ...}` gives the losses of a whole search;
 `{"call": "prepare", "problem": ..., "n": ..., "seed": ...}` sets up a study with n observations, and each
 `{"call": "step"}` after it gives the seconds of one more ask and tell; `touch`, `study` and `count` are for a study
-logged to MLflow (`benchmarks.overhead`), `run` for a study of real trainings (`benchmarks.utilisation`).
+logged to MLflow (`benchmarks.overhead`), `run` for a study of real trainings (`benchmarks.utilisation`). `race` is a
+search over simulated workers, `decide` sets one up with n trials behind it (`benchmarks.replay`, `ones`, `decisions`).
 """
 
 import json
@@ -18,7 +19,9 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.problems import problem
+from benchmarks.curves_data import load_curves
+from benchmarks.problems import counting_ones, problem
+from benchmarks.simulation import Meter, incumbents
 
 
 def observations(name: str, n: int, seed: int) -> list[tuple[dict[str, Any], float]]:
@@ -59,6 +62,12 @@ def _answer(
             return {}
         case "step":
             return steps[0]()
+        case "race":
+            return race(peer, settings, **job)
+        case "decide":
+            made = peer.decider(load_curves(job.pop("curves")), **job, **settings)
+            steps[:] = [made.step]
+            return {"bytes": made.bytes}
         case "run":
             return peer.run(**job, **settings)
         case "touch":
@@ -70,6 +79,26 @@ def _answer(
             return {"runs": noop().count(**job)}
         case other:
             raise ValueError(f"unknown call {other!r}")
+
+
+def race(
+    peer: Any, settings: dict[str, Any], curves: str, seed: int, workers: int, seconds: float, noisy: bool
+) -> dict[str, Any]:
+    """A search over simulated workers: its incumbents as `(time, loss)`, its legs and the CPU seconds it thought.
+
+    With `noisy` the curves are those of counting ones: incumbents are judged by the expected loss.
+    """
+    meter, start = Meter(), time.process_time()
+    finishes = peer.race(
+        meter.on(load_curves(curves)), seed=seed, workers=workers, seconds=seconds, **settings
+    )
+    thought = time.process_time() - start - meter.cpu_seconds
+    best = [
+        (round(finish.time, 6), counting_ones(finish.leg.params) if noisy else finish.loss)
+        for finish in incumbents(finishes, noisy)
+    ]
+    spent = finishes[-1].spent if finishes else 0.0
+    return {"incumbents": best, "legs": len(finishes), "spent": spent, "cpu_seconds": round(thought, 3)}
 
 
 def noop() -> Any:

@@ -8,29 +8,18 @@ trials 0.11 against 0.21, of CFO 0.10 against 0.35; level on `network`).
 import contextlib
 import io
 import logging
-from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import optuna  # type: ignore[import-not-found]
 from flaml import CFO, BlendSearch, tune  # type: ignore[import-not-found]
 
+from benchmarks.peers.flat import complete, flat
 from benchmarks.problems import Problem
-from hpo.space import Categorical, Integer, Parameter, Params, SearchSpace, Value
+from hpo.space import Categorical, Integer, Parameter, Value
 
 SEARCHERS = {"blendsearch": BlendSearch, "cfo": CFO}
 logging.getLogger("flaml").setLevel(logging.ERROR)
 optuna.logging.set_verbosity(logging.ERROR)
-
-
-def flat(config: Mapping[str, Value], space: SearchSpace) -> Params:
-    """The active parameters of a configuration that names all of them, moved onto their grids."""
-    return space.decode(np.array([p.to_unit(config[p.name]) for p in space]))
-
-
-def complete(params: Params, space: SearchSpace) -> dict[str, Value]:
-    """A configuration that names all parameters, the inactive ones at their middle."""
-    return {p.name: params.get(p.name, p.from_unit(0.5)) for p in space}
 
 
 def minimise(problem: Problem, seed: int, trials: int, first: bool, searcher: str) -> list[float]:
@@ -47,7 +36,7 @@ def minimise(problem: Problem, seed: int, trials: int, first: bool, searcher: st
     algorithm = SEARCHERS[searcher](
         metric="loss",
         mode="min",
-        space={p.name: _domain(p) for p in problem.space},
+        space={p.name: domain(p) for p in problem.space},
         low_cost_partial_config=dict(problem.cheap),
         points_to_evaluate=[complete(start, problem.space) for start in starts],
         seed=seed,
@@ -57,7 +46,8 @@ def minimise(problem: Problem, seed: int, trials: int, first: bool, searcher: st
     return losses[:trials]
 
 
-def _domain(parameter: Parameter) -> Any:
+def domain(parameter: Parameter) -> Any:
+    """The same parameter in FLAML's words."""
     if isinstance(parameter, Categorical):
         return tune.choice(list(parameter.choices))
     low, high = parameter.low, parameter.high

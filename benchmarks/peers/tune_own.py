@@ -18,7 +18,9 @@ def run(table: str, target: str, trials: int, rounds: int, workers: int, folder:
     """
     mlflow.set_tracking_uri(f"sqlite:///{Path(folder) / 'mlflow.db'}")
     start = time.perf_counter()
-    result = tune(data=table, target=target, model="lightgbm", trials=trials, budget=rounds, workers=workers)
+    result = tune(
+        data=table, target=target, model="lightgbm", trials=trials, max_budget=rounds, workers=workers
+    )
     whole = time.perf_counter() - start
     client = mlflow.MlflowClient()
     experiment = client.get_run(result.run_id).info.experiment_id

@@ -8,7 +8,7 @@ from hyperopt.pyll.stochastic import sample
 from benchmarks.methods import method
 from benchmarks.peers import hyperopt_tpe, own
 from benchmarks.problems import names, problem
-from benchmarks.quality import Job, Results, regrets, report
+from benchmarks.quality import Job, kept, regrets, report
 from hpo.errors import UserError
 
 
@@ -56,16 +56,15 @@ def test_results_are_kept_and_reported(tmp_path: object) -> None:
     from pathlib import Path
 
     folder = Path(str(tmp_path))
-    results = Results(folder)
+    results = kept(folder)
     for name, shift in (("tpe", 0.0), ("random", 1.0)):
         for seed in range(3):
             results.add(
                 Job(name, "branin", seed, 10, True),
-                [9.0 + shift - i / 10 + seed / 100 for i in range(10)],
-                0.1,
+                {"losses": [9.0 + shift - i / 10 + seed / 100 for i in range(10)], "cpu_seconds": 0.1},
             )
-    again = Results(folder)
-    assert again.losses == results.losses
+    again = kept(folder)
+    assert again.answers == results.answers
     measured = regrets(again, ["tpe", "random"], ["branin"], 3, 10, True)
     assert np.all(measured[0] < measured[1])
     text, values = report(again, [method("tpe"), method("random")], ["branin", "nested"], 3, 10, True)
