@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from hpo.agreement import agreements, shown
 from hpo.errors import ParameterError
+from hpo.trial import Trial
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
@@ -15,8 +17,8 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 class StudyReport:
     """A study's leaderboard.
 
-    `rows` are the trials, best first, failed ones last: number, name, run_id, status, budget, origin, failure, params,
-    metrics, seconds.
+    `rows` are the trials, best first, failed ones last: number, name, run_id, status, budget, origin, failure, reports,
+    params, metrics, seconds.
     """
 
     study: str
@@ -39,6 +41,8 @@ class StudyReport:
             lines.append(
                 f"… {len(self.rows) - self.top} more in leaderboard.csv, an artifact of the study's run"
             )
+        if found := agreements([_trial(row) for row in self.rows]):
+            lines += ["", shown(found, header["budget_unit"])]
         if best:
             lines += ["", f"best configuration ({best['name']}, run {best['run_id']}):"]
             lines += [f"  {name}: {value}" for name, value in best["params"].items()]
@@ -49,8 +53,10 @@ class StudyReport:
         if row["failure"]:
             return f"{row['name']:<16} {row['run_id']}  FAILED  {row['failure'].splitlines()[0]:.100}"
         value = row["metrics"].get(self.metric)
-        shown = f"{value:.5g}" if value is not None else "unfinished"
-        return f"{row['name']:<16} {row['run_id']}  {self.metric} {shown:<10} {row['seconds']:7.1f} s  {row['origin']}"
+        score = f"{value:.5g}" if value is not None else "unfinished"
+        at = f"at {row['budget']:<8g}" if len(self.header["rungs"]) > 1 else ""
+        name, seconds = f"{row['name']:<16} {row['run_id']}", f"{row['seconds']:7.1f} s"
+        return f"{name}  {self.metric} {score:<10} {at}{seconds}  {row['origin']}"
 
     def to_csv(self) -> str:
         """All rows as CSV; a text cell that a spreadsheet would take for a formula begins with an apostrophe."""
@@ -66,6 +72,10 @@ class StudyReport:
             values += [row["params"].get(name) for name in params]
             table.writerow([_cell(value) for value in values])
         return out.getvalue()
+
+
+def _trial(row: Mapping[str, Any]) -> Trial:
+    return Trial(row["number"], row["params"], row["budget"], reports=row["reports"])
 
 
 def report(study: str, top: int = 20) -> StudyReport:

@@ -4,6 +4,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from hpo.agreement import agreements, shown
 from hpo.trial import Trial
 from pipelines.metrics import METRICS
 
@@ -17,7 +18,8 @@ class StudyResult:
     `trials` are all of them; `baselines` and `test` hold values of the study's metric (baselines on the validation
     rows, `test` on the held-out rows); `model_uri` is the winner's model, `version` its version when registered.
     `interrupted` means that the user asked for the end, `stopped` that trials were left unfinished for it,
-    `in_memory` that the table has no place to be read from again.
+    `in_memory` that the table has no place to be read from again; `budget_unit` is that of the rungs, when there are
+    any.
     """
 
     run_id: str
@@ -36,6 +38,7 @@ class StudyResult:
     interrupted: bool = False
     stopped: bool = False
     in_memory: bool = False
+    budget_unit: str | None = None
 
     @property
     def best_params(self) -> Mapping[str, object]:
@@ -53,27 +56,39 @@ class StudyResult:
 
     def __str__(self) -> str:
         """The leaderboard, the winner, and the next commands."""
-        return "\n".join([*self._leaderboard(), *self._winner(), *self._next()])
+        return "\n".join([*self._leaderboard(), *self._rungs(), *self._winner(), *self._next()])
 
     def _leaderboard(self) -> list[str]:
         done = [trial for trial in self.trials if trial.reports and trial.failure is None]
         rows = [
-            (f"trial {t.number}", self.score(t), t.origin, _short(t.params))
+            (f"trial {t.number}", self.score(t), self._where(t), _short(t.params))
             for t in sorted(done, key=lambda t: (t.loss, t.number))[:ROWS]
         ]
         default = next((t for t in done if t.origin == "default"), None)
         if default and all(row[0] != f"trial {default.number}" for row in rows):
-            rows.append((f"trial {default.number}", self.score(default), "default", _short(default.params)))
+            rows.append(
+                (f"trial {default.number}", self.score(default), self._where(default), _short(default.params))
+            )
         rows += [(f"baseline {name}", value, "", "") for name, value in self.baselines.items()]
         width = max((len(row[0]) for row in rows), default=0)
+        wide = max((len(row[2]) for row in rows), default=0)
         lines = [
-            f"{name:<{width}}  {value:>10.5g}  {origin:<13}  {params}" for name, value, origin, params in rows
+            f"{name:<{width}}  {value:>10.5g}  {origin:<{wide}}  {params}"
+            for name, value, origin, params in rows
         ]
         failed = sum(trial.failure is not None for trial in self.trials)
         head = (
             f"Leaderboard by {self.metric} on the validation rows ({len(done)} trial{'s' * (len(done) != 1)}"
         )
         return ["", head + (f", {failed} failed)" if failed else ")"), *[line.rstrip() for line in lines], ""]
+
+    def _where(self, trial: Trial) -> str:
+        """Where a trial comes from, and how far it came where that differs."""
+        return f"{trial.origin}, {trial.reached:g} {self.budget_unit}" if self.budget_unit else trial.origin
+
+    def _rungs(self) -> list[str]:
+        found = agreements(self.trials) if self.budget_unit else []
+        return [shown(found, str(self.budget_unit)), ""] if found else []
 
     def _winner(self) -> list[str]:
         if self.winner is None or self.metric not in self.test:

@@ -25,6 +25,8 @@ ORIGIN = "hpo.trial.origin"
 PARENT_TRIAL = "hpo.trial.parent"
 REPORTS = "hpo.trial.reports"
 UNDEFINED = "hpo.trial.undefined"
+ENDED = "hpo.trial.ended"  # where a trial stands, in words
+NOTED = "hpo.trial.note"
 FAILURE = "hpo.failure"
 BASELINE = "hpo.baseline"
 DRIVER = "hpo.driver"
@@ -201,17 +203,21 @@ def grant(trial: Trial, name: str, common: Mapping[str, str], now: int) -> Recor
     )
 
 
-def outcome(trial: Trial, metric: str, sign: float, known: int, now: int) -> Record:
+def outcome(
+    trial: Trial, metric: str, sign: float, known: int, now: int, full: float | None = None
+) -> Record:
     """The record of what has been told of a trial since its first `known` reports.
 
-    `metric` is the objective's name and `sign` * metric = loss.
+    `metric` is the objective's name and `sign` * metric = loss; `full` is the budget of a full training.
     """
-    tags = {BUDGET: encode_value(trial.budget)}
+    tags = {BUDGET: encode_value(trial.budget), ENDED: _ended(trial, full)}
     points: list[Point] = []
     for report in trial.reports[known:]:
         points += report_points(report, metric, sign, now)
         if undefined := [name for name, value in report.metrics.items() if not math.isfinite(value)]:
             tags[UNDEFINED] = cut(", ".join(undefined))
+        if report.note:
+            tags[NOTED] = cut(report.note)
     if trial.reports:
         tags[REPORTS] = encode_reports(trial)
     if trial.failure is not None:
@@ -219,6 +225,14 @@ def outcome(trial: Trial, metric: str, sign: float, known: int, now: int) -> Rec
     status = FAILED if trial.failure is not None else FINISHED if trial.finished else RUNNING
     end = None if status == RUNNING else now
     return Record(trial_key(trial.number), tags=tags, metrics=tuple(points), status=status, end=end)
+
+
+def _ended(trial: Trial, full: float | None) -> str:
+    if trial.failure is not None:
+        return "failed"
+    if not trial.finished:
+        return "running"
+    return f"left at {trial.reached:g}" if full is not None and trial.reached < full else "full budget"
 
 
 def report_points(report: Report, metric: str, sign: float, now: int) -> list[Point]:

@@ -78,7 +78,9 @@ def _close_after(error: BaseException, storage: "MlflowStorage") -> None:
 
 def _place(plan: Plan, run_id: str) -> str:
     """Where the checkpoints of this study are: never in one folder with those of another."""
-    return checkpoint_place(run_id) if plan.checkpoints is None else f"{plan.checkpoints.rstrip('/')}/{run_id}"
+    return (
+        checkpoint_place(run_id) if plan.checkpoints is None else f"{plan.checkpoints.rstrip('/')}/{run_id}"
+    )
 
 
 class _Session:
@@ -105,7 +107,9 @@ class _Session:
             lag=plan.lag,
         )
         self.expected = plan.trials * scheduler.cost * plan.rungs[-1]
-        self.checkpoints = Checkpoints(_place(plan, storage.run_id)) if grants_budgets(plan.algorithm) else None
+        self.checkpoints = (
+            Checkpoints(_place(plan, storage.run_id)) if grants_budgets(plan.algorithm) else None
+        )
         self.tidied = self.started = time.monotonic()
 
     def run(self) -> StudyResult:
@@ -333,4 +337,5 @@ class _Session:
             tracking_uri=safe(self.storage.tracking_uri),
             seconds=seconds,
             in_memory=self.plan.data.uri is None,
+            budget_unit=self._unit(),
         )

@@ -84,6 +84,7 @@ class MlflowStorage:
         self._client = client
         self._trial_name = trial_name or self._default_name
         self._metric = str(header["metric"])
+        self._full = float(rungs[-1]) if (rungs := header.get("rungs")) else None
         self._sign = -1.0 if header["direction"] == "maximize" else 1.0
         tags = run.data.tags
         self._common = {
@@ -212,7 +213,7 @@ class MlflowStorage:
         before = self._trials.get(trial.number)
         known = len(before.reports) if before else 0
         now = _now()
-        self._outbox.put(schema.outcome(trial, self._metric, self._sign, known, now))
+        self._outbox.put(schema.outcome(trial, self._metric, self._sign, known, now, self._full))
         self._trials[trial.number] = trial
         if trial.finished and not (before and before.finished):
             self._progress(trial, now)
@@ -339,7 +340,7 @@ class MlflowStorage:
         return f"{trial.params.get('model', model) if model == 'all' else model}-{trial.number:03d}"
 
     def _progress(self, trial: Trial, now: int) -> None:
-        """Best so far as a metric of the study, at the count of finished trials."""
+        """Best so far as a metric of the study, at the count of legs that were told."""
         self._best = min(self._best, trial.loss)
         self._completed += 1
         if math.isfinite(self._best):
@@ -381,7 +382,9 @@ class MlflowStorage:
         self._trials = {number: trial for number, (trial, _) in found.items()}
         self._known |= {schema.trial_key(n): str(run.info.run_id) for n, (_, run) in found.items()}
         finished = [trial for trial in self._trials.values() if trial.finished]
-        self._completed = len(finished)
+        self._completed = sum(
+            len(trial.reports) + (trial.failure is not None) for trial in self._trials.values()
+        )
         self._best = min((trial.loss for trial in finished), default=math.inf)
         for trial, run in found.values():
             self._mend_status(trial, run)
@@ -423,7 +426,7 @@ def leaderboard(
 ) -> list[dict[str, Any]]:
     """The study's finished trials as rows, best first, then the failed ones; sorted here, never by the server.
 
-    Each row has number, name, run_id, status, budget, origin, failure, params, metrics and seconds.
+    Each row has number, name, run_id, status, budget, origin, failure, reports, params, metrics and seconds.
 
     Raises:
         StudyError: when there is no such study.
@@ -453,6 +456,7 @@ def _row(trial: Trial, run: Run) -> dict[str, Any]:
         "budget": trial.reached,
         "origin": trial.origin,
         "failure": trial.failure,
+        "reports": trial.reports,
         "params": dict(trial.params),
         "metrics": dict(trial.reports[-1].metrics) if trial.reports else {},
         "seconds": trial.seconds,

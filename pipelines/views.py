@@ -86,6 +86,8 @@ def state(run_id: str, header: Mapping[str, Any]) -> dict[str, Any]:
     space: Mapping[str, Mapping[str, Any]] = header["space"]
     always = [name for name, parameter in space.items() if not parameter.get("when")]
     columns = [f"metrics.`{metric}`", f"metrics.`{schema.SECONDS}`", f"tags.`{schema.ORIGIN}`"]
+    if len(header.get("rungs", ())) > 1:
+        columns += [f"tags.`{schema.BUDGET}`", f"tags.`{schema.ENDED}`"]
     columns += [f"params.`{name}`" for name in space][:MAX_COLUMNS]
     section = f"{run_id}-section"
     return {

@@ -7,7 +7,14 @@ import pytest
 from hpo.errors import ParameterError
 from pipelines.report import StudyReport, report
 
-HEADER = {"algorithm": "tpe", "model": "lightgbm", "task": "binary", "target": "y"}
+HEADER = {
+    "algorithm": "tpe",
+    "model": "lightgbm",
+    "task": "binary",
+    "target": "y",
+    "rungs": [10.0],
+    "budget_unit": "rounds",
+}
 
 
 def row(number: int, value: float | None, failure: str = "", **params: Any) -> dict[str, Any]:
@@ -19,6 +26,7 @@ def row(number: int, value: float | None, failure: str = "", **params: Any) -> d
         "budget": 10.0,
         "origin": "sampler",
         "failure": failure,
+        "reports": (),
         "params": params,
         "metrics": {} if value is None else {"roc_auc": value},
         "seconds": 1.5,

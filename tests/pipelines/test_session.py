@@ -1,7 +1,7 @@
 """How a session ends, with workers and a store that the test plays itself."""
 
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future
+from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Timer
@@ -40,6 +40,9 @@ class Workers:
         future: Future[Report] = Future()
         self.answer(future, job)
         return future
+
+    def wait(self, futures: Collection["Future[Report]"], timeout: float) -> set["Future[Report]"]:
+        return wait(futures, timeout, FIRST_COMPLETED).done
 
     def shutdown(self, now: bool = False) -> None:
         pass
