@@ -1,13 +1,17 @@
-"""What decides about a promotion: scores on held-out rows, and the rule by which two of them are compared.
+"""What decides about a promotion: recorded scores, the limits that a user sets, and the table of checks.
 
 Nothing here knows MLflow; scores stand as tags on the model versions, because the registry itself keeps no metrics.
+How the checks come about is in `pipelines.comparison`.
 """
 
+import csv
+import io
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from types import MappingProxyType
 
-from hpo.errors import UserError
+from hpo.errors import ParameterError, UserError, closest, raise_all
 
 METRIC = "hpo.metric"
 DIRECTION = "hpo.metric.direction"
@@ -17,7 +21,21 @@ DATA = "hpo.test.data"
 SPLIT = "hpo.test.split"
 ROWS = "hpo.test.rows"
 
+# Tags of a version that was promoted.
+EVIDENCE = "hpo.promotion"  # the comparison in a sentence
+PROBABILITY = "hpo.promotion.probability"
+TABLE = "hpo.promotion.table"  # the artifact with all checks
+REPLACED = "hpo.promotion.replaced"  # the champion before it, or NOBODY
+NOBODY = "none"
+ROLLED_BACK = "hpo.rollback"  # of one that was champion and is not to be so again by itself
+
+LATENCIES = ("p50", "p99", "p50x1000", "p99x1000")
+"""Percentiles of the milliseconds that a request of one row, or of 1,000 rows, takes."""
+
+SHOWN_SLICES = 20
+
 _DIRECTIONS = {"maximize": True, "minimize": False}
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 class PromotionRefusedError(UserError):
@@ -26,7 +44,7 @@ class PromotionRefusedError(UserError):
 
 @dataclass(frozen=True)
 class HeldOutScore:
-    """A model's score on the held-out rows, and all that is needed to compare it with another one.
+    """A model's score on the held-out rows, and all that tells which rows these were.
 
     `value` and `baseline` (the trivial model on the same rows, nan when it is not known) are in the metric's own
     units. `data` is the digest of the table and `split` says how its held-out rows were chosen, the seed included:
@@ -40,10 +58,6 @@ class HeldOutScore:
     data: str
     split: str
     rows: int
-
-    def better_than(self, other: float) -> bool:
-        """Whether the score is strictly better than `other`; never when one of them is nan."""
-        return self.value > other if self.greater_is_better else self.value < other
 
     def to_tags(self) -> dict[str, str]:
         """The score as tags of a model version."""
@@ -88,90 +102,153 @@ class HeldOutScore:
                 "numbers. Register the model again with `tune -P register=NAME`"
             ) from error
 
+    def same_rows(self, tags: Mapping[str, str]) -> bool:
+        """Whether a version with these tags was scored on the same rows, so that neither has trained on them."""
+        return (tags.get(DATA), tags.get(SPLIT)) == (self.data, self.split)
+
     def __str__(self) -> str:
         """The metric with its value."""
         return f"{self.metric} {self.value:.6g}"
 
-    @property
-    def rule(self) -> str:
-        """Which direction is better, and where it was measured."""
-        return f"{'higher' if self.greater_is_better else 'lower'} is better, {self.rows:,} held-out rows"
-
 
 @dataclass(frozen=True)
 class Candidate:
-    """A version of a registered model with its score."""
+    """A version of a registered model, the run that its model belongs to, and its tags."""
 
     name: str
     version: int
-    score: HeldOutScore
+    run_id: str | None
+    tags: Mapping[str, str]
 
     def __str__(self) -> str:
         """As it stands in messages."""
         return f"version {self.version} of {self.name}"
 
 
-def judge(challenger: Candidate, champion: Candidate | None) -> None:
-    """Let pass a challenger that deserves to be champion.
+@dataclass(frozen=True)
+class Limits:
+    """What a challenger must keep to.
 
-    It must beat the trivial baseline, and the present champion, if there is one, on the same held-out rows.
+    `margin` and `tolerance` are in the metric's units: it must be better by more than the one with the probability
+    `confidence`, and on no group of the column `slice` worse by more than the other. `latency` gives the most
+    milliseconds for any of `LATENCIES`, `size` the most megabytes of the model's files.
+    """
+
+    margin: float = 0.0
+    confidence: float = 0.95
+    slice: str | None = None
+    tolerance: float = 0.01
+    latency: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+    size: float | None = None
+
+    def __post_init__(self) -> None:
+        """Check the values.
+
+        Raises:
+            ParameterError: listing all that is wrong.
+        """
+        mistakes = []
+        if not 0 <= self.margin < math.inf:
+            mistakes.append(f"margin={self.margin} must be 0 or greater")
+        if not 0.5 <= self.confidence < 1:
+            mistakes.append(f"confidence={self.confidence} must be at least 0.5 and less than 1, like 0.95")
+        if not 0 <= self.tolerance < math.inf:
+            mistakes.append(f"tolerance={self.tolerance} must be 0 or greater")
+        if self.size is not None and not self.size > 0:
+            mistakes.append(f"max_size={self.size} must be greater than 0; it is in megabytes")
+        mistakes += [
+            f"max_latency={name}:{limit:g} must be greater than 0; it is in milliseconds"
+            for name, limit in self.latency.items()
+            if not limit > 0
+        ]
+        raise_all(ParameterError, mistakes)
+
+
+def read_latency(text: str | float | None) -> dict[str, float]:
+    """The limits that `max_latency` means: a number for `p99`, or `p50:5,p99x1000:80`.
 
     Raises:
-        PromotionRefusedError: in every other case.
+        ParameterError: when it is neither.
     """
-    score = challenger.score
-    if not math.isfinite(score.value):
-        raise PromotionRefusedError(
-            f"{challenger} scored {score.value} on the held-out rows; it must be a finite number"
-        )
-    if not score.better_than(score.baseline):
-        raise PromotionRefusedError(_below_baseline(challenger))
-    if champion is None:
-        return
-    if differences := _differences(score, champion.score):
-        raise PromotionRefusedError(_not_comparable(challenger, champion, differences))
-    if not score.better_than(champion.score.value):
-        raise PromotionRefusedError(
-            f"{challenger} is not better than the champion: {score} against {champion.score.value:.6g} of version "
-            f"{champion.version} ({score.rule}); the champion stays. Search on (`tune -P register={challenger.name}` "
-            f"with more trials or `-P study=` of the last study), or decide by hand: {set_alias(challenger)}"
-        )
+    if text is None:
+        return {}
+    limits = {}
+    for part in str(text).split(","):
+        name, colon, number = part.strip().rpartition(":")
+        name = name.strip() if colon else "p99"
+        try:
+            limits[name] = float(number)
+        except ValueError:
+            raise ParameterError(
+                f"max_latency={text!r} must be milliseconds, like 20 (the 99th percentile of a request of one row) or "
+                "p50:5,p99x1000:80"
+            ) from None
+        if name not in LATENCIES:
+            raise ParameterError(
+                f"max_latency={text!r}: unknown percentile {name!r}{closest(name, LATENCIES)}; one of "
+                f"{', '.join(LATENCIES)}"
+            )
+    return limits
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of the table: what was looked at, what was found, what is asked for, and whether it passed.
+
+    `passed` is None for what is only told.
+    """
+
+    name: str
+    found: str
+    rule: str
+    passed: bool | None = None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """All checks of a challenger.
+
+    `summary` is the comparison in one sentence, `probability` that of the challenger being better by more than
+    the margin (nan when it was never compared). `notes` are sentences for the user.
+    """
+
+    checks: tuple[Check, ...]
+    summary: str
+    probability: float
+    notes: tuple[str, ...] = ()
+
+    @property
+    def failed(self) -> tuple[Check, ...]:
+        """The checks that were not passed."""
+        return tuple(check for check in self.checks if check.passed is False)
+
+    def table(self) -> str:
+        """The checks as aligned text; of many slices those that failed and the first others."""
+        slices = [check for check in self.checks if check.name.startswith("slice ")]
+        hidden = sorted(slices, key=lambda check: check.passed is not False)[SHOWN_SLICES:]
+        shown = [check for check in self.checks if check not in hidden]
+        rows = [(c.name, c.found, c.rule, _WORDS[c.passed]) for c in shown]
+        widths = [max(len(row[i]) for row in rows) for i in range(3)]
+        lines = ["  ".join([*(row[i].ljust(widths[i]) for i in range(3)), row[3]]).rstrip() for row in rows]
+        if hidden:
+            lines.append(f"… {len(hidden)} more slices in the artifact")
+        return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
+
+    def to_csv(self) -> str:
+        """The checks as CSV; a text cell that a spreadsheet would take for a formula begins with an apostrophe."""
+        out = io.StringIO()
+        table = csv.writer(out, lineterminator="\n")
+        table.writerow(("check", "found", "rule", "passed"))
+        for check in self.checks:
+            cells = (check.name, check.found, check.rule, _WORDS[check.passed])
+            table.writerow([f"'{cell}" if cell.startswith(_FORMULA) else cell for cell in cells])
+        return out.getvalue()
+
+
+_WORDS: Mapping[bool | None, str] = MappingProxyType({True: "ok", False: "REFUSED", None: ""})
 
 
 def set_alias(candidate: Candidate) -> str:
     """The Python call by which a person makes a version champion."""
     call = f'set_registered_model_alias("{candidate.name}", "champion", "{candidate.version}")'
     return f"mlflow.MlflowClient().{call}"
-
-
-def _below_baseline(challenger: Candidate) -> str:
-    score = challenger.score
-    if math.isnan(score.baseline):
-        return (
-            f"{challenger} has no trivial baseline to beat (tag {BASELINE}); register the model again with "
-            "`tune -P register=NAME`, which records one"
-        )
-    return (
-        f"{challenger} does not beat the trivial baseline, which ignores all features: {score} against "
-        f"{score.baseline:.6g} ({score.rule}); such a model is worth nothing. Look at the data and the target first"
-    )
-
-
-def _differences(one: HeldOutScore, other: HeldOutScore) -> list[str]:
-    pairs = [
-        ("metric", one.metric, other.metric),
-        ("direction", one.greater_is_better, other.greater_is_better),
-        ("data", one.data, other.data),
-        ("split", one.split, other.split),
-        ("held-out rows", one.rows, other.rows),
-    ]
-    return [f"{what} {mine} against {theirs}" for what, mine, theirs in pairs if mine != theirs]
-
-
-def _not_comparable(challenger: Candidate, champion: Candidate, differences: list[str]) -> str:
-    return (
-        f"{challenger} ({challenger.score}) and the champion, version {champion.version} ({champion.score}), were "
-        f"not measured alike: {'; '.join(differences)}. Scores of other rows or metrics say nothing about which is "
-        "better; run `tune` for both with the same data, split, seed and metric, or decide by hand: "
-        f"{set_alias(challenger)}"
-    )

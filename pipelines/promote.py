@@ -1,29 +1,51 @@
-"""Entry point `promote`: the challenger becomes champion when its held-out score says so."""
+"""Entry point `promote`: the challenger becomes champion when it is better on rows that neither has trained on."""
 
-from dataclasses import dataclass
+import math
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from hpo.errors import ParameterError, UserError
-from pipelines.gate import Candidate, judge, set_alias
+import pandas as pd
 
-EVIDENCE = "hpo.promotion"  # on the promoted version: what it was compared with
+from hpo.errors import ParameterError, StudyError, UserError
+from pipelines.gate import (
+    ROLLED_BACK,
+    Candidate,
+    HeldOutScore,
+    Limits,
+    PromotionRefusedError,
+    Verdict,
+    read_latency,
+    set_alias,
+)
+
+if TYPE_CHECKING:
+    from pipelines.comparison import Served
+    from pipelines.heldout import HeldOut
 
 
 @dataclass(frozen=True)
 class Promotion:
-    """What `promote` found and did; `replaced` is the champion before, `done` is False when nothing had to change."""
+    """What `promote` found and did.
+
+    `verdict` holds the checks, None when there was nothing to compare; `replaced` is the champion before; `done` is
+    False when the version was champion already.
+    """
 
     champion: Candidate
     replaced: Candidate | None
+    verdict: Verdict | None
     done: bool
     dry_run: bool
 
     def __str__(self) -> str:
         """What happened, with the numbers, and what to do next."""
         name = self.champion.name
-        if not self.done:
-            return f"{self.champion} is champion already ({self.champion.score}); nothing to do"
+        if self.verdict is None:
+            return f"{self.champion} is champion already; nothing to do"
         verb = "would become" if self.dry_run else "is now"
-        lines = [f"{self.champion} {verb} champion: {comparison(self.champion, self.replaced)}"]
+        lines = [f"{self.champion} {verb} champion: {self.verdict.summary}", "", self.verdict.table(), ""]
         if self.dry_run:
             return "\n".join([*lines, "nothing was changed; run it again without dry_run"])
         lines += [
@@ -31,26 +53,46 @@ class Promotion:
             f"serve it: mlflow models serve -m 'models:/{name}@champion' --env-manager local",
         ]
         if self.replaced is not None:
-            lines.append(f"go back:  {set_alias(self.replaced)}")
+            lines.append(f"go back:  mlflow run . -e rollback --env-manager local -P 'name={name}'")
         return "\n".join(lines)
 
 
-def promote(name: str, version: int | None = None, dry_run: bool = False) -> Promotion:
-    """Make the challenger of a registered model its champion if it is better on the held-out rows.
+def promote(
+    name: str,
+    version: int | None = None,
+    dry_run: bool = False,
+    data: str | Path | pd.DataFrame | None = None,
+    margin: float = 0.0,
+    confidence: float = 0.95,
+    slice: str | None = None,
+    tolerance: float = 0.01,
+    max_latency: str | float | None = None,
+    max_size: float | None = None,
+) -> Promotion:
+    """Make the challenger of a registered model its champion if it is better and keeps to the limits.
 
-    The first champion must beat the trivial baseline; a later one also the present champion, on the same rows and
-    the same metric. The old champion keeps the alias `previous`. Run again after a kill at any moment, it completes
-    what was begun.
+    Challenger and champion predict the same rows: those that the challenger's study held out, or new ones. The
+    challenger must be better with a stated probability (paired bootstrap over the rows), than the trivial baseline
+    too; take the champion's inputs and answer in its form; and keep to the limits that are given. The old champion
+    gets the alias `previous`. Run again after a kill at any moment, it completes what was begun.
 
     Args:
         name: The registered model.
         version: The version to promote instead of the one with the alias challenger.
         dry_run: Only say what would happen, and change nothing.
+        data: New rows with the target, which neither model has seen; or the study's table, when it has moved.
+        margin: By how much it must be better than the champion, in the metric's units.
+        confidence: The probability with which it must be better.
+        slice: A column; on none of its groups of 50 rows or more may the challenger be worse.
+        tolerance: By how much it may be worse on a group, in the metric's units.
+        max_latency: The most milliseconds for one row (99th percentile), or limits like p50:5,p99x1000:80.
+        max_size: The most megabytes of the model's files.
 
     Raises:
-        PromotionRefusedError: when the challenger is not better or cannot be compared.
-        UserError: when there is no such model, version or challenger.
+        PromotionRefusedError: when the challenger fails a check, or cannot be compared.
+        UserError: when there is no such model, version or challenger, or a value is impossible.
     """
+    limits = Limits(margin, confidence, slice, tolerance, read_latency(max_latency), max_size)
     from pipelines import registry
     from pipelines.tracking import connect
 
@@ -66,27 +108,96 @@ def promote(name: str, version: int | None = None, dry_run: bool = False) -> Pro
             "version with -P version="
         )
     challenger = registry.candidate(client, name, number)
-    if known.get(registry.CHAMPION) == number:
-        return Promotion(challenger, None, done=False, dry_run=dry_run)
-    champion = (
-        registry.candidate(client, name, known[registry.CHAMPION]) if registry.CHAMPION in known else None
-    )
-    judge(challenger, champion)
+    before = known.get(registry.CHAMPION)
+    if before == number:
+        return Promotion(challenger, None, None, done=False, dry_run=dry_run)
+    if version is None and ROLLED_BACK in challenger.tags:
+        raise PromotionRefusedError(
+            f"{challenger} was champion and was rolled back ({challenger.tags[ROLLED_BACK]}); it is promoted again "
+            f"only when it is named: -P version={number}"
+        )
+    champion = None if before is None else registry.candidate(client, name, before)
+    verdict = _judge(challenger, champion, data, limits)
+    if verdict.failed:
+        raise PromotionRefusedError(_refusal(challenger, champion, verdict))
     if not dry_run:
-        # Evidence first, the alias that counts last. The challenger's alias stays: it names the newest candidate,
-        # and taking it away could hit one that another study has just registered.
-        client.set_model_version_tag(name, str(number), EVIDENCE, comparison(challenger, champion))
-        if champion is not None:
-            client.set_registered_model_alias(name, registry.PREVIOUS, str(champion.version))
-        client.set_registered_model_alias(name, registry.CHAMPION, str(number))
-    return Promotion(challenger, champion, done=True, dry_run=dry_run)
+        registry.crown(client, challenger, champion, verdict)
+    return Promotion(challenger, champion, verdict, done=True, dry_run=dry_run)
 
 
-def comparison(challenger: Candidate, champion: Candidate | None) -> str:
-    """The numbers behind a promotion."""
-    score = challenger.score
-    if champion is None:
-        other = f"{score.baseline:.6g} of the trivial baseline"
-    else:
-        other = f"{champion.score.value:.6g} of version {champion.version}"
-    return f"{score} against {other} ({score.rule})"
+def _judge(
+    challenger: Candidate,
+    champion: Candidate | None,
+    data: str | Path | pd.DataFrame | None,
+    limits: Limits,
+) -> Verdict:
+    """Compare two versions; nothing is changed anywhere.
+
+    Raises:
+        UserError: when they cannot be compared.
+    """
+    from pipelines.comparison import compare
+
+    score = HeldOutScore.from_tags(challenger.tags, str(challenger))
+    if not math.isfinite(score.value):
+        raise PromotionRefusedError(
+            f"{challenger} scored {score.value} on the held-out rows; it must be a finite number"
+        )
+    with tempfile.TemporaryDirectory() as folder:
+        mine = _served(challenger, Path(folder))
+        theirs = None if champion is None else _served(champion, Path(folder))
+    rows = _rows(challenger, score, mine, data)
+    verdict = compare(mine, theirs, rows, score, limits)
+    if champion is None or not rows.of_study or score.same_rows(champion.tags):
+        return verdict
+    note = (
+        "the champion comes from another table or split and may have trained on some of these rows, which flatters it; "
+        "new rows (-P data=) are fair to both"
+    )
+    return replace(verdict, notes=(*verdict.notes, note))
+
+
+def _served(candidate: Candidate, folder: Path) -> "Served":
+    from pipelines.comparison import Served
+    from pipelines.registry import load_predictor
+
+    place = folder / str(candidate.version)
+    place.mkdir()
+    try:
+        predictor, size = load_predictor(candidate, place)
+    except PromotionRefusedError as error:
+        raise PromotionRefusedError(f"{error}; {_by_hand(candidate)}") from error
+    return Served(candidate.version, predictor, size)
+
+
+def _rows(
+    challenger: Candidate, score: HeldOutScore, mine: "Served", data: str | Path | pd.DataFrame | None
+) -> "HeldOut":
+    from pipelines.heldout import held_out_rows
+    from pipelines.plan import DataPlan
+    from pipelines.registry import STUDY
+    from pipelines.runs import study_header
+
+    try:
+        header: dict[str, Any] = study_header(challenger.tags.get(STUDY, "none"))
+    except StudyError as error:
+        raise PromotionRefusedError(
+            f"which rows {challenger} was not trained on is known to its study only, and that cannot be read: {error}; "
+            f"{_by_hand(challenger)}"
+        ) from error
+    return held_out_rows(DataPlan(**header["data"]), header["seed"], score, mine.predictor.target, data)
+
+
+def _refusal(challenger: Candidate, champion: Candidate | None, verdict: Verdict) -> str:
+    reasons = ", ".join(check.name for check in verdict.failed)
+    stays = f"the champion stays version {champion.version}" if champion else "there is no champion yet"
+    return (
+        f"{challenger} does not become champion: {verdict.summary}; not passed: {reasons}; {stays}\n\n"
+        f"{verdict.table()}\n\n"
+        f"Search on (`tune -P register={challenger.name}` with more trials, or `-P study=` of the last study), look at "
+        f"the limits again, or {_by_hand(challenger)}"
+    )
+
+
+def _by_hand(candidate: Candidate) -> str:
+    return f"decide by hand: {set_alias(candidate)}"

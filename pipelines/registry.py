@@ -13,11 +13,12 @@ import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import mlflow.artifacts
 import mlflow.pyfunc
 import numpy as np
 import pandas as pd
@@ -31,7 +32,19 @@ from mlflow.types.schema import AnyType
 
 import serving
 from hpo.errors import ParameterError, UserError, closest, raise_all
-from pipelines.gate import Candidate, HeldOutScore
+from pipelines.gate import (
+    EVIDENCE,
+    NOBODY,
+    PROBABILITY,
+    REPLACED,
+    ROLLED_BACK,
+    TABLE,
+    Candidate,
+    HeldOutScore,
+    PromotionRefusedError,
+    Verdict,
+)
+from pipelines.tracking import first_line
 from serving.features import FeatureEncoder, TargetEncoder
 from serving.members import MANIFEST
 from serving.predictor import DESCRIPTION, Predictor
@@ -56,6 +69,7 @@ LIBRARIES: Mapping[str, tuple[str, ...]] = {
     "mlp": ("torch",),
 }
 ANY = AnyType()  # type: ignore[no-untyped-call]
+_NO_FILE_NAME = re.compile(r"[^\w.-]")
 _UV_FILES = ("uv.lock", "pyproject.toml", ".python-version")
 
 
@@ -288,21 +302,132 @@ def aliases(client: MlflowClient, name: str) -> dict[str, int]:
         ) from error
 
 
+def versions(client: MlflowClient, name: str) -> list[int]:
+    """The versions of a registered model, oldest first."""
+    return sorted(int(found.version) for found in client.search_model_versions(f"name = '{name}'"))
+
+
 def candidate(client: MlflowClient, name: str, number: int) -> Candidate:
-    """A version with its held-out score.
+    """A version as the registry has it now.
 
     Raises:
         UserError: when there is no such version.
-        PromotionRefusedError: when it has no score.
     """
     try:
         found = client.get_model_version(name, str(number))
     except MlflowException as error:
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise
-        there = ", ".join(str(v) for v in sorted(_numbers(client, name))) or "none"
+        there = ", ".join(str(v) for v in versions(client, name)) or "none"
         raise UserError(f"registered model {name!r} has no version {number}; it has: {there}") from error
-    return Candidate(name, number, HeldOutScore.from_tags(found.tags, f"version {number} of {name}"))
+    return Candidate(name, number, found.run_id, dict(found.tags))
+
+
+def load_predictor(which: Candidate, folder: Path) -> tuple[Predictor, int]:
+    """The predictor of a version, downloaded into `folder`, and the bytes of all of the model's files.
+
+    `mlflow.pyfunc.load_model` runs whatever code a model brings along. Here only models of this project are read, by
+    the package `serving` that is installed, and nothing out of the model itself is run.
+
+    Raises:
+        PromotionRefusedError: when it cannot be downloaded or read, or is none of this project's models.
+    """
+    try:
+        place = mlflow.artifacts.download_artifacts(
+            f"models:/{which.name}/{which.version}", dst_path=str(folder)
+        )
+    except (MlflowException, OSError) as error:
+        raise PromotionRefusedError(f"the model of {which} cannot be read: {first_line(error)}") from error
+    files = Path(place)
+    size = sum(path.stat().st_size for path in files.rglob("*") if path.is_file())
+    try:
+        flavor = Model.load(str(files)).flavors.get("python_function", {})
+        if flavor.get("loader_module") != serving.__name__:
+            raise PromotionRefusedError(
+                f"{which} is no model of this project (its loader is {flavor.get('loader_module')!r}), and nothing out "
+                "of an unknown model is run here"
+            )
+        return Predictor.load(_inside(files, str(flavor["data"]))), size
+    except (MlflowException, OSError, ValueError, KeyError, TypeError) as error:
+        raise PromotionRefusedError(
+            f"the model of {which} is damaged or gone: {first_line(error)}"
+        ) from error
+
+
+def crown(client: MlflowClient, challenger: Candidate, champion: Candidate | None, verdict: Verdict) -> None:
+    """Make a version champion, and the champion until now `previous`.
+
+    The registry moves an alias for whoever asks last: it knows no condition and no lock. So the aliases are read
+    again just before and just after. Two gates at once are told apart by this unless both read before either writes,
+    some milliseconds apart; then the later one stays, with both comparisons on the versions' tags.
+
+    Evidence comes first and the alias that counts last: after a kill at any moment the old champion is in use, or the
+    new one with all of its evidence, and the same call again completes it. The challenger's alias stays: it names
+    the newest candidate, and taking it away could hit one that has just been registered.
+
+    Raises:
+        PromotionRefusedError: when somebody else has changed the champion meanwhile.
+    """
+    name, number = challenger.name, str(challenger.version)
+    _check_champion(client, name, champion, f"version {number} was compared with")
+    if challenger.run_id:
+        path = f"promotion/{_NO_FILE_NAME.sub('_', name)}-{number}.csv"
+        client.log_text(challenger.run_id, verdict.to_csv(), path)
+        client.set_model_version_tag(name, number, TABLE, f"runs:/{challenger.run_id}/{path}")
+    client.set_model_version_tag(name, number, EVIDENCE, verdict.summary)
+    client.set_model_version_tag(name, number, PROBABILITY, repr(verdict.probability))
+    client.set_model_version_tag(name, number, REPLACED, str(champion.version) if champion else NOBODY)
+    if ROLLED_BACK in challenger.tags:
+        client.delete_model_version_tag(name, number, ROLLED_BACK)
+    if champion is not None:
+        client.set_registered_model_alias(name, PREVIOUS, str(champion.version))
+    _check_champion(client, name, champion, f"version {number} was compared with")
+    client.set_registered_model_alias(name, CHAMPION, number)
+    _check_champion(client, name, challenger, "this promotion made it")
+
+
+def uncrown(client: MlflowClient, champion: Candidate, previous: Candidate, before: int | None) -> None:
+    """Make `previous` champion again, and `before` (the one that it had replaced) the new `previous`.
+
+    As with `crown` the alias that counts is moved in one call; a kill after it leaves `previous` on the champion, which
+    is completed by `settle`.
+
+    Raises:
+        PromotionRefusedError: when somebody else has changed the champion meanwhile.
+    """
+    name = champion.name
+    words = f"to version {previous.version}, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
+    client.set_model_version_tag(name, str(champion.version), ROLLED_BACK, words)
+    _check_champion(client, name, champion, "it was to be rolled back from")
+    client.set_registered_model_alias(name, CHAMPION, str(previous.version))
+    settle(client, name, before)
+    _check_champion(client, name, previous, "this rollback made it")
+
+
+def settle(client: MlflowClient, name: str, previous: int | None) -> None:
+    """Put the alias `previous` where it belongs, or take it away when there is nothing to go back to."""
+    if previous is None:
+        client.delete_registered_model_alias(name, PREVIOUS)
+    else:
+        client.set_registered_model_alias(name, PREVIOUS, str(previous))
+
+
+def _check_champion(client: MlflowClient, name: str, expected: Candidate | None, why: str) -> None:
+    found = aliases(client, name).get(CHAMPION)
+    if found != (expected.version if expected else None):
+        was, now = (f"version {n}" if n else "nobody" for n in (expected and expected.version, found))
+        raise PromotionRefusedError(
+            f"somebody else has changed the champion of {name} meanwhile: it is {now}, {why} {was}. Nothing was "
+            "undone; look at the versions and run it again"
+        )
+
+
+def _inside(files: Path, name: str) -> Path:
+    """A path in a model's folder; `ValueError` when it leads out of it."""
+    path = (files / name).resolve()
+    if not path.is_relative_to(files.resolve()):
+        raise ValueError(f"{name!r} leads out of the model's folder")
+    return path
 
 
 def _content(predictor_dir: Path) -> str:
@@ -312,10 +437,6 @@ def _content(predictor_dir: Path) -> str:
         name, content = path.relative_to(predictor_dir).as_posix().encode(), path.read_bytes()
         total.update(len(name).to_bytes(8, "little") + name + len(content).to_bytes(8, "little") + content)
     return total.hexdigest()
-
-
-def _numbers(client: MlflowClient, name: str) -> list[int]:
-    return [int(found.version) for found in client.search_model_versions(f"name = '{name}'")]
 
 
 def _read(predictor_dir: Path) -> _Contents:

@@ -1,0 +1,175 @@
+"""The paired bootstrap: its weighted metrics are the metrics, and it is not surer than it says."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from pipelines import bootstrap
+from pipelines.bootstrap import paired_gain, scores
+from pipelines.metrics import METRICS
+
+FloatArray = npt.NDArray[np.float64]
+RNG = np.random.default_rng(5)
+
+
+def probabilities(logits: FloatArray) -> FloatArray:
+    """(n,) logits as (n, 2) probabilities."""
+    positive = 1 / (1 + np.exp(-logits))
+    return np.column_stack([1 - positive, positive])
+
+
+def problem(metric: str, n: int = 60) -> tuple[npt.NDArray[Any], FloatArray]:
+    """Targets and predictions, with ties, that the metric can score."""
+    kind = METRICS[metric].tasks[0]
+    if kind == "regression":
+        return RNG.gamma(2.0, size=n), RNG.gamma(2.0, size=n)
+    classes = 2 if kind == "binary" else 3
+    y = RNG.integers(classes, size=n)
+    p = np.round(RNG.dirichlet(np.ones(classes), n), 1) + 0.05
+    return y, p / p.sum(axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_weights_stand_for_repeated_rows(name: str) -> None:
+    y, p = problem(name)
+    weights = RNG.multinomial(len(y), np.full(len(y), 1 / len(y)), size=20)
+    found = scores(METRICS[name], y, p)(weights.astype(np.float64))
+    drawn = [np.repeat(np.arange(len(y)), counts) for counts in weights]
+    np.testing.assert_allclose(found, [METRICS[name](y[rows], p[rows]) for rows in drawn], rtol=1e-10)
+
+
+@pytest.mark.parametrize("name", ["roc_auc", "log_loss", "f1_macro", "r2"])
+def test_same_predictions_are_never_better(name: str) -> None:
+    y, p = problem(name)
+    gain = paired_gain(METRICS[name], y, p, p.copy())
+    assert (gain.value, gain.low, gain.high) == (0.0, 0.0, 0.0)
+    assert gain.probability == pytest.approx(0.0, abs=1e-9)
+
+
+@pytest.mark.parametrize("name", ["rmse", "r2", "mae"])
+def test_the_direction_is_the_metrics_own(name: str) -> None:
+    y = RNG.normal(size=200)
+    close, far = y + RNG.normal(0, 0.1, 200), y + RNG.normal(0, 1.0, 200)
+    better, worse = (paired_gain(METRICS[name], y, *pair) for pair in ((close, far), (far, close)))
+    assert better.value == -worse.value > 0
+    assert better.low > 0
+    assert better.probability > 0.999
+    assert worse.probability < 0.001
+
+
+def test_a_margin_asks_for_more() -> None:
+    y = RNG.normal(size=300)
+    close, far = y + RNG.normal(0, 0.5, 300), y + RNG.normal(0, 1.0, 300)
+    value = paired_gain(METRICS["mae"], y, close, far).value
+    asked = [
+        paired_gain(METRICS["mae"], y, close, far, margin=m).probability for m in (0.0, value, 2 * value)
+    ]
+    assert asked[0] > 0.999
+    assert 0.4 < asked[1] < 0.6
+    assert asked[2] < 0.001
+
+
+def test_the_same_seed_gives_the_same_answer() -> None:
+    y, p = problem("roc_auc")
+    other = p[::-1]
+    one, two, three = (paired_gain(METRICS["roc_auc"], y, p, other, seed=seed) for seed in (0, 0, 1))
+    assert one == two != three
+
+
+def test_no_finite_number_of_draws_makes_anything_certain() -> None:
+    y = RNG.normal(size=1000)
+    assert 0.999 < paired_gain(METRICS["rmse"], y, y, y + 1).probability < 1
+
+
+def test_few_rows_make_less_sure() -> None:
+    share = 0.97
+    found = [bootstrap._less_sure(share, rows) for rows in (2, 5, 20, 100, 10_000)]
+    assert found == sorted(found)
+    assert found[-1] == pytest.approx(share, abs=1e-4)
+    assert bootstrap._less_sure(share, 1) == 0.0
+    # Hesterberg (2015), n = 5: the t quantile 2.132 for 0.95, times sqrt(5 / 4), is a normal quantile of 2.383.
+    assert bootstrap._less_sure(0.99142, 5) == pytest.approx(0.95, abs=1e-3)
+
+
+def test_rows_of_a_group_are_drawn_together() -> None:
+    groups = np.repeat(np.arange(10), 50)
+    effect = np.random.default_rng(1).normal(0.3, 1.0, 10)[groups]  # what the models differ by is the group's
+    y, one, other = np.zeros(500), np.full(500, 5.0), 5.0 + effect
+    alone = paired_gain(METRICS["mae"], y, one, other)
+    together = paired_gain(METRICS["mae"], y, one, other, groups=groups)
+    assert alone.value == together.value
+    assert together.high - together.low > 4 * (alone.high - alone.low)  # sqrt(50) is 7
+
+
+def test_undefined_draws_count_against_the_challenger() -> None:
+    y = np.zeros(30, dtype=np.int64)
+    y[0] = 1  # 0.36 of the draws have no positive row
+    p, other = probabilities(np.where(y == 1, 3.0, -3.0)), probabilities(np.where(y == 1, -3.0, 3.0))
+    gain = paired_gain(METRICS["roc_auc"], y, p, other)
+    assert gain.value == 1.0
+    assert gain.probability < 0.7
+
+
+def test_a_metric_that_the_rows_do_not_define_is_told() -> None:
+    y = np.zeros(30, dtype=np.int64)
+    p = probabilities(RNG.normal(size=30))
+    with pytest.raises(ValueError, match="roc_auc is not defined"):
+        paired_gain(METRICS["roc_auc"], y, p, p)
+
+
+def test_cost_is_bounded_for_many_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bootstrap, "MOST_ROWS", 500)
+    monkeypatch.setattr(bootstrap, "CELLS_IN_ALL", 1_000)
+    y, p = problem("f1_macro", 2_000)
+    gain = paired_gain(METRICS["f1_macro"], y, p, p[::-1])
+    assert gain.draws == bootstrap.FEWEST_DRAWS
+    assert gain.value == METRICS["f1_macro"](y, p) - METRICS["f1_macro"](y, p[::-1])  # of all rows
+
+
+# --- calibration ------------------------------------------------------------------------------------
+
+REPETITIONS, CONFIDENCE = 600, 0.9
+Drawn = tuple[str, npt.NDArray[Any], FloatArray, FloatArray]
+
+
+def equal_losses(n: int, rng: np.random.Generator) -> Drawn:
+    base = np.square(rng.normal(size=n))
+    return "mae", np.zeros(n), base + rng.exponential(size=n), base + rng.exponential(size=n)
+
+
+def equal_hits(n: int, rng: np.random.Generator) -> Drawn:
+    y = (rng.random(n) < 0.3).astype(np.int64)
+    one, other = (probabilities(np.where(rng.random(n) < 0.8, 2.0 * y - 1, 1 - 2.0 * y)) for _ in "12")
+    return "accuracy", y, one, other
+
+
+def equal_areas(n: int, rng: np.random.Generator) -> Drawn:
+    y = (np.arange(n) < 0.3 * n).astype(np.int64)
+    base = 1.5 * y + rng.normal(size=n)
+    one, other = (probabilities(base + rng.normal(0, 0.5, n)) for _ in "12")
+    return "roc_auc", y, one, other
+
+
+@pytest.mark.parametrize("n", [25, 100])
+@pytest.mark.parametrize("equal", [equal_losses, equal_hits, equal_areas])
+def test_equal_models_are_promoted_no_more_often_than_stated(
+    equal: Callable[[int, np.random.Generator], Drawn], n: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At confidence 0.9 a tenth of the challengers that are just as good may pass.
+
+    The number of passes is binomial with at most that probability: its standard deviation is
+    sqrt(0.1 * 0.9 / 600) = 0.0122, and four of them are allowed (a chance of 3e-5). 1,000 draws add an error to each
+    single probability, of standard deviation 0.0095 at 0.9, whose sign is as often for as against the challenger.
+    """
+    monkeypatch.setattr(bootstrap, "MOST_DRAWS", 1_000)
+    rng = np.random.default_rng(n)
+    passed = 0
+    for seed in range(REPETITIONS):
+        metric, y, one, other = equal(n, rng)
+        passed += paired_gain(METRICS[metric], y, one, other, seed=seed).probability >= CONFIDENCE
+    rate = 1 - CONFIDENCE
+    assert passed / REPETITIONS <= rate + 4 * np.sqrt(rate * CONFIDENCE / REPETITIONS)
+    assert passed > 0  # it is not refusing everything either
