@@ -9,6 +9,8 @@ from pathlib import Path
 
 import fsspec
 import pytest
+from fsspec.implementations.dirfs import DirFileSystem
+from fsspec.implementations.local import LocalFileSystem
 
 from hpo.errors import StudyError
 from pipelines.checkpoints import Checkpoints, Kept, checkpoint_place, superseded
@@ -59,6 +61,18 @@ def test_what_is_saved_is_loaded(place: Checkpoints, tmp_path: Path) -> None:
     place.clear()
     assert place.kept() == []
     place.clear()
+
+
+def test_a_remote_file_system_with_real_folders(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    remote = DirFileSystem(path=str(tmp_path), fs=LocalFileSystem())
+    monkeypatch.setattr(fsspec.core, "url_to_fs", lambda _: (remote, "deep/study"))
+    place = Checkpoints("sftp://host/deep/study")
+    place.check()
+    place.save(1, 9, write)
+    assert [(kept.number, kept.budget) for kept in place.kept()] == [(1, 9.0)]
+    assert read(place.load(1, 9, tmp_path / "out")) == FILES
+    place.clear()
+    assert place.kept() == []
 
 
 def test_the_same_files_are_the_same_bytes(tmp_path: Path) -> None:
