@@ -166,24 +166,29 @@ def _groups(plan: DataPlan, frame: pd.DataFrame) -> IntArray | None:
 
 def _refuse_own_rows(plan: DataPlan, seed: int, frame: pd.DataFrame, shown: str) -> None:
     """Refuse a table that holds the rows which the challenger was trained on, as far as that can be told."""
-    import pandas as pd
-
     try:
         own = _study_table(plan, seed)
     except PromotionRefusedError:
         return
     if set(own.columns) != set(frame.columns):
         return
-    mine, theirs = (
-        pd.util.hash_pandas_object(table[sorted(map(str, own.columns))].astype(str), index=False)
-        for table in (frame, own)
-    )
-    shared = float(mine.isin(theirs).mean())
+    names = sorted(map(str, own.columns))
+    shared = float(_row_codes(frame[names]).isin(_row_codes(own[names])).mean())
     if shared > SHARED:
         raise PromotionRefusedError(
             f"{shared:.0%} of the rows of {shown} stand in the table of the challenger's study too, which was trained "
             "on most of them; new rows are needed. Leave data= out to compare on the rows that were held out"
         )
+
+
+def _row_codes(frame: pd.DataFrame) -> pd.Series:
+    """One number for each row, the same for the same values whether they are whole numbers or not."""
+    import pandas as pd
+
+    numeric = frame.select_dtypes("number").columns
+    same = frame.astype(dict.fromkeys(numeric, "float64")) if len(numeric) else frame
+    codes: pd.Series = pd.util.hash_pandas_object(same, index=False)
+    return codes
 
 
 def _enough(rows: HeldOut) -> HeldOut:

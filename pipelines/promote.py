@@ -180,12 +180,13 @@ def _rows(
 
     try:
         header: dict[str, Any] = study_header(challenger.tags.get(STUDY, "none"))
-    except StudyError as error:
+        plan, seed = DataPlan(**header["data"]), int(header["seed"])
+    except (StudyError, KeyError, TypeError) as error:
         raise PromotionRefusedError(
             f"which rows {challenger} was not trained on is known to its study only, and that cannot be read: {error}; "
             f"{_by_hand(challenger)}"
         ) from error
-    return held_out_rows(DataPlan(**header["data"]), header["seed"], score, mine.predictor.target, data)
+    return held_out_rows(plan, seed, score, mine.predictor.target, data)
 
 
 def _refusal(challenger: Candidate, champion: Candidate | None, verdict: Verdict) -> str:
