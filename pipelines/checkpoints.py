@@ -20,6 +20,7 @@ from typing import Any
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
+from fsspec.implementations.memory import MemoryFileSystem
 
 from hpo.errors import StudyError
 from pipelines.cache import cache_dir
@@ -54,7 +55,7 @@ class Checkpoints:
     """The checkpoints of one study, at a URI of its own.
 
     On a local disk a file is renamed into place, readable by its owner only; elsewhere it is put as a whole, and what
-    an interrupted write leaves fails its SHA-256. `memory://` is seen by one process only. `scratch` is where folders
+    an interrupted write leaves fails its SHA-256. `memory://` is for one process only, and not for a study. `scratch` is where folders
     are packed; the system's temporary folder when None.
     """
 
@@ -139,12 +140,17 @@ class Checkpoints:
             files, root = self._opened
             read = files.cat_file(f"{root}/{name}")
             files.rm_file(f"{root}/{name}")
+            shared = not isinstance(files, MemoryFileSystem)
         except ImportError as error:
             raise StudyError(missing_library(safe(self.uri), error)) from error
         except Exception as error:  # as above
             raise StudyError(self._unusable(_why(error))) from error
         if read != _HEAD:
             raise StudyError(self._unusable("what is read there is not what was written"))
+        if not shared:
+            raise StudyError(
+                self._unusable("each process has a memory of its own, and the workers are several")
+            )
 
     def _unusable(self, reason: str) -> str:
         return (

@@ -40,8 +40,6 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Checkpoint
 
 def test_what_is_saved_is_loaded(place: Checkpoints, tmp_path: Path) -> None:
     assert place.kept() == []
-    place.check()
-    assert place.kept() == []
     for number, budget in ((12, 81.0), (3, 12.345679012345679), (3, 1.0)):
         place.save(number, budget, write)
     assert [(kept.number, kept.budget) for kept in place.kept()] == [
@@ -173,6 +171,15 @@ def test_a_place_that_cannot_be_written_is_told_before_the_study(tmp_path: Path)
         place.save(1, 9, write)
     with pytest.raises(CheckpointError, match="trial 1 at 9 cannot be read|is missing"):
         place.load(1, 9, tmp_path / "out")
+
+
+def test_a_place_that_all_processes_share_passes(tmp_path: Path) -> None:
+    for uri in (str(tmp_path / "path"), f"file://{tmp_path}/uri"):
+        Checkpoints(uri).check()
+        assert Checkpoints(uri).kept() == []
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+    with pytest.raises(StudyError, match="each process has a memory of its own"):
+        Checkpoints("memory://bucket/study").check()
 
 
 def test_a_full_disk_is_told(tmp_path: Path) -> None:
