@@ -70,6 +70,8 @@ SHAPES = {"scheduled": (0.5, 0.01), "scheduled, softer": (0.5, 0.1), "scheduled,
 # decay of the rate that it then lacks.
 HORIZON_FREE: Params = {"schedule": "constant", "anneal": False, "ema": True, "ema_decay": 0.99}
 MOST_DECAY = 30.0
+DRAWS = 100
+COST = 4.0
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,7 @@ class Bench:
         horizon: int | None = None,
         shape: tuple[float, float] | None = None,
         share: float = 1.0,
+        seed: int = SEED,
     ) -> Course:
         """Train leg by leg to each of the budgets; nan from where it diverges.
 
@@ -112,7 +115,7 @@ class Bench:
         trainer = self._trainer(FULL[self.model] if horizon is None else horizon, shape, share)
         losses, seconds = np.full(len(budgets), np.nan), np.zeros(len(budgets))
         points: list[tuple[float, float]] = []
-        start, trial = time.process_time(), trainer.start(params, SEED)
+        start, trial = time.process_time(), trainer.start(params, seed)
         for i, budget in enumerate(budgets):
             try:
                 points += [(at, self.metric.to_loss(value)) for at, value in trial.train(budget)]
@@ -185,12 +188,16 @@ def _fit(t: Array, y: Array, g: Array, end: float) -> tuple[float, float] | None
 
 
 def measure(model: str, table: str, datasets: Path, configurations: int) -> dict[str, Any]:
-    """All ways of training on one table: per way, losses and seconds `(n, r)` at the rungs and the final losses."""
+    """All ways of training on one table: per way, losses and seconds `(n, r)` at the rungs, and at the end if its own.
+
+    `again` are the final losses `(n,)` of plain training with another seed.
+    """
     bench = Bench(model, load_fold(datasets, table, ROWS[model]))
     kind, full = bench.fold.task.kind, FULL[model]
     chosen = settings(model, kind=kind, has_categorical=bool(bench.fold.cardinalities))
     drawn = [chosen.space.sample(np.random.default_rng([SEED, i])) for i in range(configurations)]
     ways: dict[str, list[Course]] = {}
+    again = [float(bench.train(params, [full], seed=SEED + 1).losses[0]) for params in drawn]
     for params in drawn:
         for way, course in _courses(bench, params, [full // divisor for divisor in DIVISORS], full):
             ways.setdefault(way, []).append(course)
@@ -199,6 +206,7 @@ def measure(model: str, table: str, datasets: Path, configurations: int) -> dict
         "table": table,
         "kind": kind,
         "rows": len(bench.fold.train),
+        "again": again,
         "ways": {
             way: {
                 "losses": [course.losses.tolist() for course in courses],
@@ -305,6 +313,11 @@ def judged(result: Mapping[str, Any]) -> dict[str, Judgement]:
     return out
 
 
+def finals(result: Mapping[str, Any]) -> tuple[Array, Array]:
+    """The final losses `(n,)` of plain training with either seed."""
+    return np.array(result["ways"]["rounds"]["losses"])[:, -1], np.array(result["again"], dtype=float)
+
+
 def has_own_end(way: str) -> bool:
     """Whether a way of training ends elsewhere than plain training does."""
     return way.startswith(("scheduled", "constant"))
@@ -323,6 +336,43 @@ def ends(results: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, list[float
     return out
 
 
+def halving(way: str, result: Mapping[str, Any], first: int, n: int) -> tuple[float, float]:
+    """Successive halving from rung `first` with n configurations: its mean regret and its cost in full trainings.
+
+    Over random choices of n from all configurations that were trained, a third of them going on from each rung. The
+    regret is the final loss of the winner, 0 at the best of all configurations and 1 at their median, both by plain
+    training. Ways that continue pay for a rung what it takes beyond the last one.
+    """
+    found, plain = result["ways"][way], result["ways"]["rounds"]
+    losses, seconds = worst_last(np.array(found["losses"])), np.array(found["seconds"])
+    final, full = worst_last(np.array(plain["losses"])[:, -1]), np.array(plain["seconds"])[:, -1]
+    own = losses.shape[1] > len(DIVISORS)
+    ends, last = (losses[:, -1], seconds[:, -1]) if own else (final, full)
+    rungs = [*range(first, len(DIVISORS))]
+    regrets, costs = np.zeros(DRAWS), np.zeros(DRAWS)
+    for draw in range(DRAWS):
+        alive = np.random.default_rng([SEED, draw]).permutation(len(final))[:n]
+        paid = np.zeros(len(final))
+        for rung in rungs:
+            costs[draw] += (seconds[alive, rung] - paid[alive]).sum()
+            paid = seconds[:, rung] if own else paid
+            alive = alive[np.argsort(losses[alive, rung], kind="stable")[: max(1, round(len(alive) / 3))]]
+        costs[draw] += (last[alive] - paid[alive]).sum()
+        regrets[draw] = ends[alive].min()
+    best, middle = final.min(), np.median(final)
+    return float((regrets.mean() - best) / (middle - best)), float(costs.mean() / full.mean())
+
+
+def halving_regrets(way: str, result: Mapping[str, Any], cost: float = COST) -> Array:
+    """`(r,)` regrets of successive halving from each rung with as many configurations as `cost` full trainings pay."""
+    sizes = range(3, len(result["ways"][way]["losses"]) + 1)
+    out = []
+    for first in range(len(DIVISORS)):
+        regrets, costs = np.array([halving(way, result, first, n) for n in sizes]).T
+        out.append(float(np.interp(cost, costs, regrets)))
+    return np.array(out)
+
+
 def tables_of(model: str, results: Sequence[Mapping[str, Any]]) -> str:
     """The Markdown tables of one model: means over tables with bootstrap intervals over tables."""
     judgements = [judged(result) for result in results]
@@ -333,17 +383,28 @@ def tables_of(model: str, results: Sequence[Mapping[str, Any]]) -> str:
         + [", ".join(f"{share:.0%}" for share in np.mean([j[way].seconds for j in judgements], axis=0))]
         for way in judgements[0]
     ]
-    text = f"**{model}**, R = {FULL[model]}, {len(results)} tables\n\n"
-    text += table([*header, "CPU of R"], rows) + "\n"
+    raced = [
+        [way, *_means([halving_regrets(way, result) for result in results])] for way in results[0]["ways"]
+    ]
     ended = [
         [way, *_means(np.array([found["best"], found["middle"]]).T, 3)]
         for way, found in ends(results).items()
     ]
-    return text + table(["final loss over that of plain training", "best configuration", "median"], ended)
+    again = [[float(spearmanr(*map(worst_last, finals(result)))[0])] for result in results]
+    alone = [[halving("rounds", result, len(DIVISORS), round(COST))[0]] for result in results]
+    parts = [
+        f"**{model}**, R = {FULL[model]}, {len(results)} tables. Two seeds at R: ρ {_means(np.array(again))[0]}. "
+        f"The best of {COST:g} full trainings: regret {_means(np.array(alone))[0]}.",
+        table([*header, "CPU of R"], rows),
+        table([f"halving at the cost of {COST:g} trainings", *(f"from {rung}" for rung in rungs)], raced),
+        table(["final loss over that of plain training", "best configuration", "median"], ended),
+    ]
+    return "\n\n".join(part.strip() for part in parts) + "\n"
 
 
-def _means(values: Sequence[Array] | Array, decimals: int = 2) -> list[str]:
-    columns = np.stack([np.asarray(value) for value in values], axis=1)
+def _means(values: Sequence[Array | Sequence[float]] | Array, decimals: int = 2) -> list[str]:
+    """Means with intervals over tables: `(tables, columns)` to texts, one per column."""
+    columns = np.array(values).T
     return [interval_text(float(np.mean(column)), *interval(column, np.mean), decimals) for column in columns]
 
 

@@ -8,7 +8,7 @@ trials. Losses are log-loss or root mean squared error on the validation rows, a
 import argparse
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -96,11 +96,13 @@ def fit(space: SearchSpace, units: Array, losses: Array, level_from: float) -> F
     )
 
 
-def least(space: SearchSpace, fitted: Fit, x: Array, rng: np.random.Generator) -> float:
-    """The least loss on a surface, by random search and shrinking steps from its best points."""
-    surface = _surface(space, fitted, x)
+def least(space: SearchSpace, predict: Callable[[Array], Array], rng: np.random.Generator) -> float:
+    """The least of a surface, by random search and shrinking steps from its best points.
+
+    `predict` gives the losses `(m,)` at unit codes `(m, d)`.
+    """
     units = space.sample_unit(rng, 20_000)
-    starts = units[np.argsort(surface.predict(units))[:40]]
+    starts = units[np.argsort(predict(units))[:40]]
     best = starts
     for scale in np.geomspace(0.3, 0.003, 40):
         moved = np.repeat(best, 50, axis=0)
@@ -108,8 +110,8 @@ def least(space: SearchSpace, fitted: Fit, x: Array, rng: np.random.Generator) -
         steps = rng.normal(0, scale, full.shape) * (rng.random(full.shape) < 0.3)
         jumps = np.where(rng.random(full.shape) < 0.03, rng.random(full.shape), np.clip(full + steps, 0, 1))
         tried = np.concatenate([best, space.deactivate(space.snap(jumps))])
-        best = tried[np.argsort(surface.predict(tried))[:40]]
-    return float(surface.predict(best)[0])
+        best = tried[np.argsort(predict(tried))[:40]]
+    return float(predict(best)[0])
 
 
 def train(fold: Fold, model: str, space: SearchSpace, units: Array) -> tuple[Array, Array]:
@@ -132,7 +134,7 @@ def make(model: str, table: str, datasets: Path) -> str:
     fold = load_fold(datasets, table)
     chosen = settings(model, kind=fold.task.kind, has_categorical=bool(fold.cardinalities))
     space, rng = chosen.space, np.random.default_rng([len(model), len(table)])
-    firsts = [_inside(space, point) for point in chosen.first_points]
+    firsts = [inside(space, point) for point in chosen.first_points]
     units = np.concatenate(
         [[space.encode(point) for point in firsts], space.sample_unit(rng, UNIFORM[model])]
     )
@@ -170,7 +172,7 @@ def keep(
         "space": space.to_dict(),
         "default": dict(default),
         "cheap": {name: value for name, value in CHEAP[model].items() if name in space},
-        "optimum": least(space, fitted, x, rng),
+        "optimum": least(space, _surface(space, fitted, x).predict, rng),
         "signal": fitted.signal,
         "center": fitted.center,
         "width": fitted.width,
@@ -212,6 +214,12 @@ def load_fold(datasets: Path, table: str, rows: int = ROWS) -> Fold:
     return fold
 
 
+def inside(space: SearchSpace, point: Params) -> dict[str, Any]:
+    """A configuration moved into the space."""
+    unit = space.encode(point)
+    return space.decode(np.where(np.isnan(unit), 0.5, unit))
+
+
 def main(arguments: Sequence[str]) -> None:
     """Make the surfaces that are missing."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks tables", description=__doc__)
@@ -233,12 +241,6 @@ def main(arguments: Sequence[str]) -> None:
     with ProcessPoolExecutor(options.processes, get_context("spawn")) as pool:
         for future in [pool.submit(make, *job, options.datasets) for job in jobs]:
             print(future.result(), flush=True)
-
-
-def _inside(space: SearchSpace, point: Params) -> dict[str, Any]:
-    """A configuration moved into the space."""
-    unit = space.encode(point)
-    return space.decode(np.where(np.isnan(unit), 0.5, unit))
 
 
 def _surface(space: SearchSpace, fitted: Fit, x: Array) -> Surface:

@@ -55,7 +55,11 @@ def test_results_become_tables_with_the_ends_of_the_ways_that_end_elsewhere() ->
     plain = {"losses": losses.tolist(), "seconds": seconds.tolist()}
     better = {"losses": (0.5 * losses).tolist(), "seconds": seconds.tolist()}
     rows = {"losses": losses[:, :3].tolist(), "seconds": seconds[:, :3].tolist()}
-    result = {"table": "t", "ways": {"rounds": plain, "scheduled": better, "rows": rows}}
+    result = {
+        "table": "t",
+        "again": losses[:, 3].tolist(),
+        "ways": {"rounds": plain, "scheduled": better, "rows": rows},
+    }
     assert set(judged(result)) == {"rounds", "scheduled", "scheduled (own end)", "rows"}
     text = tables_of("lightgbm", [result, result])
     assert "| scheduled | 0.500 [0.500, 0.500] | 0.500 [0.500, 0.500] |" in text
