@@ -1,4 +1,4 @@
-"""Meta-features: a table and its task in about fifty numbers, by which past studies are found that are like a new one.
+"""Meta-features: a table and its task in up to fifty numbers, by which past studies are found that are like a new one.
 
 Formulas and sources of all of them are in `docs/meta-features.md`. Each name is `group.feature`.
 """
