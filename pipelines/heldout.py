@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from serving.features import TargetEncoder
     from serving.values import IntArray
 
-FEWEST_ROWS = 20
+FEWEST_ROWS = 50  # with fewer, equal models are promoted more often than the probability says
 SHARED = 0.5  # so large a share of "new" rows that are the study's own is no accident
 
 

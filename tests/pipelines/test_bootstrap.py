@@ -46,7 +46,7 @@ def test_same_predictions_are_never_better(name: str) -> None:
     y, p = problem(name)
     gain = paired_gain(METRICS[name], y, p, p.copy())
     assert (gain.value, gain.low, gain.high) == (0.0, 0.0, 0.0)
-    assert gain.probability == pytest.approx(0.0, abs=1e-9)
+    assert gain.probability < 0.001
 
 
 @pytest.mark.parametrize("name", ["rmse", "r2", "mae"])
@@ -82,6 +82,23 @@ def test_the_same_seed_gives_the_same_answer() -> None:
 def test_no_finite_number_of_draws_makes_anything_certain() -> None:
     y = RNG.normal(size=1000)
     assert 0.999 < paired_gain(METRICS["rmse"], y, y, y + 1).probability < 1
+
+
+def test_a_skewed_gain_makes_less_sure() -> None:
+    losses = np.append(np.full(95, 0.9), np.full(5, 2.5))  # better on most rows
+    gain = paired_gain(METRICS["mae"], np.zeros(100), losses, np.ones(100))
+    rng = np.random.default_rng([0, 0xB007])
+    weights = next(bootstrap._weights(np.arange(100), rng))
+    plain = float(np.mean(1 - weights @ losses / 100 > 0))
+    assert gain.probability < plain - 0.02
+
+
+def test_the_acceleration_is_that_of_the_jackknife() -> None:
+    values = RNG.exponential(size=150)
+    without = (values.sum() - values) / 149
+    skewness = np.mean((values - values.mean()) ** 3) / values.std() ** 3
+    assert bootstrap._acceleration(without) == pytest.approx(skewness / (6 * np.sqrt(150)))
+    assert bootstrap._acceleration(np.zeros(5)) == 0.0
 
 
 def test_few_rows_make_less_sure() -> None:
@@ -153,8 +170,15 @@ def equal_areas(n: int, rng: np.random.Generator) -> Drawn:
     return "roc_auc", y, one, other
 
 
-@pytest.mark.parametrize("n", [25, 100])
-@pytest.mark.parametrize("equal", [equal_losses, equal_hits, equal_areas])
+def equal_but_skewed(n: int, rng: np.random.Generator) -> Drawn:
+    """The challenger is a little better on most rows and much worse on a few."""
+    return "mae", np.zeros(n), rng.exponential(size=n), np.ones(n)
+
+
+@pytest.mark.parametrize(
+    ("equal", "n"),
+    [(equal_losses, 50), (equal_losses, 150), (equal_hits, 50), (equal_areas, 50), (equal_but_skewed, 150)],
+)
 def test_equal_models_are_promoted_no_more_often_than_stated(
     equal: Callable[[int, np.random.Generator], Drawn], n: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -304,8 +304,8 @@ def test_a_table_that_is_gone_or_changed_is_told_with_the_way_out(store: Store, 
 
 def test_too_few_rows(store: Store, name: str) -> None:
     store.register(name, "good")
-    with pytest.raises(PromotionRefusedError, match="19 new rows of the table in memory are too few"):
-        promote(name, data=make_table(19, seed=9))
+    with pytest.raises(PromotionRefusedError, match="49 new rows of the table in memory are too few"):
+        promote(name, data=make_table(49, seed=9))
 
 
 def test_a_study_that_is_gone(store: Store, name: str) -> None:
