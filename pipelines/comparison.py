@@ -67,7 +67,7 @@ def compare(
     if champion is not None:
         theirs = _predict(champion, rows, "the champion")
         deciding = _gain(metric, rows, mine, theirs, limits.margin)
-        name = f"champion, version {champion.version}"
+        name = f"champion (version {champion.version})"
         checks.append(_better(name, metric, rows, mine, theirs, deciding, limits.confidence, limits.margin))
     if limits.slice is not None:
         checks += _slices(metric, rows, mine, theirs, limits.slice, limits.tolerance)
@@ -280,14 +280,10 @@ def _latency(predictor: Predictor, frame: pd.DataFrame, limits: Limits) -> Itera
     one = milliseconds(predictor.predict, single, MOST_REQUESTS)
     many = milliseconds(predictor.predict, [batch], MOST_BATCHES)
     values = np.concatenate([np.percentile(times, [50, 99]) for times in (one, many)])
-    for name, value, words in zip(
-        LATENCIES,
-        values,
-        ("1 row, median", "1 row, 99 %", "1,000 rows, median", "1,000 rows, 99 %"),
-        strict=True,
-    ):
+    for name, value in zip(LATENCIES, values, strict=True):
         limit = limits.latency.get(name)
-        check = Check(f"latency, {words}", f"{value:.3g} ms", "")
+        asked = f"{BATCH:,} rows" if name.endswith(str(BATCH)) else "1 row"
+        check = Check(f"latency {name}", f"{value:.3g} ms for {asked}", "")
         yield check if limit is None else replace(check, rule=f"<= {limit:g} ms", passed=bool(value <= limit))
 
 

@@ -56,7 +56,10 @@ def test_every_entry_point_runs(place: Place, table: Path) -> None:
     assert int(client.get_model_version_by_alias("people", "champion").version) == 1
     code, output = place.mlflow_run("promote", name="people")
     assert code != 0
-    assert "champion" in output
+    assert "the champion stays version 1" in output
+    code, output = place.mlflow_run("rollback", name="people")
+    assert code != 0
+    assert "has no previous champion: version 1 is the first one" in output
 
 
 def test_a_mistake_fails_the_run_with_its_reason(place: Place, table: Path) -> None:

@@ -163,7 +163,7 @@ def test_the_first_champion_beats_the_trivial_baseline(store: Store, name: str) 
         in text
     )
     assert "400 rows that the challenger's study held out" in text
-    assert "latency, 1 row, 99 %" in text
+    assert "latency p99 " in text
     assert "note:" not in text, "the score is the recorded one"
     tags = store.tags(name, 1)
     assert tags[gate.EVIDENCE] in text
@@ -200,12 +200,12 @@ def test_an_equal_or_worse_model_is_refused_with_the_table(store: Store, name: s
         promote(name)
     for words in (
         f"version 2 of {name} does not become champion",
-        "not passed: champion, version 1; the champion stays version 1",
+        "not passed: champion (version 1); the champion stays version 1",
         f'set_registered_model_alias("{name}", "champion", "2")',
     ):
         assert words in str(refused.value)
     assert re.search(
-        r"\nchampion, version 1 .* better with probability >= 0.95 +REFUSED\n", str(refused.value)
+        r"\nchampion \(version 1\) .* better with probability >= 0.95 +REFUSED\n", str(refused.value)
     )
     assert aliases(store.client, name) == {"challenger": 2, "champion": 1}
 
@@ -383,9 +383,9 @@ def test_answers_in_another_form_are_refused() -> None:
 
 def test_a_model_slower_or_larger_than_the_limit_is_refused(store: Store, name: str) -> None:
     store.register(name, "good")
-    with pytest.raises(PromotionRefusedError, match="not passed: latency, 1 row, 99 %;"):
+    with pytest.raises(PromotionRefusedError, match="not passed: latency p99;"):
         promote(name, max_latency=1e-6)
-    with pytest.raises(PromotionRefusedError, match="not passed: latency, 1,000 rows, median;"):
+    with pytest.raises(PromotionRefusedError, match="not passed: latency p50x1000;"):
         promote(name, max_latency="p99:100000,p50x1000:1e-6")
     with pytest.raises(PromotionRefusedError, match="not passed: size;"):
         promote(name, max_size=1e-6)
