@@ -8,6 +8,9 @@ from hpo.errors import UserError, closest
 NAMES = {
     "suggest": "milliseconds per suggestion at 10 to 10,000 observations",
     "quality": "regret and mean rank against the peers",
+    "replay": "multi-fidelity search against the peers, on learning curves in simulated time",
+    "ones": "counting ones: our BOHB next to HpBandSter's",
+    "decisions": "milliseconds and bytes a decision with 100 to 10,000 trials",
     "overhead": "cost of a whole study with an objective that does nothing",
     "utilisation": "share of the workers' time spent in training",
     "mlp": "the network against pytabkit's RealMLP",

@@ -1,6 +1,7 @@
 """The methods that are compared: where each runs and with which settings."""
 
 import ast
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -31,18 +32,43 @@ _ALL = (
 )
 METHODS = {method.name: method for method in _ALL}
 
+_OWN = {
+    "random": "random, full trainings",
+    "tpe": "tpe, full trainings (this project)",
+    "successive_halving": "successive halving (this project)",
+    "hyperband": "Hyperband (this project)",
+    "asha": "ASHA (this project)",
+    "bohb": "**bohb** (this project)",
+    "tpe+asha": "tpe+asha (this project)",
+    "kde+hyperband": "kde+hyperband (this project)",
+}
+_RACERS = (
+    *(Method(name, title, "replay_own", settings={"name": name}) for name, title in _OWN.items()),
+    Method("hyperopt", "hyperopt TPE, full trainings", "replay_hyperopt"),
+    Method("optuna", "Optuna TPE, full trainings", "replay_optuna", "optuna"),
+    Method("optuna-hyperband", "Optuna TPE + Hyperband pruner", "replay_optuna", "optuna", {"prunes": True}),
+    Method("hpbandster", "HpBandSter BOHB", "replay_hpbandster", "hpbandster"),
+    Method("syne-asha", "Syne Tune ASHA", "replay_syne_tune", "syne-tune", {"scheduler": "asha"}),
+    Method("syne-bohb", "Syne Tune BOHB", "replay_syne_tune", "syne-tune", {"scheduler": "bohb"}),
+    Method("dehb", "DEHB", "replay_dehb", "dehb"),
+    Method("smac", "SMAC3 multi-fidelity", "replay_smac", "smac"),
+    Method("blendsearch", "FLAML BlendSearch, resource", "replay_flaml", "flaml"),
+)
+# searches over learning curves (`benchmarks.replay`)
+RACERS = {method.name: method for method in _RACERS}
 
-def method(text: str) -> Method:
-    """The method written as `name` or, with other settings, as `name:key=value,key=value`.
+
+def method(text: str, table: Mapping[str, Method] = METHODS) -> Method:
+    """The method of a table written as `name` or, with other settings, as `name:key=value,key=value`.
 
     Raises:
         UserError: for an unknown name.
     """
     name, _, settings = text.partition(":")
-    if name not in METHODS:
-        raise UserError(f"unknown method {name!r}{closest(name, METHODS)}; known: {', '.join(METHODS)}")
+    if name not in table:
+        raise UserError(f"unknown method {name!r}{closest(name, table)}; known: {', '.join(table)}")
     changes = dict(pair.split("=", 1) for pair in settings.split(",") if pair)
-    known = METHODS[name]
+    known = table[name]
     return replace(
         known,
         name=text,

@@ -64,3 +64,34 @@ def mean_rank_intervals(regrets: Array, level: float = 0.95) -> Array:
     problems = np.arange(n_problems)[:, None]
     draws = np.stack([ranked[:, problems, seeds].mean(axis=(1, 2)) for seeds in chosen])
     return np.asarray(np.quantile(draws, [(1 - level) / 2, (1 + level) / 2], axis=0).T)
+
+
+def first_times(times: Array, losses: Array, target: float) -> float:
+    """When a search with losses `(n,)` at ascending times `(n,)` first came down to `target`; infinite when never."""
+    reached = np.flatnonzero(losses <= target)
+    return float(times[reached[0]]) if len(reached) else float("inf")
+
+
+def speed_up(times: Array, horizon: float, level: float = 0.95) -> tuple[float, float, float]:
+    """How many times sooner than at `horizon` a target is reached: the median over problems of horizon / median time.
+
+    Times are `(n_problems, n_seeds)`, infinite where a search never got there, so that 0 means never. For the interval
+    problems and, within each, seeds are redrawn; the targets stay.
+    """
+    rng = np.random.default_rng(SEED)
+    n_problems, n_seeds = times.shape
+    draws = []
+    for chosen in rng.integers(n_problems, size=(RESAMPLES, n_problems)):
+        seeds = rng.integers(n_seeds, size=(n_problems, n_seeds))
+        draws.append(_median_ratio(horizon, times[chosen[:, None], seeds]))
+    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
+    return _median_ratio(horizon, times), float(low), float(high)
+
+
+def median_times(times: Array) -> Array:
+    """Medians `(n_problems,)` of times `(n_problems, n_seeds)` that may be infinite; of two middle ones the later."""
+    return np.asarray(np.sort(times, axis=1)[:, times.shape[1] // 2])
+
+
+def _median_ratio(horizon: float, times: Array) -> float:
+    return float(np.median(horizon / median_times(times)))

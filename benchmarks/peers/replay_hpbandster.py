@@ -4,8 +4,11 @@ Its own generator of configurations, its own brackets and its own successive hal
 them: the oldest iteration that has a run comes first, and when none has, the next iteration begins.
 """
 
+import copy
 import logging
 import math
+import tracemalloc
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -15,7 +18,8 @@ from hpbandster.optimizers.config_generators import bohb  # type: ignore[import-
 
 from benchmarks.curves_data import Curves
 from benchmarks.peers.config_space import config_space, params_of
-from benchmarks.simulation import Finish, Leg, simulate
+from benchmarks.peers.timing import Decider, timed
+from benchmarks.simulation import Finish, Leg, rung_of, simulate
 
 logging.getLogger("hpbandster").setLevel(logging.CRITICAL)
 
@@ -55,6 +59,33 @@ class Racer:
         return Leg(key, params_of(config, self._curves.space), budget, job)
 
 
+def decider(curves: Curves, seed: int, trials: int) -> Decider:
+    """BOHB with `trials` configurations behind it, as Hyperband with random ones leaves them.
+
+    The bytes are those of the iterations and of the generator's observations and models.
+    """
+    racer = Racer(curves, seed)
+    generator, learn = racer.generator, racer.generator.new_result
+    generator.random_fraction = 1.0
+    generator.new_result = partial(learn, update_model=False)  # one model, with all that is known, at the end
+    while sum(len(iteration.data) for iteration in racer.iterations) < trials:
+        racer.tell(_finish(curves, racer.ask()))
+    generator.random_fraction, generator.new_result = 1 / 3, learn
+    racer.tell(_finish(curves, racer.ask()))
+    tracemalloc.start()
+    copied = copy.deepcopy([iteration.data for iteration in racer.iterations])
+    observed = copy.deepcopy((generator.configs, generator.losses, generator.kde_models))
+    used, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    del copied, observed
+    return Decider(lambda: timed(lambda: racer.tell(_finish(curves, racer.ask()))), used)
+
+
 def race(curves: Curves, seed: int, workers: int, seconds: float) -> list[Finish]:
     """The legs of one search, in order."""
     return simulate(Racer(curves, seed), curves, workers, seconds)
+
+
+def _finish(curves: Curves, leg: Leg) -> Finish:
+    loss = float(curves.losses(leg.params)[rung_of(curves.budgets, leg.budget)])
+    return Finish(leg, time=0.0, seconds=0.0, spent=0.0, loss=loss)

@@ -1,15 +1,19 @@
 """The statistics on numbers whose answers are known."""
 
+import math
+
 import numpy as np
 import pytest
 
 from benchmarks.statistics import (
     best_so_far,
+    first_times,
     interval,
     mean_rank,
     mean_rank_intervals,
     ranks,
     ratio_interval,
+    speed_up,
     wins,
 )
 
@@ -60,3 +64,25 @@ def test_ratio_of_medians() -> None:
     value, low, high = ratio_interval(np.array([8.0, 10.0, 12.0]), np.array([2.0, 2.0, 2.0]))
     assert value == 5.0
     assert 4.0 <= low <= value <= high <= 6.0
+
+
+def test_first_times_are_those_at_which_a_target_is_reached() -> None:
+    times, losses = np.array([1.0, 4.0, 9.0]), np.array([3.0, 2.0, 1.0])
+    assert [first_times(times, losses, target) for target in (3.0, 2.5, 1.0, 0.5)] == [
+        1.0,
+        4.0,
+        9.0,
+        math.inf,
+    ]
+
+
+def test_speed_up_is_the_median_over_problems_of_horizons_over_median_times() -> None:
+    times = np.array([[10.0, 20.0, 90.0], [25.0, 50.0, 50.0], [9.0, math.inf, 10.0]])
+    value, low, high = speed_up(times, horizon=100.0)
+    assert value == 5.0  # of 5, 2 and 10
+    assert low < value < high
+
+
+def test_a_search_that_never_gets_there_is_no_time_sooner() -> None:
+    assert speed_up(np.full((3, 5), math.inf), horizon=100.0) == (0.0, 0.0, 0.0)
+    assert speed_up(np.full((3, 5), 40.0), horizon=100.0) == (2.5, 2.5, 2.5)
