@@ -55,8 +55,8 @@ class Checkpoints:
     """The checkpoints of one study, at a URI of its own.
 
     On a local disk a file is renamed into place, readable by its owner only; elsewhere it is put as a whole, and what
-    an interrupted write leaves fails its SHA-256. `memory://` is for one process only, and not for a study. `scratch` is where folders
-    are packed; the system's temporary folder when None.
+    an interrupted write leaves fails its SHA-256. `memory://` is for one process only, and not for a study.
+    `scratch` is where folders are packed; the system's temporary folder when None.
     """
 
     uri: str
