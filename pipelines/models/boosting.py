@@ -27,7 +27,7 @@ Rates: TypeAlias = Callable[[int], float]
 
 # Of the schedule of learning rates: how fast they fall, and the share of the horizon that bounds the first ones.
 _POWER = 0.5
-_OFFSET = 0.01
+_OFFSET = 0.1
 
 _SCHEMA = 1
 _VALID = "valid.npy"
