@@ -15,6 +15,7 @@ NAMES = {
     "utilisation": "share of the workers' time spent in training",
     "mlp": "the network against pytabkit's RealMLP",
     "tables": "make the tabulated surfaces from real trainings",
+    "curves": "make the tabulated learning curves from real trainings",
     "rungs": "which low budget ranks configurations as the full one does",
     "environments": "make the peers' environments (otherwise made when first needed)",
 }

@@ -1,0 +1,225 @@
+"""Make the tabulated learning curves: real trainings, leg by leg, whose losses and seconds are kept at every rung.
+
+The configurations are uniform in the model's own search space (with the library's default and the tuned default),
+the trainings those of the product: the same legs, early stopping and best-so-far predictions, one thread. Losses are
+log-loss or root mean squared error on the validation rows.
+"""
+
+import argparse
+import json
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.linalg import solve
+from scipy.stats import spearmanr
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
+from sklearn.model_selection import KFold, cross_val_predict
+
+from benchmarks.curves_data import CURVES_FOLDER, Process, Tabulated
+from benchmarks.problems import SCALE_SEED
+from benchmarks.surfaces import features
+from benchmarks.tables import LEVEL_FROM, inside, least, load_fold
+from hpo.parameters import Array, Params
+from hpo.space import SearchSpace
+from pipelines.data import Fold
+from pipelines.metrics import metric_for
+from pipelines.models.catalog import family, settings
+from pipelines.models.errors import TrainingError
+
+BUDGETS = {
+    "lightgbm": (9, 27, 81, 243, 729),
+    "xgboost": (9, 27, 81, 243, 729),
+    "mlp": (10, 30, 90, 270, 810),
+}
+TABLES = {
+    "lightgbm": ("spambase", "german_credit", "segment", "wage_midatlantic"),
+    "xgboost": ("hmda_mortgage", "eucalyptus", "garment_productivity"),
+    "mlp": ("phone_churn", "wine_white"),
+}
+ROWS = 1_500
+CONFIGURATIONS = {"lightgbm": 300, "xgboost": 300, "mlp": 150}
+SEED = 0
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A process, and the rank correlation of its cross-validated values with the true ones at each rung `(r,)`."""
+
+    process: Process
+    correlations: tuple[float, ...]
+
+
+def train(fold: Fold, model: str, space: SearchSpace, units: Array) -> tuple[Array, Array]:
+    """Losses and cumulative CPU seconds `(n, r)` of the configurations `(n, d)`; nan from where one diverged."""
+    budgets, kind = BUDGETS[model], fold.task.kind
+    metric = metric_for("rmse" if kind == "regression" else "log_loss", kind)
+    fidelity = settings(model).budget.fidelity
+    trainer = family(model)(fold, metric, 1, horizon=budgets[-1], fidelity=fidelity)
+    trainer.start(space.decode(units[0]), SEED).train(1)  # binning the table belongs to no trial
+    losses, seconds = np.full((len(units), len(budgets)), np.nan), np.zeros((len(units), len(budgets)))
+    for i, unit in enumerate(units):
+        start, trial = time.process_time(), trainer.start(space.decode(unit), SEED)
+        for rung, budget in enumerate(budgets):
+            try:
+                trial.train(budget)
+                losses[i, rung] = metric.to_loss(fold.score(metric, trial.predict(fold.valid)))
+            except TrainingError:
+                seconds[i, rung:] = time.process_time() - start
+                break
+            seconds[i, rung] = time.process_time() - start
+    return losses, seconds
+
+
+def squashed(losses: Array, level_from: float) -> tuple[Array, Array, Array]:
+    """What is fitted of losses `(n, r)`, with its centre and width `(r,)`.
+
+    Losses above the quantile `level_from` of a rung, and those of diverged trainings (nan), count as equal to it.
+    """
+    level = np.fmin(losses, np.nanquantile(losses, level_from, axis=0))
+    low, center, high = np.quantile(level, [0.25, 0.5, 0.75], axis=0)
+    width = np.where(high > low, high - low, 1.0)
+    return np.arcsinh((level - center) / width), center, width
+
+
+def standardised(seconds: Array) -> tuple[Array, Array, Array]:
+    """Logarithms of seconds `(n, r)`, with their mean and deviation `(r,)`."""
+    logs = np.log(np.maximum(seconds, 1e-4))
+    center, width = logs.mean(axis=0), logs.std(axis=0)
+    return (logs - center) / width, center, width
+
+
+def fit(x: Array, values: tuple[Array, Array, Array]) -> Fit:
+    """Fit the kernel at the last rung and the weights at every one; values are those of the functions above."""
+    y, center, width = values
+    kernel = ConstantKernel(1.0) * Matern(np.ones(x.shape[1]), (0.1, 30), nu=2.5) + WhiteKernel(
+        0.05, (1e-4, 1)
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # length scales of what does not matter end at 30
+        process = GaussianProcessRegressor(kernel, random_state=0, n_restarts_optimizer=1).fit(x, y[:, -1])
+    fitted = process.kernel_
+    fixed = GaussianProcessRegressor(fitted, optimizer=None)
+    expected = cross_val_predict(fixed, x, y, cv=KFold(5, shuffle=True, random_state=0))
+    continuous = Process(
+        x=x,
+        alpha=_single(solve(fitted(x), y, assume_a="pos")),
+        length=_single(fitted.k1.k2.length_scale),
+        signal=float(_single(fitted.k1.k1.constant_value)),
+        center=_single(center),
+        width=_single(width),
+    )
+    return Fit(continuous, tuple(float(spearmanr(a, b)[0]) for a, b in zip(expected.T, y.T, strict=True)))
+
+
+def make(model: str, table: str, datasets: Path) -> str:
+    """Train, fit and write the curves of one model on one table, and say how good they are."""
+    fold = load_fold(datasets, table, ROWS)
+    chosen = settings(model, kind=fold.task.kind, has_categorical=bool(fold.cardinalities))
+    space, rng = chosen.space, np.random.default_rng([len(model), len(table), SEED])
+    firsts = [inside(space, point) for point in chosen.first_points]
+    drawn = space.sample_unit(rng, CONFIGURATIONS[model])
+    units = _single(np.concatenate([[space.encode(point) for point in firsts], drawn]))
+    losses, seconds = train(fold, model, space, units)
+    return keep(model, table, len(fold.train), space, firsts[0], units, losses, seconds)
+
+
+def keep(
+    model: str,
+    table: str,
+    rows: int,
+    space: SearchSpace,
+    default: Params,
+    units: Array,
+    losses: Array,
+    seconds: Array,
+) -> str:
+    """Fit and write the curves of one model on one table, and say how good they are."""
+    x = features(space, units)
+    loss, cost = fit(x, squashed(losses, LEVEL_FROM[model])), fit(x, standardised(seconds))
+    curves = Tabulated(space, loss.process, cost.process, monotone=True)
+    rng = np.random.default_rng(SCALE_SEED)
+    about = {
+        "model": model,
+        "table": table,
+        "rows": rows,
+        "fidelity": settings(model).budget.fidelity,
+        "budgets": [float(budget) for budget in BUDGETS[model]],
+        "space": space.to_dict(),
+        "default": dict(default),
+        "monotone": True,
+        "optimum": least(space, _final(curves), rng),
+        "scale": float(np.median(_final(curves)(space.sample_unit(rng, 1001)))),
+        "rank_correlation": loss.correlations,
+        "seconds_rank_correlation": cost.correlations,
+        "cpu_seconds": float(seconds[:, -1].sum()),
+    }
+    arrays = {
+        "units": units,
+        "losses": losses,
+        "seconds": seconds,
+        **_arrays("loss", loss.process),
+        **_arrays("time", cost.process),
+    }
+    small: dict[str, Any] = {name: np.asarray(values, dtype=np.float32) for name, values in arrays.items()}
+    CURVES_FOLDER.mkdir(exist_ok=True)
+    np.savez_compressed(CURVES_FOLDER / f"{model}-{table}.npz", about=np.array(json.dumps(about)), **small)
+    last = losses[:, -1]
+    return (
+        f"{model}/{table}: {len(losses)} trainings on {rows} rows, {seconds[:, -1].sum():.0f} CPU seconds; "
+        f"rank correlations {_listed(loss.correlations)}, of seconds {_listed(cost.correlations)}; "
+        f"losses {np.nanmin(last):.4g} to {np.nanmax(last):.4g}, default {last[0]:.4g}, "
+        f"least of the surface {about['optimum']:.4g}, median {about['scale']:.4g}; "
+        f"true rungs rank like the end {_listed([float(spearmanr(c, last, nan_policy='omit')[0]) for c in losses.T])}"
+    )
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Make the curves that are missing."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks curves", description=__doc__)
+    parser.add_argument(
+        "--datasets", type=Path, required=True, help="folder with index.csv and <name>.csv.gz"
+    )
+    parser.add_argument("--models", nargs="+", default=list(TABLES), choices=list(TABLES))
+    parser.add_argument("--tables", nargs="+", default=None, help="of those chosen for the models")
+    parser.add_argument("--fresh", action="store_true", help="make them again where they are")
+    parser.add_argument("--processes", type=int, default=1)
+    options = parser.parse_args(arguments)
+    jobs = [
+        (model, table)
+        for model in options.models
+        for table in TABLES[model]
+        if (options.tables is None or table in options.tables)
+        and (options.fresh or not (CURVES_FOLDER / f"{model}-{table}.npz").exists())
+    ]
+    with ProcessPoolExecutor(options.processes, get_context("spawn")) as pool:
+        for future in [pool.submit(make, *job, options.datasets) for job in jobs]:
+            print(future.result(), flush=True)
+
+
+def _final(curves: Tabulated) -> Callable[[Array], Array]:
+    """The losses `(m,)` at the largest budget, at unit codes `(m, d)`."""
+    return lambda units: curves.losses_at(units)[:, -1]
+
+
+def _arrays(part: str, process: Process) -> dict[str, Any]:
+    """What `benchmarks.curves_data` reads of a process."""
+    names = ("alpha", "length", "signal", "center", "width")
+    return {f"{part}_{name}": getattr(process, name) for name in names}
+
+
+def _single(values: Any) -> Array:
+    """The values as they come back from a file that holds them in single precision."""
+    return np.asarray(values, dtype=np.float32).astype(float)
+
+
+def _listed(values: Sequence[float]) -> str:
+    return "/".join(f"{value:.2f}" for value in values)
