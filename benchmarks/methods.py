@@ -10,13 +10,17 @@ from hpo.errors import UserError, closest
 
 @dataclass(frozen=True)
 class Method:
-    """A search method: the file in `benchmarks.peers`, its settings, and its environment (None: this one)."""
+    """A search method: the file in `benchmarks.peers`, its settings, and its environment (None: this one).
+
+    A race of a `slow` one takes so much CPU time that it gets fewer seeds.
+    """
 
     name: str
     title: str
     module: str
     environment: str | None = None
     settings: dict[str, Any] = field(default_factory=dict)
+    slow: bool = False
 
 
 _ALL = (
@@ -47,11 +51,11 @@ _RACERS = (
     Method("hyperopt", "hyperopt TPE, full trainings", "replay_hyperopt"),
     Method("optuna", "Optuna TPE, full trainings", "replay_optuna", "optuna"),
     Method("optuna-hyperband", "Optuna TPE + Hyperband pruner", "replay_optuna", "optuna", {"prunes": True}),
-    Method("hpbandster", "HpBandSter BOHB", "replay_hpbandster", "hpbandster"),
+    Method("hpbandster", "HpBandSter BOHB", "replay_hpbandster", "hpbandster", slow=True),
     Method("syne-asha", "Syne Tune ASHA", "replay_syne_tune", "syne-tune", {"scheduler": "asha"}),
-    Method("syne-bohb", "Syne Tune BOHB", "replay_syne_tune", "syne-tune", {"scheduler": "bohb"}),
+    Method("syne-bohb", "Syne Tune BOHB", "replay_syne_tune", "syne-tune", {"scheduler": "bohb"}, slow=True),
     Method("dehb", "DEHB", "replay_dehb", "dehb"),
-    Method("smac", "SMAC3 multi-fidelity", "replay_smac", "smac"),
+    Method("smac", "SMAC3 multi-fidelity", "replay_smac", "smac", slow=True),
     Method("blendsearch", "FLAML BlendSearch, resource", "replay_flaml", "flaml"),
 )
 # searches over learning curves (`benchmarks.replay`)

@@ -22,6 +22,7 @@ class Racer:
     def __init__(self, curves: Curves, facade: MultiFidelityFacade) -> None:
         self._curves = curves
         self._facade = facade
+        self._worst = curves.scale
 
     def ask(self) -> Leg:
         """The next trial; the configuration is what can be continued."""
@@ -31,10 +32,11 @@ class Racer:
         return Leg(key, params, info.budget, info)
 
     def tell(self, finish: Finish) -> None:
-        """The trial is done."""
+        """The trial is done; one that failed costs as much as the worst so far (its forest takes no infinite ones)."""
         failed = math.isnan(finish.loss)
+        self._worst = self._worst if failed else max(self._worst, finish.loss)
         value = TrialValue(
-            cost=math.inf if failed else finish.loss,
+            cost=self._worst if failed else finish.loss,
             time=finish.seconds,
             status=StatusType.CRASHED if failed else StatusType.SUCCESS,
         )
