@@ -5,11 +5,11 @@ each time both models are scored on the same draw, so that what makes rows easy 
 written as weights, how often it holds each row; metrics that are means over rows, R² and the area under the ROC curve
 are computed from the weights of many draws at once, the others draw by draw.
 
-The plain share of draws with a gain is too often too sure of itself, so two corrections are made.
+The plain share of draws with a gain is too sure of itself in two cases, and is corrected downwards for both.
 
 - A model that is a little better on most rows and much worse on a few has a skewed gain, and draws that miss the few
-  are common. The probability is that of the BCa interval (Efron 1987), solved for its level; the acceleration comes
-  from a jackknife over blocks of rows. Equations are numbered as in Efron and Tibshirani.
+  are common. So the probability is at most that of the BCa interval (Efron 1987), solved for its level; the
+  acceleration comes from a jackknife over blocks of rows. Equations are numbered as in Efron and Tibshirani.
 - The spread of the draws is that of the rows in hand, without n / (n - 1) and without Student's tails. Hesterberg
   (2015, arXiv:1411.5279, "expanded percentile") widens intervals of few rows for that; the same is done here.
 """
@@ -95,7 +95,11 @@ def paired_gain(
         of_rows = float(gains(np.ones((1, len(y))))[0])
     defined = drawn[np.isfinite(drawn)]
     low, high = np.quantile(defined, [0.025, 0.975]) if len(defined) else (-np.inf, np.inf)
-    probability = _less_sure(_bca(drawn, of_rows, margin, _acceleration(without)), n_units)
+    # One more draw is counted against the challenger, so that no finite number of draws makes anything certain; so are
+    # undefined ones.
+    share = float(np.sum(drawn > margin) / (len(drawn) + 1))
+    corrected = _bca(drawn, share, of_rows, _acceleration(without))
+    probability = _less_sure(min(share, corrected), n_units)
     return Gain(value, float(low), float(high), probability, len(drawn))
 
 
@@ -116,14 +120,11 @@ def _gain(metric: Metric, one: Any, other: Any) -> Any:
     return one - other if metric.greater_is_better else other - one
 
 
-def _bca(drawn: FloatArray, value: float, margin: float, acceleration: float) -> float:
-    """The largest level at which the lower BCa bound of the gain lies above the margin (eq. 14.10)."""
-    # An undefined draw is none with a gain. One more draw is counted against the challenger, so that no finite number
-    # of draws makes anything certain.
+def _bca(drawn: FloatArray, share: float, value: float, acceleration: float) -> float:
+    """The level at which the lower BCa bound meets the margin that `share` of the draws exceed (eq. 14.10)."""
     n = len(drawn) + 1
-    below = (np.sum(drawn < value) + np.sum(drawn == value) / 2 + 0.5) / n
-    bias = stats.norm.ppf(below)
-    w = stats.norm.ppf(1 - max(int(np.sum(drawn > margin)), 0.5) / n) - bias
+    bias = stats.norm.ppf((np.sum(drawn < value) + np.sum(drawn == value) / 2 + 0.5) / n)
+    w = stats.norm.ppf(1 - max(share, 0.5 / n)) - bias
     stretch = 1 + acceleration * w
     level = stats.norm.cdf(w / stretch - bias) if stretch > 0 else float(w > 0)
     return float(1 - level)

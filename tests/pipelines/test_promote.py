@@ -19,7 +19,15 @@ from mlflow.exceptions import MlflowException
 from hpo.errors import DataError, ParameterError, UserError
 from pipelines import bootstrap, comparison, entry_points, gate, registry
 from pipelines.comparison import Served, compare
-from pipelines.gate import Candidate, HeldOutScore, Limits, PromotionRefusedError, read_latency
+from pipelines.gate import (
+    Candidate,
+    Check,
+    HeldOutScore,
+    Limits,
+    PromotionRefusedError,
+    Verdict,
+    read_latency,
+)
 from pipelines.heldout import HeldOut
 from pipelines.metrics import METRICS
 from pipelines.promote import promote
@@ -102,6 +110,16 @@ class Store:
             score=replace(self.score, value=value, **changes),
         )
         return registered.version
+
+    def bare(self, name: str, *tags: Mapping[str, str], **aliases: int) -> None:
+        """Versions of the model "good", quickly: a registered model with these tags of versions and aliases."""
+        self.client.create_registered_model(name)
+        for own in tags:
+            scored = {**replace(self.score, value=self.values["good"]).to_tags(), "hpo.study": self.study}
+            source = self.logged["good"].uri
+            self.client.create_model_version(name, source, self.study, tags={**scored, **own})
+        for alias, number in aliases.items():
+            self.client.set_registered_model_alias(name, alias, str(number))
 
     def tags(self, name: str, version: int) -> Mapping[str, str]:
         return dict(self.client.get_model_version(name, str(version)).tags)
@@ -493,15 +511,14 @@ def killed_at(store: Store, work: Callable[[], object], moment: int) -> bool:
     return False
 
 
-def test_killed_between_any_two_calls_and_run_again(store: Store) -> None:
+def test_killed_between_any_two_calls_and_run_again(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    verdict = Verdict((Check("champion", "better", "better", True),), "better", 0.99)
+    monkeypatch.setattr(
+        "pipelines.promote._judge", lambda *_: verdict
+    )  # it only reads, and takes most of the time
     for moment in itertools.count():
         name = next(NAMES)
-        for model in ("useless", "bad"):
-            number = store.register(name, model)
-            store.client.set_registered_model_alias(name, "champion", str(number))
-        store.client.set_registered_model_alias(name, "previous", "1")
-        store.register(name, "good")
-        store.client.set_model_version_tag(name, "3", gate.ROLLED_BACK, "to version 2")
+        store.bare(name, {}, {}, {gate.ROLLED_BACK: "to version 2"}, champion=2, previous=1, challenger=3)
         killed = killed_at(store, lambda name=name: promote(name, version=3), moment)  # type: ignore[misc]
         known = aliases(store.client, name)
         assert known["champion"] in (2, 3), "there is a champion at any moment"
@@ -609,13 +626,8 @@ def test_errors_of_the_store_are_not_taken_for_the_users(
 
 def three_champions(store: Store, name: str) -> None:
     """Versions 1, 2 and 3 were promoted one after the other."""
-    for number, model in enumerate(("bad", "fair", "good"), 1):
-        store.register(name, model)
-        store.client.set_model_version_tag(
-            name, str(number), gate.REPLACED, str(number - 1) if number > 1 else "none"
-        )
-    store.client.set_registered_model_alias(name, "champion", "3")
-    store.client.set_registered_model_alias(name, "previous", "2")
+    replaced = [{gate.REPLACED: number} for number in ("none", "1", "2")]
+    store.bare(name, *replaced, champion=3, previous=2, challenger=3)
 
 
 def test_rollback_goes_back_step_by_step(store: Store, name: str) -> None:
@@ -637,9 +649,10 @@ def test_what_was_rolled_back_is_promoted_only_when_named(store: Store, name: st
     rollback(name)
     with pytest.raises(PromotionRefusedError, match=r"was rolled back \(to version 2, .*-P version=3"):
         promote(name)
+    store.client.set_registered_model_alias(name, "champion", str(store.register(name, "bad")))
     assert promote(name, version=3).done
     assert gate.ROLLED_BACK not in store.tags(name, 3)
-    assert aliases(store.client, name) == {"challenger": 3, "champion": 3, "previous": 2}
+    assert aliases(store.client, name) == {"challenger": 4, "champion": 3, "previous": 4}
 
 
 def test_rollback_leads_to_no_version_that_was_rolled_back_or_deleted(store: Store, name: str) -> None:
