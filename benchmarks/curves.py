@@ -1,8 +1,10 @@
 """Make the tabulated learning curves: real trainings, leg by leg, whose losses and seconds are kept at every rung.
 
-The configurations are uniform in the model's own search space (with the library's default and the tuned default),
-the trainings those of the product: the same legs, early stopping and best-so-far predictions, one thread. Losses are
-log-loss or root mean squared error on the validation rows.
+Half of the configurations are uniform in the model's own search space (with the library's default and the tuned
+default), half are drawn where the fit so far expects the best losses at the largest budget: a surface is only as true
+as it was trained, and searches spend their trials there. The trainings are those of the product: the model's own
+fidelity, the same legs, early stopping and best-so-far predictions, one thread. Losses are log-loss or root mean
+squared error on the validation rows.
 """
 
 import argparse
@@ -32,8 +34,9 @@ from hpo.parameters import Array, Params
 from hpo.space import SearchSpace
 from pipelines.data import Fold
 from pipelines.metrics import metric_for
-from pipelines.models.catalog import family, settings
+from pipelines.models.catalog import family, scaled, settings
 from pipelines.models.errors import TrainingError
+from pipelines.objective import CONTINUED
 
 BUDGETS = {
     "lightgbm": (9, 27, 81, 243, 729),
@@ -46,7 +49,10 @@ TABLES = {
     "mlp": ("phone_churn", "wine_white"),
 }
 ROWS = 1_500
-CONFIGURATIONS = {"lightgbm": 300, "xgboost": 300, "mlp": 150}
+UNIFORM = {"lightgbm": 140, "xgboost": 140, "mlp": 90}
+FOCUSED = {"lightgbm": 50, "xgboost": 50, "mlp": 30}  # in each stage
+STAGES = 3
+NEAR, STEP = 40, 0.1  # candidates near each of the best, and how near in the unit cube
 SEED = 0
 
 
@@ -58,8 +64,13 @@ class Fit:
     correlations: tuple[float, ...]
 
 
+def continued(model: str) -> bool:
+    """Whether a rung of this model goes on from the one before."""
+    return settings(model).budget.fidelity in CONTINUED
+
+
 def train(fold: Fold, model: str, space: SearchSpace, units: Array) -> tuple[Array, Array]:
-    """Losses and cumulative CPU seconds `(n, r)` of the configurations `(n, d)`; nan from where one diverged."""
+    """Losses and CPU seconds `(n, r)` of the configurations `(n, d)`; nan from where one diverged."""
     budgets, kind = BUDGETS[model], fold.task.kind
     metric = metric_for("rmse" if kind == "regression" else "log_loss", kind)
     fidelity = settings(model).budget.fidelity
@@ -67,8 +78,12 @@ def train(fold: Fold, model: str, space: SearchSpace, units: Array) -> tuple[Arr
     trainer.start(space.decode(units[0]), SEED).train(1)  # binning the table belongs to no trial
     losses, seconds = np.full((len(units), len(budgets)), np.nan), np.zeros((len(units), len(budgets)))
     for i, unit in enumerate(units):
-        start, trial = time.process_time(), trainer.start(space.decode(unit), SEED)
+        params = space.decode(unit)
+        start, trial = time.process_time(), trainer.start(params, SEED)
         for rung, budget in enumerate(budgets):
+            if not continued(model):
+                start = time.process_time()
+                trial = trainer.start(scaled(model, params, budget / budgets[-1]), SEED)
             try:
                 trial.train(budget)
                 losses[i, rung] = metric.to_loss(fold.score(metric, trial.predict(fold.valid)))
@@ -126,10 +141,28 @@ def make(model: str, table: str, datasets: Path) -> str:
     chosen = settings(model, kind=fold.task.kind, has_categorical=bool(fold.cardinalities))
     space, rng = chosen.space, np.random.default_rng([len(model), len(table), SEED])
     firsts = [inside(space, point) for point in chosen.first_points]
-    drawn = space.sample_unit(rng, CONFIGURATIONS[model])
+    drawn = space.sample_unit(rng, UNIFORM[model])
     units = _single(np.concatenate([[space.encode(point) for point in firsts], drawn]))
     losses, seconds = train(fold, model, space, units)
+    for _ in range(STAGES):
+        more = _single(promising(model, space, units, losses, rng))
+        lower, longer = train(fold, model, space, more)
+        units, losses = np.concatenate([units, more]), np.concatenate([losses, lower])
+        seconds = np.concatenate([seconds, longer])
     return keep(model, table, len(fold.train), space, firsts[0], units, losses, seconds)
+
+
+def promising(model: str, space: SearchSpace, units: Array, losses: Array, rng: np.random.Generator) -> Array:
+    """The next configurations `(m, d)` to train: those with the least losses that the fit expects, with some noise."""
+    x = features(space, units)
+    process = fit(x, squashed(losses, LEVEL_FROM[model])).process
+    best = units[np.argsort(losses[:, -1])[:NEAR]]  # nan last
+    moved = np.repeat(np.where(np.isnan(best), rng.random(best.shape), best), NEAR, axis=0)
+    moved = np.clip(moved + rng.normal(0, STEP, moved.shape), 0, 1)
+    candidates = np.concatenate([space.sample_unit(rng, 6_000), space.deactivate(space.snap(moved))])
+    expected = process.predict(features(space, candidates))[:, -1]
+    order = np.argsort(expected + rng.normal(0, 0.1, len(expected)))
+    return np.asarray(candidates[order[: FOCUSED[model]]])
 
 
 def keep(
@@ -145,7 +178,7 @@ def keep(
     """Fit and write the curves of one model on one table, and say how good they are."""
     x = features(space, units)
     loss, cost = fit(x, squashed(losses, LEVEL_FROM[model])), fit(x, standardised(seconds))
-    curves = Tabulated(space, loss.process, cost.process, monotone=True)
+    curves = Tabulated(space, loss.process, cost.process, monotone=continued(model))
     rng = np.random.default_rng(SCALE_SEED)
     about = {
         "model": model,
@@ -155,7 +188,8 @@ def keep(
         "budgets": [float(budget) for budget in BUDGETS[model]],
         "space": space.to_dict(),
         "default": dict(default),
-        "monotone": True,
+        "monotone": continued(model),
+        "continued": continued(model),
         "optimum": least(space, _final(curves), rng),
         "scale": float(np.median(_final(curves)(space.sample_unit(rng, 1001)))),
         "rank_correlation": loss.correlations,

@@ -33,8 +33,9 @@ ONES_BUDGETS = (9.0, 27.0, 81.0, 243.0, 729.0)
 class Curves:
     """The learning curves of all configurations of a space, at `r` rungs.
 
-    `losses(params)` are the losses `(r,)` at `budgets`, `seconds(params)` the cumulative seconds `(r,)` of getting
-    there, both functions of nothing but the configuration: a trial that is continued meets the same curve again.
+    `losses(params)` are the losses `(r,)` at `budgets`, `seconds(params)` the seconds `(r,)` of getting there from the
+    start, both functions of nothing but the configuration. When it is `continued`, a trial that has been at a rung pays
+    the difference for the next one; else every rung is a training of its own.
     `optimum` is the least loss at the largest budget, `scale` the median one of random configurations, so that
     (loss - optimum) / (scale - optimum) is 0 for the best and 1 for a random draw. At low budgets a loss can be
     noise: judge an incumbent by `losses(params)[-1]`. `default` is the configuration that searches are given first.
@@ -48,6 +49,7 @@ class Curves:
     scale: float
     losses: Callable[[Params], Array]
     seconds: Callable[[Params], Array]
+    continued: bool = True
 
 
 @dataclass(frozen=True)
@@ -140,6 +142,7 @@ def load_curves(name: str) -> Curves:
         scale=about["scale"],
         losses=table.losses,
         seconds=table.seconds,
+        continued=about["continued"],
     )
 
 

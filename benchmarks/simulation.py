@@ -6,8 +6,9 @@ it knows when it decides, is as with real workers; its own thinking takes no sim
 A peer is a `Racer`; `simulate` drives it. Our own searches run through `hpo.loop.run` as they are, with a
 `SimulatedExecutor` in the place of the worker processes. Both rest on `Workers`: the same legs end at the same times.
 
-Every method gets the credit of continuing: a leg of a training that has reached a lower budget costs the difference
-only, also for peers that train from scratch in reality. A leg to a budget that was reached before is a new training.
+Every method gets the credit of continuing, where legs can be continued: one of a training that has reached a lower
+budget costs the difference only, also for peers that train from scratch in reality. A leg to a budget that was reached
+before is a new training.
 """
 
 import heapq
@@ -94,7 +95,8 @@ class Workers:
         losses, seconds = self._known[leg.key]
         rung = rung_of(self._curves.budgets, leg.budget)
         reached = self._reached.get(leg.key, -1)
-        took = float(seconds[rung] - (seconds[reached] if 0 <= reached < rung else 0.0))
+        paid = seconds[reached] if self._curves.continued and 0 <= reached < rung else 0.0
+        took = float(seconds[rung] - paid)
         self._reached[leg.key] = max(rung, reached)
         # the second entry settles ties: what was started first is done first
         heapq.heappush(self._running, (self.now + took, self._started, leg, took, float(losses[rung])))
