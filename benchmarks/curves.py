@@ -39,9 +39,9 @@ from pipelines.models.errors import TrainingError
 from pipelines.objective import CONTINUED
 
 BUDGETS = {
-    "lightgbm": (9, 27, 81, 243, 729),
-    "xgboost": (9, 27, 81, 243, 729),
-    "mlp": (10, 30, 90, 270, 810),
+    "lightgbm": (27, 81, 243, 729),
+    "xgboost": (27, 81, 243, 729),
+    "mlp": (30, 90, 270, 810),
 }
 TABLES = {
     "lightgbm": ("spambase", "german_credit", "segment", "wage_midatlantic"),
