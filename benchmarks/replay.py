@@ -65,7 +65,7 @@ def kept(folder: Path) -> Results[Race]:
 
 
 def digest(race: Race) -> str | None:
-    """Changes with curves, simulator, and code or version of the method; None for curves that are no more."""
+    """Changes with the curves and with the code or version of the method; None for curves that are no more."""
     if race.curves not in (*synthetic_curves(), *tabulated_curves()):
         return None
     return f"{_curves_digest(race.curves)}/{_code(race.method)}"
@@ -264,6 +264,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--workers", nargs="+", type=int, default=[1, 8])
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--trainings", type=int, default=100, help="the horizon")
+    parser.add_argument("--fresh", nargs="*", default=[], help="methods whose kept results are not used")
     parser.add_argument("--quick", action="store_true", help="our methods, three seeds, 25 full trainings")
     parser.add_argument("--name", default="replay", help="of the files with the tables")
     parser.add_argument("--output", type=Path, default=None, help="folder of the results")
@@ -273,6 +274,8 @@ def main(arguments: Sequence[str]) -> None:
         options.surfaces = options.surfaces[:3] or list(synthetic_curves())
     folder = options.output or cache_folder() / "results"
     methods = [method(text, RACERS) for text in options.methods]
+    for name in options.fresh:
+        (folder / "replay" / f"{method(name, RACERS).name}.jsonl").unlink(missing_ok=True)
     results = kept(folder / "replay")
     slow_seeds = min(options.seeds, options.slow_seeds)
     most = slow_seeds if all(chosen.slow for chosen in methods) else options.seeds
@@ -314,16 +317,15 @@ def _curves_digest(name: str) -> str:
 @cache
 def _code(name: str) -> str:
     chosen = method(name, RACERS)
-    files = [ROOT / "benchmarks" / "simulation.py", ROOT / "benchmarks" / "peers" / f"{chosen.module}.py"]
-    if chosen.module == "replay_own":
-        parts = ("*.py", "samplers/*.py", "schedulers/*.py")
-        files += sorted(
-            path for part in parts for path in (ROOT / "hpo").glob(part) if path.stem not in _APART
-        )
-    code = hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:12]
     if chosen.environment:
-        return f"{code}/{requirements_digest(chosen.environment)}"
-    return f"{code}/hyperopt {version('hyperopt')}" if chosen.name == "hyperopt" else code
+        return requirements_digest(chosen.environment)
+    if chosen.module != "replay_own":
+        return f"hyperopt {version('hyperopt')}"
+    code = hashlib.sha256()
+    for pattern in ("*.py", "samplers/*.py", "schedulers/*.py"):
+        for path in sorted((ROOT / "hpo").glob(pattern)):
+            code.update(path.read_bytes() if path.stem not in _APART else b"")
+    return code.hexdigest()[:12]
 
 
 # files of `hpo` that no race depends on
