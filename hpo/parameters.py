@@ -8,7 +8,7 @@ cells of a logarithmic integer k span [log(k - 1/2), log(k + 1/2)], which makes 
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,7 +69,7 @@ class Float:
 
     def snap(self, unit: Array) -> Array:
         """Codes `(n,)` moved to the nearest representable code."""
-        return unit if self.n_levels is None else _middles(unit, self.n_levels)
+        return unit if self.n_levels is None else middles(unit, self.n_levels)
 
     def why_not(self, value: object) -> str | None:
         """Why `value` does not belong to this parameter, or None when it does."""
@@ -104,18 +104,20 @@ class Integer:
         """The unit code of `value`, clipped to the bounds and rounded to the grid."""
         number = min(max(float(value), self.low), self.high)
         if self.log:
-            return self._log_code(np.array([round(number)])).item()
+            first, last = self._log_ends
+            return (math.log(round(number)) - first) / (last - first)
         return (round((number - self.low) / self.step) + 0.5) / self.n_levels
 
     def from_unit(self, unit: float) -> int:
         """The value at a unit code."""
         if self.log:
-            return int(self._log_value(np.array([unit])).item())
+            first, last = self._log_ends
+            return min(max(round(math.exp(first + unit * (last - first))), self.low), self.high)
         return self.low + self.step * _cell(unit, self.n_levels)
 
     def snap(self, unit: Array) -> Array:
         """Codes `(n,)` moved to the nearest representable code."""
-        return self._log_code(self._log_value(unit)) if self.log else _middles(unit, self.n_levels)
+        return log_middles(unit, self.low, self.high) if self.log else middles(unit, self.n_levels)
 
     def why_not(self, value: object) -> str | None:
         """Why `value` does not belong to this parameter, or None when it does."""
@@ -125,13 +127,9 @@ class Integer:
             return f"{self.name}={value!r} must be a whole number"
         return _outside(self, value)
 
-    def _log_code(self, value: NDArray[Any]) -> Array:
-        low, high = math.log(self.low - 0.5), math.log(self.high + 0.5)
-        return np.asarray((np.log(value) - low) / (high - low), dtype=float)
-
-    def _log_value(self, unit: Array) -> Array:
-        low, high = math.log(self.low - 0.5), math.log(self.high + 0.5)
-        return np.clip(np.round(np.exp(low + unit * (high - low))), self.low, self.high)
+    @property
+    def _log_ends(self) -> tuple[float, float]:
+        return math.log(self.low - 0.5), math.log(self.high + 0.5)
 
 
 @dataclass(frozen=True)
@@ -171,7 +169,7 @@ class Categorical:
 
     def snap(self, unit: Array) -> Array:
         """Codes `(n,)` moved to the nearest representable code."""
-        return _middles(unit, self.n_levels)
+        return middles(unit, self.n_levels)
 
     def why_not(self, value: object) -> str | None:
         """Why `value` does not belong to this parameter, or None when it does."""
@@ -183,13 +181,21 @@ class Categorical:
 Parameter: TypeAlias = Float | Integer | Categorical
 
 
+def middles(unit: Array, n_levels: int | Array) -> Array:
+    """Codes moved to the middles of the cells of `n_levels` levels; both broadcast, `nan` stays."""
+    cells: Array = np.minimum(np.maximum(np.floor(unit * n_levels), 0), n_levels - 1)
+    return (cells + 0.5) / n_levels
+
+
+def log_middles(unit: Array, low: int | Array, high: int | Array) -> Array:
+    """Codes of logarithmic integers from `low` to `high` moved to whole numbers; all broadcast, `nan` stays."""
+    first, last = np.log(low - 0.5), np.log(high + 0.5)
+    numbers = np.minimum(np.maximum(np.rint(np.exp(first + unit * (last - first))), low), high)
+    return np.asarray((np.log(numbers) - first) / (last - first))
+
+
 def _cell(unit: float, n_levels: int) -> int:
     return min(max(int(unit * n_levels), 0), n_levels - 1)
-
-
-def _middles(unit: Array, n_levels: int) -> Array:
-    cells: Array = np.clip(np.floor(unit * n_levels), 0, n_levels - 1)
-    return (cells + 0.5) / n_levels
 
 
 def _range_mistakes(parameter: Float | Integer) -> Iterator[str]:

@@ -5,6 +5,7 @@ and has one of the given values; conditions nest to any depth. Encoded configura
 `nan` where a parameter is inactive (`hpo.parameters` defines the codes).
 """
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -13,7 +14,19 @@ from typing import Any
 import numpy as np
 
 from hpo.errors import SpaceError, closest, raise_all
-from hpo.parameters import Array, Categorical, Float, Integer, Parameter, Params, Value, same
+from hpo.layout import Layout
+from hpo.parameters import (
+    Array,
+    Categorical,
+    Float,
+    Integer,
+    Parameter,
+    Params,
+    Value,
+    log_middles,
+    middles,
+    same,
+)
 
 __all__ = ["Array", "Categorical", "Float", "Integer", "Parameter", "Params", "SearchSpace", "Value"]
 
@@ -47,6 +60,11 @@ class SearchSpace:
         """Levels of each dimension; None where continuous."""
         return tuple(parameter.n_levels for parameter in self.parameters)
 
+    @cached_property
+    def layout(self) -> Layout:
+        """The columns by kind."""
+        return Layout(self.parameters)
+
     def __len__(self) -> int:
         return len(self.parameters)
 
@@ -63,13 +81,10 @@ class SearchSpace:
 
     def active(self, params: Params) -> tuple[str, ...]:
         """The names of the parameters that the values in `params` make active."""
-        found: list[str] = []
+        found: dict[str, Value | None] = {}
         for parameter in self.parameters:
-            if all(
-                parent in found and any(same(params.get(parent), value) for value in values)
-                for parent, values in parameter.when.items()
-            ):
-                found.append(parameter.name)
+            if not parameter.when or _holds(parameter, found):
+                found[parameter.name] = params.get(parameter.name)
         return tuple(found)
 
     def validate(self, params: Params) -> None:
@@ -101,10 +116,10 @@ class SearchSpace:
     def decode(self, unit: Array) -> dict[str, Value]:
         """The active parameters' values at the codes `(d,)`; codes of inactive dimensions are ignored."""
         params: dict[str, Value] = {}
-        row = self.deactivate(np.asarray(unit, dtype=float)[None])[0]
-        for parameter, code in zip(self.parameters, row, strict=True):
-            if not np.isnan(code):
-                params[parameter.name] = parameter.from_unit(float(code))
+        codes: list[float] = np.asarray(unit, dtype=float).tolist()
+        for parameter, code in zip(self.parameters, codes, strict=True):
+            if not math.isnan(code) and (not parameter.when or _holds(parameter, params)):
+                params[parameter.name] = parameter.from_unit(code)
         return params
 
     def deactivate(self, unit: Array) -> Array:
@@ -112,16 +127,18 @@ class SearchSpace:
         out = np.array(unit, dtype=float)
         for column, conditions in self._conditions:
             for parent, allowed in conditions:
-                cells = np.nan_to_num(out[:, parent], nan=-1.0) * len(allowed)
-                known = np.clip(cells, 0, len(allowed) - 1).astype(int)
-                out[(cells < 0) | ~allowed[known], column] = np.nan
+                n = len(allowed) - 1  # what stands last is for inactive parents
+                cells = np.minimum(np.fmax(out[:, parent] * n, -1), n - 1)
+                out[~allowed[cells.astype(np.intp)], column] = np.nan
         return out
 
     def snap(self, unit: Array) -> Array:
         """Codes `(n, d)` moved to the codes of the nearest representable values; `nan` stays."""
         out = np.array(unit, dtype=float)
-        for column, parameter in enumerate(self.parameters):
-            out[:, column] = parameter.snap(out[:, column])
+        columns, n_levels = self.layout.even
+        out[:, columns] = middles(out[:, columns], n_levels)
+        columns, low, high = self.layout.log_integers
+        out[:, columns] = log_middles(out[:, columns], low, high)
         return out
 
     def restrict(self, **changes: Mapping[str, Any] | Value) -> "SearchSpace":
@@ -168,15 +185,15 @@ class SearchSpace:
 
     @cached_property
     def _conditions(self) -> list[tuple[int, list[tuple[int, np.ndarray[Any, np.dtype[np.bool_]]]]]]:
-        """Per conditional column: parent columns, each with the mask of its allowed choices."""
+        """Per conditional column: parent columns, each with the mask of its allowed choices, and a False behind it."""
         rows = []
         for column, parameter in enumerate(self.parameters):
             parents = []
             for name, values in parameter.when.items():
                 parent = self._by_name[name]
                 choices = parent.choices if isinstance(parent, Categorical) else ()
-                allowed = np.array([any(same(choice, value) for value in values) for choice in choices])
-                parents.append((self.names.index(name), allowed))
+                allowed = [any(same(choice, value) for value in values) for choice in choices]
+                parents.append((self.names.index(name), np.array([*allowed, False])))
             if parents:
                 rows.append((column, parents))
         return rows
@@ -210,6 +227,14 @@ class SearchSpace:
                 yield from _condition_mistakes(parameter, parent, values, by_name)
         if stuck := _circle(self.parameters):
             yield f"conditions must not form a circle, but {', '.join(stuck)} depend on each other"
+
+
+def _holds(parameter: Parameter, active: Mapping[str, Value | None]) -> bool:
+    """Whether the conditions hold, given the values of the active parameters before it."""
+    return all(
+        parent in active and any(same(active[parent], value) for value in values)
+        for parent, values in parameter.when.items()
+    )
 
 
 def _condition_mistakes(

@@ -22,7 +22,7 @@ class Standings:
         self.rungs = tuple(rungs)
         self._n = 0
         self._x = np.empty((16, len(space)))
-        self._losses = np.full((16, len(rungs)), np.nan)
+        self._losses = np.full((len(rungs), 16), np.nan)  # a rung is looked at as a whole
         self._granted = np.zeros(16, dtype=np.intp)
         self._failed = np.zeros(16, dtype=bool)
 
@@ -37,7 +37,7 @@ class Standings:
     @property
     def losses(self) -> Array:
         """`(n, r)` loss at each rung; `nan` where there is none (yet)."""
-        return self._losses[: self._n]
+        return self._losses[:, : self._n].T
 
     @property
     def granted(self) -> NDArray[np.intp]:
@@ -72,7 +72,7 @@ class Standings:
         self._granted[row] = self.rung(trial.budget)
         self._failed[row] = trial.failure is not None
         for report in trial.reports:
-            self._losses[row, self.rung(report.budget)] = report.loss
+            self._losses[self.rung(report.budget), row] = report.loss
 
     def history(self, least: int, n_sampled: int) -> History:
         """What a sampler sees: the highest rung with `least` results or more, or the one with the most.
@@ -80,16 +80,25 @@ class Standings:
         Trials that failed at that rung or on the way to it count as infinitely bad; those that run are pending,
         wherever they stand. A trial that was left at a lower rung says nothing here.
         """
-        counts = np.count_nonzero(np.isfinite(self.losses), axis=0)
-        enough = np.flatnonzero(counts >= least)
-        level = int(enough[-1]) if len(enough) else int(np.argmax(counts))
+        level = self._level(least)
         losses = np.where(self.failed & np.isnan(self.losses[:, level]), np.inf, self.losses[:, level])
-        seen = ~np.isnan(losses)
-        pending = ~seen & ~self.told
+        unseen = np.isnan(losses)
+        if not unseen.any():  # nothing to leave out, so nothing to copy
+            return History.of(self.space, self.x, losses, self.x[:0], n_sampled)
+        seen, pending = np.flatnonzero(~unseen), np.flatnonzero(unseen & ~self.told)
         return History.of(self.space, self.x[seen], losses[seen], self.x[pending], n_sampled)
+
+    def _level(self, least: int) -> int:
+        """The highest rung with `least` finite losses or more, or the one with the most (the lowest of equals)."""
+        counts: list[int] = []
+        for level in reversed(range(len(self.rungs))):
+            counts.append(int(np.count_nonzero(np.isfinite(self.losses[:, level]))))
+            if counts[-1] >= least:
+                return level
+        return int(np.argmax(counts[::-1]))
 
     def _grow(self) -> None:
         self._x = np.concatenate([self._x, np.empty_like(self._x)])
-        self._losses = np.concatenate([self._losses, np.full_like(self._losses, np.nan)])
+        self._losses = np.concatenate([self._losses, np.full_like(self._losses, np.nan)], axis=1)
         self._granted = np.concatenate([self._granted, np.zeros_like(self._granted)])
         self._failed = np.concatenate([self._failed, np.zeros_like(self._failed)])

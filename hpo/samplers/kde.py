@@ -19,8 +19,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from hpo.history import History
-from hpo.samplers.parzen import Layout, Parzen
-from hpo.samplers.tpe import thin
+from hpo.layout import Layout
+from hpo.samplers.parzen import Parzen, features, scott, with_prior
+from hpo.samplers.tpe import ranked, thin
 from hpo.space import Array, SearchSpace, Value
 
 
@@ -53,22 +54,23 @@ class KDESampler:
         space = history.space
         if rng.random() < self.rho or np.isfinite(history.losses).sum() < self.least(space):
             return space.sample(rng)
-        layout, n_min = Layout(space), len(space) + 1
-        order = np.argsort(history.losses, kind="stable")
+        layout, n_min = space.layout, len(space) + 1
+        order = ranked(history.losses)
         n_good = min(max(n_min, round(self.q * len(order))), int(np.isfinite(history.losses).sum()))
         others = thin(order[n_good:], self.max_others)
         below = self._density(layout, history.x[order[:n_good]], history.weights[order[:n_good]])
         above = self._density(
             layout,
             np.concatenate([history.x[others], history.pending]),
-            np.append(history.weights[others], np.ones(len(history.pending))),
+            np.concatenate([history.weights[others], np.ones(len(history.pending))]),
         )
         wide = replace(below, bandwidths=np.minimum(self.widening * below.bandwidths, 1.0))
         draws = wide.sample(rng, self.n_samples)
         draws[:, layout.parents] = draws[0, layout.parents]
         candidates = space.deactivate(space.snap(draws))
-        features = layout.features(candidates)
-        return space.decode(candidates[np.argmax(below.log_density(features) - above.log_density(features))])
+        phi = features(layout, candidates)
+        return space.decode(candidates[np.argmax(below.log_density(phi) - above.log_density(phi))])
 
     def _density(self, layout: Layout, x: Array, weights: Array) -> Parzen:
-        return Parzen(layout, x, weights, layout.scott(x, weights, self.prior_weight), self.prior_weight)
+        centres, weights = with_prior(x, weights, self.prior_weight)
+        return Parzen(layout, centres, weights, scott(layout, centres, weights, self.prior_weight))

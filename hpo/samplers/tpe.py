@@ -21,7 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpo.history import History
-from hpo.samplers.parzen import Layout, Parzen
+from hpo.layout import Layout
+from hpo.samplers.parzen import Parzen, features, neighbours, scott, with_prior
 from hpo.space import Array, SearchSpace, Value
 
 
@@ -56,9 +57,9 @@ class TPESampler:
 
     def suggest(self, history: History, rng: np.random.Generator) -> dict[str, Value]:
         """The next configuration."""
-        space, layout = history.space, Layout(history.space)
+        space, layout = history.space, history.space.layout
         if len(history) < self.n_startup:
-            return space.decode(spread_out(layout, np.concatenate([history.x, history.pending]), rng))
+            return space.decode(spread_out(space, np.concatenate([history.x, history.pending]), rng))
         good, others = split(history.losses, self.gamma, self.max_good)
         below = self._below(layout, history.x[good], history.weights[good])
         above = self._above(layout, history, thin(others, self.max_others))
@@ -67,20 +68,22 @@ class TPESampler:
         # win by their higher densities alone, and the search would never leave the first that did well.
         draws[:, layout.parents] = draws[0, layout.parents]
         candidates = space.deactivate(space.snap(draws))
-        features = layout.features(candidates)
-        return space.decode(candidates[np.argmax(below.log_density(features) - above.log_density(features))])
+        phi = features(layout, candidates)
+        return space.decode(candidates[np.argmax(below.log_density(phi) - above.log_density(phi))])
 
     def _below(self, layout: Layout, x: Array, weights: Array) -> Parzen:
         """l(x): weights fall linearly from the best to the last good observation (mean 1)."""
         n = len(x)
         w = weights * 2 * (n - np.arange(n)) / (n + 1)
-        return Parzen(layout, x, w, layout.scott(x, w, self.prior_weight), self.prior_weight)
+        centres, w = with_prior(x, w, self.prior_weight)
+        return Parzen(layout, centres, w, scott(layout, centres, w, self.prior_weight))
 
     def _above(self, layout: Layout, history: History, others: NDArray[np.intp]) -> Parzen:
         """g(x)."""
         x = np.concatenate([history.x[others], history.pending])
-        weights = np.append(history.weights[others], np.ones(len(history.pending)))
-        return Parzen(layout, x, weights, layout.neighbours(x))
+        weights = np.concatenate([history.weights[others], np.ones(len(history.pending))])
+        centres, weights = with_prior(x, weights, 1.0)
+        return Parzen(layout, centres, weights, neighbours(layout, centres))
 
 
 def split(losses: Array, gamma: float, max_good: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
@@ -88,9 +91,22 @@ def split(losses: Array, gamma: float, max_good: int) -> tuple[NDArray[np.intp],
 
     Failed observations are never good: where all failed there are no good ones, and l is the prior.
     """
-    order = np.argsort(losses, kind="stable")
+    order = ranked(losses)
     n_good = min(math.ceil(gamma * len(losses)), max_good, np.count_nonzero(np.isfinite(losses)))
     return order[:n_good], order[n_good:]
+
+
+def ranked(losses: Array) -> NDArray[np.intp]:
+    """Indices from the smallest to the largest loss; equal ones keep their order."""
+    # numpy's stable sort takes six times as long as its vectorised one, so equal ones are put in order afterwards.
+    order = np.argsort(losses)
+    ascending = losses[order]
+    group = np.zeros(len(losses), dtype=np.intp)
+    np.cumsum(ascending[1:] != ascending[:-1], out=group[1:])
+    group *= len(losses)
+    order += group
+    order.sort()
+    return order - group
 
 
 def thin(ordered: NDArray[np.intp], limit: int) -> NDArray[np.intp]:
@@ -101,15 +117,15 @@ def thin(ordered: NDArray[np.intp], limit: int) -> NDArray[np.intp]:
     return chosen
 
 
-def spread_out(layout: Layout, taken: Array, rng: np.random.Generator, n_draws: int = 8) -> Array:
+def spread_out(space: SearchSpace, taken: Array, rng: np.random.Generator, n_draws: int = 8) -> Array:
     """The one of `n_draws` random points that is farthest from those `taken` (Mitchell's best candidate).
 
     Distances are taken in the unit cube. Choices that differ, and a dimension that only one of the two has, lie 1/2
     apart. Few draws, so that points do not crowd at the cube's corners.
     """
-    draws = layout.space.sample_unit(rng, n_draws)
+    draws = space.sample_unit(rng, n_draws)
     gap = np.abs(draws[:, None] - taken[None])
-    columns = [i for i, _ in layout.choices]
+    columns = space.layout.choices
     gap[..., columns] = 0.5 * (gap[..., columns] > 0)
     only_one = np.isnan(draws)[:, None] != np.isnan(taken)[None]
     gap = np.where(only_one, 0.5, np.nan_to_num(gap))

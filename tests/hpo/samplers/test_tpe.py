@@ -9,9 +9,9 @@ from scipy.stats import truncnorm
 
 from hpo.history import History
 from hpo.samplers import Sampler
-from hpo.samplers.parzen import Layout, Parzen
+from hpo.samplers.parzen import Parzen, features, neighbours, scott, with_prior
 from hpo.samplers.random import RandomSampler
-from hpo.samplers.tpe import TPESampler, split, spread_out, thin
+from hpo.samplers.tpe import TPESampler, ranked, split, spread_out, thin
 from hpo.space import Array, Categorical, Float, Integer, Params, SearchSpace
 from tests.strategies import spaces
 
@@ -131,14 +131,17 @@ def test_split_takes_the_best_share_without_failures() -> None:
     assert split(np.full(4, math.inf), 0.5, 25)[0].tolist() == []
 
 
-def test_startup_points_are_spread_out() -> None:
-    layout = Layout(BRANIN)
+@given(losses=st.lists(st.sampled_from([0.5, 0.25, 1.0, math.inf]) | st.floats(allow_nan=False), max_size=40))
+def test_ranks_are_those_of_a_stable_sort(losses: list[float]) -> None:
+    assert ranked(np.array(losses)).tolist() == np.argsort(losses, kind="stable").tolist()
 
+
+def test_startup_points_are_spread_out() -> None:
     def least_gap(n_draws: int, seed: int) -> float:
         rng = np.random.default_rng(seed)
         taken = np.empty((0, 2))
         for _ in range(6):
-            taken = np.vstack([taken, spread_out(layout, taken, rng, n_draws)])
+            taken = np.vstack([taken, spread_out(BRANIN, taken, rng, n_draws)])
         gaps = np.linalg.norm(taken[:, None] - taken, axis=2)
         return float(gaps[np.triu_indices(6, 1)].min())
 
@@ -147,8 +150,7 @@ def test_startup_points_are_spread_out() -> None:
 
 def naive_log_density(parzen: Parzen, space: SearchSpace, x: Array) -> float:
     """The sum over kernels, dimension by dimension."""
-    weights = np.append(parzen.weights, parzen.prior_weight)
-    terms = [math.log(parzen.prior_weight)]
+    terms = []
     for i, centre in enumerate(parzen.centres):
         term = math.log(parzen.weights[i])
         for j, parameter in enumerate(space):
@@ -160,34 +162,35 @@ def naive_log_density(parzen: Parzen, space: SearchSpace, x: Array) -> float:
                 hit = int(centre[j] * n) == int(x[j] * n)
                 term += math.log(n * (smooth + hit) / (n * smooth + 1))
             else:
-                h = parzen.bandwidths[i, parzen.layout.ranges.tolist().index(j)]
+                h = parzen.bandwidths[space.layout.ranges.tolist().index(j), i]
                 term += truncnorm.logpdf(x[j], -centre[j] / h, (1 - centre[j]) / h, centre[j], h)
         terms.append(term)
-    return float(logsumexp(terms) - math.log(weights.sum()))
+    return float(logsumexp(terms) - math.log(parzen.weights.sum()))
 
 
 @settings(max_examples=30)
-@given(space=spaces(max_size=5), seed=st.integers(0, 2**16), scott=st.booleans())
-def test_density_is_the_sum_over_kernels(space: SearchSpace, seed: int, scott: bool) -> None:
-    rng = np.random.default_rng(seed)
-    layout, centres, weights = Layout(space), space.sample_unit(rng, 6), rng.random(6) + 0.1
-    bandwidths = layout.scott(centres, weights, 1.0) if scott else layout.neighbours(centres)
-    parzen = Parzen(layout, centres, weights, bandwidths, 0.7)
+@given(space=spaces(max_size=5), seed=st.integers(0, 2**16), one=st.booleans())
+def test_density_is_the_sum_over_kernels(space: SearchSpace, seed: int, one: bool) -> None:
+    rng, layout = np.random.default_rng(seed), space.layout
+    centres, weights = with_prior(space.sample_unit(rng, 6), rng.random(6) + 0.1, 0.7)
+    bandwidths = scott(layout, centres, weights, 1.0) if one else neighbours(layout, centres)
+    parzen = Parzen(layout, centres, weights, bandwidths)
     x = space.sample_unit(rng, 4)
 
     expected = [naive_log_density(parzen, space, row) for row in x]
 
-    np.testing.assert_allclose(parzen.log_density(layout.features(x)), expected, rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(parzen.log_density(features(layout, x)), expected, rtol=1e-6, atol=1e-6)
 
 
 def test_draws_follow_the_density() -> None:
     space = SearchSpace((Float("x", 0.0, 1.0), Categorical("c", ("a", "b", "c")), Integer("n", 1, 9)))
     rng = np.random.default_rng(0)
-    layout, centres = Layout(space), space.sample_unit(rng, 3)
-    parzen = Parzen(layout, centres, np.ones(3), layout.neighbours(centres))
+    layout = space.layout
+    centres, mass = with_prior(space.sample_unit(rng, 3), np.ones(3), 1.0)
+    parzen = Parzen(layout, centres, mass, neighbours(layout, centres))
     draws = parzen.sample(rng, 20_000)
     uniform = rng.random((20_000, 3))
-    weights = np.exp(parzen.log_density(layout.features(uniform)))
+    weights = np.exp(parzen.log_density(features(layout, uniform)))
 
     # The density is relative to the uniform prior: importance weights have mean 1 and give the draws' means. Five
     # standard errors, so each fails by chance once in 10^6.
@@ -198,20 +201,22 @@ def test_draws_follow_the_density() -> None:
 
 
 def test_scott_bandwidths_shrink_with_the_centres() -> None:
-    layout = Layout(BRANIN)
     few, many = np.full((1, 2), 0.5), np.full((50, 2), 0.5)
 
-    assert layout.scott(few, np.ones(1), 0.5)[0, 0] == pytest.approx(math.sqrt(0.5 / 12 / 1.5))
-    assert layout.scott(many, np.ones(50), 0.5)[0, 0] < 0.03
+    assert scott(BRANIN.layout, few, np.ones(1), 0.5)[0, 0] == pytest.approx(math.sqrt(0.5 / 12 / 1.5))
+    assert scott(BRANIN.layout, many, np.ones(50), 0.5)[0, 0] < 0.03
     np.testing.assert_allclose(  # a dimension that no centre has keeps the prior's spread
-        Layout(BRANCHES).scott(BRANCHES.deactivate(np.full((3, 6), 0.75)), np.ones(3), 0.5)[:, 0],
+        scott(BRANCHES.layout, BRANCHES.deactivate(np.full((3, 6), 0.75)), np.ones(3), 0.5)[0],
         math.sqrt(1 / 12),
     )
 
 
 def test_neighbour_bandwidths() -> None:
-    layout = Layout(SearchSpace((Float("x", 0.0, 1.0),)))
+    layout = SearchSpace((Float("x", 0.0, 1.0),)).layout
     x = np.array([[0.9], [0.2], [0.5]])
 
-    np.testing.assert_allclose(layout.neighbours(x)[:, 0], [0.4, 0.3, 0.4])
-    np.testing.assert_allclose(layout.neighbours(np.array([[0.9]]))[:, 0], [0.9])
+    np.testing.assert_allclose(neighbours(layout, x)[0], [0.4, 0.3, 0.4])
+    np.testing.assert_allclose(neighbours(layout, np.array([[0.9]]))[0], [0.9])
+    # equal ones keep their order; what is inactive counts for nothing, even beside the end of the range
+    ties = np.array([[1.0], [0.25], [np.nan], [0.25], [0.25]])
+    np.testing.assert_allclose(neighbours(layout, ties)[0, [0, 1, 3, 4]], [0.75, 1 / 6, 1 / 6, 0.75])
