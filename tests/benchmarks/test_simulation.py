@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -94,6 +95,12 @@ def test_continuing_costs_the_difference_and_repeating_costs_all() -> None:
     finishes = simulate(Script(legs), curves(), workers=1, seconds=1000.0)
     assert [f.seconds for f in finishes] == [2.0, 16.0, 6.0, 18.0, 18.0]
     assert [f.loss for f in finishes] == [3.0, 1.0, 2.0, 1.0, 1.0]
+
+
+def test_what_cannot_be_continued_costs_all_each_time() -> None:
+    legs = [leg(0, 1.0, 1.0), leg(0, 1.0, 9.0)]
+    finishes = simulate(Script(legs), replace(curves(), continued=False), workers=1, seconds=1000.0)
+    assert [f.seconds for f in finishes] == [2.0, 18.0]
 
 
 def test_what_is_done_at_the_same_moment_is_told_in_the_order_of_its_start() -> None:
