@@ -11,11 +11,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from pandas.api.types import is_datetime64_any_dtype, is_numeric_dtype
 
 from warmstart.cells import FloatArray, IntArray, read_column
 
 KINDS = ("binary", "multiclass", "regression")
 KEPT_PER_CLASS = 10
+TEXT_CELLS = 10
 
 HashArray = npt.NDArray[np.uint64]
 
@@ -28,8 +30,8 @@ class Caps:
         rows: of the sample.
         columns: of the sample.
         landmark_rows: that models are trained and tested on, together.
-        cells: that are read and hashed. A table with more is first cut to random rows, and from there on the sample
-            does depend on the order of the rows.
+        cells: that are read and hashed, a text counting as ten (it costs that much). A table with more is first cut to
+            random rows, and from there on the sample does depend on the order of the rows.
     """
 
     rows: int = 2_000
@@ -89,7 +91,7 @@ def draw(frame: pd.DataFrame, target: npt.ArrayLike, kind: str, seed: int, caps:
         raise ValueError(
             f"a binary target has at most 2 classes, but got {len(counts)}; give kind='multiclass'"
         )
-    rows = _thinned(known, max(caps.rows, caps.cells // max(1, frame.shape[1])), seed)
+    rows = _thinned(known, max(caps.rows, caps.cells // max(1, _cells_a_row(frame))), seed)
     columns = [read_column(frame.iloc[rows, j]) for j in range(frame.shape[1])]
     chosen, order = _order(columns, y[rows], kind, seed, caps)
     picked = [columns[j][chosen] for j in order]
@@ -117,6 +119,11 @@ def _checked(frame: pd.DataFrame, target: npt.ArrayLike, kind: str) -> FloatArra
             "give class codes or numbers in the order of the rows"
         )
     return y
+
+
+def _cells_a_row(frame: pd.DataFrame) -> int:
+    plain = sum(is_numeric_dtype(dtype) or is_datetime64_any_dtype(dtype) for dtype in frame.dtypes)
+    return plain + TEXT_CELLS * (frame.shape[1] - plain)
 
 
 def _thinned(rows: IntArray, limit: int, seed: int) -> IntArray:

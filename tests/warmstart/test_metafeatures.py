@@ -114,6 +114,27 @@ def test_landmarks_know_what_a_model_can_learn() -> None:
     assert abs(noise["landmarks.best"]) < 0.15
 
 
+def test_every_fold_knows_every_class() -> None:
+    codes = np.repeat(np.arange(25), 3)
+    found = meta_features(pd.DataFrame({"x": codes}), codes, "multiclass").values
+    assert found["landmarks.tree"] == 1
+    # Three rows are needed for that; of these classes only 0 and 1 have as many.
+    few = np.r_[np.repeat([0, 1], 6), np.arange(2, 20)]
+    assert meta_features(pd.DataFrame({"x": few}), few, "multiclass").values["landmarks.tree"] == 1
+
+
+def test_numbers_of_any_size() -> None:
+    frame, y = table()
+    numbers = frame[["x0", "x1", "gaps"]]
+    expected = meta_features(numbers, y, "multiclass").values
+    for factor in (2.0**-1000, 2.0**1000):
+        found = meta_features(numbers * factor, y, "multiclass").values
+        same = {name: value for name, value in found.items() if not name.startswith("landmarks.")}
+        del same["numeric.whole_share"]
+        assert same == pytest.approx({name: expected[name] for name in same})
+        assert found.keys() == expected.keys()
+
+
 def test_size_and_class_shares_are_those_of_the_whole_table() -> None:
     frame, y = table(500)
     found = meta_features(frame, y, "multiclass", caps=SMALL).values
@@ -132,7 +153,7 @@ def test_rows_without_a_target_do_not_count() -> None:
 
 def test_copies_of_rows_are_drawn_like_other_rows() -> None:
     frame = pd.DataFrame({"x": [1.0] * 900 + [2.0] * 100})
-    found = meta_features(frame, np.arange(1000) % 2, "binary", caps=Caps(rows=200)).values
+    found = meta_features(frame, np.zeros(1000), "regression", caps=Caps(rows=200)).values
     # 20 of 200 are expected, 4 standard deviations are 15
     assert abs(found["numeric.mode_share"] - 0.9) < 0.08
 
@@ -223,9 +244,11 @@ def test_another_sample_tells_about_the_same() -> None:
 
 def test_more_cells_than_are_read_cut_the_rows() -> None:
     frame, y = table(3000)
-    found = meta_features(frame, y, "multiclass", caps=Caps(rows=100, landmark_rows=50, cells=2_000))
-    assert found == meta_features(frame, y, "multiclass", caps=Caps(rows=100, landmark_rows=50, cells=2_000))
+    caps = Caps(rows=100, landmark_rows=50, cells=2_000)
+    found = meta_features(frame, y, "multiclass", caps=caps)
+    assert found == meta_features(frame, y, "multiclass", caps=caps)
     assert found.values["size.log_rows"] == math.log(3000)
+    assert found.values["target.minority_share"] == (y == 2).sum() / 3000
 
 
 PROGRAM = """
