@@ -18,7 +18,7 @@ T gives the centre's own choice one observation's worth more than the others: T[
 with s = 1 / (1 + number of centres that have the dimension).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -123,6 +123,10 @@ class Parzen:
         cell = np.floor(np.maximum(np.minimum(v / s, cell), (v - 1) / s))
         drawn[choices] = (np.minimum(cell, n - 1) + 0.5) / n
         return np.where(np.isnan(c), u, drawn).T
+
+    def widened(self, factor: float) -> "Parzen":
+        """The same mixture with bandwidths `factor` times as large, 1 at most."""
+        return self if factor == 1 else replace(self, bandwidths=np.minimum(factor * self.bandwidths, 1.0))
 
     @cached_property
     def _ranges(self) -> tuple[NDArray[np.bool_], Array]:

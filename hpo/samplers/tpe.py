@@ -42,6 +42,7 @@ class TPESampler:
         max_others: bound on the observations in g. Beyond it they are thinned evenly in order of loss, so that cost
             stays flat.
         prior_weight: of the uniform prior in l, in observations.
+        widening: factor on l's bandwidths with which candidates are drawn.
     """
 
     n_startup: int = 5
@@ -50,6 +51,7 @@ class TPESampler:
     max_good: int = 25
     max_others: int = 500
     prior_weight: float = 1.0
+    widening: float = 1.0
 
     def least(self, space: SearchSpace) -> int:
         """Enough for two densities, as BOHB counts it."""
@@ -63,7 +65,7 @@ class TPESampler:
         good, others = split(history.losses, self.gamma, self.max_good)
         below = self._below(layout, history.x[good], history.weights[good])
         above = self._above(layout, history, thin(others, self.max_others))
-        draws = below.sample(rng, self.n_candidates)
+        draws = below.widened(self.widening).sample(rng, self.n_candidates)
         # One draw decides which dimensions are active. Compared with each other, branches with more dimensions would
         # win by their higher densities alone, and the search would never leave the first that did well.
         draws[:, layout.parents] = draws[0, layout.parents]
