@@ -36,6 +36,7 @@ def decider(curves: Curves, seed: int, trials: int, complete: bool, name: str) -
     study keeps beside them.
     """
     known = _complete(curves, seed, trials) if complete else _raced(curves, seed, trials, name)
+    study_of(curves, seed, 1, name)  # imports what an algorithm needs, which is not to be counted
     tracemalloc.start()
     storage = MemoryStorage()
     for trial in copy.deepcopy(known):
