@@ -13,6 +13,7 @@ NAMES = {
     "decisions": "milliseconds and bytes a decision with 100 to 10,000 trials",
     "overhead": "cost of a whole study with an objective that does nothing",
     "utilisation": "share of the workers' time spent in training",
+    "wallclock": "validation loss over real seconds: bohb, tpe and FLAML",
     "mlp": "the network against pytabkit's RealMLP",
     "tables": "make the tabulated surfaces from real trainings",
     "curves": "make the tabulated learning curves from real trainings",

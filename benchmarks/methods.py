@@ -61,6 +61,14 @@ _RACERS = (
 # searches over learning curves (`benchmarks.replay`)
 RACERS = {method.name: method for method in _RACERS}
 
+_CLOCKED = (
+    Method("bohb", "**bohb** (this project)", "wallclock_own", settings={"algorithm": "bohb"}),
+    Method("tpe", "**tpe** (this project)", "wallclock_own", settings={"algorithm": "tpe"}),
+    Method("flaml", "FLAML AutoML, lgbm", "wallclock_flaml", "flaml-automl"),
+)
+# real trainings on a real clock (`benchmarks.wallclock`)
+CLOCKED = {method.name: method for method in _CLOCKED}
+
 
 def method(text: str, table: Mapping[str, Method] = METHODS) -> Method:
     """The method of a table written as `name` or, with other settings, as `name:key=value,key=value`.

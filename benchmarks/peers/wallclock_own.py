@@ -1,0 +1,75 @@
+"""`tune` with a time limit on one table: the validation loss of each leg, and when the driver was told of it."""
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import mlflow
+from mlflow.entities import Metric
+
+from pipelines import schema
+from pipelines.metrics import METRICS
+from pipelines.tune import tune
+
+TRIALS = 100_000  # more than there is time for
+MILLISECONDS = 1e-3
+
+
+def run(
+    table: str, target: str, metric: str, seed: int, seconds: float, workers: int, folder: str, algorithm: str
+) -> dict[str, Any]:
+    """Search for `seconds`; the legs as `[seconds since the call, loss]` in order, and the winner's test loss.
+
+    Reading and dividing the table, encoding and the start of the workers count; making the database does not, since
+    that is done once for all studies. The time limit of `tune` begins when the table is read: what comes later than
+    `seconds` after the call is for the caller to leave out.
+    """
+    os.environ["HPO_CACHE_DIR"] = str(Path(folder) / "cache")
+    mlflow.set_tracking_uri(f"sqlite:///{Path(folder) / 'mlflow.db'}")
+    mlflow.search_experiments()
+    start = time.time()
+    result = tune(
+        data=table,
+        target=target,
+        model="lightgbm",
+        algorithm=algorithm,
+        trials=TRIALS,
+        timeout=seconds,
+        metric=metric,
+        workers=workers,
+        seed=seed,
+    )
+    whole = time.time() - start
+    return {
+        "events": _legs(result.run_id, metric, start),
+        "test": loss_of(metric, result.test[metric]),
+        "whole": whole,
+    }
+
+
+def _legs(study: str, metric: str, start: float) -> list[tuple[float, float]]:
+    client = mlflow.MlflowClient()
+    experiment = client.get_run(study).info.experiment_id
+    wanted = f"tags.`hpo.role` = 'trial' and tags.`mlflow.parentRunId` = '{study}'"
+    found, token = [], None
+    while True:
+        page = client.search_runs([experiment], wanted, page_token=token)
+        for run in page:
+            found += _reports(client, run.info.run_id, metric)
+        token = page.token
+        if not token:
+            break
+    return sorted((MILLISECONDS * point.timestamp - start, loss_of(metric, point.value)) for point in found)
+
+
+def _reports(client: mlflow.MlflowClient, run_id: str, metric: str) -> list[Metric]:
+    """The reports among the points of the metric, which are also those of the curve: each has its seconds."""
+    told = {(point.step, point.timestamp) for point in client.get_metric_history(run_id, schema.SECONDS)}
+    points = client.get_metric_history(run_id, metric)
+    return [point for point in points if (point.step, point.timestamp) in told]
+
+
+def loss_of(metric: str, value: float) -> float:
+    """What FLAML minimises for this metric: a greater one counts from 1 down."""
+    return 1.0 - value if METRICS[metric].greater_is_better else value
