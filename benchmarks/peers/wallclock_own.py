@@ -42,14 +42,14 @@ def run(
     )
     whole = time.time() - start
     return {
-        "events": _legs(result.run_id, metric, start),
+        "events": legs(mlflow.MlflowClient(), result.run_id, metric, start),
         "test": loss_of(metric, result.test[metric]),
         "whole": whole,
     }
 
 
-def _legs(study: str, metric: str, start: float) -> list[tuple[float, float]]:
-    client = mlflow.MlflowClient()
+def legs(client: mlflow.MlflowClient, study: str, metric: str, start: float) -> list[tuple[float, float]]:
+    """`(seconds since start, loss)` of each leg of a study, in order; `start` is in seconds since 1970."""
     experiment = client.get_run(study).info.experiment_id
     wanted = f"tags.`hpo.role` = 'trial' and tags.`mlflow.parentRunId` = '{study}'"
     found, token = [], None

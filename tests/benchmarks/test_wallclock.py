@@ -1,6 +1,8 @@
 """What the real-seconds benchmark makes of the legs that it is told of."""
 
 import math
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,10 +10,12 @@ import pandas as pd
 import pytest
 
 from benchmarks.methods import CLOCKED
-from benchmarks.peers.wallclock_own import loss_of
+from benchmarks.peers.wallclock_own import legs, loss_of
 from benchmarks.wallclock import Course, Search, hand_over, kept, picture, report, target_of, window
 from hpo.errors import UserError
+from hpo.trial import Report, Trial
 from pipelines.data import prepare
+from tests import stores
 
 EVENTS = [(8.0, 0.3), (2.0, 0.5), (4.0, 0.4), (6.0, 0.45), (11.0, 0.1)]
 
@@ -64,6 +68,26 @@ def test_a_time_before_the_first_leg_is_told_in_words() -> None:
 def test_a_metric_is_a_loss_where_greater_is_better() -> None:
     assert loss_of("roc_auc", 0.9) == pytest.approx(0.1)
     assert loss_of("log_loss", 0.9) == 0.9
+
+
+def test_each_leg_is_an_event_and_no_point_of_its_curve_is() -> None:
+    start, store = time.time(), stores.study(metric="roc_auc")
+    told = []
+    for number, score in enumerate((0.7, 0.8)):
+        trial = Trial(number, {"model": "a", "rate": 0.1, "depth": 2}, 9)
+        store.add(trial)
+        for budget, better in ((9, score), (27, score + 0.05)):
+            curve = tuple((float(b), better - 0.01) for b in range(1, budget, 4))
+            trial = replace(trial, budget=budget).told(
+                Report(budget, -better, {"roc_auc": better}, 0.1, curve)
+            )
+            store.update(trial)
+            told.append(1 - better)
+    store.close()
+    found = legs(stores.client(), store.run_id, "roc_auc", start)
+    assert sorted(loss for _, loss in found) == pytest.approx(sorted(told))
+    # MLflow keeps whole milliseconds.
+    assert all(-0.001 <= seconds <= time.time() - start for seconds, _ in found)
 
 
 def test_searches_are_kept(tmp_path: Path) -> None:
