@@ -1,12 +1,12 @@
 """A boosted model of one trial, whatever library grows the trees.
 
-The trees of earlier legs always come back from their written form, so a leg that follows in memory and one that
-follows from a file, in another process, are the same leg.
+What a leg goes on from is always what a checkpoint holds: trees in their written form, and what the library keeps
+beside them. So a leg that follows in memory and one that follows from a file, in another process, are the same leg.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -29,7 +29,8 @@ Rates: TypeAlias = Callable[[int], float]
 _POWER = 0.5
 _OFFSET = 0.1
 
-_SCHEMA = 1
+_SCHEMA = 2
+_SCORES = "scores-"
 _VALID = "valid.npy"
 _STATE = "state.json"
 
@@ -91,7 +92,7 @@ class Library(Protocol):
     watch: Watch
     schedule: RateSchedule | None
 
-    def grow(self, params: Params, seed: int, earlier: bytes | None, start: int) -> Grower:
+    def grow(self, params: Params, seed: int, earlier: Any | None, start: int) -> Grower:
         """A model for the leg that begins after `start` rounds, with the trees of `earlier` as its first ones."""
 
     def predict(self, model: Any, rows: Matrix, size: int) -> npt.NDArray[np.floating[Any]]:
@@ -100,7 +101,10 @@ class Library(Protocol):
     def dump(self, model: Any, size: int | None) -> bytes:
         """The written form of the first `size` rounds, or of all."""
 
-    def parse(self, content: bytes) -> Any:
+    def scores(self, model: Any) -> Mapping[str, FloatArray]:
+        """What the next leg needs beside the trees, by name; empty when it needs nothing."""
+
+    def parse(self, content: bytes, scores: Mapping[str, FloatArray]) -> Any:
         """The model of a written form that is known to be undamaged."""
 
 
@@ -148,6 +152,9 @@ class Boosting:
         files = {self._library.file: self._library.dump(self._trained(), keep)}
         if self._valid_prediction is not None:
             files[_VALID] = array_bytes(self._valid_prediction)
+        if not self.stopped:
+            scores = self._library.scores(self._trained())
+            files |= {f"{_SCORES}{name}.npy": array_bytes(values) for name, values in scores.items()}
         facts = {
             **self._identity(),
             "reached": self.reached,
@@ -166,7 +173,12 @@ class Boosting:
         """
         self = cls(library, params, seed)
         facts, files = read_files(directory, _STATE, self._identity())
-        self._model = library.parse(files[library.file])
+        scores = {
+            name.removeprefix(_SCORES).removesuffix(".npy"): array_from_bytes(content)
+            for name, content in files.items()
+            if name.startswith(_SCORES)
+        }
+        self._model = library.parse(files[library.file], scores)
         self._valid_prediction = array_from_bytes(files[_VALID]) if _VALID in files else None
         self._stopping = Stopping.from_dict(facts["stopping"])
         self._best_size, self.reached, self.stopped = facts["best_size"], facts["reached"], facts["stopped"]
@@ -187,8 +199,7 @@ class Boosting:
 
     def _leg(self, to: int) -> Curve:
         library = self._library
-        earlier = None if self._model is None else library.dump(self._model, None)
-        grower = library.grow(self._params, leg_seed(self._seed, self.reached), earlier, self.reached)
+        grower = library.grow(self._params, leg_seed(self._seed, self.reached), self._model, self.reached)
         leg = run_leg(
             (self.reached, to),
             self._stopping,

@@ -17,17 +17,20 @@ import numpy.typing as npt
 
 from pipelines.models.errors import CheckpointError
 
+_OWN = "manifest_sha256"
+
 FloatArray = npt.NDArray[np.float64]
 
 
 def write_files(directory: Path, files: Mapping[str, bytes], manifest: str, facts: Mapping[str, Any]) -> None:
-    """Put files and a JSON manifest (`facts` and each file's SHA-256) at `directory`, all or nothing.
+    """Put files and a JSON manifest (`facts`, each file's SHA-256 and its own) at `directory`, all or nothing.
 
     They are written and synced under a temporary name beside it; a directory that stands there is replaced.
     """
     directory.parent.mkdir(parents=True, exist_ok=True)
     hashes = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
-    text = json.dumps({**facts, "sha256": hashes}, indent=1, sort_keys=True, allow_nan=False)
+    stated = {**facts, "sha256": hashes}
+    text = json.dumps({**stated, _OWN: _sum_of(stated)}, indent=1, sort_keys=True, allow_nan=False)
     temporary = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
     try:
         for name, content in [*files.items(), (manifest, text.encode())]:
@@ -53,9 +56,14 @@ def read_files(
     """
     try:
         facts = json.loads((directory / manifest).read_bytes())
+        own = facts.pop(_OWN)
         files = {name: (directory / name).read_bytes() for name in facts["sha256"]}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{directory}: the checkpoint cannot be read ({error})") from error
+    if own != _sum_of(facts):
+        raise CheckpointError(
+            f"{directory / manifest} is damaged: the checkpoint's SHA-256 is not the one in it"
+        )
     for name, content in files.items():
         if hashlib.sha256(content).hexdigest() != facts["sha256"][name]:
             raise CheckpointError(f"{directory / name} is damaged: its SHA-256 is not the one in {manifest}")
@@ -76,6 +84,11 @@ def array_from_bytes(content: bytes) -> FloatArray:
     """The array that `array_bytes` wrote."""
     values: FloatArray = np.load(io.BytesIO(content), allow_pickle=False)
     return values
+
+
+def _sum_of(stated: Mapping[str, Any]) -> str:
+    """The SHA-256 of what a manifest states, however it is laid out."""
+    return hashlib.sha256(json.dumps(stated, sort_keys=True).encode()).hexdigest()
 
 
 def _write_synced(path: Path, content: bytes) -> None:

@@ -2,14 +2,18 @@
 
 One binned pair (training, validation) per distinct set of the few parameters that shape the bins serves all trials
 of a worker; everything else may change from trial to trial and gives exactly the model that a fresh `Dataset` gives.
-Continued training leaves an initial score in the `Dataset` it used, which silently changes the next fresh model, so
-it has a second pair of its own.
+
+A leg that goes on starts from the scores at which the earlier trees left the rows. LightGBM's own `init_model` predicts
+them anew from the raw rows, which takes about as long as growing those trees. The booster holds the very numbers, so
+they are kept, and the trees of the legs are joined as text. A `Dataset` remembers such scores and would change the
+next fresh model silently, so continued legs have a second pair of their own.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, TypeAlias
 
@@ -22,7 +26,7 @@ from pipelines.data import Fold
 from pipelines.metrics import Metric
 from pipelines.models.boosting import Boosting, Grower, Rates, rate_schedule
 from pipelines.models.catalog import canonical, learning_rate
-from pipelines.models.legs import Watch
+from pipelines.models.legs import FloatArray, Watch
 from serving.features import Matrix
 
 _WARM_PAIRS = 4
@@ -39,6 +43,9 @@ _BINNING = (
     "zero_as_missing",
 )
 _OBJECTIVES = {"binary": "binary", "multiclass": "multiclass", "regression": "regression"}
+
+_ROWS = ("train", "valid")
+_END = "end of trees"
 
 Pair: TypeAlias = tuple[lgb.Dataset, lgb.Dataset]
 
@@ -76,33 +83,37 @@ class LightGBM:
         """
         return Boosting.load(self, params, seed, directory)
 
-    def grow(self, params: Params, seed: int, earlier: bytes | None, start: int) -> Grower:
-        """A booster on the warm data, with the trees of `earlier` as its first ones."""
+    def grow(self, params: Params, seed: int, earlier: Forest | None, start: int) -> Grower:
+        """A booster on the warm data, which goes on where the trees of `earlier` left off."""
         native = self.native(params, seed)
         rates = None if self.schedule is None else self.schedule.rates(learning_rate(self.name, native))
         if rates is not None:
             native["learning_rate"] = rates(start + 1)
-        train, valid = self.pair(native, continuing=earlier is not None)
-        if earlier is None:
-            fresh = lgb.Booster(native, train)
-            fresh.add_valid(valid, "valid")
-            return _grower(fresh, 0, rates)
-        # `train` is the one public way to continue, and it adds a round itself.
-        before = self.parse(earlier)
-        booster = lgb.train(native, train, 1, [valid], init_model=before, keep_training_booster=True)
-        return _grower(booster, 1, rates)
+        pair = self.pair(native, continuing=earlier is not None)
+        if earlier is not None:
+            for name, rows in zip(_ROWS, pair, strict=True):
+                rows.set_init_score(earlier.scores[name])
+        booster = lgb.Booster(native, pair[0])
+        booster.add_valid(pair[1], "valid")
+        return _grower(Forest(booster, earlier), rates)
 
-    def predict(self, model: lgb.Booster, rows: Matrix, size: int) -> npt.NDArray[np.floating[Any]]:
+    def predict(self, model: Forest, rows: Matrix, size: int) -> npt.NDArray[np.floating[Any]]:
         """Probabilities or standardised values by the first `size` rounds."""
-        return np.asarray(model.predict(rows.dense(), num_iteration=size, num_threads=self.threads))
+        return np.asarray(model.whole.predict(rows.dense(), num_iteration=size, num_threads=self.threads))
 
-    def dump(self, model: lgb.Booster, size: int | None) -> bytes:
+    def dump(self, model: Forest, size: int | None) -> bytes:
         """The model as text, which keeps every number exactly."""
-        return model.model_to_string(num_iteration=size or -1).encode()
+        return (
+            model.text if size is None else model.whole.model_to_string(num_iteration=size or -1)
+        ).encode()
 
-    def parse(self, content: bytes) -> lgb.Booster:
-        """The model of an undamaged text."""
-        return lgb.Booster(model_str=content.decode())
+    def scores(self, model: Forest) -> Mapping[str, FloatArray]:
+        """The sums of all trees for the training and the validation rows."""
+        return model.scores
+
+    def parse(self, content: bytes, scores: Mapping[str, FloatArray]) -> Forest:
+        """The model of an undamaged text, and the scores of its rows where it is to be continued."""
+        return Forest(lgb.Booster(model_str=content.decode()), kept=scores)
 
     def native(self, params: Params, seed: int) -> dict[str, Value]:
         """The parameters as LightGBM gets them for one leg."""
@@ -134,12 +145,7 @@ class LightGBM:
     def _build(self, binning: dict[str, Value], fresh: lgb.Dataset | None) -> Pair:
         fold = self.watch.fold
         p, q = fold.train.numeric.shape[1], fold.train.categorical.shape[1]
-        options: dict[str, Any] = {
-            "params": dict(binning),
-            "categorical_feature": list(range(p, p + q)),
-            # To continue, LightGBM predicts the raw rows: it must know where the earlier trees left off.
-            "free_raw_data": fresh is None,
-        }
+        options: dict[str, Any] = {"params": dict(binning), "categorical_feature": list(range(p, p + q))}
         train = lgb.Dataset(fold.train.dense(), fold.y_train, reference=fresh, **options)
         valid = lgb.Dataset(fold.valid.dense(), fold.y_valid, reference=train, **options)
         return train.construct(), valid.construct()
@@ -155,26 +161,84 @@ class LightGBM:
         }
 
 
-def _grower(booster: lgb.Booster, ahead: int, rates: Rates | None) -> Grower:
-    """A grower whose first `ahead` rounds are there already."""
-    done = iter(range(ahead))
+class Forest:
+    """The trees of a model: those of earlier legs, and the booster of the last one.
+
+    What it answers is taken from the booster once, after its leg.
+    """
+
+    def __init__(
+        self,
+        booster: lgb.Booster,
+        earlier: Forest | None = None,
+        kept: Mapping[str, FloatArray] | None = None,
+    ) -> None:
+        self.booster = booster
+        self._before = "" if earlier is None else earlier.text
+        self._size_before = 0 if earlier is None else earlier.size()
+        self._kept = kept
+
+    def size(self) -> int:
+        """The rounds of all legs."""
+        return self._size_before + int(self.booster.current_iteration())
+
+    @cached_property
+    def text(self) -> str:
+        """All trees."""
+        own = self.booster.model_to_string(num_iteration=-1)
+        return joined(self._before, own) if self._before else own
+
+    @cached_property
+    def whole(self) -> lgb.Booster:
+        """A booster with all trees."""
+        return lgb.Booster(model_str=self.text)
+
+    @cached_property
+    def scores(self) -> Mapping[str, FloatArray]:
+        """By name of the rows: `(n,)`, or `(n, k)` for multiclass, the sums that the booster has kept."""
+        if self._kept is not None:
+            return self._kept
+        _ = self.text  # the booster forgets its objective now, without which it gives the sums themselves
+        self.booster.reset_parameter({"objective": "none"})
+        return dict(
+            zip(_ROWS, (_current(self.booster.eval_train), _current(self.booster.eval_valid)), strict=True)
+        )
+
+
+def joined(first: str, then: str) -> str:
+    """The text of a model with the trees of two; it has a line with the length of each tree's text in bytes."""
+    head, trees, _ = _parts(first)
+    blocks = [f"Tree={i}\n{tree}" for i, tree in enumerate([*trees, *_parts(then)[1]])]
+    sizes = "tree_sizes=" + " ".join(str(len(block.encode())) for block in blocks)
+    lines = [sizes if line.startswith("tree_sizes=") else line for line in head.split("\n")]
+    return "\n".join(lines) + "".join(blocks) + _END + _parts(first)[2]
+
+
+def _parts(text: str) -> tuple[str, list[str], str]:
+    """What stands before the trees, the trees without their numbers, and what follows them."""
+    body, _, tail = text.partition(_END)
+    head, *trees = body.split("Tree=")
+    return head, [tree.partition("\n")[2] for tree in trees], tail
+
+
+def _grower(forest: Forest, rates: Rates | None) -> Grower:
+    booster = forest.booster
 
     def boost(after: int) -> None:
-        if next(done, None) is None:
-            if rates is not None:
-                booster.reset_parameter({"learning_rate": rates(after)})
-            booster.update()
+        if rates is not None:
+            booster.reset_parameter({"learning_rate": rates(after)})
+        booster.update()
 
-    return Grower(booster, boost, booster.current_iteration, lambda: _current(booster))
+    return Grower(forest, boost, forest.size, lambda: _current(booster.eval_valid))
 
 
-def _current(booster: lgb.Booster) -> npt.NDArray[np.floating[Any]]:
-    """A copy of the predictions that the booster keeps for the validation rows."""
-    held: list[npt.NDArray[np.floating[Any]]] = []
+def _current(evaluate: Callable[[Any], Any]) -> FloatArray:
+    """A copy of the predictions that a booster keeps for the rows that `evaluate` scores."""
+    held: list[FloatArray] = []
 
     def hold(prediction: Any, _: lgb.Dataset) -> tuple[str, float, bool]:
-        held.append(np.array(prediction))
+        held.append(np.array(prediction, dtype=np.float64))
         return "held", 0.0, False
 
-    booster.eval_valid(hold)
+    evaluate(hold)
     return held[0]

@@ -7,6 +7,7 @@ every round from (seed, start), which makes a leg a function of its inputs.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -19,7 +20,7 @@ from pipelines.data import Fold
 from pipelines.metrics import Metric
 from pipelines.models.boosting import Boosting, Grower, rate_schedule
 from pipelines.models.catalog import canonical, learning_rate
-from pipelines.models.legs import Watch
+from pipelines.models.legs import FloatArray, Watch
 from serving.features import Matrix
 
 _WARM_MATRICES = 2
@@ -61,11 +62,12 @@ class XGBoost:
         """
         return Boosting.load(self, params, seed, directory)
 
-    def grow(self, params: Params, seed: int, earlier: bytes | None, start: int) -> Grower:
+    def grow(self, params: Params, seed: int, earlier: xgb.Booster | None, start: int) -> Grower:
         """A booster on the warm data, with the trees of `earlier` as its first ones."""
         native = self.native(params, seed)
         train = self.train_matrix(int(native["max_bin"]))
-        booster = xgb.Booster(native, [train, self._valid], None if earlier is None else bytearray(earlier))
+        trees = None if earlier is None else bytearray(self.dump(earlier, None))
+        booster = xgb.Booster(native, [train, self._valid], trees)
         rates = None if self.schedule is None else self.schedule.rates(learning_rate(self.name, native))
 
         def boost(after: int) -> None:
@@ -88,7 +90,11 @@ class XGBoost:
         """The model as UBJSON."""
         return bytes((model if size is None else model[:size]).save_raw("ubj"))
 
-    def parse(self, content: bytes) -> xgb.Booster:
+    def scores(self, model: xgb.Booster) -> Mapping[str, FloatArray]:
+        """Nothing: XGBoost predicts the training rows anew when it goes on."""
+        return {}
+
+    def parse(self, content: bytes, scores: Mapping[str, FloatArray]) -> xgb.Booster:
         """The model of an undamaged UBJSON document."""
         return xgb.Booster({"nthread": self.threads, "verbosity": 0}, model_file=bytearray(content))
 

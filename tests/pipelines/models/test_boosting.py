@@ -15,6 +15,7 @@ from pipelines.metrics import METRICS, default_metric
 from pipelines.models.boosting import Boosting
 from pipelines.models.catalog import _written
 from pipelines.models.errors import TrainingError
+from pipelines.models.legs import leg_seed
 from pipelines.models.lightgbm import LightGBM
 from pipelines.models.xgboost import XGBoost
 from serving.features import Matrix
@@ -103,6 +104,29 @@ def test_lightgbm_agrees_with_a_plain_training(kind: str) -> None:
     np.testing.assert_allclose(model.predict(fold.train), expected, rtol=1e-12)
 
 
+@pytest.mark.parametrize(
+    "params", [{"num_leaves": 5}, {"bagging_fraction": 0.6, "feature_fraction": 0.5}, {"extra_trees": True}]
+)
+@pytest.mark.parametrize("kind", KINDS)
+def test_going_on_from_kept_scores_is_what_lightgbm_does_from_a_model(kind: str, params: Params) -> None:
+    warm, rows = data(LightGBM, kind), make_fold(kind).train
+    first, both = trained(warm, params, (12,)), trained(warm, params, (12, 30))
+    native = warm.native(params, leg_seed(3, 12))
+    binned = lgb.Dataset(
+        rows.dense(),
+        make_fold(kind).y_train,
+        reference=warm.pair(native, continuing=False)[0],
+        categorical_feature=[5, 6, 7],
+        params=warm._binning(native),
+        free_raw_data=False,
+    )
+    plain = lgb.train(native, binned, 18, init_model=first._model.whole)
+    assert plain.current_iteration() == both._model.size() == both._model.whole.current_iteration() == 30
+    for size in (1, 12, 13, 30):
+        expected = plain.predict(rows.dense(), num_iteration=size)
+        assert np.array_equal(both._model.whole.predict(rows.dense(), num_iteration=size), expected)
+
+
 # --- early stopping -------------------------------------------------------------------------------
 
 
@@ -153,7 +177,7 @@ def test_a_round_that_finds_nothing_to_split_does_not_end_the_trial(tmp_path: Pa
     params = {"min_data_in_leaf": 50, "bagging_fraction": 0.7, "extra_trees": True, "feature_fraction": 0.4}
     warm = data(LightGBM)
     model = trained(warm, params, (40, 80))
-    assert model._model.current_iteration() < 80
+    assert model._model.size() < 80
     model.save(tmp_path / "checkpoint")
     again = warm.resume(params, 3, tmp_path / "checkpoint")
     rows = make_fold("binary").train
