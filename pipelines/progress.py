@@ -91,7 +91,9 @@ class Reporter:
         line = f"{self._result(trial)}  {self._best(best)}  {self._pace()}"
         if self._bar:
             self._bar.update(
-                self._bar.task_ids[0], completed=round(_WHOLE * share), description=f"{self._best(best)}  {self._pace()}"
+                self._bar.task_ids[0],
+                completed=round(_WHOLE * share),
+                description=f"{self._best(best)}  {self._pace()}",
             )
         if trial.failure or not self._bar:
             self.say(line)

@@ -5,7 +5,7 @@ import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -22,6 +22,9 @@ from pipelines.result import StudyResult
 from pipelines.session import run_study
 from pipelines.source import Source, same_again
 from pipelines.workshop import workshop
+
+if TYPE_CHECKING:
+    from pipelines.data import Prepared
 
 TRIALS = 50  # full trainings
 WARM_START = ("off",)
@@ -128,7 +131,17 @@ def tune(
             trial_timeout=trial_timeout,
             register=register,
         )
-        return run_study(plan, prepared, shop, MlflowStorage.create(plan.to_header(), run_id=run_id))
+        header = plan.to_header() | {"meta_features": _described(prepared)}
+        return run_study(plan, prepared, shop, MlflowStorage.create(header, run_id=run_id))
+
+
+def _described(prepared: "Prepared") -> dict[str, Any]:
+    """The meta-features of the rows that the search may see; the same for every study of this table and split."""
+    from warmstart.metafeatures import meta_features
+
+    rows = prepared.rows.rest
+    frame = prepared.frame.iloc[rows].drop(columns=prepared.target_name)
+    return meta_features(frame, prepared.y[rows], prepared.task.kind).to_dict()
 
 
 def _resume(study: str, given: Mapping[str, Any], run_id: str | None) -> StudyResult:

@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import mlflow
+import numpy as np
 import pandas as pd
 import pytest
 from mlflow import MlflowClient
@@ -13,8 +14,10 @@ from hpo.errors import ParameterError
 from hpo.executors import available_cores
 from pipelines.gate import PromotionRefusedError
 from pipelines.promote import promote
+from pipelines.runs import study_header
 from pipelines.tune import tune
 from tests.stores import sqlite_uri
+from warmstart.metafeatures import MetaFeatures
 
 CORES = available_cores()
 
@@ -33,7 +36,9 @@ def test_a_winner_without_a_test_score_is_kept_but_never_promoted(
     table = make_table(300).assign(day=range(300))
     table.loc[table["day"] >= 240, "income"] = "low"  # all of the held-out rows
 
-    result = tune(table, "income", split="time:day", trials=1, max_budget=5, workers=1, register="never-promoted")
+    result = tune(
+        table, "income", split="time:day", trials=1, max_budget=5, workers=1, register="never-promoted"
+    )
 
     assert result.version == 1
     assert "roc_auc" not in result.test
@@ -55,6 +60,8 @@ def test_a_table_in_memory_from_another_thread_and_resumed(
     run = MlflowClient(store).get_run(first.run_id)
     assert run.info.status == "FINISHED"
     assert run.data.tags["hpo.winner.trial"] == str(first.winner.number)
+    described = MetaFeatures.from_dict(study_header(first.run_id)["meta_features"])
+    assert described.values["size.log_rows"] == pytest.approx(np.log(160)), "the test rows are not looked at"
 
     again = tune(table, study=first.run_id, trials=3)
 
