@@ -92,7 +92,7 @@ class LightGBM:
         pair = self.pair(native, continuing=earlier is not None)
         if earlier is not None:
             for name, rows in zip(_ROWS, pair, strict=True):
-                rows.set_init_score(earlier.scores[name])
+                rows.set_init_score(self.scores(earlier)[name])
         booster = lgb.Booster(native, pair[0])
         booster.add_valid(pair[1], "valid")
         return _grower(Forest(booster, earlier), rates)
@@ -108,8 +108,13 @@ class LightGBM:
         ).encode()
 
     def scores(self, model: Forest) -> Mapping[str, FloatArray]:
-        """The sums of all trees for the training and the validation rows."""
-        return model.scores
+        """The sums of all trees for the training and the validation rows: `(n,)`, or `(n, k)` for multiclass."""
+        if model.kept is None:
+            # What the booster says of the validation rows is remembered as it was for scoring; they are few.
+            rows = self.watch.fold.valid.dense()
+            valid = np.asarray(model.whole.predict(rows, raw_score=True, num_threads=self.threads))
+            model.kept = {"train": model.sums(), "valid": valid}
+        return model.kept
 
     def parse(self, content: bytes, scores: Mapping[str, FloatArray]) -> Forest:
         """The model of an undamaged text, and the scores of its rows where it is to be continued."""
@@ -176,7 +181,7 @@ class Forest:
         self.booster = booster
         self._before = "" if earlier is None else earlier.text
         self._size_before = 0 if earlier is None else earlier.size()
-        self._kept = kept
+        self.kept = kept
 
     def size(self) -> int:
         """The rounds of all legs."""
@@ -193,16 +198,11 @@ class Forest:
         """A booster with all trees."""
         return lgb.Booster(model_str=self.text)
 
-    @cached_property
-    def scores(self) -> Mapping[str, FloatArray]:
-        """By name of the rows: `(n,)`, or `(n, k)` for multiclass, the sums that the booster has kept."""
-        if self._kept is not None:
-            return self._kept
+    def sums(self) -> FloatArray:
+        """The sums of all trees for the training rows, which the booster has kept; to be asked once."""
         _ = self.text  # the booster forgets its objective now, without which it gives the sums themselves
         self.booster.reset_parameter({"objective": "none"})
-        return dict(
-            zip(_ROWS, (_current(self.booster.eval_train), _current(self.booster.eval_valid)), strict=True)
-        )
+        return _current(self.booster.eval_train)
 
 
 def joined(first: str, then: str) -> str:

@@ -125,6 +125,8 @@ def test_going_on_from_kept_scores_is_what_lightgbm_does_from_a_model(kind: str,
     for size in (1, 12, 13, 30):
         expected = plain.predict(rows.dense(), num_iteration=size)
         assert np.array_equal(both._model.whole.predict(rows.dense(), num_iteration=size), expected)
+    valid = warm.watch.fold.valid
+    np.testing.assert_allclose(both.predict(replace(valid)), both.predict(valid), rtol=0, atol=1e-12)
 
 
 # --- early stopping -------------------------------------------------------------------------------
