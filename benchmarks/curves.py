@@ -94,12 +94,13 @@ def train(fold: Fold, model: str, space: SearchSpace, units: Array) -> tuple[Arr
     return losses, seconds
 
 
-def squashed(losses: Array, level_from: float) -> tuple[Array, Array, Array]:
+def squashed(model: str, losses: Array) -> tuple[Array, Array, Array]:
     """What is fitted of losses `(n, r)`, with its centre and width `(r,)`.
 
-    Losses above the quantile `level_from` of a rung, and those of diverged trainings (nan), count as equal to it.
+    Losses above the quantile `LEVEL_FROM` of a rung's uniform configurations, which come first, and those of
+    diverged trainings (nan) count as equal to it.
     """
-    level = np.fmin(losses, np.nanquantile(losses, level_from, axis=0))
+    level = np.fmin(losses, np.nanquantile(losses[: UNIFORM[model]], LEVEL_FROM[model], axis=0))
     low, center, high = np.quantile(level, [0.25, 0.5, 0.75], axis=0)
     width = np.where(high > low, high - low, 1.0)
     return np.arcsinh((level - center) / width), center, width
@@ -155,7 +156,7 @@ def make(model: str, table: str, datasets: Path) -> str:
 def promising(model: str, space: SearchSpace, units: Array, losses: Array, rng: np.random.Generator) -> Array:
     """The next configurations `(m, d)` to train: those with the least losses that the fit expects, with some noise."""
     x = features(space, units)
-    process = fit(x, squashed(losses, LEVEL_FROM[model])).process
+    process = fit(x, squashed(model, losses)).process
     best = units[np.argsort(losses[:, -1])[:NEAR]]  # nan last
     moved = np.repeat(np.where(np.isnan(best), rng.random(best.shape), best), NEAR, axis=0)
     moved = np.clip(moved + rng.normal(0, STEP, moved.shape), 0, 1)
@@ -177,7 +178,7 @@ def keep(
 ) -> str:
     """Fit and write the curves of one model on one table, and say how good they are."""
     x = features(space, units)
-    loss, cost = fit(x, squashed(losses, LEVEL_FROM[model])), fit(x, standardised(seconds))
+    loss, cost = fit(x, squashed(model, losses)), fit(x, standardised(seconds))
     curves = Tabulated(space, loss.process, cost.process, monotone=continued(model))
     rng = np.random.default_rng(SCALE_SEED)
     about = {
@@ -216,6 +217,15 @@ def keep(
     )
 
 
+def refit(model: str, table: str) -> str:
+    """Fit the trainings that were kept once more, and say how good the curves are."""
+    with np.load(CURVES_FOLDER / f"{model}-{table}.npz") as arrays:
+        about = json.loads(str(arrays["about"]))
+        units, losses, seconds = (arrays[name].astype(float) for name in ("units", "losses", "seconds"))
+    space = SearchSpace.from_dict(about["space"])
+    return keep(model, table, about["rows"], space, about["default"], units, losses, seconds)
+
+
 def main(arguments: Sequence[str]) -> None:
     """Make the curves that are missing."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks curves", description=__doc__)
@@ -225,8 +235,15 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--models", nargs="+", default=list(TABLES), choices=list(TABLES))
     parser.add_argument("--tables", nargs="+", default=None, help="of those chosen for the models")
     parser.add_argument("--fresh", action="store_true", help="make them again where they are")
+    parser.add_argument(
+        "--refit", action="store_true", help="fit those that are there again, without training"
+    )
     parser.add_argument("--processes", type=int, default=1)
     options = parser.parse_args(arguments)
+    if options.refit:
+        for path in sorted(CURVES_FOLDER.glob("*.npz")):
+            print(refit(*path.stem.split("-", 1)), flush=True)
+        return
     jobs = [
         (model, table)
         for model in options.models

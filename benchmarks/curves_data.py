@@ -89,7 +89,9 @@ class Tabulated:
         """Losses `(m, r)` at unit codes `(m, d)`, nan where inactive."""
         squashed = self.loss.predict(features(self.space, units))
         losses = self.loss.center + self.loss.width * np.sinh(squashed)
-        return np.asarray(np.minimum.accumulate(losses, axis=1) if self.monotone else losses)
+        if self.monotone:  # the last rung was fitted best, so the earlier ones give way
+            losses = np.maximum.accumulate(losses[:, ::-1], axis=1)[:, ::-1]
+        return np.asarray(losses)
 
     def seconds_at(self, units: Array) -> Array:
         """Cumulative seconds `(m, r)` at unit codes `(m, d)`."""
