@@ -8,7 +8,6 @@ import copy
 import logging
 import math
 import tracemalloc
-from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -66,12 +65,21 @@ def decider(curves: Curves, seed: int, trials: int) -> Decider:
     """
     racer = Racer(curves, seed)
     generator, learn = racer.generator, racer.generator.new_result
-    generator.random_fraction = 1.0
-    generator.new_result = partial(learn, update_model=False)  # one model, with all that is known, at the end
+    held: dict[float, Job] = {}
+
+    def note(job: Job) -> None:
+        """Learn nothing before the last result of each budget, with which all models are made."""
+        budget = job.kwargs["budget"]
+        if budget in held:
+            learn(held[budget], update_model=False)
+        held[budget] = job
+
+    generator.random_fraction, generator.new_result = 1.0, note
     while sum(len(iteration.data) for iteration in racer.iterations) < trials:
         racer.tell(_finish(curves, racer.ask()))
+    for budget in sorted(held):
+        learn(held[budget])
     generator.random_fraction, generator.new_result = 1 / 3, learn
-    racer.tell(_finish(curves, racer.ask()))
     tracemalloc.start()
     copied = copy.deepcopy([iteration.data for iteration in racer.iterations])
     observed = copy.deepcopy((generator.configs, generator.losses, generator.kde_models))
