@@ -22,6 +22,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from benchmarks.environments import ROOT, requirements_digest, started
 from benchmarks.environments import cache as cache_folder
@@ -283,7 +284,9 @@ def _dress(axes: Axes, courses: Sequence[Course], seconds: int) -> None:
     axes.set_xlim(max(min(firsts, default=1.0), 0.1), seconds)
     if (shown := window(courses, seconds)) is not None:
         axes.set_ylim(*shown)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.grid(visible=True, which="both", color=INK, alpha=0.2)
     axes.tick_params(which="both", colors=INK)
     axes.xaxis.label.set_color(INK)
