@@ -25,9 +25,10 @@ COMPLETE = "all at five rungs"
 
 @dataclass(frozen=True)
 class Cost:
-    """CPU seconds `(n,)` of single decisions, and the bytes of all trials before them."""
+    """CPU seconds `(n,)` of single decisions, whether they were new configurations, the bytes of all trials before."""
 
     seconds: Array
+    new: Array
     bytes: int
 
 
@@ -51,19 +52,23 @@ def measure(methods: Sequence[Method], curves: str, trials: int, repeats: int) -
             process.call(call="decide", curves=curves, seed=trials, trials=trials)["bytes"]
             for process in processes
         ]
-        rounds = [
-            [process.call(call="step")["cpu"] for process in processes] for _ in range(repeats + WARM_UP)
-        ]
-    seconds = np.array(rounds[WARM_UP:])
-    return [Cost(seconds[:, i], memory[i]) for i in range(len(methods))]
+        rounds = [[process.call(call="step") for process in processes] for _ in range(repeats + WARM_UP)]
+    steps = np.array([[(step["cpu"], step["new"]) for step in turn] for turn in rounds[WARM_UP:]])
+    return [Cost(steps[:, i, 0], steps[:, i, 1], memory[i]) for i in range(len(methods))]
 
 
 def tables(measured: dict[int, list[Cost]], methods: Sequence[Method]) -> str:
     """Milliseconds for each number of trials, and bytes for each trial."""
-    times = [
-        [chosen.title, *(_milliseconds(costs[i].seconds) for costs in measured.values())]
-        for i, chosen in enumerate(methods)
-    ]
+    new, promoted = (
+        [
+            [
+                chosen.title,
+                *(_milliseconds(costs[i].seconds[costs[i].new == kind]) for costs in measured.values()),
+            ]
+            for i, chosen in enumerate(methods)
+        ]
+        for kind in (1, 0)
+    )
     memory = [
         [chosen.title, *(f"{costs[i].bytes / n:,.0f}" for n, costs in measured.items())]
         for i, chosen in enumerate(methods)
@@ -71,8 +76,10 @@ def tables(measured: dict[int, list[Cost]], methods: Sequence[Method]) -> str:
     header = ["method", *(f"{n:,} trials" for n in measured)]
     return "\n".join(
         (
-            "Milliseconds of CPU time a decision, mean [95 % interval]\n",
-            table(header, times),
+            "Milliseconds of CPU time for a new configuration and its result, mean [95 % interval]\n",
+            table(header, new),
+            "\nMilliseconds of CPU time for a promotion and its result\n",
+            table(header, promoted),
             "\nBytes a trial\n",
             table(header, memory),
         )
@@ -87,17 +94,17 @@ def main(arguments: Sequence[str]) -> None:
     )
     parser.add_argument("--curves", default="ones4+4", help="whose space is searched")
     parser.add_argument("--sizes", nargs="+", type=int, default=[100, 1_000, 2_000, 10_000])
-    parser.add_argument("--repeats", type=int, default=100)
-    parser.add_argument("--quick", action="store_true", help="up to 1,000 trials, 20 repeats")
+    parser.add_argument("--repeats", type=int, default=200)
+    parser.add_argument("--quick", action="store_true", help="up to 1,000 trials, 40 repeats")
     parser.add_argument("--output", type=Path, default=None, help="folder of the results")
     options = parser.parse_args(arguments)
     if options.quick:
-        options.sizes, options.repeats = [n for n in options.sizes if n <= 1_000], 20
+        options.sizes, options.repeats = [n for n in options.sizes if n <= 1_000], 40
     methods = variants([method(text, RACERS) for text in options.methods])
     measured = {n: measure(methods, options.curves, n, options.repeats) for n in options.sizes}
     values = {
         n: {
-            chosen.title: {"cpu": c.seconds.tolist(), "bytes": c.bytes}
+            chosen.title: {"cpu": c.seconds.tolist(), "new": c.new.tolist(), "bytes": c.bytes}
             for chosen, c in zip(methods, costs, strict=True)
         }
         for n, costs in measured.items()
@@ -111,5 +118,7 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def _milliseconds(seconds: Array) -> str:
+    if not len(seconds):
+        return "none"
     low, high = interval(seconds, np.mean)
     return f"{number(1e3 * float(seconds.mean()))} [{number(1e3 * low)}, {number(1e3 * high)}]"

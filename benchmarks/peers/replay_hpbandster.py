@@ -17,7 +17,7 @@ from hpbandster.optimizers.config_generators import bohb  # type: ignore[import-
 
 from benchmarks.curves_data import Curves
 from benchmarks.peers.config_space import config_space, params_of
-from benchmarks.peers.timing import Decider, timed
+from benchmarks.peers.timing import Decider, timed_decision
 from benchmarks.simulation import Finish, Leg, rung_of, simulate
 
 logging.getLogger("hpbandster").setLevel(logging.CRITICAL)
@@ -86,7 +86,14 @@ def decider(curves: Curves, seed: int, trials: int) -> Decider:
     used, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     del copied, observed
-    return Decider(lambda: timed(lambda: racer.tell(_finish(curves, racer.ask()))), used)
+
+    def decide() -> bool:
+        leg = racer.ask()
+        new: bool = racer.iterations[leg.job.id[0]].stage == 0
+        racer.tell(_finish(curves, leg))
+        return new
+
+    return Decider(lambda: timed_decision(decide), used)
 
 
 def race(curves: Curves, seed: int, workers: int, seconds: float) -> list[Finish]:

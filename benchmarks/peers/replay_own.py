@@ -6,7 +6,7 @@ import tracemalloc
 import numpy as np
 
 from benchmarks.curves_data import Curves
-from benchmarks.peers.timing import Decider, timed
+from benchmarks.peers.timing import Decider, timed_decision
 from benchmarks.simulation import Finish, SimulatedExecutor, rung_of
 from hpo.algorithms import algorithm, grants_budgets, parts
 from hpo.loop import Stop, run
@@ -45,12 +45,14 @@ def decider(curves: Curves, seed: int, trials: int, complete: bool, name: str) -
     used, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
 
-    def decide() -> None:
+    def decide() -> bool:
         trial = study.ask()
-        if trial is not None:
-            study.tell(trial.number, _report(curves, trial))
+        if trial is None:
+            return False
+        study.tell(trial.number, _report(curves, trial))
+        return not trial.reports
 
-    return Decider(lambda: timed(decide), used)
+    return Decider(lambda: timed_decision(decide), used)
 
 
 def _raced(curves: Curves, seed: int, trials: int, name: str) -> tuple[Trial, ...]:

@@ -116,13 +116,20 @@ def test_ones_are_shares_that_are_missing_and_a_picture(tmp_path: Path) -> None:
 def test_a_study_with_trials_behind_it_decides_once_a_step(complete: bool) -> None:
     made = replay_own.decider(load_curves("ones4+4"), seed=0, trials=60, complete=complete, name="bohb")
     assert made.bytes > 60 * 100
-    assert set(made.step()) == {"wall", "cpu"}
+    steps = [made.step() for _ in range(12)]
+    assert {frozenset(step) for step in steps} == {frozenset({"wall", "cpu", "new"})}
+    assert any(step["new"] == 1.0 for step in steps)
 
 
 def test_decisions_are_told_by_method_and_number_of_trials() -> None:
     methods = decisions.variants([method("bohb", RACERS), method("hpbandster", RACERS)])
     assert [chosen.settings.get("complete") for chosen in methods] == [False, True, None]
-    costs = [decisions.Cost(np.full(5, 0.002 * (i + 1)), 1000 * (i + 1)) for i in range(3)]
+    costs = [
+        decisions.Cost(np.array([0.002, 0.004, 0.006]) * (i + 1), np.array([1.0, 0.0, 0.0]), 1000 * (i + 1))
+        for i in range(3)
+    ]
     text = decisions.tables({100: costs}, methods)
-    assert "| HpBandSter BOHB | 6 [6, 6] |" in text
+    new, promoted = text.split("for a promotion")
+    assert "| HpBandSter BOHB | 6 [6, 6] |" in new
+    assert "| HpBandSter BOHB | 15 [12, 18] |" in promoted
     assert "| **bohb** (this project), all at five rungs | 20 |" in text
