@@ -21,6 +21,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import spearmanr
 
+from benchmarks.curves import UNIFORM
+from benchmarks.curves_data import CURVES_FOLDER
 from benchmarks.environments import cache
 from benchmarks.report import interval_text, machine, table, write
 from benchmarks.statistics import interval
@@ -72,6 +74,8 @@ HORIZON_FREE: Params = {"schedule": "constant", "anneal": False, "ema": True, "e
 MOST_DECAY = 30.0
 DRAWS = 100
 COST = 4.0
+COSTS = (4.0, 8.0, 16.0)
+SIZES = 14
 
 
 @dataclass(frozen=True)
@@ -363,14 +367,42 @@ def halving(way: str, result: Mapping[str, Any], first: int, n: int) -> tuple[fl
     return float((regrets.mean() - best) / (middle - best)), float(costs.mean() / full.mean())
 
 
-def halving_regrets(way: str, result: Mapping[str, Any], cost: float = COST) -> Array:
-    """`(r,)` regrets of successive halving from each rung with as many configurations as `cost` full trainings pay."""
-    sizes = range(3, len(result["ways"][way]["losses"]) + 1)
+def halving_regrets(way: str, result: Mapping[str, Any], costs: Sequence[float] = (COST,)) -> Array:
+    """`(costs, r + 1)` regrets from each rung, and of full trainings only, with as many configurations as a cost pays.
+
+    Costs are in full trainings; regrets between the tried numbers of configurations are interpolated.
+    """
+    n = len(result["ways"][way]["losses"])
+    sizes = np.unique(np.geomspace(3, n, SIZES).round().astype(int)).tolist()
+    raced = [
+        np.array([halving(way, result, first, size) for size in sizes]) for first in range(len(DIVISORS) + 1)
+    ]
+    return np.array([[np.interp(cost, race[:, 1], race[:, 0]) for race in raced] for cost in costs])
+
+
+def shipped(model: str) -> list[dict[str, Any]]:
+    """The uniform configurations of the tabulated learning curves of a model, as results of one way."""
     out = []
-    for first in range(len(DIVISORS)):
-        regrets, costs = np.array([halving(way, result, first, n) for n in sizes]).T
-        out.append(float(np.interp(cost, costs, regrets)))
-    return np.array(out)
+    for path in sorted(CURVES_FOLDER.glob(f"{model}-*.npz")):
+        with np.load(path) as arrays:
+            n = UNIFORM[model]
+            found = {"losses": arrays["losses"][:n].tolist(), "seconds": arrays["seconds"][:n].tolist()}
+        out.append({"table": path.stem, "ways": {"rounds": found}})
+    return out
+
+
+def longer_races(models: Iterable[str]) -> str:
+    """Successive halving on the tabulated learning curves, which hold more configurations, at higher costs."""
+    rows = []
+    for model in models:
+        results = shipped(model)
+        regrets = np.array([halving_regrets("rounds", result, COSTS) for result in results])
+        rows += [
+            [f"{model}, {len(results)} tables, {cost:g} trainings", *_means(regrets[:, i])]
+            for i, cost in enumerate(COSTS)
+            if results
+        ]
+    return table(["halving, rounds", *(f"from R/{divisor}" for divisor in DIVISORS), "from R"], rows)
 
 
 def tables_of(model: str, results: Sequence[Mapping[str, Any]]) -> str:
@@ -384,7 +416,8 @@ def tables_of(model: str, results: Sequence[Mapping[str, Any]]) -> str:
         for way in judgements[0]
     ]
     raced = [
-        [way, *_means([halving_regrets(way, result) for result in results])] for way in results[0]["ways"]
+        [way, *_means([halving_regrets(way, result)[0, :-1] for result in results])]
+        for way in results[0]["ways"]
     ]
     ended = [
         [way, *_means(np.array([found["best"], found["middle"]]).T, 3)]
@@ -438,7 +471,7 @@ def main(arguments: Sequence[str]) -> None:
         model: [json.loads(_path(folder, *job).read_text()) for job in jobs if job[0] == model]
         for model in options.models
     }
-    text = "\n".join(tables_of(model, results) for model, results in found.items())
+    text = "\n".join([*(tables_of(model, results) for model, results in found.items()), longer_races(found)])
     figures = {model: [_figures(result) for result in results] for model, results in found.items()}
     write(options.output, "rungs", text, {"machine": machine(), "figures": figures})
 

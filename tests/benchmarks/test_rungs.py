@@ -3,7 +3,16 @@
 import numpy as np
 import pytest
 
-from benchmarks.rungs import Judgement, extrapolate, judged, kept_share, part_of, tables_of
+from benchmarks.rungs import (
+    Judgement,
+    extrapolate,
+    halving,
+    halving_regrets,
+    judged,
+    kept_share,
+    part_of,
+    tables_of,
+)
 from tests.folds import make_fold
 
 
@@ -64,3 +73,21 @@ def test_results_become_tables_with_the_ends_of_the_ways_that_end_elsewhere() ->
     text = tables_of("lightgbm", [result, result])
     assert "| scheduled | 0.500 [0.500, 0.500] | 0.500 [0.500, 0.500] |" in text
     assert "12%, 25%, 50%" in text
+
+
+def test_halving_from_a_rung_that_ranks_finds_the_best_and_pays_for_what_it_takes() -> None:
+    losses = np.add.outer(np.arange(27.0), [3.0, 2.0, 1.0, 0.0])
+    seconds = np.tile([1.0, 3.0, 9.0, 27.0], (27, 1))
+    continued = {"losses": losses.tolist(), "seconds": seconds.tolist()}
+    anew = {"losses": losses[:, :3].tolist(), "seconds": seconds[:, :3].tolist()}
+    result = {"ways": {"rounds": continued, "rows": anew}}
+    # 27 at the first rung, 9 and 3 go on, 1 ends: 27 x 1 + 9 x 2 + 3 x 6 + 1 x 18 of 27 seconds
+    assert halving("rounds", result, 0, 27) == pytest.approx((0.0, 3.0))
+    assert halving("rows", result, 0, 27) == pytest.approx((0.0, 4.0))
+    regret, cost = halving("rounds", result, 3, 5)
+    assert cost == 5.0
+    assert 0.0 < regret < 1.0
+    regrets = halving_regrets("rounds", result, (3.0, 20.0))
+    assert regrets.shape == (2, 4)
+    assert regrets[0, 0] == pytest.approx(0.0)
+    assert regrets[0, 3] > regrets[1, 3]
