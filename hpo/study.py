@@ -89,11 +89,18 @@ class Study:
 
     @property
     def best_trial(self) -> Trial | None:
-        """The trial with the smallest loss at whatever budget, the earliest of equals; None before one succeeded.
-
-        A trial that failed on the way to a larger budget keeps the result of the smaller one.
-        """
+        """The trial with the smallest loss at whatever budget, the earliest of equals; None before one succeeded."""
         return self._best
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing is left to do: no leg is owed, and even with the trials used up nobody is to be promoted."""
+        started = self.max_trials is not None and len(self._trials) >= self.max_trials
+        return (
+            started
+            and all(trial.finished for trial in self._trials)
+            and self.scheduler.next(self._standings, closing=True) is None
+        )
 
     @property
     def promotable(self) -> dict[float, list[int]]:
@@ -134,11 +141,7 @@ class Study:
         self._storage.update(trial)
         if not self.lag:
             self._standings.update(trial)
-        if (
-            self._best is not None and self._best.number == number
-        ):  # its larger budget may have done it no good
-            self._best = min(filter(_succeeded, self._trials), key=_rank)
-        elif _succeeded(trial) and (self._best is None or _rank(trial) < _rank(self._best)):
+        if _succeeded(trial) and (self._best is None or _rank(trial) <= _rank(self._best)):
             self._best = trial
         return trial
 

@@ -54,9 +54,17 @@ class Trial:
         return self.reports[-1].budget if self.reports else 0.0
 
     @property
+    def best(self) -> Report | None:
+        """The report with the smallest loss, the earliest of equals: what the trial is worth.
+
+        A later leg that does worse, or fails, takes nothing away.
+        """
+        return min(self.reports, key=lambda report: report.loss, default=None)
+
+    @property
     def loss(self) -> float:
-        """The last reported loss; infinite before the first. A later leg that fails takes nothing away."""
-        return self.reports[-1].loss if self.reports else math.inf
+        """The smallest reported loss; infinite before the first report."""
+        return self.best.loss if self.best else math.inf
 
     @property
     def seconds(self) -> float:

@@ -10,6 +10,8 @@ from typing import Protocol
 
 from hpo.standings import Standings
 
+ATTEMPTS = 3  # failures above a rung after which a race that has nobody left there gives up
+
 
 @dataclass(frozen=True)
 class Sample:

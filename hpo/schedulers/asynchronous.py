@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from hpo import rungs as arithmetic
 from hpo.rungs import Bracket
-from hpo.schedulers import Promote, Sample
+from hpo.schedulers import ATTEMPTS, Promote, Sample
 from hpo.standings import Standings
 
 _GOLDEN = (5**0.5 - 1) / 2
@@ -26,8 +26,9 @@ class Asynchronous:
     but the trials themselves is needed to know who races whom. Where the paper leaves it open:
 
     - a failed leg counts as a result of its rung, the worst;
-    - when no new configuration may be started, each rung promotes at least its best, so that every race ends with a
-      full training.
+    - when no new configuration may be started, and nobody of a race is left above a rung, its best goes on even though
+      it is not among the best 1/eta: every race ends with a full training. When its leg fails the next best goes, until
+      `ATTEMPTS` have failed above.
     """
 
     rungs: tuple[float, ...]
@@ -49,8 +50,11 @@ class Asynchronous:
                 if bracket.first > rung:
                     continue
                 mine = owner == number
-                best = self._best(standings, rung, mine & (at >= rung), told, closing)
+                best = self._best(standings, rung, mine & (at >= rung), told)
                 ready = best[waiting[best]]
+                if closing and not len(ready) and self._deserted(standings, rung, mine, told):
+                    mine &= waiting
+                    ready = np.flatnonzero(mine)[np.argsort(standings.losses[mine, rung], kind="stable")]
                 if len(ready):
                     return Promote(int(ready[0]), self.rungs[rung + 1])
         if closing:
@@ -74,20 +78,25 @@ class Asynchronous:
         bounds = np.cumsum(sizes) / sizes.sum()
         return np.minimum(np.searchsorted(bounds, numbers * _GOLDEN % 1.0, side="right"), len(sizes) - 1)
 
+    def _deserted(
+        self, standings: Standings, rung: int, mine: NDArray[np.bool_], told: NDArray[np.bool_]
+    ) -> bool:
+        """Whether nobody of a race is left above a rung, nobody runs who could get there, and few have failed there."""
+        above = mine & (standings.granted > rung)
+        failed = np.count_nonzero(above & standings.failed)
+        return failed < ATTEMPTS and failed == np.count_nonzero(above) and bool(told[mine].all())
+
     def _best(
         self,
         standings: Standings,
         rung: int,
         mine: NDArray[np.bool_],
         told: NDArray[np.bool_],
-        closing: bool,
     ) -> NDArray[np.intp]:
         """The best 1/eta of those with a result at a rung, best first."""
         losses = standings.losses[:, rung]
         done = np.flatnonzero(mine & (~np.isnan(losses) | (told & (standings.granted == rung))))
         quota = int(len(done) / self.eta + 1e-9)
-        if closing and len(done):
-            quota = max(quota, 1)
         if not quota:
             return done[:0]
         values = np.nan_to_num(losses[done], nan=np.inf)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from hpo import rungs as arithmetic
 from hpo.rungs import Bracket
-from hpo.schedulers import Promote, Sample
+from hpo.schedulers import ATTEMPTS, Promote, Sample
 from hpo.standings import Standings
 
 _EXACT = 1e-9
@@ -24,7 +24,8 @@ class Synchronous:
 
     Which race a trial is in follows from its number. A leg that fails has had its place in the rung: the rung is not
     filled up, and as many go on as the bracket says, or as are left. When no new configuration may be started, the last
-    race goes on with those that it has, shrunk in proportion, but for at least one trial at each rung.
+    race goes on with those that it has, shrunk in proportion, but for at least one trial at each rung; and when all of
+    a race who went on have failed, its next best goes, until `ATTEMPTS` have failed.
     """
 
     rungs: tuple[float, ...]
@@ -88,6 +89,9 @@ class Synchronous:
             above = np.bincount(races[standings.granted > rung], minlength=len(begun))
             places = self._places(begun, first, rung + 1, closing) - above
             complete = final & (running == 0)
+            if closing:
+                lost = np.bincount(races[(standings.granted > rung) & standings.failed], minlength=len(begun))
+                places = np.where((above == lost) & (lost < ATTEMPTS), np.maximum(places, 1), places)
             sends = complete & (places > 0) & (ready > 0)
             found += [(int(race), rung) for race in np.flatnonzero(sends)]
             final = complete & ~sends

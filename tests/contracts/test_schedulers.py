@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from hpo.algorithms import RACES, algorithm, parts
 from hpo.rungs import hyperband, successive_halving
+from hpo.schedulers import ATTEMPTS
 from hpo.schedulers.asynchronous import Asynchronous
 from hpo.schedulers.full import Full
 from hpo.schedulers.synchronous import Synchronous
@@ -109,7 +110,10 @@ def _standing(study: Study, trial: Trial) -> float:
         for other in mine
         if other.reached >= rung or (other.failure is not None and other.budget == rung)
     ]
-    return sum(loss < trial.loss for loss in told) / max(int(len(told) / ETA + 1e-9), 1)
+    fallen = sum(other.failure is not None and other.budget > rung for other in mine)
+    return (sum(loss < trial.reports[-1].loss for loss in told) - fallen) / max(
+        int(len(told) / ETA + 1e-9), 1
+    )
 
 
 def run(study: Study, workers: int, order: list[int], outcome: Outcome) -> Legs:
@@ -162,7 +166,9 @@ def _check_counts(study: Study, trials: int) -> None:
         mine = [trial for trial in study.trials if races[trial.number] == race]
         for rung in range(bracket.first, len(RUNGS) - 1):
             here = sum(trial.budget >= RUNGS[rung] for trial in mine)
-            above = sum(trial.budget > RUNGS[rung] for trial in mine)
+            above = sum(trial.budget > RUNGS[rung] and trial.failure is None for trial in mine)
+            fallen = sum(trial.budget > RUNGS[rung] and trial.failure is not None for trial in mine)
+            assert above + fallen <= max(bracket.capacity(rung + 1), ATTEMPTS)
             assert above <= bracket.capacity(rung + 1)
             assert above <= max(here / ETA, 1)
 
@@ -259,6 +265,47 @@ def test_even_a_short_race_ends_with_a_full_training(name: str) -> None:
     study = make(name, MemoryStorage(), 3)
     run(study, 1, [0], succeed)
     assert any(trial.reached == RUNGS[-1] for trial in study.trials)
+    assert study.complete
+
+
+@each_race
+@pytest.mark.parametrize("trials", [3, 27, 60])
+def test_a_failure_at_the_top_is_made_up_for(name: str, trials: int) -> None:
+    failed: list[int] = []
+
+    def fail_twice(trial: Trial) -> Report | Failure:
+        if trial.budget == RUNGS[-1] and trial.reports and len(failed) < 2:
+            failed.append(trial.number)
+            return Failure("out of memory")
+        return succeed(trial)
+
+    study = make(name, MemoryStorage(), trials)
+    run(study, 2, [0], fail_twice)
+    assert len(failed) == 2
+    assert any(trial.reached == RUNGS[-1] for trial in study.trials)
+
+
+@each_race
+def test_a_top_that_nobody_survives_is_given_up(name: str) -> None:
+    study = make(name, MemoryStorage(), 27)
+
+    def fail_at_the_top(trial: Trial) -> Report | Failure:
+        return Failure("out of memory") if trial.budget == RUNGS[-1] else succeed(trial)
+
+    run(study, 1, [0], fail_at_the_top)
+    assert sum(trial.budget == RUNGS[-1] and len(trial.reports) > 0 for trial in study.trials) <= 12
+    assert study.complete
+    assert study.best_trial is not None
+
+
+def test_a_larger_budget_takes_nothing_away() -> None:
+    study = make("asha", MemoryStorage(), 9)
+    run(study, 1, [0], lambda trial: Report(trial.budget, trial.number + trial.budget))
+    assert study.best_trial is not None
+    assert (study.best_trial.number, study.best_trial.loss) == (0, 1.0)
+    assert study.best_trial.best is not None
+    assert study.best_trial.best.budget == 1.0
+    assert study.best_trial.reached > 1.0
 
 
 @each_race
