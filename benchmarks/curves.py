@@ -213,8 +213,15 @@ def keep(
         f"rank correlations {_listed(loss.correlations)}, of seconds {_listed(cost.correlations)}; "
         f"losses {np.nanmin(last):.4g} to {np.nanmax(last):.4g}, default {last[0]:.4g}, "
         f"least of the surface {about['optimum']:.4g}, median {about['scale']:.4g}; "
-        f"true rungs rank like the end {_listed([float(spearmanr(c, last, nan_policy='omit')[0]) for c in losses.T])}"
+        f"rungs rank like the end: trained {_listed(like_the_end(losses[: UNIFORM[model]]))}, "
+        f"on the surface {_listed(like_the_end(curves.losses_at(space.sample_unit(rng, 1001))))}"
     )
+
+
+def like_the_end(losses: Array) -> list[float]:
+    """Spearman's correlation of each rung's losses with the last ones, of uniform configurations `(n, r)`."""
+    ranked = np.where(np.isnan(losses), np.inf, losses)
+    return [float(spearmanr(column, ranked[:, -1])[0]) for column in ranked.T[:-1]]
 
 
 def refit(model: str, table: str) -> str:
