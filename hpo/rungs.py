@@ -37,7 +37,7 @@ class Budgets:
         return tuple(float(round(self.high * self.eta**-s)) for s in range(s_max, -1, -1))
 
     def _mistakes(self) -> Iterator[str]:
-        if not self.eta >= _LEAST_ETA:
+        if not _LEAST_ETA <= self.eta < math.inf:
             yield f"eta={self.eta:g} must be {_LEAST_ETA:g} or more; each rung keeps one of eta trials (3 is usual)"
         if not self.low >= 1:
             yield f"min_budget={self.low:g} must be 1 or more"

@@ -30,6 +30,7 @@ from pipelines.checkpoints import Checkpoints
 from pipelines.data import Fold, load_folds
 from pipelines.metrics import METRICS, Metric, evaluate
 from pipelines.models import (
+    ALL,
     CheckpointError,
     Family,
     Trainable,
@@ -64,9 +65,9 @@ def members_folder(folder: Path, label: str) -> Path:
     return folder / "models" / label
 
 
-def trial_label(number: int) -> str:
-    """What the models of a trial are filed under."""
-    return f"trial-{number}"
+def trial_label(number: int, budget: float) -> str:
+    """What the models of a trial at a budget are filed under."""
+    return f"trial-{number}-at-{budget:g}"
 
 
 @dataclass(frozen=True)
@@ -187,7 +188,7 @@ class Objective:
         began = time.monotonic()
         course = self._course(job)
         trained = self._train(course, self._fresh(course))
-        self._export(trained, trial_label(job.number))
+        self._export(trained, trial_label(job.number, job.to))
         return self._report(job.to, trained, began)
 
     def _leg(self, job: Job) -> Report:
@@ -196,14 +197,13 @@ class Objective:
         models, missed = self._models(job, course)
         trained = self._train(course, models)
         report = self._report(job.to, trained, began)
+        curve = self._curve(job, course, trained)
         unkept = self._keep(job, trained)
-        if report.loss < self._best or (job.start > 0 and report.loss == self._best):
-            self._export(trained, trial_label(job.number))
-        elif job.start > 0:  # what lies there is the model of an earlier leg, not the one of this report
-            shutil.rmtree(members_folder(self._folder, trial_label(job.number)), ignore_errors=True)
+        if report.loss <= self._best:  # of equals the driver takes the earlier one, whoever trained it
+            self._export(trained, trial_label(job.number, job.to))
         self._best = min(self._best, report.loss)
         seconds, note = time.monotonic() - began, "; ".join(filter(None, (missed, unkept)))
-        return Report(report.budget, report.loss, report.metrics, seconds, report.curve, note)
+        return Report(report.budget, report.loss, report.metrics, seconds, curve, note)
 
     def _course(self, job: Job) -> _Course:
         """How the trial of a job is trained up to the job's budget."""
@@ -307,14 +307,32 @@ class Objective:
         return {"targets": targets.hexdigest(), "versions": {name: version(name) for name in _LIBRARIES}}
 
     def _export(self, trained: Sequence[_Trained], label: str) -> None:
-        for i, part in enumerate(trained):
-            part.model.export(members_folder(self._folder, label) / f"member-{i}")
+        """Write the models of all folds, or nothing: the driver takes a folder that is there for complete."""
+        with tempfile.TemporaryDirectory(prefix="export-", dir=self._folder) as scratch:
+            for i, part in enumerate(trained):
+                part.model.export(Path(scratch) / "models" / f"member-{i}")
+            place = members_folder(self._folder, label)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            if place.exists():
+                shutil.rmtree(place)
+            (Path(scratch) / "models").rename(place)
+
+    def _curve(self, job: Job, course: _Course, trained: Sequence[_Trained]) -> Curve:
+        """The curve of this leg over the plan's budgets; none where a rung is a training of its own.
+
+        A leg that was trained again from the start has the points of earlier legs once more; they are left out.
+        """
+        if self.work.fidelity not in CONTINUED:
+            return ()
+        unit = self.work.rungs[-1] / course.horizon if self.work.model == ALL else 1.0
+        points = dict(_mean_curve([part.curve for part in trained]))
+        scaled_points = {float(round(budget * unit)): value for budget, value in points.items()}
+        return _thinned(tuple((b, value) for b, value in scaled_points.items() if job.start < b <= job.to))
 
     def _report(self, budget: float, trained: Sequence[_Trained], began: float) -> Report:
         metrics = self._metrics(trained)
         loss = self._metric.to_loss(metrics[self._metric.name])
-        curve = _thinned(_mean_curve([part.curve for part in trained]))
-        return Report(budget, loss, metrics, time.monotonic() - began, curve)
+        return Report(budget, loss, metrics, time.monotonic() - began)
 
     def _metrics(self, trained: Sequence[_Trained]) -> dict[str, float]:
         """The metrics that every fold defines, averaged over the folds, and the spread of the study's own.

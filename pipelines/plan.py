@@ -217,17 +217,22 @@ def rungs(algorithm: str, own: Budget, low: int | None, high: int | None, eta: f
         ParameterError: when they do not fit together.
     """
     most = float(high or own.max)
+    if own.max == 100 and most > 100:
+        raise ParameterError(f"max_budget={most:g} must be 100 or less: budgets are {own.unit} here")
     if not grants_budgets(algorithm):
         return (most,)
-    if own == replace(_ROWS, fidelity="rows") and most > 100:
+    if high is None and low is not None and low > most:
         raise ParameterError(
-            f"max_budget={most:g} must be 100 or less: with fidelity=rows budgets are % of the rows"
+            f"min_budget={low} must not exceed the model's own max_budget={own.max}; give both"
         )
-    found = Budgets(float(low or min(own.min, most)), most, eta).rungs
+    least = float(low) if low else min(own.min, max(most // eta, 1.0))
+    found = Budgets(least, most, eta).rungs
     if len(found) < 2:
+        lower = math.floor(most / eta + 1e-9)
+        way_out = f"min_budget={lower} or less" if lower >= 1 else f"max_budget={math.ceil(eta)} or more"
         raise ParameterError(
-            f"min_budget={low or own.min:g} leaves no rung below max_budget={most:g} with eta={eta:g}; {algorithm} "
-            f"needs two at least: take min_budget={most / eta:.0f} or less"
+            f"min_budget={least:g} leaves no rung below max_budget={most:g} with eta={eta:g}; {algorithm} needs two at "
+            f"least: take {way_out}"
         )
     return found
 

@@ -39,6 +39,8 @@ class StudyResult:
     stopped: bool = False
     in_memory: bool = False
     budget_unit: str | None = None
+    complete: bool = True
+    full: float = 1.0
 
     @property
     def best_params(self) -> Mapping[str, object]:
@@ -59,7 +61,7 @@ class StudyResult:
         return "\n".join([*self._leaderboard(), *self._rungs(), *self._winner(), *self._next()])
 
     def _leaderboard(self) -> list[str]:
-        done = [trial for trial in self.trials if trial.reports and trial.failure is None]
+        done = [trial for trial in self.trials if trial.reports]
         rows = [
             (f"trial {t.number}", self.score(t), self._where(t), _short(t.params))
             for t in sorted(done, key=lambda t: (t.loss, t.number))[:ROWS]
@@ -76,7 +78,7 @@ class StudyResult:
             f"{name:<{width}}  {value:>10.5g}  {origin:<{wide}}  {params}"
             for name, value, origin, params in rows
         ]
-        failed = sum(trial.failure is not None for trial in self.trials)
+        failed = sum(trial.failure is not None and not trial.reports for trial in self.trials)
         head = (
             f"Leaderboard by {self.metric} on the validation rows ({len(done)} trial{'s' * (len(done) != 1)}"
         )
@@ -84,7 +86,10 @@ class StudyResult:
 
     def _where(self, trial: Trial) -> str:
         """Where a trial comes from, and how far it came where that differs."""
-        return f"{trial.origin}, {trial.reached:g} {self.budget_unit}" if self.budget_unit else trial.origin
+        if not self.budget_unit or trial.best is None:
+            return trial.origin
+        fell = f", failed at {trial.budget:g}" if trial.failure else ""
+        return f"{trial.origin}, {trial.best.budget:g} {self.budget_unit}{fell}"
 
     def _rungs(self) -> list[str]:
         found = agreements(self.trials) if self.budget_unit else []
@@ -99,6 +104,11 @@ class StudyResult:
             + (f"  ({others})" if others else "")
         ]
         lines.append(f"Model: {self.model_uri}")
+        best = self.winner.best
+        if best and best.budget < self.full and self.budget_unit and "rows" in self.budget_unit:
+            lines.append(
+                f"Note: it was trained on {best.budget:g} {self.budget_unit}; `train` takes all of them"
+            )
         if self.registered:
             lines.append(f"Registered: {self.registered} version {self.version}, alias challenger")
         sign = METRICS[self.metric].to_loss(1.0)
@@ -118,7 +128,7 @@ class StudyResult:
             lines += [f"           {self.link}"] if self.link else []
         if self.registered:
             lines.append(f"  promote  {_command('promote', name=self.registered)}")
-        unfinished = self.interrupted or len(self.trials) < self.wanted
+        unfinished = self.interrupted or not self.complete or len(self.trials) < self.wanted
         trials = self.wanted if unfinished else 2 * len(self.trials)
         if unfinished or self.wanted > 1:  # a single configuration is no search to go on with
             lines.append(f"  {'resume ' if unfinished else 'go on  '}  {self._again(trials)}")

@@ -187,6 +187,7 @@ def grant(trial: Trial, name: str, common: Mapping[str, str], now: int) -> Recor
         **common,
         ROLE: "trial",
         BUDGET: encode_value(trial.budget),
+        ENDED: "running",
         ORIGIN: cut(trial.origin),
         RUN_NAME: name,
     }
@@ -222,14 +223,29 @@ def outcome(
         tags[REPORTS] = encode_reports(trial)
     if trial.failure is not None:
         tags[FAILURE] = cut(trial.failure or "failed without a reason")
-    status = FAILED if trial.failure is not None else FINISHED if trial.finished else RUNNING
+    status = status_of(trial)
     end = None if status == RUNNING else now
     return Record(trial_key(trial.number), tags=tags, metrics=tuple(points), status=status, end=end)
 
 
+def is_behind(record: Record, trial: Trial) -> bool:
+    """Whether a record that calls a trial running knows less of it than `trial`, as MLflow has it, says."""
+    if record.status != RUNNING:
+        return False
+    budget = record.tags.get(BUDGET)
+    return budget is None or float(decode_value(budget)) <= trial.budget
+
+
+def status_of(trial: Trial) -> str:
+    """The status of a trial's run: a trial that failed on the way to a larger budget still has its result."""
+    if not trial.finished:
+        return RUNNING
+    return FINISHED if trial.reports else FAILED
+
+
 def _ended(trial: Trial, full: float | None) -> str:
     if trial.failure is not None:
-        return "failed"
+        return f"failed after {trial.reached:g}" if trial.reports else "failed"
     if not trial.finished:
         return "running"
     return f"left at {trial.reached:g}" if full is not None and trial.reached < full else "full budget"

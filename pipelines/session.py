@@ -76,6 +76,18 @@ def _close_after(error: BaseException, storage: "MlflowStorage") -> None:
         logger.warning("the study could not be closed: %s", second)
 
 
+def _best_report(trial: Trial) -> Report:
+    """The report that makes a trial the best; a best trial has one."""
+    if trial.best is None:
+        raise ValueError(f"trial {trial.number} has no result")
+    return trial.best
+
+
+def _label(trial: Trial) -> str:
+    """What the models of a best trial are filed under."""
+    return trial_label(trial.number, _best_report(trial).budget)
+
+
 def _place(plan: Plan, run_id: str) -> str:
     """Where the checkpoints of this study are: never in one folder with those of another."""
     return (
@@ -110,6 +122,7 @@ class _Session:
         self.checkpoints = (
             Checkpoints(_place(plan, storage.run_id)) if grants_budgets(plan.algorithm) else None
         )
+        self.kept = ""  # what the best trial's models are filed under
         self.tidied = self.started = time.monotonic()
 
     def run(self) -> StudyResult:
@@ -128,9 +141,9 @@ class _Session:
         with Reporter(self.metric, plan.trials, plan.timeout, self._share(), unit=self._unit()) as reporter:
             self._introduce(reporter, done)
             self._search(reporter)
-            self._leave_checkpoints(reporter)
             values = self._baselines(baselines, reporter)
             self.shop.pool.shutdown(now=True)  # what still runs was given up
+            self._leave_checkpoints(reporter)
             best = self.study.best_trial
             if best and self.stop.level < 2 and self._rebuilt(best, reporter) and self._delivered(reporter):
                 return replace(self._finish(best, values, reporter), interrupted=self.stop.level > 0)
@@ -148,7 +161,7 @@ class _Session:
             + self._rungs()
             + (f"; {done} trials are there already" if done else "")
         )
-        if done >= plan.trials:
+        if self.study.complete:
             reporter.say(
                 f"nothing is left to run: trials={plan.trials}; for more give trials greater than {done}"
             )
@@ -171,14 +184,17 @@ class _Session:
         )
         for trial in trials:
             reporter.told(trial, self.study.best_trial, self._share())
-            self._tidy(self.study.best_trial)
+            self._tidy(trial)
             self._drop_checkpoints()
             if self.study.best_trial is None and sum(t.finished for t in self.study.trials) >= HOPELESS:
                 self.stop.level = max(self.stop.level, 1)
 
     def _share(self) -> float:
         """How much of what the study will train is trained, in budgets."""
-        return min(sum(trial.budget for trial in self.study.trials if trial.finished) / self.expected, 1.0)
+        if self.study.complete:
+            return 1.0
+        done = sum(trial.budget if trial.failure else trial.reached for trial in self.study.trials)
+        return min(done / self.expected, 1.0)
 
     def _unit(self) -> str | None:
         """The unit of the budgets, where they say something."""
@@ -189,33 +205,39 @@ class _Session:
         if self.checkpoints is None or time.monotonic() - self.tidied < TIDY_EVERY:
             return
         self.tidied = time.monotonic()
-        busy = {trial.number for trial in self.study.trials if not trial.finished}
         try:
-            for item in superseded(self.checkpoints.kept(), self.study.promotable, busy=busy):
-                self.checkpoints.delete(item.number, item.budget)
+            self._supersede(self.checkpoints)
         except CheckpointError as error:
             logger.debug("checkpoints were left: %s", error)
 
+    def _supersede(self, checkpoints: Checkpoints) -> None:
+        busy = {trial.number for trial in self.study.trials if not trial.finished}
+        for item in superseded(checkpoints.kept(), self.study.promotable, busy=busy):
+            checkpoints.delete(item.number, item.budget)
+
     def _leave_checkpoints(self, reporter: Reporter) -> None:
-        """All of them are deleted when the study is done; else say what is left for the next session."""
+        """All of them are deleted when the study is complete; else say what is left for the next session."""
         if self.checkpoints is None:
             return
         try:
-            if not self.stop.level:
+            if self.study.complete:
                 self.checkpoints.clear()
-            elif kept := self.checkpoints.kept():
+                return
+            self._supersede(self.checkpoints)
+            if kept := self.checkpoints.kept():
                 size = sum(item.bytes for item in kept) / 1e6
                 reporter.say(f"{len(kept)} checkpoints, {size:.1f} MB, wait in {safe(self.checkpoints.uri)}")
         except CheckpointError as error:
             reporter.say(f"warning: {error}")
 
-    def _tidy(self, best: Trial | None) -> None:
-        """Keep the models of the best trial only."""
-        models = members_folder(self.shop.folder, "").glob("trial-*")
-        for folder in models if best else ():
-            number = int(folder.name.partition("-")[2])
-            if number != getattr(best, "number", None) and self.study.trials[number].finished:
-                shutil.rmtree(folder, ignore_errors=True)
+    def _tidy(self, trial: Trial) -> None:
+        """Keep the models of the best trial only; those whose report is not told yet may become the best."""
+        best, report = self.study.best_trial, trial.reports[-1] if trial.reports else None
+        if report is None or best is None:
+            return
+        for old in {self.kept, trial_label(trial.number, report.budget)} - {_label(best), ""}:
+            shutil.rmtree(members_folder(self.shop.folder, old), ignore_errors=True)
+        self.kept = _label(best)
 
     def _nothing(self) -> str:
         trials = [trial for trial in self.study.trials if trial.finished]
@@ -244,7 +266,7 @@ class _Session:
         """Score the winner once on the held-out rows, log it, register it, and save the view."""
         from pipelines.winner import log, score
 
-        scored = score(self.prepared, self.shop.folder, trial_label(best.number))
+        scored = score(self.prepared, self.shop.folder, _label(best))
         test = evaluate(self.prepared.task.kind, scored.y, scored.prediction)
         if self.metric.name not in test:
             reporter.say(
@@ -300,11 +322,11 @@ class _Session:
         Raises:
             StudyError: when that fails.
         """
-        if members_folder(self.shop.folder, trial_label(best.number)).is_dir():
+        if members_folder(self.shop.folder, _label(best)).is_dir():
             return True
-        reporter.say(f"training trial {best.number} once more: its model went with an earlier session")
+        reporter.say(f"training trial {best.number} once more: its model was not kept")
         with workers(self.plan.model, WorkerPlan(1, self.plan.threads), self.shop.folder) as pool:
-            future = pool.submit(Rebuild(Job(best.number, best.params, 0.0, best.reached)))
+            future = pool.submit(Rebuild(Job(best.number, best.params, 0.0, _best_report(best).budget)))
             came = self._came(future)
             pool.shutdown(now=True)
         if not came:
@@ -338,4 +360,6 @@ class _Session:
             seconds=seconds,
             in_memory=self.plan.data.uri is None,
             budget_unit=self._unit(),
+            complete=self.study.complete,
+            full=self.plan.rungs[-1],
         )

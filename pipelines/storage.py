@@ -319,7 +319,9 @@ class MlflowStorage:
             now = _now()
             for trial in self._trials.values():
                 if not trial.finished:
-                    self._outbox.put(Record(schema.trial_key(trial.number), status=schema.KILLED, end=now))
+                    where = {schema.ENDED: f"stopped on the way from {trial.reached:g} to {trial.budget:g}"}
+                    key = schema.trial_key(trial.number)
+                    self._outbox.put(Record(key, tags=where, status=schema.KILLED, end=now))
             tags = {schema.FAILURE: schema.cut(reason)} if reason else {}
             self._outbox.put(Record(schema.STUDY_KEY, tags=tags, status=status, end=now))
         finally:
@@ -355,11 +357,11 @@ class MlflowStorage:
         """Read what MLflow has, and write what the journal of a dead driver adds to it."""
         for run_id in self._read():
             self._client.delete_run(run_id)
-        done = {schema.trial_key(trial.number) for trial in self._trials.values() if trial.finished}
+        done = {schema.trial_key(t.number): t for t in self._trials.values() if t.finished}
         merged: dict[str, Record] = {}
         for record in journal.read():
             merged[record.key] = merged[record.key].then(record) if record.key in merged else record
-        late = [r for r in merged.values() if not (r.key in done and r.status == schema.RUNNING)]
+        late = [r for r in merged.values() if r.key not in done or not schema.is_behind(r, done[r.key])]
         if late:
             self._write_in_order(late)
             self._read()
@@ -381,11 +383,10 @@ class MlflowStorage:
                 orphans.append(str(run.info.run_id))
         self._trials = {number: trial for number, (trial, _) in found.items()}
         self._known |= {schema.trial_key(n): str(run.info.run_id) for n, (_, run) in found.items()}
-        finished = [trial for trial in self._trials.values() if trial.finished]
         self._completed = sum(
             len(trial.reports) + (trial.failure is not None) for trial in self._trials.values()
         )
-        self._best = min((trial.loss for trial in finished), default=math.inf)
+        self._best = min((trial.loss for trial in self._trials.values()), default=math.inf)
         for trial, run in found.values():
             self._mend_status(trial, run)
         return orphans
@@ -393,8 +394,7 @@ class MlflowStorage:
     def _mend_status(self, trial: Trial, run: Run) -> None:
         """A driver that died between a report and the run's end left it running."""
         if trial.finished and run.info.status not in (schema.FINISHED, schema.FAILED):
-            status = schema.FAILED if trial.failure is not None else schema.FINISHED
-            self._client.set_terminated(run.info.run_id, status, run.info.end_time)
+            self._client.set_terminated(run.info.run_id, schema.status_of(trial), run.info.end_time)
 
     def _tidy(self) -> None:
         """What is good to do once everything is written; nothing is lost without it."""

@@ -29,6 +29,12 @@ if TYPE_CHECKING:
 TRIALS = 50  # full trainings
 WARM_START = ("off",)
 # What a resumed study may be given anew; everything else is as it began.
+_OF_RACES = (
+    "min_budget",
+    "eta",
+    "fidelity",
+    "checkpoints",
+)  # not for every algorithm; a study in hand has its own
 _FREE = ("study", "trials", "timeout", "register", "data", "workers")
 
 
@@ -82,14 +88,15 @@ def tune(
         eta: One of eta trials goes on from a budget to the next, which is eta times as large.
         fidelity: What a smaller budget means: rounds, scheduled, scaled or rows; auto is what ranks best.
         checkpoints: Where trials that may go on are kept, as a URI that fsspec opens; none is on this machine.
-        trial_timeout: Seconds after which a single trial fails; none is one hour.
+        trial_timeout: Seconds after which a trial, or one leg of it, fails; none is one hour.
 
     Raises:
         UserError: with what is wrong and the way out, before anything is trained.
     """
     given = {name: value for name, value in locals().items() if _differs(name, value)}
     run_id = os.environ.pop("MLFLOW_RUN_ID", None)
-    _check(given | {"test_share": test_share, "warm_start": warm_start, "model": model})
+    checked = given if study is None else {k: v for k, v in given.items() if k not in _OF_RACES}
+    _check(checked | {"test_share": test_share, "warm_start": warm_start, "model": model})
     if study is not None:
         return _resume(study, given, run_id)
     if data is None or target is None:
@@ -122,7 +129,9 @@ def tune(
             eta=eta,
             budget_unit=granted.unit,
             fidelity=granted.fidelity,
-            checkpoints=checkpoints,
+            checkpoints=checkpoints
+            if checkpoints is None or "://" in checkpoints
+            else os.path.abspath(checkpoints),
             workers=hands.workers,
             threads=hands.threads,
             lag=2 * hands.workers if hands.workers > 1 and not races else 0,
@@ -183,7 +192,9 @@ def _refuse_changes(study: str, plan: Plan, given: Mapping[str, Any]) -> None:
     }
     ladder = {name: given[name] for name in ("min_budget", "max_budget", "eta") if name in given}
     if ladder:
-        began |= ladder if _rungs(plan, **ladder) == plan.rungs else dict.fromkeys(ladder, plan.rungs)
+        same = _rungs(plan, **ladder) == plan.rungs
+        ends = {"min_budget": int(plan.rungs[0]), "max_budget": int(plan.rungs[-1]), "eta": plan.eta}
+        began |= ladder if same else ends
     began |= {"fidelity": plan.fidelity, "checkpoints": plan.checkpoints, "warm_start": "off"}
     if "space" in given:
         own = settings(plan.model, kind=plan.data.task)
@@ -200,13 +211,12 @@ def _refuse_changes(study: str, plan: Plan, given: Mapping[str, Any]) -> None:
 
 
 def _rungs(
-    plan: Plan, min_budget: int | None = None, max_budget: int | None = None, eta: float = 3.0
+    plan: Plan, min_budget: int | None = None, max_budget: int | None = None, eta: float | None = None
 ) -> tuple[float, ...]:
     """The rungs that a plan's study would have had with these values."""
-    own = settings(plan.model, kind=plan.data.task)
-    return rungs(
-        plan.algorithm, budget_of(own.budget, plan.algorithm, plan.fidelity), min_budget, max_budget, eta
-    )
+    own = budget_of(settings(plan.model, kind=plan.data.task).budget, plan.algorithm, plan.fidelity)
+    low, high = min_budget or int(plan.rungs[0]), max_budget or int(plan.rungs[-1])
+    return rungs(plan.algorithm, own, low, high, eta or plan.eta)
 
 
 def _differs(name: str, value: object) -> bool:

@@ -84,7 +84,7 @@ class Asynchronous:
         """Whether nobody of a race is left above a rung, nobody runs who could get there, and few have failed there."""
         above = mine & (standings.granted > rung)
         failed = np.count_nonzero(above & standings.failed)
-        return failed < ATTEMPTS and failed == np.count_nonzero(above) and bool(told[mine].all())
+        return bool(failed < ATTEMPTS and failed == np.count_nonzero(above) and told[mine].all())
 
     def _best(
         self,

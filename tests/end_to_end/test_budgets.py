@@ -57,6 +57,24 @@ def test_a_killed_race_goes_on_where_its_models_stood(
         assert run.data.tags["hpo.trial.ended"] == left
 
 
+def test_a_study_that_ran_out_of_time_goes_on_from_its_checkpoints(place: Place, table: Path) -> None:
+    settings = SETTINGS | {"trials": 5000, "timeout": 4, "workers": 2}
+    code, output = place.command("tune", data=table, **settings)
+    assert code == 0, output
+    study = study_id(output)
+    assert "checkpoints, " in output
+    assert f"resume   mlflow run . -e tune --env-manager local -P study={study} -P trials=5000" in output
+    models = list((place.folder / "cache" / "checkpoints" / study).iterdir())
+    assert 0 < len(models) <= 44, "20 for each rung below the top, and those that run"
+
+    began = {name: SETTINGS[name] for name in ("min_budget", "max_budget", "algorithm")}
+    code, output = place.command("tune", study=study, trials=5000, timeout=2, **began)
+    assert code == 0, output
+    code, output = place.command("tune", study=study, eta=4)
+    assert code == 2, output
+    assert "began with eta=3.0, but got 4.0" in output
+
+
 def test_shares_of_the_rows_as_budgets_and_checkpoints_elsewhere(place: Place, table: Path) -> None:
     settings = SETTINGS | {"trials": 5, "workers": 2}
     del settings["max_budget"]
@@ -83,6 +101,7 @@ def test_shares_of_the_rows_as_budgets_and_checkpoints_elsewhere(place: Place, t
             {"min_budget": 30},
             "min_budget=30 leaves no rung below max_budget=41 with eta=3; bohb needs two at least",
         ),
+        ({"max_budget": 2, "min_budget": 1}, "take max_budget=3 or more"),
         ({"min_budget": 50}, "min_budget=50 must not exceed max_budget=41"),
         ({"fidelity": "row"}, "unknown fidelity 'row', did you mean 'rows'?"),
         ({"checkpoints": "nowhere://x"}, "checkpoints cannot be kept at nowhere://x"),

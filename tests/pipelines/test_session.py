@@ -161,7 +161,7 @@ def test_asked_to_end_before_a_trial_is_not_a_failure(
 def test_stopping_now_works_whatever_is_waited_for(
     asked: Stop, run: Callable[[Answer, Store], Any], tmp_path: Path, answer: Answer, reachable: bool
 ) -> None:
-    members_folder(tmp_path, "trial-0").mkdir(parents=True)
+    members_folder(tmp_path, "trial-0-at-5").mkdir(parents=True)
     ask_later(asked, 2)
     store = Store(reachable)
     result = run(answer, store)

@@ -20,6 +20,7 @@ from hpo.trial import Failure, Report, Trial
 from pipelines import schema, storage
 from pipelines.bulk import BulkWriter, engine_for
 from pipelines.lease import Driver, Lease
+from pipelines.outbox import Unreachable
 from pipelines.schema import Record
 from pipelines.storage import MlflowStorage, leaderboard, studies
 from pipelines.tracking import CallWriter, ClientRuns, Writer, children, connect
@@ -580,3 +581,36 @@ def test_a_study_that_cannot_be_created_ends_as_failed(monkeypatch: pytest.Monke
     assert "No space left" in run.data.tags["hpo.failure"]
     assert "hpo.schema" not in run.data.tags
     assert not storage.journal_path(run.info.run_id).exists()
+
+
+def test_results_that_wait_on_disk_survive_a_later_promotion() -> None:
+    away = False
+
+    def make(client: MlflowClient, experiment: str, run_id: str, known: MutableMapping[str, str]) -> Writer:
+        write = CallWriter(ClientRuns(client), experiment, known)
+
+        def sometimes(records: Sequence[Record]) -> None:
+            if away:
+                raise Unreachable("away")
+            write(records)
+
+        return sometimes
+
+    store = stores.study(make_writer=make)
+    store.add(Trial(0, {"rate": 0.1}, 1.0))
+    first = Trial(0, {"rate": 0.1}, 1.0).told(Report(1.0, 5.0))
+    store.update(first)
+    assert store.flush(30)
+    away = True
+    store.update(replace(first, budget=3.0))
+    second = replace(first, budget=3.0).told(Report(3.0, 2.0))
+    store.update(second)
+    store.update(replace(second, budget=9.0))
+    stores.abandon(store)
+
+    again = stores.reopen(store.run_id)
+    (loaded,) = again.load()
+    assert [(report.budget, report.loss) for report in loaded.reports] == [(1.0, 5.0), (3.0, 2.0)]
+    assert loaded.budget == 9.0
+    assert not loaded.finished
+    again.close()
