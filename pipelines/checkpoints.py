@@ -8,7 +8,9 @@ import hashlib
 import io
 import os
 import re
+import shutil
 import tempfile
+import time
 import uuid
 import zipfile
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -29,6 +31,7 @@ from pipelines.tables import missing_library
 from pipelines.uris import safe
 
 MOST_PER_RUNG = 20
+FORGOTTEN = 30 * 86_400.0  # seconds; what is lost can be trained again
 
 _SUFFIX = ".checkpoint"
 _FILE = re.compile(r"trial-(\d+)-at-([0-9.e+-]+)\.checkpoint", re.ASCII)
@@ -48,6 +51,15 @@ class Kept:
 def checkpoint_place(run_id: str) -> str:
     """The folder on this machine for the checkpoints of a study; it outlives a killed driver."""
     return str((cache_dir() / "checkpoints" / run_id).absolute())
+
+
+def sweep_places(older_than: float = FORGOTTEN) -> None:
+    """Delete the checkpoints on this machine of studies that nobody has gone on with for `older_than` seconds."""
+    root = cache_dir() / "checkpoints"
+    for folder in root.iterdir() if root.is_dir() else ():
+        with suppress(OSError):  # another process was faster, or it is not ours
+            if time.time() - folder.stat().st_mtime > older_than:
+                shutil.rmtree(folder)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from hpo.executors import JobError, TimeLimitExceeded, WorkerDied, WorkerPlan
 from hpo.loop import Job, Stop
 from hpo.study import Study
 from hpo.trial import Report, Trial
-from pipelines.checkpoints import Checkpoints, checkpoint_place, superseded
+from pipelines.checkpoints import Checkpoints, checkpoint_place, superseded, sweep_places
 from pipelines.interrupts import interrupts
 from pipelines.metrics import METRICS, evaluate
 from pipelines.models import BASELINES, CheckpointError
@@ -122,6 +122,7 @@ class _Session:
         self.checkpoints = (
             Checkpoints(_place(plan, storage.run_id)) if grants_budgets(plan.algorithm) else None
         )
+        sweep_places()
         self.kept = ""  # what the best trial's models are filed under
         self.tidied = self.started = time.monotonic()
 

@@ -2,7 +2,9 @@
 
 import hashlib
 import io
+import os
 import stat
+import time
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -13,7 +15,14 @@ from fsspec.implementations.dirfs import DirFileSystem
 from fsspec.implementations.local import LocalFileSystem
 
 from hpo.errors import StudyError
-from pipelines.checkpoints import Checkpoints, Kept, checkpoint_place, superseded
+from pipelines.checkpoints import (
+    FORGOTTEN,
+    Checkpoints,
+    Kept,
+    checkpoint_place,
+    superseded,
+    sweep_places,
+)
 from pipelines.models.errors import CheckpointError
 
 FILES = {"leg.json": b"{}", "fold-0/model.lgb": b"tree\n" * 1000, "fold-1/state.json": b"\x00\xff"}
@@ -233,3 +242,14 @@ def test_what_may_be_deleted_is_all_but_the_best_that_may_go_on() -> None:
     assert stay(1) == {(29, 3.0), (4, 9.0)}
     assert stay(1, 0) == {(29, 3.0), (4, 9.0), (0, 3.0), (0, 9.0)}
     assert stay(20, ranked={}) == set()
+
+
+def test_checkpoints_that_nobody_went_on_with_are_forgotten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HPO_CACHE_DIR", str(tmp_path))
+    for name, age in (("old", FORGOTTEN + 60), ("young", FORGOTTEN - 60)):
+        Checkpoints(checkpoint_place(name)).save(1, 9.0, lambda folder: None)
+        os.utime(tmp_path / "checkpoints" / name, (time.time() - age,) * 2)
+    sweep_places()
+    assert [folder.name for folder in (tmp_path / "checkpoints").iterdir()] == ["young"]
