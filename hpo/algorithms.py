@@ -44,7 +44,7 @@ ALGORITHMS: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
         **{name: (name, FULL) for name in SAMPLERS if name != "kde"},
         **{name: ("random", name) for name in RACES if name != "async_hyperband"},
-        "bohb": ("kde", "asha"),
+        "bohb": ("kde", "async_hyperband"),
     }
 )
 

@@ -54,8 +54,8 @@ class TPESampler:
     widening: float = 1.0
 
     def least(self, space: SearchSpace) -> int:
-        """Enough for two densities, as BOHB counts it."""
-        return max(self.n_startup, len(space) + 3)
+        """As many as the start takes."""
+        return self.n_startup
 
     def suggest(self, history: History, rng: np.random.Generator) -> dict[str, Value]:
         """The next configuration."""

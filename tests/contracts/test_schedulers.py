@@ -331,4 +331,4 @@ def test_brackets_are_the_only_difference_between_halving_and_hyperband() -> Non
     for name, brackets in (("asha", successive_halving), ("async_hyperband", hyperband)):
         made = algorithm(f"random+{name}", RUNGS, ETA)[1]
         assert made == type(made)(RUNGS, ETA, brackets(len(RUNGS), ETA))  # type: ignore[call-arg]
-    assert parts("bohb") == ("kde", "asha")
+    assert parts("bohb") == ("kde", "async_hyperband")
