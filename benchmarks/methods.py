@@ -48,6 +48,9 @@ _OWN = {
 }
 _RACERS = (
     *(Method(name, title, "replay_own", settings={"name": name}) for name, title in _OWN.items()),
+    Method(
+        "bohb-r9", "**bohb** from R/9 (this project)", "replay_own", settings={"name": "bohb", "skipped": 1}
+    ),
     Method("hyperopt", "hyperopt TPE, full trainings", "replay_hyperopt"),
     Method("optuna", "Optuna TPE, full trainings", "replay_optuna", "optuna"),
     Method("optuna-hyperband", "Optuna TPE + Hyperband pruner", "replay_optuna", "optuna", {"prunes": True}),

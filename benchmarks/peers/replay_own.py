@@ -20,9 +20,11 @@ def study_of(curves: Curves, seed: int, workers: int, name: str) -> Study:
     return _study(curves, seed, workers, name, MemoryStorage())
 
 
-def race(curves: Curves, seed: int, workers: int, seconds: float, name: str) -> list[Finish]:
-    """The legs of one search, in order."""
-    study = study_of(curves, seed, workers, name)
+def race(
+    curves: Curves, seed: int, workers: int, seconds: float, name: str, skipped: int = 0
+) -> list[Finish]:
+    """The legs of one search, in order; `skipped` of the lowest rungs are not used."""
+    study = _study(curves, seed, workers, name, MemoryStorage(), skipped)
     executor = SimulatedExecutor(curves, workers)
     for _ in run(study, executor, stop=Stop(), deadline=seconds, clock=executor.now):
         pass
@@ -80,11 +82,13 @@ def _report(curves: Curves, trial: Trial) -> Report:
     return Report(trial.budget, float(curves.losses(trial.params)[rung_of(curves.budgets, trial.budget)]))
 
 
-def _study(curves: Curves, seed: int, workers: int, name: str, storage: MemoryStorage) -> Study:
+def _study(
+    curves: Curves, seed: int, workers: int, name: str, storage: MemoryStorage, skipped: int = 0
+) -> Study:
     lag = 2 * workers if workers > 1 else 1
     return Study(
         curves.space,
-        *algorithm(name, curves.budgets, curves.budgets[1] / curves.budgets[0]),
+        *algorithm(name, curves.budgets[skipped:], curves.budgets[1] / curves.budgets[0]),
         storage,
         seed=seed,
         lag=0 if grants_budgets(name) else lag,

@@ -86,8 +86,10 @@ def test_results_of_other_curves_are_not_used(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", [name for name, racer in RACERS.items() if racer.module == "replay_own"])
 def test_our_racers_are_algorithms(name: str) -> None:
-    parts(name)
-    assert RACERS[name].settings == {"name": name}
+    settings = RACERS[name].settings
+    parts(settings["name"])
+    assert name in (settings["name"], f"{settings['name']}-r9")
+    assert settings.get("skipped", 0) == name.endswith("-r9")
 
 
 def test_a_race_on_noisy_curves_is_judged_by_the_expected_loss() -> None:
