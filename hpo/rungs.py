@@ -10,6 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
+from numpy.typing import NDArray
+
 from hpo.errors import ParameterError, raise_all
 
 _EXACT = 1e-9  # so that 243 / 3^4 is 3, whatever the floating-point logarithm says
@@ -90,5 +93,10 @@ def cost(rungs: tuple[float, ...], brackets: tuple[Bracket, ...]) -> float:
     return spent / rungs[-1] / sum(bracket.sizes[0] for bracket in brackets)
 
 
+def halved(n: int | NDArray[np.intp], eta: float, times: int | NDArray[np.intp]) -> NDArray[np.intp]:
+    """How many of n configurations are left after so many halvings: floor(n eta^-times), element by element."""
+    return np.floor(n * eta ** -np.asarray(times, dtype=float) + _EXACT).astype(np.intp)
+
+
 def _bracket(s: int, n_rungs: int, eta: float, n: int) -> Bracket:
-    return Bracket(n_rungs - 1 - s, tuple(math.floor(n * eta**-i + _EXACT) for i in range(s + 1)))
+    return Bracket(n_rungs - 1 - s, tuple(halved(n, eta, np.arange(s + 1)).tolist()))

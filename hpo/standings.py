@@ -54,6 +54,17 @@ class Standings:
         """`(n,)` whether the leg to the granted rung is told; the others are running."""
         return self.failed | ~np.isnan(self.losses[np.arange(self._n), self.granted])
 
+    @property
+    def waiting(self) -> NDArray[np.bool_]:
+        """`(n,)` whether a trial stands at its granted rung and may go on from there."""
+        return self.told & ~self.failed
+
+    def ranked(self, rung: int, which: NDArray[np.bool_]) -> NDArray[np.intp]:
+        """The numbers of the trials `which` `(n,)` by their losses at a rung, best first, those without one last."""
+        numbers = np.flatnonzero(which)
+        ordered: NDArray[np.intp] = numbers[np.argsort(self.losses[numbers, rung], kind="stable")]
+        return ordered
+
     def rung(self, budget: float) -> int:
         """The highest rung whose budget is not above `budget` (the lowest when all are)."""
         return max(int(np.searchsorted(self.rungs, budget, side="right")) - 1, 0)

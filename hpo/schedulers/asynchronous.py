@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpo import rungs as arithmetic
-from hpo.rungs import Bracket
+from hpo.rungs import Bracket, halved
 from hpo.schedulers import ATTEMPTS, Promote, Sample
 from hpo.standings import Standings
 
@@ -43,9 +43,9 @@ class Asynchronous:
     def next(self, standings: Standings, *, closing: bool) -> Sample | Promote | None:
         """The promotion to the highest rung, else a new configuration."""
         at, owner = standings.granted, self.bracket(np.arange(len(standings)))
-        told = standings.told
+        told, may_go = standings.told, standings.waiting
         for rung in range(len(self.rungs) - 2, -1, -1):
-            waiting = told & (at == rung) & ~standings.failed
+            waiting = may_go & (at == rung)
             for number, bracket in enumerate(self.brackets) if waiting.any() else ():
                 if bracket.first > rung:
                     continue
@@ -53,8 +53,7 @@ class Asynchronous:
                 best = self._best(standings, rung, mine & (at >= rung), told)
                 ready = best[waiting[best]]
                 if closing and not len(ready) and self._deserted(standings, rung, mine, told):
-                    mine &= waiting
-                    ready = np.flatnonzero(mine)[np.argsort(standings.losses[mine, rung], kind="stable")]
+                    ready = standings.ranked(rung, mine & waiting)
                 if len(ready):
                     return Promote(int(ready[0]), self.rungs[rung + 1])
         if closing:
@@ -64,13 +63,11 @@ class Asynchronous:
 
     def promotable(self, standings: Standings) -> dict[float, list[int]]:
         """Everyone who waits below the top: a rung that grows may still take them up."""
-        waiting = standings.told & ~standings.failed
-        found = {}
-        for rung, budget in enumerate(self.rungs[:-1]):
-            here = np.flatnonzero(waiting & (standings.granted == rung))
-            order = np.argsort(standings.losses[here, rung], kind="stable")
-            found[budget] = [int(number) for number in here[order]]
-        return found
+        waiting, at = standings.waiting, standings.granted
+        return {
+            budget: standings.ranked(rung, waiting & (at == rung)).tolist()
+            for rung, budget in enumerate(self.rungs[:-1])
+        }
 
     def bracket(self, numbers: NDArray[np.intp]) -> NDArray[np.intp]:
         """The bracket of each trial: a golden-section sequence cut in proportion to the brackets' sizes."""
@@ -94,11 +91,5 @@ class Asynchronous:
         told: NDArray[np.bool_],
     ) -> NDArray[np.intp]:
         """The best 1/eta of those with a result at a rung, best first."""
-        losses = standings.losses[:, rung]
-        done = np.flatnonzero(mine & (~np.isnan(losses) | (told & (standings.granted == rung))))
-        quota = int(len(done) / self.eta + 1e-9)
-        if not quota:
-            return done[:0]
-        values = np.nan_to_num(losses[done], nan=np.inf)
-        ordered: NDArray[np.intp] = done[np.argsort(values, kind="stable")[:quota]]
-        return ordered
+        done = mine & (~np.isnan(standings.losses[:, rung]) | (told & (standings.granted == rung)))
+        return standings.ranked(rung, done)[: int(halved(int(np.count_nonzero(done)), self.eta, 1))]

@@ -11,11 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpo import rungs as arithmetic
-from hpo.rungs import Bracket
+from hpo.rungs import Bracket, halved
 from hpo.schedulers import ATTEMPTS, Promote, Sample
 from hpo.standings import Standings
-
-_EXACT = 1e-9
 
 
 @dataclass(frozen=True)
@@ -43,10 +41,8 @@ class Synchronous:
         found = self._promotions(standings, races[:-1], closing)
         if found:
             race, rung = min(found)
-            mine = (races[:-1] == race) & (standings.granted == rung) & standings.told & ~standings.failed
-            numbers = np.flatnonzero(mine)
-            best = numbers[np.argmin(standings.losses[numbers, rung])]
-            return Promote(int(best), self.rungs[rung + 1])
+            mine = (races[:-1] == race) & (standings.granted == rung) & standings.waiting
+            return Promote(int(standings.ranked(rung, mine)[0]), self.rungs[rung + 1])
         if closing:
             return None
         return Sample(self.rungs[self.brackets[int(races[-1]) % len(self.brackets)].first])
@@ -54,14 +50,13 @@ class Synchronous:
     def promotable(self, standings: Standings) -> dict[float, list[int]]:
         """Those who wait in a rung whose race has places left above it."""
         races = self.race(np.arange(len(standings)))
-        waiting = standings.told & ~standings.failed
+        waiting = standings.waiting
         found = {}
         for rung, budget in enumerate(self.rungs[:-1]):
             above = np.bincount(races[standings.granted > rung], minlength=int(races.max(initial=-1)) + 1)
             left = self._capacity(len(above), rung + 1) - above
-            here = np.flatnonzero(waiting & (standings.granted == rung) & (left[races] > 0))
-            order = np.argsort(standings.losses[here, rung], kind="stable")
-            found[budget] = [int(number) for number in here[order]]
+            here = waiting & (standings.granted == rung) & (left[races] > 0)
+            found[budget] = standings.ranked(rung, here).tolist()
         return found
 
     def race(self, numbers: NDArray[np.intp]) -> NDArray[np.intp]:
@@ -78,7 +73,7 @@ class Synchronous:
         first = np.array([bracket.first for bracket in self.brackets])[
             np.arange(len(begun)) % len(self.brackets)
         ]
-        waiting = standings.told & ~standings.failed
+        waiting = standings.waiting
         final = np.zeros(len(begun), dtype=bool)  # nobody else comes to this rung
         found = []
         for rung in range(len(self.rungs) - 1):
@@ -104,8 +99,7 @@ class Synchronous:
         capacity = self._capacity(len(begun), rung)
         if not closing:
             return capacity
-        shrunk = np.maximum((begun * self.eta ** -(rung - first) + _EXACT).astype(np.intp), 1)
-        return np.minimum(capacity, shrunk)
+        return np.minimum(capacity, np.maximum(halved(begun, self.eta, rung - first), 1))
 
     def _capacity(self, n_races: int, rung: int) -> NDArray[np.intp]:
         capacities = np.array([bracket.capacity(rung) for bracket in self.brackets], dtype=np.intp)
