@@ -7,14 +7,11 @@ fidelity, the same legs, early stopping and best-so-far predictions, one thread.
 squared error on the validation rows.
 """
 
-import argparse
 import json
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +26,7 @@ from sklearn.model_selection import KFold, cross_val_predict
 from benchmarks.curves_data import CURVES_FOLDER, Process, Tabulated
 from benchmarks.problems import SCALE_SEED
 from benchmarks.surfaces import features
-from benchmarks.tables import LEVEL_FROM, inside, least, load_fold
+from benchmarks.tables import LEVEL_FROM, inside, jobs_parser, least, load_fold, make_missing
 from hpo.parameters import Array, Params
 from hpo.space import SearchSpace
 from pipelines.data import Fold
@@ -235,32 +232,16 @@ def refit(model: str, table: str) -> str:
 
 def main(arguments: Sequence[str]) -> None:
     """Make the curves that are missing."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks curves", description=__doc__)
-    parser.add_argument(
-        "--datasets", type=Path, required=True, help="folder with index.csv and <name>.csv.gz"
-    )
-    parser.add_argument("--models", nargs="+", default=list(TABLES), choices=list(TABLES))
-    parser.add_argument("--tables", nargs="+", default=None, help="of those chosen for the models")
-    parser.add_argument("--fresh", action="store_true", help="make them again where they are")
+    parser = jobs_parser("curves", __doc__, list(TABLES), 1)
     parser.add_argument(
         "--refit", action="store_true", help="fit those that are there again, without training"
     )
-    parser.add_argument("--processes", type=int, default=1)
     options = parser.parse_args(arguments)
     if options.refit:
         for path in sorted(CURVES_FOLDER.glob("*.npz")):
             print(refit(*path.stem.split("-", 1)), flush=True)
         return
-    jobs = [
-        (model, table)
-        for model in options.models
-        for table in TABLES[model]
-        if (options.tables is None or table in options.tables)
-        and (options.fresh or not (CURVES_FOLDER / f"{model}-{table}.npz").exists())
-    ]
-    with ProcessPoolExecutor(options.processes, get_context("spawn")) as pool:
-        for future in [pool.submit(make, *job, options.datasets) for job in jobs]:
-            print(future.result(), flush=True)
+    make_missing(make, TABLES, CURVES_FOLDER, options)
 
 
 def _final(curves: Tabulated) -> Callable[[Array], Array]:

@@ -39,31 +39,21 @@ DIVISORS = (27, 9, 3)
 CONFIGURATIONS = {"lightgbm": 24, "xgboost": 24, "mlp": 12}
 ROWS = {"lightgbm": 2_000, "xgboost": 2_000, "mlp": 1_000}
 SEED = 0
+_BOOSTED = (
+    "german_credit",
+    "phone_churn",
+    "spambase",
+    "hmda_mortgage",
+    "cmc_contraceptive",
+    "vehicle",
+    "abalone",
+    "kin8nm",
+    "ames_housing",
+    "garment_productivity",
+)
 TABLES = {
-    "lightgbm": (
-        "german_credit",
-        "phone_churn",
-        "spambase",
-        "hmda_mortgage",
-        "cmc_contraceptive",
-        "vehicle",
-        "abalone",
-        "kin8nm",
-        "ames_housing",
-        "garment_productivity",
-    ),
-    "xgboost": (
-        "german_credit",
-        "phone_churn",
-        "spambase",
-        "hmda_mortgage",
-        "cmc_contraceptive",
-        "vehicle",
-        "abalone",
-        "kin8nm",
-        "ames_housing",
-        "garment_productivity",
-    ),
+    "lightgbm": _BOOSTED,
+    "xgboost": _BOOSTED,
     "mlp": ("spambase", "cmc_contraceptive", "abalone", "kin8nm"),
 }
 # Power and offset of `RateSchedule`.

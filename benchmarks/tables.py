@@ -8,7 +8,7 @@ trials. Losses are log-loss or root mean squared error on the validation rows, a
 import argparse
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -220,27 +220,43 @@ def inside(space: SearchSpace, point: Params) -> dict[str, Any]:
     return space.decode(np.where(np.isnan(unit), 0.5, unit))
 
 
-def main(arguments: Sequence[str]) -> None:
-    """Make the surfaces that are missing."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks tables", description=__doc__)
+def jobs_parser(
+    name: str, about: str | None, models: Sequence[str], processes: int
+) -> argparse.ArgumentParser:
+    """What the commands that train on tables take: where tables lie, and which models and tables are made."""
+    parser = argparse.ArgumentParser(prog=f"python -m benchmarks {name}", description=about)
     parser.add_argument(
         "--datasets", type=Path, required=True, help="folder with index.csv and <name>.csv.gz"
     )
-    parser.add_argument("--models", nargs="+", default=list(TABLES), choices=list(TABLES))
+    parser.add_argument("--models", nargs="+", default=list(models), choices=list(models))
     parser.add_argument("--tables", nargs="+", default=None, help="of those chosen for the models")
     parser.add_argument("--fresh", action="store_true", help="make them again where they are")
-    parser.add_argument("--processes", type=int, default=2)
-    options = parser.parse_args(arguments)
+    parser.add_argument("--processes", type=int, default=processes)
+    return parser
+
+
+def make_missing(
+    make: Callable[[str, str, Path], str],
+    tables: Mapping[str, Sequence[str]],
+    folder: Path,
+    options: argparse.Namespace,
+) -> None:
+    """Make the `<model>-<table>.npz` that `options` (of `jobs_parser`) ask for and that `folder` lacks."""
     jobs = [
         (model, table)
         for model in options.models
-        for table in TABLES[model]
+        for table in tables[model]
         if (options.tables is None or table in options.tables)
-        and (options.fresh or not (FOLDER / f"{model}-{table}.npz").exists())
+        and (options.fresh or not (folder / f"{model}-{table}.npz").exists())
     ]
     with ProcessPoolExecutor(options.processes, get_context("spawn")) as pool:
         for future in [pool.submit(make, *job, options.datasets) for job in jobs]:
             print(future.result(), flush=True)
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Make the surfaces that are missing."""
+    make_missing(make, TABLES, FOLDER, jobs_parser("tables", __doc__, list(TABLES), 2).parse_args(arguments))
 
 
 def _surface(space: SearchSpace, fitted: Fit, x: Array) -> Surface:
