@@ -36,6 +36,7 @@ from pipelines.models import (
     Trainable,
     canonical,
     family,
+    has_rate,
     resolve,
     rounds,
     scaled,
@@ -52,7 +53,6 @@ CONTINUED = ("rounds", "scheduled")
 _LEG_FILE = "leg.json"
 _WARM = 2  # shares of the rows, or horizons, that a worker keeps the data of
 _LIBRARIES = ("lightgbm", "torch", "xgboost")
-_OWN_SCHEDULES = ("mlp",)  # these end where a leg ends that is not continued
 
 
 def folds_folder(folder: Path) -> Path:
@@ -217,7 +217,7 @@ class Objective:
                 return _Course(name, canonical(name, params), stops, horizon)
             case "scaled":
                 to = rounds(work.model, name, job.to)
-                end = to if name in _OWN_SCHEDULES else horizon
+                end = horizon if has_rate(name) else to
                 return _Course(name, scaled(name, params, to / horizon), (to,), end)
             case "rows":
                 full = settings(name).budget.max

@@ -20,13 +20,23 @@ from hpo.rungs import Budgets
 from hpo.space import SearchSpace
 from hpo.space_yaml import load_file
 from hpo.study import FirstPoint
-from pipelines.models import ALL, FAMILIES, FIDELITIES, Budget, Settings, canonical, check_space, knows
+from pipelines.models import (
+    ALL,
+    FAMILIES,
+    FIDELITIES,
+    PERCENT_OF_ROWS,
+    Budget,
+    Settings,
+    canonical,
+    check_space,
+    knows,
+)
 
 LIBRARIES = ("mlflow", "hyperopt", "lightgbm", "xgboost", "scikit-learn", "torch", "pandas", "numpy")
 
 MOST_BUDGET = 1_000_000
 AUTO = "auto"
-_ROWS = Budget("% of the rows", 10, 100)
+_ROWS = Budget(PERCENT_OF_ROWS, 10, 100)
 _NUMBERS: dict[str, type] = {
     **dict.fromkeys(("trials", "workers", "budget", "min_budget", "max_budget", "seed"), Integral),
     **dict.fromkeys(("timeout", "trial_timeout", "test_share", "eta"), Real),
@@ -217,7 +227,7 @@ def rungs(algorithm: str, own: Budget, low: int | None, high: int | None, eta: f
         ParameterError: when they do not fit together.
     """
     most = float(high or own.max)
-    if own.max == 100 and most > 100:
+    if own.is_share and most > 100:
         raise ParameterError(f"max_budget={most:g} must be 100 or less: budgets are {own.unit} here")
     if not grants_budgets(algorithm):
         return (most,)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from hpo.agreement import agreements, shown
 from hpo.trial import Trial
 from pipelines.metrics import METRICS
+from pipelines.models import PERCENT_OF_ROWS
 
 ROWS = 10
 
@@ -105,7 +106,7 @@ class StudyResult:
         ]
         lines.append(f"Model: {self.model_uri}")
         best = self.winner.best
-        if best and best.budget < self.full and self.budget_unit and "rows" in self.budget_unit:
+        if best and best.budget < self.full and self.budget_unit == PERCENT_OF_ROWS:
             lines.append(
                 f"Note: it was trained on {best.budget:g} {self.budget_unit}; `train` takes all of them"
             )

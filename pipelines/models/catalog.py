@@ -45,6 +45,7 @@ FIDELITIES: Mapping[str, str] = MappingProxyType(
     }
 )
 MAX_RATE = 0.5
+PERCENT, PERCENT_OF_ROWS = "percent", "% of the rows"
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,11 @@ class Budget:
     max: int
     eta: int = 3
     fidelity: str = "rounds"
+
+    @property
+    def is_share(self) -> bool:
+        """Whether budgets are percent of something, so that there is no more than 100."""
+        return self.unit in (PERCENT, PERCENT_OF_ROWS)
 
 
 @dataclass(frozen=True)
@@ -170,10 +176,15 @@ def scaled(model: str, params: Params, share: float) -> dict[str, Value]:
     if not 0 < share <= 1:
         raise ParameterError(f"the share of the budget must lie in (0, 1], but got {share}")
     found = canonical(model, params)
-    if "rate" not in _written(model):
+    if not has_rate(model):
         return found
     rate = learning_rate(model, found)
     return {**found, _written(model)["rate"]: min(rate * math.sqrt(1 / share), max(rate, MAX_RATE))}
+
+
+def has_rate(model: str) -> bool:
+    """Whether `scaled` changes a learning rate; a family without one has schedules that end where its horizon is."""
+    return "rate" in _written(model)
 
 
 def _unknown(name: str, known: Iterable[str]) -> str:
@@ -212,7 +223,7 @@ def _joined(parts: list[Settings]) -> Settings:
     return Settings(
         ALL,
         "One search over " + ", ".join(part.name for part in parts) + ".",
-        Budget("percent", low, 100, 3),
+        Budget(PERCENT, low, 100, 3),
         SearchSpace(tuple(parameters)),
         (_prefixed(parts[0].name, parts[0].first_points[0]), *tuned),
     )
