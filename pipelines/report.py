@@ -17,8 +17,8 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 class StudyReport:
     """A study's leaderboard.
 
-    `rows` are the trials, best first, failed ones last: number, name, run_id, status, budget, origin, failure, reports,
-    params, metrics, seconds.
+    `rows` are the trials, best first, those without a result last: number, name, run_id, status, budget, origin,
+    failure, reports, params, metrics, seconds.
     """
 
     study: str
@@ -50,7 +50,7 @@ class StudyReport:
         return "\n".join(lines)
 
     def _line(self, row: Mapping[str, Any]) -> str:
-        if row["failure"]:
+        if row["failure"] and not row["metrics"]:
             return f"{row['name']:<16} {row['run_id']}  FAILED  {row['failure'].splitlines()[0]:.100}"
         value = row["metrics"].get(self.metric)
         score = f"{value:.5g}" if value is not None else "unfinished"

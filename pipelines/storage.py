@@ -424,9 +424,10 @@ class MlflowStorage:
 def leaderboard(
     run_id: str, n: int | None = None, *, tracking_uri: str | None = None
 ) -> list[dict[str, Any]]:
-    """The study's finished trials as rows, best first, then the failed ones; sorted here, never by the server.
+    """The study's trials as rows, best first, those without a result last; sorted here, never by the server.
 
-    Each row has number, name, run_id, status, budget, origin, failure, reports, params, metrics and seconds.
+    Each row has number, name, run_id, status, budget, origin, failure, reports, params, metrics (of the best report)
+    and seconds.
 
     Raises:
         StudyError: when there is no such study.
@@ -458,7 +459,7 @@ def _row(trial: Trial, run: Run) -> dict[str, Any]:
         "failure": trial.failure,
         "reports": trial.reports,
         "params": dict(trial.params),
-        "metrics": dict(trial.reports[-1].metrics) if trial.reports else {},
+        "metrics": dict(trial.best.metrics) if trial.best else {},
         "seconds": trial.seconds,
     }
 
