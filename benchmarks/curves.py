@@ -10,8 +10,9 @@ squared error on the validation rows.
 import json
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 from sklearn.model_selection import KFold, cross_val_predict
 
-from benchmarks.curves_data import CURVES_FOLDER, Process, Tabulated
+from benchmarks.curves_data import CURVES_FOLDER, PAST_FOLDER, Process, Tabulated
 from benchmarks.problems import SCALE_SEED
 from benchmarks.surfaces import features
 from benchmarks.tables import LEVEL_FROM, inside, jobs_parser, least, load_fold, make_missing
@@ -45,9 +46,70 @@ TABLES = {
     "xgboost": ("hmda_mortgage", "eucalyptus", "garment_productivity"),
     "mlp": ("phone_churn", "wine_white"),
 }
-ROWS = 1_500
-UNIFORM = {"lightgbm": 140, "xgboost": 140, "mlp": 90}
-FOCUSED = {"lightgbm": 50, "xgboost": 50, "mlp": 30}  # in each stage
+_MOST = (
+    "german_credit",
+    "wine_white",
+    "vehicle",
+    "phone_churn",
+    "cps1988_wages",
+    "breast_cancer_wdbc",
+    "kin8nm",
+    "eucalyptus",
+    "credit_card_default",
+    "abalone",
+    "cylinder_bands",
+    "segment",
+    "bike_hour",
+    "bank_marketing",
+    "coffee_quality",
+    "cmc_contraceptive",
+    "spambase",
+    "wage_midatlantic",
+    "student_portuguese",
+    "space_ga",
+    "hypothyroid",
+    "htru2_pulsar",
+    "garment_productivity",
+    "hmda_mortgage",
+    "wind_ireland",
+    "oulad_students",
+    "ailerons",
+    "colleges_usnews",
+)
+# The others are for trainings of a kind that no warm start was made on.
+PAST_TABLES = {"lightgbm": _MOST, "xgboost": _MOST[:24], "mlp": _MOST[:12]}
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much is trained for one set of curves.
+
+    `uniform` configurations of each model are drawn from its space, `focused` ones in each of the `STAGES`, on at most
+    `rows` rows of each of `tables`; the curves go to `folder`.
+    """
+
+    folder: Path
+    tables: Mapping[str, Sequence[str]]
+    rows: Mapping[str, int]
+    uniform: Mapping[str, int]
+    focused: Mapping[str, int]
+
+
+RACES = Effort(  # few tables, closely: what schedulers are replayed on
+    CURVES_FOLDER,
+    TABLES,
+    rows=dict.fromkeys(TABLES, 1_500),
+    uniform={"lightgbm": 140, "xgboost": 140, "mlp": 90},
+    focused={"lightgbm": 50, "xgboost": 50, "mlp": 30},
+)
+PAST = Effort(  # many tables, coarsely: the past that warm starts learn from
+    PAST_FOLDER,
+    PAST_TABLES,
+    rows={"lightgbm": 2_500, "xgboost": 2_500, "mlp": 1_500},
+    uniform={"lightgbm": 120, "xgboost": 120, "mlp": 70},
+    focused={"lightgbm": 30, "xgboost": 30, "mlp": 15},
+)
+EFFORTS = {"races": RACES, "past": PAST}
 STAGES = 3
 NEAR, STEP = 40, 0.1  # candidates near each of the best, and how near in the unit cube
 SEED = 0
@@ -91,13 +153,13 @@ def train(fold: Fold, model: str, space: SearchSpace, units: Array) -> tuple[Arr
     return losses, seconds
 
 
-def squashed(model: str, losses: Array) -> tuple[Array, Array, Array]:
+def squashed(model: str, losses: Array, uniform: int) -> tuple[Array, Array, Array]:
     """What is fitted of losses `(n, r)`, with its centre and width `(r,)`.
 
-    Losses above the quantile `LEVEL_FROM` of a rung's uniform configurations, which come first, and those of
+    Losses above the quantile `LEVEL_FROM` of a rung's `uniform` configurations, which come first, and those of
     diverged trainings (nan) count as equal to it.
     """
-    level = np.fmin(losses, np.nanquantile(losses[: UNIFORM[model]], LEVEL_FROM[model], axis=0))
+    level = np.fmin(losses, np.nanquantile(losses[:uniform], LEVEL_FROM[model], axis=0))
     low, center, high = np.quantile(level, [0.25, 0.5, 0.75], axis=0)
     width = np.where(high > low, high - low, 1.0)
     return np.arcsinh((level - center) / width), center, width
@@ -133,37 +195,40 @@ def fit(x: Array, values: tuple[Array, Array, Array]) -> Fit:
     return Fit(continuous, tuple(float(spearmanr(a, b)[0]) for a, b in zip(expected.T, y.T, strict=True)))
 
 
-def make(model: str, table: str, datasets: Path) -> str:
+def make(effort: Effort, model: str, table: str, datasets: Path) -> str:
     """Train, fit and write the curves of one model on one table, and say how good they are."""
-    fold = load_fold(datasets, table, ROWS)
+    fold = load_fold(datasets, table, effort.rows[model])
     chosen = settings(model, kind=fold.task.kind, has_categorical=bool(fold.cardinalities))
     space, rng = chosen.space, np.random.default_rng([len(model), len(table), SEED])
     firsts = [inside(space, point) for point in chosen.first_points]
-    drawn = space.sample_unit(rng, UNIFORM[model])
+    drawn = space.sample_unit(rng, effort.uniform[model])
     units = _single(np.concatenate([[space.encode(point) for point in firsts], drawn]))
     losses, seconds = train(fold, model, space, units)
     for _ in range(STAGES):
-        more = _single(promising(model, space, units, losses, rng))
+        more = _single(promising(effort, model, space, units, losses, rng))
         lower, longer = train(fold, model, space, more)
         units, losses = np.concatenate([units, more]), np.concatenate([losses, lower])
         seconds = np.concatenate([seconds, longer])
-    return keep(model, table, len(fold.train), space, firsts[0], units, losses, seconds)
+    return keep(effort, model, table, len(fold.train), space, firsts[0], units, losses, seconds)
 
 
-def promising(model: str, space: SearchSpace, units: Array, losses: Array, rng: np.random.Generator) -> Array:
+def promising(
+    effort: Effort, model: str, space: SearchSpace, units: Array, losses: Array, rng: np.random.Generator
+) -> Array:
     """The next configurations `(m, d)` to train: those with the least losses that the fit expects, with some noise."""
     x = features(space, units)
-    process = fit(x, squashed(model, losses)).process
+    process = fit(x, squashed(model, losses, effort.uniform[model])).process
     best = units[np.argsort(losses[:, -1])[:NEAR]]  # nan last
     moved = np.repeat(np.where(np.isnan(best), rng.random(best.shape), best), NEAR, axis=0)
     moved = np.clip(moved + rng.normal(0, STEP, moved.shape), 0, 1)
     candidates = np.concatenate([space.sample_unit(rng, 6_000), space.deactivate(space.snap(moved))])
     expected = process.predict(features(space, candidates))[:, -1]
     order = np.argsort(expected + rng.normal(0, 0.1, len(expected)))
-    return np.asarray(candidates[order[: FOCUSED[model]]])
+    return np.asarray(candidates[order[: effort.focused[model]]])
 
 
 def keep(
+    effort: Effort,
     model: str,
     table: str,
     rows: int,
@@ -175,7 +240,7 @@ def keep(
 ) -> str:
     """Fit and write the curves of one model on one table, and say how good they are."""
     x = features(space, units)
-    loss, cost = fit(x, squashed(model, losses)), fit(x, standardised(seconds))
+    loss, cost = fit(x, squashed(model, losses, effort.uniform[model])), fit(x, standardised(seconds))
     curves = Tabulated(space, loss.process, cost.process, monotone=continued(model))
     rng = np.random.default_rng(SCALE_SEED)
     about = {
@@ -202,15 +267,15 @@ def keep(
         **_arrays("time", cost.process),
     }
     small: dict[str, Any] = {name: np.asarray(values, dtype=np.float32) for name, values in arrays.items()}
-    CURVES_FOLDER.mkdir(exist_ok=True)
-    np.savez_compressed(CURVES_FOLDER / f"{model}-{table}.npz", about=np.array(json.dumps(about)), **small)
+    effort.folder.mkdir(exist_ok=True)
+    np.savez_compressed(effort.folder / f"{model}-{table}.npz", about=np.array(json.dumps(about)), **small)
     last = losses[:, -1]
     return (
         f"{model}/{table}: {len(losses)} trainings on {rows} rows, {seconds[:, -1].sum():.0f} CPU seconds; "
         f"rank correlations {_listed(loss.correlations)}, of seconds {_listed(cost.correlations)}; "
         f"losses {np.nanmin(last):.4g} to {np.nanmax(last):.4g}, default {last[0]:.4g}, "
         f"least of the surface {about['optimum']:.4g}, median {about['scale']:.4g}; "
-        f"rungs rank like the end: trained {_listed(like_the_end(losses[: UNIFORM[model]]))}, "
+        f"rungs rank like the end: trained {_listed(like_the_end(losses[: effort.uniform[model]]))}, "
         f"on the surface {_listed(like_the_end(curves.losses_at(space.sample_unit(rng, 1001))))}"
     )
 
@@ -221,13 +286,13 @@ def like_the_end(losses: Array) -> list[float]:
     return [float(spearmanr(column, ranked[:, -1])[0]) for column in ranked.T[:-1]]
 
 
-def refit(model: str, table: str) -> str:
+def refit(effort: Effort, model: str, table: str) -> str:
     """Fit the trainings that were kept once more, and say how good the curves are."""
-    with np.load(CURVES_FOLDER / f"{model}-{table}.npz") as arrays:
+    with np.load(effort.folder / f"{model}-{table}.npz") as arrays:
         about = json.loads(str(arrays["about"]))
         units, losses, seconds = (arrays[name].astype(float) for name in ("units", "losses", "seconds"))
     space = SearchSpace.from_dict(about["space"])
-    return keep(model, table, about["rows"], space, about["default"], units, losses, seconds)
+    return keep(effort, model, table, about["rows"], space, about["default"], units, losses, seconds)
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -236,12 +301,14 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument(
         "--refit", action="store_true", help="fit those that are there again, without training"
     )
+    parser.add_argument("--set", choices=list(EFFORTS), default="races", help="which curves")
     options = parser.parse_args(arguments)
+    effort = EFFORTS[options.set]
     if options.refit:
-        for path in sorted(CURVES_FOLDER.glob("*.npz")):
-            print(refit(*path.stem.split("-", 1)), flush=True)
+        for path in sorted(effort.folder.glob("*.npz")):
+            print(refit(effort, *path.stem.split("-", 1)), flush=True)
         return
-    make_missing(make, TABLES, CURVES_FOLDER, options)
+    make_missing(partial(make, effort), effort.tables, effort.folder, options)
 
 
 def _final(curves: Tabulated) -> Callable[[Array], Array]:

@@ -26,6 +26,7 @@ from hpo.parameters import Array, Categorical, Float, Params
 from hpo.space import SearchSpace
 
 CURVES_FOLDER = Path(__file__).resolve().parent / "curves"
+PAST_FOLDER = Path(__file__).resolve().parent / "past"
 ONES_BUDGETS = (9.0, 27.0, 81.0, 243.0, 729.0)
 
 

@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import spearmanr
 
-from benchmarks.curves import UNIFORM
+from benchmarks.curves import RACES
 from benchmarks.curves_data import CURVES_FOLDER
 from benchmarks.environments import cache
 from benchmarks.report import interval_text, machine, table, write
@@ -375,7 +375,7 @@ def shipped(model: str) -> list[dict[str, Any]]:
     out = []
     for path in sorted(CURVES_FOLDER.glob(f"{model}-*.npz")):
         with np.load(path) as arrays:
-            n = UNIFORM[model]
+            n = RACES.uniform[model]
             found = {"losses": arrays["losses"][:n].tolist(), "seconds": arrays["seconds"][:n].tolist()}
         out.append({"table": path.stem, "ways": {"rounds": found}})
     return out
