@@ -1,0 +1,119 @@
+import numpy as np
+import pytest
+
+from hpo.parameters import Categorical, Float, Integer
+from hpo.space import SearchSpace
+from hpo.trial import Report, Trial
+from warmstart.metafeatures import MetaFeatures
+from warmstart.past import BEST, MOST, PastStudy, summary
+
+SPACE = SearchSpace(
+    (
+        Float("rate", 1e-3, 1.0, log=True),
+        Integer("leaves", 2, 255, log=True),
+        Categorical("kind", ("a", "b", "c")),
+        Float("share", 0.1, 1.0, when={"kind": ("b",)}),
+    )
+)
+FEATURES = MetaFeatures({"size.log_rows": 7.123456789}, 1, {"rows": 2000}, 0)
+FULL = 81.0
+
+
+def trial(number: int, *losses: float, budgets: tuple[float, ...] = (FULL,)) -> Trial:
+    params = SPACE.sample(np.random.default_rng(number))
+    reports = tuple(Report(budget, loss) for budget, loss in zip(budgets, losses, strict=True))
+    return Trial(number, params, budgets[-1], reports=reports)
+
+
+def made(*trials: Trial) -> PastStudy:
+    found = summary(
+        trials,
+        SPACE,
+        FULL,
+        run_id="r1",
+        name="adult, income",
+        model="lightgbm",
+        metric="roc_auc",
+        task="binary",
+        digest="d1",
+        features=FEATURES,
+    )
+    assert found is not None
+    return found
+
+
+def test_a_summary_comes_back_from_its_text() -> None:
+    past = made(*(trial(i, float(np.sin(i))) for i in range(40)))
+    text = past.to_text()
+    back = PastStudy.from_text(text)
+    assert text.isascii()
+    assert back.to_text() == text
+    np.testing.assert_allclose(back.x, past.x, atol=1e-5)
+    np.testing.assert_allclose(back.losses, past.losses, rtol=1e-5)
+    assert (back.name, back.space, back.task) == (past.name, past.space, past.task)
+    assert back.features is not None
+    assert back.features.values["size.log_rows"] == 7.12346
+    for code, kept in zip(back.x, past.x, strict=True):
+        mine, before = SPACE.decode(code), SPACE.decode(kept)
+        assert {**mine, "rate": 0, "share": 0} == {**before, "rate": 0, "share": 0}
+
+
+def test_the_best_come_first_and_the_others_are_spread_over_the_ranks() -> None:
+    past = made(*(trial(i, float(i * 37 % 200)) for i in range(200)))
+    assert len(past) == MOST
+    assert past.losses[:BEST].tolist() == list(range(BEST))
+    assert past.losses[-1] == 199
+    assert np.diff(past.losses[BEST:]).max() <= 5
+    np.testing.assert_allclose(past.shares, (past.losses + 1) / 200)
+
+
+def test_only_full_trainings_count() -> None:
+    left = trial(0, 0.1, budgets=(27.0,))
+    through = trial(1, 0.9, 0.5, budgets=(27.0, FULL))
+    failed = Trial(2, SPACE.sample(np.random.default_rng(2)), FULL, failure="out of memory")
+    past = made(left, through, failed)
+    assert past.losses.tolist() == [0.5]
+    assert past.shares.tolist() == [1.0]
+
+
+def test_nothing_is_left_without_a_full_training() -> None:
+    few = summary(
+        [trial(0, 0.1, budgets=(27.0,))],
+        SPACE,
+        FULL,
+        run_id="r",
+        name="n",
+        model="xgboost",
+        metric="rmse",
+        task="regression",
+        digest="d",
+        features=None,
+    )
+    assert few is None
+
+
+def test_the_text_is_short() -> None:
+    """Of a study with thirty parameters and two hundred trials: a few of MLflow's tags hold it."""
+    rng = np.random.default_rng(0)
+    space = SearchSpace(tuple(Float(f"parameter_{i}", 1e-3, 1.0, log=True) for i in range(30)))
+    trials = [Trial(i, space.sample(rng), FULL, reports=(Report(FULL, rng.random()),)) for i in range(200)]
+    past = summary(
+        trials,
+        space,
+        FULL,
+        run_id="r" * 32,
+        name="n",
+        model="mlp",
+        metric="rmse",
+        task="regression",
+        digest="d" * 64,
+        features=MetaFeatures({f"group.feature_{i}": rng.random() for i in range(50)}, 1, {}, 0),
+    )
+    assert past is not None
+    assert len(past.to_text()) < 3 * 8_000
+
+
+@pytest.mark.parametrize("text", ["", "nonsense", "e30="])
+def test_a_damaged_text_is_said_to_be_one(text: str) -> None:
+    with pytest.raises(ValueError, match="not the summary of a study"):
+        PastStudy.from_text(text)

@@ -1,0 +1,166 @@
+"""A past study as later ones see it: its table's meta-features, its space, and its best and some other configurations.
+
+Each study leaves this about itself as one short text, so that the knowledge base is read without looking at a single
+trial. Only full trainings are in it: what a small budget says about a configuration is another thing (of the
+25 first of 200 boosting rounds, rank correlation with the end 0.48).
+"""
+
+import base64
+import json
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from hpo.parameters import Array
+from hpo.space import SearchSpace
+from hpo.trial import Trial
+from warmstart.metafeatures import MetaFeatures
+
+VERSION = 1
+BEST, MOST = 24, 64  # configurations that are kept: the best ones, and all in all
+_STEPS = 65_535  # of a unit code
+_INACTIVE = -1
+
+
+@dataclass(frozen=True)
+class PastStudy:
+    """What is known of a study that has ended.
+
+    Attributes:
+        run_id: of its run.
+        name: what people know it by.
+        model: the family, or `all`.
+        metric: what its losses were made of; a loss is smaller when it is better.
+        task: binary, multiclass or regression.
+        digest: of the table, equal for equal tables.
+        features: of the table; None for a study that has none.
+        space: that was searched.
+        x: `(n, d)` unit codes of configurations, `nan` where inactive, best first.
+        losses: `(n,)` their losses at the full budget, ascending.
+        shares: `(n,)` the share of the study's full trainings that were not worse, in (0, 1].
+    """
+
+    run_id: str
+    name: str
+    model: str
+    metric: str
+    task: str
+    digest: str
+    features: MetaFeatures | None
+    space: SearchSpace
+    x: Array
+    losses: Array
+    shares: Array
+
+    def __len__(self) -> int:
+        return len(self.losses)
+
+    def to_text(self) -> str:
+        """ASCII text, some thousand characters."""
+        codes = np.where(np.isnan(self.x), _INACTIVE, np.round(self.x * _STEPS)).astype(int)
+        features = self.features.to_dict() if self.features else None
+        if features:
+            features["values"] = {name: _short(value) for name, value in features["values"].items()}
+        plain = {
+            "version": VERSION,
+            "run_id": self.run_id,
+            "name": self.name,
+            "model": self.model,
+            "metric": self.metric,
+            "task": self.task,
+            "digest": self.digest,
+            "features": features,
+            "space": self.space.to_dict(),
+            "x": codes.tolist(),
+            "losses": [_short(loss) for loss in self.losses],
+            "shares": [_short(share) for share in self.shares],
+        }
+        packed = zlib.compress(json.dumps(plain, separators=(",", ":")).encode(), level=9)
+        return base64.b85encode(packed).decode()
+
+    @classmethod
+    def from_text(cls, text: str) -> "PastStudy":
+        """The study that wrote `text`.
+
+        Raises:
+            ValueError: when it is damaged, or of a newer version.
+        """
+        try:
+            plain: dict[str, Any] = json.loads(zlib.decompress(base64.b85decode(text)))
+            version = plain.pop("version")
+        except (zlib.error, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"not the summary of a study: {text[:40]!r}…") from error
+        if version > VERSION:
+            raise ValueError(
+                f"the summary of study {plain.get('run_id')} is of version {version}, this release reads up to "
+                f"{VERSION}; update it"
+            )
+        codes = np.array(plain.pop("x"), dtype=float).reshape(len(plain["losses"]), -1)
+        features = plain.pop("features")
+        return cls(
+            features=None if features is None else MetaFeatures.from_dict(features),
+            space=SearchSpace.from_dict(plain.pop("space")),
+            x=np.where(codes == _INACTIVE, np.nan, codes / _STEPS),
+            losses=np.array(plain.pop("losses")),
+            shares=np.array(plain.pop("shares")),
+            **plain,
+        )
+
+
+def summary(
+    trials: Sequence[Trial],
+    space: SearchSpace,
+    full: float,
+    *,
+    run_id: str,
+    name: str,
+    model: str,
+    metric: str,
+    task: str,
+    digest: str,
+    features: MetaFeatures | None,
+) -> PastStudy | None:
+    """What a study with these trials leaves; None when no training reached the budget `full`.
+
+    The best `BEST` configurations are kept, and of the others so many, evenly by rank, that there are `MOST`. The
+    keyword arguments are the attributes of that name.
+    """
+    done = [(trial.params, loss) for trial in trials if (loss := _at(trial, full)) is not None]
+    if not done:
+        return None
+    losses = np.array([loss for _, loss in done])
+    order = np.argsort(losses, kind="stable")
+    chosen = order[_kept(len(order))]
+    return PastStudy(
+        run_id=run_id,
+        name=name,
+        model=model,
+        metric=metric,
+        task=task,
+        digest=digest,
+        features=features,
+        space=space,
+        x=np.array([space.encode(done[i][0]) for i in chosen]),
+        losses=losses[chosen],
+        shares=np.searchsorted(losses[order], losses[chosen], side="right") / len(losses),
+    )
+
+
+def _at(trial: Trial, full: float) -> float | None:
+    """The loss of a trial at the full budget; None when it did not get there."""
+    return next((report.loss for report in trial.reports if report.budget >= full), None)
+
+
+def _kept(n: int) -> Sequence[int]:
+    if n <= MOST:
+        return range(n)
+    others = np.linspace(BEST, n - 1, MOST - BEST).round().astype(int)
+    return [*range(BEST), *others.tolist()]
+
+
+def _short(value: float) -> float:
+    """Six digits: more say nothing here."""
+    return float(f"{value:.6g}")
