@@ -1,4 +1,7 @@
-"""How sure is it that one model is better than another, given their predictions for the same rows?
+"""How sure is a score, and that one model is better than another, given predictions for rows that nobody trained on?
+
+An interval for the score of one model comes from drawing the rows again with replacement, thousands of times; a
+comparison of two from the same draws for both.
 
 The paired bootstrap (Efron and Tibshirani 1993): the rows are drawn again with replacement, thousands of times, and
 each time both models are scored on the same draw, so that what makes rows easy or hard for both cancels out. A draw is
@@ -39,6 +42,15 @@ MOST_BLOCKS = 200  # of the jackknife
 
 
 @dataclass(frozen=True)
+class Interval:
+    """A score of the rows themselves, and the bounds that 95 of 100 such intervals hold the true one between."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
 class Gain:
     """By how much one model is better than another, in the metric's units; greater is better for every metric.
 
@@ -51,6 +63,35 @@ class Gain:
     high: float
     probability: float
     draws: int
+
+
+def score_interval(
+    metric: Metric,
+    y: npt.NDArray[Any],
+    prediction: FloatArray,
+    *,
+    groups: IntArray | None = None,
+    seed: int = 0,
+) -> Interval:
+    """The metric on these rows with its BCa interval (Efron 1987) at 95 %, expanded for few rows (Hesterberg 2015).
+
+    Arguments are those of `paired_gain`; draws that do not define the metric are left out.
+
+    Raises:
+        ValueError: when the metric is not defined on these rows.
+    """
+    rng = np.random.default_rng([seed, 0xB007])
+    value = metric(y, prediction)
+    rows = _rows(metric, len(y), rng)
+    y, prediction = y[rows], prediction[rows]
+    drawn, without, of_rows, n_units = _resampled(scores(metric, y, prediction), _units(groups, rows), rng)
+    defined = drawn[np.isfinite(drawn)]
+    if n_units < 2 or not len(defined):
+        return Interval(value, -np.inf, np.inf)
+    tail = np.sqrt(n_units / (n_units - 1)) * stats.t.ppf([0.025, 0.975], n_units - 1)
+    levels = _bca_levels(tail, _bias(defined, of_rows), _acceleration(without))
+    low, high = np.quantile(defined, levels)
+    return Interval(value, float(min(low, value)), float(max(high, value)))
 
 
 def paired_gain(
@@ -81,18 +122,13 @@ def paired_gain(
     value = _gain(metric, metric(y, one), metric(y, other))
     rows = _rows(metric, len(y), rng)
     y, one, other = y[rows], one[rows], other[rows]
-    units = np.arange(len(y)) if groups is None else np.unique(groups[rows], return_inverse=True)[1]
     mine, theirs = scores(metric, y, one), scores(metric, y, other)
-    n_units = int(units.max()) + 1
 
     def gains(weights: FloatArray) -> FloatArray:
         found: FloatArray = _gain(metric, mine(weights), theirs(weights))
         return found
 
-    with np.errstate(invalid="ignore", divide="ignore"):
-        drawn = np.concatenate([gains(weights) for weights in _weights(units, rng)])
-        without = np.concatenate([gains(weights) for weights in _all_but_one(units, rng)])
-        of_rows = float(gains(np.ones((1, len(y))))[0])
+    drawn, without, of_rows, n_units = _resampled(gains, _units(groups, rows), rng)
     defined = drawn[np.isfinite(drawn)]
     low, high = np.quantile(defined, [0.025, 0.975]) if len(defined) else (-np.inf, np.inf)
     # One more draw is counted against the challenger, so that no finite number of draws makes anything certain; so are
@@ -109,11 +145,28 @@ def scores(metric: Metric, y: npt.NDArray[Any], prediction: FloatArray) -> Score
         values, link = _MEANS[metric.name]
         losses = values(y, prediction)
         return lambda weights: link(weights @ losses / weights.sum(axis=1))
-    if metric.name == "r2":
-        return _r2(y, prediction)
-    if metric.name == "roc_auc":
-        return _roc_auc(y == 1, prediction[:, 1])
+    if metric.name in _AT_ONCE:
+        return _AT_ONCE[metric.name](y, prediction)
     return _row_by_row(metric, y, prediction)
+
+
+def _units(groups: IntArray | None, rows: IntArray) -> IntArray:
+    """(rows,) codes 0, 1, … of what is drawn together."""
+    if groups is None:
+        return np.arange(len(rows))
+    codes: IntArray = np.unique(groups[rows], return_inverse=True)[1]
+    return codes
+
+
+def _resampled(
+    score: Scores, units: IntArray, rng: np.random.Generator
+) -> tuple[FloatArray, FloatArray, float, int]:
+    """The scores of the draws, those without each block of the jackknife, that of the rows, and the units."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        drawn = np.concatenate([score(weights) for weights in _weights(units, rng)])
+        without = np.concatenate([score(weights) for weights in _all_but_one(units, rng)])
+        of_rows = float(score(np.ones((1, len(units))))[0])
+    return drawn, without, of_rows, int(units.max()) + 1
 
 
 def _gain(metric: Metric, one: Any, other: Any) -> Any:
@@ -122,12 +175,25 @@ def _gain(metric: Metric, one: Any, other: Any) -> Any:
 
 def _bca(drawn: FloatArray, share: float, value: float, acceleration: float) -> float:
     """The level at which the lower BCa bound meets the margin that `share` of the draws exceed (eq. 14.10)."""
-    n = len(drawn) + 1
-    bias = stats.norm.ppf((np.sum(drawn < value) + np.sum(drawn == value) / 2 + 0.5) / n)
-    w = stats.norm.ppf(1 - max(share, 0.5 / n)) - bias
+    bias = _bias(drawn, value)
+    w = stats.norm.ppf(1 - max(share, 0.5 / (len(drawn) + 1))) - bias
     stretch = 1 + acceleration * w
     level = stats.norm.cdf(w / stretch - bias) if stretch > 0 else float(w > 0)
     return float(1 - level)
+
+
+def _bca_levels(tail: FloatArray, bias: float, acceleration: float) -> FloatArray:
+    """The shares of the draws that lie below the bounds whose normal quantiles are `tail` (eq. 14.10)."""
+    shifted = bias + tail
+    stretch = np.maximum(1 - acceleration * shifted, 1e-6)  # beyond it there is no bound but the last draw
+    levels: FloatArray = stats.norm.cdf(bias + shifted / stretch)
+    return levels
+
+
+def _bias(drawn: FloatArray, value: float) -> float:
+    """How far the draws lie beside the value of the rows, as a normal quantile (eq. 14.14); ties count half."""
+    below = np.sum(drawn < value) + np.sum(drawn == value) / 2 + 0.5
+    return float(stats.norm.ppf(below / (len(drawn) + 1)))
 
 
 def _acceleration(without: FloatArray) -> float:
@@ -147,8 +213,7 @@ def _less_sure(probability: float, units: int) -> float:
 
 
 def _rows(metric: Metric, n: int, rng: np.random.Generator) -> IntArray:
-    vectorised = metric.name in _MEANS or metric.name in ("r2", "roc_auc")
-    if vectorised or n <= MOST_ROWS:
+    if metric.name in _MEANS or metric.name in _AT_ONCE or n <= MOST_ROWS:
         return np.arange(n)
     return np.sort(rng.choice(n, MOST_ROWS, replace=False))
 
@@ -226,19 +291,67 @@ def _r2(y: FloatArray, p: FloatArray) -> Scores:
 
 def _roc_auc(positive: npt.NDArray[np.bool_], p: FloatArray) -> Scores:
     """The Mann-Whitney statistic; rows are sorted once, for all draws."""
-    order = np.argsort(p, kind="stable")
-    starts = np.flatnonzero(np.diff(p[order], prepend=-np.inf))  # of runs of equal scores
-    is_positive = positive[order]
+    counts = _counts_of_runs(positive, p)
 
     def of(weights: FloatArray) -> FloatArray:
-        sorted_ = weights[:, order]
-        above = np.add.reduceat(sorted_ * is_positive, starts, axis=1)
-        below = np.add.reduceat(sorted_ * ~is_positive, starts, axis=1)
+        above, below = counts(weights)
         wins = (above * (np.cumsum(below, axis=1) - below / 2)).sum(axis=1)
         found: FloatArray = wins / (above.sum(axis=1) * below.sum(axis=1))
         return found
 
     return of
+
+
+def _roc_auc_ovr(y: IntArray, p: FloatArray) -> Scores:
+    """The mean over the classes that a draw holds, each against the rest."""
+    areas = [_roc_auc(y == c, p[:, c]) for c in np.unique(y)]
+
+    def of(weights: FloatArray) -> FloatArray:
+        found = np.stack([area(weights) for area in areas])  # (classes, draws)
+        defined = np.isfinite(found)
+        mean: FloatArray = np.where(defined, found, 0.0).sum(axis=0) / defined.sum(axis=0)
+        return mean
+
+    return of
+
+
+def _average_precision(y: IntArray, p: FloatArray) -> Scores:
+    """Precision times the step in recall, summed over distinct scores from above."""
+    counts = _counts_of_runs(y == 1, -p[:, 1])
+
+    def of(weights: FloatArray) -> FloatArray:
+        hits, misses = counts(weights)
+        found, seen = np.cumsum(hits, axis=1), np.cumsum(hits + misses, axis=1)
+        area: FloatArray = (found / np.maximum(seen, 1.0) * hits).sum(axis=1) / found[:, -1]
+        return area
+
+    return of
+
+
+def _counts_of_runs(
+    positive: npt.NDArray[np.bool_], values: FloatArray
+) -> Callable[[FloatArray], tuple[FloatArray, FloatArray]]:
+    """From weights (draws, rows) to the weight of positive and of other rows (draws, runs) at each distinct value."""
+    order = np.argsort(values, kind="stable")
+    starts = np.flatnonzero(np.diff(values[order], prepend=-np.inf))
+    is_positive = positive[order]
+
+    def of(weights: FloatArray) -> tuple[FloatArray, FloatArray]:
+        sorted_ = weights[:, order]
+        above: FloatArray = np.add.reduceat(sorted_ * is_positive, starts, axis=1)
+        below: FloatArray = np.add.reduceat(sorted_ * ~is_positive, starts, axis=1)
+        return above, below
+
+    return of
+
+
+# Metrics of which many draws are computed at once, from the weights.
+_AT_ONCE: Mapping[str, Callable[[npt.NDArray[Any], FloatArray], Scores]] = {
+    "r2": _r2,
+    "roc_auc": lambda y, p: _roc_auc(y == 1, p[:, 1]),
+    "roc_auc_ovr": _roc_auc_ovr,
+    "average_precision": _average_precision,
+}
 
 
 def _row_by_row(metric: Metric, y: npt.NDArray[Any], p: FloatArray) -> Scores:

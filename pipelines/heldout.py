@@ -13,7 +13,8 @@ from hpo.errors import DataError, StudyError, closest
 from pipelines.gate import HeldOutScore, PromotionRefusedError
 from pipelines.plan import DataPlan
 from pipelines.source import same_again
-from serving.values import distinct, labelled, numbers
+from pipelines.splits import group_codes
+from serving.values import labelled, numbers
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -115,7 +116,11 @@ def _of_study(plan: DataPlan, seed: int, score: HeldOutScore, frame: pd.DataFram
         )
     table = prepared.test_frame.reset_index(drop=True)
     return HeldOut(
-        table, prepared.y_test, _groups(plan, table), True, "rows that the challenger's study held out"
+        table,
+        prepared.y_test,
+        group_codes(plan.split, table),
+        True,
+        "rows that the challenger's study held out",
     )
 
 
@@ -136,7 +141,7 @@ def _new(plan: DataPlan, target: TargetEncoder, frame: pd.DataFrame, shown: str)
     except ValueError as error:
         raise DataError(f"{shown}: {error}; the models know no other") from error
     table = frame.drop(columns=plan.target)
-    return HeldOut(table, y, _groups(plan, table), False, f"new rows of {shown}", notes)
+    return HeldOut(table, y, group_codes(plan.split, table), False, f"new rows of {shown}", notes)
 
 
 def _has_target(target: TargetEncoder, series: pd.Series, shown: str) -> npt.NDArray[np.bool_]:
@@ -154,14 +159,6 @@ def _has_target(target: TargetEncoder, series: pd.Series, shown: str) -> npt.NDA
             "leave these cells empty, then their rows are dropped"
         )
     return ~np.isnan(values)
-
-
-def _groups(plan: DataPlan, frame: pd.DataFrame) -> IntArray | None:
-    kind, _, column = plan.split.partition(":")
-    if kind != "group" or column not in frame.columns:
-        return None
-    codes, texts = distinct(frame[column])
-    return np.where(codes < 0, len(texts), codes).astype(np.int64)
 
 
 def _refuse_own_rows(plan: DataPlan, seed: int, frame: pd.DataFrame, shown: str) -> None:

@@ -3,11 +3,15 @@
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from hpo.agreement import agreements, shown
 from hpo.trial import Trial
 from pipelines.metrics import METRICS
 from pipelines.models import PERCENT_OF_ROWS
+
+if TYPE_CHECKING:
+    from pipelines.bootstrap import Interval
 
 ROWS = 10
 
@@ -17,7 +21,8 @@ class StudyResult:
     """A study that has ended, for now.
 
     `trials` are all of them; `baselines` and `test` hold values of the study's metric (baselines on the validation
-    rows, `test` on the held-out rows); `model_uri` is the winner's model, `version` its version when registered.
+    rows, `test` on the held-out rows, where that of the metric has an `interval`); `model_uri` is the winner's model,
+    `version` its version when registered.
     `interrupted` means that the user asked for the end, `stopped` that trials were left unfinished for it,
     `in_memory` that the table has no place to be read from again; `budget_unit` is that of the rungs, when there are
     any.
@@ -32,6 +37,7 @@ class StudyResult:
     tracking_uri: str
     seconds: float
     winner: Trial | None = None
+    interval: "Interval | None" = None
     model_uri: str | None = None
     registered: str | None = None
     version: int | None = None
@@ -102,6 +108,7 @@ class StudyResult:
         others = ", ".join(f"{name} {value:.5g}" for name, value in self.test.items() if name != self.metric)
         lines = [
             f"Held-out test rows: {self.metric} {self.test[self.metric]:.5g}"
+            + (f" [{self.interval.low:.5g}, {self.interval.high:.5g}]" if self.interval else "")
             + (f"  ({others})" if others else "")
         ]
         lines.append(f"Model: {self.model_uri}")

@@ -9,11 +9,14 @@ import posixpath
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hpo.errors import ParameterError, StudyError
 from hpo.parameters import Params, Value
 from hpo.trial import Report, Trial
+
+if TYPE_CHECKING:
+    from pipelines.bootstrap import Interval
 
 VERSION = "1"
 
@@ -101,6 +104,14 @@ class Record:
             return cls(metrics=metrics, mark=tuple(mark) if mark else None, **plain)
         except (TypeError, KeyError, AttributeError) as error:
             raise ValueError(f"not a record: {line[:80]!r}") from error
+
+
+def test_metrics(metric: str, test: Mapping[str, float], interval: "Interval | None") -> dict[str, float]:
+    """The winner's scores on the held-out rows, with the bounds of that by the study's `metric`, as they are logged."""
+    named = {f"test_{name}": value for name, value in test.items()}
+    if interval is not None:
+        named |= {f"test_{metric}_low": interval.low, f"test_{metric}_high": interval.high}
+    return named
 
 
 def trial_key(number: int) -> str:

@@ -23,6 +23,7 @@ from pipelines.objective import Baseline, Rebuild, Work, folds_folder, members_f
 from pipelines.plan import Plan
 from pipelines.progress import Reporter, duration
 from pipelines.result import StudyResult, failures
+from pipelines.schema import test_metrics
 from pipelines.uris import safe
 from pipelines.workshop import Workshop, workers
 
@@ -265,20 +266,24 @@ class _Session:
 
     def _finish(self, best: Trial, baselines: Mapping[str, float], reporter: Reporter) -> StudyResult:
         """Score the winner once on the held-out rows, log it, register it, and save the view."""
+        from pipelines.bootstrap import score_interval
         from pipelines.winner import log, score
 
-        scored = score(self.prepared, self.shop.folder, _label(best))
+        scored = score(self.plan, self.prepared, self.shop.folder, _label(best))
         test = evaluate(self.prepared.task.kind, scored.y, scored.prediction)
-        if self.metric.name not in test:
+        interval = None
+        if self.metric.name in test:
+            interval = score_interval(self.metric, scored.y, scored.prediction, groups=scored.groups)
+        else:
             reporter.say(
                 f"warning: {self.metric.name} is not defined on the held-out rows, there is no test score"
             )
         reference = float("nan")
         if "trivial" in baselines:
-            trivial = score(self.prepared, self.shop.folder, "trivial")
+            trivial = score(self.plan, self.prepared, self.shop.folder, "trivial")
             values = evaluate(self.prepared.task.kind, trivial.y, trivial.prediction)
             reference = values.get(self.metric.name, reference)
-        self.storage.annotate(metrics={f"test_{name}": value for name, value in test.items()})
+        self.storage.annotate(metrics=test_metrics(self.metric.name, test, interval))
         self.storage.set_winner(best.number)
         logged = log(self.plan, self.prepared, self.storage, best, scored, test, reference)
         how = f"logged in {logged.seconds:.1f} s" if logged.seconds else "logged already"
@@ -287,6 +292,7 @@ class _Session:
         return replace(
             result,
             winner=best,
+            interval=interval,
             model_uri=logged.uri,
             registered=self.plan.register,
             version=logged.version,

@@ -127,6 +127,15 @@ def divide(
     return _by_group(blocks, validation, test_share, rng)
 
 
+def group_codes(split: str, frame: pd.DataFrame) -> IntArray | None:
+    """Return (n,) codes of rows that depend on each other; None where the split keeps no groups together."""
+    kind, _, column = split.partition(":")
+    if kind != "group" or column not in frame.columns:
+        return None
+    codes, texts = distinct(frame[column])
+    return np.where(codes < 0, len(texts), codes).astype(np.int64)
+
+
 def quantile_strata(values: FloatArray) -> IntArray:
     """Return (n,) codes of about equally filled ranges of a regression target."""
     n_strata = int(np.clip(len(values) // ROWS_PER_STRATUM, 1, MAX_STRATA))

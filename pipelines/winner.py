@@ -17,6 +17,7 @@ from pipelines.models import resolve
 from pipelines.objective import members_folder
 from pipelines.plan import Plan
 from pipelines.registry import TRIAL_NUMBER, log_winner, logged_before, register_winner
+from pipelines.splits import group_codes
 from pipelines.tracking import first_line
 from serving.predictor import Predictor
 
@@ -27,11 +28,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Scored:
-    """A predictor's folder with the truth `(n,)` and its predictions `(n,)` or `(n, k)` on the held-out rows."""
+    """A predictor's folder with the truth `(n,)` and its predictions `(n,)` or `(n, k)` on the held-out rows.
+
+    `groups` (n,) are codes of rows that depend on each other, None when there are none.
+    """
 
     folder: Path
     y: npt.NDArray[Any]
     prediction: npt.NDArray[np.float64]
+    groups: npt.NDArray[np.int64] | None
 
 
 @dataclass(frozen=True)
@@ -43,13 +48,14 @@ class Logged:
     seconds: float
 
 
-def score(prepared: "Prepared", folder: Path, label: str) -> Scored:
+def score(plan: Plan, prepared: "Prepared", folder: Path, label: str) -> Scored:
     """Make one object of the models filed under `label` and let it predict the held-out rows from the raw table."""
     place = folder / "predictors" / label
     members = sorted(members_folder(folder, label).iterdir())
     Predictor(prepared.features, prepared.target, ()).save(place, members)
-    prediction = Predictor.load(place).predict_raw(prepared.test_frame)
-    return Scored(place, prepared.y_test, prediction)
+    rows = prepared.test_frame
+    prediction = Predictor.load(place).predict_raw(rows)
+    return Scored(place, prepared.y_test, prediction, group_codes(plan.data.split, rows))
 
 
 def log(

@@ -1,4 +1,4 @@
-"""The paired bootstrap: its weighted metrics are the metrics, and it is not surer than it says."""
+"""The bootstrap: its weighted metrics are the metrics, and it is not surer than it says."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+from scipy.stats import norm
 
 from pipelines import bootstrap
-from pipelines.bootstrap import paired_gain, scores
+from pipelines.bootstrap import paired_gain, score_interval, scores
 from pipelines.metrics import METRICS
 
 FloatArray = npt.NDArray[np.float64]
@@ -146,6 +147,33 @@ def test_cost_is_bounded_for_many_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     assert gain.value == METRICS["f1_macro"](y, p) - METRICS["f1_macro"](y, p[::-1])  # of all rows
 
 
+def test_an_interval_of_a_mean_is_about_that_of_student() -> None:
+    errors = np.random.default_rng(2).exponential(size=400)
+    found = score_interval(METRICS["mae"], np.zeros(400), errors)
+    assert found.value == pytest.approx(errors.mean())
+    spread = errors.std(ddof=1) / np.sqrt(400)
+    assert found.low == pytest.approx(errors.mean() - 1.97 * spread, abs=0.4 * spread)
+    assert found.high == pytest.approx(errors.mean() + 1.97 * spread, abs=0.4 * spread)
+    assert found.high - found.value > found.value - found.low  # the errors are skewed
+
+
+def test_the_levels_are_those_of_the_book() -> None:
+    """Efron and Tibshirani 1993, table 14.2: bias 0.146, acceleration 0.061 and 90 % give 0.110 and 0.985."""
+    levels = bootstrap._bca_levels(np.array([-1.645, 1.645]), 0.146, 0.061)
+    np.testing.assert_allclose(levels, [0.110, 0.985], atol=1e-3)
+
+
+def test_an_interval_draws_groups_and_knows_what_it_cannot_say() -> None:
+    groups = np.repeat(np.arange(10), 50)
+    errors = np.random.default_rng(1).gamma(2.0, size=10)[groups]
+    alone, together = (
+        score_interval(METRICS["mae"], np.zeros(500), errors, groups=g) for g in (None, groups)
+    )
+    assert together.high - together.low > 4 * (alone.high - alone.low)
+    one = score_interval(METRICS["mae"], np.zeros(500), errors, groups=np.zeros(500, dtype=np.int64))
+    assert (one.low, one.high) == (-np.inf, np.inf)
+
+
 # --- calibration ------------------------------------------------------------------------------------
 
 REPETITIONS, CONFIDENCE = 600, 0.9
@@ -197,3 +225,41 @@ def test_equal_models_are_promoted_no_more_often_than_stated(
     rate = 1 - CONFIDENCE
     assert passed / REPETITIONS <= rate + 4 * np.sqrt(rate * CONFIDENCE / REPETITIONS)
     assert passed > 0  # it is not refusing everything either
+
+
+Scored = tuple[str, npt.NDArray[Any], FloatArray, float, npt.NDArray[np.int64] | None]
+
+
+def errors(n: int, rng: np.random.Generator) -> Scored:
+    return "mae", np.zeros(n), rng.exponential(size=n), 1.0, None
+
+
+def areas(n: int, rng: np.random.Generator) -> Scored:
+    y = (np.arange(n) < 0.3 * n).astype(np.int64)
+    return "roc_auc", y, probabilities(1.5 * y + rng.normal(size=n)), float(norm.cdf(1.5 / np.sqrt(2))), None
+
+
+def errors_of_groups(n: int, rng: np.random.Generator) -> Scored:
+    """Groups of ten rows that share the larger part of their error."""
+    groups = np.repeat(np.arange(n // 10), 10)
+    errors = np.abs(rng.normal(size=n // 10)[groups] + rng.normal(0, 0.5, n))
+    return "mae", np.zeros(n), errors, float(np.sqrt(1.25 * 2 / np.pi)), groups
+
+
+@pytest.mark.parametrize(("draw", "n"), [(errors, 150), (areas, 100), (errors_of_groups, 400)])
+def test_intervals_hold_the_true_score_as_often_as_stated(
+    draw: Callable[[int, np.random.Generator], Scored], n: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of intervals at 95 % a twentieth may miss the score that the model has on all rows there could be.
+
+    The number of misses is binomial: the standard deviation of their share is sqrt(0.05 * 0.95 / 600) = 0.0089, and
+    four of them are allowed to either side (a chance of 6e-5): 0.014 to 0.086.
+    """
+    monkeypatch.setattr(bootstrap, "MOST_DRAWS", 1_000)
+    rng = np.random.default_rng(n)
+    missed = 0
+    for seed in range(REPETITIONS):
+        metric, y, prediction, true, groups = draw(n, rng)
+        found = score_interval(METRICS[metric], y, prediction, groups=groups, seed=seed)
+        missed += not found.low <= true <= found.high
+    assert abs(missed / REPETITIONS - 0.05) <= 4 * np.sqrt(0.05 * 0.95 / REPETITIONS)
