@@ -35,6 +35,7 @@ BASELINE = "hpo.baseline"
 DRIVER = "hpo.driver"
 WINNER = "hpo.winner"
 WINNER_NUMBER = "hpo.winner.trial"
+SUMMARY = "hpo.summary"  # what later studies learn from; its text in tags of that name with .0, .1, …
 SECONDS = "hpo.seconds"
 PARENT_RUN = "mlflow.parentRunId"
 RUN_NAME = "mlflow.runName"

@@ -12,8 +12,8 @@ import math
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,16 +30,18 @@ from pipelines import schema, views
 from pipelines.bulk import BulkWriter, engine_for
 from pipelines.cache import cache_dir
 from pipelines.lease import Lease
-from pipelines.outbox import Journal, Outbox, Pace, Unreachable
+from pipelines.outbox import Journal, Outbox, Pace
 from pipelines.schema import Record
+from pipelines.summaries import summary_of, summary_tags
 from pipelines.tracking import (
-    PAGE,
     CallWriter,
     ClientRuns,
     HttpRuns,
     Writer,
+    as_study_error,
     children,
     connect,
+    experiments,
     first_line,
     is_http,
     search,
@@ -139,7 +141,7 @@ class MlflowStorage:
         """
         client = connect(tracking_uri)
         _check_header(header)
-        with _as_study_error("the study cannot be created"):
+        with as_study_error("the study cannot be created"):
             run = _parent_run(client, run_id, experiment, name, header)
             with ExitStack() as on_failure:
                 if run_id is None:  # nobody else would say that nothing came of it
@@ -170,7 +172,7 @@ class MlflowStorage:
             StudyError: when there is no such study, its schema is another, or another driver runs it.
         """
         client = connect(tracking_uri)
-        with _as_study_error(f"study {run_id} cannot be opened"):
+        with as_study_error(f"study {run_id} cannot be opened"):
             run = find_study(client, run_id)
             header = read_header(client, run_id)
             journal = Journal(journal_path(run_id))
@@ -310,6 +312,7 @@ class MlflowStorage:
     ) -> bool:
         """End the study's run with `status` and let the next driver in; False when results still wait on disk.
 
+        The study leaves its summary, for later ones to learn from (`pipelines.summaries`).
         Trials that were granted and never told end as KILLED; they are handed out again when the study is opened.
 
         Raises:
@@ -322,7 +325,9 @@ class MlflowStorage:
                     where = {schema.ENDED: f"stopped on the way from {trial.reached:g} to {trial.budget:g}"}
                     key = schema.trial_key(trial.number)
                     self._outbox.put(Record(key, tags=where, status=schema.KILLED, end=now))
-            tags = {schema.FAILURE: schema.cut(reason)} if reason else {}
+            tags = summary_tags(summary_of(self.header, self.run_id, self.load()))
+            if reason:
+                tags[schema.FAILURE] = schema.cut(reason)
             self._outbox.put(Record(schema.STUDY_KEY, tags=tags, status=status, end=now))
         finally:
             try:
@@ -468,7 +473,7 @@ def studies(experiment: str | None = None, *, tracking_uri: str | None = None) -
     """The parent runs of all studies of an experiment (of all experiments without it), the newest first."""
     client = connect(tracking_uri)
     if experiment is None:
-        places = list(client.search_experiments(max_results=PAGE))
+        places = experiments(client)
     else:
         places = [place for place in [client.get_experiment_by_name(experiment)] if place]
     ids = [str(place.experiment_id) for place in places]
@@ -545,14 +550,6 @@ def _writer(client: MlflowClient, experiment_id: str, run_id: str, known: Mutabl
         return BulkWriter(engine, experiment_id, run_id, known)
     logger.info("%s is not a database that is written in bulk; trials are logged one by one", safe(uri))
     return CallWriter(ClientRuns(client), experiment_id, known)
-
-
-@contextmanager
-def _as_study_error(what: str) -> Iterator[None]:
-    try:
-        yield
-    except (MlflowException, Unreachable, OSError) as error:
-        raise StudyError(f"{what}: {first_line(error)}") from error
 
 
 def _check_header(header: Header) -> None:

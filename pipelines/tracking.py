@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import mlflow
 from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, Run, RunTag, ViewType
+from mlflow.entities import Experiment, Metric, Param, Run, RunTag, ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.utils import credentials, rest_utils
 
@@ -97,6 +97,18 @@ def _first_touch(uri: str) -> Iterator[None]:
         yield
     finally:
         os.close(lock)
+
+
+def experiments(client: MlflowClient) -> list[Experiment]:
+    """All active experiments, page by page."""
+    found: list[Experiment] = []
+    token = None
+    while True:
+        page = client.search_experiments(max_results=PAGE, page_token=token)
+        found += page
+        token = page.token
+        if not token:
+            return found
 
 
 def children(client: MlflowClient, experiment_id: str, parent: str, role: str | None = None) -> list[Run]:
@@ -218,6 +230,19 @@ def _call(uri: str, path: str, body: dict[str, Any], method: str = "POST") -> di
     )
     answer: dict[str, Any] = rest_utils.verify_rest_response(response, endpoint).json()
     return answer
+
+
+@contextmanager
+def as_study_error(what: str) -> Iterator[None]:
+    """Turn whatever MLflow and the system raise into one sentence that begins with `what` went wrong.
+
+    Raises:
+        StudyError: in their place.
+    """
+    try:
+        yield
+    except (MlflowException, Unreachable, OSError) as error:
+        raise StudyError(f"{what}: {first_line(error)}") from error
 
 
 @contextmanager

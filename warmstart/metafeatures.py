@@ -13,7 +13,6 @@ import numpy.typing as npt
 import pandas as pd
 
 from warmstart.cells import FloatArray, IntArray
-from warmstart.landmarks import landmarks
 from warmstart.sample import Caps, Sample, draw
 from warmstart.statistics import (
     binned,
@@ -90,6 +89,10 @@ def meta_features(
     Raises `ValueError` for an unknown `kind`, when the target has not one value for each row, and when a binary one has
     more than two classes. Nothing in the table is an error: what cannot be computed is left out.
     """
+    from warmstart.landmarks import (
+        landmarks,
+    )  # scikit-learn: a second that whoever only reads features need not wait
+
     caps = caps or Caps()
     sample = draw(frame, target, kind, seed, caps)
     values: dict[str, float] = {}

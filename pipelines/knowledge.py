@@ -1,0 +1,210 @@
+"""What past studies know, read from MLflow: their summaries, and no trial of theirs.
+
+One paged query brings the runs of all studies with their tags, and with the tags the summaries. A study that could not
+leave one (killed with `kill -9`, or written by the first release) is read from its trials, the newest few of
+those only; what is read so is kept in the cache directory, since nobody but its driver may write to a study's run.
+Whatever is wrong with one study leaves out that study and is counted in a note.
+"""
+
+import json
+import logging
+import re
+import time
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from hpo.errors import StudyError, closest, raise_all
+from pipelines import schema
+from pipelines.cache import cache_dir
+from pipelines.lease import Driver
+from pipelines.metrics import METRICS
+from pipelines.storage import find_study, read_header
+from pipelines.summaries import NewerSummaryError, summary_from, summary_of, summary_tags
+from pipelines.tracking import as_study_error, children, connect, experiments, search
+from pipelines.uris import safe
+from warmstart.past import PastStudy
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+logger = logging.getLogger(__name__)
+
+MOST_READ = 20  # studies that are read from their trials, about 1 ms a trial
+_EVERY_STUDY = f"tags.`{schema.SCHEMA}` LIKE '%'"
+_RUN_ID = re.compile(r"[\w\-]{1,256}", re.ASCII)
+
+
+class Why(Enum):
+    """Why a study is not among what is known; the value completes "3 past studies left out: "."""
+
+    RUNNING = "still running"
+    TOO_FEW = "fewer than two full trainings"
+    NEWER = "written by a newer release; update this one to learn from them"
+    METRIC = "by a metric that this release does not know"
+    UNREADABLE = "incomplete or damaged in MLflow"
+    OLDER = (
+        f"no summary, and only the newest {MOST_READ} such are read from their trials; whoever resumes one lets it leave "
+        "its summary"
+    )
+
+
+@dataclass(frozen=True)
+class Knowledge:
+    """Past studies, the newest first, and sentences on what is not among them."""
+
+    studies: tuple[PastStudy, ...]
+    notes: tuple[str, ...]
+
+
+def past_studies(
+    tracking_uri: str | None = None, *, sources: Sequence[str] | None = None, exclude: str | None = None
+) -> Knowledge:
+    """What the studies of a tracking store left for later ones.
+
+    Args:
+        tracking_uri: of the store; without it the one in force.
+        sources: run ids of studies and names of experiments to learn from; without them all studies of the store.
+        exclude: the run id of a study that is not to learn from itself.
+
+    Raises:
+        StudyError: when the store cannot be read, or naming every source that does not exist.
+    """
+    client = connect(tracking_uri)
+    with as_study_error(f"past studies cannot be read from {safe(client.tracking_uri)}"):
+        runs = [run for run in _study_runs(client, sources) if run.info.run_id != exclude]
+        return _known(client, sorted(runs, key=_age, reverse=True))
+
+
+def _known(client: "MlflowClient", runs: Sequence["Run"]) -> Knowledge:
+    """What `runs`, the newest first, know."""
+    now, left = time.time(), MOST_READ
+    studies: list[PastStudy] = []
+    omitted: Counter[Why] = Counter()
+    for run in runs:
+        found = _left_by(run, now)
+        if found is None:
+            found = _read_from_trials(client, run) if left else Why.OLDER
+            left = max(left - 1, 0)
+        if isinstance(found, PastStudy) and found.metric not in METRICS:
+            found = Why.METRIC
+        if isinstance(found, Why):
+            omitted[found] += 1
+        else:
+            studies.append(replace(found, run_id=run.info.run_id))
+    return Knowledge(tuple(studies), tuple(_notes(omitted, MOST_READ - left)))
+
+
+def _notes(omitted: Mapping[Why, int], read: int) -> Iterable[str]:
+    for why in Why:
+        if n := omitted.get(why):
+            yield f"{n} past {'study' if n == 1 else 'studies'} left out: {why.value}"
+    if read:
+        yield f"{read} past {'study' if read == 1 else 'studies'} without a summary: read from the trials"
+
+
+def _age(run: "Run") -> tuple[int, str]:
+    return run.info.start_time or 0, run.info.run_id
+
+
+def _left_by(run: "Run", now: float) -> PastStudy | Why | None:
+    """What a run's tags say; None when they say nothing that holds.
+
+    A run that is `RUNNING` with no driver alive was killed: its trials know more than an earlier session's summary.
+    """
+    tags = run.data.tags
+    if tags[schema.SCHEMA] != schema.VERSION:
+        return Why.NEWER
+    if run.info.status == schema.RUNNING:
+        driver = Driver.from_tag(tags.get(schema.DRIVER))
+        return Why.RUNNING if driver and driver.alive(now) else None
+    try:
+        return summary_from(tags) or Why.TOO_FEW
+    except NewerSummaryError:
+        return Why.NEWER
+    except ValueError:
+        return None
+
+
+def _read_from_trials(client: "MlflowClient", run: "Run") -> PastStudy | Why:
+    """What the trials of a study say, or said when they were read the last time."""
+    memory = _Memory(client.tracking_uri, run)
+    if (found := memory.recall()) is not None:
+        return found
+    try:
+        header = read_header(client, run.info.run_id)
+        below = children(client, run.info.experiment_id, run.info.run_id, "trial")
+        trials = [
+            trial for child in below if (trial := schema.decode_trial(child.data.tags, child.data.params))
+        ]
+        past = summary_of(header, run.info.run_id, trials)
+    except (StudyError, ValueError, KeyError, TypeError) as error:
+        logger.debug("study %s cannot be read from its trials: %s", run.info.run_id, error)
+        return Why.UNREADABLE
+    memory.keep(past)
+    return past or Why.TOO_FEW
+
+
+class _Memory:
+    """What the trials of one study said, in a file; whatever is wrong with it costs the time to read them again.
+
+    It holds for the study as it stands: whoever resumes it changes its status, its end or its driver.
+    """
+
+    def __init__(self, tracking_uri: str, run: "Run") -> None:
+        info = run.info
+        self._path = cache_dir() / "knowledge" / f"{info.run_id}.json"
+        state = [safe(tracking_uri), info.status, info.end_time, run.data.tags.get(schema.DRIVER)]
+        self._of = json.dumps(state)
+
+    def recall(self) -> PastStudy | Why | None:
+        """What was kept of the study as it stands now; None when nothing is."""
+        try:
+            kept = json.loads(self._path.read_text(encoding="ascii"))
+            return summary_from(kept["tags"]) or Why.TOO_FEW if kept["of"] == self._of else None
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def keep(self, past: PastStudy | None) -> None:
+        """Keep it for the next time."""
+        text = json.dumps({"of": self._of, "tags": summary_tags(past)})
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._path.write_text(text, encoding="ascii")
+        except OSError as error:
+            logger.debug("what past studies know is not kept in %s: %s", self._path, error)
+
+
+def _study_runs(client: "MlflowClient", sources: Sequence[str] | None) -> list["Run"]:
+    """The parent runs of all studies, or of those that `sources` name."""
+    places = {str(place.name): str(place.experiment_id) for place in experiments(client)}
+    ids = list(places.values())
+    if not ids:
+        return []
+    if sources is None:
+        return list(search(client, ids, _EVERY_STUDY))
+    named = [places[source] for source in sources if source in places]
+    run_ids = {source for source in sources if source not in places}
+    runs = {run.info.run_id: run for run in search(client, named, _EVERY_STUDY)} if named else {}
+    if plain := sorted(run_id for run_id in run_ids - runs.keys() if _RUN_ID.fullmatch(run_id)):
+        listed = ", ".join(f"'{run_id}'" for run_id in plain)
+        rule = f"{_EVERY_STUDY} AND attributes.run_id IN ({listed})"
+        runs |= {run.info.run_id: run for run in search(client, ids, rule)}
+    raise_all(StudyError, (_missing(client, source, places) for source in sorted(run_ids - runs.keys())))
+    return list(runs.values())
+
+
+def _missing(client: "MlflowClient", source: str, names: Collection[str]) -> str:
+    """What is wrong with a source that is no study and no experiment."""
+    if re.fullmatch(r"[0-9a-f]{32}", source):
+        try:
+            find_study(client, source)
+        except StudyError as error:
+            return str(error)
+    return (
+        f"{source!r} is neither an experiment of {safe(client.tracking_uri)} nor the run id of a study"
+        f"{closest(source, names)}"
+    )
