@@ -47,8 +47,8 @@ class Why(Enum):
     METRIC = "by a metric that this release does not know"
     UNREADABLE = "incomplete or damaged in MLflow"
     OLDER = (
-        f"no summary, and only the newest {MOST_READ} such are read from their trials; whoever resumes one lets it leave "
-        "its summary"
+        f"without a summary, of which only the newest {MOST_READ} are read from their trials; "
+        "one that is resumed leaves its summary"
     )
 
 
