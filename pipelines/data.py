@@ -50,6 +50,7 @@ class Fold:
 
     ``y_train`` and ``y_valid`` are int64 class codes, or float64 targets standardised over the non-test rows.
     ``cardinalities`` gives the number of levels of each categorical column (codes are below it, or -1).
+    ``fixed``: the validation rows are trained on, too, and so decide nothing.
     """
 
     train: Matrix
@@ -60,6 +61,7 @@ class Fold:
     target: TargetEncoder
     cardinalities: tuple[int, ...] = ()
     index: int = 0
+    fixed: bool = False
 
     def score(self, metric: Metric, prediction: npt.NDArray[np.float64]) -> float:
         """Return the metric on the validation rows, in the user's units.
@@ -67,6 +69,15 @@ class Fold:
         ``prediction``: (n, k) probabilities (k = 2 for binary), or (n,) standardised values.
         """
         return metric(self.target.original(self.y_valid), self.target.original(prediction))
+
+    def whole(self) -> Fold:
+        """Return the fold with all of its rows to train on, first the training rows."""
+        train, valid = self.train, self.valid
+        rows = Matrix(
+            np.concatenate([train.numeric, valid.numeric]),
+            np.concatenate([train.categorical, valid.categorical]),
+        )
+        return replace(self, train=rows, y_train=np.concatenate([self.y_train, self.y_valid]), fixed=True)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ by leg, at once, or, when a checkpoint is lost, once more from the start.
 
 import hashlib
 import json
+import math
 import shutil
 import tempfile
 import time
@@ -48,6 +49,7 @@ from pipelines.shares import subset
 Curve = tuple[tuple[float, float], ...]
 
 WORK_FILE = "work.json"
+BEST = "best_iteration"  # the metric that says after how many rounds or steps a model was best
 CONTINUED = ("rounds", "scheduled")
 
 _LEG_FILE = "leg.json"
@@ -68,6 +70,11 @@ def members_folder(folder: Path, label: str) -> Path:
 def trial_label(number: int, budget: float) -> str:
     """What the models of a trial at a budget are filed under."""
     return f"trial-{number}-at-{budget:g}"
+
+
+def refit_label(number: int) -> str:
+    """What the model is filed under that was trained on all rows but the test rows."""
+    return f"trial-{number}-refit"
 
 
 @dataclass(frozen=True)
@@ -110,6 +117,17 @@ class Rebuild:
     """A job that trains a trial once more for its model, however good it is."""
 
     job: Job
+
+
+@dataclass(frozen=True)
+class Refit:
+    """A job that trains a trial's configuration on all rows but the test rows, as long as was best on its own.
+
+    `best` is the trial's metric of that name.
+    """
+
+    job: Job
+    best: float
 
 
 @dataclass(frozen=True)
@@ -163,7 +181,7 @@ class Objective:
             return None
         return Checkpoints(self.work.checkpoints, self._folder)
 
-    def __call__(self, job: Job | Baseline | Rebuild) -> Report:
+    def __call__(self, job: Job | Baseline | Rebuild | Refit) -> Report:
         """The report of one job.
 
         Raises:
@@ -174,6 +192,8 @@ class Objective:
                 return self._baseline(name)
             case Rebuild(inner):
                 return self._rebuild(inner)
+            case Refit(inner, best):
+                return self._refit(inner, best)
             case Job():
                 return self._leg(job)
 
@@ -190,6 +210,26 @@ class Objective:
         trained = self._train(course, self._fresh(course))
         self._export(trained, trial_label(job.number, job.to))
         return self._report(job.to, trained, began)
+
+    def _refit(self, job: Job, best: float) -> Report:
+        """One model, whatever the number of folds; its report has no loss, since no row is left to validate on.
+
+        It ends at the same part of its schedule: a network sees more steps when the limit of epochs rules, not else.
+        """
+        began = time.monotonic()
+        course = self._course(job)
+        fold = self._folds[-1].whole()  # the last one holds all rows, whatever the split
+        make = family(course.name)
+        owner = make(
+            fold, self._metric, self.work.threads, horizon=course.horizon, fidelity=self.work.fidelity
+        )
+        model = owner.start(course.params, self.work.seed)
+        horizons = [alone.horizon for alone in self._fresh(course)]
+        to = max(1, round(best * model.horizon / float(np.mean(horizons))))
+        for stop in (*(stop for stop in course.stops if stop < to), to):
+            model.train(stop)
+        self._export([_Trained(fold, model, ())], refit_label(job.number))
+        return Report(job.to, math.nan, {BEST: float(to)}, time.monotonic() - began)
 
     def _leg(self, job: Job) -> Report:
         began = time.monotonic()
@@ -345,7 +385,11 @@ class Objective:
             fold = part.fold
             y = fold.target.original(fold.y_valid)
             prediction = fold.target.original(part.model.predict(fold.valid))
-            own = {self._metric.name: self._metric(y, prediction), "reached": float(part.model.reached)}
+            own = {
+                self._metric.name: self._metric(y, prediction),
+                "reached": float(part.model.reached),
+                BEST: float(part.model.best),
+            }
             rows.append(evaluate(fold.task.kind, y, prediction) | own)
         defined = [name for name in rows[0] if all(name in row for row in rows)]
         means = {name: float(np.mean([row[name] for row in rows])) for name in defined}

@@ -36,6 +36,8 @@ LIBRARIES = ("mlflow", "hyperopt", "lightgbm", "xgboost", "scikit-learn", "torch
 
 MOST_BUDGET = 1_000_000
 AUTO = "auto"
+TRAIN, TRAIN_AND_VALIDATION = "train", "train+validation"
+ROWS = (TRAIN, TRAIN_AND_VALIDATION)  # what the model that is logged may be trained on
 _ROWS = Budget(PERCENT_OF_ROWS, 10, 100)
 _NUMBERS: dict[str, type] = {
     **dict.fromkeys(("trials", "workers", "budget", "min_budget", "max_budget", "seed"), Integral),
@@ -67,7 +69,8 @@ class Plan:
     `workers`, `threads` and `lag` are fixed with the study because its results depend on them (`hpo.study`; torch
     also depends on the number of threads). `rungs` are the budgets at which trials may stop, ascending, in
     `budget_unit`; the last is a full training, and `eta` the factor between them. `fidelity` says what a smaller budget
-    means (`pipelines.models.catalog.FIDELITIES`), `checkpoints` where trials that may go on are kept.
+    means (`pipelines.models.catalog.FIDELITIES`), `checkpoints` where trials that may go on are kept. `rows` is one of
+    `ROWS`: what the model that is logged was trained on.
     """
 
     model: str
@@ -90,6 +93,7 @@ class Plan:
     timeout: float | None
     trial_timeout: float | None
     register: str | None = None
+    rows: str = TRAIN
 
     def to_header(self) -> dict[str, Any]:
         """Plain values, as the study keeps them in MLflow."""
@@ -112,7 +116,8 @@ class Plan:
             StudyError: when the header lacks something.
         """
         try:
-            values = {field.name: header[field.name] for field in fields(cls)}
+            given = {"rows": TRAIN, **header}  # studies from before it was asked for
+            values = {field.name: given[field.name] for field in fields(cls)}
             values["data"] = DataPlan(**values["data"])
             values["rungs"] = tuple(values["rungs"])
             values["space"] = SearchSpace.from_dict(values["space"], "the study's space")

@@ -25,7 +25,7 @@ class StudyResult:
     `version` its version when registered.
     `interrupted` means that the user asked for the end, `stopped` that trials were left unfinished for it,
     `in_memory` that the table has no place to be read from again; `budget_unit` is that of the rungs, when there are
-    any.
+    any; `trained_on` is the number of rows of a model that was trained on the validation rows, too.
     """
 
     run_id: str
@@ -48,6 +48,7 @@ class StudyResult:
     budget_unit: str | None = None
     complete: bool = True
     full: float = 1.0
+    trained_on: int | None = None
 
     @property
     def best_params(self) -> Mapping[str, object]:
@@ -116,6 +117,11 @@ class StudyResult:
         if best and best.budget < self.full and self.budget_unit == PERCENT_OF_ROWS:
             lines.append(
                 f"Note: it was trained on {best.budget:g} {self.budget_unit}; `train` takes all of them"
+            )
+        if self.trained_on:
+            lines.append(
+                f"Note: it was trained on training and validation rows, {self.trained_on:,}; the score on the "
+                "validation rows is that of a model trained without them"
             )
         if self.registered:
             lines.append(f"Registered: {self.registered} version {self.version}, alias challenger")

@@ -19,8 +19,18 @@ from pipelines.checkpoints import Checkpoints, checkpoint_place, superseded, swe
 from pipelines.interrupts import interrupts
 from pipelines.metrics import METRICS, evaluate
 from pipelines.models import BASELINES, CheckpointError
-from pipelines.objective import Baseline, Rebuild, Work, folds_folder, members_folder, trial_label
-from pipelines.plan import Plan
+from pipelines.objective import (
+    BEST,
+    Baseline,
+    Rebuild,
+    Refit,
+    Work,
+    folds_folder,
+    members_folder,
+    refit_label,
+    trial_label,
+)
+from pipelines.plan import TRAIN, Plan
 from pipelines.progress import Reporter, duration
 from pipelines.result import StudyResult, failures
 from pipelines.schema import test_metrics
@@ -147,8 +157,9 @@ class _Session:
             self.shop.pool.shutdown(now=True)  # what still runs was given up
             self._leave_checkpoints(reporter)
             best = self.study.best_trial
-            if best and self.stop.level < 2 and self._rebuilt(best, reporter) and self._delivered(reporter):
-                return replace(self._finish(best, values, reporter), interrupted=self.stop.level > 0)
+            models = self._models(best, reporter) if best and self.stop.level < 2 else None
+            if best and models and self._delivered(reporter):
+                return replace(self._finish(best, models, values, reporter), interrupted=self.stop.level > 0)
         if best is None and self.stop.level < 2 and any(trial.finished for trial in self.study.trials):
             raise StudyError(self._nothing())
         return replace(self._result(values, {}), interrupted=True, stopped=True)
@@ -264,12 +275,14 @@ class _Session:
                 self.storage.add_baseline(name, report.metrics, seconds=report.seconds)
         return values
 
-    def _finish(self, best: Trial, baselines: Mapping[str, float], reporter: Reporter) -> StudyResult:
+    def _finish(
+        self, best: Trial, models: str, baselines: Mapping[str, float], reporter: Reporter
+    ) -> StudyResult:
         """Score the winner once on the held-out rows, log it, register it, and save the view."""
         from pipelines.bootstrap import score_interval
         from pipelines.winner import log, score
 
-        scored = score(self.plan, self.prepared, self.shop.folder, _label(best))
+        scored = score(self.plan, self.prepared, self.shop.folder, models)
         test = evaluate(self.prepared.task.kind, scored.y, scored.prediction)
         interval = None
         if self.metric.name in test:
@@ -323,35 +336,48 @@ class _Session:
                 )
         return True
 
-    def _rebuilt(self, best: Trial, reporter: Reporter) -> bool:
-        """Train the best trial again when its model went with an earlier session; False to stop now.
+    def _models(self, best: Trial, reporter: Reporter) -> str | None:
+        """What the winner's models are filed under, trained once more where that is needed; None to stop now.
 
         Raises:
             StudyError: when that fails.
         """
+        job = Job(best.number, best.params, 0.0, _best_report(best).budget)
+        if self.plan.rows != TRAIN:
+            reporter.say(f"training trial {best.number} once more, on {len(self.prepared.rows.rest):,} rows")
+            report = self._once_more(Refit(job, _best_report(best).metrics[BEST]))
+            return refit_label(best.number) if report else None
         if members_folder(self.shop.folder, _label(best)).is_dir():
-            return True
+            return _label(best)
         reporter.say(f"training trial {best.number} once more: its model was not kept")
-        with workers(self.plan.model, WorkerPlan(1, self.plan.threads), self.shop.folder) as pool:
-            future = pool.submit(Rebuild(Job(best.number, best.params, 0.0, _best_report(best).budget)))
-            came = self._came(future)
-            pool.shutdown(now=True)
-        if not came:
-            return False
-        try:
-            report = future.result()
-        except (JobError, WorkerDied) as error:
-            raise StudyError(
-                f"trial {best.number} is the best, but training it once more for its model failed: {error}; all "
-                f"trials are kept: when that is mended, `tune` with study={self.storage.run_id} logs the winner"
-            ) from error
-        if report.loss != best.loss:
+        report = self._once_more(Rebuild(job))
+        if report and report.loss != best.loss:
             before, now = (self.metric.from_loss(loss) for loss in (best.loss, report.loss))
             reporter.say(
                 f"warning: trial {best.number} scored {before:.8g} before and {now:.8g} now; were libraries "
                 "or the kind of machine changed in between?"
             )
-        return True
+        return _label(best) if report else None
+
+    def _once_more(self, job: Rebuild | Refit) -> Report | None:
+        """Do a job with a worker of its own; None to stop now.
+
+        Raises:
+            StudyError: when it fails.
+        """
+        with workers(self.plan.model, WorkerPlan(1, self.plan.threads), self.shop.folder) as pool:
+            future = pool.submit(job)
+            came = self._came(future)
+            pool.shutdown(now=True)
+        if not came:
+            return None
+        try:
+            return future.result()
+        except (JobError, WorkerDied) as error:
+            raise StudyError(
+                f"trial {job.job.number} is the best, but training it once more for its model failed: {error}; all "
+                f"trials are kept: when that is mended, `tune` with study={self.storage.run_id} logs the winner"
+            ) from error
 
     def _result(self, baselines: Mapping[str, float], test: Mapping[str, float]) -> StudyResult:
         seconds = time.monotonic() - self.started
@@ -369,4 +395,5 @@ class _Session:
             budget_unit=self._unit(),
             complete=self.study.complete,
             full=self.plan.rungs[-1],
+            trained_on=None if self.plan.rows == TRAIN else len(self.prepared.rows.rest),
         )

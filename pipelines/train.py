@@ -1,12 +1,15 @@
 """The entry point `train`: one configuration at the full budget, scored, logged and registered like a winner."""
 
+import inspect
 import os
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
-from hpo.errors import ParameterError, SpaceError, raise_all
+from hpo.errors import ParameterError, SpaceError, closest, raise_all
 from hpo.executors import WorkerPlan, plan_threads
 from hpo.parameters import Categorical, Params, Value
 from hpo.space import SearchSpace
@@ -14,7 +17,7 @@ from hpo.space_yaml import load_file
 from hpo.study import FirstPoint
 from pipelines.metrics import metric_for
 from pipelines.models import FAMILIES, check_space, settings
-from pipelines.plan import Plan, mistakes_in
+from pipelines.plan import ROWS, TRAIN, Plan, mistakes_in
 from pipelines.result import StudyResult
 from pipelines.session import run_study
 from pipelines.source import Source, same_again
@@ -35,8 +38,11 @@ def train(
     test_share: float = 0.2,
     validation: str = "holdout",
     budget: int | None = None,
+    rows: str = TRAIN,
 ) -> StudyResult:
     """Train one configuration at the full budget: that of an earlier trial, or one from a file.
+
+    A trial is trained at its study's full budget even when it was left at a lower one.
 
     Args:
         trial: The run id of a trial; its table, model and settings are taken over.
@@ -52,6 +58,7 @@ def train(
         test_share: The share of rows that is held out.
         validation: holdout, or cv:K for K folds.
         budget: The boosting rounds or training steps; none takes the model's own.
+        rows: train, or train+validation for a model trained once more on both, for as long as was best without.
 
     Raises:
         UserError: with what is wrong and the way out, before anything is trained.
@@ -61,14 +68,20 @@ def train(
         raise ParameterError(
             "give either trial (the run id of a trial) or params (a YAML file), and not both"
         )
-    given = {"model": model, "seed": seed, "test_share": test_share, "budget": budget}
-    raise_all(ParameterError, mistakes_in(given, [*FAMILIES]))
+    given: dict[str, Any] = {
+        **{"target": target, "model": model, "metric": metric, "seed": seed, "task": task, "split": split},
+        **{"test_share": test_share, "validation": validation, "budget": budget},
+    }
+    mistakes = [*mistakes_in(given, [*FAMILIES]), *(_refused(given) if trial else ())]
+    if rows not in ROWS:
+        mistakes.append(f"unknown rows={rows!r}{closest(rows, ROWS)}; it must be {' or '.join(ROWS)}")
+    raise_all(ParameterError, mistakes)
     if register:
         from pipelines.registry import check_model_name
 
         check_model_name(register)
     if trial is not None:
-        return _again(trial, data, register, run_id)
+        return _again(trial, data, register, rows, run_id)
     if data is None or target is None:
         raise ParameterError("data and target are needed with params")
     point = FirstPoint(_read(str(params), model), "given")
@@ -99,23 +112,38 @@ def train(
             timeout=None,
             trial_timeout=None,
             register=register,
+            rows=rows,
         )
         from pipelines.storage import MlflowStorage
 
         return run_study(plan, prepared, shop, MlflowStorage.create(plan.to_header(), run_id=run_id))
 
 
+def _refused(given: Mapping[str, Any]) -> Iterator[str]:
+    """What was given although a trial brings its own."""
+    defaults = inspect.signature(train).parameters
+    for name, value in given.items():
+        if value != defaults[name].default:
+            yield f"{name}={value!r} is for params; a trial brings its own {name}: leave it out"
+
+
 def _again(
-    trial: str, data: str | Path | pd.DataFrame | None, register: str | None, run_id: str | None
+    trial: str, data: str | Path | pd.DataFrame | None, register: str | None, rows: str, run_id: str | None
 ) -> StudyResult:
     from pipelines.runs import study_of_trial
     from pipelines.storage import MlflowStorage
 
     header, found = study_of_trial(trial)
     before = Plan.from_header(header)
-    point = FirstPoint(found.params, f"trial {found.number}")
     plan = replace(
-        before, first_points=(point,), trials=1, timeout=None, register=register, algorithm="random"
+        before,
+        algorithm="random",  # no race: the one trial gets the largest budget
+        first_points=(FirstPoint(found.params, f"trial {trial}"),),
+        trials=1,
+        timeout=None,
+        trial_timeout=None,  # it was meant for one leg
+        register=register,
+        rows=rows,
     )
     source = same_again(plan.data, plan.seed, data)
     with workshop(plan.model, WorkerPlan(1, plan.threads)) as shop:

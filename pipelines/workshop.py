@@ -16,9 +16,9 @@ from hpo.loop import Job
 from hpo.trial import Report
 from pipelines.cache import cache_dir
 from pipelines.models import ALL, BASELINES, FAMILIES
-from pipelines.objective import Baseline, Objective, Rebuild
+from pipelines.objective import Baseline, Objective, Rebuild, Refit
 
-Pool = WorkerPool[str, Job | Baseline | Rebuild, Report]
+Pool = WorkerPool[str, Job | Baseline | Rebuild | Refit, Report]
 
 PREFIX = "mlflow-warmstart-"
 _LOCK = "in-use"

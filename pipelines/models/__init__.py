@@ -68,6 +68,14 @@ class Trainable(Protocol):
         """The budget granted so far; early stopping counts as reaching it."""
 
     @property
+    def best(self) -> int:
+        """The budget at which the model stood that it predicts with."""
+
+    @property
+    def horizon(self) -> int:
+        """The budget at which its training ends: the study's largest, or an earlier one."""
+
+    @property
     def stopped(self) -> bool:
         """Whether early stopping fired: `train` does nothing more."""
 

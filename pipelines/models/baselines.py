@@ -143,6 +143,12 @@ class Baseline:
         self._seed = seed
         self._fitted: Fitted | None = None
         self.reached = 0
+        self.horizon = 1
+
+    @property
+    def best(self) -> int:
+        """The whole fit."""
+        return self.horizon
 
     @property
     def stopped(self) -> bool:

@@ -77,11 +77,14 @@ class RateSchedule:
         return np.asarray(shape / shape.mean())
 
 
-def rate_schedule(model: str, horizon: int | None, fidelity: str) -> RateSchedule | None:
-    """The schedule of a family: none unless `fidelity` is "scheduled"; the horizon is that of the YAML if not given."""
-    if fidelity != "scheduled":
-        return None
-    return RateSchedule(settings(model).budget.max if horizon is None else horizon)
+def full_training(model: str, horizon: int | None) -> int:
+    """The rounds of a full training: those of the YAML unless a horizon is given."""
+    return settings(model).budget.max if horizon is None else horizon
+
+
+def rate_schedule(horizon: int, fidelity: str) -> RateSchedule | None:
+    """The schedule of a family; none unless `fidelity` is "scheduled"."""
+    return RateSchedule(horizon) if fidelity == "scheduled" else None
 
 
 class Library(Protocol):
@@ -90,6 +93,7 @@ class Library(Protocol):
     name: str
     file: str
     watch: Watch
+    horizon: int
     schedule: RateSchedule | None
 
     def grow(self, params: Params, seed: int, earlier: Any | None, start: int) -> Grower:
@@ -123,7 +127,12 @@ class Boosting:
         self.stopped = False
 
     @property
-    def best_round(self) -> int:
+    def horizon(self) -> int:
+        """The rounds of a full training."""
+        return self._library.horizon
+
+    @property
+    def best(self) -> int:
         """The round after which the validation loss was lowest."""
         return self._stopping.best_round
 
@@ -144,7 +153,7 @@ class Boosting:
         if rows is self._library.watch.fold.valid and self._valid_prediction is not None:
             return self._valid_prediction
         raw = self._library.predict(self._trained(), rows, self._best_size)
-        return checked(self._shaped(raw), self.best_round)
+        return checked(self._shaped(raw), self.best)
 
     def save(self, directory: Path) -> None:
         """Write the trees, the stopping state and the validation predictions, all or nothing."""

@@ -64,7 +64,7 @@ class Stopping:
     """Early stopping that outlives a leg.
 
     `best_round` follows every improvement; patience is counted from the last one larger than `min_delta`, so that a
-    crawl of tiny gains does not keep a trial alive.
+    crawl of tiny gains does not keep a trial alive. `fixed`: the loss decides nothing, and the last round is the best.
     """
 
     patience: int
@@ -73,6 +73,7 @@ class Stopping:
     best_round: int = 0
     anchor: float = math.inf
     anchor_round: int = 0
+    fixed: bool = False
 
     def observe(self, after: int, loss: float) -> Stopping:
         """The state once `loss` was seen after the given round.
@@ -82,14 +83,14 @@ class Stopping:
         """
         if not math.isfinite(loss):
             raise TrainingError(f"the validation loss after round {after} is {loss}: the model diverged")
-        seen = replace(self, best=loss, best_round=after) if loss < self.best else self
+        seen = replace(self, best=loss, best_round=after) if self.fixed or loss < self.best else self
         if loss < self.anchor - self.min_delta:
             seen = replace(seen, anchor=loss, anchor_round=after)
         return seen
 
     def over(self, after: int) -> bool:
         """Whether patience has run out after the given round."""
-        return after - self.anchor_round >= self.patience
+        return not self.fixed and after - self.anchor_round >= self.patience
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values; an infinite loss (nothing seen yet) is None."""
@@ -116,7 +117,7 @@ class Watch:
     def stopping(self) -> Stopping:
         """The state before the first round; errors of a regression are measured in target scales."""
         unit = self.fold.target.scale if self.fold.task.kind == "regression" else 1.0
-        return Stopping(rows_patience(len(self.fold.train)), _MIN_DELTA * unit)
+        return Stopping(rows_patience(len(self.fold.train)), _MIN_DELTA * unit, fixed=self.fold.fixed)
 
     def loss(self, prediction: FloatArray) -> float:
         """What early stopping minimises."""

@@ -24,7 +24,7 @@ import numpy.typing as npt
 from hpo.parameters import Params, Value
 from pipelines.data import Fold
 from pipelines.metrics import Metric
-from pipelines.models.boosting import Boosting, Grower, Rates, rate_schedule
+from pipelines.models.boosting import Boosting, Grower, Rates, full_training, rate_schedule
 from pipelines.models.catalog import canonical, learning_rate
 from pipelines.models.legs import FloatArray, Watch
 from serving.features import Matrix
@@ -68,7 +68,8 @@ class LightGBM:
     ) -> None:
         self.watch = Watch(fold, metric)
         self.threads = threads
-        self.schedule = rate_schedule(self.name, horizon, fidelity)
+        self.horizon = full_training(self.name, horizon)
+        self.schedule = rate_schedule(self.horizon, fidelity)
         self._pairs: OrderedDict[tuple[object, ...], Pair] = OrderedDict()
 
     def start(self, params: Params, seed: int) -> Boosting:

@@ -364,7 +364,8 @@ class Training:
         """The state of early stopping at step 0; `min_delta` of a regression is in target scales."""
         fold = self._family.fold
         unit = fold.target.scale if fold.task.kind == "regression" else 1.0
-        return Stopping(math.ceil(self._settings.patience * self.horizon), self._settings.min_delta * unit)
+        patience, delta = math.ceil(self._settings.patience * self.horizon), self._settings.min_delta * unit
+        return Stopping(patience, delta, fixed=fold.fixed)
 
     @property
     def steps(self) -> int:
@@ -372,7 +373,7 @@ class Training:
         return self._steps
 
     @property
-    def best_step(self) -> int:
+    def best(self) -> int:
         """The step whose weights `predict` uses."""
         return self._stopping.best_round
 

@@ -18,7 +18,7 @@ import xgboost as xgb
 from hpo.parameters import Params, Value
 from pipelines.data import Fold
 from pipelines.metrics import Metric
-from pipelines.models.boosting import Boosting, Grower, rate_schedule
+from pipelines.models.boosting import Boosting, Grower, full_training, rate_schedule
 from pipelines.models.catalog import canonical, learning_rate
 from pipelines.models.legs import FloatArray, Watch
 from serving.features import Matrix
@@ -46,7 +46,8 @@ class XGBoost:
     ) -> None:
         self.watch = Watch(fold, metric)
         self.threads = threads
-        self.schedule = rate_schedule(self.name, horizon, fidelity)
+        self.horizon = full_training(self.name, horizon)
+        self.schedule = rate_schedule(self.horizon, fidelity)
         self._trains: OrderedDict[int, xgb.QuantileDMatrix] = OrderedDict()
         self._valid = self._matrix(fold.valid)
 

@@ -1,5 +1,6 @@
 """What a worker does with its jobs, in this process."""
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -14,10 +15,23 @@ from hpo.space import Params
 from hpo.trial import Report
 from pipelines import objective as module
 from pipelines.checkpoints import Checkpoints
-from pipelines.data import Prepared, prepare
-from pipelines.models import settings
-from pipelines.objective import Baseline, Objective, Rebuild, Work, folds_folder, members_folder, trial_label
+from pipelines.data import Prepared, load_folds, prepare
+from pipelines.metrics import METRICS
+from pipelines.models import family, settings
+from pipelines.objective import (
+    BEST,
+    Baseline,
+    Objective,
+    Rebuild,
+    Refit,
+    Work,
+    folds_folder,
+    members_folder,
+    refit_label,
+    trial_label,
+)
 from pipelines.shares import subset
+from serving.members import load_member
 from serving.predictor import Predictor
 
 CHEAP = Job(0, {"learning_rate": 0.3, "num_leaves": 4}, 0, 8)
@@ -145,6 +159,47 @@ def place(tmp_path: Path, prepared: Prepared) -> Callable[..., Place]:
         return Place(folder, prepared, Work(model, "log_loss", seed=3, threads=1, **values))
 
     return make
+
+
+@pytest.mark.parametrize("model", SAMPLED)
+def test_a_refit_takes_all_rows_and_as_long_as_was_best(place: Callable[..., Place], model: str) -> None:
+    shop, job = place(model), Job(7, SAMPLED[model], 0, 20)
+    worker = shop.worker()
+    best = worker(job).metrics[BEST]
+    assert 1 <= best <= 20
+    report = worker(Refit(job, best))
+    assert report.metrics == {BEST: round(best)}
+    assert np.isnan(report.loss), "no row is left to validate on"
+    (member,) = members_folder(shop.folder, refit_label(7)).iterdir()
+
+    folds = load_folds(folds_folder(shop.folder))
+    whole = folds[1].whole()
+    assert len(whole.train) == len(folds[0].train) + len(folds[0].valid) == 128
+    alone = family(model)(replace(whole, valid=folds[0].valid), METRICS["log_loss"], 1, horizon=20).start(
+        SAMPLED[model], 3
+    )
+    for stop in (*(int(rung) for rung in RUNGS if rung < round(best)), round(best)):
+        alone.train(stop)
+    assert alone.best == round(best), "validation rows decide nothing"
+    served = load_member(member).predict(folds[0].valid)
+    np.testing.assert_allclose(served, alone.predict(folds[0].valid), rtol=1e-6)
+
+
+def test_a_refit_never_stops_early(place: Callable[..., Place]) -> None:
+    job = Job(7, {"learning_rate": 0.5, "num_leaves": 31, "min_data_in_leaf": 1}, 0, 600)
+    shop = place("lightgbm", rungs=(600.0,))
+    worker = shop.worker()
+    best = worker(job).metrics[BEST]
+    assert best < 200
+    worker(Refit(job, 400.0))
+    (member,) = members_folder(shop.folder, refit_label(7)).iterdir()
+    assert json.loads((member / "member.json").read_text())["best_iteration"] == 400
+
+
+def test_networks_on_few_rows_are_refitted_for_as_many_epochs(place: Callable[..., Place]) -> None:
+    params = {**SAMPLED["mlp"], "batch_size": 16, "max_epochs": 2}  # 64 rows make 8 steps, 128 rows make 16
+    shop = place("mlp", rungs=(50.0,))
+    assert shop.worker()(Refit(Job(7, params, 0, 50), 6.0)).metrics == {BEST: 12.0}
 
 
 def legs(params: Params, *stops: float) -> list[Job]:

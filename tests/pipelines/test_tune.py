@@ -59,6 +59,11 @@ def test_a_table_and_a_target_are_needed() -> None:
         ({"params": "b", "seed": -1}, "seed=-1 must be 0 or greater"),
         ({"params": "b", "model": "all"}, "unknown model 'all'.*; models: lightgbm, xgboost, mlp"),
         ({"params": "b", "data": "d", "target": "y"}, "params='b' is not a file"),
+        ({"params": "b", "rows": "all"}, "unknown rows='all'; it must be train or train.validation"),
+        (
+            {"trial": "a", "budget": 5, "seed": 1},
+            "(?s)2 mistakes:.*seed=1 is for params.*budget=5 is for params",
+        ),
         ({"trial": "a", "register": "a/b"}, "cannot name a registered model"),
     ],
 )

@@ -99,7 +99,7 @@ def test_lightgbm_agrees_with_a_plain_training(kind: str) -> None:
         lgb.Dataset(fold.train.dense(), fold.y_train, categorical_feature=[p, p + 1, p + 2]),
         10,
     )
-    raw = np.asarray(plain.predict(fold.train.dense(), num_iteration=model.best_round))
+    raw = np.asarray(plain.predict(fold.train.dense(), num_iteration=model.best))
     expected = np.column_stack([1 - raw, raw]) if kind == "binary" else raw
     np.testing.assert_allclose(model.predict(fold.train), expected, rtol=1e-12)
 
@@ -146,17 +146,17 @@ def test_early_stopping_goes_on_over_legs_and_counts_as_reaching_the_budget(
         model.save(tmp_path / "checkpoint")
         model = warm.resume(params, 1, tmp_path / "checkpoint")
     assert model.reached == rung
-    assert model.best_round < rung - 60
-    best, scale = model.predict(make_fold("binary").valid), model.best_round
+    assert model.best < rung - 60
+    best, scale = model.predict(make_fold("binary").valid), model.best
     assert model.train(rung + 500) == ()
     assert model.reached == rung + 500
-    assert model.best_round == scale
+    assert model.best == scale
     assert np.array_equal(model.predict(make_fold("binary").valid), best)
     model.export(tmp_path / "member")
     member: Any = load_member(tmp_path / "member")
     booster = member.booster
     count = booster.current_iteration() if family is LightGBM else booster.num_boosted_rounds()
-    assert count == model.best_round
+    assert count == model.best
     np.testing.assert_allclose(member.predict(make_fold("binary").valid), best, atol=1e-12)
 
 
@@ -168,9 +168,9 @@ def test_the_best_round_is_the_best_of_those_scored(family: Any, kind: str) -> N
     model = data(family, kind, fold).start({"learning_rate": 0.5}, 1)
     curve = dict(model.train(45))
     losses = {round_: metric.to_loss(value) for round_, value in curve.items()}
-    assert model.best_round == min(losses, key=losses.__getitem__)
+    assert model.best == min(losses, key=losses.__getitem__)
     kept = fold.score(metric, model.predict(fold.valid))
-    assert kept == pytest.approx(curve[float(model.best_round)], rel=1e-12)
+    assert kept == pytest.approx(curve[float(model.best)], rel=1e-12)
     natively = model.predict(replace(fold.valid))
     np.testing.assert_allclose(natively, model.predict(fold.valid), rtol=0, atol=1e-7)
 

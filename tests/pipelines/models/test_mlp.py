@@ -226,7 +226,7 @@ def test_every_option_trains_and_continues_exactly(params: dict[str, Any], tmp_p
     resumed.train(12)
     assert np.isfinite(straight.predict(rows)).all()
     assert np.array_equal(straight.predict(rows), resumed.predict(rows))
-    assert straight.best_step == resumed.best_step
+    assert straight.best == resumed.best
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -279,7 +279,7 @@ def test_training_stops_when_patience_has_run_out() -> None:
     owner = family(horizon=60, metric=falling(0.9, 0.8, 0.85))  # an evaluation every 3 steps: see _stride
     training = start(owner, patience=0.1)
     training.train(30)
-    assert (training.best_step, training.steps) == (2 * training._stride(), 2 * training._stride() + 6)
+    assert (training.best, training.steps) == (2 * training._stride(), 2 * training._stride() + 6)
     assert training.stopped
     assert training.reached == 30
     assert training.train(60) == ()
@@ -291,13 +291,13 @@ def test_small_gains_do_not_count_but_are_kept() -> None:
     training = start(owner, patience=0.1, min_delta=0.01)
     training.train(60)
     assert training.steps == training._stride() + 6
-    assert training.best_step == training.steps
+    assert training.best == training.steps
 
 
 def test_of_equal_evaluations_the_last_is_kept_but_patience_is_not_renewed() -> None:
     training = start(family(horizon=60, metric=falling(0.9, 0.8, 0.8, 0.8)), patience=0.1)
     training.train(60)
-    assert training.steps == training.best_step == 2 * training._stride() + 6
+    assert training.steps == training.best == 2 * training._stride() + 6
 
 
 def test_small_tables_end_by_epochs() -> None:

@@ -1,0 +1,87 @@
+"""One configuration at the full budget, from trials of a race and from files."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import mlflow
+import pandas as pd
+import pytest
+from mlflow import MlflowClient
+
+from pipelines.metrics import METRICS
+from pipelines.result import StudyResult
+from pipelines.source import Source
+from pipelines.storage import leaderboard
+from pipelines.train import train
+from pipelines.tune import tune
+from tests.stores import sqlite_uri
+
+
+@dataclass(frozen=True)
+class Race:
+    """A study of which most trials were left at the lowest rung."""
+
+    table: Path
+    study: StudyResult
+    trials: tuple[str, ...]
+
+    def left(self) -> str:
+        """The run id of a trial that was left at the lowest rung."""
+        number = next(t.number for t in self.study.trials if t.reached == 5)
+        return self.trials[number]
+
+
+@pytest.fixture(scope="module")
+def race(
+    tmp_path_factory: pytest.TempPathFactory, make_table: Callable[[int], pd.DataFrame]
+) -> Iterator[Race]:
+    folder = tmp_path_factory.mktemp("train")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", sqlite_uri())
+        patch.setenv("HPO_CACHE_DIR", str(folder / "cache"))
+        patch.setattr(mlflow, "get_tracking_uri", sqlite_uri)
+        table = folder / "people.csv"
+        make_table(300).to_csv(table, index=False)
+        study = tune(
+            table,
+            "income",
+            algorithm="bohb",
+            trials=4,
+            min_budget=5,
+            max_budget=15,
+            workers=1,
+            trial_timeout=60,
+        )
+        rows = sorted(leaderboard(study.run_id), key=lambda row: row["number"])
+        yield Race(table, study, tuple(row["run_id"] for row in rows))
+
+
+@pytest.fixture(scope="module")
+def plain(race: Race) -> StudyResult:
+    """That trial, trained again."""
+    return train(trial=race.left())
+
+
+def test_a_trial_that_was_left_early_is_trained_to_the_end(race: Race, plain: StudyResult) -> None:
+    (trial,) = plain.trials
+    assert trial.reached == 15
+    assert trial.origin == f"trial {race.left()}"
+    assert "validation rows, 240" not in str(plain)
+
+
+def test_on_training_and_validation_rows(race: Race, plain: StudyResult) -> None:
+    found = train(trial=race.left(), rows="train+validation", register="all-rows")
+    assert found.best_score == plain.best_score, "that of the model without the validation rows"
+    assert found.test != plain.test
+    assert "trained on training and validation rows, 240" in str(found)
+
+    prepared = Source(str(race.table), "income", "auto", "random", 0.2, "holdout", 0).prepare()
+    served = mlflow.pyfunc.load_model("models:/all-rows@challenger").predict(prepared.test_frame)
+    scores = served[["probability_high", "probability_low"]].to_numpy()
+    assert METRICS["roc_auc"](prepared.y_test, scores) == found.test["roc_auc"], "what is scored is served"
+    version = MlflowClient().get_model_version_by_alias("all-rows", "challenger")
+    assert float(version.tags["hpo.test.score"]) == found.test["roc_auc"]
+
+    again = tune(study=found.run_id)
+    assert again.model_uri == found.model_uri, "a resumed session comes to the same model"
