@@ -12,6 +12,7 @@ NAMES = {
     "ones": "counting ones: our BOHB next to HpBandSter's",
     "decisions": "milliseconds and bytes a decision with 100 to 10,000 trials",
     "overhead": "cost of a whole study with an objective that does nothing",
+    "knowledge": "seconds to read what 1,000 past studies know",
     "utilisation": "share of the workers' time spent in training",
     "wallclock": "validation loss over real seconds: bohb, tpe and FLAML",
     "mlp": "the network against pytabkit's RealMLP",

@@ -81,29 +81,35 @@ def past_studies(
 
 def _known(client: "MlflowClient", runs: Sequence["Run"]) -> Knowledge:
     """What `runs`, the newest first, know."""
-    now, left = time.time(), MOST_READ
+    now, tried = time.time(), 0
     studies: list[PastStudy] = []
     omitted: Counter[Why] = Counter()
+    read = 0
     for run in runs:
         found = _left_by(run, now)
         if found is None:
-            found = _read_from_trials(client, run) if left else Why.OLDER
-            left = max(left - 1, 0)
+            found = _read_from_trials(client, run) if tried < MOST_READ else Why.OLDER
+            tried += 1
+            read += isinstance(found, PastStudy)
         if isinstance(found, PastStudy) and found.metric not in METRICS:
             found = Why.METRIC
         if isinstance(found, Why):
             omitted[found] += 1
         else:
             studies.append(replace(found, run_id=run.info.run_id))
-    return Knowledge(tuple(studies), tuple(_notes(omitted, MOST_READ - left)))
+    return Knowledge(tuple(studies), tuple(_notes(omitted, read)))
 
 
 def _notes(omitted: Mapping[Why, int], read: int) -> Iterable[str]:
     for why in Why:
         if n := omitted.get(why):
-            yield f"{n} past {'study' if n == 1 else 'studies'} left out: {why.value}"
+            yield f"{_counted(n)} left out: {why.value}"
     if read:
-        yield f"{read} past {'study' if read == 1 else 'studies'} without a summary: read from the trials"
+        yield f"{_counted(read)} without a summary: read from the trials"
+
+
+def _counted(n: int) -> str:
+    return f"{n} past {'study' if n == 1 else 'studies'}"
 
 
 def _age(run: "Run") -> tuple[int, str]:

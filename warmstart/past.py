@@ -10,6 +10,7 @@ import json
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -79,7 +80,7 @@ class PastStudy:
             "shares": [_short(share) for share in self.shares],
         }
         packed = zlib.compress(json.dumps(plain, separators=(",", ":")).encode(), level=9)
-        return base64.b85encode(packed).decode()
+        return base64.b64encode(packed).decode()
 
     @classmethod
     def from_text(cls, text: str) -> "PastStudy":
@@ -89,7 +90,7 @@ class PastStudy:
             ValueError: when it is damaged, or of a newer version.
         """
         try:
-            plain: dict[str, Any] = json.loads(zlib.decompress(base64.b85decode(text)))
+            plain: dict[str, Any] = json.loads(zlib.decompress(base64.b64decode(text, validate=True)))
             version = plain.pop("version")
         except (zlib.error, ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"not the summary of a study: {text[:40]!r}…") from error
@@ -102,12 +103,18 @@ class PastStudy:
         features = plain.pop("features")
         return cls(
             features=None if features is None else MetaFeatures.from_dict(features),
-            space=SearchSpace.from_dict(plain.pop("space")),
+            space=_space(json.dumps(plain.pop("space"))),
             x=np.where(codes == _INACTIVE, np.nan, codes / _STEPS),
             losses=np.array(plain.pop("losses")),
             shares=np.array(plain.pop("shares")),
             **plain,
         )
+
+
+@lru_cache(maxsize=256)
+def _space(text: str) -> SearchSpace:
+    """The space that a text holds: one object for all studies of it, checked once."""
+    return SearchSpace.from_dict(json.loads(text))
 
 
 def summary(

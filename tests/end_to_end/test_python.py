@@ -13,6 +13,7 @@ from mlflow import MlflowClient
 from hpo.errors import ParameterError
 from hpo.executors import available_cores
 from pipelines.gate import PromotionRefusedError
+from pipelines.knowledge import past_studies
 from pipelines.promote import promote
 from pipelines.runs import study_header
 from pipelines.tune import tune
@@ -63,10 +64,14 @@ def test_a_table_in_memory_from_another_thread_and_resumed(
     described = MetaFeatures.from_dict(study_header(first.run_id)["meta_features"])
     assert described.values["size.log_rows"] == pytest.approx(np.log(160)), "the test rows are not looked at"
 
+    left = past_studies(store, sources=[first.run_id]).studies[0]
+    assert left.losses.tolist() == pytest.approx(sorted(trial.loss for trial in first.trials), rel=1e-5)
+    assert (left.name, left.task, left.features) == ("a table in memory, income", "binary", described)
+
     again = tune(table, study=first.run_id, trials=3)
 
     assert [(t.params, t.loss) for t in again.trials[:2]] == [(t.params, t.loss) for t in first.trials]
-    assert len(again.trials) == 3
+    assert len(again.trials) == len(past_studies(store, sources=[first.run_id]).studies[0]) == 3
     assert tune(table, study=first.run_id).model_uri == again.model_uri
     if CORES > 1:  # the study began with one worker that has them all
         with pytest.raises(

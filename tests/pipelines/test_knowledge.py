@@ -1,5 +1,6 @@
 """Past studies as later ones read them, from a real database and from a real server."""
 
+import json
 import uuid
 from dataclasses import replace
 from pathlib import Path
@@ -8,12 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from hpo.errors import StudyError
 from hpo.space import SearchSpace
 from hpo.trial import Trial
-from pipelines import schema
+from pipelines import knowledge, schema, tracking
 from pipelines.knowledge import Knowledge, past_studies
 from pipelines.storage import MlflowStorage
 from pipelines.summaries import summary_of
+from pipelines.tracking import children
 from tests import stores
 from tests.pipelines.test_summaries import COMPLETE, trials
 
@@ -103,3 +106,140 @@ def test_a_resumed_study_leaves_a_newer_summary(experiment: str) -> None:
     storage.close()
     assert texts(known(experiment)) == [told(storage)]
     assert len(known(experiment).studies[0]) == 9
+
+
+def test_whatever_is_wrong_with_one_study_leaves_out_that_study(experiment: str) -> None:
+    good = [ended(experiment) for _ in range(2)]
+    plain = ended(experiment, meta_features=None)
+    client = good[0].client
+    torn, lost = ended(experiment, model="mlp"), ended(experiment)
+    client.delete_tag(torn.run_id, f"{schema.SUMMARY}.0")
+    newer = ended(experiment)
+    ended(experiment, metric="churn_gain")
+    mark = json.loads(client.get_run(newer.run_id).data.tags[schema.SUMMARY])
+    client.set_tag(newer.run_id, schema.SUMMARY, json.dumps(mark | {"version": 2}))
+    client.set_tag(unsummed(lost).run_id, schema.SCHEMA, "2")
+    deleted, headless = ended(experiment), unsummed(ended(experiment))
+    client.delete_run(deleted.run_id)
+    (Path(client.get_run(headless.run_id).info.artifact_uri.removeprefix("file://")) / "study.json").unlink()
+    failed = begun(experiment, [replace(trial, reports=(), failure="no") for trial in trials(3)])
+    failed.close("FAILED", "none of 3 trials succeeded")
+    single = ended(experiment, 1)
+    emptied = unsummed(ended(experiment))
+    for run in children(client, emptied.experiment_id, emptied.run_id):
+        client.delete_run(run.info.run_id)
+    killed = begun(experiment, trials(6))
+    stores.abandon(killed)
+    running = begun(experiment, trials(5))
+
+    found = known(experiment)
+
+    newest_first = [killed, torn, plain, *reversed(good)]
+    assert [past.run_id for past in found.studies] == [storage.run_id for storage in newest_first]
+    assert texts(found) == [told(storage) for storage in newest_first]
+    assert [past.features is None for past in found.studies] == [False, False, True, False, False]
+    assert found.notes == (
+        "1 past study left out: still running",
+        "3 past studies left out: fewer than two full trainings",
+        "2 past studies left out: written by a newer release; update this one to learn from them",
+        "1 past study left out: by a metric that this release does not know",
+        "1 past study left out: incomplete or damaged in MLflow",
+        "2 past studies without a summary: read from the trials",
+    )
+    assert known(experiment, exclude=killed.run_id).studies[0].run_id == torn.run_id
+    running.close()
+    assert single.run_id not in {past.run_id for past in known(experiment).studies}
+    assert known(experiment).studies[0].run_id == running.run_id
+
+
+def test_a_summary_outlives_its_trials(experiment: str) -> None:
+    storage = ended(experiment)
+    for run in children(storage.client, storage.experiment_id, storage.run_id):
+        storage.client.delete_run(run.info.run_id)
+    assert texts(known(experiment)) == [told(storage)]
+
+
+def test_what_was_read_from_trials_is_kept_on_this_machine(
+    experiment: str, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = unsummed(ended(experiment))
+    few = unsummed(ended(experiment, 1))
+    before = known(experiment)
+    assert texts(before) == [told(storage)]
+    kept = cache / "knowledge"
+    assert sorted(path.stem for path in kept.iterdir()) == sorted([storage.run_id, few.run_id])
+
+    with monkeypatch.context() as patch:
+        patch.setattr(knowledge, "children", None)  # no trial is looked at any more
+        again = known(experiment)
+    assert texts(again) == texts(before)
+    assert again.notes == before.notes
+
+    (kept / f"{storage.run_id}.json").write_text('{"of": ')
+    (kept / f"{few.run_id}.json").unlink()
+    assert texts(known(experiment)) == texts(before)
+
+    resumed = stores.reopen(storage.run_id)
+    for trial in trials(7)[5:]:
+        resumed.add(replace(trial, reports=()))
+        resumed.update(trial)
+    resumed.close()
+    assert len(known(experiment).studies[0]) == 7
+    assert len(known(unsummed(resumed).run_id).studies[0]) == 7, "what was kept is of the session before"
+
+
+def test_only_the_newest_are_read_from_their_trials(experiment: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    storages = [unsummed(ended(experiment)) for _ in range(3)]
+    monkeypatch.setattr(knowledge, "MOST_READ", 1)
+    for _ in range(2):  # what is kept from the time before changes nothing
+        found = known(experiment)
+        assert [past.run_id for past in found.studies] == [storages[-1].run_id]
+        assert found.notes[0].startswith(
+            "2 past studies left out: without a summary, of which only the newest"
+        )
+
+
+def test_pages_are_followed_to_their_end(experiment: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    storages = [ended(experiment) for _ in range(5)]
+    monkeypatch.setattr(tracking, "PAGE", 2)
+    assert {past.run_id for past in known(experiment).studies} == {storage.run_id for storage in storages}
+
+
+def test_sources_are_experiments_and_studies(experiment: str) -> None:
+    first, second = ended(experiment), ended(experiment)
+    other = ended(f"other-{experiment}")
+    ids = {past.run_id for past in known(experiment, other.run_id, other.run_id, first.run_id).studies}
+    assert ids == {first.run_id, second.run_id, other.run_id}
+    assert [past.run_id for past in known(first.run_id).studies] == [first.run_id]
+    everything = {past.run_id for past in past_studies(stores.sqlite_uri()).studies}
+    assert everything >= ids
+
+
+def test_sources_that_do_not_exist_are_told_all_at_once(experiment: str) -> None:
+    storage = ended(experiment)
+    trial = storage.trial_run_id(0)
+    nowhere = uuid.uuid4().hex
+    with pytest.raises(StudyError) as caught:
+        known(experiment, experiment[:-1], "it's", trial, nowhere)
+    words = str(caught.value)
+    assert words.startswith("4 mistakes")
+    assert f"{experiment[:-1]!r} is neither an experiment of" in words
+    assert f"did you mean {experiment!r}?" in words
+    assert f"run {trial} is a trial of study {storage.run_id}; give that id" in words
+    assert f"there is no run {nowhere!r}" in words
+
+
+def test_a_server_says_the_same(experiment: str) -> None:
+    uri = stores.http_uri()
+    storage, bare = ended(experiment, uri=uri), unsummed(ended(experiment, uri=uri))
+    found = known(experiment, uri=uri)
+    assert texts(found) == [told(bare), told(storage)]
+    assert texts(known(experiment, uri=uri)) == texts(found)
+    assert storage.run_id in {past.run_id for past in past_studies(uri).studies}
+    with pytest.raises(StudyError, match="is neither an experiment of"):
+        known("nothing-like-it", uri=uri)
+
+
+def test_a_store_that_cannot_be_read_is_one_error() -> None:
+    with pytest.raises(StudyError, match="cannot be used"):
+        past_studies("http://127.0.0.1:9")

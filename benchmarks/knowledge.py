@@ -1,0 +1,253 @@
+"""What it costs to read what past studies know: 1,000 of them with 100 trials each, in a database and over a server.
+
+The store is filled through the project's own bulk writer with what real studies leave: summaries of the models' own
+spaces, parameters, reports, meta-features. Some studies were killed, so that they are read from their trials. Every
+reading happens in a fresh process whose imports are not counted, once with an empty cache directory and once with what
+the first left in it.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.environments import cache
+from benchmarks.report import machine, number, table, write
+from hpo.trial import Report, Trial
+from pipelines import schema
+from pipelines.bulk import BulkWriter, engine_for
+from pipelines.lease import Driver
+from pipelines.models.catalog import settings
+from pipelines.schema import Record
+from pipelines.storage import HEADER_FILE, describe
+from pipelines.summaries import summary_of, summary_tags
+from pipelines.tracking import connect
+
+MODELS = ("lightgbm", "xgboost", "mlp")
+FULL = 1000.0
+FEATURES = 47
+NOW = 1_760_000_000_000  # milliseconds since 1970, of the first study
+
+Header = dict[str, Any]
+
+
+def header(number_: int, rng: np.random.Generator) -> Header:
+    """What study `number_` was created with."""
+    model = MODELS[number_ % len(MODELS)]
+    features = {
+        f"group{i % 8}.feature_{i}": float(value) for i, value in enumerate(rng.normal(size=FEATURES))
+    }
+    return {
+        "model": model,
+        "algorithm": "tpe",
+        "metric": "roc_auc",
+        "direction": "maximize",
+        "seed": 0,
+        "target": "income",
+        "task": "binary",
+        "split": "random",
+        "validation": "holdout",
+        "rungs": [FULL],
+        "data": {"uri": f"s3://tables/table-{number_}.parquet", "digest": f"{number_:064x}"},
+        "space": settings(model).space.to_dict(),
+        "meta_features": {"values": features, "version": 1, "caps": {"rows": 2000}, "seed": 0},
+    }
+
+
+def told(model: str, n: int, rng: np.random.Generator) -> list[Trial]:
+    """`n` full trainings."""
+    space = settings(model).space
+    trials = []
+    for i, row in enumerate(space.sample_unit(rng, n)):
+        auc, others = rng.random(), {"log_loss": rng.random(), "accuracy": rng.random()}
+        report = Report(FULL, -auc, {"roc_auc": auc, **others}, 1.0)
+        trials.append(Trial(i, space.decode(row), FULL, reports=(report,)))
+    return trials
+
+
+def parent(of: Header, key: str, start: int, summary: dict[str, str] | None) -> Record:
+    """The run of a study; of one that was killed when there is no summary."""
+    facts = {name: str(of[name]) for name in ("model", "algorithm", "metric", "target", "task", "seed")}
+    gone = Driver("elsewhere", "another machine", 1, "long ago", "0" * 32, start / 1000, start / 1000)
+    tags = {
+        schema.RUN_NAME: key,
+        schema.ROLE: "study",
+        schema.NOTE: describe(of),
+        schema.DRIVER: gone.to_tag() if summary is None else "",
+        "hpo.data.digest": of["data"]["digest"],
+        **{f"hpo.{name}": value for name, value in facts.items()},
+        **(summary or {}),
+    }
+    names = ("best_roc_auc", "test_roc_auc", "test_log_loss", "test_accuracy")
+    return Record(
+        key,
+        key,
+        tags,
+        params=facts | {"trials": "100", "data": of["data"]["uri"]},
+        metrics=tuple((name, 0.9, start, 0) for name in names),
+        mark=(schema.SCHEMA, schema.VERSION),
+        status=schema.RUNNING if summary is None else schema.FINISHED,
+        start=start,
+        end=None if summary is None else start + 1000,
+    )
+
+
+def fill(uri: str, folder: Path, studies: int, trials: int, killed: int) -> None:
+    """Make the store; the studies that were killed are the newest."""
+    client = connect(uri)
+    engine = engine_for(client)
+    if engine is None:
+        raise RuntimeError(f"{uri} is not written in bulk by this release")
+    experiment = client.create_experiment("past", artifact_location=str(folder / "artifacts"))
+    known = {"anchor": client.create_run(experiment).info.run_id}
+    writer = BulkWriter(engine, experiment, known["anchor"], known)
+    for i in range(studies):
+        rng = np.random.default_rng([0, i])
+        of, start = header(i, rng), NOW + 100_000 * i
+        runs = told(of["model"], trials, rng)
+        ends = i < studies - killed
+        writer(
+            [parent(of, f"study-{i}", start, summary_tags(summary_of(of, "0" * 32, runs)) if ends else None)]
+        )
+        run_id = known[f"study-{i}"]
+        if not ends:
+            client.log_text(run_id, json.dumps(of), HEADER_FILE)
+        common = {schema.PARENT_RUN: run_id, "mlflow.user": "somebody", "mlflow.source.name": "pipelines"}
+        writer(
+            [
+                replace(
+                    schema.grant(trial, f"{of['model']}-{trial.number:03d}", common, start).then(
+                        schema.outcome(trial, "roc_auc", -1.0, 0, start + 1000, FULL)
+                    ),
+                    key=f"{i}-{trial.number}",
+                )
+                for trial in runs
+            ]
+        )
+    writer.analyze()
+    engine.dispose()
+
+
+@contextmanager
+def server(database: Path) -> Iterator[str]:
+    """A tracking server with one worker on a database."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
+    command += ["--workers", "1", "--backend-store-uri", f"sqlite:///{database}"]
+    quiet = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    with (
+        tempfile.TemporaryFile() as log,
+        subprocess.Popen(command, env=quiet, cwd=database.parent, stdout=log, stderr=log) as process,
+    ):
+        try:
+            yield _answering(f"http://127.0.0.1:{port}", process)
+        finally:
+            process.terminate()
+
+
+def _answering(uri: str, process: "subprocess.Popen[bytes]") -> str:
+    end = time.monotonic() + 120
+    while time.monotonic() < end and process.poll() is None:
+        try:
+            urllib.request.urlopen(f"{uri}/health", timeout=5)  # noqa: S310
+            return uri
+        except (urllib.error.URLError, TimeoutError):
+            time.sleep(0.2)
+    raise RuntimeError("the tracking server did not start")
+
+
+_READ = """
+import json, sys, time
+from pipelines.knowledge import past_studies
+wall, cpu = time.perf_counter(), time.process_time()
+found = past_studies(sys.argv[1])
+wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+print(json.dumps({"wall": wall, "cpu": cpu, "studies": len(found.studies), "notes": found.notes}))
+"""
+
+
+def read(uri: str, folder: str) -> dict[str, Any]:
+    """Seconds of one reading in a process of its own, with `folder` as its cache directory."""
+    done = subprocess.run(
+        [sys.executable, "-c", _READ, uri],
+        env={**os.environ, "HPO_CACHE_DIR": folder},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    answer: dict[str, Any] = json.loads(done.stdout)
+    return answer
+
+
+def measure(uri: str, repeats: int) -> dict[str, list[dict[str, Any]]]:
+    """Readings without and with what is kept in the cache directory, in turns."""
+    found: dict[str, list[dict[str, Any]]] = {"empty": [], "kept": []}
+    for _ in range(repeats):
+        with tempfile.TemporaryDirectory() as folder:
+            for name in found:
+                found[name].append(read(uri, folder))
+    return found
+
+
+def tables(measured: dict[str, dict[str, list[dict[str, Any]]]], what: str) -> str:
+    """Seconds by store and by cache."""
+    titles = {"empty": "empty", "kept": "as the reading before left it"}
+    rows = [
+        [
+            store,
+            titles[name],
+            *(
+                f"{number(float(np.median(values)))} ({number(min(values))} to {number(max(values))})"
+                for values in ([run[key] for run in runs] for key in ("wall", "cpu"))
+            ),
+            str(runs[0]["studies"]),
+        ]
+        for store, by_cache in measured.items()
+        for name, runs in by_cache.items()
+    ]
+    return f"{what}; seconds, median (from, to)\n\n" + table(
+        ["store", "cache directory", "wall", "CPU of the reader", "studies read"], rows
+    )
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Fill the store when it is not there, read it, and print the table."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks knowledge", description=__doc__)
+    parser.add_argument("--studies", type=int, default=1_000)
+    parser.add_argument("--trials", type=int, default=100, help="of each study")
+    parser.add_argument("--killed", type=int, default=10, help="how many of the studies left no summary")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--quick", action="store_true", help="40 studies with 20 trials, twice")
+    parser.add_argument("--output", type=Path, default=None, help="folder of the results")
+    options = parser.parse_args(arguments)
+    if options.quick:
+        options.studies, options.trials, options.repeats = 40, 20, 2
+    folder = cache() / f"knowledge-{options.studies}-{options.trials}-{options.killed}"
+    database = folder / "mlflow.db"
+    if not (folder / "complete").exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        fill(f"sqlite:///{database}", folder, options.studies, options.trials, options.killed)
+        (folder / "complete").touch()
+    measured = {"SQLite": measure(f"sqlite:///{database}", options.repeats)}
+    with server(database) as uri:
+        measured["server, one worker"] = measure(uri, options.repeats)
+    what = f"{options.studies:,} studies with {options.trials:,} trials each, {options.killed} of them killed"
+    values = {"seconds": measured, "machine": machine(), "studies": options.studies, "trials": options.trials}
+    write(options.output or cache() / "results", "knowledge", tables(measured, what), values)
