@@ -258,6 +258,9 @@ class WorkerPool(Generic[SpecT, JobT, ResultT]):
     is killed settles its own future only, and a fresh worker takes the place. All processes end with the pool, and
     within a second of the driver's death.
 
+    Attributes:
+        size: how many processes there are.
+
     Args:
         make_evaluate: importable function or class; gets `spec`, returns the callable that gets the jobs.
         spec: picklable; sent once.
@@ -285,7 +288,7 @@ class WorkerPool(Generic[SpecT, JobT, ResultT]):
     ) -> None:
         if min(workers, threads) < 1:
             raise ParameterError(f"workers and threads must be at least 1, but got {workers} and {threads}")
-        self._size = workers
+        self.size = workers
         self._shared = _Shared()
         self._wake_read, self._wake_write = socket.socketpair()
         self._wake_read.setblocking(False)
@@ -300,7 +303,7 @@ class WorkerPool(Generic[SpecT, JobT, ResultT]):
     def free(self) -> int:
         """How many jobs would start at once (or as soon as a worker is up)."""
         with self._shared.lock:
-            return max(self._size - self._shared.unsettled, 0)
+            return max(self.size - self._shared.unsettled, 0)
 
     def submit(self, job: JobT, time_limit: float | None = None) -> "Future[ResultT]":
         """Queue `job`; its future raises `JobError`, `WorkerDied`, `TimeLimitExceeded` or `PoolBroken`.

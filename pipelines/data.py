@@ -20,7 +20,7 @@ import pandas as pd
 from hpo.errors import DataError, ParameterError, closest
 from pipelines.columns import fit_features
 from pipelines.metrics import TASKS, Metric
-from pipelines.splits import Rows, Split, Validation, divide, quantile_strata
+from pipelines.splits import Rows, Split, Validation, divide, quantile_strata, resample
 from pipelines.tables import digest, load_table, with_text_names
 from serving.columns import CategoricalColumn, Column
 from serving.features import FeatureEncoder, Matrix, TargetEncoder
@@ -124,9 +124,39 @@ class Prepared:
         for fold in self.folds:
             for name, array in _arrays(fold).items():
                 np.save(directory / f"fold-{fold.index}-{name}.npy", array)
+        self._describe(directory, len(self.folds))
+
+    def resampled(self, split: str, *, repeats: int, folds: int, seed: int) -> Rows:
+        """The rows that the search may see, divided again many times; ``test`` are those that no part holds.
+
+        There are fewer folds when the second largest class has fewer rows: each part must hold two classes.
+        """
+        how = Split.parse(split, [name for name in self.frame.columns if name != self.target_name])
+        y = self.y
+        if self.task.kind == "regression":
+            strata = quantile_strata(y)
+        else:
+            strata = y
+            folds = int(np.clip(np.sort(np.bincount(y[self.rows.rest]))[-2], 2, folds))
+        pairs = resample(self.frame, strata, how, self.rows.rest, repeats=repeats, folds=folds, seed=seed)
+        return Rows(self.rows.test, pairs)
+
+    def save_parts(self, directory: Path, rows: Rows) -> None:
+        """Write the encoded table once and the rows of each part of ``rows``, for ``load_part``."""
+        directory.mkdir(parents=True, exist_ok=True)
+        matrix = self.features.transform(self.frame)
+        np.save(directory / "numeric.npy", matrix.numeric)
+        np.save(directory / "categorical.npy", matrix.categorical)
+        np.save(directory / "target.npy", self.target.encode(self.frame[self.target_name]))
+        for i, (train, valid) in enumerate(rows.folds):
+            np.save(directory / f"part-{i}-train.npy", train)
+            np.save(directory / f"part-{i}-valid.npy", valid)
+        self._describe(directory, len(rows.folds))
+
+    def _describe(self, directory: Path, folds: int) -> None:
         description = {
             "schema": SCHEMA,
-            "folds": len(self.folds),
+            "folds": folds,
             "task": {"kind": self.task.kind, "n_classes": self.task.n_classes},
             "target": self.target.to_dict(),
             "cardinalities": list(self.features.cardinalities),
@@ -136,10 +166,24 @@ class Prepared:
 
 def load_folds(directory: Path) -> tuple[Fold, ...]:
     """Read what ``Prepared.save`` wrote; arrays are read-only and mapped, so that processes share their pages."""
-    description = json.loads((directory / DESCRIPTION).read_text(encoding="utf-8"))
+    description = _description(directory)
+    return tuple(_load_fold(directory, description, index) for index in range(description["folds"]))
+
+
+def load_part(directory: Path, index: int) -> Fold:
+    """Read one part of what ``Prepared.save_parts`` wrote; its rows are copied, so it is let go when it is used."""
+    description = _description(directory)
+    matrix = Matrix(_mapped(directory / "numeric.npy"), _mapped(directory / "categorical.npy"))
+    y = _mapped(directory / "target.npy")
+    train, valid = (np.load(directory / f"part-{index}-{use}.npy") for use in ("train", "valid"))
+    return _fold(description, index, matrix.take(train), y[train], matrix.take(valid), y[valid])
+
+
+def _description(directory: Path) -> Mapping[str, Any]:
+    description: dict[str, Any] = json.loads((directory / DESCRIPTION).read_text(encoding="utf-8"))
     if description["schema"] != SCHEMA:
         raise DataError(f"{directory} has schema {description['schema']!r}, this version reads {SCHEMA}")
-    return tuple(_load_fold(directory, description, index) for index in range(description["folds"]))
+    return description
 
 
 def _arrays(fold: Fold) -> dict[str, npt.NDArray[Any]]:
@@ -155,14 +199,36 @@ def _arrays(fold: Fold) -> dict[str, npt.NDArray[Any]]:
 
 def _load_fold(directory: Path, description: Mapping[str, Any], index: int) -> Fold:
     def load(name: str) -> npt.NDArray[Any]:
-        array: npt.NDArray[Any] = np.load(directory / f"fold-{index}-{name}.npy", mmap_mode="r")
-        return array
+        return _mapped(directory / f"fold-{index}-{name}.npy")
 
+    return _fold(
+        description,
+        index,
+        Matrix(load("train-numeric"), load("train-categorical")),
+        load("train-target"),
+        Matrix(load("valid-numeric"), load("valid-categorical")),
+        load("valid-target"),
+    )
+
+
+def _mapped(path: Path) -> npt.NDArray[Any]:
+    array: npt.NDArray[Any] = np.load(path, mmap_mode="r")
+    return array
+
+
+def _fold(
+    description: Mapping[str, Any],
+    index: int,
+    train: Matrix,
+    y_train: npt.NDArray[Any],
+    valid: Matrix,
+    y_valid: npt.NDArray[Any],
+) -> Fold:
     return Fold(
-        train=Matrix(load("train-numeric"), load("train-categorical")),
-        y_train=load("train-target"),
-        valid=Matrix(load("valid-numeric"), load("valid-categorical")),
-        y_valid=load("valid-target"),
+        train=train,
+        y_train=y_train,
+        valid=valid,
+        y_valid=y_valid,
         task=Task(**description["task"]),
         target=TargetEncoder.from_dict(description["target"]),
         cardinalities=tuple(description["cardinalities"]),

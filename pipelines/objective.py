@@ -28,7 +28,7 @@ from hpo.loop import Job
 from hpo.space import Params
 from hpo.trial import Report
 from pipelines.checkpoints import Checkpoints
-from pipelines.data import Fold, load_folds
+from pipelines.data import Fold, load_folds, load_part
 from pipelines.metrics import METRICS, Metric, evaluate
 from pipelines.models import (
     ALL,
@@ -60,6 +60,11 @@ _LIBRARIES = ("lightgbm", "torch", "xgboost")
 def folds_folder(folder: Path) -> Path:
     """Where the driver puts the folds."""
     return folder / "folds"
+
+
+def parts_folder(folder: Path) -> Path:
+    """Where the driver puts the parts on which the best few are trained again."""
+    return folder / "parts"
 
 
 def members_folder(folder: Path, label: str) -> Path:
@@ -131,6 +136,14 @@ class Refit:
 
 
 @dataclass(frozen=True)
+class Part:
+    """A job that trains a configuration on one part of the rows divided anew, for its score alone."""
+
+    job: Job
+    index: int
+
+
+@dataclass(frozen=True)
 class _Course:
     """How a model is trained: a family on a share of the rows, from stop to stop in the unit of the family."""
 
@@ -160,6 +173,7 @@ class Objective:
         self._folder = Path(folder)
         self._families: dict[str, OrderedDict[tuple[float, int], dict[int, Family]]] = {}
         self._best = float("inf")
+        self._part: tuple[int, Fold] | None = None
 
     @cached_property
     def work(self) -> Work:
@@ -181,7 +195,7 @@ class Objective:
             return None
         return Checkpoints(self.work.checkpoints, self._folder)
 
-    def __call__(self, job: Job | Baseline | Rebuild | Refit) -> Report:
+    def __call__(self, job: Job | Baseline | Rebuild | Refit | Part) -> Report:
         """The report of one job.
 
         Raises:
@@ -194,6 +208,8 @@ class Objective:
                 return self._rebuild(inner)
             case Refit(inner, best):
                 return self._refit(inner, best)
+            case Part(inner, index):
+                return self._on_part(inner, index)
             case Job():
                 return self._leg(job)
 
@@ -245,6 +261,18 @@ class Objective:
         seconds, note = time.monotonic() - began, "; ".join(filter(None, (missed, unkept)))
         return Report(report.budget, report.loss, report.metrics, seconds, curve, note)
 
+    def _on_part(self, job: Job, index: int) -> Report:
+        """The report of a training on a part; the data of one part are held at a time, and none of the search's."""
+        began = time.monotonic()
+        if self._part is None or self._part[0] != index:
+            self._families.clear()
+            self._part = (index, load_part(parts_folder(self._folder), index))
+        course, fold = self._course(job), self._part[1]
+        trained = self._train_on(
+            course, fold, self._family(course, fold).start(course.params, self.work.seed)
+        )
+        return self._report(job.to, [trained], began)
+
     def _course(self, job: Job) -> _Course:
         """How the trial of a job is trained up to the job's budget."""
         work = self.work
@@ -288,10 +316,10 @@ class Objective:
 
     def _train(self, course: _Course, models: Sequence[Trainable]) -> list[_Trained]:
         """Every model at the last stop; stops that a model has passed already cost nothing."""
-        return [
-            _Trained(fold, model, tuple(point for stop in course.stops for point in model.train(stop)))
-            for fold, model in zip(self._folds, models, strict=True)
-        ]
+        return [self._train_on(course, fold, model) for fold, model in zip(self._folds, models, strict=True)]
+
+    def _train_on(self, course: _Course, fold: Fold, model: Trainable) -> _Trained:
+        return _Trained(fold, model, tuple(point for stop in course.stops for point in model.train(stop)))
 
     def _models(self, job: Job, course: _Course) -> tuple[list[Trainable], str]:
         """One model for each fold, where the leg starts; or new ones and why."""

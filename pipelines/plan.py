@@ -7,7 +7,7 @@ sessions (how many trials, how long, on how many workers) is not part of its ide
 import math
 import platform
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import MISSING, dataclass, fields, replace
 from importlib.metadata import version
 from numbers import Integral, Real
 from pathlib import Path
@@ -40,7 +40,7 @@ TRAIN, TRAIN_AND_VALIDATION = "train", "train+validation"
 ROWS = (TRAIN, TRAIN_AND_VALIDATION)  # what the model that is logged may be trained on
 _ROWS = Budget(PERCENT_OF_ROWS, 10, 100)
 _NUMBERS: dict[str, type] = {
-    **dict.fromkeys(("trials", "workers", "budget", "min_budget", "max_budget", "seed"), Integral),
+    **dict.fromkeys(("trials", "workers", "budget", "min_budget", "max_budget", "seed", "confirm"), Integral),
     **dict.fromkeys(("timeout", "trial_timeout", "test_share", "eta"), Real),
 }
 
@@ -70,7 +70,8 @@ class Plan:
     also depends on the number of threads). `rungs` are the budgets at which trials may stop, ascending, in
     `budget_unit`; the last is a full training, and `eta` the factor between them. `fidelity` says what a smaller budget
     means (`pipelines.models.catalog.FIDELITIES`), `checkpoints` where trials that may go on are kept. `rows` is one of
-    `ROWS`: what the model that is logged was trained on.
+    `ROWS`: what the model that is logged was trained on. `confirm` is how many of the best trials are trained again on
+    other divisions of the rows before the winner is named.
     """
 
     model: str
@@ -94,6 +95,7 @@ class Plan:
     trial_timeout: float | None
     register: str | None = None
     rows: str = TRAIN
+    confirm: int | None = None
 
     def to_header(self) -> dict[str, Any]:
         """Plain values, as the study keeps them in MLflow."""
@@ -116,8 +118,11 @@ class Plan:
             StudyError: when the header lacks something.
         """
         try:
-            given = {"rows": TRAIN, **header}  # studies from before it was asked for
-            values = {field.name: given[field.name] for field in fields(cls)}
+            values = {
+                field.name: header[field.name]
+                for field in fields(cls)
+                if field.default is MISSING or field.name in header  # a study may be older than a choice
+            }
             values["data"] = DataPlan(**values["data"])
             values["rungs"] = tuple(values["rungs"])
             values["space"] = SearchSpace.from_dict(values["space"], "the study's space")
@@ -144,13 +149,16 @@ class Plan:
                     "start a new study (leave `study` out), or give it the table that it began with"
                 )
 
-    def going_on(self, *, trials: int | None, timeout: float | None, register: str | None) -> "Plan":
+    def going_on(
+        self, *, trials: int | None, timeout: float | None, register: str | None, confirm: int | None
+    ) -> "Plan":
         """This plan with what a later session may change."""
         return replace(
             self,
             trials=trials or self.trials,
             timeout=timeout,
             register=register if register else self.register,
+            confirm=confirm or self.confirm,
         )
 
 
@@ -161,7 +169,10 @@ def mistakes_in(given: Mapping[str, Any], models: Sequence[str]) -> Iterator[str
         word = "a whole number" if _NUMBERS[name] is Integral else "a number"
         yield f"{name}={given[name]!r} must be {word}"
     given = {name: value for name, value in given.items() if name not in strange}
-    for name in ("trials", "timeout", "workers", "budget", "min_budget", "max_budget", "trial_timeout"):
+    for name in (
+        *("trials", "timeout", "workers", "budget", "min_budget", "max_budget", "trial_timeout"),
+        "confirm",
+    ):
         value = given.get(name)
         if value is not None and not value > 0:  # nan, too
             yield f"{name}={value} must be greater than 0"

@@ -12,6 +12,7 @@ from pipelines.models import PERCENT_OF_ROWS
 
 if TYPE_CHECKING:
     from pipelines.bootstrap import Interval
+    from pipelines.confirmation import Confirmation
 
 ROWS = 10
 
@@ -23,6 +24,7 @@ class StudyResult:
     `trials` are all of them; `baselines` and `test` hold values of the study's metric (baselines on the validation
     rows, `test` on the held-out rows, where that of the metric has an `interval`); `model_uri` is the winner's model,
     `version` its version when registered.
+    `confirmation` is how the best few did on the rows divided anew, when that was asked for.
     `interrupted` means that the user asked for the end, `stopped` that trials were left unfinished for it,
     `in_memory` that the table has no place to be read from again; `budget_unit` is that of the rungs, when there are
     any; `trained_on` is the number of rows of a model that was trained on the validation rows, too.
@@ -46,6 +48,7 @@ class StudyResult:
     stopped: bool = False
     in_memory: bool = False
     budget_unit: str | None = None
+    confirmation: "Confirmation | None" = None
     complete: bool = True
     full: float = 1.0
     trained_on: int | None = None
@@ -66,7 +69,9 @@ class StudyResult:
 
     def __str__(self) -> str:
         """The leaderboard, the winner, and the next commands."""
-        return "\n".join([*self._leaderboard(), *self._rungs(), *self._winner(), *self._next()])
+        return "\n".join(
+            [*self._leaderboard(), *self._rungs(), *self._confirmed(), *self._winner(), *self._next()]
+        )
 
     def _leaderboard(self) -> list[str]:
         done = [trial for trial in self.trials if trial.reports]
@@ -102,6 +107,9 @@ class StudyResult:
     def _rungs(self) -> list[str]:
         found = agreements(self.trials) if self.budget_unit else []
         return [shown(found, str(self.budget_unit)), ""] if found else []
+
+    def _confirmed(self) -> list[str]:
+        return [*self.confirmation.lines(), ""] if self.confirmation else []
 
     def _winner(self) -> list[str]:
         if self.winner is None or self.metric not in self.test:

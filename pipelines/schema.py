@@ -30,6 +30,8 @@ REPORTS = "hpo.trial.reports"
 UNDEFINED = "hpo.trial.undefined"
 ENDED = "hpo.trial.ended"  # where a trial stands, in words
 NOTED = "hpo.trial.note"
+CONFIRMED = "hpo.trial.confirmed"
+CONFIRMATION = "hpo.confirmation"  # on the parent: the tests between the winner and the others
 FAILURE = "hpo.failure"
 BASELINE = "hpo.baseline"
 DRIVER = "hpo.driver"
@@ -113,6 +115,34 @@ def test_metrics(metric: str, test: Mapping[str, float], interval: "Interval | N
     if interval is not None:
         named |= {f"test_{metric}_low": interval.low, f"test_{metric}_high": interval.high}
     return named
+
+
+@dataclass(frozen=True)
+class Confirmed:
+    """What is known of a trial on the rows divided anew.
+
+    `rows` is the digest of the division, `budget` that of each training, `scores` the metric by part, and `failure`
+    why there will be no more of them.
+    """
+
+    rows: str
+    budget: float
+    scores: Mapping[int, float]
+    failure: str | None = None
+
+    def to_tag(self) -> str:
+        """The text of the tag `CONFIRMED`, exact."""
+        failure = None if self.failure is None else cut(self.failure, MAX_TAG // 4)
+        return json.dumps([self.rows, self.budget, sorted(self.scores.items()), failure])
+
+    @classmethod
+    def from_tag(cls, text: str) -> "Confirmed | None":
+        """What `to_tag` wrote; None for any other text."""
+        try:
+            rows, budget, scores, failure = json.loads(text)
+            return cls(str(rows), float(budget), {int(i): float(s) for i, s in scores}, failure)
+        except (TypeError, ValueError):
+            return None
 
 
 def trial_key(number: int) -> str:

@@ -5,6 +5,7 @@ import shutil
 import time
 from collections.abc import Mapping
 from concurrent.futures import Future, wait
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from hpo.loop import Job, Stop
 from hpo.study import Study
 from hpo.trial import Report, Trial
 from pipelines.checkpoints import Checkpoints, checkpoint_place, superseded, sweep_places
+from pipelines.confirmation import Confirmation, candidates, confirm
 from pipelines.interrupts import interrupts
 from pipelines.metrics import METRICS, evaluate
 from pipelines.models import BASELINES, CheckpointError
@@ -134,6 +136,7 @@ class _Session:
             Checkpoints(_place(plan, storage.run_id)) if grants_budgets(plan.algorithm) else None
         )
         sweep_places()
+        self.confirmation: Confirmation | None = None
         self.kept = ""  # what the best trial's models are filed under
         self.tidied = self.started = time.monotonic()
 
@@ -154,13 +157,14 @@ class _Session:
             self._introduce(reporter, done)
             self._search(reporter)
             values = self._baselines(baselines, reporter)
+            best = self._winner(reporter)
             self.shop.pool.shutdown(now=True)  # what still runs was given up
             self._leave_checkpoints(reporter)
-            best = self.study.best_trial
             models = self._models(best, reporter) if best and self.stop.level < 2 else None
             if best and models and self._delivered(reporter):
                 return replace(self._finish(best, models, values, reporter), interrupted=self.stop.level > 0)
-        if best is None and self.stop.level < 2 and any(trial.finished for trial in self.study.trials):
+        nothing = self.study.best_trial is None and any(trial.finished for trial in self.study.trials)
+        if nothing and self.stop.level < 2:
             raise StudyError(self._nothing())
         return replace(self._result(values, {}), interrupted=True, stopped=True)
 
@@ -201,6 +205,37 @@ class _Session:
             self._drop_checkpoints()
             if self.study.best_trial is None and sum(t.finished for t in self.study.trials) >= HOPELESS:
                 self.stop.level = max(self.stop.level, 1)
+
+    def _winner(self, reporter: Reporter) -> Trial | None:
+        """The search's best trial, or of the best few the one that is best on the rows divided anew."""
+        best = self.study.best_trial
+        if self.plan.confirm is None or best is None:
+            return best
+        if self.stop.level:
+            reporter.say(
+                "the best trials were not confirmed; the study does it when it is resumed to its end"
+            )
+            return best
+        with ExitStack() as until_then:
+            pool = self.shop.pool
+            if any(
+                not trial.finished for trial in self.study.trials
+            ):  # workers are busy with what was given up
+                pool.shutdown(now=True)
+                hands = WorkerPlan(pool.size, self.plan.threads)
+                pool = until_then.enter_context(workers(self.plan.model, hands, self.shop.folder))
+            self.confirmation = confirm(
+                self.plan,
+                self.prepared,
+                pool,
+                self.shop.folder,
+                self.storage,
+                candidates(self.study.trials, self.plan.confirm),
+                stop=self.stop,
+                time_limit=self.plan.trial_timeout or TRIAL_SECONDS,
+                say=reporter.say,
+            )
+        return self.study.trials[self.confirmation.winner] if self.confirmation else best
 
     def _share(self) -> float:
         """How much of what the study will train is trained, in budgets."""
@@ -393,6 +428,7 @@ class _Session:
             seconds=seconds,
             in_memory=self.plan.data.uri is None,
             budget_unit=self._unit(),
+            confirmation=self.confirmation,
             complete=self.study.complete,
             full=self.plan.rungs[-1],
             trained_on=None if self.plan.rows == TRAIN else len(self.prepared.rows.rest),

@@ -3,6 +3,9 @@
 ``random`` is stratified: by class, or by the target's rank for regression. ``time:COLUMN`` tests on the last rows
 and validates on the last of the others (``cv:K``: expanding windows); rows of one time stay together.
 ``group:COLUMN`` keeps the rows of a group together.
+
+The rows that a search may see can be divided again, many times (`resample`), to compare a few configurations on more
+than one division.
 """
 
 from __future__ import annotations
@@ -127,6 +130,40 @@ def divide(
     return _by_group(blocks, validation, test_share, rng)
 
 
+def resample(
+    frame: pd.DataFrame,
+    strata: IntArray,
+    split: Split,
+    rest: IntArray,
+    *,
+    repeats: int,
+    folds: int,
+    seed: int,
+) -> tuple[tuple[IntArray, IntArray], ...]:
+    """Divide the rows ``rest`` into ``folds`` parts ``repeats`` times: a training and validation pair for each part.
+
+    ``random`` keeps the strata's shares and ``group:COLUMN`` the groups whole; with fewer groups than folds there are
+    as many folds as groups. Time has one direction only: the last half of the rows is cut into ``repeats`` * ``folds``
+    windows (fewer when there are fewer times), each predicted from all rows before it. Strata as for ``divide``.
+    """
+    if split.kind == "time":
+        times = _times(frame, split.column)[rest]
+        most = min(repeats * folds, max(len(np.unique(times)) // 2, 1))
+        return tuple(
+            (rest[train], rest[valid])
+            for train, valid in _windows(times, [len(rest) * (0.5 + 0.5 * i / most) for i in range(most)])
+        )
+    pairs = []
+    for repeat in range(repeats):
+        rng = np.random.default_rng([seed, repeat, 0xF01D])
+        if split.kind == "group":
+            fold_of = _deal_whole(_groups(frame, split.column)[rest], folds, rng)
+        else:
+            fold_of = _deal(strata, rest, folds, rng)
+        pairs += [(rest[fold_of != i], rest[fold_of == i]) for i in range(int(fold_of.max()) + 1)]
+    return tuple(pairs)
+
+
 def group_codes(split: str, frame: pd.DataFrame) -> IntArray | None:
     """Return (n,) codes of rows that depend on each other; None where the split keeps no groups together."""
     kind, _, column = split.partition(":")
@@ -238,17 +275,28 @@ def _by_time(times: IntArray, validation: Validation, test_share: float) -> Rows
         first_valid = _cut(times[rest], len(rest) * (1 - test_share), low=1)
         return Rows(test, ((rest[times[rest] < first_valid], rest[times[rest] >= first_valid]),))
     k = validation.folds
+    windows = _windows(times[rest], [len(rest) * i / (k + 1) for i in range(1, k + 1)])
+    return Rows(test, tuple((rest[train], rest[valid]) for train, valid in windows))
+
+
+def _windows(times: IntArray, rows_before: list[float]) -> list[tuple[IntArray, IntArray]]:
+    """Return a training and validation pair for each window; windows begin after about ``rows_before`` rows.
+
+    Each window ends where the next begins, the last one with the rows; training rows are all before it.
+    """
+    k = len(rows_before)
+    times = np.unique(times, return_inverse=True)[1]
     cuts = [0]
-    for i in range(1, k + 1):
-        cuts.append(max(cuts[-1] + 1, _cut(times[rest], len(rest) * i / (k + 1), low=1)))
-    top = int(times[rest].max()) + 1
+    for before in rows_before:
+        cuts.append(max(cuts[-1] + 1, _cut(times, before, low=1)))
+    top = int(times.max()) + 1
     for i in range(k, 0, -1):  # no block may be empty
         cuts[i] = min(cuts[i], top - (k + 1 - i))
-    pairs = []
-    for i in range(1, k + 1):
-        end = cuts[i + 1] if i < k else top
-        pairs.append((rest[times[rest] < cuts[i]], rest[(times[rest] >= cuts[i]) & (times[rest] < end)]))
-    return Rows(test, tuple(pairs))
+    ends = [*cuts[2:], top]
+    return [
+        (np.flatnonzero(times < start), np.flatnonzero((times >= start) & (times < end)))
+        for start, end in zip(cuts[1:], ends, strict=True)
+    ]
 
 
 def _cut(times: IntArray, rows_before: float, low: int) -> int:
@@ -267,7 +315,9 @@ def _by_group(groups: IntArray, validation: Validation, test_share: float, rng: 
         valid_groups, _ = _take_groups(rest_groups, sizes, test_share, keep=1)
         folds = [valid_groups]
     else:
-        folds = _deal_groups(rest_groups, sizes, validation.folds)
+        folds = _deal_groups(
+            rest_groups[np.argsort(-sizes[rest_groups], kind="stable")], sizes, validation.folds
+        )
     rest = np.flatnonzero(np.isin(groups, rest_groups))
     pairs = []
     for members in folds:
@@ -285,11 +335,22 @@ def _take_groups(order: IntArray, sizes: IntArray, share: float, keep: int) -> t
 
 
 def _deal_groups(order: IntArray, sizes: IntArray, folds: int) -> list[IntArray]:
-    """Deal groups to folds, the largest first, each to the fold with the fewest rows."""
+    """Deal groups to folds in their order, each to the fold with the fewest rows."""
     filled = np.zeros(folds, dtype=np.int64)
     hands: list[list[int]] = [[] for _ in range(folds)]
-    for group in order[np.argsort(-sizes[order], kind="stable")]:
+    for group in order:
         emptiest = int(filled.argmin())
         hands[emptiest].append(int(group))
         filled[emptiest] += sizes[group]
     return [np.array(hand, dtype=np.int64) for hand in hands]
+
+
+def _deal_whole(groups: IntArray, folds: int, rng: np.random.Generator) -> IntArray:
+    """Return a fold (0 .. folds - 1) for each row; groups are dealt whole, in a random order."""
+    codes = np.unique(groups, return_inverse=True)[1]
+    sizes = np.bincount(codes)
+    fold_of = np.empty(len(sizes), dtype=np.int64)
+    for i, members in enumerate(_deal_groups(rng.permutation(len(sizes)), sizes, min(folds, len(sizes)))):
+        fold_of[members] = i
+    dealt: IntArray = fold_of[codes]
+    return dealt

@@ -31,7 +31,7 @@ from pipelines.bulk import BulkWriter, engine_for
 from pipelines.cache import cache_dir
 from pipelines.lease import Lease
 from pipelines.outbox import Journal, Outbox, Pace
-from pipelines.schema import Record
+from pipelines.schema import Confirmed, Record
 from pipelines.summaries import summary_of, summary_tags
 from pipelines.tracking import (
     CallWriter,
@@ -95,6 +95,7 @@ class MlflowStorage:
         }
         self._known = {schema.STUDY_KEY: self.run_id}
         self._trials: dict[int, Trial] = {}
+        self._confirmed: dict[int, Confirmed] = {}
         self._completed = 0
         self._best = math.inf
         self._write = (make_writer or _writer)(client, self.experiment_id, self.run_id, self._known)
@@ -249,19 +250,31 @@ class MlflowStorage:
         """Whether MLflow has that baseline."""
         return schema.baseline_key(name) in self._known
 
+    def confirmed(self, number: int) -> Confirmed | None:
+        """What is known of a trial on the rows divided anew, from this session or an earlier one."""
+        return self._confirmed.get(number)
+
+    def add_confirmed(self, number: int, confirmed: Confirmed, part: int | None = None) -> None:
+        """Keep what is known of a trial on the rows divided anew; the score of `part` is new."""
+        self._confirmed[number] = confirmed
+        new = {} if part is None else {f"confirm_{self._metric}": confirmed.scores[part]}
+        self.annotate(metrics=new, tags={schema.CONFIRMED: confirmed.to_tag()}, step=part or 0, trial=number)
+
     def annotate(
         self,
         *,
         metrics: Mapping[str, float] | None = None,
         tags: Mapping[str, str] | None = None,
         step: int = 0,
+        trial: int | None = None,
     ) -> None:
-        """Metrics and tags on the study's own run."""
+        """Metrics and tags on the study's own run, or on that of a trial."""
         now = _now()
         schema.check_names(metrics or {})
         points = tuple((k, float(v), now, step) for k, v in (metrics or {}).items() if math.isfinite(v))
         cut = {key: schema.cut(value) for key, value in (tags or {}).items()}
-        self._outbox.put(Record(schema.STUDY_KEY, tags=cut, metrics=points))
+        key = schema.STUDY_KEY if trial is None else schema.trial_key(trial)
+        self._outbox.put(Record(key, tags=cut, metrics=points))
 
     def set_winner(self, number: int) -> None:
         """Name the study's winner; waits until its run is written.
@@ -388,6 +401,9 @@ class MlflowStorage:
                 orphans.append(str(run.info.run_id))
         self._trials = {number: trial for number, (trial, _) in found.items()}
         self._known |= {schema.trial_key(n): str(run.info.run_id) for n, (_, run) in found.items()}
+        texts = {n: run.data.tags.get(schema.CONFIRMED, "") for n, (_, run) in found.items()}
+        known = {number: Confirmed.from_tag(text) for number, text in texts.items()}
+        self._confirmed = {number: confirmed for number, confirmed in known.items() if confirmed}
         self._completed = sum(
             len(trial.reports) + (trial.failure is not None) for trial in self._trials.values()
         )

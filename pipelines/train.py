@@ -144,6 +144,7 @@ def _again(
         trial_timeout=None,  # it was meant for one leg
         register=register,
         rows=rows,
+        confirm=None,
     )
     source = same_again(plan.data, plan.seed, data)
     with workshop(plan.model, WorkerPlan(1, plan.threads)) as shop:

@@ -35,7 +35,7 @@ _OF_RACES = (
     "fidelity",
     "checkpoints",
 )  # not for every algorithm; a study in hand has its own
-_FREE = ("study", "trials", "timeout", "register", "data", "workers")
+_FREE = ("study", "trials", "timeout", "register", "data", "workers", "confirm")
 
 
 def tune(
@@ -62,6 +62,7 @@ def tune(
     fidelity: str = "auto",
     checkpoints: str | None = None,
     trial_timeout: float | None = None,
+    confirm: int | None = None,
 ) -> StudyResult:
     """Search the hyperparameters of a model for a table; every trial is a nested run of one study in MLflow.
 
@@ -89,6 +90,7 @@ def tune(
         fidelity: What a smaller budget means: rounds, scheduled, scaled or rows; auto is what ranks best.
         checkpoints: Where trials that may go on are kept, as a URI that fsspec opens; none is on this machine.
         trial_timeout: Seconds after which a trial, or one leg of it, fails; none is one hour.
+        confirm: How many of the best trials are scored again on 2 x 5 folds before the winner is named; none is 0.
 
     Raises:
         UserError: with what is wrong and the way out, before anything is trained.
@@ -139,6 +141,7 @@ def tune(
             timeout=timeout,
             trial_timeout=trial_timeout,
             register=register,
+            confirm=confirm,
         )
         header = plan.to_header() | {"meta_features": _described(prepared)}
         return run_study(plan, prepared, shop, MlflowStorage.create(header, run_id=run_id))
@@ -161,7 +164,10 @@ def _resume(study: str, given: Mapping[str, Any], run_id: str | None) -> StudyRe
     _refuse_changes(study, plan, given)
     source = same_again(plan.data, plan.seed, given.get("data"))
     plan = plan.going_on(
-        trials=given.get("trials"), timeout=given.get("timeout"), register=given.get("register")
+        trials=given.get("trials"),
+        timeout=given.get("timeout"),
+        register=given.get("register"),
+        confirm=given.get("confirm"),
     )
     with workshop(plan.model, _hands(plan, given.get("workers"))) as shop:
         prepared = source.prepare()

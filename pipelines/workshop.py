@@ -16,9 +16,9 @@ from hpo.loop import Job
 from hpo.trial import Report
 from pipelines.cache import cache_dir
 from pipelines.models import ALL, BASELINES, FAMILIES
-from pipelines.objective import Baseline, Objective, Rebuild, Refit
+from pipelines.objective import Baseline, Objective, Part, Rebuild, Refit
 
-Pool = WorkerPool[str, Job | Baseline | Rebuild | Refit, Report]
+Pool = WorkerPool[str, Job | Baseline | Rebuild | Refit | Part, Report]
 
 PREFIX = "mlflow-warmstart-"
 _LOCK = "in-use"

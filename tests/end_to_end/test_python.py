@@ -1,5 +1,6 @@
 """The call from Python, in this process."""
 
+import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -78,3 +79,38 @@ def test_a_table_in_memory_from_another_thread_and_resumed(
             ParameterError, match=rf"workers={CORES} with {CORES} thread.* exceed the {CORES} core"
         ):
             tune(table, study=first.run_id, trials=4, workers=CORES)
+
+
+def test_the_best_few_are_confirmed_once(
+    store: str, make_table: Callable[[int], pd.DataFrame], capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = make_table(300)
+    result = tune(table, "income", trials=4, max_budget=10, confirm=2)
+
+    confirmed = result.confirmation
+    assert confirmed is not None
+    assert result.winner is not None
+    assert result.winner.number == confirmed.winner
+    assert confirmed.searched == min(result.trials, key=lambda trial: (trial.loss, trial.number)).number
+    assert 0 in confirmed.scores
+    assert all(len(scores) == 10 for scores in confirmed.scores.values())
+    assert f"Confirmed on 10 parts of the search's rows, {len(confirmed.scores)} trials" in str(result)
+    assert result.interval is not None
+    assert result.interval.low <= result.test["roc_auc"] <= result.interval.high
+    client = MlflowClient(store)
+    study = client.get_run(result.run_id).data
+    assert study.metrics["confirm_roc_auc_mean"] == pytest.approx(confirmed.estimate.mean)
+    assert study.metrics["test_roc_auc_low"] == pytest.approx(result.interval.low)
+    assert study.tags["hpo.winner.trial"] == str(confirmed.winner)
+    assert {test["trial"] for test in json.loads(study.tags["hpo.confirmation"])["tests"]} == {
+        *confirmed.scores
+    } - {confirmed.winner}
+    points = client.get_metric_history(study.tags["hpo.winner"], "confirm_roc_auc")
+    assert [point.value for point in sorted(points, key=lambda p: p.step)] == pytest.approx(
+        confirmed.scores[confirmed.winner]
+    )
+
+    capsys.readouterr()
+    again = tune(table, study=result.run_id)
+    assert (again.confirmation, again.model_uri) == (confirmed, result.model_uri)
+    assert "0 trainings" in capsys.readouterr().err

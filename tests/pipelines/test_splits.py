@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hpo.errors import DataError, ParameterError
-from pipelines.splits import Split, Validation, divide, quantile_strata
+from pipelines.splits import Split, Validation, divide, quantile_strata, resample
 
 
 def check_division(rows: Any, n: Any) -> None:
@@ -55,6 +55,36 @@ def test_parts_are_disjoint_complete_and_ordered(
         for train, valid in rows.folds:
             assert not set(who[valid]) & set(who[train])
             assert not set(who[rows.test]) & {*who[train], *who[valid]}
+
+
+@settings(max_examples=40, deadline=None)
+@given(n=st.integers(20, 120), split=kinds, seed=st.integers(0, 2**32))
+def test_rows_are_divided_anew_without_the_test_rows(n: int, split: str, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    frame = pd.DataFrame({"when": rng.permutation(n) // 2, "who": rng.permutation(n) // 2})
+    strata = np.arange(n) % 3
+    how = Split.parse(split, ["when", "who"])
+    rest = divide(frame, strata, how, Validation(0), 0.2, seed).rest
+    pairs = resample(frame, strata, how, rest, repeats=2, folds=5, seed=seed)
+    again = resample(frame, strata, how, rest, repeats=2, folds=5, seed=seed)
+    assert all(
+        np.array_equal(a, b)
+        for one, two in zip(pairs, again, strict=True)
+        for a, b in zip(one, two, strict=True)
+    )
+    assert all(len(train) and len(valid) for train, valid in pairs)
+    assert all(set(train) | set(valid) <= set(rest) for train, valid in pairs)
+    if how.kind == "time":
+        when = frame["when"].to_numpy()
+        assert all(when[train].max() < when[valid].min() for train, valid in pairs)
+        assert len(pairs[0][0]) >= 0.3 * len(rest)
+        return
+    for repeat in (pairs[: len(pairs) // 2], pairs[len(pairs) // 2 :]):
+        assert sorted(np.concatenate([valid for _, valid in repeat])) == rest.tolist()
+    assert not np.array_equal(pairs[0][1], pairs[len(pairs) // 2][1])
+    if how.kind == "group":
+        who = frame["who"].to_numpy()
+        assert all(not set(who[train]) & set(who[valid]) for train, valid in pairs)
 
 
 def test_classes_keep_their_shares() -> None:
