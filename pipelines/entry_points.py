@@ -9,7 +9,7 @@ import inspect
 import re
 import types
 import typing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
@@ -64,6 +64,16 @@ def parameters(function: Callable[..., Any]) -> tuple[Parameter, ...]:
         Parameter(name, _kinds(hints[name]), _as_text(signature.default), meanings[name])
         for name, signature in inspect.signature(function).parameters.items()
     )
+
+
+def given(function: Callable[..., Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of an entry point's `values` that are not its defaults."""
+    defaults = {name: p.default for name, p in inspect.signature(function).parameters.items()}
+    return {name: value for name, value in values.items() if not _same(value, defaults[name])}
+
+
+def _same(value: object, default: object) -> bool:
+    return value is default or (isinstance(value, type(default)) and value == default)
 
 
 def summary(function: Callable[..., Any]) -> str:

@@ -1,6 +1,5 @@
 """The entry point `tune`: search the hyperparameters of a model for one table."""
 
-import inspect
 import math
 import os
 from collections.abc import Mapping
@@ -14,6 +13,7 @@ from hpo.algorithms import grants_budgets
 from hpo.errors import ParameterError, StudyError, raise_all
 from hpo.executors import WorkerPlan, available_cores, plan_threads
 from hpo.space import SearchSpace
+from pipelines import entry_points
 from pipelines.checkpoints import Checkpoints
 from pipelines.metrics import metric_for
 from pipelines.models import ALL, FAMILIES, settings
@@ -95,56 +95,104 @@ def tune(
     Raises:
         UserError: with what is wrong and the way out, before anything is trained.
     """
-    given = {name: value for name, value in locals().items() if _differs(name, value)}
+    given = entry_points.given(tune, locals())
     run_id = os.environ.pop("MLFLOW_RUN_ID", None)
     checked = given if study is None else {k: v for k, v in given.items() if k not in _OF_RACES}
-    _check(checked | {"test_share": test_share, "warm_start": warm_start, "model": model})
+    check(checked | {"test_share": test_share, "warm_start": warm_start, "model": model})
     if study is not None:
         return _resume(study, given, run_id)
     if data is None or target is None:
         raise ParameterError("data and target are needed, unless study names a study to go on with")
     source = Source(data, target, task, split, test_share, validation, seed)
     hands = plan_threads(workers)
-    races = grants_budgets(algorithm)
     if checkpoints is not None:
         Checkpoints(checkpoints).check()
     with workshop(model, hands) as shop:
         from pipelines.storage import MlflowStorage
 
         prepared = source.prepare()
-        chosen = metric_for("" if metric == "auto" else metric, prepared.task.kind, prepared.y)
-        own = settings(model, kind=prepared.task.kind, has_categorical=bool(prepared.features.cardinalities))
-        searched = read_space(space, own)
-        granted = budget_of(own.budget, algorithm, fidelity)
-        steps = rungs(algorithm, granted, min_budget, max_budget, eta)
-        cost = named(algorithm, steps, eta)[1].cost
-        plan = Plan(
+        plan = new_plan(
+            source,
+            prepared,
+            hands,
             model=model,
             algorithm=algorithm,
-            metric=chosen.name,
-            direction="maximize" if chosen.greater_is_better else "minimize",
-            seed=seed,
-            data=source.plan(prepared),
-            space=searched,
-            first_points=first_points(own, searched),
-            rungs=steps,
+            metric=metric,
+            space=space,
+            min_budget=min_budget,
+            max_budget=max_budget,
             eta=eta,
-            budget_unit=granted.unit,
-            fidelity=granted.fidelity,
-            checkpoints=checkpoints
-            if checkpoints is None or "://" in checkpoints
-            else os.path.abspath(checkpoints),
-            workers=hands.workers,
-            threads=hands.threads,
-            lag=2 * hands.workers if hands.workers > 1 and not races else 0,
-            trials=math.ceil(TRIALS / cost) if trials is None else trials,
+            fidelity=fidelity,
+            checkpoints=checkpoints,
+            trials=trials,
             timeout=timeout,
             trial_timeout=trial_timeout,
             register=register,
             confirm=confirm,
         )
-        header = plan.to_header() | {"meta_features": _described(prepared)}
-        return run_study(plan, prepared, shop, MlflowStorage.create(header, run_id=run_id))
+        return run_study(plan, prepared, shop, MlflowStorage.create(header(plan, prepared), run_id=run_id))
+
+
+def new_plan(
+    source: Source,
+    prepared: "Prepared",
+    hands: WorkerPlan,
+    *,
+    model: str,
+    algorithm: str,
+    metric: str,
+    space: str | Path | SearchSpace | Mapping[str, Any],
+    min_budget: int | None,
+    max_budget: int | None,
+    eta: float,
+    fidelity: str,
+    checkpoints: str | None,
+    trials: int | None,
+    timeout: float | None,
+    trial_timeout: float | None,
+    register: str | None,
+    confirm: int | None,
+) -> Plan:
+    """The plan of a study that does not exist yet, with everything settled that `tune` leaves to the table.
+
+    Raises:
+        UserError: for what does not go together.
+    """
+    chosen = metric_for("" if metric == "auto" else metric, prepared.task.kind, prepared.y)
+    own = settings(model, kind=prepared.task.kind, has_categorical=bool(prepared.features.cardinalities))
+    searched = read_space(space, own)
+    granted = budget_of(own.budget, algorithm, fidelity)
+    steps = rungs(algorithm, granted, min_budget, max_budget, eta)
+    cost = named(algorithm, steps, eta)[1].cost
+    local = checkpoints is not None and "://" not in checkpoints
+    return Plan(
+        model=model,
+        algorithm=algorithm,
+        metric=chosen.name,
+        direction="maximize" if chosen.greater_is_better else "minimize",
+        seed=source.seed,
+        data=source.plan(prepared),
+        space=searched,
+        first_points=first_points(own, searched),
+        rungs=steps,
+        eta=eta,
+        budget_unit=granted.unit,
+        fidelity=granted.fidelity,
+        checkpoints=os.path.abspath(str(checkpoints)) if local else checkpoints,
+        workers=hands.workers,
+        threads=hands.threads,
+        lag=2 * hands.workers if hands.workers > 1 and not grants_budgets(algorithm) else 0,
+        trials=math.ceil(TRIALS / cost) if trials is None else trials,
+        timeout=timeout,
+        trial_timeout=trial_timeout,
+        register=register,
+        confirm=confirm,
+    )
+
+
+def header(plan: Plan, prepared: "Prepared") -> dict[str, Any]:
+    """What a new study is created with."""
+    return plan.to_header() | {"meta_features": _described(prepared)}
 
 
 def _described(prepared: "Prepared") -> dict[str, Any]:
@@ -169,7 +217,7 @@ def _resume(study: str, given: Mapping[str, Any], run_id: str | None) -> StudyRe
         register=given.get("register"),
         confirm=given.get("confirm"),
     )
-    with workshop(plan.model, _hands(plan, given.get("workers"))) as shop:
+    with workshop(plan.model, hands_of(plan, given.get("workers"))) as shop:
         prepared = source.prepare()
         plan.refuse_other(source.plan(prepared))
         storage = MlflowStorage.open(study)
@@ -178,7 +226,7 @@ def _resume(study: str, given: Mapping[str, Any], run_id: str | None) -> StudyRe
         return run_study(plan, prepared, shop, storage)
 
 
-def _hands(plan: Plan, workers: int | None) -> WorkerPlan:
+def hands_of(plan: Plan, workers: int | None) -> WorkerPlan:
     """As many workers as before, or as given; a trial keeps its threads, which its result depends on."""
     most = max(available_cores() // plan.threads, 1)
     if workers is None:
@@ -225,15 +273,14 @@ def _rungs(
     return rungs(plan.algorithm, own, low, high, eta or plan.eta)
 
 
-def _differs(name: str, value: object) -> bool:
-    default = inspect.signature(tune).parameters[name].default
-    return not (value is default or (isinstance(value, type(default)) and value == default))
+def check(given: Mapping[str, Any]) -> None:
+    """Check what needs no table, all at once.
 
-
-def _check(given: Mapping[str, Any]) -> None:
-    """Check what needs no table, all at once."""
+    Raises:
+        ParameterError: naming every mistake.
+    """
     mistakes = list(mistakes_in(given, (*FAMILIES, ALL)))
-    if given["warm_start"] not in WARM_START:
+    if given.get("warm_start", "off") not in WARM_START:
         mistakes.append(f"warm_start={given['warm_start']!r} is not available; use warm_start=off")
     raise_all(ParameterError, mistakes)
     if given.get("register"):
