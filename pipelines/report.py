@@ -1,21 +1,34 @@
-"""The entry point `report`: what a study found, read back from MLflow."""
+"""The entry point `report`: what a study found, read back from MLflow, as text and as a page."""
 
-import csv
-import io
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from hpo.agreement import agreements, shown
-from hpo.errors import ParameterError
+from hpo.errors import ParameterError, raise_all
 from hpo.trial import Trial
+from pipelines.findings.diagnosis import Diagnosis, diagnosis_lines
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+FOLDER = "report"  # of the artifacts of a study's run
+PAGE = "report.html"
+LEADERBOARD = "leaderboard.csv"
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A report that is an artifact of the study's run: its rows, what was found, where it opens, how long it took."""
+
+    rows: Sequence[Mapping[str, Any]]
+    header: Mapping[str, Any]
+    found: tuple[Diagnosis, ...]
+    link: str
+    seconds: float
 
 
 @dataclass(frozen=True)
 class StudyReport:
-    """A study's leaderboard.
+    """A study's leaderboard and diagnosis.
 
     `rows` are the trials, best first, those without a result last: number, name, run_id, status, budget, origin,
     failure, reports, params, metrics, seconds.
@@ -26,9 +39,11 @@ class StudyReport:
     header: Mapping[str, Any]
     rows: Sequence[Mapping[str, Any]]
     top: int
+    found: tuple[Diagnosis, ...] = ()
+    link: str = ""
 
     def __str__(self) -> str:
-        """The leaderboard, its best configuration, and what was written where."""
+        """The leaderboard, its best configuration, the diagnosis, and what was written where."""
         header, best = self.header, next((row for row in self.rows if row["metrics"]), None)
         failed = [row for row in self.rows if row["failure"]]
         lines = [
@@ -39,13 +54,17 @@ class StudyReport:
         lines += [self._line(row) for row in self.rows[: self.top]]
         if len(self.rows) > self.top:
             lines.append(
-                f"… {len(self.rows) - self.top} more in leaderboard.csv, an artifact of the study's run"
+                f"… {len(self.rows) - self.top} more in {LEADERBOARD}, an artifact of the study's run"
             )
         if found := agreements([_trial(row) for row in self.rows]):
             lines += ["", shown(found, header["budget_unit"])]
         if best:
             lines += ["", f"best configuration ({best['name']}, run {best['run_id']}):"]
             lines += [f"  {name}: {value}" for name, value in best["params"].items()]
+        lines += ["", *diagnosis_lines(self.found)]
+        if self.link:
+            lines += ["", f"The report with figures: {self.link}"]
+        if best:
             lines += ["", f"Next: mlflow run . -e train --env-manager local -P trial={best['run_id']}"]
         return "\n".join(lines)
 
@@ -58,50 +77,65 @@ class StudyReport:
         name, seconds = f"{row['name']:<16} {row['run_id']}", f"{row['seconds']:7.1f} s"
         return f"{name}  {self.metric} {score:<10} {at}{seconds}  {row['origin']}"
 
-    def to_csv(self) -> str:
-        """All rows as CSV; a text cell that a spreadsheet would take for a formula begins with an apostrophe."""
-        params = sorted({name for row in self.rows for name in row["params"]})
-        metrics = sorted({name for row in self.rows for name in row["metrics"]})
-        plain = ("number", "name", "run_id", "status", "origin", "budget", "seconds", "failure")
-        out = io.StringIO()
-        table = csv.writer(out, lineterminator="\n")
-        table.writerow([_cell(name) for name in (*plain, *metrics, *params)])
-        for row in self.rows:
-            values = [row[name] for name in plain]
-            values += [row["metrics"].get(name) for name in metrics]
-            values += [row["params"].get(name) for name in params]
-            table.writerow([_cell(value) for value in values])
-        return out.getvalue()
-
 
 def _trial(row: Mapping[str, Any]) -> Trial:
     return Trial(row["number"], row["params"], row["budget"], reports=row["reports"])
 
 
-def report(study: str, top: int = 20) -> StudyReport:
-    """Show what a study found, and keep the whole leaderboard as an artifact of its run.
+def report(study: str | None = None, top: int = 20, price: float | None = None) -> StudyReport:
+    """Show what a study found, and keep it as a page with figures and as tables, artifacts of its run.
 
     Args:
         study: The run id of the study.
         top: How many trials to show.
+        price: What an hour of the machine costs; then the report says what the study did.
 
     Raises:
         UserError: when there is no such study.
     """
-    if top <= 0:
-        raise ParameterError(f"top={top} must be greater than 0")
-    from pipelines.runs import put_text, study_header
-    from pipelines.storage import leaderboard
+    mistakes = [] if top > 0 else [f"top={top} must be greater than 0"]
+    if price is not None and not 0 <= price < float("inf"):
+        mistakes.append(f"price={price} must be a number of 0 or more")
+    if study is None:
+        mistakes.append("study is needed: the run id of a study")
+    raise_all(ParameterError, mistakes)
+    kept = keep(str(study), price)
+    return StudyReport(str(study), kept.header["metric"], kept.header, kept.rows, top, kept.found, kept.link)
 
-    header = study_header(study)
-    found = StudyReport(study, header["metric"], header, leaderboard(study), top)
-    put_text(study, found.to_csv(), "leaderboard.csv")
-    return found
 
+def keep(study: str, price: float | None = None) -> Kept:
+    """Make the report of a study and log it to the study's run; the leaderboard first, then all the rest.
 
-def _cell(value: object) -> object:
-    if value is None:
-        return ""
-    if isinstance(value, str):
-        return f"'{value}" if value.startswith(_FORMULA) else value
-    return value
+    Raises:
+        StudyError: when the study cannot be read.
+    """
+    from pipelines.findings import figures, page, tables
+    from pipelines.findings.analysis import analyse
+    from pipelines.findings.diagnosis import diagnose
+    from pipelines.runs import artifact_link, put_files, put_text, read_evidence
+
+    began = time.monotonic()
+    evidence = read_evidence(study)
+    put_text(study, tables.leaderboard(evidence.rows).to_csv(), LEADERBOARD)
+    analysis = analyse(evidence)
+    found = diagnose(evidence, analysis)
+    drawings = figures.draw_all(evidence, analysis)
+    texts = {
+        PAGE: page.study_page(evidence, analysis, found, drawings, price).to_html(),
+        "diagnosis.csv": tables.diagnoses(found).to_csv(),
+        "best_so_far.csv": tables.best_so_far(evidence).to_csv(),
+        "failures.csv": tables.failures(evidence).to_csv(),
+        "costs.csv": tables.costs(evidence, price).to_csv(),
+    }
+    if analysis:
+        texts["importance.csv"] = tables.importance(evidence, analysis).to_csv()
+        texts["interactions.csv"] = tables.interactions(evidence, analysis).to_csv()
+    contents = {name: text.encode("utf-8", "replace") for name, text in texts.items()}
+    put_files(study, contents | {f"{d.name}.png": d.png for d in drawings if d.png}, FOLDER)
+    return Kept(
+        evidence.rows,
+        evidence.header,
+        found,
+        artifact_link(study, f"{FOLDER}/{PAGE}"),
+        time.monotonic() - began,
+    )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from hpo.agreement import agreements, shown
 from hpo.trial import Trial
+from pipelines.findings.diagnosis import Diagnosis, diagnosis_lines
 from pipelines.metrics import METRICS
 from pipelines.models import PERCENT_OF_ROWS
 
@@ -26,6 +27,7 @@ class StudyResult:
     `version` its version when registered.
     `confirmation` is how the best few did on the rows divided anew, when that was asked for.
     `interrupted` means that the user asked for the end, `stopped` that trials were left unfinished for it,
+    `findings` are the diagnosis, `report` is the link to the page with all of it, None when there is none;
     `in_memory` that the table has no place to be read from again; `budget_unit` is that of the rungs, when there are
     any; `trained_on` is the number of rows of a model that was trained on the validation rows, too.
     """
@@ -52,6 +54,8 @@ class StudyResult:
     complete: bool = True
     full: float = 1.0
     trained_on: int | None = None
+    findings: tuple[Diagnosis, ...] = ()
+    report: str | None = None
 
     @property
     def best_params(self) -> Mapping[str, object]:
@@ -70,7 +74,14 @@ class StudyResult:
     def __str__(self) -> str:
         """The leaderboard, the winner, and the next commands."""
         return "\n".join(
-            [*self._leaderboard(), *self._rungs(), *self._confirmed(), *self._winner(), *self._next()]
+            [
+                *self._leaderboard(),
+                *self._rungs(),
+                *self._confirmed(),
+                *self._winner(),
+                *self._diagnosis(),
+                *self._next(),
+            ]
         )
 
     def _leaderboard(self) -> list[str]:
@@ -141,13 +152,17 @@ class StudyResult:
         ]
         return [*lines, ""]
 
+    def _diagnosis(self) -> list[str]:
+        return [*diagnosis_lines(self.findings), ""] if self.report else []
+
     def _next(self) -> list[str]:
         lines = ["Next:"]
         if self.tracking_uri.startswith("http"):
             lines.append(f"  open     {self.link or self.tracking_uri}")
+            lines += [f"           {self.report}"] if self.report else []
         else:
             lines.append(f"  look     mlflow ui --backend-store-uri {shlex.quote(self.tracking_uri)}")
-            lines += [f"           {self.link}"] if self.link else []
+            lines += [f"           {link}" for link in (self.link, self.report) if link]
         if self.registered:
             lines.append(f"  promote  {_command('promote', name=self.registered)}")
         unfinished = self.interrupted or not self.complete or len(self.trials) < self.wanted

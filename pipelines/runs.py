@@ -1,7 +1,11 @@
 """Small reads and writes on single runs, for the entry points."""
 
+import tempfile
+from collections.abc import Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
@@ -9,10 +13,13 @@ from mlflow.exceptions import MlflowException
 from hpo.errors import StudyError
 from hpo.trial import Trial
 from pipelines import schema
-from pipelines.storage import find_study, read_header
-from pipelines.tracking import connect
+from pipelines.findings.evidence import Curve, Evidence, searched
+from pipelines.storage import find_study, leaderboard, read_header
+from pipelines.tracking import children, connect
 from pipelines.uris import safe
+from pipelines.views import ui
 
+CURVES = 24  # learning curves that are read: each is a request
 RESUMED = "hpo.study"  # on a run of `mlflow run` that went on with a study: the study's run id
 
 
@@ -27,6 +34,46 @@ def study_header(run_id: str) -> dict[str, Any]:
     return read_header(client, run_id)
 
 
+def read_evidence(run_id: str) -> Evidence:
+    """All that MLflow knows of a study.
+
+    Raises:
+        StudyError: when there is no such study, or it cannot be read.
+    """
+    client = connect(None)
+    run, header, rows = find_study(client, run_id), read_header(client, run_id), leaderboard(run_id)
+    metric = str(header["metric"])
+    best = sorted(client.get_metric_history(run_id, f"best_{metric}"), key=lambda m: (m.step, m.timestamp))
+    intervals = [(row["started"], row["ended"]) for row in rows]
+    seconds = searched(intervals, [point.timestamp / 1000 for point in best])
+    baselines = {
+        child.data.tags[schema.BASELINE]: child.data.metrics[metric]
+        for child in children(client, run.info.experiment_id, run_id, "baseline")
+        if schema.BASELINE in child.data.tags and metric in child.data.metrics
+    }
+    done = [row for row in rows if row["reports"]]
+    chosen = [*done[: CURVES // 2], *(rest := done[CURVES // 2 :])[:: max(2 * len(rest) // CURVES, 1)]][
+        :CURVES
+    ]
+    return Evidence(
+        study=run_id,
+        name=str(run.info.run_name),
+        header=header,
+        rows=rows,
+        best=tuple(zip(seconds, (float(point.value) for point in best), strict=True)),
+        curves={row["number"]: _curve(client, row["run_id"], metric) for row in chosen},
+        baselines=baselines,
+        test={k.removeprefix("test_"): v for k, v in run.data.metrics.items() if k.startswith("test_")},
+        elapsed=searched(intervals, [max((end for _, end in intervals), default=0.0)])[0],
+    )
+
+
+def _curve(client: MlflowClient, run_id: str, metric: str) -> Curve:
+    """A trial's metric by budget; of two values at one budget the last counts."""
+    history = sorted(client.get_metric_history(run_id, metric), key=lambda m: (m.step, m.timestamp))
+    return tuple({float(point.step): float(point.value) for point in history}.items())
+
+
 def note_resumed(run_id: str, study: str) -> None:
     """Say on a run that its work went into an existing study."""
     client = connect(None)
@@ -37,6 +84,21 @@ def note_resumed(run_id: str, study: str) -> None:
 def put_text(run_id: str, text: str, name: str) -> None:
     """Keep a text as an artifact of a run."""
     connect(None).log_text(run_id, text, name)
+
+
+def put_files(run_id: str, contents: Mapping[str, bytes], folder: str) -> None:
+    """Keep files as artifacts of a run, below a folder."""
+    with tempfile.TemporaryDirectory() as directory:
+        for name, content in contents.items():
+            (Path(directory) / name).write_bytes(content)
+        connect(None).log_artifacts(run_id, directory, folder)
+
+
+def artifact_link(run_id: str, path: str) -> str:
+    """Where MLflow's UI shows an artifact."""
+    client = connect(None)
+    experiment = client.get_run(run_id).info.experiment_id
+    return f"{ui(client.tracking_uri)}/#/experiments/{experiment}/runs/{run_id}/artifacts/{quote(path)}"
 
 
 def fail_run(run_id: str, reason: str, status: str = "FAILED") -> None:

@@ -18,6 +18,7 @@ from hpo.study import Study
 from hpo.trial import Report, Trial
 from pipelines.checkpoints import Checkpoints, checkpoint_place, superseded, sweep_places
 from pipelines.confirmation import Confirmation, candidates, confirm
+from pipelines.findings.diagnosis import Diagnosis
 from pipelines.interrupts import interrupts
 from pipelines.metrics import METRICS, evaluate
 from pipelines.models import BASELINES, CheckpointError
@@ -337,6 +338,7 @@ class _Session:
         how = f"logged in {logged.seconds:.1f} s" if logged.seconds else "logged already"
         reporter.say(f"winner: trial {best.number}, {how}")
         result = self._result(baselines, test)
+        findings, page = self._reported(reporter)
         return replace(
             result,
             winner=best,
@@ -345,7 +347,27 @@ class _Session:
             registered=self.plan.register,
             version=logged.version,
             link=self.storage.save_view(),
+            findings=findings,
+            report=page,
         )
+
+    def _reported(self, reporter: Reporter) -> tuple[tuple[Diagnosis, ...], str | None]:
+        """Make the report; what was found, and where it opens.
+
+        All that counts is logged before, so nothing that goes wrong here may end the study.
+        """
+        from pipelines.report import keep
+
+        reporter.say("making the report")
+        try:
+            self.storage.flush(BRIEFLY)
+            kept = keep(self.storage.run_id)
+        except Exception as error:  # figures are drawn by a library of strangers, of names that anybody chose
+            logger.debug("no report", exc_info=True)
+            again = f"`report` with study={self.storage.run_id} makes it"
+            reporter.say(f"warning: there is no report ({type(error).__name__}: {error:.200}); {again}")
+            return (), None
+        return kept.found, kept.link
 
     def _came(self, future: "Future[Report]") -> bool:
         """Wait for a job; False when the user wants to stop now."""

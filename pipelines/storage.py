@@ -447,8 +447,8 @@ def leaderboard(
 ) -> list[dict[str, Any]]:
     """The study's trials as rows, best first, those without a result last; sorted here, never by the server.
 
-    Each row has number, name, run_id, status, budget, origin, failure, reports, params, metrics (of the best report)
-    and seconds.
+    Each row has number, name, run_id, status, budget, origin, failure, reports, params, metrics (of the best report),
+    seconds (of training), started and ended (seconds since 1970).
 
     Raises:
         StudyError: when there is no such study.
@@ -482,6 +482,8 @@ def _row(trial: Trial, run: Run) -> dict[str, Any]:
         "params": dict(trial.params),
         "metrics": dict(trial.best.metrics) if trial.best else {},
         "seconds": trial.seconds,
+        "started": run.info.start_time / 1000,
+        "ended": (run.info.end_time or run.info.start_time) / 1000,
     }
 
 

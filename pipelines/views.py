@@ -49,10 +49,14 @@ def save(client: MlflowClient, experiment_id: str, run_id: str, header: Mapping[
 
 
 def link(tracking_uri: str, experiment_id: str, key: str, *, charts: bool = True) -> str:
-    """Where the view opens: in the tracking server, else where `mlflow ui` serves by default."""
-    base = without_login(tracking_uri).rstrip("/") if is_http(tracking_uri) else LOCAL_UI
+    """Where the view opens."""
     mode = "&compareRunsMode=CHART" if charts else ""
-    return f"{base}/#/experiments/{experiment_id}/runs?viewStateShareKey={key}{mode}"
+    return f"{ui(tracking_uri)}/#/experiments/{experiment_id}/runs?viewStateShareKey={key}{mode}"
+
+
+def ui(tracking_uri: str) -> str:
+    """Where MLflow's UI is: the tracking server, else where `mlflow ui` serves by default."""
+    return without_login(tracking_uri).rstrip("/") if is_http(tracking_uri) else LOCAL_UI
 
 
 def _make_room(client: MlflowClient, experiment_id: str, tag: str) -> bool:

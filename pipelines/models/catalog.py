@@ -151,6 +151,18 @@ def knows(model: str, name: str) -> bool:
     return name in _main_names(model, "parameters") or name in _main_names(model, "reserved")
 
 
+def limits(model: str, name: str) -> tuple[float, float] | None:
+    """The smallest and largest value of a parameter that make sense to its model; None where nobody has said.
+
+    For `all`, names are written `family.parameter`.
+    """
+    if model == ALL:
+        prefix, _, rest = name.partition(".")
+        return limits(prefix, rest) if prefix in FAMILIES else None
+    ends = _written(model).get("limits", {}).get(next(iter(canonical(model, {name: 0}))))
+    return None if ends is None else (float(ends[0]), float(ends[1]))
+
+
 def canonical(model: str, params: Params) -> dict[str, Value]:
     """The parameters under the library's main names, so that an alias never means a second parameter."""
     main = _main_names(model, "parameters")

@@ -1,0 +1,149 @@
+"""All that MLflow knows of a study, as plain values for the report."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from hpo.parameters import Array
+from hpo.space import SearchSpace
+from hpo.trial import Trial
+from pipelines.metrics import METRICS, Metric
+
+Curve = tuple[tuple[float, float], ...]
+
+_AT_LEAST = 20  # trials of a budget that are enough to learn from it
+
+
+@dataclass(frozen=True)
+class ClassScore:
+    """How the winner does on the held-out rows of one class: how many there are and which share it finds."""
+
+    label: str
+    rows: int
+    recall: float
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """A study that is read back.
+
+    `rows` are those of `pipelines.storage.leaderboard`, best first. `best` is the best so far as it was logged: seconds
+    since the study began and the metric's value. `curves` are learning curves of some trials, by number: budget and
+    metric. `baselines` holds the study's metric by the baselines' names, `test` all metrics of the winner on the
+    held-out rows, `classes` what it does there by class. `elapsed` are the seconds with at least one trial at work.
+    """
+
+    study: str
+    name: str
+    header: Mapping[str, Any]
+    rows: Sequence[Mapping[str, Any]]
+    best: Curve = ()
+    curves: Mapping[int, Curve] = field(default_factory=dict)
+    baselines: Mapping[str, float] = field(default_factory=dict)
+    test: Mapping[str, float] = field(default_factory=dict)
+    classes: tuple[ClassScore, ...] = ()
+    elapsed: float = 0.0
+
+    @cached_property
+    def trials(self) -> tuple[Trial, ...]:
+        """The trials in order of their numbers."""
+        rows = sorted(self.rows, key=lambda row: int(row["number"]))
+        return tuple(
+            Trial(
+                row["number"],
+                row["params"],
+                row["budget"],
+                row["origin"],
+                tuple(row["reports"]),
+                failure=row["failure"] or None,
+            )
+            for row in rows
+        )
+
+    @cached_property
+    def space(self) -> SearchSpace:
+        """What was searched."""
+        return SearchSpace.from_dict(self.header["space"], "the study's space")
+
+    @property
+    def metric(self) -> Metric:
+        """What decided."""
+        return METRICS[str(self.header["metric"])]
+
+    @property
+    def rungs(self) -> tuple[float, ...]:
+        """The budgets at which trials could stop."""
+        return tuple(self.header["rungs"])
+
+    @cached_property
+    def winner(self) -> Trial | None:
+        """The trial with the smallest loss, the earliest of equals."""
+        return min((t for t in self.trials if t.reports), key=lambda t: (t.loss, t.number), default=None)
+
+    @property
+    def failed(self) -> list[Trial]:
+        """The trials that came to nothing."""
+        return [trial for trial in self.trials if trial.failure and not trial.reports]
+
+    @cached_property
+    def comparable(self) -> "Comparable":
+        """Losses that may be compared with each other."""
+        return comparable(self.trials, self.space)
+
+    def shown(self, loss: float) -> float:
+        """A loss as the user knows it."""
+        return self.metric.from_loss(loss)
+
+    def shown_all(self, losses: Array) -> Array:
+        """Losses as the user knows them."""
+        return -losses if self.metric.greater_is_better else losses
+
+
+@dataclass(frozen=True)
+class Comparable:
+    """Trials at one budget: `numbers` (n,), unit codes `x` (n, d), `nan` where inactive, and `losses` (n,)."""
+
+    budget: float
+    numbers: tuple[int, ...]
+    x: Array
+    losses: Array
+
+
+def comparable(trials: Sequence[Trial], space: SearchSpace) -> Comparable:
+    """The losses at the largest budget that enough trials have reached; at the most common one where none has.
+
+    A loss after few rounds says nothing next to one after many.
+    """
+    at: dict[float, dict[int, float]] = {}
+    for trial in trials:
+        for report in trial.reports:
+            at.setdefault(report.budget, {})[trial.number] = report.loss
+    if not at:
+        return Comparable(0.0, (), np.empty((0, len(space))), np.empty(0))
+    needed = max(_AT_LEAST, 2 * len(space))
+    enough = [budget for budget, losses in at.items() if len(losses) >= needed]
+    budget = max(enough) if enough else max(at, key=lambda b: (len(at[b]), b))
+    by_number = {trial.number: trial for trial in trials}
+    numbers = tuple(sorted(at[budget]))
+    x = np.array([space.encode(by_number[number].params) for number in numbers])
+    return Comparable(budget, numbers, x, np.array([at[budget][number] for number in numbers]))
+
+
+def searched(intervals: Sequence[tuple[float, float]], moments: Sequence[float]) -> list[float]:
+    """How long at least one trial had been running at each of the moments; all in seconds.
+
+    A study that was left and resumed did not search in between.
+    """
+    merged: list[list[float]] = []
+    for start, end in sorted(intervals):
+        if merged and start <= merged[-1][1]:
+            merged[-1][1] = max(merged[-1][1], end)
+        else:
+            merged.append([start, end])
+    if not merged:
+        return [0.0 for _ in moments]
+    starts, ends = (np.array(side) for side in zip(*merged, strict=True))
+    return [float(np.clip(moment - starts, 0.0, ends - starts).sum()) for moment in moments]

@@ -1,0 +1,32 @@
+"""All figures of a report, in the order of the page: each is a function of the evidence and the analysis."""
+
+from collections.abc import Callable
+
+from matplotlib import rc_context
+
+from pipelines.findings import course, landscape, slices
+from pipelines.findings.analysis import Analysis
+from pipelines.findings.drawing import STYLE, Drawing
+from pipelines.findings.evidence import Evidence
+
+Draw = Callable[[Evidence, Analysis | None], Drawing | None]
+
+FIGURES: tuple[Draw, ...] = (
+    course.best_so_far,
+    landscape.parallel,
+    landscape.importances,
+    landscape.in_branch,
+    landscape.shapley_view,
+    slices.slices,
+    landscape.contours,
+    course.rungs,
+    course.curves,
+    course.costs,
+)
+
+
+def draw_all(evidence: Evidence, analysis: Analysis | None) -> list[Drawing]:
+    """Every figure that the study has something to show for."""
+    with rc_context(STYLE):
+        drawn = [draw(evidence, analysis) for draw in FIGURES]
+    return [drawing for drawing in drawn if drawing]
