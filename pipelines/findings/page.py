@@ -157,7 +157,9 @@ def study_page(
 def _facts(evidence: Evidence) -> Iterable[Fact]:
     name, winner = evidence.metric.name, evidence.winner
     if name in evidence.test:
-        yield Fact("on held-out rows", number(evidence.test[name], 5), "seen once, by the winner")
+        ends = [evidence.test.get(f"{name}_{side}") for side in ("low", "high")]
+        between = " to ".join(number(end, 4) for end in ends if end is not None)
+        yield Fact("on held-out rows", number(evidence.test[name], 5), between or "seen once, by the winner")
     default = next((t for t in evidence.trials if t.origin == "default" and t.reports), None)
     if winner and default and default is not winner:
         gain = abs(default.loss - winner.loss)
