@@ -64,6 +64,7 @@ def read_evidence(run_id: str) -> Evidence:
         curves={row["number"]: _curve(client, row["run_id"], metric) for row in chosen},
         baselines=baselines,
         test={k.removeprefix("test_"): v for k, v in run.data.metrics.items() if k.startswith("test_")},
+        chosen=int(run.data.tags[schema.WINNER_NUMBER]) if schema.WINNER_NUMBER in run.data.tags else None,
         elapsed=searched(intervals, [max((end for _, end in intervals), default=0.0)])[0],
     )
 

@@ -33,7 +33,8 @@ class Evidence:
     `rows` are those of `pipelines.storage.leaderboard`, best first. `best` is the best so far as it was logged: seconds
     since the study began and the metric's value. `curves` are learning curves of some trials, by number: budget and
     metric. `baselines` holds the study's metric by the baselines' names, `test` all metrics of the winner on the
-    held-out rows, `classes` what it does there by class. `elapsed` are the seconds with at least one trial at work.
+    held-out rows, `classes` what it does there by class. `elapsed` are the seconds with at least one trial at work,
+    `chosen` is the number of the trial that the study names as its winner.
     """
 
     study: str
@@ -46,6 +47,7 @@ class Evidence:
     test: Mapping[str, float] = field(default_factory=dict)
     classes: tuple[ClassScore, ...] = ()
     elapsed: float = 0.0
+    chosen: int | None = None
 
     @cached_property
     def trials(self) -> tuple[Trial, ...]:
@@ -80,7 +82,9 @@ class Evidence:
 
     @cached_property
     def winner(self) -> Trial | None:
-        """The trial with the smallest loss, the earliest of equals."""
+        """The trial that the study chose; before it has, the one with the smallest loss, the earliest of equals."""
+        if self.chosen is not None:
+            return self.trials[self.chosen]
         return min((t for t in self.trials if t.reports), key=lambda t: (t.loss, t.number), default=None)
 
     @property
