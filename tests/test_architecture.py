@@ -23,7 +23,7 @@ ONLY = {
     "torch": ("pipelines/models/mlp.py", "serving/network.py", "benchmarks"),
     "mlflow": (
         "pipelines/bulk.py",
-        "pipelines/knowledge.py",
+        "pipelines/knowledge.py",  # types only
         "pipelines/lease.py",
         "pipelines/outbox.py",
         "pipelines/registry.py",
