@@ -104,12 +104,34 @@ def test_the_acceleration_is_that_of_the_jackknife() -> None:
 
 def test_few_rows_make_less_sure() -> None:
     share = 0.97
-    found = [bootstrap._less_sure(share, rows) for rows in (2, 5, 20, 100, 10_000)]
+    found = [bootstrap._less_sure(share, rows, rows - 1) for rows in (2, 5, 20, 100, 10_000)]
     assert found == sorted(found)
     assert found[-1] == pytest.approx(share, abs=1e-4)
-    assert bootstrap._less_sure(share, 1) == 0.0
+    assert bootstrap._less_sure(share, 1, 1) == 0.0
     # Hesterberg (2015), n = 5: the t quantile 2.132 for 0.95, times sqrt(5 / 4), is a normal quantile of 2.383.
-    assert bootstrap._less_sure(0.99142, 5) == pytest.approx(0.95, abs=1e-3)
+    assert bootstrap._less_sure(0.99142, 5, 4) == pytest.approx(0.95, abs=1e-3)
+
+
+def test_rows_that_rule_the_spread_are_those_that_count() -> None:
+    rng = np.random.default_rng(3)
+    normal = rng.normal(size=200)
+    assert bootstrap._freedom(normal, 200) == pytest.approx(199, rel=0.2)
+    few = np.append(np.zeros(190), rng.normal(size=10))
+    assert 5 < bootstrap._freedom(few, 200) < 15
+    blocks = rng.exponential(size=(200, 50)).sum(axis=1)  # 2 n / (2 + 6): the excess kurtosis of a row is 6
+    assert 1_200 < bootstrap._freedom(blocks, 10_000) <= 9_999
+    assert bootstrap._freedom(np.ones(50), 50) == 49, "no row differs from another"
+
+
+def test_halls_cubic_takes_the_skewness_out() -> None:
+    """Of exponential values Student's statistic exceeds 1.645 far less often than -1.645; the cubic mends both."""
+    rng = np.random.default_rng(4)
+    values = 1 - rng.exponential(size=(4_000, 40))  # much worse on a few rows
+    without = (values.sum(axis=1, keepdims=True) - values) / 39
+    found = np.array([bootstrap._hall(w, v, 0.0) for w, v in zip(without, values.mean(axis=1), strict=True)])
+    student = norm.cdf(np.sqrt(40) * values.mean(axis=1) / values.std(axis=1, ddof=1))
+    assert np.mean(student > 0.95) > 0.085
+    assert np.mean(found > 0.95) < 0.065
 
 
 def test_rows_of_a_group_are_drawn_together() -> None:
