@@ -253,12 +253,12 @@ def register_winner(
     trial: str,
     family: str,
     score: HeldOutScore,
-    metrics: Mapping[str, float] | None = None,
+    description: str = "",
     tags: Mapping[str, str] | None = None,
 ) -> Registered:
     """Make a logged winner a new version with the alias `challenger`; the same winner again is the same version.
 
-    `study` and `trial` are run ids. `metrics` are shown in the description, since the registry shows none itself.
+    `study` and `trial` are run ids. `description` is Markdown (`pipelines.card`): the registry shows no metrics itself.
     The client must be one of the tracking store in force (`mlflow.get_tracking_uri()`), where MLflow looks the model
     up.
 
@@ -277,7 +277,7 @@ def register_winner(
         run_id=winner.run_id,
         model_id=winner.model_id,
         tags={**(tags or {}), **score.to_tags(), STUDY: study, TRIAL: trial, FAMILY: family},
-        description=_description(study, trial, family, score, metrics or {}),
+        description=description,
     )
     _link_version(client, winner.model_id, name, found.version)
     client.set_registered_model_alias(name, CHALLENGER, str(found.version))
@@ -547,23 +547,3 @@ def _link_version(client: MlflowClient, model_id: str, name: str, number: Any) -
     if not any(entry["name"] == name and str(entry["version"]) == str(number) for entry in known):
         text = json.dumps([*known, {"name": name, "version": number}])
         client.set_logged_model_tags(model_id, {MODEL_VERSIONS: text})
-
-
-def _description(
-    study: str, trial: str, family: str, score: HeldOutScore, metrics: Mapping[str, float]
-) -> str:
-    """Markdown: the registry shows the description and no metrics."""
-    plain = {name.removeprefix("test_"): value for name, value in metrics.items()}
-    rows = [(name, value) for name, value in plain.items() if name != score.metric]
-    lines = [
-        f"**{family}**, {score} on {score.rows:,} held-out rows "
-        f"({'higher' if score.greater_is_better else 'lower'} is better; trivial baseline {score.baseline:.6g}).",
-        "",
-        "| metric | held-out |",
-        "|---|---|",
-        f"| {score.metric} | {score.value:.6g} |",
-        *(f"| {name} | {value:.6g} |" for name, value in rows),
-        "",
-        f"Study `{study}`, trial `{trial}`, data `{score.data}`, split `{score.split}`.",
-    ]
-    return "\n".join(lines)

@@ -316,7 +316,7 @@ class _Session:
     ) -> StudyResult:
         """Score the winner once on the held-out rows, log it, register it, and save the view."""
         from pipelines.bootstrap import score_interval
-        from pipelines.winner import log, score
+        from pipelines.winner import Won, log, score
 
         scored = score(self.plan, self.prepared, self.shop.folder, models)
         test = evaluate(self.prepared.task.kind, scored.y, scored.prediction)
@@ -334,7 +334,8 @@ class _Session:
             reference = values.get(self.metric.name, reference)
         self.storage.annotate(metrics=test_metrics(self.metric.name, test, interval))
         self.storage.set_winner(best.number)
-        logged = log(self.plan, self.prepared, self.storage, best, scored, test, reference)
+        won = Won(best, self.study.trials, scored, test, interval, baselines, reference)
+        logged = log(self.plan, self.prepared, self.storage, won)
         how = f"logged in {logged.seconds:.1f} s" if logged.seconds else "logged already"
         reporter.say(f"winner: trial {best.number}, {how}")
         result = self._result(baselines, test)

@@ -11,10 +11,12 @@ from mlflow.exceptions import MlflowException
 
 from hpo.errors import StudyError
 from hpo.trial import Trial
+from pipelines.card import ARTIFACT, Subject, description, model_card, whole
 from pipelines.gate import HeldOutScore
 from pipelines.metrics import METRICS
 from pipelines.models import resolve
 from pipelines.objective import members_folder
+from pipelines.permutation import permuted
 from pipelines.plan import Plan
 from pipelines.registry import TRIAL_NUMBER, log_winner, logged_before, register_winner
 from pipelines.splits import group_codes
@@ -22,6 +24,7 @@ from pipelines.tracking import first_line
 from serving.predictor import Predictor
 
 if TYPE_CHECKING:
+    from pipelines.bootstrap import Interval
     from pipelines.data import Prepared
     from pipelines.storage import MlflowStorage
 
@@ -37,6 +40,23 @@ class Scored:
     y: npt.NDArray[Any]
     prediction: npt.NDArray[np.float64]
     groups: npt.NDArray[np.int64] | None
+
+
+@dataclass(frozen=True)
+class Won:
+    """What is known when a study ends.
+
+    `best` of the `trials` won; `test` holds every metric of the `scored` object, `interval` the bounds of the deciding
+    one, `trivial` that of the trivial baseline on the same rows; `baselines` are on the validation rows.
+    """
+
+    best: Trial
+    trials: tuple[Trial, ...]
+    scored: Scored
+    test: Mapping[str, float]
+    interval: "Interval | None"
+    baselines: Mapping[str, float]
+    trivial: float
 
 
 @dataclass(frozen=True)
@@ -62,10 +82,7 @@ def log(
     plan: Plan,
     prepared: "Prepared",
     storage: "MlflowStorage",
-    best: Trial,
-    scored: Scored,
-    test: Mapping[str, float],
-    trivial: float,
+    won: Won,
 ) -> Logged:
     """Log the scored object under the study's run, and register it when the plan says so.
 
@@ -73,7 +90,7 @@ def log(
         StudyError: when MLflow does not take it.
     """
     try:
-        return _log(plan, prepared, storage, best, scored, test, trivial)
+        return _log(plan, prepared, storage, won)
     except MlflowException as error:
         raise StudyError(
             f"MLflow did not take the winner ({first_line(error)}); all trials are kept: when that is mended, `tune` "
@@ -85,20 +102,17 @@ def _log(
     plan: Plan,
     prepared: "Prepared",
     storage: "MlflowStorage",
-    best: Trial,
-    scored: Scored,
-    test: Mapping[str, float],
-    trivial: float,
+    won: Won,
 ) -> Logged:
-    metrics = {f"test_{name}": value for name, value in test.items()}
-    winner = logged_before(storage.client, storage.run_id, scored.folder)
+    best = won.best
+    winner = logged_before(storage.client, storage.run_id, won.scored.folder)
     if winner is None:
         winner = log_winner(
             storage.client,
             storage.run_id,
-            scored.folder,
+            won.scored.folder,
             prepared.example,
-            metrics=metrics,
+            metrics={f"test_{name}": value for name, value in won.test.items()},
             params=best.params,
             tags={TRIAL_NUMBER: str(best.number)},
         )
@@ -107,12 +121,14 @@ def _log(
     held_out = HeldOutScore(
         metric=plan.metric,
         greater_is_better=METRICS[plan.metric].greater_is_better,
-        value=test.get(plan.metric, float("nan")),  # such a version is never promoted
-        baseline=trivial,
+        value=won.test.get(plan.metric, float("nan")),  # such a version is never promoted
+        baseline=won.trivial,
         data=plan.data.digest,
         split=prepared.rows.digest,
         rows=len(prepared.test_frame),
     )
+    card = model_card(_subject(plan, prepared, storage, won, held_out))
+    storage.client.log_text(storage.run_id, whole(card), ARTIFACT)
     registered = register_winner(
         storage.client,
         winner,
@@ -121,6 +137,26 @@ def _log(
         trial=storage.trial_run_id(best.number),
         family=resolve(plan.model, best.params)[0],
         score=held_out,
-        metrics=metrics,
+        description=description(card),
     )
     return Logged(winner.uri, registered.version, winner.seconds)
+
+
+def _subject(
+    plan: Plan, prepared: "Prepared", storage: "MlflowStorage", won: Won, held_out: HeldOutScore
+) -> Subject:
+    metric, scored = METRICS[plan.metric], won.scored
+    predictor = Predictor.load(scored.folder)
+    return Subject(
+        study=storage.run_id,
+        trial=storage.trial_run_id(won.best.number),
+        plan=plan,
+        prepared=prepared,
+        best=won.best,
+        trials=won.trials,
+        score=held_out,
+        test=won.test,
+        interval=won.interval,
+        baselines=won.baselines,
+        permuted=permuted(predictor, prepared.test_frame, scored.y, metric, plan.seed),
+    )

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from serving.features import FeatureEncoder, TargetEncoder
+from serving.features import FeatureEncoder, Matrix, TargetEncoder
 from serving.members import Member, load_member
 from serving.values import FloatArray
 
@@ -42,6 +42,10 @@ class Predictor:
         rows = self.features.transform(frame)
         if not len(rows):  # not every model library takes an empty table
             return np.empty((0, len(self.target.classes)) if self.target.classes else 0)
+        return self.predict_encoded(rows)
+
+    def predict_encoded(self, rows: Matrix) -> FloatArray:
+        """Return what ``predict_raw`` does, of rows that ``features`` has encoded."""
         mean = np.mean([member.predict(rows) for member in self.members], axis=0)
         return np.asarray(self.target.original(mean), dtype=np.float64)
 

@@ -1,5 +1,7 @@
 """One configuration at the full budget, from trials of a race and from files."""
 
+import re
+import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +11,7 @@ import pandas as pd
 import pytest
 from mlflow import MlflowClient
 
+from pipelines import entry_points
 from pipelines.metrics import METRICS
 from pipelines.result import StudyResult
 from pipelines.source import Source
@@ -70,6 +73,25 @@ def test_a_trial_that_was_left_early_is_trained_to_the_end(race: Race, plain: St
     assert "validation rows, 240" not in str(plain)
 
 
+def test_the_configuration_of_a_card_is_trained_again(race: Race, tmp_path: Path) -> None:
+    """Somebody else copies the block out of the description, and gets the same model."""
+    found = train(trial=race.trials[-1], register="shared")
+    card = MlflowClient().get_model_version_by_alias("shared", "challenger").description or ""
+    block = re.search(r"^```yaml\n(.*?)^```$", card, re.MULTILINE | re.DOTALL)
+    command = re.search(r"^```bash\n.* -e train --env-manager local (.*)\n^```$", card, re.MULTILINE)
+    assert block
+    assert command
+    (tmp_path / "params.yaml").write_text(block[1])
+    words = shlex.split(command[1])
+    given = dict(word.split("=", 1) for word in words if word != "-P")
+    assert given.pop("params") == "params.yaml"
+    values = {p.name: p.parse(given[p.name]) for p in entry_points.parameters(train) if p.name in given}
+    again = train(params=str(tmp_path / "params.yaml"), **values)
+    assert again.best_params == found.best_params
+    assert again.trials[0].reached == 15
+    assert again.test["roc_auc"] == pytest.approx(found.test["roc_auc"], abs=0.02)  # legs and threads differ
+
+
 def test_on_training_and_validation_rows(race: Race, plain: StudyResult) -> None:
     found = train(trial=race.left(), rows="train+validation", register="all-rows")
     assert found.best_score == plain.best_score, "that of the model without the validation rows"
@@ -82,6 +104,17 @@ def test_on_training_and_validation_rows(race: Race, plain: StudyResult) -> None
     assert METRICS["roc_auc"](prepared.y_test, scores) == found.test["roc_auc"], "what is scored is served"
     version = MlflowClient().get_model_version_by_alias("all-rows", "challenger")
     assert float(version.tags["hpo.test.score"]) == found.test["roc_auc"]
+
+    card = mlflow.artifacts.load_text(f"runs:/{found.run_id}/model_card.md")
+    assert card == version.description, "it is short enough"
+    for words in (
+        f"**roc_auc {found.test['roc_auc']:.6g}** [",
+        f"from: trial {race.left()}",
+        "trained once more for as long on 240 training and validation rows",
+        "| job, title |",
+        "60 held out",
+    ):
+        assert words in card
 
     again = tune(study=found.run_id)
     assert again.model_uri == found.model_uri, "a resumed session comes to the same model"
