@@ -11,7 +11,8 @@ import math
 import re
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -44,6 +45,7 @@ from pipelines.gate import (
     PromotionRefusedError,
     Verdict,
 )
+from pipelines.lease import SETTLE, Driver
 from pipelines.tracking import first_line
 from serving.features import FeatureEncoder, TargetEncoder
 from serving.members import MANIFEST
@@ -51,6 +53,7 @@ from serving.predictor import DESCRIPTION, Predictor
 from serving.values import as_text
 
 CHALLENGER, CHAMPION, PREVIOUS = "challenger", "champion", "previous"
+GATE = "hpo.gate"  # on a registered model: who changes its aliases now
 
 STUDY = "hpo.study"  # run id of the study
 TRIAL = "hpo.trial"  # run id of the trial
@@ -357,9 +360,8 @@ def load_predictor(which: Candidate, folder: Path) -> tuple[Predictor, int]:
 def crown(client: MlflowClient, challenger: Candidate, champion: Candidate | None, verdict: Verdict) -> None:
     """Make a version champion, and the champion until now `previous`.
 
-    The registry moves an alias for whoever asks last: it knows no condition and no lock. So the aliases are read
-    again just before and just after. Two gates at once are told apart by this unless both read before either writes,
-    some milliseconds apart; then the later one stays, with both comparisons on the versions' tags.
+    The registry moves an alias for whoever asks last: it knows no condition and no lock. So the change is made by
+    one gate at a time (`_alone`), and the aliases are read again just before and just after.
 
     Evidence comes first and the alias that counts last: after a kill at any moment the old champion is in use, or the
     new one with all of its evidence, and the same call again completes it. The challenger's alias stays: it names
@@ -369,21 +371,22 @@ def crown(client: MlflowClient, challenger: Candidate, champion: Candidate | Non
         PromotionRefusedError: when somebody else has changed the champion meanwhile.
     """
     name, number = challenger.name, str(challenger.version)
-    _check_champion(client, name, champion, f"version {number} was compared with")
-    if challenger.run_id:
-        path = f"promotion/{_NO_FILE_NAME.sub('_', name)}-{number}.csv"
-        client.log_text(challenger.run_id, verdict.to_csv(), path)
-        client.set_model_version_tag(name, number, TABLE, f"runs:/{challenger.run_id}/{path}")
-    client.set_model_version_tag(name, number, EVIDENCE, verdict.summary)
-    client.set_model_version_tag(name, number, PROBABILITY, repr(verdict.probability))
-    client.set_model_version_tag(name, number, REPLACED, str(champion.version) if champion else NOBODY)
-    if ROLLED_BACK in challenger.tags:
-        client.delete_model_version_tag(name, number, ROLLED_BACK)
-    if champion is not None:
-        client.set_registered_model_alias(name, PREVIOUS, str(champion.version))
-    _check_champion(client, name, champion, f"version {number} was compared with")
-    client.set_registered_model_alias(name, CHAMPION, number)
-    _check_champion(client, name, challenger, "this promotion made it")
+    with _alone(client, name):
+        _check_champion(client, name, champion, f"version {number} was compared with")
+        if challenger.run_id:
+            path = f"promotion/{_NO_FILE_NAME.sub('_', name)}-{number}.csv"
+            client.log_text(challenger.run_id, verdict.to_csv(), path)
+            client.set_model_version_tag(name, number, TABLE, f"runs:/{challenger.run_id}/{path}")
+        client.set_model_version_tag(name, number, EVIDENCE, verdict.summary)
+        client.set_model_version_tag(name, number, PROBABILITY, repr(verdict.probability))
+        client.set_model_version_tag(name, number, REPLACED, str(champion.version) if champion else NOBODY)
+        if ROLLED_BACK in challenger.tags:
+            client.delete_model_version_tag(name, number, ROLLED_BACK)
+        if champion is not None:
+            client.set_registered_model_alias(name, PREVIOUS, str(champion.version))
+        _check_champion(client, name, champion, f"version {number} was compared with")
+        client.set_registered_model_alias(name, CHAMPION, number)
+        _check_champion(client, name, challenger, "this promotion made it")
 
 
 def uncrown(client: MlflowClient, champion: Candidate, previous: Candidate, before: int | None) -> None:
@@ -397,11 +400,12 @@ def uncrown(client: MlflowClient, champion: Candidate, previous: Candidate, befo
     """
     name = champion.name
     words = f"to version {previous.version}, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
-    client.set_model_version_tag(name, str(champion.version), ROLLED_BACK, words)
-    _check_champion(client, name, champion, "it was to be rolled back from")
-    client.set_registered_model_alias(name, CHAMPION, str(previous.version))
-    settle(client, name, before)
-    _check_champion(client, name, previous, "this rollback made it")
+    with _alone(client, name):
+        client.set_model_version_tag(name, str(champion.version), ROLLED_BACK, words)
+        _check_champion(client, name, champion, "it was to be rolled back from")
+        client.set_registered_model_alias(name, CHAMPION, str(previous.version))
+        settle(client, name, before)
+        _check_champion(client, name, previous, "this rollback made it")
 
 
 def settle(client: MlflowClient, name: str, previous: int | None) -> None:
@@ -410,6 +414,50 @@ def settle(client: MlflowClient, name: str, previous: int | None) -> None:
         client.delete_registered_model_alias(name, PREVIOUS)
     else:
         client.set_registered_model_alias(name, PREVIOUS, str(previous))
+
+
+@contextmanager
+def _alone(client: MlflowClient, name: str) -> Iterator[None]:
+    """Change the aliases of a model while no other gate does.
+
+    Each gate writes its own token to a tag of the registered model, waits, and reads what is there: of two at once one
+    finds the other's. (Both could go on only if one stood still for longer than the wait between two calls.) What a
+    killed gate leaves is nobody's as soon as its process is gone, or after a minute when it ran on another machine.
+
+    Raises:
+        PromotionRefusedError: when another gate is at work.
+    """
+    me = Driver.myself()
+    holder = _gate(client, name)
+    earlier = holder is not None and (holder.machine, holder.pid, holder.born) == (
+        me.machine,
+        me.pid,
+        me.born,
+    )
+    if holder is not None and not earlier and holder.alive(time.time()):
+        raise _busy(name, holder)
+    client.set_registered_model_tag(name, GATE, me.to_tag())
+    time.sleep(SETTLE)
+    holder = _gate(client, name)
+    if holder is None or holder.token != me.token:
+        raise _busy(name, holder)
+    try:
+        yield
+    except PromotionRefusedError:
+        client.delete_registered_model_tag(name, GATE)
+        raise
+    client.delete_registered_model_tag(name, GATE)
+
+
+def _gate(client: MlflowClient, name: str) -> Driver | None:
+    return Driver.from_tag(client.get_registered_model(name).tags.get(GATE))
+
+
+def _busy(name: str, holder: Driver | None) -> PromotionRefusedError:
+    return PromotionRefusedError(
+        f"another promotion or rollback of {name} is at work ({holder or 'it has just ended'}); nothing was changed "
+        "by this one: look at the versions and run it again"
+    )
 
 
 def _check_champion(client: MlflowClient, name: str, expected: Candidate | None, why: str) -> None:

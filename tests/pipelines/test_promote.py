@@ -3,7 +3,10 @@
 import itertools
 import json
 import math
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,6 +32,7 @@ from pipelines.gate import (
     read_latency,
 )
 from pipelines.heldout import HeldOut
+from pipelines.lease import Driver, birth
 from pipelines.metrics import METRICS
 from pipelines.promote import promote
 from pipelines.registry import aliases
@@ -136,6 +140,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
         patch.setattr(bootstrap, "MOST_DRAWS", 1_000)
         patch.setattr(comparison, "MOST_REQUESTS", 3)
         patch.setattr(comparison, "MOST_BATCHES", 2)
+        patch.setattr(registry, "SETTLE", 0.0)
         yield make_store(folder, MlflowClient(uri))
 
 
@@ -474,6 +479,8 @@ CALLS = (
     "delete_model_version_tag",
     "set_registered_model_alias",
     "delete_registered_model_alias",
+    "set_registered_model_tag",
+    "delete_registered_model_tag",
 )
 
 
@@ -562,6 +569,69 @@ def test_a_rival_between_the_comparison_and_the_change(store: Store, name: str) 
         ):
             promote(name, version=2)
     assert aliases(store.client, name) == {"challenger": 3, "champion": 3}
+
+
+def test_two_gates_at_once_in_two_processes(store: Store, name: str) -> None:
+    for model in ("bad", "good", "twin"):
+        store.register(name, model)
+    store.client.set_registered_model_alias(name, "champion", "1")
+    environment = {**os.environ, "PYTHONPATH": str(Path(registry.__file__).parents[1])}
+    gates = {
+        version: subprocess.Popen(
+            [sys.executable, "-m", "pipelines", "promote", f"--name={name}", f"--version={version}"],
+            env=environment,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        for version in (2, 3)
+    }
+    said = {version: gate.communicate(timeout=300)[0] for version, gate in gates.items()}
+    codes = {version: gate.returncode for version, gate in gates.items()}
+    assert sorted(codes.values()) == [0, 2], said
+    winner, loser = sorted(codes, key=lambda version: codes[version])
+    assert aliases(store.client, name) == {"challenger": 3, "champion": winner, "previous": 1}
+    assert f"version {winner} of {name} is now champion" in said[winner]
+    # Told apart by the claim, by the champion that has changed, or by a comparison with it.
+    assert re.search("is at work|has changed the champion|does not become champion", said[loser])
+    assert registry.GATE not in store.client.get_registered_model(name).tags
+
+
+def other_gate(host: str = "here", **changes: Any) -> Driver:
+    """A gate of a process that lives, but for what `changes` say."""
+    parent = os.getppid()
+    return replace(Driver.myself(), host=host, pid=parent, born=birth(parent), **changes)
+
+
+def test_a_gate_waits_for_no_other_but_says_who_is_at_work(store: Store, name: str) -> None:
+    store.register(name, "good")
+    store.client.set_registered_model_tag(name, registry.GATE, other_gate("elsewhere").to_tag())
+    with pytest.raises(PromotionRefusedError, match="another promotion or rollback .* on elsewhere since"):
+        promote(name)
+    assert aliases(store.client, name) == {"challenger": 1}
+    for gone in (other_gate(), other_gate(machine="another", seen=0.0)):
+        left = replace(gone, born="long ago") if gone.machine != "another" else gone
+        store.client.set_registered_model_tag(name, registry.GATE, left.to_tag())
+        with registry._alone(store.client, name):
+            pass
+    store.client.set_registered_model_tag(name, registry.GATE, "no gate wrote this")
+    assert promote(name).done
+
+
+def test_of_two_gates_that_claim_at_once_one_goes_on(
+    store: Store, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.register(name, "good")
+    set_tag = MlflowClient.set_registered_model_tag
+
+    def overtaken(self: MlflowClient, name: str, key: str, value: str) -> None:
+        set_tag(self, name, key, value)
+        set_tag(self, name, key, other_gate().to_tag())
+
+    monkeypatch.setattr(MlflowClient, "set_registered_model_tag", overtaken)
+    with pytest.raises(PromotionRefusedError, match="is at work"):
+        promote(name)
+    assert aliases(store.client, name) == {"challenger": 1}
 
 
 def rivalled(store: Store, name: str, crown: Callable[..., None]) -> Callable[..., None]:
