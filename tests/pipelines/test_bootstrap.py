@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+from scipy.optimize import brentq
 from scipy.stats import norm
 
 from pipelines import bootstrap
@@ -220,6 +221,38 @@ def equal_areas(n: int, rng: np.random.Generator) -> Drawn:
     return "roc_auc", y, one, other
 
 
+def rare_areas(n: int, rng: np.random.Generator) -> Drawn:
+    """As `equal_areas`, with one positive row in twenty."""
+    y = (np.arange(n) < 0.05 * n).astype(np.int64)
+    base = 1.5 * y + rng.normal(size=n)
+    one, other = (probabilities(base + rng.normal(0, 0.5, n)) for _ in "12")
+    return "roc_auc", y, one, other
+
+
+def log_loss_of(sharpness: float) -> float:
+    """What logits that are `sharpness` times the true ones, normal of deviation 2, lose on average."""
+    nodes, weights = np.polynomial.hermite_e.hermegauss(80)
+    z = 2 * nodes
+    losses = np.logaddexp(0, sharpness * z) - sharpness * z / (1 + np.exp(-z))
+    return float(weights @ losses / weights.sum())
+
+
+TOO_SURE = brentq(lambda sharpness: log_loss_of(sharpness) - log_loss_of(0.6), 1, 5)
+
+
+def equal_but_too_sure(n: int, rng: np.random.Generator) -> Drawn:
+    """The challenger's logits are too large, the champion's too small: it is better on most rows, much worse on few."""
+    z = 2 * rng.normal(size=n)
+    y = (rng.random(n) < 1 / (1 + np.exp(-z))).astype(np.int64)
+    return "log_loss", y, probabilities(TOO_SURE * z), probabilities(0.6 * z)
+
+
+def equal_squares(n: int, rng: np.random.Generator) -> Drawn:
+    """Errors of heavy tails that both models share in part."""
+    base = rng.standard_t(3, size=n)
+    return "rmse", np.zeros(n), base + rng.normal(0, 0.5, n), base + rng.normal(0, 0.5, n)
+
+
 def equal_but_skewed(n: int, rng: np.random.Generator) -> Drawn:
     """The challenger is a little better on most rows and much worse on a few."""
     return "mae", np.zeros(n), rng.exponential(size=n), np.ones(n)
@@ -227,7 +260,21 @@ def equal_but_skewed(n: int, rng: np.random.Generator) -> Drawn:
 
 @pytest.mark.parametrize(
     ("equal", "n"),
-    [(equal_losses, 50), (equal_losses, 150), (equal_hits, 50), (equal_areas, 50), (equal_but_skewed, 150)],
+    [
+        *(
+            (equal_losses, 50),
+            (equal_losses, 150),
+            (equal_hits, 50),
+            (equal_areas, 50),
+            (equal_but_skewed, 150),
+        ),
+        (equal_but_too_sure, 100),
+        *(
+            pytest.param(equal, n, marks=[pytest.mark.slow, pytest.mark.timeout(3600)])
+            for equal in (equal_areas, rare_areas, equal_but_too_sure, equal_squares, equal_hits)
+            for n in (100, 500, 5_000)
+        ),
+    ],
 )
 def test_equal_models_are_promoted_no_more_often_than_stated(
     equal: Callable[[int, np.random.Generator], Drawn], n: int, monkeypatch: pytest.MonkeyPatch
