@@ -15,8 +15,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from hpo.parameters import Params, Value
 from hpo.trial import Trial
+from pipelines.findings.analysis import FAIR
+from pipelines.findings.evidence import comparable
+from pipelines.findings.importance import LEAST, decompose, fit
 from pipelines.gate import HeldOutScore
 from pipelines.metrics import METRICS
 from pipelines.models import ALL, resolve, rounds, settings
@@ -36,7 +41,7 @@ WATTS = "HPO_WATTS_PER_CORE"
 WATTS_ASSUMED = 10.0
 
 _SHOWN_NAME = 60
-_SHOWN_FEATURES = 15
+_SHOWN_FEATURES, _SHOWN_PARAMETERS = 15, 8
 _PLAIN_KEY = re.compile(r"[A-Za-z_]\w*")
 _MARKDOWN = re.compile(r"([\\`*{}\[\]()|~$]|(?<!\w)_|_(?!\w))")
 
@@ -83,7 +88,8 @@ def model_card(subject: Subject) -> tuple[Section, ...]:
         ("Data", _data),
         ("Search", _search),
         ("Limits", _limits),
-        ("Importance of the columns", _importance),
+        ("Importance of the columns", _columns),
+        ("Importance of the parameters", _parameters),
         ("Cost", _cost),
     )
     return tuple(Section(title, tuple(write(subject))) for title, write in parts)
@@ -211,7 +217,7 @@ def _limits(subject: Subject) -> Iterator[str]:
         yield "- probabilities are as the model gives them; nothing was calibrated afterwards"
 
 
-def _importance(subject: Subject) -> Iterator[str]:
+def _columns(subject: Subject) -> Iterator[str]:
     permuted = subject.permuted
     if permuted is None:
         yield f"Not computed: {subject.score.metric} is not defined on the rows, or there are too many columns."
@@ -222,6 +228,23 @@ def _importance(subject: Subject) -> Iterator[str]:
     yield from (f"| {_name(name)} | {loss:.4g} |" for name, loss in permuted.losses[:_SHOWN_FEATURES])
     if (more := len(permuted.losses) - _SHOWN_FEATURES) > 0:
         yield f"| {more} more | {permuted.losses[_SHOWN_FEATURES][1]:.4g} or less |"
+
+
+def _parameters(subject: Subject) -> Iterator[str]:
+    space, data = subject.plan.space, comparable(subject.trials, subject.plan.space)
+    if len(data.losses) < LEAST or np.ptp(data.losses) == 0:
+        yield f"Not computed: it takes {LEAST} trials of one budget with different scores."
+        return
+    forest = fit(data.x, data.losses)
+    if forest.explained < FAIR:
+        yield f"{len(data.losses)} trials say too little of it."
+        return
+    total = decompose(forest).total
+    yield f"Share of the score's variance that would be missing without it (fANOVA of {len(data.losses)} trials):"
+    yield ""
+    yield from ("| parameter | share |", "|---|---|")
+    ranked = sorted(zip(space.names, total, strict=True), key=lambda item: -item[1])
+    yield from (f"| {_name(name)} | {share:.3f} |" for name, share in ranked[:_SHOWN_PARAMETERS])
 
 
 def _cost(subject: Subject) -> Iterator[str]:

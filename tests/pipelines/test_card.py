@@ -96,6 +96,21 @@ def test_a_card_tells_what_was_logged(monkeypatch: pytest.MonkeyPatch) -> None:
         assert words in text
 
 
+def test_parameters_that_matter_are_named_when_there_are_trials_enough() -> None:
+    alone = subject()
+    assert "Not computed: it takes 12 trials" in whole(model_card(alone))
+    rng = np.random.default_rng(2)
+    trials = []
+    for number in range(40):
+        params = alone.plan.space.sample(rng)
+        loss = abs(np.log(float(params["learning_rate"])) + 3)
+        trials.append(Trial(number, params, 50, "sampler", (Report(50, loss, {"rmse": loss}, 1.0),)))
+    text = whole(model_card(replace(alone, trials=tuple(trials))))
+    assert "(fANOVA of 40 trials)" in text
+    first = text.split("| parameter | share |")[1].splitlines()[2]
+    assert first.startswith("| learning_rate | 0.9")
+
+
 def test_the_watts_are_the_users(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(module.WATTS, "25")
     assert "100 Wh = core hours × 25 W a core ($HPO_WATTS_PER_CORE)" in whole(model_card(subject()))
