@@ -20,6 +20,7 @@ import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -144,8 +145,8 @@ def fill(uri: str, folder: Path, studies: int, trials: int, killed: int) -> None
 
 
 @contextmanager
-def server(database: Path) -> Iterator[str]:
-    """A tracking server with one worker on a database."""
+def server(database: Path) -> Iterator[tuple[str, int]]:
+    """A tracking server with one worker on a database: its URI and its process id."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -157,7 +158,7 @@ def server(database: Path) -> Iterator[str]:
         subprocess.Popen(command, env=quiet, cwd=database.parent, stdout=log, stderr=log) as process,
     ):
         try:
-            yield _answering(f"http://127.0.0.1:{port}", process)
+            yield _answering(f"http://127.0.0.1:{port}", process), process.pid
         finally:
             process.terminate()
 
@@ -171,6 +172,14 @@ def _answering(uri: str, process: "subprocess.Popen[bytes]") -> str:
         except (urllib.error.URLError, TimeoutError):
             time.sleep(0.2)
     raise RuntimeError("the tracking server did not start")
+
+
+def cpu_seconds(pid: int) -> float:
+    """CPU seconds of a process and of those below it; as Linux tells them."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    below = (int(child) for task in tasks for child in (task / "children").read_text().split())
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK") + sum(map(cpu_seconds, below))
 
 
 _READ = """
@@ -196,13 +205,15 @@ def read(uri: str, folder: str) -> dict[str, Any]:
     return answer
 
 
-def measure(uri: str, repeats: int) -> dict[str, list[dict[str, Any]]]:
+def measure(uri: str, repeats: int, server_pid: int | None = None) -> dict[str, list[dict[str, Any]]]:
     """Readings without and with what is kept in the cache directory, in turns."""
+    spent = partial(cpu_seconds, server_pid) if server_pid else float
     found: dict[str, list[dict[str, Any]]] = {"empty": [], "kept": []}
     for _ in range(repeats):
         with tempfile.TemporaryDirectory() as folder:
             for name in found:
-                found[name].append(read(uri, folder))
+                before = spent()
+                found[name].append(read(uri, folder) | {"server": spent() - before})
     return found
 
 
@@ -215,7 +226,7 @@ def tables(measured: dict[str, dict[str, list[dict[str, Any]]]], what: str) -> s
             titles[name],
             *(
                 f"{number(float(np.median(values)))} ({number(min(values))} to {number(max(values))})"
-                for values in ([run[key] for run in runs] for key in ("wall", "cpu"))
+                for values in ([run[key] for run in runs] for key in ("wall", "cpu", "server"))
             ),
             str(runs[0]["studies"]),
         ]
@@ -223,7 +234,7 @@ def tables(measured: dict[str, dict[str, list[dict[str, Any]]]], what: str) -> s
         for name, runs in by_cache.items()
     ]
     return f"{what}; seconds, median (from, to)\n\n" + table(
-        ["store", "cache directory", "wall", "CPU of the reader", "studies read"], rows
+        ["store", "cache directory", "wall", "CPU of the reader", "CPU of the server", "studies read"], rows
     )
 
 
@@ -247,8 +258,8 @@ def main(arguments: Sequence[str]) -> None:
         fill(f"sqlite:///{database}", folder, options.studies, options.trials, options.killed)
         (folder / "complete").touch()
     measured = {"SQLite": measure(f"sqlite:///{database}", options.repeats)}
-    with server(database) as uri:
-        measured["server, one worker"] = measure(uri, options.repeats)
+    with server(database) as (uri, pid):
+        measured["server, one worker"] = measure(uri, options.repeats, pid)
     what = f"{options.studies:,} studies with {options.trials:,} trials each, {options.killed} of them killed"
     values = {"seconds": measured, "machine": machine(), "studies": options.studies, "trials": options.trials}
     write(options.output or cache() / "results", "knowledge", tables(measured, what), values)

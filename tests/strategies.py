@@ -10,7 +10,7 @@ _NAMES = st.text(
     st.characters(codec="ascii", categories=("Ll", "Lu", "Nd"), include_characters="_.-"),
     min_size=1,
     max_size=8,
-)
+).filter(lambda name: name != "." and not name.startswith(".."))  # which MLflow would refuse
 _CHOICES: st.SearchStrategy[Value] = st.one_of(
     st.booleans(), st.integers(-5, 5), st.sampled_from([0.5, 2.25]), st.text(max_size=4)
 )
