@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -79,6 +79,15 @@ def same_again(plan: DataPlan, seed: int, data: str | Path | pd.DataFrame | None
             f"there is no file {place} any more, the study's table; if it has moved, give its new place as data="
         )
     return Source(place, plan.target, plan.task, plan.split, plan.test_share, plan.validation, seed)
+
+
+def described(prepared: "Prepared") -> dict[str, Any]:
+    """The meta-features of the rows that the search may see; the same for every study of this table and split."""
+    from warmstart.metafeatures import meta_features
+
+    rows = prepared.rows.rest
+    frame = prepared.frame.iloc[rows].drop(columns=prepared.target_name)
+    return meta_features(frame, prepared.y[rows], prepared.task.kind).to_dict()
 
 
 def _absolute(uri: str) -> str:

@@ -143,13 +143,13 @@ class MlflowStorage:
         client = connect(tracking_uri)
         _check_header(header)
         with as_study_error("the study cannot be created"):
-            run = _parent_run(client, run_id, experiment, name, header)
+            run = parent_run(client, run_id, experiment, name, header)
             with ExitStack() as on_failure:
                 if run_id is None:  # nobody else would say that nothing came of it
-                    on_failure.push(partial(_end_as_failed, client, run.info.run_id))
+                    on_failure.push(partial(end_as_failed, client, run.info.run_id))
                 journal = Journal(journal_path(run.info.run_id))
                 on_failure.callback(journal.close)
-                _write_study(client, run, header, description)
+                write_study(client, run, header, description)
                 run = client.get_run(run.info.run_id)
                 storage = cls(
                     client, run, header, journal, trial_name=trial_name, make_writer=make_writer, pace=pace
@@ -520,6 +520,11 @@ def find_study(client: MlflowClient, run_id: str) -> Run:
     tags = run.data.tags
     if run.info.lifecycle_stage != LifecycleStage.ACTIVE:
         raise StudyError(f"study {run_id} was deleted; restore its run in MLflow first")
+    if (experiment := tags.get(schema.ADOPTED)) is not None:
+        raise StudyError(
+            f"study {run_id} was adopted: its trials are the runs of experiment {experiment!r}, listed in its artifact "
+            f"{HEADER_FILE}; later studies learn from it, but there is nothing in it to resume or to report"
+        )
     if schema.SCHEMA not in tags:
         parent = tags.get(schema.PARENT_RUN)
         role = tags.get(schema.ROLE)
@@ -580,9 +585,14 @@ def _check_header(header: Header) -> None:
     schema.check_names({header["metric"]: None})
 
 
-def _parent_run(
+def parent_run(
     client: MlflowClient, run_id: str | None, experiment: str | None, name: str | None, header: Header
 ) -> Run:
+    """The run that is to become a study: that of `run_id`, or a new one.
+
+    Raises:
+        StudyError: when the run is deleted or already a study.
+    """
     if run_id is None:
         tags = resolve_tags({schema.ROLE: "study"})
         if outer := os.environ.get("MLFLOW_PARENT_RUN_ID"):
@@ -602,9 +612,12 @@ def _parent_run(
     return run
 
 
-def _end_as_failed(
+def end_as_failed(
     client: MlflowClient, run_id: str, kind: object, error: BaseException | None, trace: object
 ) -> None:
+    """Say on a run why no study came of it, if an error says so; for `ExitStack.push`."""
+    if error is None:
+        return
     with suppress(MlflowException):
         client.set_tag(
             run_id, schema.FAILURE, schema.cut(f"the study cannot be created: {first_line(error)}")
@@ -632,7 +645,7 @@ def _experiment_id(client: MlflowClient, name: str | None) -> str:
     return str(found.experiment_id)
 
 
-def _write_study(client: MlflowClient, run: Run, header: Header, description: str | None) -> None:
+def write_study(client: MlflowClient, run: Run, header: Header, description: str | None) -> None:
     """Everything that the study's run holds before its first trial; the tag `hpo.schema` last."""
     run_id = run.info.run_id
     client.log_text(run_id, json.dumps(dict(header), indent=1, ensure_ascii=False), HEADER_FILE)

@@ -20,7 +20,7 @@ from pipelines.models import ALL, FAMILIES, settings
 from pipelines.plan import Plan, budget_of, first_points, mistakes_in, read_space, rungs
 from pipelines.result import StudyResult
 from pipelines.session import run_study
-from pipelines.source import Source, same_again
+from pipelines.source import Source, described, same_again
 from pipelines.workshop import workshop
 
 if TYPE_CHECKING:
@@ -192,16 +192,7 @@ def new_plan(
 
 def header(plan: Plan, prepared: "Prepared") -> dict[str, Any]:
     """What a new study is created with."""
-    return plan.to_header() | {"meta_features": _described(prepared)}
-
-
-def _described(prepared: "Prepared") -> dict[str, Any]:
-    """The meta-features of the rows that the search may see; the same for every study of this table and split."""
-    from warmstart.metafeatures import meta_features
-
-    rows = prepared.rows.rest
-    frame = prepared.frame.iloc[rows].drop(columns=prepared.target_name)
-    return meta_features(frame, prepared.y[rows], prepared.task.kind).to_dict()
+    return plan.to_header() | {"meta_features": described(prepared)}
 
 
 def _resume(study: str, given: Mapping[str, Any], run_id: str | None) -> StudyResult:

@@ -55,7 +55,12 @@ def _directory() -> Path:
 def sqlite_uri() -> str:
     """A migrated database that does not wait for the disk."""
     uri = f"sqlite:///{_directory()}/tracking.db"
-    client = connect(uri)
+    do_not_wait(connect(uri))
+    return uri
+
+
+def do_not_wait(client: MlflowClient) -> None:
+    """Let this process write to an SQLite store without waiting for the disk."""
     engine = client._tracking_client.store.engine
     import sqlalchemy as sa
 
@@ -64,7 +69,6 @@ def sqlite_uri() -> str:
         connection.execute("PRAGMA synchronous=OFF")
 
     engine.dispose()
-    return uri
 
 
 @functools.cache

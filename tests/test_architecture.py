@@ -22,6 +22,7 @@ ONLY = {
     "xgboost": ("pipelines/models/xgboost.py", "serving/members.py", "benchmarks"),
     "torch": ("pipelines/models/mlp.py", "serving/network.py", "benchmarks"),
     "mlflow": (
+        "pipelines/adoption/store.py",
         "pipelines/bulk.py",
         "pipelines/knowledge.py",  # types only
         "pipelines/lease.py",

@@ -163,6 +163,16 @@ def limits(model: str, name: str) -> tuple[float, float] | None:
     return None if ends is None else (float(ends[0]), float(ends[1]))
 
 
+def main_name(model: str, name: str, section: str = "parameters") -> str | None:
+    """The library's main name of a parameter that a space may hold; with "reserved" of one that the study sets."""
+    return _main_names(model, section).get(name)
+
+
+def name_mistakes(model: str, name: str) -> Iterator[str]:
+    """Why `name` cannot be a parameter of a space of `model`; nothing when it can."""
+    return _name_mistakes(model, [name])
+
+
 def canonical(model: str, params: Params) -> dict[str, Value]:
     """The parameters under the library's main names, so that an alias never means a second parameter."""
     main = _main_names(model, "parameters")

@@ -1,0 +1,1 @@
+"""Runs that this project did not log, as a past study."""

@@ -1,0 +1,103 @@
+"""Which runs of an experiment that this project did not log are trials."""
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from pipelines import schema
+from pipelines.adoption.mapping import Mapped, meanings
+from pipelines.adoption.metrics import LoggedMetric
+
+FEWEST = 5  # trials; from fewer nothing is learned
+
+OURS = "this project has logged them"
+GROUPS = "they only group others"
+PARTS = "they are parts of one that counts, as folds are"
+FAILED = "they failed"
+UNFINISHED = "they are unfinished"
+PRUNED = "Optuna has pruned them, or they failed"
+NO_METRIC = "they lack the metric"
+NOT_FINITE = "their metric is not finite"
+NO_PARAMETERS = "they have no parameter of the model"
+
+_MOST = 1e300  # MLflow keeps infinity as 1.8e308
+_OPTUNA_STATE, _OPTUNA_DIRECTION = "state", "direction"  # tags of its callback
+
+
+@dataclass(frozen=True)
+class ForeignRun:
+    """A run as MLflow has it: parameters are texts, of each metric the last value."""
+
+    run_id: str
+    status: str
+    tags: Mapping[str, str]
+    params: Mapping[str, str]
+    metrics: Mapping[str, float]
+
+    @property
+    def parent(self) -> str | None:
+        """The run that it is nested in."""
+        return self.tags.get(schema.PARENT_RUN)
+
+
+@dataclass(frozen=True)
+class Found:
+    """The runs that are trials, in the order in which they were given, and how many are not, by the reason."""
+
+    trials: tuple[ForeignRun, ...]
+    others: Mapping[str, int]
+
+
+def said_direction(runs: Sequence[ForeignRun], metric: str) -> str | None:
+    """The direction of the objective, where Optuna's callback has logged all runs that have the metric."""
+    said = {run.tags.get(_OPTUNA_DIRECTION, "").lower() for run in runs if metric in run.metrics}
+    return said.pop() if len(said) == 1 and said <= {"minimize", "maximize"} else None
+
+
+def trials_among(runs: Sequence[ForeignRun], metric: LoggedMetric, model: str, given: Mapped) -> Found:
+    """The runs that have the metric and a configuration of the model.
+
+    A run with such runs inside it only groups them, even when it repeats the best of them. It is the other way round
+    where all runs inside have its own configuration: then they are its parts, as folds are.
+    """
+    known, _ = meanings(model, {name for run in runs for name in run.params}, given)
+    reasons = {run.run_id: _obstacle(run, metric, known) for run in runs}
+    inside: dict[str, list[ForeignRun]] = defaultdict(list)
+    for run in runs:
+        if run.parent and reasons[run.run_id] is None:
+            inside[run.parent].append(run)
+    for run in runs:
+        if below := inside.get(run.run_id):
+            own = _configuration(run, known)
+            if reasons[run.run_id] is None and all(_configuration(part, known) == own for part in below):
+                reasons |= {part.run_id: PARTS for part in below}
+            else:
+                reasons[run.run_id] = GROUPS
+    parents = {run.parent for run in runs}
+    counts = Counter(
+        GROUPS if reason == NO_METRIC and run_id in parents else reason
+        for run_id, reason in reasons.items()
+        if reason
+    )
+    return Found(tuple(run for run in runs if reasons[run.run_id] is None), counts)
+
+
+def _obstacle(run: ForeignRun, metric: LoggedMetric, known: Mapped) -> str | None:
+    """Why a run is no trial; None when it may be one."""
+    if schema.ROLE in run.tags:
+        return OURS
+    if run.status != schema.FINISHED:
+        return FAILED if run.status == schema.FAILED else UNFINISHED
+    if run.tags.get(_OPTUNA_STATE) in ("PRUNED", "FAIL"):
+        return PRUNED
+    if metric.logged not in run.metrics:
+        return NO_METRIC
+    value = metric.value(run.metrics[metric.logged])
+    if not math.isfinite(value) or abs(value) > _MOST:
+        return NOT_FINITE
+    return None if _configuration(run, known) else NO_PARAMETERS
+
+
+def _configuration(run: ForeignRun, known: Mapped) -> dict[str, str]:
+    return {name: text for name, text in run.params.items() if name in known}

@@ -1,0 +1,79 @@
+import math
+
+import pytest
+
+from hpo.errors import ParameterError
+from pipelines.adoption.metrics import logged_metric
+from pipelines.metrics import METRICS
+
+
+@pytest.mark.parametrize(
+    ("logged", "kind", "name", "value", "loss"),
+    [
+        ("auc", "binary", "roc_auc", 0.8, -0.8),
+        ("valid_0-auc", "binary", "roc_auc", 0.8, -0.8),
+        ("auc", "multiclass", "roc_auc_ovr", 0.8, -0.8),
+        ("validation/AUC", "binary", "roc_auc", 0.8, -0.8),
+        ("auc_val", "binary", "roc_auc", 0.8, -0.8),
+        ("mean_test_neg_log_loss", "multiclass", "log_loss", -0.4, 0.4),
+        ("eval-mlogloss", "multiclass", "log_loss", 0.4, 0.4),
+        ("nll", "binary", "log_loss", 0.4, 0.4),
+        ("neg_log_likelihood", "binary", "log_loss", 0.4, 0.4),
+        ("l2", "regression", "rmse", 9.0, 3.0),
+        ("neg_mean_squared_error", "regression", "rmse", -9.0, 3.0),
+        ("merror", "multiclass", "accuracy", 0.1, -0.9),
+        ("f1_score", "binary", "f1", 0.5, -0.5),
+    ],
+)
+def test_names_of_other_tools_are_known(logged: str, kind: str, name: str, value: float, loss: float) -> None:
+    metric = logged_metric(logged, kind)
+    assert (metric.name, metric.ours) == (name, True)
+    assert metric.loss(value) == pytest.approx(loss)
+    assert metric.from_loss(metric.loss(value)) == pytest.approx(metric.value(value))
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_our_own_names_are_themselves(name: str) -> None:
+    metric = logged_metric(name, METRICS[name].tasks[0])
+    assert metric.name == name
+    assert metric.loss(0.25) == METRICS[name].to_loss(0.25)
+
+
+@pytest.mark.parametrize("logged", ["std_test_roc_auc", "rank_test_roc_auc", "profit", "f1_time"])
+def test_what_is_no_score_needs_a_direction(logged: str) -> None:
+    with pytest.raises(ParameterError, match="give direction=minimize or direction=maximize"):
+        logged_metric(logged, "binary")
+    metric = logged_metric(logged, "binary", "maximize")
+    assert (metric.name, metric.ours, metric.loss(2.0)) == (logged, False, -2.0)
+
+
+def test_a_direction_that_contradicts_the_name_means_a_negated_metric() -> None:
+    assert logged_metric("auc", "binary", "minimize").loss(-0.8) == -0.8
+    assert logged_metric("log_loss", "binary", "maximize").loss(-0.4) == 0.4
+    assert logged_metric("neg_log_loss", "binary", "maximize").loss(-0.4) == 0.4
+    assert logged_metric("error", "binary", "minimize").loss(0.1) == pytest.approx(-0.9)
+    assert logged_metric("error", "binary", "maximize").loss(-0.1) == pytest.approx(-0.9)
+
+
+def test_means_says_what_the_name_does_not() -> None:
+    metric = logged_metric("loss", "binary", "minimize", "roc_auc")
+    assert (metric.name, metric.loss(-0.8), metric.value(-0.8)) == ("roc_auc", -0.8, 0.8)
+    assert logged_metric("value", "regression", means="mse").loss(9.0) == 3.0
+    with pytest.raises(ParameterError, match="means='rocauk' is none .*, did you mean 'roc_auc'"):
+        logged_metric("loss", "binary", "minimize", "rocauk")
+
+
+def test_some_names_say_their_direction_to_anyone() -> None:
+    assert logged_metric("loss", "binary").loss(0.3) == 0.3
+    assert logged_metric("mean_test_score", "binary").loss(0.3) == -0.3
+    assert not logged_metric("mean_test_score", "binary").ours
+
+
+def test_a_metric_of_another_task_is_told() -> None:
+    with pytest.raises(ParameterError, match="metric 'rmse' is for regression tasks, but this one is binary"):
+        logged_metric("rmse", "binary")
+    assert logged_metric("rmse", None).name == "rmse"  # the table could not be read: that is told
+
+
+def test_a_negative_square_is_no_number() -> None:
+    assert math.isnan(logged_metric("mse", "regression").value(-1.0))

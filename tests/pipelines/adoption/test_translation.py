@@ -1,0 +1,236 @@
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hpo.errors import SpaceError
+from hpo.parameters import Categorical, Float, Integer
+from pipelines.adoption import mapping
+from pipelines.adoption.mapping import load_mapping, mapping_mistakes, read_mapping
+from pipelines.adoption.ranges import from_optuna, holding
+from pipelines.adoption.runs import ForeignRun
+from pipelines.adoption.translation import CONSTANT, INACTIVE, Translation, translate
+from pipelines.models import settings
+
+
+def translated(*rows: Mapping[str, Any], model: str = "lightgbm", **changes: Any) -> Translation:
+    tags = changes.get("tags", {})
+    runs = [
+        ForeignRun(str(i), "FINISHED", tags, {name: str(value) for name, value in row.items()}, {})
+        for i, row in enumerate(rows)
+    ]
+    return translate(runs, settings(model), read_mapping(changes.get("given", {}), model))
+
+
+def test_names_are_found_by_alias_and_behind_prefixes() -> None:
+    found = translated(
+        {
+            "eta": 0.1,
+            "LGBMClassifier__min_child_samples": 5,
+            "model.reg_alpha": 0.5,
+            "params/colsample_bytree": 0.9,
+        },
+        {
+            "eta": 0.2,
+            "LGBMClassifier__min_child_samples": 9,
+            "model.reg_alpha": 1.5,
+            "params/colsample_bytree": 0.5,
+        },
+    )
+    assert found.configurations["1"] == {
+        "learning_rate": 0.2,
+        "min_data_in_leaf": 9,
+        "lambda_l1": 1.5,
+        "feature_fraction": 0.5,
+    }
+    assert found.names["min_data_in_leaf"] == ("LGBMClassifier__min_child_samples",)
+
+
+def test_the_space_is_the_models_own_widened_to_hold_what_was_seen() -> None:
+    found = translated(
+        {"learning_rate": 0.5, "num_leaves": 3, "extra_trees": "true", "lambda_l1": 0},
+        {"learning_rate": 1e-4, "num_leaves": "1000.0", "extra_trees": "False", "lambda_l1": 9},
+    )
+    assert found.space["learning_rate"] == Float("learning_rate", 1e-4, 0.5, log=True)
+    assert found.space["num_leaves"] == Integer("num_leaves", 2, 1000, log=True)
+    assert found.space["extra_trees"] == Categorical("extra_trees", (False, True))
+    assert found.space["lambda_l1"] == Float("lambda_l1", 1e-4, 9.0, log=True)  # 0 is its lower end
+    assert found.configurations["0"]["extra_trees"] is True
+    assert found.configurations["1"]["num_leaves"] == 1000
+    assert found.space.encode(found.configurations["0"])[found.space.names.index("lambda_l1")] == 0
+
+
+def test_a_parameter_without_a_range_gets_one_that_fits() -> None:
+    rows = [{"max_depth": d, "path_smooth": s, "max_bin": b} for d, s, b in ((3, 0.0, 15), (-1, 0.5, 2000))]
+    found = translated(*rows)
+    assert found.space["max_depth"] == Integer("max_depth", -1, 3)
+    assert found.space["path_smooth"] == Float("path_smooth", 0.0, 0.5)
+    assert found.space["max_bin"] == Integer("max_bin", 15, 2000, log=True)
+
+
+def test_what_is_left_out_is_named_with_the_reason() -> None:
+    found = translated(
+        *(
+            {"num_leaves": n, "n_estimators": 100 * n, "seed": n, "note": n, "max_bin": 63, "x": n}
+            for n in (3, 4)
+        ),
+        given={"x": None},
+    )
+    assert found.left_out == {
+        mapping.AS_TOLD: ("x",),
+        mapping.SET_BY_STUDY: ("n_estimators", "seed"),
+        mapping.UNKNOWN: ("note",),
+        CONSTANT: ("max_bin=63",),
+    }
+    assert found.space.names == ("num_leaves",)
+    (note,) = found.notes
+    assert "num_iterations differs between the runs, 300 to 400: each counts as a full training" in note
+
+
+def test_what_a_run_lacks_is_the_librarys_default() -> None:
+    found = translated(
+        {"num_leaves": 7, "eta": 0.3, "max_bin": 63}, {"num_leaves": 9}, {"num_leaves": 8, "max_bin": 31}
+    )
+    assert found.configurations["1"] == {"num_leaves": 9, "learning_rate": 0.1}
+    assert found.notes == (
+        "learning_rate is not logged in 2 of 3 runs: taken for the library's default 0.1",
+        "max_bin is not logged in 1 of 3 runs: left to the library",
+    )
+
+
+@pytest.mark.parametrize("text", ["None", "null", "", "nan"])
+def test_none_is_what_was_not_set(text: str) -> None:
+    found = translated(
+        {"max_depth": text, "subsample": 0.5}, {"max_depth": 7, "subsample": 0.9}, model="xgboost"
+    )
+    assert found.configurations["0"]["max_depth"] == 6
+
+
+def test_values_that_a_parameter_cannot_take_leave_out_their_run() -> None:
+    rows = [{"num_leaves": v} for v in (3, "many", 2.5, "inf", "'9'")]
+    found = translated(*rows)
+    assert [found.configurations[name]["num_leaves"] for name in ("0", "4")] == [3, 9]
+    assert found.unreadable == {
+        "num_leaves='many' is no number; say with mapping what it means": ("1",),
+        "num_leaves=2.5 is no whole number": ("2",),
+        "num_leaves=inf is no finite number": ("3",),
+    }
+
+
+def test_two_names_of_one_parameter_must_agree() -> None:
+    found = translated({"eta": 0.1, "learning_rate": 0.1}, {"eta": 0.1, "learning_rate": 0.2}, {"eta": 0.3})
+    assert set(found.configurations) == {"0", "2"}
+    (reason,) = found.unreadable
+    assert "eta and learning_rate both mean learning_rate and differ" in reason
+
+
+def test_a_mapping_renames_and_translates_values() -> None:
+    given = {
+        "lr": "eta",
+        "leaves": {"name": "num_leaves"},
+        "s": {"name": "data_sample_strategy", "values": {0: "goss"}},
+    }
+    found = translated(
+        {"lr": 0.1, "leaves": 4, "s": 0}, {"lr": 0.2, "leaves": 5, "s": "bagging"}, given=given
+    )
+    assert found.configurations["0"] == {
+        "learning_rate": 0.1,
+        "num_leaves": 4,
+        "data_sample_strategy": "goss",
+    }
+    assert found.space["data_sample_strategy"] == Categorical("data_sample_strategy", ("bagging", "goss"))
+
+
+def test_bagging_that_was_off_is_not_taken_for_bagging() -> None:
+    rows = [{"subsample": s, "subsample_freq": f} for s, f in ((0.5, 0), (0.6, 1), (0.7, 0))]
+    found = translated(*rows)
+    assert [row["bagging_fraction"] for row in found.configurations.values()] == [1.0, 0.6, 1.0]
+    assert "bagging_fraction had no effect in 2 runs" in found.notes[0]
+
+
+def test_conditions_of_the_models_space_hold() -> None:
+    rows = [
+        {"grow_policy": g, "max_leaves": n, "eta": n / 100} for g, n in (("lossguide", 9), ("depthwise", 8))
+    ]
+    found = translated(*rows, {"grow_policy": "lossguide", "max_leaves": 30, "eta": 0.2}, model="xgboost")
+    assert found.space["max_leaves"].when == {"grow_policy": ("lossguide",)}
+    assert "max_leaves" not in found.configurations["1"]
+    always = translated(*({"grow_policy": "lossguide", "max_leaves": n} for n in (9, 10)), model="xgboost")
+    assert always.space.names == ("max_leaves",)
+    assert not always.space["max_leaves"].when
+    never = translated(*({"max_leaves": n, "eta": n / 100} for n in (9, 10)), model="xgboost")
+    assert never.left_out[INACTIVE] == ("max_leaves",)
+
+
+def test_a_choice_called_none_is_a_choice() -> None:
+    rows = [{"numeric_embedding": e, "width": w} for e, w in (("none", 64), ("periodic", 128))]
+    assert translated(*rows, model="mlp").configurations["0"]["numeric_embedding"] == "none"
+
+
+def test_the_range_that_optuna_has_logged_is_taken() -> None:
+    tags = {
+        "learning_rate_distribution": "FloatDistribution(high=0.3, log=True, low=0.001, step=None)",
+        "num_leaves_distribution": "CategoricalDistribution(choices=(8, 16))",  # of numbers: here it stays a range
+    }
+    found = translated(
+        {"learning_rate": 0.1, "num_leaves": 8}, {"learning_rate": 0.2, "num_leaves": 16}, tags=tags
+    )
+    assert found.space["learning_rate"] == Float("learning_rate", 0.001, 0.3, log=True)
+    assert isinstance(found.space["num_leaves"], Integer)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("IntDistribution(high=64, log=True, low=4, step=1)", Integer("p", 4, 64, log=True)),
+        ("FloatDistribution(high=1.0, log=False, low=0.1, step=0.1)", Float("p", 0.1, 1.0)),
+        ("CategoricalDistribution(choices=('a', True, 1))", Categorical("p", ("a", True, 1))),
+        ("CategoricalDistribution(choices=(None, 'a'))", None),
+        ("FloatDistribution(high=1.0, log=True, low=0.0, step=None)", None),
+        ("FloatDistribution(high=1.0)", None),
+        ("__import__('os').system('touch pwned')", None),
+        ("IntDistribution(high=__import__('os').getpid(), log=False, low=0, step=1)", None),
+        ("not ( python", None),
+        ("7", None),
+    ],
+)
+def test_optunas_texts_are_read_and_never_run(text: str, expected: object) -> None:
+    assert from_optuna("p", text) == expected
+
+
+def test_a_range_never_shrinks_below_what_was_seen() -> None:
+    searched = Float("p", 0.2, 0.4)
+    assert holding("p", searched, Integer("p", 1, 9), [0, 7]) == Integer("p", 0, 7)
+    assert holding("p", None, None, ["b", "a"]) == Categorical("p", ("a", "b"))
+
+
+@pytest.mark.parametrize(
+    ("entries", "mistake"),
+    [
+        ({"lr": "learning_rat"}, "lightgbm has no parameter 'learning_rat', did you mean 'learning_rate'"),
+        ({"n": "n_estimators"}, "n_estimators is set by the study and cannot be searched"),
+        ({"lr": 3}, "lr must be a name here, null, or"),
+        ({"lr": {"nam": "eta"}}, "lr must be a name here, null, or"),
+        ({"lr": {"name": "eta", "values": [1]}}, "lr: values must map"),
+        ({"lr": {"name": "eta", "values": {0: [1]}}}, "lr: values must map"),
+    ],
+)
+def test_mistakes_in_a_mapping(entries: Mapping[str, Any], mistake: str) -> None:
+    (found,) = mapping_mistakes(entries, "lightgbm")
+    assert mistake in found
+
+
+def test_a_mapping_is_read_from_yaml(tmp_path: Path) -> None:
+    path = tmp_path / "names.yaml"
+    path.write_text("lr: learning_rate\non: {name: extra_trees, values: {yes: true, 1: false}}\nnote: null\n")
+    entries = load_mapping(path)
+    assert not list(mapping_mistakes(entries, "lightgbm"))
+    meaning = read_mapping(entries, "lightgbm")["on"]
+    assert meaning is not None
+    assert meaning.values == {"yes": True, "1": False}
+    with pytest.raises(SpaceError, match="is no file, did you mean 'names.yaml'"):
+        load_mapping(tmp_path / "name.yaml")
+    path.write_text("- a\n")
+    with pytest.raises(SpaceError, match="must map names in the runs to names here"):
+        load_mapping(path)

@@ -1,0 +1,337 @@
+"""Runs that other tools have really logged, adopted, found, and given back."""
+
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pytest
+from mlflow import MlflowClient
+
+from hpo.errors import ParameterError, StudyError
+from pipelines.adopt import adopt
+from pipelines.adoption.result import Adoption, Undone
+from pipelines.knowledge import past_studies
+from pipelines.report import report
+from pipelines.storage import read_header
+from pipelines.tune import tune
+from tests import foreign, stores
+
+ROOT = Path(__file__).parents[2]
+TABLES = ("experiments", "experiment_tags", "runs", "params", "tags", "metrics", "latest_metrics", "inputs")
+BY_HAND: Mapping[str, Any] = {
+    "metric": "profit",
+    "direction": "maximize",
+    "mapping": {
+        "lr": "learning_rate",
+        "leaves": "num_leaves",
+        "num_leaves": None,
+        "sampling": {"name": "data_sample_strategy", "values": {0: "bagging", 1: "goss"}},
+    },
+}
+ASKED: Mapping[str, Mapping[str, Any]] = {
+    "hyperopt": {"metric": "auc"},
+    "sklearn": {"metric": "mean_test_neg_log_loss"},
+    "lightgbm": {"metric": "valid-auc"},
+    "xgboost": {"metric": "validation_0-logloss", "model": "xgboost"},
+    "by_hand": BY_HAND,
+    "optuna": {"metric": "value", "means": "log_loss"},
+}
+
+
+@dataclass(frozen=True)
+class Place:
+    """A store with an experiment for each tool, and the table."""
+
+    database: Path
+    table: str
+
+    def rows(self) -> dict[str, set[tuple[object, ...]]]:
+        """All that MLflow holds, by table of its database."""
+        with sqlite3.connect(self.database) as connection:
+            return {name: set(connection.execute(f"SELECT * FROM {name}")) for name in TABLES}
+
+    def adopted(self, experiment: str, **changes: Any) -> Adoption:
+        found = adopt(experiment, self.table, "bought", **{**ASKED[experiment], **changes})
+        assert isinstance(found, Adoption)
+        return found
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    folder = tmp_path_factory.mktemp("adopt")
+    stores.sqlite_uri()
+    shutil.copy(stores._directory() / "tracking.db", folder / "mlflow.db")
+    uri = f"sqlite:///{folder}/mlflow.db"
+    foreign.table().to_csv(folder / "table.csv", index=False)
+    environment = {**os.environ, "MLFLOW_TRACKING_URI": uri, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "tests.foreign", *foreign.TOOLS]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_RUN_ID", raising=False)
+        patch.setenv("MLFLOW_TRACKING_URI", uri)
+        patch.setattr(mlflow, "get_tracking_uri", lambda: uri)
+        yield Place(folder / "mlflow.db", str(folder / "table.csv"))
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left(place: Place) -> Iterator[None]:
+    yield
+    for run in MlflowClient(mlflow.get_tracking_uri()).search_runs(["0"]):
+        MlflowClient(mlflow.get_tracking_uri()).delete_run(run.info.run_id)
+
+
+@pytest.mark.parametrize("tool", ASKED)
+def test_what_a_tool_has_logged_becomes_a_past_study_and_can_be_given_back(place: Place, tool: str) -> None:
+    before = place.rows()
+    found = place.adopted(tool)
+    assert found.study is not None
+    after = place.rows()
+    assert all(before[table] <= after[table] for table in TABLES), "a row of another run was changed"
+    new = {run[0] for run in after["runs"] - before["runs"]}
+    assert new == {found.study}
+    (past,) = (
+        [past for past in past_studies().studies if past.run_id == found.study]
+        if found.metric.ours
+        else [None]
+    )
+    if past is not None:
+        assert len(past) == len(found.trials)
+        assert (past.model, past.task, past.metric) == (found.model, "binary", found.metric.name)
+        assert past.losses[0] == pytest.approx(min(trial.loss for trial in found.trials), rel=1e-5)
+        assert past.space == found.translation.space
+        assert past.features is not None
+    undone = adopt(tool, undo=True)
+    assert isinstance(undone, Undone)
+    assert undone.studies == (found.study,)
+    left = place.rows()
+    assert {row for row in left["runs"] if row[0] != found.study} == before["runs"]
+    assert found.study not in {past.run_id for past in past_studies().studies}
+    assert MlflowClient(mlflow.get_tracking_uri()).get_run(found.study).info.lifecycle_stage == "deleted"
+
+
+def test_hyperopt(place: Place) -> None:
+    found = place.adopted("hyperopt", dry_run=True)
+    assert len(found.trials) == 11
+    assert sorted(found.found.others.values()) == [1, 1]  # one failed, one groups the others
+    assert found.translation.space.names == ("learning_rate", "num_leaves", "lambda_l2")
+    assert all(isinstance(trial.params["num_leaves"], int) for trial in found.trials)
+    best = max(trial.reports[0].loss for trial in found.trials)
+    assert found.best.metrics["auc"] >= -best
+    losses = place.adopted("hyperopt", dry_run=True, metric="loss")  # 1 - auc, less is better
+    assert (losses.metric.name, losses.metric.greater_is_better) == ("loss", False)
+    assert losses.best.run_id == found.best.run_id
+
+
+def test_a_search_of_scikit_learn(place: Place) -> None:
+    found = place.adopted("sklearn", dry_run=True)
+    assert len(found.trials) == 7
+    assert all(trial.loss > 0 for trial in found.trials)  # log losses, which scikit-learn negates
+    assert found.best.metrics["rank_test_neg_log_loss"] == 1
+    assert set(found.translation.space.names) == {"learning_rate", "num_leaves"}
+    assert "bagging_fraction had no effect in 7 runs" in str(found)
+
+
+def test_autologged_boosting(place: Place) -> None:
+    found = place.adopted("lightgbm", dry_run=True)
+    assert found.translation.names["learning_rate"] == ("eta",)
+    assert "num_iterations differs between the runs, 8 to 12" in str(found)
+    found = place.adopted("xgboost", dry_run=True)
+    assert [trial.params["reg_lambda"] for trial in found.trials].count(1.0) == 3
+    assert "reg_lambda is not logged in 3 of 6 runs: taken for the library's default 1.0" in str(found)
+
+
+def test_names_of_somebodys_own(place: Place) -> None:
+    found = place.adopted("by_hand", dry_run=True)
+    assert len(found.trials) == 10
+    assert found.trials[found.found.trials.index(found.best)].params == {
+        "learning_rate": 0.1,
+        "num_leaves": 1024,
+        "data_sample_strategy": "goss",
+    }
+    text = str(found)
+    assert "3 not counted: they are parts of one that counts" in text
+    assert "no study learns from it until means= says which one it is" in text
+    assert text.endswith("nothing was written; run it again without dry_run")
+
+
+def test_optuna(place: Place) -> None:
+    found = place.adopted("optuna", dry_run=True, means=None)
+    assert not found.metric.greater_is_better  # its callback says so
+    assert len(found.trials) == 6
+    assert found.translation.space["learning_rate"].to_unit(0.001) == 0
+    assert found.translation.space["learning_rate"].to_unit(0.3) == 1
+
+
+def test_the_layout_is_that_of_optunas_callback(tmp_path: Path) -> None:
+    """With `pip install optuna optuna-integration`; the project does without them."""
+    optuna = pytest.importorskip(
+        "optuna", reason="optuna is not installed: its layout is written by tests.foreign"
+    )
+    callback = pytest.importorskip("optuna_integration.mlflow").MLflowCallback
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    study = optuna.create_study(study_name="real")
+
+    def objective(trial: Any) -> float:
+        rate = trial.suggest_float("learning_rate", 1e-3, 0.3, log=True)
+        trial.suggest_int("num_leaves", 4, 64, log=True)
+        trial.suggest_categorical("extra_trees", [True, False])
+        if trial.number == 1:
+            raise optuna.TrialPruned
+        return float(rate)
+
+    before = mlflow.get_tracking_uri()
+    study.optimize(objective, n_trials=2, callbacks=[callback(uri, metric_name="value")])
+    mlflow.set_tracking_uri(before)
+    client = MlflowClient(uri)
+    experiment = client.get_experiment_by_name("real")
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id], order_by=["attributes.run_name"])
+    assert [run.info.status for run in runs] == ["FINISHED", "FINISHED"]
+    assert [run.data.tags["state"] for run in runs] == ["COMPLETE", "PRUNED"]
+    assert [sorted(run.data.metrics) for run in runs] == [["value"], []]
+    for run in runs:
+        assert set(run.data.params) == {"learning_rate", "num_leaves", "extra_trees"}
+        assert run.data.tags["direction"] == "MINIMIZE"
+        assert {tag: run.data.tags[tag] for tag in foreign.OPTUNA_TAGS} == foreign.OPTUNA_TAGS
+
+
+def test_adopting_again_replaces(place: Place) -> None:
+    first = place.adopted("hyperopt")
+    second = place.adopted("hyperopt", metric="loss", means="log_loss")
+    assert second.replaced == (first.study,)
+    assert f"it replaces {first.study}" in str(second)
+    assert [past.run_id for past in past_studies().studies] == [second.study]
+
+
+def test_runs_that_a_filter_divides_become_studies_of_their_own(place: Place) -> None:
+    odd, even = (place.adopted("by_hand", filter=f"params.sampling = '{i}'") for i in range(2))
+    assert (odd.replaced, even.replaced) == ((), ())
+    assert len(odd.trials) == len(even.trials) == 5
+    assert "data_sample_strategy=bagging" in str(odd)  # the same in every run, now
+    again = place.adopted("by_hand")
+    assert set(again.replaced) == {odd.study, even.study}
+
+
+def test_it_says_that_there_is_nothing_to_go_on_with(place: Place) -> None:
+    study = place.adopted("hyperopt").study
+    assert study is not None
+    for look in (lambda: report(study), lambda: tune(study=study)):
+        with pytest.raises(
+            StudyError, match=r"was adopted: its trials are the runs of experiment 'hyperopt'"
+        ):
+            look()
+    header = read_header(MlflowClient(mlflow.get_tracking_uri()), study)
+    assert len(header["adopted"]["trials"]) == 11
+    run = MlflowClient(mlflow.get_tracking_uri()).get_run(study)
+    assert run.info.status == "FINISHED"
+    assert "best_roc_auc" in run.data.metrics
+    assert "**Adopted**: 11 runs of the experiment `hyperopt`" in run.data.tags["mlflow.note.content"]
+
+
+def test_a_dry_run_writes_nothing(place: Place) -> None:
+    before = place.rows()
+    place.adopted("hyperopt", dry_run=True)
+    assert place.rows() == before
+    place.adopted("hyperopt")
+    before = place.rows()
+    assert "would go to MLflow's trash; nothing was changed" in str(
+        adopt("hyperopt", undo=True, dry_run=True)
+    )
+    assert place.rows() == before
+
+
+def test_mistakes_are_told_together(place: Place) -> None:
+    with pytest.raises(ParameterError) as error:
+        adopt(
+            "hyperopt",
+            place.table,
+            "bougt",
+            metric="aucc",
+            mapping={"learning_rat": "learning_rate", "num_leaves": "num_leavess"},
+            direction="up",
+        )
+    text = str(error.value)
+    assert text.startswith("5 mistakes:")
+    assert "unknown direction 'up'" in text
+    assert "lightgbm has no parameter 'num_leavess', did you mean 'num_leaves'" in text
+    assert (
+        "no run has a metric 'aucc', did you mean 'auc'?; metrics of 'hyperopt': auc (11 runs), loss (11 runs)"
+        in text
+    )
+    assert "no run has a parameter 'learning_rat', did you mean 'learning_rate'" in text
+    assert "bougt" in text
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"experiment": "hyperop"}, "there is no experiment 'hyperop' .*, did you mean 'hyperopt'"),
+        ({"metric": None}, "metric is needed; metrics of 'hyperopt': auc"),
+        ({"data": None}, "data and target are needed"),
+        ({"model": "all"}, "unknown model 'all'; models: lightgbm, xgboost, mlp"),
+        ({"filter": "no filter"}, "filter='no filter' is none for MLflow"),
+        ({"filter": "params.x = '1'"}, "has no runs, or none that match the filter"),
+        ({"metric": "rmse", "experiment": "optuna"}, "no run has a metric 'rmse'"),
+        ({"mapping": "nowhere.yaml"}, "mapping='nowhere.yaml' is no file"),
+        (
+            {"model": "mlp", "mapping": {"num_leaves": "width"}, "filter": "metrics.auc > 0.99"},
+            "none that match",
+        ),
+        (
+            {"filter": "params.extra_trees = 'True'", "experiment": "optuna", "metric": "value"},
+            "3 of 4 runs of .* count as trials of lightgbm, and 5 are needed; not counted: 1 because Optuna has pruned",
+        ),
+        (
+            {"model": "mlp", "experiment": "lightgbm", "metric": "valid-auc"},
+            "6 because they have no parameter.*lightgbm",
+        ),
+    ],
+)
+def test_what_cannot_be_adopted(place: Place, given: Mapping[str, Any], message: str) -> None:
+    asked = {"experiment": "hyperopt", "data": place.table, "target": "bought", "metric": "auc", **given}
+    before = place.rows()
+    with pytest.raises(ParameterError, match=message):
+        adopt(**asked)
+    assert place.rows() == before
+
+
+def test_there_is_nothing_to_take_back(place: Place) -> None:
+    with pytest.raises(
+        ParameterError, match="no study was adopted from experiment 'x'; nothing is adopted here"
+    ):
+        adopt("x", undo=True)
+    place.adopted("hyperopt")
+    with pytest.raises(
+        ParameterError, match="from experiment 'hyperop', did you mean 'hyperopt'.; adopted are: 'hyper"
+    ):
+        adopt("hyperop", undo=True)
+
+
+def test_the_run_of_mlflow_run_becomes_the_study(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = MlflowClient(mlflow.get_tracking_uri())
+    run_id = client.create_run("0").info.run_id
+    client.log_param(run_id, "model", "lightgbm")
+    monkeypatch.setenv("MLFLOW_RUN_ID", run_id)
+    assert place.adopted("hyperopt").study == run_id
+
+
+def test_what_cannot_be_written_leaves_a_failed_run_and_no_study(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr("pipelines.adoption.store.write_study", full)
+    with pytest.raises(StudyError, match="the adopted study cannot be written: no space left"):
+        place.adopted("hyperopt")
+    (run,) = MlflowClient(mlflow.get_tracking_uri()).search_runs(["0"])
+    assert run.info.status == "FAILED"
+    assert past_studies().studies == ()
