@@ -146,7 +146,7 @@ def _mistakes_in_runs(
         what = f"no run has a metric {metric!r}{closest(metric, metrics)}" if metric else "metric is needed"
         yield f"{what}; metrics of {experiment!r}: {shown}"
     names = {name for run in runs for name in run.params}
-    for theirs in entries.keys() - names:
+    for theirs in sorted(entries.keys() - names):
         yield f"mapping: no run has a parameter {theirs!r}{closest(theirs, names)}"
 
 

@@ -29,9 +29,11 @@ def find_experiment(client: MlflowClient, name: str) -> Experiment:
     Raises:
         ParameterError: when there is none, naming the closest.
     """
-    found = client.get_experiment_by_name(name)
+    with as_study_error(f"experiment {name!r} cannot be looked up"):
+        found = client.get_experiment_by_name(name)
+        others = experiments(client) if found is None else []
     if found is None:
-        hint = closest(name, (str(place.name) for place in experiments(client)))
+        hint = closest(name, (str(place.name) for place in others))
         raise ParameterError(f"there is no experiment {name!r} in {safe(client.tracking_uri)}{hint}")
     if found.lifecycle_stage != LifecycleStage.ACTIVE:
         raise ParameterError(f"experiment {name!r} was deleted; restore it in MLflow first")
@@ -43,13 +45,16 @@ def runs_of(client: MlflowClient, experiment: Experiment, rule: str, without: st
 
     Raises:
         ParameterError: when MLflow does not understand the filter.
+        StudyError: when it does not answer.
     """
     try:
         found = search(client, [experiment.experiment_id], rule)
         return [_plain(run) for run in found if run.info.run_id != without]
     except MlflowException as error:
         if error.error_code != "INVALID_PARAMETER_VALUE":
-            raise
+            raise StudyError(
+                f"the runs of {experiment.name!r} cannot be read: {first_line(error)}"
+            ) from error
         raise ParameterError(f"filter={rule!r} is none for MLflow: {first_line(error)}") from error
 
 
@@ -76,8 +81,9 @@ def adopted_from(client: MlflowClient, experiment: str) -> list[Run]:
 
 
 def _adopted(client: MlflowClient) -> list[Run]:
-    ids = [str(place.experiment_id) for place in experiments(client)]
-    return list(search(client, ids, f"tags.`{schema.ADOPTED}` LIKE '%'")) if ids else []
+    with as_study_error("adopted studies cannot be looked up"):
+        ids = [str(place.experiment_id) for place in experiments(client)]
+        return list(search(client, ids, f"tags.`{schema.ADOPTED}` LIKE '%'")) if ids else []
 
 
 def overlapping(client: MlflowClient, experiment: Experiment, run_ids: Iterable[str]) -> list[str]:

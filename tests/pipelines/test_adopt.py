@@ -220,6 +220,11 @@ def test_runs_that_a_filter_divides_become_studies_of_their_own(place: Place) ->
     assert set(again.replaced) == {odd.study, even.study}
 
 
+def test_all_pages_are_read(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipelines.tracking.PAGE", 4)
+    assert len(place.adopted("hyperopt", dry_run=True).trials) == 11
+
+
 def test_it_says_that_there_is_nothing_to_go_on_with(place: Place) -> None:
     study = place.adopted("hyperopt").study
     assert study is not None
