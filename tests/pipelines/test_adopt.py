@@ -170,12 +170,13 @@ def test_optuna(place: Place) -> None:
     assert found.translation.space["learning_rate"].to_unit(0.3) == 1
 
 
-def test_the_layout_is_that_of_optunas_callback(tmp_path: Path) -> None:
+def test_the_layout_is_that_of_optunas_callback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With `pip install optuna optuna-integration`; the project does without them."""
     optuna = pytest.importorskip(
         "optuna", reason="optuna is not installed: its layout is written by tests.foreign"
     )
     callback = pytest.importorskip("optuna_integration.mlflow").MLflowCallback
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", "0")  # the callback changes it
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     study = optuna.create_study(study_name="real")
 
