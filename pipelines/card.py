@@ -32,6 +32,7 @@ from pipelines.result import failures
 
 if TYPE_CHECKING:
     from pipelines.bootstrap import Interval
+    from pipelines.confirmation import Confirmation
     from pipelines.data import Prepared
     from pipelines.permutation import Permuted
 
@@ -51,7 +52,8 @@ class Subject:
     """What a card is about.
 
     `trials` are all of the study, `best` the one whose configuration won. `test` holds every metric on the held-out
-    rows, `interval` that of the deciding one, `baselines` the deciding one on the validation rows.
+    rows, `interval` that of the deciding one, `baselines` the deciding one on the validation rows; `confirmation` is
+    how the best few did when they were trained again.
     """
 
     study: str
@@ -65,6 +67,7 @@ class Subject:
     interval: "Interval | None"
     baselines: Mapping[str, float]
     permuted: "Permuted | None"
+    confirmation: "Confirmation | None" = None
 
 
 @dataclass(frozen=True)
@@ -163,7 +166,10 @@ def _scores(subject: Subject) -> Iterator[str]:
     yield ""
     of = "" if subject.plan.rows == TRAIN else " (before it was trained on them, too)"
     others = "".join(f", baseline {name} {value:.6g}" for name, value in subject.baselines.items())
-    yield f"On the validation rows, by which it was chosen: {metric} {_validation(subject):.6g}{of}{others}."
+    chosen = "" if subject.confirmation else ", by which it was chosen"
+    yield f"On the validation rows{chosen}: {metric} {_validation(subject):.6g}{of}{others}."
+    if subject.confirmation:
+        yield f"{subject.confirmation.lines()[0]}."
 
 
 def _data(subject: Subject) -> Iterator[str]:
@@ -199,7 +205,7 @@ def _search(subject: Subject) -> Iterator[str]:
         yield f"- won by trial {best.number}, from: {_name(best.origin)}"
     reached = f"{best.reached:g} of {plan.rungs[-1]:g} {plan.budget_unit}"
     best_at = best.best.metrics.get(BEST, math.nan) if best.best else math.nan
-    yield f"- trained for {reached}, best after {best_at:g} {settings(_family(subject)).budget.unit}"
+    yield f"- trained for {reached}, best after {best_at:.4g} {settings(_family(subject)).budget.unit}"
     if plan.rows != TRAIN:
         yield f"- trained once more for as long on {len(subject.prepared.rows.rest):,} training and validation rows"
 

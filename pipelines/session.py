@@ -334,7 +334,8 @@ class _Session:
             reference = values.get(self.metric.name, reference)
         self.storage.annotate(metrics=test_metrics(self.metric.name, test, interval))
         self.storage.set_winner(best.number)
-        won = Won(best, self.study.trials, scored, test, interval, baselines, reference)
+        trials, confirmed = self.study.trials, self.confirmation
+        won = Won(best, trials, scored, test, interval, baselines, reference, confirmed)
         logged = log(self.plan, self.prepared, self.storage, won)
         how = f"logged in {logged.seconds:.1f} s" if logged.seconds else "logged already"
         reporter.say(f"winner: trial {best.number}, {how}")

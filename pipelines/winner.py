@@ -25,6 +25,7 @@ from serving.predictor import Predictor
 
 if TYPE_CHECKING:
     from pipelines.bootstrap import Interval
+    from pipelines.confirmation import Confirmation
     from pipelines.data import Prepared
     from pipelines.storage import MlflowStorage
 
@@ -47,7 +48,8 @@ class Won:
     """What is known when a study ends.
 
     `best` of the `trials` won; `test` holds every metric of the `scored` object, `interval` the bounds of the deciding
-    one, `trivial` that of the trivial baseline on the same rows; `baselines` are on the validation rows.
+    one, `trivial` that of the trivial baseline on the same rows; `baselines` are on the validation rows. `confirmation`
+    is there when the best few were trained again.
     """
 
     best: Trial
@@ -57,6 +59,7 @@ class Won:
     interval: "Interval | None"
     baselines: Mapping[str, float]
     trivial: float
+    confirmation: "Confirmation | None"
 
 
 @dataclass(frozen=True)
@@ -159,4 +162,5 @@ def _subject(
         interval=won.interval,
         baselines=won.baselines,
         permuted=permuted(predictor, prepared.test_frame, scored.y, metric, plan.seed),
+        confirmation=won.confirmation,
     )

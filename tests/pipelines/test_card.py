@@ -16,6 +16,8 @@ from hpo.trial import Report, Trial
 from pipelines import card as module
 from pipelines.bootstrap import Interval
 from pipelines.card import Section, Subject, as_yaml, description, model_card, whole
+from pipelines.confirmation import Confirmation
+from pipelines.estimates import Estimate
 from pipelines.gate import HeldOutScore
 from pipelines.models import settings as settings_of
 from pipelines.permutation import Permuted
@@ -94,6 +96,14 @@ def test_a_card_tells_what_was_logged(monkeypatch: pytest.MonkeyPatch) -> None:
         "-P budget=50",
     ):
         assert words in text
+
+
+def test_who_was_chosen_by_confirmation_is_not_said_to_be_chosen_by_validation() -> None:
+    estimate = Estimate(1.25, 1.0, 1.5)
+    found = Confirmation("rmse", 3, 2, None, {3: (1.0, 1.5), 2: (2.0, 2.5)}, estimate, {}, {})
+    text = whole(model_card(replace(subject(), confirmation=found)))
+    assert "by which it was chosen" not in text
+    assert "2 trials: trial 3, rmse 1.25 [1, 1.5]; the search's best was trial 2." in text
 
 
 def test_parameters_that_matter_are_named_when_there_are_trials_enough() -> None:
