@@ -1,5 +1,6 @@
 """The entry point `report`: what a study found, read back from MLflow, as text and as a page."""
 
+import hashlib
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -82,25 +83,74 @@ def _trial(row: Mapping[str, Any]) -> Trial:
     return Trial(row["number"], row["params"], row["budget"], reports=row["reports"])
 
 
-def report(study: str | None = None, top: int = 20, price: float | None = None) -> StudyReport:
-    """Show what a study found, and keep it as a page with figures and as tables, artifacts of its run.
+@dataclass(frozen=True)
+class Comparison:
+    """Several studies side by side: a table as lines, what to take care of, and where the page opens."""
+
+    lines: Sequence[str]
+    notes: Sequence[str]
+    link: str
+
+    def __str__(self) -> str:
+        """The table of settings and the link."""
+        notes = [f"Take care: {note}" for note in self.notes]
+        return "\n".join([*self.lines, *notes, "", f"The curves: {self.link}"])
+
+
+def report(
+    study: str | None = None, studies: str | None = None, top: int = 20, price: float | None = None
+) -> StudyReport | Comparison:
+    """Show what a study found, or several side by side, and keep it as a page with figures and as tables in MLflow.
 
     Args:
-        study: The run id of the study.
+        study: The run id of a study.
+        studies: Run ids of several studies of one table, with commas between them.
         top: How many trials to show.
         price: What an hour of the machine costs; then the report says what the study did.
 
     Raises:
-        UserError: when there is no such study.
+        UserError: when there is no such study, or the studies cannot be compared.
     """
     mistakes = [] if top > 0 else [f"top={top} must be greater than 0"]
     if price is not None and not 0 <= price < float("inf"):
         mistakes.append(f"price={price} must be a number of 0 or more")
-    if study is None:
-        mistakes.append("study is needed: the run id of a study")
+    if (study is None) == (studies is None):
+        mistakes.append("study or studies is needed: one run id, or several with commas between them")
     raise_all(ParameterError, mistakes)
+    if studies is not None:
+        return compare([name.strip() for name in studies.split(",") if name.strip()])
     kept = keep(str(study), price)
     return StudyReport(str(study), kept.header["metric"], kept.header, kept.rows, top, kept.found, kept.link)
+
+
+def compare(names: Sequence[str]) -> Comparison:
+    """Put studies side by side and keep the page with the first of them.
+
+    Raises:
+        UserError: when fewer than two are named, one cannot be read, or they are not of one table and metric.
+    """
+    names = list(dict.fromkeys(names))
+    if len(names) < 2:
+        raise ParameterError(f"studies={','.join(names)} must name two studies at least; for one take study=")
+    from pipelines.findings import sidebyside
+    from pipelines.runs import artifact_link, put_files, read_evidence
+
+    evidence = [read_evidence(name) for name in names]
+    notes = sidebyside.check(evidence)
+    groups = sidebyside.grouped(evidence)
+    drawing = sidebyside.draw(groups)
+    page = sidebyside.comparison_page(groups, drawing, notes).to_html()
+    folder = f"{FOLDER}/comparison-{hashlib.sha256(','.join(names).encode()).hexdigest()[:8]}"
+    tables = {
+        "settings.csv": sidebyside.settings_table(groups),
+        "studies.csv": sidebyside.studies_table(groups),
+        "anytime.csv": sidebyside.curves_table(groups),
+    }
+    contents = {name: table.to_csv().encode("utf-8", "replace") for name, table in tables.items()}
+    put_files(
+        names[0], contents | {PAGE: page.encode("utf-8", "replace"), "anytime.png": drawing.png}, folder
+    )
+    return Comparison(tables["settings.csv"].lines(), notes, artifact_link(names[0], f"{folder}/{PAGE}"))
 
 
 def keep(study: str, price: float | None = None) -> Kept:

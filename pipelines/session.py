@@ -20,6 +20,7 @@ from pipelines.checkpoints import Checkpoints, checkpoint_place, superseded, swe
 from pipelines.confirmation import Confirmation, candidates, confirm
 from pipelines.findings.diagnosis import Diagnosis
 from pipelines.interrupts import interrupts
+from pipelines.mending import said
 from pipelines.metrics import METRICS, evaluate
 from pipelines.models import BASELINES, CheckpointError
 from pipelines.objective import (
@@ -173,6 +174,8 @@ class _Session:
         plan, data = self.plan, self.plan.data
         for note in self.prepared.notes:
             reporter.say(f"data: {note}")
+        for line in said(self.storage.header.get("space_from")):
+            reporter.say(line)
         reporter.say(
             f"study {self.storage.run_id}: {plan.algorithm} over {len(plan.space)} parameters of {plan.model}, "
             f"{data.task} of {data.target!r}, {plan.metric}, {plan.workers} workers × {plan.threads} threads"

@@ -15,6 +15,7 @@ from hpo.executors import WorkerPlan, available_cores, plan_threads
 from hpo.space import SearchSpace
 from pipelines import entry_points
 from pipelines.checkpoints import Checkpoints
+from pipelines.mending import mended_from
 from pipelines.metrics import metric_for
 from pipelines.models import ALL, FAMILIES, settings
 from pipelines.plan import Plan, budget_of, first_points, mistakes_in, read_space, rungs
@@ -76,7 +77,7 @@ def tune(
         metric: What decides; auto is roc_auc for two classes, log_loss for more, rmse for numbers.
         workers: Worker processes; none takes one for each core, or as many as the study in hand began with.
         seed: Of the splits, the models and the search.
-        space: A YAML file with the space to search; default takes the model's own.
+        space: A YAML file with the space to search; default is the model's own, auto:RUN_ID a past study's, mended.
         study: The run id of a study to go on with; everything else is then as that study began.
         register: The name under which the best model is registered, as challenger; none registers nothing.
         warm_start: Learning from past studies; only off so far.
@@ -107,6 +108,7 @@ def tune(
     hands = plan_threads(workers)
     if checkpoints is not None:
         Checkpoints(checkpoints).check()
+    mended = mended_from(space, model)
     with workshop(model, hands) as shop:
         from pipelines.storage import MlflowStorage
 
@@ -118,7 +120,7 @@ def tune(
             model=model,
             algorithm=algorithm,
             metric=metric,
-            space=space,
+            space=mended.space if mended else space,
             min_budget=min_budget,
             max_budget=max_budget,
             eta=eta,
@@ -130,7 +132,8 @@ def tune(
             register=register,
             confirm=confirm,
         )
-        return run_study(plan, prepared, shop, MlflowStorage.create(header(plan, prepared), run_id=run_id))
+        kept = header(plan, prepared) | ({"space_from": mended.to_header()} if mended else {})
+        return run_study(plan, prepared, shop, MlflowStorage.create(kept, run_id=run_id))
 
 
 def new_plan(
@@ -243,7 +246,9 @@ def _refuse_changes(study: str, plan: Plan, given: Mapping[str, Any]) -> None:
     began |= {"fidelity": plan.fidelity, "checkpoints": plan.checkpoints, "warm_start": "off"}
     if "space" in given:
         own = settings(plan.model, kind=plan.data.task)
-        began["space"] = given["space"] if read_space(given["space"], own) == plan.space else "another one"
+        mended = mended_from(given["space"], plan.model)
+        wanted = mended.space if mended else read_space(given["space"], own)
+        began["space"] = given["space"] if wanted == plan.space else "another one"
     raise_all(
         StudyError,
         (

@@ -24,6 +24,7 @@ PROBLEM, HINT = "problem", "hint"
 EDGE = 0.1  # the share of a range that is its edge
 _BY_CHANCE = 0.01  # probability, over all edges of the space, of taking accident for a trend
 _HARDLY = 0.02  # of the variance: what explains less, with all its interactions, hardly matters
+_TOGETHER = 0.05  # … and so do some that explain less than this all together
 _LEFT_FREE = 2  # parameters that are searched whatever they matter
 _ENOUGH = 20  # trials; of fewer no plateau can be seen
 _PER_PARAMETER = 5  # trials for each parameter; fewer are few
@@ -175,7 +176,10 @@ def hardly_matters(evidence: Evidence, analysis: Analysis | None) -> Iterator[Di
         if p.name in winner.params and p.n_levels != 1 and p.name not in parents
     ]
     idle = sorted((j for j in free if found.total[j] < _HARDLY), key=lambda j: float(found.total[j]))
-    idle = idle[: max(len(free) - _LEFT_FREE, 0)]
+    share = np.cumsum([max(float(found.total[j]), 0.0) for j in idle])
+    idle = [j for j, sum_ in zip(idle, share, strict=True) if sum_ < _TOGETHER][
+        : max(len(free) - _LEFT_FREE, 0)
+    ]
     changes = tuple(_fixed(space[space.names[j]], winner.params[space.names[j]]) for j in idle)
     if not changes:
         return

@@ -10,7 +10,7 @@ from hpo.parameters import Categorical, Parameter
 from pipelines.findings.analysis import Analysis
 from pipelines.findings.diagnosis import Diagnosis
 from pipelines.findings.evidence import Evidence
-from pipelines.findings.scales import short
+from pipelines.findings.scales import number, short
 from pipelines.progress import duration
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -31,6 +31,18 @@ class Table:
         writer = csv.writer(out, lineterminator="\n")
         writer.writerows([[_cell(value) for value in row] for row in (self.columns, *self.rows)])
         return out.getvalue()
+
+    def lines(self) -> list[str]:
+        """The table for a terminal, columns below each other."""
+        cells = [[*self.columns], *([_plain(value) for value in row] for row in self.rows)]
+        widths = [max(len(row[i]) for row in cells) for i in range(len(self.columns))]
+        return [
+            "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in cells
+        ]
+
+
+def _plain(value: object) -> str:
+    return "–" if value is None else short(number(value, 5), 60)
 
 
 def _cell(value: object) -> object:

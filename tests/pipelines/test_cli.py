@@ -15,7 +15,7 @@ from pipelines.cli import main
         (["tune", "--trials=many"], "trials='many' must be a whole number or none"),
         (["tune", "--data"], "'--data' requires an argument"),
         (["tune", "x.csv"], "unexpected extra argument"),
-        (["report"], "study is needed"),
+        (["report"], "study or studies is needed"),
         (["promote"], "Missing option '--name'"),
         (["train"], "give either trial"),
     ],

@@ -1,6 +1,6 @@
 """How a session ends, with workers and a store that the test plays itself."""
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
 from pathlib import Path
@@ -62,6 +62,7 @@ class Store(MemoryStorage):
     run_id = "the-study"
     tracking_uri = "sqlite:///x.db"
     waiting = 3
+    header: Mapping[str, Any] = {}
 
     def __init__(self, reachable: bool = True) -> None:
         super().__init__()
