@@ -44,27 +44,9 @@ class Browser:
 
     def enter(self, selector: str) -> None:
         """Go into the first frame that matches."""
-        self.until(lambda: self.run(f"return document.querySelectorAll({json.dumps(selector)}).length > 0"))
+        until(lambda: self.run(f"return document.querySelectorAll({json.dumps(selector)}).length > 0"))
         element = _call(f"{self._session}/element", {"using": "css selector", "value": selector})
         _call(f"{self._session}/frame", {"id": element})
-
-    def point(self, x: int, y: int) -> None:
-        """Move the pointer to a place in the window or frame."""
-        move = {"type": "pointerMove", "duration": 0, "x": x, "y": y}
-        pointer = {"type": "pointer", "id": "mouse", "actions": [{**move, "x": 0, "y": 0}, move]}
-        _call(f"{self._session}/actions", {"actions": [pointer]})
-
-    def until(self, holds: Callable[[], bool], seconds: float = 60.0) -> None:
-        """Wait for something.
-
-        Raises:
-            TimeoutError: when it does not come.
-        """
-        end = time.monotonic() + seconds
-        while not holds():
-            if time.monotonic() > end:
-                raise TimeoutError(f"waited {seconds:g} s in vain")
-            time.sleep(0.2)
 
     def console(self) -> list[dict[str, Any]]:
         """What the console has said since the last time: level, message, source."""
@@ -74,6 +56,19 @@ class Browser:
         """Keep what the window shows."""
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(base64.b64decode(_call(f"{self._session}/screenshot")))
+
+
+def until(holds: Callable[[], bool], seconds: float = 60.0) -> None:
+    """Wait for something.
+
+    Raises:
+        TimeoutError: when it does not come.
+    """
+    end = time.monotonic() + seconds
+    while not holds():
+        if time.monotonic() > end:
+            raise TimeoutError(f"waited {seconds:g} s in vain")
+        time.sleep(0.2)
 
 
 @contextmanager

@@ -4,11 +4,14 @@ Codes of the unit cube are coordinates, so that every parameter stands on its ow
 """
 
 import io
-from collections.abc import Iterable, Sequence
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap
@@ -21,6 +24,7 @@ INK, MUTED, FAINT, ACCENT, WINNER, DEFAULT = "#1f2937", "#6b7280", "#e5e7eb", "#
 GOOD = LinearSegmentedColormap.from_list("good", ("#d5dce6", "#8fb0e0", "#2563eb", "#172b73"))
 LOW_HIGH = LinearSegmentedColormap.from_list("low-high", ("#0f9d74", "#c9d2dd", "#b4348c"))
 WIDTH = 10.0
+_SLACK = 4.0  # pixels beside the axes where a mark still counts as drawn
 MANY = 800  # marks from which on they are stored as pixels
 MOST_LINES = 1_500  # lines of parallel coordinates: the best and an even sample of the rest
 STYLE: Any = {
@@ -64,6 +68,14 @@ class Drawing:
     joined: bool = False
 
 
+@contextmanager
+def drawing() -> Iterator[None]:
+    """The style, and silence about letters that the font has not: browsers have them, in a PNG they are boxes."""
+    with rc_context(STYLE), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        yield
+
+
 def new_figure(height: float, rows: int = 1, columns: int = 1, **options: Any) -> tuple[Figure, list[Axes]]:
     """A figure of panels."""
     figure = Figure(figsize=(WIDTH, height))
@@ -86,8 +98,11 @@ def finish(
     width, height = figure.get_size_inches() * figure.dpi
     places: list[tuple[int, float, float]] = []
     for axes, numbers, x, y in marks:
-        pixels = axes.transData.transform(np.column_stack([x, y])) / (width, height)
-        inside = np.isfinite(pixels).all(axis=1)
+        pixels = axes.transData.transform(np.column_stack([x, y]))
+        (left, lower), (right, upper) = axes.bbox.get_points() + ((-_SLACK, -_SLACK), (_SLACK, _SLACK))
+        with np.errstate(invalid="ignore"):
+            inside = np.all((pixels >= (left, lower)) & (pixels <= (right, upper)), axis=1).tolist()
+        pixels = pixels / (width, height)
         places += [
             (int(n), round(float(px), 4), round(1 - float(py), 4))
             for n, (px, py), there in zip(numbers, pixels, inside, strict=True)

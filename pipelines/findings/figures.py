@@ -2,11 +2,9 @@
 
 from collections.abc import Callable
 
-from matplotlib import rc_context
-
 from pipelines.findings import course, landscape, slices
 from pipelines.findings.analysis import Analysis
-from pipelines.findings.drawing import STYLE, Drawing
+from pipelines.findings.drawing import Drawing, drawing
 from pipelines.findings.evidence import Evidence
 
 Draw = Callable[[Evidence, Analysis | None], Drawing | None]
@@ -27,6 +25,6 @@ FIGURES: tuple[Draw, ...] = (
 
 def draw_all(evidence: Evidence, analysis: Analysis | None) -> list[Drawing]:
     """Every figure that the study has something to show for."""
-    with rc_context(STYLE):
+    with drawing():
         drawn = [draw(evidence, analysis) for draw in FIGURES]
-    return [drawing for drawing in drawn if drawing]
+    return [figure for figure in drawn if figure]

@@ -5,13 +5,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from matplotlib import rc_context
 from matplotlib.axes import Axes
 from scipy.stats import t as student
 
 from hpo.errors import StudyError, raise_all
 from hpo.parameters import Array
-from pipelines.findings.drawing import STYLE, Drawing, direction, finish, new_figure, tidy
+from pipelines.findings.drawing import Drawing, direction, drawing, finish, new_figure, tidy
 from pipelines.findings.evidence import Evidence
 from pipelines.findings.page import Fact, Page, Section
 from pipelines.findings.scales import number, short
@@ -145,7 +144,7 @@ def anytime(curves: Sequence[tuple[Array, Array]]) -> Anytime:
 
 def draw(groups: Sequence[Group]) -> Drawing:
     """Anytime curves of all groups on the same axes, over trials and over seconds."""
-    with rc_context(STYLE):
+    with drawing():
         return _draw(groups)
 
 
@@ -260,7 +259,7 @@ def curves_table(groups: Sequence[Group]) -> Table:
     return Table(("setting", "axis", "at", "mean", "low", "high"), rows)
 
 
-def comparison_page(groups: Sequence[Group], drawing: Drawing, notes: Sequence[str]) -> Page:
+def comparison_page(groups: Sequence[Group], curves: Drawing, notes: Sequence[str]) -> Page:
     """The page of a comparison."""
     first = groups[0].studies[0]
     studies = [study for group in groups for study in group.studies]
@@ -279,7 +278,7 @@ def comparison_page(groups: Sequence[Group], drawing: Drawing, notes: Sequence[s
         ],
         sections=[
             *([Section("Take care", code="\n".join(notes))] if notes else []),
-            Section.of_drawing(drawing),
+            Section.of_drawing(curves),
             Section.of_table(
                 "Settings", Table(table.columns, table.rows, best), "Means over the studies of a setting."
             ),
