@@ -11,7 +11,7 @@ import json
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ from pipelines.metrics import metric_for
 from pipelines.models.catalog import family, scaled, settings
 from pipelines.models.errors import TrainingError
 from pipelines.objective import CONTINUED
+from pipelines.shares import training_order
 
 BUDGETS = {
     "lightgbm": (27, 81, 243, 729),
@@ -47,37 +48,34 @@ TABLES = {
     "mlp": ("phone_churn", "wine_white"),
 }
 _MOST = (
-    "german_credit",
     "wine_white",
-    "vehicle",
-    "phone_churn",
-    "cps1988_wages",
-    "breast_cancer_wdbc",
-    "kin8nm",
-    "eucalyptus",
     "credit_card_default",
-    "abalone",
-    "cylinder_bands",
-    "segment",
-    "bike_hour",
+    "phone_churn",
+    "kin8nm",
+    "cps1988_wages",
     "bank_marketing",
-    "coffee_quality",
-    "cmc_contraceptive",
-    "spambase",
-    "wage_midatlantic",
-    "student_portuguese",
-    "space_ga",
-    "hypothyroid",
+    "abalone",
     "htru2_pulsar",
-    "garment_productivity",
-    "hmda_mortgage",
-    "wind_ireland",
+    "bike_hour",
+    "spambase",
+    "gas_turbine_nox",
     "oulad_students",
+    "delta_ailerons",
+    "hypothyroid",
     "ailerons",
-    "colleges_usnews",
+    "sick_thyroid",
+    "space_ga",
+    "metro_traffic",
+    "wind_ireland",
+    "segment",
+    "steel_energy",
+    "wage_midatlantic",
+    "hmda_mortgage",
+    "pol_telecom",
+    "ames_housing",
 )
 # The others are for trainings of a kind that no warm start was made on.
-PAST_TABLES = {"lightgbm": _MOST, "xgboost": _MOST[:24], "mlp": _MOST[:12]}
+PAST_TABLES = {"lightgbm": _MOST, "xgboost": _MOST[:16], "mlp": _MOST[:8]}
 
 
 @dataclass(frozen=True)
@@ -85,7 +83,8 @@ class Effort:
     """How much is trained for one set of curves.
 
     `uniform` configurations of each model are drawn from its space, `focused` ones in each of the `STAGES`, on at most
-    `rows` rows of each of `tables`; the curves go to `folder`.
+    `rows` rows of each of `tables`; the curves go to `folder`. With `valid`, `rows` are training rows only, and so many
+    of the others are validation rows: the fewer, the more of a surface is the luck of one split.
     """
 
     folder: Path
@@ -93,6 +92,7 @@ class Effort:
     rows: Mapping[str, int]
     uniform: Mapping[str, int]
     focused: Mapping[str, int]
+    valid: int | None = None
 
 
 RACES = Effort(  # few tables, closely: what schedulers are replayed on
@@ -105,12 +105,14 @@ RACES = Effort(  # few tables, closely: what schedulers are replayed on
 PAST = Effort(  # many tables, coarsely: the past that warm starts learn from
     PAST_FOLDER,
     PAST_TABLES,
-    rows={"lightgbm": 2_500, "xgboost": 2_500, "mlp": 1_500},
-    uniform={"lightgbm": 120, "xgboost": 120, "mlp": 70},
-    focused={"lightgbm": 30, "xgboost": 30, "mlp": 15},
+    rows={"lightgbm": 2_000, "xgboost": 2_000, "mlp": 1_500},
+    uniform={"lightgbm": 100, "xgboost": 100, "mlp": 70},
+    focused={"lightgbm": 20, "xgboost": 20, "mlp": 15},
+    valid=4_000,
 )
 EFFORTS = {"races": RACES, "past": PAST}
 STAGES = 3
+MANY, SHARE = 20_000, 0.6  # rows of a table that are looked at, and the share that is trained on at most
 NEAR, STEP = 40, 0.1  # candidates near each of the best, and how near in the unit cube
 SEED = 0
 
@@ -197,7 +199,7 @@ def fit(x: Array, values: tuple[Array, Array, Array]) -> Fit:
 
 def make(effort: Effort, model: str, table: str, datasets: Path) -> str:
     """Train, fit and write the curves of one model on one table, and say how good they are."""
-    fold = load_fold(datasets, table, effort.rows[model])
+    fold = _fold(effort, model, table, datasets)
     chosen = settings(model, kind=fold.task.kind, has_categorical=bool(fold.cardinalities))
     space, rng = chosen.space, np.random.default_rng([len(model), len(table), SEED])
     firsts = [inside(space, point) for point in chosen.first_points]
@@ -210,6 +212,23 @@ def make(effort: Effort, model: str, table: str, datasets: Path) -> str:
         units, losses = np.concatenate([units, more]), np.concatenate([losses, lower])
         seconds = np.concatenate([seconds, longer])
     return keep(effort, model, table, len(fold.train), space, firsts[0], units, losses, seconds)
+
+
+def _fold(effort: Effort, model: str, table: str, datasets: Path) -> Fold:
+    """The rows to train and to validate on."""
+    if effort.valid is None:
+        return load_fold(datasets, table, effort.rows[model])
+    fold = load_fold(datasets, table, MANY)
+    order = training_order(fold, SEED)
+    n = min(effort.rows[model], round(SHARE * len(order)))
+    train, valid = np.sort(order[:n]), np.sort(order[n : n + effort.valid])
+    return replace(
+        fold,
+        train=fold.train.take(train),
+        y_train=fold.y_train[train],
+        valid=fold.train.take(valid),
+        y_valid=fold.y_train[valid],
+    )
 
 
 def promising(

@@ -1,0 +1,108 @@
+"""A sampler that goes on from what past studies have learned.
+
+The loss is modelled as the past's expectation, as far as it can be trusted here, plus a Gaussian process of what this
+study's own results add to it, with the kernel learned from the past (`hpo.past`). The next configuration has the
+largest expected improvement (Jones, Schonlau & Welch 1998, eq. 15) among random ones, ones near the past's best and
+ones near the study's own.
+
+With a probability of 1 - trust the study's own sampler is asked instead, and after `until` results always: then it knows
+more than any past. So a past that misleads costs a few trials.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.linalg import cho_factor, cho_solve, solve_triangular
+from scipy.special import ndtr
+
+from hpo.history import History
+from hpo.past import Past, matern
+from hpo.samplers import Sampler
+from hpo.space import Array, SearchSpace, Value
+
+SIGNAL, NOISE = 0.6, 0.05  # variances of what own results add, where their standardised losses have variance 1
+CEILING = 2.5  # of the standardised losses: how bad a bad one is says little
+
+
+@dataclass(frozen=True)
+class LearnedSampler:
+    """Proposes what promises most by past and own results.
+
+    Attributes:
+        past: what past studies know.
+        own: asked when the past is not.
+        until: results after which it never is.
+        n_candidates: of each kind that are compared.
+    """
+
+    past: Past
+    own: Sampler
+    until: int = 60
+    n_candidates: int = 96
+
+    def least(self, space: SearchSpace) -> int:
+        """As many as the study's own sampler starts with."""
+        return self.own.least(space)
+
+    def suggest(self, history: History, rng: np.random.Generator) -> dict[str, Value] | None:
+        """The next configuration."""
+        finite = np.isfinite(history.losses)
+        if len(history) > self.until:
+            return self.own.suggest(history, rng)
+        weights, trust = self.past.weigh(history.x, history.losses)
+        if rng.random() >= trust_share(trust):
+            return self.own.suggest(history, rng)
+        space = history.space
+        x = np.concatenate([history.x, history.pending])
+        own = history.x[finite][np.argsort(history.losses[finite], kind="stable")[:5]]
+        candidates = self._candidates(space, own, rng)
+        expected = weights @ self.past.expected(candidates)
+        if not finite.any():
+            return space.decode(candidates[np.argmin(expected)])
+        y = levels(history.losses)
+        y = np.concatenate([y, np.full(len(history.pending), max(y.mean(), 0.0))])
+        at = weights @ self.past.expected(x)
+        slope = trust / max(float(at.std()), 0.25)
+        mean, residual = slope * (expected - at.mean()), y - slope * (at - at.mean())
+        points = self.past.points(x)
+        factor = cho_factor(SIGNAL * matern(points, points) + NOISE * np.eye(len(x)), lower=True)
+        cross = SIGNAL * matern(self.past.points(candidates), points)
+        mean = mean + cross @ cho_solve(factor, residual)
+        explained = (solve_triangular(factor[0], cross.T, lower=True) ** 2).sum(axis=0)
+        deviation = np.sqrt(np.maximum(SIGNAL - explained, 1e-9))
+        return space.decode(candidates[np.argmax(improvement(mean, deviation, float(y.min())))])
+
+    def _candidates(self, space: SearchSpace, own: Array, rng: np.random.Generator) -> Array:
+        n, d = self.n_candidates, len(space)
+        kinds = [rng.random((2 * n, d)), near(self.past.leaders(), n, 0.1, rng)]
+        if len(own):
+            kinds += [near(own, n, 0.15, rng), near(own, n, 0.04, rng)]
+        return space.deactivate(space.snap(np.concatenate(kinds)))
+
+
+def trust_share(trust: float) -> float:
+    """How often the past is asked."""
+    return trust
+
+
+def near(x: Array, n: int, step: float, rng: np.random.Generator) -> Array:
+    """`(n, d)` points near rows of `x`: half of the coordinates moved by a normal step, one in twenty drawn anew."""
+    drawn = x[rng.integers(len(x), size=n)]
+    drawn = np.where(np.isnan(drawn), rng.random(drawn.shape), drawn)
+    moved = np.clip(drawn + rng.normal(0, step, drawn.shape) * (rng.random(drawn.shape) < 0.5), 0, 1)
+    return np.where(rng.random(drawn.shape) < 0.05, rng.random(drawn.shape), moved)
+
+
+def levels(losses: Array) -> Array:
+    """Standardised losses `(n,)`: squashed around the median, failures as bad as the worst."""
+    finite = losses[np.isfinite(losses)]
+    low, middle, high = np.quantile(finite, [0.25, 0.5, 0.75])
+    filled = np.where(np.isfinite(losses), losses, finite.max())
+    squashed = np.minimum(np.arcsinh(1.5 * (filled - middle) / ((high - low) or 1.0)), CEILING)
+    return np.asarray((squashed - squashed.mean()) / (squashed.std() or 1.0))
+
+
+def improvement(mean: Array, deviation: Array, best: float) -> Array:
+    """Expected improvement on `best` of normal losses."""
+    z = (best - mean) / deviation
+    return np.asarray((best - mean) * ndtr(z) + deviation * np.exp(-z * z / 2) / np.sqrt(2 * np.pi))
