@@ -27,7 +27,7 @@ from sklearn.model_selection import KFold, cross_val_predict
 from benchmarks.curves_data import CURVES_FOLDER, PAST_FOLDER, Process, Tabulated
 from benchmarks.problems import SCALE_SEED
 from benchmarks.surfaces import features
-from benchmarks.tables import LEVEL_FROM, inside, jobs_parser, least, load_fold, make_missing
+from benchmarks.tables import LEVEL_FROM, inside, jobs_parser, least, load_fold, load_prepared, make_missing
 from hpo.parameters import Array, Params
 from hpo.space import SearchSpace
 from pipelines.data import Fold
@@ -36,6 +36,7 @@ from pipelines.models.catalog import family, scaled, settings
 from pipelines.models.errors import TrainingError
 from pipelines.objective import CONTINUED
 from pipelines.shares import training_order
+from warmstart.metafeatures import meta_features
 
 BUDGETS = {
     "lightgbm": (27, 81, 243, 729),
@@ -328,6 +329,21 @@ def main(arguments: Sequence[str]) -> None:
             print(refit(effort, *path.stem.split("-", 1)), flush=True)
         return
     make_missing(partial(make, effort), effort.tables, effort.folder, options)
+    if effort is PAST:
+        describe(options.datasets)
+
+
+def describe(datasets: Path) -> None:
+    """Write the meta-features of the tables of the past, of the rows that were looked at."""
+    path = PAST_FOLDER / "features.json"
+    found = json.loads(path.read_text()) if path.exists() else {}
+    for name in dict.fromkeys(name for names in PAST_TABLES.values() for name in names):
+        if name not in found:
+            prepared = load_prepared(datasets, name, MANY)
+            rows = prepared.rows.rest
+            frame = prepared.frame.iloc[rows].drop(columns=prepared.target_name)
+            found[name] = meta_features(frame, prepared.y[rows], prepared.task.kind).to_dict()
+    path.write_text(json.dumps(found, sort_keys=True))
 
 
 def _final(curves: Tabulated) -> Callable[[Array], Array]:

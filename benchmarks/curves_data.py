@@ -130,15 +130,10 @@ def load_curves(name: str) -> Curves:
     known = (*synthetic_curves(), *tabulated_curves())
     if name not in known:
         raise UserError(f"unknown curves {name!r}{closest(name, known)}; known: {', '.join(known)}")
-    with np.load(CURVES_FOLDER / f"{name.replace('/', '-', 1)}.npz") as arrays:
-        about: dict[str, Any] = json.loads(str(arrays["about"]))
-        space = SearchSpace.from_dict(about["space"])
-        x = features(space, arrays["units"].astype(float))
-        loss, time = (_process(x, arrays, part) for part in ("loss", "time"))
-    table = Tabulated(space, loss, time, about["monotone"])
+    about, table, _ = read_tabulated(CURVES_FOLDER / f"{name.replace('/', '-', 1)}.npz")
     return Curves(
         name=name,
-        space=space,
+        space=table.space,
         default=about["default"],
         budgets=tuple(about["budgets"]),
         optimum=about["optimum"],
@@ -147,6 +142,16 @@ def load_curves(name: str) -> Curves:
         seconds=table.seconds,
         continued=about["continued"],
     )
+
+
+def read_tabulated(path: Path) -> tuple[dict[str, Any], Tabulated, Array]:
+    """What a file of tabulated curves says of itself, its curves, and the trained configurations' codes `(n, d)`."""
+    with np.load(path) as arrays:
+        about: dict[str, Any] = json.loads(str(arrays["about"]))
+        space, units = SearchSpace.from_dict(about["space"]), arrays["units"].astype(float)
+        x = features(space, units)
+        loss, time = (_process(x, arrays, part) for part in ("loss", "time"))
+    return about, Tabulated(space, loss, time, about["monotone"]), units
 
 
 def counting_ones_curves(n_categorical: int, n_continuous: int, seed: int = 0) -> Curves:

@@ -27,7 +27,7 @@ from benchmarks.surfaces import FOLDER, Surface, features
 from hpo.errors import UserError, closest
 from hpo.parameters import Array, Params, Value
 from hpo.space import SearchSpace
-from pipelines.data import Fold, prepare
+from pipelines.data import Fold, Prepared, prepare
 from pipelines.metrics import metric_for
 from pipelines.models.catalog import family, settings
 from pipelines.models.errors import TrainingError
@@ -205,13 +205,21 @@ def load_fold(datasets: Path, table: str, rows: int = ROWS) -> Fold:
     Raises:
         UserError: naming the closest one when there is no such table.
     """
+    return load_prepared(datasets, table, rows).folds[0]
+
+
+def load_prepared(datasets: Path, table: str, rows: int) -> Prepared:
+    """A table cut to at most `rows` rows, ready for a study.
+
+    Raises:
+        UserError: naming the closest one when there is no such table.
+    """
     index = pd.read_csv(datasets / "index.csv").set_index("name")
     if table not in index.index:
         raise UserError(f"no table {table!r} in {datasets / 'index.csv'}{closest(table, index.index)}")
     frame = load_table(str(datasets / f"{table}.csv.gz"))
     frame = frame.sample(min(rows, len(frame)), random_state=0).reset_index(drop=True)
-    fold: Fold = prepare(frame, str(index.loc[table, "target"]), seed=0).folds[0]
-    return fold
+    return prepare(frame, str(index.loc[table, "target"]), seed=0)
 
 
 def inside(space: SearchSpace, point: Params) -> dict[str, Any]:

@@ -5,8 +5,10 @@ from importlib import import_module
 from types import MappingProxyType
 
 from hpo.errors import ParameterError, closest
+from hpo.past import Past
 from hpo.rungs import Bracket, hyperband, successive_halving
 from hpo.samplers import Sampler
+from hpo.samplers.learned import LearnedSampler
 from hpo.schedulers import Scheduler
 from hpo.schedulers.asynchronous import Asynchronous
 from hpo.schedulers.full import Full
@@ -49,13 +51,16 @@ ALGORITHMS: Mapping[str, tuple[str, str]] = MappingProxyType(
 )
 
 
-def algorithm(name: str, rungs: Sequence[float], eta: float = 3.0) -> tuple[Sampler, Scheduler]:
+def algorithm(
+    name: str, rungs: Sequence[float], eta: float = 3.0, past: Past | None = None
+) -> tuple[Sampler, Scheduler]:
     """The sampler and the scheduler of an algorithm.
 
     Args:
         name: a row of `ALGORITHMS`, or `sampler+scheduler`.
         rungs: the budgets at which trials may stop, ascending (`hpo.rungs.Budgets`); the last is a full training.
         eta: the factor between them.
+        past: what past studies know, for samplers that build models.
 
     Raises:
         ParameterError: when there is none of this name.
@@ -63,6 +68,8 @@ def algorithm(name: str, rungs: Sequence[float], eta: float = 3.0) -> tuple[Samp
     sampler, scheduler = parts(name)
     module, _, attribute = SAMPLERS[sampler].partition(":")
     made: Sampler = getattr(import_module(module), attribute)()
+    if past is not None and made.least(past.space):
+        made = LearnedSampler(past, made)
     if scheduler == FULL:
         return made, Full(rungs[-1])
     race, brackets = RACES[scheduler]

@@ -27,9 +27,10 @@ from hpo.space import SearchSpace
 
 NOISE = 0.1  # of the scores that past studies are fitted to, which have variance 1
 EVEN = 0.5  # share of the weight that does not depend on similarity
-EVIDENCE = 0.5  # how fast agreement moves the weights, for each result
+EVIDENCE = 1.0  # how fast agreement moves the weights, for each result
 LEAST = 3  # results from which trust is measured
 MOST = 48  # results that agreement is measured on
+COPY = 0.99  # of the kernel: two configurations that are so alike are one
 LEADERS = 5  # configurations of each past study that may become first points
 
 _FIT_STUDIES, _FIT_TRIALS = 24, 40  # that the lengths are fitted to
@@ -114,23 +115,26 @@ class Past:
         best = [np.argsort(source.scores, kind="stable")[:LEADERS] for source in self.sources]
         return np.concatenate([source.x[k] for source, k in zip(self.sources, best, strict=True)])
 
-    def portfolio(self, taken: Array, n: int) -> Array:
-        """`(n, d)` codes that do well together: some one of them on each past study.
+    def portfolio(self, taken: Array, n: int) -> list[tuple[str, Array]]:
+        """Codes `(d,)` that do well together, some one of them on each past study, with the studies they come from.
 
-        Greedy, as in Wistuba, Schilling & Schmidt-Thieme (2015), "Sequential model-free hyperparameter tuning": each next
-        one lowers most the weighted mean, over past studies, of the least score that any chosen one has there. Those
-        `taken` `(m, d)` are tried anyway.
+        Greedy, as in Wistuba, Schilling & Schmidt-Thieme (2015), "Sequential model-free hyperparameter tuning": each
+        next one lowers most the weighted mean, over past studies, of the least score that any chosen one has there.
+        Those `taken` `(m, d)` are tried anyway, and none that is next to them or to one that is chosen is.
         """
         candidates = self.leaders()
-        expected = self.expected(candidates)
+        names = [source.name for source in self.sources for _ in range(min(LEADERS, len(source.x)))]
+        expected, alike = self.expected(candidates), matern(self.points(candidates), self.points(candidates))
         least = np.min(self.expected(taken), axis=1, initial=np.inf)
+        closed = (matern(self.points(candidates), self.points(taken)) > COPY).any(axis=1)
         chosen: list[int] = []
-        for _ in range(min(n, len(candidates))):
+        while len(chosen) < n and not closed.all():
             value = self.similarities @ np.minimum(expected, least[:, None])
-            value[chosen] = np.inf
-            chosen.append(int(np.argmin(value)))
-            least = np.minimum(least, expected[:, chosen[-1]])
-        return candidates[chosen]
+            best = int(np.argmin(np.where(closed, np.inf, value)))
+            chosen.append(best)
+            closed |= alike[:, best] > COPY
+            least = np.minimum(least, expected[:, best])
+        return [(names[i], candidates[i]) for i in chosen]
 
     @cached_property
     def _parts(self) -> list[Array]:
@@ -191,11 +195,12 @@ def _points(space: SearchSpace, x: Array) -> Array:
 def _owners(space: SearchSpace) -> NDArray[np.intp]:
     """`(p,)` the parameter that each coordinate belongs to."""
     layout = space.layout
-    return np.concatenate([layout.ranges, layout.ranges, layout.per_choice(layout.choices)])
+    of_choices = layout.per_choice(layout.choices.astype(float)).astype(np.intp)
+    return np.concatenate([layout.ranges, layout.ranges, of_choices])
 
 
 def _fitted(points: Array, scores: Array, owners: NDArray[np.intp], d: int) -> Array:
-    """`(d,)` lengths that make the scores `(s, n)` at points `(s, n, p)` most likely, together with signal and noise."""
+    """`(d,)` lengths that make the scores `(s, n)` at points `(s, n, p)` most likely, with signal and noise."""
     s, n, _ = points.shape
     y = scores - scores.mean(axis=1, keepdims=True)
     gaps = np.zeros((d, s, n, n))  # squared, by parameter
@@ -220,7 +225,9 @@ def _fitted(points: Array, scores: Array, owners: NDArray[np.intp], d: int) -> A
         by_length = 0.5 * np.einsum("ijk,dijk->d", slope * decay * (5 / 3) * (1 + r), scaled) / s
         by_signal = 0.5 * (slope * kernel).sum() / s
         by_noise = 0.5 * noise * np.trace(slope, axis1=1, axis2=2).sum() / s
-        return value + 0.5 * _SPREAD**2 * (pull**2).sum(), np.array([*(by_length + pull), by_signal, by_noise])
+        return value + 0.5 * _SPREAD**2 * (pull**2).sum(), np.array(
+            [*(by_length + pull), by_signal, by_noise]
+        )
 
     start = np.array([0.0] * d + [0.0, -2.0])
     bounds = [(np.log(0.1), np.log(10.0))] * d + [(-4.0, 4.0), (-6.0, 1.0)]

@@ -35,7 +35,7 @@ from pipelines.models import (
 LIBRARIES = ("mlflow", "hyperopt", "lightgbm", "xgboost", "scikit-learn", "torch", "pandas", "numpy")
 
 MOST_BUDGET = 1_000_000
-AUTO = "auto"
+AUTO, OFF = "auto", "off"
 TRAIN, TRAIN_AND_VALIDATION = "train", "train+validation"
 ROWS = (TRAIN, TRAIN_AND_VALIDATION)  # what the model that is logged may be trained on
 _ROWS = Budget(PERCENT_OF_ROWS, 10, 100)
@@ -71,7 +71,8 @@ class Plan:
     `budget_unit`; the last is a full training, and `eta` the factor between them. `fidelity` says what a smaller budget
     means (`pipelines.models.catalog.FIDELITIES`), `checkpoints` where trials that may go on are kept. `rows` is one of
     `ROWS`: what the model that is logged was trained on. `confirm` is how many of the best trials are trained again on
-    other divisions of the rows before the winner is named.
+    other divisions of the rows before the winner is named. `warm_start` says which past studies were learned from
+    (`sources`).
     """
 
     model: str
@@ -96,6 +97,7 @@ class Plan:
     register: str | None = None
     rows: str = TRAIN
     confirm: int | None = None
+    warm_start: str = OFF
 
     def to_header(self) -> dict[str, Any]:
         """Plain values, as the study keeps them in MLflow."""
@@ -226,6 +228,23 @@ def read_space(space: object, settings: Settings) -> SearchSpace:
     found = _as_space(space)
     check_space(settings.name, _without_switches(settings.name, found))
     return found
+
+
+def sources(warm_start: str) -> tuple[str, ...] | None:
+    """The past studies that the parameter `warm_start` names; None for all there are (`auto`), none for `off`.
+
+    Raises:
+        ParameterError: when it says nothing.
+    """
+    if warm_start == AUTO:
+        return None
+    names = tuple(name.strip() for name in warm_start.split(",") if name.strip())
+    if not names:
+        raise ParameterError(
+            f"warm_start={warm_start!r} must be auto, off, or run ids of studies and names of experiments with commas "
+            "between them"
+        )
+    return () if names == (OFF,) else names
 
 
 def budget_of(own: Budget, algorithm: str, fidelity: str) -> Budget:

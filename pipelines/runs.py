@@ -14,7 +14,7 @@ from hpo.errors import StudyError
 from hpo.trial import Trial
 from pipelines import schema
 from pipelines.findings.evidence import Curve, Evidence, searched
-from pipelines.storage import find_study, leaderboard, read_header
+from pipelines.storage import find_study, leaderboard, read_artifact, read_header
 from pipelines.tracking import children, connect
 from pipelines.uris import safe
 from pipelines.views import ui
@@ -32,6 +32,15 @@ def study_header(run_id: str) -> dict[str, Any]:
     client = connect(None)
     find_study(client, run_id)
     return read_header(client, run_id)
+
+
+def read_text(run_id: str, name: str) -> str:
+    """An artifact of a study that is text.
+
+    Raises:
+        StudyError: when it is missing or unreadable.
+    """
+    return read_artifact(connect(None), run_id, name)
 
 
 def read_evidence(run_id: str) -> Evidence:

@@ -1,5 +1,6 @@
 """One session of a study: workers, storage and search brought together, from the first trial to the winner."""
 
+import json
 import logging
 import shutil
 import time
@@ -44,6 +45,7 @@ from pipelines.workshop import Workshop, workers
 if TYPE_CHECKING:
     from pipelines.data import Prepared
     from pipelines.storage import MlflowStorage
+    from pipelines.warm import WarmStart
 
 logger = logging.getLogger(__name__)
 
@@ -56,15 +58,21 @@ POLL = 0.2  # seconds between looks at what the user wants
 HOPELESS = 10  # so many failures without one success end the study
 
 
-def run_study(plan: Plan, prepared: "Prepared", shop: Workshop, storage: "MlflowStorage") -> StudyResult:
-    """Run a study to its end and close its storage.
+def run_study(
+    plan: Plan,
+    prepared: "Prepared",
+    shop: Workshop,
+    storage: "MlflowStorage",
+    warm: "WarmStart | None" = None,
+) -> StudyResult:
+    """Run a study to its end and close its storage; `warm` is what it learns from.
 
     Raises:
         StudyError: when no trial succeeded.
     """
     with interrupts() as stop:
         try:
-            result = _Session(plan, prepared, shop, storage, stop).run()
+            result = _Session(plan, prepared, shop, storage, stop, warm).run()
         except BaseException as error:
             _close_after(error, storage)
             raise
@@ -114,7 +122,13 @@ class _Session:
     """The state of a running session; exists only inside `run_study`."""
 
     def __init__(
-        self, plan: Plan, prepared: "Prepared", shop: Workshop, storage: "MlflowStorage", stop: Stop
+        self,
+        plan: Plan,
+        prepared: "Prepared",
+        shop: Workshop,
+        storage: "MlflowStorage",
+        stop: Stop,
+        warm: "WarmStart | None",
     ) -> None:
         self.plan = plan
         self.prepared = prepared
@@ -122,7 +136,9 @@ class _Session:
         self.storage = storage
         self.stop = stop
         self.metric = METRICS[plan.metric]
-        sampler, scheduler = algorithm(plan.algorithm, plan.rungs, plan.eta)
+        self.warm = warm
+        self.past = warm.past(plan) if warm else None
+        sampler, scheduler = algorithm(plan.algorithm, plan.rungs, plan.eta, self.past)
         self.study = Study(
             plan.space,
             sampler,
@@ -164,6 +180,7 @@ class _Session:
             self._leave_checkpoints(reporter)
             models = self._models(best, reporter) if best and self.stop.level < 2 else None
             if best and models and self._delivered(reporter):
+                self._keep_what_the_past_was_worth()
                 return replace(self._finish(best, models, values, reporter), interrupted=self.stop.level > 0)
         nothing = self.study.best_trial is None and any(trial.finished for trial in self.study.trials)
         if nothing and self.stop.level < 2:
@@ -182,6 +199,8 @@ class _Session:
             + self._rungs()
             + (f"; {done} trials are there already" if done else "")
         )
+        for line in self.warm.told() if self.warm else ():
+            reporter.say(f"warm start: {line}")
         if self.study.complete:
             reporter.say(
                 f"nothing is left to run: trials={plan.trials}; for more give trials greater than {done}"
@@ -240,6 +259,16 @@ class _Session:
                 say=reporter.say,
             )
         return self.study.trials[self.confirmation.winner] if self.confirmation else best
+
+    def _keep_what_the_past_was_worth(self) -> None:
+        """Log the trust in the past trial by trial, and how far its first points came."""
+        if self.past is None:
+            return
+        from pipelines.warm import CURVE, gain, worth
+
+        trials = self.study.trials
+        self.storage.annotate(metrics={f"warm_start_{name}": value for name, value in gain(trials).items()})
+        self.storage.keep_text(json.dumps(worth(self.past, trials)), CURVE)
 
     def _share(self) -> float:
         """How much of what the study will train is trained, in budgets."""

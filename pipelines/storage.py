@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from mlflow import MlflowClient
@@ -117,6 +118,7 @@ class MlflowStorage:
         experiment: str | None = None,
         name: str | None = None,
         description: str | None = None,
+        artifacts: Mapping[str, str] = MappingProxyType({}),
         trial_name: Callable[[Trial], str] | None = None,
         tracking_uri: str | None = None,
         make_writer: WriterMaker | None = None,
@@ -132,6 +134,7 @@ class MlflowStorage:
                 default one.
             name: of the run.
             description: in Markdown; a sentence made from the header without it.
+            artifacts: texts by file name that belong to the study from its beginning.
             trial_name: names a trial's run.
             tracking_uri: of the store; without it the one in force.
             make_writer: makes what writes records, for tests.
@@ -149,7 +152,7 @@ class MlflowStorage:
                     on_failure.push(partial(end_as_failed, client, run.info.run_id))
                 journal = Journal(journal_path(run.info.run_id))
                 on_failure.callback(journal.close)
-                write_study(client, run, header, description)
+                write_study(client, run, header, description, artifacts)
                 run = client.get_run(run.info.run_id)
                 storage = cls(
                     client, run, header, journal, trial_name=trial_name, make_writer=make_writer, pace=pace
@@ -275,6 +278,13 @@ class MlflowStorage:
         cut = {key: schema.cut(value) for key, value in (tags or {}).items()}
         key = schema.STUDY_KEY if trial is None else schema.trial_key(trial)
         self._outbox.put(Record(key, tags=cut, metrics=points))
+
+    def keep_text(self, text: str, name: str) -> None:
+        """Keep a text as an artifact; one that MLflow does not take is missed with a word only."""
+        try:
+            self._client.log_text(self.run_id, text, name)
+        except MlflowException as error:
+            logger.warning("the artifact %s could not be kept: %s", name, first_line(error))
 
     def set_winner(self, number: int) -> None:
         """Name the study's winner; waits until its run is written.
@@ -546,14 +556,30 @@ def read_header(client: MlflowClient, run_id: str) -> dict[str, Any]:
         StudyError: when the artifact is missing or unreadable.
     """
     try:
+        header: dict[str, Any] = json.loads(read_artifact(client, run_id, HEADER_FILE))
+        return header
+    except ValueError as error:
+        raise _unreadable(run_id, HEADER_FILE, error) from error
+
+
+def read_artifact(client: MlflowClient, run_id: str, name: str) -> str:
+    """The text of an artifact of a study.
+
+    Raises:
+        StudyError: when it is missing or unreadable.
+    """
+    try:
         with tempfile.TemporaryDirectory() as directory:
-            path = client.download_artifacts(run_id, HEADER_FILE, directory)
-            header: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
-            return header
-    except (MlflowException, OSError, ValueError) as error:
-        raise StudyError(
-            f"study {run_id} cannot be read: its artifact {HEADER_FILE} is missing or damaged ({first_line(error)})"
-        ) from error
+            path = client.download_artifacts(run_id, name, directory)
+            return Path(path).read_text(encoding="utf-8")
+    except (MlflowException, OSError, UnicodeDecodeError) as error:
+        raise _unreadable(run_id, name, error) from error
+
+
+def _unreadable(run_id: str, name: str, error: Exception) -> StudyError:
+    return StudyError(
+        f"study {run_id} cannot be read: its artifact {name} is missing or damaged ({first_line(error)})"
+    )
 
 
 def journal_path(run_id: str) -> Path:
@@ -645,11 +671,19 @@ def _experiment_id(client: MlflowClient, name: str | None) -> str:
     return str(found.experiment_id)
 
 
-def write_study(client: MlflowClient, run: Run, header: Header, description: str | None) -> None:
+def write_study(
+    client: MlflowClient,
+    run: Run,
+    header: Header,
+    description: str | None,
+    artifacts: Mapping[str, str] = MappingProxyType({}),
+) -> None:
     """Everything that the study's run holds before its first trial; the tag `hpo.schema` last."""
     run_id = run.info.run_id
     client.log_text(run_id, json.dumps(dict(header), indent=1, ensure_ascii=False), HEADER_FILE)
     client.log_text(run_id, SearchSpace.from_dict(header["space"]).to_yaml(), SPACE_FILE)
+    for name, text in artifacts.items():
+        client.log_text(run_id, text, name)
     data = header.get("data") or {}
     if data.get("digest"):
         client.log_inputs(run_id, [_dataset(data)])

@@ -18,17 +18,16 @@ from pipelines.checkpoints import Checkpoints
 from pipelines.mending import mended_from
 from pipelines.metrics import metric_for
 from pipelines.models import ALL, FAMILIES, settings
-from pipelines.plan import Plan, budget_of, first_points, mistakes_in, read_space, rungs
+from pipelines.plan import OFF, Plan, budget_of, first_points, mistakes_in, read_space, rungs, sources
 from pipelines.result import StudyResult
 from pipelines.session import run_study
 from pipelines.source import Source, described, same_again
-from pipelines.workshop import workshop
+from pipelines.workshop import Workshop, workshop
 
 if TYPE_CHECKING:
     from pipelines.data import Prepared
 
 TRIALS = 50  # full trainings
-WARM_START = ("off",)
 # What a resumed study may be given anew; everything else is as it began.
 _OF_RACES = (
     "min_budget",
@@ -52,7 +51,7 @@ def tune(
     space: str | Path | SearchSpace | Mapping[str, Any] = "default",
     study: str | None = None,
     register: str | None = None,
-    warm_start: str = "off",
+    warm_start: str = "auto",
     task: str = "auto",
     split: str = "random",
     test_share: float = 0.2,
@@ -80,7 +79,7 @@ def tune(
         space: A YAML file with the space to search; default is the model's own, auto:RUN_ID a past study's, mended.
         study: The run id of a study to go on with; everything else is then as that study began.
         register: The name under which the best model is registered, as challenger; none registers nothing.
-        warm_start: Learning from past studies; only off so far.
+        warm_start: Which past studies to learn from: auto, off, or run ids and experiment names with commas between.
         task: auto, binary, multiclass or regression.
         split: How test rows are held out: random, time:COLUMN or group:COLUMN.
         test_share: The share of rows that is held out and never seen by the search.
@@ -110,8 +109,6 @@ def tune(
         Checkpoints(checkpoints).check()
     mended = mended_from(space, model)
     with workshop(model, hands) as shop:
-        from pipelines.storage import MlflowStorage
-
         prepared = source.prepare()
         plan = new_plan(
             source,
@@ -131,9 +128,30 @@ def tune(
             trial_timeout=trial_timeout,
             register=register,
             confirm=confirm,
+            warm_start=warm_start,
         )
         kept = header(plan, prepared) | ({"space_from": mended.to_header()} if mended else {})
-        return run_study(plan, prepared, shop, MlflowStorage.create(kept, run_id=run_id))
+        return begin(plan, kept, prepared, shop, run_id)
+
+
+def begin(
+    plan: Plan, header: Mapping[str, Any], prepared: "Prepared", shop: Workshop, run_id: str | None
+) -> StudyResult:
+    """Look at the past, make the study in MLflow, and run it.
+
+    Raises:
+        StudyError: when a past study that is named does not exist, or no trial succeeded.
+    """
+    from pipelines.storage import MlflowStorage
+    from pipelines.warm import ARTIFACT, look_back, started_with
+    from warmstart.metafeatures import MetaFeatures
+
+    warm = look_back(plan, MetaFeatures.from_dict(header["meta_features"]), exclude=run_id)
+    plan = started_with(plan, warm)
+    storage = MlflowStorage.create(
+        {**header, **plan.to_header()}, run_id=run_id, artifacts={ARTIFACT: warm.to_json()}
+    )
+    return run_study(plan, prepared, shop, storage, warm)
 
 
 def new_plan(
@@ -155,6 +173,7 @@ def new_plan(
     trial_timeout: float | None,
     register: str | None,
     confirm: int | None,
+    warm_start: str = OFF,
 ) -> Plan:
     """The plan of a study that does not exist yet, with everything settled that `tune` leaves to the table.
 
@@ -190,6 +209,7 @@ def new_plan(
         trial_timeout=trial_timeout,
         register=register,
         confirm=confirm,
+        warm_start=warm_start,
     )
 
 
@@ -199,8 +219,9 @@ def header(plan: Plan, prepared: "Prepared") -> dict[str, Any]:
 
 
 def _resume(study: str, given: Mapping[str, Any], run_id: str | None) -> StudyResult:
-    from pipelines.runs import note_resumed, study_header
+    from pipelines.runs import note_resumed, read_text, study_header
     from pipelines.storage import MlflowStorage
+    from pipelines.warm import ARTIFACT, WarmStart
 
     plan = Plan.from_header(study_header(study))
     _refuse_changes(study, plan, given)
@@ -214,10 +235,11 @@ def _resume(study: str, given: Mapping[str, Any], run_id: str | None) -> StudyRe
     with workshop(plan.model, hands_of(plan, given.get("workers"))) as shop:
         prepared = source.prepare()
         plan.refuse_other(source.plan(prepared))
+        warm = WarmStart.from_json(read_text(study, ARTIFACT)) if plan.warm_start != OFF else None
         storage = MlflowStorage.open(study)
         if run_id is not None:
             note_resumed(run_id, study)
-        return run_study(plan, prepared, shop, storage)
+        return run_study(plan, prepared, shop, storage, warm)
 
 
 def hands_of(plan: Plan, workers: int | None) -> WorkerPlan:
@@ -234,16 +256,19 @@ def hands_of(plan: Plan, workers: int | None) -> WorkerPlan:
 
 
 def _refuse_changes(study: str, plan: Plan, given: Mapping[str, Any]) -> None:
-    began = {name: getattr(plan, name) for name in ("model", "algorithm", "metric", "seed", "trial_timeout")}
+    began = {
+        name: getattr(plan, name)
+        for name in ("model", "algorithm", "metric", "seed", "trial_timeout", "warm_start")
+    }
     began |= {
         name: getattr(plan.data, name) for name in ("target", "task", "split", "test_share", "validation")
     }
     ladder = {name: given[name] for name in ("min_budget", "max_budget", "eta") if name in given}
     if ladder:
-        same = _rungs(plan, **ladder) == plan.rungs
+        equal = _rungs(plan, **ladder) == plan.rungs
         ends = {"min_budget": int(plan.rungs[0]), "max_budget": int(plan.rungs[-1]), "eta": plan.eta}
-        began |= ladder if same else ends
-    began |= {"fidelity": plan.fidelity, "checkpoints": plan.checkpoints, "warm_start": "off"}
+        began |= ladder if equal else ends
+    began |= {"fidelity": plan.fidelity, "checkpoints": plan.checkpoints}
     if "space" in given:
         own = settings(plan.model, kind=plan.data.task)
         mended = mended_from(given["space"], plan.model)
@@ -276,8 +301,10 @@ def check(given: Mapping[str, Any]) -> None:
         ParameterError: naming every mistake.
     """
     mistakes = list(mistakes_in(given, (*FAMILIES, ALL)))
-    if given.get("warm_start", "off") not in WARM_START:
-        mistakes.append(f"warm_start={given['warm_start']!r} is not available; use warm_start=off")
+    try:
+        sources(given.get("warm_start", OFF))
+    except ParameterError as error:
+        mistakes.append(str(error))
     raise_all(ParameterError, mistakes)
     if given.get("register"):
         from pipelines.registry import check_model_name

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hpo.errors import closest
-from hpo.parameters import Array, Categorical, Params, Value
+from hpo.parameters import Array, Categorical, Parameter, Params, Value
 from hpo.past import Past, Source, standardised
 from hpo.space import SearchSpace
 from warmstart.metafeatures import MetaFeatures
@@ -73,13 +72,14 @@ def neighbours(
 
 def learned(found: Sequence[Neighbour], model: str, space: SearchSpace, default: Params) -> Past:
     """What the neighbours know, in the space of the new study; `default` is its default configuration."""
+    others = sum(neighbour.similarity for neighbour in found if not neighbour.same_table)
     sources = []
     for neighbour in found:
         x, losses = translated(neighbour.study, model, space, default)
         if len(x) >= FEWEST_TRIALS:
-            sources.append(
-                Source(neighbour.study.run_id, x, standardised(losses), 1.0 if neighbour.same_table else neighbour.similarity)
-            )
+            # The same table says more than all the others together.
+            alike = max(1.0, others) if neighbour.same_table else neighbour.similarity
+            sources.append(Source(neighbour.study.run_id, x, standardised(losses), alike))
     return Past(space, tuple(sources))
 
 
@@ -111,14 +111,14 @@ def completed(theirs: Params, space: SearchSpace, default: Params) -> dict[str, 
     return chosen
 
 
-def _fits(parameter: object, value: Value) -> bool:
+def _fits(parameter: Parameter, value: Value) -> bool:
     if isinstance(parameter, Categorical):
         return parameter.index(value) >= 0
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _named(params: Mapping[str, Value], past: str, new: str) -> Mapping[str, Value] | None:
-    """Parameters of a study of the model `past` under the names they have in one of the model `new`; None if they have none."""
+    """Parameters of a study of the model `past` by their names in one of the model `new`; None if they have none."""
     if past == new:
         return params
     if new == ALL:

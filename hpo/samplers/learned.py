@@ -3,25 +3,31 @@
 The loss is modelled as the past's expectation, as far as it can be trusted here, plus a Gaussian process of what this
 study's own results add to it, with the kernel learned from the past (`hpo.past`). The next configuration has the
 largest expected improvement (Jones, Schonlau & Welch 1998, eq. 15) among random ones, ones near the past's best and
-ones near the study's own.
+ones near the study's own. Pending configurations are believed to come out as expected (Ginsbourger, Le Riche &
+Carraro 2010, "Kriging is well-suited to parallelize optimization"), so that nothing is uncertain next to them.
 
-With a probability of 1 - trust the study's own sampler is asked instead, and after `until` results always: then it knows
-more than any past. So a past that misleads costs a few trials.
+With a probability of 1 - sqrt(trust) the study's own sampler is asked instead, and after `until` results always: then
+it knows more than any past. So a past that misleads costs a few trials.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve, solve_triangular
+from scipy.linalg import cho_solve, cholesky, solve_triangular
 from scipy.special import ndtr
 
 from hpo.history import History
-from hpo.past import Past, matern
+from hpo.past import LEADERS, Past, matern
 from hpo.samplers import Sampler
 from hpo.space import Array, SearchSpace, Value
 
-SIGNAL, NOISE = 0.6, 0.05  # variances of what own results add, where their standardised losses have variance 1
-CEILING = 2.5  # of the standardised losses: how bad a bad one is says little
+SIGNAL, NOISE = (
+    0.6,
+    0.05,
+)  # variances of what own results add, where their standardised losses have variance 1
+CEILING = 2.5  # of the squashed losses: how bad a bad one is says little
+LEAST_SPREAD = 0.25  # of expected scores, so that configurations that are expected to be equal decide nothing
 
 
 @dataclass(frozen=True)
@@ -46,31 +52,46 @@ class LearnedSampler:
 
     def suggest(self, history: History, rng: np.random.Generator) -> dict[str, Value] | None:
         """The next configuration."""
-        finite = np.isfinite(history.losses)
         if len(history) > self.until:
             return self.own.suggest(history, rng)
         weights, trust = self.past.weigh(history.x, history.losses)
-        if rng.random() >= trust_share(trust):
+        if rng.random() >= math.sqrt(trust):
             return self.own.suggest(history, rng)
-        space = history.space
-        x = np.concatenate([history.x, history.pending])
-        own = history.x[finite][np.argsort(history.losses[finite], kind="stable")[:5]]
-        candidates = self._candidates(space, own, rng)
-        expected = weights @ self.past.expected(candidates)
-        if not finite.any():
-            return space.decode(candidates[np.argmin(expected)])
-        y = levels(history.losses)
-        y = np.concatenate([y, np.full(len(history.pending), max(y.mean(), 0.0))])
-        at = weights @ self.past.expected(x)
-        slope = trust / max(float(at.std()), 0.25)
-        mean, residual = slope * (expected - at.mean()), y - slope * (at - at.mean())
+        order = np.argsort(history.losses, kind="stable")[: np.count_nonzero(np.isfinite(history.losses))]
+        seen = history.x if len(order) else history.x[:0]  # where all failed nothing is known
+        candidates = self._candidates(history.space, history.x[order[:LEADERS]], rng)
+        points = np.concatenate([candidates, history.pending])
+        expected = weights @ self.past.expected(points)
+        if len(seen):
+            y, there = levels(history.losses), weights @ self.past.expected(seen)
+            slope = trust / max(float(there.std()), LEAST_SPREAD)
+            mean = slope * (expected - there.mean())
+            mean += self._added(seen, y - slope * (there - there.mean()), points)
+            best = float(y.min())
+        else:
+            mean, best = expected, math.inf
+        n = len(candidates)
+        best = min(best, float(np.min(mean[n:], initial=math.inf)))
+        if math.isinf(best):  # nothing to improve on
+            return history.space.decode(candidates[np.argmin(mean)])
+        deviation = self._deviation(np.concatenate([seen, history.pending]), candidates)
+        return history.space.decode(candidates[np.argmax(improvement(mean[:n], deviation, best))])
+
+    def _added(self, x: Array, residual: Array, at: Array) -> Array:
+        """What results whose `residual` `(n,)` was not expected at `x` `(n, d)` add at codes `(m, d)`: `(m,)`."""
+        factor, cross = self._process(x, at)
+        return np.asarray(cross @ cho_solve((factor, True), residual))
+
+    def _deviation(self, x: Array, at: Array) -> Array:
+        """How uncertain a loss is at codes `(m, d)` when those at `x` `(n, d)` are known: `(m,)`."""
+        factor, cross = self._process(x, at)
+        explained = (solve_triangular(factor, cross.T, lower=True) ** 2).sum(axis=0)
+        return np.asarray(np.sqrt(np.maximum(SIGNAL - explained, 1e-9)))
+
+    def _process(self, x: Array, at: Array) -> tuple[Array, Array]:
         points = self.past.points(x)
-        factor = cho_factor(SIGNAL * matern(points, points) + NOISE * np.eye(len(x)), lower=True)
-        cross = SIGNAL * matern(self.past.points(candidates), points)
-        mean = mean + cross @ cho_solve(factor, residual)
-        explained = (solve_triangular(factor[0], cross.T, lower=True) ** 2).sum(axis=0)
-        deviation = np.sqrt(np.maximum(SIGNAL - explained, 1e-9))
-        return space.decode(candidates[np.argmax(improvement(mean, deviation, float(y.min())))])
+        factor = cholesky(SIGNAL * matern(points, points) + NOISE * np.eye(len(x)), lower=True)
+        return factor, SIGNAL * matern(self.past.points(at), points)
 
     def _candidates(self, space: SearchSpace, own: Array, rng: np.random.Generator) -> Array:
         n, d = self.n_candidates, len(space)
@@ -78,11 +99,6 @@ class LearnedSampler:
         if len(own):
             kinds += [near(own, n, 0.15, rng), near(own, n, 0.04, rng)]
         return space.deactivate(space.snap(np.concatenate(kinds)))
-
-
-def trust_share(trust: float) -> float:
-    """How often the past is asked."""
-    return trust
 
 
 def near(x: Array, n: int, step: float, rng: np.random.Generator) -> Array:

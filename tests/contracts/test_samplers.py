@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -12,14 +13,36 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hpo.history import History
+from hpo.past import Past, Source, standardised
 from hpo.samplers import Sampler
 from hpo.samplers.grid import GridSampler
 from hpo.samplers.hyperopt import HyperoptSampler
 from hpo.samplers.kde import KDESampler
+from hpo.samplers.learned import LearnedSampler
 from hpo.samplers.random import RandomSampler
 from hpo.samplers.tpe import TPESampler
 from hpo.space import Categorical, Float, Integer, SearchSpace, Value
 from tests.strategies import spaces
+
+
+@dataclass(frozen=True)
+class Learned:
+    """`LearnedSampler` with a past of the space at hand."""
+
+    def least(self, space: SearchSpace) -> int:
+        return self._with_past(space).least(space)
+
+    def suggest(self, history: History, rng: np.random.Generator) -> dict[str, Value] | None:
+        return self._with_past(history.space).suggest(history, rng)
+
+    def _with_past(self, space: SearchSpace) -> LearnedSampler:
+        sources = []
+        for seed, n in enumerate((3, 20, 64)):
+            rng = np.random.default_rng(seed)
+            x = space.sample_unit(rng, n)
+            sources.append(Source(f"s{seed}", x, standardised(rng.normal(size=n)), 0.3 * seed))
+        return LearnedSampler(Past(space, tuple(sources)), TPESampler(n_startup=4), until=40)
+
 
 SAMPLERS: Mapping[str, Sampler] = {
     "random": RandomSampler(),
@@ -27,6 +50,7 @@ SAMPLERS: Mapping[str, Sampler] = {
     "tpe": TPESampler(n_startup=4),
     "hyperopt": HyperoptSampler(n_startup=4),
     "kde": KDESampler(),
+    "learned": Learned(),
 }
 LOSSES = ("different", "equal", "some failed", "all failed")
 

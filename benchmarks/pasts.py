@@ -1,0 +1,115 @@
+"""Tables with a past: surfaces of real trainings, and the studies that a warm start on one of them may learn from.
+
+A table's past are studies of the other tables, each a search of its own by `tpe` with the defaults first, as a user
+would have left it. Only full trainings are looked at: the last rung of the curves that `python -m benchmarks curves
+--set past` makes. Meta-features are those of the rows that the curves were trained and validated on.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from benchmarks.curves_data import PAST_FOLDER, Tabulated, read_tabulated
+from hpo.algorithms import algorithm
+from hpo.parameters import Array, Params
+from hpo.space import SearchSpace
+from hpo.storage import MemoryStorage
+from hpo.study import FirstPoint, Study
+from hpo.trial import Report, Trial
+from warmstart.metafeatures import MetaFeatures
+from warmstart.past import PastStudy, summary
+
+TRIALS = 50
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """One table as a model sees it: the surface of its losses at the full budget.
+
+    `first_points` are the library's default and the tuned default; `optimum` and `scale` are the least loss and the
+    median one of random configurations, so that regrets compare.
+    """
+
+    model: str
+    name: str
+    space: SearchSpace
+    first_points: tuple[FirstPoint, ...]
+    optimum: float
+    scale: float
+    features: MetaFeatures
+    surface: Tabulated
+
+    def loss(self, params: Params) -> float:
+        """The loss of a configuration."""
+        return float(self.surface.losses(params)[-1])
+
+    def regret(self, losses: Array) -> Array:
+        """Losses as normalised regrets: 0 is the optimum, 1 a random configuration."""
+        return (np.asarray(losses) - self.optimum) / (self.scale - self.optimum)
+
+
+@cache
+def tables(model: str) -> tuple[Table, ...]:
+    """All tables of a model."""
+    return tuple(
+        _read(model, path.stem.partition("-")[2]) for path in sorted(PAST_FOLDER.glob(f"{model}-*.npz"))
+    )
+
+
+def _read(model: str, name: str) -> Table:
+    about, surface, units = read_tabulated(PAST_FOLDER / f"{model}-{name}.npz")
+    points = tuple(
+        FirstPoint(surface.space.decode(unit), origin)
+        for unit, origin in zip(units[:2], ("default", "tuned default"), strict=True)
+    )
+    features = MetaFeatures.from_dict(json.loads((PAST_FOLDER / "features.json").read_text())[name])
+    return Table(model, name, surface.space, points, about["optimum"], about["scale"], features, surface)
+
+
+def searched(table: Table, seed: int, trials: int = TRIALS, **settings: Any) -> tuple[Trial, ...]:
+    """A study of a table by `tpe`; `settings` are those of `algorithm` and `Study`."""
+    first_points = settings.pop("first_points", table.first_points)
+    sampler, scheduler = algorithm(settings.pop("algorithm", "tpe"), (1.0,), **settings)
+    study = Study(
+        table.space,
+        sampler,
+        scheduler,
+        MemoryStorage(),
+        seed=seed,
+        max_trials=trials,
+        first_points=first_points,
+    )
+    while (trial := study.ask()) is not None:
+        study.tell(trial.number, Report(1.0, table.loss(trial.params)))
+    return study.trials
+
+
+@cache
+def left_by(table: Table, seed: int) -> PastStudy:
+    """What a study of the table leaves for others."""
+    found = summary(
+        searched(table, seed),
+        table.space,
+        1.0,
+        run_id=f"{table.model}/{table.name}",
+        name=table.name,
+        model=table.model,
+        metric="loss",
+        task="regression" if table.features.values.get("task.regression") else "classification",
+        digest=table.name,
+        features=table.features,
+    )
+    if found is None:
+        raise ValueError(f"a study of {table.name} without a trial")
+    return found
+
+
+def past_of(table: Table, seed: int, most: int | None = None) -> Sequence[PastStudy]:
+    """The studies of the other tables, `most` of them drawn at random by the seed."""
+    others = [other for other in tables(table.model) if other.name != table.name]
+    order = np.random.default_rng([seed, len(table.name)]).permutation(len(others))[:most]
+    return [left_by(others[i], 1_000 + seed) for i in order]

@@ -1,0 +1,178 @@
+"""Warm start: what a new study takes over from past ones, fixed before its first trial and kept with it.
+
+A resumed study reads what it saw at first from its own run and never looks at the past again, so it goes on as it
+would have without the interruption, whatever other studies have ended since.
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from hpo.errors import StudyError, closest
+from hpo.past import Past
+from hpo.study import FirstPoint
+from hpo.trial import Trial
+from pipelines.knowledge import past_studies
+from pipelines.plan import AUTO, OFF, Plan, sources
+from warmstart.metafeatures import MetaFeatures
+from warmstart.past import PastStudy
+from warmstart.similarity import FEWEST
+from warmstart.transfer import FEWEST_TRIALS, Neighbour, learned, neighbours
+
+ARTIFACT = "warm_start.json"
+CURVE = "warm_start_weights.json"
+FIRST_POINTS = 2  # from the past, after the defaults
+SHOWN = 3
+ORIGIN = "warm start"
+
+
+@dataclass(frozen=True)
+class WarmStart:
+    """The past studies that a study learns from, most alike first, and what was left out, in sentences."""
+
+    neighbours: tuple[Neighbour, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def past(self, plan: Plan) -> Past | None:
+        """What they know, in the space of the plan; None when they know nothing of it."""
+        if not self.neighbours or not plan.first_points:
+            return None
+        found = learned(self.neighbours, plan.model, plan.space, plan.first_points[0].params)
+        return found if len(found) else None
+
+    def told(self) -> Iterable[str]:
+        """What a user is told before the first trial."""
+        yield from self.notes
+        if not self.neighbours:
+            yield "nothing to learn from yet; this study is the next one's past"
+            return
+        n = len(self.neighbours)
+        shown = "; ".join(_named(neighbour) for neighbour in self.neighbours[:SHOWN])
+        more = f"; and {n - SHOWN} more" if n > SHOWN else ""
+        yield f"{n} past {'study' if n == 1 else 'studies'}: {shown}{more}"
+        if n < FEWEST:
+            yield f"with fewer than {FEWEST} past studies all tables count as equally alike"
+
+    def to_json(self) -> str:
+        """As the study keeps it."""
+        plain = [
+            {
+                "similarity": n.similarity,
+                "same_table": n.same_table,
+                "name": n.study.name,
+                "summary": n.study.to_text(),
+            }
+            for n in self.neighbours
+        ]
+        return json.dumps({"neighbours": plain, "notes": list(self.notes)}, indent=1)
+
+    @classmethod
+    def from_json(cls, text: str) -> "WarmStart":
+        """What `to_json` wrote.
+
+        Raises:
+            StudyError: when it is damaged.
+        """
+        try:
+            plain = json.loads(text)
+            found = tuple(
+                Neighbour(PastStudy.from_text(n["summary"]), float(n["similarity"]), bool(n["same_table"]))
+                for n in plain["neighbours"]
+            )
+            return cls(found, tuple(plain["notes"]))
+        except (ValueError, KeyError, TypeError) as error:
+            raise StudyError(
+                f"the artifact {ARTIFACT} of this study is damaged ({error}), so that it cannot go on as it began; "
+                "start a new study"
+            ) from error
+
+
+def look_back(plan: Plan, features: MetaFeatures, *, exclude: str | None) -> WarmStart:
+    """The past studies that a new one learns from.
+
+    Raises:
+        StudyError: naming sources that do not exist, or that have nothing for this study.
+    """
+    named = sources(plan.warm_start)
+    if named == ():
+        return WarmStart()
+    try:
+        known = past_studies(sources=named, exclude=exclude)
+    except StudyError as error:
+        hint = closest(plan.warm_start, (AUTO, OFF)) if named else ""
+        raise StudyError(f"warm_start={plan.warm_start}: {error}{hint}") from error
+    found = neighbours(
+        known.studies,
+        features,
+        model=plan.model,
+        metric=plan.metric,
+        task=plan.data.task,
+        digest=plan.data.digest,
+    )
+    if named and not found:
+        raise StudyError(
+            f"warm_start={plan.warm_start} names nothing to learn from: of the {len(known.studies)} past studies found "
+            f"there none is of {plan.model}, for a task like {plan.data.task}, with {FEWEST_TRIALS} full trainings or "
+            "more; name others, or take warm_start=auto"
+        )
+    return WarmStart(tuple(found), known.notes)
+
+
+def first_points(warm: WarmStart, plan: Plan, most: int = FIRST_POINTS) -> tuple[FirstPoint, ...]:
+    """Configurations to try after the plan's own first points, from the past."""
+    past = warm.past(plan)
+    if past is None:
+        return ()
+    taken = np.array([plan.space.encode(point.params) for point in plan.first_points])
+    names = {neighbour.study.run_id: neighbour.study.name for neighbour in warm.neighbours}
+    before = [dict(point.params) for point in plan.first_points]
+    found = []
+    for source, code in past.portfolio(taken, most):
+        params = plan.space.decode(code)
+        if params not in before:
+            before.append(params)
+            found.append(FirstPoint(params, f"{ORIGIN}: {names[source]}"))
+    return tuple(found)
+
+
+def started_with(plan: Plan, warm: WarmStart) -> Plan:
+    """The plan with first points from the past after its own."""
+    return replace(plan, first_points=(*plan.first_points, *first_points(warm, plan)))
+
+
+def worth(past: Past, trials: Sequence[Trial]) -> list[dict[str, Any]]:
+    """After each finished trial: the trust in the past and the weight of each past study, by run id."""
+    done = [trial for trial in trials if trial.finished]
+    if not done:
+        return []
+    x = np.array([past.space.encode(trial.params) for trial in done])
+    losses = np.array([trial.loss for trial in done])
+    rows = []
+    for n in range(1, len(done) + 1):
+        weights, trust = past.weigh(x[:n], losses[:n])
+        by_name = {source.name: round(float(w), 6) for source, w in zip(past.sources, weights, strict=True)}
+        rows.append({"trials": n, "trust": round(trust, 6), "weights": by_name})
+    return rows
+
+
+def gain(trials: Sequence[Trial]) -> Mapping[str, float]:
+    """An estimate of what the first points from the past were worth.
+
+    `share`: of this study's other trials that are not better than the best of these points. `trials`: how many of those
+    it would take on average to find one that is as good, were they independent; the search itself was helped by the
+    past, so that is too few rather than too many.
+    """
+    first = [trial.loss for trial in trials if trial.origin.startswith(ORIGIN) and trial.reports]
+    others = [trial.loss for trial in trials if not trial.origin.startswith(ORIGIN) and trial.reports]
+    if not first or not others:
+        return {}
+    share = float(np.mean([loss >= min(first) for loss in others]))
+    return {"share": share, "trials": (len(others) + 1) / (len(others) * (1 - share) + 1)}
+
+
+def _named(neighbour: Neighbour) -> str:
+    what = "the same table" if neighbour.same_table else f"similarity {neighbour.similarity:.2f}"
+    return f"{neighbour.study.name} ({neighbour.study.model}, {what})"

@@ -1,0 +1,187 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hpo.parameters import Array, Categorical, Float, Integer, Value
+from hpo.space import SearchSpace
+from tests.strategies import spaces
+from warmstart.metafeatures import MetaFeatures
+from warmstart.past import PastStudy
+from warmstart.transfer import OTHER_METRIC, completed, learned, neighbours, translated
+
+OLD = SearchSpace(
+    (
+        Float("rate", 1e-3, 0.5, log=True),
+        Integer("leaves", 2, 400, log=True),
+        Float("gone", 0.0, 1.0),
+        Categorical("kind", ("a", "b", "old")),
+        Float("deep", 0.0, 1.0, when={"kind": ("b",)}),
+    )
+)
+NEW = SearchSpace(
+    (
+        Float("rate", 1e-2, 0.1, log=True),
+        Integer("leaves", 2, 100, log=True),
+        Float("added", 0.0, 1.0),
+        Categorical("kind", ("a", "b")),
+        Float("deep", 0.0, 1.0, when={"kind": ("b",)}),
+    )
+)
+DEFAULT: dict[str, Value] = {"rate": 0.05, "leaves": 31, "added": 0.25, "kind": "b", "deep": 0.75}
+
+
+def features(**values: float) -> MetaFeatures:
+    return MetaFeatures({f"size.{name}": value for name, value in values.items()}, 1, {}, 0)
+
+
+ROWS_1 = features(rows=1.0)
+
+
+def study(
+    name: str,
+    space: SearchSpace = OLD,
+    *,
+    model: str = "lightgbm",
+    metric: str = "roc_auc",
+    task: str = "binary",
+    digest: str = "other",
+    described: MetaFeatures | None = ROWS_1,
+    n: int = 10,
+    codes: Array | None = None,
+) -> PastStudy:
+    x = space.sample_unit(np.random.default_rng(0), n) if codes is None else codes
+    losses = np.arange(len(x), dtype=float)
+    return PastStudy(
+        name, name, model, metric, task, digest, described, space, x, losses, (losses + 1) / len(x)
+    )
+
+
+def encoded(space: SearchSpace, *configurations: dict[str, Value]) -> Array:
+    return np.array([space.encode(params) for params in configurations])
+
+
+def test_what_two_spaces_share_is_taken_over_and_the_rest_is_the_default() -> None:
+    past = study("s", codes=encoded(OLD, {"rate": 0.02, "leaves": 8, "gone": 0.5, "kind": "a"}))
+    x, losses = translated(past, "lightgbm", NEW, DEFAULT)
+    params = NEW.decode(x[0])
+    assert params["rate"] == pytest.approx(0.02, rel=1e-3)
+    assert {k: v for k, v in params.items() if k != "rate"} == {"leaves": 8, "added": 0.25, "kind": "a"}
+    assert losses.tolist() == [0.0]
+
+
+def test_values_beyond_the_bounds_become_the_bounds() -> None:
+    past = study("s", codes=encoded(OLD, {"rate": 0.5, "leaves": 400, "gone": 0.5, "kind": "a"}))
+    params = NEW.decode(translated(past, "lightgbm", NEW, DEFAULT)[0][0])
+    assert params["rate"] == pytest.approx(0.1)
+    assert params["leaves"] == 100
+
+
+def test_a_choice_that_is_no_more_takes_the_default_and_what_depends_on_it() -> None:
+    past = study("s", codes=encoded(OLD, {"rate": 0.02, "leaves": 8, "gone": 0.5, "kind": "old"}))
+    params = NEW.decode(translated(past, "lightgbm", NEW, DEFAULT)[0][0])
+    assert params["kind"] == "b"
+    assert params["deep"] == pytest.approx(0.75, abs=1e-3)
+
+
+ALL = SearchSpace(
+    (
+        Categorical("model", ("lightgbm", "xgboost")),
+        Float("lightgbm.rate", 1e-2, 0.1, log=True, when={"model": ("lightgbm",)}),
+        Float("xgboost.rate", 1e-2, 0.1, log=True, when={"model": ("xgboost",)}),
+    )
+)
+ONE = SearchSpace((Float("rate", 1e-2, 0.1, log=True),))
+
+
+def test_a_family_helps_a_search_over_all_of_them() -> None:
+    past = study("s", ONE, model="xgboost", codes=encoded(ONE, {"rate": 0.03}))
+    params = ALL.decode(translated(past, "all", ALL, {"model": "lightgbm", "lightgbm.rate": 0.05})[0][0])
+    assert params == {"model": "xgboost", "xgboost.rate": pytest.approx(0.03, rel=1e-3)}
+
+
+def test_a_search_over_all_families_helps_one_of_them_with_its_own_trials() -> None:
+    codes = encoded(
+        ALL, {"model": "xgboost", "xgboost.rate": 0.03}, {"model": "lightgbm", "lightgbm.rate": 0.06}
+    )
+    x, losses = translated(study("s", ALL, model="all", codes=codes), "lightgbm", ONE, {"rate": 0.05})
+    assert ONE.decode(x[0])["rate"] == pytest.approx(0.06, rel=1e-3)
+    assert losses.tolist() == [1.0]
+
+
+@settings(max_examples=80, deadline=None)
+@given(old=spaces(), new=spaces(), seed=st.integers(0, 2**16))
+def test_any_past_space_gives_configurations_of_any_new_one(
+    old: SearchSpace, new: SearchSpace, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    default = new.sample(rng)
+    theirs = old.sample(rng)
+    chosen = completed(theirs, new, default)
+    assert set(chosen) <= set(new.active(chosen))
+    for name, value in chosen.items():
+        assert new[name].why_not(new.decode(new.encode(chosen))[name]) is None
+        assert value in (theirs.get(name), default.get(name))
+    x, _ = translated(study("s", old, codes=old.encode(theirs)[None]), "lightgbm", new, default)
+    np.testing.assert_array_equal(new.deactivate(x), x)
+
+
+def neighbours_of(*studies: PastStudy) -> list[str]:
+    found = neighbours(
+        studies, features(rows=1.0), model="lightgbm", metric="roc_auc", task="binary", digest="mine"
+    )
+    return [neighbour.study.name for neighbour in found]
+
+
+def test_only_studies_that_can_say_something_are_neighbours() -> None:
+    assert neighbours_of(
+        study("good"),
+        study("all families", model="all"),
+        study("more classes", task="multiclass"),
+        study("numbers", task="regression"),
+        study("another family", model="mlp"),
+        study("without features", described=None),
+        study("two trials", n=2),
+    ) == ["all families", "good", "more classes"]
+
+
+def test_the_most_alike_come_first_and_the_same_table_before_all() -> None:
+    found = neighbours(
+        [study(f"{rows}", described=features(rows=float(rows))) for rows in (9, 1, 5, 2, 7)]
+        + [study("mine", digest="mine", described=features(rows=8.0))],
+        features(rows=1.0),
+        model="lightgbm",
+        metric="roc_auc",
+        task="binary",
+        digest="mine",
+    )
+    assert [neighbour.study.name for neighbour in found] == ["mine", "1", "2", "5", "7", "9"]
+    assert found[0].same_table
+
+
+def test_another_metric_counts_less() -> None:
+    one, other = neighbours(
+        [study("same"), study("other", metric="log_loss")],
+        features(rows=1.0),
+        model="lightgbm",
+        metric="roc_auc",
+        task="binary",
+        digest="mine",
+    )
+    assert other.similarity == OTHER_METRIC * one.similarity
+
+
+def test_a_study_of_the_same_table_outweighs_the_others() -> None:
+    found = neighbours(
+        [study(f"s{i}", described=features(rows=float(i))) for i in range(8)]
+        + [study("mine", digest="mine")],
+        features(rows=1.0),
+        model="lightgbm",
+        metric="roc_auc",
+        task="binary",
+        digest="mine",
+    )
+    past = learned(found, "lightgbm", NEW, DEFAULT)
+    weights = dict(zip([source.name for source in past.sources], past.similarities, strict=True))
+    assert weights["mine"] > 0.25
+    assert max(weight for name, weight in weights.items() if name != "mine") < 0.5 * weights["mine"]
