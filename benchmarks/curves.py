@@ -219,10 +219,14 @@ def _fold(effort: Effort, model: str, table: str, datasets: Path) -> Fold:
     """The rows to train and to validate on."""
     if effort.valid is None:
         return load_fold(datasets, table, effort.rows[model])
-    fold = load_fold(datasets, table, MANY)
+    return divided(effort, model, load_fold(datasets, table, MANY))
+
+
+def divided(effort: Effort, model: str, fold: Fold) -> Fold:
+    """A fold's training rows, divided into few to train and many to validate on."""
     order = training_order(fold, SEED)
     n = min(effort.rows[model], round(SHARE * len(order)))
-    train, valid = np.sort(order[:n]), np.sort(order[n : n + effort.valid])
+    train, valid = np.sort(order[:n]), np.sort(order[n : n + (effort.valid or 0)])
     return replace(
         fold,
         train=fold.train.take(train),

@@ -1,0 +1,303 @@
+"""Warm starts against searches without a past, on tables whose own studies are left out of it.
+
+`--on surfaces`: the tabulated tables of `benchmarks.pasts`; a search costs a second. `--on fits`: real trainings of
+LightGBM on tables that no past study has seen, in the continuous space.
+"""
+
+import argparse
+import json
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from functools import cache, partial
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.curves import BUDGETS, PAST, PAST_TABLES, SEED, divided
+from benchmarks.environments import cache as cache_folder
+from benchmarks.pasts import TRIALS, left_by, past_of, tables
+from benchmarks.report import table as as_table
+from benchmarks.report import write
+from benchmarks.statistics import best_so_far, interval
+from benchmarks.tables import inside, load_prepared
+from hpo.algorithms import algorithm
+from hpo.parameters import Array, Params
+from hpo.past import Past
+from hpo.space import SearchSpace
+from hpo.storage import MemoryStorage
+from hpo.study import FirstPoint, Study
+from hpo.trial import Failure, Report
+from pipelines.metrics import metric_for
+from pipelines.models.catalog import family, settings
+from pipelines.models.errors import TrainingError
+from pipelines.warm import FIRST_POINTS
+from warmstart.metafeatures import MetaFeatures, meta_features
+from warmstart.past import PastStudy
+from warmstart.transfer import learned, neighbours
+
+AT = (5, 10, 25, 50)
+NEVER = 999
+FITS = (  # none of them is among the tables of the past
+    "german_credit",
+    "cmc_contraceptive",
+    "vehicle",
+    "hpc_jobs",
+    "caravan_insurance",
+    "adult_income",
+    "california_housing",
+    "nyc_taxi_fare",
+    "hotel_rates",
+    "communities_crime",
+    "diamonds",
+    "cell_segmentation",
+)
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way to start: with how many past studies, by which weights, with which of its parts.
+
+    `past` None is a cold search; `shuffled` gives the similarities to other tables, `even` makes them equal, `inverted`
+    is the share of past studies whose losses are negated. `points` are first points from the past, `model` whether it
+    stays in the acquisition, `defaults` how many of the defaults come first.
+    """
+
+    past: int | None = 40
+    points: int = FIRST_POINTS
+    model: bool = True
+    defaults: int = 2
+    even: bool = False
+    shuffled: bool = False
+    inverted: float = 0.0
+    sampler: str = "tpe"
+
+
+METHODS: Mapping[str, Method] = {
+    "cold": Method(past=None),
+    "cold, no defaults": Method(past=None, defaults=0),
+    "random": Method(past=None, sampler="random"),
+    "warm": Method(),
+    "first points only": Method(model=False),
+    "model only": Method(points=0),
+    "even weights": Method(even=True),
+    "shuffled weights": Method(shuffled=True),
+    "2 past studies": Method(past=2),
+    "5 past studies": Method(past=5),
+    "10 past studies": Method(past=10),
+    "20 past studies": Method(past=20),
+    "half inverted": Method(inverted=0.5),
+    "all inverted": Method(inverted=1.0),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """A table to search on."""
+
+    model: str
+    name: str
+    space: SearchSpace
+    first_points: tuple[FirstPoint, ...]
+    features: MetaFeatures
+    loss: Callable[[Params], float]
+
+
+def search(task: Task, past: Sequence[PastStudy], method: Method, seed: int, trials: int) -> list[float]:
+    """The losses of one search, infinite where a training failed."""
+    first = task.first_points[: method.defaults]
+    known = None if method.past is None else _known(task, past, method, seed)
+    if known is not None and method.points:
+        taken = np.array([task.space.encode(point.params) for point in first])
+        found = known.portfolio(taken, method.points)
+        first = (*first, *(FirstPoint(task.space.decode(code), "past") for _, code in found))
+    sampler, scheduler = algorithm(method.sampler, (1.0,), past=known if method.model else None)
+    study = Study(
+        task.space, sampler, scheduler, MemoryStorage(), seed=seed, max_trials=trials, first_points=first
+    )
+    while (trial := study.ask()) is not None:
+        try:
+            study.tell(trial.number, Report(1.0, task.loss(trial.params)))
+        except TrainingError as error:
+            study.tell(trial.number, Failure(str(error)))
+    return [trial.loss for trial in study.trials]
+
+
+def _known(task: Task, past: Sequence[PastStudy], method: Method, seed: int) -> Past:
+    kind = "regression" if task.features.values.get("task.regression") else "classification"
+    past = [
+        replace(study, losses=-study.losses[::-1], x=study.x[::-1])
+        if i < method.inverted * len(past)
+        else study
+        for i, study in enumerate(past)
+    ]
+    found = neighbours(
+        past, task.features, model=task.model, metric="loss", task=kind, digest=task.name, most=len(past)
+    )
+    if method.even:
+        found = [replace(neighbour, similarity=1.0) for neighbour in found]
+    if method.shuffled:
+        order = np.random.default_rng([seed, 7]).permutation(len(found))
+        found = [replace(n, similarity=found[i].similarity) for n, i in zip(found, order, strict=True)]
+    return learned(found, task.model, task.space, task.first_points[0].params)
+
+
+def on_surface(model: str, number: int, name: str, seed: int, trials: int) -> list[float]:
+    """One search on a tabulated surface; the past is of the other tables."""
+    table, method = tables(model)[number], METHODS[name]
+    task = Task(model, table.name, table.space, table.first_points, table.features, table.loss)
+    return search(task, past_of(table, seed, method.past), method, seed, trials)
+
+
+@cache
+def fitted(datasets: Path, model: str, name: str) -> Task:
+    """A table whose configurations are really trained, each once."""
+    prepared = load_prepared(datasets, name, 20_000)
+    rows = prepared.rows.rest
+    described = meta_features(
+        prepared.frame.iloc[rows].drop(columns=prepared.target_name), prepared.y[rows], prepared.task.kind
+    )
+    fold, budget = divided(PAST, model, prepared.folds[0]), BUDGETS[model][-1]
+    kind = fold.task.kind
+    metric = metric_for("rmse" if kind == "regression" else "log_loss", kind)
+    own = settings(model, kind=kind, has_categorical=bool(fold.cardinalities))
+    trainer = family(model)(fold, metric, 1, horizon=budget)
+
+    def loss(params: Params) -> float:
+        trial = trainer.start(params, SEED)
+        trial.train(budget)
+        return metric.to_loss(fold.score(metric, trial.predict(fold.valid)))
+
+    firsts = tuple(
+        FirstPoint(inside(own.space, point), origin)
+        for point, origin in zip(own.first_points, ("default", "tuned default"), strict=True)
+    )
+    return Task(model, name, own.space, firsts, described, loss)
+
+
+def on_fit(datasets: Path, model: str, number: int, name: str, seed: int, trials: int) -> list[float]:
+    """One search with real trainings; the past is of the tabulated tables."""
+    task, method = fitted(datasets, model, FITS[number]), METHODS[name]
+    known = list(tables(model))
+    order = np.random.default_rng(seed).permutation(len(known))[: method.past]
+    past = [left_by(known[i], 1_000 + seed) for i in order] if method.past else []
+    return search(task, past, method, seed, trials)
+
+
+Key = tuple[str, str, str, int]
+"""Table, model, method, seed."""
+
+
+def read(path: Path) -> dict[Key, list[float]]:
+    """The searches that were kept."""
+    kept = {}
+    for line in path.read_text().splitlines() if path.exists() else ():
+        row = json.loads(line)
+        kept[row["table"], row["model"], row["method"], row["seed"]] = row["losses"]
+    return kept
+
+
+def report(
+    kept: Mapping[Key, Sequence[float]], model: str, names: Sequence[str], methods: Sequence[str], trials: int
+) -> tuple[str, dict[str, object]]:
+    """Markdown and plain values: every method against the cold search, over tables and seeds that all have."""
+    seeds = sorted({seed for _, m, _, seed in kept if m == model})
+    seeds = [s for s in seeds if all((n, model, method, s) in kept for n in names for method in methods)]
+    losses = np.array([[[kept[n, model, m, s][:trials] for s in seeds] for n in names] for m in methods])
+    best = best_so_far(losses)
+    low, scale = _scales(model, names, losses, methods)
+    regret = (best - low[:, None, None]) / (scale - low)[:, None, None]
+    cold = list(methods).index("cold")
+    target = np.median(best[cold, :, :, -1], axis=1)[:, None, None]
+    reached = best <= target + 1e-12
+    after = np.where(reached.any(axis=-1), reached.argmax(axis=-1) + 1, NEVER)  # (methods, tables, seeds)
+    at = [n for n in AT if n <= trials]
+    head = ["method", f"trials to cold's {trials}: median, upper quartile", *(f"regret at {n}" for n in at)]
+    rows = []
+    values: dict[str, object] = {"seeds": len(seeds), "tables": list(names)}
+    for i, method in enumerate(methods):
+        cells = []
+        for n in at:
+            by_table = regret[i, :, :, n - 1].mean(axis=1)
+            cells.append("{:.3f} [{:.3f}, {:.3f}]".format(by_table.mean(), *interval(by_table, np.mean)))
+        worse = np.mean(regret[i, :, :, 24].mean(axis=1) > regret[cold, :, :, 24].mean(axis=1) + 0.02)
+        quartiles = [_trials(value) for value in np.quantile(after[i], [0.5, 0.75], method="higher")]
+        rows.append([method, ", ".join(quartiles), *cells, f"{100 * worse:.0f} %"])
+        values[method] = {
+            "trials": np.quantile(after[i], [0.25, 0.5, 0.75], method="higher").tolist(),
+            "regret": {n: float(regret[i, :, :, n - 1].mean()) for n in at},
+            "worse": float(worse),
+        }
+    about = f"{len(names)} tables × {len(seeds)} seeds, {model}, {trials} trials."
+    return f"{about}\n\n{as_table([*head, 'worse at 25'], rows)}", values
+
+
+def _scales(model: str, names: Sequence[str], losses: Array, methods: Sequence[str]) -> tuple[Array, Array]:
+    """By table: the losses that are regrets 0 and 1.
+
+    Surfaces have their own; elsewhere the least that any search has found, and the median of the first spread-out
+    configurations of the cold searches.
+    """
+    own = {table.name: table for table in tables(model)}
+    if all(name in own for name in names):
+        return np.array([own[n].optimum for n in names]), np.array([own[n].scale for n in names])
+    cold = losses[list(methods).index("cold")]
+    finite = np.where(np.isfinite(losses), losses, np.nan)
+    return np.nanmin(finite, axis=(0, 2, 3)), np.median(cold[:, :, 2:7], axis=(1, 2))
+
+
+def _trials(value: float) -> str:
+    return "never" if value >= NEVER else f"{value:.0f}"
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run what is missing and print the table."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks warmstart", description=__doc__)
+    parser.add_argument("--on", choices=["surfaces", "fits"], default="surfaces")
+    parser.add_argument("--datasets", type=Path, default=None, help="for fits: index.csv and <name>.csv.gz")
+    parser.add_argument("--model", default="lightgbm", choices=list(PAST_TABLES))
+    parser.add_argument("--methods", nargs="+", default=["cold", "warm"], choices=list(METHODS))
+    parser.add_argument("--tables", type=int, default=None, help="so many of them")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--trials", type=int, default=TRIALS)
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--output", type=Path, default=None, help="folder of the results")
+    options = parser.parse_args(arguments)
+    if options.on == "fits" and options.datasets is None:
+        parser.error("--on fits needs --datasets")
+    folder = options.output or cache_folder() / "results"
+    path = folder / f"warmstart-{options.on}-{options.trials}.jsonl"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    known = [table.name for table in tables(options.model)] if options.on == "surfaces" else list(FITS)
+    names = known[: options.tables]
+    run: Callable[[str, int, str, int, int], list[float]] = on_surface
+    if options.on == "fits":
+        run = partial(on_fit, options.datasets)
+    kept = read(path)
+    jobs = [
+        (i, method, seed)
+        for seed in range(options.seeds)
+        for i in range(len(names))
+        for method in options.methods
+        if (names[i], options.model, method, seed) not in kept
+    ]
+    with ProcessPoolExecutor(options.processes, get_context("spawn")) as pool, path.open("a") as file:
+        futures = {
+            pool.submit(run, options.model, i, method, seed, options.trials): (i, method, seed)
+            for i, method, seed in jobs
+        }
+        for done, (future, (i, method, seed)) in enumerate(futures.items(), 1):
+            row = {
+                "table": names[i],
+                "model": options.model,
+                "method": method,
+                "seed": seed,
+                "losses": future.result(),
+            }
+            file.write(json.dumps(row) + "\n")
+            file.flush()
+            if done % 50 == 0 or done == len(jobs):
+                print(f"{done}/{len(jobs)} searches", flush=True)
+    text, values = report(read(path), options.model, names, options.methods, options.trials)
+    write(folder, f"warmstart-{options.on}-{options.model}", text, values)
