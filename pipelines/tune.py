@@ -135,9 +135,9 @@ def tune(
 
 
 def begin(
-    plan: Plan, header: Mapping[str, Any], prepared: "Prepared", shop: Workshop, run_id: str | None
+    plan: Plan, kept: Mapping[str, Any], prepared: "Prepared", shop: Workshop, run_id: str | None
 ) -> StudyResult:
-    """Look at the past, make the study in MLflow, and run it.
+    """Look at the past, make the study in MLflow with what is to be `kept` of it, and run it.
 
     Raises:
         StudyError: when a past study that is named does not exist, or no trial succeeded.
@@ -146,10 +146,12 @@ def begin(
     from pipelines.warm import ARTIFACT, look_back, started_with
     from warmstart.metafeatures import MetaFeatures
 
-    warm = look_back(plan, MetaFeatures.from_dict(header["meta_features"]), exclude=run_id)
+    if plan.warm_start == OFF:
+        return run_study(plan, prepared, shop, MlflowStorage.create(kept, run_id=run_id))
+    warm = look_back(plan, MetaFeatures.from_dict(kept["meta_features"]), exclude=run_id)
     plan = started_with(plan, warm)
     storage = MlflowStorage.create(
-        {**header, **plan.to_header()}, run_id=run_id, artifacts={ARTIFACT: warm.to_json()}
+        {**kept, **plan.to_header()}, run_id=run_id, artifacts={ARTIFACT: warm.to_json()}
     )
     return run_study(plan, prepared, shop, storage, warm)
 

@@ -97,8 +97,6 @@ def look_back(plan: Plan, features: MetaFeatures, *, exclude: str | None) -> War
         StudyError: naming sources that do not exist, or that have nothing for this study.
     """
     named = sources(plan.warm_start)
-    if named == ():
-        return WarmStart()
     try:
         known = past_studies(sources=named, exclude=exclude)
     except StudyError as error:

@@ -28,7 +28,7 @@ from pipelines.tune import tune
         ({"max_budget": -5}, "max_budget=-5 must be greater than 0"),
         ({"test_share": 0.5}, "test_share=0.5 must lie between 0 and 0.5"),
         ({"seed": -1}, "seed=-1 must be 0 or greater"),
-        ({"warm_start": "on"}, "warm_start='on' is not available"),
+        ({"warm_start": " , "}, "warm_start=' , ' must be auto, off, or run ids"),
         ({"model": "lihgtgbm"}, "unknown model 'lihgtgbm', did you mean 'lightgbm'"),
         ({"algorithm": "tpee"}, "unknown algorithm 'tpee', did you mean 'tpe'"),
         ({"register": "a/b"}, "cannot name a registered model"),
