@@ -38,8 +38,8 @@ def trials_of(place: Place, study: str) -> list[tuple[str, dict[str, str], float
         [client.get_run(study).info.experiment_id],
         f"tags.`mlflow.parentRunId` = '{study}' AND tags.`hpo.role` = 'trial'",
     )
-    runs = sorted(runs, key=lambda run: int(run.data.tags["hpo.trial.number"]))
-    return [(r.data.tags["hpo.trial.origin"], dict(r.data.params), r.data.metrics["roc_auc"]) for r in runs]
+    ordered = sorted(runs, key=lambda run: int(run.data.tags["hpo.trial.number"]))
+    return [(r.data.tags["hpo.trial.origin"], dict(r.data.params), r.data.metrics["roc_auc"]) for r in ordered]
 
 
 @pytest.fixture(scope="module")
