@@ -39,7 +39,9 @@ def trials_of(place: Place, study: str) -> list[tuple[str, dict[str, str], float
         f"tags.`mlflow.parentRunId` = '{study}' AND tags.`hpo.role` = 'trial'",
     )
     ordered = sorted(runs, key=lambda run: int(run.data.tags["hpo.trial.number"]))
-    return [(r.data.tags["hpo.trial.origin"], dict(r.data.params), r.data.metrics["roc_auc"]) for r in ordered]
+    return [
+        (r.data.tags["hpo.trial.origin"], dict(r.data.params), r.data.metrics["roc_auc"]) for r in ordered
+    ]
 
 
 @pytest.fixture(scope="module")
