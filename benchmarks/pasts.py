@@ -38,6 +38,7 @@ class Table:
     name: str
     space: SearchSpace
     first_points: tuple[FirstPoint, ...]
+    budgets: tuple[float, ...]
     optimum: float
     scale: float
     features: MetaFeatures
@@ -46,6 +47,10 @@ class Table:
     def loss(self, params: Params) -> float:
         """The loss of a configuration."""
         return float(self.surface.losses(params)[-1])
+
+    def loss_at(self, params: Params, budget: float) -> float:
+        """The loss of a configuration at one of the budgets."""
+        return float(self.surface.losses(params)[self.budgets.index(budget)])
 
     def regret(self, losses: Array) -> Array:
         """Losses as normalised regrets: 0 is the optimum, 1 a random configuration."""
@@ -67,7 +72,10 @@ def _read(model: str, name: str) -> Table:
         for unit, origin in zip(units[:2], ("default", "tuned default"), strict=True)
     )
     features = MetaFeatures.from_dict(json.loads((PAST_FOLDER / "features.json").read_text())[name])
-    return Table(model, name, surface.space, points, about["optimum"], about["scale"], features, surface)
+    budgets = tuple(about["budgets"])
+    return Table(
+        model, name, surface.space, points, budgets, about["optimum"], about["scale"], features, surface
+    )
 
 
 def searched(table: Table, seed: int, trials: int = TRIALS, **settings: Any) -> tuple[Trial, ...]:

@@ -6,6 +6,7 @@ LightGBM on tables that no past study has seen, in the continuous space.
 
 import argparse
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
@@ -22,7 +23,7 @@ from benchmarks.report import table as as_table
 from benchmarks.report import write
 from benchmarks.statistics import best_so_far, interval
 from benchmarks.tables import inside, load_prepared
-from hpo.algorithms import algorithm
+from hpo.algorithms import algorithm, grants_budgets
 from hpo.parameters import Array, Params
 from hpo.past import Past
 from hpo.space import SearchSpace
@@ -71,13 +72,13 @@ class Method:
     even: bool = False
     shuffled: bool = False
     inverted: float = 0.0
-    sampler: str = "tpe"
+    algorithm: str = "tpe"
 
 
 METHODS: Mapping[str, Method] = {
     "cold": Method(past=None),
     "cold, no defaults": Method(past=None, defaults=0),
-    "random": Method(past=None, sampler="random"),
+    "random": Method(past=None, algorithm="random"),
     "warm": Method(),
     "first points only": Method(model=False),
     "model only": Method(points=0),
@@ -87,6 +88,8 @@ METHODS: Mapping[str, Method] = {
     "5 past studies": Method(past=5),
     "10 past studies": Method(past=10),
     "20 past studies": Method(past=20),
+    "cold bohb": Method(past=None, algorithm="bohb"),
+    "warm bohb": Method(algorithm="bohb"),
     "half inverted": Method(inverted=0.5),
     "all inverted": Method(inverted=1.0),
 }
@@ -101,27 +104,30 @@ class Task:
     space: SearchSpace
     first_points: tuple[FirstPoint, ...]
     features: MetaFeatures
-    loss: Callable[[Params], float]
+    losses: Callable[[Params, float], float]
+    rungs: tuple[float, ...] = (1.0,)
 
 
 def search(task: Task, past: Sequence[PastStudy], method: Method, seed: int, trials: int) -> list[float]:
-    """The losses of one search, infinite where a training failed."""
+    """The best reported loss at the cost of 1, 2, … `trials` full trainings; infinite before the first."""
     first = task.first_points[: method.defaults]
     known = None if method.past is None else _known(task, past, method, seed)
     if known is not None and method.points:
         taken = np.array([task.space.encode(point.params) for point in first])
         found = known.portfolio(taken, method.points)
         first = (*first, *(FirstPoint(task.space.decode(code), "past") for _, code in found))
-    sampler, scheduler = algorithm(method.sampler, (1.0,), past=known if method.model else None)
-    study = Study(
-        task.space, sampler, scheduler, MemoryStorage(), seed=seed, max_trials=trials, first_points=first
-    )
-    while (trial := study.ask()) is not None:
+    rungs = task.rungs if grants_budgets(method.algorithm) else task.rungs[-1:]
+    sampler, scheduler = algorithm(method.algorithm, rungs, past=known if method.model else None)
+    study = Study(task.space, sampler, scheduler, MemoryStorage(), seed=seed, first_points=first)
+    best, cost = np.full(trials, np.inf), 0.0
+    while cost < trials - 1e-9 and (trial := study.ask()) is not None:
+        cost += (trial.budget - trial.reached) / rungs[-1]
         try:
-            study.tell(trial.number, Report(1.0, task.loss(trial.params)))
+            told = study.tell(trial.number, Report(trial.budget, task.losses(trial.params, trial.budget)))
+            best[max(math.ceil(cost - 1e-9) - 1, 0) :] = min(float(best[-1]), told.loss)
         except TrainingError as error:
             study.tell(trial.number, Failure(str(error)))
-    return [trial.loss for trial in study.trials]
+    return [float(loss) for loss in best]
 
 
 def _known(task: Task, past: Sequence[PastStudy], method: Method, seed: int) -> Past:
@@ -146,7 +152,9 @@ def _known(task: Task, past: Sequence[PastStudy], method: Method, seed: int) -> 
 def on_surface(model: str, number: int, name: str, seed: int, trials: int) -> list[float]:
     """One search on a tabulated surface; the past is of the other tables."""
     table, method = tables(model)[number], METHODS[name]
-    task = Task(model, table.name, table.space, table.first_points, table.features, table.loss)
+    task = Task(
+        model, table.name, table.space, table.first_points, table.features, table.loss_at, table.budgets
+    )
     return search(task, past_of(table, seed, method.past), method, seed, trials)
 
 
@@ -164,7 +172,7 @@ def fitted(datasets: Path, model: str, name: str) -> Task:
     own = settings(model, kind=kind, has_categorical=bool(fold.cardinalities))
     trainer = family(model)(fold, metric, 1, horizon=budget)
 
-    def loss(params: Params) -> float:
+    def loss(params: Params, _: float) -> float:
         trial = trainer.start(params, SEED)
         trial.train(budget)
         return metric.to_loss(fold.score(metric, trial.predict(fold.valid)))
