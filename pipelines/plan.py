@@ -36,6 +36,10 @@ LIBRARIES = ("mlflow", "hyperopt", "lightgbm", "xgboost", "scikit-learn", "torch
 
 MOST_BUDGET = 1_000_000
 AUTO, OFF = "auto", "off"
+DEFAULT, PAST = (
+    "default",
+    "past",
+)  # of spaces: the model's own, and that narrowed to where past studies did well
 TRAIN, TRAIN_AND_VALIDATION = "train", "train+validation"
 ROWS = (TRAIN, TRAIN_AND_VALIDATION)  # what the model that is logged may be trained on
 _ROWS = Budget(PERCENT_OF_ROWS, 10, 100)
@@ -218,12 +222,12 @@ def _is_number(name: str, value: object) -> bool:
 
 
 def read_space(space: object, settings: Settings) -> SearchSpace:
-    """The space that the parameter `space` means: `default`, a YAML file, a space, plain values or an hp graph.
+    """The space that the parameter `space` means: `default`, `past`, a YAML file, a space, plain values or an hp graph.
 
     Raises:
         SpaceError: when it cannot be read, or holds what the model does not know.
     """
-    if space == "default":
+    if isinstance(space, str) and space in (DEFAULT, PAST):
         return settings.space
     found = _as_space(space)
     check_space(settings.name, _without_switches(settings.name, found))
@@ -316,7 +320,8 @@ def _as_space(space: object) -> SearchSpace:
         if not path.is_file():
             beside = [p.name for p in path.parent.glob("*.y*ml") if p.is_file()]
             raise SpaceError(
-                f"space={str(space)!r} is neither `default` nor a file{closest(path.name, [*beside, 'default'])}"
+                f"space={str(space)!r} is neither `default`, `past`, `auto:<run id>` nor a file"
+                f"{closest(path.name, [*beside, DEFAULT, PAST])}"
             )
         return SearchSpace.from_dict(load_file(path), str(path))
     if isinstance(space, Mapping) and all(isinstance(v, Mapping | list) for v in space.values()):

@@ -18,7 +18,7 @@ from pipelines.checkpoints import Checkpoints
 from pipelines.mending import mended_from
 from pipelines.metrics import metric_for
 from pipelines.models import ALL, FAMILIES, settings
-from pipelines.plan import OFF, Plan, budget_of, first_points, mistakes_in, read_space, rungs, sources
+from pipelines.plan import OFF, PAST, Plan, budget_of, first_points, mistakes_in, read_space, rungs, sources
 from pipelines.result import StudyResult
 from pipelines.session import run_study
 from pipelines.source import Source, described, same_again
@@ -76,7 +76,7 @@ def tune(
         metric: What decides; auto is roc_auc for two classes, log_loss for more, rmse for numbers.
         workers: Worker processes; none takes one for each core, or as many as the study in hand began with.
         seed: Of the splits, the models and the search.
-        space: A YAML file with the space to search; default is the model's own, auto:RUN_ID a past study's, mended.
+        space: A YAML file; default is the model's own, past where past studies did well, auto:RUN_ID one's, mended.
         study: The run id of a study to go on with; everything else is then as that study began.
         register: The name under which the best model is registered, as challenger; none registers nothing.
         warm_start: Which past studies to learn from: auto, off, or run ids and experiment names with commas between.
@@ -131,11 +131,17 @@ def tune(
             warm_start=warm_start,
         )
         kept = header(plan, prepared) | ({"space_from": mended.to_header()} if mended else {})
-        return begin(plan, kept, prepared, shop, run_id)
+        return begin(plan, kept, prepared, shop, run_id, narrow=isinstance(space, str) and space == PAST)
 
 
 def begin(
-    plan: Plan, kept: Mapping[str, Any], prepared: "Prepared", shop: Workshop, run_id: str | None
+    plan: Plan,
+    kept: Mapping[str, Any],
+    prepared: "Prepared",
+    shop: Workshop,
+    run_id: str | None,
+    *,
+    narrow: bool,
 ) -> StudyResult:
     """Look at the past, make the study in MLflow with what is to be `kept` of it, and run it.
 
@@ -143,12 +149,14 @@ def begin(
         StudyError: when a past study that is named does not exist, or no trial succeeded.
     """
     from pipelines.storage import MlflowStorage
-    from pipelines.warm import ARTIFACT, look_back, started_with
+    from pipelines.warm import ARTIFACT, look_back, narrowed_by, started_with
     from warmstart.metafeatures import MetaFeatures
 
     if plan.warm_start == OFF:
         return run_study(plan, prepared, shop, MlflowStorage.create(kept, run_id=run_id))
     warm = look_back(plan, MetaFeatures.from_dict(kept["meta_features"]), exclude=run_id)
+    if narrow:
+        plan, warm = narrowed_by(plan, warm)
     plan = started_with(plan, warm)
     storage = MlflowStorage.create(
         {**kept, **plan.to_header()}, run_id=run_id, artifacts={ARTIFACT: warm.to_json()}
@@ -275,6 +283,8 @@ def _refuse_changes(study: str, plan: Plan, given: Mapping[str, Any]) -> None:
         own = settings(plan.model, kind=plan.data.task)
         mended = mended_from(given["space"], plan.model)
         wanted = mended.space if mended else read_space(given["space"], own)
+        if given["space"] == PAST:  # what the past was then is in the study itself
+            wanted = plan.space
         began["space"] = given["space"] if wanted == plan.space else "another one"
     raise_all(
         StudyError,
@@ -307,6 +317,10 @@ def check(given: Mapping[str, Any]) -> None:
         sources(given.get("warm_start", OFF))
     except ParameterError as error:
         mistakes.append(str(error))
+    if given.get("space") == PAST and given.get("warm_start") == OFF:
+        mistakes.append(
+            "space=past narrows the space to where past studies did well; it needs warm_start=auto"
+        )
     raise_all(ParameterError, mistakes)
     if given.get("register"):
         from pipelines.registry import check_model_name

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from hpo.errors import StudyError, closest
+from hpo.parameters import Categorical
 from hpo.past import Past
 from hpo.study import FirstPoint
 from hpo.trial import Trial
@@ -20,7 +21,7 @@ from pipelines.plan import AUTO, OFF, Plan, sources
 from warmstart.metafeatures import MetaFeatures
 from warmstart.past import PastStudy
 from warmstart.similarity import FEWEST
-from warmstart.transfer import FEWEST_TRIALS, Neighbour, learned, neighbours
+from warmstart.transfer import FEWEST_TRIALS, Neighbour, learned, narrowed, neighbours
 
 ARTIFACT = "warm_start.json"
 CURVE = "warm_start_weights.json"
@@ -134,6 +135,23 @@ def first_points(warm: WarmStart, plan: Plan, most: int = FIRST_POINTS) -> tuple
             before.append(params)
             found.append(FirstPoint(params, f"{ORIGIN}: {names[source]}"))
     return tuple(found)
+
+
+def narrowed_by(plan: Plan, warm: WarmStart) -> tuple[Plan, WarmStart]:
+    """The plan with its space narrowed to where past studies did well, and the warm start with a word on that."""
+    past = warm.past(plan)
+    if past is None:
+        return plan, replace(
+            warm, notes=(*warm.notes, "space=past: nothing is known of this space, so it stays whole")
+        )
+    found = narrowed(past)
+    changes = [
+        f"{new.name} {new.low:.4g} to {new.high:.4g}"
+        for old, new in zip(plan.space, found, strict=True)
+        if new != old and not isinstance(new, Categorical)
+    ]
+    note = f"space=past: {', '.join(changes) or 'no range could be narrowed'}"
+    return replace(plan, space=found), replace(warm, notes=(*warm.notes, note))
 
 
 def started_with(plan: Plan, warm: WarmStart) -> Plan:

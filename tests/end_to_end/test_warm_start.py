@@ -125,3 +125,12 @@ def test_a_source_that_says_nothing_of_this_model_is_an_error(there: Place, past
     )
     assert code == 2
     assert "names nothing to learn from: of the 1 past studies found there none is of xgboost" in output
+
+
+def test_a_space_narrowed_to_the_past(there: Place, past: str, other: Path) -> None:
+    study, output = tuned(there, data=other, target="income", trials=4, warm_start=past, space="past")
+    assert re.search(r"warm start: space=past: learning_rate 0\.\d+ to 0\.\d+", output)
+    before = sorted(float(params["learning_rate"]) for _, params, _ in trials_of(there, past))
+    for origin, params, _ in trials_of(there, study):
+        if "default" not in origin:
+            assert 0.99 * before[0] <= float(params["learning_rate"]) <= 1.01 * before[-1]

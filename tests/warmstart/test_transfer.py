@@ -8,7 +8,7 @@ from hpo.space import SearchSpace
 from tests.strategies import spaces
 from warmstart.metafeatures import MetaFeatures
 from warmstart.past import PastStudy
-from warmstart.transfer import OTHER_METRIC, completed, learned, neighbours, translated
+from warmstart.transfer import OTHER_METRIC, completed, learned, narrowed, neighbours, translated
 
 OLD = SearchSpace(
     (
@@ -185,3 +185,18 @@ def test_a_study_of_the_same_table_outweighs_the_others() -> None:
     weights = dict(zip([source.name for source in past.sources], past.similarities, strict=True))
     assert weights["mine"] > 0.25
     assert max(weight for name, weight in weights.items() if name != "mine") < 0.5 * weights["mine"]
+
+
+def test_a_narrowed_space_is_the_box_around_the_best_of_each_past_study() -> None:
+    good = [
+        {"rate": rate, "leaves": leaves, "gone": 0.5, "kind": "a"} for rate, leaves in ((0.02, 8), (0.05, 30))
+    ]
+    bad = [{"rate": 0.01, "leaves": 2, "gone": 0.5, "kind": "a"}] * 20
+    past = study("s", codes=encoded(OLD, *(good * 3), *bad))
+    found = neighbours([past], ROWS_1, model="lightgbm", metric="roc_auc", task="binary", digest="mine")
+    space = narrowed(learned(found, "lightgbm", NEW, DEFAULT))
+    assert (space["rate"].low, space["rate"].high) == pytest.approx((0.02, 0.05), rel=1e-3)  # type: ignore[union-attr]
+    assert (space["leaves"].low, space["leaves"].high) == (8, 30)  # type: ignore[union-attr]
+    assert space["added"] == NEW["added"]  # all of them had the default
+    assert space["kind"] == NEW["kind"]
+    assert space["deep"] == NEW["deep"]
