@@ -188,10 +188,11 @@ def test_a_study_of_the_same_table_outweighs_the_others() -> None:
 
 
 def test_a_narrowed_space_is_the_box_around_the_best_of_each_past_study() -> None:
-    good = [
-        {"rate": rate, "leaves": leaves, "gone": 0.5, "kind": "a"} for rate, leaves in ((0.02, 8), (0.05, 30))
+    good: list[dict[str, Value]] = [
+        {"rate": 0.02, "leaves": 8, "gone": 0.5, "kind": "a"},
+        {"rate": 0.05, "leaves": 30, "gone": 0.5, "kind": "a"},
     ]
-    bad = [{"rate": 0.01, "leaves": 2, "gone": 0.5, "kind": "a"}] * 20
+    bad: list[dict[str, Value]] = [{"rate": 0.01, "leaves": 2, "gone": 0.5, "kind": "a"}] * 20
     past = study("s", codes=encoded(OLD, *(good * 3), *bad))
     found = neighbours([past], ROWS_1, model="lightgbm", metric="roc_auc", task="binary", digest="mine")
     space = narrowed(learned(found, "lightgbm", NEW, DEFAULT))
