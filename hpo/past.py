@@ -30,6 +30,7 @@ EVEN = 0.5  # share of the weight that does not depend on similarity
 EVIDENCE = 1.0  # how fast agreement moves the weights, for each result
 LEAST = 3  # results from which trust is measured
 MOST = 48  # results that agreement is measured on
+SLIGHT = 1e-3  # a weight that nobody would notice
 COPY = 0.99  # of the kernel: two configurations that are so alike are one
 LEADERS = 5  # configurations of each past study that may become first points
 
@@ -95,6 +96,22 @@ class Past:
         kernel = matern(self.points(x), self._centres)
         kernel *= self._alpha
         return np.asarray(np.add.reduceat(kernel, self._starts, axis=1).T + self._worst[:, None])
+
+    def opinion(self, weights: Array, x: Array) -> Array:
+        """`(m,)` scores that the past expects at codes `(m, d)`, by weights `(s,)`; the slightest are left out."""
+        heard = np.flatnonzero(weights > SLIGHT)
+        rows = np.concatenate(
+            [
+                np.arange(start, start + len(self._parts[i]))
+                for i, start in zip(heard, self._starts[heard], strict=True)
+            ]
+        )
+        shares = np.repeat(weights[heard], [len(self._parts[i]) for i in heard])
+        kernel = matern(self.points(x), self._centres[rows])
+        return np.asarray(
+            (kernel @ (shares * self._alpha[rows]) + weights[heard] @ self._worst[heard])
+            / weights[heard].sum()
+        )
 
     def weigh(self, x: Array, losses: Array) -> tuple[Array, float]:
         """Weights `(s,)` of the past studies and the trust in them, 0 to 1, after results `(n,)` at codes `(n, d)`."""

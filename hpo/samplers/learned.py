@@ -61,9 +61,9 @@ class LearnedSampler:
         seen = history.x if len(order) else history.x[:0]  # where all failed nothing is known
         candidates = self._candidates(history.space, history.x[order[:LEADERS]], rng)
         points = np.concatenate([candidates, history.pending])
-        expected = weights @ self.past.expected(points)
+        expected = self.past.opinion(weights, points)
         if len(seen):
-            y, there = levels(history.losses), weights @ self.past.expected(seen)
+            y, there = levels(history.losses), self.past.opinion(weights, seen)
             slope = trust / max(float(there.std()), LEAST_SPREAD)
             mean = slope * (expected - there.mean())
             mean += self._added(seen, y - slope * (there - there.mean()), points)

@@ -111,3 +111,10 @@ def test_the_portfolio_depends_on_nothing_but_the_past() -> None:
     one, two = past_of(*sources).portfolio(taken, 4), past_of(*sources).portfolio(taken, 4)
     assert [name for name, _ in one] == [name for name, _ in two]
     np.testing.assert_array_equal([code for _, code in one], [code for _, code in two])
+
+
+def test_the_opinion_is_the_weighted_mean_of_what_is_expected() -> None:
+    past = past_of(*(source(f"s{i}", valley, i, n=10 + i) for i in range(4)))
+    x = SPACE.sample_unit(np.random.default_rng(5), 20)
+    weights = np.array([0.5, 0.0, 0.3, 0.2])
+    np.testing.assert_allclose(past.opinion(weights, x), weights @ past.expected(x))
