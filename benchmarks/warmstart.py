@@ -111,7 +111,7 @@ class Task:
 def search(task: Task, past: Sequence[PastStudy], method: Method, seed: int, trials: int) -> list[float]:
     """The best reported loss at the cost of 1, 2, … `trials` full trainings; infinite before the first."""
     first = task.first_points[: method.defaults]
-    known = None if method.past is None else _known(task, past, method, seed)
+    known = _known(task, past, method, seed) if past else None
     if known is not None and method.points:
         taken = np.array([task.space.encode(point.params) for point in first])
         found = known.portfolio(taken, method.points)
@@ -130,7 +130,8 @@ def search(task: Task, past: Sequence[PastStudy], method: Method, seed: int, tri
     return [float(loss) for loss in best]
 
 
-def _known(task: Task, past: Sequence[PastStudy], method: Method, seed: int) -> Past:
+def _known(task: Task, past: Sequence[PastStudy], method: Method, seed: int) -> Past | None:
+    """What the past knows; None when none of it is of such a task."""
     kind = "regression" if task.features.values.get("task.regression") else "classification"
     past = [
         replace(study, losses=-study.losses[::-1], x=study.x[::-1])
@@ -146,7 +147,8 @@ def _known(task: Task, past: Sequence[PastStudy], method: Method, seed: int) -> 
     if method.shuffled:
         order = np.random.default_rng([seed, 7]).permutation(len(found))
         found = [replace(n, similarity=found[i].similarity) for n, i in zip(found, order, strict=True)]
-    return learned(found, task.model, task.space, task.first_points[0].params)
+    known = learned(found, task.model, task.space, task.first_points[0].params)
+    return known if len(known) else None
 
 
 def on_surface(model: str, number: int, name: str, seed: int, trials: int) -> list[float]:
@@ -155,7 +157,8 @@ def on_surface(model: str, number: int, name: str, seed: int, trials: int) -> li
     task = Task(
         model, table.name, table.space, table.first_points, table.features, table.loss_at, table.budgets
     )
-    return search(task, past_of(table, seed, method.past), method, seed, trials)
+    past = [] if method.past is None else past_of(table, seed, method.past)
+    return search(task, past, method, seed, trials)
 
 
 @cache
@@ -189,7 +192,7 @@ def on_fit(datasets: Path, model: str, number: int, name: str, seed: int, trials
     task, method = fitted(datasets, model, FITS[number]), METHODS[name]
     known = list(tables(model))
     order = np.random.default_rng(seed).permutation(len(known))[: method.past]
-    past = [left_by(known[i], 1_000 + seed) for i in order] if method.past else []
+    past = [] if method.past is None else [left_by(known[i], 1_000 + seed) for i in order]
     return search(task, past, method, seed, trials)
 
 
@@ -296,6 +299,9 @@ def main(arguments: Sequence[str]) -> None:
             for i, method, seed in jobs
         }
         for done, (future, (i, method, seed)) in enumerate(futures.items(), 1):
+            if error := future.exception():
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise error
             row = {
                 "table": names[i],
                 "model": options.model,
