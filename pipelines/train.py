@@ -17,7 +17,7 @@ from hpo.space_yaml import load_file
 from hpo.study import FirstPoint
 from pipelines.metrics import metric_for
 from pipelines.models import FAMILIES, check_space, settings
-from pipelines.plan import ROWS, TRAIN, Plan, mistakes_in
+from pipelines.plan import OFF, ROWS, TRAIN, Plan, mistakes_in
 from pipelines.result import StudyResult
 from pipelines.session import run_study
 from pipelines.source import Source, same_again
@@ -145,6 +145,7 @@ def _again(
         register=register,
         rows=rows,
         confirm=None,
+        warm_start=OFF,
     )
     source = same_again(plan.data, plan.seed, data)
     with workshop(plan.model, WorkerPlan(1, plan.threads)) as shop:
