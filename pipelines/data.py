@@ -20,7 +20,7 @@ import pandas as pd
 from hpo.errors import DataError, ParameterError, closest
 from pipelines.columns import fit_features
 from pipelines.metrics import TASKS, Metric
-from pipelines.splits import Rows, Split, Validation, divide, quantile_strata, resample
+from pipelines.splits import Outer, Rows, Split, Validation, divide, quantile_strata, resample
 from pipelines.tables import digest, load_table, with_text_names
 from serving.columns import CategoricalColumn, Column
 from serving.features import FeatureEncoder, Matrix, TargetEncoder
@@ -246,12 +246,14 @@ def prepare(
     validation: str = "holdout",
     columns: Mapping[str, str] | None = None,
     seed: int = 0,
+    outer: str = "",
 ) -> Prepared:
     """Infer the task and the column types, divide the rows and encode them.
 
     Rows without a target are dropped. ``split`` is "random", "time:COLUMN" or "group:COLUMN"; ``validation`` is
     "holdout" (of the same share as the test part) or "cv:K"; ``columns`` overrules the inferred type of a column
-    (see ``pipelines.columns.KINDS``). Raises ``DataError`` for tables that cannot be searched on and
+    (see ``pipelines.columns.KINDS``); ``outer``, like "2/5", names the part that is held out in place of a random share
+    (``pipelines.splits.Outer``). Raises ``DataError`` for tables that cannot be searched on and
     ``ParameterError`` for impossible arguments, before anything expensive.
     """
     if not 0.0 < test_share < 0.5:
@@ -264,12 +266,13 @@ def prepare(
             f"the table has no target column {target!r}{closest(target, names)}; columns: {_listed(names)}"
         )
     how, folds = Split.parse(split, [name for name in names if name != target]), Validation.parse(validation)
+    part = Outer.parse(outer) if outer else None
     whole_digest = digest(frame)
     frame, found, notes = _with_known_target(frame, target, task)
     strata = quantile_strata(found.values) if found.kind == "regression" else found.codes
     if found.kind != "regression" and how.kind == "random":
-        _check_members(target, found, folds)
-    rows = divide(frame, strata, how, folds, test_share, seed)
+        _check_members(target, found, max(2, folds.folds, part.folds if part else 0))
+    rows = divide(frame, strata, how, folds, test_share, seed, part)
     encoder = _target_encoder(found, rows)
     y = encoder.encode(frame[target])
     if found.kind != "regression":
@@ -420,14 +423,13 @@ def _inferred_kind(series: pd.Series, values: list[Any]) -> str:
     return "multiclass" if coded else "regression"
 
 
-def _check_members(name: str, found: _Target, validation: Validation) -> None:
-    needed = max(2, validation.folds)
+def _check_members(name: str, found: _Target, needed: int) -> None:
     counts = np.bincount(found.codes, minlength=len(found.labels))
     small = [
         f"{label!r} has {count}" for label, count in zip(found.labels, counts, strict=True) if count < needed
     ]
     if small:
-        fewer = ", use fewer folds" if validation.folds > 2 else ""
+        fewer = ", use fewer folds" if needed > 2 else ""
         raise DataError(
             f"each class of {name!r} needs at least {needed} rows for training and validation, but {', '.join(small)}; "
             f"collect more of them, merge them into another class or leave these rows out{fewer}"

@@ -1,8 +1,8 @@
 """The public parameters, read off the entry points' own signatures and docstrings.
 
-`tune`, `train`, `promote`, `rollback`, `report` and `adopt` are plain functions. Their signatures and the `Args:` of
-their docstrings are the one definition from which the console command and the file `MLproject` are made, so the three
-cannot differ.
+`tune`, `validate`, `train`, `promote`, `rollback`, `report` and `adopt` are plain functions. Their signatures and the
+`Args:` of their docstrings are the one definition from which the console command and the file `MLproject` are made, so
+the three cannot differ.
 """
 
 import inspect
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
-NAMES = ("tune", "train", "promote", "rollback", "report", "adopt")
+NAMES = ("tune", "validate", "train", "promote", "rollback", "report", "adopt")
 NONE = "none"  # how None is written where all values are text
 
 

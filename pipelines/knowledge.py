@@ -75,7 +75,12 @@ def past_studies(
     """
     client = connect(tracking_uri)
     with as_study_error(f"past studies cannot be read from {safe(client.tracking_uri)}"):
-        runs = [run for run in _study_runs(client, sources) if run.info.run_id != exclude]
+        runs = [
+            run
+            for run in _study_runs(client, sources)
+            # Those inside a validation are of parts of one table, which would count as often as there are folds.
+            if run.info.run_id != exclude and schema.OUTER not in run.data.tags
+        ]
         return _known(client, sorted(runs, key=_age, reverse=True))
 
 

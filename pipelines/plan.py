@@ -53,7 +53,8 @@ _NUMBERS: dict[str, type] = {
 class DataPlan:
     """Where the table is, what it looks like, and how its rows are used.
 
-    `uri` is None for a table that was handed over in memory; `digest` tells whether a table is the same.
+    `uri` is None for a table that was handed over in memory; `digest` tells whether a table is the same; `outer`, like
+    "2/5", is the part that a validation holds out in place of the share.
     """
 
     uri: str | None
@@ -64,6 +65,7 @@ class DataPlan:
     split: str
     test_share: float
     validation: str
+    outer: str = ""
 
 
 @dataclass(frozen=True)

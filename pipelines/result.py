@@ -87,13 +87,13 @@ class StudyResult:
     def _leaderboard(self) -> list[str]:
         done = [trial for trial in self.trials if trial.reports]
         rows = [
-            (f"trial {t.number}", self.score(t), self._where(t), _short(t.params))
+            (f"trial {t.number}", self.score(t), self._where(t), short(t.params))
             for t in sorted(done, key=lambda t: (t.loss, t.number))[:ROWS]
         ]
         default = next((t for t in done if t.origin == "default"), None)
         if default and all(row[0] != f"trial {default.number}" for row in rows):
             rows.append(
-                (f"trial {default.number}", self.score(default), self._where(default), _short(default.params))
+                (f"trial {default.number}", self.score(default), self._where(default), short(default.params))
             )
         rows += [(f"baseline {name}", value, "", "") for name, value in self.baselines.items()]
         width = max((len(row[0]) for row in rows), default=0)
@@ -164,7 +164,7 @@ class StudyResult:
             lines.append(f"  look     mlflow ui --backend-store-uri {shlex.quote(self.tracking_uri)}")
             lines += [f"           {link}" for link in (self.link, self.report) if link]
         if self.registered:
-            lines.append(f"  promote  {_command('promote', name=self.registered)}")
+            lines.append(f"  promote  {command('promote', name=self.registered)}")
         unfinished = self.interrupted or not self.complete or len(self.trials) < self.wanted
         trials = self.wanted if unfinished else 2 * len(self.trials)
         if unfinished or self.wanted > 1:  # a single configuration is no search to go on with
@@ -174,15 +174,17 @@ class StudyResult:
     def _again(self, trials: int) -> str:
         if self.in_memory:
             return f"tune(data=…, study={self.run_id!r}, trials={trials}), with the same table"
-        return _command("tune", study=self.run_id, trials=str(trials))
+        return command("tune", study=self.run_id, trials=str(trials))
 
 
-def _command(entry_point: str, **parameters: str) -> str:
+def command(entry_point: str, **parameters: str) -> str:
+    """A command of this project that can be pasted into a shell."""
     values = " ".join(f"-P {name}={shlex.quote(value)}" for name, value in parameters.items())
     return f"mlflow run . -e {entry_point} --env-manager local {values}"
 
 
-def _short(params: Mapping[str, object], most: int = 80) -> str:
+def short(params: Mapping[str, object], most: int = 80) -> str:
+    """A configuration in at most so many characters."""
     text = ", ".join(f"{k}={v:.4g}" if isinstance(v, float) else f"{k}={v}" for k, v in params.items())
     return text if len(text) <= most else text[: most - 1] + "…"
 

@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Source:
-    """A table (a path, a URI or the table itself), its target, and how its rows are divided."""
+    """A table (a path, a URI or the table itself), its target, and how its rows are divided.
+
+    `outer`, like "2/5", is the part of a validation that is held out in place of a share.
+    """
 
     data: str | Path | pd.DataFrame
     target: str
@@ -25,6 +28,7 @@ class Source:
     test_share: float
     validation: str
     seed: int
+    outer: str = ""
 
     def prepare(self) -> "Prepared":
         """Read the table, find the task, divide the rows and encode them.
@@ -45,6 +49,7 @@ class Source:
             test_share=self.test_share,
             validation=self.validation,
             seed=self.seed,
+            outer=self.outer,
         )
 
     def plan(self, prepared: "Prepared") -> DataPlan:
@@ -58,6 +63,7 @@ class Source:
             split=self.split,
             test_share=self.test_share,
             validation=self.validation,
+            outer=self.outer,
         )
 
 
@@ -78,7 +84,9 @@ def same_again(plan: DataPlan, seed: int, data: str | Path | pd.DataFrame | None
         raise StudyError(
             f"there is no file {place} any more, the study's table; if it has moved, give its new place as data="
         )
-    return Source(place, plan.target, plan.task, plan.split, plan.test_share, plan.validation, seed)
+    return Source(
+        place, plan.target, plan.task, plan.split, plan.test_share, plan.validation, seed, plan.outer
+    )
 
 
 def described(prepared: "Prepared") -> dict[str, Any]:

@@ -75,6 +75,26 @@ class Split:
 
 
 @dataclass(frozen=True)
+class Outer:
+    """One of the ``folds`` parts of a table that are held out in turn: the ``number``-th, from 1 on."""
+
+    number: int
+    folds: int
+
+    def __str__(self) -> str:
+        """As ``parse`` reads it."""
+        return f"{self.number}/{self.folds}"
+
+    @classmethod
+    def parse(cls, text: str) -> Outer:
+        """Read "2/5"; ``ParameterError`` for anything else."""
+        match = re.fullmatch(r"(\d+)/(\d+)", text)
+        if match and 1 <= int(match[1]) <= int(match[2]):
+            return cls(int(match[1]), int(match[2]))
+        raise ParameterError(f"an outer fold is written like 2/5, but got {text!r}")
+
+
+@dataclass(frozen=True)
 class Rows:
     """Row numbers, ascending: ``test``, and a training and validation pair of each fold."""
 
@@ -105,11 +125,13 @@ def divide(
     validation: Validation,
     test_share: float,
     seed: int,
+    outer: Outer | None = None,
 ) -> Rows:
     """Divide the rows of a table.
 
     ``strata``: (n,) non-negative codes whose shares random parts keep. The test rows depend on the seed, the
-    split and the share, not on the validation. Raises ``DataError`` when there are too few rows, times or groups.
+    split and the share, not on the validation. With ``outer`` they are that part of the table instead (in time: the
+    rows after it are not used at all). Raises ``DataError`` when there are too few rows, times or groups.
     """
     if len(frame) < MIN_ROWS:
         raise DataError(
@@ -117,7 +139,7 @@ def divide(
         )
     rng = np.random.default_rng([seed, 0x5B117])
     if split.kind == "random":
-        return _random(strata, validation, test_share, rng)
+        return _random(strata, validation, test_share, rng, outer)
     blocks = _times(frame, split.column) if split.kind == "time" else _groups(frame, split.column)
     wanted = validation.parts + 2
     if blocks.max() + 1 < wanted:
@@ -125,9 +147,17 @@ def divide(
             f"split {split.kind}:{split.column} finds {blocks.max() + 1} different value(s), but at least {wanted} are "
             "needed (test, training and validation share none); use another column or split=random"
         )
-    if split.kind == "time":
-        return _by_time(blocks, validation, test_share)
-    return _by_group(blocks, validation, test_share, rng)
+    rows = (
+        _by_time(blocks, validation, test_share, outer)
+        if split.kind == "time"
+        else _by_group(blocks, validation, test_share, rng, outer)
+    )
+    if rows is None:
+        raise DataError(
+            f"split {split.kind}:{split.column} has too few different values for outer fold {outer}: it needs one to "
+            f"hold out and {wanted - 1} to search on; use fewer folds, another column or split=random"
+        )
+    return rows
 
 
 def resample(
@@ -184,9 +214,20 @@ def quantile_strata(values: FloatArray) -> IntArray:
 # --- random --------------------------------------------------------------------------------------
 
 
-def _random(strata: IntArray, validation: Validation, test_share: float, rng: np.random.Generator) -> Rows:
-    keep = max(2, validation.folds)  # of each stratum, for training and every validation
-    test, rest = _take_share(strata, np.arange(len(strata)), test_share, keep, rng)
+def _random(
+    strata: IntArray,
+    validation: Validation,
+    test_share: float,
+    rng: np.random.Generator,
+    outer: Outer | None,
+) -> Rows:
+    rows = np.arange(len(strata))
+    if outer:
+        hand = _deal(strata, rows, outer.folds, rng)
+        test, rest = rows[hand == outer.number - 1], rows[hand != outer.number - 1]
+    else:
+        keep = max(2, validation.folds)  # of each stratum, for training and every validation
+        test, rest = _take_share(strata, rows, test_share, keep, rng)
     if not validation.folds:
         valid, train = _take_share(strata, rest, test_share, 1, rng)
         return Rows(test, ((train, valid),))
@@ -268,9 +309,18 @@ def _refuse_missing(column: str, missing: npt.NDArray[Any], kind: str, wanted: s
         )
 
 
-def _by_time(times: IntArray, validation: Validation, test_share: float) -> Rows:
-    first_test = _cut(times, len(times) * (1 - test_share), low=validation.parts + 1)
-    test, rest = np.flatnonzero(times >= first_test), np.flatnonzero(times < first_test)
+def _by_time(times: IntArray, validation: Validation, test_share: float, outer: Outer | None) -> Rows | None:
+    """Return None when an outer fold leaves too few times."""
+    if outer:
+        k = outer.folds
+        if times.max() < k:
+            return None
+        rest, test = _windows(times, [len(times) * i / (k + 1) for i in range(1, k + 1)])[outer.number - 1]
+        if len(np.unique(times[rest])) < validation.parts + 1:
+            return None
+    else:
+        first_test = _cut(times, len(times) * (1 - test_share), low=validation.parts + 1)
+        test, rest = np.flatnonzero(times >= first_test), np.flatnonzero(times < first_test)
     if not validation.folds:
         first_valid = _cut(times[rest], len(rest) * (1 - test_share), low=1)
         return Rows(test, ((rest[times[rest] < first_valid], rest[times[rest] >= first_valid]),))
@@ -306,18 +356,29 @@ def _cut(times: IntArray, rows_before: float, low: int) -> int:
     return int(np.clip(cut, low, len(before) - 2))
 
 
-def _by_group(groups: IntArray, validation: Validation, test_share: float, rng: np.random.Generator) -> Rows:
+def _by_group(
+    groups: IntArray,
+    validation: Validation,
+    test_share: float,
+    rng: np.random.Generator,
+    outer: Outer | None,
+) -> Rows | None:
+    """Return None when an outer fold leaves too few groups."""
     sizes = np.bincount(groups)
     order = rng.permutation(len(sizes))
-    test_groups, rest_groups = _take_groups(order, sizes, test_share, keep=validation.parts + 1)
+    if outer:
+        test_groups = _deal_groups(_largest_first(order, sizes), sizes, outer.folds)[outer.number - 1]
+        rest_groups = order[~np.isin(order, test_groups)]
+        if not len(test_groups) or len(rest_groups) < validation.parts + 1:
+            return None
+    else:
+        test_groups, rest_groups = _take_groups(order, sizes, test_share, keep=validation.parts + 1)
     test = np.flatnonzero(np.isin(groups, test_groups))
     if not validation.folds:
         valid_groups, _ = _take_groups(rest_groups, sizes, test_share, keep=1)
         folds = [valid_groups]
     else:
-        folds = _deal_groups(
-            rest_groups[np.argsort(-sizes[rest_groups], kind="stable")], sizes, validation.folds
-        )
+        folds = _deal_groups(_largest_first(rest_groups, sizes), sizes, validation.folds)
     rest = np.flatnonzero(np.isin(groups, rest_groups))
     pairs = []
     for members in folds:
@@ -332,6 +393,10 @@ def _take_groups(order: IntArray, sizes: IntArray, share: float, keep: int) -> t
     n_taken = int(np.abs(filled - share * filled[-1]).argmin()) + 1
     n_taken = min(n_taken, len(order) - keep)
     return order[:n_taken], order[n_taken:]
+
+
+def _largest_first(order: IntArray, sizes: IntArray) -> IntArray:
+    return order[np.argsort(-sizes[order], kind="stable")]
 
 
 def _deal_groups(order: IntArray, sizes: IntArray, folds: int) -> list[IntArray]:

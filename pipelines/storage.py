@@ -115,6 +115,7 @@ class MlflowStorage:
         header: Header,
         *,
         run_id: str | None = None,
+        parent: str | None = None,
         experiment: str | None = None,
         name: str | None = None,
         description: str | None = None,
@@ -130,6 +131,7 @@ class MlflowStorage:
             header: JSON values; `space`, `metric` and `direction` ("minimize" or "maximize") are needed, `data` is
                 a mapping with `uri` and `digest`.
             run_id: the run to use (that of `mlflow run`); without it one is made in `experiment`.
+            parent: the run that this study is a part of; the study is made beside it.
             experiment: its name; made when missing. Without it what MLFLOW_EXPERIMENT_ID or _NAME say, else the
                 default one.
             name: of the run.
@@ -146,7 +148,7 @@ class MlflowStorage:
         client = connect(tracking_uri)
         _check_header(header)
         with as_study_error("the study cannot be created"):
-            run = parent_run(client, run_id, experiment, name, header)
+            run = parent_run(client, run_id, experiment, name, header, parent)
             with ExitStack() as on_failure:
                 if run_id is None:  # nobody else would say that nothing came of it
                     on_failure.push(partial(end_as_failed, client, run.info.run_id))
@@ -535,6 +537,8 @@ def find_study(client: MlflowClient, run_id: str) -> Run:
             f"study {run_id} was adopted: its trials are the runs of experiment {experiment!r}, listed in its artifact "
             f"{HEADER_FILE}; later studies learn from it, but there is nothing in it to resume or to report"
         )
+    if tags.get(schema.ROLE) == "validation":
+        raise StudyError(f"run {run_id} is a validation; the studies nested in it are reported one by one")
     if schema.SCHEMA not in tags:
         parent = tags.get(schema.PARENT_RUN)
         role = tags.get(schema.ROLE)
@@ -612,7 +616,12 @@ def _check_header(header: Header) -> None:
 
 
 def parent_run(
-    client: MlflowClient, run_id: str | None, experiment: str | None, name: str | None, header: Header
+    client: MlflowClient,
+    run_id: str | None,
+    experiment: str | None,
+    name: str | None,
+    header: Header,
+    parent: str | None = None,
 ) -> Run:
     """The run that is to become a study: that of `run_id`, or a new one.
 
@@ -621,11 +630,10 @@ def parent_run(
     """
     if run_id is None:
         tags = resolve_tags({schema.ROLE: "study"})
-        if outer := os.environ.get("MLFLOW_PARENT_RUN_ID"):
-            tags[schema.PARENT_RUN] = outer
-        return client.create_run(
-            _experiment_id(client, experiment), tags=tags, run_name=name or _run_name(header)
-        )
+        if above := parent or os.environ.get("MLFLOW_PARENT_RUN_ID"):
+            tags[schema.PARENT_RUN] = above
+        place = client.get_run(parent).info.experiment_id if parent else experiment_id(client, experiment)
+        return client.create_run(place, tags=tags, run_name=name or _run_name(header))
     run = client.get_run(run_id)
     if run.info.lifecycle_stage != LifecycleStage.ACTIVE:
         raise StudyError(
@@ -652,10 +660,17 @@ def end_as_failed(
 
 
 def _run_name(header: Header) -> str:
-    return f"{header.get('model', 'study')}-{header.get('algorithm', 'search')}"
+    outer = (header.get("data") or {}).get("outer")
+    fold = f"-fold-{outer.partition('/')[0]}" if outer else ""
+    return f"{header.get('model', 'study')}-{header.get('algorithm', 'search')}{fold}"
 
 
-def _experiment_id(client: MlflowClient, name: str | None) -> str:
+def experiment_id(client: MlflowClient, name: str | None = None) -> str:
+    """The id of the experiment `name`, made when missing; of the one in force without a name.
+
+    Raises:
+        StudyError: when it was deleted.
+    """
     name = name or os.environ.get("MLFLOW_EXPERIMENT_NAME")
     if name is None:
         return os.environ.get("MLFLOW_EXPERIMENT_ID") or "0"
@@ -698,6 +713,8 @@ def write_study(
     tags = {f"hpo.{name}": schema.cut(value) for name, value in facts.items()}
     if data.get("digest"):
         tags["hpo.data.digest"] = str(data["digest"])
+    if data.get("outer"):
+        tags[schema.OUTER] = str(data["outer"])
     tags |= {schema.ROLE: "study", schema.NOTE: schema.cut(description or describe(header))}
     client.log_batch(run_id, params=params, tags=[RunTag(k, v) for k, v in tags.items()], synchronous=True)
     client.set_tag(run_id, schema.SCHEMA, schema.VERSION)

@@ -31,6 +31,7 @@ ONLY = {
         "pipelines/runs.py",
         "pipelines/storage.py",
         "pipelines/tracking.py",
+        "pipelines/validations.py",
         "pipelines/views.py",
         "pipelines/winner.py",
         "benchmarks",

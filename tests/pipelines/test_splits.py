@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hpo.errors import DataError, ParameterError
-from pipelines.splits import Split, Validation, divide, quantile_strata, resample
+from pipelines.splits import Outer, Split, Validation, divide, quantile_strata, resample
 
 
 def check_division(rows: Any, n: Any) -> None:
@@ -85,6 +85,48 @@ def test_rows_are_divided_anew_without_the_test_rows(n: int, split: str, seed: i
     if how.kind == "group":
         who = frame["who"].to_numpy()
         assert all(not set(who[train]) & set(who[valid]) for train, valid in pairs)
+
+
+@settings(max_examples=30, deadline=None)
+@given(n=st.integers(40, 120), split=kinds, validation=validations, seed=st.integers(0, 2**32))
+def test_outer_folds_hold_out_every_row_once(n: int, split: str, validation: str, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    frame = pd.DataFrame({"when": rng.permutation(n) // 2, "who": rng.permutation(n) // 2})
+    strata = np.arange(n) % 3
+    how, folds = Split.parse(split, ["when", "who"]), Validation.parse(validation)
+    parts = [divide(frame, strata, how, folds, 0.2, seed, Outer(number, 3)) for number in (1, 2, 3)]
+    held_out = np.concatenate([part.test for part in parts])
+    assert len(np.unique(held_out)) == len(held_out)
+    for part in parts:
+        assert not set(part.test) & set(part.rest)
+        assert len(part.folds) == folds.parts
+    if how.kind == "time":
+        when = frame["when"].to_numpy()
+        assert all(when[part.rest].max() < when[part.test].min() for part in parts)
+        assert len(parts[0].rest) < len(parts[1].rest) < len(parts[2].rest)
+        return
+    assert sorted(held_out) == list(range(n))
+    assert all(len(part.test) + len(part.rest) == n for part in parts)
+    if how.kind == "group":
+        who = frame["who"].to_numpy()
+        assert all(not set(who[part.test]) & set(who[part.rest]) for part in parts)
+
+
+@pytest.mark.parametrize(
+    ("split", "outer"),
+    [("time:t", Outer(1, 3)), ("time:t", Outer(6, 6)), ("group:t", Outer(1, 2)), ("group:t", Outer(7, 7))],
+)
+def test_outer_folds_with_too_little_to_search_on_are_told(split: str, outer: Outer) -> None:
+    frame = pd.DataFrame({"t": np.arange(24) % 6})
+    with pytest.raises(DataError, match=f"outer fold {outer}: it needs one to hold out and 4 to search on"):
+        divide(frame, np.zeros(24, int), Split.parse(split, ["t"]), Validation(3), 0.2, 0, outer)
+
+
+@pytest.mark.parametrize("text", ["", "0/3", "4/3", "a/b", "1"])
+def test_impossible_outer_folds(text: str) -> None:
+    with pytest.raises(ParameterError, match="2/5"):
+        Outer.parse(text)
+    assert str(Outer.parse("2/5")) == "2/5"
 
 
 def test_classes_keep_their_shares() -> None:

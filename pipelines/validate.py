@@ -1,0 +1,321 @@
+"""The entry point `validate`: how good is the search itself? Nested cross-validation with whole studies inside."""
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from hpo.errors import ParameterError
+from hpo.executors import WorkerPlan, plan_threads
+from hpo.space import SearchSpace
+from pipelines import entry_points
+from pipelines.metrics import METRICS
+from pipelines.plan import Plan
+from pipelines.result import StudyResult, command, short
+from pipelines.session import run_study
+from pipelines.source import Source, same_again
+from pipelines.splits import Outer
+from pipelines.tune import check, hands_of, header, new_plan, tune
+from pipelines.workshop import workshop
+
+if TYPE_CHECKING:
+    from pipelines.data import Prepared
+    from pipelines.estimates import Estimate
+    from pipelines.validations import FoldResult
+
+HOLDOUT = 0.2  # of the rows of an outer fold's search, where it validates on a holdout
+MOST_FOLDS = 20
+_WITH_RESUME = ("resume", "data", "workers")
+
+
+@dataclass(frozen=True)
+class ValidationResult:
+    """What a search is worth on rows that it has not seen.
+
+    `folds` are the finished outer folds, `estimate` the mean of their held-out scores, and `optimism` by how much the
+    winners' own scores in the search were better than that; both None before there are any. `wanted` is how many folds
+    there will be. `stopped` means that the user asked for the end before that.
+    """
+
+    run_id: str
+    metric: str
+    wanted: int
+    folds: tuple["FoldResult", ...]
+    estimate: "Estimate | None"
+    optimism: "Estimate | None"
+    stopped: bool = False
+    in_memory: bool = False
+
+    def __str__(self) -> str:
+        """The estimate, each fold, what was chosen, and how to go on."""
+        lines = ["", *self._estimates()]
+        for fold in self.folds:
+            bounds = f"[{fold.low:.5g}, {fold.high:.5g}]"
+            lines.append(
+                f"fold {fold.number}/{self.wanted}  searched {fold.inner:<9.5g} held out {fold.outer:<9.5g} "
+                f"{bounds:<22} study {fold.study}, trial {fold.trial}: {short(fold.params)}"
+            )
+        lines += [f"Chosen: {text}" for text in [spread([fold.params for fold in self.folds])] if text]
+        if self.stopped:
+            lines += ["", f"Next:\n  resume   {self._again()}"]
+        return "\n".join(lines)
+
+    def _estimates(self) -> list[str]:
+        if self.estimate is None or self.optimism is None:
+            return [f"Validation {self.run_id}: no outer fold is finished yet"]
+        found, more = self.estimate, self.optimism
+        return [
+            f"Validation {self.run_id} of the whole search, {len(self.folds)} of {self.wanted} outer folds: "
+            f"{self.metric} {found.mean:.5g} [{found.low:.5g}, {found.high:.5g}]",
+            f"The searches' own scores were better than that by {more.mean:.3g} [{more.low:.3g}, {more.high:.3g}]",
+        ]
+
+    def _again(self) -> str:
+        if self.in_memory:
+            return f"validate(data=…, resume={self.run_id!r}), with the same table"
+        return command("validate", resume=self.run_id)
+
+
+def validate(
+    data: str | Path | pd.DataFrame | None = None,
+    target: str | None = None,
+    folds: int = 5,
+    model: str = "lightgbm",
+    algorithm: str = "tpe",
+    trials: int | None = None,
+    timeout: float | None = None,
+    metric: str = "auto",
+    workers: int | None = None,
+    seed: int = 0,
+    space: str | Path | SearchSpace | Mapping[str, Any] = "default",
+    resume: str | None = None,
+    task: str = "auto",
+    split: str = "random",
+    validation: str = "holdout",
+    min_budget: int | None = None,
+    max_budget: int | None = None,
+    eta: float = 3.0,
+    fidelity: str = "auto",
+    trial_timeout: float | None = None,
+    confirm: int | None = None,
+) -> ValidationResult:
+    """Nested cross-validation: a whole search in each outer fold, its winner scored on the rows held out from it.
+
+    Args:
+        data: The table: CSV (compressed too), Parquet or Feather, as a path or any URI that fsspec opens.
+        target: The column to predict.
+        folds: How many outer folds; each costs a search.
+        model: As for tune.
+        algorithm: As for tune.
+        trials: How many trials each search has; none is as many as 50 full trainings cost.
+        timeout: Seconds after which each search ends; none for no limit.
+        metric: As for tune.
+        workers: As for tune.
+        seed: Of the outer folds, the splits, the models and the searches.
+        space: As for tune.
+        resume: The run id of a validation to go on with; everything else is then as it began.
+        task: As for tune.
+        split: How outer folds and validation rows are held out: random, time:COLUMN or group:COLUMN.
+        validation: How each search validates: holdout, or cv:K for K folds.
+        min_budget: As for tune.
+        max_budget: As for tune.
+        eta: As for tune.
+        fidelity: As for tune.
+        trial_timeout: As for tune.
+        confirm: As for tune, in each search.
+
+    Raises:
+        UserError: with what is wrong and the way out, before anything is trained.
+    """
+    given = entry_points.given(validate, locals())
+    run_id = os.environ.pop("MLFLOW_RUN_ID", None)
+    if resume is not None:
+        return _resume(resume, given, run_id)
+    check(given | {"model": model})
+    if not isinstance(folds, int) or not 2 <= folds <= MOST_FOLDS:
+        raise ParameterError(f"folds={folds!r} must be a whole number from 2 to {MOST_FOLDS}")
+    if data is None or target is None:
+        raise ParameterError("data and target are needed, unless resume names a validation to go on with")
+    source = Source(data, target, task, split, HOLDOUT, validation, seed)
+    hands = plan_threads(workers)
+    table = _read(source)
+    first, ratio = _checked(source, table, folds)
+    plan = new_plan(
+        replace(source, outer=str(Outer(1, folds))),
+        first,
+        hands,
+        model=model,
+        algorithm=algorithm,
+        metric=metric,
+        space=space,
+        min_budget=min_budget,
+        max_budget=max_budget,
+        eta=eta,
+        fidelity=fidelity,
+        checkpoints=None,
+        trials=trials,
+        timeout=timeout,
+        trial_timeout=trial_timeout,
+        register=None,
+        confirm=confirm,
+    )
+    from pipelines.validations import begin
+
+    return _run(_Nested(begin(plan, folds, run_id), plan, source, table, folds, ratio, hands))
+
+
+def spread(chosen: Sequence[Mapping[str, Any]]) -> str:
+    """The range of each number and the counts of each choice over several configurations, in a line."""
+    texts = []
+    for name in dict.fromkeys(name for params in chosen for name in params):
+        values = [params[name] for params in chosen if name in params]
+        if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
+            low, high = min(values), max(values)
+            text = f"{name} {low:.4g}" + (f" to {high:.4g}" if high > low else "")
+        else:
+            counts = {value: values.count(value) for value in values}
+            text = f"{name} {', '.join(f'{value} {count}×' for value, count in counts.items())}"
+        texts.append(text + (f" (in {len(values)})" if len(values) < len(chosen) else ""))
+    return "; ".join(texts)
+
+
+@dataclass(frozen=True)
+class _Nested:
+    """A validation at work: its run, the plan that its studies share, and the table, read once.
+
+    `ratio` is n_test / n_train, the mean over the `folds` outer folds.
+    """
+
+    run_id: str
+    plan: Plan
+    source: Source
+    table: pd.DataFrame
+    folds: int
+    ratio: float
+    hands: WorkerPlan
+
+
+def _read(source: Source) -> pd.DataFrame:
+    from pipelines.tables import load_table
+
+    return source.data if isinstance(source.data, pd.DataFrame) else load_table(str(source.data))
+
+
+def _checked(source: Source, table: pd.DataFrame, folds: int) -> tuple["Prepared", float]:
+    """The first outer fold, made ready, and the mean of n_test / n_train over all.
+
+    Each is divided and encoded before anything is trained, so that the last one's mistakes do not cost a night.
+    """
+    parts = [_part(source, table, Outer(number, folds)) for number in range(1, folds + 1)]
+    return parts[0], float(np.mean([len(part.rows.test) / len(part.rows.rest) for part in parts]))
+
+
+def _part(source: Source, table: pd.DataFrame, outer: Outer) -> "Prepared":
+    return replace(source, data=table, outer=str(outer)).prepare()
+
+
+def _resume(run_id: str, given: Mapping[str, Any], own_run: str | None) -> ValidationResult:
+    from pipelines.runs import note_resumed
+    from pipelines.validations import begun, plan_of
+
+    if others := [name for name in given if name not in _WITH_RESUME]:
+        raise ParameterError(
+            f"a validation goes on as it began; leave out {', '.join(others)}, or start a new one without resume"
+        )
+    plan = plan_of(run_id, begun(run_id))
+    source = replace(same_again(plan.data, plan.seed, given.get("data")), outer="")
+    if own_run is not None:
+        note_resumed(own_run, run_id)
+    table, folds = _read(source), Outer.parse(plan.data.outer).folds
+    _, ratio = _checked(source, table, folds)
+    hands = hands_of(plan, given.get("workers"))
+    return _run(_Nested(run_id, plan, source, table, folds, ratio, hands))
+
+
+def _run(work: _Nested) -> ValidationResult:
+    """Search in each outer fold that is not finished, and say what all of them come to."""
+    from pipelines.validations import begun, end, keep_fold, working_on
+
+    stopped = False
+    with working_on(work.run_id):
+        known = begun(work.run_id)
+        for number in range(1, work.folds + 1):
+            if number in known.results or stopped:
+                continue
+            _say(f"validation {work.run_id}: outer fold {number}/{work.folds}")
+            if study := known.studies.get(number):
+                result = tune(work.source.data, study=study, workers=work.hands.workers)
+            else:
+                result = _search(work, Outer(number, work.folds))
+            stopped = result.interrupted or result.winner is None
+            if not stopped:
+                keep_fold(_fold(number, result))
+        found = _result(work, begun(work.run_id).results, stopped)
+        metrics, summary = _logged(found)
+        end(work.run_id, "KILLED" if stopped else "FINISHED", metrics, summary)
+    return found
+
+
+def _search(work: _Nested, outer: Outer) -> StudyResult:
+    from pipelines.storage import MlflowStorage
+
+    with workshop(work.plan.model, work.hands) as shop:
+        prepared = _part(work.source, work.table, outer)
+        plan = replace(work.plan, data=replace(work.source, outer=str(outer)).plan(prepared))
+        storage = MlflowStorage.create(header(plan, prepared), parent=work.run_id)
+        return run_study(plan, prepared, shop, storage)
+
+
+def _fold(number: int, result: StudyResult) -> "FoldResult":
+    from pipelines.validations import FoldResult
+
+    nothing = float("nan")
+    low, high = (result.interval.low, result.interval.high) if result.interval else (nothing, nothing)
+    return FoldResult(
+        number=number,
+        study=result.run_id,
+        trial=result.winner.number if result.winner else -1,
+        inner=result.best_score,
+        outer=result.test.get(result.metric, nothing),
+        low=low,
+        high=high,
+        params=dict(result.best_params),
+    )
+
+
+def _result(work: _Nested, results: Mapping[int, "FoldResult"], stopped: bool) -> ValidationResult:
+    """The estimates over the folds whose held-out rows define the metric."""
+    from pipelines.estimates import mean_of
+
+    metric = work.plan.metric
+    folds = tuple(results[number] for number in sorted(results))
+    scored = [fold for fold in folds if np.isfinite(fold.outer)]
+    sign = METRICS[metric].to_loss(1.0)
+    estimate = mean_of([fold.outer for fold in scored], work.ratio) if scored else None
+    gains = [sign * (fold.outer - fold.inner) for fold in scored]
+    optimism = mean_of(gains, work.ratio) if scored else None
+    in_memory = work.plan.data.uri is None
+    return ValidationResult(work.run_id, metric, work.folds, folds, estimate, optimism, stopped, in_memory)
+
+
+def _logged(found: ValidationResult) -> tuple[dict[str, float], dict[str, Any] | None]:
+    """What goes on the validation's run: metrics, and what was chosen."""
+    if found.estimate is None or found.optimism is None:
+        return {}, None
+    values = {
+        **{f"validation_{found.metric}_{name}": value for name, value in found.estimate.__dict__.items()},
+        **{f"validation_optimism_{name}": value for name, value in found.optimism.__dict__.items()},
+    }
+    summary = {"folds": len(found.folds), "chosen": spread([fold.params for fold in found.folds])}
+    return {name: value for name, value in values.items() if np.isfinite(value)}, summary
+
+
+def _say(text: str) -> None:
+    with suppress(OSError):  # nobody reads it any more
+        print(text, file=sys.stderr, flush=True)
