@@ -15,6 +15,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
+from scipy.stats import spearmanr
 
 from benchmarks.curves import BUDGETS, PAST, PAST_TABLES, SEED, divided
 from benchmarks.environments import cache as cache_folder
@@ -62,7 +63,9 @@ class Method:
 
     `past` None is a cold search; `shuffled` gives the similarities to other tables, `even` makes them equal, `inverted`
     is the share of past studies whose losses are negated. `points` are first points from the past, `model` whether it
-    stays in the acquisition, `defaults` how many of the defaults come first.
+    stays in the acquisition, `defaults` how many of the defaults come first. `oracle_past` keeps the five past studies
+    whose models rank this table best, `oracle_points` takes as first points those of the past that are the best here:
+    no method can know either, so they bound what better similarities and a better portfolio could gain.
     """
 
     past: int | None = 40
@@ -73,6 +76,8 @@ class Method:
     shuffled: bool = False
     inverted: float = 0.0
     algorithm: str = "tpe"
+    oracle_past: bool = False
+    oracle_points: bool = False
 
 
 METHODS: Mapping[str, Method] = {
@@ -92,6 +97,8 @@ METHODS: Mapping[str, Method] = {
     "warm bohb": Method(algorithm="bohb"),
     "half inverted": Method(inverted=0.5),
     "all inverted": Method(inverted=1.0),
+    "oracle past": Method(oracle_past=True),
+    "oracle first points": Method(oracle_points=True),
 }
 
 
@@ -114,8 +121,10 @@ def search(task: Task, past: Sequence[PastStudy], method: Method, seed: int, tri
     known = _known(task, past, method, seed) if past else None
     if known is not None and method.points:
         taken = np.array([task.space.encode(point.params) for point in first])
-        found = known.portfolio(taken, method.points)
-        first = (*first, *(FirstPoint(task.space.decode(code), "past") for _, code in found))
+        codes = [code for _, code in known.portfolio(taken, method.points)]
+        if method.oracle_points:
+            codes = sorted(known.leaders(), key=partial(_loss, task))[: method.points]
+        first = (*first, *(FirstPoint(task.space.decode(code), "past") for code in codes))
     rungs = task.rungs if grants_budgets(method.algorithm) else task.rungs[-1:]
     sampler, scheduler = algorithm(method.algorithm, rungs, past=known if method.model else None)
     study = Study(task.space, sampler, scheduler, MemoryStorage(), seed=seed, first_points=first)
@@ -148,7 +157,20 @@ def _known(task: Task, past: Sequence[PastStudy], method: Method, seed: int) -> 
         order = np.random.default_rng([seed, 7]).permutation(len(found))
         found = [replace(n, similarity=found[i].similarity) for n, i in zip(found, order, strict=True)]
     known = learned(found, task.model, task.space, task.first_points[0].params)
+    if method.oracle_past and len(known):
+        known = _best_five(task, known)
     return known if len(known) else None
+
+
+def _best_five(task: Task, past: Past) -> Past:
+    x = task.space.sample_unit(np.random.default_rng(0), 300)
+    truth = [_loss(task, code) for code in x]
+    rho = [spearmanr(row, truth)[0] for row in past.expected(x)]
+    return Past(past.space, tuple(past.sources[i] for i in np.argsort(rho)[-5:]))
+
+
+def _loss(task: Task, code: Array) -> float:
+    return task.losses(task.space.decode(code), task.rungs[-1])
 
 
 def on_surface(model: str, number: int, name: str, seed: int, trials: int) -> list[float]:

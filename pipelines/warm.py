@@ -51,7 +51,7 @@ class WarmStart:
             yield "nothing to learn from yet; this study is the next one's past"
             return
         n = len(self.neighbours)
-        shown = "; ".join(_named(neighbour) for neighbour in self.neighbours[:SHOWN])
+        shown = "; ".join(_named(neighbour, compared=n >= FEWEST) for neighbour in self.neighbours[:SHOWN])
         more = f"; and {n - SHOWN} more" if n > SHOWN else ""
         yield f"{n} past {'study' if n == 1 else 'studies'}: {shown}{more}"
         if n < FEWEST:
@@ -189,6 +189,10 @@ def gain(trials: Sequence[Trial]) -> Mapping[str, float]:
     return {"share": share, "trials": (len(others) + 1) / (len(others) * (1 - share) + 1)}
 
 
-def _named(neighbour: Neighbour) -> str:
-    what = "the same table" if neighbour.same_table else f"similarity {neighbour.similarity:.2f}"
-    return f"{neighbour.study.name} ({neighbour.study.model}, {what})"
+def _named(neighbour: Neighbour, *, compared: bool) -> str:
+    what = [neighbour.study.model]
+    if neighbour.same_table:
+        what.append("the same table")
+    elif compared:
+        what.append(f"similarity {neighbour.similarity:.2f}")
+    return f"{neighbour.study.name} ({', '.join(what)})"

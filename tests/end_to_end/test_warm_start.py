@@ -69,7 +69,7 @@ def test_a_study_says_what_it_learns_from_and_starts_there(
     there: Place, past: str, whole: tuple[str, str]
 ) -> None:
     study, output = whole
-    assert "warm start: 1 past study: people.csv, income (lightgbm, similarity 1.00)" in output
+    assert "warm start: 1 past study: people.csv, income (lightgbm)" in output
     assert "fewer than 4 past studies all tables count as equally alike" in output
     trials = trials_of(there, study)
     origins = [origin for origin, _, _ in trials]
