@@ -73,7 +73,8 @@ class ValidationResult:
         return [
             f"Validation {self.run_id} of the whole search, {len(self.folds)} of {self.wanted} outer folds: "
             f"{self.metric} {found.mean:.5g} [{found.low:.5g}, {found.high:.5g}]",
-            f"The searches' own scores were better than that by {more.mean:.3g} [{more.low:.3g}, {more.high:.3g}]",
+            "Optimism, by which the searches' own scores were better: "
+            f"{more.mean:.3g} [{more.low:.3g}, {more.high:.3g}]",
         ]
 
     def _again(self) -> str:

@@ -42,7 +42,7 @@ def test_the_last_lines_say_how_to_go_on() -> None:
     scores, gains = mean_of([0.8, 0.7], 0.5), mean_of([0.1, 0.2], 0.5)
     text = str(ValidationResult("abc", "roc_auc", 3, folds, scores, gains, stopped=True))
     assert "2 of 3 outer folds: roc_auc 0.75 [" in text
-    assert "better than that by 0.15 [" in text
+    assert "own scores were better: 0.15 [" in text
     assert "fold 2/3  searched 0.9       held out 0.7" in text
     assert "resume   mlflow run . -e validate --env-manager local -P resume=abc" in text
     assert "no outer fold is finished yet" in str(ValidationResult("abc", "rmse", 3, (), None, None))
