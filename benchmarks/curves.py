@@ -76,7 +76,7 @@ _MOST = (
     "ames_housing",
 )
 # The others are for trainings of a kind that no warm start was made on.
-PAST_TABLES = {"lightgbm": _MOST, "xgboost": _MOST[:16], "mlp": _MOST[:8]}
+PAST_TABLES = {"lightgbm": _MOST, "xgboost": _MOST[:8], "mlp": _MOST[:5]}
 
 
 @dataclass(frozen=True)
