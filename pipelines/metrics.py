@@ -261,6 +261,19 @@ def metric_for(name: str, kind: str, y: npt.NDArray[Any] | None = None) -> Metri
     return metric
 
 
+def recalls(y: IntArray, prediction: FloatArray) -> list[tuple[int, float]]:
+    """For each class: how many rows are of it, and which share of them is predicted as such (nan when there are none).
+
+    ``y``: (n,) class codes, ``prediction``: (n, k) probabilities.
+    """
+    counts = _confusion(y, prediction)
+    rows = counts.sum(axis=1)
+    return [
+        (int(n), float(hit / n) if n else float("nan"))
+        for n, hit in zip(rows, counts.diagonal(), strict=True)
+    ]
+
+
 def evaluate(kind: str, y: npt.NDArray[Any], prediction: FloatArray) -> dict[str, float]:
     """Return every metric of the task that these rows define, by name.
 

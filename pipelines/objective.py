@@ -403,7 +403,7 @@ class Objective:
         return Report(budget, loss, metrics, time.monotonic() - began)
 
     def _metrics(self, trained: Sequence[_Trained]) -> dict[str, float]:
-        """The metrics that every fold defines, averaged over the folds, and the spread of the study's own.
+        """The metrics that every fold defines, averaged over the folds; the study's own on each, and its spread.
 
         Raises:
             ValueError: when the study's own metric is not defined on a fold.
@@ -422,9 +422,9 @@ class Objective:
         defined = [name for name in rows[0] if all(name in row for row in rows)]
         means = {name: float(np.mean([row[name] for row in rows])) for name in defined}
         if len(rows) > 1:
-            means[f"{self._metric.name}_std"] = float(
-                np.std([row[self._metric.name] for row in rows], ddof=1)
-            )
+            own_values = [row[self._metric.name] for row in rows]
+            means[f"{self._metric.name}_std"] = float(np.std(own_values, ddof=1))
+            means |= {f"{self._metric.name}_fold_{i}": value for i, value in enumerate(own_values)}
         return means
 
 

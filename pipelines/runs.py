@@ -1,7 +1,8 @@
 """Small reads and writes on single runs, for the entry points."""
 
+import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -12,14 +13,16 @@ from mlflow.exceptions import MlflowException
 
 from hpo.errors import StudyError
 from hpo.trial import Trial
-from pipelines import schema
-from pipelines.findings.evidence import Curve, Evidence, searched
+from pipelines import schema, warm
+from pipelines.findings.evidence import ClassScore, Curve, Evidence, confirmation, searched, warm_start
 from pipelines.storage import find_study, leaderboard, read_artifact, read_header
 from pipelines.tracking import children, connect
 from pipelines.uris import safe
 from pipelines.views import ui
 
 CURVES = 24  # learning curves that are read: each is a request
+CLASSES = "classes.json"
+MAX_LABEL = 200
 RESUMED = "hpo.study"  # on a run of `mlflow run` that went on with a study: the study's run id
 
 
@@ -60,6 +63,10 @@ def read_evidence(run_id: str) -> Evidence:
         for child in children(client, run.info.experiment_id, run_id, "baseline")
         if schema.BASELINE in child.data.tags and metric in child.data.metrics
     }
+    there = {item.path for item in client.list_artifacts(run_id)}
+    kept = {
+        name: _json(client, run_id, name) for name in (CLASSES, warm.ARTIFACT, warm.CURVE) if name in there
+    }
     done = [row for row in rows if row["reports"]]
     chosen = [*done[: CURVES // 2], *(rest := done[CURVES // 2 :])[:: max(2 * len(rest) // CURVES, 1)]][
         :CURVES
@@ -74,8 +81,32 @@ def read_evidence(run_id: str) -> Evidence:
         baselines=baselines,
         test={k.removeprefix("test_"): v for k, v in run.data.metrics.items() if k.startswith("test_")},
         chosen=int(run.data.tags[schema.WINNER_NUMBER]) if schema.WINNER_NUMBER in run.data.tags else None,
+        classes=_classes(kept.get(CLASSES)),
+        confirmation=confirmation(run.data.tags.get(schema.CONFIRMATION)),
+        warm=warm_start(kept.get(warm.ARTIFACT), kept.get(warm.CURVE)),
         elapsed=searched(intervals, [max((end for _, end in intervals), default=0.0)])[0],
     )
+
+
+def _json(client: MlflowClient, run_id: str, name: str) -> Any:
+    """What a JSON artifact holds; None when it cannot be read."""
+    try:
+        return json.loads(read_artifact(client, run_id, name))
+    except (StudyError, ValueError):
+        return None
+
+
+def _classes(plain: Any) -> tuple[ClassScore, ...]:
+    try:
+        return tuple(ClassScore(str(label), int(rows), float(recall)) for label, rows, recall in plain or ())
+    except (TypeError, ValueError):
+        return ()
+
+
+def keep_classes(run_id: str, classes: Sequence[tuple[str, int, float]]) -> None:
+    """Keep how the winner does on the held-out rows of each class: label, rows, and the share of them it finds."""
+    known = [(schema.cut(label, MAX_LABEL), rows, recall) for label, rows, recall in classes if rows]
+    put_text(run_id, json.dumps(known, ensure_ascii=False), CLASSES)
 
 
 def _curve(client: MlflowClient, run_id: str, metric: str) -> Curve:

@@ -22,7 +22,7 @@ from pipelines.confirmation import Confirmation, candidates, confirm
 from pipelines.findings.diagnosis import Diagnosis
 from pipelines.interrupts import interrupts
 from pipelines.mending import said
-from pipelines.metrics import METRICS, evaluate
+from pipelines.metrics import METRICS, evaluate, recalls
 from pipelines.models import BASELINES, CheckpointError
 from pipelines.objective import (
     BEST,
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from pipelines.data import Prepared
     from pipelines.storage import MlflowStorage
     from pipelines.warm import WarmStart
+    from pipelines.winner import Scored
 
 logger = logging.getLogger(__name__)
 
@@ -372,7 +373,7 @@ class _Session:
         how = f"logged in {logged.seconds:.1f} s" if logged.seconds else "logged already"
         reporter.say(f"winner: trial {best.number}, {how}")
         result = self._result(baselines, test)
-        findings, page = self._reported(reporter)
+        findings, page = self._reported(reporter, scored)
         return replace(
             result,
             winner=best,
@@ -385,16 +386,20 @@ class _Session:
             report=page,
         )
 
-    def _reported(self, reporter: Reporter) -> tuple[tuple[Diagnosis, ...], str | None]:
+    def _reported(self, reporter: Reporter, scored: "Scored") -> tuple[tuple[Diagnosis, ...], str | None]:
         """Make the report; what was found, and where it opens.
 
         All that counts is logged before, so nothing that goes wrong here may end the study.
         """
         from pipelines.report import keep
+        from pipelines.runs import keep_classes
 
         reporter.say("making the report")
         try:
             self.storage.flush(BRIEFLY)
+            if labels := getattr(self.prepared.target, "classes", None):
+                found = zip(labels, recalls(scored.y, scored.prediction), strict=True)
+                keep_classes(self.storage.run_id, [(str(label), *score) for label, score in found])
             kept = keep(self.storage.run_id)
         except Exception as error:  # figures are drawn by a library of strangers, of names that anybody chose
             logger.debug("no report", exc_info=True)

@@ -14,6 +14,7 @@ from pipelines.findings.drawing import (
     MANY,
     MOST_LINES,
     MUTED,
+    PAST,
     WINNER,
     Drawing,
     direction,
@@ -24,7 +25,7 @@ from pipelines.findings.drawing import (
     tidy,
     window,
 )
-from pipelines.findings.evidence import Evidence
+from pipelines.findings.evidence import WARM_ORIGIN, Evidence
 from pipelines.findings.scales import short
 
 
@@ -60,6 +61,17 @@ def best_so_far(evidence: Evidence, analysis: Analysis | None) -> Drawing | None
             label="default",
             zorder=4,
         )
+    warm = [trial for trial in done if trial.origin.startswith(WARM_ORIGIN)]
+    if warm:
+        left.scatter(
+            [trial.number for trial in warm],
+            [evidence.shown(trial.loss) for trial in warm],
+            marker="P",
+            s=52,
+            color=PAST,
+            label="from the past",
+            zorder=4,
+        )
     left.scatter(
         [winner.number],
         [evidence.shown(winner.loss)],
@@ -87,7 +99,7 @@ def best_so_far(evidence: Evidence, analysis: Analysis | None) -> Drawing | None
     left.set(xlabel="trial", ylabel=direction(evidence), title="over trials")
     right.set(xlabel="seconds of search", title="over seconds")
     left.legend(
-        loc="lower right" if evidence.metric.greater_is_better else "upper right", ncols=3, handletextpad=0.3
+        loc="lower right" if evidence.metric.greater_is_better else "upper right", ncols=2, handletextpad=0.3
     )
     hidden = int(((shown < low) | (shown > high)).sum())
     note = f" {hidden} trials lie outside the picture." if hidden else ""
@@ -257,4 +269,23 @@ def costs(evidence: Evidence, analysis: Analysis | None) -> Drawing | None:
         "what is nearly as "
         "good for less time.",
         [(axes, [trial.number for trial in done], seconds, y)],
+    )
+
+
+def trust(evidence: Evidence, analysis: Analysis | None) -> Drawing | None:
+    """How far a study trusted its past, trial by trial."""
+    if evidence.warm is None or len(evidence.warm.trust) < 2:
+        return None
+    trials, values = zip(*evidence.warm.trust, strict=True)
+    figure, (axes,) = new_figure(2.4)
+    figure.subplots_adjust(left=0.085, right=0.985, top=0.95, bottom=0.22)
+    axes.step([*trials], [*values], where="post", color=PAST, linewidth=1.8)
+    axes.set(xlabel="trials", ylabel="trust in the past", ylim=(-0.03, 1.03))
+    tidy(axes)
+    return finish(
+        figure,
+        "trust",
+        "Trust in the past",
+        "How well the past studies together rank the trials of this one, from 0 (not at all, they are not followed) "
+        "to 1. Where it falls, this table is another kind.",
     )

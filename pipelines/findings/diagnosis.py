@@ -29,6 +29,7 @@ _LEFT_FREE = 2  # parameters that are searched whatever they matter
 _ENOUGH = 20  # trials; of fewer no plateau can be seen
 _PER_PARAMETER = 5  # trials for each parameter; fewer are few
 _FAILED = 0.1  # share of failed trials that is worth a word
+_SURE = 0.05  # p of a difference that is taken for one
 _FAR = 0.05  # of the way from the trivial baseline to the winner
 
 
@@ -305,14 +306,34 @@ def scale(evidence: Evidence) -> float:
 
 
 def noise(evidence: Evidence, analysis: Analysis | None) -> Iterator[Diagnosis]:
-    """The best trials lie closer together than their folds can tell apart."""
+    """The best trials lie closer together than repeats, or their folds, can tell apart."""
+    if evidence.confirmation:
+        yield from _repeats(evidence)
+    else:
+        yield from _within_folds(evidence)
+
+
+def _repeats(evidence: Evidence) -> Iterator[Diagnosis]:
+    close = [rival for rival in evidence.confirmation if rival.p >= _SURE]
+    if not close:
+        return
+    nearest = max(close, key=lambda rival: rival.p)
+    yield Diagnosis(
+        "noise",
+        HINT,
+        f"repeats do not tell the winner from {len(close)} of the {len(evidence.confirmation)} trials beside it",
+        f"against trial {nearest.number} it gains {nearest.gain:.2g} [{nearest.low:.2g}, {nearest.high:.2g}] "
+        f"{evidence.metric.name} on the rows divided anew, p = {nearest.p:.2g}",
+        "take the cheapest or simplest of them; more rows tell more than more trials",
+    )
+
+
+def _within_folds(evidence: Evidence) -> Iterator[Diagnosis]:
     winner, name = evidence.winner, evidence.metric.name
     done = sorted(evidence.comparable.losses)
     if winner is None or winner.best is None or len(done) < 10:
         return
-    folds = fold_values(winner.best.metrics, name)
-    spread = winner.best.metrics.get(f"{name}_std")
-    k = len(folds) or _folds(evidence.header)
+    spread, k = winner.best.metrics.get(f"{name}_std"), _folds(evidence.header)
     if spread is None or k < 2:
         return
     error, tenth = spread / math.sqrt(k), done[9] - done[0]
@@ -323,7 +344,8 @@ def noise(evidence: Evidence, analysis: Analysis | None) -> Iterator[Diagnosis]:
         HINT,
         "the best trials cannot be told apart",
         f"the ten best lie within {tenth:.2g} {name} of each other; the standard error over {k} folds is {error:.2g}",
-        "take the cheapest or simplest of them; more folds or more rows tell more than more trials",
+        "take the cheapest or simplest of them, or let repeats decide: -P confirm=5; more rows tell more "
+        "than more trials",
     )
 
 

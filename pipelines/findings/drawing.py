@@ -21,6 +21,7 @@ from hpo.parameters import Array
 from pipelines.findings.evidence import Evidence
 
 INK, MUTED, FAINT, ACCENT, WINNER, DEFAULT = "#1f2937", "#6b7280", "#e5e7eb", "#2563eb", "#ea580c", "#0f9d74"
+PAST = "#7c3aed"
 GOOD = LinearSegmentedColormap.from_list("good", ("#d5dce6", "#8fb0e0", "#2563eb", "#172b73"))
 LOW_HIGH = LinearSegmentedColormap.from_list("low-high", ("#0f9d74", "#c9d2dd", "#b4348c"))
 WIDTH = 10.0

@@ -1,5 +1,6 @@
 """All that MLflow knows of a study, as plain values for the report."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,6 +15,7 @@ from pipelines.metrics import METRICS, Metric
 
 Curve = tuple[tuple[float, float], ...]
 
+WARM_ORIGIN = "warm start"  # how the origin of a trial from the past begins
 _AT_LEAST = 20  # trials of a budget that are enough to learn from it
 
 
@@ -27,6 +29,39 @@ class ClassScore:
 
 
 @dataclass(frozen=True)
+class Rival:
+    """A trial that was scored again beside the winner: by how much the winner is better, and whether that is sure.
+
+    `gain` with its bounds `low` and `high` is in the metric's units, `p` that of a paired test, corrected for the
+    number of rivals.
+    """
+
+    number: int
+    gain: float
+    low: float
+    high: float
+    p: float
+
+
+@dataclass(frozen=True)
+class Source:
+    """A past study that was learned from: how alike its table is, and its weight in the end."""
+
+    name: str
+    similarity: float
+    same_table: bool
+    weight: float | None
+
+
+@dataclass(frozen=True)
+class Warm:
+    """What a study learned from, and its `trust` in that after each number of trials."""
+
+    sources: tuple[Source, ...]
+    trust: Curve
+
+
+@dataclass(frozen=True)
 class Evidence:
     """A study that is read back.
 
@@ -34,7 +69,8 @@ class Evidence:
     since the study began and the metric's value. `curves` are learning curves of some trials, by number: budget and
     metric. `baselines` holds the study's metric by the baselines' names, `test` all metrics of the winner on the
     held-out rows, `classes` what it does there by class. `elapsed` are the seconds with at least one trial at work,
-    `chosen` is the number of the trial that the study names as its winner.
+    `chosen` is the number of the trial that the study names as its winner, `confirmation` how the next best did beside
+    it on the rows divided anew, `warm` what was learned from the past.
     """
 
     study: str
@@ -48,6 +84,8 @@ class Evidence:
     classes: tuple[ClassScore, ...] = ()
     elapsed: float = 0.0
     chosen: int | None = None
+    confirmation: tuple[Rival, ...] = ()
+    warm: Warm | None = None
 
     @cached_property
     def trials(self) -> tuple[Trial, ...]:
@@ -134,6 +172,37 @@ def comparable(trials: Sequence[Trial], space: SearchSpace) -> Comparable:
     numbers = tuple(sorted(at[budget]))
     x = np.array([space.encode(by_number[number].params) for number in numbers])
     return Comparable(budget, numbers, x, np.array([at[budget][number] for number in numbers]))
+
+
+def confirmation(tag: str | None) -> tuple[Rival, ...]:
+    """The rivals in the tag `hpo.confirmation`; none when it is missing or strange."""
+    try:
+        tests = json.loads(tag or "{}").get("tests", ())
+        return tuple(
+            Rival(int(t["trial"]), float(t["mean"]), float(t["low"]), float(t["high"]), float(t["p_holm"]))
+            for t in tests
+        )
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return ()
+
+
+def warm_start(kept: Any, weights: Any) -> Warm | None:
+    """What a study learned from, out of its artifacts; None when that is nothing, or strange."""
+    try:
+        rows = weights or ()
+        last = list(rows[-1]["weights"].values()) if rows else []
+        neighbours = kept["neighbours"]
+        final = last if len(last) == len(neighbours) else [None] * len(neighbours)
+        sources = tuple(
+            Source(
+                str(n["name"]), float(n["similarity"]), bool(n["same_table"]), None if w is None else float(w)
+            )
+            for n, w in zip(neighbours, final, strict=True)
+        )
+        trust = tuple((float(row["trials"]), float(row["trust"])) for row in rows)
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError):
+        return None
+    return Warm(sources, trust) if sources else None
 
 
 def searched(intervals: Sequence[tuple[float, float]], moments: Sequence[float]) -> list[float]:

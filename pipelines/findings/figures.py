@@ -20,6 +20,7 @@ FIGURES: tuple[Draw, ...] = (
     course.rungs,
     course.curves,
     course.costs,
+    course.trust,
 )
 
 

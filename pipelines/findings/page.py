@@ -14,7 +14,7 @@ from pipelines.findings import tables
 from pipelines.findings.analysis import Analysis
 from pipelines.findings.diagnosis import Diagnosis
 from pipelines.findings.drawing import Drawing
-from pipelines.findings.evidence import Evidence
+from pipelines.findings.evidence import WARM_ORIGIN, Evidence
 from pipelines.findings.scales import number, short
 from pipelines.findings.tables import Table
 from pipelines.progress import duration
@@ -190,6 +190,14 @@ def _sections(
         again = f"Train it again: mlflow run . -e train --env-manager local -P trial={run}"
         yield Section.of_table("The winner's configuration", tables.configuration(evidence), again)
     yield from map(Section.of_drawing, rest)
+    if evidence.warm:
+        yield Section.of_table("Where warm start helped", tables.past(evidence), _from_the_past(evidence))
+    if evidence.classes:
+        yield Section.of_table(
+            "The winner by class",
+            tables.classes(evidence),
+            "Which share of each class's held-out rows is found.",
+        )
     if any(trial.failure for trial in evidence.trials):
         where = "The first line of each reason; all of it is in the tag hpo.failure of the trial's run."
         yield Section.of_table("Trials that failed", tables.failures(evidence), where)
@@ -198,6 +206,23 @@ def _sections(
         yield Section.of_table(
             "The best trials", tables.best_trials(evidence), "All trials are in leaderboard.csv."
         )
+
+
+def _from_the_past(evidence: Evidence) -> str:
+    """What the configurations from the past were worth, next to the default and to all other trials."""
+    warm = [t for t in evidence.trials if t.origin.startswith(WARM_ORIGIN) and t.reports]
+    others = [t for t in evidence.trials if not t.origin.startswith(WARM_ORIGIN) and t.reports]
+    if not warm or not others:
+        return "No configuration was taken from the past as it was; it only guided the search."
+    best = min(warm, key=lambda trial: trial.loss)
+    beaten = sum(trial.loss >= best.loss for trial in others)
+    default = next((t for t in others if t.origin == "default"), None)
+    beside = f", the default {number(evidence.shown(default.loss), 5)}" if default else ""
+    return (
+        f"The best configuration from the past, trial {best.number}, reached "
+        f"{number(evidence.shown(best.loss), 5)}{beside}; "
+        f"{beaten} of the {len(others)} other trials are no better."
+    )
 
 
 def _mend(evidence: Evidence, found: Sequence[Diagnosis]) -> str:

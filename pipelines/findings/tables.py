@@ -191,6 +191,18 @@ def _by_family(evidence: Evidence) -> dict[str, float]:
     return dict(spent)
 
 
+def classes(evidence: Evidence) -> Table:
+    """How the winner does on the held-out rows of each class."""
+    return Table(("class", "held-out rows", "found"), [[c.label, c.rows, c.recall] for c in evidence.classes])
+
+
+def past(evidence: Evidence) -> Table:
+    """The past studies that were learned from."""
+    sources = evidence.warm.sources if evidence.warm else ()
+    rows = [[s.name, s.similarity, "yes" if s.same_table else "no", s.weight] for s in sources]
+    return Table(("past study", "similarity", "same table", "weight in the end"), rows)
+
+
 def diagnoses(found: Sequence[Diagnosis]) -> Table:
     """Findings with their evidence and what to do."""
     return Table(

@@ -14,7 +14,7 @@ from hpo.trial import Report, Trial
 from pipelines.findings import figures, page, tables
 from pipelines.findings.analysis import analyse
 from pipelines.findings.diagnosis import diagnose
-from pipelines.findings.evidence import Evidence
+from pipelines.findings.evidence import ClassScore, Evidence, Rival, Source, Warm
 from tests import browser
 from tests.pipelines.findings.made_up import SPACE, sampled, study
 
@@ -120,6 +120,29 @@ def test_a_study_without_any_success_has_a_page() -> None:
 
 def test_two_trials_are_enough_for_a_page() -> None:
     assert "Best so far" in rendered(study(sampled(SPACE, 2, quadratic)))
+
+
+def test_classes_repeats_and_the_past_are_told() -> None:
+    trials = sampled(SPACE, 30, quadratic)
+    trials = [
+        replace(trial, origin="warm start: <b>old</b>") if trial.number < 3 else trial for trial in trials
+    ]
+    evidence = replace(
+        study(trials, classes=(ClassScore("<i>a</i>", 90, 0.9), ClassScore("b", 10, 0.1))),
+        confirmation=(Rival(7, 0.01, -0.1, 0.12, 0.6),),
+        warm=Warm((Source("<b>old</b>", 0.7, True, 0.9),), ((1.0, 0.5), (2.0, 0.6))),
+    )
+    text = rendered(evidence)
+    for shown in (
+        "Where warm start helped",
+        "Trust in the past",
+        "The winner by class",
+        "&lt;i&gt;a&lt;/i&gt;",
+    ):
+        assert shown in text
+    assert "of the 27 other trials are no better" in text
+    assert "repeats do not tell the winner from 1 of the 1 trials beside it" in text
+    assert "<b>old" not in text
 
 
 def test_rungs_and_branches_are_drawn() -> None:
