@@ -134,7 +134,7 @@ def importances(evidence: Evidence, analysis: Analysis | None) -> Drawing | None
     left.legend(loc="lower right")
     right.barh(np.arange(len(pairs)), [share for _, share in pairs], color="#a9c3f5", height=0.66)
     right.set_yticks(
-        np.arange(len(pairs)), [f"{short(names[i], 18)} × {short(names[j], 18)}" for (i, j), _ in pairs]
+        np.arange(len(pairs)), [f"{short(names[i], 14)} × {short(names[j], 14)}" for (i, j), _ in pairs]
     )
     for axes, title in ((left, "parameters"), (right, "interactions of two")):
         axes.set(title=title, xlabel="share of the variance of the loss")
