@@ -72,6 +72,17 @@ _CLOCKED = (
 # real trainings on a real clock (`benchmarks.wallclock`)
 CLOCKED = {method.name: method for method in _CLOCKED}
 
+_WARMED = (
+    Method("optuna", "Optuna TPE", "warm_optuna", "optuna"),
+    Method(
+        "optuna-nearest", "Optuna TPE, the nearest's best enqueued", "warm_optuna", "optuna", {"nearest": 1}
+    ),
+    Method("syne-box", "Syne Tune, TPE in the bounding box", "warm_syne_tune", "syne-tune"),
+    Method("flaml-zero-shot", "FLAML, zero-shot default", "warm_flaml", "flaml-automl"),
+)
+# searches that are asked and told from here (`benchmarks.warmstart`)
+WARMED = {method.name: method for method in _WARMED}
+
 
 def method(text: str, table: Mapping[str, Method] = METHODS) -> Method:
     """The method of a table written as `name` or, with other settings, as `name:key=value,key=value`.

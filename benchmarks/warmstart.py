@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import spearmanr
 
+from benchmarks.asked import Given, searched_by
 from benchmarks.curves import BUDGETS, PAST, PAST_TABLES, SEED, divided
 from benchmarks.environments import cache as cache_folder
 from benchmarks.pasts import TRIALS, left_by, past_of, tables
@@ -65,7 +66,8 @@ class Method:
     is the share of past studies whose losses are negated. `points` are first points from the past, `model` whether it
     stays in the acquisition, `defaults` how many of the defaults come first. `oracle_past` keeps the five past studies
     whose models rank this table best, `oracle_points` takes as first points those of the past that are the best here:
-    no method can know either, so they bound what better similarities and a better portfolio could gain.
+    no method can know either, so they bound what better similarities and a better portfolio could gain. A `peer`
+    (`benchmarks.methods.WARMED`) is given the same defaults and the same past, and makes of them what it can.
     """
 
     past: int | None = 40
@@ -78,6 +80,7 @@ class Method:
     algorithm: str = "tpe"
     oracle_past: bool = False
     oracle_points: bool = False
+    peer: str | None = None
 
 
 METHODS: Mapping[str, Method] = {
@@ -99,6 +102,10 @@ METHODS: Mapping[str, Method] = {
     "all inverted": Method(inverted=1.0),
     "oracle past": Method(oracle_past=True),
     "oracle first points": Method(oracle_points=True),
+    "optuna": Method(past=None, peer="optuna"),
+    "optuna, nearest's best": Method(peer="optuna-nearest"),
+    "syne tune, bounding box": Method(peer="syne-box"),
+    "flaml, zero-shot": Method(past=None, peer="flaml-zero-shot"),
 }
 
 
@@ -119,6 +126,8 @@ def search(task: Task, past: Sequence[PastStudy], method: Method, seed: int, tri
     """The best reported loss at the cost of 1, 2, … `trials` full trainings; infinite before the first."""
     first = task.first_points[: method.defaults]
     known = _known(task, past, method, seed) if past else None
+    if method.peer is not None:
+        return _by_peer(task, known, method.peer, first, seed, trials)
     if known is not None and method.points:
         taken = np.array([task.space.encode(point.params) for point in first])
         codes = [code for _, code in known.portfolio(taken, method.points)]
@@ -137,6 +146,24 @@ def search(task: Task, past: Sequence[PastStudy], method: Method, seed: int, tri
         except TrainingError as error:
             study.tell(trial.number, Failure(str(error)))
     return [float(loss) for loss in best]
+
+
+def _by_peer(
+    task: Task, known: Past | None, peer: str, first: Sequence[FirstPoint], seed: int, trials: int
+) -> list[float]:
+    past = [
+        [(task.space.decode(code), float(score)) for code, score in zip(source.x, source.scores, strict=True)]
+        for source in (known.sources if known else ())
+    ]
+
+    def loss(params: Params) -> float | None:
+        try:
+            return task.losses(params, task.rungs[-1])
+        except TrainingError:
+            return None
+
+    given = Given(seed, [point.params for point in first], past, task.features.values)
+    return [float(loss) for loss in best_so_far(searched_by(peer, task.space, given, loss, trials))]
 
 
 def _known(task: Task, past: Sequence[PastStudy], method: Method, seed: int) -> Past | None:

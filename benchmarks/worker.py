@@ -5,6 +5,9 @@
 `{"call": "step"}` after it gives the seconds of one more ask and tell; `touch`, `study` and `count` are for a study
 logged to MLflow (`benchmarks.overhead`), `run` for a study of real trainings (`benchmarks.utilisation`). `race` is a
 search over simulated workers, `decide` sets one up with n trials behind it (`benchmarks.replay`, `ones`, `decisions`).
+`search` sets up one that is told from outside: `{"call": "next", "loss": ...}` gives the `params` that it wants to know
+the loss of (null: of none any more), after having heard that of the one before (null at first, and where the training
+failed).
 """
 
 import json
@@ -13,15 +16,16 @@ import sys
 import time
 import traceback
 import warnings
-from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
 import numpy as np
 
+from benchmarks.asked import Given
 from benchmarks.curves_data import load_curves
 from benchmarks.problems import counting_ones, problem
 from benchmarks.simulation import Meter, incumbents
+from hpo.space import SearchSpace
 
 
 def observations(name: str, n: int, seed: int) -> list[tuple[dict[str, Any], float]]:
@@ -37,19 +41,18 @@ def serve(module: str, settings: dict[str, Any]) -> None:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print must not mix with the answers
     peer = import_module(f"benchmarks.peers.{module}")
-    steps: list[Callable[[], dict[str, float]]] = []
+    made: list[Any] = []
     for line in sys.stdin:
         job = json.loads(line)
         try:
-            answer = _answer(job, peer, settings, steps)
+            answer = _answer(job, peer, settings, made)
         except Exception:  # noqa: BLE001 - the border of the process: a failing peer is an answer
             answer = {"error": traceback.format_exc()}
         print(json.dumps(answer), file=answers, flush=True)
 
 
-def _answer(
-    job: dict[str, Any], peer: Any, settings: dict[str, Any], steps: list[Callable[[], dict[str, float]]]
-) -> Any:
+def _answer(job: dict[str, Any], peer: Any, settings: dict[str, Any], made: list[Any]) -> Any:
+    """`made` holds what was set up last: the step of a study, or a search."""
     match job.pop("call"):
         case "minimise":
             start = time.process_time()
@@ -58,27 +61,36 @@ def _answer(
             return {"losses": losses, "cpu_seconds": round(time.process_time() - start, 3)}
         case "prepare":
             history = observations(job["problem"], job["n"], job["seed"])
-            steps[:] = [peer.stepper(problem(job["problem"]).space, history, job["seed"], **settings)]
+            made[:] = [peer.stepper(problem(job["problem"]).space, history, job["seed"], **settings)]
             return {}
         case "step":
-            return steps[0]()
+            return made[0]()
         case "race":
             return race(peer, settings, **job)
         case "decide":
-            made = peer.decider(load_curves(job.pop("curves")), **job, **settings)
-            steps[:] = [made.step]
-            return {"bytes": made.bytes}
+            decider = peer.decider(load_curves(job.pop("curves")), **job, **settings)
+            made[:] = [decider.step]
+            return {"bytes": decider.bytes}
+        case "search":
+            made[:] = [peer.search(SearchSpace.from_dict(job.pop("space")), Given(**job), **settings)]
+            return {}
+        case "next":
+            return {"params": made[0].send(job["loss"])}
         case "run":
             return peer.run(**job, **settings)
-        case "touch":
-            noop().touch(**job)
-            return {}
-        case "study":
-            return noop().timed(lambda: peer.study(**job, **settings))
-        case "count":
-            return {"runs": noop().count(**job)}
+        case "touch" | "study" | "count" as call:
+            return _logged(call, job, peer, settings)
         case other:
             raise ValueError(f"unknown call {other!r}")
+
+
+def _logged(call: str, job: dict[str, Any], peer: Any, settings: dict[str, Any]) -> Any:
+    if call == "touch":
+        noop().touch(**job)
+        return {}
+    if call == "study":
+        return noop().timed(lambda: peer.study(**job, **settings))
+    return {"runs": noop().count(**job)}
 
 
 def race(

@@ -65,7 +65,7 @@ def race(curves: Curves, seed: int, workers: int, seconds: float, scheduler: str
     """The legs of one search, in order."""
     np.random.seed(seed)  # noqa: NPY002 - brackets and random configurations come from the global generator
     made = SCHEDULERS[scheduler](
-        {parameter.name: _domain(parameter) for parameter in curves.space},
+        {parameter.name: domain(parameter) for parameter in curves.space},
         metric="loss",
         time_attr="budget",
         max_t=round(curves.budgets[-1]),
@@ -76,7 +76,8 @@ def race(curves: Curves, seed: int, workers: int, seconds: float, scheduler: str
     return simulate(Racer(curves, made), curves, workers, seconds)
 
 
-def _domain(parameter: Parameter) -> Any:
+def domain(parameter: Parameter) -> Any:
+    """The same parameter in Syne Tune's words."""
     if isinstance(parameter, Categorical):
         return domains.choice(list(parameter.choices))
     low, high = parameter.low, parameter.high
