@@ -23,7 +23,7 @@ from syne_tune.optimizer.schedulers.transfer_learning.bounding_box import (  # t
 from benchmarks.asked import Evaluated, Given
 from benchmarks.peers.flat import complete, flat
 from benchmarks.peers.replay_syne_tune import domain
-from hpo.space import Params, SearchSpace
+from hpo.space import Params, SearchSpace, Value
 
 _START = datetime.datetime(2025, 1, 1)
 logging.getLogger("syne_tune").setLevel(logging.ERROR)
@@ -47,11 +47,16 @@ def search(space: SearchSpace, given: Given) -> Generator[Params, float | None]:
         config = complete(given.first[number], space) if known else scheduler.suggest().config
         trial = Trial(number, config, _START)
         scheduler.on_trial_add(trial)
-        loss = yield given.first[number] if known else flat(config, space)
+        loss = yield given.first[number] if known else flat(_plain(config), space)
         if loss is None:
             scheduler.on_trial_error(trial)
         else:
             scheduler.on_trial_complete(trial, {"loss": loss})
+
+
+def _plain(config: Mapping[str, Any]) -> dict[str, Value]:
+    """Choices come out of the box as numpy's, which are not among ours."""
+    return {name: value.item() if isinstance(value, np.generic) else value for name, value in config.items()}
 
 
 def _evaluations(
