@@ -77,7 +77,7 @@ _WARMED = (
     Method(
         "optuna-nearest", "Optuna TPE, the nearest's best enqueued", "warm_optuna", "optuna", {"nearest": 1}
     ),
-    Method("syne-box", "Syne Tune, TPE in the bounding box", "warm_syne_tune", "syne-tune"),
+    Method("syne-box", "Syne Tune, BORE in the bounding box", "warm_syne_tune", "syne-tune"),
     Method("flaml-zero-shot", "FLAML, zero-shot default", "warm_flaml", "flaml-automl"),
 )
 # searches that are asked and told from here (`benchmarks.warmstart`)
