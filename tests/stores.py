@@ -56,7 +56,14 @@ def sqlite_uri() -> str:
     """A migrated database that does not wait for the disk."""
     uri = f"sqlite:///{_directory()}/tracking.db"
     do_not_wait(connect(uri))
+    shutil.copy(_directory() / "tracking.db", _directory() / "empty.db")
     return uri
+
+
+def empty_database(path: Path) -> None:
+    """Put a migrated database that holds nothing there."""
+    sqlite_uri()
+    shutil.copy(_directory() / "empty.db", path)
 
 
 def do_not_wait(client: MlflowClient) -> None:

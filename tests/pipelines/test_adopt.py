@@ -1,7 +1,6 @@
 """Runs that other tools have really logged, adopted, found, and given back."""
 
 import os
-import shutil
 import sqlite3
 import subprocess
 import sys
@@ -66,8 +65,7 @@ class Place:
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     folder = tmp_path_factory.mktemp("adopt")
-    stores.sqlite_uri()
-    shutil.copy(stores._directory() / "tracking.db", folder / "mlflow.db")
+    stores.empty_database(folder / "mlflow.db")
     uri = f"sqlite:///{folder}/mlflow.db"
     foreign.table().to_csv(folder / "table.csv", index=False)
     environment = {**os.environ, "MLFLOW_TRACKING_URI": uri, "PYTHONPATH": str(ROOT)}
