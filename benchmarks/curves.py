@@ -36,7 +36,7 @@ from pipelines.models.catalog import family, scaled, settings
 from pipelines.models.errors import TrainingError
 from pipelines.objective import CONTINUED
 from pipelines.shares import training_order
-from warmstart.metafeatures import meta_features
+from pipelines.source import described
 
 BUDGETS = {
     "lightgbm": (27, 81, 243, 729),
@@ -343,10 +343,7 @@ def describe(datasets: Path) -> None:
     found = json.loads(path.read_text()) if path.exists() else {}
     for name in dict.fromkeys(name for names in PAST_TABLES.values() for name in names):
         if name not in found:
-            prepared = load_prepared(datasets, name, MANY)
-            rows = prepared.rows.rest
-            frame = prepared.frame.iloc[rows].drop(columns=prepared.target_name)
-            found[name] = meta_features(frame, prepared.y[rows], prepared.task.kind).to_dict()
+            found[name] = described(load_prepared(datasets, name, MANY))
     path.write_text(json.dumps(found, sort_keys=True))
 
 

@@ -9,13 +9,12 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
 
 import numpy as np
 
 from benchmarks.curves_data import PAST_FOLDER, Tabulated, read_tabulated
 from hpo.algorithms import algorithm
-from hpo.parameters import Array, Params
+from hpo.parameters import Params
 from hpo.space import SearchSpace
 from hpo.storage import MemoryStorage
 from hpo.study import FirstPoint, Study
@@ -46,15 +45,11 @@ class Table:
 
     def loss(self, params: Params) -> float:
         """The loss of a configuration."""
-        return float(self.surface.losses(params)[-1])
+        return self.loss_at(params, self.budgets[-1])
 
     def loss_at(self, params: Params, budget: float) -> float:
         """The loss of a configuration at one of the budgets."""
         return float(self.surface.losses(params)[self.budgets.index(budget)])
-
-    def regret(self, losses: Array) -> Array:
-        """Losses as normalised regrets: 0 is the optimum, 1 a random configuration."""
-        return (np.asarray(losses) - self.optimum) / (self.scale - self.optimum)
 
 
 @cache
@@ -78,18 +73,17 @@ def _read(model: str, name: str) -> Table:
     )
 
 
-def searched(table: Table, seed: int, trials: int = TRIALS, **settings: Any) -> tuple[Trial, ...]:
-    """A study of a table by `tpe`; `settings` are those of `algorithm` and `Study`."""
-    first_points = settings.pop("first_points", table.first_points)
-    sampler, scheduler = algorithm(settings.pop("algorithm", "tpe"), (1.0,), **settings)
+def searched(table: Table, seed: int) -> tuple[Trial, ...]:
+    """A study of a table by `tpe`, the defaults first."""
+    sampler, scheduler = algorithm("tpe", (1.0,))
     study = Study(
         table.space,
         sampler,
         scheduler,
         MemoryStorage(),
         seed=seed,
-        max_trials=trials,
-        first_points=first_points,
+        max_trials=TRIALS,
+        first_points=table.first_points,
     )
     while (trial := study.ask()) is not None:
         study.tell(trial.number, Report(1.0, table.loss(trial.params)))

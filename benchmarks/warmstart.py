@@ -18,7 +18,7 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from benchmarks.asked import Given, searched_by
-from benchmarks.curves import BUDGETS, PAST, PAST_TABLES, SEED, divided
+from benchmarks.curves import BUDGETS, MANY, PAST, PAST_TABLES, SEED, divided
 from benchmarks.environments import cache as cache_folder
 from benchmarks.pasts import TRIALS, left_by, past_of, tables
 from benchmarks.report import table as as_table
@@ -35,8 +35,9 @@ from hpo.trial import Failure, Report
 from pipelines.metrics import metric_for
 from pipelines.models.catalog import family, settings
 from pipelines.models.errors import TrainingError
+from pipelines.source import described
 from pipelines.warm import FIRST_POINTS
-from warmstart.metafeatures import MetaFeatures, meta_features
+from warmstart.metafeatures import MetaFeatures
 from warmstart.past import PastStudy
 from warmstart.transfer import learned, neighbours
 
@@ -213,11 +214,8 @@ def on_surface(model: str, number: int, name: str, seed: int, trials: int) -> li
 @cache
 def fitted(datasets: Path, model: str, name: str) -> Task:
     """A table whose configurations are really trained, each once."""
-    prepared = load_prepared(datasets, name, 20_000)
-    rows = prepared.rows.rest
-    described = meta_features(
-        prepared.frame.iloc[rows].drop(columns=prepared.target_name), prepared.y[rows], prepared.task.kind
-    )
+    prepared = load_prepared(datasets, name, MANY)
+    features = MetaFeatures.from_dict(described(prepared))
     fold, budget = divided(PAST, model, prepared.folds[0]), BUDGETS[model][-1]
     kind = fold.task.kind
     metric = metric_for("rmse" if kind == "regression" else "log_loss", kind)
@@ -233,7 +231,7 @@ def fitted(datasets: Path, model: str, name: str) -> Task:
         FirstPoint(inside(own.space, point), origin)
         for point, origin in zip(own.first_points, ("default", "tuned default"), strict=True)
     )
-    return Task(model, name, own.space, firsts, described, loss)
+    return Task(model, name, own.space, firsts, features, loss)
 
 
 def on_fit(datasets: Path, model: str, number: int, name: str, seed: int, trials: int) -> list[float]:

@@ -23,6 +23,7 @@ from scipy.linalg import cho_factor, cho_solve
 from scipy.optimize import minimize
 
 from hpo.parameters import Array
+from hpo.samplers.tpe import ranked, thin
 from hpo.space import SearchSpace
 
 NOISE = 0.1  # of the scores that past studies are fitted to, which have variance 1
@@ -81,8 +82,8 @@ class Past:
     def lengths(self) -> Array:
         """`(d,)` lengths of the kernel, in edges of the unit cube."""
         chosen = sorted(self.sources, key=lambda source: -source.similarity)[:_FIT_STUDIES]
-        n = min(_FIT_TRIALS, *(len(source.x) for source in chosen), 10**9)
-        kept = [_spread(source.scores, n) for source in chosen]
+        n = min(_FIT_TRIALS, *(len(source.x) for source in chosen))
+        kept = [thin(ranked(source.scores), n) for source in chosen]
         points = np.stack([_points(self.space, source.x[k]) for source, k in zip(chosen, kept, strict=True)])
         scores = np.stack([source.scores[k] for source, k in zip(chosen, kept, strict=True)])
         return _fitted(points, scores, _owners(self.space), len(self.space))
@@ -115,7 +116,7 @@ class Past:
 
     def weigh(self, x: Array, losses: Array) -> tuple[Array, float]:
         """Weights `(s,)` of the past studies and the trust in them, 0 to 1, after results `(n,)` at codes `(n, d)`."""
-        chosen = _spread(losses, MOST)
+        chosen = thin(ranked(losses), MOST)
         x, losses = x[chosen], losses[chosen]
         if len(losses) < 2:
             return self.similarities, 1.0
@@ -129,7 +130,7 @@ class Past:
 
     def leaders(self) -> Array:
         """`(m, d)` codes of the best few configurations of each past study."""
-        best = [np.argsort(source.scores, kind="stable")[:LEADERS] for source in self.sources]
+        best = [ranked(source.scores)[:LEADERS] for source in self.sources]
         return np.concatenate([source.x[k] for source, k in zip(self.sources, best, strict=True)])
 
     def portfolio(self, taken: Array, n: int) -> list[tuple[str, Array]]:
@@ -191,14 +192,6 @@ def matern(a: Array, b: Array) -> Array:
     squared = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1) - 2 * a @ b.T
     r = np.sqrt(5 * np.maximum(squared, 0.0))
     return np.asarray((1 + r + r * r / 3) * np.exp(-r))
-
-
-def _spread(losses: Array, most: int) -> NDArray[np.intp]:
-    """At most `most` indices, evenly by rank, best first."""
-    order = np.argsort(losses, kind="stable")
-    if len(order) <= most:
-        return order
-    return np.asarray(order[np.linspace(0, len(order) - 1, most).round().astype(int)])
 
 
 def _points(space: SearchSpace, x: Array) -> Array:

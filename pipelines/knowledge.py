@@ -108,12 +108,13 @@ def _known(client: "MlflowClient", runs: Sequence["Run"]) -> Knowledge:
 def _notes(omitted: Mapping[Why, int], read: int) -> Iterable[str]:
     for why in Why:
         if n := omitted.get(why):
-            yield f"{_counted(n)} left out: {why.value}"
+            yield f"{counted(n)} left out: {why.value}"
     if read:
-        yield f"{_counted(read)} without a summary: read from the trials"
+        yield f"{counted(read)} without a summary: read from the trials"
 
 
-def _counted(n: int) -> str:
+def counted(n: int) -> str:
+    """So many past studies, in words."""
     return f"{n} past {'study' if n == 1 else 'studies'}"
 
 

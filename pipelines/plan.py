@@ -36,10 +36,8 @@ LIBRARIES = ("mlflow", "hyperopt", "lightgbm", "xgboost", "scikit-learn", "torch
 
 MOST_BUDGET = 1_000_000
 AUTO, OFF = "auto", "off"
-DEFAULT, PAST = (
-    "default",
-    "past",
-)  # of spaces: the model's own, and that narrowed to where past studies did well
+# Of spaces: the model's own, and that narrowed to where past studies did well.
+DEFAULT, PAST = "default", "past"
 TRAIN, TRAIN_AND_VALIDATION = "train", "train+validation"
 ROWS = (TRAIN, TRAIN_AND_VALIDATION)  # what the model that is logged may be trained on
 _ROWS = Budget(PERCENT_OF_ROWS, 10, 100)

@@ -242,9 +242,8 @@ class _Session:
             return best
         with ExitStack() as until_then:
             pool = self.shop.pool
-            if any(
-                not trial.finished for trial in self.study.trials
-            ):  # workers are busy with what was given up
+            # Workers are busy with what was given up.
+            if not all(trial.finished for trial in self.study.trials):
                 pool.shutdown(now=True)
                 hands = WorkerPlan(pool.size, self.plan.threads)
                 pool = until_then.enter_context(workers(self.plan.model, hands, self.shop.folder))

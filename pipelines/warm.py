@@ -16,7 +16,8 @@ from hpo.parameters import Categorical
 from hpo.past import Past
 from hpo.study import FirstPoint
 from hpo.trial import Trial
-from pipelines.knowledge import past_studies
+from pipelines.findings.evidence import WARM_ORIGIN
+from pipelines.knowledge import counted, past_studies
 from pipelines.plan import AUTO, OFF, Plan, sources
 from warmstart.metafeatures import MetaFeatures
 from warmstart.past import PastStudy
@@ -27,7 +28,6 @@ ARTIFACT = "warm_start.json"
 CURVE = "warm_start_weights.json"
 FIRST_POINTS = 2  # from the past, after the defaults
 SHOWN = 3
-ORIGIN = "warm start"
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class WarmStart:
         n = len(self.neighbours)
         shown = "; ".join(_named(neighbour, compared=n >= FEWEST) for neighbour in self.neighbours[:SHOWN])
         more = f"; and {n - SHOWN} more" if n > SHOWN else ""
-        yield f"{n} past {'study' if n == 1 else 'studies'}: {shown}{more}"
+        yield f"{counted(n)}: {shown}{more}"
         if n < FEWEST:
             yield f"with fewer than {FEWEST} past studies all tables count as equally alike"
 
@@ -133,7 +133,7 @@ def first_points(warm: WarmStart, plan: Plan, most: int = FIRST_POINTS) -> tuple
         params = plan.space.decode(code)
         if params not in before:
             before.append(params)
-            found.append(FirstPoint(params, f"{ORIGIN}: {names[source]}"))
+            found.append(FirstPoint(params, f"{WARM_ORIGIN}: {names[source]}"))
     return tuple(found)
 
 
@@ -181,8 +181,8 @@ def gain(trials: Sequence[Trial]) -> Mapping[str, float]:
     it would take on average to find one that is as good, were they independent; the search itself was helped by the
     past, so that is too few rather than too many.
     """
-    first = [trial.loss for trial in trials if trial.origin.startswith(ORIGIN) and trial.reports]
-    others = [trial.loss for trial in trials if not trial.origin.startswith(ORIGIN) and trial.reports]
+    first = [trial.loss for trial in trials if trial.origin.startswith(WARM_ORIGIN) and trial.reports]
+    others = [trial.loss for trial in trials if not trial.origin.startswith(WARM_ORIGIN) and trial.reports]
     if not first or not others:
         return {}
     share = float(np.mean([loss >= min(first) for loss in others]))

@@ -89,9 +89,8 @@ def meta_features(
     Raises `ValueError` for an unknown `kind`, when the target has not one value for each row, and when a binary one has
     more than two classes. Nothing in the table is an error: what cannot be computed is left out.
     """
-    from warmstart.landmarks import (
-        landmarks,
-    )  # scikit-learn: a second that whoever only reads features need not wait
+    # scikit-learn takes a second, which whoever only reads features need not wait
+    from warmstart.landmarks import landmarks
 
     caps = caps or Caps()
     sample = draw(frame, target, kind, seed, caps)

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from hpo.parameters import Array
+from hpo.samplers.tpe import ranked, thin
 from hpo.space import SearchSpace
 from hpo.trial import Trial
 from warmstart.metafeatures import MetaFeatures
@@ -139,8 +140,8 @@ def summary(
     if not done:
         return None
     losses = np.array([loss for _, loss in done])
-    order = np.argsort(losses, kind="stable")
-    chosen = order[_kept(len(order))]
+    order = ranked(losses)
+    chosen = np.concatenate([order[:BEST], thin(order[BEST:], MOST - BEST)])
     return PastStudy(
         run_id=run_id,
         name=name,
@@ -159,13 +160,6 @@ def summary(
 def _at(trial: Trial, full: float) -> float | None:
     """The loss of a trial at the full budget; None when it did not get there."""
     return next((report.loss for report in trial.reports if report.budget >= full), None)
-
-
-def _kept(n: int) -> Sequence[int]:
-    if n <= MOST:
-        return range(n)
-    others = np.linspace(BEST, n - 1, MOST - BEST).round().astype(int)
-    return [*range(BEST), *others.tolist()]
 
 
 def _short(value: float) -> float:

@@ -20,6 +20,7 @@ from scipy.special import ndtr
 from hpo.history import History
 from hpo.past import LEADERS, Past, matern
 from hpo.samplers import Sampler
+from hpo.samplers.tpe import ranked
 from hpo.space import Array, SearchSpace, Value
 
 SIGNAL, NOISE = (
@@ -57,7 +58,7 @@ class LearnedSampler:
         weights, trust = self.past.weigh(history.x, history.losses)
         if rng.random() >= math.sqrt(trust):
             return self.own.suggest(history, rng)
-        order = np.argsort(history.losses, kind="stable")[: np.count_nonzero(np.isfinite(history.losses))]
+        order = ranked(history.losses)[: np.count_nonzero(np.isfinite(history.losses))]
         seen = history.x if len(order) else history.x[:0]  # where all failed nothing is known
         candidates = self._candidates(history.space, history.x[order[:LEADERS]], rng)
         points = np.concatenate([candidates, history.pending])
