@@ -23,7 +23,7 @@ demo: env
 	@echo "In a new shell, before these commands: . .venv/bin/activate"
 
 test: env
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n logical --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
 check: env
 	$(BIN)/ruff check .

@@ -19,3 +19,8 @@ def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setenv("PYTHONPATH", str(ROOT))  # for processes that import from `tests`
         patch.chdir(tmp_path_factory.mktemp("elsewhere"))
         yield
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest file first: files that run side by side then end together."""
+    items.sort(key=lambda item: item.path.name != "test_docs.py")

@@ -1,10 +1,12 @@
 """Tracking stores for tests: one database and one server for the whole session, a new experiment for each study."""
 
 import atexit
+import contextlib
 import functools
 import os
 import shutil
 import socket
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -61,9 +63,12 @@ def sqlite_uri() -> str:
 
 
 def empty_database(path: Path) -> None:
-    """Put a migrated database that holds nothing there."""
+    """Put a migrated database that holds nothing there; its artifacts go beside it."""
     sqlite_uri()
     shutil.copy(_directory() / "empty.db", path)
+    with contextlib.closing(sqlite3.connect(path)) as database, database:
+        place = str(path.parent / "mlruns" / "0")
+        database.execute("UPDATE experiments SET artifact_location = ?", [place])
 
 
 def do_not_wait(client: MlflowClient) -> None:

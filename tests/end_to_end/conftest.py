@@ -11,6 +11,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tests.stores import empty_database
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -19,6 +21,12 @@ class Place:
     """A folder with a tracking store of its own."""
 
     folder: Path
+
+    @classmethod
+    def made_in(cls, folder: Path) -> "Place":
+        """A place with an empty store, which is there sooner than one that MLflow makes."""
+        empty_database(folder / "mlflow.db")
+        return cls(folder)
 
     @property
     def tracking_uri(self) -> str:
@@ -68,7 +76,7 @@ def command_line(entry_point: str, **parameters: object) -> list[str]:
 
 @pytest.fixture
 def place(tmp_path: Path) -> Place:
-    return Place(tmp_path)
+    return Place.made_in(tmp_path)
 
 
 @pytest.fixture(scope="session")

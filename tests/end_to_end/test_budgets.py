@@ -23,7 +23,7 @@ SETTINGS = {
 def test_a_killed_race_goes_on_where_its_models_stood(
     place: Place, tmp_path_factory: pytest.TempPathFactory, table: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    other = Place(tmp_path_factory.mktemp("other"))
+    other = Place.made_in(tmp_path_factory.mktemp("other"))
     code, output = other.command("tune", data=table, **SETTINGS)
     assert code == 0, output
     expected = trials_of(other, study_id(output), monkeypatch)

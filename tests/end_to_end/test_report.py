@@ -40,7 +40,7 @@ figure.dispatchEvent(new PointerEvent('pointermove', at));
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Place, str, str]:
     """Where a study ran, its id, and what it printed."""
-    place = Place(tmp_path_factory.mktemp("report"))
+    place = Place.made_in(tmp_path_factory.mktemp("report"))
     rng = np.random.default_rng(0)
     table = pd.DataFrame(rng.normal(size=(240, len(COLUMNS))), columns=[*COLUMNS])
     table[COLUMNS[1]] = np.where(rng.random(240) < 0.5, "<b>a</b>", "b\nc")

@@ -54,7 +54,7 @@ def wait_for_a_trial(place: Place) -> None:
 
 @pytest.fixture
 def other_place(tmp_path_factory: pytest.TempPathFactory) -> Place:
-    return Place(tmp_path_factory.mktemp("other"))
+    return Place.made_in(tmp_path_factory.mktemp("other"))
 
 
 def test_killed_and_resumed_is_as_if_never_killed(

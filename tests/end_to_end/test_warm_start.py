@@ -16,7 +16,7 @@ SMALL = {"max_budget": 20, "workers": 1, "seed": 3}
 
 @pytest.fixture(scope="module")
 def there(tmp_path_factory: pytest.TempPathFactory) -> Place:
-    return Place(tmp_path_factory.mktemp("warm"))
+    return Place.made_in(tmp_path_factory.mktemp("warm"))
 
 
 def study_of(output: str) -> str:
