@@ -35,6 +35,7 @@ logger = logging.getLogger(__name__)
 
 MOST_READ = 20  # studies that are read from their trials, about 1 ms a trial
 _EVERY_STUDY = f"tags.`{schema.SCHEMA}` LIKE '%'"
+_EVERY_ADOPTED = f"tags.`{schema.ADOPTED_ID}` LIKE '%'"
 _RUN_ID = re.compile(r"[\w\-]{1,256}", re.ASCII)
 
 
@@ -67,7 +68,8 @@ def past_studies(
 
     Args:
         tracking_uri: of the store; without it the one in force.
-        sources: run ids of studies and names of experiments to learn from; without them all studies of the store.
+        sources: run ids of studies and names of experiments to learn from, also those that were adopted from; without
+            them all studies of the store.
         exclude: the run id of a study that is not to learn from itself.
 
     Raises:
@@ -191,7 +193,10 @@ class _Memory:
 
 
 def _study_runs(client: "MlflowClient", sources: Sequence[str] | None) -> list["Run"]:
-    """The parent runs of all studies, or of those that `sources` name."""
+    """The parent runs of all studies, or of those that `sources` name.
+
+    An experiment stands for the studies in it and for those that were adopted from it, wherever they lie.
+    """
     places = {str(place.name): str(place.experiment_id) for place in experiments(client)}
     ids = list(places.values())
     if not ids:
@@ -200,7 +205,12 @@ def _study_runs(client: "MlflowClient", sources: Sequence[str] | None) -> list["
         return list(search(client, ids, _EVERY_STUDY))
     named = [places[source] for source in sources if source in places]
     run_ids = {source for source in sources if source not in places}
-    runs = {run.info.run_id: run for run in search(client, named, _EVERY_STUDY)} if named else {}
+    found: list[Run] = []
+    if named:
+        found += search(client, named, _EVERY_STUDY)
+        adopted = search(client, ids, _EVERY_ADOPTED)
+        found += (run for run in adopted if run.data.tags[schema.ADOPTED_ID] in named)
+    runs = {run.info.run_id: run for run in found}
     if plain := sorted(run_id for run_id in run_ids - runs.keys() if _RUN_ID.fullmatch(run_id)):
         listed = ", ".join(f"'{run_id}'" for run_id in plain)
         rule = f"{_EVERY_STUDY} AND attributes.run_id IN ({listed})"

@@ -14,9 +14,10 @@ import numpy as np
 from hpo.errors import StudyError, closest
 from hpo.parameters import Categorical
 from hpo.past import Past
+from hpo.samplers.learned import UNTIL
 from hpo.study import FirstPoint
 from hpo.trial import Trial
-from pipelines.findings.evidence import WARM_ORIGIN
+from pipelines.findings.evidence import WARM_ORIGIN, helped
 from pipelines.knowledge import counted, past_studies
 from pipelines.plan import AUTO, OFF, Plan, sources
 from warmstart.metafeatures import MetaFeatures
@@ -160,8 +161,11 @@ def started_with(plan: Plan, warm: WarmStart) -> Plan:
 
 
 def worth(past: Past, trials: Sequence[Trial]) -> list[dict[str, Any]]:
-    """After each finished trial: the trust in the past and the weight of each past study, by run id."""
-    done = [trial for trial in trials if trial.finished]
+    """After each finished trial: the trust in the past and the weight of each past study, by run id.
+
+    As far as the past is asked: the results after those say nothing of it.
+    """
+    done = [trial for trial in trials if trial.finished][:UNTIL]
     if not done:
         return []
     x = np.array([past.space.encode(trial.params) for trial in done])
@@ -181,12 +185,11 @@ def gain(trials: Sequence[Trial]) -> Mapping[str, float]:
     it would take on average to find one that is as good, were they independent; the search itself was helped by the
     past, so that is too few rather than too many.
     """
-    first = [trial.loss for trial in trials if trial.origin.startswith(WARM_ORIGIN) and trial.reports]
-    others = [trial.loss for trial in trials if not trial.origin.startswith(WARM_ORIGIN) and trial.reports]
-    if not first or not others:
+    found = helped(trials)
+    if found is None:
         return {}
-    share = float(np.mean([loss >= min(first) for loss in others]))
-    return {"share": share, "trials": (len(others) + 1) / (len(others) * (1 - share) + 1)}
+    better = found.others - found.beaten
+    return {"share": found.beaten / found.others, "trials": (found.others + 1) / (better + 1)}
 
 
 def _named(neighbour: Neighbour, *, compared: bool) -> str:

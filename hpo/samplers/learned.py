@@ -28,6 +28,7 @@ SIGNAL, NOISE = (
     0.05,
 )  # variances of what own results add, where their standardised losses have variance 1
 CEILING = 2.5  # of the squashed losses: how bad a bad one is says little
+UNTIL = 60  # results after which a study's own sampler knows more than any past
 LEAST_SPREAD = 0.25  # of expected scores, so that configurations that are expected to be equal decide nothing
 
 
@@ -44,7 +45,7 @@ class LearnedSampler:
 
     past: Past
     own: Sampler
-    until: int = 60
+    until: int = UNTIL
     n_candidates: int = 96
 
     def least(self, space: SearchSpace) -> int:

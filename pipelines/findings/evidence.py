@@ -20,6 +20,26 @@ _AT_LEAST = 20  # trials of a budget that are enough to learn from it
 
 
 @dataclass(frozen=True)
+class Helped:
+    """The best trial taken from the past, and how many of the `others` that have a result are no better."""
+
+    best: Trial
+    beaten: int
+    others: int
+
+
+def helped(trials: Sequence[Trial]) -> Helped | None:
+    """How far a study's configurations from the past came; None where there is nothing to compare."""
+    done = [trial for trial in trials if trial.reports]
+    warm = [trial for trial in done if trial.origin.startswith(WARM_ORIGIN)]
+    others = [trial for trial in done if not trial.origin.startswith(WARM_ORIGIN)]
+    if not warm or not others:
+        return None
+    best = min(warm, key=lambda trial: trial.loss)
+    return Helped(best, sum(trial.loss >= best.loss for trial in others), len(others))
+
+
+@dataclass(frozen=True)
 class ClassScore:
     """How the winner does on the held-out rows of one class: how many there are and which share it finds."""
 

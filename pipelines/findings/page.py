@@ -14,7 +14,7 @@ from pipelines.findings import tables
 from pipelines.findings.analysis import Analysis
 from pipelines.findings.diagnosis import Diagnosis
 from pipelines.findings.drawing import Drawing
-from pipelines.findings.evidence import WARM_ORIGIN, Evidence
+from pipelines.findings.evidence import Evidence, helped
 from pipelines.findings.scales import number, short
 from pipelines.findings.tables import Table
 from pipelines.progress import duration
@@ -210,18 +210,15 @@ def _sections(
 
 def _from_the_past(evidence: Evidence) -> str:
     """What the configurations from the past were worth, next to the default and to all other trials."""
-    warm = [t for t in evidence.trials if t.origin.startswith(WARM_ORIGIN) and t.reports]
-    others = [t for t in evidence.trials if not t.origin.startswith(WARM_ORIGIN) and t.reports]
-    if not warm or not others:
+    found = helped(evidence.trials)
+    if found is None:
         return "No configuration was taken from the past as it was; it only guided the search."
-    best = min(warm, key=lambda trial: trial.loss)
-    beaten = sum(trial.loss >= best.loss for trial in others)
-    default = next((t for t in others if t.origin == "default"), None)
+    default = next((t for t in evidence.trials if t.origin == "default" and t.reports), None)
     beside = f", the default {number(evidence.shown(default.loss), 5)}" if default else ""
     return (
-        f"The best configuration from the past, trial {best.number}, reached "
-        f"{number(evidence.shown(best.loss), 5)}{beside}; "
-        f"{beaten} of the {len(others)} other trials are no better."
+        f"The best configuration from the past, trial {found.best.number}, reached "
+        f"{number(evidence.shown(found.best.loss), 5)}{beside}; "
+        f"{found.beaten} of the {found.others} other trials are no better."
     )
 
 

@@ -210,6 +210,12 @@ def test_adopting_again_replaces(place: Place) -> None:
     assert [past.run_id for past in past_studies().studies] == [second.study]
 
 
+def test_the_experiment_stands_for_what_was_adopted_from_it(place: Place) -> None:
+    found = place.adopted("hyperopt")
+    place.adopted("sklearn")
+    assert [past.run_id for past in past_studies(sources=["hyperopt"]).studies] == [found.study]
+
+
 def test_runs_that_a_filter_divides_become_studies_of_their_own(place: Place) -> None:
     odd, even = (place.adopted("by_hand", filter=f"params.sampling = '{i}'") for i in range(2))
     assert (odd.replaced, even.replaced) == ((), ())
