@@ -99,9 +99,12 @@ def _exists(pid: int) -> bool:
 
 
 class Lease:
-    """The right to write to one study, held until it is released or its holder dies."""
+    """The right to write to one study, or `what` else it is, held until it is released or its holder dies."""
 
-    def __init__(self, client: MlflowClient, run_id: str, write: Callable[[str], None]) -> None:
+    def __init__(
+        self, client: MlflowClient, run_id: str, write: Callable[[str], None], what: str = "study"
+    ) -> None:
+        self._what = what
         self._client = client
         self._run_id = run_id
         self._write = write
@@ -111,7 +114,7 @@ class Lease:
         return Driver.from_tag(self._client.get_run(self._run_id).data.tags.get(schema.DRIVER))
 
     def acquire(self, *, settle: float = SETTLE) -> None:
-        """Take the study.
+        """Take it.
 
         Raises:
             StudyError: when another driver has it, or wins the race for it.
@@ -150,6 +153,7 @@ class Lease:
 
     def _taken(self, holder: Driver | None) -> StudyError:
         return StudyError(
-            f"study {self._run_id} is being run by another driver ({holder or 'unknown'}); wait until it ends or stop "
-            f"it with Ctrl-C; when it is dead for sure, remove the tag {schema.DRIVER} from the run, then try again"
+            f"{self._what} {self._run_id} is being run by another driver ({holder or 'unknown'}); wait until it ends "
+            f"or stop it with Ctrl-C; when it is dead for sure, remove the tag {schema.DRIVER} from the run, then try "
+            "again"
         )

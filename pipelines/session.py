@@ -204,7 +204,7 @@ class _Session:
             reporter.say(f"warm start: {line}")
         if self.study.complete:
             reporter.say(
-                f"nothing is left to run: trials={plan.trials}; for more give trials greater than {done}"
+                f"no trial is left to run: trials={plan.trials}; for more give trials greater than {done}"
             )
 
     def _rungs(self) -> str:

@@ -748,7 +748,7 @@ def describe(header: Header) -> str:
         f"{header['direction']} **{header['metric']}**.\n\nSearched: {names}.\n\n"
         "Each trial is a nested run; `best_"
         + str(header["metric"])
-        + "` is the best so far by finished trials."
+        + "` is the best so far by finished trials. If it was stopped, `tune` with `study=` and its run id goes on."
     )
 
 

@@ -72,15 +72,14 @@ class ValidationResult:
         found, more = self.estimate, self.optimism
         return [
             f"Validation {self.run_id} of the whole search, {len(self.folds)} of {self.wanted} outer folds: "
-            f"{self.metric} {found.mean:.5g} [{found.low:.5g}, {found.high:.5g}]",
-            "Optimism, by which the searches' own scores were better: "
-            f"{more.mean:.3g} [{more.low:.3g}, {more.high:.3g}]",
+            f"{self.metric} {_within(found, 5)}",
+            f"Optimism, by which the searches' own scores were better: {_within(more, 3)}",
         ]
 
     def _again(self) -> str:
         if self.in_memory:
             return f"validate(data=…, resume={self.run_id!r}), with the same table"
-        return command("validate", resume=self.run_id)
+        return _going_on(self.run_id)
 
 
 def validate(
@@ -166,8 +165,12 @@ def validate(
         register=None,
         confirm=confirm,
     )
-    from pipelines.validations import begin
+    from pipelines.validations import begin, unfinished
 
+    for before in unfinished(plan):
+        _say(
+            f"note: validation {before} of this table was not finished; to go on with it: {_going_on(before)}"
+        )
     return _run(_Nested(begin(plan, folds, run_id), plan, source, table, folds, ratio, hands))
 
 
@@ -184,6 +187,16 @@ def spread(chosen: Sequence[Mapping[str, Any]]) -> str:
             text = f"{name} {', '.join(f'{value} {count}×' for value, count in counts.items())}"
         texts.append(text + (f" (in {len(values)})" if len(values) < len(chosen) else ""))
     return "; ".join(texts)
+
+
+def _within(found: "Estimate", digits: int) -> str:
+    if not np.isfinite(found.low):
+        return f"{found.mean:.{digits}g} (one fold has no interval)"
+    return f"{found.mean:.{digits}g} [{found.low:.{digits}g}, {found.high:.{digits}g}]"
+
+
+def _going_on(run_id: str) -> str:
+    return command("validate", resume=run_id)
 
 
 @dataclass(frozen=True)

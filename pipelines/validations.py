@@ -17,9 +17,11 @@ from mlflow.tracking.context.registry import resolve_tags
 
 from hpo.errors import StudyError, UserError
 from pipelines import schema
+from pipelines.lease import Driver, Lease
 from pipelines.plan import Plan
+from pipelines.result import command
 from pipelines.storage import experiment_id, read_header
-from pipelines.tracking import as_study_error, children, connect
+from pipelines.tracking import as_study_error, children, connect, search
 from pipelines.uris import safe
 
 ROLE = "validation"
@@ -88,7 +90,8 @@ def begin(plan: Plan, folds: int, run_id: str | None) -> str:
         }
         note = (
             f"Nested cross-validation of a search with **{plan.algorithm}** for **{plan.model}**, {folds} outer folds, "
-            f"by **{plan.metric}**. In each, the whole search sees the other rows only; each is a nested study."
+            f"by **{plan.metric}**. In each, the whole search sees the other rows only; each is a nested study.\n\n"
+            f"If it was stopped: `{command('validate', resume=run.info.run_id)}` goes on."
         )
         client.log_batch(
             run.info.run_id,
@@ -104,12 +107,42 @@ def begin(plan: Plan, folds: int, run_id: str | None) -> str:
     return str(run.info.run_id)
 
 
+def unfinished(plan: Plan) -> list[str]:
+    """The run ids of validations of this table and target in this experiment that can be gone on with.
+
+    Raises:
+        StudyError: when MLflow cannot be read.
+    """
+    client, now = connect(), time.time()
+    rule = f"tags.`{schema.ROLE}` = '{ROLE}' AND tags.`hpo.data.digest` = '{plan.data.digest}'"
+    with as_study_error("earlier validations cannot be read"):
+        found = list(
+            search(client, [experiment_id(client)], f"{rule} AND attributes.status != '{schema.FINISHED}'")
+        )
+    runs = [run for run in found if run.data.params.get("target") == plan.data.target]
+    drivers = {str(run.info.run_id): Driver.from_tag(run.data.tags.get(schema.DRIVER)) for run in runs}
+    left = [run_id for run_id, driver in drivers.items() if driver is None or not driver.alive(now)]
+    return [run_id for run_id in left if begun(run_id).studies]
+
+
 @contextmanager
 def working_on(run_id: str) -> Iterator[None]:
-    """While inside, the run of a validation is RUNNING; an error that leaves it is written on it."""
+    """While inside, the run of a validation is RUNNING and nobody else's; an error that leaves it is written on it.
+
+    Raises:
+        StudyError: when another process works on it, before anything is changed.
+    """
     client = connect()
+
+    def write(driver: str) -> None:
+        client.set_tag(run_id, schema.DRIVER, driver)
+
+    lease = Lease(client, run_id, write, "validation")
     with as_study_error(f"validation {run_id} cannot be opened"):
+        lease.acquire()
         client.update_run(run_id, status=schema.RUNNING)
+        if schema.FAILURE in client.get_run(run_id).data.tags:
+            client.delete_tag(run_id, schema.FAILURE)
     try:
         yield
     except BaseException as error:
@@ -119,6 +152,9 @@ def working_on(run_id: str) -> Iterator[None]:
             interrupted = isinstance(error, KeyboardInterrupt)
             client.set_terminated(run_id, schema.KILLED if interrupted else schema.FAILED)
         raise
+    finally:
+        with suppress(MlflowException):
+            lease.release()
 
 
 def begun(run_id: str) -> Begun:

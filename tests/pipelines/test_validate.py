@@ -1,6 +1,8 @@
 """Nested cross-validation: what it says, and that it goes on where it was stopped."""
 
 import math
+import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +14,10 @@ from mlflow import MlflowClient
 from hpo.errors import DataError, ParameterError, StudyError
 from pipelines.estimates import mean_of
 from pipelines.knowledge import past_studies
+from pipelines.lease import Driver, birth
 from pipelines.report import report
 from pipelines.validate import ValidationResult, spread, validate
-from pipelines.validations import FoldResult
+from pipelines.validations import FoldResult, begun, plan_of, unfinished
 from tests.pipelines.test_objective import regression
 from tests.stores import sqlite_uri
 
@@ -45,6 +48,8 @@ def test_the_last_lines_say_how_to_go_on() -> None:
     assert "own scores were better: 0.15 [" in text
     assert "fold 2/3  searched 0.9       held out 0.7" in text
     assert "resume   mlflow run . -e validate --env-manager local -P resume=abc" in text
+    one = str(ValidationResult("abc", "roc_auc", 3, folds[:1], mean_of([0.8], 0.5), mean_of([0.1], 0.5)))
+    assert "1 of 3 outer folds: roc_auc 0.8 (one fold has no interval)" in one
     assert "no outer fold is finished yet" in str(ValidationResult("abc", "rmse", 3, (), None, None))
 
 
@@ -84,6 +89,43 @@ def test_only_a_validation_is_gone_on_with(store: str) -> None:
         validate(resume="abc")
     with pytest.raises(StudyError, match=f"run {other} is no validation"):
         validate(resume=other)
+
+
+@pytest.fixture
+def validation(store: str) -> ValidationResult:
+    return validate(regression(), "y", folds=2, trials=1, max_budget=5)
+
+
+def test_one_that_runs_is_left_alone_and_one_that_was_killed_is_named(
+    store: str, validation: ValidationResult, capsys: pytest.CaptureFixture[str]
+) -> None:
+    client, run_id = MlflowClient(store), validation.run_id
+    assert f"-P resume={run_id}` goes on" in client.get_run(run_id).data.tags["mlflow.note.content"]
+    client.update_run(run_id, status="RUNNING")
+    alive = replace(Driver.myself(), pid=os.getppid(), born=birth(os.getppid()))
+    client.set_tag(run_id, "hpo.driver", alive.to_tag())
+    with pytest.raises(StudyError, match=f"validation {run_id} is being run by another driver"):
+        validate(regression(), resume=run_id)
+    run = client.get_run(run_id)
+    assert run.info.status == "RUNNING"
+    assert "hpo.failure" not in run.data.tags
+    plan = plan_of(run_id, begun(run_id))
+    assert run_id not in unfinished(plan)
+
+    client.set_tag(run_id, "hpo.driver", replace(alive, born="before").to_tag())
+    assert run_id in unfinished(plan)
+    capsys.readouterr()
+    validate(regression(), "y", folds=2, trials=1, max_budget=5)
+    said = capsys.readouterr().err
+    assert f"note: validation {run_id} of this table was not finished" in said
+    assert f"-P resume={run_id}" in said
+
+    client.set_tag(run_id, "hpo.failure", "the disk was full")
+    assert validate(regression(), resume=run_id).folds == validation.folds
+    run = client.get_run(run_id)
+    assert run.info.status == "FINISHED"
+    assert "hpo.failure" not in run.data.tags
+    assert run.data.tags["hpo.driver"] == ""
 
 
 def test_studies_are_nested_and_a_lost_fold_is_searched_again(
