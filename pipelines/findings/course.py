@@ -1,6 +1,7 @@
 """Figures of how the search went: best so far, rungs, learning curves, costs."""
 
 import numpy as np
+import numpy.typing as npt
 from matplotlib.collections import LineCollection
 
 from hpo.agreement import agreements
@@ -27,6 +28,9 @@ from pipelines.findings.drawing import (
 )
 from pipelines.findings.evidence import WARM_ORIGIN, Evidence
 from pipelines.findings.scales import short
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
 
 
 def best_so_far(evidence: Evidence, analysis: Analysis | None) -> Drawing | None:
@@ -244,10 +248,7 @@ def costs(evidence: Evidence, analysis: Analysis | None) -> Drawing | None:
         linewidths=0,
         rasterized=len(done) > MANY,
     )
-    order = np.lexsort((losses, seconds))
-    front = [
-        i for k, i in enumerate(order) if losses[i] < min((losses[j] for j in order[:k]), default=np.inf)
-    ]
+    front = unbeaten(losses, seconds)
     axes.step(seconds[front], y[front], where="post", color=ACCENT, linewidth=1.4)
     axes.scatter(
         [evidence.winner.seconds],
@@ -270,6 +271,14 @@ def costs(evidence: Evidence, analysis: Analysis | None) -> Drawing | None:
         "good for less time.",
         [(axes, [trial.number for trial in done], seconds, y)],
     )
+
+
+def unbeaten(losses: FloatArray, seconds: FloatArray) -> IntArray:
+    """Which of (n,) trials nothing as cheap or cheaper beats, the cheapest first."""
+    order = np.lexsort((losses, seconds))
+    before = np.minimum.accumulate(np.append(np.inf, losses[order]))[:-1]
+    front: IntArray = order[losses[order] < before]
+    return front
 
 
 def trust(evidence: Evidence, analysis: Analysis | None) -> Drawing | None:
