@@ -19,6 +19,7 @@ NAMES = {
     "tables": "make the tabulated surfaces from real trainings",
     "curves": "make the tabulated learning curves from real trainings",
     "rungs": "which low budget ranks configurations as the full one does",
+    "gate": "how often a challenger that is just as good is promoted",
     "warmstart": "searches that learn from past studies against ones that do not",
     "environments": "make the peers' environments (otherwise made when first needed)",
 }

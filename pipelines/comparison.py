@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 FloatArray = npt.NDArray[np.float64]
 
 SLICE_ROWS = 50  # groups with fewer rows say nothing
+SURELY_WORSE = 0.95  # the probability that refuses, over all groups of a column together
 WARM_UP = 3
 MOST_REQUESTS, MOST_BATCHES, FEWEST = 200, 30, 10
 REQUEST_SECONDS = 5.0
@@ -69,8 +70,10 @@ def compare(
         deciding = _gain(metric, rows, mine, theirs, limits.margin)
         name = f"champion (version {champion.version})"
         checks.append(_better(name, metric, rows, mine, theirs, deciding, limits.confidence, limits.margin))
+    doubts: list[str] = []
     if limits.slice is not None:
-        checks += _slices(metric, rows, mine, theirs, limits.slice, limits.tolerance)
+        groups, doubts = slices(metric, rows, mine, theirs, limits.slice, limits.tolerance)
+        checks += groups
     checks += _latency(challenger.predictor, rows.frame, limits)
     checks.append(_size(challenger.size, limits))
     other = f"version {champion.version}" if champion else "the trivial baseline"
@@ -83,7 +86,7 @@ def compare(
         tuple(checks),
         summary,
         deciding.probability,
-        (*rows.notes, *_drift(metric, rows, mine, score)),
+        (*rows.notes, *_drift(metric, rows, mine, score), *doubts),
     )
 
 
@@ -226,9 +229,14 @@ def _drift(metric: Metric, rows: HeldOut, prediction: FloatArray, score: HeldOut
         )
 
 
-def _slices(
+def slices(
     metric: Metric, rows: HeldOut, one: FloatArray, other: FloatArray, column: str, tolerance: float
-) -> Iterator[Check]:
+) -> tuple[list[Check], list[str]]:
+    """A check for each large group of a column, and in a sentence on how many of them the rows leave it open.
+
+    Raises:
+        DataError: when there is no such column, or no large group.
+    """
     names = list(map(str, rows.frame.columns))
     if column not in names:
         raise DataError(
@@ -244,13 +252,22 @@ def _slices(
             f"slice={column!r} has no group with {SLICE_ROWS} of the {rows.origin} or more (the largest of "
             f"{int((counts > 0).sum()):,} has {int(counts.max())}); take a column with fewer values"
         )
+    checks, open_ = [], 0
     for code in large:
-        members = np.flatnonzero(codes == code)
         name = f"slice {column}={[*texts, '(missing)'][code]!r:.40}"
-        yield _slice(metric, rows, one, other, members, name, tolerance)
-    small = int(((counts > 0) & (counts < SLICE_ROWS)).sum())
-    if small:
-        yield Check(f"slice {column}, others", f"{small:,} groups", f"fewer than {SLICE_ROWS} rows each")
+        members = np.flatnonzero(codes == code)
+        check, low = _slice(metric, rows, one, other, members, name, tolerance, len(large))
+        checks.append(check)
+        open_ += check.passed is True and low < -tolerance
+    if small := int(((counts > 0) & (counts < SLICE_ROWS)).sum()):
+        checks.append(
+            Check(f"slice {column}, others", f"{small:,} groups", f"fewer than {SLICE_ROWS} rows each")
+        )
+    doubt = (
+        f"on {open_} of {len(large)} groups of {column!r} the rows cannot rule out that the challenger is worse by "
+        f"more than {tolerance:g} (the lower bound of its gain); more rows (-P data=) tell more"
+    )
+    return checks, [doubt] if open_ else []
 
 
 def _slice(
@@ -261,14 +278,31 @@ def _slice(
     members: npt.NDArray[np.int64],
     name: str,
     tolerance: float,
-) -> Check:
+    n_slices: int,
+) -> tuple[Check, float]:
+    """Whether the other model would win on these rows, as a challenger would by the margin `tolerance`.
+
+    It refuses with a probability of `SURELY_WORSE` over all slices together (Bonferroni), as far as the draws tell so
+    high a one; with it comes the lower bound of the gain.
+    """
+    units = None if rows.groups is None else rows.groups[members]
+    if (
+        units is not None and len(np.unique(units)) < 2
+    ):  # the slice is one group: its rows are all there is to draw
+        units = None
+    y, mine, theirs = rows.y[members], one[members], other[members]
     try:
-        mine, theirs = (metric(rows.y[members], p[members]) for p in (one, other))
+        worse = paired_gain(metric, y, theirs, mine, margin=tolerance, groups=units)
     except ValueError:
-        return Check(name, f"{metric.name} is not defined on its {len(members):,} rows", "")
-    gain = mine - theirs if metric.greater_is_better else theirs - mine
-    found = f"{metric.name} {mine:.6g} against {theirs:.6g}, gain {gain:+.4g}, {len(members):,} rows"
-    return Check(name, found, f"not worse by more than {tolerance:g}", bool(gain >= -tolerance))
+        return Check(name, f"{metric.name} is not defined on its {len(members):,} rows", ""), np.nan
+    level = min(1 - (1 - SURELY_WORSE) / n_slices, 1 - 4 / worse.draws)
+    low, high = -worse.high, -worse.low
+    found = (
+        f"{metric.name} {metric(y, mine):.6g} against {metric(y, theirs):.6g}, gain {-worse.value:+.4g} "
+        f"[{low:+.4g}, {high:+.4g}], probability {worse.probability:.4f}, {len(members):,} rows"
+    )
+    rule = f"worse by more than {tolerance:g} with probability < {level:.4g}"
+    return Check(name, found, rule, worse.probability < level), low
 
 
 # --- how fast, how large ----------------------------------------------------------------------------

@@ -130,7 +130,7 @@ class Limits:
     """What a challenger must keep to.
 
     `margin` and `tolerance` are in the metric's units: it must be better by more than the one with the probability
-    `confidence`, and on no group of the column `slice` worse by more than the other. `latency` gives the most
+    `confidence`, and on no group of the column `slice` surely worse by more than the other. `latency` gives the most
     milliseconds for any of `LATENCIES`, `size` the most megabytes of the model's files.
     """
 

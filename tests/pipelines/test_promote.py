@@ -427,7 +427,46 @@ def test_a_group_for_which_it_is_worse(store: Store, name: str) -> None:
         Limits(slice="kind", tolerance=0.05, confidence=0.5),
     )
     assert [check.name for check in verdict.failed] == ["slice kind='b'"]
-    assert "not worse by more than 0.05" in verdict.table()
+    assert "worse by more than 0.05 with probability < 0.975" in verdict.table()
+    assert not verdict.notes
+
+
+def sliced(n: int, worse: int, groups: int = 8, units: Any = None) -> tuple[list[Check], list[str]]:
+    """`groups` of n rows each, where both models err, the challenger on `worse` rows more of the first, 40 in all."""
+    y = np.zeros(n * groups, dtype=np.int64)
+    of_group, row = np.divmod(np.arange(len(y)), n)
+    champion = row % 3 == 0
+    challenger = np.where((of_group == 0) & (row % 3 == 1) & (row // 3 < worse), True, champion)
+    frame = pd.DataFrame({"group": of_group.astype(str)})
+    rows = HeldOut(frame, y, units, False, "new rows")
+    one, other = (np.column_stack([~errs, errs]).astype(np.float64) for errs in (challenger, champion))
+    return comparison.slices(METRICS["accuracy"], rows, one, other, "group", 0.01)
+
+
+def test_a_group_is_not_refused_by_luck_and_does_not_pass_by_it_in_silence() -> None:
+    checks, doubts = sliced(
+        60, worse=2
+    )  # 3 % of 60 rows: more than the tolerance, and no more than luck may give
+    assert all(check.passed for check in checks)
+    assert "on 1 of 8 groups of 'group' the rows cannot rule out" in doubts[0]
+    checks, doubts = sliced(600, worse=40)  # 7 % of 600 rows
+    assert [check.passed for check in checks] == [False, *[True] * 7]
+    assert not doubts
+
+
+def test_many_groups_ask_for_more_evidence_as_far_as_there_can_be_any() -> None:
+    assert sliced(60, worse=7, groups=1)[0][0].passed is False
+    assert sliced(60, worse=7, groups=40)[0][0].passed is True
+    checks, _ = sliced(60, worse=20, groups=500)  # 1 - 0.05 / 500 is more than draws can show
+    assert "probability < 0.996" in checks[0].rule
+    assert [check.passed for check in checks] == [False, *[True] * 499]
+
+
+def test_a_slice_that_is_one_group_of_the_split_is_judged_by_its_rows() -> None:
+    units = np.repeat(np.arange(8), 600)
+    assert [check.passed for check in sliced(600, 40, units=units)[0]] == [False, *[True] * 7]
+    both = np.repeat(np.arange(80), 60)  # ten units in a group, of which one errs more
+    assert sliced(600, 20, units=both)[0][0].passed is True
 
 
 def test_a_slice_must_be_a_column_with_groups(store: Store, name: str) -> None:
