@@ -261,7 +261,11 @@ def slices(
         open_ += check.passed is True and low < -tolerance
     if small := int(((counts > 0) & (counts < SLICE_ROWS)).sum()):
         checks.append(
-            Check(f"slice {column}, others", f"{small:,} groups", f"fewer than {SLICE_ROWS} rows each")
+            Check(
+                f"slice {column}, others",
+                f"{small:,} group{'s' * (small > 1)}",
+                f"fewer than {SLICE_ROWS} rows each",
+            )
         )
     doubt = (
         f"on {open_} of {len(large)} groups of {column!r} the rows cannot rule out that the challenger is worse by "
@@ -296,10 +300,10 @@ def _slice(
     except ValueError:
         return Check(name, f"{metric.name} is not defined on its {len(members):,} rows", ""), np.nan
     level = min(1 - (1 - SURELY_WORSE) / n_slices, 1 - 4 / worse.draws)
-    low, high = -worse.high, -worse.low
+    gain, low, high = (0.0 - bound for bound in (worse.value, worse.high, worse.low))  # never -0
     found = (
-        f"{metric.name} {metric(y, mine):.6g} against {metric(y, theirs):.6g}, gain {-worse.value:+.4g} "
-        f"[{low:+.4g}, {high:+.4g}], probability {worse.probability:.4f}, {len(members):,} rows"
+        f"{metric.name} {metric(y, mine):.6g} against {metric(y, theirs):.6g}, gain {gain:+.4g} "
+        f"[{low:+.4g}, {high:+.4g}], {len(members):,} rows, worse with probability {worse.probability:.4f}"
     )
     rule = f"worse by more than {tolerance:g} with probability < {level:.4g}"
     return Check(name, found, rule, worse.probability < level), low

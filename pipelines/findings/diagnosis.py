@@ -227,11 +227,11 @@ def default_never_beaten(evidence: Evidence, analysis: Analysis | None) -> Itera
 
 
 def plateau_or_too_few(evidence: Evidence, analysis: Analysis | None) -> Iterator[Diagnosis]:
-    """Too few trials for so many parameters; else nothing new for at least half of the trials."""
+    """Too few trials for so many parameters; else nothing new for at least half of them. One trial is no search."""
     winner, n = evidence.winner, len([trial for trial in evidence.trials if trial.finished])
     searched = [parameter for parameter in evidence.space if parameter.n_levels != 1]
     d = len(searched)
-    if winner is None:
+    if winner is None or n < 2:
         return
     if n < _PER_PARAMETER * d:
         yield Diagnosis(

@@ -110,6 +110,7 @@ def test_plateau_and_too_few() -> None:
     late = [*trials[:55], replace(early, number=55), *trials[56:]]
     assert not found(study(late), "plateau")
     assert not found(study(late), "few")
+    assert not found(study(trials[:1]), "few"), "a configuration that was trained by itself"
     (few,) = found(study(trials[:12]), "few")
     assert "3.0 for each" in few.evidence
     assert not found(study(stuck[:12]), "plateau")
