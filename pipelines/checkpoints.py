@@ -10,15 +10,17 @@ import os
 import re
 import shutil
 import tempfile
+import threading
 import time
 import uuid
 import zipfile
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, TypeVar
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
@@ -27,12 +29,16 @@ from fsspec.implementations.memory import MemoryFileSystem
 from hpo.errors import StudyError
 from pipelines.cache import cache_dir
 from pipelines.models.errors import CheckpointError
-from pipelines.tables import missing_library
+from pipelines.tables import BUCKETS, missing_library
 from pipelines.uris import safe
 
+T = TypeVar("T")
+
 MOST_PER_RUNG = 20
+PATIENCE = 60.0  # seconds that a place elsewhere has for one answer
 FORGOTTEN = 30 * 86_400.0  # seconds; what is lost can be trained again
 
+_REST = 10.0
 _SUFFIX = ".checkpoint"
 _FILE = re.compile(r"trial-(\d+)-at-([0-9.e+-]+)\.checkpoint", re.ASCII)
 _INSIDE = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)*", re.ASCII)
@@ -67,8 +73,8 @@ class Checkpoints:
     """The checkpoints of one study, at a URI of its own.
 
     On a local disk a file is renamed into place, readable by its owner only; elsewhere it is put as a whole, and what
-    an interrupted write leaves fails its SHA-256. `memory://` is for one process only, and not for a study.
-    `scratch` is where folders are packed; the system's temporary folder when None.
+    an interrupted write leaves fails its SHA-256. `memory://` is for one process only, and not for a study. Buckets are
+    never made. `scratch` is where folders are packed; the system's temporary folder when None.
     """
 
     uri: str
@@ -100,9 +106,8 @@ class Checkpoints:
         """
         shown = _shown(number, budget)
         try:
-            files, root = self._opened
-            content = files.cat_file(f"{root}/{_name(number, budget)}")
-            _unpack(content, into)
+            name = _name(number, budget)
+            _unpack(self._ask(lambda files, root: files.cat_file(f"{root}/{name}")), into)
         except FileNotFoundError as error:
             raise CheckpointError(f"{shown} is missing") from error
         except (_DamagedError, zipfile.BadZipFile) as error:
@@ -149,10 +154,9 @@ class Checkpoints:
         name = f"check-{uuid.uuid4().hex}"
         try:
             self._put(name, _HEAD)
-            files, root = self._opened
-            read = files.cat_file(f"{root}/{name}")
-            files.rm_file(f"{root}/{name}")
-            shared = not isinstance(files, MemoryFileSystem)
+            read = self._ask(lambda files, root: files.cat_file(f"{root}/{name}"))
+            self._ask(lambda files, root: files.rm_file(f"{root}/{name}"))
+            shared = not isinstance(self._opened[0], MemoryFileSystem)
         except ImportError as error:
             raise StudyError(missing_library(safe(self.uri), error)) from error
         except Exception as error:  # as above
@@ -166,8 +170,8 @@ class Checkpoints:
 
     def _unusable(self, reason: str) -> str:
         return (
-            f"checkpoints cannot be kept at {safe(self.uri)}: {reason}; give a place that can be written, or none "
-            "for a folder on this machine"
+            f"checkpoints cannot be kept at {safe(self.uri)}: {reason}; give a place that can be written, such as a "
+            "folder on this machine"
         )
 
     @cached_property
@@ -175,23 +179,42 @@ class Checkpoints:
         files, root = fsspec.core.url_to_fs(self.uri)
         return files, str(root).rstrip("/")
 
-    def _put(self, name: str, content: bytes) -> None:
+    @cached_property
+    def _patience(self) -> "_Patience":
+        return _Patience()
+
+    def _ask(self, operation: Callable[[Any, str], T]) -> T:
+        """What the operation on (file system, root) gives; one that is not on this machine may keep silent."""
         files, root = self._opened
         if isinstance(files, LocalFileSystem):
-            _replace(Path(root) / name, content)
-            return
-        try:
-            files.pipe_file(f"{root}/{name}", content)
-        except FileNotFoundError:  # a file system with real folders
-            files.makedirs(root, exist_ok=True)
-            files.pipe_file(f"{root}/{name}", content)
+            return operation(files, root)
+        return self._patience.give(lambda: operation(files, root))
+
+    def _put(self, name: str, content: bytes) -> None:
+        def put(files: Any, root: str) -> None:
+            if isinstance(files, LocalFileSystem):
+                _replace(Path(root) / name, content)
+                return
+            try:
+                files.pipe_file(f"{root}/{name}", content)
+            except FileNotFoundError:
+                if self.uri.partition("://")[0] in BUCKETS:
+                    raise  # folders are part of a name there, so it is the bucket that is missing
+                files.makedirs(root, exist_ok=True)
+                files.pipe_file(f"{root}/{name}", content)
+
+        self._ask(put)
 
     def _listed(self) -> list[tuple[str, int]]:
         """Names and sizes (bytes) of all files there."""
-        try:
-            files, root = self._opened
+
+        def listed(files: Any, root: str) -> list[dict[str, Any]]:
             files.invalidate_cache()  # other processes write there
-            entries = files.ls(root, detail=True)
+            entries: list[dict[str, Any]] = files.ls(root, detail=True)
+            return entries
+
+        try:
+            entries = self._ask(listed)
         except FileNotFoundError:
             return []
         except Exception as error:  # as above
@@ -201,12 +224,64 @@ class Checkpoints:
     def _remove(self, names: Iterable[str]) -> None:
         for name in names:
             try:
-                files, root = self._opened
-                files.rm_file(f"{root}/{name}")
+                self._ask(lambda files, root, name=name: files.rm_file(f"{root}/{name}"))  # type: ignore[misc]
             except FileNotFoundError:
                 continue
             except Exception as error:  # as above
                 raise CheckpointError(f"{safe(self.uri)}/{name} cannot be removed ({_why(error)})") from error
+
+
+class _Patience:
+    """Bounds what a place that does not answer costs.
+
+    One question waits `PATIENCE` seconds at most, whatever the file system's own retries would take. After a failure
+    that took a second or more the place is left alone for `_REST` times as long, so that a tenth of the time is lost.
+    """
+
+    def __init__(self) -> None:
+        self._until = 0.0
+        self._reason = ""
+
+    def give(self, question: Callable[[], T]) -> T:
+        """The answer.
+
+        Raises:
+            _SilentError: when it takes too long, or is not asked for now.
+            Exception: whatever the question raises.
+        """
+        began = time.monotonic()
+        if began < self._until:
+            raise _SilentError(f"{self._reason}; asked again in {self._until - began:.0f} s")
+        try:
+            return _within(PATIENCE, question)
+        except Exception as error:
+            now = time.monotonic()
+            if now - began >= 1.0:
+                self._until, self._reason = now + _REST * (now - began), _why(error)
+            raise
+
+
+class _SilentError(OSError):
+    """A place does not answer."""
+
+
+def _within(seconds: float, question: Callable[[], T]) -> T:
+    """The answer of a question that may never come back, asked in a thread that ends with the process."""
+    answer: Future[T] = Future()
+
+    def ask() -> None:
+        try:
+            answer.set_result(question())
+        except Exception as error:  # it belongs to who waits
+            answer.set_exception(error)
+
+    threading.Thread(target=ask, daemon=True, name="checkpoints").start()
+    try:
+        return answer.result(seconds)
+    except TimeoutError as error:
+        if answer.done():
+            raise
+        raise _SilentError(f"no answer in {seconds:g} s") from error
 
 
 def superseded(

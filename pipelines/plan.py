@@ -31,6 +31,7 @@ from pipelines.models import (
     check_space,
     knows,
 )
+from pipelines.uris import HIDDEN, is_hidden, safe
 
 LIBRARIES = ("mlflow", "hyperopt", "lightgbm", "xgboost", "scikit-learn", "torch", "pandas", "numpy")
 
@@ -106,6 +107,7 @@ class Plan:
     def to_header(self) -> dict[str, Any]:
         """Plain values, as the study keeps them in MLflow."""
         plain = {field.name: getattr(self, field.name) for field in fields(self)}
+        plain["checkpoints"] = self.checkpoints and safe(self.checkpoints)
         data = {field.name: getattr(self.data, field.name) for field in fields(self.data)}
         points = [{"params": dict(point.params), "origin": point.origin} for point in self.first_points]
         shown = {name: data[name] for name in ("target", "task", "split", "validation")}
@@ -156,11 +158,27 @@ class Plan:
                 )
 
     def going_on(
-        self, *, trials: int | None, timeout: float | None, register: str | None, confirm: int | None
+        self,
+        *,
+        trials: int | None,
+        timeout: float | None,
+        register: str | None,
+        confirm: int | None,
+        checkpoints: str | None,
     ) -> "Plan":
-        """This plan with what a later session may change."""
+        """This plan with what a later session may change.
+
+        Raises:
+            StudyError: when the place of the checkpoints cannot be known from the study.
+        """
+        if checkpoints is None and is_hidden(self.checkpoints or ""):
+            raise StudyError(
+                f"the study's checkpoints are at {self.checkpoints}, and what stood in place of {HIDDEN} is kept "
+                "nowhere: give the URI as checkpoints=, or another place, where its trials begin anew"
+            )
         return replace(
             self,
+            checkpoints=checkpoints or self.checkpoints,
             trials=trials or self.trials,
             timeout=timeout,
             register=register if register else self.register,

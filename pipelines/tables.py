@@ -37,7 +37,8 @@ SAMPLED_ROWS = 1000
 BLOCK_BYTES = 1 << 24
 DIGEST_BYTES = 16
 
-_EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"} | dict.fromkeys(
+# What installs the library for a store of objects in buckets.
+BUCKETS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"} | dict.fromkeys(
     ("az", "abfs", "abfss"), "azure"
 )
 _NOT_TABLES = {
@@ -146,7 +147,7 @@ def _read(uri: str) -> bytes:
 def missing_library(uri: str, error: ImportError) -> str:
     """The message for a URI whose file system needs a library that is not there, with the line that installs it."""
     protocol = uri.partition("://")[0]
-    extra = _EXTRAS.get(protocol)
+    extra = BUCKETS.get(protocol)
     remedy = f'pip install "mlflow-warmstart[{extra}]"' if extra else "install that library"
     return f"{uri} needs a library for {protocol}:// that is not installed ({_first_line(error)}); {remedy}"
 

@@ -88,7 +88,8 @@ def tune(
         max_budget: A full training, in the same unit; none is the model's own.
         eta: One of eta trials goes on from a budget to the next, which is eta times as large.
         fidelity: What a smaller budget means: rounds, scheduled, scaled or rows; auto is what ranks best.
-        checkpoints: Where trials that may go on are kept, as a URI that fsspec opens; none is on this machine.
+        checkpoints: Where trials that may go on are kept, as a URI that fsspec opens; none is on this machine. A study
+            that goes on may be given a new place.
         trial_timeout: Seconds after which a trial, or one leg of it, fails; none is one hour.
         confirm: How many of the best trials are scored again on 2 x 5 folds before the winner is named; none is 0.
 
@@ -196,7 +197,6 @@ def new_plan(
     granted = budget_of(own.budget, algorithm, fidelity)
     steps = rungs(algorithm, granted, min_budget, max_budget, eta)
     cost = named(algorithm, steps, eta)[1].cost
-    local = checkpoints is not None and "://" not in checkpoints
     return Plan(
         model=model,
         algorithm=algorithm,
@@ -210,7 +210,7 @@ def new_plan(
         eta=eta,
         budget_unit=granted.unit,
         fidelity=granted.fidelity,
-        checkpoints=os.path.abspath(str(checkpoints)) if local else checkpoints,
+        checkpoints=_absolute(checkpoints),
         workers=hands.workers,
         threads=hands.threads,
         lag=2 * hands.workers if hands.workers > 1 and not grants_budgets(algorithm) else 0,
@@ -241,7 +241,10 @@ def _resume(study: str, given: Mapping[str, Any], run_id: str | None) -> StudyRe
         timeout=given.get("timeout"),
         register=given.get("register"),
         confirm=given.get("confirm"),
+        checkpoints=_absolute(given.get("checkpoints")),
     )
+    if plan.checkpoints is not None:
+        Checkpoints(plan.checkpoints).check()
     with workshop(plan.model, hands_of(plan, given.get("workers"))) as shop:
         prepared = source.prepare()
         plan.refuse_other(source.plan(prepared))
@@ -250,6 +253,11 @@ def _resume(study: str, given: Mapping[str, Any], run_id: str | None) -> StudyRe
         if run_id is not None:
             note_resumed(run_id, study)
         return run_study(plan, prepared, shop, storage, warm)
+
+
+def _absolute(place: str | None) -> str | None:
+    """A place that means the same wherever the next session starts."""
+    return place if place is None or "://" in place else os.path.abspath(place)
 
 
 def hands_of(plan: Plan, workers: int | None) -> WorkerPlan:
@@ -278,7 +286,8 @@ def _refuse_changes(study: str, plan: Plan, given: Mapping[str, Any]) -> None:
         equal = _rungs(plan, **ladder) == plan.rungs
         ends = {"min_budget": int(plan.rungs[0]), "max_budget": int(plan.rungs[-1]), "eta": plan.eta}
         began |= ladder if equal else ends
-    began |= {"fidelity": plan.fidelity, "checkpoints": plan.checkpoints}
+    moved = given.get("checkpoints") if grants_budgets(plan.algorithm) else None
+    began |= {"fidelity": plan.fidelity, "checkpoints": moved}  # what is not there is trained again
     if "space" in given:
         own = settings(plan.model, kind=plan.data.task)
         mended = mended_from(given["space"], plan.model)

@@ -218,6 +218,42 @@ def test_a_missing_driver_names_what_installs_it(monkeypatch: pytest.MonkeyPatch
         Checkpoints("s3://bucket/study").save(1, 9, write)
 
 
+class Slow(DirFileSystem):  # type: ignore[misc]
+    """A store that answers late, and with an error."""
+
+    asked = 0
+
+    def pipe_file(self, *_: object, **__: object) -> None:
+        self.asked += 1
+        time.sleep(1.2)
+        raise ConnectionError("the endpoint is gone")
+
+
+@pytest.mark.parametrize(("patience", "why"), [(30.0, "the endpoint is gone"), (1.0, "no answer in 1 s")])
+def test_a_store_that_keeps_silent_is_left_alone_for_a_while(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, patience: float, why: str
+) -> None:
+    remote = Slow(path=str(tmp_path), fs=LocalFileSystem())
+    monkeypatch.setattr(fsspec.core, "url_to_fs", lambda _: (remote, "study"))
+    monkeypatch.setattr("pipelines.checkpoints.PATIENCE", patience)
+    place = Checkpoints("sftp://host/study")
+    with pytest.raises(CheckpointError, match=f"trial 1 at 9 cannot be written .{why}.$"):
+        place.save(1, 9, write)
+    with pytest.raises(CheckpointError, match=f"trial 2 at 9 cannot be written .{why}; asked again in 1. s"):
+        place.save(2, 9, write)
+    with pytest.raises(CheckpointError, match=f"cannot be listed .{why}; asked again in"):
+        place.kept()
+    assert remote.asked == 1
+
+
+def test_buckets_are_not_made(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    remote = DirFileSystem(path=str(tmp_path), fs=LocalFileSystem())
+    monkeypatch.setattr(fsspec.core, "url_to_fs", lambda _: (remote, "bucket/study"))
+    with pytest.raises(StudyError, match="No such file"):
+        Checkpoints("s3://bucket/study").check()
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_no_password_is_shown() -> None:
     with pytest.raises(StudyError) as caught:
         Checkpoints("nowhere://key:secret@bucket/study?sig=secret").check()
