@@ -38,6 +38,11 @@ FULL = {"lightgbm": 405, "xgboost": 405, "mlp": 810}
 DIVISORS = (27, 9, 3)
 CONFIGURATIONS = {"lightgbm": 24, "xgboost": 24, "mlp": 12}
 ROWS = {"lightgbm": 2_000, "xgboost": 2_000, "mlp": 1_000}
+# Whole tables, where a rung of rows is more than a handful; fewer ways, and one rung more.
+LARGE_DIVISORS = (81, *DIVISORS)
+WHOLE = 1_000_000
+LARGE_CONFIGURATIONS = 16
+LARGE_TABLES = ("bank_marketing", "california_housing", "metro_traffic")
 SEED = 0
 _BOOSTED = (
     "german_credit",
@@ -211,6 +216,25 @@ def measure(model: str, table: str, datasets: Path, configurations: int) -> dict
     }
 
 
+def measure_large(model: str, table: str, datasets: Path, configurations: int) -> dict[str, Any]:
+    """Rounds and rows on all rows of a table: per way, losses and seconds `(n, r)` at the rungs, of rounds at the end, too."""
+    bench, full = Bench(model, load_fold(datasets, table, WHOLE)), FULL[model]
+    kind = bench.fold.task.kind
+    space = settings(model, kind=kind, has_categorical=bool(bench.fold.cardinalities)).space
+    ways: dict[str, dict[str, list[list[float]]]] = {}
+    for i in range(configurations):
+        params = space.sample(np.random.default_rng([SEED, i]))
+        courses = {
+            "rounds": bench.train(params, [*(full // divisor for divisor in LARGE_DIVISORS), full]),
+            "rows": _together(bench.train(params, [full], share=1 / divisor) for divisor in LARGE_DIVISORS),
+        }
+        for way, course in courses.items():
+            found = ways.setdefault(way, {"losses": [], "seconds": []})
+            found["losses"].append(course.losses.tolist())
+            found["seconds"].append(course.seconds.tolist())
+    return {"model": model, "table": table, "kind": kind, "rows": len(bench.fold.train), "ways": ways}
+
+
 def _courses(bench: Bench, params: Params, rungs: Sequence[int], full: int) -> Iterable[tuple[str, Course]]:
     """Each way of training with the courses at the rungs and, where it is another training, at the full budget."""
     plain = bench.train(params, [*rungs, full])
@@ -292,9 +316,8 @@ def kept_share(losses: Array, final: Array) -> float:
     return len(best & kept) / len(best)
 
 
-def judged(result: Mapping[str, Any]) -> dict[str, Judgement]:
-    """Every way on one table, by the final losses of plain training; for `... (own end)` by those of its own."""
-    r = len(DIVISORS)
+def judged(result: Mapping[str, Any], r: int = len(DIVISORS)) -> dict[str, Judgement]:
+    """Every way at the r rungs of one table, by the final losses of plain training; `... (own end)` by those of its own."""
     ways = {
         way: (np.array(found["losses"]), np.array(found["seconds"])) for way, found in result["ways"].items()
     }
@@ -425,6 +448,21 @@ def tables_of(model: str, results: Sequence[Mapping[str, Any]]) -> str:
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
 
+def large_table(results: Sequence[Mapping[str, Any]]) -> str:
+    """The Markdown table of whole tables: a row for each model, table and way, without intervals."""
+    rungs = [f"R/{divisor}" for divisor in LARGE_DIVISORS]
+    header = ["model", "table", "training rows", "fidelity", *(f"ρ at {rung}" for rung in rungs)]
+    rows = [
+        [result["model"], result["table"], f"{result['rows']:,}", way]
+        + [f"{value:.2f}" for value in judgement.correlation]
+        + [", ".join(f"{value:.2f}" for value in judgement.kept)]
+        + [", ".join(f"{value:.0%}" for value in judgement.seconds)]
+        for result in results
+        for way, judgement in judged(result, len(LARGE_DIVISORS)).items()
+    ]
+    return table([*header, "kept", "CPU of R"], rows)
+
+
 def _means(values: Sequence[Array | Sequence[float]] | Array, decimals: int = 2) -> list[str]:
     """Means with intervals over tables: `(tables, columns)` to texts, one per column."""
     columns = np.array(values).T
@@ -439,12 +477,18 @@ def main(arguments: Sequence[str]) -> None:
     )
     parser.add_argument("--models", nargs="+", default=list(TABLES), choices=list(TABLES))
     parser.add_argument("--tables", nargs="+", default=None, help="instead of those chosen for the models")
+    parser.add_argument(
+        "--large", action="store_true", help="whole tables instead; boosting, rounds and rows only"
+    )
     parser.add_argument("--configurations", type=int, default=None)
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--output", type=Path, default=cache() / "results")
     options = parser.parse_args(arguments)
     folder = options.output / "rungs"
     folder.mkdir(parents=True, exist_ok=True)
+    if options.large:
+        _large(options, folder)
+        return
     jobs = [(model, name) for model in options.models for name in options.tables or TABLES[model]]
     with ProcessPoolExecutor(options.processes, get_context("spawn")) as pool:
         waiting = {
@@ -464,6 +508,19 @@ def main(arguments: Sequence[str]) -> None:
     text = "\n".join([*(tables_of(model, results) for model, results in found.items()), longer_races(found)])
     figures = {model: [_figures(result) for result in results] for model, results in found.items()}
     write(options.output, "rungs", text, {"machine": machine(), "figures": figures})
+
+
+def _large(options: argparse.Namespace, folder: Path) -> None:
+    n = options.configurations or LARGE_CONFIGURATIONS
+    results = []
+    for name in options.tables or LARGE_TABLES:
+        for model in (model for model in options.models if model != "mlp"):
+            path = folder / f"large-{model}-{name}.json"
+            if not path.exists():
+                path.write_text(json.dumps(measure_large(model, name, options.datasets, n)))
+                print(model, name, flush=True)
+            results.append(json.loads(path.read_text()))
+    write(options.output, "rungs-large", large_table(results), {"machine": machine()})
 
 
 def _path(folder: Path, model: str, name: str) -> Path:

@@ -152,8 +152,13 @@ class Lease:
             self._write("")
 
     def _taken(self, holder: Driver | None) -> StudyError:
+        said = (
+            f"{self._what} {self._run_id} is being run by another driver ({holder or 'unknown'}); wait until it ends or "
+            "stop it with Ctrl-C"
+        )
+        if holder is not None and holder.machine == machine():
+            return StudyError(said)  # whether its process lives is known here
+        left = "" if holder is None else f"in {max(holder.seen + STALE - time.time(), 1.0):.0f} s, "
         return StudyError(
-            f"{self._what} {self._run_id} is being run by another driver ({holder or 'unknown'}); wait until it ends "
-            f"or stop it with Ctrl-C; when it is dead for sure, remove the tag {schema.DRIVER} from the run, then try "
-            "again"
+            f"{said}; if it was killed there, try again {left}when nothing was heard of it for {STALE:.0f} s"
         )
