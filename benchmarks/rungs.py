@@ -217,7 +217,7 @@ def measure(model: str, table: str, datasets: Path, configurations: int) -> dict
 
 
 def measure_large(model: str, table: str, datasets: Path, configurations: int) -> dict[str, Any]:
-    """Rounds and rows on all rows of a table: per way, losses and seconds `(n, r)` at the rungs, of rounds at the end, too."""
+    """Rounds and rows on all rows of a table: per way, losses and seconds `(n, r)` at the rungs, of rounds at R, too."""
     bench, full = Bench(model, load_fold(datasets, table, WHOLE)), FULL[model]
     kind = bench.fold.task.kind
     space = settings(model, kind=kind, has_categorical=bool(bench.fold.cardinalities)).space
@@ -317,7 +317,7 @@ def kept_share(losses: Array, final: Array) -> float:
 
 
 def judged(result: Mapping[str, Any], r: int = len(DIVISORS)) -> dict[str, Judgement]:
-    """Every way at the r rungs of one table, by the final losses of plain training; `... (own end)` by those of its own."""
+    """Every way at r rungs of a table, by the final losses of plain training; `... (own end)` by those of its own."""
     ways = {
         way: (np.array(found["losses"]), np.array(found["seconds"])) for way, found in result["ways"].items()
     }

@@ -29,7 +29,7 @@ Rates: TypeAlias = Callable[[int], float]
 _POWER = 0.5
 _OFFSET = 0.1
 
-_SCHEMA = 2
+_SCHEMA = 3
 _SCORES = "scores-"
 _VALID = "valid.npy"
 _STATE = "state.json"

@@ -96,7 +96,7 @@ class LightGBM:
                 rows.set_init_score(self.scores(earlier)[name])
         booster = lgb.Booster(native, pair[0])
         booster.add_valid(pair[1], "valid")
-        return _grower(Forest(booster, earlier), rates)
+        return _grower(Forest(booster, earlier, pair[1]), rates)
 
     def predict(self, model: Forest, rows: Matrix, size: int) -> npt.NDArray[np.floating[Any]]:
         """Probabilities or standardised values by the first `size` rounds."""
@@ -111,10 +111,7 @@ class LightGBM:
     def scores(self, model: Forest) -> Mapping[str, FloatArray]:
         """The sums of all trees for the training and the validation rows: `(n,)`, or `(n, k)` for multiclass."""
         if model.kept is None:
-            # What the booster says of the validation rows is remembered as it was for scoring; they are few.
-            rows = self.watch.fold.valid.dense()
-            valid = np.asarray(model.whole.predict(rows, raw_score=True, num_threads=self.threads))
-            model.kept = {"train": model.sums(), "valid": valid}
+            model.kept = model.sums()
         return model.kept
 
     def parse(self, content: bytes, scores: Mapping[str, FloatArray]) -> Forest:
@@ -177,12 +174,16 @@ class Forest:
         self,
         booster: lgb.Booster,
         earlier: Forest | None = None,
+        valid: lgb.Dataset | None = None,
+        *,
         kept: Mapping[str, FloatArray] | None = None,
     ) -> None:
         self.booster = booster
         self._before = "" if earlier is None else earlier.text
         self._size_before = 0 if earlier is None else earlier.size()
-        self.kept = kept
+        self.kept: Mapping[str, FloatArray] | None = kept
+        self._start = None if earlier is None or earlier.kept is None else earlier.kept["valid"]
+        self._valid = valid
 
     def size(self) -> int:
         """The rounds of all legs."""
@@ -199,11 +200,18 @@ class Forest:
         """A booster with all trees."""
         return lgb.Booster(model_str=self.text)
 
-    def sums(self) -> FloatArray:
-        """The sums of all trees for the training rows, which the booster has kept; to be asked once."""
+    def sums(self) -> Mapping[str, FloatArray]:
+        """The sums of all trees for the training and the validation rows; to be asked once."""
+        if self._valid is None:
+            raise ValueError("the model was read without its sums; it cannot go on")
         _ = self.text  # the booster forgets its objective now, without which it gives the sums themselves
         self.booster.reset_parameter({"objective": "none"})
-        return _current(self.booster.eval_train)
+        if self._start is not None:  # another trial may have gone on since
+            self._valid.set_init_score(self._start)
+        # Of the validation rows it remembers what it said with the objective. As another set they are summed anew,
+        # by the bins and the trees of this leg only.
+        self.booster.add_valid(self._valid, "again")
+        return {"train": _current(self.booster.eval_train), "valid": _current(self.booster.eval_valid)}
 
 
 def joined(first: str, then: str) -> str:
@@ -234,7 +242,7 @@ def _grower(forest: Forest, rates: Rates | None) -> Grower:
 
 
 def _current(evaluate: Callable[[Any], Any]) -> FloatArray:
-    """A copy of the predictions that a booster keeps for the rows that `evaluate` scores."""
+    """A copy of the predictions that a booster keeps for the last set of rows that `evaluate` scores."""
     held: list[FloatArray] = []
 
     def hold(prediction: Any, _: lgb.Dataset) -> tuple[str, float, bool]:
@@ -242,4 +250,4 @@ def _current(evaluate: Callable[[Any], Any]) -> FloatArray:
         return "held", 0.0, False
 
     evaluate(hold)
-    return held[0]
+    return held[-1]
