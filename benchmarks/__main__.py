@@ -20,6 +20,7 @@ NAMES = {
     "curves": "make the tabulated learning curves from real trainings",
     "rungs": "which low budget ranks configurations as the full one does",
     "gate": "how often a challenger that is just as good is promoted",
+    "continuing": "CPU that continued legs save against training every rung from nothing",
     "warmstart": "searches that learn from past studies against ones that do not",
     "environments": "make the peers' environments (otherwise made when first needed)",
 }

@@ -217,7 +217,7 @@ def measure(model: str, table: str, datasets: Path, configurations: int) -> dict
 
 
 def measure_large(model: str, table: str, datasets: Path, configurations: int) -> dict[str, Any]:
-    """Rounds and rows on all rows of a table: per way, losses and seconds `(n, r)` at the rungs, of rounds at R, too."""
+    """Rounds and rows on all rows of a table: losses and seconds `(n, r)` at the rungs (of rounds at R, too)."""
     bench, full = Bench(model, load_fold(datasets, table, WHOLE)), FULL[model]
     kind = bench.fold.task.kind
     space = settings(model, kind=kind, has_categorical=bool(bench.fold.cardinalities)).space
