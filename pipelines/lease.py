@@ -153,8 +153,8 @@ class Lease:
 
     def _taken(self, holder: Driver | None) -> StudyError:
         said = (
-            f"{self._what} {self._run_id} is being run by another driver ({holder or 'unknown'}); wait until it ends or "
-            "stop it with Ctrl-C"
+            f"{self._what} {self._run_id} is being run by another driver ({holder or 'unknown'}); wait until it ends "
+            "or stop it with Ctrl-C"
         )
         if holder is not None and holder.machine == machine():
             return StudyError(said)  # whether its process lives is known here
