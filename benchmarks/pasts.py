@@ -100,7 +100,7 @@ def left_by(table: Table, seed: int) -> PastStudy:
         run_id=f"{table.model}/{table.name}",
         name=table.name,
         model=table.model,
-        metric="loss",
+        metric="rmse" if table.features.values.get("task.regression") else "log_loss",
         task="regression" if table.features.values.get("task.regression") else "classification",
         digest=table.name,
         features=table.features,
@@ -110,8 +110,15 @@ def left_by(table: Table, seed: int) -> PastStudy:
     return found
 
 
-def past_of(table: Table, seed: int, most: int | None = None) -> Sequence[PastStudy]:
-    """The studies of the other tables, `most` of them drawn at random by the seed."""
-    others = [other for other in tables(table.model) if other.name != table.name]
-    order = np.random.default_rng([seed, len(table.name)]).permutation(len(others))[:most]
-    return [left_by(others[i], 1_000 + seed) for i in order]
+def past_of(
+    table: Table, seed: int, most: int | None = None, others: Sequence[str] = ()
+) -> Sequence[PastStudy]:
+    """The studies of the other tables, `most` of them drawn at random by the seed, also by families `others`."""
+    known = [other for model in (table.model, *others) for other in tables(model) if other.name != table.name]
+    order = np.random.default_rng([seed, len(table.name)]).permutation(len(known))[:most]
+    return [left_by(known[i], 1_000 + seed) for i in order]
+
+
+def same_table(table: Table, seed: int, model: str) -> Sequence[PastStudy]:
+    """The study of the very same table by another family, if there is one."""
+    return [left_by(other, 1_000 + seed) for other in tables(model) if other.name == table.name]

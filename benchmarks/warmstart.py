@@ -20,7 +20,7 @@ from scipy.stats import spearmanr
 from benchmarks.asked import Given, searched_by
 from benchmarks.curves import BUDGETS, MANY, PAST, PAST_TABLES, SEED, divided
 from benchmarks.environments import cache as cache_folder
-from benchmarks.pasts import TRIALS, left_by, past_of, tables
+from benchmarks.pasts import TRIALS, left_by, past_of, same_table, tables
 from benchmarks.report import table as as_table
 from benchmarks.report import write
 from benchmarks.statistics import best_so_far, interval
@@ -68,7 +68,8 @@ class Method:
     stays in the acquisition, `defaults` how many of the defaults come first. `oracle_past` keeps the five past studies
     whose models rank this table best, `oracle_points` takes as first points those of the past that are the best here:
     no method can know either, so they bound what better similarities and a better portfolio could gain. A `peer`
-    (`benchmarks.methods.WARMED`) is given the same defaults and the same past, and makes of them what it can.
+    (`benchmarks.methods.WARMED`) is given the same defaults and the same past, and makes of them what it can. The
+    past has studies by the families `others`, too, and where `same` is given the study of the very table by that one.
     """
 
     past: int | None = 40
@@ -82,6 +83,8 @@ class Method:
     oracle_past: bool = False
     oracle_points: bool = False
     peer: str | None = None
+    others: tuple[str, ...] = ()
+    same: str | None = None
 
 
 METHODS: Mapping[str, Method] = {
@@ -99,6 +102,12 @@ METHODS: Mapping[str, Method] = {
     "20 past studies": Method(past=20),
     "cold bohb": Method(past=None, algorithm="bohb"),
     "warm bohb": Method(algorithm="bohb"),
+    "LightGBM's past, too": Method(others=("lightgbm",)),
+    "LightGBM's past only, of this table": Method(past=0, same="lightgbm"),
+    "LightGBM's past, too, and of this table": Method(others=("lightgbm",), same="lightgbm"),
+    "3 points": Method(points=3),
+    "4 points": Method(points=4),
+    "XGBoost's past, too": Method(others=("xgboost",)),
     "half inverted": Method(inverted=0.5),
     "all inverted": Method(inverted=1.0),
     "oracle past": Method(oracle_past=True),
@@ -168,7 +177,7 @@ def _by_peer(
 
 
 def _known(task: Task, past: Sequence[PastStudy], method: Method, seed: int) -> Past | None:
-    """What the past knows; None when none of it is of such a task."""
+    """What the past knows; None when that is nothing."""
     kind = "regression" if task.features.values.get("task.regression") else "classification"
     past = [
         replace(study, losses=-study.losses[::-1], x=study.x[::-1])
@@ -177,7 +186,13 @@ def _known(task: Task, past: Sequence[PastStudy], method: Method, seed: int) -> 
         for i, study in enumerate(past)
     ]
     found = neighbours(
-        past, task.features, model=task.model, metric="loss", task=kind, digest=task.name, most=len(past)
+        past,
+        task.features,
+        model=task.model,
+        metric=_METRIC[kind],
+        task=kind,
+        digest=task.name,
+        most=len(past),
     )
     if method.even:
         found = [replace(neighbour, similarity=1.0) for neighbour in found]
@@ -207,7 +222,9 @@ def on_surface(model: str, number: int, name: str, seed: int, trials: int) -> li
     task = Task(
         model, table.name, table.space, table.first_points, table.features, table.loss_at, table.budgets
     )
-    past = [] if method.past is None else past_of(table, seed, method.past)
+    past = [] if method.past is None else list(past_of(table, seed, method.past, method.others))
+    if method.same is not None:
+        past += same_table(table, seed, method.same)
     return search(task, past, method, seed, trials)
 
 
@@ -242,6 +259,8 @@ def on_fit(datasets: Path, model: str, number: int, name: str, seed: int, trials
     past = [] if method.past is None else [left_by(known[i], 1_000 + seed) for i in order]
     return search(task, past, method, seed, trials)
 
+
+_METRIC = {"regression": "rmse", "classification": "log_loss"}
 
 Key = tuple[str, str, str, int]
 """Table, model, method, seed."""

@@ -42,10 +42,15 @@ def summary_of(header: Mapping[str, Any], run_id: str, trials: Sequence[Trial]) 
         model=str(header.get("model", "")),
         metric=str(header["metric"]),
         task=str(header.get("task", "")),
-        digest=str(data.get("digest", "")),
+        digest=prediction(str(data.get("digest", "")), str(data.get("target", ""))),
         features=_features(header),
     )
     return None if past is None or len(past) < FEWEST else past
+
+
+def prediction(table: str, target: str) -> str:
+    """Equal when the same column of the same table is predicted, by the digest of the table."""
+    return f"{table}:{_digest(target)}"
 
 
 def summary_tags(past: PastStudy | None) -> dict[str, str]:

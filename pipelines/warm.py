@@ -20,6 +20,7 @@ from hpo.trial import Trial
 from pipelines.findings.evidence import WARM_ORIGIN, helped
 from pipelines.knowledge import counted, past_studies
 from pipelines.plan import AUTO, OFF, Plan, sources
+from pipelines.summaries import prediction
 from warmstart.metafeatures import MetaFeatures
 from warmstart.past import PastStudy
 from warmstart.similarity import FEWEST
@@ -110,12 +111,12 @@ def look_back(plan: Plan, features: MetaFeatures, *, exclude: str | None) -> War
         model=plan.model,
         metric=plan.metric,
         task=plan.data.task,
-        digest=plan.data.digest,
+        digest=prediction(plan.data.digest, plan.data.target),
     )
     if named and not found:
         raise StudyError(
             f"warm_start={plan.warm_start} names nothing to learn from: of the {len(known.studies)} past studies found "
-            f"there none is of {plan.model}, for a task like {plan.data.task}, with {FEWEST_TRIALS} full trainings or "
+            f"there none is of {plan.model}, or of a family like it, with {FEWEST_TRIALS} full trainings or "
             "more; name others, or take warm_start=auto"
         )
     return WarmStart(tuple(found), known.notes)

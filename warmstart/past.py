@@ -37,7 +37,7 @@ class PastStudy:
         model: the family, or `all`.
         metric: what its losses were made of; a loss is smaller when it is better.
         task: binary, multiclass or regression.
-        digest: of the table, equal for equal tables.
+        digest: of what was predicted, equal for the same column of equal tables.
         features: of the table; None for a study that has none.
         space: that was searched.
         x: `(n, d)` unit codes of configurations, `nan` where inactive, best first.

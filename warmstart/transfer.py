@@ -5,7 +5,7 @@ or the three families in one. What they share is used; a parameter that a past s
 of the new one.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,17 +13,19 @@ import numpy as np
 from hpo.parameters import Array, Categorical, Parameter, Params, Value
 from hpo.past import Past, Source, standardised
 from hpo.space import SearchSpace
+from warmstart.families import ALL, in_terms_of, related
 from warmstart.metafeatures import MetaFeatures
 from warmstart.past import PastStudy
 from warmstart.similarity import similarities
 
-ALL = "all"
 MOST = 40  # past studies that are learned from, the most similar ones
 FEWEST_TRIALS = 3
 FEWEST_LEADERS = 4
 OTHER_METRIC = 0.5
 """Factor on the similarity of a study by another metric: rankings by two metrics agree at 0.88 in the median, 0.11 at
 worst."""
+OTHER_FAMILY = 0.5
+"""Factor on the similarity of a study of another family."""
 
 
 @dataclass(frozen=True)
@@ -47,26 +49,22 @@ def neighbours(
 ) -> list[Neighbour]:
     """The past studies that can say something about a new one, the most similar first.
 
-    Those of another kind of task, of families that share nothing with `model`, without meta-features, and with fewer
-    than three full trainings are left out. The keyword arguments are the new study's, as in `PastStudy`.
+    Those of families that share nothing with `model`, without meta-features, and with fewer than three full trainings
+    are left out. Those of another kind of task are not: much of which parameters matter, and how, is the same there.
+    The keyword arguments are the new study's, as in `PastStudy`.
     """
     usable = [
         study
         for study in studies
-        if study.features is not None
-        and len(study) >= FEWEST_TRIALS
-        and (study.model == model or ALL in (study.model, model))
-        and (study.task == "regression") == (task == "regression")
+        if study.features is not None and len(study) >= FEWEST_TRIALS and related(study.model, model)
     ]
     alike = similarities(features, [study.features for study in usable if study.features is not None])
-    found = [
-        Neighbour(
-            study,
-            float(value) * (1.0 if study.metric == metric else OTHER_METRIC),
-            study.digest == digest,
-        )
-        for study, value in zip(usable, alike, strict=True)
-    ]
+    found = []
+    for study, value in zip(usable, alike, strict=True):
+        comparable = _kind(study.task) == _kind(task)
+        factor = OTHER_METRIC if comparable and study.metric != metric else 1.0
+        alike_here = float(value) * factor * _kinship(study.model, model)
+        found.append(Neighbour(study, alike_here, study.digest == digest))
     return sorted(found, key=lambda n: (not n.same_table, -n.similarity, n.study.run_id))[:most]
 
 
@@ -77,10 +75,21 @@ def learned(found: Sequence[Neighbour], model: str, space: SearchSpace, default:
     for neighbour in found:
         x, losses = translated(neighbour.study, model, space, default)
         if len(x) >= FEWEST_TRIALS:
-            # The same table says more than all the others together.
-            alike = max(1.0, others) if neighbour.same_table else neighbour.similarity
+            alike = neighbour.similarity
+            if neighbour.same_table:  # says more than all the others together
+                alike = max(1.0, others) * _kinship(neighbour.study.model, model)
             sources.append(Source(neighbour.study.run_id, x, standardised(losses), alike))
     return Past(space, tuple(sources))
+
+
+def _kind(task: str) -> str:
+    """Of the losses: tasks with classes have the same metrics."""
+    return "numbers" if task == "regression" else "classes"
+
+
+def _kinship(one: str, other: str) -> float:
+    """Factor on the similarity of studies of two related families."""
+    return 1.0 if one == other or ALL in (one, other) else OTHER_FAMILY
 
 
 def narrowed(past: Past) -> SearchSpace:
@@ -112,7 +121,7 @@ def translated(past: PastStudy, model: str, space: SearchSpace, default: Params)
     """
     rows, losses = [], []
     for code, loss in zip(past.x, past.losses, strict=True):
-        theirs = _named(past.space.decode(code), past.model, model)
+        theirs = in_terms_of(model, past.space.decode(code), past.model, past.task)
         if theirs is not None:
             rows.append(space.encode(completed(theirs, space, default)))
             losses.append(loss)
@@ -137,16 +146,3 @@ def _fits(parameter: Parameter, value: Value) -> bool:
     if isinstance(parameter, Categorical):
         return parameter.index(value) >= 0
     return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _named(params: Mapping[str, Value], past: str, new: str) -> Mapping[str, Value] | None:
-    """Parameters of a study of the model `past` by their names in one of the model `new`; None if they have none."""
-    if past == new:
-        return params
-    if new == ALL:
-        return {"model": past, **{f"{past}.{name}": value for name, value in params.items()}}
-    if params.get("model") != new:
-        return None
-    return {
-        name.removeprefix(f"{new}."): value for name, value in params.items() if name.startswith(f"{new}.")
-    }

@@ -8,7 +8,15 @@ from hpo.space import SearchSpace
 from tests.strategies import spaces
 from warmstart.metafeatures import MetaFeatures
 from warmstart.past import PastStudy
-from warmstart.transfer import OTHER_METRIC, completed, learned, narrowed, neighbours, translated
+from warmstart.transfer import (
+    OTHER_FAMILY,
+    OTHER_METRIC,
+    completed,
+    learned,
+    narrowed,
+    neighbours,
+    translated,
+)
 
 OLD = SearchSpace(
     (
@@ -86,24 +94,22 @@ def test_a_choice_that_is_no_more_takes_the_default_and_what_depends_on_it() -> 
 
 ALL = SearchSpace(
     (
-        Categorical("model", ("lightgbm", "xgboost")),
+        Categorical("model", ("lightgbm", "mlp")),
         Float("lightgbm.rate", 1e-2, 0.1, log=True, when={"model": ("lightgbm",)}),
-        Float("xgboost.rate", 1e-2, 0.1, log=True, when={"model": ("xgboost",)}),
+        Float("mlp.rate", 1e-2, 0.1, log=True, when={"model": ("mlp",)}),
     )
 )
 ONE = SearchSpace((Float("rate", 1e-2, 0.1, log=True),))
 
 
 def test_a_family_helps_a_search_over_all_of_them() -> None:
-    past = study("s", ONE, model="xgboost", codes=encoded(ONE, {"rate": 0.03}))
+    past = study("s", ONE, model="mlp", codes=encoded(ONE, {"rate": 0.03}))
     params = ALL.decode(translated(past, "all", ALL, {"model": "lightgbm", "lightgbm.rate": 0.05})[0][0])
-    assert params == {"model": "xgboost", "xgboost.rate": pytest.approx(0.03, rel=1e-3)}
+    assert params == {"model": "mlp", "mlp.rate": pytest.approx(0.03, rel=1e-3)}
 
 
 def test_a_search_over_all_families_helps_one_of_them_with_its_own_trials() -> None:
-    codes = encoded(
-        ALL, {"model": "xgboost", "xgboost.rate": 0.03}, {"model": "lightgbm", "lightgbm.rate": 0.06}
-    )
+    codes = encoded(ALL, {"model": "mlp", "mlp.rate": 0.03}, {"model": "lightgbm", "lightgbm.rate": 0.06})
     x, losses = translated(study("s", ALL, model="all", codes=codes), "lightgbm", ONE, {"rate": 0.05})
     assert ONE.decode(x[0])["rate"] == pytest.approx(0.06, rel=1e-3)
     assert losses.tolist() == [1.0]
@@ -137,12 +143,12 @@ def test_only_studies_that_can_say_something_are_neighbours() -> None:
     assert neighbours_of(
         study("good"),
         study("all families", model="all"),
-        study("more classes", task="multiclass"),
         study("numbers", task="regression"),
+        study("like trees", model="xgboost"),
         study("another family", model="mlp"),
         study("without features", described=None),
         study("two trials", n=2),
-    ) == ["all families", "good", "more classes"]
+    ) == ["all families", "good", "numbers", "like trees"]
 
 
 def test_the_most_alike_come_first_and_the_same_table_before_all() -> None:
@@ -171,10 +177,28 @@ def test_another_metric_counts_less() -> None:
     assert other.similarity == OTHER_METRIC * one.similarity
 
 
+def test_another_family_counts_less_and_another_kind_of_task_does_not() -> None:
+    one, numbers, other = neighbours(
+        [
+            study("same"),
+            study("trees", model="xgboost"),
+            study("x numbers", task="regression", metric="rmse"),
+        ],
+        features(rows=1.0),
+        model="lightgbm",
+        metric="roc_auc",
+        task="binary",
+        digest="mine",
+    )
+    assert numbers.study.name == "x numbers"
+    assert numbers.similarity == one.similarity
+    assert other.similarity == OTHER_FAMILY * one.similarity
+
+
 def test_a_study_of_the_same_table_outweighs_the_others() -> None:
     found = neighbours(
         [study(f"s{i}", described=features(rows=float(i))) for i in range(8)]
-        + [study("mine", digest="mine")],
+        + [study("mine", task="binary", digest="mine")],
         features(rows=1.0),
         model="lightgbm",
         metric="roc_auc",

@@ -1,0 +1,89 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hpo.parameters import Params
+from warmstart.families import in_terms_of, related
+
+FOREST: Params = {
+    "learning_rate": 0.05,
+    "num_leaves": 60,
+    "min_data_in_leaf": 20,
+    "feature_fraction": 0.5,
+    "bagging_fraction": 0.8,
+    "lambda_l1": 0.1,
+    "lambda_l2": 0.2,
+    "extra_trees": True,
+}
+
+
+def test_trees_of_lightgbm_in_terms_of_xgboost() -> None:
+    found = in_terms_of("xgboost", FOREST, "lightgbm", "binary")
+    assert found == {
+        "learning_rate": 0.05,
+        "subsample": 0.8,
+        "reg_alpha": 0.1,
+        "reg_lambda": 0.2,
+        "grow_policy": "lossguide",
+        "max_depth": 10,
+        "max_leaves": 60,
+        "colsample_bylevel": 0.5,
+        "min_child_weight": pytest.approx(2.0),
+    }
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [
+        ({"max_depth": 4}, {"num_leaves": 16}),
+        ({"max_depth": 4, "grow_policy": "lossguide", "max_leaves": 9}, {"num_leaves": 9}),
+        ({"max_depth": 4, "grow_policy": "lossguide", "max_leaves": 99}, {"num_leaves": 16}),
+        ({"max_depth": 4, "grow_policy": "depthwise", "max_leaves": 9}, {"num_leaves": 16}),
+        ({"max_depth": 0, "grow_policy": "lossguide", "max_leaves": 0}, {}),
+        ({"colsample_bylevel": 0.5, "colsample_bynode": 0.5}, {"feature_fraction": 0.25}),
+        ({"min_child_weight": 3.0}, {"min_data_in_leaf": 3}),
+        ({"eta": 0.1, "booster": "dart"}, {}),
+    ],
+)
+def test_trees_of_xgboost_in_terms_of_lightgbm(theirs: Params, ours: Params) -> None:
+    assert in_terms_of("lightgbm", theirs, "xgboost", "regression") == ours
+
+
+@given(
+    leaves=st.integers(2, 1000),
+    rows=st.integers(1, 500),
+    share=st.floats(0.1, 1.0),
+    task=st.sampled_from(["binary", "multiclass", "regression"]),
+)
+def test_what_both_have_comes_back(leaves: int, rows: int, share: float, task: str) -> None:
+    forest: Params = {"num_leaves": leaves, "min_data_in_leaf": rows, "feature_fraction": share}
+    there = in_terms_of("xgboost", forest, "lightgbm", task)
+    assert there is not None
+    back = in_terms_of("lightgbm", there, "xgboost", task)
+    assert back == {**forest, "feature_fraction": pytest.approx(share)}
+
+
+def test_the_trees_within_a_study_of_all_families_speak_to_both() -> None:
+    joint = {"model": "lightgbm"} | {f"lightgbm.{name}": value for name, value in FOREST.items()}
+    assert in_terms_of("lightgbm", joint, "all", "binary") == FOREST
+    assert in_terms_of("xgboost", joint, "all", "binary") == in_terms_of(
+        "xgboost", FOREST, "lightgbm", "binary"
+    )
+    assert in_terms_of("mlp", joint, "all", "binary") is None
+    assert in_terms_of("all", FOREST, "lightgbm", "binary") == joint
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        ("lightgbm", "lightgbm", True),
+        ("lightgbm", "xgboost", True),
+        ("xgboost", "lightgbm", True),
+        ("all", "mlp", True),
+        ("mlp", "all", True),
+        ("mlp", "xgboost", False),
+    ],
+)
+def test_families_that_have_something_to_say_to_each_other(one: str, other: str, expected: bool) -> None:
+    assert related(one, other) is expected
+    assert (in_terms_of(other, {"model": other}, one, "binary") is None) is not expected
