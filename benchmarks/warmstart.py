@@ -105,8 +105,6 @@ METHODS: Mapping[str, Method] = {
     "LightGBM's past, too": Method(others=("lightgbm",)),
     "LightGBM's past only, of this table": Method(past=0, same="lightgbm"),
     "LightGBM's past, too, and of this table": Method(others=("lightgbm",), same="lightgbm"),
-    "3 points": Method(points=3),
-    "4 points": Method(points=4),
     "XGBoost's past, too": Method(others=("xgboost",)),
     "half inverted": Method(inverted=0.5),
     "all inverted": Method(inverted=1.0),

@@ -10,8 +10,8 @@ processes for Bayesian optimization", JMLR 25, but with one surrogate for each p
 - **Weights**: by how alike the tables are and, as results come in, by how well each past study ranks them: the share of
   pairs that it orders rightly minus that of those it does not (Kendall's tau), the ranking loss of Feurer, Letham &
   Bakshy (2018), "Scalable meta-learning for Bayesian optimization using ranking-weighted Gaussian process ensembles".
-  The same measure of the weighted mean is the **trust** in it. Past studies that mislead lose their weight first and,
-  when all of them do, any influence.
+  The same measure of the weighted mean, of what it said of each result before it was known, is the **trust** in it.
+  Past studies that mislead lose their weight first and, when all of them do, any influence.
 """
 
 from dataclasses import dataclass
@@ -30,7 +30,6 @@ NOISE = 0.1  # of the scores that past studies are fitted to, which have varianc
 EVEN = 0.5  # share of the weight that does not depend on similarity
 EVIDENCE = 1.0  # how fast agreement moves the weights, for each result
 LEAST = 3  # results from which trust is measured
-MOST = 48  # results that agreement is measured on
 SLIGHT = 1e-3  # a weight that nobody would notice
 COPY = 0.99  # of the kernel: two configurations that are so alike are one
 LEADERS = 5  # configurations of each past study that may become first points
@@ -115,18 +114,27 @@ class Past:
         )
 
     def weigh(self, x: Array, losses: Array) -> tuple[Array, float]:
-        """Weights `(s,)` of the past studies and the trust in them, 0 to 1, after results `(n,)` at codes `(n, d)`."""
-        chosen = thin(ranked(losses), MOST)
-        x, losses = x[chosen], losses[chosen]
-        if len(losses) < 2:
+        """Weights `(s,)` of the past studies and the trust in them, 0 to 1, after results `(n,)` at codes `(n, d)`.
+
+        Trust is measured by what was expected of each result just before it was known: among many past studies some
+        agree by chance with any few results that chose them.
+        """
+        n = len(losses)
+        if n < 2:
             return self.similarities, 1.0
         expected = self.expected(x)
-        evidence = np.log(self.similarities) + EVIDENCE * len(losses) * agreement(expected, losses)
-        weights = np.exp(evidence - evidence.max())
-        weights /= weights.sum()
-        if len(losses) < LEAST:
-            return weights, 1.0
-        return weights, max(float(agreement((weights @ expected)[None], losses)[0]), 0.0)
+        order = np.tril(_order(losses[None])[0])  # (n, n): each result against those before it
+        agreed = (_order(expected) * order).sum(axis=2).cumsum(axis=1)
+        results = np.arange(1, n + 1)
+        pairs = np.maximum(results * (results - 1) / 2, 1)
+        evidence = np.log(self.similarities)[:, None] + EVIDENCE * results * agreed / pairs
+        weights = np.exp(evidence - evidence.max(axis=0))  # (s, n): after each result
+        weights /= weights.sum(axis=0)
+        if n < LEAST:
+            return weights[:, -1], 1.0
+        then = np.column_stack([self.similarities, weights[:, :-1]])
+        foreseen = _order((then * expected).sum(axis=0)[None])[0]
+        return weights[:, -1], max(float((foreseen * order).sum() / pairs[-1]), 0.0)
 
     def leaders(self) -> Array:
         """`(m, d)` codes of the best few configurations of each past study."""
@@ -180,11 +188,10 @@ class Past:
         )
 
 
-def agreement(expected: Array, losses: Array) -> Array:
-    """`(s,)` Kendall's tau between scores `(s, n)` and losses `(n,)`, which may be infinite: from -1 to 1."""
-    first, second = np.triu_indices(len(losses), 1)
-    order = (losses[first] > losses[second]) * 1.0 - (losses[first] < losses[second])
-    return np.asarray((np.sign(expected[:, first] - expected[:, second]) * order).mean(axis=1))
+def _order(values: Array) -> Array:
+    """`(s, n, n)` of values `(s, n)`, which may be infinite: 1 where the first is larger, -1 where it is smaller."""
+    first, second = values[:, :, None], values[:, None, :]
+    return np.asarray((first > second) * 1.0 - (first < second))
 
 
 def matern(a: Array, b: Array) -> Array:

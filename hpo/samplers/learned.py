@@ -6,7 +6,7 @@ largest expected improvement (Jones, Schonlau & Welch 1998, eq. 15) among random
 ones near the study's own. Pending configurations are believed to come out as expected (Ginsbourger, Le Riche &
 Carraro 2010, "Kriging is well-suited to parallelize optimization"), so that nothing is uncertain next to them.
 
-With a probability of 1 - sqrt(trust) the study's own sampler is asked instead, and after `until` results always: then
+With a probability of 1 - trust^(1/3) the study's own sampler is asked instead, and after `until` results always: then
 it knows more than any past. So a past that misleads costs a few trials.
 """
 
@@ -57,7 +57,7 @@ class LearnedSampler:
         if len(history) > self.until:
             return self.own.suggest(history, rng)
         weights, trust = self.past.weigh(history.x, history.losses)
-        if rng.random() >= math.sqrt(trust):
+        if rng.random() >= trust ** (1 / 3):
             return self.own.suggest(history, rng)
         order = ranked(history.losses)[: np.count_nonzero(np.isfinite(history.losses))]
         seen = history.x if len(order) else history.x[:0]  # where all failed nothing is known

@@ -2,9 +2,10 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from scipy.stats import kendalltau
 
 from hpo.parameters import Array, Categorical, Float
-from hpo.past import Past, Source, agreement, matern, standardised
+from hpo.past import Past, Source, matern, standardised
 from hpo.space import SearchSpace
 
 SPACE = SearchSpace(
@@ -67,8 +68,10 @@ def test_a_past_study_expects_what_it_saw_and_the_worst_far_away() -> None:
 @pytest.mark.parametrize(
     ("losses", "tau"), [([1, 2, 3], 1.0), ([3, 2, 1], -1.0), ([2, 2, 2], 0.0), ([1, np.inf, np.inf], 2 / 3)]
 )
-def test_agreement_is_kendalls_tau(losses: list[float], tau: float) -> None:
-    assert agreement(np.array([[10.0, 20.0, 30.0]]), np.array(losses, dtype=float))[0] == pytest.approx(tau)
+def test_trust_in_one_past_study_is_kendalls_tau(losses: list[float], tau: float) -> None:
+    x = SPACE.deactivate(np.array([[a, 0.5, 0.5, 0.0, 0.5] for a in (0.0, 0.5, 1.0)]))
+    past = past_of(Source("s", x, np.array([1.0, 2.0, 3.0]), 1.0))
+    assert past.weigh(x, np.array(losses, dtype=float))[1] == pytest.approx(max(tau, 0.0))
 
 
 def test_weights_begin_with_similarity_and_go_to_those_that_are_right() -> None:
@@ -89,6 +92,19 @@ def test_nobody_is_trusted_when_all_are_wrong() -> None:
     past = past_of(*(source(f"s{i}", lambda x: -valley(x), i) for i in range(3)))
     x = SPACE.sample_unit(np.random.default_rng(7), 12)
     assert past.weigh(x, valley(x))[1] == 0.0
+
+
+def test_trust_is_not_that_in_whoever_was_right_by_chance() -> None:
+    chosen, trusted = [], []
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        past = past_of(*(source(f"s{i}", lambda x, rng=rng: rng.random(len(x)), i, n=8) for i in range(30)))  # type: ignore[misc]
+        x, losses = SPACE.sample_unit(rng, 8), rng.random(8)
+        weights, trust = past.weigh(x, losses)
+        chosen.append(max(kendalltau(weights @ past.expected(x), losses)[0], 0.0))
+        trusted.append(trust)
+    assert np.mean(chosen) > 0.4
+    assert np.mean(trusted) < 0.15
 
 
 def test_a_portfolio_serves_every_past_study_and_repeats_nothing() -> None:
