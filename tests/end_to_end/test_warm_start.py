@@ -121,10 +121,17 @@ def test_a_source_that_does_not_exist_is_named_before_anything_is_trained(
 
 def test_a_source_that_says_nothing_of_this_model_is_an_error(there: Place, past: str, other: Path) -> None:
     code, output = there.command(
-        "tune", data=other, target="income", warm_start=past, trials=3, model="xgboost", **SMALL
+        "tune", data=other, target="income", warm_start=past, trials=3, model="mlp", **SMALL
     )
     assert code == 2
-    assert "names nothing to learn from: of the 1 past studies found there none is of xgboost" in output
+    assert "names nothing to learn from: of the 1 past studies found there none is of mlp" in output
+
+
+def test_the_other_boosting_library_learns_from_it(there: Place, past: str, other: Path) -> None:
+    study, output = tuned(there, data=other, target="income", model="xgboost", trials=4, warm_start=past)
+    assert "people.csv, income (lightgbm)" in output
+    origins = [origin for origin, _, _ in trials_of(there, study)]
+    assert origins[2:] == ["warm start: people.csv, income"] * 2
 
 
 def test_a_space_narrowed_to_the_past(there: Place, past: str, other: Path) -> None:
