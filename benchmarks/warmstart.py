@@ -43,6 +43,7 @@ from warmstart.transfer import learned, neighbours
 
 AT = (5, 10, 25, 50)
 NEVER = 999
+OURS = "warm"
 FITS = (  # none of them is among the tables of the past
     "german_credit",
     "cmc_contraceptive",
@@ -305,7 +306,27 @@ def report(
             "worse": float(worse),
         }
     about = f"{len(names)} tables × {len(seeds)} seeds, {model}, {trials} trials."
-    return f"{about}\n\n{as_table([*head, 'worse at 25'], rows)}", values
+    text = f"{about}\n\n{as_table([*head, 'worse at 25'], rows)}"
+    if OURS in methods:
+        text += f"\n\n{_duels(regret.mean(axis=2), methods, at)}"
+    return text, values
+
+
+def _duels(regret: Array, methods: Sequence[str], at: Sequence[int]) -> str:
+    """What each method regrets more than the warm search, and on how many tables, of regrets `(methods, tables, n)`."""
+    more = regret - regret[list(methods).index(OURS)]
+    rows = []
+    for method, by_table in zip(methods, more, strict=True):
+        if method != OURS:
+            cells = [by_table[:, n - 1] for n in at]
+            rows.append(
+                [method]
+                + [
+                    "{:.3f} [{:.3f}, {:.3f}], {}".format(x.mean(), *interval(x, np.mean), (x > 0).sum())
+                    for x in cells
+                ]
+            )
+    return as_table([f"against {OURS}", *(f"at {n}" for n in at)], rows)
 
 
 def _scales(model: str, names: Sequence[str], losses: Array, methods: Sequence[str]) -> tuple[Array, Array]:

@@ -57,3 +57,4 @@ def test_the_report_counts_trials_to_what_cold_has_in_the_end() -> None:
     assert inverted["worse"] == 1
     assert "| warm | 11, 11 |" in text
     assert "| all inverted | never, never |" in text
+    assert "| cold | 0.300 [0.300, 0.300], 1 | 0.300 [0.300, 0.300], 1 | 0.300" in text
