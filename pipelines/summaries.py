@@ -42,7 +42,7 @@ def summary_of(header: Mapping[str, Any], run_id: str, trials: Sequence[Trial]) 
         model=str(header.get("model", "")),
         metric=str(header["metric"]),
         task=str(header.get("task", "")),
-        digest=prediction(str(data.get("digest", "")), str(data.get("target", ""))),
+        digest=prediction(str(data.get("digest", "")), str(header.get("target", ""))),
         features=_features(header),
     )
     return None if past is None or len(past) < FEWEST else past

@@ -7,7 +7,7 @@ import pytest
 from hpo.space import SearchSpace
 from hpo.trial import Report, Trial
 from pipelines import schema, summaries
-from pipelines.summaries import NewerSummaryError, summary_from, summary_of, summary_tags
+from pipelines.summaries import NewerSummaryError, prediction, summary_from, summary_of, summary_tags
 from tests.stores import HEADER, SPACE
 from warmstart.past import PastStudy
 
@@ -37,11 +37,15 @@ def made(header: dict[str, Any], n: int = 5, budget: float = 81.0) -> PastStudy:
 
 def test_what_the_header_says_is_in_the_summary() -> None:
     past = made(COMPLETE)
-    assert (past.run_id, past.name, past.digest) == ("r1", "adult.csv, income", "d1")
+    assert (past.run_id, past.name, past.digest) == ("r1", "adult.csv, income", prediction("d1", "income"))
     assert (past.model, past.metric, past.task) == ("lightgbm", "roc_auc", "binary")
     assert past.features is not None
     assert past.features.values == FEATURES["values"]
     assert past.losses.tolist() == [-0.54, -0.53, -0.52, -0.51, -0.5]
+
+
+def test_another_column_of_the_same_table_is_another_prediction() -> None:
+    assert made({**COMPLETE, "target": "hours"}).digest != made(COMPLETE).digest
 
 
 @pytest.mark.parametrize("features", [None, {"values": {}}, {**FEATURES, "version": 99}, "nonsense"])
