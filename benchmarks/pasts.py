@@ -23,6 +23,12 @@ from warmstart.metafeatures import MetaFeatures
 from warmstart.past import PastStudy, summary
 
 TRIALS = 50
+METRIC = {"regression": "rmse", "classification": "log_loss"}
+
+
+def kind(features: MetaFeatures) -> str:
+    """Whether a table's target is numbers or classes."""
+    return "regression" if features.values.get("task.regression") else "classification"
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,8 +106,8 @@ def left_by(table: Table, seed: int) -> PastStudy:
         run_id=f"{table.model}/{table.name}",
         name=table.name,
         model=table.model,
-        metric="rmse" if table.features.values.get("task.regression") else "log_loss",
-        task="regression" if table.features.values.get("task.regression") else "classification",
+        metric=METRIC[kind(table.features)],
+        task=kind(table.features),
         digest=table.name,
         features=table.features,
     )

@@ -20,7 +20,7 @@ from scipy.stats import spearmanr
 from benchmarks.asked import Given, searched_by
 from benchmarks.curves import BUDGETS, MANY, PAST, PAST_TABLES, SEED, divided
 from benchmarks.environments import cache as cache_folder
-from benchmarks.pasts import TRIALS, left_by, past_of, same_table, tables
+from benchmarks.pasts import METRIC, TRIALS, kind, left_by, past_of, same_table, tables
 from benchmarks.report import table as as_table
 from benchmarks.report import write
 from benchmarks.statistics import best_so_far, interval
@@ -177,7 +177,6 @@ def _by_peer(
 
 def _known(task: Task, past: Sequence[PastStudy], method: Method, seed: int) -> Past | None:
     """What the past knows; None when that is nothing."""
-    kind = "regression" if task.features.values.get("task.regression") else "classification"
     past = [
         replace(study, losses=-study.losses[::-1], x=study.x[::-1])
         if i < method.inverted * len(past)
@@ -188,8 +187,8 @@ def _known(task: Task, past: Sequence[PastStudy], method: Method, seed: int) -> 
         past,
         task.features,
         model=task.model,
-        metric=_METRIC[kind],
-        task=kind,
+        metric=METRIC[kind(task.features)],
+        task=kind(task.features),
         digest=task.name,
         most=len(past),
     )
@@ -233,9 +232,8 @@ def fitted(datasets: Path, model: str, name: str) -> Task:
     prepared = load_prepared(datasets, name, MANY)
     features = MetaFeatures.from_dict(described(prepared))
     fold, budget = divided(PAST, model, prepared.folds[0]), BUDGETS[model][-1]
-    kind = fold.task.kind
-    metric = metric_for("rmse" if kind == "regression" else "log_loss", kind)
-    own = settings(model, kind=kind, has_categorical=bool(fold.cardinalities))
+    metric = metric_for(METRIC[kind(features)], fold.task.kind)
+    own = settings(model, kind=fold.task.kind, has_categorical=bool(fold.cardinalities))
     trainer = family(model)(fold, metric, 1, horizon=budget)
 
     def loss(params: Params, _: float) -> float:
@@ -258,8 +256,6 @@ def on_fit(datasets: Path, model: str, number: int, name: str, seed: int, trials
     past = [] if method.past is None else [left_by(known[i], 1_000 + seed) for i in order]
     return search(task, past, method, seed, trials)
 
-
-_METRIC = {"regression": "rmse", "classification": "log_loss"}
 
 Key = tuple[str, str, str, int]
 """Table, model, method, seed."""

@@ -119,22 +119,26 @@ class Past:
         Trust is measured by what was expected of each result just before it was known: among many past studies some
         agree by chance with any few results that chose them.
         """
-        n = len(losses)
-        if n < 2:
+        if len(losses) < 2:
             return self.similarities, 1.0
+        weights, trust = self.course(x, losses)
+        return weights[:, -1], float(trust[-1])
+
+    def course(self, x: Array, losses: Array) -> tuple[Array, Array]:
+        """Weights `(s, n)` and trust `(n,)` as `weigh` has them after each of the results, one at least."""
+        n = len(losses)
         expected = self.expected(x)
         order = np.tril(_order(losses[None])[0])  # (n, n): each result against those before it
         agreed = (_order(expected) * order).sum(axis=2).cumsum(axis=1)
         results = np.arange(1, n + 1)
         pairs = np.maximum(results * (results - 1) / 2, 1)
         evidence = np.log(self.similarities)[:, None] + EVIDENCE * results * agreed / pairs
-        weights = np.exp(evidence - evidence.max(axis=0))  # (s, n): after each result
+        weights = np.exp(evidence - evidence.max(axis=0))
         weights /= weights.sum(axis=0)
-        if n < LEAST:
-            return weights[:, -1], 1.0
         then = np.column_stack([self.similarities, weights[:, :-1]])
         foreseen = _order((then * expected).sum(axis=0)[None])[0]
-        return weights[:, -1], max(float((foreseen * order).sum() / pairs[-1]), 0.0)
+        trust = np.maximum((foreseen * order).sum(axis=1).cumsum() / pairs, 0.0)
+        return weights, np.where(results < LEAST, 1.0, trust)
 
     def leaders(self) -> Array:
         """`(m, d)` codes of the best few configurations of each past study."""

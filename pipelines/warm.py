@@ -170,13 +170,16 @@ def worth(past: Past, trials: Sequence[Trial]) -> list[dict[str, Any]]:
     if not done:
         return []
     x = np.array([past.space.encode(trial.params) for trial in done])
-    losses = np.array([trial.loss for trial in done])
-    rows = []
-    for n in range(1, len(done) + 1):
-        weights, trust = past.weigh(x[:n], losses[:n])
-        by_name = {source.name: round(float(w), 6) for source, w in zip(past.sources, weights, strict=True)}
-        rows.append({"trials": n, "trust": round(trust, 6), "weights": by_name})
-    return rows
+    weights, trust = past.course(x, np.array([trial.loss for trial in done]))
+    names = [source.name for source in past.sources]
+    return [
+        {
+            "trials": n,
+            "trust": round(float(trusted), 6),
+            "weights": {name: round(float(w), 6) for name, w in zip(names, then, strict=True)},
+        }
+        for n, (trusted, then) in enumerate(zip(trust, weights.T, strict=True), 1)
+    ]
 
 
 def gain(trials: Sequence[Trial]) -> Mapping[str, float]:

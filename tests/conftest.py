@@ -21,6 +21,19 @@ def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The session's store is the one in force, in this process and those that it starts."""
+    import mlflow
+
+    from tests.stores import sqlite_uri
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", sqlite_uri())
+    monkeypatch.setenv("HPO_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setattr(mlflow, "get_tracking_uri", sqlite_uri)
+    return sqlite_uri()
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest file first: files that run side by side then end together."""
     items.sort(key=lambda item: item.path.name != "test_docs.py")

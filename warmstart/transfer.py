@@ -61,7 +61,7 @@ def neighbours(
     alike = similarities(features, [study.features for study in usable if study.features is not None])
     found = []
     for study, value in zip(usable, alike, strict=True):
-        comparable = _kind(study.task) == _kind(task)
+        comparable = (study.task == "regression") == (task == "regression")  # the same metrics
         factor = OTHER_METRIC if comparable and study.metric != metric else 1.0
         alike_here = float(value) * factor * _kinship(study.model, model)
         found.append(Neighbour(study, alike_here, study.digest == digest))
@@ -80,11 +80,6 @@ def learned(found: Sequence[Neighbour], model: str, space: SearchSpace, default:
                 alike = max(1.0, others) * _kinship(neighbour.study.model, model)
             sources.append(Source(neighbour.study.run_id, x, standardised(losses), alike))
     return Past(space, tuple(sources))
-
-
-def _kind(task: str) -> str:
-    """Of the losses: tasks with classes have the same metrics."""
-    return "numbers" if task == "regression" else "classes"
 
 
 def _kinship(one: str, other: str) -> float:

@@ -3,9 +3,7 @@
 import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
-import mlflow
 import numpy as np
 import pandas as pd
 import pytest
@@ -18,18 +16,9 @@ from pipelines.knowledge import past_studies
 from pipelines.promote import promote
 from pipelines.runs import study_header
 from pipelines.tune import tune
-from tests.stores import sqlite_uri
 from warmstart.metafeatures import MetaFeatures
 
 CORES = available_cores()
-
-
-@pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", sqlite_uri())
-    monkeypatch.setenv("HPO_CACHE_DIR", str(tmp_path / "cache"))
-    monkeypatch.setattr(mlflow, "get_tracking_uri", sqlite_uri)
-    return sqlite_uri()
 
 
 def test_a_winner_without_a_test_score_is_kept_but_never_promoted(

@@ -3,7 +3,6 @@
 import math
 import os
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import mlflow
@@ -19,7 +18,6 @@ from pipelines.report import report
 from pipelines.validate import ValidationResult, spread, validate
 from pipelines.validations import FoldResult, begun, plan_of, unfinished
 from tests.pipelines.test_objective import regression
-from tests.stores import sqlite_uri
 
 
 def fold(number: int, inner: float, outer: float, **params: Any) -> FoldResult:
@@ -51,14 +49,6 @@ def test_the_last_lines_say_how_to_go_on() -> None:
     one = str(ValidationResult("abc", "roc_auc", 3, folds[:1], mean_of([0.8], 0.5), mean_of([0.1], 0.5)))
     assert "1 of 3 outer folds: roc_auc 0.8 (one fold has no interval)" in one
     assert "no outer fold is finished yet" in str(ValidationResult("abc", "rmse", 3, (), None, None))
-
-
-@pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", sqlite_uri())
-    monkeypatch.setenv("HPO_CACHE_DIR", str(tmp_path / "cache"))
-    monkeypatch.setattr(mlflow, "get_tracking_uri", sqlite_uri)
-    return sqlite_uri()
 
 
 @pytest.mark.parametrize(
