@@ -130,6 +130,7 @@ def conditions(paths: list[Path], found: Mapping[str, Variable]) -> dict[str, tu
 def to_hyperopt(space: SearchSpace) -> dict[str, Apply]:
     """The space as a graph for `hyperopt.fmin`, one labelled variable a parameter; fixed parameters are left out.
 
+    Those whose conditions exclude each other have no variable either: hyperopt sees no node of theirs.
     Choices are drawn by position, and ranges with levels by level, so that the graph's values are codes of ours:
     `to_code` and `from_code` convert.
     """
@@ -375,18 +376,22 @@ def _underconditions(
     space: SearchSpace, parameter: Parameter, node: Apply, drawn: Mapping[str, Apply]
 ) -> Apply:
     """The node inside one switch per condition, those of its ancestors included, outermost first."""
-    for name, values in reversed(_all_conditions(space, parameter).items()):
-        parent = space[name]
-        if name in drawn and isinstance(parent, Categorical):
-            allowed = set(map(parent.index, values))
-            node = scope.switch(
-                drawn[name], *(node if i in allowed else None for i in range(parent.n_levels))
-            )
+    for name, allowed in reversed(_all_conditions(space, parameter).items()):
+        n = space[name].n_levels
+        if name in drawn and n is not None:
+            node = scope.switch(drawn[name], *(node if i in allowed else None for i in range(n)))
     return node
 
 
-def _all_conditions(space: SearchSpace, parameter: Parameter) -> dict[str, tuple[Value, ...]]:
-    said: dict[str, tuple[Value, ...]] = {}
+def _all_conditions(space: SearchSpace, parameter: Parameter) -> dict[str, set[int]]:
+    """Its conditions and those of its ancestors, as positions of a parent's choices; of several on one, all hold."""
+    said: dict[str, set[int]] = {}
     for name in parameter.when:
-        said |= _all_conditions(space, space[name])
-    return said | dict(parameter.when)
+        for other, allowed in _all_conditions(space, space[name]).items():
+            said[other] = said.get(other, allowed) & allowed
+    for name, values in parameter.when.items():
+        parent = space[name]
+        if isinstance(parent, Categorical):
+            allowed = set(map(parent.index, values))
+            said[name] = said.get(name, allowed) & allowed
+    return said

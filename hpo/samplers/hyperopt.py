@@ -66,7 +66,7 @@ class HyperoptSampler:
             verbose=False,
         )
         drawn = new[0]["misc"]["vals"]
-        codes = {p.name: drawn[p.name][0] for p in free if drawn[p.name]}
+        codes = {p.name: drawn[p.name][0] for p in free if drawn.get(p.name)}
         chosen: dict[str, Value] = {}
         for parameter in space:
             if parameter.n_levels == 1:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hyperopt import Domain, Trials, hp
 from hyperopt.pyll import scope
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from hpo.errors import SpaceError
@@ -137,8 +137,27 @@ def test_codes_round_trip(data: st.DataObject, space: SearchSpace) -> None:
         assert space[name].to_unit(back) == pytest.approx(space[name].to_unit(value), abs=1e-9)
 
 
+# Both a parameter and its parent hang on `top`; the parent's narrower condition counts for both.
+NARROWED_BY_ITS_PARENT = SearchSpace(
+    (
+        Categorical("top", (False, True)),
+        Categorical("parent", (False,), when={"top": (False,)}),
+        Float("child", 0.0, 1.0, when={"top": (False, True), "parent": (False,)}),
+    )
+)
+NEVER_ACTIVE = SearchSpace(
+    (
+        Categorical("top", (False, True)),
+        Categorical("parent", ("a", "b"), when={"top": (False,)}),
+        Float("child", 0.0, 1.0, when={"top": (True,), "parent": ("a",)}),
+    )
+)
+
+
 @settings(max_examples=25)
 @given(space=spaces(), seed=st.integers(0, 2**16))
+@example(space=NARROWED_BY_ITS_PARENT, seed=0)
+@example(space=NEVER_ACTIVE, seed=0)
 def test_hyperopt_draws_from_our_graph_what_our_space_allows(space: SearchSpace, seed: int) -> None:
     from hyperopt import rand
 
@@ -148,7 +167,7 @@ def test_hyperopt_draws_from_our_graph_what_our_space_allows(space: SearchSpace,
     domain = Domain(lambda _: 0.0, to_hyperopt(space))
     for doc in rand.suggest(list(range(5)), domain, Trials(), seed):
         vals = doc["misc"]["vals"]
-        params = {p.name: from_code(p, vals[p.name][0]) for p in free if vals[p.name]}
+        params = {p.name: from_code(p, vals[p.name][0]) for p in free if vals.get(p.name)}
         fixed = {p.name: p.from_unit(0.5) for p in space if p.n_levels == 1}
         active = space.active(params | fixed)
 
