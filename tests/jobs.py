@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 IMPORTED_BY = os.getpid()
+PATIENCE = 180  # seconds: only what hangs takes so long, on however busy a machine
 Job = tuple[Any, ...]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from hpo.executors import InlineExecutor, JobError, TimeLimitExceeded, WorkerPool
-from tests.jobs import Evaluate, Job, StubbornError, UnprintableError, never_ready
+from tests.jobs import PATIENCE, Evaluate, Job, StubbornError, UnprintableError, never_ready
 
 Executor = InlineExecutor[str, Job, Any] | WorkerPool[str, Job, Any]
 
@@ -33,7 +33,7 @@ def executor(request: pytest.FixtureRequest) -> Iterator[Executor]:
 
 
 def result(future: "Future[Any]") -> Any:
-    return future.result(timeout=30)
+    return future.result(timeout=PATIENCE)
 
 
 def test_results_come_back(executor: Executor) -> None:
@@ -61,7 +61,7 @@ def test_evaluate_is_built_once_and_stays(executor: Executor) -> None:
 def test_what_a_job_raises_is_told(
     executor: Executor, kind: type[Exception], arguments: tuple[str, ...], message: str
 ) -> None:
-    error = executor.submit(("raise", kind, *arguments)).exception(timeout=30)
+    error = executor.submit(("raise", kind, *arguments)).exception(timeout=PATIENCE)
     assert isinstance(error, JobError)
     assert (error.kind, error.message) == (kind.__name__, message)
     assert str(error) == (f"{kind.__name__}: {message}" if message else kind.__name__)
@@ -70,7 +70,7 @@ def test_what_a_job_raises_is_told(
 
 
 def test_a_job_over_its_limit_fails_and_the_next_one_runs(executor: Executor) -> None:
-    error = executor.submit(("sleep", 0.3), 0.1).exception(timeout=30)
+    error = executor.submit(("sleep", 0.3), 0.1).exception(timeout=PATIENCE)
     assert isinstance(error, TimeLimitExceeded)
     assert str(error) == "the job ran for longer than its limit of 0.1 s; raise the limit"
     assert result(executor.submit(("echo", 1), 30.0)) == 1
@@ -99,4 +99,4 @@ def test_callbacks_run_once(executor: Executor) -> None:
 @pytest.mark.parametrize("name", EXECUTORS)
 def test_building_evaluate_may_fail(name: str) -> None:
     with EXECUTORS[name](never_ready) as made, pytest.raises(Exception, match="cannot read spec"):  # noqa: B017
-        made.submit(("echo", 1)).result(timeout=30)
+        made.submit(("echo", 1)).result(timeout=PATIENCE)

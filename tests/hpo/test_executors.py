@@ -29,7 +29,7 @@ from hpo.executors import (
     worker_environment,
 )
 from hpo.executors import _cgroup_quotas as cgroup_quotas
-from tests.jobs import Evaluate, Job, StubbornError, dies_at_start, never_ready
+from tests.jobs import PATIENCE, Evaluate, Job, StubbornError, dies_at_start, never_ready
 
 Pool = WorkerPool[str, Job, Any]
 
@@ -48,10 +48,10 @@ def pool() -> Iterator[Pool]:
 
 
 def outcome(future: "Future[Any]") -> Any:
-    return future.exception(timeout=30) or future.result()
+    return future.exception(timeout=PATIENCE) or future.result()
 
 
-def eventually(condition: Callable[[], bool], seconds: float = 20.0) -> bool:
+def eventually(condition: Callable[[], bool], seconds: float = PATIENCE) -> bool:
     end = time.monotonic() + seconds
     while not condition() and time.monotonic() < end:
         time.sleep(0.01)
@@ -137,7 +137,7 @@ def test_random_faults_among_many_jobs() -> None:
         futures = [pool.submit(job, limit) for job, limit in jobs]
         for future in futures:
             future.add_done_callback(settled.append)
-        assert not wait(futures, timeout=60).not_done
+        assert not wait(futures, timeout=PATIENCE).not_done
     assert sorted(map(id, settled)) == sorted(map(id, futures))
     for (job, _), future in zip(jobs, futures, strict=True):
         assert isinstance(outcome(future), expected[job[0]]), job
@@ -228,7 +228,7 @@ def test_one_clear_error_when_no_worker_comes_up(options: dict[str, Any], messag
         futures = [pool.submit(("echo", number)) for number in range(3)]
         for future in futures:
             with pytest.raises(PoolBroken, match=f"(?s){message}"):
-                future.result(timeout=30)
+                future.result(timeout=PATIENCE)
         with pytest.raises(PoolBroken, match=f"(?s){message}"):
             pool.submit(("echo", 1))
 
@@ -285,7 +285,12 @@ def test_output_goes_to_the_log(tmp_path: Path, capfd: pytest.CaptureFixture[str
 def run(folder: Path, *command: str) -> "subprocess.CompletedProcess[str]":
     environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{folder}"}
     return subprocess.run(
-        [sys.executable, *command], cwd=folder, env=environment, capture_output=True, text=True, timeout=60
+        [sys.executable, *command],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
     )
 
 
