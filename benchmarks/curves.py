@@ -11,7 +11,7 @@ import json
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,7 @@ TABLES = {
     "xgboost": ("hmda_mortgage", "eucalyptus", "garment_productivity"),
     "mlp": ("phone_churn", "wine_white"),
 }
+LARGE_TABLES = ("bank_marketing", "california_housing", "metro_traffic")
 _MOST = (
     "wine_white",
     "credit_card_default",
@@ -75,13 +76,13 @@ _MOST = (
     "pol_telecom",
     "ames_housing",
 )
-# Other tables are for real trainings. XGBoost and the network cost several times as much and have fewer.
-PAST_TABLES = {"lightgbm": _MOST, "xgboost": _MOST[:8], "mlp": _MOST[:4]}
+# Other tables are for real trainings. The network costs several times as much and has fewer.
+PAST_TABLES = {"lightgbm": _MOST, "xgboost": _MOST, "mlp": _MOST[:12]}
 
 
 @dataclass(frozen=True)
 class Effort:
-    """How much is trained for one set of curves.
+    """How much is trained for one set of curves, and to which budgets.
 
     `uniform` configurations of each model are drawn from its space, `focused` ones in each of the `STAGES`, on at most
     `rows` rows of each of `tables`; the curves go to `folder`. With `valid`, `rows` are training rows only, and so many
@@ -94,6 +95,7 @@ class Effort:
     uniform: Mapping[str, int]
     focused: Mapping[str, int]
     valid: int | None = None
+    budgets: Mapping[str, tuple[int, ...]] = field(default_factory=lambda: BUDGETS)
 
 
 RACES = Effort(  # few tables, closely: what schedulers are replayed on
@@ -103,6 +105,14 @@ RACES = Effort(  # few tables, closely: what schedulers are replayed on
     uniform={"lightgbm": 140, "xgboost": 140, "mlp": 90},
     focused={"lightgbm": 50, "xgboost": 50, "mlp": 30},
 )
+LARGE = Effort(  # large tables, where few rounds say more
+    CURVES_FOLDER,
+    {"lightgbm": LARGE_TABLES, "xgboost": (), "mlp": ()},
+    rows={"lightgbm": 20_000},
+    uniform=RACES.uniform,
+    focused=RACES.focused,
+    budgets={"lightgbm": (9, *BUDGETS["lightgbm"])},
+)
 PAST = Effort(  # many tables, coarsely: the past that warm starts learn from
     PAST_FOLDER,
     PAST_TABLES,
@@ -111,7 +121,7 @@ PAST = Effort(  # many tables, coarsely: the past that warm starts learn from
     focused={"lightgbm": 20, "xgboost": 20, "mlp": 15},
     valid=4_000,
 )
-EFFORTS = {"races": RACES, "past": PAST}
+EFFORTS = {"races": RACES, "large": LARGE, "past": PAST}
 STAGES = 3
 MANY, SHARE = 20_000, 0.6  # rows of a table that are looked at, and the share that is trained on at most
 NEAR, STEP = 40, 0.1  # candidates near each of the best, and how near in the unit cube
@@ -131,9 +141,11 @@ def continued(model: str) -> bool:
     return settings(model).budget.fidelity in CONTINUED
 
 
-def train(fold: Fold, model: str, space: SearchSpace, units: Array) -> tuple[Array, Array]:
-    """Losses and CPU seconds `(n, r)` of the configurations `(n, d)`; nan from where one diverged."""
-    budgets, kind = BUDGETS[model], fold.task.kind
+def train(
+    fold: Fold, model: str, space: SearchSpace, units: Array, budgets: Sequence[int]
+) -> tuple[Array, Array]:
+    """Losses and CPU seconds `(n, r)` of the configurations `(n, d)` at budgets `(r,)`; nan from where one diverged."""
+    kind = fold.task.kind
     metric = metric_for("rmse" if kind == "regression" else "log_loss", kind)
     fidelity = settings(model).budget.fidelity
     trainer = family(model)(fold, metric, 1, horizon=budgets[-1], fidelity=fidelity)
@@ -206,13 +218,14 @@ def make(effort: Effort, model: str, table: str, datasets: Path) -> str:
     firsts = [inside(space, point) for point in chosen.first_points]
     drawn = space.sample_unit(rng, effort.uniform[model])
     units = _single(np.concatenate([[space.encode(point) for point in firsts], drawn]))
-    losses, seconds = train(fold, model, space, units)
+    budgets = effort.budgets[model]
+    losses, seconds = train(fold, model, space, units, budgets)
     for _ in range(STAGES):
         more = _single(promising(effort, model, space, units, losses, rng))
-        lower, longer = train(fold, model, space, more)
+        lower, longer = train(fold, model, space, more, budgets)
         units, losses = np.concatenate([units, more]), np.concatenate([losses, lower])
         seconds = np.concatenate([seconds, longer])
-    return keep(effort, model, table, len(fold.train), space, firsts[0], units, losses, seconds)
+    return keep(effort, model, table, len(fold.train), budgets, space, firsts[0], units, losses, seconds)
 
 
 def _fold(effort: Effort, model: str, table: str, datasets: Path) -> Fold:
@@ -256,6 +269,7 @@ def keep(
     model: str,
     table: str,
     rows: int,
+    budgets: Sequence[float],
     space: SearchSpace,
     default: Params,
     units: Array,
@@ -272,7 +286,7 @@ def keep(
         "table": table,
         "rows": rows,
         "fidelity": settings(model).budget.fidelity,
-        "budgets": [float(budget) for budget in BUDGETS[model]],
+        "budgets": [float(budget) for budget in budgets],
         "space": space.to_dict(),
         "default": dict(default),
         "monotone": continued(model),
@@ -316,7 +330,18 @@ def refit(effort: Effort, model: str, table: str) -> str:
         about = json.loads(str(arrays["about"]))
         units, losses, seconds = (arrays[name].astype(float) for name in ("units", "losses", "seconds"))
     space = SearchSpace.from_dict(about["space"])
-    return keep(effort, model, table, about["rows"], space, about["default"], units, losses, seconds)
+    return keep(
+        effort,
+        model,
+        table,
+        about["rows"],
+        about["budgets"],
+        space,
+        about["default"],
+        units,
+        losses,
+        seconds,
+    )
 
 
 def main(arguments: Sequence[str]) -> None:

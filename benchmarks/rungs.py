@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import spearmanr
 
-from benchmarks.curves import RACES
+from benchmarks.curves import LARGE_TABLES, RACES
 from benchmarks.curves_data import CURVES_FOLDER
 from benchmarks.environments import cache
 from benchmarks.report import interval_text, machine, table, write
@@ -42,7 +42,6 @@ ROWS = {"lightgbm": 2_000, "xgboost": 2_000, "mlp": 1_000}
 LARGE_DIVISORS = (81, *DIVISORS)
 WHOLE = 1_000_000
 LARGE_CONFIGURATIONS = 16
-LARGE_TABLES = ("bank_marketing", "california_housing", "metro_traffic")
 SEED = 0
 _BOOSTED = (
     "german_credit",
