@@ -13,6 +13,7 @@ from hpo.study import Study
 from hpo.trial import Failure, Report, Trial
 
 _POLL = 0.1  # seconds between looks at the clock and at the stop request
+_AMPLE = 1.5  # times what a full training takes: when so much time is left the best trial is finished
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,7 @@ def run(
     deadline: float = float("inf"),
     grace: float = float("inf"),
     time_limit: float | None = None,
+    finishing: bool = False,
     clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[Trial]:
     """Run the study and yield each trial when it has been told.
@@ -65,6 +67,9 @@ def run(
     still run are given up; without any success they get `grace` more seconds. A leg that was given up is not told: it
     is handed out again when the study is resumed.
 
+    With `finishing`, the best trial is granted the full budget when there is just time for that, so that a race which
+    ends by the clock ends with a full training, too.
+
     Args:
         study: what to run.
         executor: where to run it.
@@ -72,13 +77,15 @@ def run(
         deadline: when to stop, seconds on the clock.
         grace: seconds after it in which a first success is waited for.
         time_limit: seconds after which a single leg fails.
+        finishing: whether the best trial is trained to the end before the deadline.
         clock: what tells the time; simulated workers have their own.
     """
     running: dict[Future[Report], Trial] = {}
     while stop.level < 2 and clock() < (deadline if study.best_trial else deadline + grace):
         more = stop.level == 0 and clock() < deadline
         while more and executor.free > 0:
-            trial = study.ask()
+            last = finishing and _just_fits(study, deadline - clock())
+            trial = study.finish_best() if last else study.ask()
             more = trial is not None
             if trial is not None:
                 running[executor.submit(_job(trial), time_limit)] = trial
@@ -91,6 +98,15 @@ def run(
         done = executor.wait(running, min(_POLL, left))
         for future in sorted(done, key=lambda future: running[future].number):
             yield study.tell(running.pop(future).number, _outcome(future))
+
+
+def _just_fits(study: Study, left: float) -> bool:
+    """Whether a full training of the best trial takes most of the seconds that are left, going by its legs so far."""
+    best = study.best_trial
+    if best is None or not best.finished or best.failure is not None or best.budget >= study.full:
+        return False
+    needed = best.seconds / best.reached * study.full
+    return needed <= left <= _AMPLE * needed
 
 
 def _job(trial: Trial) -> Job:

@@ -93,6 +93,11 @@ class Study:
         return self._best
 
     @property
+    def full(self) -> float:
+        """The budget of a full training."""
+        return self.scheduler.rungs[-1]
+
+    @property
     def complete(self) -> bool:
         """Whether nothing is left to do: no leg is owed, and even with the trials used up nobody is to be promoted."""
         started = self.max_trials is not None and len(self._trials) >= self.max_trials
@@ -126,6 +131,10 @@ class Study:
                 return self._start(Trial(number, dict(point.params), decision.budget, point.origin))
             decision = self.scheduler.next(self._standings, closing=True)  # the space is exhausted
         return self._promote(decision) if isinstance(decision, Promote) else None
+
+    def finish_best(self) -> Trial | None:
+        """The best trial with the full budget granted, whatever the scheduler says; None before one succeeded."""
+        return self._promote(Promote(self._best.number, self.full)) if self._best else None
 
     def tell(self, number: int, outcome: Report | Failure) -> Trial:
         """Keep the outcome of a leg and return the trial with it.

@@ -222,6 +222,7 @@ class _Session:
             deadline=deadline,
             grace=self.plan.timeout or 0.0,
             time_limit=self.plan.trial_timeout or TRIAL_SECONDS,
+            finishing=True,
         )
         for trial in trials:
             reporter.told(trial, self.study.best_trial, self._share())

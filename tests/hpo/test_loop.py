@@ -1,14 +1,17 @@
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from threading import Timer
 
+import pytest
+
+from hpo.algorithms import algorithm
 from hpo.loop import Job, Stop, run
 from hpo.schedulers.full import Full
 from hpo.space import Float, SearchSpace
 from hpo.storage import MemoryStorage
 from hpo.study import FirstPoint, Study
-from hpo.trial import Report
+from hpo.trial import Failure, Report, Trial
 
 SPACE = SearchSpace((Float("x", 0.0, 1.0),))
 
@@ -130,3 +133,67 @@ def test_the_first_success_is_not_waited_for_beyond_the_grace() -> None:
     study = make(4)
     assert list(run(study, Hanging(2), stop=Stop(), deadline=time.monotonic() + 0.1, grace=0.2)) == []
     assert len(study.trials) == 2
+
+
+class Timed:
+    """One worker whose clock goes on by a second for each unit of budget."""
+
+    def __init__(self) -> None:
+        self.now, self.free = 0.0, 1
+
+    def clock(self) -> float:
+        return self.now
+
+    def wait(self, futures: Collection[Future[Report]], timeout: float) -> Collection[Future[Report]]:
+        self.free = 1
+        return futures
+
+    def submit(self, job: Job, time_limit: float | None = None) -> Future[Report]:
+        self.free = 0
+        seconds = job.to - job.start
+        self.now += seconds
+        future: Future[Report] = Future()
+        future.set_result(Report(job.to, float(job.params["x"]) + 1 / job.to, seconds=seconds))
+        return future
+
+
+def race(seconds: float, *, finishing: bool, name: str = "asha") -> Study:
+    worker, (sampler, scheduler) = Timed(), algorithm(name, (9.0, 27.0, 81.0))
+    study = Study(SPACE, sampler, scheduler, MemoryStorage(), seed=0)
+    trials: Iterator[Trial] = run(
+        study, worker, stop=Stop(), deadline=seconds, finishing=finishing, clock=worker.clock
+    )
+    assert all(trial.finished for trial in trials)
+    return study
+
+
+@pytest.mark.parametrize("name", ["asha", "hyperband"])
+@pytest.mark.parametrize("seconds", range(90, 300, 15))
+def test_a_race_that_ends_by_the_clock_ends_with_a_full_training(seconds: float, name: str) -> None:
+    study = race(seconds, finishing=True, name=name)
+    assert any(trial.reached == 81 for trial in study.trials)
+    assert sum(trial.seconds for trial in study.trials) < seconds + 81
+
+
+def test_without_it_a_race_may_end_with_part_of_a_training() -> None:
+    assert all(trial.reached < 81 for trial in race(100.0, finishing=False).trials)
+
+
+def test_what_would_not_be_finished_in_time_is_not_begun() -> None:
+    study = race(40.0, finishing=True)
+    assert max(trial.budget for trial in study.trials) == 27
+
+
+def test_a_best_trial_that_failed_on_the_way_up_is_left() -> None:
+    sampler, scheduler = algorithm("asha", (9.0, 27.0, 81.0))
+    study = Study(SPACE, sampler, scheduler, MemoryStorage(), seed=0)
+    first = study.ask()
+    assert first is not None
+    study.tell(first.number, Report(9.0, 0.0, seconds=9.0))
+    assert study.finish_best() is not None
+    study.tell(first.number, Failure("of the test"))
+    worker = Timed()
+    for _ in run(study, worker, stop=Stop(), deadline=100.0, finishing=True, clock=worker.clock):
+        pass
+    assert study.trials[0].failure == "of the test"
+    assert len(study.trials) > 1
