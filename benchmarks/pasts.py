@@ -102,7 +102,6 @@ def left_by(table: Table, seed: int) -> PastStudy:
     found = summary(
         searched(table, seed),
         table.space,
-        1.0,
         run_id=f"{table.model}/{table.name}",
         name=table.name,
         model=table.model,

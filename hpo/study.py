@@ -107,10 +107,9 @@ class Study:
             and self.scheduler.next(self._standings, closing=True) is None
         )
 
-    @property
-    def promotable(self) -> dict[float, list[int]]:
-        """By budget: the trials that wait there and may still be promoted, best first."""
-        return self.scheduler.promotable(self._standings)
+    def promotable(self, most: int) -> dict[float, list[int]]:
+        """By budget: the trials that wait there and may still be promoted, best first (`Scheduler.promotable`)."""
+        return self.scheduler.promotable(self._standings, most)
 
     def ask(self) -> Trial | None:
         """The next leg to run: a trial with its granted budget.

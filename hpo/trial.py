@@ -11,9 +11,10 @@ from hpo.space import Params
 class Report:
     """The outcome of one leg of a trial.
 
-    `budget` is what was reached (the unit is the model's: rounds, steps), `loss` is always minimised, `metrics`
-    are as the user knows them, `seconds` is the training time of the leg, and `curve` holds at most 50
-    `(budget, metric)` points. `note` is a sentence for the user, if there is something to say.
+    `budget` is what was reached (the unit is the model's: rounds, steps), `loss` is always minimised, `metrics` are as
+    the user knows them, `seconds` is the training time of the leg, and `curve` holds at most 50 `(budget, metric)`
+    points. `note` is a sentence for the user, if there is something to say; `over` says that the training came to its
+    own end before the budget, so that more of it changes nothing.
     """
 
     budget: float
@@ -22,6 +23,7 @@ class Report:
     seconds: float = 0.0
     curve: tuple[tuple[float, float], ...] = ()
     note: str = ""
+    over: bool = False
 
 
 @dataclass(frozen=True)

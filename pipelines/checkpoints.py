@@ -34,7 +34,9 @@ from pipelines.uris import safe
 
 T = TypeVar("T")
 
-MOST_PER_RUNG = 20
+MOST_PER_RUNG = (
+    20  # that wait where nothing says how many will go on; who is cut off is trained from the start
+)
 PATIENCE = 60.0  # seconds that a place elsewhere has for one answer
 FORGOTTEN = 30 * 86_400.0  # seconds; what is lost can be trained again
 
@@ -287,22 +289,18 @@ def _within(seconds: float, question: Callable[[], T]) -> T:
 def superseded(
     kept: Iterable[Kept],
     promotable: Mapping[float, Sequence[int]],
-    most_per_rung: int = MOST_PER_RUNG,
     *,
     busy: Collection[int] = (),
 ) -> list[Kept]:
-    """What may be deleted: all but the first `most_per_rung` of each rung's promotable trials, and the busy ones.
+    """What may be deleted: all but those of promotable trials at their rung, and of the busy ones.
 
     Args:
         kept: what is there.
-        promotable: by budget of the rung, the trials that may still be promoted from it, best first.
-        most_per_rung: bounds the disk; who is cut off and promoted after all is trained again from the start.
+        promotable: by budget of the rung, the trials that may still be promoted from it.
         busy: trials whose legs are out. They read the checkpoint that they started from, and what they have just
             written stands there before their report is told.
     """
-    needed = {
-        (number, budget) for budget, numbers in promotable.items() for number in numbers[:most_per_rung]
-    }
+    needed = {(number, budget) for budget, numbers in promotable.items() for number in numbers}
     return [item for item in kept if item.number not in busy and (item.number, item.budget) not in needed]
 
 

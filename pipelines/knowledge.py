@@ -43,7 +43,7 @@ class Why(Enum):
     """Why a study is not among what is known; the value completes "3 past studies left out: "."""
 
     RUNNING = "still running"
-    TOO_FEW = "fewer than two full trainings"
+    TOO_FEW = "fewer than two results"
     NEWER = "written by a newer release; update this one to learn from them"
     METRIC = "by a metric that this release does not know"
     UNREADABLE = "incomplete or damaged in MLflow"

@@ -159,6 +159,12 @@ class _Trained:
     fold: Fold
     model: Trainable
     curve: Curve
+    to: int = 0
+
+    @property
+    def over(self) -> bool:
+        """Whether the training came to its end before the last stop, `to`: the curve does not get there."""
+        return self.model.stopped and (not self.curve or self.curve[-1][0] < self.to)
 
 
 class Objective:
@@ -259,7 +265,8 @@ class Objective:
             self._export(trained, trial_label(job.number, job.to))
         self._best = min(self._best, report.loss)
         seconds, note = time.monotonic() - began, "; ".join(filter(None, (missed, unkept)))
-        return Report(report.budget, report.loss, report.metrics, seconds, curve, note)
+        over = all(part.over for part in trained)
+        return Report(report.budget, report.loss, report.metrics, seconds, curve, note, over)
 
     def _on_part(self, job: Job, index: int) -> Report:
         """The report of a training on a part; the data of one part are held at a time, and none of the search's."""
@@ -319,7 +326,8 @@ class Objective:
         return [self._train_on(course, fold, model) for fold, model in zip(self._folds, models, strict=True)]
 
     def _train_on(self, course: _Course, fold: Fold, model: Trainable) -> _Trained:
-        return _Trained(fold, model, tuple(point for stop in course.stops for point in model.train(stop)))
+        curve = tuple(point for stop in course.stops for point in model.train(stop))
+        return _Trained(fold, model, curve, course.stops[-1])
 
     def _models(self, job: Job, course: _Course) -> tuple[list[Trainable], str]:
         """One model for each fold, where the leg starts; or new ones and why."""

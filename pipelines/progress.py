@@ -104,7 +104,7 @@ class Reporter:
         of = f"/{self.total}" if self.total else ""
         if trial.failure:
             return f"trial {trial.number}{of} FAILED: {trial.failure.splitlines()[0]:.200}"
-        value = self._in_users_direction(trial.loss)
+        value = self._in_users_direction(trial.reports[-1].loss)
         at = f" at {trial.reached:g} {self.unit}" if self.unit else ""
         return f"trial {trial.number}{of} ({trial.origin}){at}  {self.metric.name} {value:.5g}  {trial.seconds:.1f} s"
 

@@ -29,7 +29,8 @@ class StudyResult:
     `interrupted` means that the user asked for the end, `stopped` that trials were left unfinished for it,
     `findings` are the diagnosis, `report` is the link to the page with all of it, None when there is none;
     `in_memory` that the table has no place to be read from again; `budget_unit` is that of the rungs, when there are
-    any; `trained_on` is the number of rows of a model that was trained on the validation rows, too.
+    any, and `full` the largest; `timeout` is what the search was given, in seconds; `trained_on` is the number of rows
+    of a model that was trained on the validation rows, too.
     """
 
     run_id: str
@@ -54,6 +55,7 @@ class StudyResult:
     complete: bool = True
     full: float = 1.0
     trained_on: int | None = None
+    timeout: float | None = None
     findings: tuple[Diagnosis, ...] = ()
     report: str | None = None
 
@@ -109,11 +111,12 @@ class StudyResult:
         return ["", head + (f", {failed} failed)" if failed else ")"), *[line.rstrip() for line in lines], ""]
 
     def _where(self, trial: Trial) -> str:
-        """Where a trial comes from, and how far it came where that differs."""
+        """Where a trial comes from, how far it came where that differs, and where it was best if it got worse then."""
         if not self.budget_unit or trial.best is None:
             return trial.origin
+        best = f", best at {trial.best.budget:g}" if trial.reports[-1].loss > trial.loss else ""
         fell = f", failed at {trial.budget:g}" if trial.failure else ""
-        return f"{trial.origin}, {trial.best.budget:g} {self.budget_unit}{fell}"
+        return f"{trial.origin}, {trial.reached:g} {self.budget_unit}{best}{fell}"
 
     def _rungs(self) -> list[str]:
         found = agreements(self.trials) if self.budget_unit else []
@@ -133,9 +136,14 @@ class StudyResult:
         ]
         lines.append(f"Model: {self.model_uri}")
         best = self.winner.best
-        if best and best.budget < self.full and self.budget_unit == PERCENT_OF_ROWS:
+        if best and self.budget_unit == PERCENT_OF_ROWS and best.budget < self.full:
             lines.append(
                 f"Note: it was trained on {best.budget:g} {self.budget_unit}; `train` takes all of them"
+            )
+        elif self.budget_unit and self.winner.reached < self.full:
+            lines.append(
+                f"Note: it has had {self.winner.reached:g} of {self.full:g} {self.budget_unit}; going on with the "
+                "study may train it further, and `train` with its run id trains it to the end"
             )
         if self.trained_on:
             lines.append(
@@ -172,9 +180,11 @@ class StudyResult:
         return lines
 
     def _again(self, trials: int) -> str:
+        ends = {"trials": f"{trials}", **({"timeout": f"{self.timeout:g}"} if self.timeout else {})}
         if self.in_memory:
-            return f"tune(data=…, study={self.run_id!r}, trials={trials}), with the same table"
-        return command("tune", study=self.run_id, trials=str(trials))
+            given = ", ".join(f"{name}={value}" for name, value in ends.items())
+            return f"tune(data=…, study={self.run_id!r}, {given}), with the same table"
+        return command("tune", study=self.run_id, **ends)
 
 
 def command(entry_point: str, **parameters: str) -> str:

@@ -260,8 +260,10 @@ def outcome(
     """
     tags = {BUDGET: encode_value(trial.budget), ENDED: _ended(trial, full)}
     points: list[Point] = []
+    seconds = sum(report.seconds for report in trial.reports[:known])
     for report in trial.reports[known:]:
-        points += report_points(report, metric, sign, now)
+        seconds += report.seconds
+        points += report_points(report, metric, sign, seconds, now)
         if undefined := [name for name, value in report.metrics.items() if not math.isfinite(value)]:
             tags[UNDEFINED] = cut(", ".join(undefined))
         if report.note:
@@ -295,16 +297,18 @@ def _ended(trial: Trial, full: float | None) -> str:
         return f"failed after {trial.reached:g}" if trial.reports else "failed"
     if not trial.finished:
         return "running"
-    return f"left at {trial.reached:g}" if full is not None and trial.reached < full else "full budget"
+    if full is not None and trial.reached < full:
+        return f"left at {trial.reached:g}"
+    return "stopped early" if trial.reports[-1].over else "full budget"
 
 
-def report_points(report: Report, metric: str, sign: float, now: int) -> list[Point]:
-    """Every finite metric of a report at step = budget, and the curve before it.
+def report_points(report: Report, metric: str, sign: float, seconds: float, now: int) -> list[Point]:
+    """Every finite metric of a report at step = budget, with the trial's seconds until then, and the curve before it.
 
     The curve's points carry an earlier time, so that the report stays the run's last value.
     """
     step = round(report.budget)
-    values = {metric: sign * report.loss, **report.metrics, SECONDS: report.seconds}
+    values = {metric: sign * report.loss, **report.metrics, SECONDS: seconds}
     check_names(values)
     curve = [(b, v) for b, v in report.curve if round(b) < step and math.isfinite(v)][-MAX_CURVE:]
     points = [(metric, float(value), now - 1, round(budget)) for budget, value in curve]
@@ -357,7 +361,7 @@ def decode_trial(tags: Mapping[str, str], params: Mapping[str, str]) -> Trial | 
 def without_curves(trial: Trial) -> Trial:
     """The trial as it is read back: curves stay in the metric history, and only finite metrics are kept."""
     kept = tuple(
-        replace(r, curve=(), metrics={k: v for k, v in r.metrics.items() if math.isfinite(v)})
+        replace(r, curve=(), over=False, metrics={k: v for k, v in r.metrics.items() if math.isfinite(v)})
         for r in trial.reports
     )
     return replace(trial, params=dict(trial.params), reports=kept)

@@ -17,7 +17,7 @@ from hpo.executors import JobError, TimeLimitExceeded, WorkerDied, WorkerPlan
 from hpo.loop import Job, Stop
 from hpo.study import Study
 from hpo.trial import Report, Trial
-from pipelines.checkpoints import Checkpoints, checkpoint_place, superseded, sweep_places
+from pipelines.checkpoints import MOST_PER_RUNG, Checkpoints, checkpoint_place, superseded, sweep_places
 from pipelines.confirmation import Confirmation, candidates, confirm
 from pipelines.findings.diagnosis import Diagnosis
 from pipelines.interrupts import interrupts
@@ -294,7 +294,7 @@ class _Session:
 
     def _supersede(self, checkpoints: Checkpoints) -> None:
         busy = {trial.number for trial in self.study.trials if not trial.finished}
-        for item in superseded(checkpoints.kept(), self.study.promotable, busy=busy):
+        for item in superseded(checkpoints.kept(), self.study.promotable(MOST_PER_RUNG), busy=busy):
             checkpoints.delete(item.number, item.budget)
 
     def _leave_checkpoints(self, reporter: Reporter) -> None:
@@ -492,5 +492,6 @@ class _Session:
             confirmation=self.confirmation,
             complete=self.study.complete,
             full=self.plan.rungs[-1],
+            timeout=self.plan.timeout,
             trained_on=None if self.plan.rows == TRAIN else len(self.prepared.rows.rest),
         )

@@ -18,7 +18,7 @@ from pipelines.uris import safe
 from warmstart.metafeatures import MetaFeatures
 from warmstart.past import VERSION, PastStudy, summary
 
-FEWEST = 2  # full trainings: a single one is neither good nor bad
+FEWEST = 2  # configurations: a single one is neither good nor bad
 MOST_PARTS = 50
 _NAME = 100  # characters of a file or a column
 
@@ -30,13 +30,12 @@ class NewerSummaryError(ValueError):
 def summary_of(header: Mapping[str, Any], run_id: str, trials: Sequence[Trial]) -> PastStudy | None:
     """What a study with this header and these trials leaves; None when there is nothing to learn from it.
 
-    That is so with fewer than two full trainings, of which the runs of `train` have one.
+    That is so with fewer than two configurations, of which the runs of `train` have one.
     """
     data = header.get("data") or {}
     past = summary(
         trials,
         SearchSpace.from_dict(header["space"]),
-        _full(header, trials),
         run_id=run_id,
         name=_name(header, data),
         model=str(header.get("model", "")),
@@ -82,13 +81,6 @@ def summary_from(tags: Mapping[str, str]) -> PastStudy | None:
         return PastStudy.from_text(text) if parts else None
     except (KeyError, TypeError) as error:
         raise ValueError(f"not the summary of a study: {error} is missing") from error
-
-
-def _full(header: Mapping[str, Any], trials: Sequence[Trial]) -> float:
-    """The budget of a full training; the first release had no rungs and one budget."""
-    if rungs := header.get("rungs"):
-        return float(rungs[-1])
-    return float(header.get("budget") or max((trial.budget for trial in trials), default=0.0))
 
 
 def _name(header: Mapping[str, Any], data: Mapping[str, Any]) -> str:

@@ -1,8 +1,9 @@
 """A past study as later ones see it: its table's meta-features, its space, and its best and some other configurations.
 
 Each study leaves this about itself as one short text, so that the knowledge base is read without looking at a single
-trial. Only full trainings are in it: what a small budget says about a configuration is another thing (of the
-25 first of 200 boosting rounds, rank correlation with the end 0.48).
+trial. What a small budget says about a configuration is another thing than what a full one says (of the 25 first of
+200 boosting rounds, rank correlation with the end 0.48), so configurations that stopped at low rungs are left out as
+long as there are `ENOUGH` that went further.
 """
 
 import base64
@@ -23,6 +24,7 @@ from warmstart.metafeatures import MetaFeatures
 
 VERSION = 1
 BEST, MOST = 24, 64  # configurations that are kept: the best ones, and all in all
+ENOUGH = 20  # configurations beside which those that stopped at a lower budget say nothing more
 _STEPS = 65_535  # of a unit code
 _INACTIVE = -1
 
@@ -41,8 +43,7 @@ class PastStudy:
         features: of the table; None for a study that has none.
         space: that was searched.
         x: `(n, d)` unit codes of configurations, `nan` where inactive, best first.
-        losses: `(n,)` their losses at the full budget, ascending.
-        shares: `(n,)` the share of the study's full trainings that were not worse, in (0, 1].
+        losses: `(n,)` their losses, ascending.
     """
 
     run_id: str
@@ -55,7 +56,6 @@ class PastStudy:
     space: SearchSpace
     x: Array
     losses: Array
-    shares: Array
 
     def __len__(self) -> int:
         return len(self.losses)
@@ -78,7 +78,6 @@ class PastStudy:
             "space": self.space.to_dict(),
             "x": codes.tolist(),
             "losses": [_short(loss) for loss in self.losses],
-            "shares": [_short(share) for share in self.shares],
         }
         packed = zlib.compress(json.dumps(plain, separators=(",", ":")).encode(), level=9)
         return base64.b64encode(packed).decode()
@@ -107,7 +106,6 @@ class PastStudy:
             space=_space(json.dumps(plain.pop("space"))),
             x=np.where(codes == _INACTIVE, np.nan, codes / _STEPS),
             losses=np.array(plain.pop("losses")),
-            shares=np.array(plain.pop("shares")),
             **plain,
         )
 
@@ -121,7 +119,6 @@ def _space(text: str) -> SearchSpace:
 def summary(
     trials: Sequence[Trial],
     space: SearchSpace,
-    full: float,
     *,
     run_id: str,
     name: str,
@@ -131,15 +128,16 @@ def summary(
     digest: str,
     features: MetaFeatures | None,
 ) -> PastStudy | None:
-    """What a study with these trials leaves; None when no training reached the budget `full`.
+    """What a study with these trials leaves; None when none has a result.
 
-    The best `BEST` configurations are kept, and of the others so many, evenly by rank, that there are `MOST`. The
-    keyword arguments are the attributes of that name.
+    Trials that got as far as `ENOUGH` did count with their best loss. The best `BEST` configurations are kept, and of
+    the others so many, evenly by rank, that there are `MOST`. The keyword arguments are the attributes of that name.
     """
-    done = [(trial.params, loss) for trial in trials if (loss := _at(trial, full)) is not None]
-    if not done:
+    far = sorted((trial.reached for trial in trials if trial.reports), reverse=True)
+    if not far:
         return None
-    losses = np.array([loss for _, loss in done])
+    done = [trial for trial in trials if trial.reports and trial.reached >= far[:ENOUGH][-1]]
+    losses = np.array([trial.loss for trial in done])
     order = ranked(losses)
     chosen = np.concatenate([order[:BEST], thin(order[BEST:], MOST - BEST)])
     return PastStudy(
@@ -151,15 +149,9 @@ def summary(
         digest=digest,
         features=features,
         space=space,
-        x=np.array([space.encode(done[i][0]) for i in chosen]),
+        x=np.array([space.encode(done[i].params) for i in chosen]),
         losses=losses[chosen],
-        shares=np.searchsorted(losses[order], losses[chosen], side="right") / len(losses),
     )
-
-
-def _at(trial: Trial, full: float) -> float | None:
-    """The loss of a trial at the full budget; None when it did not get there."""
-    return next((report.loss for report in trial.reports if report.budget >= full), None)
 
 
 def _short(value: float) -> float:

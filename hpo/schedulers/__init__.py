@@ -47,5 +47,10 @@ class Scheduler(Protocol):
             closing: no new configuration can be started any more; what is there is brought to its end.
         """
 
-    def promotable(self, standings: Standings) -> dict[float, list[int]]:
-        """By rung: the trials that wait there and may still be promoted, best first."""
+    def promotable(self, standings: Standings, most: int) -> dict[float, list[int]]:
+        """By rung: the trials that wait there and may still be promoted, best first.
+
+        Args:
+            standings: of all trials.
+            most: so many of a rung at most, where nothing else says how many will go on.
+        """

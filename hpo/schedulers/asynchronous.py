@@ -61,11 +61,11 @@ class Asynchronous:
         mine = self.brackets[int(self.bracket(np.array([len(standings)]))[0])]
         return Sample(self.rungs[mine.first])
 
-    def promotable(self, standings: Standings) -> dict[float, list[int]]:
-        """Everyone who waits below the top: a rung that grows may still take them up."""
+    def promotable(self, standings: Standings, most: int) -> dict[float, list[int]]:
+        """The best who wait below the top: a rung that grows may still take up anyone."""
         waiting, at = standings.waiting, standings.granted
         return {
-            budget: standings.ranked(rung, waiting & (at == rung)).tolist()
+            budget: standings.ranked(rung, waiting & (at == rung))[:most].tolist()
             for rung, budget in enumerate(self.rungs[:-1])
         }
 

@@ -26,6 +26,6 @@ class Full:
         """A new configuration, as long as there may be one."""
         return None if closing else Sample(self.budget)
 
-    def promotable(self, standings: Standings) -> dict[float, list[int]]:
+    def promotable(self, standings: Standings, most: int) -> dict[float, list[int]]:
         """None ever is."""
         return {}

@@ -47,16 +47,20 @@ class Synchronous:
             return None
         return Sample(self.rungs[self.brackets[int(races[-1]) % len(self.brackets)].first])
 
-    def promotable(self, standings: Standings) -> dict[float, list[int]]:
-        """Those who wait in a rung whose race has places left above it."""
+    def promotable(self, standings: Standings, most: int) -> dict[float, list[int]]:
+        """The best who wait in a rung, as many as their race has places left above it."""
         races = self.race(np.arange(len(standings)))
         waiting = standings.waiting
         found = {}
         for rung, budget in enumerate(self.rungs[:-1]):
             above = np.bincount(races[standings.granted > rung], minlength=int(races.max(initial=-1)) + 1)
             left = self._capacity(len(above), rung + 1) - above
-            here = waiting & (standings.granted == rung) & (left[races] > 0)
-            found[budget] = standings.ranked(rung, here).tolist()
+            here = standings.ranked(rung, waiting & (standings.granted == rung))
+            place = np.zeros(len(here), dtype=np.intp)  # of each among those of its race
+            for race in np.unique(races[here]):
+                mine = races[here] == race
+                place[mine] = np.arange(np.count_nonzero(mine))
+            found[budget] = here[place < left[races[here]]].tolist()
         return found
 
     def race(self, numbers: NDArray[np.intp]) -> NDArray[np.intp]:

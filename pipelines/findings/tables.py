@@ -82,7 +82,7 @@ def best_trials(evidence: Evidence) -> Table:
         [
             t.number,
             evidence.shown(t.loss),
-            *([t.best.budget if t.best else None] if races else []),
+            *([t.reached] if races else []),
             t.seconds,
             t.origin,
         ]

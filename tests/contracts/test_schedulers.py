@@ -314,17 +314,28 @@ def test_a_larger_budget_takes_nothing_away() -> None:
 def test_who_is_promoted_was_promotable(name: str, order: list[int]) -> None:
     legs = Legs(make(name, MemoryStorage(), 50))
     legs.start(2)
+    most = 0 if name in ("successive_halving", "hyperband") else 50  # whose places say how many go on
     before: Mapping[float, list[int]] = {}
     for index in order:
         if not legs.running:
             break
         legs.finish(index, sometimes_fail(2))
-        before = legs.study.promotable
+        before = legs.study.promotable(most)
         seen = len(legs.granted)
         legs.start(2)
         for number, budget in legs.granted[seen:]:
             if legs.study.trials[number].reports:
                 assert number in before[RUNGS[RUNGS.index(budget) - 1]]
+
+
+def test_so_many_are_promotable_as_have_places_or_as_are_asked_for() -> None:
+    for name, wanted in (("successive_halving", 9), ("asha", 5)):
+        study = make(name, MemoryStorage(), 81)
+        for trial in [study.ask() for _ in range(27)]:  # one race of the synchronous kind
+            assert trial is not None
+            study.tell(trial.number, Report(trial.budget, float(trial.number)))
+        waiting = study.promotable(5)[RUNGS[0]]
+        assert waiting == [*range(wanted)]
 
 
 def test_brackets_are_the_only_difference_between_halving_and_hyperband() -> None:

@@ -267,17 +267,16 @@ def test_the_local_place_is_in_the_cache(monkeypatch: pytest.MonkeyPatch, tmp_pa
 
 def test_what_may_be_deleted_is_all_but_the_best_that_may_go_on() -> None:
     kept = [Kept(number, budget, 10) for budget in (3.0, 9.0) for number in range(30)]
-    ranked = {3.0: [*range(29, -1, -1)], 9.0: [4, 2]}
+    promotable = {3.0: [*range(10, 30)], 9.0: [4, 2]}
 
-    def stay(most: int, *busy: int, ranked: Mapping[float, Sequence[int]] = ranked) -> set[tuple[int, float]]:
-        gone = superseded(kept, ranked, most, busy=busy)
+    def stay(promotable: Mapping[float, Sequence[int]], *busy: int) -> set[tuple[int, float]]:
+        gone = superseded(kept, promotable, busy=busy)
         return {(k.number, k.budget) for k in kept} - {(k.number, k.budget) for k in gone}
 
-    best = {(number, 3.0) for number in range(10, 30)}
-    assert stay(20) == best | {(4, 9.0), (2, 9.0)}
-    assert stay(1) == {(29, 3.0), (4, 9.0)}
-    assert stay(1, 0) == {(29, 3.0), (4, 9.0), (0, 3.0), (0, 9.0)}
-    assert stay(20, ranked={}) == set()
+    best = {(number, 3.0) for number in range(10, 30)} | {(4, 9.0), (2, 9.0)}
+    assert stay(promotable) == best
+    assert stay(promotable, 0) == best | {(0, 3.0), (0, 9.0)}
+    assert stay({}) == set()
 
 
 def test_checkpoints_that_nobody_went_on_with_are_forgotten(

@@ -140,7 +140,7 @@ def test_whatever_is_wrong_with_one_study_leaves_out_that_study(experiment: str)
     assert [past.features is None for past in found.studies] == [False, False, True, False, False]
     assert found.notes == (
         "1 past study left out: still running",
-        "3 past studies left out: fewer than two full trainings",
+        "3 past studies left out: fewer than two results",
         "2 past studies left out: written by a newer release; update this one to learn from them",
         "1 past study left out: by a metric that this release does not know",
         "1 past study left out: incomplete or damaged in MLflow",

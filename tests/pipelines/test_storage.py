@@ -268,6 +268,25 @@ def test_trial_run() -> None:
     store.close()
 
 
+@pytest.mark.parametrize(("over", "word"), [(False, "full budget"), (True, "stopped early")])
+def test_a_trial_run_has_its_seconds_in_all_and_why_it_ended(over: bool, word: str) -> None:
+    store, full = stores.study(rungs=[27, 81]), 81.0
+    trial = Trial(0, {"model": "a", "rate": 0.1, "depth": 3}, 27.0)
+    store.add(trial)
+    store.update(trial := trial.told(Report(27.0, 0.5, seconds=2.0)))
+    store.flush()
+    run_id = store.trial_run_id(0)
+    assert stores.client().get_run(run_id).data.tags["hpo.trial.ended"] == "left at 27"
+    store.update(trial := replace(trial, budget=full))
+    store.update(trial.told(Report(full, 0.4, seconds=0.5, over=over)))
+    store.flush()
+    run = stores.client().get_run(run_id)
+    assert run.data.tags["hpo.trial.ended"] == word
+    points = stores.client().get_metric_history(run_id, "hpo.seconds")
+    assert [(point.step, point.value) for point in points] == [(27, 2.0), (full, 2.5)]
+    store.close()
+
+
 def test_failed_trial_run() -> None:
     store = stores.study()
     trial = Trial(0, {"rate": 0.1}, 27)

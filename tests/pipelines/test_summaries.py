@@ -60,18 +60,10 @@ def test_names_are_for_people() -> None:
     assert len(made({**COMPLETE, "target": "x" * 9_000}).name) < 200
 
 
-def test_one_full_training_is_nothing_to_learn_from() -> None:
-    below = [*trials(1), *trials(9, 27.0)[1:]]
-    assert summary_of(COMPLETE, "r1", below) is None
+def test_one_configuration_is_nothing_to_learn_from() -> None:
+    assert summary_of(COMPLETE, "r1", trials(1)) is None
     assert summary_of(COMPLETE, "r1", []) is None
     assert summary_from(summary_tags(None)) is None
-
-
-def test_the_first_release_had_one_budget_and_no_rungs() -> None:
-    old = {name: value for name, value in COMPLETE.items() if name not in ("rungs", "meta_features")}
-    assert len(made({**old, "budget": 81.0})) == 5
-    assert summary_of({**old, "budget": 100.0}, "r1", trials(5)) is None
-    assert len(made(old)) == 5
 
 
 def long() -> PastStudy:

@@ -5,7 +5,7 @@ from hpo.parameters import Categorical, Float, Integer
 from hpo.space import SearchSpace
 from hpo.trial import Report, Trial
 from warmstart.metafeatures import MetaFeatures
-from warmstart.past import BEST, MOST, PastStudy, summary
+from warmstart.past import BEST, ENOUGH, MOST, PastStudy, summary
 
 SPACE = SearchSpace(
     (
@@ -29,7 +29,6 @@ def made(*trials: Trial) -> PastStudy:
     found = summary(
         trials,
         SPACE,
-        FULL,
         run_id="r1",
         name="adult, income",
         model="lightgbm",
@@ -64,23 +63,24 @@ def test_the_best_come_first_and_the_others_are_spread_over_the_ranks() -> None:
     assert past.losses[:BEST].tolist() == list(range(BEST))
     assert past.losses[-1] == 199
     assert np.diff(past.losses[BEST:]).max() <= 5
-    np.testing.assert_allclose(past.shares, (past.losses + 1) / 200)
 
 
-def test_only_full_trainings_count() -> None:
-    left = trial(0, 0.1, budgets=(27.0,))
-    through = trial(1, 0.9, 0.5, budgets=(27.0, FULL))
-    failed = Trial(2, SPACE.sample(np.random.default_rng(2)), FULL, failure="out of memory")
-    past = made(left, through, failed)
-    assert past.losses.tolist() == [0.5]
-    assert past.shares.tolist() == [1.0]
+@pytest.mark.parametrize(
+    ("through", "left", "counted"),
+    [(0, 3, 3), (ENOUGH - 1, 3, ENOUGH + 2), (ENOUGH, 3, ENOUGH), (ENOUGH + 5, 3, ENOUGH + 5)],
+)
+def test_who_stopped_early_counts_as_long_as_few_went_further(through: int, left: int, counted: int) -> None:
+    low = [trial(i, 0.9, budgets=(27.0,)) for i in range(left)]
+    high = [trial(left + i, 0.8, 0.5, budgets=(27.0, FULL)) for i in range(through)]
+    failed = Trial(99, SPACE.sample(np.random.default_rng(2)), FULL, failure="out of memory")
+    past = made(*low, *high, failed)
+    assert past.losses.tolist() == [0.5] * through + [0.9] * (counted - through)
 
 
-def test_nothing_is_left_without_a_full_training() -> None:
+def test_nothing_is_left_without_a_result() -> None:
     few = summary(
-        [trial(0, 0.1, budgets=(27.0,))],
+        [Trial(0, SPACE.sample(np.random.default_rng(0)), 27.0, failure="out of memory")],
         SPACE,
-        FULL,
         run_id="r",
         name="n",
         model="xgboost",
@@ -100,7 +100,6 @@ def test_the_text_is_short() -> None:
     past = summary(
         trials,
         space,
-        FULL,
         run_id="r" * 32,
         name="n",
         model="mlp",

@@ -60,9 +60,7 @@ def study(
 ) -> PastStudy:
     x = space.sample_unit(np.random.default_rng(0), n) if codes is None else codes
     losses = np.arange(len(x), dtype=float)
-    return PastStudy(
-        name, name, model, metric, task, digest, described, space, x, losses, (losses + 1) / len(x)
-    )
+    return PastStudy(name, name, model, metric, task, digest, described, space, x, losses)
 
 
 def encoded(space: SearchSpace, *configurations: dict[str, Value]) -> Array:
