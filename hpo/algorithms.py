@@ -85,6 +85,15 @@ def parts(name: str) -> tuple[str, str]:
     if name in ALGORITHMS:
         return ALGORITHMS[name]
     sampler, plus, scheduler = name.partition("+")
+    if not plus and name in SAMPLERS:
+        raise ParameterError(
+            f"{name!r} is a sampler, and an algorithm has a scheduler, too: write {name}+full, {name}+asha or "
+            f"{name}+hyperband"
+        )
+    if not plus and name in RACES:
+        raise ParameterError(
+            f"{name!r} is a scheduler, and an algorithm has a sampler, too: write random+{name} or tpe+{name}"
+        )
     if not plus:
         raise ParameterError(
             f"unknown algorithm {name!r}{closest(name, ALGORITHMS)}; algorithms: {', '.join(ALGORITHMS)}, or "

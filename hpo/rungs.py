@@ -41,7 +41,10 @@ class Budgets:
 
     def _mistakes(self) -> Iterator[str]:
         if not _LEAST_ETA <= self.eta < math.inf:
-            yield f"eta={self.eta:g} must be {_LEAST_ETA:g} or more; each rung keeps one of eta trials (3 is usual)"
+            yield (
+                f"eta={self.eta:g} must be {_LEAST_ETA:g} or more, and finite; each rung keeps one of eta trials "
+                "(3 is usual)"
+            )
         if not self.low >= 1:
             yield f"min_budget={self.low:g} must be 1 or more"
         if not self.high >= self.low:

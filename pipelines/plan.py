@@ -42,6 +42,17 @@ DEFAULT, PAST = "default", "past"
 TRAIN, TRAIN_AND_VALIDATION = "train", "train+validation"
 ROWS = (TRAIN, TRAIN_AND_VALIDATION)  # what the model that is logged may be trained on
 _ROWS = Budget(PERCENT_OF_ROWS, 10, 100)
+_TEXTS = (
+    "model",
+    "algorithm",
+    "metric",
+    "fidelity",
+    "checkpoints",
+    "task",
+    "split",
+    "validation",
+    "register",
+)
 _NUMBERS: dict[str, type] = {
     **dict.fromkeys(("trials", "workers", "budget", "min_budget", "max_budget", "seed", "confirm"), Integral),
     **dict.fromkeys(("timeout", "trial_timeout", "test_share", "eta"), Real),
@@ -188,10 +199,8 @@ class Plan:
 
 def mistakes_in(given: Mapping[str, Any], models: Sequence[str]) -> Iterator[str]:
     """What is wrong with the values given for public parameters, as far as no table is needed to say so."""
-    strange = [name for name in _NUMBERS if name in given and not _is_number(name, given[name])]
-    for name in strange:
-        word = "a whole number" if _NUMBERS[name] is Integral else "a number"
-        yield f"{name}={given[name]!r} must be {word}"
+    strange = dict(_of_another_type(given))
+    yield from (f"{name}={given[name]!r} must be {what}" for name, what in strange.items())
     given = {name: value for name, value in given.items() if name not in strange}
     for name in (
         *("trials", "timeout", "workers", "budget", "min_budget", "max_budget", "trial_timeout"),
@@ -224,16 +233,29 @@ def _budget_mistakes(given: Mapping[str, Any]) -> Iterator[str]:
     for name in ("min_budget", "eta", "fidelity", "checkpoints") if not races else ():
         if given.get(name) is not None:
             yield f"{name}={given[name]!r} is for algorithms that grant budgets, such as bohb; leave it out"
+    low, high = given.get("min_budget") or 1, given.get("max_budget") or MOST_BUDGET
+    if low < 0 or high < 0:  # told already
+        return
     try:
-        Budgets(given.get("min_budget") or 1, given.get("max_budget") or MOST_BUDGET, given.get("eta") or 3.0)
+        Budgets(low, high, given.get("eta") or 3.0)
     except ParameterError as error:
         yield str(error)
     if (kind := given.get("fidelity") or AUTO) not in (AUTO, *FIDELITIES):
         yield f"unknown fidelity {kind!r}{closest(kind, FIDELITIES)}; fidelities: {', '.join((AUTO, *FIDELITIES))}"
 
 
+def _of_another_type(given: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Parameters to which Python gave something else than they take, and what that is; text is parsed before."""
+    for name, kind in _NUMBERS.items():
+        if name in given and not _is_number(name, given[name]):
+            yield name, "a whole number" if kind is Integral else "a number"
+    for name in _TEXTS:
+        if name in given and not isinstance(given[name], str):
+            yield name, "text"
+
+
 def _is_number(name: str, value: object) -> bool:
-    """Whether Python gave a parameter the kind of number it takes; text is parsed before."""
+    """Whether a value is of the kind of number that a parameter takes."""
     if value is None:
         return name not in ("seed", "test_share", "eta")
     return isinstance(value, _NUMBERS[name]) and not isinstance(value, bool)

@@ -394,6 +394,10 @@ class _Session:
         from pipelines.report import keep
         from pipelines.runs import keep_classes
 
+        again = f"`report` with study={self.storage.run_id} makes it"
+        if self.stop.level >= 2:
+            reporter.say(f"the report was left out; {again}")
+            return (), None
         reporter.say("making the report")
         try:
             self.storage.flush(BRIEFLY)
@@ -403,7 +407,6 @@ class _Session:
             kept = keep(self.storage.run_id)
         except Exception as error:  # figures are drawn by a library of strangers, of names that anybody chose
             logger.debug("no report", exc_info=True)
-            again = f"`report` with study={self.storage.run_id} makes it"
             reporter.say(f"warning: there is no report ({type(error).__name__}: {error:.200}); {again}")
             return (), None
         return kept.found, kept.link

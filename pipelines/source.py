@@ -55,7 +55,7 @@ class Source:
     def plan(self, prepared: "Prepared") -> DataPlan:
         """What identifies this use of the table."""
         return DataPlan(
-            uri=None if isinstance(self.data, pd.DataFrame) else safe(_absolute(str(self.data))),
+            uri=None if isinstance(self.data, pd.DataFrame) else safe(absolute(str(self.data))),
             digest=prepared.digest,
             rows=len(prepared.frame),
             target=prepared.target_name,
@@ -98,5 +98,6 @@ def described(prepared: "Prepared") -> dict[str, Any]:
     return meta_features(frame, prepared.y[rows], prepared.task.kind).to_dict()
 
 
-def _absolute(uri: str) -> str:
+def absolute(uri: str) -> str:
+    """A path or URI that means the same wherever the next session starts."""
     return uri if "://" in uri else str(Path(uri).expanduser().resolve())

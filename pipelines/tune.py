@@ -21,7 +21,7 @@ from pipelines.models import ALL, FAMILIES, settings
 from pipelines.plan import OFF, PAST, Plan, budget_of, first_points, mistakes_in, read_space, rungs, sources
 from pipelines.result import StudyResult
 from pipelines.session import run_study
-from pipelines.source import Source, described, same_again
+from pipelines.source import Source, absolute, described, same_again
 from pipelines.workshop import Workshop, workshop
 
 if TYPE_CHECKING:
@@ -84,9 +84,10 @@ def tune(
         split: How test rows are held out: random, time:COLUMN or group:COLUMN.
         test_share: The share of rows that is held out and never seen by the search.
         validation: holdout, or cv:K for K folds.
-        min_budget: Where bohb and its like begin: rounds or steps (percent for all, and of rows); none is the model's.
+        min_budget: No rung of bohb and its like is below: rounds or steps (percent for all, and of rows); none is the
+            model's.
         max_budget: A full training, in the same unit; none is the model's own.
-        eta: One of eta trials goes on from a budget to the next, which is eta times as large.
+        eta: One of eta trials goes on from a rung to the next, which is eta times as large; the last is max_budget.
         fidelity: What a smaller budget means: rounds, scheduled, scaled or rows; auto is what ranks best.
         checkpoints: Where trials that may go on are kept, as a URI that fsspec opens; none is on this machine. A study
             that goes on may be given a new place.
@@ -107,6 +108,7 @@ def tune(
     source = Source(data, target, task, split, test_share, validation, seed)
     hands = plan_threads(workers)
     if checkpoints is not None:
+        checkpoints = absolute(checkpoints)
         Checkpoints(checkpoints).check()
     mended = mended_from(space, model)
     with workshop(model, hands) as shop:
@@ -210,7 +212,7 @@ def new_plan(
         eta=eta,
         budget_unit=granted.unit,
         fidelity=granted.fidelity,
-        checkpoints=_absolute(checkpoints),
+        checkpoints=checkpoints,
         workers=hands.workers,
         threads=hands.threads,
         lag=2 * hands.workers if hands.workers > 1 and not grants_budgets(algorithm) else 0,
@@ -241,7 +243,7 @@ def _resume(study: str, given: Mapping[str, Any], run_id: str | None) -> StudyRe
         timeout=given.get("timeout"),
         register=given.get("register"),
         confirm=given.get("confirm"),
-        checkpoints=_absolute(given.get("checkpoints")),
+        checkpoints=absolute(given["checkpoints"]) if "checkpoints" in given else None,
     )
     if plan.checkpoints is not None:
         Checkpoints(plan.checkpoints).check()
@@ -253,11 +255,6 @@ def _resume(study: str, given: Mapping[str, Any], run_id: str | None) -> StudyRe
         if run_id is not None:
             note_resumed(run_id, study)
         return run_study(plan, prepared, shop, storage, warm)
-
-
-def _absolute(place: str | None) -> str | None:
-    """A place that means the same wherever the next session starts."""
-    return place if place is None or "://" in place else os.path.abspath(place)
 
 
 def hands_of(plan: Plan, workers: int | None) -> WorkerPlan:

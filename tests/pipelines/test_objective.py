@@ -253,6 +253,13 @@ def test_a_trial_is_the_same_however_its_legs_are_run(
     assert not (rebuilt.folder / "checkpoints").exists()
 
 
+def test_a_training_that_ends_before_its_budget_says_so(place: Callable[..., Place]) -> None:
+    params = {**SAMPLED["mlp"], "batch_size": 16, "max_epochs": 2}  # 64 rows make 8 steps
+    worker = place("mlp").worker()
+    assert [worker(job).over for job in legs(params, *RUNGS)] == [False, True, True]
+    assert not place("lightgbm").worker()(Job(7, SAMPLED["lightgbm"], 0, 20)).over
+
+
 def lose(shop: Place) -> None:
     shop.checkpoints.delete(7, 9.0)
 

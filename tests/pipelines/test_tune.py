@@ -31,6 +31,12 @@ from pipelines.tune import tune
         ({"warm_start": " , "}, "warm_start=' , ' must be auto, off, or run ids"),
         ({"model": "lihgtgbm"}, "unknown model 'lihgtgbm', did you mean 'lightgbm'"),
         ({"algorithm": "tpee"}, "unknown algorithm 'tpee', did you mean 'tpe'"),
+        ({"algorithm": "kde"}, "'kde' is a sampler.*write kde.full"),
+        ({"algorithm": "async_hyperband"}, "'async_hyperband' is a scheduler.*random.async_hyperband"),
+        ({"algorithm": None}, "algorithm=None must be text"),
+        ({"algorithm": "bohb", "fidelity": 5}, "fidelity=5 must be text"),
+        ({"algorithm": "bohb", "eta": math.inf}, "eta=inf must be 2 or more, and finite"),
+        ({"algorithm": "bohb", "min_budget": -5}, r"^min_budget=-5 must be greater than 0$"),
         ({"register": "a/b"}, "cannot name a registered model"),
     ],
 )
