@@ -1,9 +1,11 @@
 """The range of a parameter that somebody else has searched, from what is known of it."""
 
 import ast
+import math
 from collections.abc import Iterable, Sequence
 
 from hpo.parameters import Categorical, Float, Integer, Parameter, Value
+from pipelines.adoption.bounds import possible_range
 
 MUCH = (
     100  # largest by smallest value, from where a range of which nothing else is known counts as logarithmic
@@ -29,8 +31,19 @@ def from_optuna(name: str, text: str) -> Parameter | None:
         if kind == "IntDistribution":
             return _valid(Integer(name, low, high, log))
         return _valid(Float(name, float(low), float(high), log)) if kind == "FloatDistribution" else None
-    except (SyntaxError, ValueError, KeyError, TypeError):
+    except (SyntaxError, ValueError, KeyError, TypeError, OverflowError, MemoryError, RecursionError):
         return None
+
+
+def searched_range(model: str, name: str, own: Parameter | None, text: str) -> Parameter | None:
+    """The range in the text of an Optuna distribution, as one of a parameter of `model`; None when it cannot be used.
+
+    It is whole where the parameter is, in the model's `own` space.
+    """
+    found = from_optuna(name, text)
+    if isinstance(found, Float) and isinstance(own, Integer):
+        found = _valid(Integer(name, math.ceil(found.low), math.floor(found.high), found.log))
+    return found if found and possible_range(model, found) else None
 
 
 def holding(

@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 
 from hpo.parameters import Categorical, Float, Integer, Parameter, Value, same
 from hpo.space import SearchSpace
+from pipelines.adoption.bounds import BOUNDS, refusal
 from pipelines.adoption.mapping import Mapped, Meaning, look_up, meanings
-from pipelines.adoption.ranges import DISTRIBUTION, distinct, from_optuna, holding
+from pipelines.adoption.ranges import DISTRIBUTION, distinct, holding, searched_range
 from pipelines.adoption.runs import ForeignRun
 from pipelines.models import Settings
 
@@ -49,20 +50,22 @@ class Translation:
 
 def translate(runs: Sequence[ForeignRun], own: Settings, given: Mapped) -> Translation:
     """The parameters of `runs` in the terms of the model that `own` is about."""
-    known, left = meanings(own.name, sorted({name for run in runs for name in run.params}), given)
-    like = {parameter.name: parameter for parameter in own.space}
+    logged = sorted({name for run in runs for name in run.params})
+    known, left = meanings(own.name, logged, given)
+    length = _length_names(own.name, logged)
     rows: dict[str, dict[str, Value]] = {}
+    lengths: set[float] = set()
     unreadable: dict[str, list[str]] = defaultdict(list)
     for run in runs:
         try:
-            rows[run.run_id] = _row(run, known, like)
+            its_lengths = _lengths(own.name, run, length)
+            rows[run.run_id] = _row(run, known, own)
+            lengths |= its_lengths
         except ValueError as error:
             unreadable[str(error)].append(run.run_id)
-    notes = [
-        *_idle_note(own.name, rows),
-        *_budget_note(own.name, [run for run in runs if run.run_id in rows]),
-    ]
-    parameters, reasons, more = _parameters(list(rows.values()), own, _searched(runs, known))
+    searched, unused = _searched(runs, known, own)
+    notes = [*_idle_note(own.name, rows), *_budget_note(own.name, lengths), *unused]
+    parameters, reasons, more = _parameters(list(rows.values()), own, searched)
     notes += more
     by_reason: dict[str, list[str]] = defaultdict(list)
     for name, reason in (left | reasons).items():
@@ -79,22 +82,38 @@ def translate(runs: Sequence[ForeignRun], own: Settings, given: Mapped) -> Trans
     )
 
 
-def _searched(runs: Sequence[ForeignRun], known: Mapped) -> dict[str, Parameter]:
-    """The ranges that Optuna's callback has logged as tags, where they are the same in all runs."""
+def _searched(
+    runs: Sequence[ForeignRun], known: Mapped, own: Settings
+) -> tuple[dict[str, Parameter], list[str]]:
+    """The ranges that Optuna's callback has logged as tags, the same in all runs, and notes on those of no use."""
     found: dict[str, Parameter] = {}
+    notes = []
     for theirs, meaning in known.items():
-        texts = {run.tags[tag] for run in runs if (tag := f"{theirs}{DISTRIBUTION}") in run.tags}
-        if meaning and not meaning.values and len(texts) == 1:
-            parameter = from_optuna(meaning.name, texts.pop())
-            found |= {meaning.name: parameter} if parameter else {}
-    return found
+        tag = f"{theirs}{DISTRIBUTION}"
+        texts = {run.tags[tag] for run in runs if tag in run.tags}
+        if not meaning or meaning.values or len(texts) != 1:
+            continue
+        text = texts.pop()
+        parameter = searched_range(own.name, meaning.name, _own(own, meaning.name), text)
+        if parameter:
+            found[meaning.name] = parameter
+        else:
+            notes.append(
+                f"the tag {tag} says no range that {meaning.name} can have, and is left out: {text:.80}"
+            )
+    return found, notes
+
+
+def _own(own: Settings, name: str) -> Parameter | None:
+    """The parameter of this name in the model's own space, if it has one."""
+    return next((parameter for parameter in own.space if parameter.name == name), None)
 
 
 def _only_active(space: SearchSpace, row: Mapping[str, Value]) -> dict[str, Value]:
     return {name: row[name] for name in space.active(row) if name in row}
 
 
-def _row(run: ForeignRun, known: Mapped, like: Mapping[str, Parameter]) -> dict[str, Value]:
+def _row(run: ForeignRun, known: Mapped, own: Settings) -> dict[str, Value]:
     """A run's parameters under the names and with the values here.
 
     Raises:
@@ -105,7 +124,7 @@ def _row(run: ForeignRun, known: Mapped, like: Mapping[str, Parameter]) -> dict[
         if (meaning := known.get(theirs)) is None:
             continue
         name = meaning.name
-        value = _value(theirs, text, meaning, like.get(name))
+        value = _value(theirs, text, meaning, own)
         if value is None:
             continue
         other, before = found.setdefault(name, (theirs, value))
@@ -116,9 +135,13 @@ def _row(run: ForeignRun, known: Mapped, like: Mapping[str, Parameter]) -> dict[
     return {name: value for name, (_, value) in found.items()}
 
 
-def _value(theirs: str, text: str, meaning: Meaning, like: Parameter | None) -> Value | None:
-    """The value here that a text stands for; None where it says that nothing was set."""
-    text = text.strip()
+def _value(theirs: str, text: str, meaning: Meaning, own: Settings) -> Value | None:
+    """The value here that a text stands for; None where it says that nothing was set.
+
+    Raises:
+        ValueError: for one that the parameter cannot take.
+    """
+    like, text = _own(own, meaning.name), text.strip()
     if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"":  # as `mlflow run` logs its parameters
         text = text[1:-1]
     value = meaning.values.get(text, _plain(text))
@@ -126,23 +149,36 @@ def _value(theirs: str, text: str, meaning: Meaning, like: Parameter | None) -> 
         return choice
     if text not in meaning.values and text.lower() in _ABSENT:
         return None
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"{theirs}={text} is no finite number")
-    if isinstance(like, Float | Integer) and isinstance(value, bool | str):
-        raise ValueError(f"{theirs}={text!r:.40} is no number; say with mapping what it means")
+    if isinstance(like, Categorical) and isinstance(like.choices[0], bool | str):
+        choices = ", ".join(map(str, like.choices))
+        raise ValueError(f"{theirs}={text!r:.40} is none of {choices}; say with mapping which one it means")
+    if isinstance(value, bool | str):
+        if isinstance(like, Float | Integer) or meaning.name in BOUNDS[own.name]:
+            raise ValueError(f"{theirs}={text!r:.40} is no number; say with mapping what it means")
+        return value
+    _check_number(own.name, theirs, text, meaning.name, value)
     if isinstance(like, Integer) and not float(value).is_integer():
-        raise ValueError(f"{theirs}={text} is no whole number")
+        raise ValueError(f"{theirs}={text:.40} is no whole number")
     return int(value) if isinstance(like, Integer) else value
 
 
+def _check_number(model: str, theirs: str, text: str, name: str, number: float) -> None:
+    """Raise a ValueError when `model` cannot have been trained with the number that a text stands for."""
+    if not math.isfinite(number):
+        raise ValueError(f"{theirs}={text:.40} is no finite number")
+    if reason := refusal(model, name, number):
+        raise ValueError(f"{theirs}={text:.40} {reason}")
+
+
 def _plain(text: str) -> Value:
+    """The value that a text is of; whole numbers too large for any float are infinite."""
     if text.lower() in ("true", "false"):
         return text.lower() == "true"
     try:
         number = float(text)
     except ValueError:
         return text
-    return int(text) if re.fullmatch(r"[+-]?\d+", text) else number
+    return int(text) if re.fullmatch(r"[+-]?\d+", text) and math.isfinite(number) else number
 
 
 def _choice(like: Categorical, value: Value, text: str) -> Value | None:
@@ -167,17 +203,32 @@ def _idle_note(model: str, rows: Mapping[str, dict[str, Value]]) -> Iterator[str
         )
 
 
-def _budget_note(model: str, runs: Sequence[ForeignRun]) -> Iterator[str]:
-    """Every run counts as a full training; say so where they were of different lengths."""
-    if model not in _ROUNDS:
-        return
-    names = {name for run in runs for name in run.params}
-    names = {name for name in names if look_up(model, name, "reserved") == _ROUNDS[model]}
-    texts = {run.params[name] for run in runs for name in names if name in run.params}
-    lengths = sorted(value for value in map(_plain, texts) if isinstance(value, int | float))
+def _length_names(model: str, names: Iterable[str]) -> list[str]:
+    """Those of `names` under which a number of rounds was logged."""
+    rounds = _ROUNDS.get(model)
+    return [name for name in names if rounds and look_up(model, name, "reserved") == rounds]
+
+
+def _lengths(model: str, run: ForeignRun, names: Iterable[str]) -> set[float]:
+    """How many rounds a run is said to have had, by what was logged under any of `names`.
+
+    Raises:
+        ValueError: for a number of rounds that no training has.
+    """
+    found: set[float] = set()
+    for name in names:
+        value = _plain(run.params.get(name, ""))
+        if not isinstance(value, bool | str) and not math.isnan(value):  # nan is what was not set
+            _check_number(model, name, run.params[name], _ROUNDS[model], value)
+            found.add(value)
+    return found
+
+
+def _budget_note(model: str, lengths: set[float]) -> Iterator[str]:
+    """Every run counts as a full training; say so where they were of different lengths, in rounds."""
     if len(lengths) > 1:
         yield (
-            f"{_ROUNDS[model]} differs between the runs, {lengths[0]:g} to {lengths[-1]:g}: each counts as a full "
+            f"{_ROUNDS[model]} differs between the runs, {min(lengths):g} to {max(lengths):g}: each counts as a full "
             "training, with the score that it got"
         )
 

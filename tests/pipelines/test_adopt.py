@@ -4,7 +4,7 @@ import os
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 import mlflow
 import pytest
 from mlflow import MlflowClient
+from mlflow.entities import Metric, Param
 
 from hpo.errors import ParameterError, StudyError
 from pipelines.adopt import adopt
@@ -208,6 +209,57 @@ def test_adopting_again_replaces(place: Place) -> None:
     assert second.replaced == (first.study,)
     assert f"it replaces {first.study}" in str(second)
     assert [past.run_id for past in past_studies().studies] == [second.study]
+
+
+def logged(experiment: str, *rows: Mapping[str, Any], tags: Mapping[str, str] | None = None) -> str:
+    """Runs with these parameters in an experiment that is made for them, with a metric `auc`; its id."""
+    client = MlflowClient(mlflow.get_tracking_uri())
+    experiment_id = str(client.create_experiment(experiment))
+    for i, row in enumerate(rows):
+        run_id = client.create_run(experiment_id, tags=dict(tags or {})).info.run_id
+        params = [Param(name, str(value)) for name, value in row.items()]
+        client.log_batch(
+            run_id, [Metric("auc", 0.7 + i / 100, 0, 0), Metric("pct_auc", 70 + i, 0, 0)], params
+        )
+        client.set_terminated(run_id)
+    return experiment_id
+
+
+LIGHTGBM: Sequence[dict[str, Any]] = [
+    {"learning_rate": 0.1, "num_leaves": 8 + i, "reg_lambda": i, "max_depth": 5} for i in range(6)
+]
+SAID: Mapping[str, Any] = {"target": "bought", "metric": "auc"}
+
+
+def test_runs_that_no_training_can_have_made_do_not_widen_the_past(place: Place) -> None:
+    wrong: Sequence[dict[str, Any]] = [
+        {"learning_rate": -1},
+        {"bagging_fraction": 5},
+        {"num_leaves": -3},
+        {"n_estimators": "9" * 5000},
+    ]
+    logged("with mistakes", *LIGHTGBM, *({**LIGHTGBM[0], **row} for row in wrong))
+    found = adopt("with mistakes", place.table, **SAID, dry_run=True)
+    assert isinstance(found, Adoption)
+    assert len(found.trials) == 6
+    assert "1 not counted: num_leaves=-3 is nothing that lightgbm takes: num_leaves must lie in" in str(found)
+    assert found.translation.space.names == ("num_leaves", "lambda_l2")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "FloatDistribution(high=9.0, log=True, low=0.5, step=None)",
+        f"IntDistribution(high={10**400}, log=True, low=1, step=1)",
+    ],
+)
+def test_odd_ranges_of_optuna_stop_nothing(place: Place, text: str) -> None:
+    rows = [{"min_data_in_leaf": 1 + i} for i in range(6)]
+    experiment = f"odd range {len(text)}"
+    logged(experiment, *rows, tags={"min_data_in_leaf_distribution": text})
+    found = adopt(experiment, place.table, **SAID)
+    assert isinstance(found, Adoption)
+    assert [past.run_id for past in past_studies().studies] == [found.study]
 
 
 def test_the_experiment_stands_for_what_was_adopted_from_it(place: Place) -> None:

@@ -1,3 +1,4 @@
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -118,6 +119,49 @@ def test_values_that_a_parameter_cannot_take_leave_out_their_run() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("row", "rule"),
+    [
+        ({"learning_rate": -1}, "learning_rate must be above 0"),
+        ({"learning_rate": 0}, "learning_rate must be above 0"),
+        ({"subsample": 5}, r"bagging_fraction must lie in \(0, 1\]"),
+        ({"bagging_fraction": -2}, r"bagging_fraction must lie in \(0, 1\]"),
+        ({"feature_fraction": 2}, r"feature_fraction must lie in \(0, 1\]"),
+        ({"num_leaves": -3}, r"num_leaves must lie in \[2, 131072\]"),
+        ({"num_leaves": "9" * 400}, "is no finite number"),
+        ({"max_depth": "9" * 5000}, "is no finite number"),
+        ({"max_bin": "many"}, "max_bin='many' is no number"),
+        ({"extra_trees": "maybe"}, "extra_trees='maybe' is none of False, True"),
+        ({"n_estimators": "9" * 5000}, "n_estimators=9{40} is no finite number"),
+        ({"n_estimators": -5}, r"num_iterations must lie in \[1, 2147483647\]"),
+    ],
+)
+def test_a_run_with_what_the_library_does_not_take_is_left_out(row: Mapping[str, Any], rule: str) -> None:
+    good = [{"num_leaves": 8 + i, "n_estimators": 100} for i in range(2)]
+    found = translated(*good, {"num_leaves": 20, **row})
+    assert set(found.configurations) == {"0", "1"}
+    (reason,) = found.unreadable
+    assert re.search(rule, reason)
+    assert len(reason) < 200
+    assert found.space.names == ("num_leaves",)
+    assert found.space["num_leaves"] == settings("lightgbm").space["num_leaves"]
+
+
+def test_what_libraries_take_counts_wherever_searches_would_not_go() -> None:
+    rows = [{"reg_lambda": 1e5, "max_depth": 0, "eta": 1e9}, {"reg_lambda": 0, "max_depth": 30, "eta": 1.5}]
+    found = translated(*rows, model="xgboost")
+    assert len(found.configurations) == 2
+    assert found.space["reg_lambda"] == Float("reg_lambda", 1e-4, 1e5, log=True)
+    assert found.space["max_depth"] == Integer("max_depth", 0, 30)
+
+
+def test_rounds_that_are_not_set_are_no_length() -> None:
+    rows = [{"num_leaves": 8, "n_estimators": "None"}, {"num_leaves": 9, "n_estimators": "nan"}]
+    found = translated(*rows)
+    assert len(found.configurations) == 2
+    assert not found.notes
+
+
 def test_two_names_of_one_parameter_must_agree() -> None:
     found = translated({"eta": 0.1, "learning_rate": 0.1}, {"eta": 0.1, "learning_rate": 0.2}, {"eta": 0.3})
     assert set(found.configurations) == {"0", "2"}
@@ -181,6 +225,35 @@ def test_the_range_that_optuna_has_logged_is_taken() -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "text", "expected"),
+    [
+        ("min_data_in_leaf", "FloatDistribution(high=9.7, log=True, low=0.5, step=None)", (1, 9)),
+        ("min_data_in_leaf", "FloatDistribution(high=0.9, log=True, low=0.5, step=None)", None),
+        ("min_data_in_leaf", f"IntDistribution(high={10**400}, log=True, low=1, step=1)", None),
+        ("num_leaves", "IntDistribution(high=200000, log=False, low=2, step=1)", None),
+        ("bagging_fraction", "FloatDistribution(high=5.0, log=False, low=-2.0, step=None)", None),
+        ("learning_rate", "log-uniform", None),
+    ],
+)
+def test_a_range_that_the_parameter_cannot_have_is_left_out_with_a_note(
+    name: str, text: str, expected: tuple[int, int] | None
+) -> None:
+    values = (3, 5) if isinstance(settings("lightgbm").space[name], Integer) else (0.8, 0.9)
+    rows = [{name: value, "bagging_freq": 1} for value in values]
+    found = translated(*rows, tags={f"{name}_distribution": text})
+    if expected:
+        assert found.space[name] == Integer(name, *expected, log=True)
+        assert not found.notes
+    else:
+        assert found.space[name] == holding(name, None, settings("lightgbm").space[name], [rows[1][name]])
+        (note,) = found.notes
+        assert note.startswith(
+            f"the tag {name}_distribution says no range that {name} can have, and is left out: "
+        )
+        assert len(note) < 250
+
+
+@pytest.mark.parametrize(
     ("text", "expected"),
     [
         ("IntDistribution(high=64, log=True, low=4, step=1)", Integer("p", 4, 64, log=True)),
@@ -192,6 +265,10 @@ def test_the_range_that_optuna_has_logged_is_taken() -> None:
         ("__import__('os').system('touch pwned')", None),
         ("IntDistribution(high=__import__('os').getpid(), log=False, low=0, step=1)", None),
         ("not ( python", None),
+        (f"IntDistribution(high={10**400}, log=True, low=1, step=1)", None),
+        (f"FloatDistribution(high={10**400}, log=False, low=0.0, step=None)", None),
+        (f"FloatDistribution(high={'9' * 5000}, log=False, low=0.0, step=None)", None),
+        (f"FloatDistribution(high={'-' * 5000}1, log=False, low=0.0, step=None)", None),
         ("7", None),
     ],
 )
@@ -200,7 +277,7 @@ def test_optunas_texts_are_read_and_never_run(text: str, expected: object) -> No
 
 
 def test_a_range_never_shrinks_below_what_was_seen() -> None:
-    searched = Float("p", 0.2, 0.4)
+    searched = Integer("p", 2, 4)
     assert holding("p", searched, Integer("p", 1, 9), [0, 7]) == Integer("p", 0, 7)
     assert holding("p", None, None, ["b", "a"]) == Categorical("p", ("a", "b"))
 

@@ -1,0 +1,108 @@
+"""The table of bounds, held against what the libraries do."""
+
+import math
+from collections.abc import Iterator
+
+import lightgbm
+import numpy as np
+import pytest
+import xgboost
+
+from hpo.parameters import Categorical, Float, Integer
+from pipelines.adoption.bounds import BOUNDS, Bounds, possible_range, refusal
+from pipelines.models import FAMILIES, main_name, settings
+
+_RNG = np.random.default_rng(0)
+X = _RNG.normal(size=(60, 3))
+Y = (X[:, 0] > 0).astype(int)
+HARMLESS = {"lightgbm": {"verbosity": -1, "num_threads": 1}, "xgboost": {"nthread": 1}}
+
+
+def trains(model: str, name: str, value: float) -> bool:
+    """Whether the library takes a value, for one round on 60 rows."""
+    params = {"objective": "binary" if model == "lightgbm" else "binary:logistic", name: value} | HARMLESS[
+        model
+    ]
+    try:
+        if model == "lightgbm":
+            lightgbm.train({"num_iterations": 1} | params, lightgbm.Dataset(X, Y))
+        else:
+            bins = int(params.get("max_bin", 256))
+            xgboost.train(params, xgboost.QuantileDMatrix(X, Y, max_bin=bins), 1)
+    except (ValueError, lightgbm.basic.LightGBMError, xgboost.core.XGBoostError):
+        return False
+    return True
+
+
+def ends() -> Iterator[tuple[str, str, float, bool]]:
+    """Values at the ends of the table's bounds and just beyond, and whether they are within."""
+    for model in HARMLESS:
+        for name, bounds in BOUNDS[model].items():
+            if (
+                name == "n_estimators"
+            ):  # no parameter of XGBoost's own training, which takes it as an argument
+                continue
+            step = 1 if bounds.high > 1 and math.isfinite(bounds.high) else 0.25
+            if abs(bounds.low) < 100:
+                yield model, name, bounds.low, not bounds.above
+                yield model, name, bounds.low - step, False
+            if bounds.high <= 131_072:
+                yield model, name, bounds.high, True
+                yield model, name, bounds.high + step, False
+
+
+@pytest.mark.parametrize(("model", "name", "value", "within"), list(ends()))
+def test_the_libraries_take_what_lies_within_and_nothing_else(
+    model: str, name: str, value: float, within: bool
+) -> None:
+    assert trains(model, name, value) == within
+    assert (refusal(model, name, value) is None) == within
+
+
+def test_names_are_main_names() -> None:
+    for model, table in BOUNDS.items():
+        for name in table:
+            assert name in (main_name(model, name), main_name(model, name, "reserved")), name
+
+
+@pytest.mark.parametrize("model", FAMILIES)
+def test_what_a_study_searches_is_never_refused(model: str) -> None:
+    own = settings(model)
+    for parameter in own.space:
+        assert possible_range(model, parameter)
+        if not isinstance(parameter, Categorical):
+            assert parameter.name in BOUNDS[model]
+    for point in own.first_points:
+        for name, value in point.items():
+            assert isinstance(value, str) or refusal(model, name, value) is None
+
+
+def test_a_refusal_says_the_rule() -> None:
+    assert refusal("lightgbm", "bagging_fraction", 5) == (
+        "is nothing that lightgbm takes: bagging_fraction must lie in (0, 1]"
+    )
+    assert str(refusal("lightgbm", "learning_rate", -1)).endswith("learning_rate must be above 0")
+    assert str(refusal("xgboost", "reg_lambda", -1)).endswith("reg_lambda must be at least 0")
+    assert "float32" in str(refusal("lightgbm", "max_delta_step", 1e300))
+    assert "float32" in str(refusal("lightgbm", "lambda_l1", 1e-300))
+    assert refusal("lightgbm", "learning_rate", 1e9) is None
+
+
+@pytest.mark.parametrize(
+    ("parameter", "possible"),
+    [
+        (Float("bagging_fraction", 0.0, 1.0), True),  # the end itself need not have been tried
+        (Float("bagging_fraction", -0.1, 1.0), False),
+        (Float("bagging_fraction", 0.1, 1.5), False),
+        (Integer("num_leaves", 2, 10**30), False),
+        (Float("max_delta_step", -1.0, 1e300), False),
+        (Categorical("data_sample_strategy", ("goss", "bagging")), True),
+    ],
+)
+def test_ranges(parameter: Float | Integer | Categorical, possible: bool) -> None:
+    assert possible_range("lightgbm", parameter) == possible
+
+
+def test_bounds_without_a_lower_end_hold_its_neighbours() -> None:
+    assert not Bounds(0, 1, above=True).hold(0)
+    assert Bounds(0, 1, above=True).hold(1e-9)
