@@ -64,15 +64,20 @@ def _plain(run: Run) -> ForeignRun:
 
 
 def adopted_from(client: MlflowClient, experiment: str) -> list[Run]:
-    """The studies that were adopted from the experiment of this name, wherever they lie.
+    """The studies that were adopted from the experiment that has this name now, wherever they lie.
+
+    An experiment that is no more is known by the name that it had.
 
     Raises:
         ParameterError: when there is none, naming the experiments that studies were adopted from.
     """
     found = _adopted(client)
-    mine = [run for run in found if run.data.tags[schema.ADOPTED] == experiment]
+    with as_study_error("the experiments of adopted studies cannot be looked up"):
+        now = _names(client, {run.data.tags[schema.ADOPTED_ID] for run in found})
+    mine = [run for run in found if now[run.data.tags[schema.ADOPTED_ID]] == experiment]
+    mine = mine or [run for run in found if _known_as(run, now) == experiment]
     if not mine:
-        names = sorted({run.data.tags[schema.ADOPTED] for run in found})
+        names = sorted({_known_as(run, now) for run in found})
         known = f"; adopted are: {', '.join(map(repr, names))}" if names else "; nothing is adopted here"
         raise ParameterError(
             f"no study was adopted from experiment {experiment!r}{closest(experiment, names)}{known}"
@@ -80,17 +85,34 @@ def adopted_from(client: MlflowClient, experiment: str) -> list[Run]:
     return mine
 
 
+def _names(client: MlflowClient, ids: Iterable[str]) -> dict[str, str | None]:
+    """What the experiments with these ids are called now; None for those that are no more."""
+    names: dict[str, str | None] = dict.fromkeys(ids)
+    for experiment_id in names:
+        try:
+            names[experiment_id] = client.get_experiment(experiment_id).name
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+    return names
+
+
+def _known_as(run: Run, now: Mapping[str, str | None]) -> str:
+    """The name of the experiment that a study was adopted from, or the one that it had in its time."""
+    return now[run.data.tags[schema.ADOPTED_ID]] or run.data.tags[schema.ADOPTED]
+
+
 def _adopted(client: MlflowClient) -> list[Run]:
     with as_study_error("adopted studies cannot be looked up"):
         ids = [str(place.experiment_id) for place in experiments(client)]
-        return list(search(client, ids, f"tags.`{schema.ADOPTED}` LIKE '%'")) if ids else []
+        return list(search(client, ids, f"tags.`{schema.ADOPTED_ID}` LIKE '%'")) if ids else []
 
 
 def overlapping(client: MlflowClient, experiment: Experiment, run_ids: Iterable[str]) -> list[str]:
     """The studies that were adopted from an experiment and made of any of these runs."""
     wanted = frozenset(run_ids)
     earlier = [
-        run for run in _adopted(client) if run.data.tags.get(schema.ADOPTED_ID) == experiment.experiment_id
+        run for run in _adopted(client) if run.data.tags[schema.ADOPTED_ID] == experiment.experiment_id
     ]
     return [run.info.run_id for run in earlier if wanted & _made_of(client, run.info.run_id, wanted)]
 

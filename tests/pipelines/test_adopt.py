@@ -262,6 +262,39 @@ def test_odd_ranges_of_optuna_stop_nothing(place: Place, text: str) -> None:
     assert [past.run_id for past in past_studies().studies] == [found.study]
 
 
+def test_an_adoption_is_taken_back_by_the_experiment_and_not_by_its_name_then(place: Place) -> None:
+    client = MlflowClient(mlflow.get_tracking_uri())
+    first = logged("same name", *LIGHTGBM)
+    of_first = adopt("same name", place.table, **SAID)
+    client.rename_experiment(first, "renamed")
+    with pytest.raises(ParameterError, match="from experiment 'same name', did .*; adopted are: 'renamed'"):
+        adopt("same name", undo=True)
+    logged("same name", *LIGHTGBM)
+    of_second = adopt("same name", place.table, **SAID)
+    assert isinstance(of_first, Adoption)
+    assert isinstance(of_second, Adoption)
+    undone = adopt("same name", undo=True)
+    assert isinstance(undone, Undone)
+    assert undone.studies == (of_second.study,)
+    undone = adopt("renamed", undo=True)
+    assert isinstance(undone, Undone)
+    assert undone.studies == (of_first.study,)
+
+
+def test_what_was_adopted_from_an_experiment_that_is_no_more_goes_by_its_name_then(place: Place) -> None:
+    gone = logged("soon gone", *LIGHTGBM)
+    found = adopt("soon gone", place.table, **SAID)
+    assert isinstance(found, Adoption)
+    with sqlite3.connect(
+        place.database
+    ) as connection:  # as `mlflow gc` does, which needs a process of its own
+        for table in ("runs", "experiments"):
+            connection.execute(f"DELETE FROM {table} WHERE experiment_id = ?", (gone,))
+    undone = adopt("soon gone", undo=True)
+    assert isinstance(undone, Undone)
+    assert undone.studies == (found.study,)
+
+
 def test_the_experiment_stands_for_what_was_adopted_from_it(place: Place) -> None:
     found = place.adopted("hyperopt")
     place.adopted("sklearn")
