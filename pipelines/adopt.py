@@ -13,7 +13,7 @@ import pandas as pd
 from hpo.errors import ParameterError, UserError, closest, raise_all
 from hpo.trial import Report, Trial
 from pipelines.adoption.mapping import Mapped, load_mapping, mapping_mistakes, read_mapping
-from pipelines.adoption.metrics import AUTO, DIRECTIONS, LoggedMetric, logged_metric
+from pipelines.adoption.metrics import AUTO, DIRECTIONS, LoggedMetric, impossible_values, logged_metric
 from pipelines.adoption.result import Adoption, Undone, listed
 from pipelines.adoption.runs import FEWEST, ForeignRun, Found, said_direction, trials_among
 from pipelines.adoption.translation import Translation, translate
@@ -161,11 +161,13 @@ def _adoption(
     """What there is to adopt.
 
     Raises:
-        ParameterError: when that is too little.
+        ParameterError: when that is too little, or the metric has values that it cannot have.
     """
     kind, target = prepared.task.kind, prepared.target_name
     own = settings(model, kind=kind, has_categorical=bool(prepared.features.cardinalities))
     found = trials_among(runs, metric, model, given)
+    if mistake := impossible_values(metric, [run.metrics[metric.logged] for run in found.trials]):
+        raise ParameterError(mistake)
     translation = translate(found.trials, own, given)
     read = [run for run in found.trials if run.run_id in translation.configurations]
     if len(read) < FEWEST or not len(translation.space):

@@ -6,8 +6,8 @@ in scikit-learn.
 
 import math
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from hpo.errors import ParameterError, closest
@@ -53,6 +53,16 @@ _CONVERTED: Mapping[str, tuple[str, Callable[[float], float]]] = MappingProxyTyp
 )
 
 
+# Smallest and largest value of our metrics. Means of float32 numbers may be a little beyond.
+_RANGES: Mapping[str, tuple[float, float]] = MappingProxyType(
+    dict.fromkeys(("roc_auc", "roc_auc_ovr", "average_precision", "brier"), (0.0, 1.0))
+    | dict.fromkeys(("accuracy", "balanced_accuracy", "f1", "f1_macro"), (0.0, 1.0))
+    | dict.fromkeys(("log_loss", "rmse", "mae", "median_ae", "rmsle", "mape"), (0.0, math.inf))
+    | {"mcc": (-1.0, 1.0), "r2": (-math.inf, 1.0)}
+)
+_ROUNDING = 1e-6
+
+
 @dataclass(frozen=True)
 class LoggedMetric:
     """A metric that somebody else has logged.
@@ -79,6 +89,22 @@ class LoggedMetric:
     def value(self, logged: float) -> float:
         """A logged value as one of the metric `name`."""
         return self.convert(self.sign * logged)
+
+    def possible(self, logged: float) -> bool:
+        """Whether the metric `name` can have the value that this stands for."""
+        low, high = _RANGES.get(self.name, (-math.inf, math.inf))
+        return low - _ROUNDING <= self.value(logged) <= high + _ROUNDING
+
+    @property
+    def direction(self) -> str:
+        """How the logged values get better: minimize or maximize."""
+        turned = (self.sign < 0) != (self.convert is _complement)
+        return "maximize" if self.greater_is_better != turned else "minimize"
+
+    @property
+    def turned(self) -> "LoggedMetric":
+        """The same where the logged values get better the other way, so that their sign is another one."""
+        return replace(self, sign=-self.sign)
 
     def loss(self, logged: float) -> float:
         """A logged value as what is minimised."""
@@ -108,11 +134,33 @@ def logged_metric(
         )
     if name is None:
         return LoggedMetric(logged, logged, _direction(logged, direction) == "maximize")
-    greater = METRICS[name].greater_is_better
-    turned = (sign < 0) != (convert is _complement)
-    if direction != AUTO and (direction == "maximize") != (greater != turned):
-        sign = -sign
-    return LoggedMetric(logged, name, greater, sign, convert)
+    found = LoggedMetric(logged, name, METRICS[name].greater_is_better, sign, convert)
+    return found if direction in (AUTO, found.direction) else found.turned
+
+
+def impossible_values(metric: LoggedMetric, logged: Sequence[float]) -> str | None:
+    """What is wrong with logged values that the metric cannot have, and the way out; None when there are none."""
+    wrong = [value for value in logged if not metric.possible(value)]
+    if not wrong:
+        return None
+    low, high = _RANGES[metric.name]
+    rule = f"lies between {low:g} and {high:g}" if math.isfinite(high - low) else _half_open(low, high)
+    negated = f", negated as it gets better with direction={metric.direction}," if metric.sign < 0 else ""
+    what = (
+        f"metric {metric.logged!r}{negated} counts as {metric.name}, which {rule}, but {len(wrong)} of {len(logged)} "
+        f"runs have logged what cannot be that, such as {wrong[0]:g}"
+    )
+    if all(map(metric.turned.possible, logged)):
+        return f"{what}; give direction={metric.turned.direction}"
+    leave = "leave them out with filter=, " if len(wrong) < len(logged) else ""
+    return (
+        f"{what}; {leave}give another metric of these runs, or log the value on that scale (of a percentage a "
+        "hundredth) to them under another name and give that"
+    )
+
+
+def _half_open(low: float, high: float) -> str:
+    return f"is at least {low:g}" if math.isinf(high) else f"is at most {high:g}"
 
 
 def _direction(logged: str, direction: str) -> str:

@@ -56,9 +56,13 @@ class Adoption:
         unreadable = self.translation.unreadable
         for reason, runs in sorted(unreadable.items(), key=lambda item: -len(item[1]))[:SHOWN]:
             yield f"  {len(runs)} not counted: {reason}"
+        negated = ", negated," if metric.sign < 0 else ""
         named = "" if metric.name == metric.logged else f" counts as {metric.name} and"
         better = "more" if metric.greater_is_better else "less"
-        yield f"metric {metric.logged}{named} lies between {values[0]:.5g} and {values[-1]:.5g}; {better} is better"
+        yield (
+            f"metric {metric.logged}{negated}{named} lies between {values[0]:.5g} and {values[-1]:.5g}; {better} is "
+            "better"
+        )
         if not metric.ours:
             yield "  it is none of this project's metrics: no study learns from it until means= says which one it is"
         yield f"best: run {self.best.run_id}, {metric.value(self.best.metrics[metric.logged]):.5g}"

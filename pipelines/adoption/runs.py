@@ -93,7 +93,7 @@ def _obstacle(run: ForeignRun, metric: LoggedMetric, known: Mapped) -> str | Non
         return PRUNED
     if metric.logged not in run.metrics:
         return NO_METRIC
-    value = metric.value(run.metrics[metric.logged])
+    value = run.metrics[metric.logged]
     if not math.isfinite(value) or abs(value) > _MOST:
         return NOT_FINITE
     return None if _configuration(run, known) else NO_PARAMETERS

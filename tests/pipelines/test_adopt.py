@@ -134,6 +134,7 @@ def test_a_search_of_scikit_learn(place: Place) -> None:
     assert len(found.trials) == 7
     assert all(trial.loss > 0 for trial in found.trials)  # log losses, which scikit-learn negates
     assert found.best.metrics["rank_test_neg_log_loss"] == 1
+    assert "metric mean_test_neg_log_loss, negated, counts as log_loss and lies between" in str(found)
     assert set(found.translation.space.names) == {"learning_rate", "num_leaves"}
     assert "bagging_fraction had no effect in 7 runs" in str(found)
 
@@ -244,6 +245,16 @@ def test_runs_that_no_training_can_have_made_do_not_widen_the_past(place: Place)
     assert len(found.trials) == 6
     assert "1 not counted: num_leaves=-3 is nothing that lightgbm takes: num_leaves must lie in" in str(found)
     assert found.translation.space.names == ("num_leaves", "lambda_l2")
+
+
+def test_percent_are_no_shares(place: Place) -> None:
+    logged("in percent", *LIGHTGBM)
+    asked: Mapping[str, Any] = {**SAID, "metric": "pct_auc"}
+    with pytest.raises(
+        ParameterError, match="lies between 0 and 1, but 6 of 6 runs .* such as 7.; give another"
+    ):
+        adopt("in percent", place.table, **asked)
+    assert not past_studies().studies
 
 
 @pytest.mark.parametrize(
@@ -387,6 +398,14 @@ def test_mistakes_are_told_together(place: Place) -> None:
         (
             {"model": "mlp", "experiment": "lightgbm", "metric": "valid-auc"},
             "6 because they have no parameter.*lightgbm",
+        ),
+        (
+            {"direction": "minimize"},
+            "metric 'auc', negated .* counts as roc_auc, which lies between 0 and 1, .*; give direction=maximize",
+        ),
+        (
+            {"metric": "loss", "direction": "minimize", "means": "roc_auc"},
+            "such as .*; give direction=maximize",
         ),
     ],
 )

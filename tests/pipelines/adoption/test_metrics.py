@@ -1,9 +1,10 @@
 import math
+import re
 
 import pytest
 
 from hpo.errors import ParameterError
-from pipelines.adoption.metrics import logged_metric
+from pipelines.adoption.metrics import impossible_values, logged_metric
 from pipelines.metrics import METRICS
 
 
@@ -77,3 +78,51 @@ def test_a_metric_of_another_task_is_told() -> None:
 
 def test_a_negative_square_is_no_number() -> None:
     assert math.isnan(logged_metric("mse", "regression").value(-1.0))
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_values_that_every_metric_has_are_possible(name: str) -> None:
+    metric = logged_metric(name, METRICS[name].tasks[0])
+    best = 1.0 if metric.greater_is_better else 0.0
+    assert (
+        impossible_values(metric, [best, 0.5, best + (1e-8 if metric.greater_is_better else -1e-8)]) is None
+    )
+    assert impossible_values(metric, [best + (0.1 if metric.greater_is_better else -0.1)]) is not None
+
+
+@pytest.mark.parametrize(
+    ("logged", "kind", "values", "says"),
+    [
+        (
+            "pct_auc",
+            "binary",
+            [70.0, 77.0],
+            r"'pct_auc' counts as roc_auc, which lies between 0 and 1, but 2 of 2 runs .* such as 70; give another",
+        ),
+        ("auc", "binary", [0.5, -1.0], r"1 of 2 runs .* such as -1; leave them out with filter="),
+        (
+            "mean_test_neg_log_loss",
+            "binary",
+            [0.4],
+            r"negated .*log_loss, which is at least 0.*direction=minimize",
+        ),
+        ("rmse", "regression", [-3.0], r"rmse, which is at least 0, .* such as -3; give direction=maximize"),
+        ("mse", "regression", [4.0, -9.0], r"counts as rmse, .* 1 of 2 runs .* such as -9"),
+        ("error", "binary", [12.0], r"counts as accuracy, which lies between 0 and 1, .* such as 12"),
+        ("r2", "regression", [1.5], r"r2, which is at most 1"),
+        ("mcc", "binary", [-1.5, 1.5], r"mcc, which lies between -1 and 1, but 2 of 2"),
+    ],
+)
+def test_values_that_a_metric_cannot_have(logged: str, kind: str, values: list[float], says: str) -> None:
+    assert re.search(says, str(impossible_values(logged_metric(logged, kind), values)))
+
+
+def test_a_direction_that_turns_the_past_round_is_told() -> None:
+    values = [0.5, 0.81]
+    text = str(impossible_values(logged_metric("auc", "binary", "minimize"), values))
+    assert "'auc', negated as it gets better with direction=minimize, counts as roc_auc" in text
+    assert text.endswith("such as 0.5; give direction=maximize")
+    assert impossible_values(logged_metric("auc", "binary", "minimize"), [-0.5, -0.81]) is None
+    assert impossible_values(logged_metric("profit", "binary", "minimize"), [-7.0]) is None
+    turned = str(impossible_values(logged_metric("error", "binary", "maximize"), values))
+    assert turned.endswith("give direction=minimize")
