@@ -17,7 +17,7 @@ from pipelines.adoption.metrics import AUTO, DIRECTIONS, LoggedMetric, impossibl
 from pipelines.adoption.result import Adoption, Undone, listed
 from pipelines.adoption.runs import FEWEST, ForeignRun, Found, said_direction, trials_among
 from pipelines.adoption.translation import Translation, translate
-from pipelines.models import FAMILIES, main_name, settings
+from pipelines.models import FAMILIES, settings
 from pipelines.source import Source, described
 
 if TYPE_CHECKING:
@@ -198,23 +198,13 @@ def _too_little(
     reasons = [f"{count} because {why}" for why, count in found.others.items()]
     reasons += [f"{len(ids)} because {reason}" for reason, ids in translation.unreadable.items()]
     counted = f"not counted: {listed(reasons)}" if reasons else "there are no others"
-    names = {name for run in runs for name in run.params}
-    known = {other: sum(bool(main_name(other, name)) for name in names) for other in FAMILIES}
-    best = max(FAMILIES, key=lambda other: known[other])
-    hint = (
-        f"; {known[best]} of their parameters are {best}'s: model={best}?"
-        if known[best] > known[model]
-        else ""
-    )
     if n < FEWEST:
         return (
             f"{n} of {len(runs)} runs of experiment {experiment!r} count as trials of {model}, and {FEWEST} are "
-            f"needed; {counted}{hint}"
+            f"needed; {counted}"
         )
     left = "; ".join(f"{why}: {listed(names)}" for why, names in translation.left_out.items())
-    return (
-        f"no parameter of {model} differs between the {n} trials of experiment {experiment!r}; {left}{hint}"
-    )
+    return f"no parameter of {model} differs between the {n} trials of experiment {experiment!r}; {left}"
 
 
 def _header(found: Adoption, source: Source, prepared: "Prepared", experiment_id: str) -> dict[str, Any]:

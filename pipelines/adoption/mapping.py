@@ -12,7 +12,7 @@ from typing import Any
 from hpo.errors import SpaceError, closest
 from hpo.parameters import Value
 from hpo.space_yaml import load_file
-from pipelines.models import main_name, name_mistakes
+from pipelines.models import FAMILIES, main_name, name_mistakes
 
 SET_BY_STUDY = "set by a study itself"
 UNKNOWN = "no parameter of the model"
@@ -104,6 +104,12 @@ def meanings(model: str, names: Iterable[str], given: Mapped) -> tuple[Mapped, d
         else:
             left[theirs] = SET_BY_STUDY if look_up(model, theirs, "reserved") else UNKNOWN
     return {theirs: meaning for theirs, meaning in found.items() if meaning}, left
+
+
+def knowing(names: Iterable[str], section: str) -> Mapping[str, frozenset[str]]:
+    """By family, which of `names` of logged parameters stand in a section of its names."""
+    each = frozenset(names)
+    return {model: frozenset(name for name in each if look_up(model, name, section)) for model in FAMILIES}
 
 
 def look_up(model: str, theirs: str, section: str) -> str | None:

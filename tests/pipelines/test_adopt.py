@@ -133,6 +133,7 @@ def test_a_search_of_scikit_learn(place: Place) -> None:
     found = place.adopted("sklearn", dry_run=True)
     assert len(found.trials) == 7
     assert all(trial.loss > 0 for trial in found.trials)  # log losses, which scikit-learn negates
+    assert {run.tags["estimator_class"] for run in found.found.trials} == {"lightgbm.sklearn.LGBMClassifier"}
     assert found.best.metrics["rank_test_neg_log_loss"] == 1
     assert "metric mean_test_neg_log_loss, negated, counts as log_loss and lies between" in str(found)
     assert set(found.translation.space.names) == {"learning_rate", "num_leaves"}
@@ -144,6 +145,7 @@ def test_autologged_boosting(place: Place) -> None:
     assert found.translation.names["learning_rate"] == ("eta",)
     assert "num_iterations differs between the runs, 8 to 12" in str(found)
     found = place.adopted("xgboost", dry_run=True)
+    assert {run.tags["mlflow.autologging"] for run in found.found.trials} == {"xgboost"}
     assert [trial.params["reg_lambda"] for trial in found.trials].count(1.0) == 3
     assert "reg_lambda is not logged in 3 of 6 runs: taken for the library's default 1.0" in str(found)
 
@@ -230,6 +232,28 @@ LIGHTGBM: Sequence[dict[str, Any]] = [
     {"learning_rate": 0.1, "num_leaves": 8 + i, "reg_lambda": i, "max_depth": 5} for i in range(6)
 ]
 SAID: Mapping[str, Any] = {"target": "bought", "metric": "auc"}
+
+
+def test_runs_of_another_model_are_not_misread(place: Place) -> None:
+    names = ("eta", "max_depth", "subsample", "colsample_bytree", "gamma", "reg_lambda")
+    logged(
+        "of xgboost", *({name: 0.5 + i / 20 if "s" in name else 4 + i for name in names} for i in range(8))
+    )
+    with pytest.raises(
+        ParameterError, match="8 because they are xgboost's, .*model=xgboost, or say with mapping"
+    ):
+        adopt("of xgboost", place.table, **SAID)
+    assert isinstance(adopt("of xgboost", place.table, **SAID, model="xgboost", dry_run=True), Adoption)
+
+
+def test_a_wrong_model_does_not_replace_what_was_adopted_well(place: Place) -> None:
+    logged("of lightgbm", *LIGHTGBM)
+    good = adopt("of lightgbm", place.table, **SAID)
+    assert isinstance(good, Adoption)
+    for model in ("xgboost", "mlp"):
+        with pytest.raises(ParameterError, match="6 because they are lightgbm's"):
+            adopt("of lightgbm", place.table, **SAID, model=model)
+    assert [past.run_id for past in past_studies().studies] == [good.study]
 
 
 def test_runs_that_no_training_can_have_made_do_not_widen_the_past(place: Place) -> None:
@@ -397,7 +421,11 @@ def test_mistakes_are_told_together(place: Place) -> None:
         ),
         (
             {"model": "mlp", "experiment": "lightgbm", "metric": "valid-auc"},
-            "6 because they have no parameter.*lightgbm",
+            "6 because they are lightgbm's, .*: adopt them with model=lightgbm",
+        ),
+        (
+            {"experiment": "xgboost", "metric": "validation_0-logloss"},
+            "0 of 6 runs .* count as trials of lightgbm, .*: adopt them with model=xgboost",
         ),
         (
             {"direction": "minimize"},

@@ -86,3 +86,53 @@ def test_optuna_says_its_direction_where_it_has_logged_all() -> None:
     assert said_direction([*optuna, run("by hand")], "auc") is None
     assert said_direction([*optuna, run("without", None)], "auc") == "maximize"
     assert said_direction([run("odd", tags={"direction": "north"})], "auc") is None
+
+
+BOTH = {"eta": "0.1", "max_depth": "5", "subsample": "0.5"}
+XGBOOST, LIGHTGBM = BOTH | {"gamma": "1"}, BOTH | {"num_leaves": "9"}
+
+
+def counted_as(model: str, *given: ForeignRun, mapping: dict[str, None] | None = None) -> list[str]:
+    read = read_mapping(mapping or {}, model)
+    return [trial.run_id for trial in trials_among(given, AUC, model, read).trials]
+
+
+def test_a_run_of_which_another_model_knows_more_names_does_not_count() -> None:
+    mixed = (run("xgboost", params=XGBOOST), run("lightgbm", params=LIGHTGBM), run("either", params=BOTH))
+    assert counted_as("lightgbm", *mixed) == ["lightgbm", "either"]
+    assert counted_as("xgboost", *mixed) == ["xgboost", "either"]
+    assert counted_as("mlp", *mixed) == []
+    assert found(*mixed)[1] == {runs.OF_ANOTHER.format("xgboost"): 1}
+    assert "adopt them with model=xgboost" in runs.OF_ANOTHER.format("xgboost")
+
+
+def test_names_that_a_study_sets_itself_tell_the_models_apart_too() -> None:
+    assert counted_as("lightgbm", run("a", params=BOTH | {"tree_method": "hist"})) == []
+    assert counted_as("xgboost", run("a", params=BOTH | {"boosting_type": "gbdt"})) == []
+    assert counted_as("lightgbm", run("a", params=BOTH | {"XGBClassifier__gamma": "1"})) == []
+
+
+def test_runs_that_could_be_of_either_go_with_the_others() -> None:
+    both = run("either", params=BOTH)
+    assert counted_as("lightgbm", both) == counted_as("xgboost", both) == ["either"]
+    assert counted_as("lightgbm", both, run("xgboost", params=XGBOOST)) == []
+    logistic = run("another model", params={"C": "1.0", "max_iter": "100"})  # an alias of LightGBM's rounds
+    assert counted_as("xgboost", both, logistic) == ["either"]
+
+
+def test_autologging_says_the_model() -> None:
+    for tags in (
+        {"mlflow.autologging": "xgboost"},
+        {"mlflow.autologging": "sklearn", "estimator_class": "xgboost.sklearn.XGBClassifier"},
+    ):
+        tagged = run("a", params=BOTH, tags=tags)
+        assert counted_as("lightgbm", tagged) == []
+        assert counted_as("xgboost", tagged) == ["a"]
+    other = run(
+        "a", params=BOTH, tags={"mlflow.autologging": "sklearn", "estimator_class": "sklearn.svm.SVC"}
+    )
+    assert counted_as("lightgbm", other) == ["a"]
+
+
+def test_a_mapping_says_what_names_mean() -> None:
+    assert counted_as("lightgbm", run("a", params=XGBOOST), mapping={"gamma": None}) == ["a"]
