@@ -24,7 +24,7 @@ class StudyResult:
 
     `trials` are all of them; `baselines` and `test` hold values of the study's metric (baselines on the validation
     rows, `test` on the held-out rows, where that of the metric has an `interval`); `model_uri` is the winner's model,
-    `version` its version when registered.
+    `winner_run` the run id of its trial, `version` its version when registered.
     `confirmation` is how the best few did on the rows divided anew, when that was asked for.
     `interrupted` means that the user asked for the end, `stopped` that trials were left unfinished for it,
     `findings` are the diagnosis, `report` is the link to the page with all of it, None when there is none;
@@ -42,6 +42,7 @@ class StudyResult:
     tracking_uri: str
     seconds: float
     winner: Trial | None = None
+    winner_run: str = ""
     interval: "Interval | None" = None
     model_uri: str | None = None
     registered: str | None = None
@@ -142,8 +143,8 @@ class StudyResult:
             )
         elif self.budget_unit and self.winner.reached < self.full:
             lines.append(
-                f"Note: it has had {self.winner.reached:g} of {self.full:g} {self.budget_unit}; going on with the "
-                "study may train it further, and `train` with its run id trains it to the end"
+                f"Note: it has had {self.winner.reached:g} of {self.full:g} {self.budget_unit}; to train it to the "
+                f"end: {command('train', trial=self.winner_run)}"
             )
         if self.trained_on:
             lines.append(

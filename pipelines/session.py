@@ -377,6 +377,7 @@ class _Session:
         return replace(
             result,
             winner=best,
+            winner_run=self.storage.trial_run_id(best.number),
             interval=interval,
             model_uri=logged.uri,
             registered=self.plan.register,

@@ -27,6 +27,7 @@ def result(
         tracking_uri="sqlite:///my store.db",
         seconds=1.0,
         winner=min(trials, key=lambda t: t.loss),
+        winner_run="def",
         model_uri="models:/m-1",
         registered=registered,
         version=1 if registered else None,
@@ -89,7 +90,7 @@ def test_a_race_shows_how_far_each_trial_came_and_where_it_was_best() -> None:
 
 
 def test_a_winner_that_is_not_trained_to_the_end_is_told() -> None:
-    assert "it has had 81 of 243 rounds" in str(
+    assert "it has had 81 of 243 rounds; to train it to the end: mlflow run . -e train" in str(
         result((race(0, 3.0, 2.0),), budget_unit="rounds", full=243.0)
     )
     whole = str(result((race(0, 3.0, 2.0, 2.0),), budget_unit="rounds", full=243.0))
