@@ -52,12 +52,14 @@ class WarmStart:
         if not self.neighbours:
             yield "nothing to learn from yet; this study is the next one's past"
             return
-        n = len(self.neighbours)
-        shown = "; ".join(_named(neighbour, compared=n >= FEWEST) for neighbour in self.neighbours[:SHOWN])
+        n, tables = len(self.neighbours), len({neighbour.study.digest for neighbour in self.neighbours})
+        shown = "; ".join(
+            _named(neighbour, compared=tables >= FEWEST) for neighbour in self.neighbours[:SHOWN]
+        )
         more = f"; and {n - SHOWN} more" if n > SHOWN else ""
         yield f"{counted(n)}: {shown}{more}"
-        if n < FEWEST:
-            yield f"with fewer than {FEWEST} past studies all tables count as equally alike"
+        if tables < FEWEST:
+            yield f"with fewer than {FEWEST} tables in the past all count as equally alike"
 
     def to_json(self) -> str:
         """As the study keeps it."""

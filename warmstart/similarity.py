@@ -15,7 +15,7 @@ from warmstart.cells import FloatArray
 from warmstart.metafeatures import MetaFeatures
 
 FEWEST = 4
-"""Of past studies from which spreads can be told; with fewer, all are equally alike."""
+"""Of tables from which spreads can be told; with fewer, all are equally alike."""
 
 CLIP = 3.0
 ONE_IS_MISSING = 2 / np.sqrt(np.pi)
@@ -24,7 +24,7 @@ ONE_IS_MISSING = 2 / np.sqrt(np.pi)
 
 @dataclass(frozen=True)
 class Scale:
-    """What turns features into robust z-values, (x - centre) / spread, cut at ±3; learned from past studies.
+    """What turns features into robust z-values, (x - centre) / spread, cut at ±3; learned from past tables.
 
     Attributes:
         centre: medians by feature.
@@ -80,7 +80,7 @@ def similarity(a: MetaFeatures, b: MetaFeatures, population: Sequence[MetaFeatur
 
 
 def similarities(own: MetaFeatures, past: Sequence[MetaFeatures]) -> FloatArray:
-    """`(n,)` similarities of a table to those of n past studies, which are also the population."""
+    """`(n,)` similarities of a table to n others, which are also the population: each table should be there once."""
     if len(past) < FEWEST:
         return np.ones(len(past))
     scale = Scale.of(past)

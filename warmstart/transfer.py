@@ -5,6 +5,7 @@ or the three families in one. What they share is used; a parameter that a past s
 of the new one.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -19,6 +20,7 @@ from warmstart.past import PastStudy
 from warmstart.similarity import similarities
 
 MOST = 40  # past studies that are learned from, the most similar ones
+MOST_OF_A_TABLE = 3  # of them, by one family: a table that is tuned every night is still one table
 FEWEST_TRIALS = 3
 FEWEST_LEADERS = 4
 OTHER_METRIC = 0.5
@@ -51,26 +53,46 @@ def neighbours(
 
     Those of families that share nothing with `model`, without meta-features, and with fewer than three full trainings
     are left out. Those of another kind of task are not: much of which parameters matter, and how, is the same there.
-    The keyword arguments are the new study's, as in `PastStudy`.
+    Of each table and family three are taken at most. `studies` are the newest first; the keyword arguments are the new
+    study's, as in `PastStudy`.
     """
     usable = [
         study
         for study in studies
         if study.features is not None and len(study) >= FEWEST_TRIALS and related(study.model, model)
     ]
-    alike = similarities(features, [study.features for study in usable if study.features is not None])
+    # Each table counts once among those that similarity is measured by; of its descriptions the newest.
+    tables = {study.digest: study.features for study in reversed(usable) if study.features is not None}
+    alike = dict(zip(tables, similarities(features, list(tables.values())), strict=True))
     found = []
-    for study, value in zip(usable, alike, strict=True):
+    for study in _few_of_each_table(usable, metric):
         comparable = (study.task == "regression") == (task == "regression")  # the same metrics
         factor = OTHER_METRIC if comparable and study.metric != metric else 1.0
-        alike_here = float(value) * factor * _kinship(study.model, model)
+        alike_here = float(alike[study.digest]) * factor * _kinship(study.model, model)
         found.append(Neighbour(study, alike_here, study.digest == digest))
     return sorted(found, key=lambda n: (not n.same_table, -n.similarity, n.study.run_id))[:most]
 
 
+def _few_of_each_table(studies: Sequence[PastStudy], metric: str) -> list[PastStudy]:
+    """Of each table and family those by the same metric first, then the largest, then the newest."""
+    groups: dict[tuple[str, str], list[PastStudy]] = {}
+    for study in sorted(studies, key=lambda study: (study.metric != metric, -len(study))):
+        groups.setdefault(_group(study), []).append(study)
+    return [study for group in groups.values() for study in group[:MOST_OF_A_TABLE]]
+
+
+def _group(study: PastStudy) -> tuple[str, str]:
+    """Equal for studies that know the same: of one table, by one family."""
+    return study.digest, study.model
+
+
 def learned(found: Sequence[Neighbour], model: str, space: SearchSpace, default: Params) -> Past:
-    """What the neighbours know, in the space of the new study; `default` is its default configuration."""
-    others = sum(neighbour.similarity for neighbour in found if not neighbour.same_table)
+    """What the neighbours know, in the space of the new study; `default` is its default configuration.
+
+    Studies of one table and family share the weight of one.
+    """
+    copies = Counter(_group(neighbour.study) for neighbour in found)
+    others = sum(n.similarity / copies[_group(n.study)] for n in found if not n.same_table)
     sources = []
     for neighbour in found:
         x, losses = translated(neighbour.study, model, space, default)
@@ -78,7 +100,8 @@ def learned(found: Sequence[Neighbour], model: str, space: SearchSpace, default:
             alike = neighbour.similarity
             if neighbour.same_table:  # says more than all the others together
                 alike = max(1.0, others) * _kinship(neighbour.study.model, model)
-            sources.append(Source(neighbour.study.run_id, x, standardised(losses), alike))
+            share = alike / copies[_group(neighbour.study)]
+            sources.append(Source(neighbour.study.run_id, x, standardised(losses), share))
     return Past(space, tuple(sources))
 
 

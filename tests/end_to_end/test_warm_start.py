@@ -70,7 +70,7 @@ def test_a_study_says_what_it_learns_from_and_starts_there(
 ) -> None:
     study, output = whole
     assert "warm start: 1 past study: people.csv, income (lightgbm)" in output
-    assert "fewer than 4 past studies all tables count as equally alike" in output
+    assert "fewer than 4 tables in the past all count as equally alike" in output
     trials = trials_of(there, study)
     origins = [origin for origin, _, _ in trials]
     assert origins[:4] == ["default", "tuned default", *["warm start: people.csv, income"] * 2]

@@ -9,8 +9,10 @@ from tests.strategies import spaces
 from warmstart.metafeatures import MetaFeatures
 from warmstart.past import PastStudy
 from warmstart.transfer import (
+    MOST_OF_A_TABLE,
     OTHER_FAMILY,
     OTHER_METRIC,
+    Neighbour,
     completed,
     learned,
     narrowed,
@@ -53,14 +55,14 @@ def study(
     model: str = "lightgbm",
     metric: str = "roc_auc",
     task: str = "binary",
-    digest: str = "other",
+    digest: str | None = None,
     described: MetaFeatures | None = ROWS_1,
     n: int = 10,
     codes: Array | None = None,
 ) -> PastStudy:
     x = space.sample_unit(np.random.default_rng(0), n) if codes is None else codes
     losses = np.arange(len(x), dtype=float)
-    return PastStudy(name, name, model, metric, task, digest, described, space, x, losses)
+    return PastStudy(name, name, model, metric, task, digest or name, described, space, x, losses)
 
 
 def encoded(space: SearchSpace, *configurations: dict[str, Value]) -> Array:
@@ -207,6 +209,70 @@ def test_a_study_of_the_same_table_outweighs_the_others() -> None:
     weights = dict(zip([source.name for source in past.sources], past.similarities, strict=True))
     assert weights["mine"] > 0.25
     assert max(weight for name, weight in weights.items() if name != "mine") < 0.5 * weights["mine"]
+
+
+def nightly(n: int) -> list[Neighbour]:
+    """The past of a team that tunes one table every night, beside eleven other tables."""
+    return neighbours(
+        [study(f"night {i}", digest="nightly", described=features(rows=4.0)) for i in range(n)]
+        + [study(f"s{i}", described=features(rows=float(i))) for i in range(11)],
+        features(rows=1.0),
+        model="lightgbm",
+        metric="roc_auc",
+        task="binary",
+        digest="mine",
+    )
+
+
+def test_a_table_that_is_tuned_every_night_leaves_room_for_the_others() -> None:
+    names = [neighbour.study.name for neighbour in nightly(45)]
+    assert len(names) == 11 + MOST_OF_A_TABLE
+    assert {f"s{i}" for i in range(11)} <= set(names)
+
+
+def test_copies_of_a_study_change_neither_what_is_alike_nor_how_much_their_table_counts() -> None:
+    once, often = nightly(1), nightly(45)
+    before = {n.study.digest: n.similarity for n in once}
+    assert {n.study.digest: n.similarity for n in often} == before
+    heard = {
+        len(found): sum(
+            source.similarity
+            for source in learned(found, "lightgbm", NEW, DEFAULT).sources
+            if source.name.startswith("night")
+        )
+        for found in (once, often)
+    }
+    assert heard[12] == pytest.approx(heard[14])
+
+
+def test_of_one_table_those_by_the_same_metric_are_taken_and_the_largest_and_newest_of_them() -> None:
+    studies = [
+        study("newest", digest="mine", n=5),
+        study("large", digest="mine", n=9),
+        study("other metric", digest="mine", metric="log_loss", n=10),
+        study("older", digest="mine", n=5),
+        study("oldest", digest="mine", n=5),
+        study("another family", digest="mine", model="xgboost", n=5),
+    ]
+    assert set(neighbours_of(*studies)) == {"large", "newest", "older", "another family"}
+
+
+def test_several_studies_of_the_same_table_count_as_one() -> None:
+    others = [study(f"s{i}", described=features(rows=float(i))) for i in range(8)]
+
+    def weight(n: int) -> float:
+        found = neighbours(
+            [study(f"mine {i}", digest="mine") for i in range(n)] + others,
+            features(rows=1.0),
+            model="lightgbm",
+            metric="roc_auc",
+            task="binary",
+            digest="mine",
+        )
+        sources = learned(found, "lightgbm", NEW, DEFAULT).sources
+        return sum(source.similarity for source in sources if source.name.startswith("mine"))
+
+    assert weight(3) == pytest.approx(weight(1))
 
 
 def test_a_narrowed_space_is_the_box_around_the_best_of_each_past_study() -> None:
