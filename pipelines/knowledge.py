@@ -12,9 +12,11 @@ import re
 import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import TYPE_CHECKING
+
+from mlflow.entities import LifecycleStage
 
 from hpo.errors import StudyError, closest, raise_all
 from pipelines import schema
@@ -55,10 +57,15 @@ class Why(Enum):
 
 @dataclass(frozen=True)
 class Knowledge:
-    """Past studies, the newest first, and sentences on what is not among them."""
+    """Past studies, the newest first, and sentences on what is not among them.
+
+    `omitted` says by run id why a study is not, and `named` which studies, by run ids, each named source stands for.
+    """
 
     studies: tuple[PastStudy, ...]
     notes: tuple[str, ...]
+    omitted: Mapping[str, Why] = field(default_factory=dict)
+    named: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def past_studies(
@@ -77,20 +84,25 @@ def past_studies(
     """
     client = connect(tracking_uri)
     with as_study_error(f"past studies cannot be read from {safe(client.tracking_uri)}"):
-        runs = [
-            run
-            for run in _study_runs(client, sources)
-            # Those inside a validation are of parts of one table, which would count as often as there are folds.
-            if run.info.run_id != exclude and schema.OUTER not in run.data.tags
-        ]
-        return _known(client, sorted(runs, key=_age, reverse=True))
+        named = {source: _counting(runs, exclude) for source, runs in _named(client, sources).items()}
+        every = named.values() if sources is not None else [_counting(_all_runs(client), exclude)]
+        runs = {run.info.run_id: run for found in every for run in found}
+        known = _known(client, sorted(runs.values(), key=_age, reverse=True))
+    return replace(
+        known, named={source: tuple(run.info.run_id for run in runs) for source, runs in named.items()}
+    )
+
+
+def _counting(runs: Iterable["Run"], exclude: str | None) -> list["Run"]:
+    """Those inside a validation do not count: of parts of one table there would be as many as there are folds."""
+    return [run for run in runs if run.info.run_id != exclude and schema.OUTER not in run.data.tags]
 
 
 def _known(client: "MlflowClient", runs: Sequence["Run"]) -> Knowledge:
     """What `runs`, the newest first, know."""
     now, tried = time.time(), 0
     studies: list[PastStudy] = []
-    omitted: Counter[Why] = Counter()
+    omitted: dict[str, Why] = {}
     read = 0
     for run in runs:
         found = _left_by(run, now)
@@ -101,10 +113,10 @@ def _known(client: "MlflowClient", runs: Sequence["Run"]) -> Knowledge:
         if isinstance(found, PastStudy) and found.metric not in METRICS:
             found = Why.METRIC
         if isinstance(found, Why):
-            omitted[found] += 1
+            omitted[run.info.run_id] = found
         else:
             studies.append(replace(found, run_id=run.info.run_id))
-    return Knowledge(tuple(studies), tuple(_notes(omitted, read)))
+    return Knowledge(tuple(studies), tuple(_notes(Counter(omitted.values()), read)), omitted)
 
 
 def _notes(omitted: Mapping[Why, int], read: int) -> Iterable[str]:
@@ -192,31 +204,38 @@ class _Memory:
             logger.debug("what past studies know is not kept in %s: %s", self._path, error)
 
 
-def _study_runs(client: "MlflowClient", sources: Sequence[str] | None) -> list["Run"]:
-    """The parent runs of all studies, or of those that `sources` name.
+def _all_runs(client: "MlflowClient") -> list["Run"]:
+    """The parent runs of all studies."""
+    ids = [str(place.experiment_id) for place in experiments(client)]
+    return list(search(client, ids, _EVERY_STUDY)) if ids else []
+
+
+def _named(client: "MlflowClient", sources: Sequence[str] | None) -> dict[str, list["Run"]]:
+    """The parent runs of the studies that each source stands for.
 
     An experiment stands for the studies in it and for those that were adopted from it, wherever they lie.
+
+    Raises:
+        StudyError: naming every source that does not exist.
     """
+    if not sources:
+        return {}
     places = {str(place.name): str(place.experiment_id) for place in experiments(client)}
     ids = list(places.values())
-    if not ids:
-        return []
-    if sources is None:
-        return list(search(client, ids, _EVERY_STUDY))
-    named = [places[source] for source in sources if source in places]
-    run_ids = {source for source in sources if source not in places}
-    found: list[Run] = []
-    if named:
-        found += search(client, named, _EVERY_STUDY)
-        adopted = search(client, ids, _EVERY_ADOPTED)
-        found += (run for run in adopted if run.data.tags[schema.ADOPTED_ID] in named)
-    runs = {run.info.run_id: run for run in found}
-    if plain := sorted(run_id for run_id in run_ids - runs.keys() if _RUN_ID.fullmatch(run_id)):
+    found: dict[str, dict[str, Run]] = {source: {} for source in sources}
+    if named := {places[source]: source for source in sources if source in places}:
+        for run in search(client, list(named), _EVERY_STUDY):
+            found[named[run.info.experiment_id]][run.info.run_id] = run
+        for run in search(client, ids, _EVERY_ADOPTED):
+            if source := named.get(run.data.tags[schema.ADOPTED_ID]):
+                found[source][run.info.run_id] = run
+    run_ids = sorted({source for source in sources if source not in places})
+    if ids and (plain := [run_id for run_id in run_ids if _RUN_ID.fullmatch(run_id)]):
         listed = ", ".join(f"'{run_id}'" for run_id in plain)
-        rule = f"{_EVERY_STUDY} AND attributes.run_id IN ({listed})"
-        runs |= {run.info.run_id: run for run in search(client, ids, rule)}
-    raise_all(StudyError, (_missing(client, source, places) for source in sorted(run_ids - runs.keys())))
-    return list(runs.values())
+        for run in search(client, ids, f"{_EVERY_STUDY} AND attributes.run_id IN ({listed})"):
+            found[run.info.run_id][run.info.run_id] = run
+    raise_all(StudyError, (_missing(client, run_id, places) for run_id in run_ids if not found[run_id]))
+    return {source: list(runs.values()) for source, runs in found.items()}
 
 
 def _missing(client: "MlflowClient", source: str, names: Collection[str]) -> str:
@@ -226,6 +245,9 @@ def _missing(client: "MlflowClient", source: str, names: Collection[str]) -> str
             find_study(client, source)
         except StudyError as error:
             return str(error)
+    place = client.get_experiment_by_name(source)
+    if place is not None and place.lifecycle_stage != LifecycleStage.ACTIVE:
+        return f"experiment {source!r} was deleted; restore it in MLflow, or name another"
     return (
         f"{source!r} is neither an experiment of {safe(client.tracking_uri)} nor the run id of a study"
         f"{closest(source, names)}"

@@ -5,6 +5,7 @@ would have without the interruption, whatever other studies have ended since.
 """
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,13 +19,13 @@ from hpo.samplers.learned import UNTIL
 from hpo.study import FirstPoint
 from hpo.trial import Trial
 from pipelines.findings.evidence import WARM_ORIGIN, helped
-from pipelines.knowledge import counted, past_studies
+from pipelines.knowledge import Knowledge, counted, past_studies
 from pipelines.plan import AUTO, OFF, Plan, sources
 from pipelines.summaries import prediction
 from warmstart.metafeatures import MetaFeatures
 from warmstart.past import PastStudy
 from warmstart.similarity import FEWEST
-from warmstart.transfer import FEWEST_TRIALS, Neighbour, learned, narrowed, neighbours
+from warmstart.transfer import Neighbour, learned, narrowed, neighbours, why_not
 
 ARTIFACT = "warm_start.json"
 CURVE = "warm_start_weights.json"
@@ -115,13 +116,37 @@ def look_back(plan: Plan, features: MetaFeatures, *, exclude: str | None) -> War
         task=plan.data.task,
         digest=prediction(plan.data.digest, plan.data.target),
     )
+    silent = _silent(known, found, plan.model)
     if named and not found:
         raise StudyError(
-            f"warm_start={plan.warm_start} names nothing to learn from: of the {len(known.studies)} past studies found "
-            f"there none is of {plan.model}, or of a family like it, with {FEWEST_TRIALS} full trainings or "
-            "more; name others, or take warm_start=auto"
+            f"warm_start={plan.warm_start} names nothing to learn from: {'; '.join(silent)}; name others, or take "
+            "warm_start=auto"
         )
-    return WarmStart(tuple(found), known.notes)
+    return WarmStart(
+        tuple(found), (*known.notes, *(f"nothing is learned from {source}" for source in silent))
+    )
+
+
+def _silent(known: Knowledge, found: Sequence[Neighbour], model: str) -> list[str]:
+    """Each named source that no neighbour comes from, and why."""
+    heard = {neighbour.study.run_id for neighbour in found}
+    studies = {study.run_id: study for study in known.studies}
+
+    def why(run_id: str) -> str:
+        if run_id in known.omitted:
+            return known.omitted[run_id].value
+        return (
+            why_not(studies[run_id], model)
+            or "less alike, or more of the same table, than those named beside"
+        )
+
+    silent = []
+    for source, run_ids in known.named.items():
+        if not heard.intersection(run_ids):
+            reasons = Counter(map(why, run_ids)).items()
+            told = "; ".join(f"{counted(n)}: {reason}" for reason, n in reasons) or "no study that has begun"
+            silent.append(f"{source} ({told})")
+    return silent
 
 
 def first_points(warm: WarmStart, plan: Plan, most: int = FIRST_POINTS) -> tuple[FirstPoint, ...]:

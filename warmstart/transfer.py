@@ -51,16 +51,11 @@ def neighbours(
 ) -> list[Neighbour]:
     """The past studies that can say something about a new one, the most similar first.
 
-    Those of families that share nothing with `model`, without meta-features, and with fewer than three full trainings
-    are left out. Those of another kind of task are not: much of which parameters matter, and how, is the same there.
-    Of each table and family three are taken at most. `studies` are the newest first; the keyword arguments are the new
-    study's, as in `PastStudy`.
+    `why_not` says which are left out. Those of another kind of task are not: much of which parameters matter, and how,
+    is the same there. Of each table and family three are taken at most. `studies` are the newest first; the keyword
+    arguments are the new study's, as in `PastStudy`.
     """
-    usable = [
-        study
-        for study in studies
-        if study.features is not None and len(study) >= FEWEST_TRIALS and related(study.model, model)
-    ]
+    usable = [study for study in studies if why_not(study, model) is None]
     # Each table counts once among those that similarity is measured by; of its descriptions the newest.
     tables = {study.digest: study.features for study in reversed(usable) if study.features is not None}
     alike = dict(zip(tables, similarities(features, list(tables.values())), strict=True))
@@ -71,6 +66,29 @@ def neighbours(
         alike_here = float(alike[study.digest]) * factor * _kinship(study.model, model)
         found.append(Neighbour(study, alike_here, study.digest == digest))
     return sorted(found, key=lambda n: (not n.same_table, -n.similarity, n.study.run_id))[:most]
+
+
+def why_not(study: PastStudy, model: str) -> str | None:
+    """Why a past study says nothing to one of the family `model`, completing "1 past study: "; None when it does.
+
+    What counts are the trainings that mean something to that family, of a study of `all` only some.
+    """
+    if not related(study.model, model):
+        return f"of {study.model}, which says nothing of {model}"
+    if study.features is None:
+        return "without meta-features of its table"
+    if len(_understood(study, model)) < FEWEST_TRIALS:
+        return f"fewer than {FEWEST_TRIALS} full trainings that say something of {model}"
+    return None
+
+
+def _understood(past: PastStudy, model: str) -> list[tuple[Params, float]]:
+    """The configurations of a past study that mean something to a family, by its names, and their losses."""
+    found = (
+        (in_terms_of(model, past.space.decode(code), past.model, past.task), float(loss))
+        for code, loss in zip(past.x, past.losses, strict=True)
+    )
+    return [(theirs, loss) for theirs, loss in found if theirs is not None]
 
 
 def _few_of_each_table(studies: Sequence[PastStudy], metric: str) -> list[PastStudy]:
@@ -91,17 +109,18 @@ def learned(found: Sequence[Neighbour], model: str, space: SearchSpace, default:
 
     Studies of one table and family share the weight of one.
     """
+    # Those that an older release has kept with its study may say nothing.
+    found = [neighbour for neighbour in found if why_not(neighbour.study, model) is None]
     copies = Counter(_group(neighbour.study) for neighbour in found)
     others = sum(n.similarity / copies[_group(n.study)] for n in found if not n.same_table)
     sources = []
     for neighbour in found:
         x, losses = translated(neighbour.study, model, space, default)
-        if len(x) >= FEWEST_TRIALS:
-            alike = neighbour.similarity
-            if neighbour.same_table:  # says more than all the others together
-                alike = max(1.0, others) * _kinship(neighbour.study.model, model)
-            share = alike / copies[_group(neighbour.study)]
-            sources.append(Source(neighbour.study.run_id, x, standardised(losses), share))
+        alike = neighbour.similarity
+        if neighbour.same_table:  # says more than all the others together
+            alike = max(1.0, others) * _kinship(neighbour.study.model, model)
+        share = alike / copies[_group(neighbour.study)]
+        sources.append(Source(neighbour.study.run_id, x, standardised(losses), share))
     return Past(space, tuple(sources))
 
 
@@ -137,13 +156,9 @@ def translated(past: PastStudy, model: str, space: SearchSpace, default: Params)
 
     Values beyond the bounds become the bounds. Configurations of families that the space does not have are left out.
     """
-    rows, losses = [], []
-    for code, loss in zip(past.x, past.losses, strict=True):
-        theirs = in_terms_of(model, past.space.decode(code), past.model, past.task)
-        if theirs is not None:
-            rows.append(space.encode(completed(theirs, space, default)))
-            losses.append(loss)
-    return np.array(rows).reshape(-1, len(space)), np.array(losses)
+    known = _understood(past, model)
+    rows = [space.encode(completed(theirs, space, default)) for theirs, _ in known]
+    return np.array(rows).reshape(-1, len(space)), np.array([loss for _, loss in known])
 
 
 def completed(theirs: Params, space: SearchSpace, default: Params) -> dict[str, Value]:

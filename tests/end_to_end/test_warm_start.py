@@ -124,7 +124,10 @@ def test_a_source_that_says_nothing_of_this_model_is_an_error(there: Place, past
         "tune", data=other, target="income", warm_start=past, trials=3, model="mlp", **SMALL
     )
     assert code == 2
-    assert "names nothing to learn from: of the 1 past studies found there none is of mlp" in output
+    assert (
+        f"names nothing to learn from: {past} (1 past study: of lightgbm, which says nothing of mlp)"
+        in output
+    )
 
 
 def test_the_other_boosting_library_learns_from_it(there: Place, past: str, other: Path) -> None:

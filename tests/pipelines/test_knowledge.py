@@ -13,7 +13,7 @@ from hpo.errors import StudyError
 from hpo.space import SearchSpace
 from hpo.trial import Trial
 from pipelines import knowledge, schema, tracking
-from pipelines.knowledge import Knowledge, past_studies
+from pipelines.knowledge import Knowledge, Why, past_studies
 from pipelines.storage import MlflowStorage
 from pipelines.summaries import summary_of
 from pipelines.tracking import children
@@ -213,6 +213,23 @@ def test_sources_are_experiments_and_studies(experiment: str) -> None:
     assert [past.run_id for past in known(first.run_id).studies] == [first.run_id]
     everything = {past.run_id for past in past_studies(stores.sqlite_uri()).studies}
     assert everything >= ids
+
+
+def test_what_each_source_stands_for_and_why_it_is_silent(experiment: str) -> None:
+    good, few = ended(experiment), ended(experiment, 1)
+    empty = f"empty-{experiment}"
+    good.client.create_experiment(empty)
+    found = known(experiment, empty, few.run_id)
+    assert set(found.named[experiment]) == {good.run_id, few.run_id}
+    assert (found.named[empty], found.named[few.run_id]) == ((), (few.run_id,))
+    assert found.omitted == {few.run_id: Why.TOO_FEW}
+
+
+def test_a_deleted_experiment_is_said_to_be_deleted(experiment: str) -> None:
+    storage = ended(experiment)
+    storage.client.delete_experiment(storage.experiment_id)
+    with pytest.raises(StudyError, match=f"experiment '{experiment}' was deleted; restore it in MLflow"):
+        known(experiment)
 
 
 def test_sources_that_do_not_exist_are_told_all_at_once(experiment: str) -> None:

@@ -3,15 +3,51 @@
 import numpy as np
 import pytest
 
+from hpo.errors import StudyError
 from hpo.parameters import Float
 from hpo.past import Past, Source
 from hpo.samplers.learned import UNTIL
 from hpo.space import SearchSpace
+from hpo.study import FirstPoint
 from hpo.trial import Report, Trial
+from pipelines import warm
 from pipelines.findings.evidence import WARM_ORIGIN
-from pipelines.warm import gain, worth
+from pipelines.knowledge import Knowledge, Why
+from pipelines.plan import DataPlan, Plan
+from pipelines.warm import WarmStart, gain, look_back, worth
+from warmstart.metafeatures import MetaFeatures
+from warmstart.past import PastStudy
 
 SPACE = SearchSpace((Float("a", 0.0, 1.0),))
+FEATURES = MetaFeatures({"size.log_rows": 7.0}, 1, {}, 0)
+PLAN = Plan(
+    model="lightgbm",
+    algorithm="tpe",
+    metric="roc_auc",
+    direction="maximize",
+    seed=0,
+    data=DataPlan("a.csv", "d", 100, "income", "binary", "random", 0.2, "holdout"),
+    space=SPACE,
+    first_points=(FirstPoint({"a": 0.5}, "default"),),
+    rungs=(1.0,),
+    eta=3.0,
+    budget_unit="rounds",
+    fidelity="rounds",
+    checkpoints=None,
+    workers=1,
+    threads=1,
+    lag=0,
+    trials=10,
+    timeout=None,
+    trial_timeout=None,
+    warm_start="here,there",
+)
+
+
+def past_study(run_id: str, model: str = "lightgbm", digest: str = "other", n: int = 5) -> PastStudy:
+    x = np.linspace(0.1, 0.9, n)[:, None]
+    losses = np.arange(n, dtype=float)
+    return PastStudy(run_id, "adult", model, "roc_auc", "binary", digest, FEATURES, SPACE, x, losses)
 
 
 def trial(number: int, loss: float, origin: str = "sampler", a: float = 0.5) -> Trial:
@@ -37,6 +73,42 @@ def test_gain_counts_the_trials_that_the_best_point_from_the_past_beats() -> Non
 )
 def test_there_is_no_gain_to_tell_without_both_kinds(trials: list[Trial]) -> None:
     assert gain(trials) == {}
+
+
+def looked_back(monkeypatch: pytest.MonkeyPatch, known: Knowledge, plan: Plan = PLAN) -> WarmStart:
+    monkeypatch.setattr(warm, "past_studies", lambda **_: known)
+    return look_back(plan, FEATURES, exclude=None)
+
+
+def test_a_named_source_that_teaches_nothing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = Knowledge(
+        (past_study("good"), past_study("net", "mlp")),
+        ("1 past study left out: still running",),
+        {"busy": Why.RUNNING},
+        {"here": ("good",), "there": ("net", "busy"), "nowhere": ()},
+    )
+    found = looked_back(monkeypatch, known)
+    assert [neighbour.study.run_id for neighbour in found.neighbours] == ["good"]
+    assert found.notes == (
+        "1 past study left out: still running",
+        "nothing is learned from there (1 past study: of mlp, which says nothing of lightgbm; "
+        "1 past study: still running)",
+        "nothing is learned from nowhere (no study that has begun)",
+    )
+
+
+def test_sources_that_all_teach_nothing_are_an_error_with_the_reasons(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    known = Knowledge(
+        (past_study("two", n=2),), (), {"busy": Why.RUNNING}, {"here": ("two",), "there": ("busy",)}
+    )
+    with pytest.raises(StudyError) as caught:
+        looked_back(monkeypatch, known)
+    words = str(caught.value)
+    assert "here (1 past study: fewer than 3 full trainings" in words
+    assert "there (1 past study: still running)" in words
+    assert "take warm_start=auto" in words
 
 
 def test_the_past_is_weighed_as_long_as_it_is_asked() -> None:

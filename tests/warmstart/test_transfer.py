@@ -18,6 +18,7 @@ from warmstart.transfer import (
     narrowed,
     neighbours,
     translated,
+    why_not,
 )
 
 OLD = SearchSpace(
@@ -142,7 +143,7 @@ def neighbours_of(*studies: PastStudy) -> list[str]:
 def test_only_studies_that_can_say_something_are_neighbours() -> None:
     assert neighbours_of(
         study("good"),
-        study("all families", model="all"),
+        of_all("all families", mlp=0, lightgbm=9),
         study("numbers", task="regression"),
         study("like trees", model="xgboost"),
         study("another family", model="mlp"),
@@ -193,6 +194,30 @@ def test_another_family_counts_less_and_another_kind_of_task_does_not() -> None:
     assert numbers.study.name == "x numbers"
     assert numbers.similarity == one.similarity
     assert other.similarity == OTHER_FAMILY * one.similarity
+
+
+def of_all(name: str, mlp: int, lightgbm: int) -> PastStudy:
+    """A study of all families with so many trainings of each."""
+    codes = [{"model": "mlp", "mlp.rate": 0.03}] * mlp + [
+        {"model": "lightgbm", "lightgbm.rate": 0.06}
+    ] * lightgbm
+    return study(name, ALL, model="all", codes=encoded(ALL, *codes))
+
+
+def test_of_a_study_of_all_only_what_means_something_counts() -> None:
+    few, enough = of_all("few", mlp=2, lightgbm=9), of_all("enough", mlp=3, lightgbm=9)
+    found = neighbours([few, enough], ROWS_1, model="mlp", metric="roc_auc", task="binary", digest="mine")
+    assert [neighbour.study.name for neighbour in found] == ["enough"]
+    assert why_not(few, "mlp") == "fewer than 3 full trainings that say something of mlp"
+    assert [len(source.x) for source in learned(found, "mlp", ONE, {"rate": 0.05}).sources] == [3]
+
+
+def test_a_study_that_an_older_release_kept_and_that_says_nothing_is_not_learned_from() -> None:
+    kept = [
+        Neighbour(of_all("few", mlp=0, lightgbm=9), 1.0, False),
+        Neighbour(study("good", ONE, model="mlp"), 1.0, False),
+    ]
+    assert [source.name for source in learned(kept, "mlp", ONE, {"rate": 0.05}).sources] == ["good"]
 
 
 def test_a_study_of_the_same_table_outweighs_the_others() -> None:
