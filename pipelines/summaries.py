@@ -75,12 +75,16 @@ def summary_from(tags: Mapping[str, str]) -> PastStudy | None:
         version, parts, digest = int(mark["version"]), int(mark["parts"]), str(mark["sha256"])
         if version > VERSION:
             raise NewerSummaryError(f"a summary of version {version}; this release reads up to {VERSION}")
+        if not 0 <= parts <= MOST_PARTS:
+            raise ValueError(f"a summary of {parts} parts; there are at most {MOST_PARTS}")
         text = "".join(tags[f"{schema.SUMMARY}.{i}"] for i in range(parts))
         if digest != _digest(text):
             raise ValueError("the parts do not belong together")
         return PastStudy.from_text(text) if parts else None
     except (KeyError, TypeError) as error:
         raise ValueError(f"not the summary of a study: {error} is missing") from error
+    except OverflowError as error:
+        raise ValueError(f"not the summary of a study: {error}") from error
 
 
 def _name(header: Mapping[str, Any], data: Mapping[str, Any]) -> str:

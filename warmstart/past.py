@@ -9,7 +9,7 @@ long as there are `ENOUGH` that went further.
 import base64
 import json
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -27,6 +27,8 @@ BEST, MOST = 24, 64  # configurations that are kept: the best ones, and all in a
 ENOUGH = 20  # configurations beside which those that stopped at a lower budget say nothing more
 _STEPS = 65_535  # of a unit code
 _INACTIVE = -1
+_LARGEST = 4_000_000  # bytes of the plain text: a hundred times what a summary of thirty parameters takes
+_EXCESSES = (OverflowError, RecursionError)  # numbers and nesting that JSON allows and nothing else does
 
 
 @dataclass(frozen=True)
@@ -90,24 +92,76 @@ class PastStudy:
             ValueError: when it is damaged, or of a newer version.
         """
         try:
-            plain: dict[str, Any] = json.loads(zlib.decompress(base64.b64decode(text, validate=True)))
-            version = plain.pop("version")
-        except (zlib.error, ValueError, KeyError, TypeError, AttributeError) as error:
+            plain = json.loads(_inflated(base64.b64decode(text, validate=True)))
+            version = int(plain.pop("version"))
+        except (zlib.error, ValueError, KeyError, TypeError, AttributeError, *_EXCESSES) as error:
             raise ValueError(f"not the summary of a study: {text[:40]!r}…") from error
         if version > VERSION:
             raise ValueError(
                 f"the summary of study {plain.get('run_id')} is of version {version}, this release reads up to "
                 f"{VERSION}; update it"
             )
-        codes = np.array(plain.pop("x"), dtype=float).reshape(len(plain["losses"]), -1)
-        features = plain.pop("features")
+        try:
+            return cls._checked(plain)
+        except (ValueError, KeyError, TypeError, AttributeError, *_EXCESSES) as error:
+            raise ValueError(f"a damaged summary of a study: {error}") from error
+
+    @classmethod
+    def _checked(cls, plain: Mapping[str, Any]) -> "PastStudy":
+        """The study in these values.
+
+        Raises:
+            ValueError, KeyError, TypeError, AttributeError: naming what cannot be.
+        """
+        words = {name: plain[name] for name in ("run_id", "name", "model", "metric", "task", "digest")}
+        if strange := [name for name, value in words.items() if not isinstance(value, str)]:
+            raise ValueError(f"{strange[0]} must be text, but is {words[strange[0]]!r:.40}")
+        space = _space(json.dumps(plain["space"]))
+        losses = _numbers(plain["losses"])
+        codes = np.array(plain["x"], dtype=float)
+        n = len(losses)
+        if not 0 < n <= MOST or codes.shape != (n, len(space)):
+            raise ValueError(
+                f"{n} losses and codes {codes.shape} of {len(space)} parameters do not belong together; at most {MOST} "
+                "are kept"
+            )
+        if not np.all((codes == _INACTIVE) | ((codes >= 0) & (codes <= _STEPS))):
+            raise ValueError(f"codes must lie between 0 and {_STEPS}, or be {_INACTIVE}")
+        features = plain["features"]
         return cls(
             features=None if features is None else MetaFeatures.from_dict(features),
-            space=_space(json.dumps(plain.pop("space"))),
+            space=space,
             x=np.where(codes == _INACTIVE, np.nan, codes / _STEPS),
-            losses=np.array(plain.pop("losses")),
-            **plain,
+            losses=losses,
+            **words,
         )
+
+
+def _inflated(packed: bytes) -> bytes:
+    """What was deflated, as far as it is no more than a summary can be.
+
+    Raises:
+        ValueError, zlib.error: when it is more, or torn.
+    """
+    inflater = zlib.decompressobj()
+    text = inflater.decompress(packed, _LARGEST)
+    if not inflater.eof:
+        raise ValueError(f"more than {_LARGEST:,} bytes, or torn")
+    return text
+
+
+def _numbers(values: Any) -> Array:
+    """`(n,)` finite numbers out of JSON.
+
+    Raises:
+        ValueError, TypeError: when they are anything else.
+    """
+    if strange := [v for v in values if isinstance(v, bool) or not isinstance(v, int | float)]:
+        raise ValueError(f"{strange[0]!r:.40} is no number")
+    found = np.array(values, dtype=float)
+    if not np.isfinite(found).all():
+        raise ValueError("losses must be finite")
+    return found
 
 
 @lru_cache(maxsize=256)

@@ -104,10 +104,26 @@ def test_a_mixed_summary_is_recognised() -> None:
         summary_from(mixed)
 
 
-@pytest.mark.parametrize("mark", ["", "3", "[]", "{}", '{"version": 1, "parts": "many", "sha256": ""}'])
+@pytest.mark.parametrize(
+    "mark",
+    [
+        *("", "3", "[]", "{}"),
+        '{"version": 1, "parts": "many", "sha256": ""}',
+        '{"version": 1, "parts": 1e400, "sha256": ""}',
+        '{"version": 1e400, "parts": 1, "sha256": ""}',
+        '{"version": 1, "parts": -1, "sha256": "e3b0c44298fc1c14"}',
+    ],
+)
 def test_a_damaged_mark_is_recognised(mark: str) -> None:
     with pytest.raises(ValueError):
         summary_from({schema.SUMMARY: mark})
+
+
+def test_more_parts_than_a_summary_has_are_refused_before_they_are_put_together() -> None:
+    tags = {f"{schema.SUMMARY}.{i}": "x" for i in range(summaries.MOST_PARTS + 1)}
+    mark = {"version": 1, "parts": len(tags), "sha256": ""}
+    with pytest.raises(ValueError, match="at most 50"):
+        summary_from(tags | {schema.SUMMARY: json.dumps(mark)})
 
 
 def test_a_newer_summary_is_told_apart() -> None:

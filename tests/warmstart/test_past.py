@@ -1,3 +1,10 @@
+import base64
+import json
+import tracemalloc
+import zlib
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -116,3 +123,81 @@ def test_the_text_is_short() -> None:
 def test_a_damaged_text_is_said_to_be_one(text: str) -> None:
     with pytest.raises(ValueError, match="not the summary of a study"):
         PastStudy.from_text(text)
+
+
+def packed(plain: object) -> str:
+    return base64.b64encode(zlib.compress(json.dumps(plain).encode())).decode()
+
+
+def plain_text() -> dict[str, Any]:
+    text = made(*(trial(i, float(i)) for i in range(5))).to_text()
+    plain: dict[str, Any] = json.loads(zlib.decompress(base64.b64decode(text)))
+    return plain
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("x", lambda x: [row[:-1] for row in x]),
+        ("x", lambda x: [row[:2] for row in x] + [row[2:] for row in x]),
+        ("x", lambda x: x[:-1]),
+        ("x", lambda x: x + x),
+        ("x", lambda x: [[70_000] * 4] + x[1:]),
+        ("x", lambda x: [[-2] * 4] + x[1:]),
+        ("x", lambda x: [[float("nan")] * 4] + x[1:]),
+        ("x", lambda x: [["a"] * 4] + x[1:]),
+        ("x", lambda x: [x[0][:-1]] + x[1:]),
+        ("x", lambda x: None),
+        ("losses", lambda losses: [float("nan"), *losses[1:]]),
+        ("losses", lambda losses: [float("inf"), *losses[1:]]),
+        ("losses", lambda losses: [None, *losses[1:]]),
+        ("losses", lambda losses: ["0.5", *losses[1:]]),
+        ("losses", lambda losses: [10**400, *losses[1:]]),
+        ("losses", lambda losses: losses[:-1]),
+        ("losses", lambda losses: []),
+        ("losses", lambda losses: 3),
+        ("model", lambda model: 3),
+        ("metric", lambda metric: ["roc_auc"]),
+        ("task", lambda task: None),
+        ("space", lambda space: {"rate": {"type": "float", "low": 2, "high": 1}}),
+        ("space", lambda space: None),
+        ("features", lambda features: {"values": 3}),
+        ("version", lambda version: "one"),
+    ],
+)
+def test_what_cannot_be_is_damage_whatever_its_form(name: str, change: Callable[[Any], object]) -> None:
+    plain = plain_text()
+    assert PastStudy.from_text(packed(plain)).name == "adult, income"
+    with pytest.raises(ValueError, match="summary of a study"):
+        PastStudy.from_text(packed(plain | {name: change(plain[name])}))
+
+
+@pytest.mark.parametrize("name", ["x", "losses", "space", "features", "digest"])
+def test_what_is_missing_is_damage(name: str) -> None:
+    plain = plain_text()
+    del plain[name]
+    with pytest.raises(ValueError, match="a damaged summary of a study"):
+        PastStudy.from_text(packed(plain))
+
+
+def test_more_configurations_than_are_ever_kept_are_damage() -> None:
+    plain = plain_text()
+    many = {name: plain[name][:1] * (MOST + 1) for name in ("x", "losses")}
+    with pytest.raises(ValueError, match=f"at most {MOST}"):
+        PastStudy.from_text(packed(plain | many))
+
+
+def test_a_text_that_inflates_beyond_all_measure_is_not_inflated() -> None:
+    bomb = base64.b64encode(zlib.compress(b" " * 50_000_000)).decode()
+    tracemalloc.start()
+    with pytest.raises(ValueError, match="not the summary of a study"):
+        PastStudy.from_text(bomb)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 20_000_000
+
+
+def test_nesting_without_end_is_damage() -> None:
+    deep = base64.b64encode(zlib.compress(b"[" * 200_000)).decode()
+    with pytest.raises(ValueError, match="not the summary of a study"):
+        PastStudy.from_text(deep)
