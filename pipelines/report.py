@@ -170,16 +170,8 @@ def keep(study: str, price: float | None = None) -> Kept:
     analysis = analyse(evidence)
     found = diagnose(evidence, analysis)
     drawings = figures.draw_all(evidence, analysis)
-    texts = {
-        PAGE: page.study_page(evidence, analysis, found, drawings, price).to_html(),
-        "diagnosis.csv": tables.diagnoses(found).to_csv(),
-        "best_so_far.csv": tables.best_so_far(evidence).to_csv(),
-        "failures.csv": tables.failures(evidence).to_csv(),
-        "costs.csv": tables.costs(evidence, price).to_csv(),
-    }
-    if analysis:
-        texts["importance.csv"] = tables.importance(evidence, analysis).to_csv()
-        texts["interactions.csv"] = tables.interactions(evidence, analysis).to_csv()
+    texts = {PAGE: page.study_page(evidence, analysis, found, drawings, price).to_html()}
+    texts |= {name: t.to_csv() for name, t in tables.written(evidence, analysis, found, price).items()}
     contents = {name: text.encode("utf-8", "replace") for name, text in texts.items()}
     put_files(study, contents | {f"{d.name}.png": d.png for d in drawings if d.png}, FOLDER)
     return Kept(

@@ -16,6 +16,8 @@ from hpo.errors import StudyError, closest
 from hpo.parameters import Categorical
 from hpo.past import Past
 from hpo.samplers.learned import UNTIL
+from hpo.samplers.tpe import TPESampler
+from hpo.standings import Standings
 from hpo.study import FirstPoint
 from hpo.trial import Trial
 from pipelines.findings.evidence import WARM_ORIGIN, helped
@@ -24,13 +26,14 @@ from pipelines.plan import AUTO, OFF, Plan, sources
 from pipelines.summaries import prediction
 from warmstart.metafeatures import MetaFeatures
 from warmstart.past import PastStudy
-from warmstart.similarity import FEWEST
+from warmstart.similarity import FEWEST, in_words
 from warmstart.transfer import Neighbour, learned, narrowed, neighbours, why_not
 
 ARTIFACT = "warm_start.json"
 CURVE = "warm_start_weights.json"
 FIRST_POINTS = 2  # from the past, after the defaults
 SHOWN = 3
+SHORT_ID = 8  # characters of a run id that tell studies of one name apart
 
 
 @dataclass(frozen=True)
@@ -66,9 +69,11 @@ class WarmStart:
         """As the study keeps it."""
         plain = [
             {
+                "run_id": n.study.run_id,
+                "name": n.study.name,
                 "similarity": n.similarity,
                 "same_table": n.same_table,
-                "name": n.study.name,
+                "differences": {group: round(gap, 4) for group, gap in n.differences.items()},
                 "summary": n.study.to_text(),
             }
             for n in self.neighbours
@@ -85,7 +90,12 @@ class WarmStart:
         try:
             plain = json.loads(text)
             found = tuple(
-                Neighbour(PastStudy.from_text(n["summary"]), float(n["similarity"]), bool(n["same_table"]))
+                Neighbour(
+                    PastStudy.from_text(n["summary"]),
+                    float(n["similarity"]),
+                    bool(n["same_table"]),
+                    dict(n.get("differences", {})),
+                )
                 for n in plain["neighbours"]
             )
             return cls(found, tuple(plain["notes"]))
@@ -162,7 +172,7 @@ def first_points(warm: WarmStart, plan: Plan, most: int = FIRST_POINTS) -> tuple
         params = plan.space.decode(code)
         if params not in before:
             before.append(params)
-            found.append(FirstPoint(params, f"{WARM_ORIGIN}: {names[source]}"))
+            found.append(FirstPoint(params, f"{WARM_ORIGIN}: {names[source]} ({source[:SHORT_ID]})"))
     return tuple(found)
 
 
@@ -189,15 +199,22 @@ def started_with(plan: Plan, warm: WarmStart) -> Plan:
 
 
 def worth(past: Past, trials: Sequence[Trial]) -> list[dict[str, Any]]:
-    """After each finished trial: the trust in the past and the weight of each past study, by run id.
+    """After each result: the trust in the past and the weight of each past study, by run id.
 
-    As far as the past is asked: the results after those say nothing of it.
+    Results are those that the search itself sees: at the highest budget that has enough of them, failures among them.
+    They count as far as the past is asked: the results after those say nothing of it.
     """
-    done = [trial for trial in trials if trial.finished][:UNTIL]
-    if not done:
+    if not trials:
         return []
-    x = np.array([past.space.encode(trial.params) for trial in done])
-    weights, trust = past.course(x, np.array([trial.loss for trial in done]))
+    budgets = {trial.budget for trial in trials} | {r.budget for trial in trials for r in trial.reports}
+    standings = Standings(past.space, sorted(budgets))
+    for trial in trials:
+        standings.add(trial.params, trial.budget)
+        standings.update(trial)
+    seen = standings.history(TPESampler().least(past.space), 0)
+    if not len(seen):
+        return []
+    weights, trust = past.course(seen.x[:UNTIL], seen.losses[:UNTIL])
     names = [source.name for source in past.sources]
     return [
         {
@@ -213,14 +230,10 @@ def gain(trials: Sequence[Trial]) -> Mapping[str, float]:
     """An estimate of what the first points from the past were worth.
 
     `share`: of this study's other trials that are not better than the best of these points. `trials`: how many of those
-    it would take on average to find one that is as good, were they independent; the search itself was helped by the
-    past, so that is too few rather than too many.
+    it would take on average to find one that is as good. All at one budget.
     """
     found = helped(trials)
-    if found is None:
-        return {}
-    better = found.others - found.beaten
-    return {"share": found.beaten / found.others, "trials": (found.others + 1) / (better + 1)}
+    return {} if found is None else {"share": found.share, "trials": found.trials}
 
 
 def _named(neighbour: Neighbour, *, compared: bool) -> str:
@@ -229,4 +242,5 @@ def _named(neighbour: Neighbour, *, compared: bool) -> str:
         what.append("the same table")
     elif compared:
         what.append(f"similarity {neighbour.similarity:.2f}")
+        what += filter(None, [in_words(neighbour.differences)])
     return f"{neighbour.study.name} ({', '.join(what)})"

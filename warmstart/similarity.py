@@ -17,6 +17,8 @@ from warmstart.metafeatures import MetaFeatures
 FEWEST = 4
 """Of tables from which spreads can be told; with fewer, all are equally alike."""
 
+MOST_ALIKE = 2  # groups of features that are named where tables are alike
+
 CLIP = 3.0
 ONE_IS_MISSING = 2 / np.sqrt(np.pi)
 """The mean distance of two standard normal numbers: a value that one table lacks says nothing for or against it."""
@@ -48,12 +50,17 @@ class Scale:
 
     def distance(self, a: MetaFeatures, b: MetaFeatures) -> float:
         """Mean over the groups of the mean |z(a) - z(b)| of their features; 0 if nothing can be compared."""
+        groups = self.differences(a, b)
+        return float(np.mean([*groups.values()])) if groups else 0.0
+
+    def differences(self, a: MetaFeatures, b: MetaFeatures) -> dict[str, float]:
+        """The mean |z(a) - z(b)| of each group of features that can be compared."""
         groups: dict[str, list[float]] = {}
         for name in self.spread:
             gap = self._gap(name, a, b)
             if gap is not None:
                 groups.setdefault(name.partition(".")[0], []).append(gap)
-        return float(np.mean([np.mean(gaps) for gaps in groups.values()])) if groups else 0.0
+        return {group: float(np.mean(gaps)) for group, gaps in groups.items()}
 
     def _gap(self, name: str, a: MetaFeatures, b: MetaFeatures) -> float | None:
         if name in a.values and name in b.values:
@@ -85,3 +92,19 @@ def similarities(own: MetaFeatures, past: Sequence[MetaFeatures]) -> FloatArray:
         return np.ones(len(past))
     scale = Scale.of(past)
     return np.exp([-scale.distance(own, features) for features in past])
+
+
+def differences(own: MetaFeatures, past: Sequence[MetaFeatures]) -> list[dict[str, float]]:
+    """By how much a table differs from each of those in the groups of features; nothing with fewer than 4 of them."""
+    if len(past) < FEWEST:
+        return [{} for _ in past]
+    scale = Scale.of(past)
+    return [scale.differences(own, features) for features in past]
+
+
+def in_words(groups: Mapping[str, float]) -> str:
+    """In which groups of features two tables are most alike and in which least; "" where too few are compared."""
+    if len(groups) <= MOST_ALIKE:
+        return ""
+    ordered = sorted(groups, key=lambda name: groups[name])
+    return f"most alike in {' and '.join(ordered[:MOST_ALIKE])}, least in {ordered[-1]}"

@@ -6,8 +6,8 @@ of the new one.
 """
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from hpo.space import SearchSpace
 from warmstart.families import ALL, in_terms_of, related
 from warmstart.metafeatures import MetaFeatures
 from warmstart.past import PastStudy
-from warmstart.similarity import similarities
+from warmstart.similarity import differences, similarities
 
 MOST = 40  # past studies that are learned from, the most similar ones
 MOST_OF_A_TABLE = 3  # of them, by one family: a table that is tuned every night is still one table
@@ -32,11 +32,15 @@ OTHER_FAMILY = 0.5
 
 @dataclass(frozen=True)
 class Neighbour:
-    """A past study, how alike its table is, from 0 to 1, and whether it is the very same table."""
+    """A past study, how alike its table is, from 0 to 1, and whether it is the very same table.
+
+    `differences` are those of the two tables by groups of meta-features, for people; {} where there are too few tables.
+    """
 
     study: PastStudy
     similarity: float
     same_table: bool
+    differences: Mapping[str, float] = field(default_factory=dict)
 
 
 def neighbours(
@@ -58,13 +62,15 @@ def neighbours(
     usable = [study for study in studies if why_not(study, model) is None]
     # Each table counts once among those that similarity is measured by; of its descriptions the newest.
     tables = {study.digest: study.features for study in reversed(usable) if study.features is not None}
-    alike = dict(zip(tables, similarities(features, list(tables.values())), strict=True))
+    described = list(tables.values())
+    alike = dict(zip(tables, similarities(features, described), strict=True))
+    apart = dict(zip(tables, differences(features, described), strict=True))
     found = []
     for study in _few_of_each_table(usable, metric):
         comparable = (study.task == "regression") == (task == "regression")  # the same metrics
         factor = OTHER_METRIC if comparable and study.metric != metric else 1.0
         alike_here = float(alike[study.digest]) * factor * _kinship(study.model, model)
-        found.append(Neighbour(study, alike_here, study.digest == digest))
+        found.append(Neighbour(study, alike_here, study.digest == digest, apart[study.digest]))
     return sorted(found, key=lambda n: (not n.same_table, -n.similarity, n.study.run_id))[:most]
 
 

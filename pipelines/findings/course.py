@@ -26,11 +26,13 @@ from pipelines.findings.drawing import (
     tidy,
     window,
 )
-from pipelines.findings.evidence import WARM_ORIGIN, Evidence
+from pipelines.findings.evidence import WARM_ORIGIN, Evidence, named
 from pipelines.findings.scales import short
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
+
+_SOURCES = 4  # past studies whose weights are drawn
 
 
 def best_so_far(evidence: Evidence, analysis: Analysis | None) -> Drawing | None:
@@ -282,19 +284,26 @@ def unbeaten(losses: FloatArray, seconds: FloatArray) -> IntArray:
 
 
 def trust(evidence: Evidence, analysis: Analysis | None) -> Drawing | None:
-    """How far a study trusted its past, trial by trial."""
+    """How far a study trusted its past, and which past studies, result by result."""
     if evidence.warm is None or len(evidence.warm.trust) < 2:
         return None
-    trials, values = zip(*evidence.warm.trust, strict=True)
-    figure, (axes,) = new_figure(2.4)
-    figure.subplots_adjust(left=0.085, right=0.985, top=0.95, bottom=0.22)
-    axes.step([*trials], [*values], where="post", color=PAST, linewidth=1.8)
-    axes.set(xlabel="trials", ylabel="trust in the past", ylim=(-0.03, 1.03))
-    tidy(axes)
+    figure, (left, right) = new_figure(2.9, 1, 2, sharey=True)
+    figure.subplots_adjust(left=0.085, right=0.985, top=0.88, bottom=0.19, wspace=0.06)
+    left.step(*zip(*evidence.warm.trust, strict=True), where="post", color=PAST, linewidth=1.8)
+    heard = sorted(evidence.warm.sources, key=lambda source: -(source.weight or 0.0))[:_SOURCES]
+    for source in heard:
+        if source.weights:
+            steps = zip(*source.weights, strict=True)
+            right.step(*steps, where="post", linewidth=1.5, label=short(named(source), 44))
+    left.set(xlabel="results", ylim=(-0.03, 1.03), title="trust in all of them")
+    right.set(xlabel="results", title="weights of those that count most in the end")
+    right.legend(loc="upper left", handlelength=1.2)
+    for axes in (left, right):
+        tidy(axes)
     return finish(
         figure,
         "trust",
         "Trust in the past",
-        "How well the past studies together rank the trials of this one, from 0 (not at all, they are not followed) "
-        "to 1. Where it falls, this table is another kind.",
+        "Left, how well the past studies together rank the trials of this one, from 0 (not at all, they are not "
+        "followed) to 1: where it falls, this table is another kind. Right, how much each of them is heard.",
     )

@@ -12,31 +12,63 @@ from hpo.parameters import Array
 from hpo.space import SearchSpace
 from hpo.trial import Trial
 from pipelines.metrics import METRICS, Metric
+from warmstart.similarity import in_words
 
 Curve = tuple[tuple[float, float], ...]
 
 WARM_ORIGIN = "warm start"  # how the origin of a trial from the past begins
+_A_FEW = 3  # other trials of a budget that are enough to compare with
 _AT_LEAST = 20  # trials of a budget that are enough to learn from it
 
 
 @dataclass(frozen=True)
 class Helped:
-    """The best trial taken from the past, and how many of the `others` that have a result are no better."""
+    """The best trial from the past, by its `loss` at a `budget`, and how many of the `others` there are no better."""
 
     best: Trial
+    loss: float
+    budget: float
     beaten: int
     others: int
 
+    @property
+    def share(self) -> float:
+        """The share of the others that are no better."""
+        return self.beaten / self.others
+
+    @property
+    def trials(self) -> float:
+        """How many of the others it takes on average to find one that is as good, were they independent.
+
+        The search itself was helped by the past, so that it is too few rather than too many.
+        """
+        return (self.others + 1) / (self.others - self.beaten + 1)
+
 
 def helped(trials: Sequence[Trial]) -> Helped | None:
-    """How far a study's configurations from the past came; None where there is nothing to compare."""
-    done = [trial for trial in trials if trial.reports]
-    warm = [trial for trial in done if trial.origin.startswith(WARM_ORIGIN)]
-    others = [trial for trial in done if not trial.origin.startswith(WARM_ORIGIN)]
+    """How far a study's configurations from the past came; None where there is nothing to compare.
+
+    Losses at one budget are compared: the highest that one of them and a few others have reached; where others are
+    fewer everywhere, the one with the most of them.
+    """
+    budgets = {report.budget for trial in trials for report in trial.reports}
+    found = [there for budget in budgets if (there := _helped_at(trials, budget))]
+    return max(found, key=lambda there: (min(there.others, _A_FEW), there.budget), default=None)
+
+
+def _helped_at(trials: Sequence[Trial], budget: float) -> Helped | None:
+    there = [(loss, trial) for trial in trials if (loss := loss_at(trial, budget)) is not None]
+    warm = [(loss, trial) for loss, trial in there if trial.origin.startswith(WARM_ORIGIN)]
+    others = [loss for loss, trial in there if not trial.origin.startswith(WARM_ORIGIN)]
     if not warm or not others:
         return None
-    best = min(warm, key=lambda trial: trial.loss)
-    return Helped(best, sum(trial.loss >= best.loss for trial in others), len(others))
+    loss, best = min(warm, key=lambda pair: pair[0])
+    return Helped(best, loss, budget, sum(other >= loss for other in others), len(others))
+
+
+def loss_at(trial: Trial, budget: float) -> float | None:
+    """A trial's loss at a budget; None where it has none."""
+    return next((report.loss for report in trial.reports if report.budget == budget), None)
 
 
 @dataclass(frozen=True)
@@ -65,20 +97,28 @@ class Rival:
 
 @dataclass(frozen=True)
 class Source:
-    """A past study that was learned from: how alike its table is, and its weight in the end."""
+    """A past study that was learned from: how alike its table is and in what, and its weight as results came in."""
 
+    run_id: str
     name: str
     similarity: float
     same_table: bool
-    weight: float | None
+    why: str = ""
+    weights: Curve = ()
+
+    @property
+    def weight(self) -> float | None:
+        """Its weight in the end; None where it never had one."""
+        return self.weights[-1][1] if self.weights else None
 
 
 @dataclass(frozen=True)
 class Warm:
-    """What a study learned from, and its `trust` in that after each number of trials."""
+    """What a study learned from, its `trust` in that after each number of results, and what it was told of the rest."""
 
     sources: tuple[Source, ...]
     trust: Curve
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -210,19 +250,31 @@ def warm_start(kept: Any, weights: Any) -> Warm | None:
     """What a study learned from, out of its artifacts; None when that is nothing, or strange."""
     try:
         rows = weights or ()
-        last = list(rows[-1]["weights"].values()) if rows else []
-        neighbours = kept["neighbours"]
-        final = last if len(last) == len(neighbours) else [None] * len(neighbours)
-        sources = tuple(
-            Source(
-                str(n["name"]), float(n["similarity"]), bool(n["same_table"]), None if w is None else float(w)
-            )
-            for n, w in zip(neighbours, final, strict=True)
-        )
+        sources = tuple(_source(neighbour, rows) for neighbour in kept["neighbours"])
         trust = tuple((float(row["trials"]), float(row["trust"])) for row in rows)
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError):
+        notes = tuple(map(str, kept.get("notes", ())))
+    except (KeyError, TypeError, ValueError, AttributeError):
         return None
-    return Warm(sources, trust) if sources else None
+    return Warm(sources, trust, notes) if sources else None
+
+
+def named(source: Source) -> str:
+    """A past study by its run id and its name, which several may share."""
+    return f"{source.run_id[:8]} {source.name}"
+
+
+def _source(neighbour: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> Source:
+    run_id = str(neighbour.get("run_id", ""))
+    return Source(
+        run_id,
+        str(neighbour["name"]),
+        float(neighbour["similarity"]),
+        bool(neighbour["same_table"]),
+        in_words(neighbour.get("differences", {})),
+        tuple(
+            (float(row["trials"]), float(row["weights"][run_id])) for row in rows if run_id in row["weights"]
+        ),
+    )
 
 
 def searched(intervals: Sequence[tuple[float, float]], moments: Sequence[float]) -> list[float]:

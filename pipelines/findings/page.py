@@ -14,7 +14,7 @@ from pipelines.findings import tables
 from pipelines.findings.analysis import Analysis
 from pipelines.findings.diagnosis import Diagnosis
 from pipelines.findings.drawing import Drawing
-from pipelines.findings.evidence import Evidence, helped
+from pipelines.findings.evidence import Evidence, helped, loss_at
 from pipelines.findings.scales import number, short
 from pipelines.findings.tables import Table
 from pipelines.progress import duration
@@ -209,16 +209,21 @@ def _sections(
 
 
 def _from_the_past(evidence: Evidence) -> str:
-    """What the configurations from the past were worth, next to the default and to all other trials."""
-    found = helped(evidence.trials)
+    """What the configurations from the past were worth beside the others, and what was told at the start."""
+    found, notes = helped(evidence.trials), evidence.warm.notes if evidence.warm else ()
+    left_out = f" Told at the start: {'; '.join(notes)}." if notes else ""
     if found is None:
-        return "No configuration was taken from the past as it was; it only guided the search."
-    default = next((t for t in evidence.trials if t.origin == "default" and t.reports), None)
-    beside = f", the default {number(evidence.shown(default.loss), 5)}" if default else ""
+        return f"No configuration was taken from the past as it was; it only guided the search.{left_out}"
+    default = next((t for t in evidence.trials if t.origin == "default"), None)
+    loss = loss_at(default, found.budget) if default else None
+    beside = "" if loss is None else f", the default {number(evidence.shown(loss), 5)}"
+    races = len(evidence.rungs) > 1
+    at = f" at {found.budget:g} {evidence.header['budget_unit']}" if races else ""
     return (
         f"The best configuration from the past, trial {found.best.number}, reached "
-        f"{number(evidence.shown(found.best.loss), 5)}{beside}; "
-        f"{found.beaten} of the {found.others} other trials are no better."
+        f"{number(evidence.shown(found.loss), 5)}{at}{beside}; "
+        f"{found.beaten} of the {found.others} other trials are no better, so that it takes {found.trials:.1f} of "
+        f"those on average to be as good.{left_out}"
     )
 
 

@@ -199,8 +199,34 @@ def classes(evidence: Evidence) -> Table:
 def past(evidence: Evidence) -> Table:
     """The past studies that were learned from."""
     sources = evidence.warm.sources if evidence.warm else ()
-    rows = [[s.name, s.similarity, "yes" if s.same_table else "no", s.weight] for s in sources]
-    return Table(("past study", "similarity", "same table", "weight in the end"), rows)
+    rows = [
+        [s.name, s.run_id, s.similarity, "yes" if s.same_table else "no", s.why or None, s.weight]
+        for s in sources
+    ]
+    return Table(
+        ("past study", "run", "similarity", "same table", "compared with this one", "weight in the end"), rows
+    )
+
+
+def written(
+    evidence: Evidence, analysis: Analysis | None, found: Sequence[Diagnosis], price: float | None
+) -> dict[str, Table]:
+    """The tables of a study's page by the names of their files; its best trials are in the leaderboard."""
+    tables = {
+        "diagnosis.csv": diagnoses(found),
+        "best_so_far.csv": best_so_far(evidence),
+        "configuration.csv": configuration(evidence),
+        "failures.csv": failures(evidence),
+        "costs.csv": costs(evidence, price),
+    }
+    if evidence.classes:
+        tables["classes.csv"] = classes(evidence)
+    if evidence.warm:
+        tables["past.csv"] = past(evidence)
+    if analysis:
+        tables["importance.csv"] = importance(evidence, analysis)
+        tables["interactions.csv"] = interactions(evidence, analysis)
+    return tables
 
 
 def diagnoses(found: Sequence[Diagnosis]) -> Table:

@@ -73,7 +73,7 @@ def test_a_study_says_what_it_learns_from_and_starts_there(
     assert "fewer than 4 tables in the past all count as equally alike" in output
     trials = trials_of(there, study)
     origins = [origin for origin, _, _ in trials]
-    assert origins[:4] == ["default", "tuned default", *["warm start: people.csv, income"] * 2]
+    assert origins[:4] == ["default", "tuned default", *[f"warm start: people.csv, income ({past[:8]})"] * 2]
     before = [params for _, params, _ in trials_of(there, past)]
     for _, params, _ in trials[2:4]:
         assert any(abs(float(params["learning_rate"]) / float(p["learning_rate"]) - 1) < 0.01 for p in before)
@@ -85,7 +85,8 @@ def test_the_study_keeps_what_it_saw_and_how_much_it_counted(
     client = MlflowClient(there.tracking_uri)
     folder = Path(client.download_artifacts(whole[0], "", str(there.folder / "artifacts")))
     (neighbour,) = json.loads((folder / "warm_start.json").read_text())["neighbours"]
-    assert neighbour["name"] == "people.csv, income"
+    assert (neighbour["name"], neighbour["run_id"]) == ("people.csv, income", past)
+    assert past in (folder / "report" / "past.csv").read_text()
     assert not neighbour["same_table"]
     curve = json.loads((folder / "warm_start_weights.json").read_text())
     assert [row["trials"] for row in curve] == list(range(1, 8))
@@ -134,7 +135,7 @@ def test_the_other_boosting_library_learns_from_it(there: Place, past: str, othe
     study, output = tuned(there, data=other, target="income", model="xgboost", trials=4, warm_start=past)
     assert "people.csv, income (lightgbm)" in output
     origins = [origin for origin, _, _ in trials_of(there, study)]
-    assert origins[2:] == ["warm start: people.csv, income"] * 2
+    assert origins[2:] == [f"warm start: people.csv, income ({past[:8]})"] * 2
 
 
 def test_a_space_narrowed_to_the_past(there: Place, past: str, other: Path) -> None:

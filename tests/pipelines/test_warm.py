@@ -1,5 +1,8 @@
 """What a study says of what the past was worth to it."""
 
+import json
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -14,9 +17,10 @@ from pipelines import warm
 from pipelines.findings.evidence import WARM_ORIGIN
 from pipelines.knowledge import Knowledge, Why
 from pipelines.plan import DataPlan, Plan
-from pipelines.warm import WarmStart, gain, look_back, worth
+from pipelines.warm import WarmStart, first_points, gain, look_back, worth
 from warmstart.metafeatures import MetaFeatures
 from warmstart.past import PastStudy
+from warmstart.transfer import Neighbour
 
 SPACE = SearchSpace((Float("a", 0.0, 1.0),))
 FEATURES = MetaFeatures({"size.log_rows": 7.0}, 1, {}, 0)
@@ -121,3 +125,47 @@ def test_the_past_is_weighed_as_long_as_it_is_asked() -> None:
     assert rows[-1]["weights"]["right"] > 0.99
     assert rows[-1]["trust"] > 0.9
     assert worth(Past(SPACE, (right,)), [failed(0)])[0]["trust"] == 1.0
+
+
+def test_the_past_is_weighed_at_the_budget_that_the_search_sees() -> None:
+    x = np.linspace(0, 1, 9)[:, None]
+    past = Past(SPACE, (Source("right", x, x[:, 0], 0.5), Source("wrong", x, -x[:, 0], 0.5)))
+    drawn = np.random.default_rng(0).random(30)
+    raced = [
+        Trial(n, {"a": float(a)}, 9.0 if n < 10 else 1.0, reports=(Report(1.0, -float(a)),))
+        for n, a in enumerate(drawn)
+    ]
+    early = worth(past, [replace(trial, budget=1.0) for trial in raced])
+    assert len(early) == 30
+    assert early[-1]["weights"]["wrong"] > 0.99
+    full = worth(past, [t.told(Report(9.0, t.params["a"])) if t.number < 10 else t for t in raced])  # type: ignore[arg-type]
+    assert len(full) == 10
+    assert full[-1]["weights"]["right"] > 0.9
+
+
+def test_where_a_first_point_comes_from_is_told_by_name_and_run() -> None:
+    studies = (past_study("0123456789abcdef"), past_study("fedcba9876543210"))
+    seen = WarmStart(tuple(Neighbour(study, 1.0, False) for study in studies))
+    origins = [point.origin for point in first_points(seen, PLAN)]
+    assert origins
+    assert set(origins) <= {f"{WARM_ORIGIN}: adult (01234567)", f"{WARM_ORIGIN}: adult (fedcba98)"}
+
+
+def test_what_a_study_keeps_names_the_runs_and_comes_back() -> None:
+    gaps = {"size": 0.1, "target": 0.3, "landmarks": 2.0}
+    seen = WarmStart((Neighbour(past_study("0123456789abcdef"), 0.5, False, gaps),), ("a note",))
+    kept = json.loads(seen.to_json())["neighbours"][0]
+    assert (kept["run_id"], kept["name"], kept["differences"]) == ("0123456789abcdef", "adult", gaps)
+    back = WarmStart.from_json(seen.to_json())
+    assert (back.notes, back.neighbours[0].differences) == (("a note",), gaps)
+    assert back.to_json() == seen.to_json()
+
+
+def test_the_console_tells_in_what_a_past_table_is_alike() -> None:
+    gaps = {"size": 0.1, "target": 0.3, "landmarks": 2.0}
+    studies = [Neighbour(past_study(f"{n}", digest=f"{n}"), 0.5, False, gaps) for n in range(4)]
+    told = "\n".join(WarmStart(tuple(studies)).told())
+    assert "adult (lightgbm, similarity 0.50, most alike in size and target, least in landmarks)" in told
+    assert "equally alike" not in told
+    copies = [Neighbour(past_study(f"{n}"), 1.0, False) for n in range(4)]
+    assert "fewer than 4 tables" in "\n".join(WarmStart(tuple(copies)).told())

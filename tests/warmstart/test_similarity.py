@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from warmstart.metafeatures import VERSION, MetaFeatures, meta_features
-from warmstart.similarity import ONE_IS_MISSING, Scale, similarities, similarity
+from warmstart.similarity import ONE_IS_MISSING, Scale, differences, in_words, similarities, similarity
 
 
 def features(values: Mapping[str, float], version: int = VERSION) -> MetaFeatures:
@@ -59,6 +59,21 @@ def test_with_few_past_studies_all_are_alike() -> None:
     assert similarity(POPULATION[0], POPULATION[4], POPULATION[:3]) == 1
     assert similarities(POPULATION[0], POPULATION[1:4]).tolist() == [1, 1, 1]
     assert similarities(POPULATION[0], []).tolist() == []
+
+
+def test_in_what_tables_differ() -> None:
+    one, other = features({"a.x": 1.0, "b.z": 0.0}), features({"a.x": 2.0, "b.z": 1.0})
+    found = differences(one, [*POPULATION, other])[-1]
+    scale = Scale.of([*POPULATION, other])
+    assert found == scale.differences(one, other)
+    assert scale.distance(one, other) == pytest.approx(np.mean([*found.values()]))
+    assert differences(one, POPULATION[:3]) == [{}, {}, {}]
+
+
+def test_differences_in_words() -> None:
+    words = in_words({"size": 0.5, "target": 0.1, "task": 0.0, "landmarks": 2.0})
+    assert words == "most alike in task and target, least in landmarks"
+    assert in_words({"size": 0.5, "target": 0.1}) == ""
 
 
 def test_nothing_to_compare() -> None:

@@ -4,7 +4,15 @@ import pytest
 
 from hpo.space import Float, SearchSpace
 from hpo.trial import Report, Trial
-from pipelines.findings.evidence import Rival, comparable, confirmation, searched, warm_start
+from pipelines.findings.evidence import (
+    WARM_ORIGIN,
+    Rival,
+    comparable,
+    confirmation,
+    helped,
+    searched,
+    warm_start,
+)
 
 SPACE = SearchSpace((Float("x", 0.0, 1.0),))
 
@@ -50,19 +58,64 @@ def test_a_strange_past_is_none(kept: object) -> None:
     assert warm_start(kept, None) is None
 
 
+def neighbour(run_id: str, **changes: object) -> dict[str, object]:
+    return {
+        "run_id": run_id,
+        "name": "adult",
+        "similarity": 0.8,
+        "same_table": False,
+        "summary": "…",
+        **changes,
+    }
+
+
 def test_a_past_is_read() -> None:
+    gaps = {"size": 0.1, "target": 0.3, "landmarks": 2.0, "numeric": 0.2}
     kept = {
-        "neighbours": [{"name": "adult", "similarity": 0.8, "same_table": False, "summary": "…"}],
-        "notes": [],
+        "neighbours": [neighbour("a1", differences=gaps)],
+        "notes": ["1 past study left out: still running"],
     }
     rows = [
-        {"trials": 1, "trust": 0.5, "weights": {"adult": 1.0}},
-        {"trials": 2, "trust": 0.7, "weights": {"adult": 0.9}},
+        {"trials": 1, "trust": 0.5, "weights": {"a1": 1.0}},
+        {"trials": 2, "trust": 0.7, "weights": {"a1": 0.9}},
     ]
     found = warm_start(kept, rows)
     assert found is not None
+    assert found.sources[0].weights == ((1.0, 1.0), (2.0, 0.9))
     assert found.sources[0].weight == 0.9
+    assert found.sources[0].why == "most alike in size and numeric, least in landmarks"
     assert found.trust == ((1.0, 0.5), (2.0, 0.7))
+    assert found.notes == ("1 past study left out: still running",)
     alone = warm_start(kept, None)
     assert alone is not None
     assert alone.sources[0].weight is None
+
+
+def test_weights_belong_to_their_studies_whatever_the_order_and_the_number() -> None:
+    kept = {"neighbours": [neighbour("a1"), neighbour("b2"), neighbour("c3")]}
+    found = warm_start(kept, [{"trials": 1, "trust": 1.0, "weights": {"c3": 0.7, "a1": 0.3}}])
+    assert found is not None
+    assert [source.weight for source in found.sources] == [0.3, None, 0.7]
+
+
+def reported(number: int, losses: dict[float, float], origin: str = "sampler") -> Trial:
+    return Trial(
+        number, {"x": 0.5}, max(losses), origin, tuple(Report(b, loss) for b, loss in losses.items())
+    )
+
+
+def test_what_the_past_was_worth_is_told_at_one_budget() -> None:
+    warm = [
+        reported(0, {1.0: 0.9, 9.0: 0.2}, f"{WARM_ORIGIN}: a"),
+        reported(1, {1.0: 0.6}, f"{WARM_ORIGIN}: b"),
+    ]
+    few = [reported(n, {1.0: 0.8, 9.0: 0.1}) for n in (2, 3)]
+    left = [reported(n, {1.0: loss}) for n, loss in ((4, 0.5), (5, 0.7))]
+    found = helped([*warm, *few, *left])
+    assert found is not None
+    assert (found.budget, found.best.number, found.loss) == (1.0, 1, 0.6)
+    assert (found.beaten, found.others) == (3, 4)
+    full = helped([*warm, *few, *left, reported(6, {1.0: 0.9, 9.0: 0.3})])
+    assert full is not None
+    assert (full.budget, full.best.number, full.loss) == (9.0, 0, 0.2)
+    assert (full.beaten, full.others, full.trials) == (1, 3, 4 / 3)

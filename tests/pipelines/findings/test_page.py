@@ -11,9 +11,10 @@ import pytest
 
 from hpo.space import Categorical, Float, Params, SearchSpace
 from hpo.trial import Report, Trial
-from pipelines.findings import figures, page, tables
+from pipelines.findings import course, figures, page, tables
 from pipelines.findings.analysis import analyse
 from pipelines.findings.diagnosis import diagnose
+from pipelines.findings.drawing import drawing
 from pipelines.findings.evidence import ClassScore, Evidence, Rival, Source, Warm
 from tests import browser
 from tests.pipelines.findings.made_up import SPACE, sampled, study
@@ -35,8 +36,8 @@ SCREENSHOTS = Path(__file__).parents[3] / "build" / "screenshots"
 def rendered(evidence: Evidence, price: float | None = None) -> str:
     analysis = analyse(evidence)
     found, drawings = diagnose(evidence, analysis), figures.draw_all(evidence, analysis)
-    for drawing in drawings:
-        ET.fromstring(drawing.svg)  # noqa: S314
+    for drawn in drawings:
+        ET.fromstring(drawn.svg)  # noqa: S314
     return page.study_page(evidence, analysis, found, drawings, price).to_html()
 
 
@@ -130,9 +131,20 @@ def test_classes_repeats_and_the_past_are_told() -> None:
     evidence = replace(
         study(trials, classes=(ClassScore("<i>a</i>", 90, 0.9), ClassScore("b", 10, 0.1))),
         confirmation=(Rival(7, 0.01, -0.1, 0.12, 0.6),),
-        warm=Warm((Source("<b>old</b>", 0.7, True, 0.9),), ((1.0, 0.5), (2.0, 0.6))),
+        warm=Warm(
+            (
+                Source(
+                    "0123abcd" * 4, "<b>old</b>", 0.7, True, "least in <i>size</i>", ((1.0, 0.8), (2.0, 0.9))
+                ),
+                Source("4567cdef" * 4, "_$silent$", 0.1, False),
+            ),
+            ((1.0, 0.5), (2.0, 0.6)),
+            ("1 past study left out: <u>still</u> running",),
+        ),
     )
     text = rendered(evidence)
+    past = tables.written(evidence, None, (), None)["past.csv"].to_csv().splitlines()
+    assert past[1] == f"<b>old</b>,{'0123abcd' * 4},0.7,yes,least in <i>size</i>,0.9"
     for shown in (
         "Where warm start helped",
         "Trust in the past",
@@ -140,9 +152,22 @@ def test_classes_repeats_and_the_past_are_told() -> None:
         "&lt;i&gt;a&lt;/i&gt;",
     ):
         assert shown in text
-    assert "of the 27 other trials are no better" in text
+    assert "of the 27 other trials are no better, so that it takes" in text
+    assert "Told at the start: 1 past study left out: &lt;u&gt;still&lt;/u&gt; running." in text
+    assert "0123abcd" * 4 in text
+    assert "least in &lt;i&gt;size&lt;/i&gt;" in text
     assert "repeats do not tell the winner from 1 of the 1 trials beside it" in text
     assert "<b>old" not in text
+
+
+def test_the_weights_of_past_studies_are_drawn_over_the_results() -> None:
+    sources = tuple(Source(f"{n:08}", f"_{n}", 0.5, False, "", ((1.0, 0.2), (2.0, n / 10))) for n in range(5))
+    evidence = replace(study(sampled(SPACE, 3, quadratic)), warm=Warm(sources, ((1.0, 0.5), (2.0, 0.6))))
+    with drawing():
+        figure = course.trust(evidence, None)
+    assert figure is not None
+    svg = figure.svg.decode()
+    assert [f"{n:08} _{n}" in svg for n in range(5)] == [False, True, True, True, True]
 
 
 def test_rungs_and_branches_are_drawn() -> None:
@@ -160,7 +185,10 @@ def test_rungs_and_branches_are_drawn() -> None:
         else t
         for t in trials
     ]
-    text = rendered(study(raced, space, rungs=[10.0, 30.0]))
+    raced = [replace(t, origin="warm start: a") if t.number == 3 else t for t in raced]
+    warm = Warm((Source("a" * 32, "a", 0.5, False),), ())
+    text = rendered(replace(study(raced, space, rungs=[10.0, 30.0]), warm=warm))
+    assert "at 30 rounds; " in text
     assert "trials were granted each budget" in text
     assert "Which parameters matter beside the winner" in text
 
