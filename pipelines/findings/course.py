@@ -297,7 +297,7 @@ def trust(evidence: Evidence, analysis: Analysis | None) -> Drawing | None:
             right.step(*steps, where="post", linewidth=1.5, label=short(named(source), 44))
     left.set(xlabel="results", ylim=(-0.03, 1.03), title="trust in all of them")
     right.set(xlabel="results", title="weights of those that count most in the end")
-    right.legend(loc="upper left", handlelength=1.2)
+    right.legend(loc="best", handlelength=1.2)
     for axes in (left, right):
         tidy(axes)
     return finish(
