@@ -274,12 +274,20 @@ def read_space(space: object, settings: Settings) -> SearchSpace:
     return found
 
 
-def sources(warm_start: str) -> tuple[str, ...] | None:
+def sources(warm_start: object) -> tuple[str, ...] | None:
     """The past studies that the parameter `warm_start` names; None for all there are (`auto`), none for `off`.
 
     Raises:
         ParameterError: when it says nothing.
     """
+    if not isinstance(warm_start, str):  # from Python anything may come
+        instead = OFF if warm_start is False else AUTO
+        if isinstance(warm_start, list | tuple):
+            instead = ",".join(map(str, warm_start)) or OFF
+        raise ParameterError(
+            f"warm_start={warm_start!r} must be text: auto, off, or run ids of studies and names of experiments with "
+            f"commas between them; take warm_start={instead!r}"
+        )
     if warm_start == AUTO:
         return None
     names = tuple(name.strip() for name in warm_start.split(",") if name.strip())
