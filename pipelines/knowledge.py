@@ -2,7 +2,8 @@
 
 One paged query brings the runs of all studies with their tags, and with the tags the summaries. A study that could not
 leave one (killed with `kill -9`, or written by the first release) is read from its trials, the newest few of
-those only; what is read so is kept in the cache directory, since nobody but its driver may write to a study's run.
+those only, up to some number of trials; what is read so is kept in the cache directory, since nobody but its driver may
+write to a study's run.
 Whatever is wrong with one study leaves out that study and is counted in a note.
 """
 
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 MOST_READ = 20  # studies that are read from their trials, about 1 ms a trial
+MOST_TRIALS = 10_000  # of one of them, the newest; and after so many of all together no further study is read
 _EVERY_STUDY = f"tags.`{schema.SCHEMA}` LIKE '%'"
 _EVERY_ADOPTED = f"tags.`{schema.ADOPTED_ID}` LIKE '%'"
 _RUN_ID = re.compile(r"[\w\-]{1,256}", re.ASCII)
@@ -50,7 +52,7 @@ class Why(Enum):
     METRIC = "by a metric that this release does not know"
     UNREADABLE = "incomplete or damaged in MLflow"
     OLDER = (
-        f"without a summary, of which only the newest {MOST_READ} are read from their trials; "
+        f"without a summary, of which only the newest {MOST_READ}, with about {MOST_TRIALS:,} trials, are read; "
         "one that is resumed leaves its summary"
     )
 
@@ -82,7 +84,7 @@ def past_studies(
     Raises:
         StudyError: when the store cannot be read, or naming every source that does not exist.
     """
-    client = connect(tracking_uri)
+    client = connect(tracking_uri, reading=True)
     with as_study_error(f"past studies cannot be read from {safe(client.tracking_uri)}"):
         named = {source: _counting(runs, exclude) for source, runs in _named(client, sources).items()}
         every = named.values() if sources is not None else [_counting(_all_runs(client), exclude)]
@@ -100,14 +102,18 @@ def _counting(runs: Iterable["Run"], exclude: str | None) -> list["Run"]:
 
 def _known(client: "MlflowClient", runs: Sequence["Run"]) -> Knowledge:
     """What `runs`, the newest first, know."""
-    now, tried = time.time(), 0
+    now, tried, left = time.time(), 0, MOST_TRIALS
     studies: list[PastStudy] = []
     omitted: dict[str, Why] = {}
-    read = 0
+    read, unkept = 0, ""
     for run in runs:
         found = _left_by(run, now)
         if found is None:
-            found = _read_from_trials(client, run) if tried < MOST_READ else Why.OLDER
+            found = Why.OLDER
+            if tried < MOST_READ and left > 0:
+                reading = _read_from_trials(client, run)
+                found, left = reading.found, left - reading.trials
+                unkept = unkept or reading.unkept
             tried += 1
             read += isinstance(found, PastStudy)
         if isinstance(found, PastStudy) and found.metric not in METRICS:
@@ -116,15 +122,17 @@ def _known(client: "MlflowClient", runs: Sequence["Run"]) -> Knowledge:
             omitted[run.info.run_id] = found
         else:
             studies.append(replace(found, run_id=run.info.run_id))
-    return Knowledge(tuple(studies), tuple(_notes(Counter(omitted.values()), read)), omitted)
+    return Knowledge(tuple(studies), tuple(_notes(Counter(omitted.values()), read, unkept)), omitted)
 
 
-def _notes(omitted: Mapping[Why, int], read: int) -> Iterable[str]:
+def _notes(omitted: Mapping[Why, int], read: int, unkept: str) -> Iterable[str]:
     for why in Why:
         if n := omitted.get(why):
             yield f"{counted(n)} left out: {why.value}"
     if read:
         yield f"{counted(read)} without a summary: read from the trials"
+    if unkept:
+        yield f"what was read from trials is read again the next time: {unkept}; set HPO_CACHE_DIR to another directory"
 
 
 def counted(n: int) -> str:
@@ -155,23 +163,32 @@ def _left_by(run: "Run", now: float) -> PastStudy | Why | None:
         return None
 
 
-def _read_from_trials(client: "MlflowClient", run: "Run") -> PastStudy | Why:
+@dataclass(frozen=True)
+class _Reading:
+    """What the trials of a study said, how many those were, and why that could not be kept for the next time."""
+
+    found: PastStudy | Why
+    trials: int
+    unkept: str = ""
+
+
+def _read_from_trials(client: "MlflowClient", run: "Run") -> _Reading:
     """What the trials of a study say, or said when they were read the last time."""
     memory = _Memory(client.tracking_uri, run)
-    if (found := memory.recall()) is not None:
-        return found
+    if (known := memory.recall()) is not None:
+        return known
+    below: list[Run] = []
     try:
         header = read_header(client, run.info.run_id)
-        below = children(client, run.info.experiment_id, run.info.run_id, "trial")
+        below = children(client, run.info.experiment_id, run.info.run_id, "trial", MOST_TRIALS)
         trials = [
             trial for child in below if (trial := schema.decode_trial(child.data.tags, child.data.params))
         ]
         past = summary_of(header, run.info.run_id, trials)
     except (StudyError, ValueError, KeyError, TypeError) as error:
         logger.debug("study %s cannot be read from its trials: %s", run.info.run_id, error)
-        return Why.UNREADABLE
-    memory.keep(past)
-    return past or Why.TOO_FEW
+        return _Reading(Why.UNREADABLE, len(below))
+    return _Reading(past or Why.TOO_FEW, len(below), memory.keep(past, len(below)))
 
 
 class _Memory:
@@ -186,22 +203,25 @@ class _Memory:
         state = [safe(tracking_uri), info.status, info.end_time, run.data.tags.get(schema.DRIVER)]
         self._of = json.dumps(state)
 
-    def recall(self) -> PastStudy | Why | None:
+    def recall(self) -> _Reading | None:
         """What was kept of the study as it stands now; None when nothing is."""
         try:
             kept = json.loads(self._path.read_text(encoding="ascii"))
-            return summary_from(kept["tags"]) or Why.TOO_FEW if kept["of"] == self._of else None
+            if kept["of"] != self._of:
+                return None
+            return _Reading(summary_from(kept["tags"]) or Why.TOO_FEW, int(kept["trials"]))
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
-    def keep(self, past: PastStudy | None) -> None:
-        """Keep it for the next time."""
-        text = json.dumps({"of": self._of, "tags": summary_tags(past)})
+    def keep(self, past: PastStudy | None, trials: int) -> str:
+        """Keep it for the next time; why that cannot be, or nothing."""
+        text = json.dumps({"of": self._of, "tags": summary_tags(past), "trials": trials})
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._path.write_text(text, encoding="ascii")
         except OSError as error:
-            logger.debug("what past studies know is not kept in %s: %s", self._path, error)
+            return f"{self._path.parent} cannot be written ({error.strerror})"
+        return ""
 
 
 def _all_runs(client: "MlflowClient") -> list["Run"]:

@@ -43,10 +43,11 @@ WILL_NOT_HEAL = (
 _MAY_HEAL = {"TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED", "INTERNAL_ERROR", "DEADLINE_EXCEEDED"}
 
 
-def connect(uri: str | None = None) -> MlflowClient:
+def connect(uri: str | None = None, *, reading: bool = False) -> MlflowClient:
     """A client of the tracking store that is in force, after a first touch that no other process can disturb.
 
-    Processes that open a fresh database at once crash each other while they create its tables, hence the file lock.
+    Processes that open a fresh database at once crash each other while they create its tables, hence the file lock. Who
+    is only `reading` does without where the cache directory takes no lock.
 
     Raises:
         StudyError: when the store cannot be opened or does not answer.
@@ -60,7 +61,7 @@ def connect(uri: str | None = None) -> MlflowClient:
         if is_http(uri):
             _call(uri, "experiments/search", {"max_results": 1}, "GET")
             return MlflowClient(uri)
-        with _first_touch(uri):
+        with _first_touch(uri, needed=not reading):
             client = MlflowClient(uri)
             client.search_experiments(max_results=1)
             return client
@@ -82,21 +83,25 @@ def first_line(error: object) -> str:
 
 
 @contextmanager
-def _first_touch(uri: str) -> Iterator[None]:
+def _first_touch(uri: str, *, needed: bool) -> Iterator[None]:
     directory = cache_dir()
     name = hashlib.sha256(uri.encode()).hexdigest()[:16]
     try:
         directory.mkdir(parents=True, exist_ok=True)
         lock = os.open(directory / f"store-{name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise StudyError(
-            f"cannot write {directory} ({error.strerror}); set HPO_CACHE_DIR to a directory that can be written"
-        ) from error
+        if needed:
+            raise StudyError(
+                f"cannot write {directory} ({error.strerror}); set HPO_CACHE_DIR to a directory that can be written"
+            ) from error
+        lock = None
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        if lock is not None:
+            fcntl.flock(lock, fcntl.LOCK_EX)
         yield
     finally:
-        os.close(lock)
+        if lock is not None:
+            os.close(lock)
 
 
 def experiments(client: MlflowClient) -> list[Experiment]:
@@ -111,12 +116,14 @@ def experiments(client: MlflowClient) -> list[Experiment]:
             return found
 
 
-def children(client: MlflowClient, experiment_id: str, parent: str, role: str | None = None) -> list[Run]:
-    """All nested runs of a study, page by page (`search_runs` alone stops at 1,000 without a word)."""
+def children(
+    client: MlflowClient, experiment_id: str, parent: str, role: str | None = None, most: int | None = None
+) -> list[Run]:
+    """All nested runs of a study, or the newest so many, page by page (`search_runs` alone stops at 1,000)."""
     rule = f"tags.`{schema.PARENT_RUN}` = '{parent}'"
     if role:
         rule += f" AND tags.`{schema.ROLE}` = '{role}'"
-    return list(search(client, [experiment_id], rule))
+    return list(islice(search(client, [experiment_id], rule), most))
 
 
 def search(client: MlflowClient, experiment_ids: list[str], rule: str) -> Iterator[Run]:
