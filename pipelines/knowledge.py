@@ -61,13 +61,15 @@ class Why(Enum):
 class Knowledge:
     """Past studies, the newest first, and sentences on what is not among them.
 
-    `omitted` says by run id why a study is not, and `named` which studies, by run ids, each named source stands for.
+    `omitted` says by run id why a study is not, `named` which studies, by run ids, each named source stands for, and
+    `held_out` by run id which test rows were set aside, in the words of the function of that name.
     """
 
     studies: tuple[PastStudy, ...]
     notes: tuple[str, ...]
     omitted: Mapping[str, Why] = field(default_factory=dict)
     named: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    held_out: Mapping[str, str] = field(default_factory=dict)
 
 
 def past_studies(
@@ -122,7 +124,22 @@ def _known(client: "MlflowClient", runs: Sequence["Run"]) -> Knowledge:
             omitted[run.info.run_id] = found
         else:
             studies.append(replace(found, run_id=run.info.run_id))
-    return Knowledge(tuple(studies), tuple(_notes(Counter(omitted.values()), read, unkept)), omitted)
+    rows = {run.info.run_id: _held_out_by(run) for run in runs}
+    return Knowledge(
+        tuple(studies), tuple(_notes(Counter(omitted.values()), read, unkept)), omitted, held_out=rows
+    )
+
+
+def held_out(split: str, seed: object) -> str:
+    """Equal for studies of one table that hold out the same share of it: windows of time depend on no seed."""
+    return f"split={split}" if split.startswith("time:") else f"split={split}, seed={seed}"
+
+
+def _held_out_by(run: "Run") -> str:
+    tags = run.data.tags
+    if schema.ADOPTED_ID in tags or "hpo.split" not in tags:
+        return "not known which"
+    return held_out(tags["hpo.split"], tags.get("hpo.seed"))
 
 
 def _notes(omitted: Mapping[Why, int], read: int, unkept: str) -> Iterable[str]:

@@ -21,7 +21,7 @@ from hpo.standings import Standings
 from hpo.study import FirstPoint
 from hpo.trial import Trial
 from pipelines.findings.evidence import WARM_ORIGIN, helped
-from pipelines.knowledge import Knowledge, counted, past_studies
+from pipelines.knowledge import Knowledge, counted, held_out, past_studies
 from pipelines.plan import AUTO, OFF, Plan, sources
 from pipelines.summaries import prediction
 from warmstart.metafeatures import MetaFeatures
@@ -132,9 +132,21 @@ def look_back(plan: Plan, features: MetaFeatures, *, exclude: str | None) -> War
             f"warm_start={plan.warm_start} names nothing to learn from: {'; '.join(silent)}; name others, or take "
             "warm_start=auto"
         )
+    notes = [*known.notes, *(f"nothing is learned from {source}" for source in silent)]
     return WarmStart(
-        tuple(found), (*known.notes, *(f"nothing is learned from {source}" for source in silent))
+        tuple(found), (*notes, *_seen_before(known, found, held_out(plan.data.split, plan.seed)))
     )
+
+
+def _seen_before(known: Knowledge, found: Sequence[Neighbour], own: str) -> Iterable[str]:
+    """A word on test rows of this study, held out as `own` says, that a past one of the very same table has seen."""
+    others = {known.held_out.get(n.study.run_id, own) for n in found if n.same_table} - {own}
+    if others:
+        yield (
+            f"past studies of this very table held out other test rows ({'; '.join(sorted(others))}; here {own}) and "
+            "have seen some of this one's, so its held-out score may be a little too good; the same seed, split and "
+            "test_share hold out the same rows"
+        )
 
 
 def _silent(known: Knowledge, found: Sequence[Neighbour], model: str) -> list[str]:

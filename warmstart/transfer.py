@@ -77,14 +77,14 @@ def neighbours(
 def why_not(study: PastStudy, model: str) -> str | None:
     """Why a past study says nothing to one of the family `model`, completing "1 past study: "; None when it does.
 
-    What counts are the trainings that mean something to that family, of a study of `all` only some.
+    What counts are the results that mean something to that family, of a study of `all` only some.
     """
     if not related(study.model, model):
         return f"of {study.model}, which says nothing of {model}"
     if study.features is None:
         return "without meta-features of its table"
     if len(_understood(study, model)) < FEWEST_TRIALS:
-        return f"fewer than {FEWEST_TRIALS} full trainings that say something of {model}"
+        return f"fewer than {FEWEST_TRIALS} results that say something of {model}"
     return None
 
 

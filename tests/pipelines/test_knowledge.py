@@ -252,6 +252,16 @@ def test_what_each_source_stands_for_and_why_it_is_silent(experiment: str) -> No
     assert found.omitted == {few.run_id: Why.TOO_FEW}
 
 
+def test_it_is_known_which_rows_a_study_held_out(experiment: str) -> None:
+    drawn, later = ended(experiment, split="random", seed=4), ended(experiment, split="time:day", seed=5)
+    unknown = ended(experiment)
+    assert known(experiment).held_out == {
+        drawn.run_id: "split=random, seed=4",
+        later.run_id: "split=time:day",
+        unknown.run_id: "not known which",
+    }
+
+
 def test_a_deleted_experiment_is_said_to_be_deleted(experiment: str) -> None:
     storage = ended(experiment)
     storage.client.delete_experiment(storage.experiment_id)

@@ -17,6 +17,7 @@ from pipelines import warm
 from pipelines.findings.evidence import WARM_ORIGIN
 from pipelines.knowledge import Knowledge, Why
 from pipelines.plan import DataPlan, Plan
+from pipelines.summaries import prediction
 from pipelines.warm import WarmStart, first_points, gain, look_back, worth
 from warmstart.metafeatures import MetaFeatures
 from warmstart.past import PastStudy
@@ -110,9 +111,29 @@ def test_sources_that_all_teach_nothing_are_an_error_with_the_reasons(
     with pytest.raises(StudyError) as caught:
         looked_back(monkeypatch, known)
     words = str(caught.value)
-    assert "here (1 past study: fewer than 3 full trainings" in words
+    assert "here (1 past study: fewer than 3 results" in words
     assert "there (1 past study: still running)" in words
     assert "take warm_start=auto" in words
+
+
+@pytest.mark.parametrize(
+    ("before", "told"),
+    [
+        ("split=random, seed=1", True),
+        ("not known which", True),
+        ("split=random, seed=0", False),
+    ],
+)
+def test_test_rows_that_a_study_of_the_same_table_has_seen_are_told(
+    before: str, told: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    same = prediction(PLAN.data.digest, PLAN.data.target)
+    for digest in (same, "another table"):
+        known = Knowledge((past_study("a", digest=digest),), (), held_out={"a": before})
+        notes = looked_back(monkeypatch, known).notes
+        assert any(f"({before}; here split=random, seed=0)" in note for note in notes) == (
+            told and digest == same
+        )
 
 
 def test_the_past_is_weighed_as_long_as_it_is_asked() -> None:

@@ -208,7 +208,7 @@ def test_of_a_study_of_all_only_what_means_something_counts() -> None:
     few, enough = of_all("few", mlp=2, lightgbm=9), of_all("enough", mlp=3, lightgbm=9)
     found = neighbours([few, enough], ROWS_1, model="mlp", metric="roc_auc", task="binary", digest="mine")
     assert [neighbour.study.name for neighbour in found] == ["enough"]
-    assert why_not(few, "mlp") == "fewer than 3 full trainings that say something of mlp"
+    assert why_not(few, "mlp") == "fewer than 3 results that say something of mlp"
     assert [len(source.x) for source in learned(found, "mlp", ONE, {"rate": 0.05}).sources] == [3]
 
 
