@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.stats import binom, mannwhitneyu
 
+from hpo.agreement import LEAST
 from hpo.parameters import Array, Categorical, Float, Integer, Parameter
 from hpo.space import SearchSpace
 from pipelines.findings.analysis import Analysis
@@ -271,6 +272,27 @@ def many_failed(evidence: Evidence, analysis: Analysis | None) -> Iterator[Diagn
     )
 
 
+def undecided(evidence: Evidence, analysis: Analysis | None) -> Iterator[Diagnosis]:
+    """The lowest rung at which most trials have one and the same loss: what goes on from there is an accident."""
+    for rung in evidence.rungs[:-1]:
+        losses = [
+            report.loss for trial in evidence.trials for report in trial.reports if report.budget == rung
+        ]
+        if len(losses) < LEAST:
+            continue
+        loss, equal = Counter(losses).most_common(1)[0]
+        if 2 * equal > len(losses):
+            unit, above = evidence.header["budget_unit"], evidence.rungs[evidence.rungs.index(rung) + 1]
+            yield Diagnosis(
+                "undecided",
+                PROBLEM,
+                f"{rung:g} {unit} do not tell trials apart",
+                f"{equal} of {len(losses)} have the same {evidence.metric.name} there, {evidence.shown(loss):.5g}",
+                f"begin higher (min_budget={above:g}), or take another fidelity or metric",
+            )
+        return
+
+
 def _where_they_fail(evidence: Evidence) -> str:
     """The parameter whose values differ most between failed and other trials, if that is no accident."""
     failed = {trial.number for trial in evidence.failed}
@@ -449,6 +471,7 @@ RULES: tuple[Rule, ...] = (
     far_from_test,
     default_never_beaten,
     many_failed,
+    undecided,
     carried,
     noise,
     hardly_matters,

@@ -169,6 +169,21 @@ def test_failed_trials() -> None:
     assert not found(SOUND, "failed")
 
 
+@pytest.mark.parametrize(("equal", "n", "told"), [(5, 8, True), (4, 8, False), (4, 4, False)])
+def test_a_rung_that_does_not_tell_trials_apart(equal: int, n: int, told: bool) -> None:
+    losses = [2.0 if number < equal else 3.0 + number for number in range(n)]
+    trials = [
+        replace(trial, reports=(Report(3.0, loss, {"rmse": loss}), *trial.reports))
+        for trial, loss in zip(sampled(SPACE, n, in_the_middle), losses, strict=True)
+    ]
+    diagnoses = found(study(trials, rungs=[3.0, 10.0]), "undecided")
+    assert bool(diagnoses) is told
+    if told:
+        assert diagnoses[0].title == "3 rounds do not tell trials apart"
+        assert diagnoses[0].evidence == "5 of 8 have the same rmse there, 2"
+        assert "min_budget=10" in diagnoses[0].advice
+
+
 def test_nothing_succeeded() -> None:
     def breaks(params: Params) -> float:
         raise ValueError("no")
