@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from hpo.parameters import Array
+from hpo.past import standardised
 from hpo.samplers.tpe import ranked, thin
 from hpo.space import SearchSpace
 from hpo.trial import Trial
@@ -125,6 +126,9 @@ class PastStudy:
                 f"{n} losses and codes {codes.shape} of {len(space)} parameters do not belong together; at most {MOST} "
                 "are kept"
             )
+        with np.errstate(all="ignore"):
+            if not np.isfinite(standardised(losses)).all():
+                raise ValueError("losses must not be so far apart that no scores can be made of them")
         if not np.all((codes == _INACTIVE) | ((codes >= 0) & (codes <= _STEPS))):
             raise ValueError(f"codes must lie between 0 and {_STEPS}, or be {_INACTIVE}")
         features = plain["features"]

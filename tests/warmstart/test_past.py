@@ -154,6 +154,8 @@ def plain_text() -> dict[str, Any]:
         ("losses", lambda losses: ["0.5", *losses[1:]]),
         ("losses", lambda losses: [10**400, *losses[1:]]),
         ("losses", lambda losses: losses[:-1]),
+        ("losses", lambda losses: [-1e308, *losses[1:-1], 1e308]),
+        ("losses", lambda losses: [0.0, 1e-300, 1e-300, 1e-300, 1e10]),
         ("losses", lambda losses: []),
         ("losses", lambda losses: 3),
         ("model", lambda model: 3),
