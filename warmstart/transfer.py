@@ -6,8 +6,9 @@ of the new one.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 import numpy as np
 
@@ -83,18 +84,19 @@ def why_not(study: PastStudy, model: str) -> str | None:
         return f"of {study.model}, which says nothing of {model}"
     if study.features is None:
         return "without meta-features of its table"
-    if len(_understood(study, model)) < FEWEST_TRIALS:
+    if (
+        len([*islice(_understood(study, model), FEWEST_TRIALS)]) < FEWEST_TRIALS
+    ):  # a thousand studies are asked
         return f"fewer than {FEWEST_TRIALS} results that say something of {model}"
     return None
 
 
-def _understood(past: PastStudy, model: str) -> list[tuple[Params, float]]:
+def _understood(past: PastStudy, model: str) -> Iterator[tuple[Params, float]]:
     """The configurations of a past study that mean something to a family, by its names, and their losses."""
-    found = (
-        (in_terms_of(model, past.space.decode(code), past.model, past.task), float(loss))
-        for code, loss in zip(past.x, past.losses, strict=True)
-    )
-    return [(theirs, loss) for theirs, loss in found if theirs is not None]
+    for code, loss in zip(past.x, past.losses, strict=True):
+        theirs = in_terms_of(model, past.space.decode(code), past.model, past.task)
+        if theirs is not None:
+            yield theirs, float(loss)
 
 
 def _few_of_each_table(studies: Sequence[PastStudy], metric: str) -> list[PastStudy]:
@@ -162,7 +164,7 @@ def translated(past: PastStudy, model: str, space: SearchSpace, default: Params)
 
     Values beyond the bounds become the bounds. Configurations of families that the space does not have are left out.
     """
-    known = _understood(past, model)
+    known = [*_understood(past, model)]
     rows = [space.encode(completed(theirs, space, default)) for theirs, _ in known]
     return np.array(rows).reshape(-1, len(space)), np.array([loss for _, loss in known])
 
