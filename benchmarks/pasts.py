@@ -13,7 +13,7 @@ from functools import cache
 import numpy as np
 
 from benchmarks.curves_data import PAST_FOLDER, Tabulated, read_tabulated
-from hpo.algorithms import algorithm
+from hpo.algorithms import algorithm, grants_budgets
 from hpo.parameters import Params
 from hpo.space import SearchSpace
 from hpo.storage import MemoryStorage
@@ -79,28 +79,24 @@ def _read(model: str, name: str) -> Table:
     )
 
 
-def searched(table: Table, seed: int) -> tuple[Trial, ...]:
-    """A study of a table by `tpe`, the defaults first."""
-    sampler, scheduler = algorithm("tpe", (1.0,))
+def searched(table: Table, seed: int, by: str = "tpe", cost: float = TRIALS) -> tuple[Trial, ...]:
+    """A study of a table by an algorithm, the defaults first, that ends at the cost of so many full trainings."""
+    sampler, scheduler = algorithm(by, table.budgets if grants_budgets(by) else table.budgets[-1:])
     study = Study(
-        table.space,
-        sampler,
-        scheduler,
-        MemoryStorage(),
-        seed=seed,
-        max_trials=TRIALS,
-        first_points=table.first_points,
+        table.space, sampler, scheduler, MemoryStorage(), seed=seed, first_points=table.first_points
     )
-    while (trial := study.ask()) is not None:
-        study.tell(trial.number, Report(1.0, table.loss(trial.params)))
+    spent = 0.0
+    while spent < cost and (trial := study.ask()) is not None:
+        spent += (trial.budget - trial.reached) / table.budgets[-1]
+        study.tell(trial.number, Report(trial.budget, table.loss_at(trial.params, trial.budget)))
     return study.trials
 
 
 @cache
-def left_by(table: Table, seed: int) -> PastStudy:
+def left_by(table: Table, seed: int, by: str = "tpe", cost: float = TRIALS) -> PastStudy:
     """What a study of the table leaves for others."""
     found = summary(
-        searched(table, seed),
+        searched(table, seed, by, cost),
         table.space,
         run_id=f"{table.model}/{table.name}",
         name=table.name,
@@ -116,12 +112,17 @@ def left_by(table: Table, seed: int) -> PastStudy:
 
 
 def past_of(
-    table: Table, seed: int, most: int | None = None, others: Sequence[str] = ()
+    table: Table,
+    seed: int,
+    most: int | None = None,
+    others: Sequence[str] = (),
+    by: str = "tpe",
+    cost: float = TRIALS,
 ) -> Sequence[PastStudy]:
     """The studies of the other tables, `most` of them drawn at random by the seed, also by families `others`."""
     known = [other for model in (table.model, *others) for other in tables(model) if other.name != table.name]
     order = np.random.default_rng([seed, len(table.name)]).permutation(len(known))[:most]
-    return [left_by(known[i], 1_000 + seed) for i in order]
+    return [left_by(known[i], 1_000 + seed, by, cost) for i in order]
 
 
 def same_table(table: Table, seed: int, model: str) -> Sequence[PastStudy]:

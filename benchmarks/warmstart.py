@@ -71,6 +71,7 @@ class Method:
     no method can know either, so they bound what better similarities and a better portfolio could gain. A `peer`
     (`benchmarks.methods.WARMED`) is given the same defaults and the same past, and makes of them what it can. The
     past has studies by the families `others`, too, and where `same` is given the study of the very table by that one.
+    Past studies are `by` an algorithm, at the `cost` of so many full trainings each.
     """
 
     past: int | None = 40
@@ -86,6 +87,8 @@ class Method:
     peer: str | None = None
     others: tuple[str, ...] = ()
     same: str | None = None
+    by: str = "tpe"
+    cost: float = TRIALS
 
 
 METHODS: Mapping[str, Method] = {
@@ -107,6 +110,9 @@ METHODS: Mapping[str, Method] = {
     "LightGBM's past only, of this table": Method(past=0, same="lightgbm"),
     "LightGBM's past, too, and of this table": Method(others=("lightgbm",), same="lightgbm"),
     "XGBoost's past, too": Method(others=("xgboost",)),
+    "short past": Method(cost=10),
+    "short past by bohb": Method(by="bohb", cost=10),
+    "past by bohb": Method(by="bohb"),
     "half inverted": Method(inverted=0.5),
     "all inverted": Method(inverted=1.0),
     "oracle past": Method(oracle_past=True),
@@ -220,7 +226,11 @@ def on_surface(model: str, number: int, name: str, seed: int, trials: int) -> li
     task = Task(
         model, table.name, table.space, table.first_points, table.features, table.loss_at, table.budgets
     )
-    past = [] if method.past is None else list(past_of(table, seed, method.past, method.others))
+    past = (
+        []
+        if method.past is None
+        else list(past_of(table, seed, method.past, method.others, method.by, method.cost))
+    )
     if method.same is not None:
         past += same_table(table, seed, method.same)
     return search(task, past, method, seed, trials)
