@@ -193,13 +193,13 @@ def _data(subject: Subject) -> Iterator[str]:
 
 def _search(subject: Subject) -> Iterator[str]:
     plan, best = subject.plan, subject.best
-    finished = [trial for trial in subject.trials if trial.finished]
-    failed = [trial for trial in finished if trial.failure and not trial.reports]
+    begun = [trial for trial in subject.trials if trial.reports or trial.failure]
+    failed = [trial for trial in begun if not trial.reports]
     if len(subject.trials) == 1:
         yield f"- one configuration, from: {_name(best.origin)}"
     else:
         yield (
-            f"- {plan.algorithm} over {len(plan.space)} parameters of {plan.model}: {len(finished)} trials, "
+            f"- {plan.algorithm} over {len(plan.space)} parameters of {plan.model}: {len(begun)} trials, "
             f"{len(failed)} failed" + (f" ({_name(failures(failed))})" if failed else "")
         )
         yield f"- won by trial {best.number}, from: {_name(best.origin)}"
