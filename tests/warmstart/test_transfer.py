@@ -198,10 +198,10 @@ def test_another_family_counts_less_and_another_kind_of_task_does_not() -> None:
 
 def of_all(name: str, mlp: int, lightgbm: int) -> PastStudy:
     """A study of all families with so many trainings of each."""
-    codes = [{"model": "mlp", "mlp.rate": 0.03}] * mlp + [
-        {"model": "lightgbm", "lightgbm.rate": 0.06}
-    ] * lightgbm
-    return study(name, ALL, model="all", codes=encoded(ALL, *codes))
+    network: dict[str, Value] = {"model": "mlp", "mlp.rate": 0.03}
+    trees: dict[str, Value] = {"model": "lightgbm", "lightgbm.rate": 0.06}
+    codes = encoded(ALL, *[network] * mlp, *[trees] * lightgbm)
+    return study(name, ALL, model="all", codes=codes)
 
 
 def test_of_a_study_of_all_only_what_means_something_counts() -> None:
