@@ -85,26 +85,31 @@ def parts(name: str) -> tuple[str, str]:
     if name in ALGORITHMS:
         return ALGORITHMS[name]
     sampler, plus, scheduler = name.partition("+")
-    if not plus and name in SAMPLERS:
-        raise ParameterError(
-            f"{name!r} is a sampler, and an algorithm has a scheduler, too: write {name}+full, {name}+asha or "
-            f"{name}+hyperband"
-        )
-    if not plus and name in RACES:
-        raise ParameterError(
-            f"{name!r} is a scheduler, and an algorithm has a sampler, too: write random+{name} or tpe+{name}"
-        )
     if not plus:
-        raise ParameterError(
-            f"unknown algorithm {name!r}{closest(name, ALGORITHMS)}; algorithms: {', '.join(ALGORITHMS)}, or "
-            "sampler+scheduler, such as tpe+asha"
-        )
+        raise ParameterError(_half(name))
     for part, known, what in ((sampler, SAMPLERS, "sampler"), (scheduler, {FULL: "", **RACES}, "scheduler")):
         if part not in known:
             raise ParameterError(
                 f"algorithm {name!r}: unknown {what} {part!r}{closest(part, known)}; {what}s: {', '.join(known)}"
             )
     return sampler, scheduler
+
+
+def _half(name: str) -> str:
+    """What is wrong with a name that is no algorithm's and no pair."""
+    if name in SAMPLERS:
+        return (
+            f"{name!r} is a sampler, and an algorithm has a scheduler, too: write {name}+full, {name}+asha or "
+            f"{name}+hyperband"
+        )
+    if name in RACES:
+        return (
+            f"{name!r} is a scheduler, and an algorithm has a sampler, too: write random+{name} or tpe+{name}"
+        )
+    return (
+        f"unknown algorithm {name!r}{closest(name, ALGORITHMS)}; algorithms: {', '.join(ALGORITHMS)}, or "
+        "sampler+scheduler, such as tpe+asha"
+    )
 
 
 def grants_budgets(name: str) -> bool:

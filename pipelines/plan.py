@@ -234,10 +234,9 @@ def _budget_mistakes(given: Mapping[str, Any]) -> Iterator[str]:
         if given.get(name) is not None:
             yield f"{name}={given[name]!r} is for algorithms that grant budgets, such as bohb; leave it out"
     low, high = given.get("min_budget") or 1, given.get("max_budget") or MOST_BUDGET
-    if low < 0 or high < 0:  # told already
-        return
     try:
-        Budgets(low, high, given.get("eta") or 3.0)
+        if low > 0 and high > 0:  # else told already
+            Budgets(low, high, given.get("eta") or 3.0)
     except ParameterError as error:
         yield str(error)
     if (kind := given.get("fidelity") or AUTO) not in (AUTO, *FIDELITIES):

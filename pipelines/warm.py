@@ -20,7 +20,7 @@ from hpo.samplers.tpe import TPESampler
 from hpo.standings import Standings
 from hpo.study import FirstPoint
 from hpo.trial import Trial
-from pipelines.findings.evidence import WARM_ORIGIN, helped
+from pipelines.findings.evidence import SHORT_ID, WARM_ORIGIN, helped
 from pipelines.knowledge import Knowledge, counted, held_out, past_studies
 from pipelines.plan import AUTO, OFF, Plan, sources
 from pipelines.summaries import prediction
@@ -33,7 +33,6 @@ ARTIFACT = "warm_start.json"
 CURVE = "warm_start_weights.json"
 FIRST_POINTS = 2  # from the past, after the defaults
 SHOWN = 3
-SHORT_ID = 8  # characters of a run id that tell studies of one name apart
 
 
 @dataclass(frozen=True)

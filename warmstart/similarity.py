@@ -50,8 +50,7 @@ class Scale:
 
     def distance(self, a: MetaFeatures, b: MetaFeatures) -> float:
         """Mean over the groups of the mean |z(a) - z(b)| of their features; 0 if nothing can be compared."""
-        groups = self.differences(a, b)
-        return float(np.mean([*groups.values()])) if groups else 0.0
+        return _mean(self.differences(a, b))
 
     def differences(self, a: MetaFeatures, b: MetaFeatures) -> dict[str, float]:
         """The mean |z(a) - z(b)| of each group of features that can be compared."""
@@ -88,10 +87,7 @@ def similarity(a: MetaFeatures, b: MetaFeatures, population: Sequence[MetaFeatur
 
 def similarities(own: MetaFeatures, past: Sequence[MetaFeatures]) -> FloatArray:
     """`(n,)` similarities of a table to n others, which are also the population: each table should be there once."""
-    if len(past) < FEWEST:
-        return np.ones(len(past))
-    scale = Scale.of(past)
-    return np.exp([-scale.distance(own, features) for features in past])
+    return np.array([closeness(groups) for groups in differences(own, past)])
 
 
 def differences(own: MetaFeatures, past: Sequence[MetaFeatures]) -> list[dict[str, float]]:
@@ -100,6 +96,15 @@ def differences(own: MetaFeatures, past: Sequence[MetaFeatures]) -> list[dict[st
         return [{} for _ in past]
     scale = Scale.of(past)
     return [scale.differences(own, features) for features in past]
+
+
+def closeness(groups: Mapping[str, float]) -> float:
+    """The similarity of two tables that differ by so much in the groups of features; 1 where nothing is compared."""
+    return float(np.exp(-_mean(groups)))
+
+
+def _mean(groups: Mapping[str, float]) -> float:
+    return float(np.mean([*groups.values()])) if groups else 0.0
 
 
 def in_words(groups: Mapping[str, float]) -> str:

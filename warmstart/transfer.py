@@ -18,7 +18,7 @@ from hpo.space import SearchSpace
 from warmstart.families import ALL, in_terms_of, related
 from warmstart.metafeatures import MetaFeatures
 from warmstart.past import PastStudy
-from warmstart.similarity import differences, similarities
+from warmstart.similarity import closeness, differences
 
 MOST = 40  # past studies that are learned from, the most similar ones
 MOST_OF_A_TABLE = 3  # of them, by one family: a table that is tuned every night is still one table
@@ -63,14 +63,12 @@ def neighbours(
     usable = [study for study in studies if why_not(study, model) is None]
     # Each table counts once among those that similarity is measured by; of its descriptions the newest.
     tables = {study.digest: study.features for study in reversed(usable) if study.features is not None}
-    described = list(tables.values())
-    alike = dict(zip(tables, similarities(features, described), strict=True))
-    apart = dict(zip(tables, differences(features, described), strict=True))
+    apart = dict(zip(tables, differences(features, list(tables.values())), strict=True))
     found = []
     for study in _few_of_each_table(usable, metric):
         comparable = (study.task == "regression") == (task == "regression")  # the same metrics
         factor = OTHER_METRIC if comparable and study.metric != metric else 1.0
-        alike_here = float(alike[study.digest]) * factor * _kinship(study.model, model)
+        alike_here = closeness(apart[study.digest]) * factor * _kinship(study.model, model)
         found.append(Neighbour(study, alike_here, study.digest == digest, apart[study.digest]))
     return sorted(found, key=lambda n: (not n.same_table, -n.similarity, n.study.run_id))[:most]
 
@@ -84,9 +82,8 @@ def why_not(study: PastStudy, model: str) -> str | None:
         return f"of {study.model}, which says nothing of {model}"
     if study.features is None:
         return "without meta-features of its table"
-    if (
-        len([*islice(_understood(study, model), FEWEST_TRIALS)]) < FEWEST_TRIALS
-    ):  # a thousand studies are asked
+    understood = islice(_understood(study, model), FEWEST_TRIALS)  # no more: a thousand studies are asked
+    if len([*understood]) < FEWEST_TRIALS:
         return f"fewer than {FEWEST_TRIALS} results that say something of {model}"
     return None
 

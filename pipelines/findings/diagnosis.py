@@ -8,6 +8,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 from scipy.stats import binom, mannwhitneyu
@@ -16,7 +17,7 @@ from hpo.agreement import LEAST
 from hpo.parameters import Array, Categorical, Float, Integer, Parameter
 from hpo.space import SearchSpace
 from pipelines.findings.analysis import Analysis
-from pipelines.findings.evidence import Evidence
+from pipelines.findings.evidence import Evidence, loss_at
 from pipelines.findings.scales import number, short
 from pipelines.models import limits
 
@@ -274,19 +275,16 @@ def many_failed(evidence: Evidence, analysis: Analysis | None) -> Iterator[Diagn
 
 def undecided(evidence: Evidence, analysis: Analysis | None) -> Iterator[Diagnosis]:
     """The lowest rung at which most trials have one and the same loss: what goes on from there is an accident."""
-    for rung in evidence.rungs[:-1]:
-        losses = [
-            report.loss for trial in evidence.trials for report in trial.reports if report.budget == rung
-        ]
+    for rung, above in pairwise(evidence.rungs):
+        losses = [loss for trial in evidence.trials if (loss := loss_at(trial, rung)) is not None]
         if len(losses) < LEAST:
             continue
         loss, equal = Counter(losses).most_common(1)[0]
         if 2 * equal > len(losses):
-            unit, above = evidence.header["budget_unit"], evidence.rungs[evidence.rungs.index(rung) + 1]
             yield Diagnosis(
                 "undecided",
                 PROBLEM,
-                f"{rung:g} {unit} do not tell trials apart",
+                f"{rung:g} {evidence.header['budget_unit']} do not tell trials apart",
                 f"{equal} of {len(losses)} have the same {evidence.metric.name} there, {evidence.shown(loss):.5g}",
                 f"begin higher (min_budget={above:g}), or take another fidelity or metric",
             )

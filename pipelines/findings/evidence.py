@@ -16,6 +16,7 @@ from warmstart.similarity import in_words
 
 Curve = tuple[tuple[float, float], ...]
 
+SHORT_ID = 8  # characters of a run id that tell studies of one name apart
 WARM_ORIGIN = "warm start"  # how the origin of a trial from the past begins
 _A_FEW = 3  # other trials of a budget that are enough to compare with
 _AT_LEAST = 20  # trials of a budget that are enough to learn from it
@@ -260,7 +261,7 @@ def warm_start(kept: Any, weights: Any) -> Warm | None:
 
 def named(source: Source) -> str:
     """A past study by its run id and its name, which several may share."""
-    return f"{source.run_id[:8]} {source.name}"
+    return f"{source.run_id[:SHORT_ID]} {source.name}"
 
 
 def _source(neighbour: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> Source:

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from hpo.parameters import Params
 from hpo.space_yaml import load
-from hpo.study import FirstPoint
 from hpo.trial import Report, Trial
 from pipelines import card as module
 from pipelines.bootstrap import Interval
@@ -21,8 +20,8 @@ from pipelines.estimates import Estimate
 from pipelines.gate import HeldOutScore
 from pipelines.models import settings as settings_of
 from pipelines.permutation import Permuted
-from pipelines.plan import Plan
 from pipelines.source import Source
+from tests.plans import plan
 
 EVIL = "a|b`c`\n# <script>alert(1)</script> [x](javascript:y) *z* " + "long " * 50
 
@@ -38,32 +37,21 @@ def subject(
     report = Report(50, 1.25, {"rmse": 1.25, "best_iteration": 30.0}, 7200.0)
     best = Trial(3, chosen, 50, "sampler", (report,))
     failed = Trial(2, {}, 50, "sampler", failure=f"ValueError: {name}")
-    plan = Plan(
-        model="lightgbm",
-        algorithm="tpe",
-        metric="rmse",
-        direction="minimize",
+    study_plan = plan(
         seed=7,
         data=replace(source.plan(prepared), uri=f"/data/{name}.csv"),
         space=settings_of("lightgbm").space,
-        first_points=(FirstPoint({}, "default"),),
         rungs=(50.0,),
-        eta=3.0,
-        budget_unit="rounds",
-        fidelity="rounds",
-        checkpoints=None,
         workers=2,
         threads=2,
         lag=4,
         trials=4,
-        timeout=None,
-        trial_timeout=None,
         rows=rows,
     )
     return Subject(
         study="5" * 32,
         trial="7" * 32,
-        plan=plan,
+        plan=study_plan,
         prepared=prepared,
         best=best,
         trials=(failed, best),

@@ -14,17 +14,16 @@ from hpo.errors import StudyError
 from hpo.executors import JobError
 from hpo.loop import Job, Stop
 from hpo.storage import MemoryStorage
-from hpo.study import FirstPoint
 from hpo.trial import Report
 from pipelines import session
 from pipelines.data import Prepared, prepare
 from pipelines.models import settings
 from pipelines.objective import members_folder
-from pipelines.plan import Plan
 from pipelines.session import run_study
 from pipelines.source import Source
 from pipelines.workshop import Workshop
 from tests.pipelines.test_objective import regression
+from tests.plans import plan
 
 Answer = Callable[["Future[Report]", object], None]
 
@@ -110,31 +109,17 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Stop:
 def run(tmp_path: Path) -> Callable[[Answer, Store], Any]:
     prepared: Prepared = prepare(regression(), "y")
     source = Source(regression(), "y", "auto", "random", 0.2, "holdout", 0)
-    plan = Plan(
-        model="lightgbm",
+    chosen = plan(
         algorithm="random",
-        metric="rmse",
-        direction="minimize",
-        seed=0,
         data=source.plan(prepared),
         space=settings("lightgbm").space,
-        first_points=(FirstPoint({}, "default"),),
         rungs=(5.0,),
-        eta=3.0,
-        budget_unit="rounds",
-        fidelity="rounds",
-        checkpoints=None,
-        workers=1,
-        threads=1,
         lag=1,
-        trials=1,
-        timeout=None,
-        trial_timeout=None,
     )
 
     def start(answer: Answer, store: Store) -> Any:
         shop = Workshop(cast(Any, Workers(answer)), tmp_path)
-        return run_study(plan, prepared, shop, cast(Any, store))
+        return run_study(chosen, prepared, shop, cast(Any, store))
 
     return start
 

@@ -40,6 +40,10 @@ from pipelines.tune import tune
         ({"algorithm": "bohb", "fidelity": 5}, "fidelity=5 must be text"),
         ({"algorithm": "bohb", "eta": math.inf}, "eta=inf must be 2 or more, and finite"),
         ({"algorithm": "bohb", "min_budget": -5}, r"^min_budget=-5 must be greater than 0$"),
+        (
+            {"algorithm": "bohb", "min_budget": -5, "fidelity": "x"},
+            "(?s)2 mistakes:.*min_budget=-5.*fidelity 'x'",
+        ),
         ({"register": "a/b"}, "cannot name a registered model"),
     ],
 )

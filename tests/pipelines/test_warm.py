@@ -19,32 +19,20 @@ from pipelines.knowledge import Knowledge, Why
 from pipelines.plan import DataPlan, Plan
 from pipelines.summaries import prediction
 from pipelines.warm import WarmStart, first_points, gain, look_back, worth
+from tests.plans import plan
 from warmstart.metafeatures import MetaFeatures
 from warmstart.past import PastStudy
 from warmstart.transfer import Neighbour
 
 SPACE = SearchSpace((Float("a", 0.0, 1.0),))
 FEATURES = MetaFeatures({"size.log_rows": 7.0}, 1, {}, 0)
-PLAN = Plan(
-    model="lightgbm",
-    algorithm="tpe",
+PLAN = plan(
     metric="roc_auc",
     direction="maximize",
-    seed=0,
     data=DataPlan("a.csv", "d", 100, "income", "binary", "random", 0.2, "holdout"),
     space=SPACE,
     first_points=(FirstPoint({"a": 0.5}, "default"),),
-    rungs=(1.0,),
-    eta=3.0,
-    budget_unit="rounds",
-    fidelity="rounds",
-    checkpoints=None,
-    workers=1,
-    threads=1,
-    lag=0,
     trials=10,
-    timeout=None,
-    trial_timeout=None,
     warm_start="here,there",
 )
 
@@ -80,9 +68,9 @@ def test_there_is_no_gain_to_tell_without_both_kinds(trials: list[Trial]) -> Non
     assert gain(trials) == {}
 
 
-def looked_back(monkeypatch: pytest.MonkeyPatch, known: Knowledge, plan: Plan = PLAN) -> WarmStart:
+def looked_back(monkeypatch: pytest.MonkeyPatch, known: Knowledge, chosen: Plan = PLAN) -> WarmStart:
     monkeypatch.setattr(warm, "past_studies", lambda **_: known)
-    return look_back(plan, FEATURES, exclude=None)
+    return look_back(chosen, FEATURES, exclude=None)
 
 
 def test_a_named_source_that_teaches_nothing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,31 @@
+"""A plan with as little in it as a plan can have."""
+
+from typing import Any
+
+from hpo.study import FirstPoint
+from pipelines.plan import Plan
+
+_PLAIN: dict[str, Any] = {
+    "model": "lightgbm",
+    "algorithm": "tpe",
+    "metric": "rmse",
+    "direction": "minimize",
+    "seed": 0,
+    "first_points": (FirstPoint({}, "default"),),
+    "rungs": (1.0,),
+    "eta": 3.0,
+    "budget_unit": "rounds",
+    "fidelity": "rounds",
+    "checkpoints": None,
+    "workers": 1,
+    "threads": 1,
+    "lag": 0,
+    "trials": 1,
+    "timeout": None,
+    "trial_timeout": None,
+}
+
+
+def plan(**values: Any) -> Plan:
+    """A plan with these values, `data` and `space` at least."""
+    return Plan(**{**_PLAIN, **values})
