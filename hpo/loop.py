@@ -102,8 +102,8 @@ def run(
 
 def _just_fits(study: Study, left: float) -> bool:
     """Whether a full training of the best trial takes most of the seconds that are left, going by its legs so far."""
-    best = study.best_trial
-    if best is None or not best.finished or best.failure is not None or best.budget >= study.full:
+    best = study.unfinished_best
+    if best is None:
         return False
     needed = best.seconds / best.reached * study.full
     return needed <= left <= _AMPLE * needed

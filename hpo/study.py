@@ -80,7 +80,8 @@ class Study:
             self._standings.add(trial.params, trial.budget)
             if not lag:
                 self._standings.update(trial)
-        self._best = min(filter(_succeeded, self._trials), key=_rank, default=None)
+        best = min(filter(_succeeded, self._trials), key=_rank, default=None)
+        self._best = None if best is None else best.number
 
     @property
     def trials(self) -> tuple[Trial, ...]:
@@ -90,7 +91,7 @@ class Study:
     @property
     def best_trial(self) -> Trial | None:
         """The trial with the smallest loss at whatever budget, the earliest of equals; None before one succeeded."""
-        return self._best
+        return None if self._best is None else self._trials[self._best]
 
     @property
     def full(self) -> float:
@@ -131,9 +132,17 @@ class Study:
             decision = self.scheduler.next(self._standings, closing=True)  # the space is exhausted
         return self._promote(decision) if isinstance(decision, Promote) else None
 
+    @property
+    def unfinished_best(self) -> Trial | None:
+        """The best trial, where it waits below the full budget; None while it runs, and when it has failed."""
+        best = self.best_trial
+        waits = best is not None and best.finished and best.failure is None and best.budget < self.full
+        return best if waits else None
+
     def finish_best(self) -> Trial | None:
-        """The best trial with the full budget granted, whatever the scheduler says; None before one succeeded."""
-        return self._promote(Promote(self._best.number, self.full)) if self._best else None
+        """The `unfinished_best` with the full budget granted, whatever the scheduler says; None where there is none."""
+        best = self.unfinished_best
+        return None if best is None else self._promote(Promote(best.number, self.full))
 
     def tell(self, number: int, outcome: Report | Failure) -> Trial:
         """Keep the outcome of a leg and return the trial with it.
@@ -149,8 +158,9 @@ class Study:
         self._storage.update(trial)
         if not self.lag:
             self._standings.update(trial)
-        if _succeeded(trial) and (self._best is None or _rank(trial) <= _rank(self._best)):
-            self._best = trial
+        best = self.best_trial
+        if _succeeded(trial) and (best is None or _rank(trial) <= _rank(best)):
+            self._best = number
         return trial
 
     def _start(self, trial: Trial) -> Trial:

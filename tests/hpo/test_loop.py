@@ -197,3 +197,51 @@ def test_a_best_trial_that_failed_on_the_way_up_is_left() -> None:
         pass
     assert study.trials[0].failure == "of the test"
     assert len(study.trials) > 1
+
+
+class Crowd(Timed):
+    """Two workers whose jobs end one by one, the oldest first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waiting: list[Future[Report]] = []
+        self.free = 2
+
+    def wait(self, futures: Collection[Future[Report]], timeout: float) -> Collection[Future[Report]]:
+        self.free += 1
+        return [self.waiting.pop(0)]
+
+    def submit(self, job: Job, time_limit: float | None = None) -> Future[Report]:
+        left = self.free
+        self.waiting.append(super().submit(job, time_limit))
+        self.free = left - 1
+        return self.waiting[-1]
+
+
+@pytest.mark.parametrize("name", ["asha", "hyperband", "bohb"])
+@pytest.mark.parametrize("seconds", range(90, 600, 30))
+def test_a_best_trial_that_runs_is_not_granted_again(seconds: float, name: str) -> None:
+    worker, (sampler, scheduler) = Crowd(), algorithm(name, (9.0, 27.0, 81.0))
+    study = Study(SPACE, sampler, scheduler, MemoryStorage(), seed=0)
+    for _ in run(study, worker, stop=Stop(), deadline=seconds, finishing=True, clock=worker.clock):
+        best = study.best_trial
+        assert best is not None
+        assert best == study.trials[best.number], "what is granted to it is known of it"
+    for trial in study.trials:
+        budgets = [report.budget for report in trial.reports]
+        assert budgets == sorted(set(budgets))
+
+
+def test_a_trial_that_runs_cannot_be_finished() -> None:
+    sampler, scheduler = algorithm("asha", (9.0, 27.0, 81.0))
+    study = Study(SPACE, sampler, scheduler, MemoryStorage(), seed=0)
+    assert study.finish_best() is None
+    first = study.ask()
+    assert first is not None
+    study.tell(first.number, Report(9.0, 0.0))
+    granted = study.finish_best()
+    assert granted is not None
+    assert granted.budget == 81.0
+    assert study.finish_best() is None
+    study.tell(first.number, Report(81.0, 0.0))
+    assert study.finish_best() is None
