@@ -243,7 +243,8 @@ class _Worker:
 class _Shared:
     """What the supervisor and the callers share, under `lock`."""
 
-    lock: threading.Lock = field(default_factory=threading.Lock)
+    # Taken again by the callbacks of a future that ask the pool.
+    lock: "threading.RLock" = field(default_factory=threading.RLock)
     queue: deque[_Task] = field(default_factory=deque)
     unsettled: int = 0
     closing: bool = False
@@ -597,12 +598,13 @@ class _Supervisor:
     # Ending --------------------------------------------------------------------------------------------------------
 
     def settle(self, task: _Task, outcome: Any, good: bool) -> None:
+        # Under one lock: whoever sees the worker free sees that the future is done, and the other way round.
         with self.shared.lock:
             self.shared.unsettled -= 1
-        if good:
-            task.future.set_result(outcome)
-        else:
-            task.future.set_exception(outcome)
+            if good:
+                task.future.set_result(outcome)
+            else:
+                task.future.set_exception(outcome)
 
     def give_up(self, error: PoolBroken | None) -> None:
         """Take no more jobs and settle those there are, with `error` or as cancelled."""

@@ -83,7 +83,8 @@ def run(
     running: dict[Future[Report], Trial] = {}
     while stop.level < 2 and clock() < (deadline if study.best_trial else deadline + grace):
         more = stop.level == 0 and clock() < deadline
-        while more and executor.free > 0:
+        # What is done is told first: the next leg is chosen by all that is known.
+        while more and executor.free > 0 and not any(future.done() for future in running):
             last = finishing and _just_fits(study, deadline - clock())
             trial = study.finish_best() if last else study.ask()
             more = trial is not None

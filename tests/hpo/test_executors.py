@@ -157,6 +157,7 @@ def test_the_fork_server_is_replaced() -> None:
     with start() as pool:
         worker, server, _ = outcome(pool.submit(("pids",)))
         busy = pool.submit(("sleep", 600))
+        assert eventually(busy.running)  # one that waits would go to the next server's workers
         os.kill(server, signal.SIGKILL)
         assert isinstance(outcome(busy), WorkerDied)
         assert outcome(pool.submit(("pids",)))[1] != server

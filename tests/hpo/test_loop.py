@@ -30,24 +30,28 @@ def make(n: int) -> Study:
 
 
 class Workers:
-    """Futures that the test settles itself."""
+    """Jobs end when they are waited for; that of trial 1 the test settles itself."""
 
     def __init__(self, n: int) -> None:
         self.n = n
         self.jobs: list[tuple[Job, Future[Report]]] = []
+        self.ends: list[tuple[Job, Future[Report]]] = []
 
     @property
     def free(self) -> int:
         return self.n - sum(not future.done() for _, future in self.jobs)
 
     def wait(self, futures: Collection[Future[Report]], timeout: float) -> set[Future[Report]]:
+        while self.ends:
+            job, future = self.ends.pop()
+            future.set_result(Report(1, float(job.params["x"])))
         return wait(futures, timeout, FIRST_COMPLETED).done
 
     def submit(self, job: Job, time_limit: float | None = None) -> Future[Report]:
         future: Future[Report] = Future()
         self.jobs.append((job, future))
         if job.number != 1:
-            future.set_result(Report(1, float(job.params["x"])))
+            self.ends.append((job, future))
         return future
 
 
@@ -245,3 +249,21 @@ def test_a_trial_that_runs_cannot_be_finished() -> None:
     assert study.finish_best() is None
     study.tell(first.number, Report(81.0, 0.0))
     assert study.finish_best() is None
+
+
+class Prompt(Timed):
+    """A worker that is done at once and takes the next job before anybody has looked at the last one's outcome."""
+
+    def submit(self, job: Job, time_limit: float | None = None) -> Future[Report]:
+        future = super().submit(job, time_limit)
+        self.free = 1
+        return future
+
+
+def test_what_is_done_is_told_before_the_next_leg_is_chosen() -> None:
+    sampler, scheduler = algorithm("asha", (9.0, 27.0, 81.0))
+    study = Study(SPACE, sampler, scheduler, MemoryStorage(), seed=0, max_trials=9)
+    worker = Prompt()
+    for _ in run(study, worker, stop=Stop(), clock=worker.clock):
+        assert all(trial.finished for trial in study.trials)
+    assert study.complete
