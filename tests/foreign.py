@@ -141,30 +141,23 @@ def by_hand() -> None:
                     mlflow.log_metric("profit", 90.0 + 10 * fold)
 
 
-OPTUNA_TAGS = {
-    "learning_rate_distribution": "FloatDistribution(high=0.3, log=True, low=0.001, step=None)",
-    "num_leaves_distribution": "IntDistribution(high=64, log=True, low=4, step=1)",
-    "extra_trees_distribution": "CategoricalDistribution(choices=(True, False))",
-}
-
-
 def optuna() -> None:
-    """What `optuna_integration.mlflow.MLflowCallback` of Optuna 5.0 writes, for six trials, one pruned, one failed."""
-    rng = np.random.default_rng(0)
-    for number in range(8):
-        state = {2: "PRUNED", 3: "FAIL"}.get(number, "COMPLETE")
-        params = {
-            "learning_rate": float(10 ** rng.uniform(-3, -0.5)),
-            "num_leaves": int(rng.integers(4, 65)),
-            "extra_trees": bool(number % 2),
-        }
-        with mlflow.start_run(run_name=str(number)):
-            if state == "COMPLETE":
-                mlflow.log_metrics({"value": abs(params["learning_rate"] - 0.1)})
-            mlflow.log_params(params)
-            now = "2026-01-01 12:00:00.000000"
-            told = {"number": str(number), "datetime_start": now, "datetime_complete": now, "state": state}
-            mlflow.set_tags({**told, "direction": "MINIMIZE", **OPTUNA_TAGS})
+    """Flat runs of Optuna's MLflow callback: six trials are done, one is pruned, one fails."""
+    import optuna
+    from optuna_integration.mlflow import MLflowCallback
+
+    def objective(trial: optuna.Trial) -> float:
+        rate = trial.suggest_float("learning_rate", 1e-3, 0.3, log=True)
+        trial.suggest_int("num_leaves", 4, 64, log=True)
+        trial.suggest_categorical("extra_trees", [True, False])
+        if trial.number == 2:
+            raise optuna.TrialPruned
+        if trial.number == 3:
+            raise MemoryError
+        return abs(rate - 0.1)
+
+    study = optuna.create_study(study_name="optuna", sampler=optuna.samplers.TPESampler(seed=0))
+    study.optimize(objective, n_trials=8, callbacks=[MLflowCallback(metric_name="value")], catch=MemoryError)
 
 
 TOOLS: Mapping[str, Callable[[], None]] = {

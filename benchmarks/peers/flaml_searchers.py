@@ -10,7 +10,7 @@ import io
 import logging
 from typing import Any
 
-import optuna  # type: ignore[import-not-found]
+import optuna
 from flaml import CFO, BlendSearch, tune  # type: ignore[import-not-found]
 
 from benchmarks.peers.flat import complete, flat

@@ -4,8 +4,8 @@ import time
 import warnings
 
 import mlflow
-import optuna  # type: ignore[import-not-found]
-from optuna_integration.mlflow import MLflowCallback  # type: ignore[import-not-found]
+import optuna
+from optuna_integration.mlflow import MLflowCallback
 
 from benchmarks.peers.noop import SPACE, metrics
 from benchmarks.peers.optuna_tpe import sampler, suggest

@@ -3,9 +3,10 @@
 import logging
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import cast
 
 import numpy as np
-import optuna  # type: ignore[import-not-found]
+import optuna
 
 from benchmarks.peers.timing import Seconds, timed
 from benchmarks.problems import Problem
@@ -87,8 +88,7 @@ def stepper(
 
 def _value(parameter: Parameter, trial: optuna.Trial) -> Value:
     if isinstance(parameter, Categorical):
-        choice: Value = trial.suggest_categorical(parameter.name, parameter.choices)
-        return choice
+        return cast(Value, trial.suggest_categorical(parameter.name, parameter.choices))
     if isinstance(parameter, Float):
         return float(
             trial.suggest_float(

@@ -6,7 +6,7 @@ A trial reports at every rung and goes on where it stands unless the pruner says
 import math
 from dataclasses import replace
 
-import optuna  # type: ignore[import-not-found]
+import optuna
 
 from benchmarks.curves_data import Curves
 from benchmarks.peers.optuna_tpe import sampler, suggest

@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import lightgbm as lgb
-import optuna  # type: ignore[import-not-found]
+import optuna
 import pandas as pd
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import train_test_split
 
@@ -50,7 +52,11 @@ def run(
     for process in processes:
         process.join()
     trials = optuna.load_study(study_name="plain", storage=_storage(folder)).trials
-    spans = [(t.datetime_start.timestamp(), t.datetime_complete.timestamp()) for t in trials]
+    spans = [
+        (t.datetime_start.timestamp(), t.datetime_complete.timestamp())
+        for t in trials
+        if t.datetime_start and t.datetime_complete
+    ]
     return {
         "trials": len(trials),
         "training": sum(t.user_attrs["training"] for t in trials),
@@ -96,9 +102,7 @@ def _work(table: str, target: str, folder: str, counter: Any, ready: Any, watch:
 
 
 def _storage(folder: str) -> Any:
-    return optuna.storages.JournalStorage(
-        optuna.storages.journal.JournalFileBackend(str(Path(folder) / "optuna.log"))
-    )
+    return JournalStorage(JournalFileBackend(str(Path(folder) / "optuna.log")))
 
 
 def _table(table: str, target: str) -> tuple[pd.DataFrame, Any]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Generator
 
-import optuna  # type: ignore[import-not-found]
+import optuna
 
 from benchmarks.asked import Given
 from benchmarks.peers.optuna_tpe import sampler, suggest

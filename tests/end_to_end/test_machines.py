@@ -8,8 +8,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import boto3
 import pytest
 from mlflow import MlflowClient
+from moto.server import ThreadedMotoServer
 
 from pipelines import schema
 from pipelines.checkpoints import Checkpoints
@@ -52,12 +54,7 @@ def shared(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str
     if request.param == "folder":
         yield str(tmp_path / "shared"), {}
         return
-    reason = "pip install moto[server] s3fs boto3"
-    server = pytest.importorskip("moto.server", reason=reason).ThreadedMotoServer(
-        "127.0.0.1", port=0, verbose=False
-    )
-    boto3 = pytest.importorskip("boto3", reason=reason)
-    pytest.importorskip("s3fs", reason=reason)
+    server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
     environment = {

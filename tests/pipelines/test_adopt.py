@@ -172,40 +172,6 @@ def test_optuna(place: Place) -> None:
     assert found.translation.space["learning_rate"].to_unit(0.3) == 1
 
 
-def test_the_layout_is_that_of_optunas_callback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With `pip install optuna optuna-integration`; the project does without them."""
-    optuna = pytest.importorskip(
-        "optuna", reason="optuna is not installed: its layout is written by tests.foreign"
-    )
-    callback = pytest.importorskip("optuna_integration.mlflow").MLflowCallback
-    monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", "0")  # the callback changes it
-    uri = f"sqlite:///{tmp_path}/mlflow.db"
-    study = optuna.create_study(study_name="real")
-
-    def objective(trial: Any) -> float:
-        rate = trial.suggest_float("learning_rate", 1e-3, 0.3, log=True)
-        trial.suggest_int("num_leaves", 4, 64, log=True)
-        trial.suggest_categorical("extra_trees", [True, False])
-        if trial.number == 1:
-            raise optuna.TrialPruned
-        return float(rate)
-
-    before = mlflow.get_tracking_uri()
-    study.optimize(objective, n_trials=2, callbacks=[callback(uri, metric_name="value")])
-    mlflow.set_tracking_uri(before)
-    client = MlflowClient(uri)
-    experiment = client.get_experiment_by_name("real")
-    assert experiment is not None
-    runs = client.search_runs([experiment.experiment_id], order_by=["attributes.run_name"])
-    assert [run.info.status for run in runs] == ["FINISHED", "FINISHED"]
-    assert [run.data.tags["state"] for run in runs] == ["COMPLETE", "PRUNED"]
-    assert [sorted(run.data.metrics) for run in runs] == [["value"], []]
-    for run in runs:
-        assert set(run.data.params) == {"learning_rate", "num_leaves", "extra_trees"}
-        assert run.data.tags["direction"] == "MINIMIZE"
-        assert {tag: run.data.tags[tag] for tag in foreign.OPTUNA_TAGS} == foreign.OPTUNA_TAGS
-
-
 def test_adopting_again_replaces(place: Place) -> None:
     first = place.adopted("hyperopt")
     second = place.adopted("hyperopt", metric="loss", means="log_loss")
@@ -417,7 +383,7 @@ def test_mistakes_are_told_together(place: Place) -> None:
         ),
         (
             {"filter": "params.extra_trees = 'True'", "experiment": "optuna", "metric": "value"},
-            "3 of 4 runs of .* count as trials of lightgbm, and 5 are needed; not counted: 1 because Optuna has pruned",
+            "1 of 2 runs of .* count as trials of lightgbm, and 5 are needed; not counted: 1 because Optuna has pruned",
         ),
         (
             {"model": "mlp", "experiment": "lightgbm", "metric": "valid-auc"},
