@@ -193,6 +193,7 @@ def _known(task: Task, past: Sequence[PastStudy], method: Method, seed: int) -> 
         past,
         task.features,
         model=task.model,
+        space=task.space,
         metric=METRIC[kind(task.features)],
         task=kind(task.features),
         digest=task.name,

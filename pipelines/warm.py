@@ -121,11 +121,12 @@ def look_back(plan: Plan, features: MetaFeatures, *, exclude: str | None) -> War
         known.studies,
         features,
         model=plan.model,
+        space=plan.space,
         metric=plan.metric,
         task=plan.data.task,
         digest=prediction(plan.data.digest, plan.data.target),
     )
-    silent = _silent(known, found, plan.model)
+    silent = _silent(known, found, plan)
     if named and not found:
         raise StudyError(
             f"warm_start={plan.warm_start} names nothing to learn from: {'; '.join(silent)}; name others, or take "
@@ -148,7 +149,7 @@ def _seen_before(known: Knowledge, found: Sequence[Neighbour], own: str) -> Iter
         )
 
 
-def _silent(known: Knowledge, found: Sequence[Neighbour], model: str) -> list[str]:
+def _silent(known: Knowledge, found: Sequence[Neighbour], plan: Plan) -> list[str]:
     """Each named source that no neighbour comes from, and why."""
     heard = {neighbour.study.run_id for neighbour in found}
     studies = {study.run_id: study for study in known.studies}
@@ -157,7 +158,7 @@ def _silent(known: Knowledge, found: Sequence[Neighbour], model: str) -> list[st
         if run_id in known.omitted:
             return known.omitted[run_id].value
         return (
-            why_not(studies[run_id], model)
+            why_not(studies[run_id], plan.model, plan.space)
             or "less alike, or more of the same table, than those named beside"
         )
 

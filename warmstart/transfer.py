@@ -49,6 +49,7 @@ def neighbours(
     features: MetaFeatures,
     *,
     model: str,
+    space: SearchSpace,
     metric: str,
     task: str,
     digest: str,
@@ -60,7 +61,7 @@ def neighbours(
     is the same there. Of each table and family three are taken at most. `studies` are the newest first; the keyword
     arguments are the new study's, as in `PastStudy`.
     """
-    usable = [study for study in studies if why_not(study, model) is None]
+    usable = [study for study in studies if why_not(study, model, space) is None]
     # Each table counts once among those that similarity is measured by; of its descriptions the newest.
     tables = {study.digest: study.features for study in reversed(usable) if study.features is not None}
     apart = dict(zip(tables, differences(features, list(tables.values())), strict=True))
@@ -73,8 +74,8 @@ def neighbours(
     return sorted(found, key=lambda n: (not n.same_table, -n.similarity, n.study.run_id))[:most]
 
 
-def why_not(study: PastStudy, model: str) -> str | None:
-    """Why a past study says nothing to one of the family `model`, completing "1 past study: "; None when it does.
+def why_not(study: PastStudy, model: str, space: SearchSpace) -> str | None:
+    """Why a past study says nothing to one of `model` over `space`, completing "1 past study: "; None when it does.
 
     What counts are the results that mean something to that family, of a study of `all` only some.
     """
@@ -82,9 +83,11 @@ def why_not(study: PastStudy, model: str) -> str | None:
         return f"of {study.model}, which says nothing of {model}"
     if study.features is None:
         return "without meta-features of its table"
-    understood = islice(_understood(study, model), FEWEST_TRIALS)  # no more: a thousand studies are asked
-    if len([*understood]) < FEWEST_TRIALS:
+    understood = [*islice(_understood(study, model), FEWEST_TRIALS)]  # no more: a thousand studies are asked
+    if len(understood) < FEWEST_TRIALS:
         return f"fewer than {FEWEST_TRIALS} results that say something of {model}"
+    if not any(name in space for params, _ in understood for name in params):
+        return "of a space that shares no parameter with this one"
     return None
 
 
@@ -115,7 +118,7 @@ def learned(found: Sequence[Neighbour], model: str, space: SearchSpace, default:
     Studies of one table and family share the weight of one.
     """
     # Those that an older release has kept with its study may say nothing.
-    found = [neighbour for neighbour in found if why_not(neighbour.study, model) is None]
+    found = [neighbour for neighbour in found if why_not(neighbour.study, model, space) is None]
     copies = Counter(_group(neighbour.study) for neighbour in found)
     others = sum(n.similarity / copies[_group(n.study)] for n in found if not n.same_table)
     sources = []

@@ -69,7 +69,14 @@ def test_a_peer_starts_as_ours_do_and_sees_the_same_past(stub: Stub) -> None:
         for params, _ in known:
             ABALONE.space.validate(params)
     alike = neighbours(
-        past, ABALONE.features, model="lightgbm", metric="rmse", task="regression", digest="", most=2
+        past,
+        ABALONE.features,
+        model="lightgbm",
+        space=ABALONE.space,
+        metric="rmse",
+        task="regression",
+        digest="",
+        most=2,
     )
     nearest = alike[0].study
     leader, first = nearest.space.decode(nearest.x[0]), stub.given.past[0][0][0]

@@ -23,7 +23,7 @@ from warmstart.transfer import (
 
 OLD = SearchSpace(
     (
-        Float("rate", 1e-3, 0.5, log=True),
+        Float("learning_rate", 1e-3, 0.5, log=True),
         Integer("leaves", 2, 400, log=True),
         Float("gone", 0.0, 1.0),
         Categorical("kind", ("a", "b", "old")),
@@ -32,14 +32,14 @@ OLD = SearchSpace(
 )
 NEW = SearchSpace(
     (
-        Float("rate", 1e-2, 0.1, log=True),
+        Float("learning_rate", 1e-2, 0.1, log=True),
         Integer("leaves", 2, 100, log=True),
         Float("added", 0.0, 1.0),
         Categorical("kind", ("a", "b")),
         Float("deep", 0.0, 1.0, when={"kind": ("b",)}),
     )
 )
-DEFAULT: dict[str, Value] = {"rate": 0.05, "leaves": 31, "added": 0.25, "kind": "b", "deep": 0.75}
+DEFAULT: dict[str, Value] = {"learning_rate": 0.05, "leaves": 31, "added": 0.25, "kind": "b", "deep": 0.75}
 
 
 def features(**values: float) -> MetaFeatures:
@@ -71,23 +71,27 @@ def encoded(space: SearchSpace, *configurations: dict[str, Value]) -> Array:
 
 
 def test_what_two_spaces_share_is_taken_over_and_the_rest_is_the_default() -> None:
-    past = study("s", codes=encoded(OLD, {"rate": 0.02, "leaves": 8, "gone": 0.5, "kind": "a"}))
+    past = study("s", codes=encoded(OLD, {"learning_rate": 0.02, "leaves": 8, "gone": 0.5, "kind": "a"}))
     x, losses = translated(past, "lightgbm", NEW, DEFAULT)
     params = NEW.decode(x[0])
-    assert params["rate"] == pytest.approx(0.02, rel=1e-3)
-    assert {k: v for k, v in params.items() if k != "rate"} == {"leaves": 8, "added": 0.25, "kind": "a"}
+    assert params["learning_rate"] == pytest.approx(0.02, rel=1e-3)
+    assert {k: v for k, v in params.items() if k != "learning_rate"} == {
+        "leaves": 8,
+        "added": 0.25,
+        "kind": "a",
+    }
     assert losses.tolist() == [0.0]
 
 
 def test_values_beyond_the_bounds_become_the_bounds() -> None:
-    past = study("s", codes=encoded(OLD, {"rate": 0.5, "leaves": 400, "gone": 0.5, "kind": "a"}))
+    past = study("s", codes=encoded(OLD, {"learning_rate": 0.5, "leaves": 400, "gone": 0.5, "kind": "a"}))
     params = NEW.decode(translated(past, "lightgbm", NEW, DEFAULT)[0][0])
-    assert params["rate"] == pytest.approx(0.1)
+    assert params["learning_rate"] == pytest.approx(0.1)
     assert params["leaves"] == 100
 
 
 def test_a_choice_that_is_no_more_takes_the_default_and_what_depends_on_it() -> None:
-    past = study("s", codes=encoded(OLD, {"rate": 0.02, "leaves": 8, "gone": 0.5, "kind": "old"}))
+    past = study("s", codes=encoded(OLD, {"learning_rate": 0.02, "leaves": 8, "gone": 0.5, "kind": "old"}))
     params = NEW.decode(translated(past, "lightgbm", NEW, DEFAULT)[0][0])
     assert params["kind"] == "b"
     assert params["deep"] == pytest.approx(0.75, abs=1e-3)
@@ -96,23 +100,31 @@ def test_a_choice_that_is_no_more_takes_the_default_and_what_depends_on_it() -> 
 ALL = SearchSpace(
     (
         Categorical("model", ("lightgbm", "mlp")),
-        Float("lightgbm.rate", 1e-2, 0.1, log=True, when={"model": ("lightgbm",)}),
-        Float("mlp.rate", 1e-2, 0.1, log=True, when={"model": ("mlp",)}),
+        Float("lightgbm.learning_rate", 1e-2, 0.1, log=True, when={"model": ("lightgbm",)}),
+        Float("mlp.learning_rate", 1e-2, 0.1, log=True, when={"model": ("mlp",)}),
     )
 )
-ONE = SearchSpace((Float("rate", 1e-2, 0.1, log=True),))
+ONE = SearchSpace((Float("learning_rate", 1e-2, 0.1, log=True),))
 
 
 def test_a_family_helps_a_search_over_all_of_them() -> None:
-    past = study("s", ONE, model="mlp", codes=encoded(ONE, {"rate": 0.03}))
-    params = ALL.decode(translated(past, "all", ALL, {"model": "lightgbm", "lightgbm.rate": 0.05})[0][0])
-    assert params == {"model": "mlp", "mlp.rate": pytest.approx(0.03, rel=1e-3)}
+    past = study("s", ONE, model="mlp", codes=encoded(ONE, {"learning_rate": 0.03}))
+    params = ALL.decode(
+        translated(past, "all", ALL, {"model": "lightgbm", "lightgbm.learning_rate": 0.05})[0][0]
+    )
+    assert params == {"model": "mlp", "mlp.learning_rate": pytest.approx(0.03, rel=1e-3)}
 
 
 def test_a_search_over_all_families_helps_one_of_them_with_its_own_trials() -> None:
-    codes = encoded(ALL, {"model": "mlp", "mlp.rate": 0.03}, {"model": "lightgbm", "lightgbm.rate": 0.06})
-    x, losses = translated(study("s", ALL, model="all", codes=codes), "lightgbm", ONE, {"rate": 0.05})
-    assert ONE.decode(x[0])["rate"] == pytest.approx(0.06, rel=1e-3)
+    codes = encoded(
+        ALL,
+        {"model": "mlp", "mlp.learning_rate": 0.03},
+        {"model": "lightgbm", "lightgbm.learning_rate": 0.06},
+    )
+    x, losses = translated(
+        study("s", ALL, model="all", codes=codes), "lightgbm", ONE, {"learning_rate": 0.05}
+    )
+    assert ONE.decode(x[0])["learning_rate"] == pytest.approx(0.06, rel=1e-3)
     assert losses.tolist() == [1.0]
 
 
@@ -135,7 +147,13 @@ def test_any_past_space_gives_configurations_of_any_new_one(
 
 def neighbours_of(*studies: PastStudy) -> list[str]:
     found = neighbours(
-        studies, features(rows=1.0), model="lightgbm", metric="roc_auc", task="binary", digest="mine"
+        studies,
+        features(rows=1.0),
+        model="lightgbm",
+        space=NEW,
+        metric="roc_auc",
+        task="binary",
+        digest="mine",
     )
     return [neighbour.study.name for neighbour in found]
 
@@ -149,6 +167,7 @@ def test_only_studies_that_can_say_something_are_neighbours() -> None:
         study("another family", model="mlp"),
         study("without features", described=None),
         study("two trials", n=2),
+        study("another space", SearchSpace((Float("gone", 0.0, 1.0),))),
     ) == ["all families", "good", "numbers", "like trees"]
 
 
@@ -158,6 +177,7 @@ def test_the_most_alike_come_first_and_the_same_table_before_all() -> None:
         + [study("mine", digest="mine", described=features(rows=8.0))],
         features(rows=1.0),
         model="lightgbm",
+        space=NEW,
         metric="roc_auc",
         task="binary",
         digest="mine",
@@ -171,6 +191,7 @@ def test_another_metric_counts_less() -> None:
         [study("same"), study("other", metric="log_loss")],
         features(rows=1.0),
         model="lightgbm",
+        space=NEW,
         metric="roc_auc",
         task="binary",
         digest="mine",
@@ -187,6 +208,7 @@ def test_another_family_counts_less_and_another_kind_of_task_does_not() -> None:
         ],
         features(rows=1.0),
         model="lightgbm",
+        space=NEW,
         metric="roc_auc",
         task="binary",
         digest="mine",
@@ -198,18 +220,20 @@ def test_another_family_counts_less_and_another_kind_of_task_does_not() -> None:
 
 def of_all(name: str, mlp: int, lightgbm: int) -> PastStudy:
     """A study of all families with so many trainings of each."""
-    network: dict[str, Value] = {"model": "mlp", "mlp.rate": 0.03}
-    trees: dict[str, Value] = {"model": "lightgbm", "lightgbm.rate": 0.06}
+    network: dict[str, Value] = {"model": "mlp", "mlp.learning_rate": 0.03}
+    trees: dict[str, Value] = {"model": "lightgbm", "lightgbm.learning_rate": 0.06}
     codes = encoded(ALL, *[network] * mlp, *[trees] * lightgbm)
     return study(name, ALL, model="all", codes=codes)
 
 
 def test_of_a_study_of_all_only_what_means_something_counts() -> None:
     few, enough = of_all("few", mlp=2, lightgbm=9), of_all("enough", mlp=3, lightgbm=9)
-    found = neighbours([few, enough], ROWS_1, model="mlp", metric="roc_auc", task="binary", digest="mine")
+    found = neighbours(
+        [few, enough], ROWS_1, model="mlp", space=ONE, metric="roc_auc", task="binary", digest="mine"
+    )
     assert [neighbour.study.name for neighbour in found] == ["enough"]
-    assert why_not(few, "mlp") == "fewer than 3 results that say something of mlp"
-    assert [len(source.x) for source in learned(found, "mlp", ONE, {"rate": 0.05}).sources] == [3]
+    assert why_not(few, "mlp", ONE) == "fewer than 3 results that say something of mlp"
+    assert [len(source.x) for source in learned(found, "mlp", ONE, {"learning_rate": 0.05}).sources] == [3]
 
 
 def test_a_study_that_an_older_release_kept_and_that_says_nothing_is_not_learned_from() -> None:
@@ -217,7 +241,7 @@ def test_a_study_that_an_older_release_kept_and_that_says_nothing_is_not_learned
         Neighbour(of_all("few", mlp=0, lightgbm=9), 1.0, False),
         Neighbour(study("good", ONE, model="mlp"), 1.0, False),
     ]
-    assert [source.name for source in learned(kept, "mlp", ONE, {"rate": 0.05}).sources] == ["good"]
+    assert [source.name for source in learned(kept, "mlp", ONE, {"learning_rate": 0.05}).sources] == ["good"]
 
 
 def test_a_study_of_the_same_table_outweighs_the_others() -> None:
@@ -226,6 +250,7 @@ def test_a_study_of_the_same_table_outweighs_the_others() -> None:
         + [study("mine", task="binary", digest="mine")],
         features(rows=1.0),
         model="lightgbm",
+        space=NEW,
         metric="roc_auc",
         task="binary",
         digest="mine",
@@ -243,6 +268,7 @@ def nightly(n: int) -> list[Neighbour]:
         + [study(f"s{i}", described=features(rows=float(i))) for i in range(11)],
         features(rows=1.0),
         model="lightgbm",
+        space=NEW,
         metric="roc_auc",
         task="binary",
         digest="mine",
@@ -290,6 +316,7 @@ def test_several_studies_of_the_same_table_count_as_one() -> None:
             [study(f"mine {i}", digest="mine") for i in range(n)] + others,
             features(rows=1.0),
             model="lightgbm",
+            space=NEW,
             metric="roc_auc",
             task="binary",
             digest="mine",
@@ -302,14 +329,16 @@ def test_several_studies_of_the_same_table_count_as_one() -> None:
 
 def test_a_narrowed_space_is_the_box_around_the_best_of_each_past_study() -> None:
     good: list[dict[str, Value]] = [
-        {"rate": 0.02, "leaves": 8, "gone": 0.5, "kind": "a"},
-        {"rate": 0.05, "leaves": 30, "gone": 0.5, "kind": "a"},
+        {"learning_rate": 0.02, "leaves": 8, "gone": 0.5, "kind": "a"},
+        {"learning_rate": 0.05, "leaves": 30, "gone": 0.5, "kind": "a"},
     ]
-    bad: list[dict[str, Value]] = [{"rate": 0.01, "leaves": 2, "gone": 0.5, "kind": "a"}] * 20
+    bad: list[dict[str, Value]] = [{"learning_rate": 0.01, "leaves": 2, "gone": 0.5, "kind": "a"}] * 20
     past = study("s", codes=encoded(OLD, *(good * 3), *bad))
-    found = neighbours([past], ROWS_1, model="lightgbm", metric="roc_auc", task="binary", digest="mine")
+    found = neighbours(
+        [past], ROWS_1, model="lightgbm", space=NEW, metric="roc_auc", task="binary", digest="mine"
+    )
     space = narrowed(learned(found, "lightgbm", NEW, DEFAULT))
-    assert (space["rate"].low, space["rate"].high) == pytest.approx((0.02, 0.05), rel=1e-3)  # type: ignore[union-attr]
+    assert (space["learning_rate"].low, space["learning_rate"].high) == pytest.approx((0.02, 0.05), rel=1e-3)  # type: ignore[union-attr]
     assert (space["leaves"].low, space["leaves"].high) == (8, 30)  # type: ignore[union-attr]
     assert space["added"] == NEW["added"]  # all of them had the default
     assert space["kind"] == NEW["kind"]
