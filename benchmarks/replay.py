@@ -329,4 +329,15 @@ def _code(name: str) -> str:
 
 
 # files of `hpo` that no race depends on
-_APART = ("executors", "worker", "hyperopt_space", "hyperopt", "space_yaml", "errors", "grid")
+_APART = (
+    "executors",
+    "supervisor",
+    "launch",
+    "cores",
+    "worker",
+    "hyperopt_space",
+    "hyperopt",
+    "space_yaml",
+    "errors",
+    "grid",
+)

@@ -1,4 +1,4 @@
-"""Errors whose messages are written for the user: value, rule, way out."""
+"""Errors whose messages are written for the user: value, rule, way out; and what can become of a job."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -22,6 +22,39 @@ class DataError(UserError):
 
 class ParameterError(UserError, ValueError):
     """An unknown or impossible value of a public parameter."""
+
+
+class JobError(Exception):
+    """A job raised; says what, as text.
+
+    Args:
+        kind: name of the exception's type.
+        message: its text.
+        traceback: where it was raised, in the worker.
+    """
+
+    def __init__(self, kind: str, message: str, traceback: str = "") -> None:
+        super().__init__(f"{kind}: {message}" if message else kind)
+        self.kind = kind
+        self.message = message
+        self.traceback = traceback
+
+
+class WorkerDied(Exception):  # noqa: N818
+    """The process that ran the job ended before the job did."""
+
+
+class TimeLimitExceeded(Exception):  # noqa: N818
+    """A job ran for longer than it may."""
+
+
+class PoolBroken(UserError):  # noqa: N818
+    """No worker can be started; every job that waits gets this, and so does every later `submit`."""
+
+
+def too_slow(time_limit: float) -> TimeLimitExceeded:
+    """The error of a job that ran for longer than `time_limit` seconds."""
+    return TimeLimitExceeded(f"the job ran for longer than its limit of {time_limit:g} s; raise the limit")
 
 
 def closest(name: str, known: Iterable[str]) -> str:

@@ -6,8 +6,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Protocol
 
-from hpo.errors import UserError
-from hpo.executors import JobError
+from hpo.errors import JobError, UserError
 from hpo.space import Params
 from hpo.study import Study
 from hpo.trial import Failure, Report, Trial

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hpo.executors import JobError, TimeLimitExceeded, WorkerDied
+from hpo.errors import JobError, TimeLimitExceeded, WorkerDied
 from hpo.loop import Job, Stop
 from hpo.trial import Report, Trial
 from pipelines import schema

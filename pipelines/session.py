@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from hpo import loop
 from hpo.algorithms import algorithm, grants_budgets
-from hpo.errors import StudyError, UserError
-from hpo.executors import JobError, TimeLimitExceeded, WorkerDied, WorkerPlan
+from hpo.cores import WorkerPlan
+from hpo.errors import JobError, StudyError, TimeLimitExceeded, UserError, WorkerDied
 from hpo.loop import Job, Stop
 from hpo.study import Study
 from hpo.trial import Report, Trial

@@ -9,8 +9,8 @@ from typing import Any
 
 import pandas as pd
 
+from hpo.cores import WorkerPlan, plan_threads
 from hpo.errors import ParameterError, SpaceError, closest, raise_all
-from hpo.executors import WorkerPlan, plan_threads
 from hpo.parameters import Categorical, Params, Value
 from hpo.space import SearchSpace
 from hpo.space_yaml import load_file

@@ -10,8 +10,8 @@ import pandas as pd
 
 from hpo.algorithms import algorithm as named
 from hpo.algorithms import grants_budgets
+from hpo.cores import WorkerPlan, available_cores, plan_threads
 from hpo.errors import ParameterError, StudyError, raise_all
-from hpo.executors import WorkerPlan, available_cores, plan_threads
 from hpo.space import SearchSpace
 from pipelines import entry_points
 from pipelines.checkpoints import Checkpoints

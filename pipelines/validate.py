@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from hpo.cores import WorkerPlan, plan_threads
 from hpo.errors import ParameterError
-from hpo.executors import WorkerPlan, plan_threads
 from hpo.space import SearchSpace
 from pipelines import entry_points
 from pipelines.metrics import METRICS

@@ -10,8 +10,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from hpo.cores import WorkerPlan
 from hpo.errors import UserError
-from hpo.executors import WorkerPlan, WorkerPool
+from hpo.executors import WorkerPool
 from hpo.loop import Job
 from hpo.trial import Report
 from pipelines.cache import cache_dir

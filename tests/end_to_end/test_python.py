@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 from mlflow import MlflowClient
 
+from hpo.cores import available_cores
 from hpo.errors import ParameterError
-from hpo.executors import available_cores
 from pipelines.gate import PromotionRefusedError
 from pipelines.knowledge import past_studies
 from pipelines.promote import promote

@@ -16,19 +16,10 @@ from typing import Any
 
 import pytest
 
-from hpo.errors import ParameterError
-from hpo.executors import (
-    JobError,
-    PoolBroken,
-    TimeLimitExceeded,
-    WorkerDied,
-    WorkerPlan,
-    WorkerPool,
-    available_cores,
-    plan_threads,
-    worker_environment,
-)
-from hpo.executors import _cgroup_quotas as cgroup_quotas
+from hpo.cores import WorkerPlan, available_cores, plan_threads, worker_environment
+from hpo.cores import _cgroup_quotas as cgroup_quotas
+from hpo.errors import JobError, ParameterError, PoolBroken, TimeLimitExceeded, WorkerDied
+from hpo.executors import WorkerPool
 from tests.jobs import PATIENCE, Evaluate, Job, StubbornError, dies_at_start, never_ready
 
 Pool = WorkerPool[str, Job, Any]

@@ -8,7 +8,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from hpo.executors import JobError
+from hpo.errors import JobError
 from hpo.loop import Job, Stop
 from hpo.trial import Report, Trial
 from pipelines.confirmation import Confirmation, candidates, confirm, judge

@@ -10,8 +10,7 @@ from typing import Any, Self, cast
 
 import pytest
 
-from hpo.errors import StudyError
-from hpo.executors import JobError
+from hpo.errors import JobError, StudyError
 from hpo.loop import Job, Stop
 from hpo.storage import MemoryStorage
 from hpo.trial import Report

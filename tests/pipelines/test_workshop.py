@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from hpo.cores import WorkerPlan
 from hpo.errors import UserError
-from hpo.executors import WorkerPlan
 from hpo.loop import Job
 from pipelines.data import prepare
 from pipelines.objective import Work, folds_folder
