@@ -33,8 +33,8 @@ from pipelines import schema
 from pipelines.bulk import BulkWriter, engine_for
 from pipelines.lease import Driver
 from pipelines.models.catalog import settings
+from pipelines.parents import HEADER_FILE, describe
 from pipelines.schema import Record
-from pipelines.storage import HEADER_FILE, describe
 from pipelines.summaries import summary_of, summary_tags
 from pipelines.tracking import connect
 

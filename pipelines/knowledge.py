@@ -24,7 +24,7 @@ from pipelines import schema
 from pipelines.cache import cache_dir
 from pipelines.lease import Driver
 from pipelines.metrics import METRICS
-from pipelines.storage import find_study, read_header
+from pipelines.studies import find_study, read_header
 from pipelines.summaries import NewerSummaryError, summary_from, summary_of, summary_tags
 from pipelines.tracking import as_study_error, children, connect, experiments, search
 from pipelines.uris import safe

@@ -15,7 +15,7 @@ from hpo.errors import StudyError
 from hpo.trial import Trial
 from pipelines import schema, warm
 from pipelines.findings.evidence import ClassScore, Curve, Evidence, confirmation, searched, warm_start
-from pipelines.storage import find_study, leaderboard, read_artifact, read_header
+from pipelines.studies import find_study, leaderboard, read_artifact, read_header
 from pipelines.tracking import children, connect
 from pipelines.uris import safe
 from pipelines.views import ui

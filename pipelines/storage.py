@@ -6,33 +6,30 @@
 parameters and 3 metrics on SQLite: see `docs/mlflow-schema.md`.
 """
 
-import json
 import logging
 import math
-import os
-import tempfile
 import time
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from mlflow import MlflowClient
-from mlflow.entities import Dataset, DatasetInput, InputTag, LifecycleStage, Param, Run, RunTag
+from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
-from mlflow.tracking.context.registry import resolve_tags
 
 from hpo.errors import StudyError
-from hpo.space import SearchSpace
 from hpo.trial import Trial
 from pipelines import schema, views
 from pipelines.bulk import BulkWriter, engine_for
 from pipelines.cache import cache_dir
 from pipelines.lease import Lease
 from pipelines.outbox import Journal, Outbox, Pace
+from pipelines.parents import Header, check_header, end_as_failed, parent_run, write_study
 from pipelines.schema import Confirmed, Record
+from pipelines.studies import find_study, read_header
 from pipelines.summaries import summary_of, summary_tags
 from pipelines.tracking import (
     CallWriter,
@@ -42,22 +39,16 @@ from pipelines.tracking import (
     as_study_error,
     children,
     connect,
-    experiments,
     first_line,
     is_http,
-    search,
     told_apart,
 )
 from pipelines.uris import safe
 
 logger = logging.getLogger(__name__)
 
-HEADER_FILE = "study.json"
-SPACE_FILE = "space.yaml"
 _COMMON_TAGS = ("mlflow.user", "mlflow.source.name", "mlflow.source.type", "mlflow.source.git.commit")
-_HEADER_TAGS = ("model", "algorithm", "metric", "direction", "seed", "target", "task", "split", "validation")
 
-Header = Mapping[str, Any]
 WriterMaker = Callable[[MlflowClient, str, str, MutableMapping[str, str]], Writer]
 
 
@@ -146,7 +137,7 @@ class MlflowStorage:
             StudyError: when the store cannot be used, or the run is deleted or already a study.
         """
         client = connect(tracking_uri)
-        _check_header(header)
+        check_header(header)
         with as_study_error("the study cannot be created"):
             run = parent_run(client, run_id, experiment, name, header, parent)
             with ExitStack() as on_failure:
@@ -454,138 +445,6 @@ class MlflowStorage:
             logger.debug("the study's lease was not released: %s", first_line(error))
 
 
-def leaderboard(
-    run_id: str, n: int | None = None, *, tracking_uri: str | None = None
-) -> list[dict[str, Any]]:
-    """The study's trials as rows, best first, those without a result last; sorted here, never by the server.
-
-    Each row has number, name, run_id, status, budget, origin, failure, reports, params, metrics (of the best report),
-    seconds (of training), started and ended (seconds since 1970).
-
-    Raises:
-        StudyError: when there is no such study.
-    """
-    client = connect(tracking_uri)
-    run = find_study(client, run_id)
-    tags = run.data.tags
-    rows = []
-    for child in children(client, run.info.experiment_id, run_id, "trial"):
-        trial = schema.decode_trial(child.data.tags, child.data.params)
-        if trial is not None:
-            rows.append((trial, child))
-    rows.sort(key=lambda row: (row[0].loss, row[0].number))
-    best: dict[int, dict[str, Any]] = {}
-    for trial, child in rows:
-        best.setdefault(trial.number, _row(trial, child))
-    logger.debug("study %s of %s has %d trials", run_id, tags.get("hpo.model"), len(best))
-    return list(best.values())[:n]
-
-
-def _row(trial: Trial, run: Run) -> dict[str, Any]:
-    return {
-        "number": trial.number,
-        "name": run.info.run_name,
-        "run_id": run.info.run_id,
-        "status": run.info.status,
-        "budget": trial.reached,
-        "origin": trial.origin,
-        "failure": trial.failure,
-        "reports": trial.reports,
-        "params": dict(trial.params),
-        "metrics": dict(trial.best.metrics) if trial.best else {},
-        "seconds": trial.seconds,
-        "started": run.info.start_time / 1000,
-        "ended": (run.info.end_time or run.info.start_time) / 1000,
-    }
-
-
-def studies(experiment: str | None = None, *, tracking_uri: str | None = None) -> list[Run]:
-    """The parent runs of all studies of an experiment (of all experiments without it), the newest first."""
-    client = connect(tracking_uri)
-    if experiment is None:
-        places = experiments(client)
-    else:
-        places = [place for place in [client.get_experiment_by_name(experiment)] if place]
-    ids = [str(place.experiment_id) for place in places]
-    if not ids:
-        return []
-    return [
-        run
-        for run in search(client, ids, f"tags.`{schema.ROLE}` = 'study'")
-        if schema.SCHEMA in run.data.tags
-    ]
-
-
-def find_study(client: MlflowClient, run_id: str) -> Run:
-    """The parent run of a study.
-
-    Raises:
-        StudyError: when the run is missing, deleted, no study, or of another schema.
-    """
-    try:
-        run = client.get_run(run_id)
-    except MlflowException as error:
-        raise StudyError(
-            f"there is no run {run_id!r} in {safe(client.tracking_uri)} ({first_line(error)}); "
-            "a study is named by the id of its parent run"
-        ) from error
-    tags = run.data.tags
-    if run.info.lifecycle_stage != LifecycleStage.ACTIVE:
-        raise StudyError(f"study {run_id} was deleted; restore its run in MLflow first")
-    if (experiment := tags.get(schema.ADOPTED)) is not None:
-        raise StudyError(
-            f"study {run_id} was adopted: its trials are the runs of experiment {experiment!r}, listed in its artifact "
-            f"{HEADER_FILE}; later studies learn from it, but there is nothing in it to resume or to report"
-        )
-    if tags.get(schema.ROLE) == "validation":
-        raise StudyError(f"run {run_id} is a validation; the studies nested in it are reported one by one")
-    if schema.SCHEMA not in tags:
-        parent = tags.get(schema.PARENT_RUN)
-        role = tags.get(schema.ROLE)
-        if role in ("trial", "baseline") and parent:
-            raise StudyError(f"run {run_id} is a {role} of study {parent}; give that id")
-        raise StudyError(f"run {run_id} is no study, or its driver died before it had begun; start a new one")
-    if tags[schema.SCHEMA] != schema.VERSION:
-        raise StudyError(
-            f"study {run_id} has schema {tags[schema.SCHEMA]}, but this version reads {schema.VERSION}; "
-            "use the version that wrote it, or start a new study"
-        )
-    return run
-
-
-def read_header(client: MlflowClient, run_id: str) -> dict[str, Any]:
-    """What a study was created with.
-
-    Raises:
-        StudyError: when the artifact is missing or unreadable.
-    """
-    try:
-        header: dict[str, Any] = json.loads(read_artifact(client, run_id, HEADER_FILE))
-        return header
-    except ValueError as error:
-        raise _unreadable(run_id, HEADER_FILE, error) from error
-
-
-def read_artifact(client: MlflowClient, run_id: str, name: str) -> str:
-    """The text of an artifact of a study.
-
-    Raises:
-        StudyError: when it is missing or unreadable.
-    """
-    try:
-        with tempfile.TemporaryDirectory() as directory:
-            path = client.download_artifacts(run_id, name, directory)
-            return Path(path).read_text(encoding="utf-8")
-    except (MlflowException, OSError, UnicodeDecodeError) as error:
-        raise _unreadable(run_id, name, error) from error
-
-
-def _unreadable(run_id: str, name: str, error: Exception) -> StudyError:
-    return StudyError(
-        f"study {run_id} cannot be read: its artifact {name} is missing or damaged ({first_line(error)})"
-    )
-
-
 def journal_path(run_id: str) -> Path:
     """Where results of a study wait for MLflow."""
     return cache_dir() / "outbox" / f"{run_id}.jsonl"
@@ -603,158 +462,6 @@ def _writer(client: MlflowClient, experiment_id: str, run_id: str, known: Mutabl
         return BulkWriter(engine, experiment_id, run_id, known)
     logger.info("%s is not a database that is written in bulk; trials are logged one by one", safe(uri))
     return CallWriter(ClientRuns(client), experiment_id, known)
-
-
-def _check_header(header: Header) -> None:
-    missing = [name for name in ("space", "metric", "direction") if name not in header]
-    if missing:
-        raise StudyError(f"a study's header needs {', '.join(missing)}")
-    if header["direction"] not in ("minimize", "maximize"):
-        raise StudyError(f"direction must be minimize or maximize, but got {header['direction']!r}")
-    schema.check_names(header["space"])
-    schema.check_names({header["metric"]: None})
-
-
-def parent_run(
-    client: MlflowClient,
-    run_id: str | None,
-    experiment: str | None,
-    name: str | None,
-    header: Header,
-    parent: str | None = None,
-) -> Run:
-    """The run that is to become a study: that of `run_id`, or a new one.
-
-    Raises:
-        StudyError: when the run is deleted or already a study.
-    """
-    if run_id is None:
-        tags = resolve_tags({schema.ROLE: "study"})
-        if above := parent or os.environ.get("MLFLOW_PARENT_RUN_ID"):
-            tags[schema.PARENT_RUN] = above
-        place = client.get_run(parent).info.experiment_id if parent else experiment_id(client, experiment)
-        return client.create_run(place, tags=tags, run_name=name or _run_name(header))
-    run = client.get_run(run_id)
-    if run.info.lifecycle_stage != LifecycleStage.ACTIVE:
-        raise StudyError(
-            f"run {run_id}, which was to become the study, was deleted; is MLFLOW_RUN_ID left over?"
-        )
-    if schema.SCHEMA in run.data.tags:
-        raise StudyError(f"run {run_id} is a study already; to continue it, give its id as `study`")
-    if name:
-        client.update_run(run_id, name=name)
-    return run
-
-
-def end_as_failed(
-    client: MlflowClient, run_id: str, kind: object, error: BaseException | None, trace: object
-) -> None:
-    """Say on a run why no study came of it, if an error says so; for `ExitStack.push`."""
-    if error is None:
-        return
-    with suppress(MlflowException):
-        client.set_tag(
-            run_id, schema.FAILURE, schema.cut(f"the study cannot be created: {first_line(error)}")
-        )
-        client.set_terminated(run_id, schema.FAILED)
-
-
-def _run_name(header: Header) -> str:
-    outer = (header.get("data") or {}).get("outer")
-    fold = f"-fold-{outer.partition('/')[0]}" if outer else ""
-    return f"{header.get('model', 'study')}-{header.get('algorithm', 'search')}{fold}"
-
-
-def experiment_id(client: MlflowClient, name: str | None = None) -> str:
-    """The id of the experiment `name`, made when missing; of the one in force without a name.
-
-    Raises:
-        StudyError: when it was deleted.
-    """
-    name = name or os.environ.get("MLFLOW_EXPERIMENT_NAME")
-    if name is None:
-        return os.environ.get("MLFLOW_EXPERIMENT_ID") or "0"
-    if (found := client.get_experiment_by_name(name)) is None:
-        try:
-            return str(client.create_experiment(name))
-        except MlflowException:
-            found = client.get_experiment_by_name(name)  # another process was faster
-            if found is None:
-                raise
-    if found.lifecycle_stage != LifecycleStage.ACTIVE:
-        raise StudyError(f"experiment {name!r} was deleted; restore it in MLflow, or name another")
-    return str(found.experiment_id)
-
-
-def write_study(
-    client: MlflowClient,
-    run: Run,
-    header: Header,
-    description: str | None,
-    artifacts: Mapping[str, str] = MappingProxyType({}),
-) -> None:
-    """Everything that the study's run holds before its first trial; the tag `hpo.schema` last."""
-    run_id = run.info.run_id
-    client.log_text(run_id, json.dumps(dict(header), indent=1, ensure_ascii=False), HEADER_FILE)
-    client.log_text(run_id, SearchSpace.from_dict(header["space"]).to_yaml(), SPACE_FILE)
-    for name, text in artifacts.items():
-        client.log_text(run_id, text, name)
-    data = header.get("data") or {}
-    if data.get("digest"):
-        client.log_inputs(run_id, [_dataset(data)])
-    facts = {name: str(header[name]) for name in _HEADER_TAGS if header.get(name) is not None}
-    plain = {
-        **facts,
-        **{name: str(header[name]) for name in ("trials", "timeout", "workers") if header.get(name)},
-    }
-    if data.get("uri"):
-        plain["data"] = str(data["uri"])
-    params = [Param(k, schema.cut(v, schema.MAX_PARAM)) for k, v in plain.items() if k not in run.data.params]
-    tags = {f"hpo.{name}": schema.cut(value) for name, value in facts.items()}
-    if data.get("digest"):
-        tags["hpo.data.digest"] = str(data["digest"])
-    if data.get("outer"):
-        tags[schema.OUTER] = str(data["outer"])
-    tags |= {schema.ROLE: "study", schema.NOTE: schema.cut(description or describe(header))}
-    client.log_batch(run_id, params=params, tags=[RunTag(k, v) for k, v in tags.items()], synchronous=True)
-    client.set_tag(run_id, schema.SCHEMA, schema.VERSION)
-
-
-def _dataset(data: Mapping[str, Any]) -> DatasetInput:
-    """The table as MLflow knows data sets; its digest is given, not computed from all rows again."""
-    uri = str(data.get("uri", ""))
-    remote = "://" in uri and not uri.startswith("file://")
-    source = {"url": uri} if uri.startswith(("http://", "https://")) else {"uri": uri}
-    profile = {f"num_{name}": data[name] for name in ("rows", "columns") if name in data}
-    dataset = Dataset(
-        name=str(data.get("name") or Path(uri.partition("?")[0] if remote else uri).name or "data")[:500],
-        digest=str(data["digest"])[:36],
-        source_type=uri.split("://")[0] if remote else "local",
-        source=json.dumps(source),
-        profile=json.dumps(profile) if profile else None,
-    )
-    return DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])
-
-
-def describe(header: Header) -> str:
-    """A study in a sentence or two of Markdown, for the run's description."""
-    data = header.get("data") or {}
-    table = f" on {_code(data['uri'])}" if data.get("uri") else ""
-    target = f", target {_code(header['target'])}" if header.get("target") else ""
-    names = ", ".join(map(_code, header["space"]))
-    return (
-        f"Hyperparameter search of **{header.get('model', 'a model')}**{table}{target}: "
-        f"{header.get('algorithm', 'search')}, seed {header.get('seed', 'none')}, "
-        f"{header['direction']} **{header['metric']}**.\n\nSearched: {names}.\n\n"
-        "Each trial is a nested run; `best_"
-        + str(header["metric"])
-        + "` is the best so far by finished trials. If it was stopped, `tune` with `study=` and its run id goes on."
-    )
-
-
-def _code(text: str) -> str:
-    """A name or a path as Markdown that shows it and nothing else."""
-    return f"`{' '.join(text.split()).replace('`', chr(39))}`"
 
 
 def _precedence(trial: Trial, run: Run) -> tuple[Any, ...]:

@@ -18,9 +18,10 @@ from mlflow.tracking.context.registry import resolve_tags
 from hpo.errors import StudyError, UserError
 from pipelines import schema
 from pipelines.lease import Driver, Lease
+from pipelines.parents import experiment_id
 from pipelines.plan import Plan
 from pipelines.result import command
-from pipelines.storage import experiment_id, read_header
+from pipelines.studies import read_header
 from pipelines.tracking import as_study_error, children, connect, search
 from pipelines.uris import safe
 

@@ -27,9 +27,11 @@ ONLY = {
         "pipelines/knowledge.py",  # types only
         "pipelines/lease.py",
         "pipelines/outbox.py",
+        "pipelines/parents.py",
         "pipelines/registry.py",
         "pipelines/runs.py",
         "pipelines/storage.py",
+        "pipelines/studies.py",
         "pipelines/tracking.py",
         "pipelines/validations.py",
         "pipelines/views.py",

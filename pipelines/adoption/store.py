@@ -17,7 +17,8 @@ from hpo.errors import ParameterError, StudyError, closest
 from hpo.trial import Trial
 from pipelines import schema
 from pipelines.adoption.runs import ForeignRun
-from pipelines.storage import end_as_failed, parent_run, read_header, write_study
+from pipelines.parents import end_as_failed, parent_run, write_study
+from pipelines.studies import read_header
 from pipelines.summaries import summary_of, summary_tags
 from pipelines.tracking import as_study_error, experiments, first_line, search
 from pipelines.uris import safe

@@ -126,7 +126,7 @@ class Warm:
 class Evidence:
     """A study that is read back.
 
-    `rows` are those of `pipelines.storage.leaderboard`, best first. `best` is the best so far as it was logged: seconds
+    `rows` are those of `pipelines.studies.leaderboard`, best first. `best` is the best so far as it was logged: seconds
     since the study began and the metric's value. `curves` are learning curves of some trials, by number: budget and
     metric. `baselines` holds the study's metric by the baselines' names, `test` all metrics of the winner on the
     held-out rows, `classes` what it does there by class. `elapsed` are the seconds with at least one trial at work,

@@ -15,7 +15,7 @@ from pipelines import entry_points
 from pipelines.metrics import METRICS
 from pipelines.result import StudyResult
 from pipelines.source import Source
-from pipelines.storage import leaderboard
+from pipelines.studies import leaderboard
 from pipelines.train import train
 from pipelines.tune import tune
 from tests.stores import sqlite_uri

@@ -19,7 +19,7 @@ from pipelines.adopt import adopt
 from pipelines.adoption.result import Adoption, Undone
 from pipelines.knowledge import past_studies
 from pipelines.report import report
-from pipelines.storage import read_header
+from pipelines.studies import read_header
 from pipelines.tune import tune
 from tests import foreign, stores
 

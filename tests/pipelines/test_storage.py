@@ -23,7 +23,8 @@ from pipelines.bulk import BulkWriter, engine_for
 from pipelines.lease import Driver, Lease
 from pipelines.outbox import Unreachable
 from pipelines.schema import Record
-from pipelines.storage import MlflowStorage, leaderboard, studies
+from pipelines.storage import MlflowStorage
+from pipelines.studies import leaderboard, studies
 from pipelines.tracking import CallWriter, ClientRuns, Writer, children, connect
 from tests import stores
 

@@ -9,9 +9,9 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from hpo.errors import DataError, StudyError
 from pipelines import views
+from pipelines.parents import describe
 from pipelines.plan import DataPlan
 from pipelines.source import Source, same_again
-from pipelines.storage import describe
 from pipelines.tables import load_table
 from pipelines.tracking import first_line
 from pipelines.uris import is_hidden, safe
