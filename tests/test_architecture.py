@@ -20,7 +20,7 @@ ONLY = {
     "hyperopt": ("hpo/samplers/hyperopt.py", "hpo/hyperopt_space.py", "benchmarks"),
     "lightgbm": ("pipelines/models/lightgbm.py", "serving/members.py", "benchmarks"),
     "xgboost": ("pipelines/models/xgboost.py", "serving/members.py", "benchmarks"),
-    "torch": ("pipelines/models/mlp.py", "serving/network.py", "benchmarks"),
+    "torch": ("pipelines/models/mlp.py", "pipelines/models/network", "serving/network.py", "benchmarks"),
     "mlflow": (
         "pipelines/adoption/store.py",
         "pipelines/bulk.py",

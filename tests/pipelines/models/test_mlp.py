@@ -12,16 +12,15 @@ import torch
 from hpo.errors import ParameterError
 from pipelines.metrics import METRICS, Metric, default_metric
 from pipelines.models import TrainingError, settings
-from pipelines.models.mlp import (
+from pipelines.models.mlp import MLP, Training
+from pipelines.models.network.data import fit_preprocessing
+from pipelines.models.network.initial import bins
+from pipelines.models.network.optimizer import dropout
+from pipelines.models.network.settings import (
     CHOICES,
-    MLP,
     Hyperparameters,
-    Training,
     anneal_factor,
-    bins,
-    dropout,
     ema_decay,
-    fit_preprocessing,
     schedule_factor,
 )
 from serving.features import Matrix
