@@ -13,12 +13,13 @@ from hpo.errors import StudyError
 from hpo.trial import Trial
 from pipelines.card import ARTIFACT, Subject, description, model_card, whole
 from pipelines.gate import HeldOutScore
+from pipelines.logged import TRIAL_NUMBER, log_winner, logged_before
 from pipelines.metrics import METRICS
 from pipelines.models import resolve
 from pipelines.objective import members_folder
 from pipelines.permutation import permuted
 from pipelines.plan import Plan
-from pipelines.registry import TRIAL_NUMBER, log_winner, logged_before, register_winner
+from pipelines.registry import register_winner
 from pipelines.splits import group_codes
 from pipelines.tracking import first_line
 from serving.predictor import Predictor

@@ -26,6 +26,7 @@ ONLY = {
         "pipelines/bulk.py",
         "pipelines/knowledge.py",  # types only
         "pipelines/lease.py",
+        "pipelines/logged.py",
         "pipelines/outbox.py",
         "pipelines/parents.py",
         "pipelines/registry.py",

@@ -33,6 +33,7 @@ from pipelines.gate import (
 )
 from pipelines.heldout import HeldOut
 from pipelines.lease import Driver, birth
+from pipelines.logged import LoggedWinner, log_winner
 from pipelines.metrics import METRICS
 from pipelines.promote import promote
 from pipelines.registry import aliases
@@ -98,7 +99,7 @@ class Store:
     table: Path
     study: str
     score: HeldOutScore
-    logged: Mapping[str, registry.LoggedWinner]
+    logged: Mapping[str, LoggedWinner]
     values: Mapping[str, float]
 
     def register(self, name: str, model: str, **changes: Any) -> int:
@@ -157,9 +158,7 @@ def make_store(folder: Path, client: MlflowClient) -> Store:
     for name, columns in [*((name, (X, Z)) for name in WEIGHTS), ("wider", (X, Z, KIND))]:
         weights = WEIGHTS.get(name, WEIGHTS["good"])
         example = table[[column.name for column in columns]].head()
-        logged[name] = registry.log_winner(
-            client, study.run_id, write(folder / name, weights, columns), example
-        )
+        logged[name] = log_winner(client, study.run_id, write(folder / name, weights, columns), example)
         prediction = predictor(weights, columns).predict_raw(prepared.test_frame)
         values[name] = METRICS["roc_auc"](prepared.y_test, prediction)
     score = HeldOutScore(

@@ -25,6 +25,16 @@ from hpo.errors import ParameterError, UserError
 from pipelines import registry
 from pipelines.data import Fold, Task
 from pipelines.gate import HeldOutScore
+from pipelines.logged import (
+    _UV_FILES,
+    ANY,
+    LIBRARIES,
+    LoggedWinner,
+    log_winner,
+    logged_before,
+    pip_requirements,
+    signature,
+)
 from pipelines.metrics import METRICS
 from pipelines.models import family, rounds, settings
 from serving.columns import BooleanColumn, CategoricalColumn, Column, DateColumn, NumericColumn
@@ -110,18 +120,18 @@ def predictor(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def winner(client: MlflowClient, predictor: Path) -> registry.LoggedWinner:
+def winner(client: MlflowClient, predictor: Path) -> LoggedWinner:
     run = client.create_run("0")
     metrics = {"test_roc_auc": 0.8125, "test_log_loss": float("inf")}
     params = {"learning_rate": 0.1}
     tags = {"hpo.trial": "abc"}
-    return registry.log_winner(
+    return log_winner(
         client, run.info.run_id, predictor, raw_table(), metrics=metrics, params=params, tags=tags
     )
 
 
 @pytest.fixture(scope="module")
-def files(winner: registry.LoggedWinner) -> Path:
+def files(winner: LoggedWinner) -> Path:
     return Path(mlflow.artifacts.download_artifacts(winner.uri))
 
 
@@ -157,19 +167,19 @@ def variants() -> dict[str, pd.DataFrame]:
 
 @pytest.mark.parametrize("variant", variants())
 def test_loaded_model_predicts_exactly_as_the_predictor(
-    variant: str, winner: registry.LoggedWinner, predictor: Path
+    variant: str, winner: LoggedWinner, predictor: Path
 ) -> None:
     frame = variants()[variant]
     loaded = mlflow.pyfunc.load_model(winner.uri)
     pd.testing.assert_frame_equal(loaded.predict(frame), Predictor.load(predictor).predict(frame))
 
 
-def test_missing_column_is_named(winner: registry.LoggedWinner) -> None:
+def test_missing_column_is_named(winner: LoggedWinner) -> None:
     with pytest.raises(MlflowException, match="age"):
         mlflow.pyfunc.load_model(winner.uri).predict(raw_table().drop(columns="age"))
 
 
-def test_unreadable_value_is_named(winner: registry.LoggedWinner) -> None:
+def test_unreadable_value_is_named(winner: LoggedWinner) -> None:
     with pytest.raises(ValueError, match="'age' must hold a number.*'old'"):
         mlflow.pyfunc.load_model(winner.uri).predict(raw_table().assign(age="old"))
 
@@ -200,25 +210,25 @@ def test_signature_and_example(files: Path) -> None:
     ],
 )
 def test_output_types_follow_the_labels(target: TargetEncoder, kind: str | None) -> None:
-    outputs = registry.signature(FEATURES, target, list(FEATURES.inputs)).outputs.inputs
-    assert outputs[0].type == (registry.ANY if kind is None else mlflow.types.DataType[kind])
+    outputs = signature(FEATURES, target, list(FEATURES.inputs)).outputs.inputs
+    assert outputs[0].type == (ANY if kind is None else mlflow.types.DataType[kind])
     assert len(outputs) == 1 + len(target.classes)
 
 
-def test_requirements_are_pinned_and_public(files: Path, winner: registry.LoggedWinner) -> None:
+def test_requirements_are_pinned_and_public(files: Path, winner: LoggedWinner) -> None:
     text = (files / "requirements.txt").read_text()
     assert tuple(text.split()) == winner.requirements
     assert [line.split("==")[0] for line in text.split()] == ["mlflow", "numpy", "pandas"]
-    for name in registry.LIBRARIES:
-        (pinned,) = registry.pip_requirements((name, name))[3:]
-        assert pinned.startswith(registry.LIBRARIES[name])
+    for name in LIBRARIES:
+        (pinned,) = pip_requirements((name, name))[3:]
+        assert pinned.startswith(LIBRARIES[name])
         assert "+" not in pinned
 
 
 def test_missing_library_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(registry.LIBRARIES, "lightgbm", ("no-such-package", "nor-this"))
+    monkeypatch.setitem(LIBRARIES, "lightgbm", ("no-such-package", "nor-this"))
     with pytest.raises(UserError, match="no-such-package is not installed"):
-        registry.pip_requirements(("lightgbm",))
+        pip_requirements(("lightgbm",))
 
 
 def test_model_holds_code_and_no_pickle(files: Path) -> None:
@@ -234,14 +244,12 @@ def test_files_of_a_surrounding_uv_project_stay_out(
     for name in ("uv.lock", "pyproject.toml", ".python-version"):
         (tmp_path / name).write_text("version = 1\n")
     monkeypatch.chdir(tmp_path)
-    logged = registry.log_winner(client, run_id, predictor, raw_table())
+    logged = log_winner(client, run_id, predictor, raw_table())
     found = Path(mlflow.artifacts.download_artifacts(logged.uri))
-    assert not [name for name in registry._UV_FILES if (found / name).exists()]
+    assert not [name for name in _UV_FILES if (found / name).exists()]
 
 
-def test_model_stands_under_the_run_with_its_metrics(
-    client: MlflowClient, winner: registry.LoggedWinner
-) -> None:
+def test_model_stands_under_the_run_with_its_metrics(client: MlflowClient, winner: LoggedWinner) -> None:
     assert mlflow.active_run() is None
     model = client.get_logged_model(winner.model_id)
     assert (model.status, model.source_run_id) == (LoggedModelStatus.READY, winner.run_id)
@@ -262,7 +270,7 @@ def test_failed_upload_leaves_a_failed_model(
 
     monkeypatch.setattr(client, "log_model_artifacts", full)
     with pytest.raises(OSError, match="No space left"):
-        registry.log_winner(client, run_id, predictor, raw_table())
+        log_winner(client, run_id, predictor, raw_table())
     experiment = client.get_run(run_id).info.experiment_id
     (model,) = client.search_logged_models([experiment], f"source_run_id = '{run_id}'")
     assert model.status == LoggedModelStatus.FAILED
@@ -270,7 +278,7 @@ def test_failed_upload_leaves_a_failed_model(
 
 def test_nothing_is_logged_of_what_is_no_predictor(client: MlflowClient, run_id: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="is no predictor"):
-        registry.log_winner(client, run_id, tmp_path, raw_table())
+        log_winner(client, run_id, tmp_path, raw_table())
 
 
 def test_cells_without_a_form_in_json_stand_as_what_the_model_reads(
@@ -286,7 +294,7 @@ def test_cells_without_a_form_in_json_stand_as_what_the_model_reads(
     strange[HEIGHT] = pd.to_timedelta(np.array([170, 180, np.nan, 165.5, 171]), unit="s")
     frame = raw_table(5).assign(**strange)
     frame["id"] = pd.cut(frame["id"], 2)
-    model = mlflow.pyfunc.load_model(registry.log_winner(client, run_id, predictor, frame).uri)
+    model = mlflow.pyfunc.load_model(log_winner(client, run_id, predictor, frame).uri)
     example = model.input_example
     assert example is not None
     assert example["age"].tolist()[::2] == ["31.5", "40", "0.1"]
@@ -297,7 +305,7 @@ def test_cells_without_a_form_in_json_stand_as_what_the_model_reads(
 
 def test_example_must_have_the_models_columns(client: MlflowClient, run_id: str, predictor: Path) -> None:
     with pytest.raises(ValueError, match="lacks the model's column.*'age', 'job'"):
-        registry.log_winner(client, run_id, predictor, raw_table().drop(columns=["age", "job"]))
+        log_winner(client, run_id, predictor, raw_table().drop(columns=["age", "job"]))
 
 
 LOAD = """
@@ -379,7 +387,7 @@ def test_bad_names(name: str, words: str) -> None:
         registry.check_model_name(name)
 
 
-def register(client: MlflowClient, winner: registry.LoggedWinner, name: str) -> registry.Registered:
+def register(client: MlflowClient, winner: LoggedWinner, name: str) -> registry.Registered:
     return registry.register_winner(
         client,
         winner,
@@ -393,7 +401,7 @@ def register(client: MlflowClient, winner: registry.LoggedWinner, name: str) -> 
 
 
 def test_registered_version_leads_back_and_tells_its_numbers(
-    client: MlflowClient, winner: registry.LoggedWinner
+    client: MlflowClient, winner: LoggedWinner
 ) -> None:
     registered = register(client, winner, "leads-back")
     found = client.get_model_version_by_alias("leads-back", "challenger")
@@ -407,26 +415,24 @@ def test_registered_version_leads_back_and_tells_its_numbers(
     assert len(table) == len(raw_table())
 
 
-def test_registering_again_gives_the_same_version(
-    client: MlflowClient, winner: registry.LoggedWinner
-) -> None:
+def test_registering_again_gives_the_same_version(client: MlflowClient, winner: LoggedWinner) -> None:
     assert register(client, winner, "again") == register(client, winner, "again")
     links = json.loads(client.get_logged_model(winner.model_id).tags[registry.MODEL_VERSIONS])
     assert len([link for link in links if link["name"] == "again"]) == 1
 
 
 def test_new_winner_is_the_new_challenger(
-    client: MlflowClient, run_id: str, winner: registry.LoggedWinner, predictor: Path
+    client: MlflowClient, run_id: str, winner: LoggedWinner, predictor: Path
 ) -> None:
     register(client, winner, "newer")
-    second = registry.log_winner(client, run_id, predictor, raw_table())
+    second = log_winner(client, run_id, predictor, raw_table())
     assert register(client, second, "newer").version == 2
     assert registry.aliases(client, "newer") == {"challenger": 2}
 
 
 # Slow: real model libraries, fresh environments, servers.
 
-FAMILIES = tuple(registry.LIBRARIES)
+FAMILIES = tuple(LIBRARIES)
 
 
 def train(name: str, directory: Path) -> Path:
@@ -497,7 +503,7 @@ def test_fresh_environment_made_from_the_requirements(
     if uv is None:
         pytest.skip("uv is not installed")
     directory = train(name, tmp_path)
-    logged = registry.log_winner(client, run_id, directory, raw_table())
+    logged = log_winner(client, run_id, directory, raw_table())
     model = mlflow.artifacts.download_artifacts(logged.uri)
     environment = tmp_path / "fresh"
     subprocess.run([uv, "venv", "--python", sys.executable, str(environment)], check=True)
@@ -518,7 +524,7 @@ def test_served_model_answers(
     name: str, client: MlflowClient, run_id: str, tmp_path: Path, serve: Any
 ) -> None:
     directory = train(name, tmp_path)
-    logged = registry.log_winner(client, run_id, directory, raw_table())
+    logged = log_winner(client, run_id, directory, raw_table())
     url = serve("models", "serve", "-m", logged.uri, "--env-manager", "local", health="/ping", cwd=tmp_path)
     rows = raw_table().head(8).drop(columns="id")
     table = rows.astype(object).where(rows.notna(), None).to_dict(orient="split")
@@ -541,9 +547,7 @@ def test_everything_through_a_tracking_server(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", url)
     remote = MlflowClient()
     run = remote.create_run("0")
-    logged = registry.log_winner(
-        remote, run.info.run_id, predictor, raw_table(), metrics={"test_roc_auc": 0.8}
-    )
+    logged = log_winner(remote, run.info.run_id, predictor, raw_table(), metrics={"test_roc_auc": 0.8})
     assert register(remote, logged, "income") == register(remote, logged, "income")
     found = mlflow.pyfunc.load_model("models:/income@challenger").predict(raw_table())
     pd.testing.assert_frame_equal(found, Predictor.load(predictor).predict(raw_table()))
@@ -554,15 +558,15 @@ def test_everything_through_a_tracking_server(
 def test_a_model_of_an_earlier_session_is_found_again(
     client: MlflowClient, run_id: str, predictor: Path, tmp_path: Path
 ) -> None:
-    assert registry.logged_before(client, run_id, predictor) is None
-    logged = registry.log_winner(client, run_id, predictor, raw_table())
+    assert logged_before(client, run_id, predictor) is None
+    logged = log_winner(client, run_id, predictor, raw_table())
     copy = shutil.copytree(predictor, tmp_path / "copy")
-    found = registry.logged_before(client, run_id, copy)
+    found = logged_before(client, run_id, copy)
     assert found is not None
     assert found.uri == logged.uri
     assert found.artifact_location == logged.artifact_location
     other = client.create_run("0").info.run_id
-    assert registry.logged_before(client, other, predictor) is None
+    assert logged_before(client, other, predictor) is None
     member = next(copy.rglob("member.json"))
     member.write_bytes(member.read_bytes() + b" ")
-    assert registry.logged_before(client, run_id, copy) is None, "what was scored is another object"
+    assert logged_before(client, run_id, copy) is None, "what was scored is another object"

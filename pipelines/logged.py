@@ -1,0 +1,285 @@
+"""The winner as an MLflow model.
+
+A winner is logged as one object that takes the raw table: the folder of a `serving.predictor.Predictor`, the package
+`serving` itself as the model's code, and nothing that is pickled. Everything goes through a client and an explicit
+run id; no run becomes active.
+"""
+
+import hashlib
+import json
+import math
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import mlflow.pyfunc
+import numpy as np
+import pandas as pd
+from mlflow import MlflowClient
+from mlflow.entities import LoggedModelOutput, LoggedModelStatus, Metric
+from mlflow.models import Model, ModelSignature
+from mlflow.types import ColSpec, DataType, Schema, TensorSpec
+from mlflow.types.schema import AnyType
+
+import serving
+from hpo.errors import UserError
+from serving.features import FeatureEncoder, TargetEncoder
+from serving.members import MANIFEST
+from serving.predictor import DESCRIPTION, Predictor
+from serving.values import as_text
+
+TRIAL_NUMBER = "hpo.trial.number"  # on a logged model: which trial of its run's study it is of
+CONTENT = "hpo.content"  # on a logged model: the digest of its predictor's files
+
+EXAMPLE_ROWS = 5
+
+# A family's library, under each name by which it can be installed. Families without one need numpy alone.
+LIBRARIES: Mapping[str, tuple[str, ...]] = {
+    "lightgbm": ("lightgbm",),
+    "xgboost": ("xgboost", "xgboost-cpu"),
+    "mlp": ("torch",),
+}
+ANY = AnyType()  # type: ignore[no-untyped-call]
+_UV_FILES = ("uv.lock", "pyproject.toml", ".python-version")
+
+
+@dataclass(frozen=True)
+class LoggedWinner:
+    """A model in the tracking store: `models:/<model id>`, the run it stands under, and what logging took."""
+
+    model_id: str
+    run_id: str
+    artifact_location: str
+    requirements: tuple[str, ...]
+    seconds: float
+
+    @property
+    def uri(self) -> str:
+        """What `mlflow.pyfunc.load_model` and `mlflow models serve -m` take."""
+        return f"models:/{self.model_id}"
+
+
+@dataclass(frozen=True)
+class _Contents:
+    """What the folder of a predictor says about itself, read without loading any model."""
+
+    features: FeatureEncoder
+    target: TargetEncoder
+    families: tuple[str, ...]
+
+
+def log_winner(
+    client: MlflowClient,
+    run_id: str,
+    predictor_dir: Path,
+    example: pd.DataFrame,
+    *,
+    metrics: Mapping[str, float] | None = None,
+    params: Mapping[str, object] | None = None,
+    tags: Mapping[str, str] | None = None,
+    name: str = "model",
+) -> LoggedWinner:
+    """Log a saved predictor as a model of a run.
+
+    `example` holds raw rows as the user's table has them, without the target. Finite `metrics` are logged on the run,
+    linked with the model; `params` and `tags` stand on the model. A model that could not be logged completely is
+    left with the status FAILED.
+
+    Raises:
+        ValueError: when the folder is no predictor, or `example` lacks one of its columns.
+    """
+    started = time.monotonic()
+    contents = _read(predictor_dir)
+    described = signature(contents.features, contents.target, list(example.columns))
+    requirements = pip_requirements(contents.families)
+    logged = client.create_logged_model(
+        client.get_run(run_id).info.experiment_id,
+        name=name,
+        source_run_id=run_id,
+        tags={**(tags or {}), CONTENT: _content(predictor_dir)},
+        params={key: str(value) for key, value in (params or {}).items()},
+        model_type=contents.target.kind,
+    )
+    status = LoggedModelStatus.FAILED
+    try:
+        with tempfile.TemporaryDirectory() as temporary:
+            path = Path(temporary) / "model"
+            model = Model(
+                artifact_path=logged.artifact_location,
+                run_id=run_id,
+                model_uuid=logged.model_id,
+                model_id=logged.model_id,
+            )
+            _write_model(path, model, predictor_dir, contents, described, example, requirements)
+            client.log_model_artifacts(logged.model_id, str(path))
+        client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
+        client.log_batch(run_id, metrics=_linked(metrics or {}, logged.model_id, run_id))
+        status = LoggedModelStatus.READY
+    finally:
+        client.finalize_logged_model(logged.model_id, status)
+    return LoggedWinner(
+        model_id=logged.model_id,
+        run_id=run_id,
+        artifact_location=logged.artifact_location,
+        requirements=tuple(requirements),
+        seconds=time.monotonic() - started,
+    )
+
+
+def logged_before(client: MlflowClient, run_id: str, predictor_dir: Path) -> LoggedWinner | None:
+    """The complete model that an earlier session logged of this very predictor; None when there is none.
+
+    Another predictor of the same trial (trained again with other libraries) is another model: what was scored is
+    what is registered.
+    """
+    content = _content(predictor_dir)
+    experiment = client.get_run(run_id).info.experiment_id
+    found = client.search_logged_models([experiment], filter_string=f"source_run_id = '{run_id}'")
+    for model in found:
+        if model.status == LoggedModelStatus.READY and model.tags.get(CONTENT) == content:
+            return LoggedWinner(model.model_id, run_id, model.artifact_location, (), 0.0)
+    return None
+
+
+def pip_requirements(families: tuple[str, ...]) -> list[str]:
+    """What a model of these families needs where it is served, at the versions that are installed here.
+
+    A local label is left out (`torch 2.13.0+cpu` becomes `torch==2.13.0`), because the same version for another
+    accelerator serves as well and no public index has the labelled one. `mlflow` and not `mlflow-skinny`: the
+    latter reads no SQL store.
+
+    Raises:
+        UserError: when the library of a family is not installed.
+    """
+    libraries = [LIBRARIES[family] for family in dict.fromkeys(families) if family in LIBRARIES]
+    return [_pinned(names) for names in (("mlflow",), ("numpy",), ("pandas",), *libraries)]
+
+
+def signature(features: FeatureEncoder, target: TargetEncoder, columns: list[str]) -> ModelSignature:
+    """Inputs: `columns`, of which those that the model reads are required. Outputs: as `Predictor.predict`.
+
+    Inputs have no type on purpose. MLflow refuses an int64 column where it expects a double, a double where it
+    expects an integer, and a categorical or all-missing column where it expects a string; all of these are the same
+    table, read from another file or in smaller portions. The predictor checks the values itself, names what it
+    cannot read, and takes everything that it took in training.
+
+    Raises:
+        ValueError: when the model reads a column that is not among `columns`.
+    """
+    needed = set(features.inputs)
+    if lacking := sorted(needed.difference(columns)):
+        raise ValueError(
+            f"the example lacks the model's column(s) {', '.join(map(repr, lacking))}; give raw rows"
+        )
+    inputs: list[ColSpec | TensorSpec] = [ColSpec(ANY, name, required=name in needed) for name in columns]
+    return ModelSignature(inputs=Schema(inputs), outputs=_outputs(features, target))
+
+
+def _content(predictor_dir: Path) -> str:
+    """32 hex digits that stand for the names and the bytes of all files."""
+    total = hashlib.blake2b(digest_size=16)
+    for path in sorted(path for path in predictor_dir.rglob("*") if path.is_file()):
+        name, content = path.relative_to(predictor_dir).as_posix().encode(), path.read_bytes()
+        total.update(len(name).to_bytes(8, "little") + name + len(content).to_bytes(8, "little") + content)
+    return total.hexdigest()
+
+
+def _read(predictor_dir: Path) -> _Contents:
+    path = predictor_dir / DESCRIPTION
+    if not path.is_file():
+        raise ValueError(f"{predictor_dir} is no predictor: it has no {DESCRIPTION}")
+    description = json.loads(path.read_text(encoding="utf-8"))
+    members = [predictor_dir / f"member-{i}" / MANIFEST for i in range(description["members"])]
+    return _Contents(
+        features=FeatureEncoder.from_dict(description["features"]),
+        target=TargetEncoder.from_dict(description["target"]),
+        families=tuple(str(json.loads(member.read_text(encoding="utf-8"))["family"]) for member in members),
+    )
+
+
+def _write_model(
+    path: Path,
+    model: Model,
+    predictor_dir: Path,
+    contents: _Contents,
+    described: ModelSignature,
+    example: pd.DataFrame,
+    requirements: list[str],
+) -> None:
+    """Write the model's folder as MLflow defines it; nothing is loaded and no requirement is inferred."""
+    mlflow.pyfunc.save_model(
+        path=str(path),
+        loader_module=serving.__name__,
+        data_path=str(predictor_dir),
+        code_paths=[str(Path(serving.__file__ or "").parent)],
+        mlflow_model=model,
+        signature=described,
+        input_example=_plain(example.head(EXAMPLE_ROWS)),
+        pip_requirements=requirements,
+        metadata={
+            "task": contents.target.kind,
+            "families": list(dict.fromkeys(contents.families)),
+            "columns": {column["name"]: column["kind"] for column in contents.features.to_dict()["columns"]},
+        },
+    )
+    # MLflow copies the files of a uv project in which the user happens to stand; they would win over the requirements.
+    for name in _UV_FILES:
+        (path / name).unlink(missing_ok=True)
+
+
+def _plain(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows as JSON can hold them; cells for which it has no form stand as the text that the model reads in them."""
+    return pd.DataFrame({name: _plain_column(frame[name]) for name in frame.columns}, index=frame.index)
+
+
+def _plain_column(column: pd.Series) -> pd.Series:
+    dtype = column.dtype
+    if pd.api.types.is_timedelta64_dtype(dtype):
+        seconds: pd.Series = column.dt.total_seconds()
+        return seconds
+    if pd.api.types.is_numeric_dtype(dtype) or pd.api.types.is_datetime64_any_dtype(dtype):
+        return column
+    cells = [
+        None if missing else _plain_cell(cell) for cell, missing in zip(column, column.isna(), strict=True)
+    ]
+    return pd.Series(cells, index=column.index, dtype=object)
+
+
+def _plain_cell(cell: object) -> object:
+    return cell if isinstance(cell, str | int | float | np.generic | date) else as_text(cell)
+
+
+def _outputs(features: FeatureEncoder, target: TargetEncoder) -> Schema:
+    n_classes = len(target.classes)
+    raw = np.full((1, n_classes), 1.0 / n_classes) if n_classes else np.zeros(1)
+    table = Predictor(features, target, ()).table(raw)
+    return Schema([ColSpec(_type(table[name]), str(name)) for name in table.columns])
+
+
+def _type(column: pd.Series) -> DataType | AnyType:
+    kinds = {"i": DataType.long, "f": DataType.double, "b": DataType.boolean}
+    if isinstance(column.dtype, np.dtype) and column.dtype.kind in kinds:
+        return kinds[column.dtype.kind]
+    return DataType.string if isinstance(column.iloc[0], str) else ANY
+
+
+def _linked(metrics: Mapping[str, float], model_id: str, run_id: str) -> list[Metric]:
+    now = time.time_ns() // 1_000_000
+    return [
+        Metric(key, float(value), now, 0, model_id=model_id, run_id=run_id)
+        for key, value in metrics.items()
+        if math.isfinite(value)  # MLflow would store an infinite one as 1.8e308
+    ]
+
+
+def _pinned(alternatives: tuple[str, ...]) -> str:
+    for name in alternatives:
+        try:
+            return f"{name}=={version(name).partition('+')[0]}"
+        except PackageNotFoundError:
+            continue
+    raise UserError(f"{alternatives[0]} is not installed, but the model needs it; install it and run again")
