@@ -36,7 +36,7 @@ from pipelines.metrics import metric_for
 from pipelines.models.catalog import family, settings
 from pipelines.models.errors import TrainingError
 from pipelines.source import described
-from pipelines.warm import FIRST_POINTS
+from pipelines.warm import FIRST_POINTS, RUNGS
 from warmstart.metafeatures import MetaFeatures
 from warmstart.past import PastStudy
 from warmstart.transfer import learned, neighbours
@@ -44,6 +44,7 @@ from warmstart.transfer import learned, neighbours
 AT = (5, 10, 25, 50)
 NEVER = 999
 OURS = "warm"
+ALL_RUNGS = 99
 FITS = (  # none of them is among the tables of the past
     "german_credit",
     "cmc_contraceptive",
@@ -71,7 +72,8 @@ class Method:
     no method can know either, so they bound what better similarities and a better portfolio could gain. A `peer`
     (`benchmarks.methods.WARMED`) is given the same defaults and the same past, and makes of them what it can. The
     past has studies by the families `others`, too, and where `same` is given the study of the very table by that one.
-    Past studies are `by` an algorithm, at the `cost` of so many full trainings each.
+    Past studies are `by` an algorithm, at the `cost` of so many full trainings each. A race has so many `rungs`, the
+    highest; if not given, those of `pipelines.warm`.
     """
 
     past: int | None = 40
@@ -89,6 +91,7 @@ class Method:
     same: str | None = None
     by: str = "tpe"
     cost: float = TRIALS
+    rungs: int | None = None
 
 
 METHODS: Mapping[str, Method] = {
@@ -105,7 +108,11 @@ METHODS: Mapping[str, Method] = {
     "10 past studies": Method(past=10),
     "20 past studies": Method(past=20),
     "cold bohb": Method(past=None, algorithm="bohb"),
+    "cold bohb from R/3": Method(past=None, algorithm="bohb", rungs=RUNGS),
     "warm bohb": Method(algorithm="bohb"),
+    "warm bohb, all rungs": Method(algorithm="bohb", rungs=ALL_RUNGS),
+    "warm bohb, all inverted": Method(algorithm="bohb", inverted=1.0),
+    "warm bohb, all rungs, all inverted": Method(algorithm="bohb", inverted=1.0, rungs=ALL_RUNGS),
     "LightGBM's past, too": Method(others=("lightgbm",)),
     "LightGBM's past only, of this table": Method(past=0, same="lightgbm"),
     "LightGBM's past, too, and of this table": Method(others=("lightgbm",), same="lightgbm"),
@@ -150,6 +157,8 @@ def search(task: Task, past: Sequence[PastStudy], method: Method, seed: int, tri
             codes = sorted(known.leaders(), key=partial(_loss, task))[: method.points]
         first = (*first, *(FirstPoint(task.space.decode(code), "past") for code in codes))
     rungs = task.rungs if grants_budgets(method.algorithm) else task.rungs[-1:]
+    highest = RUNGS if known is not None and method.model else len(task.rungs)
+    rungs = rungs[-(method.rungs or highest) :]
     sampler, scheduler = algorithm(method.algorithm, rungs, past=known if method.model else None)
     study = Study(task.space, sampler, scheduler, MemoryStorage(), seed=seed, first_points=first)
     best, cost = np.full(trials, np.inf), 0.0

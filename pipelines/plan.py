@@ -13,6 +13,7 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
+from hpo.algorithms import algorithm as named
 from hpo.algorithms import grants_budgets
 from hpo.errors import ParameterError, SpaceError, StudyError, closest
 from hpo.parameters import Categorical, Params, Value
@@ -36,6 +37,7 @@ from pipelines.uris import HIDDEN, is_hidden, safe
 LIBRARIES = ("mlflow", "hyperopt", "lightgbm", "xgboost", "scikit-learn", "torch", "pandas", "numpy")
 
 MOST_BUDGET = 1_000_000
+FULL_TRAININGS = 50  # that a study costs for which nothing is said
 AUTO, OFF = "auto", "off"
 # Of spaces: the model's own, and that narrowed to where past studies did well.
 DEFAULT, PAST = "default", "past"
@@ -331,6 +333,11 @@ def rungs(algorithm: str, own: Budget, low: int | None, high: int | None, eta: f
             f"least: take {way_out}"
         )
     return found
+
+
+def usual_trials(algorithm: str, steps: tuple[float, ...], eta: float) -> int:
+    """How many configurations an algorithm tries at the cost of `FULL_TRAININGS`."""
+    return math.ceil(FULL_TRAININGS / named(algorithm, steps, eta)[1].cost)
 
 
 def first_points(settings: Settings, space: SearchSpace) -> tuple[FirstPoint, ...]:

@@ -1,6 +1,5 @@
 """The entry point `tune`: search the hyperparameters of a model for one table."""
 
-import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from hpo.algorithms import algorithm as named
 from hpo.algorithms import grants_budgets
 from hpo.cores import WorkerPlan, available_cores, plan_threads
 from hpo.errors import ParameterError, StudyError, raise_all
@@ -18,7 +16,18 @@ from pipelines.checkpoints import Checkpoints
 from pipelines.mending import mended_from
 from pipelines.metrics import metric_for
 from pipelines.models import ALL, FAMILIES, settings
-from pipelines.plan import OFF, PAST, Plan, budget_of, first_points, mistakes_in, read_space, rungs, sources
+from pipelines.plan import (
+    OFF,
+    PAST,
+    Plan,
+    budget_of,
+    first_points,
+    mistakes_in,
+    read_space,
+    rungs,
+    sources,
+    usual_trials,
+)
 from pipelines.result import StudyResult
 from pipelines.session import run_study
 from pipelines.source import Source, absolute, described, same_again
@@ -27,7 +36,6 @@ from pipelines.workshop import Workshop, workshop
 if TYPE_CHECKING:
     from pipelines.data import Prepared
 
-TRIALS = 50  # full trainings
 # What a resumed study may be given anew; everything else is as it began.
 _OF_RACES = (
     "min_budget",
@@ -134,7 +142,9 @@ def tune(
             warm_start=warm_start,
         )
         kept = header(plan, prepared) | ({"space_from": mended.to_header()} if mended else {})
-        return begin(plan, kept, prepared, shop, run_id, narrow=isinstance(space, str) and space == PAST)
+        narrow = isinstance(space, str) and space == PAST
+        rise = min_budget is None and trials is None
+        return begin(plan, kept, prepared, shop, run_id, narrow=narrow, rise=rise)
 
 
 def begin(
@@ -145,14 +155,17 @@ def begin(
     run_id: str | None,
     *,
     narrow: bool,
+    rise: bool,
 ) -> StudyResult:
     """Look at the past, make the study in MLflow with what is to be `kept` of it, and run it.
+
+    With a past the space may `narrow` and the lowest budget `rise`.
 
     Raises:
         StudyError: when a past study that is named does not exist, or no trial succeeded.
     """
     from pipelines.storage import MlflowStorage
-    from pipelines.warm import ARTIFACT, look_back, narrowed_by, started_with
+    from pipelines.warm import ARTIFACT, look_back, narrowed_by, raised_by, started_with
     from warmstart.metafeatures import MetaFeatures
 
     if plan.warm_start == OFF:
@@ -160,6 +173,8 @@ def begin(
     warm = look_back(plan, MetaFeatures.from_dict(kept["meta_features"]), exclude=run_id)
     if narrow:
         plan, warm = narrowed_by(plan, warm)
+    if rise:
+        plan, warm = raised_by(plan, warm)
     plan = started_with(plan, warm)
     storage = MlflowStorage.create(
         {**kept, **plan.to_header()}, run_id=run_id, artifacts={ARTIFACT: warm.to_json()}
@@ -198,7 +213,6 @@ def new_plan(
     searched = read_space(space, own)
     granted = budget_of(own.budget, algorithm, fidelity)
     steps = rungs(algorithm, granted, min_budget, max_budget, eta)
-    cost = named(algorithm, steps, eta)[1].cost
     return Plan(
         model=model,
         algorithm=algorithm,
@@ -216,7 +230,7 @@ def new_plan(
         workers=hands.workers,
         threads=hands.threads,
         lag=2 * hands.workers if hands.workers > 1 and not grants_budgets(algorithm) else 0,
-        trials=math.ceil(TRIALS / cost) if trials is None else trials,
+        trials=usual_trials(algorithm, steps, eta) if trials is None else trials,
         timeout=timeout,
         trial_timeout=trial_timeout,
         register=register,

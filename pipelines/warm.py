@@ -12,17 +12,18 @@ from typing import Any
 
 import numpy as np
 
+from hpo.algorithms import algorithm
 from hpo.errors import StudyError, closest
 from hpo.parameters import Categorical
 from hpo.past import Past
-from hpo.samplers.learned import UNTIL
+from hpo.samplers.learned import UNTIL, LearnedSampler
 from hpo.samplers.tpe import TPESampler
 from hpo.standings import Standings
 from hpo.study import FirstPoint
 from hpo.trial import Trial
 from pipelines.findings.evidence import SHORT_ID, WARM_ORIGIN, helped
 from pipelines.knowledge import Knowledge, counted, held_out, past_studies
-from pipelines.plan import AUTO, OFF, Plan, sources
+from pipelines.plan import AUTO, OFF, Plan, sources, usual_trials
 from pipelines.summaries import prediction
 from warmstart.metafeatures import MetaFeatures
 from warmstart.past import PastStudy
@@ -32,6 +33,7 @@ from warmstart.transfer import Neighbour, learned, narrowed, neighbours, why_not
 ARTIFACT = "warm_start.json"
 CURVE = "warm_start_weights.json"
 FIRST_POINTS = 2  # from the past, after the defaults
+RUNGS = 2  # of a race with a past
 SHOWN = 3
 
 
@@ -203,6 +205,25 @@ def narrowed_by(plan: Plan, warm: WarmStart) -> tuple[Plan, WarmStart]:
     ]
     note = f"space=past: {', '.join(changes) or 'no range could be narrowed'}"
     return replace(plan, space=found), replace(warm, notes=(*warm.notes, note))
+
+
+def raised_by(plan: Plan, warm: WarmStart) -> tuple[Plan, WarmStart]:
+    """The plan with a lowest budget of R/eta where the past is asked, and the warm start with a word on that.
+
+    Low budgets sort out bad configurations, which the past has done already; those that it proposes they hardly rank
+    (`docs/benchmarks.md`, warmstart). The study costs as much as before, so it tries fewer.
+    """
+    past = warm.past(plan)
+    asked = isinstance(algorithm(plan.algorithm, plan.rungs, plan.eta, past)[0], LearnedSampler)
+    if len(plan.rungs) <= RUNGS or not asked:
+        return plan, warm
+    rungs = plan.rungs[-RUNGS:]
+    note = (
+        f"trials begin with {rungs[0]:g} {plan.budget_unit}, not with {plan.rungs[0]:g}: what less would sort out, the "
+        f"past has sorted out (min_budget={plan.rungs[0]:g} begins there all the same)"
+    )
+    trials = usual_trials(plan.algorithm, rungs, plan.eta)
+    return replace(plan, rungs=rungs, trials=trials), replace(warm, notes=(*warm.notes, note))
 
 
 def started_with(plan: Plan, warm: WarmStart) -> Plan:

@@ -104,6 +104,26 @@ def test_the_same_past_gives_the_same_study_also_when_it_is_interrupted_and_othe
     assert trials_of(there, study) == trials_of(there, whole[0])
 
 
+@pytest.mark.parametrize(("given", "lowest"), [({}, 81), ({"min_budget": 27}, 27)])
+def test_a_race_with_a_past_begins_high_unless_told_otherwise(
+    there: Place, past: str, other: Path, given: dict[str, int], lowest: int
+) -> None:
+    study, output = tuned(
+        there,
+        data=other,
+        target="income",
+        algorithm="bohb",
+        max_budget=243,
+        timeout=4,
+        warm_start=past,
+        **given,
+    )
+    assert ("trials begin with 81 rounds, not with 27" in output) == (lowest == 81)
+    kept = MlflowClient(there.tracking_uri).download_artifacts(study, "study.json", str(there.folder))
+    rungs = json.loads(Path(kept).read_text())["rungs"]
+    assert rungs == [rung for rung in (27, 81, 243) if rung >= lowest]
+
+
 def test_off_is_off(there: Place, past: str, other: Path) -> None:
     study, output = tuned(there, data=other, target="income", trials=4, warm_start="off")
     assert "warm start" not in output

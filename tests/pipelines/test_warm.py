@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from hpo.algorithms import algorithm as named
 from hpo.errors import StudyError
 from hpo.parameters import Float
 from hpo.past import Past, Source
@@ -16,9 +17,9 @@ from hpo.trial import Report, Trial
 from pipelines import warm
 from pipelines.findings.evidence import WARM_ORIGIN
 from pipelines.knowledge import Knowledge, Why
-from pipelines.plan import DataPlan, Plan
+from pipelines.plan import DataPlan, Plan, usual_trials
 from pipelines.summaries import prediction
-from pipelines.warm import WarmStart, first_points, gain, look_back, worth
+from pipelines.warm import WarmStart, first_points, gain, look_back, raised_by, worth
 from tests.plans import plan
 from warmstart.metafeatures import MetaFeatures
 from warmstart.past import PastStudy
@@ -178,3 +179,30 @@ def test_the_console_tells_in_what_a_past_table_is_alike() -> None:
     assert "equally alike" not in told
     copies = [Neighbour(past_study(f"{n}"), 1.0, False) for n in range(4)]
     assert "fewer than 4 tables" in "\n".join(WarmStart(tuple(copies)).told())
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "rungs", "studies", "raised"),
+    [
+        ("bohb", (27.0, 81.0, 243.0, 729.0), 1, True),
+        ("tpe+asha", (27.0, 81.0, 243.0), 1, True),
+        ("bohb", (243.0, 729.0), 1, False),  # low enough
+        ("bohb", (27.0, 81.0, 243.0, 729.0), 0, False),  # no past
+        ("hyperband", (27.0, 81.0, 243.0, 729.0), 1, False),  # does not ask it
+        ("tpe", (729.0,), 1, False),
+    ],
+)
+def test_with_a_past_races_begin_at_the_second_highest_rung_and_cost_as_much(
+    algorithm: str, rungs: tuple[float, ...], studies: int, raised: bool
+) -> None:
+    alike = [Neighbour(past_study("a"), 1.0, False)] * studies
+    before = replace(PLAN, algorithm=algorithm, rungs=rungs, trials=usual_trials(algorithm, rungs, 3.0))
+    after, told = raised_by(before, WarmStart(tuple(alike), ("a word",)))
+    if not raised:
+        assert (after, told.notes) == (before, ("a word",))
+        return
+    assert after == replace(before, rungs=rungs[-2:], trials=after.trials)
+    assert after.trials < before.trials
+    one, other = (p.trials * named(algorithm, p.rungs, 3.0)[1].cost for p in (before, after))
+    assert other == pytest.approx(one, abs=1)
+    assert told.notes[1].startswith(f"trials begin with {rungs[-2]:g} rounds, not with {rungs[0]:g}")
