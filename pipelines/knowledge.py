@@ -130,16 +130,17 @@ def _known(client: "MlflowClient", runs: Sequence["Run"]) -> Knowledge:
     )
 
 
-def held_out(split: str, seed: object) -> str:
-    """Equal for studies of one table that hold out the same share of it: windows of time depend on no seed."""
-    return f"split={split}" if split.startswith("time:") else f"split={split}, seed={seed}"
+def held_out(split: str, test_share: object, seed: object) -> str:
+    """Equal for studies of one table that hold out the same rows of it: windows of time depend on no seed."""
+    share = f"split={split}, test_share={test_share}"
+    return share if split.startswith("time:") else f"{share}, seed={seed}"
 
 
 def _held_out_by(run: "Run") -> str:
     tags = run.data.tags
-    if schema.ADOPTED_ID in tags or "hpo.split" not in tags:
+    if schema.ADOPTED_ID in tags or not {"hpo.split", "hpo.test_share"} <= tags.keys():
         return "not known which"
-    return held_out(tags["hpo.split"], tags.get("hpo.seed"))
+    return held_out(tags["hpo.split"], tags["hpo.test_share"], tags.get("hpo.seed"))
 
 
 def _notes(omitted: Mapping[Why, int], read: int, unkept: str) -> Iterable[str]:

@@ -20,7 +20,18 @@ from pipelines.tracking import first_line
 
 HEADER_FILE = "study.json"
 SPACE_FILE = "space.yaml"
-_HEADER_TAGS = ("model", "algorithm", "metric", "direction", "seed", "target", "task", "split", "validation")
+_HEADER_TAGS = (
+    "model",
+    "algorithm",
+    "metric",
+    "direction",
+    "seed",
+    "target",
+    "task",
+    "split",
+    "test_share",
+    "validation",
+)
 
 Header = Mapping[str, Any]
 

@@ -123,7 +123,7 @@ class Plan:
         plain["checkpoints"] = self.checkpoints and safe(self.checkpoints)
         data = {field.name: getattr(self.data, field.name) for field in fields(self.data)}
         points = [{"params": dict(point.params), "origin": point.origin} for point in self.first_points]
-        shown = {name: data[name] for name in ("target", "task", "split", "validation")}
+        shown = {name: data[name] for name in ("target", "task", "split", "test_share", "validation")}
         environment = {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}}
         return (
             plain

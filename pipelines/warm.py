@@ -135,9 +135,8 @@ def look_back(plan: Plan, features: MetaFeatures, *, exclude: str | None) -> War
             "warm_start=auto"
         )
     notes = [*known.notes, *(f"nothing is learned from {source}" for source in silent)]
-    return WarmStart(
-        tuple(found), (*notes, *_seen_before(known, found, held_out(plan.data.split, plan.seed)))
-    )
+    own = held_out(plan.data.split, plan.data.test_share, plan.seed)
+    return WarmStart(tuple(found), (*notes, *_seen_before(known, found, own)))
 
 
 def _seen_before(known: Knowledge, found: Sequence[Neighbour], own: str) -> Iterable[str]:

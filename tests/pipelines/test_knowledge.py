@@ -253,11 +253,14 @@ def test_what_each_source_stands_for_and_why_it_is_silent(experiment: str) -> No
 
 
 def test_it_is_known_which_rows_a_study_held_out(experiment: str) -> None:
-    drawn, later = ended(experiment, split="random", seed=4), ended(experiment, split="time:day", seed=5)
+    drawn, later = (
+        ended(experiment, split="random", test_share=0.2, seed=4),
+        ended(experiment, split="time:day", test_share=0.3, seed=5),
+    )
     unknown = ended(experiment)
     assert known(experiment).held_out == {
-        drawn.run_id: "split=random, seed=4",
-        later.run_id: "split=time:day",
+        drawn.run_id: "split=random, test_share=0.2, seed=4",
+        later.run_id: "split=time:day, test_share=0.3",
         unknown.run_id: "not known which",
     }
 

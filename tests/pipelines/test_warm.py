@@ -108,9 +108,10 @@ def test_sources_that_all_teach_nothing_are_an_error_with_the_reasons(
 @pytest.mark.parametrize(
     ("before", "told"),
     [
-        ("split=random, seed=1", True),
+        ("split=random, test_share=0.2, seed=1", True),
+        ("split=random, test_share=0.3, seed=0", True),
         ("not known which", True),
-        ("split=random, seed=0", False),
+        ("split=random, test_share=0.2, seed=0", False),
     ],
 )
 def test_test_rows_that_a_study_of_the_same_table_has_seen_are_told(
@@ -120,7 +121,7 @@ def test_test_rows_that_a_study_of_the_same_table_has_seen_are_told(
     for digest in (same, "another table"):
         known = Knowledge((past_study("a", digest=digest),), (), held_out={"a": before})
         notes = looked_back(monkeypatch, known).notes
-        assert any(f"({before}; here split=random, seed=0)" in note for note in notes) == (
+        assert any(f"({before}; here split=random, test_share=0.2, seed=0)" in note for note in notes) == (
             told and digest == same
         )
 
