@@ -211,7 +211,8 @@ class _Session:
         steps, kind = self.plan.rungs, self.plan.fidelity
         if len(steps) == 1:
             return ""
-        return f"; rungs {', '.join(f'{step:g}' for step in steps)} {self.plan.budget_unit} ({kind})"
+        how = f" ({kind})" if kind != self.plan.budget_unit else ""
+        return f"; rungs {', '.join(f'{step:g}' for step in steps)} {self.plan.budget_unit}{how}"
 
     def _search(self, reporter: Reporter) -> None:
         deadline = self.started + (self.plan.timeout or float("inf"))
