@@ -1,3 +1,5 @@
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -145,17 +147,17 @@ def test_any_past_space_gives_configurations_of_any_new_one(
     np.testing.assert_array_equal(new.deactivate(x), x)
 
 
-def neighbours_of(*studies: PastStudy) -> list[str]:
-    found = neighbours(
-        studies,
-        features(rows=1.0),
-        model="lightgbm",
-        space=NEW,
-        metric="roc_auc",
-        task="binary",
-        digest="mine",
+def found_among(
+    studies: Sequence[PastStudy], model: str = "lightgbm", space: SearchSpace = NEW
+) -> list[Neighbour]:
+    """The neighbours of a study of the table `mine`, which has one row by its meta-features."""
+    return neighbours(
+        studies, ROWS_1, model=model, space=space, metric="roc_auc", task="binary", digest="mine"
     )
-    return [neighbour.study.name for neighbour in found]
+
+
+def neighbours_of(*studies: PastStudy) -> list[str]:
+    return [neighbour.study.name for neighbour in found_among(studies)]
 
 
 def test_only_studies_that_can_say_something_are_neighbours() -> None:
@@ -172,46 +174,26 @@ def test_only_studies_that_can_say_something_are_neighbours() -> None:
 
 
 def test_the_most_alike_come_first_and_the_same_table_before_all() -> None:
-    found = neighbours(
+    found = found_among(
         [study(f"{rows}", described=features(rows=float(rows))) for rows in (9, 1, 5, 2, 7)]
         + [study("mine", digest="mine", described=features(rows=8.0))],
-        features(rows=1.0),
-        model="lightgbm",
-        space=NEW,
-        metric="roc_auc",
-        task="binary",
-        digest="mine",
     )
     assert [neighbour.study.name for neighbour in found] == ["mine", "1", "2", "5", "7", "9"]
     assert found[0].same_table
 
 
 def test_another_metric_counts_less() -> None:
-    one, other = neighbours(
-        [study("same"), study("other", metric="log_loss")],
-        features(rows=1.0),
-        model="lightgbm",
-        space=NEW,
-        metric="roc_auc",
-        task="binary",
-        digest="mine",
-    )
+    one, other = found_among([study("same"), study("other", metric="log_loss")])
     assert other.similarity == OTHER_METRIC * one.similarity
 
 
 def test_another_family_counts_less_and_another_kind_of_task_does_not() -> None:
-    one, numbers, other = neighbours(
+    one, numbers, other = found_among(
         [
             study("same"),
             study("trees", model="xgboost"),
             study("x numbers", task="regression", metric="rmse"),
         ],
-        features(rows=1.0),
-        model="lightgbm",
-        space=NEW,
-        metric="roc_auc",
-        task="binary",
-        digest="mine",
     )
     assert numbers.study.name == "x numbers"
     assert numbers.similarity == one.similarity
@@ -228,9 +210,7 @@ def of_all(name: str, mlp: int, lightgbm: int) -> PastStudy:
 
 def test_of_a_study_of_all_only_what_means_something_counts() -> None:
     few, enough = of_all("few", mlp=2, lightgbm=9), of_all("enough", mlp=3, lightgbm=9)
-    found = neighbours(
-        [few, enough], ROWS_1, model="mlp", space=ONE, metric="roc_auc", task="binary", digest="mine"
-    )
+    found = found_among([few, enough], "mlp", ONE)
     assert [neighbour.study.name for neighbour in found] == ["enough"]
     assert why_not(few, "mlp", ONE) == "fewer than 3 results that say something of mlp"
     assert [len(source.x) for source in learned(found, "mlp", ONE, {"learning_rate": 0.05}).sources] == [3]
@@ -245,15 +225,9 @@ def test_a_study_that_an_older_release_kept_and_that_says_nothing_is_not_learned
 
 
 def test_a_study_of_the_same_table_outweighs_the_others() -> None:
-    found = neighbours(
+    found = found_among(
         [study(f"s{i}", described=features(rows=float(i))) for i in range(8)]
         + [study("mine", task="binary", digest="mine")],
-        features(rows=1.0),
-        model="lightgbm",
-        space=NEW,
-        metric="roc_auc",
-        task="binary",
-        digest="mine",
     )
     past = learned(found, "lightgbm", NEW, DEFAULT)
     weights = dict(zip([source.name for source in past.sources], past.similarities, strict=True))
@@ -263,15 +237,9 @@ def test_a_study_of_the_same_table_outweighs_the_others() -> None:
 
 def nightly(n: int) -> list[Neighbour]:
     """The past of a team that tunes one table every night, beside eleven other tables."""
-    return neighbours(
+    return found_among(
         [study(f"night {i}", digest="nightly", described=features(rows=4.0)) for i in range(n)]
         + [study(f"s{i}", described=features(rows=float(i))) for i in range(11)],
-        features(rows=1.0),
-        model="lightgbm",
-        space=NEW,
-        metric="roc_auc",
-        task="binary",
-        digest="mine",
     )
 
 
@@ -312,14 +280,8 @@ def test_several_studies_of_the_same_table_count_as_one() -> None:
     others = [study(f"s{i}", described=features(rows=float(i))) for i in range(8)]
 
     def weight(n: int) -> float:
-        found = neighbours(
+        found = found_among(
             [study(f"mine {i}", digest="mine") for i in range(n)] + others,
-            features(rows=1.0),
-            model="lightgbm",
-            space=NEW,
-            metric="roc_auc",
-            task="binary",
-            digest="mine",
         )
         sources = learned(found, "lightgbm", NEW, DEFAULT).sources
         return sum(source.similarity for source in sources if source.name.startswith("mine"))
@@ -334,9 +296,7 @@ def test_a_narrowed_space_is_the_box_around_the_best_of_each_past_study() -> Non
     ]
     bad: list[dict[str, Value]] = [{"learning_rate": 0.01, "leaves": 2, "gone": 0.5, "kind": "a"}] * 20
     past = study("s", codes=encoded(OLD, *(good * 3), *bad))
-    found = neighbours(
-        [past], ROWS_1, model="lightgbm", space=NEW, metric="roc_auc", task="binary", digest="mine"
-    )
+    found = found_among([past])
     space = narrowed(learned(found, "lightgbm", NEW, DEFAULT))
     assert (space["learning_rate"].low, space["learning_rate"].high) == pytest.approx((0.02, 0.05), rel=1e-3)  # type: ignore[union-attr]
     assert (space["leaves"].low, space["leaves"].high) == (8, 30)  # type: ignore[union-attr]
