@@ -32,15 +32,13 @@ def test_the_two_signals_of_one_ctrl_c_count_once() -> None:
         assert stop.level == 1
 
 
-def test_a_closed_terminal_asks_unless_it_is_to_be_ignored() -> None:
-    with interrupts() as stop:
-        os.kill(os.getpid(), signal.SIGHUP)
-        assert stop.level == 1
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+@pytest.mark.parametrize(("already", "level"), [(signal.SIG_DFL, 1), (signal.SIG_IGN, 0)])
+def test_a_closed_terminal_asks_unless_it_is_to_be_ignored(already: signal.Handlers, level: int) -> None:
+    before = signal.signal(signal.SIGHUP, already)
     try:
         with interrupts() as stop:
             os.kill(os.getpid(), signal.SIGHUP)
-            assert stop.level == 0
+            assert stop.level == level
     finally:
         signal.signal(signal.SIGHUP, before)
 

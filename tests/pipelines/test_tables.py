@@ -164,9 +164,9 @@ def test_a_missing_file_names_the_closest(tmp_path: Path) -> None:
 
 
 def test_protocols(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "s3fs", None)
-    with pytest.raises(DataError, match=r"mlflow-warmstart\[s3\]"):
-        load_table("s3://bucket/table.csv")
+    monkeypatch.setitem(sys.modules, "gcsfs", None)
+    with pytest.raises(DataError, match=r"mlflow-warmstart\[gcs\]"):
+        load_table("gs://bucket/table.csv")
     with pytest.raises(DataError, match="cannot be opened"):
         load_table("nonsense://table.csv")
 
