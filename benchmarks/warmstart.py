@@ -45,6 +45,7 @@ AT = (5, 10, 25, 50)
 NEVER = 999
 OURS = "warm"
 ALL_RUNGS = 99
+BOOSTING = ("lightgbm", "xgboost")
 FITS = (  # none of them is among the tables of the past
     "german_credit",
     "cmc_contraceptive",
@@ -110,6 +111,7 @@ METHODS: Mapping[str, Method] = {
     "cold bohb": Method(past=None, algorithm="bohb"),
     "cold bohb from R/3": Method(past=None, algorithm="bohb", rungs=RUNGS),
     "warm bohb": Method(algorithm="bohb"),
+    "warm bohb from R/3": Method(algorithm="bohb", rungs=RUNGS),
     "warm bohb, all rungs": Method(algorithm="bohb", rungs=ALL_RUNGS),
     "warm bohb, 2 past studies": Method(algorithm="bohb", past=2),
     "warm bohb, 2 past studies, all rungs": Method(algorithm="bohb", past=2, rungs=ALL_RUNGS),
@@ -163,7 +165,8 @@ def search(task: Task, past: Sequence[PastStudy], method: Method, seed: int, tri
             codes = sorted(known.leaders(), key=partial(_loss, task))[: method.points]
         first = (*first, *(FirstPoint(task.space.decode(code), "past") for code in codes))
     rungs = task.rungs if grants_budgets(method.algorithm) else task.rungs[-1:]
-    highest = RUNGS if known is not None and method.model else len(task.rungs)
+    raised = known is not None and method.model and task.model in BOOSTING
+    highest = RUNGS if raised else len(task.rungs)
     rungs = rungs[-(method.rungs or highest) :]
     sampler, scheduler = algorithm(method.algorithm, rungs, past=known if method.model else None)
     study = Study(task.space, sampler, scheduler, MemoryStorage(), seed=seed, first_points=first)

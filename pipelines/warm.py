@@ -209,12 +209,15 @@ def narrowed_by(plan: Plan, warm: WarmStart) -> tuple[Plan, WarmStart]:
 def raised_by(plan: Plan, warm: WarmStart) -> tuple[Plan, WarmStart]:
     """The plan with a lowest budget of R/eta where the past is asked, and the warm start with a word on that.
 
-    Low budgets sort out bad configurations, which the past has done already; those that it proposes they hardly rank
-    (`docs/benchmarks.md`, warmstart). The study costs as much as before, so it tries fewer.
+    Few boosting rounds sort out bad configurations, which the past has done already; those that it proposes they hardly
+    rank. The network's low rungs do (`docs/benchmarks.md`, warmstart), and nothing is known of other budgets. The study
+    costs as much as before, so it tries fewer.
     """
+    if (plan.budget_unit, plan.fidelity) != ("rounds", "rounds") or len(plan.rungs) <= RUNGS:
+        return plan, warm
     past = warm.past(plan)
     asked = isinstance(algorithm(plan.algorithm, plan.rungs, plan.eta, past)[0], LearnedSampler)
-    if len(plan.rungs) <= RUNGS or not asked:
+    if not asked:
         return plan, warm
     rungs = plan.rungs[-RUNGS:]
     note = (

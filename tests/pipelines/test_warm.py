@@ -207,3 +207,13 @@ def test_with_a_past_races_begin_at_the_second_highest_rung_and_cost_as_much(
     one, other = (p.trials * named(algorithm, p.rungs, 3.0)[1].cost for p in (before, after))
     assert other == pytest.approx(one, abs=1)
     assert told.notes[1].startswith(f"trials begin with {rungs[-2]:g} rounds, not with {rungs[0]:g}")
+
+
+@pytest.mark.parametrize(
+    "other", [{"budget_unit": "steps"}, {"fidelity": "scaled"}, {"budget_unit": "% of the rows"}]
+)
+def test_only_races_by_boosting_rounds_begin_higher(other: dict[str, str]) -> None:
+    before = replace(PLAN, algorithm="bohb", rungs=(27.0, 81.0, 243.0), **other)  # type: ignore[arg-type]
+    warm = WarmStart((Neighbour(past_study("a"), 1.0, False),))
+    assert raised_by(before, warm) == (before, warm)
+    assert raised_by(replace(before, budget_unit="rounds", fidelity="rounds"), warm) != (before, warm)
