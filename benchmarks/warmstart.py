@@ -36,7 +36,7 @@ from pipelines.metrics import metric_for
 from pipelines.models.catalog import family, settings
 from pipelines.models.errors import TrainingError
 from pipelines.source import described
-from pipelines.warm import FIRST_POINTS, RUNGS
+from pipelines.warm import FIRST_POINTS, RUNGS, raised
 from warmstart.metafeatures import MetaFeatures
 from warmstart.past import PastStudy
 from warmstart.transfer import learned, neighbours
@@ -44,8 +44,6 @@ from warmstart.transfer import learned, neighbours
 AT = (5, 10, 25, 50)
 NEVER = 999
 OURS = "warm"
-ALL_RUNGS = 99
-BOOSTING = ("lightgbm", "xgboost")
 FITS = (  # none of them is among the tables of the past
     "german_credit",
     "cmc_contraceptive",
@@ -73,8 +71,8 @@ class Method:
     no method can know either, so they bound what better similarities and a better portfolio could gain. A `peer`
     (`benchmarks.methods.WARMED`) is given the same defaults and the same past, and makes of them what it can. The
     past has studies by the families `others`, too, and where `same` is given the study of the very table by that one.
-    Past studies are `by` an algorithm, at the `cost` of so many full trainings each. A race has so many `rungs`, the
-    highest; if not given, those of `pipelines.warm`.
+    Past studies are `by` an algorithm, at the `cost` of so many full trainings each. A race begins
+    `high`, at its second highest rung; where that is not said, as `pipelines.warm.raised` has it with a past.
     """
 
     past: int | None = 40
@@ -92,7 +90,7 @@ class Method:
     same: str | None = None
     by: str = "tpe"
     cost: float = TRIALS
-    rungs: int | None = None
+    high: bool | None = None
 
 
 METHODS: Mapping[str, Method] = {
@@ -109,18 +107,18 @@ METHODS: Mapping[str, Method] = {
     "10 past studies": Method(past=10),
     "20 past studies": Method(past=20),
     "cold bohb": Method(past=None, algorithm="bohb"),
-    "cold bohb from R/3": Method(past=None, algorithm="bohb", rungs=RUNGS),
+    "cold bohb from R/3": Method(past=None, algorithm="bohb", high=True),
     "warm bohb": Method(algorithm="bohb"),
-    "warm bohb from R/3": Method(algorithm="bohb", rungs=RUNGS),
-    "warm bohb, all rungs": Method(algorithm="bohb", rungs=ALL_RUNGS),
+    "warm bohb from R/3": Method(algorithm="bohb", high=True),
+    "warm bohb, all rungs": Method(algorithm="bohb", high=False),
     "warm bohb, 2 past studies": Method(algorithm="bohb", past=2),
-    "warm bohb, 2 past studies, all rungs": Method(algorithm="bohb", past=2, rungs=ALL_RUNGS),
+    "warm bohb, 2 past studies, all rungs": Method(algorithm="bohb", past=2, high=False),
     "warm bohb, 5 past studies": Method(algorithm="bohb", past=5),
-    "warm bohb, 5 past studies, all rungs": Method(algorithm="bohb", past=5, rungs=ALL_RUNGS),
+    "warm bohb, 5 past studies, all rungs": Method(algorithm="bohb", past=5, high=False),
     "warm bohb, 10 past studies": Method(algorithm="bohb", past=10),
-    "warm bohb, 10 past studies, all rungs": Method(algorithm="bohb", past=10, rungs=ALL_RUNGS),
+    "warm bohb, 10 past studies, all rungs": Method(algorithm="bohb", past=10, high=False),
     "warm bohb, all inverted": Method(algorithm="bohb", inverted=1.0),
-    "warm bohb, all rungs, all inverted": Method(algorithm="bohb", inverted=1.0, rungs=ALL_RUNGS),
+    "warm bohb, all rungs, all inverted": Method(algorithm="bohb", inverted=1.0, high=False),
     "LightGBM's past, too": Method(others=("lightgbm",)),
     "LightGBM's past only, of this table": Method(past=0, same="lightgbm"),
     "LightGBM's past, too, and of this table": Method(others=("lightgbm",), same="lightgbm"),
@@ -165,9 +163,9 @@ def search(task: Task, past: Sequence[PastStudy], method: Method, seed: int, tri
             codes = sorted(known.leaders(), key=partial(_loss, task))[: method.points]
         first = (*first, *(FirstPoint(task.space.decode(code), "past") for code in codes))
     rungs = task.rungs if grants_budgets(method.algorithm) else task.rungs[-1:]
-    raised = known is not None and method.model and task.model in BOOSTING
-    highest = RUNGS if raised else len(task.rungs)
-    rungs = rungs[-(method.rungs or highest) :]
+    if method.high or (method.high is None and known is not None and method.model):
+        budget = settings(task.model).budget
+        rungs = rungs[-RUNGS:] if method.high else raised(rungs, budget.unit, budget.fidelity)
     sampler, scheduler = algorithm(method.algorithm, rungs, past=known if method.model else None)
     study = Study(task.space, sampler, scheduler, MemoryStorage(), seed=seed, first_points=first)
     best, cost = np.full(trials, np.inf), 0.0
@@ -300,9 +298,17 @@ def read(path: Path) -> dict[Key, list[float]]:
 
 
 def report(
-    kept: Mapping[Key, Sequence[float]], model: str, names: Sequence[str], methods: Sequence[str], trials: int
+    kept: Mapping[Key, Sequence[float]],
+    model: str,
+    names: Sequence[str],
+    methods: Sequence[str],
+    trials: int,
+    against: str = OURS,
 ) -> tuple[str, dict[str, object]]:
-    """Markdown and plain values: every method against the cold search, over tables and seeds that all have."""
+    """Markdown and plain values: every method against the cold search, over tables and seeds that all have.
+
+    By table the methods are compared with the one to hold them `against`.
+    """
     seeds = sorted({seed for _, m, _, seed in kept if m == model})
     seeds = [s for s in seeds if all((n, model, method, s) in kept for n in names for method in methods)]
     losses = np.array([[[kept[n, model, m, s][:trials] for s in seeds] for n in names] for m in methods])
@@ -332,17 +338,17 @@ def report(
         }
     about = f"{len(names)} tables × {len(seeds)} seeds, {model}, {trials} trials."
     text = f"{about}\n\n{as_table([*head, 'worse at 25'], rows)}"
-    if OURS in methods:
-        text += f"\n\n{_duels(regret.mean(axis=2), methods, at)}"
+    if against in methods:
+        text += f"\n\n{_duels(regret.mean(axis=2), methods, at, against)}"
     return text, values
 
 
-def _duels(regret: Array, methods: Sequence[str], at: Sequence[int]) -> str:
-    """What each method regrets more than the warm search, and on how many tables, of regrets `(methods, tables, n)`."""
-    more = regret - regret[list(methods).index(OURS)]
+def _duels(regret: Array, methods: Sequence[str], at: Sequence[int], against: str) -> str:
+    """What each method regrets more than the one `against`, and on how many tables; regrets `(methods, tables, n)`."""
+    more = regret - regret[list(methods).index(against)]
     rows = []
     for method, by_table in zip(methods, more, strict=True):
-        if method != OURS:
+        if method != against:
             cells = [by_table[:, n - 1] for n in at]
             rows.append(
                 [method]
@@ -351,7 +357,7 @@ def _duels(regret: Array, methods: Sequence[str], at: Sequence[int]) -> str:
                     for x in cells
                 ]
             )
-    return as_table([f"against {OURS}", *(f"at {n}" for n in at)], rows)
+    return as_table([f"against {against}", *(f"at {n}" for n in at)], rows)
 
 
 def _scales(model: str, names: Sequence[str], losses: Array, methods: Sequence[str]) -> tuple[Array, Array]:
@@ -379,6 +385,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--datasets", type=Path, default=None, help="for fits: index.csv and <name>.csv.gz")
     parser.add_argument("--model", default="lightgbm", choices=list(PAST_TABLES))
     parser.add_argument("--methods", nargs="+", default=["cold", "warm"], choices=list(METHODS))
+    parser.add_argument("--against", default=OURS, choices=list(METHODS), help="compare by table with it")
     parser.add_argument("--tables", type=int, default=None, help="so many of them")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--trials", type=int, default=TRIALS)
@@ -423,5 +430,5 @@ def main(arguments: Sequence[str]) -> None:
             file.flush()
             if done % 50 == 0 or done == len(jobs):
                 print(f"{done}/{len(jobs)} searches", flush=True)
-    text, values = report(read(path), options.model, names, options.methods, options.trials)
+    text, values = report(read(path), options.model, names, options.methods, options.trials, options.against)
     write(folder, f"warmstart-{options.on}-{options.model}", text, values)

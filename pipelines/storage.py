@@ -247,7 +247,7 @@ class MlflowStorage:
         return schema.baseline_key(name) in self._known
 
     def confirmed(self, number: int) -> Confirmed | None:
-        """What is known of a trial on the rows divided anew, from this session or an earlier one."""
+        """What is known of a trial on the rows divided anew, scored just now or before a resume."""
         return self._confirmed.get(number)
 
     def add_confirmed(self, number: int, confirmed: Confirmed, part: int | None = None) -> None:

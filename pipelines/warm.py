@@ -16,7 +16,7 @@ from hpo.algorithms import algorithm
 from hpo.errors import StudyError, closest
 from hpo.parameters import Categorical
 from hpo.past import Past
-from hpo.samplers.learned import UNTIL, LearnedSampler
+from hpo.samplers.learned import UNTIL
 from hpo.samplers.tpe import TPESampler
 from hpo.standings import Standings
 from hpo.study import FirstPoint
@@ -206,20 +206,24 @@ def narrowed_by(plan: Plan, warm: WarmStart) -> tuple[Plan, WarmStart]:
     return replace(plan, space=found), replace(warm, notes=(*warm.notes, note))
 
 
-def raised_by(plan: Plan, warm: WarmStart) -> tuple[Plan, WarmStart]:
-    """The plan with a lowest budget of R/eta where the past is asked, and the warm start with a word on that.
+def raised(rungs: tuple[float, ...], unit: str, fidelity: str) -> tuple[float, ...]:
+    """The rungs of a race that asks a past: by boosting rounds the two highest, R/eta and R, else all.
 
-    Few boosting rounds sort out bad configurations, which the past has done already; those that it proposes they hardly
-    rank. The network's low rungs do (`docs/benchmarks.md`, warmstart), and nothing is known of other budgets. The study
-    costs as much as before, so it tries fewer.
+    Few rounds sort out bad configurations, which the past has done already; those that it proposes they hardly rank.
+    The network's low rungs do (`docs/benchmarks.md`, warmstart), and nothing is known of other budgets.
     """
-    if (plan.budget_unit, plan.fidelity) != ("rounds", "rounds") or len(plan.rungs) <= RUNGS:
+    return rungs[-RUNGS:] if (unit, fidelity) == ("rounds", "rounds") else rungs
+
+
+def raised_by(plan: Plan, warm: WarmStart) -> tuple[Plan, WarmStart]:
+    """The plan with the rungs that are `raised` where the past is asked, and the warm start with a word on that.
+
+    The study costs as much as before, so it tries fewer.
+    """
+    rungs = raised(plan.rungs, plan.budget_unit, plan.fidelity)
+    asked = warm.neighbours and plan.first_points and algorithm(plan.algorithm, rungs)[0].least(plan.space)
+    if rungs == plan.rungs or not asked:
         return plan, warm
-    past = warm.past(plan)
-    asked = isinstance(algorithm(plan.algorithm, plan.rungs, plan.eta, past)[0], LearnedSampler)
-    if not asked:
-        return plan, warm
-    rungs = plan.rungs[-RUNGS:]
     note = (
         f"trials begin with {rungs[0]:g} {plan.budget_unit}, not with {plan.rungs[0]:g}: what less would sort out, the "
         f"past has sorted out (min_budget={plan.rungs[0]:g} begins there all the same)"
