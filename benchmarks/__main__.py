@@ -22,6 +22,7 @@ NAMES = {
     "gate": "how often a challenger that is just as good is promoted",
     "continuing": "CPU that continued legs save against training every rung from nothing",
     "warmstart": "searches that learn from past studies against ones that do not",
+    "warmstart-in-use": "the same through `tune` itself, one study after another on one server",
     "environments": "make the peers' environments (otherwise made when first needed)",
 }
 
@@ -29,13 +30,13 @@ NAMES = {
 def main(arguments: list[str]) -> int:
     """Run one benchmark; 2 when there is none of that name or its input is wrong."""
     if not arguments or arguments[0] in ("-h", "--help"):
-        print("\n".join(f"python -m benchmarks {name:<12} {what}" for name, what in NAMES.items()))
+        print("\n".join(f"python -m benchmarks {name:<16} {what}" for name, what in NAMES.items()))
         return 0 if arguments else 2
     name = arguments[0]
     try:
         if name not in NAMES:
             raise UserError(f"unknown benchmark {name!r}{closest(name, NAMES)}; known: {', '.join(NAMES)}")
-        import_module(f"benchmarks.{name}").main(arguments[1:])
+        import_module(f"benchmarks.{name.replace('-', '_')}").main(arguments[1:])
     except UserError as error:
         print(error, file=sys.stderr)
         return 2

@@ -200,7 +200,7 @@ def _by_peer(
 def _known(task: Task, past: Sequence[PastStudy], method: Method, seed: int) -> Past | None:
     """What the past knows; None when that is nothing."""
     past = [
-        replace(study, losses=-study.losses[::-1], x=study.x[::-1])
+        replace(study, losses=-study.losses[::-1], x=study.x[::-1], seconds=study.seconds[::-1])
         if i < method.inverted * len(past)
         else study
         for i, study in enumerate(past)
@@ -229,7 +229,7 @@ def _known(task: Task, past: Sequence[PastStudy], method: Method, seed: int) -> 
 def _best_five(task: Task, past: Past) -> Past:
     x = task.space.sample_unit(np.random.default_rng(0), 300)
     truth = [_loss(task, code) for code in x]
-    rho = [spearmanr(row, truth)[0] for row in past.expected(x)]
+    rho = [spearmanr(Past(past.space, (source,)).expected(x), truth)[0] for source in past.sources]
     return Past(past.space, tuple(past.sources[i] for i in np.argsort(rho)[-5:]))
 
 

@@ -1,17 +1,24 @@
-"""What past studies expect of a configuration, and how far they can be trusted here.
+"""What past studies expect of a configuration here, and how far they can be trusted.
 
-A Gaussian process whose kernel and mean are learned from past studies, as in Wang et al. (2024), "Pre-trained Gaussian
-processes for Bayesian optimization", JMLR 25, but with one surrogate for each past study:
+A hierarchical Gaussian process over all past studies and the new one, a multi-task model as in Swersky, Snoek & Adams
+(2013), "Multi-task Bayesian optimization", NeurIPS 26, eq. 6. The score of configuration x in study t is
 
-- **Kernel**: Matérn 5/2 with one length for each parameter, the maximum of the summed marginal likelihoods of all past
-  studies. Which parameters matter is much the same from table to table, even where the best values are not.
-- **Mean**: each past study's own posterior mean. Away from all observations it is the worst score that was seen: a
-  search leaves the regions that it found bad, so what it did not try is no better.
-- **Weights**: by how alike the tables are and, as results come in, by how well each past study ranks them: the share of
-  pairs that it orders rightly minus that of those it does not (Kendall's tau), the ranking loss of Feurer, Letham &
-  Bakshy (2018), "Scalable meta-learning for Bayesian optimization using ranking-weighted Gaussian process ensembles".
-  The same measure of the weighted mean, of what it said of each result before it was known, is the **trust** in it.
-  Past studies that mislead lose their weight first and, when all of them do, any influence.
+    score_t(x) = f(x) + g_t(x) + h_t(x) + noise,    each a Gaussian process with one kernel k over configurations:
+
+- **f** is shared by all studies,
+- **g** is alike in studies whose tables are alike: its covariance is k times their similarity,
+- **h** is a table's own. Studies of the same table share it.
+- **k** is Matérn 5/2 with one length for each parameter, the maximum of the summed marginal likelihoods of all past
+  studies (Wang et al. 2024, "Pre-trained Gaussian processes for Bayesian optimization", JMLR 25). Which parameters
+  matter is much the same from table to table, even where the best values are not.
+- The **mean** is the score of a bad configuration: a search leaves the regions that it found bad, so what it did not
+  try is no better.
+
+The variances of the four parts are fitted to the past. Real trainings are rough: about two fifths of the variance of a
+study's scores is noise, so a single good score says little and many studies that agree say much.
+
+**Trust** is how well the past ranks this study's results (Kendall's tau), as a normal posterior: it begins with what is
+usual, and few results move it little.
 """
 
 from dataclasses import dataclass
@@ -19,24 +26,35 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import cho_factor, cho_solve
+from scipy.linalg import cho_solve, cholesky, solve_triangular
 from scipy.optimize import minimize
+from scipy.special import ndtr
 
 from hpo.parameters import Array
 from hpo.samplers.tpe import ranked, thin
 from hpo.space import SearchSpace
 
-NOISE = 0.1  # of the scores that past studies are fitted to, which have variance 1
-EVEN = 0.5  # share of the weight that does not depend on similarity
-EVIDENCE = 1.0  # how fast agreement moves the weights, for each result
-LEAST = 3  # results from which trust is measured
-SLIGHT = 1e-3  # a weight that nobody would notice
+BAD = 1.0  # score of a bad configuration, where a study's scores have mean 0 and deviation 1
+USUAL = (0.3, 0.4, 0.3, 0.5)  # variances of f, g, h and noise, a priori
+LEVEL = 0.5  # variance of a past study's mean score: how good the configurations were that it tried
+MOST = 800  # results of past studies that the process is made of
 COPY = 0.99  # of the kernel: two configurations that are so alike are one
 LEADERS = 5  # configurations of each past study that may become first points
+SLOPE = 0.25  # variance of the factor on what the past expects, which is 1 a priori
+LEFT = 0.3  # share of the variance of f that the past leaves unknown
+UNKNOWN = 10.0  # variance of this study's mean level
+AGREEMENT, DEVIATION = (
+    0.3,
+    0.2,
+)  # Kendall's tau of the past with a new study's results: mean and deviation a priori
+ONE_RESULT = 2 / 3  # deviation of Kendall's tau of n results without order, times sqrt(n)
 
 _FIT_STUDIES, _FIT_TRIALS = 24, 40  # that the lengths are fitted to
+_FIT_RESULTS = 400  # that the variances are fitted to
 _USUAL, _SPREAD = 0.5, 3.0  # logarithm of a length, a priori: normal
+_VARIANCE_SPREAD = 2.0  # deviation of the logarithm of a variance, a priori
 _FLAG = 0.5  # distance between a conditional parameter's being active and not, in its edges of the cube
+_DEAREST = 3.0  # deviations of the logarithm of seconds beyond which costs are cut
 
 
 def standardised(losses: Array) -> Array:
@@ -53,29 +71,42 @@ def standardised(losses: Array) -> Array:
 
 @dataclass(frozen=True)
 class Source:
-    """A past study in the space of this one: codes `(n, d)`, scores `(n,)` (less is better), similarity from 0 to 1."""
+    """A past study in the space of this one.
+
+    Attributes:
+        name: of the study.
+        x: `(n, d)` codes of its configurations.
+        scores: `(n,)` standardised losses.
+        similarity: of its table to that of the new study, from 0 to 1.
+        table: equal for studies of one table by one family.
+        same_table: whether that is the table of the new study.
+        kinship: correlation with other studies, given their tables; less than 1 for another metric or family.
+        seconds: `(n,)` that the trainings took, `nan` where nobody knows.
+    """
 
     name: str
     x: Array
     scores: Array
-    similarity: float
+    similarity: float = 1.0
+    table: str = ""
+    same_table: bool = False
+    kinship: float = 1.0
+    seconds: Array | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Past:
-    """At least one past study, in one space."""
+    """At least one past study, in one space.
+
+    `alike` `(s, s)` is how alike their tables are, from 0 to 1; without it all are equally alike.
+    """
 
     space: SearchSpace
     sources: tuple[Source, ...]
+    alike: Array | None = None
 
     def __len__(self) -> int:
         return len(self.sources)
-
-    @cached_property
-    def similarities(self) -> Array:
-        """`(s,)` weights before any result of this study: half evenly, half by similarity."""
-        alike = np.array([source.similarity for source in self.sources])
-        return np.asarray(EVEN / len(alike) + (1 - EVEN) * alike / (alike.sum() or 1.0))
 
     @cached_property
     def lengths(self) -> Array:
@@ -91,54 +122,62 @@ class Past:
         """What the kernel takes distances in, `(m, p)`, of codes `(m, d)`."""
         return _points(self.space, x) / self.lengths[_owners(self.space)]
 
+    @cached_property
+    def variances(self) -> Array:
+        """`(4,)` of f, g, h and the noise, the most likely ones given the past."""
+        known = self._known
+        every = thin(np.arange(len(known.scores)), _FIT_RESULTS)
+        results = _Results(known.points[every], known.scores[every], known.study[every])
+        kernel = matern(results.points, results.points)
+        y, usual = results.scores - BAD, np.log(USUAL)
+
+        def loss(logs: Array) -> float:
+            factor = cholesky(self._covariance(kernel, results, np.exp(logs)), lower=True)
+            half = solve_triangular(factor, y, lower=True)
+            far = ((logs - usual) ** 2).sum() / _VARIANCE_SPREAD**2
+            return float(0.5 * (half @ half + far) + np.log(np.diag(factor)).sum())
+
+        options = {"maxiter": 80, "xatol": 0.05, "fatol": 0.05}
+        return np.asarray(np.exp(minimize(loss, usual, method="Nelder-Mead", options=options).x))
+
     def expected(self, x: Array) -> Array:
-        """`(s, m)` scores that each past study expects at codes `(m, d)`."""
-        kernel = matern(self.points(x), self._centres)
-        kernel *= self._alpha
-        return np.asarray(np.add.reduceat(kernel, self._starts, axis=1).T + self._worst[:, None])
+        """`(m,)` scores that the past expects at codes `(m, d)`."""
+        return np.asarray(BAD + matern(self.points(x), self._known.points) @ self._pull)
 
-    def opinion(self, weights: Array, x: Array) -> Array:
-        """`(m,)` scores that the past expects at codes `(m, d)`, by weights `(s,)`; the slightest are left out."""
-        heard = np.flatnonzero(weights > SLIGHT)
-        rows = np.concatenate(
-            [
-                np.arange(start, start + len(self._parts[i]))
-                for i, start in zip(heard, self._starts[heard], strict=True)
-            ]
-        )
-        shares = np.repeat(weights[heard], [len(self._parts[i]) for i in heard])
-        kernel = matern(self.points(x), self._centres[rows])
-        return np.asarray(
-            (kernel @ (shares * self._alpha[rows]) + weights[heard] @ self._worst[heard])
-            / weights[heard].sum()
-        )
+    def believed(self, seen: Array, levels: Array, pending: Array, at: Array) -> tuple[Array, Array, float]:
+        """What this study expects when it has results, and what it has to improve on.
 
-    def weigh(self, x: Array, losses: Array) -> tuple[Array, float]:
-        """Weights `(s,)` of the past studies and the trust in them, 0 to 1, after results `(n,)` at codes `(n, d)`.
+        Results have `levels` `(n,)` (mean 0, deviation 1) at codes `seen` `(n, d)`. Those that are `pending` `(q, d)`
+        are believed to come out as expected (Ginsbourger, Le Riche & Carraro 2010, "Kriging is well-suited to
+        parallelize optimization"), so that nothing is uncertain next to them.
 
-        Trust is measured by what was expected of each result just before it was known: among many past studies some
-        agree by chance with any few results that chose them.
+        Returns:
+            Means `(m,)` and deviations `(m,)` of the levels without noise at codes `at` `(m, d)`, and the least mean of
+            those seen and pending, infinite where there are none.
         """
-        if len(losses) < 2:
-            return self.similarities, 1.0
-        weights, trust = self.course(x, losses)
-        return weights[:, -1], float(trust[-1])
+        x = np.concatenate([seen, pending, at])
+        prior, points = self.expected(x), self.points(x)
+        shared, _, own, noise = self.variances
+        whole = UNKNOWN + SLOPE * np.outer(prior, prior) + (own + LEFT * shared) * matern(points, points)
+        n, known = len(seen), len(seen) + len(pending)
+        factor = cholesky(whole[:known, :known] + noise * np.eye(known), lower=True)
+        residual = cho_solve((factor[:n, :n], True), levels - prior[:n])
+        mean = prior + whole[:, :n] @ residual
+        explained = (solve_triangular(factor, whole[:known, known:], lower=True) ** 2).sum(axis=0)
+        deviation = np.sqrt(np.maximum(np.diag(whole)[known:] - explained, 1e-9))
+        return mean[known:], deviation, float(np.min(mean[:known], initial=np.inf))
 
-    def course(self, x: Array, losses: Array) -> tuple[Array, Array]:
-        """Weights `(s, n)` and trust `(n,)` as `weigh` has them after each of the results, one at least."""
-        n = len(losses)
-        expected = self.expected(x)
-        order = np.tril(_order(losses[None])[0])  # (n, n): each result against those before it
-        agreed = (_order(expected) * order).sum(axis=2).cumsum(axis=1)
-        results = np.arange(1, n + 1)
-        pairs = np.maximum(results * (results - 1) / 2, 1)
-        evidence = np.log(self.similarities)[:, None] + EVIDENCE * results * agreed / pairs
-        weights = np.exp(evidence - evidence.max(axis=0))
-        weights /= weights.sum(axis=0)
-        then = np.column_stack([self.similarities, weights[:, :-1]])
-        foreseen = _order((then * expected).sum(axis=0)[None])[0]
-        trust = np.maximum((foreseen * order).sum(axis=1).cumsum() / pairs, 0.0)
-        return weights, np.where(results < LEAST, 1.0, trust)
+    def trust(self, x: Array, losses: Array) -> float:
+        """How far the past can be trusted after results `(n,)` at codes `(n, d)`: 0 not at all, 1 as far as usual."""
+        return float(self.course(x, losses)[-1]) if len(losses) else 1.0
+
+    def course(self, x: Array, losses: Array) -> Array:
+        """`(n,)`: the trust after each of the results."""
+        n = np.arange(1, len(losses) + 1)
+        agreed = np.tril(_order(self.expected(x)) * _order(losses)).sum(axis=1).cumsum()
+        tau = agreed / np.maximum(n * (n - 1) / 2, 1)
+        usual, seen = DEVIATION**-2, np.where(n > 1, n, 0) / ONE_RESULT**2
+        return np.asarray(np.clip((usual * AGREEMENT + seen * tau) / (usual + seen) / AGREEMENT, 0.0, 1.0))
 
     def leaders(self) -> Array:
         """`(m, d)` codes of the best few configurations of each past study."""
@@ -146,56 +185,123 @@ class Past:
         return np.concatenate([source.x[k] for source, k in zip(self.sources, best, strict=True)])
 
     def portfolio(self, taken: Array, n: int) -> list[tuple[str, Array]]:
-        """Codes `(d,)` that do well together, some one of them on each past study, with the studies they come from.
+        """Codes `(d,)` of past studies' best configurations that promise most here, with the studies they come from.
 
-        Greedy, as in Wistuba, Schilling & Schmidt-Thieme (2015), "Sequential model-free hyperparameter tuning": each
-        next one lowers most the weighted mean, over past studies, of the least score that any chosen one has there.
-        Those `taken` `(m, d)` are tried anyway, and none that is next to them or to one that is chosen is.
+        Each is the one with the largest expected improvement when those `taken` `(m, d)` and those chosen before come
+        out as expected; none is next to one of these.
         """
-        candidates = self.leaders()
+        candidates, chosen = self.leaders(), taken
         names = [source.name for source in self.sources for _ in range(min(LEADERS, len(source.x)))]
-        expected, alike = self.expected(candidates), matern(self.points(candidates), self.points(candidates))
-        least = np.min(self.expected(taken), axis=1, initial=np.inf)
-        closed = (matern(self.points(candidates), self.points(taken)) > COPY).any(axis=1)
-        chosen: list[int] = []
-        while len(chosen) < n and not closed.all():
-            value = self.similarities @ np.minimum(expected, least[:, None])
-            best = int(np.argmin(np.where(closed, np.inf, value)))
-            chosen.append(best)
-            closed |= alike[:, best] > COPY
-            least = np.minimum(least, expected[:, best])
-        return [(names[i], candidates[i]) for i in chosen]
+        points = self.points(candidates)
+        found: list[tuple[str, Array]] = []
+        while len(found) < n:
+            closed = (matern(points, self.points(chosen)) > COPY).any(axis=1)
+            if closed.all():
+                break
+            mean, deviation, best = self.believed(candidates[:0], np.empty(0), chosen, candidates)
+            i = int(np.argmax(np.where(closed, -np.inf, improvement(mean, deviation, min(best, BAD)))))
+            found.append((names[i], candidates[i]))
+            chosen = np.concatenate([chosen, candidates[i : i + 1]])
+        return found
 
     @cached_property
-    def _parts(self) -> list[Array]:
-        return [self.points(source.x) for source in self.sources]
+    def knows_seconds(self) -> bool:
+        """Whether it is known how long trainings of past studies took."""
+        return any(s.seconds is not None and np.isfinite(s.seconds).sum() > 2 for s in self.sources)
+
+    def log_seconds(self, x: Array) -> Array:
+        """`(m,)` logarithms of how many times as long as usual a training at codes `(m, d)` takes.
+
+        Kernel ridge regression on the logarithms of the seconds of past trainings, each study's median taken off.
+        """
+        points, pull = self._costs
+        return np.asarray(matern(self.points(x), points) @ pull)
 
     @cached_property
-    def _centres(self) -> Array:
-        return np.concatenate(self._parts)
+    def _costs(self) -> tuple[Array, Array]:
+        codes, logs = [], []
+        for source in self.sources:
+            if source.seconds is not None:
+                there = np.isfinite(source.seconds)
+                if there.sum() > 2:
+                    values = np.log(np.maximum(source.seconds[there], 1e-3))
+                    codes.append(source.x[there])
+                    logs.append(np.clip(values - np.median(values), -_DEAREST, _DEAREST))
+        x, y = np.concatenate(codes), np.concatenate(logs)
+        kept = thin(np.arange(len(x)), MOST)
+        points = self.points(x[kept])
+        factor = cholesky(matern(points, points) + USUAL[-1] * np.eye(len(kept)), lower=True)
+        return points, cho_solve((factor, True), y[kept])
 
     @cached_property
-    def _starts(self) -> NDArray[np.intp]:
-        return np.cumsum([0, *(len(part) for part in self._parts)])[:-1]
-
-    @cached_property
-    def _worst(self) -> Array:
-        return np.array([source.scores.max() for source in self.sources])
-
-    @cached_property
-    def _alpha(self) -> Array:
-        return np.concatenate(
-            [
-                cho_solve(cho_factor(matern(part, part) + NOISE * np.eye(len(part))), source.scores - worst)
-                for part, source, worst in zip(self._parts, self.sources, self._worst, strict=True)
-            ]
+    def _known(self) -> "_Results":
+        """The results that the process is made of: of each study evenly many, evenly by rank."""
+        each = max(MOST // len(self.sources), 3)
+        kept = [thin(ranked(source.scores), each) for source in self.sources]
+        return _Results(
+            np.concatenate([self.points(s.x[k]) for s, k in zip(self.sources, kept, strict=True)]),
+            np.concatenate([s.scores[k] for s, k in zip(self.sources, kept, strict=True)]),
+            np.repeat(np.arange(len(kept)), [len(k) for k in kept]),
         )
+
+    @cached_property
+    def _pull(self) -> Array:
+        """`(n,)` by which each known result moves what is expected of the new study next to it."""
+        known, variances = self._known, self.variances
+        factor = cholesky(self._covariance(matern(known.points, known.points), known, variances), lower=True)
+        solved = cho_solve((factor, True), known.scores - BAD)
+        shared, alike, own, _ = variances
+        of_study = np.array(
+            [s.kinship * (shared + alike * s.similarity + own * s.same_table) for s in self.sources]
+        )
+        return np.asarray(of_study[known.study] * solved)
+
+    def _covariance(self, kernel: Array, results: "_Results", variances: Array) -> Array:
+        """`(n, n)` of the scores of results of past studies with that `kernel` `(n, n)`."""
+        shared, alike, own, noise = variances
+        of_studies = shared + alike * self._similar + own * self._same_table
+        of_studies = of_studies * np.outer(self._kinships, self._kinships)
+        np.fill_diagonal(of_studies, shared + alike + own)
+        one_study = results.study[:, None] == results.study
+        whole = kernel * of_studies[np.ix_(results.study, results.study)] + LEVEL * one_study
+        return np.asarray(whole + noise * np.eye(len(kernel)))
+
+    @cached_property
+    def _kinships(self) -> Array:
+        return np.array([source.kinship for source in self.sources])
+
+    @cached_property
+    def _same_table(self) -> Array:
+        tables = [source.table or str(i) for i, source in enumerate(self.sources)]
+        return np.array([[one == other for other in tables] for one in tables], dtype=float)
+
+    @cached_property
+    def _similar(self) -> Array:
+        """`alike` as a covariance: similarities that cannot be one, when values are missing, are moved a little."""
+        if self.alike is None:
+            return np.ones((len(self), len(self)))
+        values, vectors = np.linalg.eigh(self.alike)
+        return np.asarray((vectors * np.maximum(values, 0.0)) @ vectors.T)
+
+
+@dataclass(frozen=True)
+class _Results:
+    """Scores `(n,)` at points `(n, p)`, and the numbers `(n,)` of the studies that they are of."""
+
+    points: Array
+    scores: Array
+    study: NDArray[np.intp]
+
+
+def improvement(mean: Array, deviation: Array, best: float) -> Array:
+    """Expected improvement on `best` of normal losses (Jones, Schonlau & Welch 1998, eq. 15)."""
+    z = (best - mean) / deviation
+    return np.asarray((best - mean) * ndtr(z) + deviation * np.exp(-z * z / 2) / np.sqrt(2 * np.pi))
 
 
 def _order(values: Array) -> Array:
-    """`(s, n, n)` of values `(s, n)`, which may be infinite: 1 where the first is larger, -1 where it is smaller."""
-    first, second = values[:, :, None], values[:, None, :]
-    return np.asarray((first > second) * 1.0 - (first < second))
+    """`(n, n)` of values `(n,)`, which may be infinite: 1 where the first is larger, -1 where it is smaller."""
+    return np.asarray((values[:, None] > values) * 1.0 - (values[:, None] < values))
 
 
 def matern(a: Array, b: Array) -> Array:

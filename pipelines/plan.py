@@ -4,6 +4,7 @@ A plan is written once, as the header of the study in MLflow, and read back on r
 sessions (how many trials, how long, on how many workers) is not part of its identity.
 """
 
+import hashlib
 import math
 import platform
 from collections.abc import Iterator, Mapping, Sequence
@@ -116,6 +117,16 @@ class Plan:
     rows: str = TRAIN
     confirm: int | None = None
     warm_start: str = OFF
+
+    @property
+    def search_seed(self) -> int:
+        """The seed of the search: of the study's seed and the table.
+
+        With the study's seed alone, every study with the default seed would start with the same configurations, and
+        however many a server held, later ones would learn nothing of others.
+        """
+        words = f"{self.seed}:{self.data.digest}:{self.data.target}:{self.data.outer}"
+        return int(hashlib.sha256(words.encode()).hexdigest()[:8], 16)
 
     def to_header(self) -> dict[str, Any]:
         """Plain values, as the study keeps them in MLflow."""

@@ -65,7 +65,9 @@ def read_evidence(run_id: str) -> Evidence:
     }
     there = {item.path for item in client.list_artifacts(run_id)}
     kept = {
-        name: _json(client, run_id, name) for name in (CLASSES, warm.ARTIFACT, warm.CURVE) if name in there
+        name: _json(client, run_id, name)
+        for name in (CLASSES, warm.ARTIFACT, warm.TRUST, warm.BESIDE_COLD)
+        if name in there
     }
     done = [row for row in rows if row["reports"]]
     chosen = [*done[: CURVES // 2], *(rest := done[CURVES // 2 :])[:: max(2 * len(rest) // CURVES, 1)]][
@@ -83,7 +85,7 @@ def read_evidence(run_id: str) -> Evidence:
         chosen=int(run.data.tags[schema.WINNER_NUMBER]) if schema.WINNER_NUMBER in run.data.tags else None,
         classes=_classes(kept.get(CLASSES)),
         confirmation=confirmation(run.data.tags.get(schema.CONFIRMATION)),
-        warm=warm_start(kept.get(warm.ARTIFACT), kept.get(warm.CURVE)),
+        warm=warm_start(kept.get(warm.ARTIFACT), kept.get(warm.TRUST), kept.get(warm.BESIDE_COLD)),
         elapsed=searched(intervals, [max((end for _, end in intervals), default=0.0)])[0],
     )
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 from concurrent.futures import Future, wait
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 from hpo import loop
@@ -139,13 +139,15 @@ class _Session:
         self.metric = METRICS[plan.metric]
         self.warm = warm
         self.past = warm.past(plan) if warm else None
-        sampler, scheduler = algorithm(plan.algorithm, plan.rungs, plan.eta, self.past)
+        sampler, scheduler = algorithm(
+            plan.algorithm, plan.rungs, plan.eta, self.past, per_second=plan.timeout is not None
+        )
         self.study = Study(
             plan.space,
             sampler,
             scheduler,
             storage,
-            seed=plan.seed,
+            seed=plan.search_seed,
             max_trials=plan.trials,
             first_points=plan.first_points,
             lag=plan.lag,
@@ -181,7 +183,7 @@ class _Session:
             self._leave_checkpoints(reporter)
             models = self._models(best, reporter) if best and self.stop.level < 2 else None
             if best and models and self._delivered(reporter):
-                self._keep_what_the_past_was_worth()
+                self._keep_what_the_past_was_worth(reporter)
                 return replace(self._finish(best, models, values, reporter), interrupted=self.stop.level > 0)
         nothing = self.study.best_trial is None and any(trial.finished for trial in self.study.trials)
         if nothing and self.stop.level < 2:
@@ -262,15 +264,21 @@ class _Session:
             )
         return self.study.trials[self.confirmation.winner] if self.confirmation else best
 
-    def _keep_what_the_past_was_worth(self) -> None:
-        """Log the trust in the past trial by trial, and how far its first points came."""
+    def _keep_what_the_past_was_worth(self, reporter: Reporter) -> None:
+        """Log the trust in the past trial by trial, how far its first points came, and what a cold start would have."""
         if self.past is None:
             return
-        from pipelines.warm import CURVE, gain, worth
+        from pipelines.findings.evidence import beside_cold_in_words
+        from pipelines.warm import BESIDE_COLD, TRUST, beside_cold, gain, worth
 
         trials = self.study.trials
-        self.storage.annotate(metrics={f"warm_start_{name}": value for name, value in gain(trials).items()})
-        self.storage.keep_text(json.dumps(worth(self.past, trials)), CURVE)
+        values = {f"warm_start_{name}": value for name, value in gain(trials).items()}
+        if rows := beside_cold(self.past, self.plan, trials):
+            values["warm_start_ahead"] = rows[-1].ahead
+            self.storage.keep_text(json.dumps([asdict(row) for row in rows]), BESIDE_COLD)
+            reporter.say(f"warm start: {beside_cold_in_words(rows)}")
+        self.storage.annotate(metrics=values)
+        self.storage.keep_text(json.dumps(worth(self.past, trials)), TRUST)
 
     def _share(self) -> float:
         """How much of what the study will train is trained, in budgets."""

@@ -12,16 +12,16 @@ from typing import Any
 
 import numpy as np
 
-from hpo.algorithms import algorithm
+from hpo.algorithms import algorithm, grants_budgets
+from hpo.counterfactual import without_past
 from hpo.errors import StudyError, closest
 from hpo.parameters import Categorical
 from hpo.past import Past
-from hpo.samplers.learned import UNTIL
 from hpo.samplers.tpe import TPESampler
 from hpo.standings import Standings
 from hpo.study import FirstPoint
 from hpo.trial import Trial
-from pipelines.findings.evidence import SHORT_ID, WARM_ORIGIN, helped
+from pipelines.findings.evidence import SHORT_ID, WARM_ORIGIN, BesideCold, helped
 from pipelines.knowledge import Knowledge, counted, held_out, past_studies
 from pipelines.plan import AUTO, OFF, Plan, sources, usual_trials
 from pipelines.summaries import prediction
@@ -31,10 +31,14 @@ from warmstart.similarity import FEWEST, in_words
 from warmstart.transfer import Neighbour, learned, narrowed, neighbours, why_not
 
 ARTIFACT = "warm_start.json"
-CURVE = "warm_start_weights.json"
+TRUST = "warm_start_trust.json"
+BESIDE_COLD = "warm_start_beside_cold.json"
 FIRST_POINTS = 2  # from the past, after the defaults
 RUNGS = 2  # of a race with a past
 SHOWN = 3
+SIMULATED = 40  # searches without a past that a study is compared with
+AFTER = (10, 25, 50, 100)  # trials at which they are compared
+FEWEST_RESULTS = 8  # that a model can be made of
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,7 @@ class WarmStart:
                 "name": n.study.name,
                 "similarity": n.similarity,
                 "same_table": n.same_table,
+                "kinship": n.kinship,
                 "differences": {group: round(gap, 4) for group, gap in n.differences.items()},
                 "summary": n.study.to_text(),
             }
@@ -95,7 +100,8 @@ class WarmStart:
                     PastStudy.from_text(n["summary"]),
                     float(n["similarity"]),
                     bool(n["same_table"]),
-                    dict(n.get("differences", {})),
+                    float(n["kinship"]),
+                    dict(n["differences"]),
                 )
                 for n in plain["neighbours"]
             )
@@ -238,10 +244,9 @@ def started_with(plan: Plan, warm: WarmStart) -> Plan:
 
 
 def worth(past: Past, trials: Sequence[Trial]) -> list[dict[str, Any]]:
-    """After each result: the trust in the past and the weight of each past study, by run id.
+    """The trust in the past after each result.
 
     Results are those that the search itself sees: at the highest budget that has enough of them, failures among them.
-    They count as far as the past is asked: the results after those say nothing of it.
     """
     if not trials:
         return []
@@ -251,18 +256,38 @@ def worth(past: Past, trials: Sequence[Trial]) -> list[dict[str, Any]]:
         standings.add(trial.params, trial.budget)
         standings.update(trial)
     seen = standings.history(TPESampler().least(past.space), 0)
-    if not len(seen):
-        return []
-    weights, trust = past.course(seen.x[:UNTIL], seen.losses[:UNTIL])
-    names = [source.name for source in past.sources]
-    return [
-        {
-            "trials": n,
-            "trust": round(float(trusted), 6),
-            "weights": {name: round(float(w), 6) for name, w in zip(names, then, strict=True)},
-        }
-        for n, (trusted, then) in enumerate(zip(trust, weights.T, strict=True), 1)
-    ]
+    trust = past.course(seen.x, seen.losses)
+    return [{"trials": n, "trust": round(float(trusted), 6)} for n, trusted in enumerate(trust, 1)]
+
+
+def beside_cold(past: Past, plan: Plan, trials: Sequence[Trial]) -> tuple[BesideCold, ...]:
+    """How this study compares with searches without a past, which `hpo.counterfactual` simulates.
+
+    Nothing is compared where trials stop at rungs, nor where the sampler makes no model: there the past gave first
+    points only.
+    """
+    results = [trial for trial in trials if trial.finished][: AFTER[-1]]
+    losses = np.array([trial.loss for trial in results])
+    sampler = algorithm(plan.algorithm, plan.rungs, plan.eta)[0]
+    many = np.count_nonzero(np.isfinite(losses)) >= FEWEST_RESULTS
+    if grants_budgets(plan.algorithm) or not sampler.least(plan.space) or not many:
+        return ()
+    own = [point.params for point in plan.first_points if not point.origin.startswith(WARM_ORIGIN)]
+    x = np.array([plan.space.encode(trial.params) for trial in results])
+    found, simulated = without_past(
+        past, x, losses, sampler, own, lag=plan.lag, seed=plan.seed, repeats=SIMULATED
+    )
+    ends = [n for n in AFTER if n < len(results)]
+    return tuple(
+        BesideCold(
+            n,
+            float(
+                np.mean((simulated[:, n - 1] > found[n - 1]) + 0.5 * (simulated[:, n - 1] == found[n - 1]))
+            ),
+            SIMULATED,
+        )
+        for n in (*ends, len(results))
+    )
 
 
 def gain(trials: Sequence[Trial]) -> Mapping[str, float]:

@@ -2,8 +2,9 @@
 
 A k-nearest-neighbour ranking by an L1 distance goes back to Brazdil, Soares & da Costa (2003), "Ranking learning
 algorithms: using IBL and meta-learning on accuracy and time results", and was used to warm start a search by Feurer,
-Springenberg & Hutter (2015), "Initializing Bayesian hyperparameter optimization via meta-learning". Here each group of
-features counts the same, however many it has.
+Springenberg & Hutter (2015), "Initializing Bayesian hyperparameter optimization via meta-learning". Here tables are as
+alike as simple learners do alike on them: of all groups of features, the landmarks alone tell which past study ranks
+configurations as this one does (`docs/meta-features.md`). The other groups say in what else tables differ.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,6 +17,12 @@ from warmstart.metafeatures import MetaFeatures
 
 FEWEST = 4
 """Of tables from which spreads can be told; with fewer, all are equally alike."""
+
+DECIDING = "landmarks"
+"""The group of features that decides. Where it cannot be compared, all groups do, each counting the same."""
+
+WIDTH = 1.5
+"""Distance at which the similarity is exp(-1/2); the median of 52 tables is 1.1."""
 
 MOST_ALIKE = 2  # groups of features that are named where tables are alike
 
@@ -49,8 +56,8 @@ class Scale:
         return cls(centre, spread)
 
     def distance(self, a: MetaFeatures, b: MetaFeatures) -> float:
-        """Mean over the groups of the mean |z(a) - z(b)| of their features; 0 if nothing can be compared."""
-        return _mean(self.differences(a, b))
+        """The mean |z(a) - z(b)| of the features that decide; 0 if nothing can be compared."""
+        return _apart(self.differences(a, b))
 
     def differences(self, a: MetaFeatures, b: MetaFeatures) -> dict[str, float]:
         """The mean |z(a) - z(b)| of each group of features that can be compared."""
@@ -81,8 +88,8 @@ def _spread(values: FloatArray) -> float:
 
 
 def similarity(a: MetaFeatures, b: MetaFeatures, population: Sequence[MetaFeatures]) -> float:
-    """exp(-distance), from 1 for equal tables towards 0; 1 for all if the population has fewer than 4 members."""
-    return 1.0 if len(population) < FEWEST else float(np.exp(-Scale.of(population).distance(a, b)))
+    """From 1 for equal tables towards 0; 1 for all if the population has fewer than 4 members."""
+    return 1.0 if len(population) < FEWEST else closeness(Scale.of(population).differences(a, b))
 
 
 def similarities(own: MetaFeatures, past: Sequence[MetaFeatures]) -> FloatArray:
@@ -98,12 +105,26 @@ def differences(own: MetaFeatures, past: Sequence[MetaFeatures]) -> list[dict[st
     return [scale.differences(own, features) for features in past]
 
 
+def pairwise(tables: Sequence[MetaFeatures], population: Sequence[MetaFeatures]) -> FloatArray:
+    """`(n, n)` similarities of tables to each other; all are 1 if the population has fewer than 4 members."""
+    found = np.ones((len(tables), len(tables)))
+    if len(population) < FEWEST:
+        return found
+    scale = Scale.of(population)
+    for i, one in enumerate(tables):
+        for j in range(i):
+            found[i, j] = found[j, i] = closeness(scale.differences(one, tables[j]))
+    return found
+
+
 def closeness(groups: Mapping[str, float]) -> float:
     """The similarity of two tables that differ by so much in the groups of features; 1 where nothing is compared."""
-    return float(np.exp(-_mean(groups)))
+    return float(np.exp(-0.5 * (_apart(groups) / WIDTH) ** 2))
 
 
-def _mean(groups: Mapping[str, float]) -> float:
+def _apart(groups: Mapping[str, float]) -> float:
+    if DECIDING in groups:
+        return groups[DECIDING]
     return float(np.mean([*groups.values()])) if groups else 0.0
 
 

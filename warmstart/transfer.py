@@ -5,7 +5,6 @@ or the three families in one. What they share is used; a parameter that a past s
 of the new one.
 """
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -18,29 +17,30 @@ from hpo.space import SearchSpace
 from warmstart.families import ALL, in_terms_of, related
 from warmstart.metafeatures import MetaFeatures
 from warmstart.past import PastStudy
-from warmstart.similarity import closeness, differences
+from warmstart.similarity import closeness, differences, pairwise
 
 MOST = 40  # past studies that are learned from, the most similar ones
 MOST_OF_A_TABLE = 3  # of them, by one family: a table that is tuned every night is still one table
 FEWEST_TRIALS = 3
 FEWEST_LEADERS = 4
 OTHER_METRIC = 0.5
-"""Factor on the similarity of a study by another metric: rankings by two metrics agree at 0.88 in the median, 0.11 at
-worst."""
+"""Kinship of a study by another metric: rankings by two metrics agree at 0.88 in the median, 0.11 at worst."""
 OTHER_FAMILY = 0.5
-"""Factor on the similarity of a study of another family."""
+"""Kinship of a study of another family."""
 
 
 @dataclass(frozen=True)
 class Neighbour:
     """A past study, how alike its table is, from 0 to 1, and whether it is the very same table.
 
-    `differences` are those of the two tables by groups of meta-features, for people; {} where there are too few tables.
+    `kinship` is less than 1 for another metric or another family. `differences` are those of the two tables by groups
+    of meta-features, for people; {} where there are too few tables.
     """
 
     study: PastStudy
     similarity: float
     same_table: bool
+    kinship: float = 1.0
     differences: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -69,9 +69,10 @@ def neighbours(
     for study in _few_of_each_table(usable, metric):
         comparable = (study.task == "regression") == (task == "regression")  # the same metrics
         factor = OTHER_METRIC if comparable and study.metric != metric else 1.0
-        alike_here = closeness(apart[study.digest]) * factor * _kinship(study.model, model)
-        found.append(Neighbour(study, alike_here, study.digest == digest, apart[study.digest]))
-    return sorted(found, key=lambda n: (not n.same_table, -n.similarity, n.study.run_id))[:most]
+        kinship = factor * _kinship(study.model, model)
+        groups = apart[study.digest]
+        found.append(Neighbour(study, closeness(groups), study.digest == digest, kinship, groups))
+    return sorted(found, key=lambda n: (not n.same_table, -n.similarity * n.kinship, n.study.run_id))[:most]
 
 
 def why_not(study: PastStudy, model: str, space: SearchSpace) -> str | None:
@@ -86,17 +87,17 @@ def why_not(study: PastStudy, model: str, space: SearchSpace) -> str | None:
     understood = [*islice(_understood(study, model), FEWEST_TRIALS)]  # no more: a thousand studies are asked
     if len(understood) < FEWEST_TRIALS:
         return f"fewer than {FEWEST_TRIALS} results that say something of {model}"
-    if not any(name in space for params, _ in understood for name in params):
+    if not any(name in space for params, _, _ in understood for name in params):
         return "of a space that shares no parameter with this one"
     return None
 
 
-def _understood(past: PastStudy, model: str) -> Iterator[tuple[Params, float]]:
-    """The configurations of a past study that mean something to a family, by its names, and their losses."""
-    for code, loss in zip(past.x, past.losses, strict=True):
+def _understood(past: PastStudy, model: str) -> Iterator[tuple[Params, float, float]]:
+    """The configurations of a past study that mean something to a family, by its names, their losses and seconds."""
+    for code, loss, seconds in zip(past.x, past.losses, past.seconds, strict=True):
         theirs = in_terms_of(model, past.space.decode(code), past.model, past.task)
         if theirs is not None:
-            yield theirs, float(loss)
+            yield theirs, float(loss), float(seconds)
 
 
 def _few_of_each_table(studies: Sequence[PastStudy], metric: str) -> list[PastStudy]:
@@ -113,27 +114,31 @@ def _group(study: PastStudy) -> tuple[str, str]:
 
 
 def learned(found: Sequence[Neighbour], model: str, space: SearchSpace, default: Params) -> Past:
-    """What the neighbours know, in the space of the new study; `default` is its default configuration.
-
-    Studies of one table and family share the weight of one.
-    """
+    """What the neighbours know, in the space of the new study; `default` is its default configuration."""
     # Those that an older release has kept with its study may say nothing.
     found = [neighbour for neighbour in found if why_not(neighbour.study, model, space) is None]
-    copies = Counter(_group(neighbour.study) for neighbour in found)
-    others = sum(n.similarity / copies[_group(n.study)] for n in found if not n.same_table)
+    described = [n.study.features for n in found if n.study.features is not None]
+    tables = {n.study.digest: n.study.features for n in found if n.study.features is not None}
     sources = []
     for neighbour in found:
-        x, losses = translated(neighbour.study, model, space, default)
-        alike = neighbour.similarity
-        if neighbour.same_table:  # says more than all the others together
-            alike = max(1.0, others) * _kinship(neighbour.study.model, model)
-        share = alike / copies[_group(neighbour.study)]
-        sources.append(Source(neighbour.study.run_id, x, standardised(losses), share))
-    return Past(space, tuple(sources))
+        x, losses, seconds = translated(neighbour.study, model, space, default)
+        sources.append(
+            Source(
+                neighbour.study.run_id,
+                x,
+                standardised(losses),
+                neighbour.similarity,
+                neighbour.study.digest,
+                neighbour.same_table,
+                neighbour.kinship,
+                seconds,
+            )
+        )
+    return Past(space, tuple(sources), pairwise(described, list(tables.values())))
 
 
 def _kinship(one: str, other: str) -> float:
-    """Factor on the similarity of studies of two related families."""
+    """How far studies of two related families agree, given their tables."""
     return 1.0 if one == other or ALL in (one, other) else OTHER_FAMILY
 
 
@@ -159,14 +164,17 @@ def narrowed(past: Past) -> SearchSpace:
     return past.space.restrict(**changes)
 
 
-def translated(past: PastStudy, model: str, space: SearchSpace, default: Params) -> tuple[Array, Array]:
-    """A past study's configurations `(m, d)` as codes of another space, and their losses `(m,)`.
+def translated(
+    past: PastStudy, model: str, space: SearchSpace, default: Params
+) -> tuple[Array, Array, Array]:
+    """A past study's configurations `(m, d)` as codes of another space, their losses `(m,)` and seconds `(m,)`.
 
     Values beyond the bounds become the bounds. Configurations of families that the space does not have are left out.
     """
     known = [*_understood(past, model)]
-    rows = [space.encode(completed(theirs, space, default)) for theirs, _ in known]
-    return np.array(rows).reshape(-1, len(space)), np.array([loss for _, loss in known])
+    rows = [space.encode(completed(theirs, space, default)) for theirs, _, _ in known]
+    losses, seconds = (np.array([row[i] for row in known]) for i in (1, 2))
+    return np.array(rows).reshape(-1, len(space)), losses, seconds
 
 
 def completed(theirs: Params, space: SearchSpace, default: Params) -> dict[str, Value]:

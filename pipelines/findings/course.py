@@ -26,7 +26,7 @@ from pipelines.findings.drawing import (
     tidy,
     window,
 )
-from pipelines.findings.evidence import WARM_ORIGIN, Evidence, named
+from pipelines.findings.evidence import WARM_ORIGIN, Evidence
 from pipelines.findings.scales import short
 
 FloatArray = npt.NDArray[np.float64]
@@ -287,23 +287,14 @@ def trust(evidence: Evidence, analysis: Analysis | None) -> Drawing | None:
     """How far a study trusted its past, and which past studies, result by result."""
     if evidence.warm is None or len(evidence.warm.trust) < 2:
         return None
-    figure, (left, right) = new_figure(2.9, 1, 2, sharey=True)
-    figure.subplots_adjust(left=0.085, right=0.985, top=0.88, bottom=0.19, wspace=0.06)
-    left.step(*zip(*evidence.warm.trust, strict=True), where="post", color=PAST, linewidth=1.8)
-    heard = sorted(evidence.warm.sources, key=lambda source: -(source.weight or 0.0))[:_SOURCES]
-    for source in heard:
-        if source.weights:
-            steps = zip(*source.weights, strict=True)
-            right.step(*steps, where="post", linewidth=1.5, label=short(named(source), 44))
-    left.set(xlabel="results", ylim=(-0.03, 1.03), title="trust in all of them")
-    right.set(xlabel="results", title="weights of those that count most in the end")
-    right.legend(loc="best", handlelength=1.2)
-    for axes in (left, right):
-        tidy(axes)
+    figure, (axes,) = new_figure(2.9)
+    axes.step(*zip(*evidence.warm.trust, strict=True), where="post", color=PAST, linewidth=1.8)
+    axes.set(xlabel="results", ylim=(-0.03, 1.03))
+    tidy(axes)
     return finish(
         figure,
         "trust",
         "Trust in the past",
-        "Left, how well the past studies together rank the trials of this one, from 0 (not at all, they are not "
-        "followed) to 1: where it falls, this table is another kind. Right, how much each of them is heard.",
+        "How well the past studies together rank the trials of this one: 1 is as well as is usual, at 0 they are not "
+        "asked any more.",
     )

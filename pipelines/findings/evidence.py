@@ -18,6 +18,7 @@ Curve = tuple[tuple[float, float], ...]
 
 SHORT_ID = 8  # characters of a run id that tell studies of one name apart
 WARM_ORIGIN = "warm start"  # how the origin of a trial from the past begins
+HELPED = 0.5  # of the searches without a past: who is ahead of fewer was not helped
 _A_FEW = 3  # other trials of a budget that are enough to compare with
 _AT_LEAST = 20  # trials of a budget that are enough to learn from it
 
@@ -98,28 +99,54 @@ class Rival:
 
 @dataclass(frozen=True)
 class Source:
-    """A past study that was learned from: how alike its table is and in what, and its weight as results came in."""
+    """A past study that was learned from: how alike its table is, and in what."""
 
     run_id: str
     name: str
     similarity: float
     same_table: bool
     why: str = ""
-    weights: Curve = ()
 
-    @property
-    def weight(self) -> float | None:
-        """Its weight in the end; None where it never had one."""
-        return self.weights[-1][1] if self.weights else None
+
+@dataclass(frozen=True)
+class BesideCold:
+    """The share of so many simulated searches without a past that a study was ahead of after a number of `trials`."""
+
+    trials: int
+    ahead: float
+    simulated: int
+
+
+def beside_cold_in_words(rows: Sequence[BesideCold]) -> str:
+    """How a study compares with searches without a past, and whether the past helped; "" where nothing is known."""
+    if not rows:
+        return ""
+    shares = ", ".join(f"{100 * row.ahead:.0f} % after {row.trials} trials" for row in rows)
+    helped = [row.ahead > HELPED for row in rows]
+    verdict = (
+        "the past helped"
+        if all(helped)
+        else "the past did not help"
+        if not any(helped)
+        else "the past helped in part"
+    )
+    return (
+        f"{verdict}: this study is ahead of {shares} of {rows[0].simulated} searches without a past, simulated on a "
+        "model of its own trials"
+    )
 
 
 @dataclass(frozen=True)
 class Warm:
-    """What a study learned from, its `trust` in that after each number of results, and what it was told of the rest."""
+    """What a study learned from, its `trust` in that after each number of results, and what it was told of the rest.
+
+    `beside_cold` compares it with searches without a past.
+    """
 
     sources: tuple[Source, ...]
     trust: Curve
     notes: tuple[str, ...] = ()
+    beside_cold: tuple[BesideCold, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -247,16 +274,19 @@ def confirmation(tag: str | None) -> tuple[Rival, ...]:
         return ()
 
 
-def warm_start(kept: Any, weights: Any) -> Warm | None:
+def warm_start(kept: Any, trust: Any, beside_cold: Any) -> Warm | None:
     """What a study learned from, out of its artifacts; None when that is nothing, or strange."""
     try:
-        rows = weights or ()
-        sources = tuple(_source(neighbour, rows) for neighbour in kept["neighbours"])
-        trust = tuple((float(row["trials"]), float(row["trust"])) for row in rows)
+        sources = tuple(_source(neighbour) for neighbour in kept["neighbours"])
+        curve = tuple((float(row["trials"]), float(row["trust"])) for row in trust or ())
+        beside = tuple(
+            BesideCold(int(row["trials"]), float(row["ahead"]), int(row["simulated"]))
+            for row in beside_cold or ()
+        )
         notes = tuple(map(str, kept.get("notes", ())))
     except (KeyError, TypeError, ValueError, AttributeError):
         return None
-    return Warm(sources, trust, notes) if sources else None
+    return Warm(sources, curve, notes, beside) if sources else None
 
 
 def named(source: Source) -> str:
@@ -264,17 +294,13 @@ def named(source: Source) -> str:
     return f"{source.run_id[:SHORT_ID]} {source.name}"
 
 
-def _source(neighbour: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> Source:
-    run_id = str(neighbour.get("run_id", ""))
+def _source(neighbour: Mapping[str, Any]) -> Source:
     return Source(
-        run_id,
+        str(neighbour.get("run_id", "")),
         str(neighbour["name"]),
         float(neighbour["similarity"]),
         bool(neighbour["same_table"]),
         in_words(neighbour.get("differences", {})),
-        tuple(
-            (float(row["trials"]), float(row["weights"][run_id])) for row in rows if run_id in row["weights"]
-        ),
     )
 
 

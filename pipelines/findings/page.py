@@ -14,7 +14,7 @@ from pipelines.findings import tables
 from pipelines.findings.analysis import Analysis
 from pipelines.findings.diagnosis import Diagnosis
 from pipelines.findings.drawing import Drawing
-from pipelines.findings.evidence import Evidence, helped, loss_at
+from pipelines.findings.evidence import Evidence, beside_cold_in_words, helped, loss_at
 from pipelines.findings.scales import number, short
 from pipelines.findings.tables import Table
 from pipelines.progress import duration
@@ -212,16 +212,18 @@ def _from_the_past(evidence: Evidence) -> str:
     """What the configurations from the past were worth beside the others, and what was told at the start."""
     found, notes = helped(evidence.trials), evidence.warm.notes if evidence.warm else ()
     left_out = f" Told at the start: {'; '.join(notes)}." if notes else ""
+    beside = beside_cold_in_words(evidence.warm.beside_cold) if evidence.warm else ""
+    verdict = f"{beside[:1].upper()}{beside[1:]}. " if beside else ""
     if found is None:
-        return f"No configuration was taken from the past as it was; it only guided the search.{left_out}"
+        return f"{verdict}No configuration was taken from the past as it was; it only guided the search.{left_out}"
     default = next((t for t in evidence.trials if t.origin == "default"), None)
     loss = loss_at(default, found.budget) if default else None
-    beside = "" if loss is None else f", the default {number(evidence.shown(loss), 5)}"
+    default_too = "" if loss is None else f", the default {number(evidence.shown(loss), 5)}"
     races = len(evidence.rungs) > 1
     at = f" at {found.budget:g} {evidence.header['budget_unit']}" if races else ""
     return (
-        f"The best configuration from the past, trial {found.best.number}, reached "
-        f"{number(evidence.shown(found.loss), 5)}{at}{beside}; "
+        f"{verdict}The best configuration from the past, trial {found.best.number}, reached "
+        f"{number(evidence.shown(found.loss), 5)}{at}{default_too}; "
         f"{found.beaten} of the {found.others} other trials are no better, so that it takes {found.trials:.1f} of "
         f"those on average to be as good.{left_out}"
     )

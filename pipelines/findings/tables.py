@@ -199,13 +199,8 @@ def classes(evidence: Evidence) -> Table:
 def past(evidence: Evidence) -> Table:
     """The past studies that were learned from."""
     sources = evidence.warm.sources if evidence.warm else ()
-    rows = [
-        [s.name, s.run_id, s.similarity, "yes" if s.same_table else "no", s.why or None, s.weight]
-        for s in sources
-    ]
-    return Table(
-        ("past study", "run", "similarity", "same table", "compared with this one", "weight in the end"), rows
-    )
+    rows = [[s.name, s.run_id, s.similarity, "yes" if s.same_table else "no", s.why or None] for s in sources]
+    return Table(("past study", "run", "similarity", "same table", "compared with this one"), rows)
 
 
 def written(

@@ -54,8 +54,10 @@ def alive(pid: int) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    stat = Path(f"/proc/{pid}/stat")
-    return not (stat.exists() and ") Z " in stat.read_text())
+    try:
+        return ") Z " not in Path(f"/proc/{pid}/stat").read_text()
+    except FileNotFoundError:  # it ended since, or there is no /proc
+        return not Path("/proc/self").exists()
 
 
 # Faults ------------------------------------------------------------------------------------------------------------

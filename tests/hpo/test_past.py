@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -25,10 +26,10 @@ def valley(x: Array, at: float = 0.3) -> Array:
 
 
 def source(
-    name: str, loss: Callable[[Array], Array], seed: int, similarity: float = 0.5, n: int = 40
+    name: str, loss: Callable[[Array], Array], seed: int, similarity: float = 1.0, n: int = 40
 ) -> Source:
     x = SPACE.sample_unit(np.random.default_rng(seed), n)
-    return Source(name, x, standardised(loss(x)), similarity)
+    return Source(name, x, standardised(loss(x)), similarity, name)
 
 
 def past_of(*sources: Source) -> Past:
@@ -54,68 +55,125 @@ def test_the_kernel_is_short_where_a_parameter_matters() -> None:
     assert x < y < idle
 
 
-def test_a_past_study_expects_what_it_saw_and_the_worst_far_away() -> None:
-    corner = SPACE.sample_unit(np.random.default_rng(3), 30)
-    corner[:, 0] *= 0.3
-    past = past_of(Source("s", corner, standardised(valley(corner)), 1.0))
-    there = past.expected(corner)[0]
-    assert np.corrcoef(there, standardised(valley(corner)))[0, 1] > 0.95
-    far = corner.copy()
-    far[:, 0] = 1.0
-    assert past.expected(far)[0].min() > np.median(there)
-
-
-@pytest.mark.parametrize(
-    ("losses", "tau"), [([1, 2, 3], 1.0), ([3, 2, 1], -1.0), ([2, 2, 2], 0.0), ([1, np.inf, np.inf], 2 / 3)]
-)
-def test_trust_in_one_past_study_is_kendalls_tau(losses: list[float], tau: float) -> None:
-    x = SPACE.deactivate(np.array([[a, 0.5, 0.5, 0.0, 0.5] for a in (0.0, 0.5, 1.0)]))
-    past = past_of(Source("s", x, np.array([1.0, 2.0, 3.0]), 1.0))
-    assert past.weigh(x, np.array(losses, dtype=float))[1] == pytest.approx(max(tau, 0.0))
-
-
-def test_weights_begin_with_similarity_and_go_to_those_that_are_right() -> None:
+def test_what_many_saw_is_expected_and_something_bad_far_away() -> None:
+    corners = [SPACE.sample_unit(np.random.default_rng(seed), 30) * [0.3, 1, 1, 1, 1] for seed in range(4)]
     past = past_of(
-        source("alike but wrong", lambda x: -valley(x), 1, similarity=0.9),
-        source("unlike but right", valley, 2, similarity=0.1),
+        *(Source(f"s{i}", x, standardised(valley(x)), 1.0, f"s{i}") for i, x in enumerate(corners))
     )
-    x = SPACE.sample_unit(np.random.default_rng(7), 12)
-    first, trust = past.weigh(x[:1], valley(x[:1]))
-    assert first[0] > first[1]
-    assert trust == 1.0
-    then, trust = past.weigh(x, valley(x))
-    assert then[1] > 0.95
-    assert trust > 0.5
+    there = past.expected(corners[0])
+    assert np.corrcoef(there, standardised(valley(corners[0])))[0, 1] > 0.9
+    far = corners[0].copy()
+    far[:, 0] = 1.0
+    assert past.expected(far).min() > np.median(there)
 
 
-def test_nobody_is_trusted_when_all_are_wrong() -> None:
-    past = past_of(*(source(f"s{i}", lambda x: -valley(x), i) for i in range(3)))
-    x = SPACE.sample_unit(np.random.default_rng(7), 12)
-    assert past.weigh(x, valley(x))[1] == 0.0
+def test_studies_that_agree_say_more_than_one_alone() -> None:
+    """With results that are half noise, sixteen studies rank configurations better than one, and so than four."""
+
+    def rough(seed: int) -> Source:
+        x = SPACE.sample_unit(np.random.default_rng(seed), 20)
+        scores = standardised(valley(x)) + np.random.default_rng(100 + seed).normal(size=20)
+        return Source(f"s{seed}", x, standardised(np.exp(scores)), 1.0, f"s{seed}")
+
+    x = SPACE.sample_unit(np.random.default_rng(99), 300)
+    found = [
+        np.mean(
+            [
+                kendalltau(past_of(*map(rough, range(k * n, k * n + n))).expected(x), valley(x))[0]
+                for k in range(4)
+            ]
+        )
+        for n in (1, 4, 16)
+    ]
+    assert found == sorted(found)
+    assert found[2] > found[0] + 0.1
 
 
-def test_trust_is_not_that_in_whoever_was_right_by_chance() -> None:
-    chosen, trusted = [], []
-    for seed in range(30):
-        rng = np.random.default_rng(seed)
-        past = past_of(*(source(f"s{i}", lambda x, rng=rng: rng.random(len(x)), i, n=8) for i in range(30)))  # type: ignore[misc]
-        x, losses = SPACE.sample_unit(rng, 8), rng.random(8)
-        weights, trust = past.weigh(x, losses)
-        chosen.append(max(kendalltau(weights @ past.expected(x), losses)[0], 0.0))
-        trusted.append(trust)
-    assert np.mean(chosen) > 0.4
-    assert np.mean(trusted) < 0.15
+def test_noise_is_told_from_what_studies_share() -> None:
+    rng = np.random.default_rng(0)
+    smooth = past_of(*(source(f"s{i}", valley, i) for i in range(6)))
+    shuffled = past_of(*(source(f"s{i}", lambda x: rng.random(len(x)), i) for i in range(6)))
+    assert smooth.variances[0] > 3 * smooth.variances[3]
+    assert shuffled.variances[3] > 3 * shuffled.variances[0]
 
 
-def test_a_portfolio_serves_every_past_study_and_repeats_nothing() -> None:
+def test_what_a_table_like_this_one_saw_counts_more() -> None:
+    alike = np.kron(np.eye(2), np.ones((3, 3))) * 0.98 + 0.02
+    sides = [(lambda x: valley(x, 0.1), 1.0), (lambda x: valley(x, 0.9), 0.05)]
+    sources = [
+        source(f"s{3 * j + i}", loss, 3 * j + i, similarity)
+        for j, (loss, similarity) in enumerate(sides)
+        for i in range(3)
+    ]
+    past = Past(SPACE, tuple(sources), np.asarray(alike, dtype=float))
+    low, high = past.expected(np.array([[0.1, 0.5, 0.5, 0.25, np.nan], [0.9, 0.5, 0.5, 0.25, np.nan]]))
+    assert low < high
+
+
+def test_what_this_very_table_saw_counts_most() -> None:
+    others = [source(f"s{i}", lambda x: valley(x, 0.9), i) for i in range(3)]
+    mine = replace(source("mine", lambda x: valley(x, 0.1), 7), same_table=True)
+    x = np.array([[0.1, 0.5, 0.5, 0.25, np.nan], [0.9, 0.5, 0.5, 0.25, np.nan]])
+    without, there = past_of(*others, replace(mine, same_table=False)), past_of(*others, mine)
+    assert np.subtract(*there.expected(x)) < np.subtract(*without.expected(x))
+
+
+def test_trust_follows_the_results_and_few_move_it_little() -> None:
+    past = past_of(*(source(f"s{i}", valley, i) for i in range(4)))
+    x = SPACE.sample_unit(np.random.default_rng(7), 40)
+    right, wrong = past.course(x, valley(x)), past.course(x, -valley(x))
+    assert (right > 0.9).all()
+    assert wrong[0] == 1.0
+    assert 0.2 < wrong[1] < 1.0
+    assert (wrong[15:] == 0.0).all()
+    for n in (1, 2, 9):
+        assert past.trust(x[:n], -valley(x[:n])) == pytest.approx(wrong[n - 1])
+    assert past.trust(x[:0], np.empty(0)) == 1.0
+
+
+def test_trust_with_failures_and_equal_losses() -> None:
+    past = past_of(*(source(f"s{i}", valley, i) for i in range(4)))
+    x = SPACE.sample_unit(np.random.default_rng(7), 30)
+    assert past.trust(x, np.full(30, np.inf)) < 0.4
+    assert past.trust(x, np.ones(30)) == past.trust(x, np.full(30, np.inf))
+
+
+def test_beliefs_come_near_the_results_and_are_sure_next_to_pending_ones() -> None:
+    past = past_of(*(source(f"s{i}", valley, i) for i in range(4)))
+    rng = np.random.default_rng(3)
+    seen, pending, at = (SPACE.sample_unit(rng, n) for n in (25, 3, 60))
+    levels = -standardised(valley(seen))
+    mean, deviation, best = past.believed(seen, levels, pending, np.concatenate([seen, pending, at]))
+    assert np.corrcoef(mean[:25], levels)[0, 1] > 0.8
+    assert deviation[25:28].max() < np.median(deviation[28:])
+    assert best == pytest.approx(mean[:28].min())
+    nothing = past.believed(seen[:0], np.empty(0), pending[:0], at)
+    assert np.isinf(nothing[2])
+    np.testing.assert_allclose(nothing[0], past.expected(at))
+
+
+def test_seconds_are_learned_from_those_who_know_them() -> None:
+    def timed(seed: int, known: bool) -> Source:
+        x = SPACE.sample_unit(np.random.default_rng(seed), 30)
+        seconds = 10.0**seed * np.exp(2 * x[:, 0])
+        return Source(f"s{seed}", x, standardised(valley(x)), seconds=np.where(known, seconds, np.nan))
+
+    x = SPACE.sample_unit(np.random.default_rng(9), 50)
+    past = past_of(timed(1, True), timed(2, False), timed(3, True))
+    assert past.knows_seconds
+    assert np.corrcoef(past.log_seconds(x), x[:, 0])[0, 1] > 0.9
+    assert not past_of(timed(2, False), source("s", valley, 5)).knows_seconds
+
+
+def test_a_portfolio_repeats_nothing() -> None:
     past = past_of(
         *(source(f"low{i}", lambda x: valley(x, 0.1), i, n=80) for i in range(2)),
         *(source(f"high{i}", lambda x: valley(x, 0.9), 9 + i, n=80) for i in range(2)),
     )
     taken = SPACE.sample_unit(np.random.default_rng(0), 1)
     found = past.portfolio(taken, 2)
-    assert sorted(code[0] > 0.5 for _, code in found) == [False, True]
-    assert {name[:3] for name, _ in found} == {"low", "hig"}
+    assert len(found) == 2
+    assert {name for name, _ in found} <= {source.name for source in past.sources}
     again = past.portfolio(np.array([code for _, code in found]), 3)
     codes = past.points(np.array([code for _, code in [*found, *again]]))
     assert (matern(codes, codes) - np.eye(len(codes))).max() < 0.99
@@ -127,10 +185,3 @@ def test_the_portfolio_depends_on_nothing_but_the_past() -> None:
     one, two = past_of(*sources).portfolio(taken, 4), past_of(*sources).portfolio(taken, 4)
     assert [name for name, _ in one] == [name for name, _ in two]
     np.testing.assert_array_equal([code for _, code in one], [code for _, code in two])
-
-
-def test_the_opinion_is_the_weighted_mean_of_what_is_expected() -> None:
-    past = past_of(*(source(f"s{i}", valley, i, n=10 + i) for i in range(4)))
-    x = SPACE.sample_unit(np.random.default_rng(5), 20)
-    weights = np.array([0.5, 0.0, 0.3, 0.2])
-    np.testing.assert_allclose(past.opinion(weights, x), weights @ past.expected(x))

@@ -10,7 +10,6 @@ from hpo.algorithms import algorithm as named
 from hpo.errors import StudyError
 from hpo.parameters import Float
 from hpo.past import Past, Source
-from hpo.samplers.learned import UNTIL
 from hpo.space import SearchSpace
 from hpo.study import FirstPoint
 from hpo.trial import Report, Trial
@@ -19,7 +18,7 @@ from pipelines.findings.evidence import WARM_ORIGIN
 from pipelines.knowledge import Knowledge, Why
 from pipelines.plan import DataPlan, Plan, usual_trials
 from pipelines.summaries import prediction
-from pipelines.warm import WarmStart, first_points, gain, look_back, raised_by, worth
+from pipelines.warm import WarmStart, beside_cold, first_points, gain, look_back, raised_by, worth
 from tests.plans import plan
 from warmstart.metafeatures import MetaFeatures
 from warmstart.past import PastStudy
@@ -41,7 +40,7 @@ PLAN = plan(
 def past_study(run_id: str, model: str = "lightgbm", digest: str = "other", n: int = 5) -> PastStudy:
     x = np.linspace(0.1, 0.9, n)[:, None]
     losses = np.arange(n, dtype=float)
-    return PastStudy(run_id, "adult", model, "roc_auc", "binary", digest, FEATURES, SPACE, x, losses)
+    return PastStudy(run_id, "adult", model, "roc_auc", "binary", digest, FEATURES, SPACE, x, losses, losses)
 
 
 def trial(number: int, loss: float, origin: str = "sampler", a: float = 0.5) -> Trial:
@@ -126,21 +125,22 @@ def test_test_rows_that_a_study_of_the_same_table_has_seen_are_told(
         )
 
 
-def test_the_past_is_weighed_as_long_as_it_is_asked() -> None:
+def test_trust_is_kept_after_each_result() -> None:
     x = np.linspace(0, 1, 9)[:, None]
-    right, wrong = Source("right", x, x[:, 0], 0.5), Source("wrong", x, -x[:, 0], 0.5)
-    drawn = np.random.default_rng(0).random(UNTIL + 30)
-    rows = worth(Past(SPACE, (right, wrong)), [trial(n, float(a), a=float(a)) for n, a in enumerate(drawn)])
-    assert [row["trials"] for row in rows] == list(range(1, UNTIL + 1))
-    assert rows[0]["weights"] == {"right": 0.5, "wrong": 0.5}
-    assert rows[-1]["weights"]["right"] > 0.99
-    assert rows[-1]["trust"] > 0.9
-    assert worth(Past(SPACE, (right,)), [failed(0)])[0]["trust"] == 1.0
+    drawn = np.random.default_rng(0).random(90)
+    trials = [trial(n, float(a), a=float(a)) for n, a in enumerate(drawn)]
+    rows = worth(Past(SPACE, (Source("right", x, x[:, 0]),)), trials)
+    assert [row["trials"] for row in rows] == list(range(1, 91))
+    assert rows[0]["trust"] == rows[-1]["trust"] == 1.0
+    wrong = worth(Past(SPACE, (Source("wrong", x, -x[:, 0]),)), trials)
+    assert wrong[0]["trust"] == 1.0
+    assert wrong[-1]["trust"] == 0.0
+    assert worth(Past(SPACE, (Source("right", x, x[:, 0]),)), [failed(0)])[0]["trust"] == 1.0
 
 
-def test_the_past_is_weighed_at_the_budget_that_the_search_sees() -> None:
+def test_trust_is_measured_at_the_budget_that_the_search_sees() -> None:
     x = np.linspace(0, 1, 9)[:, None]
-    past = Past(SPACE, (Source("right", x, x[:, 0], 0.5), Source("wrong", x, -x[:, 0], 0.5)))
+    past = Past(SPACE, (Source("right", x, x[:, 0]),))
     drawn = np.random.default_rng(0).random(30)
     raced = [
         Trial(n, {"a": float(a)}, 9.0 if n < 10 else 1.0, reports=(Report(1.0, -float(a)),))
@@ -148,10 +148,34 @@ def test_the_past_is_weighed_at_the_budget_that_the_search_sees() -> None:
     ]
     early = worth(past, [replace(trial, budget=1.0) for trial in raced])
     assert len(early) == 30
-    assert early[-1]["weights"]["wrong"] > 0.99
+    assert early[-1]["trust"] == 0.0
     full = worth(past, [t.told(Report(9.0, t.params["a"])) if t.number < 10 else t for t in raced])  # type: ignore[arg-type]
     assert len(full) == 10
-    assert full[-1]["weights"]["right"] > 0.9
+    assert full[-1]["trust"] == 1.0
+
+
+@pytest.mark.parametrize(("best", "helped"), [(0, True), (24, False)])
+def test_a_study_is_compared_with_searches_without_a_past(best: int, helped: bool) -> None:
+    """One has its best result at once, the other at its end; the losses follow no pattern."""
+    rng = np.random.default_rng(5)
+    x = np.linspace(0, 1, 9)[:, None]
+    past = Past(SPACE, (Source("s", x, rng.normal(size=9)),))
+    drawn = rng.random((25, 2)).tolist()
+    trials = [trial(n, -1.0 if n == best else loss, a=a) for n, (a, loss) in enumerate(drawn)]
+    rows = beside_cold(past, PLAN, trials)
+    assert [row.trials for row in rows] == [10, 25]
+    assert (rows[0].ahead > 0.5) is helped
+    assert rows == beside_cold(past, PLAN, trials)
+
+
+def test_nothing_is_compared_where_nothing_can_be() -> None:
+    x = np.linspace(0, 1, 9)[:, None]
+    past = Past(SPACE, (Source("s", x, x[:, 0]),))
+    trials = [trial(n, float(n), a=n / 9) for n in range(9)]
+    assert beside_cold(past, PLAN, trials)
+    assert beside_cold(past, PLAN, trials[:7]) == ()
+    assert beside_cold(past, replace(PLAN, algorithm="random"), trials) == ()
+    assert beside_cold(past, replace(PLAN, algorithm="bohb", rungs=(1.0, 3.0)), trials) == ()
 
 
 def test_where_a_first_point_comes_from_is_told_by_name_and_run() -> None:
@@ -164,17 +188,18 @@ def test_where_a_first_point_comes_from_is_told_by_name_and_run() -> None:
 
 def test_what_a_study_keeps_names_the_runs_and_comes_back() -> None:
     gaps = {"size": 0.1, "target": 0.3, "landmarks": 2.0}
-    seen = WarmStart((Neighbour(past_study("0123456789abcdef"), 0.5, False, gaps),), ("a note",))
+    seen = WarmStart((Neighbour(past_study("0123456789abcdef"), 0.5, False, 0.5, gaps),), ("a note",))
     kept = json.loads(seen.to_json())["neighbours"][0]
     assert (kept["run_id"], kept["name"], kept["differences"]) == ("0123456789abcdef", "adult", gaps)
     back = WarmStart.from_json(seen.to_json())
     assert (back.notes, back.neighbours[0].differences) == (("a note",), gaps)
+    assert back.neighbours[0].kinship == 0.5
     assert back.to_json() == seen.to_json()
 
 
 def test_the_console_tells_in_what_a_past_table_is_alike() -> None:
     gaps = {"size": 0.1, "target": 0.3, "landmarks": 2.0}
-    studies = [Neighbour(past_study(f"{n}", digest=f"{n}"), 0.5, False, gaps) for n in range(4)]
+    studies = [Neighbour(past_study(f"{n}", digest=f"{n}"), 0.5, False, 1.0, gaps) for n in range(4)]
     told = "\n".join(WarmStart(tuple(studies)).told())
     assert "adult (lightgbm, similarity 0.50, most alike in size and target, least in landmarks)" in told
     assert "equally alike" not in told

@@ -8,7 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from warmstart.metafeatures import VERSION, MetaFeatures, meta_features
-from warmstart.similarity import ONE_IS_MISSING, Scale, differences, in_words, similarities, similarity
+from warmstart.similarity import (
+    ONE_IS_MISSING,
+    WIDTH,
+    Scale,
+    differences,
+    in_words,
+    pairwise,
+    similarities,
+    similarity,
+)
 
 
 def features(values: Mapping[str, float], version: int = VERSION) -> MetaFeatures:
@@ -27,7 +36,9 @@ def test_a_distance_that_is_computed_by_hand() -> None:
         features({"a.x": 2.0, "a.y": 9.0, "b.z": 1.0}),
     )
     assert scale.distance(one, other) == pytest.approx((1.349 / 2 + 2.5) / 2)
-    assert similarity(one, other, POPULATION) == pytest.approx(math.exp(-(1.349 / 2 + 2.5) / 2))
+    assert similarity(one, other, POPULATION) == pytest.approx(
+        math.exp(-0.5 * ((1.349 / 2 + 2.5) / 2 / WIDTH) ** 2)
+    )
 
 
 def test_far_is_far_enough() -> None:
@@ -44,6 +55,22 @@ def test_groups_count_the_same() -> None:
     zero = features({"a.x": 0.0, "a.y": 0.0, "a.z": 0.0, "b.x": 0.0})
     assert scale.distance(zero, features({"a.x": 0.0, "a.y": 0.0, "a.z": 0.0, "b.x": 1.0})) == 1 / 2
     assert scale.distance(zero, features({"a.x": 1.0, "a.y": 1.0, "a.z": 1.0, "b.x": 0.0})) == 1 / 2
+
+
+def test_landmarks_decide_where_there_are_any() -> None:
+    scale = Scale(
+        dict.fromkeys(("landmarks.x", "size.x"), 0.0), dict.fromkeys(("landmarks.x", "size.x"), 1.0)
+    )
+    zero = features({"landmarks.x": 0.0, "size.x": 0.0})
+    assert scale.distance(zero, features({"landmarks.x": 0.5, "size.x": 2.0})) == 0.5
+    assert scale.distance(features({"size.x": 0.0}), features({"size.x": 2.0})) == 2.0
+
+
+def test_similarities_of_tables_to_each_other() -> None:
+    found = pairwise(POPULATION, POPULATION)
+    expected = [[similarity(a, b, POPULATION) for b in POPULATION] for a in POPULATION]
+    np.testing.assert_allclose(found, expected)
+    assert pairwise(POPULATION, POPULATION[:3]).tolist() == np.ones((5, 5)).tolist()
 
 
 def test_missing_features() -> None:
@@ -107,4 +134,5 @@ def test_a_table_is_more_like_its_other_half_than_like_other_tables() -> None:
             meta_features(frame[200:], y[200:], "binary"),
         ]
     halves, others = found[::2], found[1::2]
-    assert [int(np.argmax(similarities(half, others))) for half in halves] == [0, 1, 2, 3]
+    apart = [[np.mean([*groups.values()]) for groups in differences(half, others)] for half in halves]
+    assert np.argmin(apart, axis=1).tolist() == [0, 1, 2, 3]

@@ -65,7 +65,8 @@ def study(
 ) -> PastStudy:
     x = space.sample_unit(np.random.default_rng(0), n) if codes is None else codes
     losses = np.arange(len(x), dtype=float)
-    return PastStudy(name, name, model, metric, task, digest or name, described, space, x, losses)
+    seconds = np.where(losses > 0, losses, np.nan)
+    return PastStudy(name, name, model, metric, task, digest or name, described, space, x, losses, seconds)
 
 
 def encoded(space: SearchSpace, *configurations: dict[str, Value]) -> Array:
@@ -74,7 +75,7 @@ def encoded(space: SearchSpace, *configurations: dict[str, Value]) -> Array:
 
 def test_what_two_spaces_share_is_taken_over_and_the_rest_is_the_default() -> None:
     past = study("s", codes=encoded(OLD, {"learning_rate": 0.02, "leaves": 8, "gone": 0.5, "kind": "a"}))
-    x, losses = translated(past, "lightgbm", NEW, DEFAULT)
+    x, losses, _ = translated(past, "lightgbm", NEW, DEFAULT)
     params = NEW.decode(x[0])
     assert params["learning_rate"] == pytest.approx(0.02, rel=1e-3)
     assert {k: v for k, v in params.items() if k != "learning_rate"} == {
@@ -123,11 +124,12 @@ def test_a_search_over_all_families_helps_one_of_them_with_its_own_trials() -> N
         {"model": "mlp", "mlp.learning_rate": 0.03},
         {"model": "lightgbm", "lightgbm.learning_rate": 0.06},
     )
-    x, losses = translated(
+    x, losses, seconds = translated(
         study("s", ALL, model="all", codes=codes), "lightgbm", ONE, {"learning_rate": 0.05}
     )
     assert ONE.decode(x[0])["learning_rate"] == pytest.approx(0.06, rel=1e-3)
     assert losses.tolist() == [1.0]
+    assert seconds.tolist() == [1.0]
 
 
 @settings(max_examples=80, deadline=None)
@@ -143,7 +145,7 @@ def test_any_past_space_gives_configurations_of_any_new_one(
     for name, value in chosen.items():
         assert new[name].why_not(new.decode(new.encode(chosen))[name]) is None
         assert value in (theirs.get(name), default.get(name))
-    x, _ = translated(study("s", old, codes=old.encode(theirs)[None]), "lightgbm", new, default)
+    x, _, _ = translated(study("s", old, codes=old.encode(theirs)[None]), "lightgbm", new, default)
     np.testing.assert_array_equal(new.deactivate(x), x)
 
 
@@ -184,7 +186,8 @@ def test_the_most_alike_come_first_and_the_same_table_before_all() -> None:
 
 def test_another_metric_counts_less() -> None:
     one, other = found_among([study("same"), study("other", metric="log_loss")])
-    assert other.similarity == OTHER_METRIC * one.similarity
+    assert (one.kinship, other.kinship) == (1.0, OTHER_METRIC)
+    assert other.similarity == one.similarity
 
 
 def test_another_family_counts_less_and_another_kind_of_task_does_not() -> None:
@@ -196,8 +199,7 @@ def test_another_family_counts_less_and_another_kind_of_task_does_not() -> None:
         ],
     )
     assert numbers.study.name == "x numbers"
-    assert numbers.similarity == one.similarity
-    assert other.similarity == OTHER_FAMILY * one.similarity
+    assert (one.kinship, numbers.kinship, other.kinship) == (1.0, 1.0, OTHER_FAMILY)
 
 
 def of_all(name: str, mlp: int, lightgbm: int) -> PastStudy:
@@ -224,15 +226,11 @@ def test_a_study_that_an_older_release_kept_and_that_says_nothing_is_not_learned
     assert [source.name for source in learned(kept, "mlp", ONE, {"learning_rate": 0.05}).sources] == ["good"]
 
 
-def test_a_study_of_the_same_table_outweighs_the_others() -> None:
-    found = found_among(
-        [study(f"s{i}", described=features(rows=float(i))) for i in range(8)]
-        + [study("mine", task="binary", digest="mine")],
-    )
-    past = learned(found, "lightgbm", NEW, DEFAULT)
-    weights = dict(zip([source.name for source in past.sources], past.similarities, strict=True))
-    assert weights["mine"] > 0.25
-    assert max(weight for name, weight in weights.items() if name != "mine") < 0.5 * weights["mine"]
+def test_a_study_of_the_same_table_is_known_as_one() -> None:
+    found = found_among([study(f"s{i}") for i in range(3)] + [study("mine", digest="mine")])
+    sources = learned(found, "lightgbm", NEW, DEFAULT).sources
+    assert [(source.name, source.same_table) for source in sources][0] == ("mine", True)
+    assert not any(source.same_table for source in sources[1:])
 
 
 def nightly(n: int) -> list[Neighbour]:
@@ -249,19 +247,12 @@ def test_a_table_that_is_tuned_every_night_leaves_room_for_the_others() -> None:
     assert {f"s{i}" for i in range(11)} <= set(names)
 
 
-def test_copies_of_a_study_change_neither_what_is_alike_nor_how_much_their_table_counts() -> None:
+def test_copies_of_a_study_change_neither_what_is_alike_nor_what_is_expected_by_much() -> None:
     once, often = nightly(1), nightly(45)
-    before = {n.study.digest: n.similarity for n in once}
-    assert {n.study.digest: n.similarity for n in often} == before
-    heard = {
-        len(found): sum(
-            source.similarity
-            for source in learned(found, "lightgbm", NEW, DEFAULT).sources
-            if source.name.startswith("night")
-        )
-        for found in (once, often)
-    }
-    assert heard[12] == pytest.approx(heard[14])
+    assert {n.study.digest: n.similarity for n in often} == {n.study.digest: n.similarity for n in once}
+    x = NEW.sample_unit(np.random.default_rng(1), 50)
+    one, many = (learned(found, "lightgbm", NEW, DEFAULT).expected(x) for found in (once, often))
+    assert np.corrcoef(one, many)[0, 1] > 0.95
 
 
 def test_of_one_table_those_by_the_same_metric_are_taken_and_the_largest_and_newest_of_them() -> None:
@@ -274,19 +265,6 @@ def test_of_one_table_those_by_the_same_metric_are_taken_and_the_largest_and_new
         study("another family", digest="mine", model="xgboost", n=5),
     ]
     assert set(neighbours_of(*studies)) == {"large", "newest", "older", "another family"}
-
-
-def test_several_studies_of_the_same_table_count_as_one() -> None:
-    others = [study(f"s{i}", described=features(rows=float(i))) for i in range(8)]
-
-    def weight(n: int) -> float:
-        found = found_among(
-            [study(f"mine {i}", digest="mine") for i in range(n)] + others,
-        )
-        sources = learned(found, "lightgbm", NEW, DEFAULT).sources
-        return sum(source.similarity for source in sources if source.name.startswith("mine"))
-
-    assert weight(3) == pytest.approx(weight(1))
 
 
 def test_a_narrowed_space_is_the_box_around_the_best_of_each_past_study() -> None:

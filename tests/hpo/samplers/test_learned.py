@@ -1,12 +1,14 @@
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import pytest
 
 from hpo.history import History
 from hpo.parameters import Value
-from hpo.past import Past, Source
-from hpo.samplers.learned import LearnedSampler, improvement, levels
+from hpo.past import Past, Source, improvement
+from hpo.samplers.learned import LearnedSampler, levels
 from hpo.samplers.random import RandomSampler
 from hpo.samplers.tpe import TPESampler
 from hpo.space import SearchSpace
@@ -22,6 +24,19 @@ class Nobody:
 
     def suggest(self, history: History, rng: np.random.Generator) -> dict[str, Value]:
         raise AssertionError("the study's own sampler was asked")
+
+
+@dataclass(frozen=True)
+class Mine:
+    """A sampler that proposes one and the same configuration."""
+
+    CHOICE: ClassVar[Mapping[str, Value]] = {"x": 0.123, "y": 0.5, "idle": 0.5, "kind": "a"}
+
+    def least(self, space: SearchSpace) -> int:
+        return 5
+
+    def suggest(self, history: History, rng: np.random.Generator) -> dict[str, Value]:
+        return dict(self.CHOICE)
 
 
 def history(n: int, sign: float = 1.0, seed: int = 0) -> History:
@@ -65,17 +80,31 @@ def test_a_past_that_is_wrong_is_left_to_the_studys_own_sampler() -> None:
     assert mine == RandomSampler().suggest(seen, rng)
 
 
-def test_after_so_many_results_the_past_is_not_asked() -> None:
-    sampler = LearnedSampler(good_past(), RandomSampler(), until=10)
-    seen = history(11)
-    assert sampler.suggest(seen, np.random.default_rng(1)) == RandomSampler().suggest(
-        seen, np.random.default_rng(1)
-    )
+def test_the_past_is_asked_less_often_as_results_come_in() -> None:
+    """Of 200 proposals after n results a share of about 8 / (8 + n) is the past's."""
+    sampler = LearnedSampler(good_past(), Mine())
+    for n, share in ((0, 1.0), (8, 1 / 2), (24, 1 / 4)):
+        seen = history(n)
+        mine = [sampler.suggest(seen, np.random.default_rng(seed)) == Mine.CHOICE for seed in range(200)]
+        assert np.mean(mine) == pytest.approx(1 - share, abs=0.12)  # three and a half deviations
+
+
+def test_seconds_count_where_they_are_scarce() -> None:
+    """Trainings take the longer, the larger y; of what promises about the same the shorter is chosen."""
+    x = SPACE.sample_unit(np.random.default_rng(5), 60)
+    timed = Source("s", x, source("s", valley, 0).scores[:1].repeat(60), seconds=np.exp(9 * x[:, 1]))
+    seen = history(6)
+    chosen = {}
+    for per_second in (False, True):
+        sampler = LearnedSampler(past_of(timed), Nobody(), fading=1e9, per_second=per_second)
+        proposals = [sampler.suggest(seen, np.random.default_rng(seed)) for seed in range(12)]
+        chosen[per_second] = np.mean([float(params["y"]) for params in proposals if params is not None])
+    assert chosen[True] < chosen[False] - 0.1
 
 
 def test_workers_side_by_side_are_not_sent_to_the_same_place() -> None:
     """In the units of the kernel, which sees far differences as one, they are more than twice as far apart."""
-    sampler = LearnedSampler(good_past(), Nobody())
+    sampler = LearnedSampler(good_past(), Nobody(), fading=1e9)
     apart = {}
     for told in (False, True):
         seen, pending = history(0), list[dict[str, Value]]()

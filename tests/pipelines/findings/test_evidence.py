@@ -6,7 +6,9 @@ from hpo.space import Float, SearchSpace
 from hpo.trial import Report, Trial
 from pipelines.findings.evidence import (
     WARM_ORIGIN,
+    BesideCold,
     Rival,
+    beside_cold_in_words,
     comparable,
     confirmation,
     helped,
@@ -55,7 +57,7 @@ def test_a_confirmation_is_read() -> None:
     "kept", [None, [], {}, {"neighbours": []}, {"neighbours": [{"name": 1}]}, {"neighbours": 4}]
 )
 def test_a_strange_past_is_none(kept: object) -> None:
-    assert warm_start(kept, None) is None
+    assert warm_start(kept, None, None) is None
 
 
 def neighbour(run_id: str, **changes: object) -> dict[str, object]:
@@ -75,27 +77,33 @@ def test_a_past_is_read() -> None:
         "neighbours": [neighbour("a1", differences=gaps)],
         "notes": ["1 past study left out: still running"],
     }
-    rows = [
-        {"trials": 1, "trust": 0.5, "weights": {"a1": 1.0}},
-        {"trials": 2, "trust": 0.7, "weights": {"a1": 0.9}},
-    ]
-    found = warm_start(kept, rows)
+    rows = [{"trials": 1, "trust": 0.5}, {"trials": 2, "trust": 0.7}]
+    found = warm_start(kept, rows, [{"trials": 10, "ahead": 0.7, "simulated": 40}])
     assert found is not None
-    assert found.sources[0].weights == ((1.0, 1.0), (2.0, 0.9))
-    assert found.sources[0].weight == 0.9
     assert found.sources[0].why == "most alike in size and numeric, least in landmarks"
     assert found.trust == ((1.0, 0.5), (2.0, 0.7))
     assert found.notes == ("1 past study left out: still running",)
-    alone = warm_start(kept, None)
+    assert found.beside_cold == (BesideCold(10, 0.7, 40),)
+    alone = warm_start(kept, None, None)
     assert alone is not None
-    assert alone.sources[0].weight is None
+    assert (alone.trust, alone.beside_cold) == ((), ())
 
 
-def test_weights_belong_to_their_studies_whatever_the_order_and_the_number() -> None:
-    kept = {"neighbours": [neighbour("a1"), neighbour("b2"), neighbour("c3")]}
-    found = warm_start(kept, [{"trials": 1, "trust": 1.0, "weights": {"c3": 0.7, "a1": 0.3}}])
-    assert found is not None
-    assert [source.weight for source in found.sources] == [0.3, None, 0.7]
+@pytest.mark.parametrize(
+    ("ahead", "verdict"),
+    [
+        (
+            (0.9, 0.6),
+            "the past helped: this study is ahead of 90 % after 10 trials, 60 % after 25 trials of 40 searches",
+        ),
+        ((0.9, 0.4), "the past helped in part: "),
+        ((0.5, 0.4), "the past did not help: "),
+    ],
+)
+def test_whether_the_past_helped_is_told(ahead: tuple[float, float], verdict: str) -> None:
+    rows = [BesideCold(n, share, 40) for n, share in zip((10, 25), ahead, strict=True)]
+    assert beside_cold_in_words(rows).startswith(verdict)
+    assert beside_cold_in_words([]) == ""
 
 
 def reported(number: int, losses: dict[float, float], origin: str = "sampler") -> Trial:
