@@ -36,7 +36,7 @@ from pipelines.metrics import metric_for
 from pipelines.models.catalog import family, settings
 from pipelines.models.errors import TrainingError
 from pipelines.source import described
-from pipelines.warm import FIRST_POINTS, RUNGS, raised
+from pipelines.warm import FIRST_POINTS
 from warmstart.metafeatures import MetaFeatures
 from warmstart.past import PastStudy
 from warmstart.transfer import learned, neighbours
@@ -65,19 +65,16 @@ class Method:
     """A way to start: with how many past studies, by which weights, with which of its parts.
 
     `past` None is a cold search; `shuffled` gives the similarities to other tables, `even` makes them equal, `inverted`
-    is the share of past studies whose losses are negated. `points` are first points from the past, `model` whether it
-    stays in the acquisition, `defaults` how many of the defaults come first. `oracle_past` keeps the five past studies
-    whose models rank this table best, `oracle_points` takes as first points those of the past that are the best here:
-    no method can know either, so they bound what better similarities and a better portfolio could gain. A `peer`
+    is the share of past studies whose losses are negated. `defaults` is how many of the defaults come first.
+    `oracle_past` keeps the five past studies whose models rank this table best, `oracle_points` takes as first points
+    two of the past that are the best here: no method can know either, so they bound what better similarities and
+    better first points could gain. A `peer`
     (`benchmarks.methods.WARMED`) is given the same defaults and the same past, and makes of them what it can. The
     past has studies by the families `others`, too, and where `same` is given the study of the very table by that one.
-    Past studies are `by` an algorithm, at the `cost` of so many full trainings each. A race begins
-    `high`, at its second highest rung; where that is not said, as `pipelines.warm.raised` has it with a past.
+    Past studies are `by` an algorithm, at the `cost` of so many full trainings each.
     """
 
     past: int | None = 40
-    points: int = FIRST_POINTS
-    model: bool = True
     defaults: int = 2
     even: bool = False
     shuffled: bool = False
@@ -90,7 +87,6 @@ class Method:
     same: str | None = None
     by: str = "tpe"
     cost: float = TRIALS
-    high: bool | None = None
 
 
 METHODS: Mapping[str, Method] = {
@@ -98,8 +94,6 @@ METHODS: Mapping[str, Method] = {
     "cold, no defaults": Method(past=None, defaults=0),
     "random": Method(past=None, algorithm="random"),
     "warm": Method(),
-    "first points only": Method(model=False),
-    "model only": Method(points=0),
     "even weights": Method(even=True),
     "shuffled weights": Method(shuffled=True),
     "2 past studies": Method(past=2),
@@ -107,18 +101,11 @@ METHODS: Mapping[str, Method] = {
     "10 past studies": Method(past=10),
     "20 past studies": Method(past=20),
     "cold bohb": Method(past=None, algorithm="bohb"),
-    "cold bohb from R/3": Method(past=None, algorithm="bohb", high=True),
     "warm bohb": Method(algorithm="bohb"),
-    "warm bohb from R/3": Method(algorithm="bohb", high=True),
-    "warm bohb, all rungs": Method(algorithm="bohb", high=False),
     "warm bohb, 2 past studies": Method(algorithm="bohb", past=2),
-    "warm bohb, 2 past studies, all rungs": Method(algorithm="bohb", past=2, high=False),
     "warm bohb, 5 past studies": Method(algorithm="bohb", past=5),
-    "warm bohb, 5 past studies, all rungs": Method(algorithm="bohb", past=5, high=False),
     "warm bohb, 10 past studies": Method(algorithm="bohb", past=10),
-    "warm bohb, 10 past studies, all rungs": Method(algorithm="bohb", past=10, high=False),
     "warm bohb, all inverted": Method(algorithm="bohb", inverted=1.0),
-    "warm bohb, all rungs, all inverted": Method(algorithm="bohb", inverted=1.0, high=False),
     "LightGBM's past, too": Method(others=("lightgbm",)),
     "LightGBM's past only, of this table": Method(past=0, same="lightgbm"),
     "LightGBM's past, too, and of this table": Method(others=("lightgbm",), same="lightgbm"),
@@ -156,17 +143,14 @@ def search(task: Task, past: Sequence[PastStudy], method: Method, seed: int, tri
     known = _known(task, past, method, seed) if past else None
     if method.peer is not None:
         return _by_peer(task, known, method.peer, first, seed, trials)
-    if known is not None and method.points:
+    if known is not None:
         taken = np.array([task.space.encode(point.params) for point in first])
-        codes = [code for _, code in known.portfolio(taken, method.points)]
+        codes = [code for _, code in known.repeated(taken, FIRST_POINTS)]
         if method.oracle_points:
-            codes = sorted(known.leaders(), key=partial(_loss, task))[: method.points]
+            codes = sorted(known.leaders(), key=partial(_loss, task))[:FIRST_POINTS]
         first = (*first, *(FirstPoint(task.space.decode(code), "past") for code in codes))
     rungs = task.rungs if grants_budgets(method.algorithm) else task.rungs[-1:]
-    if method.high or (method.high is None and known is not None and method.model):
-        budget = settings(task.model).budget
-        rungs = rungs[-RUNGS:] if method.high else raised(rungs, budget.unit, budget.fidelity)
-    sampler, scheduler = algorithm(method.algorithm, rungs, past=known if method.model else None)
+    sampler, scheduler = algorithm(method.algorithm, rungs, past=known)
     study = Study(task.space, sampler, scheduler, MemoryStorage(), seed=seed, first_points=first)
     best, cost = np.full(trials, np.inf), 0.0
     while cost < trials - 1e-9 and (trial := study.ask()) is not None:
@@ -200,7 +184,7 @@ def _by_peer(
 def _known(task: Task, past: Sequence[PastStudy], method: Method, seed: int) -> Past | None:
     """What the past knows; None when that is nothing."""
     past = [
-        replace(study, losses=-study.losses[::-1], x=study.x[::-1], seconds=study.seconds[::-1])
+        replace(study, losses=-study.losses[::-1], x=study.x[::-1])
         if i < method.inverted * len(past)
         else study
         for i, study in enumerate(past)

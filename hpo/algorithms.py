@@ -56,8 +56,6 @@ def algorithm(
     rungs: Sequence[float],
     eta: float = 3.0,
     past: Past | None = None,
-    *,
-    per_second: bool = False,
 ) -> tuple[Sampler, Scheduler]:
     """The sampler and the scheduler of an algorithm.
 
@@ -66,7 +64,6 @@ def algorithm(
         rungs: the budgets at which trials may stop, ascending (`hpo.rungs.Budgets`); the last is a full training.
         eta: the factor between them.
         past: what past studies know, for samplers that build models.
-        per_second: whether seconds of training are what the study has few of, rather than trials.
 
     Raises:
         ParameterError: when there is none of this name.
@@ -75,7 +72,7 @@ def algorithm(
     module, _, attribute = SAMPLERS[sampler].partition(":")
     made: Sampler = getattr(import_module(module), attribute)()
     if past is not None and made.least(past.space):
-        made = LearnedSampler(past, made, per_second=per_second and past.knows_seconds)
+        made = LearnedSampler(past, made)
     if scheduler == FULL:
         return made, Full(rungs[-1])
     race, brackets = RACES[scheduler]

@@ -28,7 +28,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_solve, cholesky, solve_triangular
 from scipy.optimize import minimize
-from scipy.special import ndtr
 
 from hpo.parameters import Array
 from hpo.samplers.tpe import ranked, thin
@@ -40,9 +39,6 @@ LEVEL = 0.5  # variance of a past study's mean score: how good the configuration
 MOST = 800  # results of past studies that the process is made of
 COPY = 0.99  # of the kernel: two configurations that are so alike are one
 LEADERS = 5  # configurations of each past study that may become first points
-SLOPE = 0.25  # variance of the factor on what the past expects, which is 1 a priori
-LEFT = 0.3  # share of the variance of f that the past leaves unknown
-UNKNOWN = 10.0  # variance of this study's mean level
 AGREEMENT, DEVIATION = (
     0.3,
     0.2,
@@ -54,7 +50,6 @@ _FIT_RESULTS = 400  # that the variances are fitted to
 _USUAL, _SPREAD = 0.5, 3.0  # logarithm of a length, a priori: normal
 _VARIANCE_SPREAD = 2.0  # deviation of the logarithm of a variance, a priori
 _FLAG = 0.5  # distance between a conditional parameter's being active and not, in its edges of the cube
-_DEAREST = 3.0  # deviations of the logarithm of seconds beyond which costs are cut
 
 
 def standardised(losses: Array) -> Array:
@@ -81,7 +76,6 @@ class Source:
         table: equal for studies of one table by one family.
         same_table: whether that is the table of the new study.
         kinship: correlation with other studies, given their tables; less than 1 for another metric or family.
-        seconds: `(n,)` that the trainings took, `nan` where nobody knows.
     """
 
     name: str
@@ -91,7 +85,6 @@ class Source:
     table: str = ""
     same_table: bool = False
     kinship: float = 1.0
-    seconds: Array | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,29 +137,6 @@ class Past:
         """`(m,)` scores that the past expects at codes `(m, d)`."""
         return np.asarray(BAD + matern(self.points(x), self._known.points) @ self._pull)
 
-    def believed(self, seen: Array, levels: Array, pending: Array, at: Array) -> tuple[Array, Array, float]:
-        """What this study expects when it has results, and what it has to improve on.
-
-        Results have `levels` `(n,)` (mean 0, deviation 1) at codes `seen` `(n, d)`. Those that are `pending` `(q, d)`
-        are believed to come out as expected (Ginsbourger, Le Riche & Carraro 2010, "Kriging is well-suited to
-        parallelize optimization"), so that nothing is uncertain next to them.
-
-        Returns:
-            Means `(m,)` and deviations `(m,)` of the levels without noise at codes `at` `(m, d)`, and the least mean of
-            those seen and pending, infinite where there are none.
-        """
-        x = np.concatenate([seen, pending, at])
-        prior, points = self.expected(x), self.points(x)
-        shared, _, own, noise = self.variances
-        whole = UNKNOWN + SLOPE * np.outer(prior, prior) + (own + LEFT * shared) * matern(points, points)
-        n, known = len(seen), len(seen) + len(pending)
-        factor = cholesky(whole[:known, :known] + noise * np.eye(known), lower=True)
-        residual = cho_solve((factor[:n, :n], True), levels - prior[:n])
-        mean = prior + whole[:, :n] @ residual
-        explained = (solve_triangular(factor, whole[:known, known:], lower=True) ** 2).sum(axis=0)
-        deviation = np.sqrt(np.maximum(np.diag(whole)[known:] - explained, 1e-9))
-        return mean[known:], deviation, float(np.min(mean[:known], initial=np.inf))
-
     def trust(self, x: Array, losses: Array) -> float:
         """How far the past can be trusted after results `(n,)` at codes `(n, d)`: 0 not at all, 1 as far as usual."""
         return float(self.course(x, losses)[-1]) if len(losses) else 1.0
@@ -184,54 +154,23 @@ class Past:
         best = [ranked(source.scores)[:LEADERS] for source in self.sources]
         return np.concatenate([source.x[k] for source, k in zip(self.sources, best, strict=True)])
 
-    def portfolio(self, taken: Array, n: int) -> list[tuple[str, Array]]:
-        """Codes `(d,)` of past studies' best configurations that promise most here, with the studies they come from.
+    def repeated(self, taken: Array, n: int) -> list[tuple[str, Array]]:
+        """Codes `(d,)` of what studies of this very table found best, at most `n`, with the studies they come from.
 
-        Each is the one with the largest expected improvement when those `taken` `(m, d)` and those chosen before come
-        out as expected; none is next to one of these.
+        They are in order of what the past expects of them; none is next to another one or to those `taken` `(m, d)`.
         """
-        candidates, chosen = self.leaders(), taken
-        names = [source.name for source in self.sources for _ in range(min(LEADERS, len(source.x)))]
-        points = self.points(candidates)
+        same = [source for source in self.sources if source.same_table]
+        leaders = [(s.name, code) for s in same for code in s.x[ranked(s.scores)[:LEADERS]]]
+        if not leaders:
+            return []
+        codes = np.array([code for _, code in leaders])
         found: list[tuple[str, Array]] = []
-        while len(found) < n:
-            closed = (matern(points, self.points(chosen)) > COPY).any(axis=1)
-            if closed.all():
-                break
-            mean, deviation, best = self.believed(candidates[:0], np.empty(0), chosen, candidates)
-            i = int(np.argmax(np.where(closed, -np.inf, improvement(mean, deviation, min(best, BAD)))))
-            found.append((names[i], candidates[i]))
-            chosen = np.concatenate([chosen, candidates[i : i + 1]])
+        for i in np.argsort(self.expected(codes), kind="stable"):
+            near = matern(self.points(codes[i : i + 1]), self.points(taken))
+            if len(found) < n and not (near > COPY).any():
+                found.append(leaders[i])
+                taken = np.concatenate([taken, codes[i : i + 1]])
         return found
-
-    @cached_property
-    def knows_seconds(self) -> bool:
-        """Whether it is known how long trainings of past studies took."""
-        return any(s.seconds is not None and np.isfinite(s.seconds).sum() > 2 for s in self.sources)
-
-    def log_seconds(self, x: Array) -> Array:
-        """`(m,)` logarithms of how many times as long as usual a training at codes `(m, d)` takes.
-
-        Kernel ridge regression on the logarithms of the seconds of past trainings, each study's median taken off.
-        """
-        points, pull = self._costs
-        return np.asarray(matern(self.points(x), points) @ pull)
-
-    @cached_property
-    def _costs(self) -> tuple[Array, Array]:
-        codes, logs = [], []
-        for source in self.sources:
-            if source.seconds is not None:
-                there = np.isfinite(source.seconds)
-                if there.sum() > 2:
-                    values = np.log(np.maximum(source.seconds[there], 1e-3))
-                    codes.append(source.x[there])
-                    logs.append(np.clip(values - np.median(values), -_DEAREST, _DEAREST))
-        x, y = np.concatenate(codes), np.concatenate(logs)
-        kept = thin(np.arange(len(x)), MOST)
-        points = self.points(x[kept])
-        factor = cholesky(matern(points, points) + USUAL[-1] * np.eye(len(kept)), lower=True)
-        return points, cho_solve((factor, True), y[kept])
 
     @cached_property
     def _known(self) -> "_Results":
@@ -291,12 +230,6 @@ class _Results:
     points: Array
     scores: Array
     study: NDArray[np.intp]
-
-
-def improvement(mean: Array, deviation: Array, best: float) -> Array:
-    """Expected improvement on `best` of normal losses (Jones, Schonlau & Welch 1998, eq. 15)."""
-    z = (best - mean) / deviation
-    return np.asarray((best - mean) * ndtr(z) + deviation * np.exp(-z * z / 2) / np.sqrt(2 * np.pi))
 
 
 def _order(values: Array) -> Array:

@@ -139,9 +139,7 @@ class _Session:
         self.metric = METRICS[plan.metric]
         self.warm = warm
         self.past = warm.past(plan) if warm else None
-        sampler, scheduler = algorithm(
-            plan.algorithm, plan.rungs, plan.eta, self.past, per_second=plan.timeout is not None
-        )
+        sampler, scheduler = algorithm(plan.algorithm, plan.rungs, plan.eta, self.past)
         self.study = Study(
             plan.space,
             sampler,

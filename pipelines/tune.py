@@ -143,8 +143,7 @@ def tune(
         )
         kept = header(plan, prepared) | ({"space_from": mended.to_header()} if mended else {})
         narrow = isinstance(space, str) and space == PAST
-        rise = min_budget is None and trials is None
-        return begin(plan, kept, prepared, shop, run_id, narrow=narrow, rise=rise)
+        return begin(plan, kept, prepared, shop, run_id, narrow=narrow)
 
 
 def begin(
@@ -155,17 +154,16 @@ def begin(
     run_id: str | None,
     *,
     narrow: bool,
-    rise: bool,
 ) -> StudyResult:
     """Look at the past, make the study in MLflow with what is to be `kept` of it, and run it.
 
-    With a past the space may `narrow` and the lowest budget `rise`.
+    With a past the space may `narrow`.
 
     Raises:
         StudyError: when a past study that is named does not exist, or no trial succeeded.
     """
     from pipelines.storage import MlflowStorage
-    from pipelines.warm import ARTIFACT, look_back, narrowed_by, raised_by, started_with
+    from pipelines.warm import ARTIFACT, look_back, narrowed_by, started_with
     from warmstart.metafeatures import MetaFeatures
 
     if plan.warm_start == OFF:
@@ -173,8 +171,6 @@ def begin(
     warm = look_back(plan, MetaFeatures.from_dict(kept["meta_features"]), exclude=run_id)
     if narrow:
         plan, warm = narrowed_by(plan, warm)
-    if rise:
-        plan, warm = raised_by(plan, warm)
     plan = started_with(plan, warm)
     storage = MlflowStorage.create(
         {**kept, **plan.to_header()}, run_id=run_id, artifacts={ARTIFACT: warm.to_json()}

@@ -23,7 +23,7 @@ from hpo.study import FirstPoint
 from hpo.trial import Trial
 from pipelines.findings.evidence import SHORT_ID, WARM_ORIGIN, BesideCold, helped
 from pipelines.knowledge import Knowledge, counted, held_out, past_studies
-from pipelines.plan import AUTO, OFF, Plan, sources, usual_trials
+from pipelines.plan import AUTO, OFF, Plan, sources
 from pipelines.summaries import prediction
 from warmstart.metafeatures import MetaFeatures
 from warmstart.past import PastStudy
@@ -33,8 +33,7 @@ from warmstart.transfer import Neighbour, learned, narrowed, neighbours, why_not
 ARTIFACT = "warm_start.json"
 TRUST = "warm_start_trust.json"
 BESIDE_COLD = "warm_start_beside_cold.json"
-FIRST_POINTS = 2  # from the past, after the defaults
-RUNGS = 2  # of a race with a past
+FIRST_POINTS = 2  # of studies of the same table, after the defaults
 SHOWN = 3
 SIMULATED = 40  # searches without a past that a study is compared with
 AFTER = (10, 25, 50, 100)  # trials at which they are compared
@@ -69,6 +68,7 @@ class WarmStart:
         yield f"{counted(n)}: {shown}{more}"
         if tables < FEWEST:
             yield f"with fewer than {FEWEST} tables in the past all count as equally alike"
+        yield "start-up points are spread over what they expect to be good"
 
     def to_json(self) -> str:
         """As the study keeps it."""
@@ -179,7 +179,7 @@ def _silent(known: Knowledge, found: Sequence[Neighbour], plan: Plan) -> list[st
 
 
 def first_points(warm: WarmStart, plan: Plan, most: int = FIRST_POINTS) -> tuple[FirstPoint, ...]:
-    """Configurations to try after the plan's own first points, from the past."""
+    """Configurations to try after the plan's own first points: those that did best on this very table."""
     past = warm.past(plan)
     if past is None:
         return ()
@@ -187,7 +187,7 @@ def first_points(warm: WarmStart, plan: Plan, most: int = FIRST_POINTS) -> tuple
     names = {neighbour.study.run_id: neighbour.study.name for neighbour in warm.neighbours}
     before = [dict(point.params) for point in plan.first_points]
     found = []
-    for source, code in past.portfolio(taken, most):
+    for source, code in past.repeated(taken, most):
         params = plan.space.decode(code)
         if params not in before:
             before.append(params)
@@ -210,32 +210,6 @@ def narrowed_by(plan: Plan, warm: WarmStart) -> tuple[Plan, WarmStart]:
     ]
     note = f"space=past: {', '.join(changes) or 'no range could be narrowed'}"
     return replace(plan, space=found), replace(warm, notes=(*warm.notes, note))
-
-
-def raised(rungs: tuple[float, ...], unit: str, fidelity: str) -> tuple[float, ...]:
-    """The rungs of a race that asks a past: by boosting rounds the two highest, R/eta and R, else all.
-
-    Few rounds sort out bad configurations, which the past has done already; those that it proposes they hardly rank.
-    The network's low rungs do (`docs/benchmarks.md`, warmstart), and nothing is known of other budgets.
-    """
-    return rungs[-RUNGS:] if (unit, fidelity) == ("rounds", "rounds") else rungs
-
-
-def raised_by(plan: Plan, warm: WarmStart) -> tuple[Plan, WarmStart]:
-    """The plan with the rungs that are `raised` where the past is asked, and the warm start with a word on that.
-
-    The study costs as much as before, so it tries fewer.
-    """
-    rungs = raised(plan.rungs, plan.budget_unit, plan.fidelity)
-    asked = warm.neighbours and plan.first_points and algorithm(plan.algorithm, rungs)[0].least(plan.space)
-    if rungs == plan.rungs or not asked:
-        return plan, warm
-    note = (
-        f"trials begin with {rungs[0]:g} {plan.budget_unit}, not with {plan.rungs[0]:g}: what less would sort out, the "
-        f"past has sorted out (min_budget={plan.rungs[0]:g} begins there all the same)"
-    )
-    trials = usual_trials(plan.algorithm, rungs, plan.eta)
-    return replace(plan, rungs=rungs, trials=trials), replace(warm, notes=(*warm.notes, note))
 
 
 def started_with(plan: Plan, warm: WarmStart) -> Plan:

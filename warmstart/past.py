@@ -47,7 +47,6 @@ class PastStudy:
         space: that was searched.
         x: `(n, d)` unit codes of configurations, `nan` where inactive, best first.
         losses: `(n,)` their losses, ascending.
-        seconds: `(n,)` that their trainings took, `nan` where nobody knows.
     """
 
     run_id: str
@@ -60,7 +59,6 @@ class PastStudy:
     space: SearchSpace
     x: Array
     losses: Array
-    seconds: Array
 
     def __len__(self) -> int:
         return len(self.losses)
@@ -83,7 +81,6 @@ class PastStudy:
             "space": self.space.to_dict(),
             "x": codes.tolist(),
             "losses": [_short(loss) for loss in self.losses],
-            "seconds": [float(f"{s:.3g}") if np.isfinite(s) else None for s in self.seconds],
         }
         packed = zlib.compress(json.dumps(plain, separators=(",", ":")).encode(), level=9)
         return base64.b64encode(packed).decode()
@@ -134,14 +131,12 @@ class PastStudy:
                 raise ValueError("losses must not be so far apart that no scores can be made of them")
         if not np.all((codes == _INACTIVE) | ((codes >= 0) & (codes <= _STEPS))):
             raise ValueError(f"codes must lie between 0 and {_STEPS}, or be {_INACTIVE}")
-        seconds = _seconds(plain.get("seconds") or [None] * n, n)
         features = plain["features"]
         return cls(
             features=None if features is None else MetaFeatures.from_dict(features),
             space=space,
             x=np.where(codes == _INACTIVE, np.nan, codes / _STEPS),
             losses=losses,
-            seconds=seconds,
             **words,
         )
 
@@ -169,20 +164,8 @@ def _numbers(values: Any) -> Array:
         raise ValueError(f"{strange[0]!r:.40} is no number")
     found = np.array(values, dtype=float)
     if not np.isfinite(found).all():
-        raise ValueError("numbers must be finite")
+        raise ValueError("losses must be finite")
     return found
-
-
-def _seconds(values: Any, n: int) -> Array:
-    """`(n,)` numbers out of JSON that are not negative, `nan` for those that are not there.
-
-    Raises:
-        ValueError, TypeError: when they are anything else.
-    """
-    known = _numbers([value for value in values if value is not None])
-    if len(values) != n or (known < 0).any():
-        raise ValueError(f"seconds must be {n} numbers, none below 0")
-    return np.array([np.nan if value is None else float(value) for value in values])
 
 
 @lru_cache(maxsize=256)
@@ -226,7 +209,6 @@ def summary(
         space=space,
         x=np.array([space.encode(done[i].params) for i in chosen]),
         losses=losses[chosen],
-        seconds=np.array([done[i].seconds or np.nan for i in chosen]),
     )
 
 

@@ -87,17 +87,17 @@ def why_not(study: PastStudy, model: str, space: SearchSpace) -> str | None:
     understood = [*islice(_understood(study, model), FEWEST_TRIALS)]  # no more: a thousand studies are asked
     if len(understood) < FEWEST_TRIALS:
         return f"fewer than {FEWEST_TRIALS} results that say something of {model}"
-    if not any(name in space for params, _, _ in understood for name in params):
+    if not any(name in space for params, _ in understood for name in params):
         return "of a space that shares no parameter with this one"
     return None
 
 
-def _understood(past: PastStudy, model: str) -> Iterator[tuple[Params, float, float]]:
-    """The configurations of a past study that mean something to a family, by its names, their losses and seconds."""
-    for code, loss, seconds in zip(past.x, past.losses, past.seconds, strict=True):
+def _understood(past: PastStudy, model: str) -> Iterator[tuple[Params, float]]:
+    """The configurations of a past study that mean something to a family, by its names, and their losses."""
+    for code, loss in zip(past.x, past.losses, strict=True):
         theirs = in_terms_of(model, past.space.decode(code), past.model, past.task)
         if theirs is not None:
-            yield theirs, float(loss), float(seconds)
+            yield theirs, float(loss)
 
 
 def _few_of_each_table(studies: Sequence[PastStudy], metric: str) -> list[PastStudy]:
@@ -121,7 +121,7 @@ def learned(found: Sequence[Neighbour], model: str, space: SearchSpace, default:
     tables = {n.study.digest: n.study.features for n in found if n.study.features is not None}
     sources = []
     for neighbour in found:
-        x, losses, seconds = translated(neighbour.study, model, space, default)
+        x, losses = translated(neighbour.study, model, space, default)
         sources.append(
             Source(
                 neighbour.study.run_id,
@@ -131,7 +131,6 @@ def learned(found: Sequence[Neighbour], model: str, space: SearchSpace, default:
                 neighbour.study.digest,
                 neighbour.same_table,
                 neighbour.kinship,
-                seconds,
             )
         )
     return Past(space, tuple(sources), pairwise(described, list(tables.values())))
@@ -164,17 +163,14 @@ def narrowed(past: Past) -> SearchSpace:
     return past.space.restrict(**changes)
 
 
-def translated(
-    past: PastStudy, model: str, space: SearchSpace, default: Params
-) -> tuple[Array, Array, Array]:
-    """A past study's configurations `(m, d)` as codes of another space, their losses `(m,)` and seconds `(m,)`.
+def translated(past: PastStudy, model: str, space: SearchSpace, default: Params) -> tuple[Array, Array]:
+    """A past study's configurations `(m, d)` as codes of another space, and their losses `(m,)`.
 
     Values beyond the bounds become the bounds. Configurations of families that the space does not have are left out.
     """
     known = [*_understood(past, model)]
-    rows = [space.encode(completed(theirs, space, default)) for theirs, _, _ in known]
-    losses, seconds = (np.array([row[i] for row in known]) for i in (1, 2))
-    return np.array(rows).reshape(-1, len(space)), losses, seconds
+    rows = [space.encode(completed(theirs, space, default)) for theirs, _ in known]
+    return np.array(rows).reshape(-1, len(space)), np.array([loss for _, loss in known])
 
 
 def completed(theirs: Params, space: SearchSpace, default: Params) -> dict[str, Value]:

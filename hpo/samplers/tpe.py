@@ -122,15 +122,22 @@ def thin(ordered: NDArray[np.intp], limit: int) -> NDArray[np.intp]:
 def spread_out(space: SearchSpace, taken: Array, rng: np.random.Generator, n_draws: int = 8) -> Array:
     """The one of `n_draws` random points that is farthest from those `taken` (Mitchell's best candidate).
 
-    Distances are taken in the unit cube. Choices that differ, and a dimension that only one of the two has, lie 1/2
-    apart. Few draws, so that points do not crowd at the cube's corners.
+    Few draws, so that points do not crowd at the cube's corners.
     """
-    draws = space.sample_unit(rng, n_draws)
-    gap = np.abs(draws[:, None] - taken[None])
+    return farthest(space, space.sample_unit(rng, n_draws), taken)
+
+
+def farthest(space: SearchSpace, points: Array, taken: Array) -> Array:
+    """The one of `points` `(n, d)` that is farthest from those `taken` `(m, d)`.
+
+    Distances are taken in the unit cube. Choices that differ, and a dimension that only one of the two has, lie 1/2
+    apart.
+    """
+    gap = np.abs(points[:, None] - taken[None])
     columns = space.layout.choices
     gap[..., columns] = 0.5 * (gap[..., columns] > 0)
-    only_one = np.isnan(draws)[:, None] != np.isnan(taken)[None]
+    only_one = np.isnan(points)[:, None] != np.isnan(taken)[None]
     gap = np.where(only_one, 0.5, np.nan_to_num(gap))
     nearest = (gap**2).sum(axis=2).min(axis=1, initial=np.inf)
-    farthest: Array = draws[np.argmax(nearest)]
-    return farthest
+    found: Array = points[np.argmax(nearest)]
+    return found

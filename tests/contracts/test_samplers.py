@@ -41,7 +41,7 @@ class Learned:
             rng = np.random.default_rng(seed)
             x = space.sample_unit(rng, n)
             sources.append(Source(f"s{seed}", x, standardised(rng.normal(size=n)), 0.3 * seed))
-        return LearnedSampler(Past(space, tuple(sources)), TPESampler(n_startup=4), fading=40.0)
+        return LearnedSampler(Past(space, tuple(sources)), TPESampler(n_startup=4))
 
 
 SAMPLERS: Mapping[str, Sampler] = {

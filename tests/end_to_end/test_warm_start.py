@@ -66,20 +66,39 @@ def whole(there: Place, past: str, other: Path) -> tuple[str, str]:
 
 
 def test_a_study_says_what_it_learns_from_and_starts_there(
-    there: Place, past: str, whole: tuple[str, str]
+    there: Place, past: str, other: Path, whole: tuple[str, str]
 ) -> None:
     study, output = whole
     assert "warm start: 1 past study: people.csv, income (lightgbm)" in output
     assert "fewer than 4 tables in the past all count as equally alike" in output
+    assert "warm start: start-up points are spread over what they expect to be good" in output
+    trials = trials_of(there, study)
+    assert [origin for origin, _, _ in trials][:3] == ["default", "tuned default", "sampler"]
+    cold, _ = tuned(there, data=other, target="income", trials=7, warm_start="off")
+    assert trials_of(there, cold)[:2] == trials[:2]
+    assert trials_of(there, cold)[2] != trials[2]
+
+
+@pytest.mark.parametrize("model", ["lightgbm", "xgboost"])
+def test_what_was_best_on_the_same_table_is_tried_first(there: Place, past: str, model: str) -> None:
+    data = there.folder / "people.csv"
+    study, output = tuned(there, data=data, target="income", model=model, trials=9, warm_start=past, seed=4)
+    assert "people.csv, income (lightgbm, the same table)" in output
     trials = trials_of(there, study)
     origins = [origin for origin, _, _ in trials]
     assert origins[:4] == ["default", "tuned default", *[f"warm start: people.csv, income ({past[:8]})"] * 2]
     before = [params for _, params, _ in trials_of(there, past)]
     for _, params, _ in trials[2:4]:
         assert any(abs(float(params["learning_rate"]) / float(p["learning_rate"]) - 1) < 0.01 for p in before)
+    metrics = MlflowClient(there.tracking_uri).get_run(study).data.metrics
+    assert 0 <= metrics["warm_start_share"] <= 1
+    assert 0 <= metrics["warm_start_ahead"] <= 1
+    assert re.search(
+        r"warm start: the past (helped|did not help)[^:]*: this study is ahead of \d+ % after 9", output
+    )
 
 
-def test_the_study_keeps_what_it_saw_and_how_much_it_counted(
+def test_the_study_keeps_what_it_saw_and_how_far_it_trusted_it(
     there: Place, past: str, whole: tuple[str, str]
 ) -> None:
     client = MlflowClient(there.tracking_uri)
@@ -88,10 +107,9 @@ def test_the_study_keeps_what_it_saw_and_how_much_it_counted(
     assert (neighbour["name"], neighbour["run_id"]) == ("people.csv, income", past)
     assert past in (folder / "report" / "past.csv").read_text()
     assert not neighbour["same_table"]
-    curve = json.loads((folder / "warm_start_weights.json").read_text())
+    curve = json.loads((folder / "warm_start_trust.json").read_text())
     assert [row["trials"] for row in curve] == list(range(1, 8))
-    assert all(row["weights"] == {past: 1.0} and 0 <= row["trust"] <= 1 for row in curve)
-    assert 0 <= client.get_run(whole[0]).data.metrics["warm_start_share"] <= 1
+    assert all(0 <= row["trust"] <= 1 for row in curve)
 
 
 def test_the_same_past_gives_the_same_study_also_when_it_is_interrupted_and_others_end_meanwhile(
@@ -102,26 +120,6 @@ def test_the_same_past_gives_the_same_study_also_when_it_is_interrupted_and_othe
     code, output = there.command("tune", study=study, trials=7, workers=1)
     assert code == 0, output
     assert trials_of(there, study) == trials_of(there, whole[0])
-
-
-@pytest.mark.parametrize(("given", "lowest"), [({}, 81), ({"min_budget": 27}, 27)])
-def test_a_race_with_a_past_begins_high_unless_told_otherwise(
-    there: Place, past: str, other: Path, given: dict[str, int], lowest: int
-) -> None:
-    study, output = tuned(
-        there,
-        data=other,
-        target="income",
-        algorithm="bohb",
-        max_budget=243,
-        timeout=4,
-        warm_start=past,
-        **given,
-    )
-    assert ("trials begin with 81 rounds, not with 27" in output) == (lowest == 81)
-    kept = MlflowClient(there.tracking_uri).download_artifacts(study, "study.json", str(there.folder))
-    rungs = json.loads(Path(kept).read_text())["rungs"]
-    assert rungs == [rung for rung in (27, 81, 243) if rung >= lowest]
 
 
 def test_off_is_off(there: Place, past: str, other: Path) -> None:
@@ -149,13 +147,6 @@ def test_a_source_that_says_nothing_of_this_model_is_an_error(there: Place, past
         f"names nothing to learn from: {past} (1 past study: of lightgbm, which says nothing of mlp)"
         in output
     )
-
-
-def test_the_other_boosting_library_learns_from_it(there: Place, past: str, other: Path) -> None:
-    study, output = tuned(there, data=other, target="income", model="xgboost", trials=4, warm_start=past)
-    assert "people.csv, income (lightgbm)" in output
-    origins = [origin for origin, _, _ in trials_of(there, study)]
-    assert origins[2:] == [f"warm start: people.csv, income ({past[:8]})"] * 2
 
 
 def test_a_space_narrowed_to_the_past(there: Place, past: str, other: Path) -> None:

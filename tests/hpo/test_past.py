@@ -138,50 +138,17 @@ def test_trust_with_failures_and_equal_losses() -> None:
     assert past.trust(x, np.ones(30)) == past.trust(x, np.full(30, np.inf))
 
 
-def test_beliefs_come_near_the_results_and_are_sure_next_to_pending_ones() -> None:
-    past = past_of(*(source(f"s{i}", valley, i) for i in range(4)))
-    rng = np.random.default_rng(3)
-    seen, pending, at = (SPACE.sample_unit(rng, n) for n in (25, 3, 60))
-    levels = -standardised(valley(seen))
-    mean, deviation, best = past.believed(seen, levels, pending, np.concatenate([seen, pending, at]))
-    assert np.corrcoef(mean[:25], levels)[0, 1] > 0.8
-    assert deviation[25:28].max() < np.median(deviation[28:])
-    assert best == pytest.approx(mean[:28].min())
-    nothing = past.believed(seen[:0], np.empty(0), pending[:0], at)
-    assert np.isinf(nothing[2])
-    np.testing.assert_allclose(nothing[0], past.expected(at))
-
-
-def test_seconds_are_learned_from_those_who_know_them() -> None:
-    def timed(seed: int, known: bool) -> Source:
-        x = SPACE.sample_unit(np.random.default_rng(seed), 30)
-        seconds = 10.0**seed * np.exp(2 * x[:, 0])
-        return Source(f"s{seed}", x, standardised(valley(x)), seconds=np.where(known, seconds, np.nan))
-
-    x = SPACE.sample_unit(np.random.default_rng(9), 50)
-    past = past_of(timed(1, True), timed(2, False), timed(3, True))
-    assert past.knows_seconds
-    assert np.corrcoef(past.log_seconds(x), x[:, 0])[0, 1] > 0.9
-    assert not past_of(timed(2, False), source("s", valley, 5)).knows_seconds
-
-
-def test_a_portfolio_repeats_nothing() -> None:
-    past = past_of(
-        *(source(f"low{i}", lambda x: valley(x, 0.1), i, n=80) for i in range(2)),
-        *(source(f"high{i}", lambda x: valley(x, 0.9), 9 + i, n=80) for i in range(2)),
-    )
+def test_what_was_best_on_this_very_table_is_repeated_once() -> None:
+    mine = replace(source("mine", valley, 1), same_table=True)
+    past = past_of(*(source(f"s{i}", valley, 5 + i) for i in range(3)), mine)
     taken = SPACE.sample_unit(np.random.default_rng(0), 1)
-    found = past.portfolio(taken, 2)
-    assert len(found) == 2
-    assert {name for name, _ in found} <= {source.name for source in past.sources}
-    again = past.portfolio(np.array([code for _, code in found]), 3)
-    codes = past.points(np.array([code for _, code in [*found, *again]]))
-    assert (matern(codes, codes) - np.eye(len(codes))).max() < 0.99
-
-
-def test_the_portfolio_depends_on_nothing_but_the_past() -> None:
-    sources = [source(f"s{i}", valley, i) for i in range(3)]
-    taken = SPACE.sample_unit(np.random.default_rng(0), 2)
-    one, two = past_of(*sources).portfolio(taken, 4), past_of(*sources).portfolio(taken, 4)
-    assert [name for name, _ in one] == [name for name, _ in two]
-    np.testing.assert_array_equal([code for _, code in one], [code for _, code in two])
+    found = past.repeated(taken, 3)
+    assert {name for name, _ in found} == {"mine"}
+    best = mine.x[np.argsort(mine.scores)[:5]]
+    assert all((code == best)[:, :3].all(axis=1).any() for _, code in found)
+    codes = np.array([code for _, code in found])
+    points = past.points(codes)
+    assert (matern(points, points) - np.eye(len(points))).max() < 0.99
+    again = past.repeated(codes, 5)
+    assert not any((codes[:, 0] == code[0]).any() for _, code in again)
+    assert past_of(*past.sources[:3]).repeated(taken, 2) == []

@@ -6,7 +6,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from hpo.algorithms import algorithm as named
 from hpo.errors import StudyError
 from hpo.parameters import Float
 from hpo.past import Past, Source
@@ -16,9 +15,9 @@ from hpo.trial import Report, Trial
 from pipelines import warm
 from pipelines.findings.evidence import WARM_ORIGIN
 from pipelines.knowledge import Knowledge, Why
-from pipelines.plan import DataPlan, Plan, usual_trials
+from pipelines.plan import DataPlan, Plan
 from pipelines.summaries import prediction
-from pipelines.warm import WarmStart, beside_cold, first_points, gain, look_back, raised_by, worth
+from pipelines.warm import WarmStart, beside_cold, first_points, gain, look_back, worth
 from tests.plans import plan
 from warmstart.metafeatures import MetaFeatures
 from warmstart.past import PastStudy
@@ -40,7 +39,7 @@ PLAN = plan(
 def past_study(run_id: str, model: str = "lightgbm", digest: str = "other", n: int = 5) -> PastStudy:
     x = np.linspace(0.1, 0.9, n)[:, None]
     losses = np.arange(n, dtype=float)
-    return PastStudy(run_id, "adult", model, "roc_auc", "binary", digest, FEATURES, SPACE, x, losses, losses)
+    return PastStudy(run_id, "adult", model, "roc_auc", "binary", digest, FEATURES, SPACE, x, losses)
 
 
 def trial(number: int, loss: float, origin: str = "sampler", a: float = 0.5) -> Trial:
@@ -178,12 +177,13 @@ def test_nothing_is_compared_where_nothing_can_be() -> None:
     assert beside_cold(past, replace(PLAN, algorithm="bohb", rungs=(1.0, 3.0)), trials) == ()
 
 
-def test_where_a_first_point_comes_from_is_told_by_name_and_run() -> None:
+def test_first_points_are_what_was_best_on_this_very_table_and_say_from_which_run() -> None:
     studies = (past_study("0123456789abcdef"), past_study("fedcba9876543210"))
-    seen = WarmStart(tuple(Neighbour(study, 1.0, False) for study in studies))
-    origins = [point.origin for point in first_points(seen, PLAN)]
-    assert origins
-    assert set(origins) <= {f"{WARM_ORIGIN}: adult (01234567)", f"{WARM_ORIGIN}: adult (fedcba98)"}
+    same, other = (Neighbour(study, 1.0, same) for study, same in zip(studies, (True, False), strict=True))
+    points = first_points(WarmStart((same, other)), PLAN)
+    assert {point.origin for point in points} == {f"{WARM_ORIGIN}: adult (01234567)"}
+    assert points[0].params["a"] == pytest.approx(0.1, abs=1e-3)
+    assert first_points(WarmStart((other,)), PLAN) == ()
 
 
 def test_what_a_study_keeps_names_the_runs_and_comes_back() -> None:
@@ -205,40 +205,3 @@ def test_the_console_tells_in_what_a_past_table_is_alike() -> None:
     assert "equally alike" not in told
     copies = [Neighbour(past_study(f"{n}"), 1.0, False) for n in range(4)]
     assert "fewer than 4 tables" in "\n".join(WarmStart(tuple(copies)).told())
-
-
-@pytest.mark.parametrize(
-    ("algorithm", "rungs", "studies", "raised"),
-    [
-        ("bohb", (27.0, 81.0, 243.0, 729.0), 1, True),
-        ("tpe+asha", (27.0, 81.0, 243.0), 1, True),
-        ("bohb", (243.0, 729.0), 1, False),  # low enough
-        ("bohb", (27.0, 81.0, 243.0, 729.0), 0, False),  # no past
-        ("hyperband", (27.0, 81.0, 243.0, 729.0), 1, False),  # does not ask it
-        ("tpe", (729.0,), 1, False),
-    ],
-)
-def test_with_a_past_races_begin_at_the_second_highest_rung_and_cost_as_much(
-    algorithm: str, rungs: tuple[float, ...], studies: int, raised: bool
-) -> None:
-    alike = [Neighbour(past_study("a"), 1.0, False)] * studies
-    before = replace(PLAN, algorithm=algorithm, rungs=rungs, trials=usual_trials(algorithm, rungs, 3.0))
-    after, told = raised_by(before, WarmStart(tuple(alike), ("a word",)))
-    if not raised:
-        assert (after, told.notes) == (before, ("a word",))
-        return
-    assert after == replace(before, rungs=rungs[-2:], trials=after.trials)
-    assert after.trials < before.trials
-    one, other = (p.trials * named(algorithm, p.rungs, 3.0)[1].cost for p in (before, after))
-    assert other == pytest.approx(one, abs=1)
-    assert told.notes[1].startswith(f"trials begin with {rungs[-2]:g} rounds, not with {rungs[0]:g}")
-
-
-@pytest.mark.parametrize(
-    "other", [{"budget_unit": "steps"}, {"fidelity": "scaled"}, {"budget_unit": "% of the rows"}]
-)
-def test_only_races_by_boosting_rounds_begin_higher(other: dict[str, str]) -> None:
-    before = replace(PLAN, algorithm="bohb", rungs=(27.0, 81.0, 243.0), **other)  # type: ignore[arg-type]
-    warm = WarmStart((Neighbour(past_study("a"), 1.0, False),))
-    assert raised_by(before, warm) == (before, warm)
-    assert raised_by(replace(before, budget_unit="rounds", fidelity="rounds"), warm) != (before, warm)

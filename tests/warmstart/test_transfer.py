@@ -65,8 +65,7 @@ def study(
 ) -> PastStudy:
     x = space.sample_unit(np.random.default_rng(0), n) if codes is None else codes
     losses = np.arange(len(x), dtype=float)
-    seconds = np.where(losses > 0, losses, np.nan)
-    return PastStudy(name, name, model, metric, task, digest or name, described, space, x, losses, seconds)
+    return PastStudy(name, name, model, metric, task, digest or name, described, space, x, losses)
 
 
 def encoded(space: SearchSpace, *configurations: dict[str, Value]) -> Array:
@@ -75,7 +74,7 @@ def encoded(space: SearchSpace, *configurations: dict[str, Value]) -> Array:
 
 def test_what_two_spaces_share_is_taken_over_and_the_rest_is_the_default() -> None:
     past = study("s", codes=encoded(OLD, {"learning_rate": 0.02, "leaves": 8, "gone": 0.5, "kind": "a"}))
-    x, losses, _ = translated(past, "lightgbm", NEW, DEFAULT)
+    x, losses = translated(past, "lightgbm", NEW, DEFAULT)
     params = NEW.decode(x[0])
     assert params["learning_rate"] == pytest.approx(0.02, rel=1e-3)
     assert {k: v for k, v in params.items() if k != "learning_rate"} == {
@@ -124,12 +123,11 @@ def test_a_search_over_all_families_helps_one_of_them_with_its_own_trials() -> N
         {"model": "mlp", "mlp.learning_rate": 0.03},
         {"model": "lightgbm", "lightgbm.learning_rate": 0.06},
     )
-    x, losses, seconds = translated(
+    x, losses = translated(
         study("s", ALL, model="all", codes=codes), "lightgbm", ONE, {"learning_rate": 0.05}
     )
     assert ONE.decode(x[0])["learning_rate"] == pytest.approx(0.06, rel=1e-3)
     assert losses.tolist() == [1.0]
-    assert seconds.tolist() == [1.0]
 
 
 @settings(max_examples=80, deadline=None)
@@ -145,7 +143,7 @@ def test_any_past_space_gives_configurations_of_any_new_one(
     for name, value in chosen.items():
         assert new[name].why_not(new.decode(new.encode(chosen))[name]) is None
         assert value in (theirs.get(name), default.get(name))
-    x, _, _ = translated(study("s", old, codes=old.encode(theirs)[None]), "lightgbm", new, default)
+    x, _ = translated(study("s", old, codes=old.encode(theirs)[None]), "lightgbm", new, default)
     np.testing.assert_array_equal(new.deactivate(x), x)
 
 

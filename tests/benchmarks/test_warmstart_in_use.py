@@ -1,0 +1,90 @@
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from benchmarks.warmstart_in_use import Duel, Outcome, main, read, report
+from hpo.errors import UserError
+
+
+def outcome(
+    start: str, losses: Sequence[float], *, past: int = 7, held_out: float = 0.5, seconds: float = 1.0
+) -> Outcome:
+    best = np.minimum.accumulate(losses)
+    course = tuple((seconds * (i + 1), float(loss)) for i, loss in enumerate(best))
+    return Outcome("t", past, start, past, tuple(losses), (seconds,) * len(losses), course, held_out, 9.0)
+
+
+def duels(found: Sequence[Outcome], trials: int) -> dict[str, Duel]:
+    groups = report(found, trials)[1]["groups"]
+    assert isinstance(groups, dict)
+    return {title: Duel(**values) for title, values in groups.items()}
+
+
+COLD = (5.0, 4.0, 3.0, 2.0, 1.0)  # the median, 3, is regret 1, the least of both regret 0
+
+
+def test_regret_is_of_both_studies_of_a_table() -> None:
+    found = [outcome("off", COLD), outcome("auto", (4.0, 2.0, 2.0, 2.0, 0.0), held_out=0.4, seconds=2.0)]
+    (duel,) = duels(found, 5).values()
+    assert duel.regret[3] == pytest.approx((1.0, 2 / 3))
+    assert duel.regret[5] == pytest.approx((1 / 3, 0.0))
+    assert duel.ratio[3] == pytest.approx((2 / 3,) * 3)
+    assert (duel.studies, duel.worse, duel.held_out) == (1, 0.0, 1.0)
+    assert duel.seconds == pytest.approx(2.0)
+    assert duel.over_seconds[-1] == pytest.approx((1 / 3, 2 / 3))  # half as many trials as without a past
+
+
+def test_a_failed_trial_and_a_search_far_behind_are_cut() -> None:
+    found = [outcome("off", COLD), outcome("auto", (np.inf, 90.0, 90.0, 3.0, 3.0), held_out=0.6)]
+    (duel,) = duels(found, 5).values()
+    assert duel.regret[3] == pytest.approx((1.0, 2.0))
+    assert (duel.worse, duel.held_out) == (1.0, 0.0)
+
+
+def test_studies_are_reported_by_the_number_of_those_before_them() -> None:
+    found = [outcome(start, COLD, past=past) for past in (0, 3, 5, 12, 30) for start in ("off", "auto")]
+    found.append(outcome("off", COLD, past=31))  # the other one is still to come
+    assert {title: duel.studies for title, duel in duels(found, 5).items()} == {
+        "0 to 4": 2,
+        "5 to 9": 1,
+        "10 to 19": 1,
+        "20 and more": 1,
+        "5 and more": 3,
+    }
+    assert "| 0 to 4 | `off` | 1.000 |" in report(found, 5)[0]
+
+
+def test_the_command_itself_is_chained_and_goes_on_where_it_stopped(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rng = np.random.default_rng(0)
+    names = ("one", "two")
+    for name in names:
+        x = rng.normal(size=(120, 3))
+        pd.DataFrame(x, columns=["a", "b", "c"]).assign(y=x[:, 0] + rng.normal(size=120)).to_csv(
+            tmp_path / f"{name}.csv.gz", index=False
+        )
+    (tmp_path / "index.csv").write_text("name,target\none,y\ntwo,y\n")
+    command = ["--datasets", str(tmp_path), "--output", str(tmp_path / "out"), "--quick"]
+    main(command)
+    kept = read(tmp_path / "out" / "warmstart-in-use" / "lightgbm-tpe-6.jsonl")
+    assert [(o.past, o.start) for o in kept] == [(0, "off"), (0, "auto"), (1, "off"), (1, "auto")]
+    assert all(len(o.losses) == 6 and np.isfinite(o.held_out) and o.course for o in kept)
+    assert kept[0].losses == kept[1].losses  # nothing to learn from yet
+    assert kept[2].losses[:2] == kept[3].losses[:2]
+    assert kept[2].losses != kept[3].losses
+    assert "| 0 to 4 | 2 |" in capsys.readouterr().out
+    main(command)
+    assert read(tmp_path / "out" / "warmstart-in-use" / "lightgbm-tpe-6.jsonl") == kept
+
+
+def test_an_unknown_table_and_a_command_that_fails_are_told(tmp_path: Path) -> None:
+    (tmp_path / "index.csv").write_text("name,target\nthere,y\n")
+    options = ["--datasets", str(tmp_path), "--output", str(tmp_path / "out"), "--quick"]
+    with pytest.raises(UserError, match="unknown table 'their', did you mean 'there'"):
+        main([*options, "--tables", "their"])
+    with pytest.raises(UserError, match=r"(?s)there, order 0, warm_start=off: .*there.csv.gz"):
+        main(options)
