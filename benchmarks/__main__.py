@@ -23,6 +23,7 @@ NAMES = {
     "continuing": "CPU that continued legs save against training every rung from nothing",
     "warmstart": "searches that learn from past studies against ones that do not",
     "warmstart-in-use": "the same through `tune` itself, one study after another on one server",
+    "transfer": "how much studies of different tables share",
     "environments": "make the peers' environments (otherwise made when first needed)",
 }
 

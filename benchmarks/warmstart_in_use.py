@@ -34,7 +34,7 @@ from pipelines.tracking import connect
 
 STARTS = ("off", "auto")
 AT = (3, 5, 10, 15, 25, 50)
-SHARES = (1 / 8, 1 / 4, 1 / 2, 1.0)  # of the seconds that the search without a past took
+SHARES = (1 / 8, 1 / 4, 1 / 2, 1.0)  # of the training seconds of the search without a past
 GROUPS = ((0, 4), (5, 9), (10, 19), (20, 999))  # numbers of past studies that are reported together
 CUT = 2.0
 TOLERANCE = 0.05  # a study is worse when it regrets so much more
@@ -59,8 +59,8 @@ class Setting:
 class Outcome:
     """One study: losses of its trials by number, seconds of each training, and what its winner scored held out.
 
-    `course` is the best loss so far over the seconds since the first trial began; `held_out` is a loss, too. A trial
-    that failed has an infinite loss. `past` is the number of studies that the server held before.
+    `held_out` is a loss, too. A trial that failed has an infinite loss. `past` is the number of studies that the server
+    held before, `wall` the seconds that the command took.
     """
 
     table: str
@@ -69,7 +69,6 @@ class Outcome:
     past: int
     losses: tuple[float, ...]
     seconds: tuple[float, ...]
-    course: tuple[tuple[float, float], ...]
     held_out: float
     wall: float
 
@@ -128,11 +127,9 @@ def tuned(
 def _outcome(name: str, order: int, start: str, past: int, wall: float, store: str) -> Outcome:
     """What the newest study of a store left."""
     newest = max(studies(tracking_uri=store), key=lambda run: run.info.start_time)
-    client, run_id = connect(store), newest.info.run_id
-    metric = METRICS[read_header(client, run_id)["metric"]]
+    run_id = newest.info.run_id
+    metric = METRICS[read_header(connect(store), run_id)["metric"]]
     rows = sorted(leaderboard(run_id, tracking_uri=store), key=lambda row: row["number"])
-    began = min(row["started"] for row in rows)
-    best = sorted(client.get_metric_history(run_id, f"best_{metric.name}"), key=lambda point: point.step)
     return Outcome(
         name,
         order,
@@ -140,7 +137,6 @@ def _outcome(name: str, order: int, start: str, past: int, wall: float, store: s
         past,
         tuple(metric.to_loss(row["metrics"][metric.name]) if row["reports"] else np.inf for row in rows),
         tuple(row["seconds"] for row in rows),
-        tuple((point.timestamp / 1000 - began, metric.to_loss(point.value)) for point in best),
         metric.to_loss(newest.data.metrics[f"test_{metric.name}"]),
         wall,
     )
@@ -158,7 +154,8 @@ class Duel:
 
     `regret` after numbers of trials without and with a past, `ratio` of the two with its interval; the share of studies
     that are `worse` in the end and whose `held_out` score is at least as good; how many times the `seconds` of training
-    they take; and the regret `over_seconds`, at `SHARES` of those of the search without a past, without and with one.
+    and of the whole command (`wall`) they take; and the regret `over_seconds`, at `SHARES` of the training seconds of
+    the search without a past, without and with one.
     """
 
     studies: int
@@ -167,6 +164,7 @@ class Duel:
     worse: float
     held_out: float
     seconds: float
+    wall: float
     over_seconds: list[tuple[float, float]]
 
 
@@ -190,7 +188,7 @@ def report(found: Sequence[Outcome], trials: int) -> tuple[str, dict[str, object
     shares = ", ".join(f"{share:g}" for share in SHARES)
     head = [
         *("past studies", "studies", "worse by 0.05 at the end", "held-out score better or equal"),
-        *("training seconds", f"regret at {shares} of the seconds of `off`: `auto` (`off`)"),
+        *("training seconds", "wall seconds", f"regret at {shares} of the seconds of `off`: `auto` (`off`)"),
     ]
     text += table(
         head,
@@ -201,6 +199,7 @@ def report(found: Sequence[Outcome], trials: int) -> tuple[str, dict[str, object
                 f"{100 * duel.worse:.0f} %",
                 f"{100 * duel.held_out:.0f} %",
                 f"{duel.seconds:.2f} ×",
+                f"{duel.wall:.2f} ×",
                 ", ".join(f"{warm:.2f} ({cold:.2f})" for cold, warm in duel.over_seconds),
             ]
             for title, duel in duels.items()
@@ -232,16 +231,14 @@ def _regrets(pair: Sequence[Outcome]) -> list[Array]:
 
 
 def _over_seconds(pair: Sequence[Outcome]) -> list[list[float]]:
-    """Regret of each study after shares of the seconds that the one without a past took: `(2, n)`."""
+    """Regret of each study after shares of the training seconds of the one without a past: `(2, n)`."""
     low, width = _scale(pair)
-    end = pair[0].course[-1][0] if len(pair[0].course) else 0.0
-    end = max(end, sum(pair[0].seconds) / 2)
+    end = sum(pair[0].seconds)
     found = []
     for outcome in pair:
-        times, losses = np.array(outcome.course).T
-        best = best_so_far(losses)
-        seen = [int(np.searchsorted(times, share * end, side="right")) for share in SHARES]
-        found.append([min((best[n - 1] - low) / width, CUT) if n else CUT for n in seen])
+        best, times = best_so_far(np.array(outcome.losses)), np.cumsum(outcome.seconds)
+        seen = [int(np.searchsorted(times, share * end * (1 + 1e-9), side="right")) for share in SHARES]
+        found.append([min(float(best[n - 1] - low) / width, CUT) if n else CUT for n in seen])
     return found
 
 
@@ -255,6 +252,7 @@ def _duel(pairs: Sequence[tuple[Outcome, Outcome]], at: Sequence[int], trials: i
         float(np.mean(warm[:, -1] > cold[:, -1] + TOLERANCE)),
         float(np.mean([w.held_out <= c.held_out + 1e-12 for c, w in pairs])),
         float(np.exp(np.mean([np.log(sum(w.seconds) / sum(c.seconds)) for c, w in pairs]))),
+        float(np.exp(np.mean([np.log(w.wall / c.wall) for c, w in pairs]))),
         [(float(c), float(w)) for c, w in over.T],
     )
 
@@ -262,7 +260,8 @@ def _duel(pairs: Sequence[tuple[Outcome, Outcome]], at: Sequence[int], trials: i
 def _ratio(warm: Array, cold: Array) -> tuple[float, float, float]:
     """The ratio of two mean regrets `(n,)` of the same studies, and its bootstrap interval."""
     pairs = np.stack([warm, cold], axis=1)
-    low, high = interval(pairs, lambda drawn, axis: np.divide(*drawn.mean(axis=axis).T))
+    with np.errstate(divide="ignore", invalid="ignore"):  # where a draw holds winners alone
+        low, high = interval(pairs, lambda drawn, axis: np.divide(*drawn.mean(axis=axis).T))
     return float(warm.mean() / cold.mean()), low, high
 
 

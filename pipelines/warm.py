@@ -35,7 +35,7 @@ TRUST = "warm_start_trust.json"
 BESIDE_COLD = "warm_start_beside_cold.json"
 FIRST_POINTS = 2  # of studies of the same table, after the defaults
 SHOWN = 3
-SIMULATED = 40  # searches without a past that a study is compared with
+SIMULATED = 20  # searches without a past that a study is compared with
 AFTER = (10, 25, 50, 100)  # trials at which they are compared
 FEWEST_RESULTS = 8  # that a model can be made of
 
@@ -180,7 +180,7 @@ def _silent(known: Knowledge, found: Sequence[Neighbour], plan: Plan) -> list[st
 
 def first_points(warm: WarmStart, plan: Plan, most: int = FIRST_POINTS) -> tuple[FirstPoint, ...]:
     """Configurations to try after the plan's own first points: those that did best on this very table."""
-    past = warm.past(plan)
+    past = warm.past(plan) if any(neighbour.same_table for neighbour in warm.neighbours) else None
     if past is None:
         return ()
     taken = np.array([plan.space.encode(point.params) for point in plan.first_points])

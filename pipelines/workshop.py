@@ -10,6 +10,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from threadpoolctl import threadpool_limits
+
 from hpo.cores import WorkerPlan
 from hpo.errors import UserError
 from hpo.executors import WorkerPool
@@ -38,11 +40,14 @@ class Workshop:
 def workshop(model: str, hands: WorkerPlan) -> Iterator[Workshop]:
     """Workers that import their libraries while the driver reads the table; everything is gone afterwards.
 
+    The driver's linear algebra has one thread meanwhile: the workers have the cores, and BLAS threads that wait for
+    each other on busy cores take many times as long as a single one.
+
     Raises:
         UserError: when the folders cannot be written.
     """
     sweep()
-    with _folder() as folder:
+    with _folder() as folder, threadpool_limits(1, user_api="blas"):
         log = worker_log()
         try:
             with workers(model, hands, folder) as pool:

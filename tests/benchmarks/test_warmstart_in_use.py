@@ -12,9 +12,7 @@ from hpo.errors import UserError
 def outcome(
     start: str, losses: Sequence[float], *, past: int = 7, held_out: float = 0.5, seconds: float = 1.0
 ) -> Outcome:
-    best = np.minimum.accumulate(losses)
-    course = tuple((seconds * (i + 1), float(loss)) for i, loss in enumerate(best))
-    return Outcome("t", past, start, past, tuple(losses), (seconds,) * len(losses), course, held_out, 9.0)
+    return Outcome("t", past, start, past, tuple(losses), (seconds,) * len(losses), held_out, 9.0)
 
 
 def duels(found: Sequence[Outcome], trials: int) -> dict[str, Duel]:
@@ -72,7 +70,7 @@ def test_the_command_itself_is_chained_and_goes_on_where_it_stopped(
     main(command)
     kept = read(tmp_path / "out" / "warmstart-in-use" / "lightgbm-tpe-6.jsonl")
     assert [(o.past, o.start) for o in kept] == [(0, "off"), (0, "auto"), (1, "off"), (1, "auto")]
-    assert all(len(o.losses) == 6 and np.isfinite(o.held_out) and o.course for o in kept)
+    assert all(len(o.losses) == 6 and np.isfinite(o.held_out) for o in kept)
     assert kept[0].losses == kept[1].losses  # nothing to learn from yet
     assert kept[2].losses[:2] == kept[3].losses[:2]
     assert kept[2].losses != kept[3].losses
