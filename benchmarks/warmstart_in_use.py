@@ -2,8 +2,10 @@
 
 Each order is a server that begins empty and a random order of the tables. Every table is tuned with `warm_start=auto`,
 so that it learns from the studies before it, and with `warm_start=off` on a server of its own. Both have the same
-seed, and so the same rows. Regret is 0 at the best validation score of the two, 1 at the median of the trials of the
-study without a past, and cut at 2. Held-out scores are those that `tune` logs for its winners.
+seed, and so the same rows. With `--again` every table is tuned once more after all of them, with another seed.
+
+Regret is 0 at the best validation score of the two, 1 at the median of the trials of the study without a past, and cut
+at 2. Held-out scores are those that `tune` logs for its winners.
 
 Runs are kept as they end; the same command goes on where it was stopped.
 """
@@ -17,7 +19,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +38,7 @@ STARTS = ("off", "auto")
 AT = (3, 5, 10, 15, 25, 50)
 SHARES = (1 / 8, 1 / 4, 1 / 2, 1.0)  # of the training seconds of the search without a past
 GROUPS = ((0, 4), (5, 9), (10, 19), (20, 999))  # numbers of past studies that are reported together
+AGAIN = 1_000  # added to the seed where a table comes again, so that other rows are held out
 CUT = 2.0
 TOLERANCE = 0.05  # a study is worse when it regrets so much more
 QUICK_TABLES, QUICK_TRIALS = 3, 6
@@ -60,7 +63,7 @@ class Outcome:
     """One study: losses of its trials by number, seconds of each training, and what its winner scored held out.
 
     `held_out` is a loss, too. A trial that failed has an infinite loss. `past` is the number of studies that the server
-    held before, `wall` the seconds that the command took.
+    held before, `wall` the seconds that the command took. `again` says that the table had been tuned before.
     """
 
     table: str
@@ -71,21 +74,34 @@ class Outcome:
     seconds: tuple[float, ...]
     held_out: float
     wall: float
+    again: bool = False
 
 
 def chained(
-    setting: Setting, order: int, names: Sequence[str], tables: Mapping[str, Mapping[str, str]], folder: Path
+    setting: Setting,
+    order: int,
+    names: Sequence[str],
+    tables: Mapping[str, Mapping[str, str]],
+    folder: Path,
+    rounds: int,
 ) -> Iterator[Outcome]:
-    """The studies of one order that are not kept yet, one after another."""
-    kept = {(o.table, o.start) for o in read(folder / f"{setting.name}.jsonl") if o.order == order}
-    for past, name in enumerate(names):
+    """The studies of one order that are not kept yet, one after another; in a second round every table comes again."""
+    kept = {(o.table, o.start, o.again) for o in read(folder / f"{setting.name}.jsonl") if o.order == order}
+    for past, name in enumerate([*names] * rounds):
         for start in STARTS:
-            if (name, start) not in kept:
-                yield tuned(setting, order, start, past, tables[name], folder)
+            if (name, start, past >= len(names)) not in kept:
+                yield tuned(setting, order, start, past, tables[name], folder, again=past >= len(names))
 
 
 def tuned(
-    setting: Setting, order: int, start: str, past: int, about: Mapping[str, str], folder: Path
+    setting: Setting,
+    order: int,
+    start: str,
+    past: int,
+    about: Mapping[str, str],
+    folder: Path,
+    *,
+    again: bool = False,
 ) -> Outcome:
     """One study by the product's own command.
 
@@ -99,7 +115,7 @@ def tuned(
         **asdict(setting),
         "data": about["path"],
         "target": about["target"],
-        "seed": order,
+        "seed": order + AGAIN * again,
         "warm_start": start,
     }
     began = time.monotonic()
@@ -121,7 +137,7 @@ def tuned(
         raise UserError(
             f"{about['name']}, order {order}, warm_start={start}: {(done.stdout + done.stderr)[-1500:]}"
         )
-    return _outcome(about["name"], order, start, past, wall, store)
+    return replace(_outcome(about["name"], order, start, past, wall, store), again=again)
 
 
 def _outcome(name: str, order: int, start: str, past: int, wall: float, store: str) -> Outcome:
@@ -170,7 +186,7 @@ class Duel:
 
 def report(found: Sequence[Outcome], trials: int) -> tuple[str, dict[str, object]]:
     """Markdown and plain values: regret with a past and without, by the number of past studies."""
-    both = _pairs(found)
+    both, again = _pairs([o for o in found if not o.again]), _pairs([o for o in found if o.again])
     at = [n for n in AT if n <= trials]
     groups = [(low, high) for low, high in GROUPS if any(low <= pair[0].past <= high for pair in both)]
     if len(groups) > 1:
@@ -179,6 +195,8 @@ def report(found: Sequence[Outcome], trials: int) -> tuple[str, dict[str, object
     for low, high in groups:
         title = f"{low} to {high}" if high < GROUPS[-1][1] else f"{low} and more"
         duels[title] = _duel([pair for pair in both if low <= pair[0].past <= high], at, trials)
+    if again:
+        duels["this table among them"] = _duel(again, at, trials)
     rows = []
     for title, duel in duels.items():
         for which, start in enumerate(STARTS):
@@ -283,6 +301,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--algorithm", default="tpe")
     parser.add_argument("--trials", type=int, default=25)
     parser.add_argument("--orders", type=int, nargs="+", default=[0, 1], help="seeds of the orders")
+    parser.add_argument("--again", action="store_true", help="tune every table a second time")
     parser.add_argument("--processes", type=int, default=1, help="orders that run side by side")
     parser.add_argument("--quick", action="store_true", help=f"{QUICK_TABLES} tables, {QUICK_TRIALS} trials")
     parser.add_argument("--output", type=Path, default=None, help="folder of the results and the stores")
@@ -303,7 +322,7 @@ def main(arguments: Sequence[str]) -> None:
 
     def run(order: int) -> None:
         shuffled = [names[i] for i in np.random.default_rng(order).permutation(len(names))]
-        for outcome in chained(setting, order, shuffled, tables, folder):
+        for outcome in chained(setting, order, shuffled, tables, folder, 1 + options.again):
             with path.open("a") as file:
                 file.write(json.dumps(asdict(outcome)) + "\n")
             print(f"order {order}: {outcome.table}, {outcome.start}, {outcome.wall:.0f} s", flush=True)

@@ -5,7 +5,7 @@ others among a few random configurations, those that past studies (`hpo.past`) e
 from follows the trust in the past. A past that misleads leaves the start-up points where they would be without it.
 
 After the start-up the study's own sampler decides. On real trainings, past studies say little about which of the good
-configurations is best on another table: every search that listened to them longer ended behind one without a past
+configurations is best on another table, and no search that listened to them longer was ahead of one without a past
 (`docs/warm-start.md`).
 """
 

@@ -1,4 +1,5 @@
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +56,15 @@ def test_studies_are_reported_by_the_number_of_those_before_them() -> None:
     assert "| 0 to 4 | `off` | 1.000 |" in report(found, 5)[0]
 
 
+def test_tables_that_come_again_are_reported_by_themselves() -> None:
+    first = [outcome(start, COLD) for start in ("off", "auto")]
+    second = [replace(found, again=True) for found in first]
+    assert {title: duel.studies for title, duel in duels([*first, *second], 5).items()} == {
+        "5 to 9": 1,
+        "this table among them": 1,
+    }
+
+
 def test_the_command_itself_is_chained_and_goes_on_where_it_stopped(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -75,8 +85,13 @@ def test_the_command_itself_is_chained_and_goes_on_where_it_stopped(
     assert kept[2].losses[:2] == kept[3].losses[:2]
     assert kept[2].losses != kept[3].losses
     assert "| 0 to 4 | 2 |" in capsys.readouterr().out
-    main(command)
-    assert read(tmp_path / "out" / "warmstart-in-use" / "lightgbm-tpe-6.jsonl") == kept
+    main([*command, "--again"])
+    after = read(tmp_path / "out" / "warmstart-in-use" / "lightgbm-tpe-6.jsonl")
+    assert after[:4] == kept
+    assert [(o.past, o.start, o.again) for o in after[4:]] == [
+        *((2, "off", True), (2, "auto", True), (3, "off", True), (3, "auto", True))
+    ]
+    assert "| this table among them | 2 |" in capsys.readouterr().out
 
 
 def test_an_unknown_table_and_a_command_that_fails_are_told(tmp_path: Path) -> None:
