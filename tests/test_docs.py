@@ -58,7 +58,7 @@ STAND_INS: Mapping[str, tuple[str, str]] = {
         "trains networks; five percent of a training of each family will do",
     ),
     r"(.* --timeout=)\d+(.*)": (r"\g<1>3\2", "searches for as long as it is told"),
-    r"python -m benchmarks (\w+).*": (r"python -m benchmarks \1 --help", "takes minutes to hours"),
+    r"python -m benchmarks ([\w-]+).*": (r"python -m benchmarks \1 --help", "takes minutes to hours"),
 }
 
 
