@@ -68,10 +68,10 @@ class Method:
     is the share of past studies whose losses are negated. `defaults` is how many of the defaults come first.
     `oracle_past` keeps the five past studies whose models rank this table best, `oracle_points` takes as first points
     two of the past that are the best here: no method can know either, so they bound what better similarities and
-    better first points could gain. A `peer`
-    (`benchmarks.methods.WARMED`) is given the same defaults and the same past, and makes of them what it can. The
-    past has studies by the families `others`, too, and where `same` is given the study of the very table by that one.
-    Past studies are `by` an algorithm, at the `cost` of so many full trainings each.
+    better first points could gain. A `peer` (`benchmarks.methods.WARMED`) is given the same defaults and the same
+    past, and makes of them what it can. The past has studies by the families `others`, too, and where `same` is given
+    the study of the very table by that one. Past studies are `by` an algorithm, at the `cost` of so many full
+    trainings each.
     """
 
     past: int | None = 40

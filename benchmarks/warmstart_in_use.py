@@ -19,7 +19,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -137,10 +137,10 @@ def tuned(
         raise UserError(
             f"{about['name']}, order {order}, warm_start={start}: {(done.stdout + done.stderr)[-1500:]}"
         )
-    return replace(_outcome(about["name"], order, start, past, wall, store), again=again)
+    return _outcome(about["name"], order, start, past, wall, store, again)
 
 
-def _outcome(name: str, order: int, start: str, past: int, wall: float, store: str) -> Outcome:
+def _outcome(name: str, order: int, start: str, past: int, wall: float, store: str, again: bool) -> Outcome:
     """What the newest study of a store left."""
     newest = max(studies(tracking_uri=store), key=lambda run: run.info.start_time)
     run_id = newest.info.run_id
@@ -155,6 +155,7 @@ def _outcome(name: str, order: int, start: str, past: int, wall: float, store: s
         tuple(row["seconds"] for row in rows),
         metric.to_loss(newest.data.metrics[f"test_{metric.name}"]),
         wall,
+        again,
     )
 
 

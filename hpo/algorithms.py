@@ -52,10 +52,7 @@ ALGORITHMS: Mapping[str, tuple[str, str]] = MappingProxyType(
 
 
 def algorithm(
-    name: str,
-    rungs: Sequence[float],
-    eta: float = 3.0,
-    past: Past | None = None,
+    name: str, rungs: Sequence[float], eta: float = 3.0, past: Past | None = None
 ) -> tuple[Sampler, Scheduler]:
     """The sampler and the scheduler of an algorithm.
 

@@ -1,6 +1,6 @@
 """What a search without a past would have found, by a model of a study's own trials.
 
-The model is a Gaussian process on the squashed losses of the study's trials, with the kernel's lengths given and signal
+The model is a Gaussian process on the normal scores of the study's losses, with the kernel's lengths given and signal
 and noise by maximum marginal likelihood. A simulated search asks the study's own sampler, as a new study would, and
 gets for each configuration a draw from the model's posterior, conditioned on the draws before it and with the noise
 added; so what nobody has tried may be good or bad. First points that the study has tried have the losses that it saw.
@@ -10,12 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import cho_solve, cholesky, solve_triangular
+from scipy.linalg import cho_solve, cholesky
 from scipy.special import ndtri
 from scipy.stats import rankdata
 
-from hpo.parameters import Array, Params
-from hpo.past import Past, matern
+from hpo.parameters import Array
+from hpo.past import Past, matern, surprise
 from hpo.samplers import Sampler
 from hpo.schedulers.full import Full
 from hpo.storage import MemoryStorage
@@ -40,7 +40,8 @@ class OwnModel:
         """With the signal and the noise under which the losses `(n,)` are most likely."""
         y = normal_scores(losses)
         kernel = matern(points, points)
-        scored = [(_log_likelihood(PRIOR + s * kernel, e, y), s, e) for s in SIGNALS for e in NOISES]
+        eye = np.eye(len(y))
+        scored = [(-surprise(PRIOR + s * kernel + e * eye, y), s, e) for s in SIGNALS for e in NOISES]
         _, signal, noise = max(scored)
         return cls(points, y, signal, noise)
 
@@ -60,7 +61,7 @@ def without_past(
     x: Array,
     losses: Array,
     sampler: Sampler,
-    first_points: Sequence[Params],
+    first_points: Sequence[FirstPoint],
     *,
     lag: int,
     seed: int,
@@ -80,18 +81,17 @@ def without_past(
     """
     model = OwnModel.fitted(past.points(x), losses)
     known = {code.tobytes(): float(level) for code, level in zip(x, model.levels, strict=True)}
-    points = [FirstPoint(params, "default") for params in first_points]
     runs = []
     for run in range(repeats):
-        storage, rng = MemoryStorage(), np.random.default_rng([seed, run])
+        rng = np.random.default_rng([seed, run])
         study = Study(
             past.space,
             sampler,
             Full(1.0),
-            storage,
+            MemoryStorage(),
             seed=int(rng.integers(2**31)),
             max_trials=len(losses),
-            first_points=points,
+            first_points=first_points,
             lag=lag,
         )
         runs.append(_searched(study, past, model, known, rng))
@@ -119,10 +119,3 @@ def _searched(
         found.append(value)
         study.tell(trial.number, Report(1.0, value))
     return found
-
-
-def _log_likelihood(kernel: Array, noise: float, y: Array) -> float:
-    """Of values `(n,)` under a normal distribution with covariance `kernel` and independent noise."""
-    factor = cholesky(kernel + noise * np.eye(len(y)), lower=True)
-    half = solve_triangular(factor, y, lower=True)
-    return float(-0.5 * half @ half - np.log(np.diag(factor)).sum())

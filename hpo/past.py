@@ -14,7 +14,7 @@ A hierarchical Gaussian process over all past studies and the new one, a multi-t
 - The **mean** is the score of a bad configuration: a search leaves the regions that it found bad, so what it did not
   try is no better.
 
-The variances of the four parts are fitted to the past. Real trainings are rough: about two fifths of the variance of a
+The variances of the four parts are fitted to the past. Real trainings are rough: about a third of the variance of a
 study's scores is noise, so a single good score says little and many studies that agree say much.
 
 **Trust** is how well the past ranks this study's results (Kendall's tau), as a normal posterior: it begins with what is
@@ -39,10 +39,8 @@ LEVEL = 0.5  # variance of a past study's mean score: how good the configuration
 MOST = 800  # results of past studies that the process is made of
 COPY = 0.99  # of the kernel: two configurations that are so alike are one
 LEADERS = 5  # configurations of each past study that may become first points
-AGREEMENT, DEVIATION = (
-    0.3,
-    0.2,
-)  # Kendall's tau of the past with a new study's results: mean and deviation a priori
+AGREEMENT = 0.3  # Kendall's tau of the past with a new study's results: its mean a priori
+DEVIATION = 0.2  # and its deviation
 ONE_RESULT = 2 / 3  # deviation of Kendall's tau of n results without order, times sqrt(n)
 
 _FIT_STUDIES, _FIT_TRIALS = 24, 40  # that the lengths are fitted to
@@ -73,7 +71,7 @@ class Source:
         x: `(n, d)` codes of its configurations.
         scores: `(n,)` standardised losses.
         similarity: of its table to that of the new study, from 0 to 1.
-        table: equal for studies of one table by one family.
+        table: equal for studies of one table.
         same_table: whether that is the table of the new study.
         kinship: correlation with other studies, given their tables; less than 1 for another metric or family.
     """
@@ -125,10 +123,8 @@ class Past:
         y, usual = results.scores - BAD, np.log(USUAL)
 
         def loss(logs: Array) -> float:
-            factor = cholesky(self._covariance(kernel, results, np.exp(logs)), lower=True)
-            half = solve_triangular(factor, y, lower=True)
             far = ((logs - usual) ** 2).sum() / _VARIANCE_SPREAD**2
-            return float(0.5 * (half @ half + far) + np.log(np.diag(factor)).sum())
+            return surprise(self._covariance(kernel, results, np.exp(logs)), y) + 0.5 * float(far)
 
         options = {"maxiter": 80, "xatol": 0.05, "fatol": 0.05}
         return np.asarray(np.exp(minimize(loss, usual, method="Nelder-Mead", options=options).x))
@@ -235,6 +231,13 @@ class _Results:
 def _order(values: Array) -> Array:
     """`(n, n)` of values `(n,)`, which may be infinite: 1 where the first is larger, -1 where it is smaller."""
     return np.asarray((values[:, None] > values) * 1.0 - (values[:, None] < values))
+
+
+def surprise(covariance: Array, y: Array) -> float:
+    """Minus the log likelihood of values `(n,)` under a centred normal distribution, but for a constant."""
+    factor = cholesky(covariance, lower=True)
+    half = solve_triangular(factor, y, lower=True)
+    return float(0.5 * half @ half + np.log(np.diag(factor)).sum())
 
 
 def matern(a: Array, b: Array) -> Array:

@@ -37,6 +37,7 @@ FIRST_POINTS = 2  # of studies of the same table, after the defaults
 SHOWN = 3
 SIMULATED = 20  # searches without a past that a study is compared with
 AFTER = (10, 25, 50, 100)  # trials at which they are compared
+MOST_RESULTS = 100  # of a study that are looked at, though the past is asked in its start-up only
 FEWEST_RESULTS = 8  # that a model can be made of
 
 
@@ -218,7 +219,7 @@ def started_with(plan: Plan, warm: WarmStart) -> Plan:
 
 
 def worth(past: Past, trials: Sequence[Trial]) -> list[dict[str, Any]]:
-    """The trust in the past after each result.
+    """The trust in the past after each of the first `MOST_RESULTS` results.
 
     Results are those that the search itself sees: at the highest budget that has enough of them, failures among them.
     """
@@ -230,7 +231,7 @@ def worth(past: Past, trials: Sequence[Trial]) -> list[dict[str, Any]]:
         standings.add(trial.params, trial.budget)
         standings.update(trial)
     seen = standings.history(TPESampler().least(past.space), 0)
-    trust = past.course(seen.x, seen.losses)
+    trust = past.course(seen.x[:MOST_RESULTS], seen.losses[:MOST_RESULTS])  # quadratic in their number
     return [{"trials": n, "trust": round(float(trusted), 6)} for n, trusted in enumerate(trust, 1)]
 
 
@@ -240,13 +241,13 @@ def beside_cold(past: Past, plan: Plan, trials: Sequence[Trial]) -> tuple[Beside
     Nothing is compared where trials stop at rungs, nor where the sampler makes no model: there the past gave first
     points only.
     """
-    results = [trial for trial in trials if trial.finished][: AFTER[-1]]
+    results = [trial for trial in trials if trial.finished][:MOST_RESULTS]
     losses = np.array([trial.loss for trial in results])
     sampler = algorithm(plan.algorithm, plan.rungs, plan.eta)[0]
     many = np.count_nonzero(np.isfinite(losses)) >= FEWEST_RESULTS
     if grants_budgets(plan.algorithm) or not sampler.least(plan.space) or not many:
         return ()
-    own = [point.params for point in plan.first_points if not point.origin.startswith(WARM_ORIGIN)]
+    own = [point for point in plan.first_points if not point.origin.startswith(WARM_ORIGIN)]
     x = np.array([plan.space.encode(trial.params) for trial in results])
     found, simulated = without_past(
         past, x, losses, sampler, own, lag=plan.lag, seed=plan.seed, repeats=SIMULATED

@@ -11,14 +11,14 @@ from hpo.trial import Report
 from tests.hpo.test_past import SPACE, past_of, source, valley
 
 DEFAULT: dict[str, Value] = {"x": 0.9, "y": 0.5, "idle": 0.5, "kind": "a"}
+FIRST = (FirstPoint(DEFAULT, "default"),)
 
 
 def searched(seed: int, n: int = 20) -> tuple[Array, Array]:
     """Codes and losses of a search without a past, on a valley with noise."""
     rng = np.random.default_rng(seed)
-    points = [FirstPoint(DEFAULT, "default")]
     study = Study(
-        SPACE, TPESampler(), Full(1.0), MemoryStorage(), seed=seed, max_trials=n, first_points=points
+        SPACE, TPESampler(), Full(1.0), MemoryStorage(), seed=seed, max_trials=n, first_points=FIRST
     )
     while (trial := study.ask()) is not None:
         loss = float(valley(SPACE.encode(trial.params)[None])[0] + 0.05 * rng.normal())
@@ -33,9 +33,7 @@ def test_a_search_without_a_past_is_ahead_of_about_half_of_its_own_simulations()
     ahead = []
     for seed in range(16):
         x, losses = searched(seed)
-        found, simulated = without_past(
-            past, x, losses, TPESampler(), [DEFAULT], lag=0, seed=seed, repeats=12
-        )
+        found, simulated = without_past(past, x, losses, TPESampler(), FIRST, lag=0, seed=seed, repeats=12)
         assert simulated.shape == (12, 20)
         assert (np.diff(simulated, axis=1) <= 0).all()
         assert (simulated[:, 0] == found[0]).all()  # the default has the loss that it had
@@ -48,7 +46,7 @@ def test_the_same_seed_gives_the_same_simulations() -> None:
     x, losses = searched(3, n=9)
     losses[4] = np.inf  # a trial that failed
     one, two = (
-        without_past(past, x, losses, TPESampler(), [DEFAULT], lag=4, seed=5, repeats=3) for _ in range(2)
+        without_past(past, x, losses, TPESampler(), FIRST, lag=4, seed=5, repeats=3) for _ in range(2)
     )
     np.testing.assert_array_equal(one[1], two[1])
     assert np.isfinite(one[1]).all()

@@ -131,6 +131,10 @@ def test_trust_is_kept_after_each_result() -> None:
     rows = worth(Past(SPACE, (Source("right", x, x[:, 0]),)), trials)
     assert [row["trials"] for row in rows] == list(range(1, 91))
     assert rows[0]["trust"] == rows[-1]["trust"] == 1.0
+    more = [*trials, *(trial(90 + n, 0.5) for n in range(20))]
+    many = worth(Past(SPACE, (Source("right", x, x[:, 0]),)), more)
+    assert len(many) == 100
+    assert many[:90] == rows
     wrong = worth(Past(SPACE, (Source("wrong", x, -x[:, 0]),)), trials)
     assert wrong[0]["trust"] == 1.0
     assert wrong[-1]["trust"] == 0.0
