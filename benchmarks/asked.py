@@ -9,8 +9,8 @@ import numpy as np
 
 from benchmarks.environments import Process, started
 from benchmarks.methods import WARMED
-from hpo.parameters import Array, Params
 from hpo.space import SearchSpace
+from hpo.space.parameters import Array, Params
 
 Evaluated = Sequence[tuple[Params, float]]
 """A past study: configurations of the space that is searched, the best first, and their standardised losses."""

@@ -16,9 +16,9 @@ import numpy as np
 from benchmarks.environments import cache
 from benchmarks.report import machine, table, write
 from benchmarks.tables import load_fold
-from hpo.parameters import Array, Params
-from pipelines.metrics import METRICS
+from hpo.space.parameters import Array, Params
 from pipelines.models.catalog import family, settings
+from pipelines.table.metrics import METRICS
 
 RUNGS = (37, 111, 333, 1000)
 TRIALS = np.array([27.0, 9.0, 3.0, 1.0])

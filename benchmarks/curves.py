@@ -28,15 +28,15 @@ from benchmarks.curves_data import CURVES_FOLDER, PAST_FOLDER, Process, Tabulate
 from benchmarks.problems import SCALE_SEED
 from benchmarks.surfaces import features
 from benchmarks.tables import LEVEL_FROM, inside, jobs_parser, least, load_fold, load_prepared, make_missing
-from hpo.parameters import Array, Params
 from hpo.space import SearchSpace
-from pipelines.data import Fold
-from pipelines.metrics import metric_for
+from hpo.space.parameters import Array, Params
 from pipelines.models.catalog import family, scaled, settings
 from pipelines.models.errors import TrainingError
-from pipelines.objective import CONTINUED
-from pipelines.shares import training_order
-from pipelines.source import described
+from pipelines.objectives.table import CONTINUED
+from pipelines.table.data import Fold
+from pipelines.table.metrics import metric_for
+from pipelines.table.shares import training_order
+from pipelines.table.source import described
 
 BUDGETS = {
     "lightgbm": (27, 81, 243, 729),

@@ -22,8 +22,8 @@ import numpy as np
 
 from benchmarks.surfaces import features
 from hpo.errors import UserError, closest
-from hpo.parameters import Array, Categorical, Float, Params
 from hpo.space import SearchSpace
+from hpo.space.parameters import Array, Categorical, Float, Params
 
 CURVES_FOLDER = Path(__file__).resolve().parent / "curves"
 PAST_FOLDER = Path(__file__).resolve().parent / "past"

@@ -19,11 +19,11 @@ from scipy.stats import norm
 
 from benchmarks.environments import cache
 from benchmarks.report import machine, table, write
-from pipelines import bootstrap
-from pipelines.bootstrap import paired_gain
-from pipelines.comparison import slices
-from pipelines.heldout import HeldOut
-from pipelines.metrics import METRICS
+from pipelines.registry.comparison import slices
+from pipelines.registry.heldout import HeldOut
+from pipelines.table import bootstrap
+from pipelines.table.bootstrap import paired_gain
+from pipelines.table.metrics import METRICS
 
 FloatArray = npt.NDArray[np.float64]
 Drawn = tuple[str, npt.NDArray[Any], FloatArray, FloatArray]

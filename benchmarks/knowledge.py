@@ -29,14 +29,14 @@ import numpy as np
 from benchmarks.environments import cache
 from benchmarks.report import machine, number, table, write
 from hpo.trial import Report, Trial
-from pipelines import schema
-from pipelines.bulk import BulkWriter, engine_for
-from pipelines.lease import Driver
 from pipelines.models.catalog import settings
-from pipelines.parents import HEADER_FILE, describe
-from pipelines.schema import Record
-from pipelines.summaries import summary_of, summary_tags
-from pipelines.tracking import connect
+from pipelines.store import schema
+from pipelines.store.bulk import BulkWriter, engine_for
+from pipelines.store.lease import Driver
+from pipelines.store.parents import HEADER_FILE, describe
+from pipelines.store.schema import Record
+from pipelines.store.summaries import summary_of, summary_tags
+from pipelines.store.tracking import connect
 
 MODELS = ("lightgbm", "xgboost", "mlp")
 FULL = 1000.0
@@ -184,7 +184,7 @@ def cpu_seconds(pid: int) -> float:
 
 _READ = """
 import json, sys, time
-from pipelines.knowledge import past_studies
+from pipelines.store.knowledge import past_studies
 wall, cpu = time.perf_counter(), time.process_time()
 found = past_studies(sys.argv[1])
 wall, cpu = time.perf_counter() - wall, time.process_time() - cpu

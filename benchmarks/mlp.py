@@ -21,9 +21,9 @@ from benchmarks.report import interval_text, machine, number, table, write
 from benchmarks.statistics import interval, mean_rank, mean_rank_intervals
 from hpo.errors import UserError, closest
 from hpo.space import Array
-from pipelines.data import Prepared, prepare
-from pipelines.metrics import METRICS
-from pipelines.tables import load_table
+from pipelines.table.data import Prepared, prepare
+from pipelines.table.metrics import METRICS
+from pipelines.table.reading import load_table
 from serving.features import Matrix
 
 OWN = Method("mlp", "**mlp**, tuned default (this project)", "mlp_own", settings={"point": 1})

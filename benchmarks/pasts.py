@@ -14,8 +14,8 @@ import numpy as np
 
 from benchmarks.curves_data import PAST_FOLDER, Tabulated, read_tabulated
 from hpo.algorithms import algorithm, grants_budgets
-from hpo.parameters import Params
 from hpo.space import SearchSpace
+from hpo.space.parameters import Params
 from hpo.storage import MemoryStorage
 from hpo.study import FirstPoint, Study
 from hpo.trial import Report, Trial

@@ -27,12 +27,12 @@ from benchmarks.environments import cache
 from benchmarks.report import interval_text, machine, table, write
 from benchmarks.statistics import interval
 from benchmarks.tables import load_fold
-from hpo.parameters import Array, Params
-from pipelines.data import Fold
-from pipelines.metrics import Metric, metric_for
+from hpo.space.parameters import Array, Params
 from pipelines.models.boosting import RateSchedule
 from pipelines.models.catalog import family, scaled, settings
 from pipelines.models.errors import TrainingError
+from pipelines.table.data import Fold
+from pipelines.table.metrics import Metric, metric_for
 
 FULL = {"lightgbm": 405, "xgboost": 405, "mlp": 810}
 DIVISORS = (27, 9, 3)

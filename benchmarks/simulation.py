@@ -21,7 +21,7 @@ from typing import Any, Protocol
 
 from benchmarks.curves_data import Curves
 from hpo.loop import Job
-from hpo.parameters import Array, Params
+from hpo.space.parameters import Array, Params
 from hpo.trial import Report
 
 

@@ -19,8 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from hpo.parameters import Array, Categorical, Params, Value
 from hpo.space import SearchSpace
+from hpo.space.parameters import Array, Categorical, Params, Value
 
 FOLDER = Path(__file__).resolve().parent / "surfaces"
 

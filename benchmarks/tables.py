@@ -25,13 +25,13 @@ from sklearn.model_selection import KFold, cross_val_predict
 
 from benchmarks.surfaces import FOLDER, Surface, features
 from hpo.errors import UserError, closest
-from hpo.parameters import Array, Params, Value
 from hpo.space import SearchSpace
-from pipelines.data import Fold, Prepared, prepare
-from pipelines.metrics import metric_for
+from hpo.space.parameters import Array, Params, Value
 from pipelines.models.catalog import family, settings
 from pipelines.models.errors import TrainingError
-from pipelines.tables import load_table
+from pipelines.table.data import Fold, Prepared, prepare
+from pipelines.table.metrics import metric_for
+from pipelines.table.reading import load_table
 
 BUDGET = {"lightgbm": 300, "xgboost": 300, "mlp": 100}
 TABLES = {

@@ -16,9 +16,9 @@ from benchmarks.environments import cache as cache_folder
 from benchmarks.pasts import left_by, tables
 from benchmarks.report import interval_text, machine, table, write
 from benchmarks.statistics import interval
-from hpo.parameters import Array
-from pipelines.knowledge import past_studies
+from hpo.space.parameters import Array
 from pipelines.models.catalog import settings
+from pipelines.store.knowledge import past_studies
 from warmstart.past import PastStudy
 from warmstart.transfer import learned, neighbours
 

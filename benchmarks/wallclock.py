@@ -32,9 +32,9 @@ from benchmarks.results import MethodJob, Results
 from benchmarks.statistics import best_so_far
 from hpo.errors import UserError, closest
 from hpo.space import Array
-from pipelines.data import Prepared, prepare
-from pipelines.metrics import metric_for
-from pipelines.tables import load_table
+from pipelines.table.data import Prepared, prepare
+from pipelines.table.metrics import metric_for
+from pipelines.table.reading import load_table
 
 IMAGE = ROOT / "docs" / "images" / "wallclock.png"
 SHARES = (1 / 8, 1 / 4, 1 / 2, 1.0)  # of the time, at which the tables look

@@ -26,17 +26,17 @@ from benchmarks.report import write
 from benchmarks.statistics import best_so_far, interval
 from benchmarks.tables import inside, load_prepared
 from hpo.algorithms import algorithm, grants_budgets
-from hpo.parameters import Array, Params
 from hpo.past import Past
 from hpo.space import SearchSpace
+from hpo.space.parameters import Array, Params
 from hpo.storage import MemoryStorage
 from hpo.study import FirstPoint, Study
 from hpo.trial import Failure, Report
-from pipelines.metrics import metric_for
 from pipelines.models.catalog import family, settings
 from pipelines.models.errors import TrainingError
-from pipelines.source import described
-from pipelines.warm import FIRST_POINTS
+from pipelines.study.warm_start import FIRST_POINTS
+from pipelines.table.metrics import metric_for
+from pipelines.table.source import described
 from warmstart.metafeatures import MetaFeatures
 from warmstart.past import PastStudy
 from warmstart.transfer import learned, neighbours

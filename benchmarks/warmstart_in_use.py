@@ -29,10 +29,10 @@ from benchmarks.environments import cache as cache_folder
 from benchmarks.report import interval_text, machine, table, write
 from benchmarks.statistics import best_so_far, interval
 from hpo.errors import UserError, closest
-from hpo.parameters import Array
-from pipelines.metrics import METRICS
-from pipelines.studies import leaderboard, read_header, studies
-from pipelines.tracking import connect
+from hpo.space.parameters import Array
+from pipelines.store.studies import leaderboard, read_header, studies
+from pipelines.store.tracking import connect
+from pipelines.table.metrics import METRICS
 
 STARTS = ("off", "auto")
 AT = (3, 5, 10, 15, 25, 50)

@@ -14,10 +14,10 @@ from scipy.linalg import cho_solve, cholesky
 from scipy.special import ndtri
 from scipy.stats import rankdata
 
-from hpo.parameters import Array
 from hpo.past import Past, matern, surprise
 from hpo.samplers import Sampler
 from hpo.schedulers.full import Full
+from hpo.space.parameters import Array
 from hpo.storage import MemoryStorage
 from hpo.study import FirstPoint, Study
 from hpo.trial import Report

@@ -29,9 +29,9 @@ from numpy.typing import NDArray
 from scipy.linalg import cho_solve, cholesky, solve_triangular
 from scipy.optimize import minimize
 
-from hpo.parameters import Array
 from hpo.samplers.tpe import ranked, thin
 from hpo.space import SearchSpace
+from hpo.space.parameters import Array
 
 BAD = 1.0  # score of a bad configuration, where a study's scores have mean 0 and deviation 1
 USUAL = (0.3, 0.4, 0.3, 0.5)  # variances of f, g, h and noise, a priori

@@ -18,10 +18,10 @@ from pipelines.adoption.result import Adoption, Undone, listed
 from pipelines.adoption.runs import FEWEST, ForeignRun, Found, said_direction, trials_among
 from pipelines.adoption.translation import Translation, translate
 from pipelines.models import FAMILIES, settings
-from pipelines.source import Source, described
+from pipelines.table.source import Source, described
 
 if TYPE_CHECKING:
-    from pipelines.data import Prepared
+    from pipelines.table.data import Prepared
 
 ADOPTION = (
     "adopted"  # the algorithm of such a study, and the part of its header that says what it was made of
@@ -68,7 +68,7 @@ def adopt(
     """
     run_id = os.environ.pop("MLFLOW_RUN_ID", None)
     from pipelines.adoption import store
-    from pipelines.tracking import connect
+    from pipelines.store.tracking import connect
 
     client = connect()
     if undo:

@@ -123,6 +123,6 @@ def _fail(run_id: str | None, reason: str, status: str = "FAILED") -> None:
     """Say on the run that `mlflow run` made why nothing came of it."""
     if run_id is None:
         return
-    from pipelines.runs import fail_run
+    from pipelines.study.runs import fail_run
 
     fail_run(run_id, reason, status)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from hpo.errors import ParameterError, StudyError, UserError
-from pipelines.gate import (
+from pipelines.registry.gate import (
     ROLLED_BACK,
     Candidate,
     HeldOutScore,
@@ -21,8 +21,8 @@ from pipelines.gate import (
 )
 
 if TYPE_CHECKING:
-    from pipelines.comparison import Served
-    from pipelines.heldout import HeldOut
+    from pipelines.registry.comparison import Served
+    from pipelines.registry.heldout import HeldOut
 
 
 @dataclass(frozen=True)
@@ -93,8 +93,8 @@ def promote(
         UserError: when there is no such model, version or challenger, or a value is impossible.
     """
     limits = Limits(margin, confidence, slice, tolerance, read_latency(max_latency), max_size)
-    from pipelines import registry
-    from pipelines.tracking import connect
+    from pipelines.registry import versions as registry
+    from pipelines.store.tracking import connect
 
     registry.check_model_name(name)
     if version is not None and version < 1:
@@ -136,7 +136,7 @@ def _judge(
     Raises:
         UserError: when they cannot be compared.
     """
-    from pipelines.comparison import compare
+    from pipelines.registry.comparison import compare
 
     score = HeldOutScore.from_tags(challenger.tags, str(challenger))
     if not math.isfinite(score.value):
@@ -158,8 +158,8 @@ def _judge(
 
 
 def _served(candidate: Candidate, folder: Path) -> "Served":
-    from pipelines.comparison import Served
-    from pipelines.registry import load_predictor
+    from pipelines.registry.comparison import Served
+    from pipelines.registry.versions import load_predictor
 
     place = folder / str(candidate.version)
     place.mkdir()
@@ -173,10 +173,10 @@ def _served(candidate: Candidate, folder: Path) -> "Served":
 def _rows(
     challenger: Candidate, score: HeldOutScore, mine: "Served", data: str | Path | pd.DataFrame | None
 ) -> "HeldOut":
-    from pipelines.heldout import held_out_rows
-    from pipelines.plan import DataPlan
-    from pipelines.registry import STUDY
-    from pipelines.runs import study_header
+    from pipelines.registry.heldout import held_out_rows
+    from pipelines.registry.versions import STUDY
+    from pipelines.study.runs import study_header
+    from pipelines.table.source import DataPlan
 
     try:
         header: dict[str, Any] = study_header(challenger.tags.get(STUDY, "none"))

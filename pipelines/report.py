@@ -1,7 +1,6 @@
 """The entry point `report`: what a study found, read back from MLflow, as text and as a page."""
 
 import hashlib
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,21 +9,7 @@ from hpo.agreement import agreements, shown
 from hpo.errors import ParameterError, raise_all
 from hpo.trial import Trial
 from pipelines.findings.diagnosis import Diagnosis, diagnosis_lines
-
-FOLDER = "report"  # of the artifacts of a study's run
-PAGE = "report.html"
-LEADERBOARD = "leaderboard.csv"
-
-
-@dataclass(frozen=True)
-class Kept:
-    """A report that is an artifact of the study's run: its rows, what was found, where it opens, how long it took."""
-
-    rows: Sequence[Mapping[str, Any]]
-    header: Mapping[str, Any]
-    found: tuple[Diagnosis, ...]
-    link: str
-    seconds: float
+from pipelines.study.report import FOLDER, LEADERBOARD, PAGE, keep
 
 
 @dataclass(frozen=True)
@@ -133,7 +118,7 @@ def compare(names: Sequence[str]) -> Comparison:
     if len(names) < 2:
         raise ParameterError(f"studies={','.join(names)} must name two studies at least; for one take study=")
     from pipelines.findings import sidebyside
-    from pipelines.runs import artifact_link, put_files, read_evidence
+    from pipelines.study.runs import artifact_link, put_files, read_evidence
 
     evidence = [read_evidence(name) for name in names]
     notes = sidebyside.check(evidence)
@@ -151,33 +136,3 @@ def compare(names: Sequence[str]) -> Comparison:
         names[0], contents | {PAGE: page.encode("utf-8", "replace"), "anytime.png": drawing.png}, folder
     )
     return Comparison(tables["settings.csv"].lines(), notes, artifact_link(names[0], f"{folder}/{PAGE}"))
-
-
-def keep(study: str, price: float | None = None) -> Kept:
-    """Make the report of a study and log it to the study's run; the leaderboard first, then all the rest.
-
-    Raises:
-        StudyError: when the study cannot be read.
-    """
-    from pipelines.findings import figures, page, tables
-    from pipelines.findings.analysis import analyse
-    from pipelines.findings.diagnosis import diagnose
-    from pipelines.runs import artifact_link, put_files, put_text, read_evidence
-
-    began = time.monotonic()
-    evidence = read_evidence(study)
-    put_text(study, tables.leaderboard(evidence.rows).to_csv(), LEADERBOARD)
-    analysis = analyse(evidence)
-    found = diagnose(evidence, analysis)
-    drawings = figures.draw_all(evidence, analysis)
-    texts = {PAGE: page.study_page(evidence, analysis, found, drawings, price).to_html()}
-    texts |= {name: t.to_csv() for name, t in tables.written(evidence, analysis, found, price).items()}
-    contents = {name: text.encode("utf-8", "replace") for name, text in texts.items()}
-    put_files(study, contents | {f"{d.name}.png": d.png for d in drawings if d.png}, FOLDER)
-    return Kept(
-        evidence.rows,
-        evidence.header,
-        found,
-        artifact_link(study, f"{FOLDER}/{PAGE}"),
-        time.monotonic() - began,
-    )

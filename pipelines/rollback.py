@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from hpo.errors import UserError
-from pipelines.gate import NOBODY, REPLACED, ROLLED_BACK, Candidate
+from pipelines.registry.gate import NOBODY, REPLACED, ROLLED_BACK, Candidate
 
 
 @dataclass(frozen=True)
@@ -59,8 +59,8 @@ def rollback(name: str, dry_run: bool = False) -> Rollback:
     Raises:
         UserError: when there is no such model, no champion, or no previous one.
     """
-    from pipelines import registry
-    from pipelines.tracking import connect
+    from pipelines.registry import versions as registry
+    from pipelines.store.tracking import connect
 
     registry.check_model_name(name)
     client = connect()

@@ -9,19 +9,19 @@ from typing import Any
 
 import pandas as pd
 
-from hpo.cores import WorkerPlan, plan_threads
 from hpo.errors import ParameterError, SpaceError, closest, raise_all
-from hpo.parameters import Categorical, Params, Value
 from hpo.space import SearchSpace
-from hpo.space_yaml import load_file
+from hpo.space.parameters import Categorical, Params, Value
+from hpo.space.yaml import load_file
 from hpo.study import FirstPoint
-from pipelines.metrics import metric_for
+from hpo.workers.cores import WorkerPlan, plan_threads
 from pipelines.models import FAMILIES, check_space, settings
-from pipelines.plan import OFF, ROWS, TRAIN, Plan, mistakes_in
-from pipelines.result import StudyResult
-from pipelines.session import run_study
-from pipelines.source import Source, same_again
-from pipelines.workshop import workshop
+from pipelines.study.plan import OFF, ROWS, TRAIN, Plan, mistakes_in
+from pipelines.study.result import StudyResult
+from pipelines.study.session import run_study
+from pipelines.study.workshop import workshop
+from pipelines.table.metrics import metric_for
+from pipelines.table.source import Source, same_again
 
 
 def train(
@@ -77,7 +77,7 @@ def train(
         mistakes.append(f"unknown rows={rows!r}{closest(rows, ROWS)}; it must be {' or '.join(ROWS)}")
     raise_all(ParameterError, mistakes)
     if register:
-        from pipelines.registry import check_model_name
+        from pipelines.registry.versions import check_model_name
 
         check_model_name(register)
     if trial is not None:
@@ -114,7 +114,7 @@ def train(
             register=register,
             rows=rows,
         )
-        from pipelines.storage import MlflowStorage
+        from pipelines.store.storage import MlflowStorage
 
         return run_study(plan, prepared, shop, MlflowStorage.create(plan.to_header(), run_id=run_id))
 
@@ -130,8 +130,8 @@ def _refused(given: Mapping[str, Any]) -> Iterator[str]:
 def _again(
     trial: str, data: str | Path | pd.DataFrame | None, register: str | None, rows: str, run_id: str | None
 ) -> StudyResult:
-    from pipelines.runs import study_of_trial
-    from pipelines.storage import MlflowStorage
+    from pipelines.store.storage import MlflowStorage
+    from pipelines.study.runs import study_of_trial
 
     header, found = study_of_trial(trial)
     before = Plan.from_header(header)

@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from hpo.algorithms import grants_budgets
-from hpo.cores import WorkerPlan, available_cores, plan_threads
 from hpo.errors import ParameterError, StudyError, raise_all
 from hpo.space import SearchSpace
+from hpo.workers.cores import WorkerPlan, available_cores, plan_threads
 from pipelines import entry_points
-from pipelines.checkpoints import Checkpoints
-from pipelines.mending import mended_from
-from pipelines.metrics import metric_for
+from pipelines.files.checkpoints import Checkpoints
 from pipelines.models import ALL, FAMILIES, settings
-from pipelines.plan import (
+from pipelines.study.auto_space import mended_from
+from pipelines.study.plan import (
     OFF,
     PAST,
     Plan,
@@ -28,13 +27,14 @@ from pipelines.plan import (
     sources,
     usual_trials,
 )
-from pipelines.result import StudyResult
-from pipelines.session import run_study
-from pipelines.source import Source, absolute, described, same_again
-from pipelines.workshop import Workshop, workshop
+from pipelines.study.result import StudyResult
+from pipelines.study.session import run_study
+from pipelines.study.workshop import Workshop, workshop
+from pipelines.table.metrics import metric_for
+from pipelines.table.source import Source, absolute, described, same_again
 
 if TYPE_CHECKING:
-    from pipelines.data import Prepared
+    from pipelines.table.data import Prepared
 
 # What a resumed study may be given anew; everything else is as it began.
 _OF_RACES = (
@@ -162,8 +162,8 @@ def begin(
     Raises:
         StudyError: when a past study that is named does not exist, or no trial succeeded.
     """
-    from pipelines.storage import MlflowStorage
-    from pipelines.warm import ARTIFACT, look_back, narrowed_by, started_with
+    from pipelines.store.storage import MlflowStorage
+    from pipelines.study.warm_start import ARTIFACT, look_back, narrowed_by, started_with
     from warmstart.metafeatures import MetaFeatures
 
     if plan.warm_start == OFF:
@@ -241,9 +241,9 @@ def header(plan: Plan, prepared: "Prepared") -> dict[str, Any]:
 
 
 def _resume(study: str, given: Mapping[str, Any], run_id: str | None) -> StudyResult:
-    from pipelines.runs import note_resumed, read_text, study_header
-    from pipelines.storage import MlflowStorage
-    from pipelines.warm import ARTIFACT, WarmStart
+    from pipelines.store.storage import MlflowStorage
+    from pipelines.study.runs import note_resumed, read_text, study_header
+    from pipelines.study.warm_start import ARTIFACT, WarmStart
 
     plan = Plan.from_header(study_header(study))
     _refuse_changes(study, plan, given)
@@ -339,6 +339,6 @@ def check(given: Mapping[str, Any]) -> None:
         )
     raise_all(ParameterError, mistakes)
     if given.get("register"):
-        from pipelines.registry import check_model_name
+        from pipelines.registry.versions import check_model_name
 
         check_model_name(given["register"])

@@ -11,23 +11,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from hpo.cores import WorkerPlan, plan_threads
 from hpo.errors import ParameterError
 from hpo.space import SearchSpace
+from hpo.workers.cores import WorkerPlan, plan_threads
 from pipelines import entry_points
-from pipelines.metrics import METRICS
-from pipelines.plan import Plan
-from pipelines.result import StudyResult, command, short
-from pipelines.session import run_study
-from pipelines.source import Source, same_again
-from pipelines.splits import Outer
+from pipelines.study.plan import Plan
+from pipelines.study.result import StudyResult, command, short
+from pipelines.study.session import run_study
+from pipelines.study.workshop import workshop
+from pipelines.table.metrics import METRICS
+from pipelines.table.source import Source, same_again
+from pipelines.table.splits import Outer
 from pipelines.tune import check, hands_of, header, new_plan, tune
-from pipelines.workshop import workshop
 
 if TYPE_CHECKING:
-    from pipelines.data import Prepared
-    from pipelines.estimates import Estimate
-    from pipelines.validations import FoldResult
+    from pipelines.study.validations import FoldResult
+    from pipelines.table.data import Prepared
+    from pipelines.table.estimates import Estimate
 
 HOLDOUT = 0.2  # of the rows of an outer fold's search, where it validates on a holdout
 MOST_FOLDS = 20
@@ -165,7 +165,7 @@ def validate(
         register=None,
         confirm=confirm,
     )
-    from pipelines.validations import begin, unfinished
+    from pipelines.study.validations import begin, unfinished
 
     for before in unfinished(plan):
         _say(
@@ -216,7 +216,7 @@ class _Nested:
 
 
 def _read(source: Source) -> pd.DataFrame:
-    from pipelines.tables import load_table
+    from pipelines.table.reading import load_table
 
     return source.data if isinstance(source.data, pd.DataFrame) else load_table(str(source.data))
 
@@ -235,8 +235,8 @@ def _part(source: Source, table: pd.DataFrame, outer: Outer) -> "Prepared":
 
 
 def _resume(run_id: str, given: Mapping[str, Any], own_run: str | None) -> ValidationResult:
-    from pipelines.runs import note_resumed
-    from pipelines.validations import begun, plan_of
+    from pipelines.study.runs import note_resumed
+    from pipelines.study.validations import begun, plan_of
 
     if others := [name for name in given if name not in _WITH_RESUME]:
         raise ParameterError(
@@ -254,7 +254,7 @@ def _resume(run_id: str, given: Mapping[str, Any], own_run: str | None) -> Valid
 
 def _run(work: _Nested) -> ValidationResult:
     """Search in each outer fold that is not finished, and say what all of them come to."""
-    from pipelines.validations import begun, end, keep_fold, working_on
+    from pipelines.study.validations import begun, end, keep_fold, working_on
 
     stopped = False
     with working_on(work.run_id):
@@ -277,7 +277,7 @@ def _run(work: _Nested) -> ValidationResult:
 
 
 def _search(work: _Nested, outer: Outer) -> StudyResult:
-    from pipelines.storage import MlflowStorage
+    from pipelines.store.storage import MlflowStorage
 
     with workshop(work.plan.model, work.hands) as shop:
         prepared = _part(work.source, work.table, outer)
@@ -287,7 +287,7 @@ def _search(work: _Nested, outer: Outer) -> StudyResult:
 
 
 def _fold(number: int, result: StudyResult) -> "FoldResult":
-    from pipelines.validations import FoldResult
+    from pipelines.study.validations import FoldResult
 
     nothing = float("nan")
     low, high = (result.interval.low, result.interval.high) if result.interval else (nothing, nothing)
@@ -305,7 +305,7 @@ def _fold(number: int, result: StudyResult) -> "FoldResult":
 
 def _result(work: _Nested, results: Mapping[int, "FoldResult"], stopped: bool) -> ValidationResult:
     """The estimates over the folds whose held-out rows define the metric."""
-    from pipelines.estimates import mean_of
+    from pipelines.table.estimates import mean_of
 
     metric = work.plan.metric
     folds = tuple(results[number] for number in sorted(results))

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from pipelines.data import Fold, Task
+from pipelines.table.data import Fold, Task
 from serving.features import Matrix, TargetEncoder
 
 KINDS = ("binary", "multiclass", "regression")

@@ -3,7 +3,7 @@
 from typing import Any
 
 from hpo.study import FirstPoint
-from pipelines.plan import Plan
+from pipelines.study.plan import Plan
 
 _PLAIN: dict[str, Any] = {
     "model": "lightgbm",

@@ -20,10 +20,10 @@ from typing import Any
 
 from mlflow import MlflowClient
 
-from pipelines import lease
-from pipelines.outbox import Pace
-from pipelines.storage import MlflowStorage, WriterMaker
-from pipelines.tracking import CallWriter, ClientRuns, Writer, connect
+from pipelines.store import lease
+from pipelines.store.outbox import Pace
+from pipelines.store.storage import MlflowStorage, WriterMaker
+from pipelines.store.tracking import CallWriter, ClientRuns, Writer, connect
 
 HASTE = Pace(gather=0.0, beat=60.0, retry=0.01, retry_most=0.05)
 SPACE: dict[str, Any] = {

@@ -7,7 +7,7 @@ LightGBM and XGBoost grow the same kind of trees, and on the same table they mos
 import math
 from collections.abc import Callable, Mapping
 
-from hpo.parameters import Params
+from hpo.space.parameters import Params
 
 ALL = "all"
 LIGHTGBM, XGBOOST = "lightgbm", "xgboost"

@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from hpo.parameters import Array
 from hpo.past import standardised
 from hpo.samplers.tpe import ranked, thin
 from hpo.space import SearchSpace
+from hpo.space.parameters import Array
 from hpo.trial import Trial
 from warmstart.metafeatures import MetaFeatures
 

@@ -11,9 +11,9 @@ from itertools import islice
 
 import numpy as np
 
-from hpo.parameters import Array, Categorical, Parameter, Params, Value
 from hpo.past import Past, Source, standardised
 from hpo.space import SearchSpace
+from hpo.space.parameters import Array, Categorical, Parameter, Params, Value
 from warmstart.families import ALL, in_terms_of, related
 from warmstart.metafeatures import MetaFeatures
 from warmstart.past import PastStudy

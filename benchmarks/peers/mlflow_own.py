@@ -7,7 +7,7 @@ from benchmarks.peers.own import sampler
 from hpo.schedulers.full import Full
 from hpo.study import Study
 from hpo.trial import Report
-from pipelines.storage import MlflowStorage
+from pipelines.store.storage import MlflowStorage
 
 
 def study(trials: int, uri: str, seed: int, name: str) -> float:

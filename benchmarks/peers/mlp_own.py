@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.data import Fold, Task
-from pipelines.metrics import METRICS
 from pipelines.models.catalog import family, settings
+from pipelines.table.data import Fold, Task
+from pipelines.table.metrics import METRICS
 from serving.features import Matrix, TargetEncoder
 
 

@@ -8,8 +8,8 @@ from typing import Any
 import mlflow
 from mlflow.entities import Metric
 
-from pipelines import schema
-from pipelines.metrics import METRICS
+from pipelines.store import schema
+from pipelines.table.metrics import METRICS
 from pipelines.tune import tune
 
 TRIALS = 100_000  # more than there is time for

@@ -14,10 +14,10 @@ from hyperopt.base import Domain
 from scipy.special import ndtr, ndtri
 
 from hpo.history import History
-from hpo.hyperopt_space import Variable, conditions, from_code, range_of, to_code, to_hyperopt, variables
 from hpo.samplers import Sampler
 from hpo.samplers.tpe import TPESampler
 from hpo.space import Categorical, Float, Parameter, Params, SearchSpace, Value
+from hpo.space.hyperopt import Variable, conditions, from_code, range_of, to_code, to_hyperopt, variables
 
 _TPE = TPESampler()
 _EDGE = 1e-6  # a normal variable reaches from this quantile to one minus it

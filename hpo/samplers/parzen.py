@@ -25,8 +25,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
-from hpo.layout import Layout
 from hpo.space import Array
+from hpo.space.layout import Layout
 
 _LOG_SQRT_2PI = 0.5 * np.log(2 * np.pi)
 _MAX_KERNELS = 100  # Bergstra et al.'s "magic clip": bandwidths never fall below 1 / 100 of a range

@@ -21,9 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpo.history import History
-from hpo.layout import Layout
 from hpo.samplers.parzen import Parzen, features, neighbours, scott, with_prior
 from hpo.space import Array, SearchSpace, Value
+from hpo.space.layout import Layout
 
 
 @dataclass(frozen=True)

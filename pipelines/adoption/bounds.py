@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from hpo.parameters import Categorical, Parameter
+from hpo.space.parameters import Categorical, Parameter
 
 _INT32 = 2**31 - 1
 # What float32 holds, in which trees and networks count.

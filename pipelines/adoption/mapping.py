@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from hpo.errors import SpaceError, closest
-from hpo.parameters import Value
-from hpo.space_yaml import load_file
+from hpo.space.parameters import Value
+from hpo.space.yaml import load_file
 from pipelines.models import FAMILIES, main_name, name_mistakes
 
 SET_BY_STUDY = "set by a study itself"

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from hpo.errors import ParameterError, closest
-from pipelines.metrics import CLASSIFICATION, METRICS, metric_for
+from pipelines.table.metrics import CLASSIFICATION, METRICS, metric_for
 
 AUTO = "auto"
 DIRECTIONS = ("minimize", "maximize")
@@ -83,7 +83,7 @@ class LoggedMetric:
 
     @property
     def ours(self) -> bool:
-        """Whether it is one of `pipelines.metrics`, so that other studies compare."""
+        """Whether it is one of `pipelines.table.metrics`, so that other studies compare."""
         return self.name in METRICS
 
     def value(self, logged: float) -> float:

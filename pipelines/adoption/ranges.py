@@ -4,7 +4,7 @@ import ast
 import math
 from collections.abc import Iterable, Sequence
 
-from hpo.parameters import Categorical, Float, Integer, Parameter, Value
+from hpo.space.parameters import Categorical, Float, Integer, Parameter, Value
 from pipelines.adoption.bounds import possible_range
 
 MUCH = (

@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from hpo.parameters import Categorical, Parameter, Value
+from hpo.space.parameters import Categorical, Parameter, Value
 from hpo.trial import Trial
 from pipelines.adoption.metrics import LoggedMetric
 from pipelines.adoption.runs import ForeignRun, Found

@@ -5,10 +5,10 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from pipelines import schema
 from pipelines.adoption.mapping import Mapped, knowing, meanings
 from pipelines.adoption.metrics import LoggedMetric
 from pipelines.models import FAMILIES
+from pipelines.store import schema
 
 FEWEST = 5  # trials; from fewer nothing is learned
 

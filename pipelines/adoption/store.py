@@ -15,13 +15,13 @@ from mlflow.exceptions import MlflowException
 
 from hpo.errors import ParameterError, StudyError, closest
 from hpo.trial import Trial
-from pipelines import schema
 from pipelines.adoption.runs import ForeignRun
-from pipelines.parents import end_as_failed, parent_run, write_study
-from pipelines.studies import read_header
-from pipelines.summaries import summary_of, summary_tags
-from pipelines.tracking import as_study_error, experiments, first_line, search
-from pipelines.uris import safe
+from pipelines.files.uris import safe
+from pipelines.store import schema
+from pipelines.store.parents import end_as_failed, parent_run, write_study
+from pipelines.store.studies import read_header
+from pipelines.store.summaries import summary_of, summary_tags
+from pipelines.store.tracking import as_study_error, experiments, first_line, search
 
 
 def find_experiment(client: MlflowClient, name: str) -> Experiment:

@@ -10,8 +10,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from hpo.parameters import Categorical, Float, Integer, Parameter, Value, same
 from hpo.space import SearchSpace
+from hpo.space.parameters import Categorical, Float, Integer, Parameter, Value, same
 from pipelines.adoption.bounds import BOUNDS, refusal
 from pipelines.adoption.mapping import Mapped, Meaning, look_up, meanings
 from pipelines.adoption.ranges import DISTRIBUTION, distinct, holding, searched_range

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hpo.parameters import Array, Params, Value
 from hpo.space import SearchSpace
+from hpo.space.parameters import Array, Params, Value
 from pipelines.findings.evidence import Comparable, Evidence
 from pipelines.findings.importance import LEAST, Forest, Importance, decompose, fit, shapley
 

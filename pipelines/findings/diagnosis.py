@@ -14,8 +14,8 @@ import numpy as np
 from scipy.stats import binom, mannwhitneyu
 
 from hpo.agreement import LEAST
-from hpo.parameters import Array, Categorical, Float, Integer, Parameter
 from hpo.space import SearchSpace
+from hpo.space.parameters import Array, Categorical, Float, Integer, Parameter
 from pipelines.findings.analysis import Analysis
 from pipelines.findings.evidence import Evidence, loss_at
 from pipelines.findings.scales import number, short

@@ -17,7 +17,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
-from hpo.parameters import Array
+from hpo.space.parameters import Array
 from pipelines.findings.evidence import Evidence
 
 INK, MUTED, FAINT, ACCENT, WINNER, DEFAULT = "#1f2937", "#6b7280", "#e5e7eb", "#2563eb", "#ea580c", "#0f9d74"

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from hpo.parameters import Array
 from hpo.space import SearchSpace
+from hpo.space.parameters import Array
 from hpo.trial import Trial
-from pipelines.metrics import METRICS, Metric
+from pipelines.table.metrics import METRICS, Metric
 from warmstart.similarity import in_words
 
 Curve = tuple[tuple[float, float], ...]
@@ -153,7 +153,7 @@ class Warm:
 class Evidence:
     """A study that is read back.
 
-    `rows` are those of `pipelines.studies.leaderboard`, best first. `best` is the best so far as it was logged: seconds
+    `rows` are those of `pipelines.store.studies.leaderboard`, best first. `best` is the best so far as it was logged: seconds
     since the study began and the metric's value. `curves` are learning curves of some trials, by number: budget and
     metric. `baselines` holds the study's metric by the baselines' names, `test` all metrics of the winner on the
     held-out rows, `classes` what it does there by class. `elapsed` are the seconds with at least one trial at work,

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 from numpy.polynomial.legendre import leggauss
 
-from hpo.parameters import Array
+from hpo.space.parameters import Array
 
 LEAST = 12  # trials; of fewer a forest learns nothing
 TREES = 32

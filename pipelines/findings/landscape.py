@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.ticker import MaxNLocator
 
-from hpo.parameters import Array
+from hpo.space.parameters import Array
 from pipelines.findings.analysis import Analysis, codes_of, making_active
 from pipelines.findings.drawing import (
     ACCENT,

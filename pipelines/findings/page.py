@@ -15,9 +15,8 @@ from pipelines.findings.analysis import Analysis
 from pipelines.findings.diagnosis import Diagnosis
 from pipelines.findings.drawing import Drawing
 from pipelines.findings.evidence import Evidence, beside_cold_in_words, helped, loss_at
-from pipelines.findings.scales import number, short
+from pipelines.findings.scales import duration, number, short
 from pipelines.findings.tables import Table
-from pipelines.progress import duration
 
 _NAMED = 1_500  # trials that the pointer finds: the best and an even sample of the rest
 _LONG = 80

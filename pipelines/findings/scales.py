@@ -3,7 +3,7 @@
 import math
 import re
 
-from hpo.parameters import Categorical, Float, Integer, Parameter
+from hpo.space.parameters import Categorical, Float, Integer, Parameter
 
 _INVISIBLE = re.compile(
     r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]+"
@@ -21,6 +21,13 @@ def number(value: object, digits: int = 4) -> str:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return str(value)
     return f"{value:,}" if isinstance(value, int) else f"{value:.{digits}g}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as `0:42` or `1:02:03`."""
+    whole = max(round(seconds), 0)
+    hours, minutes = divmod(whole // 60, 60)
+    return f"{hours}:{minutes:02}:{whole % 60:02}" if hours else f"{minutes}:{whole % 60:02}"
 
 
 def ticks(parameter: Parameter, most: int = 5) -> list[tuple[float, str]]:

@@ -9,13 +9,12 @@ from matplotlib.axes import Axes
 from scipy.stats import t as student
 
 from hpo.errors import StudyError, raise_all
-from hpo.parameters import Array
+from hpo.space.parameters import Array
 from pipelines.findings.drawing import Drawing, direction, drawing, finish, new_figure, tidy
 from pipelines.findings.evidence import Evidence
 from pipelines.findings.page import Fact, Page, Section
-from pipelines.findings.scales import number, short
+from pipelines.findings.scales import duration, number, short
 from pipelines.findings.tables import Table
-from pipelines.progress import duration
 
 COLOURS = ("#2563eb", "#ea580c", "#0f9d74", "#b4348c", "#9a6700", "#475569")
 CONFIDENCE = 0.95

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection, PolyCollection
 from matplotlib.ticker import MaxNLocator
 
-from hpo.parameters import Array, Parameter
+from hpo.space.parameters import Array, Parameter
 from pipelines.findings.analysis import Analysis
 from pipelines.findings.drawing import (
     FAINT,

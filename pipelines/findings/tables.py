@@ -6,12 +6,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from hpo.parameters import Categorical, Parameter
+from hpo.space.parameters import Categorical, Parameter
 from pipelines.findings.analysis import Analysis
 from pipelines.findings.diagnosis import Diagnosis
 from pipelines.findings.evidence import Evidence
-from pipelines.findings.scales import number, short
-from pipelines.progress import duration
+from pipelines.findings.scales import duration, number, short
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _RANKED = 20  # trials of the leaderboard that the page shows

@@ -12,9 +12,7 @@ from typing import ClassVar, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from hpo.parameters import Params
-from pipelines.data import Fold
-from pipelines.metrics import Metric
+from hpo.space.parameters import Params
 from pipelines.models.catalog import (
     ALL,
     BASELINES,
@@ -37,6 +35,8 @@ from pipelines.models.catalog import (
     settings,
 )
 from pipelines.models.errors import CheckpointError, TrainingError
+from pipelines.table.data import Fold
+from pipelines.table.metrics import Metric
 from serving.features import Matrix
 
 __all__ = [

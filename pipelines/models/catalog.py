@@ -15,9 +15,9 @@ from types import MappingProxyType
 from typing import Any
 
 from hpo.errors import ParameterError, SpaceError, closest, raise_all
-from hpo.parameters import Categorical, Parameter, Params, Value
 from hpo.space import SearchSpace
-from hpo.space_yaml import load
+from hpo.space.parameters import Categorical, Parameter, Params, Value
+from hpo.space.yaml import load
 
 FAMILIES: Mapping[str, str] = MappingProxyType(
     {

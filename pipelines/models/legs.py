@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipelines.data import Fold
-from pipelines.metrics import METRICS, Metric
 from pipelines.models.errors import TrainingError
+from pipelines.table.data import Fold
+from pipelines.table.metrics import METRICS, Metric
 
 FloatArray = npt.NDArray[np.float64]
 Curve = tuple[tuple[float, float], ...]

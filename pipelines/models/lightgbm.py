@@ -21,12 +21,12 @@ import lightgbm as lgb
 import numpy as np
 import numpy.typing as npt
 
-from hpo.parameters import Params, Value
-from pipelines.data import Fold
-from pipelines.metrics import Metric
+from hpo.space.parameters import Params, Value
 from pipelines.models.boosting import Boosting, Grower, Rates, full_training, rate_schedule
 from pipelines.models.catalog import canonical, learning_rate
 from pipelines.models.legs import FloatArray, Watch
+from pipelines.table.data import Fold
+from pipelines.table.metrics import Metric
 from serving.features import Matrix
 
 _WARM_PAIRS = 4

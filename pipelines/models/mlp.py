@@ -23,9 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from hpo.parameters import Params
-from pipelines.data import Fold
-from pipelines.metrics import Metric
+from hpo.space.parameters import Params
 from pipelines.models import catalog
 from pipelines.models.checkpoint import read_files, write_files
 from pipelines.models.errors import TrainingError
@@ -34,6 +32,8 @@ from pipelines.models.network.data import Data
 from pipelines.models.network.initial import initialise
 from pipelines.models.network.optimizer import Dropout, dropout, optimizer, set_rates
 from pipelines.models.network.settings import Hyperparameters, anneal_factor, ema_decay, schedule_factor
+from pipelines.table.data import Fold
+from pipelines.table.metrics import Metric
 from serving import network as net
 from serving.features import Matrix
 

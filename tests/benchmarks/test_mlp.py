@@ -7,8 +7,8 @@ import pandas as pd
 
 from benchmarks.mlp import arrays_of, errors, summary
 from benchmarks.peers import mlp_own
-from pipelines.data import prepare
-from pipelines.metrics import METRICS
+from pipelines.table.data import prepare
+from pipelines.table.metrics import METRICS
 
 
 def race(table: str, seed: int, own: float, peer: float) -> dict[str, object]:

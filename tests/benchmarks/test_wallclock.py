@@ -14,7 +14,7 @@ from benchmarks.peers.wallclock_own import legs, loss_of
 from benchmarks.wallclock import Course, Search, hand_over, kept, picture, report, target_of, window
 from hpo.errors import UserError
 from hpo.trial import Report, Trial
-from pipelines.data import prepare
+from pipelines.table.data import prepare
 from tests import stores
 
 EVENTS = [(8.0, 0.3), (2.0, 0.5), (4.0, 0.4), (6.0, 0.45), (11.0, 0.1)]

@@ -15,8 +15,8 @@ from benchmarks.methods import WARMED
 from benchmarks.pasts import left_by, tables
 from benchmarks.warmstart import METHODS, Method, Task, search
 from benchmarks.worker import _answer
-from hpo.parameters import Params
 from hpo.space import SearchSpace
+from hpo.space.parameters import Params
 from pipelines.models.errors import TrainingError
 from warmstart.transfer import neighbours
 

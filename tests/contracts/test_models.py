@@ -10,8 +10,6 @@ import numpy as np
 import pytest
 
 from hpo.space import Params, Value
-from pipelines.data import Fold
-from pipelines.metrics import default_metric
 from pipelines.models import (
     BASELINES,
     FAMILIES,
@@ -21,6 +19,8 @@ from pipelines.models import (
     family,
     settings,
 )
+from pipelines.table.data import Fold
+from pipelines.table.metrics import default_metric
 from serving.members import load_member
 from tests.folds import KINDS, make_fold
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from hpo.space import SearchSpace
 from hpo.storage import MemoryStorage, Storage
 from hpo.trial import Failure, Report, Trial
-from pipelines.schema import without_curves
-from pipelines.storage import MlflowStorage
+from pipelines.store.schema import without_curves
+from pipelines.store.storage import MlflowStorage
 from tests import stores
 from tests.strategies import params_of, spaces
 
@@ -159,7 +159,7 @@ def test_long_and_odd_words(place: Place) -> None:
 @given(data=st.data())
 def test_params_round_trip_exactly(data: st.DataObject) -> None:
     """Every value of every space comes back with its type, through the text form that all MLflow stores share."""
-    from pipelines.schema import decode_trial, grant
+    from pipelines.store.schema import decode_trial, grant
 
     space: SearchSpace = data.draw(spaces())
     params = data.draw(params_of(space))

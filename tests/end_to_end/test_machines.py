@@ -13,8 +13,8 @@ import pytest
 from mlflow import MlflowClient
 from moto.server import ThreadedMotoServer
 
-from pipelines import schema
-from pipelines.checkpoints import Checkpoints
+from pipelines.files.checkpoints import Checkpoints
+from pipelines.store import schema
 from tests.end_to_end.conftest import Place, command_line
 from tests.end_to_end.test_resume import facts, read_until, study_id, trials_of
 

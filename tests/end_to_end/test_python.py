@@ -9,12 +9,12 @@ import pandas as pd
 import pytest
 from mlflow import MlflowClient
 
-from hpo.cores import available_cores
 from hpo.errors import ParameterError
-from pipelines.gate import PromotionRefusedError
-from pipelines.knowledge import past_studies
+from hpo.workers.cores import available_cores
 from pipelines.promote import promote
-from pipelines.runs import study_header
+from pipelines.registry.gate import PromotionRefusedError
+from pipelines.store.knowledge import past_studies
+from pipelines.study.runs import study_header
 from pipelines.tune import tune
 from warmstart.metafeatures import MetaFeatures
 

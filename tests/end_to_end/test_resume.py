@@ -17,7 +17,7 @@ SETTINGS = {"target": "income", "trials": 8, "max_budget": 40, "seed": 5, "worke
 
 
 def trials_of(place: Place, study: str, monkeypatch: pytest.MonkeyPatch) -> list[Trial]:
-    from pipelines.storage import MlflowStorage
+    from pipelines.store.storage import MlflowStorage
 
     monkeypatch.setenv("HPO_CACHE_DIR", str(place.folder / "cache"))
     storage = MlflowStorage.open(study, tracking_uri=place.tracking_uri)

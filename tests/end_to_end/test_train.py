@@ -12,10 +12,10 @@ import pytest
 from mlflow import MlflowClient
 
 from pipelines import entry_points
-from pipelines.metrics import METRICS
-from pipelines.result import StudyResult
-from pipelines.source import Source
-from pipelines.studies import leaderboard
+from pipelines.store.studies import leaderboard
+from pipelines.study.result import StudyResult
+from pipelines.table.metrics import METRICS
+from pipelines.table.source import Source
 from pipelines.train import train
 from pipelines.tune import tune
 from tests.stores import sqlite_uri

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 
 from hpo.counterfactual import OwnModel, normal_scores, without_past
-from hpo.parameters import Array, Value
 from hpo.samplers.tpe import TPESampler
 from hpo.schedulers.full import Full
+from hpo.space.parameters import Array, Value
 from hpo.storage import MemoryStorage
 from hpo.study import FirstPoint, Study
 from hpo.trial import Report

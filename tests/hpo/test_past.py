@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from scipy.stats import kendalltau
 
-from hpo.parameters import Array, Categorical, Float
 from hpo.past import Past, Source, matern, standardised
 from hpo.space import SearchSpace
+from hpo.space.parameters import Array, Categorical, Float
 
 SPACE = SearchSpace(
     (

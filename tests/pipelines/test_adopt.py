@@ -17,9 +17,9 @@ from mlflow.entities import Metric, Param
 from hpo.errors import ParameterError, StudyError
 from pipelines.adopt import adopt
 from pipelines.adoption.result import Adoption, Undone
-from pipelines.knowledge import past_studies
 from pipelines.report import report
-from pipelines.studies import read_header
+from pipelines.store.knowledge import past_studies
+from pipelines.store.studies import read_header
 from pipelines.tune import tune
 from tests import foreign, stores
 
@@ -312,7 +312,7 @@ def test_runs_that_a_filter_divides_become_studies_of_their_own(place: Place) ->
 
 
 def test_all_pages_are_read(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipelines.tracking.PAGE", 4)
+    monkeypatch.setattr("pipelines.store.tracking.PAGE", 4)
     assert len(place.adopted("hyperopt", dry_run=True).trials) == 11
 
 

@@ -20,9 +20,12 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from hpo.errors import DataError, ParameterError, UserError
-from pipelines import bootstrap, comparison, entry_points, gate, registry
-from pipelines.comparison import Served, compare
-from pipelines.gate import (
+from pipelines import entry_points
+from pipelines.promote import promote
+from pipelines.registry import comparison, gate
+from pipelines.registry import versions as registry
+from pipelines.registry.comparison import Served, compare
+from pipelines.registry.gate import (
     Candidate,
     Check,
     HeldOutScore,
@@ -31,14 +34,14 @@ from pipelines.gate import (
     Verdict,
     read_latency,
 )
-from pipelines.heldout import HeldOut
-from pipelines.lease import Driver, birth
-from pipelines.logged import LoggedWinner, log_winner
-from pipelines.metrics import METRICS
-from pipelines.promote import promote
-from pipelines.registry import aliases
+from pipelines.registry.heldout import HeldOut
+from pipelines.registry.logged import LoggedWinner, log_winner
+from pipelines.registry.versions import aliases
 from pipelines.rollback import rollback
-from pipelines.source import Source
+from pipelines.store.lease import Driver, birth
+from pipelines.table import bootstrap
+from pipelines.table.metrics import METRICS
+from pipelines.table.source import Source
 from serving.columns import BooleanColumn, CategoricalColumn, Column, DateColumn, NumericColumn
 from serving.features import FeatureEncoder, TargetEncoder
 from serving.members import LinearMember, LinearWeights, seal
@@ -613,7 +616,7 @@ def test_two_gates_at_once_in_two_processes(store: Store, name: str) -> None:
     for model in ("bad", "good", "twin"):
         store.register(name, model)
     store.client.set_registered_model_alias(name, "champion", "1")
-    environment = {**os.environ, "PYTHONPATH": str(Path(registry.__file__).parents[1])}
+    environment = {**os.environ, "PYTHONPATH": str(Path(registry.__file__).parents[2])}
     gates = {
         version: subprocess.Popen(
             [sys.executable, "-m", "pipelines", "promote", f"--name={name}", f"--version={version}"],

@@ -11,13 +11,13 @@ import pytest
 from mlflow import MlflowClient
 
 from hpo.errors import DataError, ParameterError, StudyError
-from pipelines.estimates import mean_of
-from pipelines.knowledge import past_studies
-from pipelines.lease import Driver, birth
 from pipelines.report import report
+from pipelines.store.knowledge import past_studies
+from pipelines.store.lease import Driver, birth
+from pipelines.study.validations import FoldResult, begun, plan_of, unfinished
+from pipelines.table.estimates import mean_of
 from pipelines.validate import ValidationResult, spread, validate
-from pipelines.validations import FoldResult, begun, plan_of, unfinished
-from tests.pipelines.test_objective import regression
+from tests.pipelines.objectives.test_table import regression
 
 
 def fold(number: int, inner: float, outer: float, **params: Any) -> FoldResult:

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpo.parameters import Params
+from hpo.space.parameters import Params
 from warmstart.families import in_terms_of, related
 
 FOREST: Params = {

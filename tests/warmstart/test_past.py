@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hpo.parameters import Categorical, Float, Integer
 from hpo.space import SearchSpace
+from hpo.space.parameters import Categorical, Float, Integer
 from hpo.trial import Report, Trial
 from warmstart.metafeatures import MetaFeatures
 from warmstart.past import BEST, ENOUGH, MOST, PastStudy, summary

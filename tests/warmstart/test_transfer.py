@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hpo.parameters import Array, Categorical, Float, Integer, Value
 from hpo.space import SearchSpace
+from hpo.space.parameters import Array, Categorical, Float, Integer, Value
 from tests.strategies import spaces
 from warmstart.metafeatures import MetaFeatures
 from warmstart.past import PastStudy

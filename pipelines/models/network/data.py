@@ -9,8 +9,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from pipelines.data import Fold
 from pipelines.models.network.settings import Hyperparameters
+from pipelines.table.data import Fold
 from serving import network as net
 from serving.features import Matrix
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 
 from hpo.errors import ParameterError, closest, raise_all
-from hpo.parameters import Params
+from hpo.space.parameters import Params
 from serving import network as net
 
 

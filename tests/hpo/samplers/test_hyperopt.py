@@ -7,10 +7,10 @@ import pytest
 from hyperopt import JOB_STATE_DONE, STATUS_FAIL, STATUS_OK, Domain, Trials, fmin, hp, rand, tpe
 
 from hpo.history import History
-from hpo.hyperopt_space import from_code, to_hyperopt
 from hpo.samplers.hyperopt import HyperoptSampler, suggest
 from hpo.samplers.tpe import TPESampler
 from hpo.space import Categorical, Float, Integer, SearchSpace
+from hpo.space.hyperopt import from_code, to_hyperopt
 
 GRAPH = {
     "rate": hp.loguniform("rate", -9, 0),

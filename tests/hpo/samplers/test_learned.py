@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from hpo.history import History
-from hpo.parameters import Array, Value
 from hpo.past import Past, Source
 from hpo.samplers.learned import KEPT, LearnedSampler
 from hpo.samplers.random import RandomSampler
 from hpo.samplers.tpe import TPESampler, spread_out
 from hpo.space import SearchSpace
+from hpo.space.parameters import Array, Value
 from tests.hpo.test_past import SPACE, past_of, source, valley
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import xgboost
 
-from hpo.parameters import Categorical, Float, Integer
+from hpo.space.parameters import Categorical, Float, Integer
 from pipelines.adoption.bounds import BOUNDS, Bounds, possible_range, refusal
 from pipelines.models import FAMILIES, main_name, settings
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from hpo.errors import SpaceError
-from hpo.parameters import Categorical, Float, Integer
+from hpo.space.parameters import Categorical, Float, Integer
 from pipelines.adoption import mapping
 from pipelines.adoption.mapping import load_mapping, mapping_mistakes, read_mapping
 from pipelines.adoption.ranges import from_optuna, holding

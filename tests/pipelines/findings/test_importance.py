@@ -6,7 +6,7 @@ from math import factorial
 import numpy as np
 import pytest
 
-from hpo.parameters import Array
+from hpo.space.parameters import Array
 from pipelines.findings.importance import Boxes, Forest, decompose, dependence, fit, shapley, surface
 
 N, D = 800, 4

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from pipelines.data import Task
-from pipelines.metrics import default_metric
 from pipelines.models import baselines
 from pipelines.models.baselines import Linear, Trivial
+from pipelines.table.data import Task
+from pipelines.table.metrics import default_metric
 from serving.features import Matrix
 from serving.members import linear_design, load_member
 from tests.folds import KINDS, make_fold

@@ -10,14 +10,14 @@ import pytest
 import xgboost as xgb
 
 from hpo.space import Params
-from pipelines.data import Fold
-from pipelines.metrics import METRICS, default_metric
 from pipelines.models.boosting import Boosting
 from pipelines.models.catalog import _written
 from pipelines.models.errors import TrainingError
 from pipelines.models.legs import leg_seed
 from pipelines.models.lightgbm import LightGBM
 from pipelines.models.xgboost import XGBoost
+from pipelines.table.data import Fold
+from pipelines.table.metrics import METRICS, default_metric
 from serving.features import Matrix
 from serving.members import load_member
 from tests.folds import KINDS, make_fold

@@ -3,7 +3,6 @@ import math
 import numpy as np
 import pytest
 
-from pipelines.metrics import METRICS
 from pipelines.models.errors import TrainingError
 from pipelines.models.legs import (
     Leg,
@@ -15,6 +14,7 @@ from pipelines.models.legs import (
     rows_patience,
     run_leg,
 )
+from pipelines.table.metrics import METRICS
 from tests.folds import make_fold
 
 

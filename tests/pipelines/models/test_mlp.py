@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from hpo.errors import ParameterError
-from pipelines.metrics import METRICS, Metric, default_metric
 from pipelines.models import TrainingError, settings
 from pipelines.models.mlp import MLP, Training
 from pipelines.models.network.data import fit_preprocessing
@@ -23,6 +22,7 @@ from pipelines.models.network.settings import (
     ema_decay,
     schedule_factor,
 )
+from pipelines.table.metrics import METRICS, Metric, default_metric
 from serving.features import Matrix
 from serving.network import Levels, Network, Piecewise
 from tests.folds import KINDS, make_fold

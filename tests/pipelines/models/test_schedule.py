@@ -11,13 +11,13 @@ import pytest
 import xgboost as xgb
 
 from hpo.errors import ParameterError
-from pipelines.metrics import default_metric
 from pipelines.models import FIDELITIES, CheckpointError, scaled, settings
 from pipelines.models.boosting import Boosting, RateSchedule
 from pipelines.models.catalog import ALL, FAMILIES, MAX_RATE, learning_rate
 from pipelines.models.legs import leg_seed
 from pipelines.models.lightgbm import LightGBM
 from pipelines.models.xgboost import XGBoost
+from pipelines.table.metrics import default_metric
 from tests.folds import KINDS, make_fold
 
 BOTH = pytest.mark.parametrize("family", [LightGBM, XGBoost])

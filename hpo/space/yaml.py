@@ -1,0 +1,145 @@
+"""The written form of a search space.
+
+    learning_rate: {low: 5e-3, high: 0.1, log: true}
+    num_leaves: {type: integer, low: 2, high: 200, log: true}
+    boosting: [gbdt, dart]
+    drop_rate: {low: 0.0, high: 0.5, when: {boosting: dart}}
+
+`type` is `float`, `integer` or `categorical`; it may be left out where the rest tells: whole bounds make an integer,
+`choices` (or a bare list) a categorical. YAML is read as version 1.2, so `1e-4` is a number and `on` a string; a key
+that stands twice is an error.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from hpo.errors import SpaceError, closest, raise_all
+from hpo.space import SearchSpace
+from hpo.space.parameters import Categorical, Float, Integer, Parameter
+
+_KEYS = {
+    "float": ("type", "low", "high", "log", "step", "when"),
+    "integer": ("type", "low", "high", "log", "step", "when"),
+    "categorical": ("type", "choices", "when"),
+}
+
+
+def load(text: str, source: str) -> Any:
+    """The plain values in a YAML 1.2 document.
+
+    Raises:
+        SpaceError: when it is not YAML, naming `source` and the line.
+    """
+    try:
+        return YAML(typ="safe", pure=True).load(text)
+    except YAMLError as error:
+        raise SpaceError(f"{source} is not valid YAML: {_short(error)}") from error
+
+
+def load_file(path: Path) -> Any:
+    """The plain values in a file of YAML 1.2.
+
+    Raises:
+        SpaceError: when it cannot be read or is not YAML.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise SpaceError(f"{path} is not UTF-8 text; it must be YAML") from None
+    except OSError as error:
+        raise SpaceError(f"{path} cannot be read: {error.strerror}") from None
+    return load(text, str(path))
+
+
+def dump(values: Any) -> str:
+    """Plain values as YAML."""
+    yaml = YAML(typ="safe", pure=True)
+    yaml.default_flow_style = None
+    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
+    yaml.width = 110
+    yaml.allow_unicode = False  # line separators such as U+0085 would be folded on reading
+    out = StringIO()
+    yaml.dump(values, out)
+    return out.getvalue()
+
+
+def parse(definition: Any, source: str) -> SearchSpace:
+    """The space that plain values describe.
+
+    Raises:
+        SpaceError: naming every mistake and `source`.
+    """
+    if not isinstance(definition, Mapping) or not definition:
+        raise SpaceError(
+            f"{source}: a space is a mapping from names to parameters, but got {definition!r:.80}"
+        )
+    mistakes: list[str] = []
+    parameters: list[Parameter] = []
+    for name, entry in definition.items():
+        found = list(_entry_mistakes(name, entry))
+        mistakes += found
+        if not found:
+            parameters.append(_parameter(str(name), entry))
+    try:
+        raise_all(SpaceError, mistakes)
+        return SearchSpace(tuple(parameters))
+    except SpaceError as error:
+        raise SpaceError(f"{source}: {error}") from error
+
+
+def _short(error: YAMLError) -> str:
+    problem, mark = getattr(error, "problem", None), getattr(error, "problem_mark", None)
+    return f"{problem} (line {mark.line + 1})" if problem and mark else str(error).splitlines()[0]
+
+
+def _kind(entry: Mapping[str, Any]) -> str:
+    if "type" in entry:
+        return str(entry["type"])
+    if "choices" in entry:
+        return "categorical"
+    whole = all(isinstance(entry.get(key, 1), int) for key in ("low", "high", "step"))
+    return "integer" if whole else "float"
+
+
+def _entry_mistakes(name: object, entry: Any) -> Iterator[str]:
+    if not isinstance(name, str) or not name:
+        yield f"a parameter's name must be a string, but got {name!r}"
+    elif isinstance(entry, list):
+        return
+    elif not isinstance(entry, Mapping):
+        yield f"{name}: expected a list of choices or a mapping, but got {entry!r}; for a fixed value write [{entry}]"
+    elif _kind(entry) not in _KEYS:
+        yield f"{name}: unknown type {entry['type']!r}{closest(_kind(entry), _KEYS)} (one of {', '.join(_KEYS)})"
+    else:
+        known = _KEYS[_kind(entry)]
+        yield from (
+            f"{name}: unknown key {key!r}{closest(str(key), known)}" for key in entry if key not in known
+        )
+        required = ("choices",) if _kind(entry) == "categorical" else ("low", "high")
+        yield from (f"{name}: {key} is missing" for key in required if key not in entry)
+        if not isinstance(entry.get("choices", []), list):
+            yield f"{name}: choices must be a list, but got {entry['choices']!r}"
+        if not isinstance(entry.get("log", False), bool):
+            yield f"{name}: log must be true or false, but got {entry['log']!r}"
+        if not isinstance(entry.get("when", {}), Mapping):
+            yield f"{name}: when must map a parent to its values, but got {entry['when']!r}"
+
+
+def _parameter(name: str, entry: Any) -> Parameter:
+    if isinstance(entry, list):
+        return Categorical(name, tuple(entry))
+    when = {
+        str(parent): tuple(values) if isinstance(values, list) else (values,)
+        for parent, values in entry.get("when", {}).items()
+    }
+    kind = _kind(entry)
+    if kind == "categorical":
+        return Categorical(name, tuple(entry["choices"]), when)
+    build: Callable[..., Parameter] = Integer if kind == "integer" else Float
+    options = {key: entry[key] for key in ("low", "high", "log", "step") if key in entry}
+    return build(name, **options, when=when)

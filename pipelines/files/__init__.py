@@ -1,0 +1,1 @@
+"""Files outside MLflow: URIs that may be shown, the cache folder, checkpoints."""

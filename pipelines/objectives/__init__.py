@@ -1,0 +1,1 @@
+"""What is evaluated: how one configuration becomes a loss."""

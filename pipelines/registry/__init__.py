@@ -1,0 +1,1 @@
+"""The model registry: logged models, versions, and what decides about a promotion."""

@@ -1,0 +1,149 @@
+"""Saved views of MLflow's UI: one link that opens a study sorted, with the right columns and charts.
+
+A saved view is an experiment tag `mlflow.sharedViewState.<key>` that holds a name, two times and the UI's own state,
+compressed. The form was read from MLflow 3.17's UI and is documented nowhere: making a view is an attempt whose
+failure costs a line in the log.
+"""
+
+import base64
+import json
+import logging
+import time
+import zlib
+from collections.abc import Mapping
+from typing import Any
+
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+from requests import RequestException
+
+from pipelines.files.uris import without_login
+from pipelines.store import schema
+from pipelines.store.tracking import first_line, is_http
+
+logger = logging.getLogger(__name__)
+
+TAG = "mlflow.sharedViewState."
+OWN = "hpo-"
+MAX_VIEWS = 40
+MAX_VALUE = 20_000
+MAX_COLUMNS = 20
+MAX_AXES = 8  # more cannot be read in a card
+LOCAL_UI = "http://127.0.0.1:5000"
+
+
+def save(client: MlflowClient, experiment_id: str, run_id: str, header: Mapping[str, Any]) -> str | None:
+    """Save the view of a study; its link, or None when MLflow did not take it."""
+    key = OWN + run_id
+    name = f"{header.get('model', 'study')}, {header.get('algorithm', 'search')} ({run_id[:8]})"
+    value = envelope(name, state(run_id, header), round(time.time() * 1000))
+    try:
+        if len(value) > MAX_VALUE or not _make_room(client, experiment_id, TAG + key):
+            logger.debug("no saved view: %d characters, or %d views of others", len(value), MAX_VIEWS)
+            return None
+        client.set_experiment_tag(experiment_id, TAG + key, value)
+    except (MlflowException, RequestException) as error:
+        logger.debug("no saved view: %s", first_line(error))
+        return None
+    return link(client.tracking_uri, experiment_id, key)
+
+
+def link(tracking_uri: str, experiment_id: str, key: str, *, charts: bool = True) -> str:
+    """Where the view opens."""
+    mode = "&compareRunsMode=CHART" if charts else ""
+    return f"{ui(tracking_uri)}/#/experiments/{experiment_id}/runs?viewStateShareKey={key}{mode}"
+
+
+def ui(tracking_uri: str) -> str:
+    """Where MLflow's UI is: the tracking server, else where `mlflow ui` serves by default."""
+    return without_login(tracking_uri).rstrip("/") if is_http(tracking_uri) else LOCAL_UI
+
+
+def _make_room(client: MlflowClient, experiment_id: str, tag: str) -> bool:
+    """Delete this project's oldest views until one more fits; False when others' alone are too many."""
+    views = {k: v for k, v in client.get_experiment(experiment_id).tags.items() if k.startswith(TAG)}
+    own = sorted((k for k in views if k.startswith(TAG + OWN) and k != tag), key=lambda k: _created(views[k]))
+    excess = len(views.keys() - {tag}) + 1 - MAX_VIEWS
+    if excess > len(own):
+        return False
+    for old in own[: max(excess, 0)]:
+        client.delete_experiment_tag(experiment_id, old)
+    return True
+
+
+def _created(value: str) -> float:
+    try:
+        return float(json.loads(value)["createdAt"])
+    except (ValueError, KeyError, TypeError):
+        return 0.0
+
+
+def envelope(name: str, view: Mapping[str, Any], now: int) -> str:
+    """The tag's value: name and times in the open, the state compressed."""
+    packed = base64.b64encode(zlib.compress(json.dumps(view).encode())).decode()
+    return json.dumps({"name": name, "createdAt": now, "updatedAt": now, "state": f"deflate;{packed}"})
+
+
+def state(run_id: str, header: Mapping[str, Any]) -> dict[str, Any]:
+    """The UI's state: which runs, in which order, which columns, which charts."""
+    metric = str(header["metric"])
+    space: Mapping[str, Mapping[str, Any]] = header["space"]
+    always = [name for name, parameter in space.items() if not parameter.get("when")]
+    columns = [f"metrics.`{metric}`", f"metrics.`{schema.SECONDS}`", f"tags.`{schema.ORIGIN}`"]
+    if len(header.get("rungs", ())) > 1:
+        columns += [f"tags.`{schema.BUDGET}`", f"tags.`{schema.ENDED}`"]
+    columns += [f"params.`{name}`" for name in space][:MAX_COLUMNS]
+    section = f"{run_id}-section"
+    return {
+        "searchFilter": f"tags.`{schema.PARENT_RUN}` = '{run_id}' AND tags.`{schema.ROLE}` = 'trial'",
+        "orderByKey": f"metrics.`{metric}`",
+        "orderByAsc": header["direction"] == "minimize",
+        "startTime": "ALL",
+        "lifecycleFilter": "Active",
+        "modelVersionFilter": "All Runs",
+        "datasetsFilter": [],
+        "selectedColumns": columns,
+        "runsHiddenMode": "SHOW_ALL",
+        "hideEmptyCharts": True,
+        "isAccordionReordered": True,
+        "compareRunSections": [_section(section)],
+        "compareRunCharts": _charts(run_id, section, metric, always),
+    }
+
+
+def _section(uuid: str) -> dict[str, Any]:
+    return {
+        "uuid": uuid,
+        "name": "Search",
+        "display": True,
+        "isReordered": True,
+        "deleted": False,
+        "isGenerated": False,
+    }
+
+
+def _charts(run_id: str, section: str, metric: str, params: list[str]) -> list[dict[str, Any]]:
+    """Parallel coordinates over the parameters that every trial has (others would hide trials), curves, cost."""
+    parallel = {
+        "type": "PARALLEL",
+        "selectedParams": params[:MAX_AXES],
+        "selectedMetrics": [metric],
+        "showAllRuns": True,
+        "displayName": "Parameters and score",
+    }
+    curves = {
+        "type": "LINE",
+        "metricKey": metric,
+        "selectedMetricKeys": [metric],
+        "xAxisKey": "step",
+        "displayName": f"{metric} by budget",
+    }
+    cost = {
+        "type": "SCATTER",
+        "xaxis": {"key": schema.SECONDS, "type": "METRIC"},
+        "yaxis": {"key": metric, "type": "METRIC"},
+        "displayName": f"{metric} by seconds",
+    }
+    charts: list[dict[str, Any]] = [parallel, curves, cost]
+    common = {"metricSectionId": section, "deleted": False, "isGenerated": False, "runsCountToCompare": 100}
+    return [{"uuid": f"{run_id}-{i}", **common, **chart} for i, chart in enumerate(charts)]

@@ -1,0 +1,1 @@
+"""The study of one table, from its plan to its winner."""

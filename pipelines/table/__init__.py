@@ -1,0 +1,1 @@
+"""Tables: reading, column types, divisions of the rows, metrics and estimates."""

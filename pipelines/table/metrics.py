@@ -1,0 +1,287 @@
+"""What a trial is scored with.
+
+The functions are numpy: they are called for every trial and often every few rounds, where the input checks of
+scikit-learn cost more than the score. ``tests/pipelines/table/test_metrics.py`` holds them against scikit-learn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hpo.errors import ParameterError, closest
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+
+CLASSIFICATION = ("binary", "multiclass")
+TASKS = (*CLASSIFICATION, "regression")
+
+
+def _any_target(y: npt.NDArray[Any]) -> str:
+    return ""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A score by name.
+
+    Called with ``y``: (n,) int64 class codes or float64 values in original units, and ``prediction``: (n, k)
+    probabilities (k = 2 for binary) or (n,) values in original units. A prediction that is not finite is a
+    ``ValueError``, so that the trial fails instead of winning; so is a score that the rows do not define.
+
+    ``obstacle(y)`` says why the metric cannot score such targets ("" when it can).
+    """
+
+    name: str
+    tasks: tuple[str, ...]
+    greater_is_better: bool
+    function: Callable[[npt.NDArray[Any], FloatArray], float]
+    obstacle: Callable[[npt.NDArray[Any]], str] = _any_target
+
+    def __call__(self, y: npt.NDArray[Any], prediction: FloatArray) -> float:
+        """Return the score in the metric's own direction."""
+        if not np.isfinite(prediction).all():
+            raise ValueError(f"{self.name}: the model predicted values that are not finite")
+        score = float(self.function(y, prediction))
+        if not np.isfinite(score):
+            reason = self.obstacle(y) or "a part of the rows holds one class only"
+            raise ValueError(f"{self.name} is not defined here: {reason}")
+        return score
+
+    def to_loss(self, value: float) -> float:
+        """Return the value to minimise."""
+        return -value if self.greater_is_better else value
+
+    def from_loss(self, loss: float) -> float:
+        """Return the value to show."""
+        return -loss if self.greater_is_better else loss
+
+
+# --- classification -------------------------------------------------------------------------------
+
+
+def _auc(positive: npt.NDArray[np.bool_], scores: FloatArray) -> float:
+    """Area under the ROC curve as the Mann-Whitney statistic, ties counting half; ``nan`` for one class."""
+    above, below = np.sort(scores[positive]), np.sort(scores[~positive])
+    if not len(above) or not len(below):
+        return float("nan")
+    wins = below.searchsorted(above, side="left").sum() + below.searchsorted(above, side="right").sum()
+    return float(wins / (2 * len(above) * len(below)))
+
+
+def _roc_auc(y: IntArray, p: FloatArray) -> float:
+    return _auc(y == 1, p[:, 1])
+
+
+def _roc_auc_ovr(y: IntArray, p: FloatArray) -> float:
+    """Mean over the classes that occur (and do not fill) the rows, each against the rest."""
+    areas = np.array([_auc(y == c, p[:, c]) for c in range(p.shape[1])])
+    return float(np.nanmean(areas)) if np.isfinite(areas).any() else float("nan")
+
+
+def _average_precision(y: IntArray, p: FloatArray) -> float:
+    """Sum of precision times the step in recall, over distinct scores."""
+    positive = y == 1
+    if not positive.any():
+        return float("nan")
+    order = np.argsort(-p[:, 1], kind="stable")
+    scores, hits = p[order, 1], np.cumsum(positive[order])
+    last = np.append(np.flatnonzero(np.diff(scores)), len(scores) - 1)  # ends of runs of equal scores
+    precision = hits[last] / (last + 1)
+    steps = np.diff(hits[last], prepend=0) / hits[-1]
+    return float((precision * steps).sum())
+
+
+def _log_loss(y: IntArray, p: FloatArray) -> float:
+    eps = np.finfo(np.float64).eps
+    total = p.sum(axis=1)
+    chosen = p[np.arange(len(y)), y] / total
+    return float(-np.log(np.clip(chosen, eps, 1 - eps)).mean())
+
+
+def _brier(y: IntArray, p: FloatArray) -> float:
+    return float(np.square(p[:, 1] - (y == 1)).mean())
+
+
+def _confusion(y: IntArray, p: FloatArray) -> IntArray:
+    """(k, k) counts: true class by row, predicted class by column."""
+    k = p.shape[1]
+    return np.bincount(y * k + p.argmax(axis=1), minlength=k * k).reshape(k, k)
+
+
+def _accuracy(y: IntArray, p: FloatArray) -> float:
+    return float((p.argmax(axis=1) == y).mean())
+
+
+def _balanced_accuracy(y: IntArray, p: FloatArray) -> float:
+    """Mean recall over the classes that occur."""
+    counts = _confusion(y, p)
+    members = counts.sum(axis=1)
+    present = members > 0
+    return float((counts.diagonal()[present] / members[present]).mean())
+
+
+def _f1_per_class(y: IntArray, p: FloatArray) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
+    """F1 of each class, 0 where it has no hit, and which classes occur (truly or predicted)."""
+    counts = _confusion(y, p)
+    members = counts.sum(axis=0) + counts.sum(axis=1)
+    return 2 * counts.diagonal() / np.maximum(members, 1), members > 0
+
+
+def _f1(y: IntArray, p: FloatArray) -> float:
+    return float(_f1_per_class(y, p)[0][1])
+
+
+def _f1_macro(y: IntArray, p: FloatArray) -> float:
+    scores, present = _f1_per_class(y, p)
+    return float(scores[present].mean())
+
+
+def _mcc(y: IntArray, p: FloatArray) -> float:
+    """Matthews' correlation, for any number of classes (Gorodkin 2004); 0 for a constant prediction."""
+    counts = _confusion(y, p).astype(np.float64)
+    true, predicted, n = counts.sum(axis=1), counts.sum(axis=0), counts.sum()
+    covariance = counts.trace() * n - true @ predicted
+    spread = (n**2 - predicted @ predicted) * (n**2 - true @ true)
+    return float(covariance / np.sqrt(spread)) if spread > 0 else 0.0
+
+
+# --- regression -----------------------------------------------------------------------------------
+
+
+def _rmse(y: FloatArray, p: FloatArray) -> float:
+    return float(np.sqrt(np.square(y - p).mean()))
+
+
+def _mae(y: FloatArray, p: FloatArray) -> float:
+    return float(np.abs(y - p).mean())
+
+
+def _median_ae(y: FloatArray, p: FloatArray) -> float:
+    return float(np.median(np.abs(y - p)))
+
+
+def _r2(y: FloatArray, p: FloatArray) -> float:
+    if _constant(y):  # the sum below need not be exactly 0 then
+        return float("nan")
+    return float(1 - np.square(y - p).sum() / np.square(y - y.mean()).sum())
+
+
+def _rmsle(y: FloatArray, p: FloatArray) -> float:
+    if y.min() < 0:
+        return float("nan")
+    return float(np.sqrt(np.square(np.log1p(np.maximum(p, 0)) - np.log1p(y)).mean()))
+
+
+def _mape(y: FloatArray, p: FloatArray) -> float:
+    if (y == 0).any():
+        return float("nan")
+    return float(np.abs((y - p) / y).mean())
+
+
+def _constant(y: npt.NDArray[Any]) -> str:
+    return "all of the targets are equal" if y.min() == y.max() else ""
+
+
+def _negative(y: npt.NDArray[Any]) -> str:
+    return f"it needs targets >= 0, the smallest is {y.min():g}" if y.min() < 0 else ""
+
+
+def _zero(y: npt.NDArray[Any]) -> str:
+    zeros = int((y == 0).sum())
+    return f"it divides by the target, which is 0 in {zeros:,} row(s)" if zeros else ""
+
+
+# --- the table ------------------------------------------------------------------------------------
+
+_BINARY, _MULTICLASS, _REGRESSION = ("binary",), ("multiclass",), ("regression",)
+
+METRICS: Mapping[str, Metric] = MappingProxyType(
+    {
+        metric.name: metric
+        for metric in (
+            Metric("roc_auc", _BINARY, True, _roc_auc),
+            Metric("roc_auc_ovr", _MULTICLASS, True, _roc_auc_ovr),
+            Metric("log_loss", CLASSIFICATION, False, _log_loss),
+            Metric("accuracy", CLASSIFICATION, True, _accuracy),
+            Metric("balanced_accuracy", CLASSIFICATION, True, _balanced_accuracy),
+            Metric("f1", _BINARY, True, _f1),
+            Metric("f1_macro", CLASSIFICATION, True, _f1_macro),
+            Metric("average_precision", _BINARY, True, _average_precision),
+            Metric("brier", _BINARY, False, _brier),
+            Metric("mcc", CLASSIFICATION, True, _mcc),
+            Metric("rmse", _REGRESSION, False, _rmse),
+            Metric("mae", _REGRESSION, False, _mae),
+            Metric("median_ae", _REGRESSION, False, _median_ae),
+            Metric("r2", _REGRESSION, True, _r2, _constant),
+            Metric("rmsle", _REGRESSION, False, _rmsle, _negative),
+            Metric("mape", _REGRESSION, False, _mape, _zero),
+        )
+    }
+)
+
+_DEFAULTS = {"binary": "roc_auc", "multiclass": "log_loss", "regression": "rmse"}
+
+
+def default_metric(kind: str) -> Metric:
+    """Return the metric of a task of this kind when the user names none."""
+    return METRICS[_DEFAULTS[kind]]
+
+
+def metric_for(name: str, kind: str, y: npt.NDArray[Any] | None = None) -> Metric:
+    """Return the metric of this name for a task of this kind; an empty name is the default.
+
+    ``y``: (n,) codes or original values that it must be able to score. Raises ``ParameterError``.
+    """
+    if not name:
+        return default_metric(kind)
+    possible = [known for known, metric in METRICS.items() if kind in metric.tasks]
+    if name not in METRICS:
+        raise ParameterError(
+            f"unknown metric {name!r}{closest(name, possible) or closest(name, METRICS)}; metrics of a "
+            f"{kind} task: {', '.join(possible)}"
+        )
+    metric = METRICS[name]
+    if kind not in metric.tasks:
+        raise ParameterError(
+            f"metric {name!r} is for {' and '.join(metric.tasks)} tasks, but this one is {kind}"
+            f"{closest(name, possible)}; metrics of a {kind} task: {', '.join(possible)}"
+        )
+    obstacle = metric.obstacle(y) if y is not None and len(y) else ""
+    if obstacle:
+        raise ParameterError(
+            f"metric {name!r} cannot score this target: {obstacle}; take another one of {', '.join(possible)}"
+        )
+    return metric
+
+
+def recalls(y: IntArray, prediction: FloatArray) -> list[tuple[int, float]]:
+    """For each class: how many rows are of it, and which share of them is predicted as such (nan when there are none).
+
+    ``y``: (n,) class codes, ``prediction``: (n, k) probabilities.
+    """
+    counts = _confusion(y, prediction)
+    rows = counts.sum(axis=1)
+    return [
+        (int(n), float(hit / n) if n else float("nan"))
+        for n, hit in zip(rows, counts.diagonal(), strict=True)
+    ]
+
+
+def evaluate(kind: str, y: npt.NDArray[Any], prediction: FloatArray) -> dict[str, float]:
+    """Return every metric of the task that these rows define, by name.
+
+    Shapes and units as for ``Metric``; a prediction that is not finite is a ``ValueError``.
+    """
+    if not np.isfinite(prediction).all():
+        raise ValueError("the model predicted values that are not finite")
+    scores = {
+        name: metric.function(y, prediction) for name, metric in METRICS.items() if kind in metric.tasks
+    }
+    return {name: float(score) for name, score in scores.items() if np.isfinite(score)}

@@ -1,0 +1,46 @@
+"""Shares of the training rows: nested, seeded, and with the classes of the whole."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from pipelines.table.data import Fold
+
+_STREAM = 0x5A4E  # so that no other generator of (seed, fold) draws the same numbers
+
+
+def subset(fold: Fold, share: float, seed: int) -> Fold:
+    """The fold with the first ceil(`share` * n) of its n training rows in the order of `training_order`.
+
+    The rows keep their own order, so the whole share is the fold itself; validation rows stay as they are.
+    """
+    n = len(fold.train)
+    count = math.ceil(share * n - 1e-9)  # 0.07 * 100 is 7.000000000000001
+    if count >= n:
+        return fold
+    rows = np.sort(training_order(fold, seed)[: max(count, 1)])
+    return replace(fold, train=fold.train.take(rows), y_train=fold.y_train[rows])
+
+
+def training_order(fold: Fold, seed: int) -> npt.NDArray[np.intp]:
+    """`(n,)`: the training rows in a random order that depends on the seed and the fold only.
+
+    Of a classification every beginning has the classes in about the proportions of the whole: the j-th of the c rows
+    of a class stands at (j + 1/2) / c of the way. The first row of each class goes before all others, the commonest
+    first, so that no class is missing from k classes' k rows on.
+    """
+    shuffled = np.random.default_rng([seed, fold.index, _STREAM]).permutation(len(fold.train))
+    if fold.task.kind == "regression":
+        return shuffled
+    classes = np.asarray(fold.y_train)[shuffled]
+    counts = np.bincount(classes)
+    rank = np.empty(len(classes), dtype=np.int64)  # of a row within its class
+    rank[np.argsort(classes, kind="stable")] = np.arange(len(classes)) - np.repeat(
+        np.cumsum(counts) - counts, counts
+    )
+    size = counts[classes]
+    place = np.where(rank == 0, -size.astype(np.float64), (rank + 0.5) / size)
+    order: npt.NDArray[np.intp] = shuffled[np.argsort(place, kind="stable")]
+    return order

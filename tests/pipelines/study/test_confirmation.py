@@ -1,0 +1,218 @@
+"""The best few once more: who is asked, who wins, and what a failure or an interruption costs."""
+
+from collections.abc import Callable, Collection
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pytest
+
+from hpo.errors import JobError
+from hpo.loop import Job, Stop
+from hpo.trial import Report, Trial
+from pipelines.objectives.table import Part, parts_folder
+from pipelines.store.schema import Confirmed
+from pipelines.study.confirmation import Confirmation, candidates, confirm, judge
+from pipelines.study.plan import Plan
+from pipelines.table.data import Prepared, load_part, prepare
+from tests.pipelines.objectives.test_table import regression
+
+
+def trial(number: int, loss: float | None, origin: str = "sampler") -> Trial:
+    reports = () if loss is None else (Report(5.0, loss, {"rmse": loss}),)
+    return Trial(number, {"learning_rate": 0.1}, 5.0, origin, reports, failure="no" if loss is None else None)
+
+
+TRIALS = (
+    trial(0, 9.0, "default"),
+    trial(1, 3.0),
+    trial(2, None),
+    trial(3, 2.0),
+    trial(4, 1.0),
+    trial(5, 2.0),
+)
+
+
+def test_the_best_are_asked_and_always_the_default() -> None:
+    assert [t.number for t in candidates(TRIALS, 2)] == [4, 3, 0]
+    assert [t.number for t in candidates(TRIALS, 50)] == [4, 3, 5, 1, 0]
+
+
+@pytest.mark.parametrize(("metric", "sign"), [("rmse", 1.0), ("roc_auc", -1.0)])
+def test_the_best_mean_wins_whatever_the_direction(metric: str, sign: float) -> None:
+    noise = np.random.default_rng(0).normal(0, 0.01, 10)
+    scores = {4: sign * (1.0 + noise), 3: sign * (0.9 + noise[::-1]), 0: sign * (2.0 + noise)}
+    found = judge(metric, {n: tuple(s) for n, s in scores.items()}, 0.25, 4, 0, {})
+    assert (found.winner, found.searched, found.runner_up) == (3, 4, 4)
+    assert found.against[0].estimate.mean == pytest.approx(1.1, abs=0.02)
+    assert found.against[0].adjusted < 0.001
+    text = "\n".join(found.lines())
+    assert "the search's best was trial 4" in text
+    assert "better than the default, trial 0, by 1.1" in text
+    assert "better than the runner-up, trial 4, by 0.1" in text
+
+
+def test_equals_leave_the_search_its_winner() -> None:
+    found = judge("rmse", {4: (1.0, 2.0), 3: (1.0, 2.0)}, 0.25, 4, None, {5: "out of memory"})
+    assert found.winner == 4
+    assert "p = 1: no more than chance may give" in "\n".join(found.lines())
+    assert "trial 5 failed: out of memory" in "\n".join(found.lines())
+    assert len(judge("rmse", {4: (1.0, 2.0)}, 0.25, 4, None, {}).lines()) == 1
+
+
+# --- the trainings, with workers and a store that the test plays itself ---------------------------------
+
+
+class Store:
+    """What is known of trials; `noted` are the calls of `annotate`."""
+
+    def __init__(self) -> None:
+        self.known: dict[int, Confirmed] = {}
+        self.noted: list[dict[str, Any]] = []
+
+    def confirmed(self, number: int) -> Confirmed | None:
+        known = self.known.get(number)
+        return None if known is None else Confirmed.from_tag(known.to_tag())
+
+    def add_confirmed(self, number: int, confirmed: Confirmed, part: int | None = None) -> None:
+        self.known[number] = confirmed
+
+    def annotate(self, **what: Any) -> None:
+        self.noted.append(what)
+
+
+class Workers:
+    """Score a trial by `score(number, part)`, one at a time; `asked` are the parts in order."""
+
+    def __init__(self, score: Callable[[int, int], float]) -> None:
+        self.score = score
+        self.free = 1
+        self.asked: list[tuple[int, int]] = []
+
+    def submit(self, job: Part, time_limit: float | None = None) -> "Future[Report]":
+        future: Future[Report] = Future()
+        self.free = 0
+        self.asked.append((job.index, job.job.number))
+        assert job.job == Job(job.job.number, {"learning_rate": 0.1}, 0.0, 5.0)
+        try:
+            future.set_result(Report(5.0, self.score(job.job.number, job.index)))
+        except ValueError as error:
+            future.set_exception(JobError("ValueError", str(error)))
+        return future
+
+    def wait(self, futures: Collection["Future[Report]"], timeout: float) -> Collection["Future[Report]"]:
+        self.free = 1
+        return list(futures)
+
+
+@pytest.fixture(scope="module")
+def prepared() -> Prepared:
+    return prepare(regression(), "y")
+
+
+@pytest.fixture
+def run(prepared: Prepared, tmp_path: Path) -> Callable[..., tuple[Confirmation | None, list[str]]]:
+    class SmallPlan:
+        metric, seed = "rmse", 0
+
+        class data:  # noqa: N801
+            split = "random"
+
+    def start(
+        workers: Workers, store: Store, stop: Stop | None = None
+    ) -> tuple[Confirmation | None, list[str]]:
+        said: list[str] = []
+        found = confirm(
+            cast(Plan, SmallPlan),
+            prepared,
+            cast(Any, workers),
+            tmp_path,
+            cast(Any, store),
+            candidates(TRIALS, 3),
+            stop=stop or Stop(),
+            time_limit=10.0,
+            say=said.append,
+        )
+        return found, said
+
+    return start
+
+
+def luckiest(number: int, part: int) -> float:
+    return {4: 2.0, 3: 1.0, 5: 3.0, 0: 4.0}[number] + 0.01 * part
+
+
+def test_each_part_is_trained_once_in_order(run: Any, prepared: Prepared, tmp_path: Path) -> None:
+    workers, store = Workers(luckiest), Store()
+    found, said = run(workers, store)
+    assert found.winner == 3
+    assert workers.asked == [(part, number) for part in range(10) for number in (4, 3, 5, 0)]
+    assert "confirming 4 trials on 10 parts of the search's rows: 40 trainings" in said
+    on_study = store.noted[-1]
+    assert on_study["metrics"]["confirm_rmse_mean"] == pytest.approx(1.045)
+    assert on_study["metrics"]["confirm_rmse_low"] < 1.045 < on_study["metrics"]["confirm_rmse_high"]
+    assert {note["trial"]: note["metrics"] for note in store.noted[:-1]}[0] == {
+        "confirm_rmse_mean": pytest.approx(4.045)
+    }
+    fold = load_part(parts_folder(tmp_path), 9)
+    assert len(fold.train) + len(fold.valid) == len(prepared.rows.rest)
+    assert fold.y_valid.shape == (len(fold.valid),)
+
+
+def test_what_was_scored_is_not_trained_again(run: Any) -> None:
+    store, stop = Store(), Stop()
+
+    def interrupt(number: int, part: int) -> float:
+        stop.level = int((part, number) == (6, 3))
+        return luckiest(number, part)
+
+    found, said = run(Workers(interrupt), store, stop)
+    assert found is None
+    assert "its scores are kept" in said[-1]
+    again = Workers(luckiest)
+    found, said = run(again, store)
+    assert found.winner == 3
+    assert len(again.asked) == 40 - 26
+    assert "14 trainings, 26 are there already" in said[0]
+    third = Workers(luckiest)
+    assert run(third, store)[0] == found
+    assert third.asked == []
+
+
+def test_a_failure_costs_its_trial_only(run: Any) -> None:
+    def fail(number: int, part: int) -> float:
+        if number == 3 and part == 1:
+            raise ValueError("no memory")
+        return luckiest(number, part)
+
+    workers, store = Workers(fail), Store()
+    found, _ = run(workers, store)
+    assert found.winner == 4
+    assert found.failures == {3: "ValueError: no memory"}
+    assert sum(number == 3 for _, number in workers.asked) == 2
+    again = Workers(luckiest)
+    assert run(again, store)[0] == found
+    assert again.asked == []
+
+
+def test_when_all_fail_the_search_has_the_word(run: Any) -> None:
+    def fail(number: int, part: int) -> float:
+        raise ValueError("no memory")
+
+    found, said = run(Workers(fail), Store())
+    assert found is None
+    assert "no trial could be confirmed" in said[-1]
+
+
+def test_scores_of_another_division_do_not_count(run: Any) -> None:
+    store = Store()
+    store.known = {4: Confirmed("another", 5.0, {0: 0.0})}
+    workers = Workers(luckiest)
+    run(workers, store)
+    assert len(workers.asked) == 40
+
+
+def test_a_tag_of_somebody_else_says_nothing() -> None:
+    assert Confirmed.from_tag("") is None
+    assert Confirmed.from_tag('{"a": 1}') is None

@@ -1,0 +1,206 @@
+"""How a session ends, with workers and a store that the test plays itself."""
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Timer
+from types import TracebackType
+from typing import Any, Self, cast
+
+import pytest
+
+from hpo.errors import JobError, StudyError
+from hpo.loop import Job, Stop
+from hpo.storage import MemoryStorage
+from hpo.trial import Report
+from pipelines.models import settings
+from pipelines.objectives.table import members_folder
+from pipelines.study import session
+from pipelines.study.session import run_study
+from pipelines.study.workshop import Workshop
+from pipelines.table.data import Prepared, prepare
+from pipelines.table.source import Source
+from tests.pipelines.objectives.test_table import regression
+from tests.plans import plan
+
+Answer = Callable[["Future[Report]", object], None]
+
+
+class Workers:
+    """`answer` settles, or does not, what it is asked for."""
+
+    def __init__(self, answer: Answer) -> None:
+        self.answer = answer
+        self.free = 1
+
+    def submit(self, job: object, time_limit: float | None = None) -> "Future[Report]":
+        future: Future[Report] = Future()
+        self.answer(future, job)
+        return future
+
+    def wait(self, futures: Collection["Future[Report]"], timeout: float) -> set["Future[Report]"]:
+        return wait(futures, timeout, FIRST_COMPLETED).done
+
+    def shutdown(self, now: bool = False) -> None:
+        pass
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        pass
+
+
+class Store(MemoryStorage):
+    """Trials in memory; `reachable` says whether what is written arrives."""
+
+    run_id = "the-study"
+    tracking_uri = "sqlite:///x.db"
+    waiting = 3
+    header: Mapping[str, Any] = {}
+
+    def __init__(self, reachable: bool = True) -> None:
+        super().__init__()
+        self.reachable = reachable
+        self.closed: list[object] = []
+
+    def flush(self, timeout: float | None = None) -> bool:
+        return self.reachable
+
+    def has_baseline(self, name: str) -> bool:
+        return True
+
+    def close(self, status: str, reason: str | None = None, *, timeout: float | None = None) -> bool:
+        self.closed += [status, reason]
+        return True
+
+
+def hang(future: "Future[Report]", job: object) -> None:
+    pass
+
+
+def succeed(future: "Future[Report]", job: object) -> None:
+    future.set_result(Report(5, 1.0, {"rmse": 1.0}))
+
+
+def only_baselines_hang(future: "Future[Report]", job: object) -> None:
+    if isinstance(job, Job):
+        succeed(future, job)
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> Stop:
+    """What the user asks for."""
+    stop = Stop()
+
+    @contextmanager
+    def interrupts() -> Iterator[Stop]:
+        yield stop
+
+    monkeypatch.setattr(session, "interrupts", interrupts)
+    return stop
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Callable[[Answer, Store], Any]:
+    prepared: Prepared = prepare(regression(), "y")
+    source = Source(regression(), "y", "auto", "random", 0.2, "holdout", 0)
+    chosen = plan(
+        algorithm="random",
+        data=source.plan(prepared),
+        space=settings("lightgbm").space,
+        rungs=(5.0,),
+        lag=1,
+    )
+
+    def start(answer: Answer, store: Store) -> Any:
+        shop = Workshop(cast(Any, Workers(answer)), tmp_path)
+        return run_study(chosen, prepared, shop, cast(Any, store))
+
+    return start
+
+
+def ask_later(stop: Stop, level: int) -> None:
+    Timer(0.3, setattr, [stop, "level", level]).start()
+
+
+@pytest.mark.parametrize("level", [1, 2])
+def test_asked_to_end_before_a_trial_is_not_a_failure(
+    asked: Stop, run: Callable[[Answer, Store], Any], level: int
+) -> None:
+    asked.level = level
+    store = Store()
+    result = run(succeed, store)
+    assert (result.stopped, result.interrupted, result.trials) == (True, True, ())
+    assert store.closed == ["KILLED", None]
+    assert "resume" in str(result)
+
+
+@pytest.mark.parametrize(
+    ("answer", "reachable"), [(hang, True), (only_baselines_hang, True), (succeed, False)]
+)
+@pytest.mark.timeout(30)
+def test_stopping_now_works_whatever_is_waited_for(
+    asked: Stop, run: Callable[[Answer, Store], Any], tmp_path: Path, answer: Answer, reachable: bool
+) -> None:
+    members_folder(tmp_path, "trial-0-at-5").mkdir(parents=True)
+    ask_later(asked, 2)
+    store = Store(reachable)
+    result = run(answer, store)
+    assert result.stopped
+    assert result.winner is None
+    assert store.closed == ["KILLED", None]
+
+
+@pytest.mark.timeout(30)
+def test_stopping_now_works_while_the_winner_is_trained_again(
+    asked: Stop, run: Callable[[Answer, Store], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "workers", lambda *_: Workers(hang))
+    ask_later(asked, 2)
+    assert run(succeed, Store()).stopped
+
+
+def test_a_winner_that_cannot_be_trained_again_costs_no_trial(
+    asked: Stop, run: Callable[[Answer, Store], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(future: "Future[Report]", job: object) -> None:
+        future.set_exception(JobError("MemoryError", "of the test"))
+
+    monkeypatch.setattr(session, "workers", lambda *_: Workers(refuse))
+    store = Store()
+    with pytest.raises(
+        StudyError, match=r"trial 0 is the best, but .* MemoryError: of the test; all trials are kept"
+    ):
+        run(succeed, store)
+    assert store.closed[0] == "FAILED"
+
+
+def test_a_study_without_a_success_names_the_reason(asked: Stop, run: Callable[[Answer, Store], Any]) -> None:
+    def refuse(future: "Future[Report]", job: object) -> None:
+        future.set_exception(JobError("ValueError", "of the test"))
+
+    store = Store()
+    with pytest.raises(
+        StudyError, match="none of 1 trials succeeded; the commonest reason: ValueError: of the test"
+    ):
+        run(refuse, store)
+    assert store.closed[0] == "FAILED"
+    assert "none of 1 trials" in str(store.closed[1])
+
+
+def test_what_goes_wrong_while_closing_does_not_hide_the_reason(
+    asked: Stop, run: Callable[[Answer, Store], Any]
+) -> None:
+    class Full(Store):
+        def close(self, status: str, reason: str | None = None, *, timeout: float | None = None) -> bool:
+            raise StudyError("the disk is full")
+
+    def interrupted(future: "Future[Report]", job: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(interrupted, Full())
