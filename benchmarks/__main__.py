@@ -36,7 +36,9 @@ def main(arguments: list[str]) -> int:
     name = arguments[0]
     try:
         if name not in NAMES:
-            raise UserError(f"unknown benchmark {name!r}{closest(name, NAMES)}; known: {', '.join(NAMES)}")
+            raise UserError(
+                f"unknown benchmark {name!r}{closest(name, NAMES)}; known: {', '.join(NAMES)}"
+            )
         import_module(f"benchmarks.{name.replace('-', '_')}").main(arguments[1:])
     except UserError as error:
         print(error, file=sys.stderr)

@@ -21,8 +21,8 @@ _PROCESSES = ExitStack()
 class Given:
     """What a search knows before it starts.
 
-    `first` are the configurations it is to start with, `past` the past studies, the most similar first, and `features`
-    the meta-features of its table.
+    `first` are the configurations it is to start with, `past` the past studies, the most similar
+    first, and `features` the meta-features of its table.
     """
 
     seed: int

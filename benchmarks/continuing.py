@@ -1,7 +1,8 @@
 """What going on saves: a race whose promoted trials go on, against one that trains every rung from nothing.
 
-Random configurations are trained to the rungs leg by leg through saved files, as in a study, and anew to each rung. A
-race with eta = 3 has 27 trials at the first of four rungs for each one at the last, and pays accordingly.
+Random configurations are trained to the rungs leg by leg through saved files, as in a study, and
+anew to each rung. A race with eta = 3 has 27 trials at the first of four rungs for each one at the
+last, and pays accordingly.
 """
 
 import argparse
@@ -76,10 +77,14 @@ def main(arguments: Sequence[str]) -> None:
     for model in ("lightgbm", "xgboost"):
         space = settings(model, kind=fold.task.kind, has_categorical=True).space
         trainer = family(model)(fold, METRICS["roc_auc"], 1, horizon=RUNGS[-1])
-        drawn = [space.sample(np.random.default_rng([SEED, i])) for i in range(options.configurations)]
+        drawn = [
+            space.sample(np.random.default_rng([SEED, i])) for i in range(options.configurations)
+        ]
         trainer.start(drawn[0], SEED).train(1)
         with tempfile.TemporaryDirectory() as folder:
-            continued(trainer, drawn[0], Path(folder) / "warm")  # both pairs of binned rows are made once
+            continued(
+                trainer, drawn[0], Path(folder) / "warm"
+            )  # both pairs of binned rows are made once
             found = [
                 shares(continued(trainer, params, Path(folder) / str(i)), anew(trainer, params))
                 for i, params in enumerate(drawn)

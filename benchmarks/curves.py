@@ -1,10 +1,11 @@
 """Make the tabulated learning curves: real trainings, leg by leg, whose losses and seconds are kept at every rung.
 
-Half of the configurations are uniform in the model's own search space (with the library's default and the tuned
-default), half are drawn where the fit so far expects the best losses at the largest budget: a surface is only as true
-as it was trained, and searches spend their trials there. The trainings are those of the product: the model's own
-fidelity, the same legs, early stopping and best-so-far predictions, one thread. Losses are log-loss or root mean
-squared error on the validation rows.
+Half of the configurations are uniform in the model's own search space (with the library's default
+and the tuned default), half are drawn where the fit so far expects the best losses at the largest
+budget: a surface is only as true as it was trained, and searches spend their trials there. The
+trainings are those of the product: the model's own fidelity, the same legs, early stopping and
+best-so-far predictions, one thread. Losses are log-loss or root mean squared error on the
+validation rows.
 """
 
 import json
@@ -27,7 +28,15 @@ from sklearn.model_selection import KFold, cross_val_predict
 from benchmarks.curves_data import CURVES_FOLDER, PAST_FOLDER, Process, Tabulated
 from benchmarks.problems import SCALE_SEED
 from benchmarks.surfaces import features
-from benchmarks.tables import LEVEL_FROM, inside, jobs_parser, least, load_fold, load_prepared, make_missing
+from benchmarks.tables import (
+    LEVEL_FROM,
+    inside,
+    jobs_parser,
+    least,
+    load_fold,
+    load_prepared,
+    make_missing,
+)
 from hpo.space import SearchSpace
 from hpo.space.parameters import Array, Params
 from pipelines.models.catalog import family, scaled, settings
@@ -76,7 +85,8 @@ _MOST = (
     "pol_telecom",
     "ames_housing",
 )
-# Other tables are for real trainings. XGBoost costs several times as much as LightGBM, the network more still.
+# Other tables are for real trainings. XGBoost costs several times as much as LightGBM, the network
+# more still.
 PAST_TABLES = {"lightgbm": _MOST, "xgboost": _MOST[:24], "mlp": _MOST[:14]}
 
 
@@ -84,9 +94,10 @@ PAST_TABLES = {"lightgbm": _MOST, "xgboost": _MOST[:24], "mlp": _MOST[:14]}
 class Effort:
     """How much is trained for one set of curves, and to which budgets.
 
-    `uniform` configurations of each model are drawn from its space, `focused` ones in each of the `STAGES`, on at most
-    `rows` rows of each of `tables`; the curves go to `folder`. With `valid`, `rows` are training rows only, and so many
-    of the others are validation rows: the fewer, the more of a surface is the luck of one split.
+    `uniform` configurations of each model are drawn from its space, `focused` ones in each of the
+    `STAGES`, on at most `rows` rows of each of `tables`; the curves go to `folder`. With `valid`,
+    `rows` are training rows only, and so many of the others are validation rows: the fewer, the
+    more of a surface is the luck of one split.
     """
 
     folder: Path
@@ -123,7 +134,10 @@ PAST = Effort(  # many tables, coarsely: the past that warm starts learn from
 )
 EFFORTS = {"races": RACES, "large": LARGE, "past": PAST}
 STAGES = 3
-MANY, SHARE = 20_000, 0.6  # rows of a table that are looked at, and the share that is trained on at most
+MANY, SHARE = (
+    20_000,
+    0.6,
+)  # rows of a table that are looked at, and the share that is trained on at most
 NEAR, STEP = 40, 0.1  # candidates near each of the best, and how near in the unit cube
 SEED = 0
 
@@ -150,7 +164,10 @@ def train(
     fidelity = settings(model).budget.fidelity
     trainer = family(model)(fold, metric, 1, horizon=budgets[-1], fidelity=fidelity)
     trainer.start(space.decode(units[0]), SEED).train(1)  # binning the table belongs to no trial
-    losses, seconds = np.full((len(units), len(budgets)), np.nan), np.zeros((len(units), len(budgets)))
+    losses, seconds = (
+        np.full((len(units), len(budgets)), np.nan),
+        np.zeros((len(units), len(budgets))),
+    )
     for i, unit in enumerate(units):
         params = space.decode(unit)
         start, trial = time.process_time(), trainer.start(params, SEED)
@@ -171,8 +188,8 @@ def train(
 def squashed(model: str, losses: Array, uniform: int) -> tuple[Array, Array, Array]:
     """What is fitted of losses `(n, r)`, with its centre and width `(r,)`.
 
-    Losses above the quantile `LEVEL_FROM` of a rung's `uniform` configurations, which come first, and those of
-    diverged trainings (nan) count as equal to it.
+    Losses above the quantile `LEVEL_FROM` of a rung's `uniform` configurations, which come first,
+    and those of diverged trainings (nan) count as equal to it.
     """
     level = np.fmin(losses, np.nanquantile(losses[:uniform], LEVEL_FROM[model], axis=0))
     low, center, high = np.quantile(level, [0.25, 0.5, 0.75], axis=0)
@@ -194,8 +211,12 @@ def fit(x: Array, values: tuple[Array, Array, Array]) -> Fit:
         0.05, (1e-4, 1)
     )
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # length scales of what does not matter end at 30
-        process = GaussianProcessRegressor(kernel, random_state=0, n_restarts_optimizer=1).fit(x, y[:, -1])
+        warnings.simplefilter(
+            "ignore", ConvergenceWarning
+        )  # length scales of what does not matter end at 30
+        process = GaussianProcessRegressor(kernel, random_state=0, n_restarts_optimizer=1).fit(
+            x, y[:, -1]
+        )
     fitted = process.kernel_
     fixed = GaussianProcessRegressor(fitted, optimizer=None)
     expected = cross_val_predict(fixed, x, y, cv=KFold(5, shuffle=True, random_state=0))
@@ -207,7 +228,9 @@ def fit(x: Array, values: tuple[Array, Array, Array]) -> Fit:
         center=_single(center),
         width=_single(width),
     )
-    return Fit(continuous, tuple(float(spearmanr(a, b)[0]) for a, b in zip(expected.T, y.T, strict=True)))
+    return Fit(
+        continuous, tuple(float(spearmanr(a, b)[0]) for a, b in zip(expected.T, y.T, strict=True))
+    )
 
 
 def make(effort: Effort, model: str, table: str, datasets: Path) -> str:
@@ -225,7 +248,9 @@ def make(effort: Effort, model: str, table: str, datasets: Path) -> str:
         lower, longer = train(fold, model, space, more, budgets)
         units, losses = np.concatenate([units, more]), np.concatenate([losses, lower])
         seconds = np.concatenate([seconds, longer])
-    return keep(effort, model, table, len(fold.train), budgets, space, firsts[0], units, losses, seconds)
+    return keep(
+        effort, model, table, len(fold.train), budgets, space, firsts[0], units, losses, seconds
+    )
 
 
 def _fold(effort: Effort, model: str, table: str, datasets: Path) -> Fold:
@@ -250,7 +275,12 @@ def divided(effort: Effort, model: str, fold: Fold) -> Fold:
 
 
 def promising(
-    effort: Effort, model: str, space: SearchSpace, units: Array, losses: Array, rng: np.random.Generator
+    effort: Effort,
+    model: str,
+    space: SearchSpace,
+    units: Array,
+    losses: Array,
+    rng: np.random.Generator,
 ) -> Array:
     """The next configurations `(m, d)` to train: those with the least losses that the fit expects, with some noise."""
     x = features(space, units)
@@ -258,7 +288,9 @@ def promising(
     best = units[np.argsort(losses[:, -1])[:NEAR]]  # nan last
     moved = np.repeat(np.where(np.isnan(best), rng.random(best.shape), best), NEAR, axis=0)
     moved = np.clip(moved + rng.normal(0, STEP, moved.shape), 0, 1)
-    candidates = np.concatenate([space.sample_unit(rng, 6_000), space.deactivate(space.snap(moved))])
+    candidates = np.concatenate(
+        [space.sample_unit(rng, 6_000), space.deactivate(space.snap(moved))]
+    )
     expected = process.predict(features(space, candidates))[:, -1]
     order = np.argsort(expected + rng.normal(0, 0.1, len(expected)))
     return np.asarray(candidates[order[: effort.focused[model]]])
@@ -278,7 +310,10 @@ def keep(
 ) -> str:
     """Fit and write the curves of one model on one table, and say how good they are."""
     x = features(space, units)
-    loss, cost = fit(x, squashed(model, losses, effort.uniform[model])), fit(x, standardised(seconds))
+    loss, cost = (
+        fit(x, squashed(model, losses, effort.uniform[model])),
+        fit(x, standardised(seconds)),
+    )
     curves = Tabulated(space, loss.process, cost.process, monotone=continued(model))
     rng = np.random.default_rng(SCALE_SEED)
     about = {
@@ -304,9 +339,13 @@ def keep(
         **_arrays("loss", loss.process),
         **_arrays("time", cost.process),
     }
-    small: dict[str, Any] = {name: np.asarray(values, dtype=np.float32) for name, values in arrays.items()}
+    small: dict[str, Any] = {
+        name: np.asarray(values, dtype=np.float32) for name, values in arrays.items()
+    }
     effort.folder.mkdir(exist_ok=True)
-    np.savez_compressed(effort.folder / f"{model}-{table}.npz", about=np.array(json.dumps(about)), **small)
+    np.savez_compressed(
+        effort.folder / f"{model}-{table}.npz", about=np.array(json.dumps(about)), **small
+    )
     last = losses[:, -1]
     return (
         f"{model}/{table}: {len(losses)} trainings on {rows} rows, {seconds[:, -1].sum():.0f} CPU seconds; "
@@ -328,7 +367,9 @@ def refit(effort: Effort, model: str, table: str) -> str:
     """Fit the trainings that were kept once more, and say how good the curves are."""
     with np.load(effort.folder / f"{model}-{table}.npz") as arrays:
         about = json.loads(str(arrays["about"]))
-        units, losses, seconds = (arrays[name].astype(float) for name in ("units", "losses", "seconds"))
+        units, losses, seconds = (
+            arrays[name].astype(float) for name in ("units", "losses", "seconds")
+        )
     space = SearchSpace.from_dict(about["space"])
     return keep(
         effort,

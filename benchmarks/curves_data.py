@@ -1,12 +1,14 @@
 """Learning curves to replay: what any configuration costs and loses at each rung, without training it.
 
-`python -m benchmarks curves` makes the tabulated ones: some hundred real trainings of one model on one table, whose
-losses at every rung were kept. A file holds the configurations that were trained (unit codes), losses and cumulative
-CPU seconds `(n, r)`, and two Gaussian processes that make both continuous: one kernel for the losses, fitted at the
-last rung, with weights for each rung, and one for the logarithms of the seconds. Losses are squashed before the fit
-(`sinh` brings them back). Where the model keeps its best state so far, a curve never rises.
+`python -m benchmarks curves` makes the tabulated ones: some hundred real trainings of one model on
+one table, whose losses at every rung were kept. A file holds the configurations that were trained
+(unit codes), losses and cumulative CPU seconds `(n, r)`, and two Gaussian processes that make both
+continuous: one kernel for the losses, fitted at the last rung, with weights for each rung, and one
+for the logarithms of the seconds. Losses are squashed before the fit (`sinh` brings them back).
+Where the model keeps its best state so far, a curve never rises.
 
-`ones4+4` and `ones16+16` are the counting ones of Falkner, Klein and Hutter, "BOHB" (ICML 2018), section 5.1.
+`ones4+4` and `ones16+16` are the counting ones of Falkner, Klein and Hutter, "BOHB" (ICML 2018),
+section 5.1.
 
 Only numpy and `hpo` are needed, so that every peer's environment can.
 """
@@ -34,12 +36,13 @@ ONES_BUDGETS = (9.0, 27.0, 81.0, 243.0, 729.0)
 class Curves:
     """The learning curves of all configurations of a space, at `r` rungs.
 
-    `losses(params)` are the losses `(r,)` at `budgets`, `seconds(params)` the seconds `(r,)` of getting there from the
-    start, both functions of nothing but the configuration. When it is `continued`, a trial that has been at a rung pays
-    the difference for the next one; else every rung is a training of its own.
-    `optimum` is the least loss at the largest budget, `scale` the median one of random configurations, so that
-    (loss - optimum) / (scale - optimum) is 0 for the best and 1 for a random draw. At low budgets a loss can be
-    noise: judge an incumbent by `losses(params)[-1]`. `default` is the configuration that searches are given first.
+    `losses(params)` are the losses `(r,)` at `budgets`, `seconds(params)` the seconds `(r,)` of
+    getting there from the start, both functions of nothing but the configuration. When it is
+    `continued`, a trial that has been at a rung pays the difference for the next one; else every
+    rung is a training of its own. `optimum` is the least loss at the largest budget, `scale` the
+    median one of random configurations, so that (loss - optimum) / (scale - optimum) is 0 for the
+    best and 1 for a random draw. At low budgets a loss can be noise: judge an incumbent by
+    `losses(params)[-1]`. `default` is the configuration that searches are given first.
     """
 
     name: str
@@ -57,8 +60,9 @@ class Curves:
 class Process:
     """The posterior mean of Gaussian processes, one per rung, that share points and a Matérn 5/2 kernel.
 
-    `x` are the features `(n, p)` of the trained configurations, `alpha` `(n, r)` the weights of their kernels,
-    `length` `(p,)` the length scales; `center` and `width` `(r,)` are the location and the unit of what was fitted.
+    `x` are the features `(n, p)` of the trained configurations, `alpha` `(n, r)` the weights of
+    their kernels, `length` `(p,)` the length scales; `center` and `width` `(r,)` are the location
+    and the unit of what was fitted.
     """
 
     x: Array
@@ -157,9 +161,10 @@ def read_tabulated(path: Path) -> tuple[dict[str, Any], Tabulated, Array]:
 def counting_ones_curves(n_categorical: int, n_continuous: int, seed: int = 0) -> Curves:
     """Counting ones with a budget (Falkner et al. 2018, section 5.1).
 
-    The loss is minus the sum of the categorical parameters, in {0, 1}, and of the means of b draws from a Bernoulli
-    distribution for each continuous one, in [0, 1]; b is the budget, and the draws of a rung are among those of the
-    next. They depend on the seed and the configuration. One draw takes one second.
+    The loss is minus the sum of the categorical parameters, in {0, 1}, and of the means of b draws
+    from a Bernoulli distribution for each continuous one, in [0, 1]; b is the budget, and the draws
+    of a rung are among those of the next. They depend on the seed and the configuration. One draw
+    takes one second.
     """
     space = SearchSpace(
         (
@@ -178,14 +183,19 @@ def counting_ones_curves(n_categorical: int, n_continuous: int, seed: int = 0) -
         return np.asarray(-sum(int(params[f"c{i}"]) for i in range(n_categorical)) - ones / budgets)
 
     n = n_categorical + n_continuous
-    default = {parameter.name: 0 if isinstance(parameter, Categorical) else 0.5 for parameter in space}
+    default = {
+        parameter.name: 0 if isinstance(parameter, Categorical) else 0.5 for parameter in space
+    }
     name = f"ones{n_categorical}+{n_continuous}"
-    return Curves(name, space, default, ONES_BUDGETS, -float(n), -n / 2, losses, lambda _: budgets.copy())
+    return Curves(
+        name, space, default, ONES_BUDGETS, -float(n), -n / 2, losses, lambda _: budgets.copy()
+    )
 
 
 def _process(x: Array, arrays: Mapping[str, Array], part: str) -> Process:
     alpha, length, signal, center, width = (
-        arrays[f"{part}_{key}"].astype(float) for key in ("alpha", "length", "signal", "center", "width")
+        arrays[f"{part}_{key}"].astype(float)
+        for key in ("alpha", "length", "signal", "center", "width")
     )
     return Process(x, alpha, length, float(signal), center, width)
 

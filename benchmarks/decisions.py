@@ -1,8 +1,8 @@
 """What a decision costs with 100 to 10,000 trials behind it, and what a trial takes of memory.
 
-A decision is one ask, for a new configuration or a promotion, and one tell. The trials are as a race over five rungs
-with random configurations leaves them; in the rows that say so, each has been at every rung. The methods take turns in
-one run, each in a process of its own.
+A decision is one ask, for a new configuration or a promotion, and one tell. The trials are as a
+race over five rungs with random configurations leaves them; in the rows that say so, each has been
+at every rung. The methods take turns in one run, each in a process of its own.
 """
 
 import argparse
@@ -52,7 +52,9 @@ def measure(methods: Sequence[Method], curves: str, trials: int, repeats: int) -
             process.call(call="decide", curves=curves, seed=trials, trials=trials)["bytes"]
             for process in processes
         ]
-        rounds = [[process.call(call="step") for process in processes] for _ in range(repeats + WARM_UP)]
+        rounds = [
+            [process.call(call="step") for process in processes] for _ in range(repeats + WARM_UP)
+        ]
     steps = np.array([[(step["cpu"], step["new"]) for step in turn] for turn in rounds[WARM_UP:]])
     return [Cost(steps[:, i, 0], steps[:, i, 1], memory[i]) for i in range(len(methods))]
 
@@ -63,7 +65,10 @@ def tables(measured: dict[int, list[Cost]], methods: Sequence[Method]) -> str:
         [
             [
                 chosen.title,
-                *(_milliseconds(costs[i].seconds[costs[i].new == kind]) for costs in measured.values()),
+                *(
+                    _milliseconds(costs[i].seconds[costs[i].new == kind])
+                    for costs in measured.values()
+                ),
             ]
             for i, chosen in enumerate(methods)
         ]

@@ -94,7 +94,12 @@ def started(method: Method, folder: str | Path = ROOT) -> Iterator[Process]:
     ]
     environment = os.environ | QUIET | {"PYTHONPATH": str(ROOT)}
     with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment, cwd=folder
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment,
+        cwd=folder,
     ) as popen:
         try:
             yield Process(method, popen)
@@ -106,7 +111,11 @@ def versions(environment: str | None, packages: tuple[str, ...]) -> dict[str, st
     """The versions of `packages` there."""
     code = "import sys, importlib.metadata as m, json; print(json.dumps({p: m.version(p) for p in sys.argv[1:]}))"
     done = subprocess.run(
-        [python(environment), "-c", code, *packages], check=True, capture_output=True, text=True, cwd=ROOT
+        [python(environment), "-c", code, *packages],
+        check=True,
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
     )
     found: dict[str, str] = json.loads(done.stdout)
     return found
@@ -117,18 +126,24 @@ def main(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks environments", description=__doc__)
     parser.parse_args(arguments)
     for requirements in sorted(REQUIREMENTS.glob("*.txt")):
-        names = [line.partition("==")[0].partition("[")[0] for line in requirements.read_text().splitlines()]
+        names = [
+            line.partition("==")[0].partition("[")[0]
+            for line in requirements.read_text().splitlines()
+        ]
         packages = tuple(name for name in names if name and not name.startswith("#"))
         found = versions(requirements.stem, packages)
         print(f"{requirements.stem}: {', '.join(f'{name} {v}' for name, v in found.items())}")
 
 
 def _install(folder: Path, interpreter: Path, requirements: Path) -> None:
-    uv = shutil.which("uv", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
+    uv = shutil.which(
+        "uv", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    )
     if uv:
         subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, folder], check=True)
         subprocess.run(
-            [uv, "pip", "install", "--quiet", "--python", interpreter, "-r", requirements], check=True
+            [uv, "pip", "install", "--quiet", "--python", interpreter, "-r", requirements],
+            check=True,
         )
         return
     venv.create(folder, with_pip=True)

@@ -1,8 +1,9 @@
 """How often does the gate promote a challenger that is just as good, at the stated 0.05, and whom do groups refuse?
 
-Pairs of models that are equally good by construction predict made-up rows, again and again; what is counted is how
-often the paired bootstrap gives the one a probability of 0.95 or more of being better than the other. Then the rows are
-eight groups, of which the challenger is as good or truly worse on one; counted is how often that, or any, refuses it.
+Pairs of models that are equally good by construction predict made-up rows, again and again; what is
+counted is how often the paired bootstrap gives the one a probability of 0.95 or more of being
+better than the other. Then the rows are eight groups, of which the challenger is as good or truly
+worse on one; counted is how often that, or any, refuses it.
 """
 
 import argparse
@@ -118,7 +119,12 @@ def few_bad_rows(n: int, rng: np.random.Generator) -> Drawn:
     """The challenger's squares are ten times as large on 5 % of the rows, and smaller on the others."""
     bad = rng.random(n) < 0.05
     shrunk = np.sqrt((1 - 0.05 * 10) / 0.95)
-    return "rmse", np.zeros(n), rng.normal(size=n) * np.where(bad, np.sqrt(10), shrunk), rng.normal(size=n)
+    return (
+        "rmse",
+        np.zeros(n),
+        rng.normal(size=n) * np.where(bad, np.sqrt(10), shrunk),
+        rng.normal(size=n),
+    )
 
 
 def skewed(n: int, rng: np.random.Generator) -> Drawn:
@@ -129,7 +135,9 @@ def skewed(n: int, rng: np.random.Generator) -> Drawn:
 def hits(n: int, rng: np.random.Generator) -> Drawn:
     """Both are right on 80 % of the rows, each on its own."""
     y = (rng.random(n) < 0.3).astype(np.int64)
-    one, other = (probabilities(np.where(rng.random(n) < 0.8, 2.0 * y - 1, 1 - 2.0 * y)) for _ in "12")
+    one, other = (
+        probabilities(np.where(rng.random(n) < 0.8, 2.0 * y - 1, 1 - 2.0 * y)) for _ in "12"
+    )
     return "accuracy", y, one, other
 
 
@@ -139,7 +147,9 @@ def few_differences(n: int, rng: np.random.Generator) -> Drawn:
     right = rng.random(n) < 0.8
     differs, first = rng.random(n) < 0.03, rng.random(n) < 0.5
     one, other = np.where(differs, first, right), np.where(differs, ~first, right)
-    challenger, champion = (probabilities(np.where(r, 2.0 * y - 1, 1 - 2.0 * y)) for r in (one, other))
+    challenger, champion = (
+        probabilities(np.where(r, 2.0 * y - 1, 1 - 2.0 * y)) for r in (one, other)
+    )
     return "accuracy", y, challenger, champion
 
 
@@ -149,7 +159,10 @@ CASES: Mapping[str, Case] = {
         for title, case in (
             ("ROC AUC", areas),
             ("log loss", log_losses),
-            ("log loss, the challenger is surer than it should be, the champion less sure", too_sure),
+            (
+                "log loss, the challenger is surer than it should be, the champion less sure",
+                too_sure,
+            ),
             (
                 "ROC AUC, the challenger fails on a tenth of the positive rows and is better on the others",
                 failing,
@@ -178,8 +191,8 @@ def promoted(case: Case, n: int, comparisons: int) -> float:
 def refused(worse: float, n: int, comparisons: int) -> dict[str, float]:
     """How often eight groups of n rows refuse a challenger whose area is smaller by `worse` on the first of them.
 
-    `group` is how often that one refuses, `any` how often at least one does; `group_scores` and `any_scores` say the
-    same of a rule that looks at the scores alone.
+    `group` is how often that one refuses, `any` how often at least one does; `group_scores` and
+    `any_scores` say the same of a rule that looks at the scores alone.
     """
     spread = np.sqrt(2 * 1.25)
     shift = spread * norm.ppf(norm.cdf(1.5 / spread) - worse)
@@ -193,15 +206,24 @@ def refused(worse: float, n: int, comparisons: int) -> dict[str, float]:
         one, other = one + np.where(group == 0, shift, 1.5) * y, other + 1.5 * y
         rows = HeldOut(frame, y, None, of_study=False, origin="rows")
         metric = METRICS["roc_auc"]
-        checks, _ = slices(metric, rows, probabilities(one), probabilities(other), "group", TOLERANCE)
+        checks, _ = slices(
+            metric, rows, probabilities(one), probabilities(other), "group", TOLERANCE
+        )
         gains = [metric(y[group == g], probabilities(one[group == g])) for g in range(GROUPS)]
         gains = [
-            gain - metric(y[group == g], probabilities(other[group == g])) for g, gain in enumerate(gains)
+            gain - metric(y[group == g], probabilities(other[group == g]))
+            for g, gain in enumerate(gains)
         ]
-        now, scores = (np.array(x) for x in ([not c.passed for c in checks], [g < -TOLERANCE for g in gains]))
+        now, scores = (
+            np.array(x) for x in ([not c.passed for c in checks], [g < -TOLERANCE for g in gains])
+        )
         found.append((now[0], now.any(), scores[0], scores.any()))
     return dict(
-        zip(("group", "any", "group_scores", "any_scores"), np.mean(found, axis=0).tolist(), strict=True)
+        zip(
+            ("group", "any", "group_scores", "any_scores"),
+            np.mean(found, axis=0).tolist(),
+            strict=True,
+        )
     )
 
 
@@ -209,7 +231,9 @@ def _slice_table(shares: Mapping[float, Mapping[int, Mapping[str, float]]]) -> s
     titles = {"": "bootstrap, corrected for eight groups", "_scores": "scores alone"}
     rows = [
         [
-            f"worse by {worse:g} on one of them, which refuses" if worse else "as good on all, any refuses",
+            f"worse by {worse:g} on one of them, which refuses"
+            if worse
+            else "as good on all, any refuses",
             title,
             *(f"{by[('group' if worse else 'any') + rule]:.3f}" for by in sizes.values()),
         ]
@@ -248,5 +272,10 @@ def main(arguments: Sequence[str]) -> None:
         rows = [[name, *(f"{rate:.3f}" for rate in by.values())] for name, by in rates.items()]
         text += table(["equal models", *(f"{n:,} rows" for n in options.sizes)], rows) + "\n"
     text += _slice_table(shares) if shares else ""
-    values = {"comparisons": options.comparisons, "promoted": rates, "refused": shares, "machine": machine()}
+    values = {
+        "comparisons": options.comparisons,
+        "promoted": rates,
+        "refused": shares,
+        "machine": machine(),
+    }
     write(options.output or cache() / "results", "gate", text, values)

@@ -1,9 +1,9 @@
 """What it costs to read what past studies know: 1,000 of them with 100 trials each, in a database and over a server.
 
-The store is filled through the project's own bulk writer with what real studies leave: summaries of the models' own
-spaces, parameters, reports, meta-features. Some studies were killed, so that they are read from their trials. Every
-reading happens in a fresh process whose imports are not counted, once with an empty cache directory and once with what
-the first left in it.
+The store is filled through the project's own bulk writer with what real studies leave: summaries of
+the models' own spaces, parameters, reports, meta-features. Some studies were killed, so that they
+are read from their trials. Every reading happens in a fresh process whose imports are not counted,
+once with an empty cache directory and once with what the first left in it.
 """
 
 import argparse
@@ -51,7 +51,8 @@ def header(number_: int, rng: np.random.Generator) -> Header:
     """What study `number_` was created with."""
     model = MODELS[number_ % len(MODELS)]
     features = {
-        f"group{i % 8}.feature_{i}": float(value) for i, value in enumerate(rng.normal(size=FEATURES))
+        f"group{i % 8}.feature_{i}": float(value)
+        for i, value in enumerate(rng.normal(size=FEATURES))
     }
     return {
         "model": model,
@@ -83,8 +84,12 @@ def told(model: str, n: int, rng: np.random.Generator) -> list[Trial]:
 
 def parent(of: Header, key: str, start: int, summary: dict[str, str] | None) -> Record:
     """The run of a study; of one that was killed when there is no summary."""
-    facts = {name: str(of[name]) for name in ("model", "algorithm", "metric", "target", "task", "seed")}
-    gone = Driver("elsewhere", "another machine", 1, "long ago", "0" * 32, start / 1000, start / 1000)
+    facts = {
+        name: str(of[name]) for name in ("model", "algorithm", "metric", "target", "task", "seed")
+    }
+    gone = Driver(
+        "elsewhere", "another machine", 1, "long ago", "0" * 32, start / 1000, start / 1000
+    )
     tags = {
         schema.RUN_NAME: key,
         schema.ROLE: "study",
@@ -123,12 +128,23 @@ def fill(uri: str, folder: Path, studies: int, trials: int, killed: int) -> None
         runs = told(of["model"], trials, rng)
         ends = i < studies - killed
         writer(
-            [parent(of, f"study-{i}", start, summary_tags(summary_of(of, "0" * 32, runs)) if ends else None)]
+            [
+                parent(
+                    of,
+                    f"study-{i}",
+                    start,
+                    summary_tags(summary_of(of, "0" * 32, runs)) if ends else None,
+                )
+            ]
         )
         run_id = known[f"study-{i}"]
         if not ends:
             client.log_text(run_id, json.dumps(of), HEADER_FILE)
-        common = {schema.PARENT_RUN: run_id, "mlflow.user": "somebody", "mlflow.source.name": "pipelines"}
+        common = {
+            schema.PARENT_RUN: run_id,
+            "mlflow.user": "somebody",
+            "mlflow.source.name": "pipelines",
+        }
         writer(
             [
                 replace(
@@ -155,7 +171,9 @@ def server(database: Path) -> Iterator[tuple[str, int]]:
     quiet = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     with (
         tempfile.TemporaryFile() as log,
-        subprocess.Popen(command, env=quiet, cwd=database.parent, stdout=log, stderr=log) as process,
+        subprocess.Popen(
+            command, env=quiet, cwd=database.parent, stdout=log, stderr=log
+        ) as process,
     ):
         try:
             yield _answering(f"http://127.0.0.1:{port}", process), process.pid
@@ -179,7 +197,9 @@ def cpu_seconds(pid: int) -> float:
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     tasks = Path(f"/proc/{pid}/task").iterdir()
     below = (int(child) for task in tasks for child in (task / "children").read_text().split())
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK") + sum(map(cpu_seconds, below))
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK") + sum(
+        map(cpu_seconds, below)
+    )
 
 
 _READ = """
@@ -205,7 +225,9 @@ def read(uri: str, folder: str) -> dict[str, Any]:
     return answer
 
 
-def measure(uri: str, repeats: int, server_pid: int | None = None) -> dict[str, list[dict[str, Any]]]:
+def measure(
+    uri: str, repeats: int, server_pid: int | None = None
+) -> dict[str, list[dict[str, Any]]]:
     """Readings without and with what is kept in the cache directory, in turns."""
     spent = partial(cpu_seconds, server_pid) if server_pid else float
     found: dict[str, list[dict[str, Any]]] = {"empty": [], "kept": []}
@@ -234,7 +256,15 @@ def tables(measured: dict[str, dict[str, list[dict[str, Any]]]], what: str) -> s
         for name, runs in by_cache.items()
     ]
     return f"{what}; seconds, median (from, to)\n\n" + table(
-        ["store", "cache directory", "wall", "CPU of the reader", "CPU of the server", "studies read"], rows
+        [
+            "store",
+            "cache directory",
+            "wall",
+            "CPU of the reader",
+            "CPU of the server",
+            "studies read",
+        ],
+        rows,
     )
 
 
@@ -243,7 +273,9 @@ def main(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks knowledge", description=__doc__)
     parser.add_argument("--studies", type=int, default=1_000)
     parser.add_argument("--trials", type=int, default=100, help="of each study")
-    parser.add_argument("--killed", type=int, default=10, help="how many of the studies left no summary")
+    parser.add_argument(
+        "--killed", type=int, default=10, help="how many of the studies left no summary"
+    )
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--quick", action="store_true", help="40 studies with 20 trials, twice")
     parser.add_argument("--output", type=Path, default=None, help="folder of the results")
@@ -261,5 +293,10 @@ def main(arguments: Sequence[str]) -> None:
     with server(database) as (uri, pid):
         measured["server, one worker"] = measure(uri, options.repeats, pid)
     what = f"{options.studies:,} studies with {options.trials:,} trials each, {options.killed} of them killed"
-    values = {"seconds": measured, "machine": machine(), "studies": options.studies, "trials": options.trials}
+    values = {
+        "seconds": measured,
+        "machine": machine(),
+        "studies": options.studies,
+        "trials": options.trials,
+    }
     write(options.output or cache() / "results", "knowledge", tables(measured, what), values)

@@ -29,9 +29,15 @@ _ALL = (
     Method("hyperopt", "hyperopt TPE", "hyperopt_tpe"),
     Method("optuna", "Optuna TPE, default", "optuna_tpe", "optuna"),
     Method(
-        "optuna-group", "Optuna TPE, multivariate + group", "optuna_tpe", "optuna", {"multivariate": True}
+        "optuna-group",
+        "Optuna TPE, multivariate + group",
+        "optuna_tpe",
+        "optuna",
+        {"multivariate": True},
     ),
-    Method("blendsearch", "FLAML BlendSearch", "flaml_searchers", "flaml", {"searcher": "blendsearch"}),
+    Method(
+        "blendsearch", "FLAML BlendSearch", "flaml_searchers", "flaml", {"searcher": "blendsearch"}
+    ),
     Method("cfo", "FLAML CFO", "flaml_searchers", "flaml", {"searcher": "cfo"}),
 )
 METHODS = {method.name: method for method in _ALL}
@@ -49,14 +55,30 @@ _OWN = {
 _RACERS = (
     *(Method(name, title, "replay_own", settings={"name": name}) for name, title in _OWN.items()),
     Method(
-        "bohb-r9", "**bohb** from R/9 (this project)", "replay_own", settings={"name": "bohb", "skipped": 1}
+        "bohb-r9",
+        "**bohb** from R/9 (this project)",
+        "replay_own",
+        settings={"name": "bohb", "skipped": 1},
     ),
     Method("hyperopt", "hyperopt TPE, full trainings", "replay_hyperopt"),
     Method("optuna", "Optuna TPE, full trainings", "replay_optuna", "optuna"),
-    Method("optuna-hyperband", "Optuna TPE + Hyperband pruner", "replay_optuna", "optuna", {"prunes": True}),
+    Method(
+        "optuna-hyperband",
+        "Optuna TPE + Hyperband pruner",
+        "replay_optuna",
+        "optuna",
+        {"prunes": True},
+    ),
     Method("hpbandster", "HpBandSter BOHB", "replay_hpbandster", "hpbandster", slow=True),
     Method("syne-asha", "Syne Tune ASHA", "replay_syne_tune", "syne-tune", {"scheduler": "asha"}),
-    Method("syne-bohb", "Syne Tune BOHB", "replay_syne_tune", "syne-tune", {"scheduler": "bohb"}, slow=True),
+    Method(
+        "syne-bohb",
+        "Syne Tune BOHB",
+        "replay_syne_tune",
+        "syne-tune",
+        {"scheduler": "bohb"},
+        slow=True,
+    ),
     Method("dehb", "DEHB", "replay_dehb", "dehb"),
     Method("smac", "SMAC3 multi-fidelity", "replay_smac", "smac", slow=True),
     Method("blendsearch", "FLAML BlendSearch, resource", "replay_flaml", "flaml"),
@@ -75,7 +97,11 @@ CLOCKED = {method.name: method for method in _CLOCKED}
 _WARMED = (
     Method("optuna", "Optuna TPE", "warm_optuna", "optuna"),
     Method(
-        "optuna-nearest", "Optuna TPE, the nearest's best enqueued", "warm_optuna", "optuna", {"nearest": 1}
+        "optuna-nearest",
+        "Optuna TPE, the nearest's best enqueued",
+        "warm_optuna",
+        "optuna",
+        {"nearest": 1},
     ),
     Method("syne-box", "Syne Tune, BORE in the bounding box", "warm_syne_tune", "syne-tune"),
     Method("flaml-zero-shot", "FLAML, zero-shot default", "warm_flaml", "flaml-automl"),

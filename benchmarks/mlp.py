@@ -1,8 +1,8 @@
 """The network in its tuned default against pytabkit's RealMLP-TD: the same encoded rows, the same splits, one thread.
 
-Each side trains on 64 % of the rows and keeps what is best on another 16 %, by the same metric; both are scored on the
-last 20 %. The two take turns in processes of their own, so that a busy machine slows both alike; CPU seconds are those
-of training with its preprocessing.
+Each side trains on 64 % of the rows and keeps what is best on another 16 %, by the same metric;
+both are scored on the last 20 %. The two take turns in processes of their own, so that a busy
+machine slows both alike; CPU seconds are those of training with its preprocessing.
 """
 
 import argparse
@@ -65,7 +65,9 @@ def race(
     """Both sides on one split of one table: scores on the test rows, errors to minimise, CPU seconds."""
     index = pd.read_csv(datasets / "index.csv").set_index("name")
     if name not in index.index:
-        raise UserError(f"no table {name!r} in {datasets / 'index.csv'}{closest(name, index.index)}")
+        raise UserError(
+            f"no table {name!r} in {datasets / 'index.csv'}{closest(name, index.index)}"
+        )
     frame = load_table(str(datasets / f"{name}.csv.gz"))
     frame = frame.sample(min(rows, len(frame)), random_state=0).reset_index(drop=True)
     task, metric = str(index.loc[name, "task"]), str(index.loc[name, "metric"])
@@ -76,7 +78,11 @@ def race(
     for method in METHODS if seed % 2 == 0 else METHODS[::-1]:
         answer = processes[method.name].call(call="run", arrays=str(path), metric=metric, seed=seed)
         score = METRICS[metric](prepared.y_test, np.load(answer["prediction"]))
-        result[method.name] = {"score": score, "error": 1 - score, "cpu_seconds": answer["cpu_seconds"]}
+        result[method.name] = {
+            "score": score,
+            "error": 1 - score,
+            "cpu_seconds": answer["cpu_seconds"],
+        }
     return result
 
 
@@ -93,7 +99,9 @@ def summary(results: Sequence[Mapping[str, Any]]) -> str:
     """Mean ranks over all races, errors and CPU seconds by table."""
     names, cells = errors(results)
     ranks, bounds = mean_rank(cells), mean_rank_intervals(cells)
-    relative = np.log(np.maximum(cells[0], 1e-4) / np.maximum(cells[1], 1e-4)).mean(axis=1)  # (tables,)
+    relative = np.log(np.maximum(cells[0], 1e-4) / np.maximum(cells[1], 1e-4)).mean(
+        axis=1
+    )  # (tables,)
     cpu = {m.name: np.array([r[m.name]["cpu_seconds"] for r in results]) for m in METHODS}
     share = cpu[OWN.name] / cpu[PEER.name]
     lines = [
@@ -128,7 +136,11 @@ def _bounds(found: Array) -> str:
 def _row(name: str, cells: Array, results: Sequence[Mapping[str, Any]]) -> list[str]:
     """`cells` (methods, seeds)."""
     own, peer = cells
-    ratios = [r[OWN.name]["cpu_seconds"] / r[PEER.name]["cpu_seconds"] for r in results if r["table"] == name]
+    ratios = [
+        r[OWN.name]["cpu_seconds"] / r[PEER.name]["cpu_seconds"]
+        for r in results
+        if r["table"] == name
+    ]
     won = float((own < peer).sum() + 0.5 * (own == peer).sum())
     mean = [f"{errors.mean():.4f}" for errors in cells]
     return [name, *mean, f"{won:g} of {len(own)}", f"{np.median(ratios):.2f}"]
@@ -142,7 +154,9 @@ def main(arguments: Sequence[str]) -> None:
     )
     parser.add_argument("--tables", nargs="+", default=[*CHOSEN_ON, *UNSEEN])
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--rows", type=int, default=ROWS, help="larger tables are sampled down to this")
+    parser.add_argument(
+        "--rows", type=int, default=ROWS, help="larger tables are sampled down to this"
+    )
     parser.add_argument("--fresh", action="store_true", help="run races again that were run before")
     parser.add_argument("--quick", action="store_true", help="three small tables, once")
     parser.add_argument("--output", type=Path, default=None, help="folder of the results")

@@ -1,7 +1,8 @@
 """Counting ones, the toy of the BOHB paper (Falkner et al. 2018, section 5.1): our BOHB next to HpBandSter's.
 
-Regret is (d - expected number of ones) / d of the incumbent, over the total budget in units of R, the largest budget of
-one configuration. The incumbent is the configuration with the least loss at the largest budget that was reached.
+Regret is (d - expected number of ones) / d of the incumbent, over the total budget in units of R,
+the largest budget of one configuration. The incumbent is the configuration with the least loss at
+the largest budget that was reached.
 """
 
 import argparse
@@ -28,7 +29,9 @@ IMAGE = ROOT / "docs" / "images" / "counting-ones.png"
 def regrets(data: Measured, at: Sequence[float]) -> Array:
     """`(n_methods, n_curves, n_seeds, n_at)` shares of ones that are missing."""
     optima = np.array([load_curves(name).optimum for name in data.curves])[:, None, None]
-    losses = [[[[race.at(n) for n in at] for race in seeds] for seeds in rows] for rows in data.tracks]
+    losses = [
+        [[[race.at(n) for n in at] for race in seeds] for seeds in rows] for rows in data.tracks
+    ]
     return np.asarray((np.array(losses) - optima) / -optima)
 
 
@@ -41,7 +44,9 @@ def report(data: Measured) -> tuple[str, dict[str, object]]:
             [
                 title,
                 *(
-                    interval_text(float(np.median(found[i, j, :, p])), *interval(found[i, j, :, p]), 3)
+                    interval_text(
+                        float(np.median(found[i, j, :, p])), *interval(found[i, j, :, p]), 3
+                    )
                     for p in range(len(AT))
                 ),
             ]
@@ -90,11 +95,15 @@ def picture(data: Measured, path: Path) -> None:
 def main(arguments: Sequence[str]) -> None:
     """Run what is missing, print the tables and draw the picture."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks ones", description=__doc__)
-    parser.add_argument("--methods", nargs="+", default=list(DEFAULT), help=f"of {', '.join(RACERS)}")
+    parser.add_argument(
+        "--methods", nargs="+", default=list(DEFAULT), help=f"of {', '.join(RACERS)}"
+    )
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--quick", action="store_true", help="three seeds")
-    parser.add_argument("--image", type=Path, default=None, help=f"instead of {IMAGE.relative_to(ROOT)}")
+    parser.add_argument(
+        "--image", type=Path, default=None, help=f"instead of {IMAGE.relative_to(ROOT)}"
+    )
     parser.add_argument("--output", type=Path, default=None, help="folder of the results")
     options = parser.parse_args(arguments)
     seeds = 3 if options.quick else options.seeds

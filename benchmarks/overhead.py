@@ -1,9 +1,9 @@
 """What a whole study costs beside training.
 
-1,000 trials of an objective that does nothing, each a nested run with ten parameters and three metrics in MLflow's
-SQLite store.
-Every variant starts with a fresh, already migrated store and runs alone in a process of its own; importing and
-migrating are not counted, waiting until everything is in the store is.
+1,000 trials of an objective that does nothing, each a nested run with ten parameters and three
+metrics in MLflow's SQLite store. Every variant starts with a fresh, already migrated store and runs
+alone in a process of its own; importing and migrating are not counted, waiting until everything is
+in the store is.
 """
 
 import argparse
@@ -51,12 +51,15 @@ def tables(measured: dict[str, list[dict[str, float]]], trials: int) -> str:
             ratio, low, high = ratio_interval(values, base)
             text = f"{number(float(np.median(values)))} s"
             cells.append(
-                text if name == first or key == "loop" else f"{text} · {ratio:.1f}× [{low:.1f}, {high:.1f}]"
+                text
+                if name == first or key == "loop"
+                else f"{text} · {ratio:.1f}× [{low:.1f}, {high:.1f}]"
             )
         cells.append(number(1e3 * float(np.median([r["wall"] for r in runs])) / trials))
         rows.append(cells)
-    return f"{trials:,} trials, {len(measured[first])} runs each; median, ratio [95 % interval]\n\n" + table(
-        ["study", "wall", "CPU", "until the last trial was told", "ms a trial"], rows
+    return (
+        f"{trials:,} trials, {len(measured[first])} runs each; median, ratio [95 % interval]\n\n"
+        + table(["study", "wall", "CPU", "until the last trial was told", "ms a trial"], rows)
     )
 
 
@@ -78,4 +81,6 @@ def main(arguments: Sequence[str]) -> None:
         for variant in chosen:
             measured[variant.name].append(measure(variant, options.trials, seed))
     values = {"trials": options.trials, "seconds": measured, "machine": machine()}
-    write(options.output or cache() / "results", "overhead", tables(measured, options.trials), values)
+    write(
+        options.output or cache() / "results", "overhead", tables(measured, options.trials), values
+    )

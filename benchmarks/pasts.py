@@ -1,8 +1,9 @@
 """Tables with a past: surfaces of real trainings, and the studies that a warm start on one of them may learn from.
 
-A table's past are studies of the other tables, each a search of its own by `tpe` with the defaults first, as a user
-would have left it. Only full trainings are looked at: the last rung of the curves that `python -m benchmarks curves
---set past` makes. Meta-features are those of the rows that the curves were trained and validated on.
+A table's past are studies of the other tables, each a search of its own by `tpe` with the defaults
+first, as a user would have left it. Only full trainings are looked at: the last rung of the curves
+that `python -m benchmarks curves --set past` makes. Meta-features are those of the rows that the
+curves were trained and validated on.
 """
 
 import json
@@ -35,8 +36,8 @@ def kind(features: MetaFeatures) -> str:
 class Table:
     """One table as a model sees it: the surface of its losses at the full budget.
 
-    `first_points` are the library's default and the tuned default; `optimum` and `scale` are the least loss and the
-    median one of random configurations, so that regrets compare.
+    `first_points` are the library's default and the tuned default; `optimum` and `scale` are the
+    least loss and the median one of random configurations, so that regrets compare.
     """
 
     model: str
@@ -62,7 +63,8 @@ class Table:
 def tables(model: str) -> tuple[Table, ...]:
     """All tables of a model."""
     return tuple(
-        _read(model, path.stem.partition("-")[2]) for path in sorted(PAST_FOLDER.glob(f"{model}-*.npz"))
+        _read(model, path.stem.partition("-")[2])
+        for path in sorted(PAST_FOLDER.glob(f"{model}-*.npz"))
     )
 
 
@@ -75,7 +77,15 @@ def _read(model: str, name: str) -> Table:
     features = MetaFeatures.from_dict(json.loads((PAST_FOLDER / "features.json").read_text())[name])
     budgets = tuple(about["budgets"])
     return Table(
-        model, name, surface.space, points, budgets, about["optimum"], about["scale"], features, surface
+        model,
+        name,
+        surface.space,
+        points,
+        budgets,
+        about["optimum"],
+        about["scale"],
+        features,
+        surface,
     )
 
 
@@ -120,7 +130,12 @@ def past_of(
     cost: float = TRIALS,
 ) -> Sequence[PastStudy]:
     """The studies of the other tables, `most` of them drawn at random by the seed, also by families `others`."""
-    known = [other for model in (table.model, *others) for other in tables(model) if other.name != table.name]
+    known = [
+        other
+        for model in (table.model, *others)
+        for other in tables(model)
+        if other.name != table.name
+    ]
     order = np.random.default_rng([seed, len(table.name)]).permutation(len(known))[:most]
     return [left_by(known[i], 1_000 + seed, by, cost) for i in order]
 

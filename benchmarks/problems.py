@@ -1,7 +1,8 @@
 """The functions that search is measured on: synthetic, conditional and tabulated ones.
 
-A problem is a space, a loss on it, its least loss, and the scale that normalises regrets. Every method, also in an
-environment of its own, evaluates the same function here, so nothing but numpy and `hpo` may be imported.
+A problem is a space, a loss on it, its least loss, and the scale that normalises regrets. Every
+method, also in an environment of its own, evaluates the same function here, so nothing but numpy
+and `hpo` may be imported.
 """
 
 import math
@@ -22,10 +23,11 @@ SCALE_SEED = 20_250_101
 class Problem:
     """A loss over a space.
 
-    `optimum` is its least value, `scale` the median loss of uniformly drawn configurations: the normalised regret
-    of a loss is (loss - optimum) / (scale - optimum), so 0 is perfect and 1 what a random draw gives. `default` is
-    the configuration that every method is given first (of most synthetic problems first choices and the middle of
-    the ranges), `cheap` the low-cost part that FLAML is told of.
+    `optimum` is its least value, `scale` the median loss of uniformly drawn configurations: the
+    normalised regret of a loss is (loss - optimum) / (scale - optimum), so 0 is perfect and 1 what
+    a random draw gives. `default` is the configuration that every method is given first (of most
+    synthetic problems first choices and the middle of the ranges), `cheap` the low-cost part that
+    FLAML is told of.
     """
 
     name: str
@@ -94,12 +96,16 @@ def rosenbrock(params: Params) -> float:
 def network(params: Params) -> float:
     """An imagined network: ten mixed parameters, two of them conditional; least value 0.
 
-    SGD is best, but only near its own learning rate and momentum; Adam is good over a wide range; the learning rate
-    interacts with the batch size.
+    SGD is best, but only near its own learning rate and momentum; Adam is good over a wide range;
+    the learning rate interacts with the batch size.
     """
     rate, batch = math.log10(float(params["learning_rate"])), math.log2(float(params["batch_size"]))
     if params["optimizer"] == "adam":
-        loss = 0.15 + 0.15 * (rate + 3 + 0.15 * (6 - batch)) ** 2 + 0.1 * abs(float(params["beta2"]) - 0.99)
+        loss = (
+            0.15
+            + 0.15 * (rate + 3 + 0.15 * (6 - batch)) ** 2
+            + 0.1 * abs(float(params["beta2"]) - 0.99)
+        )
     else:
         offset = 0.0 if params["optimizer"] == "sgd" else 0.3
         loss = (
@@ -108,7 +114,10 @@ def network(params: Params) -> float:
             + 1.5 * (float(params["momentum"]) - 0.9) ** 2
         )
     loss += 0.03 * (math.log10(float(params["weight_decay"])) + 4) ** 2 + 0.02 * (batch - 6) ** 2
-    loss += 0.06 * (int(params["layers"]) - 3) ** 2 + 0.03 * (math.log2(float(params["width"])) - 8) ** 2
+    loss += (
+        0.06 * (int(params["layers"]) - 3) ** 2
+        + 0.03 * (math.log2(float(params["width"])) - 8) ** 2
+    )
     loss += 2.0 * (float(params["dropout"]) - 0.2) ** 2
     loss += {"relu": 0.1, "gelu": 0.05, "mish": 0.0, "tanh": 0.3}[str(params["activation"])]
     return loss + (0.0 if params["normalise"] else 0.2)
@@ -143,11 +152,17 @@ def _nested_kernel(params: Params) -> float:
     if params["kernel"] == "rbf":
         cost, gamma = math.log10(float(params["cost"])), math.log10(float(params["gamma"]))
         return loss + 0.3 * (gamma + 2 + 0.3 * (cost - 1)) ** 2
-    return 0.2 + loss + 0.1 * abs(int(params["degree"]) - 2) + 0.1 * (float(params["shift"]) - 1) ** 2
+    return (
+        0.2 + loss + 0.1 * abs(int(params["degree"]) - 2) + 0.1 * (float(params["shift"]) - 1) ** 2
+    )
 
 
 def _nested_tree(params: Params) -> float:
-    loss = 0.1 + 0.02 * (int(params["depth"]) - 8) ** 2 + 0.1 * (math.log2(float(params["leaf"])) - 3) ** 2
+    loss = (
+        0.1
+        + 0.02 * (int(params["depth"]) - 8) ** 2
+        + 0.1 * (math.log2(float(params["leaf"])) - 3) ** 2
+    )
     if params["prune"]:
         return loss + 0.05 * (math.log10(float(params["alpha"])) + 3) ** 2
     return loss + 0.1
@@ -198,10 +213,19 @@ def _synthetic(
 
 _BOX6 = SearchSpace(tuple(Float(f"x{i}", 0.0, 1.0) for i in range(6)))
 _BOX4 = SearchSpace(tuple(Float(f"x{i}", -2.0, 2.0) for i in range(4)))
-_CLASSIC: Params = {"x0": -1.2, "x1": 1.0, "x2": -1.2, "x3": 1.0}  # Rosenbrock's own starting point, repeated
+_CLASSIC: Params = {
+    "x0": -1.2,
+    "x1": 1.0,
+    "x2": -1.2,
+    "x3": 1.0,
+}  # Rosenbrock's own starting point, repeated
 _SYNTHETIC: Mapping[str, Callable[[str], Problem]] = {
     "branin": lambda name: _synthetic(
-        name, "synthetic", SearchSpace((Float("x", -5, 10), Float("y", 0, 15))), branin, 0.39788735772973816
+        name,
+        "synthetic",
+        SearchSpace((Float("x", -5, 10), Float("y", 0, 15))),
+        branin,
+        0.39788735772973816,
     ),
     "hartmann6": lambda name: _synthetic(name, "synthetic", _BOX6, hartmann6, -3.322368011415515),
     "rosenbrock4": lambda name: _synthetic(name, "synthetic", _BOX4, rosenbrock, 0.0, _CLASSIC),
@@ -242,4 +266,6 @@ def problem(name: str) -> Problem:
         return _SYNTHETIC[name](name)
     if name in tabulated():
         return _tabulated(name)
-    raise UserError(f"unknown problem {name!r}{closest(name, names())}; known: {', '.join(names())}")
+    raise UserError(
+        f"unknown problem {name!r}{closest(name, names())}; known: {', '.join(names())}"
+    )

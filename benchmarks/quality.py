@@ -106,14 +106,19 @@ def report(
         f"{len(used)} problems × {seeds} seeds, {start}. Mean rank [95 % interval over seeds] · mean regret.\n"
     ]
     parts.append(rank_table(titles, measured, at))
-    own = next((i for i, chosen in enumerate(methods) if chosen.settings.get("name") == "tpe"), None)
+    own = next(
+        (i for i, chosen in enumerate(methods) if chosen.settings.get("name") == "tpe"), None
+    )
     if own is not None and len(methods) > 1:
         parts += [f"\nRaces in which {titles[own]} is ahead, ties half\n"]
         parts += [duel_table(titles, measured, at, own)]
     groups = {problem(name).group for name in used}
     for group in sorted(groups) if len(groups) > 1 else ():
         members = np.array([problem(name).group == group for name in used])
-        parts += [f"\n{group} ({members.sum()} problems)\n", rank_table(titles, measured[:, members], at)]
+        parts += [
+            f"\n{group} ({members.sum()} problems)\n",
+            rank_table(titles, measured[:, members], at),
+        ]
     for i, n in enumerate(at):
         parts += [f"\nMedian normalised regret after {n} trials [95 % interval]\n"]
         parts += [problem_table(titles, used, measured[..., i])]
@@ -125,7 +130,8 @@ def report(
         "mean_rank": {n: mean_rank(measured[..., i]).tolist() for i, n in enumerate(at)},
         "mean_regret": {n: measured[..., i].mean(axis=(1, 2)).tolist() for i, n in enumerate(at)},
         "regret": {
-            n: {p: measured[:, j, :, i].tolist() for j, p in enumerate(used)} for i, n in enumerate(at)
+            n: {p: measured[:, j, :, i].tolist() for j, p in enumerate(used)}
+            for i, n in enumerate(at)
         },
     }
     return "\n".join(parts), values
@@ -134,13 +140,21 @@ def report(
 def main(arguments: Sequence[str]) -> None:
     """Run what is missing and print the tables."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks quality", description=__doc__)
-    parser.add_argument("--methods", nargs="+", default=list(METHODS), help="name or name:key=value,…")
-    parser.add_argument("--problems", nargs="+", default=list(names()), help=f"of {', '.join(names())}")
+    parser.add_argument(
+        "--methods", nargs="+", default=list(METHODS), help="name or name:key=value,…"
+    )
+    parser.add_argument(
+        "--problems", nargs="+", default=list(names()), help=f"of {', '.join(names())}"
+    )
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--trials", type=int, default=100)
     parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--no-first", action="store_true", help="give no method the default configuration")
-    parser.add_argument("--fresh", nargs="*", default=[], help="methods whose kept results are not used")
+    parser.add_argument(
+        "--no-first", action="store_true", help="give no method the default configuration"
+    )
+    parser.add_argument(
+        "--fresh", nargs="*", default=[], help="methods whose kept results are not used"
+    )
     parser.add_argument("--quick", action="store_true", help="two problems, three seeds, 25 trials")
     parser.add_argument("--output", type=Path, default=None, help="folder of the results")
     options = parser.parse_args(arguments)

@@ -1,7 +1,7 @@
 """Multi-fidelity search against its peers, on learning curves in simulated time: regret, mean rank, time to a target.
 
-Time is told in full trainings: worker seconds (workers that wait count as well) over what the median configuration
-takes at the largest budget. A race is over after 100 of them.
+Time is told in full trainings: worker seconds (workers that wait count as well) over what the
+median configuration takes at the largest budget. A race is over after 100 of them.
 """
 
 import argparse
@@ -36,7 +36,9 @@ from hpo.space import Array
 AT = (10, 25, 50, 100)
 REFERENCES = ("random", "tpe")  # whose last result is the target that others race to
 OWN = "bohb"
-SLOW = tuple(name for name, racer in RACERS.items() if racer.slow)  # up to a minute of CPU time for a race
+SLOW = tuple(
+    name for name, racer in RACERS.items() if racer.slow
+)  # up to a minute of CPU time for a race
 BATCH = 10
 SCALE_SEED = 20_250_101
 
@@ -92,7 +94,9 @@ class Track:
 
     def at(self, trainings: float) -> float:
         """The incumbent's loss then; the first one's before there is any."""
-        return float(self.losses[max(int(np.searchsorted(self.times, trainings, side="right")) - 1, 0)])
+        return float(
+            self.losses[max(int(np.searchsorted(self.times, trainings, side="right")) - 1, 0)]
+        )
 
 
 def track(race: Race, answer: Any) -> Track:
@@ -112,8 +116,8 @@ def regret(curves: Curves, loss: float) -> float:
 class Measured:
     """All that the tables are made of; the races are methods x curves x seeds.
 
-    `tracks` are by method, curves and seed; `cpu` are CPU seconds and `legs` numbers of legs, `busy` shares of the
-    workers' time, each `(n_methods, n_curves, n_seeds)`.
+    `tracks` are by method, curves and seed; `cpu` are CPU seconds and `legs` numbers of legs,
+    `busy` shares of the workers' time, each `(n_methods, n_curves, n_seeds)`.
     """
 
     methods: Sequence[Method]
@@ -140,7 +144,10 @@ class Measured:
         return np.array(
             [
                 [
-                    [first_times(race.times, race.losses, self.target(reference, j)) for race in seeds]
+                    [
+                        first_times(race.times, race.losses, self.target(reference, j))
+                        for race in seeds
+                    ]
                     for j, seeds in enumerate(of_method)
                 ]
                 for of_method in self.tracks
@@ -168,9 +175,15 @@ def measured(
     used = [
         name
         for name in curves
-        if all(race(chosen, name, seed) in results.answers for chosen in methods for seed in range(seeds))
+        if all(
+            race(chosen, name, seed) in results.answers
+            for chosen in methods
+            for seed in range(seeds)
+        )
     ]
-    races = [[[race(chosen, name, seed) for seed in range(seeds)] for name in used] for chosen in methods]
+    races = [
+        [[race(chosen, name, seed) for seed in range(seeds)] for name in used] for chosen in methods
+    ]
     answers = [[[results.answers[one] for one in row] for row in rows] for rows in races]
 
     def column(key: str) -> Array:
@@ -181,14 +194,18 @@ def measured(
     return Measured(
         methods=methods,
         curves=used,
-        tracks=[[[track(one, results.answers[one]) for one in row] for row in rows] for rows in races],
+        tracks=[
+            [[track(one, results.answers[one]) for one in row] for row in rows] for rows in races
+        ],
         cpu=column("cpu_seconds"),
         legs=column("legs"),
         busy=column("spent") / horizons,
     )
 
 
-def report(data: Measured, workers: int, seeds: int, trainings: int) -> tuple[str, dict[str, object]]:
+def report(
+    data: Measured, workers: int, seeds: int, trainings: int
+) -> tuple[str, dict[str, object]]:
     """Markdown and plain values of the races with so many workers."""
     titles = [chosen.title for chosen in data.methods]
     at = [n for n in AT if n <= trainings]
@@ -235,7 +252,9 @@ def time_table(titles: Sequence[str], times: Array, curves: Sequence[str], train
     """How many times sooner than after `trainings`, and median times, of times `(n_methods, n_curves, n_seeds)`."""
     rows = []
     for title, mine in zip(titles, times, strict=True):
-        cells = ["never" if np.isinf(median) else number(float(median)) for median in median_times(mine)]
+        cells = [
+            "never" if np.isinf(median) else number(float(median)) for median in median_times(mine)
+        ]
         value, low, high = speed_up(mine, trainings)
         rows.append([title, interval_text(value, low, high, 1), *cells])
     return table(["method", "times sooner", *curves], rows)
@@ -247,7 +266,9 @@ def cost_table(titles: Sequence[str], data: Measured) -> str:
     for i, title in enumerate(titles):
         milliseconds = (1e3 * data.cpu[i] / np.maximum(data.legs[i], 1)).ravel()
         cost = interval_text(float(np.median(milliseconds)), *interval(milliseconds), 2)
-        rows.append([title, cost, f"{np.median(data.legs[i]):.0f}", f"{100 * data.busy[i].mean():.0f} %"])
+        rows.append(
+            [title, cost, f"{np.median(data.legs[i]):.0f}", f"{100 * data.busy[i].mean():.0f} %"]
+        )
     return table(["method", "CPU ms a decision", "decisions a race", "workers busy"], rows)
 
 
@@ -255,7 +276,9 @@ def main(arguments: Sequence[str]) -> None:
     """Run what is missing and print the tables."""
     known = (*tabulated_curves(), *synthetic_curves())
     parser = argparse.ArgumentParser(prog="python -m benchmarks replay", description=__doc__)
-    parser.add_argument("--methods", nargs="+", default=list(RACERS), help=f"of {', '.join(RACERS)}")
+    parser.add_argument(
+        "--methods", nargs="+", default=list(RACERS), help=f"of {', '.join(RACERS)}"
+    )
     parser.add_argument(
         "--surfaces", nargs="+", default=list(tabulated_curves()), help=f"of {', '.join(known)}"
     )
@@ -264,13 +287,21 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--workers", nargs="+", type=int, default=[1, 8])
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--trainings", type=int, default=100, help="the horizon")
-    parser.add_argument("--fresh", nargs="*", default=[], help="methods whose kept results are not used")
-    parser.add_argument("--quick", action="store_true", help="our methods, three seeds, 25 full trainings")
+    parser.add_argument(
+        "--fresh", nargs="*", default=[], help="methods whose kept results are not used"
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="our methods, three seeds, 25 full trainings"
+    )
     parser.add_argument("--name", default="replay", help="of the files with the tables")
     parser.add_argument("--output", type=Path, default=None, help="folder of the results")
     options = parser.parse_args(arguments)
     if options.quick:
-        options.methods, options.seeds, options.trainings = ["random", "tpe", "hyperband", "bohb"], 3, 25
+        options.methods, options.seeds, options.trainings = (
+            ["random", "tpe", "hyperband", "bohb"],
+            3,
+            25,
+        )
         options.surfaces = options.surfaces[:3] or list(synthetic_curves())
     folder = options.output or cache_folder() / "results"
     methods = [method(text, RACERS) for text in options.methods]
@@ -289,7 +320,9 @@ def main(arguments: Sequence[str]) -> None:
     work_off(jobs, methods, results, options.processes, call, BATCH)
     fast = [chosen for chosen in methods if not chosen.slow]
     tables = (
-        [(fast, options.seeds), (methods, slow_seeds)] if 0 < len(fast) < len(methods) else [(methods, most)]
+        [(fast, options.seeds), (methods, slow_seeds)]
+        if 0 < len(fast) < len(methods)
+        else [(methods, most)]
     )
     texts, values = [], {}
     for workers in options.workers:

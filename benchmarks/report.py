@@ -50,14 +50,19 @@ def rank_table(titles: Sequence[str], measured: Array, at: Sequence[int]) -> str
         here = measured[..., point]
         mean, bounds = mean_rank(here), mean_rank_intervals(here)
         for i, row in enumerate(rows):
-            row.append(f"{interval_text(mean[i], bounds[i, 0], bounds[i, 1], 2)} · {here[i].mean():.3f}")
+            row.append(
+                f"{interval_text(mean[i], bounds[i, 0], bounds[i, 1], 2)} · {here[i].mean():.3f}"
+            )
     return table(["method", *(f"at {n}: mean rank · regret" for n in at)], rows)
 
 
 def duel_table(titles: Sequence[str], measured: Array, at: Sequence[int], mine: int) -> str:
     """How often one method is ahead of each other one; regrets as in `rank_table`."""
     rows = [
-        [title, *(percent(*wins(measured[mine, ..., p], measured[i, ..., p])) for p in range(len(at)))]
+        [
+            title,
+            *(percent(*wins(measured[mine, ..., p], measured[i, ..., p])) for p in range(len(at))),
+        ]
         for i, title in enumerate(titles)
         if i != mine
     ]
@@ -84,7 +89,10 @@ def machine() -> dict[str, str | int]:
         "cpu": _cpu(),
         "cores": os.cpu_count() or 0,
         "python": platform.python_version(),
-        **{name: version(name) for name in ("numpy", "hyperopt", "mlflow", "lightgbm", "xgboost", "torch")},
+        **{
+            name: version(name)
+            for name in ("numpy", "hyperopt", "mlflow", "lightgbm", "xgboost", "torch")
+        },
     }
 
 

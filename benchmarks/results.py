@@ -29,8 +29,8 @@ JobT = TypeVar("JobT", bound=MethodJob)
 class Results(Generic[JobT]):
     """Answers by job, one JSON object a line, so that a run goes on where it was stopped.
 
-    A line whose digest is not that of its job today (the code, a version or the problem has changed since) is left
-    out, as is one that `digest` answers with None for.
+    A line whose digest is not that of its job today (the code, a version or the problem has changed
+    since) is left out, as is one that `digest` answers with None for.
 
     Args:
         folder: holds `<method>.jsonl`.

@@ -1,8 +1,8 @@
 """Which low budget ranks: a rung's losses against those of full trainings, over random configurations.
 
-A rung that is a fraction of a training can be made in several ways (`FIDELITIES` below). Each is judged by Spearman's
-correlation of its losses with those at the full budget, by how much of the final best quarter its best third keeps,
-and by its CPU seconds as a share of the full ones.
+A rung that is a fraction of a training can be made in several ways (`FIDELITIES` below). Each is
+judged by Spearman's correlation of its losses with those at the full budget, by how much of the
+final best quarter its best third keeps, and by its CPU seconds as a share of the full ones.
 """
 
 import argparse
@@ -61,9 +61,13 @@ TABLES = {
     "mlp": ("spambase", "cmc_contraceptive", "abalone", "kin8nm"),
 }
 # Power and offset of `RateSchedule`.
-SHAPES = {"scheduled": (0.5, 0.1), "scheduled, steep": (0.5, 0.01), "scheduled, steeper": (1.0, 0.05)}
-# A constant rate makes the curve of a network the same whatever the horizon is; averaged weights stand in for the
-# decay of the rate that it then lacks.
+SHAPES = {
+    "scheduled": (0.5, 0.1),
+    "scheduled, steep": (0.5, 0.01),
+    "scheduled, steeper": (1.0, 0.05),
+}
+# A constant rate makes the curve of a network the same whatever the horizon is; averaged weights
+# stand in for the decay of the rate that it then lacks.
 HORIZON_FREE: Params = {"schedule": "constant", "anneal": False, "ema": True, "ema_decay": 0.99}
 MOST_DECAY = 30.0
 DRAWS = 100
@@ -107,8 +111,8 @@ class Bench:
     ) -> Course:
         """Train leg by leg to each of the budgets; nan from where it diverges.
 
-        `horizon`: where schedules end, the full budget if not given; `shape`: of the learning rates' schedule;
-        `share`: of the training rows.
+        `horizon`: where schedules end, the full budget if not given; `shape`: of the learning
+        rates' schedule; `share`: of the training rows.
         """
         trainer = self._trainer(FULL[self.model] if horizon is None else horizon, shape, share)
         losses, seconds = np.full(len(budgets), np.nan), np.zeros(len(budgets))
@@ -117,7 +121,9 @@ class Bench:
         for i, budget in enumerate(budgets):
             try:
                 points += [(at, self.metric.to_loss(value)) for at, value in trial.train(budget)]
-                losses[i] = self.metric.to_loss(self.fold.score(self.metric, trial.predict(self.fold.valid)))
+                losses[i] = self.metric.to_loss(
+                    self.fold.score(self.metric, trial.predict(self.fold.valid))
+                )
             except TrainingError:
                 seconds[i:] = time.process_time() - start
                 break
@@ -158,9 +164,9 @@ def _positions(classes: npt.NDArray[Any]) -> Array:
 def extrapolate(points: Sequence[tuple[float, float]], to: float) -> float:
     """The best loss to expect at the budget `to`, from a curve of (budget, loss).
 
-    Least squares of a + b g(t) with b >= 0, later points weighing more, over exponential decays and power laws g; the
-    form that fits best is read at `to`. The best loss so far, when there are under five points, when the curve has
-    turned upwards, or when no form falls.
+    Least squares of a + b g(t) with b >= 0, later points weighing more, over exponential decays and
+    power laws g; the form that fits best is read at `to`. The best loss so far, when there are
+    under five points, when the curve has turned upwards, or when no form falls.
     """
     t, y = np.array(points).T if points else (np.zeros(0), np.zeros(0))
     best = float(y.min()) if len(y) else math.nan
@@ -225,16 +231,26 @@ def measure_large(model: str, table: str, datasets: Path, configurations: int) -
         params = space.sample(np.random.default_rng([SEED, i]))
         courses = {
             "rounds": bench.train(params, [*(full // divisor for divisor in LARGE_DIVISORS), full]),
-            "rows": _together(bench.train(params, [full], share=1 / divisor) for divisor in LARGE_DIVISORS),
+            "rows": _together(
+                bench.train(params, [full], share=1 / divisor) for divisor in LARGE_DIVISORS
+            ),
         }
         for way, course in courses.items():
             found = ways.setdefault(way, {"losses": [], "seconds": []})
             found["losses"].append(course.losses.tolist())
             found["seconds"].append(course.seconds.tolist())
-    return {"model": model, "table": table, "kind": kind, "rows": len(bench.fold.train), "ways": ways}
+    return {
+        "model": model,
+        "table": table,
+        "kind": kind,
+        "rows": len(bench.fold.train),
+        "ways": ways,
+    }
 
 
-def _courses(bench: Bench, params: Params, rungs: Sequence[int], full: int) -> Iterable[tuple[str, Course]]:
+def _courses(
+    bench: Bench, params: Params, rungs: Sequence[int], full: int
+) -> Iterable[tuple[str, Course]]:
     """Each way of training with the courses at the rungs and, where it is another training, at the full budget."""
     plain = bench.train(params, [*rungs, full])
     yield "rounds", plain
@@ -278,7 +294,9 @@ def _together(courses: Iterable[Course]) -> Course:
     """Trainings that have nothing in common, as one course."""
     parts = list(courses)
     return Course(
-        np.concatenate([part.losses for part in parts]), np.concatenate([part.seconds for part in parts]), ()
+        np.concatenate([part.losses for part in parts]),
+        np.concatenate([part.seconds for part in parts]),
+        (),
     )
 
 
@@ -318,20 +336,25 @@ def kept_share(losses: Array, final: Array) -> float:
 def judged(result: Mapping[str, Any], r: int = len(DIVISORS)) -> dict[str, Judgement]:
     """Every way at r rungs of a table, by the final losses of plain training; `... (own end)` by those of its own."""
     ways = {
-        way: (np.array(found["losses"]), np.array(found["seconds"])) for way, found in result["ways"].items()
+        way: (np.array(found["losses"]), np.array(found["seconds"]))
+        for way, found in result["ways"].items()
     }
     plain, plain_seconds = ways["rounds"][0][:, r], ways["rounds"][1][:, r].sum()
     out = {}
     for way, (losses, seconds) in ways.items():
         out[way] = Judgement.of(losses[:, :r], seconds[:, :r], plain, plain_seconds)
         if has_own_end(way):
-            out[f"{way} (own end)"] = Judgement.of(losses[:, :r], seconds[:, :r], losses[:, r], plain_seconds)
+            out[f"{way} (own end)"] = Judgement.of(
+                losses[:, :r], seconds[:, :r], losses[:, r], plain_seconds
+            )
     return out
 
 
 def finals(result: Mapping[str, Any]) -> tuple[Array, Array]:
     """The final losses `(n,)` of plain training with either seed."""
-    return np.array(result["ways"]["rounds"]["losses"])[:, -1], np.array(result["again"], dtype=float)
+    return np.array(result["ways"]["rounds"]["losses"])[:, -1], np.array(
+        result["again"], dtype=float
+    )
 
 
 def has_own_end(way: str) -> bool:
@@ -355,9 +378,10 @@ def ends(results: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, list[float
 def halving(way: str, result: Mapping[str, Any], first: int, n: int) -> tuple[float, float]:
     """Successive halving from rung `first` with n configurations: its mean regret and its cost in full trainings.
 
-    Over random choices of n from all configurations that were trained, a third of them going on from each rung. The
-    regret is the final loss of the winner, 0 at the best of all configurations and 1 at their median, both by plain
-    training. Ways that continue pay for a rung what it takes beyond the last one.
+    Over random choices of n from all configurations that were trained, a third of them going on
+    from each rung. The regret is the final loss of the winner, 0 at the best of all configurations
+    and 1 at their median, both by plain training. Ways that continue pay for a rung what it takes
+    beyond the last one.
     """
     found, plain = result["ways"][way], result["ways"]["rounds"]
     losses, seconds = worst_last(np.array(found["losses"])), np.array(found["seconds"])
@@ -372,7 +396,9 @@ def halving(way: str, result: Mapping[str, Any], first: int, n: int) -> tuple[fl
         for rung in rungs:
             costs[draw] += (seconds[alive, rung] - paid[alive]).sum()
             paid = seconds[:, rung] if own else paid
-            alive = alive[np.argsort(losses[alive, rung], kind="stable")[: max(1, round(len(alive) / 3))]]
+            alive = alive[
+                np.argsort(losses[alive, rung], kind="stable")[: max(1, round(len(alive) / 3))]
+            ]
         costs[draw] += (last[alive] - paid[alive]).sum()
         regrets[draw] = ends[alive].min()
     best, middle = final.min(), np.median(final)
@@ -382,12 +408,14 @@ def halving(way: str, result: Mapping[str, Any], first: int, n: int) -> tuple[fl
 def halving_regrets(way: str, result: Mapping[str, Any], costs: Sequence[float] = (COST,)) -> Array:
     """`(costs, r + 1)` regrets from each rung, and of full trainings only, with as many configurations as a cost pays.
 
-    Costs are in full trainings; regrets between the tried numbers of configurations are interpolated.
+    Costs are in full trainings; regrets between the tried numbers of configurations are
+    interpolated.
     """
     n = len(result["ways"][way]["losses"])
     sizes = np.unique(np.geomspace(3, n, SIZES).round().astype(int)).tolist()
     raced = [
-        np.array([halving(way, result, first, size) for size in sizes]) for first in range(len(DIVISORS) + 1)
+        np.array([halving(way, result, first, size) for size in sizes])
+        for first in range(len(DIVISORS) + 1)
     ]
     return np.array([[np.interp(cost, race[:, 1], race[:, 0]) for race in raced] for cost in costs])
 
@@ -398,7 +426,10 @@ def shipped(model: str) -> list[dict[str, Any]]:
     for path in sorted(CURVES_FOLDER.glob(f"{model}-*.npz")):
         with np.load(path) as arrays:
             n = RACES.uniform[model]
-            found = {"losses": arrays["losses"][:n].tolist(), "seconds": arrays["seconds"][:n].tolist()}
+            found = {
+                "losses": arrays["losses"][:n].tolist(),
+                "seconds": arrays["seconds"][:n].tolist(),
+            }
         out.append({"table": path.stem, "ways": {"rounds": found}})
     return out
 
@@ -414,17 +445,31 @@ def longer_races(models: Iterable[str]) -> str:
             for i, cost in enumerate(COSTS)
             if results
         ]
-    return table(["halving, rounds", *(f"from R/{divisor}" for divisor in DIVISORS), "from R"], rows)
+    return table(
+        ["halving, rounds", *(f"from R/{divisor}" for divisor in DIVISORS), "from R"], rows
+    )
 
 
 def tables_of(model: str, results: Sequence[Mapping[str, Any]]) -> str:
     """The Markdown tables of one model: means over tables with bootstrap intervals over tables."""
     judgements = [judged(result) for result in results]
     rungs = [f"R/{divisor}" for divisor in DIVISORS]
-    header = ["fidelity", *(f"ρ at {rung}" for rung in rungs), *(f"kept at {rung}" for rung in rungs)]
+    header = [
+        "fidelity",
+        *(f"ρ at {rung}" for rung in rungs),
+        *(f"kept at {rung}" for rung in rungs),
+    ]
     rows = [
-        [way, *_means([j[way].correlation for j in judgements]), *_means([j[way].kept for j in judgements])]
-        + [", ".join(f"{share:.0%}" for share in np.mean([j[way].seconds for j in judgements], axis=0))]
+        [
+            way,
+            *_means([j[way].correlation for j in judgements]),
+            *_means([j[way].kept for j in judgements]),
+        ]
+        + [
+            ", ".join(
+                f"{share:.0%}" for share in np.mean([j[way].seconds for j in judgements], axis=0)
+            )
+        ]
         for way in judgements[0]
     ]
     raced = [
@@ -441,7 +486,10 @@ def tables_of(model: str, results: Sequence[Mapping[str, Any]]) -> str:
         f"**{model}**, R = {FULL[model]}, {len(results)} tables. Two seeds at R: ρ {_means(np.array(again))[0]}. "
         f"The best of {COST:g} full trainings: regret {_means(np.array(alone))[0]}.",
         table([*header, "CPU of R"], rows),
-        table([f"halving at the cost of {COST:g} trainings", *(f"from {rung}" for rung in rungs)], raced),
+        table(
+            [f"halving at the cost of {COST:g} trainings", *(f"from {rung}" for rung in rungs)],
+            raced,
+        ),
         table(["final loss over that of plain training", "best configuration", "median"], ended),
     ]
     return "\n\n".join(part.strip() for part in parts) + "\n"
@@ -465,7 +513,10 @@ def large_table(results: Sequence[Mapping[str, Any]]) -> str:
 def _means(values: Sequence[Array | Sequence[float]] | Array, decimals: int = 2) -> list[str]:
     """Means with intervals over tables: `(tables, columns)` to texts, one per column."""
     columns = np.array(values).T
-    return [interval_text(float(np.mean(column)), *interval(column, np.mean), decimals) for column in columns]
+    return [
+        interval_text(float(np.mean(column)), *interval(column, np.mean), decimals)
+        for column in columns
+    ]
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -475,7 +526,9 @@ def main(arguments: Sequence[str]) -> None:
         "--datasets", type=Path, required=True, help="folder with index.csv and <name>.csv.gz"
     )
     parser.add_argument("--models", nargs="+", default=list(TABLES), choices=list(TABLES))
-    parser.add_argument("--tables", nargs="+", default=None, help="instead of those chosen for the models")
+    parser.add_argument(
+        "--tables", nargs="+", default=None, help="instead of those chosen for the models"
+    )
     parser.add_argument(
         "--large", action="store_true", help="whole tables instead; boosting, rounds and rows only"
     )
@@ -504,7 +557,9 @@ def main(arguments: Sequence[str]) -> None:
         model: [json.loads(_path(folder, *job).read_text()) for job in jobs if job[0] == model]
         for model in options.models
     }
-    text = "\n".join([*(tables_of(model, results) for model, results in found.items()), longer_races(found)])
+    text = "\n".join(
+        [*(tables_of(model, results) for model, results in found.items()), longer_races(found)]
+    )
     figures = {model: [_figures(result) for result in results] for model, results in found.items()}
     write(options.output, "rungs", text, {"machine": machine(), "figures": figures})
 
@@ -528,7 +583,11 @@ def _path(folder: Path, model: str, name: str) -> Path:
 
 def _figures(result: Mapping[str, Any]) -> dict[str, Any]:
     found = {
-        way: {"correlation": j.correlation.tolist(), "kept": j.kept.tolist(), "seconds": j.seconds.tolist()}
+        way: {
+            "correlation": j.correlation.tolist(),
+            "kept": j.kept.tolist(),
+            "seconds": j.seconds.tolist(),
+        }
         for way, j in judged(result).items()
     }
     return {"table": result["table"], "ways": found}

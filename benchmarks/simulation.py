@@ -1,14 +1,16 @@
 """Searches in simulated time: a leg takes the seconds and brings the loss that its learning curve says.
 
-Nothing is trained and nobody waits: the clock jumps from one finished leg to the next. What a search decides, and what
-it knows when it decides, is as with real workers; its own thinking takes no simulated time.
+Nothing is trained and nobody waits: the clock jumps from one finished leg to the next. What a
+search decides, and what it knows when it decides, is as with real workers; its own thinking takes
+no simulated time.
 
-A peer is a `Racer`; `simulate` drives it. Our own searches run through `hpo.loop.run` as they are, with a
-`SimulatedExecutor` in the place of the worker processes. Both rest on `Workers`: the same legs end at the same times.
+A peer is a `Racer`; `simulate` drives it. Our own searches run through `hpo.loop.run` as they are,
+with a `SimulatedExecutor` in the place of the worker processes. Both rest on `Workers`: the same
+legs end at the same times.
 
-Every method gets the credit of continuing, where legs can be continued: one of a training that has reached a lower
-budget costs the difference only, also for peers that train from scratch in reality. A leg to a budget that was reached
-before is a new training.
+Every method gets the credit of continuing, where legs can be continued: one of a training that has
+reached a lower budget costs the difference only, also for peers that train from scratch in reality.
+A leg to a budget that was reached before is a new training.
 """
 
 import heapq
@@ -29,7 +31,8 @@ from hpo.trial import Report
 class Leg:
     """Take the configuration `params` to `budget`.
 
-    `key` names the training, so that it can be continued; `job` is what the racer wants to see again with the result.
+    `key` names the training, so that it can be continued; `job` is what the racer wants to see
+    again with the result.
     """
 
     key: Hashable
@@ -42,8 +45,8 @@ class Leg:
 class Finish:
     """A leg that has ended.
 
-    `time` is the simulated time of its end, `seconds` what it took, `spent` the worker seconds of all legs that have
-    ended so far. `loss` is nan when it failed.
+    `time` is the simulated time of its end, `seconds` what it took, `spent` the worker seconds of
+    all legs that have ended so far. `loss` is nan when it failed.
     """
 
     leg: Leg
@@ -99,7 +102,9 @@ class Workers:
         took = float(seconds[rung] - paid)
         self._reached[leg.key] = max(rung, reached)
         # the second entry settles ties: what was started first is done first
-        heapq.heappush(self._running, (self.now + took, self._started, leg, took, float(losses[rung])))
+        heapq.heappush(
+            self._running, (self.now + took, self._started, leg, took, float(losses[rung]))
+        )
         self._started += 1
 
     def next(self) -> Finish | None:
@@ -121,8 +126,9 @@ def rung_of(budgets: tuple[float, ...], budget: float) -> int:
 def simulate(racer: Racer, curves: Curves, workers: int, seconds: float) -> list[Finish]:
     """Race for so many simulated seconds and return the legs that ended, in order.
 
-    A worker that is free asks at once; when several results are in at the same moment, each is told and followed by
-    a question before the next. The race ends early when nothing runs and nothing can start.
+    A worker that is free asks at once; when several results are in at the same moment, each is told
+    and followed by a question before the next. The race ends early when nothing runs and nothing
+    can start.
     """
     pool = Workers(curves, workers)
     finishes: list[Finish] = []
@@ -139,8 +145,8 @@ def simulate(racer: Racer, curves: Curves, workers: int, seconds: float) -> list
 def incumbents(finishes: Iterable[Finish], noisy: bool = False) -> list[Finish]:
     """The legs after which the best configuration was another or better.
 
-    The best one has the least loss of all; where losses are noisy at low budgets, the least of those at the largest
-    budget so far.
+    The best one has the least loss of all; where losses are noisy at low budgets, the least of
+    those at the largest budget so far.
     """
     found: list[Finish] = []
     best = (0.0, math.inf)
@@ -160,7 +166,9 @@ class Meter:
 
     def on(self, curves: Curves) -> Curves:
         """The same curves, metered."""
-        return replace(curves, losses=self._timed(curves.losses), seconds=self._timed(curves.seconds))
+        return replace(
+            curves, losses=self._timed(curves.losses), seconds=self._timed(curves.seconds)
+        )
 
     def _timed(self, look_up: Callable[[Params], Array]) -> Callable[[Params], Array]:
         def metered(params: Params) -> Array:

@@ -75,8 +75,8 @@ def first_times(times: Array, losses: Array, target: float) -> float:
 def speed_up(times: Array, horizon: float, level: float = 0.95) -> tuple[float, float, float]:
     """How many times sooner than at `horizon` a target is reached: the median over problems of horizon / median time.
 
-    Times are `(n_problems, n_seeds)`, infinite where a search never got there, so that 0 means never. For the interval
-    problems and, within each, seeds are redrawn; the targets stay.
+    Times are `(n_problems, n_seeds)`, infinite where a search never got there, so that 0 means
+    never. For the interval problems and, within each, seeds are redrawn; the targets stay.
     """
     rng = np.random.default_rng(SEED)
     n_problems, n_seeds = times.shape

@@ -1,8 +1,8 @@
 """Milliseconds per suggestion with 10 to 10,000 observations, on the ten-dimensional conditional space `network`.
 
-One suggestion is one ask and one tell. The methods take turns in one run, each in a process of its own. On a machine
-that does other things as well, wall time flatters the shorter calls (they fit between two interruptions), so CPU time
-comes first.
+One suggestion is one ask and one tell. The methods take turns in one run, each in a process of its
+own. On a machine that does other things as well, wall time flatters the shorter calls (they fit
+between two interruptions), so CPU time comes first.
 """
 
 import argparse
@@ -29,8 +29,12 @@ def measure(methods: Sequence[Method], n: int, repeats: int) -> dict[str, Array]
         processes = [stack.enter_context(started(chosen)) for chosen in methods]
         for process in processes:
             process.call(call="prepare", problem=PROBLEM, n=n, seed=n)
-        rounds = [[process.call(call="step") for process in processes] for _ in range(repeats + WARM_UP)]
-    seconds = np.array([[[step["cpu"], step["wall"]] for step in turn] for turn in rounds[WARM_UP:]])
+        rounds = [
+            [process.call(call="step") for process in processes] for _ in range(repeats + WARM_UP)
+        ]
+    seconds = np.array(
+        [[[step["cpu"], step["wall"]] for step in turn] for turn in rounds[WARM_UP:]]
+    )
     return {chosen.name: seconds[:, i].T for i, chosen in enumerate(methods)}
 
 
@@ -47,7 +51,10 @@ def tables(measured: dict[int, dict[str, Array]], methods: Sequence[Method]) -> 
             f"Milliseconds of {clock} time per suggestion, median [95 % interval]\n",
             table(header, rows),
         ]
-        parts += [f"\nTimes as long as {methods[0].title}, {clock} time\n", table(header, ratios[1:]) + "\n"]
+        parts += [
+            f"\nTimes as long as {methods[0].title}, {clock} time\n",
+            table(header, ratios[1:]) + "\n",
+        ]
     return "\n".join(parts)
 
 
@@ -67,7 +74,9 @@ def main(arguments: Sequence[str]) -> None:
     methods = [method(text) for text in options.methods]
     measured = {n: measure(methods, n, options.repeats) for n in options.sizes}
     values = {
-        "milliseconds": {n: {m: (1e3 * s).tolist() for m, s in by.items()} for n, by in measured.items()},
+        "milliseconds": {
+            n: {m: (1e3 * s).tolist() for m, s in by.items()} for n, by in measured.items()
+        },
         "machine": machine(),
     }
     write(options.output or cache() / "results", "suggest", tables(measured, methods), values)

@@ -1,11 +1,11 @@
 """Tabulated surfaces: a few hundred real trainings of one model on one table, made continuous by a Gaussian process.
 
-`python -m benchmarks tables` makes them. A file holds the configurations that were trained (unit codes), their
-losses and seconds, and the fitted process: the posterior mean is what a method that proposes any other configuration
-gets. It has no noise, so what a search gains from luck on one validation split is not seen here, and it is smoother
-than the truth where few configurations were trained; the cross-validated rank correlation of each is in its file.
-Losses are squashed before the fit (`sinh` brings them back), since a diverged training would otherwise bend the
-whole surface.
+`python -m benchmarks tables` makes them. A file holds the configurations that were trained (unit
+codes), their losses and seconds, and the fitted process: the posterior mean is what a method that
+proposes any other configuration gets. It has no noise, so what a search gains from luck on one
+validation split is not seen here, and it is smoother than the truth where few configurations were
+trained; the cross-validated rank correlation of each is in its file. Losses are squashed before the
+fit (`sinh` brings them back), since a diverged training would otherwise bend the whole surface.
 
 Only numpy and `hpo` are needed to evaluate one, so that every peer's environment can.
 """
@@ -29,8 +29,9 @@ FOLDER = Path(__file__).resolve().parent / "surfaces"
 class Surface:
     """The posterior mean of a Gaussian process over trained configurations.
 
-    `x` are the features `(n, p)` of the n trained configurations, `alpha` `(n,)` the weights of their kernels,
-    `length` `(p,)` the length scales; `center` and `width` undo the squashing of the losses.
+    `x` are the features `(n, p)` of the n trained configurations, `alpha` `(n,)` the weights of
+    their kernels, `length` `(p,)` the length scales; `center` and `width` undo the squashing of the
+    losses.
     """
 
     model: str
@@ -50,7 +51,9 @@ class Surface:
         """Losses `(m,)` at unit codes `(m, d)`, nan where inactive."""
         points = features(self.space, units) / self.length
         squared = (
-            (points**2).sum(axis=1)[:, None] + (self._scaled**2).sum(axis=1) - 2 * points @ self._scaled.T
+            (points**2).sum(axis=1)[:, None]
+            + (self._scaled**2).sum(axis=1)
+            - 2 * points @ self._scaled.T
         )
         distance = np.sqrt(5 * np.maximum(squared, 0.0))
         kernel = self.signal * (1 + distance + distance**2 / 3) * np.exp(-distance)

@@ -1,8 +1,9 @@
 """Make the tabulated surfaces: train each model in a few hundred configurations on small tables, and fit.
 
-Two thirds of the configurations are uniform in the model's own search space (with the library's default and the tuned
-default); the rest are drawn where the fit so far expects the best losses, since that is where searches spend their
-trials. Losses are log-loss or root mean squared error on the validation rows, at the best round.
+Two thirds of the configurations are uniform in the model's own search space (with the library's
+default and the tuned default); the rest are drawn where the fit so far expects the best losses,
+since that is where searches spend their trials. Losses are log-loss or root mean squared error on
+the validation rows, at the best round.
 """
 
 import argparse
@@ -49,7 +50,8 @@ ROWS = 3_000
 UNIFORM = {"lightgbm": 220, "xgboost": 220, "mlp": 160}
 FOCUSED = {"lightgbm": 50, "xgboost": 50, "mlp": 40}
 STAGES = 2
-# Of the network a quarter diverges or hardly learns; how badly says nothing, and would bend the rest of the surface.
+# Of the network a quarter diverges or hardly learns; how badly says nothing, and would bend the
+# rest of the surface.
 LEVEL_FROM = {"lightgbm": 1.0, "xgboost": 1.0, "mlp": 0.75}
 
 
@@ -108,7 +110,9 @@ def least(space: SearchSpace, predict: Callable[[Array], Array], rng: np.random.
         moved = np.repeat(best, 50, axis=0)
         full = np.where(np.isnan(moved), rng.random(moved.shape), moved)
         steps = rng.normal(0, scale, full.shape) * (rng.random(full.shape) < 0.3)
-        jumps = np.where(rng.random(full.shape) < 0.03, rng.random(full.shape), np.clip(full + steps, 0, 1))
+        jumps = np.where(
+            rng.random(full.shape) < 0.03, rng.random(full.shape), np.clip(full + steps, 0, 1)
+        )
         tried = np.concatenate([best, space.deactivate(space.snap(jumps))])
         best = tried[np.argsort(predict(tried))[:40]]
     return float(predict(best)[0])
@@ -140,14 +144,18 @@ def make(model: str, table: str, datasets: Path) -> str:
     )
     losses, seconds = train(fold, model, space, units)
     for _ in range(STAGES):
-        surface = _surface(space, fit(space, units, losses, LEVEL_FROM[model]), features(space, units))
+        surface = _surface(
+            space, fit(space, units, losses, LEVEL_FROM[model]), features(space, units)
+        )
         drawn = space.sample_unit(rng, 6_000)
         noisy = surface.predict(drawn) + rng.normal(0, 0.1 * surface.width, len(drawn))
         focus = drawn[np.argsort(noisy)[: FOCUSED[model]]]
         more, longer = train(fold, model, space, focus)
         units, losses = np.concatenate([units, focus]), np.concatenate([losses, more])
         seconds = np.concatenate([seconds, longer])
-    return keep(model, table, [len(fold.train), len(fold.valid)], space, firsts[0], units, losses, seconds)
+    return keep(
+        model, table, [len(fold.train), len(fold.valid)], space, firsts[0], units, losses, seconds
+    )
 
 
 def keep(
@@ -216,7 +224,9 @@ def load_prepared(datasets: Path, table: str, rows: int) -> Prepared:
     """
     index = pd.read_csv(datasets / "index.csv").set_index("name")
     if table not in index.index:
-        raise UserError(f"no table {table!r} in {datasets / 'index.csv'}{closest(table, index.index)}")
+        raise UserError(
+            f"no table {table!r} in {datasets / 'index.csv'}{closest(table, index.index)}"
+        )
     frame = load_table(str(datasets / f"{table}.csv.gz"))
     frame = frame.sample(min(rows, len(frame)), random_state=0).reset_index(drop=True)
     return prepare(frame, str(index.loc[table, "target"]), seed=0)
@@ -264,7 +274,9 @@ def make_missing(
 
 def main(arguments: Sequence[str]) -> None:
     """Make the surfaces that are missing."""
-    make_missing(make, TABLES, FOLDER, jobs_parser("tables", __doc__, list(TABLES), 2).parse_args(arguments))
+    make_missing(
+        make, TABLES, FOLDER, jobs_parser("tables", __doc__, list(TABLES), 2).parse_args(arguments)
+    )
 
 
 def _surface(space: SearchSpace, fitted: Fit, x: Array) -> Surface:

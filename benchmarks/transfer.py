@@ -1,8 +1,9 @@
 """How much studies of different tables share: how much of it is noise, and how well others rank a study's trials.
 
-For each study the others are its past (`hpo.past`). Their expectation is compared with the study's own losses, and the
-variances that were fitted to them are averaged. Studies are those of tracking stores, such as `warmstart-in-use` leaves
-(`--stores`), and those of the tabulated surfaces of `warmstart`.
+For each study the others are its past (`hpo.past`). Their expectation is compared with the study's
+own losses, and the variances that were fitted to them are averaged. Studies are those of tracking
+stores, such as `warmstart-in-use` leaves (`--stores`), and those of the tabulated surfaces of
+`warmstart`.
 """
 
 import argparse
@@ -57,7 +58,12 @@ def report(named: Sequence[tuple[str, Sequence[PastStudy]]]) -> tuple[str, dict[
         correlation = interval_text(float(np.nanmean(rho)), *interval(rho, np.nanmean), 2)
         rows.append([name, str(len(rho)), *(f"{100 * share:.0f} %" for share in mean), correlation])
         values[name] = {"shares": mean.tolist(), "correlations": rho.tolist()}
-    head = ["studies of", "number", *PARTS, "correlation of the others' expectation with the losses"]
+    head = [
+        "studies of",
+        "number",
+        *PARTS,
+        "correlation of the others' expectation with the losses",
+    ]
     return table(head, rows), {"sets": values, "machine": machine()}
 
 
@@ -70,7 +76,8 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--output", type=Path, default=None, help="folder of the results")
     options = parser.parse_args(arguments)
     surfaces = [
-        left_by(known, 1_000 + i, cost=options.trials) for i, known in enumerate(tables(options.model))
+        left_by(known, 1_000 + i, cost=options.trials)
+        for i, known in enumerate(tables(options.model))
     ]
     named: list[tuple[str, Sequence[PastStudy]]] = [(SURFACES, surfaces)]
     for store in options.stores:

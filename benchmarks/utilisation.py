@@ -1,8 +1,9 @@
 """How much of the workers' wall time is training, in a real study of 50 LightGBM trials, and what a plain one does.
 
-The plain side is an Optuna objective that builds its `Dataset` in each trial. It is handed the very configurations
-of our study with the rounds each was trained for, on the same number of processes with one thread each, so that both
-sides grow the same trees. Rates are counted from the start of the first trial to the end of the last.
+The plain side is an Optuna objective that builds its `Dataset` in each trial. It is handed the very
+configurations of our study with the rounds each was trained for, on the same number of processes
+with one thread each, so that both sides grow the same trees. Rates are counted from the start of
+the first trial to the end of the last.
 """
 
 import argparse
@@ -22,14 +23,24 @@ from pipelines.models.catalog import settings
 
 OWN = Method("tune", "**tune** (this project)", "tune_own")
 PLAIN = Method(
-    "plain", "Optuna + LightGBM, Dataset per trial", "tune_optuna", "optuna-mlflow", {"watch": False}
+    "plain",
+    "Optuna + LightGBM, Dataset per trial",
+    "tune_optuna",
+    "optuna-mlflow",
+    {"watch": False},
 )
 WATCHED = Method(
-    "watched", "the same, validation rows scored each round", "tune_optuna", "optuna-mlflow", {"watch": True}
+    "watched",
+    "the same, validation rows scored each round",
+    "tune_optuna",
+    "optuna-mlflow",
+    {"watch": True},
 )
 
 
-def measure(path: str, target: str, trials: int, rounds: int, workers: int) -> dict[str, dict[str, Any]]:
+def measure(
+    path: str, target: str, trials: int, rounds: int, workers: int
+) -> dict[str, dict[str, Any]]:
     """One study of each kind, one after the other."""
     with tempfile.TemporaryDirectory() as folder, started(OWN, folder) as process:
         job = {"table": path, "target": target, "workers": workers, "folder": folder}
@@ -39,7 +50,9 @@ def measure(path: str, target: str, trials: int, rounds: int, workers: int) -> d
     for method in (PLAIN, WATCHED):
         with tempfile.TemporaryDirectory() as folder, started(method, folder) as process:
             job["folder"] = folder
-            found[method.name] = process.call(call="run", configurations=configurations, space=space, **job)
+            found[method.name] = process.call(
+                call="run", configurations=configurations, space=space, **job
+            )
     return found
 
 
@@ -62,7 +75,14 @@ def summary(runs: Sequence[dict[str, dict[str, Any]]], trials: int, workers: int
                 f"{np.median([r['whole'] for r in of]):.1f} s",
             ]
         )
-    header = ["", "wall time in training", "trials / s", "we are faster by", "training a trial", "whole call"]
+    header = [
+        "",
+        "wall time in training",
+        "trials / s",
+        "we are faster by",
+        "training a trial",
+        "whole call",
+    ]
     rounds = [c["rounds"] for c in runs[0][OWN.name]["configurations"]]
     intro = (
         f"{trials} trials of {np.mean(rounds):.0f} rounds on average, {workers} workers with one thread, "
@@ -91,4 +111,9 @@ def main(arguments: Sequence[str]) -> None:
         for _ in range(options.repeats)
     ]
     text = summary(runs, options.trials, options.workers)
-    write(options.output or cache() / "results", "utilisation", text, {"runs": runs, "machine": machine()})
+    write(
+        options.output or cache() / "results",
+        "utilisation",
+        text,
+        {"runs": runs, "machine": machine()},
+    )

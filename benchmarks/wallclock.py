@@ -1,9 +1,10 @@
 """Validation loss over real seconds: `tune` with `bohb` and with `tpe`, and FLAML, each alone on the machine.
 
-All search LightGBM on the same training rows and are scored on the same validation rows. FLAML gets these rows as our
-encoder makes them, categoricals marked, and its clock begins with `AutoML.fit`; ours begins with the call of `tune`, so
-that it pays for reading and encoding the table and for starting its workers. The loss at a time is the least of the
-legs (trials, for FLAML) that had been told by then.
+All search LightGBM on the same training rows and are scored on the same validation rows. FLAML gets
+these rows as our encoder makes them, categoricals marked, and its clock begins with `AutoML.fit`;
+ours begins with the call of `tune`, so that it pays for reading and encoding the table and for
+starting its workers. The loss at a time is the least of the legs (trials, for FLAML) that had been
+told by then.
 """
 
 import argparse
@@ -42,7 +43,8 @@ METRICS = ("log_loss", "roc_auc", "rmse")  # those that FLAML knows by the same 
 REFERENCE = "flaml"
 PANELS = 3  # seeds in the picture
 QUICK_SECONDS = 10
-# Greys and middle tones, which stand out from white and from black; none is told by its colour alone.
+# Greys and middle tones, which stand out from white and from black; none is told by its colour
+# alone.
 INK = "#808080"
 LINES = {"bohb": ("#d1495b", "-"), "tpe": ("#3d85e0", "--"), "flaml": ("#2f9e62", "-.")}
 
@@ -104,7 +106,9 @@ def hand_over(prepared: Prepared, path: Path) -> None:
     np.savez(path, **arrays)
 
 
-def measure(chosen: Method, job: Search, path: Path, target: str, prepared: Prepared) -> dict[str, Any]:
+def measure(
+    chosen: Method, job: Search, path: Path, target: str, prepared: Prepared
+) -> dict[str, Any]:
     """One search in a process and a folder of its own."""
     with tempfile.TemporaryDirectory() as folder, started(chosen, folder) as process:
         common = {
@@ -148,7 +152,10 @@ def report(
         for i, chosen in enumerate(methods)
     ]
     header = ["", *columns, "legs in time", "winner on the held-out rows", "whole call, at most"]
-    parts = ["Best validation loss so far, median (least to most over seeds)\n", table(header, rows)]
+    parts = [
+        "Best validation loss so far, median (least to most over seeds)\n",
+        table(header, rows),
+    ]
     names = [chosen.name for chosen in methods]
     if REFERENCE in names and len(names) > 1:
         other = names.index(REFERENCE)
@@ -161,7 +168,12 @@ def report(
             f"\nThe same less the loss of {methods[other].title} on the same split; below 0 is better\n",
             table(["", *columns], rows),
         ]
-    values: dict[str, object] = {"methods": names, "at": at, "losses": losses.tolist(), "answers": answers}
+    values: dict[str, object] = {
+        "methods": names,
+        "at": at,
+        "losses": losses.tolist(),
+        "answers": answers,
+    }
     return "\n".join(parts), values
 
 
@@ -187,9 +199,18 @@ def picture(
         for chosen, course in zip(methods, courses, strict=True):
             color, style = LINES.get(chosen.name, (INK, ":"))
             # To the end of the time: the last loss holds until then.
-            times, best = np.append(course.times, seconds), np.append(course.best, course.at(seconds))
+            times, best = (
+                np.append(course.times, seconds),
+                np.append(course.best, course.at(seconds)),
+            )
             axes.step(
-                times, best, where="post", color=color, linestyle=style, linewidth=1.8, label=_plain(chosen)
+                times,
+                best,
+                where="post",
+                color=color,
+                linestyle=style,
+                linewidth=1.8,
+                label=_plain(chosen),
             )
         _dress(axes, courses, seconds)
         axes.set_title(f"seed {seed}", color=INK)
@@ -202,7 +223,8 @@ def picture(
 def window(courses: Sequence[Course], seconds: float) -> tuple[float, float] | None:
     """Losses from the least of all to the greatest that any has after a sixteenth of the time, with some margin.
 
-    What lies above is the first seconds, beside which the rest could not be told apart. None without any loss.
+    What lies above is the first seconds, beside which the rest could not be told apart. None
+    without any loss.
     """
     ends = [course.at(seconds) for course in courses]
     starts = [course.at(seconds / 16) for course in courses]
@@ -222,7 +244,9 @@ def target_of(datasets: Path, name: str) -> str:
     """
     index = pd.read_csv(datasets / "index.csv").set_index("name")
     if name not in index.index:
-        raise UserError(f"no table {name!r} in {datasets / 'index.csv'}{closest(name, index.index)}")
+        raise UserError(
+            f"no table {name!r} in {datasets / 'index.csv'}{closest(name, index.index)}"
+        )
     return str(index.loc[name, "target"])
 
 
@@ -234,12 +258,18 @@ def main(arguments: Sequence[str]) -> None:
     )
     parser.add_argument("--table", default="adult_income")
     parser.add_argument("--metric", choices=METRICS, default="log_loss")
-    parser.add_argument("--methods", nargs="+", default=list(CLOCKED), help=f"of {', '.join(CLOCKED)}")
+    parser.add_argument(
+        "--methods", nargs="+", default=list(CLOCKED), help=f"of {', '.join(CLOCKED)}"
+    )
     parser.add_argument("--seconds", type=int, default=120)
     parser.add_argument("--seeds", type=int, default=2)
-    parser.add_argument("--workers", type=int, default=2, help="processes of ours, threads of FLAML")
+    parser.add_argument(
+        "--workers", type=int, default=2, help="processes of ours, threads of FLAML"
+    )
     parser.add_argument("--quick", action="store_true", help=f"{QUICK_SECONDS} seconds, one seed")
-    parser.add_argument("--image", type=Path, default=None, help=f"instead of {IMAGE.relative_to(ROOT)}")
+    parser.add_argument(
+        "--image", type=Path, default=None, help=f"instead of {IMAGE.relative_to(ROOT)}"
+    )
     parser.add_argument("--output", type=Path, default=None, help="folder of the results")
     options = parser.parse_args(arguments)
     if options.quick:
@@ -260,10 +290,14 @@ def main(arguments: Sequence[str]) -> None:
         prepared = prepare(load_table(str(path)), target, seed=seed)  # as `tune` does
         metric_for(options.metric, prepared.task.kind, prepared.y)
         for chosen, of in zip(methods, answers, strict=True):
-            job = Search(chosen.name, options.table, options.metric, options.seconds, options.workers, seed)
+            job = Search(
+                chosen.name, options.table, options.metric, options.seconds, options.workers, seed
+            )
             if job not in results.answers:
                 results.add(job, measure(chosen, job, path, target, prepared))
-                least = Course.of(results.answers[job]["events"], options.seconds).at(options.seconds)
+                least = Course.of(results.answers[job]["events"], options.seconds).at(
+                    options.seconds
+                )
                 print(f"{chosen.name}, seed {seed}: {least:.4f}", file=sys.stderr, flush=True)
             of.append(results.answers[job])
     default = folder / "wallclock.png" if options.quick else IMAGE

@@ -1,7 +1,7 @@
 """Warm starts against searches without a past, on tables whose own studies are left out of it.
 
-`--on surfaces`: the tabulated tables of `benchmarks.pasts`; a search costs a second. `--on fits`: real trainings of
-LightGBM on tables that no past study has seen, in the continuous space.
+`--on surfaces`: the tabulated tables of `benchmarks.pasts`; a search costs a second. `--on fits`:
+real trainings of LightGBM on tables that no past study has seen, in the continuous space.
 """
 
 import argparse
@@ -64,14 +64,15 @@ FITS = (  # none of them is among the tables of the past
 class Method:
     """A way to start: with how many past studies, by which weights, with which of its parts.
 
-    `past` None is a cold search; `shuffled` gives the similarities to other tables, `even` makes them equal, `inverted`
-    is the share of past studies whose losses are negated. `defaults` is how many of the defaults come first.
-    `oracle_past` keeps the five past studies whose models rank this table best, `oracle_points` takes as first points
-    two of the past that are the best here: no method can know either, so they bound what better similarities and
-    better first points could gain. A `peer` (`benchmarks.methods.WARMED`) is given the same defaults and the same
-    past, and makes of them what it can. The past has studies by the families `others`, too, and where `same` is given
-    the study of the very table by that one. Past studies are `by` an algorithm, at the `cost` of so many full
-    trainings each.
+    `past` None is a cold search; `shuffled` gives the similarities to other tables, `even` makes
+    them equal, `inverted` is the share of past studies whose losses are negated. `defaults` is how
+    many of the defaults come first. `oracle_past` keeps the five past studies whose models rank
+    this table best, `oracle_points` takes as first points two of the past that are the best here:
+    no method can know either, so they bound what better similarities and better first points could
+    gain. A `peer` (`benchmarks.methods.WARMED`) is given the same defaults and the same past, and
+    makes of them what it can. The past has studies by the families `others`, too, and where `same`
+    is given the study of the very table by that one. Past studies are `by` an algorithm, at the
+    `cost` of so many full trainings each.
     """
 
     past: int | None = 40
@@ -137,7 +138,9 @@ class Task:
     rungs: tuple[float, ...] = (1.0,)
 
 
-def search(task: Task, past: Sequence[PastStudy], method: Method, seed: int, trials: int) -> list[float]:
+def search(
+    task: Task, past: Sequence[PastStudy], method: Method, seed: int, trials: int
+) -> list[float]:
     """The best reported loss at the cost of 1, 2, … `trials` full trainings; infinite before the first."""
     first = task.first_points[: method.defaults]
     known = _known(task, past, method, seed) if past else None
@@ -156,7 +159,9 @@ def search(task: Task, past: Sequence[PastStudy], method: Method, seed: int, tri
     while cost < trials - 1e-9 and (trial := study.ask()) is not None:
         cost += (trial.budget - trial.reached) / rungs[-1]
         try:
-            told = study.tell(trial.number, Report(trial.budget, task.losses(trial.params, trial.budget)))
+            told = study.tell(
+                trial.number, Report(trial.budget, task.losses(trial.params, trial.budget))
+            )
             best[max(math.ceil(cost - 1e-9) - 1, 0) :] = min(float(best[-1]), told.loss)
         except TrainingError as error:
             study.tell(trial.number, Failure(str(error)))
@@ -167,7 +172,10 @@ def _by_peer(
     task: Task, known: Past | None, peer: str, first: Sequence[FirstPoint], seed: int, trials: int
 ) -> list[float]:
     past = [
-        [(task.space.decode(code), float(score)) for code, score in zip(source.x, source.scores, strict=True)]
+        [
+            (task.space.decode(code), float(score))
+            for code, score in zip(source.x, source.scores, strict=True)
+        ]
         for source in (known.sources if known else ())
     ]
 
@@ -203,7 +211,9 @@ def _known(task: Task, past: Sequence[PastStudy], method: Method, seed: int) -> 
         found = [replace(neighbour, similarity=1.0) for neighbour in found]
     if method.shuffled:
         order = np.random.default_rng([seed, 7]).permutation(len(found))
-        found = [replace(n, similarity=found[i].similarity) for n, i in zip(found, order, strict=True)]
+        found = [
+            replace(n, similarity=found[i].similarity) for n, i in zip(found, order, strict=True)
+        ]
     known = learned(found, task.model, task.space, task.first_points[0].params)
     if method.oracle_past and len(known):
         known = _best_five(task, known)
@@ -225,7 +235,13 @@ def on_surface(model: str, number: int, name: str, seed: int, trials: int) -> li
     """One search on a tabulated surface; the past is of the other tables."""
     table, method = tables(model)[number], METHODS[name]
     task = Task(
-        model, table.name, table.space, table.first_points, table.features, table.loss_at, table.budgets
+        model,
+        table.name,
+        table.space,
+        table.first_points,
+        table.features,
+        table.loss_at,
+        table.budgets,
     )
     past = (
         []
@@ -259,7 +275,9 @@ def fitted(datasets: Path, model: str, name: str) -> Task:
     return Task(model, name, own.space, firsts, features, loss)
 
 
-def on_fit(datasets: Path, model: str, number: int, name: str, seed: int, trials: int) -> list[float]:
+def on_fit(
+    datasets: Path, model: str, number: int, name: str, seed: int, trials: int
+) -> list[float]:
     """One search with real trainings; the past is of the tabulated tables."""
     task, method = fitted(datasets, model, FITS[number]), METHODS[name]
     known = list(tables(model))
@@ -294,26 +312,42 @@ def report(
     By table the methods are compared with the one to hold them `against`.
     """
     seeds = sorted({seed for _, m, _, seed in kept if m == model})
-    seeds = [s for s in seeds if all((n, model, method, s) in kept for n in names for method in methods)]
-    losses = np.array([[[kept[n, model, m, s][:trials] for s in seeds] for n in names] for m in methods])
+    seeds = [
+        s for s in seeds if all((n, model, method, s) in kept for n in names for method in methods)
+    ]
+    losses = np.array(
+        [[[kept[n, model, m, s][:trials] for s in seeds] for n in names] for m in methods]
+    )
     best = best_so_far(losses)
     low, scale = _scales(model, names, losses, methods)
     regret = (best - low[:, None, None]) / (scale - low)[:, None, None]
     cold = list(methods).index("cold")
     target = np.median(best[cold, :, :, -1], axis=1)[:, None, None]
     reached = best <= target + 1e-12
-    after = np.where(reached.any(axis=-1), reached.argmax(axis=-1) + 1, NEVER)  # (methods, tables, seeds)
+    after = np.where(
+        reached.any(axis=-1), reached.argmax(axis=-1) + 1, NEVER
+    )  # (methods, tables, seeds)
     at = [n for n in AT if n <= trials]
-    head = ["method", f"trials to cold's {trials}: median, upper quartile", *(f"regret at {n}" for n in at)]
+    head = [
+        "method",
+        f"trials to cold's {trials}: median, upper quartile",
+        *(f"regret at {n}" for n in at),
+    ]
     rows = []
     values: dict[str, object] = {"seeds": len(seeds), "tables": list(names)}
     for i, method in enumerate(methods):
         cells = []
         for n in at:
             by_table = regret[i, :, :, n - 1].mean(axis=1)
-            cells.append("{:.3f} [{:.3f}, {:.3f}]".format(by_table.mean(), *interval(by_table, np.mean)))
-        worse = np.mean(regret[i, :, :, 24].mean(axis=1) > regret[cold, :, :, 24].mean(axis=1) + 0.02)
-        quartiles = [_trials(value) for value in np.quantile(after[i], [0.5, 0.75], method="higher")]
+            cells.append(
+                "{:.3f} [{:.3f}, {:.3f}]".format(by_table.mean(), *interval(by_table, np.mean))
+            )
+        worse = np.mean(
+            regret[i, :, :, 24].mean(axis=1) > regret[cold, :, :, 24].mean(axis=1) + 0.02
+        )
+        quartiles = [
+            _trials(value) for value in np.quantile(after[i], [0.5, 0.75], method="higher")
+        ]
         rows.append([method, ", ".join(quartiles), *cells, f"{100 * worse:.0f} %"])
         values[method] = {
             "trials": np.quantile(after[i], [0.25, 0.5, 0.75], method="higher").tolist(),
@@ -337,18 +371,22 @@ def _duels(regret: Array, methods: Sequence[str], at: Sequence[int], against: st
             rows.append(
                 [method]
                 + [
-                    "{:.3f} [{:.3f}, {:.3f}], {}".format(x.mean(), *interval(x, np.mean), (x > 0).sum())
+                    "{:.3f} [{:.3f}, {:.3f}], {}".format(
+                        x.mean(), *interval(x, np.mean), (x > 0).sum()
+                    )
                     for x in cells
                 ]
             )
     return as_table([f"against {against}", *(f"at {n}" for n in at)], rows)
 
 
-def _scales(model: str, names: Sequence[str], losses: Array, methods: Sequence[str]) -> tuple[Array, Array]:
+def _scales(
+    model: str, names: Sequence[str], losses: Array, methods: Sequence[str]
+) -> tuple[Array, Array]:
     """By table: the losses that are regrets 0 and 1.
 
-    Surfaces have their own; elsewhere the least that any search has found, and the median of the first spread-out
-    configurations of the cold searches.
+    Surfaces have their own; elsewhere the least that any search has found, and the median of the
+    first spread-out configurations of the cold searches.
     """
     own = {table.name: table for table in tables(model)}
     if all(name in own for name in names):
@@ -366,10 +404,14 @@ def main(arguments: Sequence[str]) -> None:
     """Run what is missing and print the table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks warmstart", description=__doc__)
     parser.add_argument("--on", choices=["surfaces", "fits"], default="surfaces")
-    parser.add_argument("--datasets", type=Path, default=None, help="for fits: index.csv and <name>.csv.gz")
+    parser.add_argument(
+        "--datasets", type=Path, default=None, help="for fits: index.csv and <name>.csv.gz"
+    )
     parser.add_argument("--model", default="lightgbm", choices=list(PAST_TABLES))
     parser.add_argument("--methods", nargs="+", default=["cold", "warm"], choices=list(METHODS))
-    parser.add_argument("--against", default=OURS, choices=list(METHODS), help="compare by table with it")
+    parser.add_argument(
+        "--against", default=OURS, choices=list(METHODS), help="compare by table with it"
+    )
     parser.add_argument("--tables", type=int, default=None, help="so many of them")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--trials", type=int, default=TRIALS)
@@ -381,7 +423,9 @@ def main(arguments: Sequence[str]) -> None:
     folder = options.output or cache_folder() / "results"
     path = folder / f"warmstart-{options.on}-{options.trials}.jsonl"
     path.parent.mkdir(parents=True, exist_ok=True)
-    known = [table.name for table in tables(options.model)] if options.on == "surfaces" else list(FITS)
+    known = (
+        [table.name for table in tables(options.model)] if options.on == "surfaces" else list(FITS)
+    )
     names = known[: options.tables]
     run: Callable[[str, int, str, int, int], list[float]] = on_surface
     if options.on == "fits":
@@ -394,7 +438,10 @@ def main(arguments: Sequence[str]) -> None:
         for method in options.methods
         if (names[i], options.model, method, seed) not in kept
     ]
-    with ProcessPoolExecutor(options.processes, get_context("spawn")) as pool, path.open("a") as file:
+    with (
+        ProcessPoolExecutor(options.processes, get_context("spawn")) as pool,
+        path.open("a") as file,
+    ):
         futures = {
             pool.submit(run, options.model, i, method, seed, options.trials): (i, method, seed)
             for i, method, seed in jobs
@@ -414,5 +461,7 @@ def main(arguments: Sequence[str]) -> None:
             file.flush()
             if done % 50 == 0 or done == len(jobs):
                 print(f"{done}/{len(jobs)} searches", flush=True)
-    text, values = report(read(path), options.model, names, options.methods, options.trials, options.against)
+    text, values = report(
+        read(path), options.model, names, options.methods, options.trials, options.against
+    )
     write(folder, f"warmstart-{options.on}-{options.model}", text, values)

@@ -1,11 +1,12 @@
 """Warm starts as users run them: `tune` itself, one study after another on one tracking server.
 
-Each order is a server that begins empty and a random order of the tables. Every table is tuned with `warm_start=auto`,
-so that it learns from the studies before it, and with `warm_start=off` on a server of its own. Both have the same
-seed, and so the same rows. With `--again` every table is tuned once more after all of them, with another seed.
+Each order is a server that begins empty and a random order of the tables. Every table is tuned with
+`warm_start=auto`, so that it learns from the studies before it, and with `warm_start=off` on a
+server of its own. Both have the same seed, and so the same rows. With `--again` every table is
+tuned once more after all of them, with another seed.
 
-Regret is 0 at the best validation score of the two, 1 at the median of the trials of the study without a past, and cut
-at 2. Held-out scores are those that `tune` logs for its winners.
+Regret is 0 at the best validation score of the two, 1 at the median of the trials of the study
+without a past, and cut at 2. Held-out scores are those that `tune` logs for its winners.
 
 Runs are kept as they end; the same command goes on where it was stopped.
 """
@@ -62,8 +63,9 @@ class Setting:
 class Outcome:
     """One study: losses of its trials by number, seconds of each training, and what its winner scored held out.
 
-    `held_out` is a loss, too. A trial that failed has an infinite loss. `past` is the number of studies that the server
-    held before, `wall` the seconds that the command took. `again` says that the table had been tuned before.
+    `held_out` is a loss, too. A trial that failed has an infinite loss. `past` is the number of
+    studies that the server held before, `wall` the seconds that the command took. `again` says that
+    the table had been tuned before.
     """
 
     table: str
@@ -86,11 +88,17 @@ def chained(
     rounds: int,
 ) -> Iterator[Outcome]:
     """The studies of one order that are not kept yet, one after another; in a second round every table comes again."""
-    kept = {(o.table, o.start, o.again) for o in read(folder / f"{setting.name}.jsonl") if o.order == order}
+    kept = {
+        (o.table, o.start, o.again)
+        for o in read(folder / f"{setting.name}.jsonl")
+        if o.order == order
+    }
     for past, name in enumerate([*names] * rounds):
         for start in STARTS:
             if (name, start, past >= len(names)) not in kept:
-                yield tuned(setting, order, start, past, tables[name], folder, again=past >= len(names))
+                yield tuned(
+                    setting, order, start, past, tables[name], folder, again=past >= len(names)
+                )
 
 
 def tuned(
@@ -140,7 +148,9 @@ def tuned(
     return _outcome(about["name"], order, start, past, wall, store, again)
 
 
-def _outcome(name: str, order: int, start: str, past: int, wall: float, store: str, again: bool) -> Outcome:
+def _outcome(
+    name: str, order: int, start: str, past: int, wall: float, store: str, again: bool
+) -> Outcome:
     """What the newest study of a store left."""
     newest = max(studies(tracking_uri=store), key=lambda run: run.info.start_time)
     run_id = newest.info.run_id
@@ -151,7 +161,10 @@ def _outcome(name: str, order: int, start: str, past: int, wall: float, store: s
         order,
         start,
         past,
-        tuple(metric.to_loss(row["metrics"][metric.name]) if row["reports"] else np.inf for row in rows),
+        tuple(
+            metric.to_loss(row["metrics"][metric.name]) if row["reports"] else np.inf
+            for row in rows
+        ),
         tuple(row["seconds"] for row in rows),
         metric.to_loss(newest.data.metrics[f"test_{metric.name}"]),
         wall,
@@ -169,10 +182,11 @@ def read(path: Path) -> list[Outcome]:
 class Duel:
     """How studies with a past do against the same without one.
 
-    `regret` after numbers of trials without and with a past, `ratio` of the two with its interval; the share of studies
-    that are `worse` in the end and whose `held_out` score is at least as good; how many times the `seconds` of training
-    and of the whole command (`wall`) they take; and the regret `over_seconds`, at `SHARES` of the training seconds of
-    the search without a past, without and with one.
+    `regret` after numbers of trials without and with a past, `ratio` of the two with its interval;
+    the share of studies that are `worse` in the end and whose `held_out` score is at least as good;
+    how many times the `seconds` of training and of the whole command (`wall`) they take; and the
+    regret `over_seconds`, at `SHARES` of the training seconds of the search without a past, without
+    and with one.
     """
 
     studies: int
@@ -189,7 +203,9 @@ def report(found: Sequence[Outcome], trials: int) -> tuple[str, dict[str, object
     """Markdown and plain values: regret with a past and without, by the number of past studies."""
     both, again = _pairs([o for o in found if not o.again]), _pairs([o for o in found if o.again])
     at = [n for n in AT if n <= trials]
-    groups = [(low, high) for low, high in GROUPS if any(low <= pair[0].past <= high for pair in both)]
+    groups = [
+        (low, high) for low, high in GROUPS if any(low <= pair[0].past <= high for pair in both)
+    ]
     if len(groups) > 1:
         groups.append((groups[1][0], GROUPS[-1][1]))
     duels = {}
@@ -207,7 +223,11 @@ def report(found: Sequence[Outcome], trials: int) -> tuple[str, dict[str, object
     shares = ", ".join(f"{share:g}" for share in SHARES)
     head = [
         *("past studies", "studies", "worse by 0.05 at the end", "held-out score better or equal"),
-        *("training seconds", "wall seconds", f"regret at {shares} of the seconds of `off`: `auto` (`off`)"),
+        *(
+            "training seconds",
+            "wall seconds",
+            f"regret at {shares} of the seconds of `off`: `auto` (`off`)",
+        ),
     ]
     text += table(
         head,
@@ -224,7 +244,10 @@ def report(found: Sequence[Outcome], trials: int) -> tuple[str, dict[str, object
             for title, duel in duels.items()
         ],
     )
-    return text, {"groups": {title: asdict(duel) for title, duel in duels.items()}, "machine": machine()}
+    return text, {
+        "groups": {title: asdict(duel) for title, duel in duels.items()},
+        "machine": machine(),
+    }
 
 
 def _pairs(found: Sequence[Outcome]) -> list[tuple[Outcome, Outcome]]:
@@ -256,7 +279,9 @@ def _over_seconds(pair: Sequence[Outcome]) -> list[list[float]]:
     found = []
     for outcome in pair:
         best, times = best_so_far(np.array(outcome.losses)), np.cumsum(outcome.seconds)
-        seen = [int(np.searchsorted(times, share * end * (1 + 1e-9), side="right")) for share in SHARES]
+        seen = [
+            int(np.searchsorted(times, share * end * (1 + 1e-9), side="right")) for share in SHARES
+        ]
         found.append([min(float(best[n - 1] - low) / width, CUT) if n else CUT for n in seen])
     return found
 
@@ -295,17 +320,27 @@ def listed(datasets: Path) -> dict[str, dict[str, str]]:
 
 def main(arguments: Sequence[str]) -> None:
     """Run the studies that are missing and print the tables."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks warmstart-in-use", description=__doc__)
-    parser.add_argument("--datasets", type=Path, required=True, help="folder of index.csv and <name>.csv.gz")
-    parser.add_argument("--tables", nargs="+", default=None, help="their names; all of index.csv by default")
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks warmstart-in-use", description=__doc__
+    )
+    parser.add_argument(
+        "--datasets", type=Path, required=True, help="folder of index.csv and <name>.csv.gz"
+    )
+    parser.add_argument(
+        "--tables", nargs="+", default=None, help="their names; all of index.csv by default"
+    )
     parser.add_argument("--model", default="lightgbm")
     parser.add_argument("--algorithm", default="tpe")
     parser.add_argument("--trials", type=int, default=25)
     parser.add_argument("--orders", type=int, nargs="+", default=[0, 1], help="seeds of the orders")
     parser.add_argument("--again", action="store_true", help="tune every table a second time")
     parser.add_argument("--processes", type=int, default=1, help="orders that run side by side")
-    parser.add_argument("--quick", action="store_true", help=f"{QUICK_TABLES} tables, {QUICK_TRIALS} trials")
-    parser.add_argument("--output", type=Path, default=None, help="folder of the results and the stores")
+    parser.add_argument(
+        "--quick", action="store_true", help=f"{QUICK_TABLES} tables, {QUICK_TRIALS} trials"
+    )
+    parser.add_argument(
+        "--output", type=Path, default=None, help="folder of the results and the stores"
+    )
     options = parser.parse_args(arguments)
     tables = listed(options.datasets)
     names = options.tables or list(tables)
@@ -326,7 +361,9 @@ def main(arguments: Sequence[str]) -> None:
         for outcome in chained(setting, order, shuffled, tables, folder, 1 + options.again):
             with path.open("a") as file:
                 file.write(json.dumps(asdict(outcome)) + "\n")
-            print(f"order {order}: {outcome.table}, {outcome.start}, {outcome.wall:.0f} s", flush=True)
+            print(
+                f"order {order}: {outcome.table}, {outcome.start}, {outcome.wall:.0f} s", flush=True
+            )
 
     with ThreadPoolExecutor(options.processes) as pool:
         for future in [pool.submit(run, order) for order in options.orders]:

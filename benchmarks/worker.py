@@ -1,13 +1,14 @@
 """A method in its own process: one JSON object a line in, one out.
 
-`{"call": "minimise", "problem": ..., "seed": ..., "trials": ..., "first": ...}` gives the losses of a whole search;
-`{"call": "prepare", "problem": ..., "n": ..., "seed": ...}` sets up a study with n observations, and each
-`{"call": "step"}` after it gives the seconds of one more ask and tell; `touch`, `study` and `count` are for a study
-logged to MLflow (`benchmarks.overhead`), `run` for a study of real trainings (`benchmarks.utilisation`). `race` is a
-search over simulated workers, `decide` sets one up with n trials behind it (`benchmarks.replay`, `ones`, `decisions`).
-`search` sets up one that is told from outside: `{"call": "next", "loss": ...}` gives the `params` that it wants to know
-the loss of (null: of none any more), after having heard that of the one before (null at first, and where the training
-failed).
+`{"call": "minimise", "problem": ..., "seed": ..., "trials": ..., "first": ...}` gives the losses of
+a whole search; `{"call": "prepare", "problem": ..., "n": ..., "seed": ...}` sets up a study with n
+observations, and each `{"call": "step"}` after it gives the seconds of one more ask and tell;
+`touch`, `study` and `count` are for a study logged to MLflow (`benchmarks.overhead`), `run` for a
+study of real trainings (`benchmarks.utilisation`). `race` is a search over simulated workers,
+`decide` sets one up with n trials behind it (`benchmarks.replay`, `ones`, `decisions`). `search`
+sets up one that is told from outside: `{"call": "next", "loss": ...}` gives the `params` that it
+wants to know the loss of (null: of none any more), after having heard that of the one before (null
+at first, and where the training failed).
 """
 
 import json
@@ -61,7 +62,9 @@ def _answer(job: dict[str, Any], peer: Any, settings: dict[str, Any], made: list
             return {"losses": losses, "cpu_seconds": round(time.process_time() - start, 3)}
         case "prepare":
             history = observations(job["problem"], job["n"], job["seed"])
-            made[:] = [peer.stepper(problem(job["problem"]).space, history, job["seed"], **settings)]
+            made[:] = [
+                peer.stepper(problem(job["problem"]).space, history, job["seed"], **settings)
+            ]
             return {}
         case "step":
             return made[0]()
@@ -72,7 +75,9 @@ def _answer(job: dict[str, Any], peer: Any, settings: dict[str, Any], made: list
             made[:] = [decider.step]
             return {"bytes": decider.bytes}
         case "search":
-            made[:] = [peer.search(SearchSpace.from_dict(job.pop("space")), Given(**job), **settings)]
+            made[:] = [
+                peer.search(SearchSpace.from_dict(job.pop("space")), Given(**job), **settings)
+            ]
             return {}
         case "next":
             return {"params": made[0].send(job["loss"])}
@@ -94,7 +99,13 @@ def _logged(call: str, job: dict[str, Any], peer: Any, settings: dict[str, Any])
 
 
 def race(
-    peer: Any, settings: dict[str, Any], curves: str, seed: int, workers: int, seconds: float, noisy: bool
+    peer: Any,
+    settings: dict[str, Any],
+    curves: str,
+    seed: int,
+    workers: int,
+    seconds: float,
+    noisy: bool,
 ) -> dict[str, Any]:
     """A search over simulated workers: its incumbents as `(time, loss)`, its legs and the CPU seconds it thought.
 
@@ -110,7 +121,12 @@ def race(
         for finish in incumbents(finishes, noisy)
     ]
     spent = finishes[-1].spent if finishes else 0.0
-    return {"incumbents": best, "legs": len(finishes), "spent": spent, "cpu_seconds": round(thought, 3)}
+    return {
+        "incumbents": best,
+        "legs": len(finishes),
+        "spent": spent,
+        "cpu_seconds": round(thought, 3),
+    }
 
 
 def noop() -> Any:

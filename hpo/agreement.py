@@ -15,7 +15,8 @@ LEAST = 5  # trials; fewer say nothing about an order
 class Agreement:
     """Spearman's rank correlation of the losses at two budgets, over the trials that reached both.
 
-    Only promoted trials reached both, so the correlation is that of the better ones, and lower than over all.
+    Only promoted trials reached both, so the correlation is that of the better ones, and lower than
+    over all.
     """
 
     low: float
@@ -38,5 +39,7 @@ def agreements(trials: Sequence[Trial]) -> list[Agreement]:
 
 def shown(found: Sequence[Agreement], unit: str) -> str:
     """One line for the user."""
-    parts = [f"{a.low:g} → {a.high:g} {unit}: {a.correlation:.2f} ({a.trials} trials)" for a in found]
+    parts = [
+        f"{a.low:g} → {a.high:g} {unit}: {a.correlation:.2f} ({a.trials} trials)" for a in found
+    ]
     return "How a rung ranks the trials that went on, against the next: " + "; ".join(parts)

@@ -58,7 +58,8 @@ def algorithm(
 
     Args:
         name: a row of `ALGORITHMS`, or `sampler+scheduler`.
-        rungs: the budgets at which trials may stop, ascending (`hpo.rungs.Budgets`); the last is a full training.
+        rungs: the budgets at which trials may stop, ascending (`hpo.rungs.Budgets`); the last is a
+        full training.
         eta: the factor between them.
         past: what past studies know, for samplers that build models.
 
@@ -87,7 +88,10 @@ def parts(name: str) -> tuple[str, str]:
     sampler, plus, scheduler = name.partition("+")
     if not plus:
         raise ParameterError(_half(name))
-    for part, known, what in ((sampler, SAMPLERS, "sampler"), (scheduler, {FULL: "", **RACES}, "scheduler")):
+    for part, known, what in (
+        (sampler, SAMPLERS, "sampler"),
+        (scheduler, {FULL: "", **RACES}, "scheduler"),
+    ):
         if part not in known:
             raise ParameterError(
                 f"algorithm {name!r}: unknown {what} {part!r}{closest(part, known)}; {what}s: {', '.join(known)}"
@@ -103,9 +107,7 @@ def _half(name: str) -> str:
             f"{name}+hyperband"
         )
     if name in RACES:
-        return (
-            f"{name!r} is a scheduler, and an algorithm has a sampler, too: write random+{name} or tpe+{name}"
-        )
+        return f"{name!r} is a scheduler, and an algorithm has a sampler, too: write random+{name} or tpe+{name}"
     return (
         f"unknown algorithm {name!r}{closest(name, ALGORITHMS)}; algorithms: {', '.join(ALGORITHMS)}, or "
         "sampler+scheduler, such as tpe+asha"

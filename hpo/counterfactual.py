@@ -1,9 +1,10 @@
 """What a search without a past would have found, by a model of a study's own trials.
 
-The model is a Gaussian process on the normal scores of the study's losses, with the kernel's lengths given and signal
-and noise by maximum marginal likelihood. A simulated search asks the study's own sampler, as a new study would, and
-gets for each configuration a draw from the model's posterior, conditioned on the draws before it and with the noise
-added; so what nobody has tried may be good or bad. First points that the study has tried have the losses that it saw.
+The model is a Gaussian process on the normal scores of the study's losses, with the kernel's
+lengths given and signal and noise by maximum marginal likelihood. A simulated search asks the
+study's own sampler, as a new study would, and gets for each configuration a draw from the model's
+posterior, conditioned on the draws before it and with the noise added; so what nobody has tried may
+be good or bad. First points that the study has tried have the losses that it saw.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,7 +23,10 @@ from hpo.storage import MemoryStorage
 from hpo.study import FirstPoint, Study
 from hpo.trial import Report
 
-SIGNALS, NOISES = (0.25, 0.5, 1.0, 2.0), (0.05, 0.15, 0.4, 1.0)  # variances, where the losses have variance 1
+SIGNALS, NOISES = (
+    (0.25, 0.5, 1.0, 2.0),
+    (0.05, 0.15, 0.4, 1.0),
+)  # variances, where the losses have variance 1
 PRIOR = 10.0  # variance of the mean level
 
 
@@ -41,7 +45,9 @@ class OwnModel:
         y = normal_scores(losses)
         kernel = matern(points, points)
         eye = np.eye(len(y))
-        scored = [(-surprise(PRIOR + s * kernel + e * eye, y), s, e) for s in SIGNALS for e in NOISES]
+        scored = [
+            (-surprise(PRIOR + s * kernel + e * eye, y), s, e) for s in SIGNALS for e in NOISES
+        ]
         _, signal, noise = max(scored)
         return cls(points, y, signal, noise)
 
@@ -104,7 +110,11 @@ def normal_scores(losses: Array) -> Array:
 
 
 def _searched(
-    study: Study, past: Past, model: OwnModel, known: Mapping[bytes, float], rng: np.random.Generator
+    study: Study,
+    past: Past,
+    model: OwnModel,
+    known: Mapping[bytes, float],
+    rng: np.random.Generator,
 ) -> list[float]:
     """The levels of a simulated search's trials; those of codes that are `known` are what they were."""
     drawn, values = np.empty((0, model.points.shape[1])), np.empty(0)

@@ -54,7 +54,9 @@ class PoolBroken(UserError):  # noqa: N818
 
 def too_slow(time_limit: float) -> TimeLimitExceeded:
     """The error of a job that ran for longer than `time_limit` seconds."""
-    return TimeLimitExceeded(f"the job ran for longer than its limit of {time_limit:g} s; raise the limit")
+    return TimeLimitExceeded(
+        f"the job ran for longer than its limit of {time_limit:g} s; raise the limit"
+    )
 
 
 def closest(name: str, known: Iterable[str]) -> str:

@@ -10,8 +10,8 @@ from hpo.space import Array, Params, SearchSpace
 class History:
     """Observed and pending configurations of one study at one budget, in the unit cube.
 
-    A failed trial is an observation with an infinite loss. `n_sampled` counts the trials that the sampler itself has
-    proposed so far, pending ones included.
+    A failed trial is an observation with an infinite loss. `n_sampled` counts the trials that the
+    sampler itself has proposed so far, pending ones included.
     """
 
     def __init__(self, space: SearchSpace, n_sampled: int = 0) -> None:
@@ -23,7 +23,9 @@ class History:
         self.pending: Array = np.empty((0, len(space)))
 
     @classmethod
-    def of(cls, space: SearchSpace, x: Array, losses: Array, pending: Array, n_sampled: int) -> "History":
+    def of(
+        cls, space: SearchSpace, x: Array, losses: Array, pending: Array, n_sampled: int
+    ) -> "History":
         """The history of codes `(n, d)` with losses `(n,)`, and of pending codes `(m, d)`."""
         self = cls(space, n_sampled)
         self._n, self._x = len(x), x

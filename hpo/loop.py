@@ -12,7 +12,9 @@ from hpo.study import Study
 from hpo.trial import Failure, Report, Trial
 
 _POLL = 0.1  # seconds between looks at the clock and at the stop request
-_AMPLE = 1.5  # times what a full training takes: when so much time is left the best trial is finished
+_AMPLE = (
+    1.5  # times what a full training takes: when so much time is left the best trial is finished
+)
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,9 @@ class Executor(Protocol):
         """How many jobs would start at once."""
         ...
 
-    def wait(self, futures: Collection["Future[Report]"], timeout: float) -> "Collection[Future[Report]]":
+    def wait(
+        self, futures: Collection["Future[Report]"], timeout: float
+    ) -> "Collection[Future[Report]]":
         """Those that are done, as soon as there is one; none when `timeout` seconds were not enough."""
         ...
 
@@ -62,12 +66,12 @@ def run(
 ) -> Iterator[Trial]:
     """Run the study and yield each trial when it has been told.
 
-    Ends when nothing can be started and nothing runs, or when `stop` asks for it. At `deadline` (on `clock`) legs that
-    still run are given up; without any success they get `grace` more seconds. A leg that was given up is not told: it
-    is handed out again when the study is resumed.
+    Ends when nothing can be started and nothing runs, or when `stop` asks for it. At `deadline` (on
+    `clock`) legs that still run are given up; without any success they get `grace` more seconds. A
+    leg that was given up is not told: it is handed out again when the study is resumed.
 
-    With `finishing`, the best trial is granted the full budget when there is just time for that, so that a race which
-    ends by the clock ends with a full training, too.
+    With `finishing`, the best trial is granted the full budget when there is just time for that, so
+    that a race which ends by the clock ends with a full training, too.
 
     Args:
         study: what to run.
@@ -120,4 +124,6 @@ def _outcome(future: "Future[Report]") -> Report | Failure:
         raise error
     if error is None:
         return future.result()
-    return Failure(str(error) if isinstance(error, JobError) else f"{type(error).__name__}: {error}")
+    return Failure(
+        str(error) if isinstance(error, JobError) else f"{type(error).__name__}: {error}"
+    )

@@ -1,24 +1,28 @@
 """What past studies expect of a configuration here, and how far they can be trusted.
 
-A hierarchical Gaussian process over all past studies and the new one, a multi-task model as in Swersky, Snoek & Adams
-(2013), "Multi-task Bayesian optimization", NeurIPS 26, eq. 6. The score of configuration x in study t is
+A hierarchical Gaussian process over all past studies and the new one, a multi-task model as in
+Swersky, Snoek & Adams (2013), "Multi-task Bayesian optimization", NeurIPS 26, eq. 6. The score of
+configuration x in study t is
 
-    score_t(x) = f(x) + g_t(x) + h_t(x) + noise,    each a Gaussian process with one kernel k over configurations:
+    score_t(x) = f(x) + g_t(x) + h_t(x) + noise,    each a Gaussian process with one kernel k over
+    configurations:
 
 - **f** is shared by all studies,
 - **g** is alike in studies whose tables are alike: its covariance is k times their similarity,
 - **h** is a table's own. Studies of the same table share it.
-- **k** is Matérn 5/2 with one length for each parameter, the maximum of the summed marginal likelihoods of all past
-  studies (Wang et al. 2024, "Pre-trained Gaussian processes for Bayesian optimization", JMLR 25). Which parameters
-  matter is much the same from table to table, even where the best values are not.
-- The **mean** is the score of a bad configuration: a search leaves the regions that it found bad, so what it did not
-  try is no better.
+- **k** is Matérn 5/2 with one length for each parameter, the maximum of the summed marginal
+  likelihoods of all past studies (Wang et al. 2024, "Pre-trained Gaussian processes for Bayesian
+  optimization", JMLR 25). Which parameters matter is much the same from table to table, even where
+  the best values are not.
+- The **mean** is the score of a bad configuration: a search leaves the regions that it found bad,
+  so what it did not try is no better.
 
-The variances of the four parts are fitted to the past. Real trainings are rough: about a third of the variance of a
-study's scores is noise, so a single good score says little and many studies that agree say much.
+The variances of the four parts are fitted to the past. Real trainings are rough: about a third of
+the variance of a study's scores is noise, so a single good score says little and many studies that
+agree say much.
 
-**Trust** is how well the past ranks this study's results (Kendall's tau), as a normal posterior: it begins with what is
-usual, and few results move it little.
+**Trust** is how well the past ranks this study's results (Kendall's tau), as a normal posterior: it
+begins with what is usual, and few results move it little.
 """
 
 from dataclasses import dataclass
@@ -47,14 +51,16 @@ _FIT_STUDIES, _FIT_TRIALS = 24, 40  # that the lengths are fitted to
 _FIT_RESULTS = 400  # that the variances are fitted to
 _USUAL, _SPREAD = 0.5, 3.0  # logarithm of a length, a priori: normal
 _VARIANCE_SPREAD = 2.0  # deviation of the logarithm of a variance, a priori
-_FLAG = 0.5  # distance between a conditional parameter's being active and not, in its edges of the cube
+_FLAG = (
+    0.5  # distance between a conditional parameter's being active and not, in its edges of the cube
+)
 
 
 def standardised(losses: Array) -> Array:
     """Losses `(n,)` of one study as scores that compare with those of others: mean 0, deviation 1.
 
-    Logarithms of the distance from the best, in units of the median's, so that differences among good configurations
-    count.
+    Logarithms of the distance from the best, in units of the median's, so that differences among
+    good configurations count.
     """
     best = losses.min()
     width = float(np.median(losses) - best) or 1.0
@@ -73,7 +79,8 @@ class Source:
         similarity: of its table to that of the new study, from 0 to 1.
         table: equal for studies of one table.
         same_table: whether that is the table of the new study.
-        kinship: correlation with other studies, given their tables; less than 1 for another metric or family.
+        kinship: correlation with other studies, given their tables; less than 1 for another metric
+        or family.
     """
 
     name: str
@@ -105,7 +112,9 @@ class Past:
         chosen = sorted(self.sources, key=lambda source: -source.similarity)[:_FIT_STUDIES]
         n = min(_FIT_TRIALS, *(len(source.x) for source in chosen))
         kept = [thin(ranked(source.scores), n) for source in chosen]
-        points = np.stack([_points(self.space, source.x[k]) for source, k in zip(chosen, kept, strict=True)])
+        points = np.stack(
+            [_points(self.space, source.x[k]) for source, k in zip(chosen, kept, strict=True)]
+        )
         scores = np.stack([source.scores[k] for source, k in zip(chosen, kept, strict=True)])
         return _fitted(points, scores, _owners(self.space), len(self.space))
 
@@ -143,7 +152,9 @@ class Past:
         agreed = np.tril(_order(self.expected(x)) * _order(losses)).sum(axis=1).cumsum()
         tau = agreed / np.maximum(n * (n - 1) / 2, 1)
         usual, seen = DEVIATION**-2, np.where(n > 1, n, 0) / ONE_RESULT**2
-        return np.asarray(np.clip((usual * AGREEMENT + seen * tau) / (usual + seen) / AGREEMENT, 0.0, 1.0))
+        return np.asarray(
+            np.clip((usual * AGREEMENT + seen * tau) / (usual + seen) / AGREEMENT, 0.0, 1.0)
+        )
 
     def leaders(self) -> Array:
         """`(m, d)` codes of the best few configurations of each past study."""
@@ -153,7 +164,8 @@ class Past:
     def repeated(self, taken: Array, n: int) -> list[tuple[str, Array]]:
         """Codes `(d,)` of what studies of this very table found best, at most `n`, with the studies they come from.
 
-        They are in order of what the past expects of them; none is next to another one or to those `taken` `(m, d)`.
+        They are in order of what the past expects of them; none is next to another one or to those
+        `taken` `(m, d)`.
         """
         same = [source for source in self.sources if source.same_table]
         leaders = [(s.name, code) for s in same for code in s.x[ranked(s.scores)[:LEADERS]]]
@@ -183,7 +195,9 @@ class Past:
     def _pull(self) -> Array:
         """`(n,)` by which each known result moves what is expected of the new study next to it."""
         known, variances = self._known, self.variances
-        factor = cholesky(self._covariance(matern(known.points, known.points), known, variances), lower=True)
+        factor = cholesky(
+            self._covariance(matern(known.points, known.points), known, variances), lower=True
+        )
         solved = cho_solve((factor, True), known.scores - BAD)
         shared, alike, own, _ = variances
         of_study = np.array(
@@ -294,5 +308,7 @@ def _fitted(points: Array, scores: Array, owners: NDArray[np.intp], d: int) -> A
 
     start = np.array([0.0] * d + [0.0, -2.0])
     bounds = [(np.log(0.1), np.log(10.0))] * d + [(-4.0, 4.0), (-6.0, 1.0)]
-    found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 40})
+    found = minimize(
+        loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 40}
+    )
     return np.asarray(np.exp(found.x[:d]))

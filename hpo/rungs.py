@@ -1,8 +1,9 @@
 """Rungs and brackets as data: the arithmetic of successive halving, Hyperband and ASHA, in one place.
 
-Jamieson and Talwalkar (2016), "Non-stochastic best arm identification and hyperparameter optimization", AISTATS
-(successive halving); Li et al. (2018), "Hyperband", JMLR 18(185), algorithm 1. Letters are the paper's: R the largest
-budget, eta the factor between rungs, s the number of halvings of a bracket.
+Jamieson and Talwalkar (2016), "Non-stochastic best arm identification and hyperparameter
+optimization", AISTATS (successive halving); Li et al. (2018), "Hyperband", JMLR 18(185), algorithm
+1. Letters are the paper's: R the largest budget, eta the factor between rungs, s the number of
+halvings of a bracket.
 """
 
 import math
@@ -74,9 +75,10 @@ def successive_halving(n_rungs: int, eta: float) -> tuple[Bracket, ...]:
 def hyperband(n_rungs: int, eta: float) -> tuple[Bracket, ...]:
     """Hyperband's brackets, s = s_max, ..., 0, each costing about (s_max + 1) R.
 
-    n = ceil((s_max + 1) eta^s / (s + 1)) configurations begin, floor(n eta^-i) reach rung i (Li et al. 2018,
-    algorithm 1). HpBandSter takes floor((s_max + 1) / (s + 1)) eta^s for the first: with R = 81 and eta = 3 it begins
-    with 81, 27, 9, 6 and 5 configurations where the paper has 81, 34, 15, 8 and 5.
+    n = ceil((s_max + 1) eta^s / (s + 1)) configurations begin, floor(n eta^-i) reach rung i (Li et
+    al. 2018, algorithm 1). HpBandSter takes floor((s_max + 1) / (s + 1)) eta^s for the first: with
+    R = 81 and eta = 3 it begins with 81, 27, 9, 6 and 5 configurations where the paper has 81, 34,
+    15, 8 and 5.
     """
     s_max = n_rungs - 1
     return tuple(
@@ -96,7 +98,9 @@ def cost(rungs: tuple[float, ...], brackets: tuple[Bracket, ...]) -> float:
     return spent / rungs[-1] / sum(bracket.sizes[0] for bracket in brackets)
 
 
-def halved(n: int | NDArray[np.intp], eta: float, times: int | NDArray[np.intp]) -> NDArray[np.intp]:
+def halved(
+    n: int | NDArray[np.intp], eta: float, times: int | NDArray[np.intp]
+) -> NDArray[np.intp]:
     """How many of n configurations are left after so many halvings: floor(n eta^-times), element by element."""
     return np.floor(n * eta ** -np.asarray(times, dtype=float) + _EXACT).astype(np.intp)
 

@@ -13,8 +13,8 @@ from hpo.trial import Trial
 class Standings:
     """One row a trial, in order of the numbers, one column a rung.
 
-    Rows are added when a trial is granted, and filled when its legs are told; a row that is granted more than it has
-    reached is running.
+    Rows are added when a trial is granted, and filled when its legs are told; a row that is granted
+    more than it has reached is running.
     """
 
     def __init__(self, space: SearchSpace, rungs: Sequence[float]) -> None:
@@ -88,11 +88,13 @@ class Standings:
     def history(self, least: int, n_sampled: int) -> History:
         """What a sampler sees: the highest rung with `least` results or more, or the one with the most.
 
-        Trials that failed at that rung or on the way to it count as infinitely bad; those that run are pending,
-        wherever they stand. A trial that was left at a lower rung says nothing here.
+        Trials that failed at that rung or on the way to it count as infinitely bad; those that run
+        are pending, wherever they stand. A trial that was left at a lower rung says nothing here.
         """
         level = self._level(least)
-        losses = np.where(self.failed & np.isnan(self.losses[:, level]), np.inf, self.losses[:, level])
+        losses = np.where(
+            self.failed & np.isnan(self.losses[:, level]), np.inf, self.losses[:, level]
+        )
         unseen = np.isnan(losses)
         if not unseen.any():  # nothing to leave out, so nothing to copy
             return History.of(self.space, self.x, losses, self.x[:0], n_sampled)

@@ -1,13 +1,15 @@
 """The study: the one class with state.
 
-Its state is its trials. What to try next is a function of the trials and of `default_rng([seed, number])`, so a study
-that is resumed goes on the way the uninterrupted one would have gone.
+Its state is its trials. What to try next is a function of the trials and of `default_rng([seed,
+number])`, so a study that is resumed goes on the way the uninterrupted one would have gone.
 
-With several workers, results arrive in an order that no seed controls. Where every trial has one leg, trial k therefore
-sees the results of the trials up to k - lag only; later ones count as pending even when they are known. With `lag` >=
-the number of workers the same seed gives the same study however the workers race, at the price of waiting when one
-trial takes longer than the `lag - 1` after it together. Races over rungs cannot wait like that (their legs differ in
-length by design): with lag 0 everything that is known counts, and only a study with one worker repeats from its seed.
+With several workers, results arrive in an order that no seed controls. Where every trial has one
+leg, trial k therefore sees the results of the trials up to k - lag only; later ones count as
+pending even when they are known. With `lag` >= the number of workers the same seed gives the same
+study however the workers race, at the price of waiting when one trial takes longer than the `lag -
+1` after it together. Races over rungs cannot wait like that (their legs differ in length by
+design): with lag 0 everything that is known counts, and only a study with one worker repeats from
+its seed.
 """
 
 from collections.abc import Sequence
@@ -43,7 +45,8 @@ class Study:
         seed: of every random choice.
         max_trials: stop after so many trials; None for no end.
         first_points: the configurations of the first trials, in order.
-        lag: how many trials back a result must lie to be seen (module docstring); 0 sees all at once.
+        lag: how many trials back a result must lie to be seen (module docstring); 0 sees all at
+        once.
     """
 
     def __init__(
@@ -68,7 +71,9 @@ class Study:
         self._storage = storage
         self._trials = list(storage.load())
         if [trial.number for trial in self._trials] != list(range(len(self._trials))):
-            missing = sorted(set(range(self._trials[-1].number)) - {trial.number for trial in self._trials})
+            missing = sorted(
+                set(range(self._trials[-1].number)) - {trial.number for trial in self._trials}
+            )
             raise StudyError(
                 f"trials must be numbered without gaps, but {missing} are missing; if their runs were deleted, restore "
                 "them, or start a new study"
@@ -115,8 +120,8 @@ class Study:
     def ask(self) -> Trial | None:
         """The next leg to run: a trial with its granted budget.
 
-        Legs that were lost with an earlier process come first. None means that nothing can start now: the trials are
-        used up, the space is exhausted, or a running trial must be told first.
+        Legs that were lost with an earlier process come first. None means that nothing can start
+        now: the trials are used up, the space is exhausted, or a running trial must be told first.
         """
         if self._lost:
             return self._trials[self._lost.pop()]
@@ -136,7 +141,9 @@ class Study:
     def unfinished_best(self) -> Trial | None:
         """The best trial, where it waits below the full budget; None while it runs, and when it has failed."""
         best = self.best_trial
-        waits = best is not None and best.finished and best.failure is None and best.budget < self.full
+        waits = (
+            best is not None and best.finished and best.failure is None and best.budget < self.full
+        )
         return best if waits else None
 
     def finish_best(self) -> Trial | None:
@@ -151,7 +158,9 @@ class Study:
             StudyError: when that trial was never granted, or owes nothing.
         """
         if not 0 <= number < len(self._trials):
-            raise StudyError(f"trial {number} was never granted; the study has {len(self._trials)} trials")
+            raise StudyError(
+                f"trial {number} was never granted; the study has {len(self._trials)} trials"
+            )
         if self._trials[number].finished:
             raise StudyError(f"trial {number} is finished already; a leg is told once")
         trial = self._trials[number] = self._trials[number].told(outcome)
@@ -179,7 +188,9 @@ class Study:
     def _point(self, number: int) -> FirstPoint | None:
         if number < len(self.first_points):
             return self.first_points[number]
-        history = self._standings.history(self.sampler.least(self.space), number - len(self.first_points))
+        history = self._standings.history(
+            self.sampler.least(self.space), number - len(self.first_points)
+        )
         params = self.sampler.suggest(history, np.random.default_rng([self.seed, number]))
         return None if params is None else FirstPoint(params, "sampler")
 

@@ -11,10 +11,11 @@ from hpo.space import Params
 class Report:
     """The outcome of one leg of a trial.
 
-    `budget` is what was reached (the unit is the model's: rounds, steps), `loss` is always minimised, `metrics` are as
-    the user knows them, `seconds` is the training time of the leg, and `curve` holds at most 50 `(budget, metric)`
-    points. `note` is a sentence for the user, if there is something to say; `over` says that the training came to its
-    own end before the budget, so that more of it changes nothing.
+    `budget` is what was reached (the unit is the model's: rounds, steps), `loss` is always
+    minimised, `metrics` are as the user knows them, `seconds` is the training time of the leg, and
+    `curve` holds at most 50 `(budget, metric)` points. `note` is a sentence for the user, if there
+    is something to say; `over` says that the training came to its own end before the budget, so
+    that more of it changes nothing.
     """
 
     budget: float
@@ -38,8 +39,8 @@ class Failure:
 class Trial:
     """One configuration and all that is known of it.
 
-    `budget` is what was granted, the last report's what was reached; granted > reached and nobody holding it means
-    that its process was lost and that the leg is to be handed out again.
+    `budget` is what was granted, the last report's what was reached; granted > reached and nobody
+    holding it means that its process was lost and that the leg is to be handed out again.
     """
 
     number: int

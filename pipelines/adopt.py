@@ -13,7 +13,13 @@ import pandas as pd
 from hpo.errors import ParameterError, UserError, closest, raise_all
 from hpo.trial import Report, Trial
 from pipelines.adoption.mapping import Mapped, load_mapping, mapping_mistakes, read_mapping
-from pipelines.adoption.metrics import AUTO, DIRECTIONS, LoggedMetric, impossible_values, logged_metric
+from pipelines.adoption.metrics import (
+    AUTO,
+    DIRECTIONS,
+    LoggedMetric,
+    impossible_values,
+    logged_metric,
+)
 from pipelines.adoption.result import Adoption, Undone, listed
 from pipelines.adoption.runs import FEWEST, ForeignRun, Found, said_direction, trials_among
 from pipelines.adoption.translation import Translation, translate
@@ -23,9 +29,7 @@ from pipelines.table.source import Source, described
 if TYPE_CHECKING:
     from pipelines.table.data import Prepared
 
-ADOPTION = (
-    "adopted"  # the algorithm of such a study, and the part of its header that says what it was made of
-)
+ADOPTION = "adopted"  # the algorithm of such a study, and the part of its header that says what it was made of
 FULL = 1.0  # the budget of a trial: every run counts as a full training
 # As in a study that says nothing else, so that the meta-features are those of such a study.
 _SPLIT, _TEST_SHARE, _VALIDATION, _SEED = "random", 0.2, "holdout", 0
@@ -55,9 +59,11 @@ def adopt(
         target: The column that they predict.
         model: What their parameters are of: lightgbm, xgboost or mlp.
         metric: The logged metric to judge them by.
-        direction: minimize or maximize; auto where the metric is one of this project's, or Optuna logged the runs.
+        direction: minimize or maximize; auto where the metric is one of this project's, or Optuna
+        logged the runs.
         means: Which of this project's metrics the logged one is, where its name does not say so.
-        mapping: A YAML file with names in the runs and names here, for those that differ from the library's.
+        mapping: A YAML file with names in the runs and names here, for those that differ from the
+        library's.
         filter: Which runs of the experiment, as a filter of MLflow's run search; none for all.
         task: auto, binary, multiclass or regression.
         dry_run: Only show what would count and what it means here, and write nothing.
@@ -143,7 +149,11 @@ def _mistakes_in_runs(
     metrics = Counter(name for run in runs for name in run.metrics)
     if metric not in metrics:
         shown = listed([f"{name} ({n} runs)" for name, n in metrics.most_common()]) or "none"
-        what = f"no run has a metric {metric!r}{closest(metric, metrics)}" if metric else "metric is needed"
+        what = (
+            f"no run has a metric {metric!r}{closest(metric, metrics)}"
+            if metric
+            else "metric is needed"
+        )
         yield f"{what}; metrics of {experiment!r}: {shown}"
     names = {name for run in runs for name in run.params}
     for theirs in sorted(entries.keys() - names):
@@ -207,7 +217,9 @@ def _too_little(
     return f"no parameter of {model} differs between the {n} trials of experiment {experiment!r}; {left}"
 
 
-def _header(found: Adoption, source: Source, prepared: "Prepared", experiment_id: str) -> dict[str, Any]:
+def _header(
+    found: Adoption, source: Source, prepared: "Prepared", experiment_id: str
+) -> dict[str, Any]:
     """What the study is, as every study says it, and where it comes from."""
     data = source.plan(prepared)
     metric, translation = found.metric, found.translation
@@ -230,7 +242,11 @@ def _header(found: Adoption, source: Source, prepared: "Prepared", experiment_id
             "left_out": translation.left_out,
             "notes": translation.notes,
             "trials": [
-                {"run_id": trial.origin, "value": metric.from_loss(trial.loss), "params": trial.params}
+                {
+                    "run_id": trial.origin,
+                    "value": metric.from_loss(trial.loss),
+                    "params": trial.params,
+                }
                 for trial in found.trials
             ],
         },

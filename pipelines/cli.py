@@ -61,7 +61,9 @@ class _Command(click.Command):
         except click.NoSuchOption as error:
             name = error.option_name.lstrip("-")
             hint = closest(name, [p.name for p in self.params if p.name])
-            raise ParameterError(f"unknown parameter {name!r}{hint}; see --help for all of them") from error
+            raise ParameterError(
+                f"unknown parameter {name!r}{hint}; see --help for all of them"
+            ) from error
         except click.UsageError as error:
             raise ParameterError(error.format_message()) from error
 
@@ -103,11 +105,15 @@ group = _Group(
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit: 0 on success, 2 on a user's mistake, 130 when interrupted."""
     run_id = os.environ.get("MLFLOW_RUN_ID")
-    logging.getLogger("mlflow.pyfunc").setLevel(logging.WARNING)  # it tells of each step of saving a model
+    logging.getLogger("mlflow.pyfunc").setLevel(
+        logging.WARNING
+    )  # it tells of each step of saving a model
     try:
         group.main(arguments, standalone_mode=False)
     except (UserError, click.UsageError) as error:
-        reason = str(error) if isinstance(error, UserError) else f"{error.format_message()} See --help"
+        reason = (
+            str(error) if isinstance(error, UserError) else f"{error.format_message()} See --help"
+        )
         click.echo(f"error: {reason}", err=True)
         _fail(run_id, reason)  # after the words: it may wait for a server that is away
         sys.exit(EXIT_USER_ERROR)

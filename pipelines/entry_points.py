@@ -1,8 +1,8 @@
 """The public parameters, read off the entry points' own signatures and docstrings.
 
-`tune`, `validate`, `train`, `promote`, `rollback`, `report` and `adopt` are plain functions. Their signatures and the
-`Args:` of their docstrings are the one definition from which the console command and the file `MLproject` are made, so
-the three cannot differ.
+`tune`, `validate`, `train`, `promote`, `rollback`, `report` and `adopt` are plain functions. Their
+signatures and the `Args:` of their docstrings are the one definition from which the console command
+and the file `MLproject` are made, so the three cannot differ.
 """
 
 import inspect
@@ -103,7 +103,9 @@ def mlproject() -> str:
 
 def _kinds(hint: Any) -> tuple[type, ...]:
     options = (
-        typing.get_args(hint) if isinstance(hint, types.UnionType) or typing.get_origin(hint) else (hint,)
+        typing.get_args(hint)
+        if isinstance(hint, types.UnionType) or typing.get_origin(hint)
+        else (hint,)
     )
     return tuple(typing.get_origin(option) or option for option in options)
 
@@ -111,7 +113,13 @@ def _kinds(hint: Any) -> tuple[type, ...]:
 def _as_text(default: object) -> str | None:
     if default is inspect.Parameter.empty:
         return None
-    return NONE if default is None else str(default).lower() if isinstance(default, bool) else str(default)
+    return (
+        NONE
+        if default is None
+        else str(default).lower()
+        if isinstance(default, bool)
+        else str(default)
+    )
 
 
 def _meanings(doc: str) -> Iterator[tuple[str, str]]:

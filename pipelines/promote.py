@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 class Promotion:
     """What `promote` found and did.
 
-    `verdict` holds the checks, None when there was nothing to compare; `replaced` is the champion before; `done` is
-    False when the version was champion already.
+    `verdict` holds the checks, None when there was nothing to compare; `replaced` is the champion
+    before; `done` is False when the version was champion already.
     """
 
     champion: Candidate
@@ -45,7 +45,12 @@ class Promotion:
         if self.verdict is None:
             return f"{self.champion} is champion already; nothing to do"
         verb = "would become" if self.dry_run else "is now"
-        lines = [f"{self.champion} {verb} champion: {self.verdict.summary}", "", self.verdict.table(), ""]
+        lines = [
+            f"{self.champion} {verb} champion: {self.verdict.summary}",
+            "",
+            self.verdict.table(),
+            "",
+        ]
         if self.dry_run:
             return "\n".join([*lines, "nothing was changed; run it again without dry_run"])
         lines += [
@@ -71,21 +76,25 @@ def promote(
 ) -> Promotion:
     """Make the challenger of a registered model its champion if it is better and keeps to the limits.
 
-    Challenger and champion predict the same rows: those that the challenger's study held out, or new ones. The
-    challenger must be better with a stated probability (paired bootstrap over the rows), than the trivial baseline
-    too; take the champion's inputs and answer in its form; and keep to the limits that are given. The old champion
-    gets the alias `previous`. Run again after a kill at any moment, it completes what was begun.
+    Challenger and champion predict the same rows: those that the challenger's study held out, or
+    new ones. The challenger must be better with a stated probability (paired bootstrap over the
+    rows), than the trivial baseline too; take the champion's inputs and answer in its form; and
+    keep to the limits that are given. The old champion gets the alias `previous`. Run again after a
+    kill at any moment, it completes what was begun.
 
     Args:
         name: The registered model.
         version: The version to promote instead of the one with the alias challenger.
         dry_run: Only say what would happen, and change nothing.
-        data: New rows with the target, which neither model has seen; or the study's table, when it has moved.
+        data: New rows with the target, which neither model has seen; or the study's table, when it
+        has moved.
         margin: By how much it must be better than the champion, in the metric's units.
         confidence: The probability with which it must be better.
-        slice: A column; on none of its groups of 50 rows or more may the challenger be worse beyond chance.
+        slice: A column; on none of its groups of 50 rows or more may the challenger be worse beyond
+        chance.
         tolerance: By how much it may be worse on a group, in the metric's units.
-        max_latency: The most milliseconds for one row (99th percentile), or limits like p50:5,p99x1000:80.
+        max_latency: The most milliseconds for one row (99th percentile), or limits like
+        p50:5,p99x1000:80.
         max_size: The most megabytes of the model's files.
 
     Raises:
@@ -98,7 +107,9 @@ def promote(
 
     registry.check_model_name(name)
     if version is not None and version < 1:
-        raise ParameterError(f"version={version} must be 1 or more; leave it out for the challenger")
+        raise ParameterError(
+            f"version={version} must be 1 or more; leave it out for the challenger"
+        )
     client = connect()
     known = registry.aliases(client, name)
     number = version if version is not None else known.get(registry.CHALLENGER)
@@ -171,7 +182,10 @@ def _served(candidate: Candidate, folder: Path) -> "Served":
 
 
 def _rows(
-    challenger: Candidate, score: HeldOutScore, mine: "Served", data: str | Path | pd.DataFrame | None
+    challenger: Candidate,
+    score: HeldOutScore,
+    mine: "Served",
+    data: str | Path | pd.DataFrame | None,
 ) -> "HeldOut":
     from pipelines.registry.heldout import held_out_rows
     from pipelines.registry.versions import STUDY
@@ -191,7 +205,9 @@ def _rows(
 
 def _refusal(challenger: Candidate, champion: Candidate | None, verdict: Verdict) -> str:
     reasons = ", ".join(check.name for check in verdict.failed)
-    stays = f"the champion stays version {champion.version}" if champion else "there is no champion yet"
+    stays = (
+        f"the champion stays version {champion.version}" if champion else "there is no champion yet"
+    )
     return (
         f"{challenger} does not become champion: {verdict.summary}; not passed: {reasons}; {stays}\n\n"
         f"{verdict.table()}\n\n"

@@ -16,8 +16,8 @@ from pipelines.study.report import FOLDER, LEADERBOARD, PAGE, keep
 class StudyReport:
     """A study's leaderboard and diagnosis.
 
-    `rows` are the trials, best first, those without a result last: number, name, run_id, status, budget, origin,
-    failure, reports, params, metrics, seconds.
+    `rows` are the trials, best first, those without a result last: number, name, run_id, status,
+    budget, origin, failure, reports, params, metrics, seconds.
     """
 
     study: str
@@ -51,12 +51,17 @@ class StudyReport:
         if self.link:
             lines += ["", f"The report with figures: {self.link}"]
         if best:
-            lines += ["", f"Next: mlflow run . -e train --env-manager local -P trial={best['run_id']}"]
+            lines += [
+                "",
+                f"Next: mlflow run . -e train --env-manager local -P trial={best['run_id']}",
+            ]
         return "\n".join(lines)
 
     def _line(self, row: Mapping[str, Any]) -> str:
         if row["failure"] and not row["metrics"]:
-            return f"{row['name']:<16} {row['run_id']}  FAILED  {row['failure'].splitlines()[0]:.100}"
+            return (
+                f"{row['name']:<16} {row['run_id']}  FAILED  {row['failure'].splitlines()[0]:.100}"
+            )
         value = row["metrics"].get(self.metric)
         score = f"{value:.5g}" if value is not None else "unfinished"
         at = f"at {row['budget']:<8g}" if len(self.header["rungs"]) > 1 else ""
@@ -100,23 +105,30 @@ def report(
     if price is not None and not 0 <= price < float("inf"):
         mistakes.append(f"price={price} must be a number of 0 or more")
     if (study is None) == (studies is None):
-        mistakes.append("study or studies is needed: one run id, or several with commas between them")
+        mistakes.append(
+            "study or studies is needed: one run id, or several with commas between them"
+        )
     raise_all(ParameterError, mistakes)
     if studies is not None:
         return compare([name.strip() for name in studies.split(",") if name.strip()])
     kept = keep(str(study), price)
-    return StudyReport(str(study), kept.header["metric"], kept.header, kept.rows, top, kept.found, kept.link)
+    return StudyReport(
+        str(study), kept.header["metric"], kept.header, kept.rows, top, kept.found, kept.link
+    )
 
 
 def compare(names: Sequence[str]) -> Comparison:
     """Put studies side by side and keep the page with the first of them.
 
     Raises:
-        UserError: when fewer than two are named, one cannot be read, or they are not of one table and metric.
+        UserError: when fewer than two are named, one cannot be read, or they are not of one table
+        and metric.
     """
     names = list(dict.fromkeys(names))
     if len(names) < 2:
-        raise ParameterError(f"studies={','.join(names)} must name two studies at least; for one take study=")
+        raise ParameterError(
+            f"studies={','.join(names)} must name two studies at least; for one take study="
+        )
     from pipelines.findings import sidebyside
     from pipelines.study.runs import artifact_link, put_files, read_evidence
 
@@ -133,6 +145,10 @@ def compare(names: Sequence[str]) -> Comparison:
     }
     contents = {name: table.to_csv().encode("utf-8", "replace") for name, table in tables.items()}
     put_files(
-        names[0], contents | {PAGE: page.encode("utf-8", "replace"), "anytime.png": drawing.png}, folder
+        names[0],
+        contents | {PAGE: page.encode("utf-8", "replace"), "anytime.png": drawing.png},
+        folder,
     )
-    return Comparison(tables["settings.csv"].lines(), notes, artifact_link(names[0], f"{folder}/{PAGE}"))
+    return Comparison(
+        tables["settings.csv"].lines(), notes, artifact_link(names[0], f"{folder}/{PAGE}")
+    )

@@ -10,8 +10,9 @@ from pipelines.registry.gate import NOBODY, REPLACED, ROLLED_BACK, Candidate
 class Rollback:
     """What `rollback` did.
 
-    `replaced` is the champion that had to go, None when nothing had to change but the alias `previous`, which an
-    interrupted promotion or rollback had left on the champion. `previous` is where a further rollback leads.
+    `replaced` is the champion that had to go, None when nothing had to change but the alias
+    `previous`, which an interrupted promotion or rollback had left on the champion. `previous` is
+    where a further rollback leads.
     """
 
     champion: Candidate
@@ -48,9 +49,9 @@ class Rollback:
 def rollback(name: str, dry_run: bool = False) -> Rollback:
     """Make the previous champion of a registered model its champion again.
 
-    The alias `previous` goes to the version that this one had replaced, so that a further rollback goes back further.
-    The version that had to go is marked, and `promote` takes it again only when it is named. Run again after a kill at
-    any moment, it completes what was begun.
+    The alias `previous` goes to the version that this one had replaced, so that a further rollback
+    goes back further. The version that had to go is marked, and `promote` takes it again only when
+    it is named. Run again after a kill at any moment, it completes what was begun.
 
     Args:
         name: The registered model.

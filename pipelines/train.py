@@ -50,15 +50,18 @@ def train(
         data: The table; needed with params, and with a trial whose table has moved.
         target: The column to predict; needed with params.
         model: lightgbm, xgboost or mlp; a trial brings its own.
-        metric: What it is scored by; auto is roc_auc for two classes, log_loss for more, rmse for numbers.
+        metric: What it is scored by; auto is roc_auc for two classes, log_loss for more, rmse for
+        numbers.
         seed: Of the splits and the model; a trial brings its own.
-        register: The name under which the model is registered, as challenger; none registers nothing.
+        register: The name under which the model is registered, as challenger; none registers
+        nothing.
         task: auto, binary, multiclass or regression.
         split: How test rows are held out: random, time:COLUMN or group:COLUMN.
         test_share: The share of rows that is held out.
         validation: holdout, or cv:K for K folds.
         budget: The boosting rounds or training steps; none takes the model's own.
-        rows: train, or train+validation for a model trained once more on both, for as long as was best without.
+        rows: train, or train+validation for a model trained once more on both, for as long as was
+        best without.
 
     Raises:
         UserError: with what is wrong and the way out, before anything is trained.
@@ -69,12 +72,21 @@ def train(
             "give either trial (the run id of a trial) or params (a YAML file), and not both"
         )
     given: dict[str, Any] = {
-        **{"target": target, "model": model, "metric": metric, "seed": seed, "task": task, "split": split},
+        **{
+            "target": target,
+            "model": model,
+            "metric": metric,
+            "seed": seed,
+            "task": task,
+            "split": split,
+        },
         **{"test_share": test_share, "validation": validation, "budget": budget},
     }
     mistakes = [*mistakes_in(given, [*FAMILIES]), *(_refused(given) if trial else ())]
     if rows not in ROWS:
-        mistakes.append(f"unknown rows={rows!r}{closest(rows, ROWS)}; it must be {' or '.join(ROWS)}")
+        mistakes.append(
+            f"unknown rows={rows!r}{closest(rows, ROWS)}; it must be {' or '.join(ROWS)}"
+        )
     raise_all(ParameterError, mistakes)
     if register:
         from pipelines.registry.versions import check_model_name
@@ -116,7 +128,9 @@ def train(
         )
         from pipelines.store.storage import MlflowStorage
 
-        return run_study(plan, prepared, shop, MlflowStorage.create(plan.to_header(), run_id=run_id))
+        return run_study(
+            plan, prepared, shop, MlflowStorage.create(plan.to_header(), run_id=run_id)
+        )
 
 
 def _refused(given: Mapping[str, Any]) -> Iterator[str]:
@@ -128,7 +142,11 @@ def _refused(given: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _again(
-    trial: str, data: str | Path | pd.DataFrame | None, register: str | None, rows: str, run_id: str | None
+    trial: str,
+    data: str | Path | pd.DataFrame | None,
+    register: str | None,
+    rows: str,
+    run_id: str | None,
 ) -> StudyResult:
     from pipelines.store.storage import MlflowStorage
     from pipelines.study.runs import study_of_trial
@@ -151,19 +169,25 @@ def _again(
     with workshop(plan.model, WorkerPlan(1, plan.threads)) as shop:
         prepared = source.prepare()
         plan.refuse_other(source.plan(prepared))
-        return run_study(plan, prepared, shop, MlflowStorage.create(plan.to_header(), run_id=run_id))
+        return run_study(
+            plan, prepared, shop, MlflowStorage.create(plan.to_header(), run_id=run_id)
+        )
 
 
 def _read(path: str, model: str) -> Params:
     if not Path(path).is_file():
-        raise ParameterError(f"params={path!r} is not a file; it must be YAML like `learning_rate: 0.05`")
+        raise ParameterError(
+            f"params={path!r} is not a file; it must be YAML like `learning_rate: 0.05`"
+        )
     values = load_file(Path(path))
     if values is None:
         return {}
     if not isinstance(values, dict) or not all(
         isinstance(v, bool | int | float | str) for v in values.values()
     ):
-        raise ParameterError(f"{path} must map each parameter to one value, like `learning_rate: 0.05`")
+        raise ParameterError(
+            f"{path} must map each parameter to one value, like `learning_rate: 0.05`"
+        )
     try:
         check_space(model, _only(values) or settings(model).space)
     except SpaceError as error:
@@ -174,5 +198,7 @@ def _read(path: str, model: str) -> Params:
 def _only(params: dict[str, Value] | Params) -> SearchSpace | None:
     """The space that holds just this configuration."""
     return (
-        SearchSpace(tuple(Categorical(name, (value,)) for name, value in params.items())) if params else None
+        SearchSpace(tuple(Categorical(name, (value,)) for name, value in params.items()))
+        if params
+        else None
     )

@@ -75,32 +75,41 @@ def tune(
     """Search the hyperparameters of a model for a table; every trial is a nested run of one study in MLflow.
 
     Args:
-        data: The table: CSV (compressed too), Parquet or Feather, as a path or any URI that fsspec opens.
+        data: The table: CSV (compressed too), Parquet or Feather, as a path or any URI that fsspec
+        opens.
         target: The column to predict.
         model: lightgbm, xgboost, mlp, or all for one search over the three.
-        algorithm: tpe, bohb, asha, hyperband, successive_halving, hyperopt, random, grid; or pairs such as tpe+asha.
+        algorithm: tpe, bohb, asha, hyperband, successive_halving, hyperopt, random, grid; or pairs
+        such as tpe+asha.
         trials: How many trials the study has in all; none is as many as 50 full trainings cost.
         timeout: Seconds after which the search ends; none for no limit.
         metric: What decides; auto is roc_auc for two classes, log_loss for more, rmse for numbers.
-        workers: Worker processes; none takes one for each core, or as many as the study in hand began with.
+        workers: Worker processes; none takes one for each core, or as many as the study in hand
+        began with.
         seed: Of the splits, the models and the search.
-        space: A YAML file; default is the model's own, past where past studies did well, auto:RUN_ID one's, mended.
+        space: A YAML file; default is the model's own, past where past studies did well,
+        auto:RUN_ID one's, mended.
         study: The run id of a study to go on with; everything else is then as that study began.
-        register: The name under which the best model is registered, as challenger; none registers nothing.
-        warm_start: Which past studies to learn from: auto, off, or run ids and experiment names with commas between.
+        register: The name under which the best model is registered, as challenger; none registers
+        nothing.
+        warm_start: Which past studies to learn from: auto, off, or run ids and experiment names
+        with commas between.
         task: auto, binary, multiclass or regression.
         split: How test rows are held out: random, time:COLUMN or group:COLUMN.
         test_share: The share of rows that is held out and never seen by the search.
         validation: holdout, or cv:K for K folds.
-        min_budget: No rung of bohb and its like is below: rounds or steps (percent for all, and of rows); none is the
-            model's.
+        min_budget: No rung of bohb and its like is below: rounds or steps (percent for all, and of
+            rows); none is the model's.
         max_budget: A full training, in the same unit; none is the model's own.
-        eta: One of eta trials goes on from a rung to the next, which is eta times as large; the last is max_budget.
-        fidelity: What a smaller budget means: rounds, scheduled, scaled or rows; auto is what ranks best.
-        checkpoints: Where trials that may go on are kept, as a URI that fsspec opens; none is on this machine. A study
-            that goes on may be given a new place.
+        eta: One of eta trials goes on from a rung to the next, which is eta times as large; the
+        last is max_budget.
+        fidelity: What a smaller budget means: rounds, scheduled, scaled or rows; auto is what ranks
+        best.
+        checkpoints: Where trials that may go on are kept, as a URI that fsspec opens; none is on
+            this machine. A study that goes on may be given a new place.
         trial_timeout: Seconds after which a trial, or one leg of it, fails; none is one hour.
-        confirm: How many of the best trials are scored again on 2 x 5 folds before the winner is named; none is 0.
+        confirm: How many of the best trials are scored again on 2 x 5 folds before the winner is
+        named; none is 0.
 
     Raises:
         UserError: with what is wrong and the way out, before anything is trained.
@@ -205,7 +214,9 @@ def new_plan(
         UserError: for what does not go together.
     """
     chosen = metric_for("" if metric == "auto" else metric, prepared.task.kind, prepared.y)
-    own = settings(model, kind=prepared.task.kind, has_categorical=bool(prepared.features.cardinalities))
+    own = settings(
+        model, kind=prepared.task.kind, has_categorical=bool(prepared.features.cardinalities)
+    )
     searched = read_space(space, own)
     granted = budget_of(own.budget, algorithm, fidelity)
     steps = rungs(algorithm, granted, min_budget, max_budget, eta)
@@ -286,12 +297,17 @@ def _refuse_changes(study: str, plan: Plan, given: Mapping[str, Any]) -> None:
         for name in ("model", "algorithm", "metric", "seed", "trial_timeout", "warm_start")
     }
     began |= {
-        name: getattr(plan.data, name) for name in ("target", "task", "split", "test_share", "validation")
+        name: getattr(plan.data, name)
+        for name in ("target", "task", "split", "test_share", "validation")
     }
     ladder = {name: given[name] for name in ("min_budget", "max_budget", "eta") if name in given}
     if ladder:
         equal = _rungs(plan, **ladder) == plan.rungs
-        ends = {"min_budget": int(plan.rungs[0]), "max_budget": int(plan.rungs[-1]), "eta": plan.eta}
+        ends = {
+            "min_budget": int(plan.rungs[0]),
+            "max_budget": int(plan.rungs[-1]),
+            "eta": plan.eta,
+        }
         began |= ladder if equal else ends
     moved = given.get("checkpoints") if grants_budgets(plan.algorithm) else None
     began |= {"fidelity": plan.fidelity, "checkpoints": moved}  # what is not there is trained again
@@ -314,7 +330,10 @@ def _refuse_changes(study: str, plan: Plan, given: Mapping[str, Any]) -> None:
 
 
 def _rungs(
-    plan: Plan, min_budget: int | None = None, max_budget: int | None = None, eta: float | None = None
+    plan: Plan,
+    min_budget: int | None = None,
+    max_budget: int | None = None,
+    eta: float | None = None,
 ) -> tuple[float, ...]:
     """The rungs that a plan's study would have had with these values."""
     own = budget_of(settings(plan.model, kind=plan.data.task).budget, plan.algorithm, plan.fidelity)

@@ -38,9 +38,10 @@ _WITH_RESUME = ("resume", "data", "workers")
 class ValidationResult:
     """What a search is worth on rows that it has not seen.
 
-    `folds` are the finished outer folds, `estimate` the mean of their held-out scores, and `optimism` by how much the
-    winners' own scores in the search were better than that; both None before there are any. `wanted` is how many folds
-    there will be. `stopped` means that the user asked for the end before that.
+    `folds` are the finished outer folds, `estimate` the mean of their held-out scores, and
+    `optimism` by how much the winners' own scores in the search were better than that; both None
+    before there are any. `wanted` is how many folds there will be. `stopped` means that the user
+    asked for the end before that.
     """
 
     run_id: str
@@ -61,7 +62,9 @@ class ValidationResult:
                 f"fold {fold.number}/{self.wanted}  searched {fold.inner:<9.5g} held out {fold.outer:<9.5g} "
                 f"{bounds:<22} study {fold.study}, trial {fold.trial}: {short(fold.params)}"
             )
-        lines += [f"Chosen: {text}" for text in [spread([fold.params for fold in self.folds])] if text]
+        lines += [
+            f"Chosen: {text}" for text in [spread([fold.params for fold in self.folds])] if text
+        ]
         if self.stopped:
             lines += ["", f"Next:\n  resume   {self._again()}"]
         return "\n".join(lines)
@@ -108,7 +111,8 @@ def validate(
     """Nested cross-validation: a whole search in each outer fold, its winner scored on the rows held out from it.
 
     Args:
-        data: The table: CSV (compressed too), Parquet or Feather, as a path or any URI that fsspec opens.
+        data: The table: CSV (compressed too), Parquet or Feather, as a path or any URI that fsspec
+        opens.
         target: The column to predict.
         folds: How many outer folds; each costs a search.
         model: As for tune.
@@ -121,7 +125,8 @@ def validate(
         space: As for tune.
         resume: The run id of a validation to go on with; everything else is then as it began.
         task: As for tune.
-        split: How outer folds and validation rows are held out: random, time:COLUMN or group:COLUMN.
+        split: How outer folds and validation rows are held out: random, time:COLUMN or
+        group:COLUMN.
         validation: How each search validates: holdout, or cv:K for K folds.
         min_budget: As for tune.
         max_budget: As for tune.
@@ -141,7 +146,9 @@ def validate(
     if not isinstance(folds, int) or not 2 <= folds <= MOST_FOLDS:
         raise ParameterError(f"folds={folds!r} must be a whole number from 2 to {MOST_FOLDS}")
     if data is None or target is None:
-        raise ParameterError("data and target are needed, unless resume names a validation to go on with")
+        raise ParameterError(
+            "data and target are needed, unless resume names a validation to go on with"
+        )
     source = Source(data, target, task, split, HOLDOUT, validation, seed)
     hands = plan_threads(workers)
     table = _read(source)
@@ -224,7 +231,8 @@ def _read(source: Source) -> pd.DataFrame:
 def _checked(source: Source, table: pd.DataFrame, folds: int) -> tuple["Prepared", float]:
     """The first outer fold, made ready, and the mean of n_test / n_train over all.
 
-    Each is divided and encoded before anything is trained, so that the last one's mistakes do not cost a night.
+    Each is divided and encoded before anything is trained, so that the last one's mistakes do not
+    cost a night.
     """
     parts = [_part(source, table, Outer(number, folds)) for number in range(1, folds + 1)]
     return parts[0], float(np.mean([len(part.rows.test) / len(part.rows.rest) for part in parts]))
@@ -290,7 +298,9 @@ def _fold(number: int, result: StudyResult) -> "FoldResult":
     from pipelines.study.validations import FoldResult
 
     nothing = float("nan")
-    low, high = (result.interval.low, result.interval.high) if result.interval else (nothing, nothing)
+    low, high = (
+        (result.interval.low, result.interval.high) if result.interval else (nothing, nothing)
+    )
     return FoldResult(
         number=number,
         study=result.run_id,
@@ -315,7 +325,9 @@ def _result(work: _Nested, results: Mapping[int, "FoldResult"], stopped: bool) -
     gains = [sign * (fold.outer - fold.inner) for fold in scored]
     optimism = mean_of(gains, work.ratio) if scored else None
     in_memory = work.plan.data.uri is None
-    return ValidationResult(work.run_id, metric, work.folds, folds, estimate, optimism, stopped, in_memory)
+    return ValidationResult(
+        work.run_id, metric, work.folds, folds, estimate, optimism, stopped, in_memory
+    )
 
 
 def _logged(found: ValidationResult) -> tuple[dict[str, float], dict[str, Any] | None]:
@@ -323,7 +335,10 @@ def _logged(found: ValidationResult) -> tuple[dict[str, float], dict[str, Any] |
     if found.estimate is None or found.optimism is None:
         return {}, None
     values = {
-        **{f"validation_{found.metric}_{name}": value for name, value in found.estimate.__dict__.items()},
+        **{
+            f"validation_{found.metric}_{name}": value
+            for name, value in found.estimate.__dict__.items()
+        },
         **{f"validation_optimism_{name}": value for name, value in found.optimism.__dict__.items()},
     }
     summary = {"folds": len(found.folds), "chosen": spread([fold.params for fold in found.folds])}

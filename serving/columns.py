@@ -60,8 +60,8 @@ class BooleanColumn:
 class DateColumn:
     """A date, expanded into ``parts`` (those that varied in training); zones are turned into UTC.
 
-    ``format`` is a ``strftime`` pattern or "ISO8601"; the part ``days`` counts from 1970-01-01, with the time
-    as its fraction.
+    ``format`` is a ``strftime`` pattern or "ISO8601"; the part ``days`` counts from 1970-01-01,
+    with the time as its fraction.
     """
 
     name: str
@@ -73,7 +73,9 @@ class DateColumn:
         """Return (n, parts) values; an unreadable date is a ``ValueError`` unless ``dirty``."""
         codes, found = dates(series, self.format)
         missing = codes < 0
-        unreadable = ~missing & found.isna()[codes] if len(found) else np.zeros(len(codes), dtype=bool)
+        unreadable = (
+            ~missing & found.isna()[codes] if len(found) else np.zeros(len(codes), dtype=bool)
+        )
         if not self.dirty and unreadable.any():
             raise _unreadable(self.name, series, unreadable, f"a date of the form {self.format}")
         lookup = np.full((len(found) + 1, len(self.parts)), np.nan)
@@ -86,7 +88,8 @@ class DateColumn:
 class CategoricalColumn:
     """One of ``levels``; codes follow their order, then ``other`` (rare and new ones), then ``missing``.
 
-    Without ``other`` a level that training has not seen is -1; so is a missing value without ``missing``.
+    Without ``other`` a level that training has not seen is -1; so is a missing value without
+    ``missing``.
     """
 
     name: str
@@ -135,7 +138,9 @@ def column_from_dict(entry: Mapping[str, Any]) -> Column:
     return _KINDS[kind](**fields)
 
 
-def _unreadable(name: str, series: pd.Series, where: npt.NDArray[np.bool_], wanted: str) -> ValueError:
+def _unreadable(
+    name: str, series: pd.Series, where: npt.NDArray[np.bool_], wanted: str
+) -> ValueError:
     first = series.iloc[int(np.flatnonzero(where)[0])]
     return ValueError(
         f"column {name!r} must hold {wanted} in every row, as it did in training, but {int(where.sum())} "

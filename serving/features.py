@@ -1,7 +1,8 @@
 """Preprocessing of raw tables, stored as JSON and free of any model library.
 
-Types are inferred once, on the rows that the search may see, and recorded; from then on a raw table is only
-translated. A logged model carries this very object, so that training and serving cannot drift apart.
+Types are inferred once, on the rows that the search may see, and recorded; from then on a raw table
+is only translated. A logged model carries this very object, so that training and serving cannot
+drift apart.
 """
 
 from __future__ import annotations
@@ -16,7 +17,14 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from serving.columns import CategoricalColumn, CodeArray, Column, DateColumn, column_from_dict, column_to_dict
+from serving.columns import (
+    CategoricalColumn,
+    CodeArray,
+    Column,
+    DateColumn,
+    column_from_dict,
+    column_to_dict,
+)
 from serving.values import FloatArray, IntArray, Label, labelled, numbers
 
 ROWS_AT_ONCE = 1024
@@ -26,8 +34,8 @@ ROWS_AT_ONCE = 1024
 class Matrix:
     """Encoded rows.
 
-    ``numeric``: (n, p) float64, ``nan`` where a value is missing.
-    ``categorical``: (n, q) int32 codes below the column's cardinality, -1 where the value is unknown.
+    ``numeric``: (n, p) float64, ``nan`` where a value is missing. ``categorical``: (n, q) int32
+    codes below the column's cardinality, -1 where the value is unknown.
     """
 
     numeric: FloatArray
@@ -94,8 +102,8 @@ class FeatureEncoder:
     def transform(self, frame: pd.DataFrame) -> Matrix:
         """Encode a raw table of any column order; columns that training did not use are ignored.
 
-        Raises ``ValueError`` for missing columns (all named), for values that are infinite, and for entries
-        that cannot be read as the column's type where every training row could.
+        Raises ``ValueError`` for missing columns (all named), for values that are infinite, and for
+        entries that cannot be read as the column's type where every training row could.
         """
         positions = self._positions(frame)
         numeric: list[FloatArray] = []
@@ -108,7 +116,9 @@ class FeatureEncoder:
                 numeric.extend(column.encode(series).T)
             else:
                 numeric.append(column.encode(series))
-        return Matrix(_stack(numeric, len(frame), np.float64), _stack(categorical, len(frame), np.int32))
+        return Matrix(
+            _stack(numeric, len(frame), np.float64), _stack(categorical, len(frame), np.int32)
+        )
 
     def _positions(self, frame: pd.DataFrame) -> dict[str, int]:
         names = [str(name) for name in frame.columns]
@@ -117,7 +127,9 @@ class FeatureEncoder:
         if lacking:
             spare = [name for name in names if name not in self.inputs]
             named = ", ".join(_with_closest(name, spare) for name in lacking)
-            raise ValueError(f"the table lacks {len(lacking)} column(s) that the model needs: {named}")
+            raise ValueError(
+                f"the table lacks {len(lacking)} column(s) that the model needs: {named}"
+            )
         if len(positions) < len(names):
             doubled = sorted({name for name in self.inputs if names.count(name) > 1})
             if doubled:
@@ -138,8 +150,8 @@ class FeatureEncoder:
 class TargetEncoder:
     """Translation of the target column.
 
-    Classification: int64 codes in the order of ``classes`` (the labels as they stand in the table, sorted).
-    Regression: ``(value - mean) / scale``. ``kind`` is binary, multiclass or regression.
+    Classification: int64 codes in the order of ``classes`` (the labels as they stand in the table,
+    sorted). Regression: ``(value - mean) / scale``. ``kind`` is binary, multiclass or regression.
     """
 
     kind: str
@@ -156,7 +168,9 @@ class TargetEncoder:
         strange = [label for label in labels if label not in known]
         if strange or (codes < 0).any():
             shown = ", ".join(map(repr, strange[:5])) or "missing"
-            raise ValueError(f"target holds labels that are no class: {shown}; classes: {list(self.classes)}")
+            raise ValueError(
+                f"target holds labels that are no class: {shown}; classes: {list(self.classes)}"
+            )
         return np.array([known[label] for label in labels], dtype=np.int64)[codes]
 
     def original(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -170,7 +184,12 @@ class TargetEncoder:
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-serialisable form."""
-        return {"kind": self.kind, "classes": list(self.classes), "mean": self.mean, "scale": self.scale}
+        return {
+            "kind": self.kind,
+            "classes": list(self.classes),
+            "mean": self.mean,
+            "scale": self.scale,
+        }
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> TargetEncoder:
@@ -178,7 +197,9 @@ class TargetEncoder:
         return cls(data["kind"], tuple(data["classes"]), float(data["mean"]), float(data["scale"]))
 
 
-def _stack(columns: Sequence[npt.NDArray[Any]], n_rows: int, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+def _stack(
+    columns: Sequence[npt.NDArray[Any]], n_rows: int, dtype: npt.DTypeLike
+) -> npt.NDArray[Any]:
     out = np.empty((n_rows, len(columns)), dtype=dtype)
     for start in range(0, n_rows if columns else 0, ROWS_AT_ONCE):  # whole rows stay in the cache
         block = slice(start, start + ROWS_AT_ONCE)
@@ -188,7 +209,10 @@ def _stack(columns: Sequence[npt.NDArray[Any]], n_rows: int, dtype: npt.DTypeLik
 
 
 def _label_array(classes: Sequence[Label]) -> npt.NDArray[Any]:
-    if all(isinstance(label, str) for label in classes) or len({type(label) for label in classes}) > 1:
+    if (
+        all(isinstance(label, str) for label in classes)
+        or len({type(label) for label in classes}) > 1
+    ):
         labels = np.empty(len(classes), dtype=object)
         labels[:] = classes
         return labels

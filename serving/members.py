@@ -1,13 +1,14 @@
 """Trained models as they are shipped: a folder with ``member.json`` and the native files that it names.
 
-``member.json`` holds ``schema``, ``family``, ``kind`` (binary, multiclass or regression) and ``sha256`` by
-file name. Every file is checked before a native parser sees it: those parsers trust their input, and a truncated
-LightGBM file ends the process. Nothing here is unpickled. The remaining keys belong to the family:
+``member.json`` holds ``schema``, ``family``, ``kind`` (binary, multiclass or regression) and
+``sha256`` by file name. Every file is checked before a native parser sees it: those parsers trust
+their input, and a truncated LightGBM file ends the process. Nothing here is unpickled. The
+remaining keys belong to the family:
 
 - ``trivial``: ``prediction``, the class shares (k,) or one standardised value;
 - ``linear``: ``weights``, the name of a JSON file (see ``LinearWeights``);
-- ``lightgbm``, ``xgboost``: ``model``, the name of the native file, and ``iterations``, the number of rounds
-  to predict with (0: all);
+- ``lightgbm``, ``xgboost``: ``model``, the name of the native file, and ``iterations``, the number
+  of rounds to predict with (0: all);
 - ``mlp``: what ``serving.network`` reads.
 """
 
@@ -40,8 +41,14 @@ class Member(Protocol):
 def seal(directory: Path, description: Mapping[str, Any]) -> None:
     """Write ``member.json``: ``family``, ``kind`` and the family's own keys, and the sum of every file."""
     files = sorted(path for path in directory.iterdir() if path.is_file() and path.name != MANIFEST)
-    manifest = {"schema": SCHEMA, **description, "sha256": {path.name: sha256(path) for path in files}}
-    (directory / MANIFEST).write_text(json.dumps(manifest, indent=1, allow_nan=False), encoding="utf-8")
+    manifest = {
+        "schema": SCHEMA,
+        **description,
+        "sha256": {path.name: sha256(path) for path in files},
+    }
+    (directory / MANIFEST).write_text(
+        json.dumps(manifest, indent=1, allow_nan=False), encoding="utf-8"
+    )
 
 
 def sha256(path: Path) -> str:
@@ -81,7 +88,9 @@ def _check_file(directory: Path, name: str, expected: str) -> None:
     if not path.is_file():
         raise ValueError(f"{directory} is incomplete: {name} is missing; download the model again")
     if sha256(path) != expected:
-        raise ValueError(f"{path} is damaged: its SHA-256 is not the recorded one; download the model again")
+        raise ValueError(
+            f"{path} is damaged: its SHA-256 is not the recorded one; download the model again"
+        )
 
 
 def _named_file(directory: Path, manifest: Mapping[str, Any], key: str) -> Path:
@@ -108,9 +117,9 @@ class TrivialMember:
 class LinearWeights:
     """A linear model over ``design``.
 
-    ``center``, ``scale``: (p,) for the numeric columns; ``cardinalities``: q; ``clip``: bound on the scaled
-    values or ``None``; ``coefficients``: (m, 2p + sum of cardinalities); ``intercept``: (m,), where m is the
-    number of classes for multiclass and 1 otherwise.
+    ``center``, ``scale``: (p,) for the numeric columns; ``cardinalities``: q; ``clip``: bound on
+    the scaled values or ``None``; ``coefficients``: (m, 2p + sum of cardinalities); ``intercept``:
+    (m,), where m is the number of classes for multiclass and 1 otherwise.
     """
 
     center: FloatArray
@@ -145,7 +154,9 @@ class LinearWeights:
             center=np.asarray(data["center"], dtype=np.float64),
             scale=np.asarray(data["scale"], dtype=np.float64),
             cardinalities=cardinalities,
-            coefficients=np.asarray(data["coefficients"], dtype=np.float64).reshape(len(intercept), width),
+            coefficients=np.asarray(data["coefficients"], dtype=np.float64).reshape(
+                len(intercept), width
+            ),
             intercept=intercept,
             clip=data.get("clip"),
         )
@@ -160,8 +171,8 @@ def linear_design(
 ) -> FloatArray:
     """Return the design of a linear model, (n, 2p + sum of cardinalities).
 
-    Scaled numeric columns with 0 for missing values, then an indicator of each column's missing values, then
-    the one-hot codes (all 0 where a code is unknown).
+    Scaled numeric columns with 0 for missing values, then an indicator of each column's missing
+    values, then the one-hot codes (all 0 where a code is unknown).
     """
     missing = np.isnan(rows.numeric)
     scaled = (rows.numeric - center) / scale

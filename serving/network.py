@@ -1,10 +1,12 @@
 """The tabular network: preprocessing, architecture and inference; training lives elsewhere.
 
-Preprocessing and architecture follow RealMLP (Holzmüller, Grinsztajn and Steinwart, "Better by Default", NeurIPS
-2024); the numeric embeddings are theirs (PBLD) and those of Gorishniy, Rubachev and Babenko, "On Embeddings for
-Numerical Features in Tabular Deep Learning", NeurIPS 2022 (piecewise linear).
+Preprocessing and architecture follow RealMLP (Holzmüller, Grinsztajn and Steinwart, "Better by
+Default", NeurIPS 2024); the numeric embeddings are theirs (PBLD) and those of Gorishniy, Rubachev
+and Babenko, "On Embeddings for Numerical Features in Tabular Deep Learning", NeurIPS 2022
+(piecewise linear).
 
-A saved network is a directory of `member.json` (family, architecture, SHA-256 sums) and `weights.pt` (tensors only).
+A saved network is a directory of `member.json` (family, architecture, SHA-256 sums) and
+`weights.pt` (tensors only).
 """
 
 from __future__ import annotations
@@ -41,10 +43,11 @@ CodeArray = npt.NDArray[np.int32]
 class Preprocessing:
     """What the training rows taught about the columns.
 
-    The dense matrix holds, in this order: the numeric columns in the order of `order` (those worth an embedding
-    first), one 0/1 column per numeric column of `indicators` (its value was missing), and the one-hot columns of
-    the categoricals with up to `ONE_HOT_LEVELS` known levels (a single -1/+1 column when there are two). All of it
-    is centred by the median, divided by the interquartile range and squashed by x / sqrt(1 + (x / 3)^2).
+    The dense matrix holds, in this order: the numeric columns in the order of `order` (those worth
+    an embedding first), one 0/1 column per numeric column of `indicators` (its value was missing),
+    and the one-hot columns of the categoricals with up to `ONE_HOT_LEVELS` known levels (a single
+    -1/+1 column when there are two). All of it is centred by the median, divided by the
+    interquartile range and squashed by x / sqrt(1 + (x / 3)^2).
 
     `tables[j][code]` is 0 for a level of column j that no training row had, else its rank from 1.
     """
@@ -107,24 +110,29 @@ class Preprocessing:
             "centre": self.centre,
         }
         arrays = {**named, "scale": self.scale, "tables": flat, "lengths": lengths}
-        return {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
+        return {
+            name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()
+        }
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor]) -> Preprocessing:
         """The inverse of `to_tensors`."""
         arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
         flat, lengths = arrays.pop("tables"), arrays.pop("lengths")
-        return cls(tables=tuple(np.split(flat, np.cumsum(lengths)[:-1])) if len(lengths) else (), **arrays)
+        return cls(
+            tables=tuple(np.split(flat, np.cumsum(lengths)[:-1])) if len(lengths) else (), **arrays
+        )
 
 
 @dataclass(frozen=True)
 class Architecture:
     """The shape of a network.
 
-    The first `n_embedded` of `n_dense` columns get a numeric embedding ("none", "periodic" or "piecewise") of
-    `frequencies` features each, mapped to `embedding_size` - 1 outputs beside the column itself. `levels` are the
-    known levels of the categorical embeddings. `n_outputs` is the number of classes, or 1 for regression. `networks`
-    of this shape share the embeddings and answer with their mean.
+    The first `n_embedded` of `n_dense` columns get a numeric embedding ("none", "periodic" or
+    "piecewise") of `frequencies` features each, mapped to `embedding_size` - 1 outputs beside the
+    column itself. `levels` are the known levels of the categorical embeddings. `n_outputs` is the
+    number of classes, or 1 for regression. `networks` of this shape share the embeddings and answer
+    with their mean.
     """
 
     n_dense: int
@@ -144,7 +152,9 @@ class Architecture:
     @property
     def n_inputs(self) -> int:
         """Columns that reach the first linear layer."""
-        extra = self.n_embedded * (self.embedding_size - 1) if self.numeric_embedding != "none" else 0
+        extra = (
+            self.n_embedded * (self.embedding_size - 1) if self.numeric_embedding != "none" else 0
+        )
         return max(1, self.n_dense + extra + len(self.levels) * self.level_size)
 
 
@@ -163,7 +173,9 @@ class Periodic(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Embed the columns."""
-        angle = torch.addcmul(self.phase, x.t().unsqueeze(-1), self.frequency, value=2 * math.pi)  # (p, n, f)
+        angle = torch.addcmul(
+            self.phase, x.t().unsqueeze(-1), self.frequency, value=2 * math.pi
+        )  # (p, n, f)
         return torch.baddbmm(self.bias, torch.cos(angle), self.weight).permute(1, 0, 2).flatten(1)
 
 
@@ -191,7 +203,8 @@ class Piecewise(nn.Module):
 class Levels(nn.Module):
     """Embeddings of all categorical columns in one table; an unknown level gets the mean over the training rows.
 
-    **Shape**: (n, e) rows of the stacked table -> (n, e * out). `shares` (e, levels) are the frequencies.
+    **Shape**: (n, e) rows of the stacked table -> (n, e * out). `shares` (e, levels) are the
+    frequencies.
     """
 
     def __init__(self, levels: tuple[int, ...], out: int) -> None:
@@ -230,7 +243,9 @@ class Network(nn.Module):
         a = architecture
         self.architecture = a
         embedding = _EMBEDDINGS.get(a.numeric_embedding) if a.n_embedded else None
-        self.numeric = embedding(a.n_embedded, a.frequencies, a.embedding_size - 1) if embedding else None
+        self.numeric = (
+            embedding(a.n_embedded, a.frequencies, a.embedding_size - 1) if embedding else None
+        )
         self.levels = Levels(a.levels, a.level_size) if a.levels else None
         self.factor = nn.Parameter(torch.ones(a.networks, 1, a.n_inputs)) if a.scaling else None
         sizes = [a.n_inputs, *[a.width] * a.layers, a.n_outputs]
@@ -247,7 +262,11 @@ class Network(nn.Module):
         x = torch.cat(blocks, dim=1) if len(blocks) > 1 else dense
         if x.shape[1] == 0:
             x = x.new_zeros(len(x), 1)
-        return x.expand(self.architecture.networks, *x.shape) if self.factor is None else x * self.factor
+        return (
+            x.expand(self.architecture.networks, *x.shape)
+            if self.factor is None
+            else x * self.factor
+        )
 
     def forward(
         self, dense: Tensor, lookup: Tensor, drop: Callable[[Tensor], Tensor] | None = None
@@ -287,7 +306,9 @@ class NetworkMember:
 
         Rows are taken `BATCH_ROWS` at a time, so that the memory needed does not grow with n.
         """
-        return np.concatenate([self._predict(numeric[b], categorical[b]) for b in _blocks(len(numeric))])
+        return np.concatenate(
+            [self._predict(numeric[b], categorical[b]) for b in _blocks(len(numeric))]
+        )
 
     def _predict(self, numeric: FloatArray, categorical: CodeArray) -> FloatArray:
         dense, lookup = self.preprocessing.transform(numeric, categorical)
@@ -303,7 +324,9 @@ def outputs(
 ) -> FloatArray:
     """(n, k) probabilities or (n,) standardised values for preprocessed rows."""
     with torch.inference_mode():
-        parts = [network(dense[block], lookup[block]).double().cpu() for block in _blocks(len(dense))]
+        parts = [
+            network(dense[block], lookup[block]).double().cpu() for block in _blocks(len(dense))
+        ]
         raw = torch.cat(parts, dim=1)
     if bounds is None:
         return np.asarray(torch.softmax(raw, dim=2).mean(dim=0).numpy(), dtype=np.float64)

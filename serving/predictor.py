@@ -35,8 +35,12 @@ class Predictor:
 
         ``ValueError`` as in ``FeatureEncoder.transform``.
         """
-        starts = range(0, max(len(frame), 1), ROWS_AT_ONCE)  # bounds memory for tables of millions of rows
-        return np.concatenate([self._predict_some(frame.iloc[i : i + ROWS_AT_ONCE]) for i in starts])
+        starts = range(
+            0, max(len(frame), 1), ROWS_AT_ONCE
+        )  # bounds memory for tables of millions of rows
+        return np.concatenate(
+            [self._predict_some(frame.iloc[i : i + ROWS_AT_ONCE]) for i in starts]
+        )
 
     def _predict_some(self, frame: pd.DataFrame) -> FloatArray:
         rows = self.features.transform(frame)
@@ -91,7 +95,9 @@ class Predictor:
         return cls(
             features=FeatureEncoder.from_dict(description["features"]),
             target=TargetEncoder.from_dict(description["target"]),
-            members=tuple(load_member(directory / f"member-{i}") for i in range(description["members"])),
+            members=tuple(
+                load_member(directory / f"member-{i}") for i in range(description["members"])
+            ),
         )
 
 
@@ -101,7 +107,9 @@ class PyfuncPredictor:
 
     predictor: Predictor
 
-    def predict(self, model_input: object, params: Mapping[str, object] | None = None) -> pd.DataFrame:
+    def predict(
+        self, model_input: object, params: Mapping[str, object] | None = None
+    ) -> pd.DataFrame:
         """Return ``Predictor.predict`` of a table, records or an array (columns as in training)."""
         return self.predictor.predict(_as_frame(model_input, self.predictor.features.inputs))
 
@@ -116,7 +124,9 @@ def _as_frame(model_input: object, names: Sequence[str]) -> pd.DataFrame:
                 "table with column names"
             )
         return pd.DataFrame(model_input, columns=list(names))
-    if isinstance(model_input, Mapping) and not any(np.ndim(value) for value in model_input.values()):
+    if isinstance(model_input, Mapping) and not any(
+        np.ndim(value) for value in model_input.values()
+    ):
         return pd.DataFrame([model_input])
     frame: pd.DataFrame = pd.DataFrame(model_input)  # type: ignore[call-overload]
     return frame

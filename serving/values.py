@@ -29,7 +29,9 @@ def numbers(series: pd.Series) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
     if isinstance(dtype, np.dtype) and dtype.kind in "fiub":
         return series.to_numpy(dtype=np.float64), np.zeros(len(series), dtype=bool)
     if pd.api.types.is_timedelta64_dtype(dtype):
-        return series.dt.total_seconds().to_numpy(dtype=np.float64), np.zeros(len(series), dtype=bool)
+        return series.dt.total_seconds().to_numpy(dtype=np.float64), np.zeros(
+            len(series), dtype=bool
+        )
     if pd.api.types.is_numeric_dtype(dtype) or pd.api.types.is_bool_dtype(dtype):
         values = series.to_numpy(dtype=np.float64, na_value=np.nan)
         return values, np.zeros(len(series), dtype=bool)
@@ -61,7 +63,9 @@ def dates(series: pd.Series, pattern: str) -> tuple[IntArray, pd.DatetimeIndex]:
 
 def parse_dates(texts: Sequence[str], pattern: str) -> pd.DatetimeIndex:
     """Return each text's date in UTC without zone, ``NaT`` where it does not follow the pattern."""
-    found = pd.to_datetime(pd.Series(texts, dtype=object), format=pattern, errors="coerce", utc=True)
+    found = pd.to_datetime(
+        pd.Series(texts, dtype=object), format=pattern, errors="coerce", utc=True
+    )
     return pd.DatetimeIndex(found).tz_localize(None)
 
 
@@ -70,13 +74,16 @@ def date_part(found: pd.DatetimeIndex, part: str) -> FloatArray:
     if part == "days":
         seconds = found.as_unit("s")  # finer units overflow some centuries away
         return np.where(seconds.isna(), np.nan, seconds.asi8 / SECONDS_A_DAY)
-    return np.asarray(getattr(found, "day_of_week" if part == "weekday" else part), dtype=np.float64)
+    return np.asarray(
+        getattr(found, "day_of_week" if part == "weekday" else part), dtype=np.float64
+    )
 
 
 def distinct(series: pd.Series) -> tuple[IntArray, list[str]]:
     """Return codes into the column's distinct texts, -1 where missing, and these texts.
 
-    A value's text does not depend on how a table happened to be stored: 3, 3.0 and "3" are one level.
+    A value's text does not depend on how a table happened to be stored: 3, 3.0 and "3" are one
+    level.
     """
     raw_codes, uniques = _factorize(series)
     texts: dict[str, int] = {}
@@ -129,7 +136,9 @@ def is_nested(series: pd.Series) -> bool:
     """Say whether cells hold lists, mappings, arrays or the like."""
     if isinstance(series.dtype, np.dtype) and series.dtype != object:
         return False
-    return any(isinstance(value, list | dict | set | np.ndarray) for value in series.head(SAMPLED_CELLS))
+    return any(
+        isinstance(value, list | dict | set | np.ndarray) for value in series.head(SAMPLED_CELLS)
+    )
 
 
 def _factorize(series: pd.Series) -> tuple[IntArray, Sequence[object]]:

@@ -14,7 +14,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-BROWSER = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chromium-browser")
+BROWSER = (
+    shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chromium-browser")
+)
 DRIVER = shutil.which("chromedriver")
 QUIET = (
     "--headless",
@@ -44,7 +46,9 @@ class Browser:
 
     def enter(self, selector: str) -> None:
         """Go into the first frame that matches."""
-        until(lambda: self.run(f"return document.querySelectorAll({json.dumps(selector)}).length > 0"))
+        until(
+            lambda: self.run(f"return document.querySelectorAll({json.dumps(selector)}).length > 0")
+        )
         element = _call(f"{self._session}/element", {"using": "css selector", "value": selector})
         _call(f"{self._session}/frame", {"id": element})
 
@@ -88,7 +92,9 @@ def browser(width: int = 1400, height: int = 1000) -> Iterator[Browser]:
                 "goog:loggingPrefs": {"browser": "ALL"},
             }
             root = f"http://127.0.0.1:{port}"
-            session = _patiently(f"{root}/session", {"capabilities": {"alwaysMatch": wanted}})["sessionId"]
+            session = _patiently(f"{root}/session", {"capabilities": {"alwaysMatch": wanted}})[
+                "sessionId"
+            ]
             try:
                 yield Browser(f"{root}/session/{session}")
             finally:

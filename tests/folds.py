@@ -36,4 +36,8 @@ def _target(kind: str, signal: np.ndarray) -> tuple[Task, TargetEncoder, np.ndar
     n_classes = 2 if kind == "binary" else 4
     edges = np.quantile(signal, np.linspace(0, 1, n_classes + 1)[1:-1])
     names = tuple(f"class {i}" for i in range(n_classes))
-    return Task(kind, n_classes), TargetEncoder(kind, names), np.searchsorted(edges, signal).astype(np.int64)
+    return (
+        Task(kind, n_classes),
+        TargetEncoder(kind, names),
+        np.searchsorted(edges, signal).astype(np.int64),
+    )

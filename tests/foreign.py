@@ -72,7 +72,9 @@ def hyperopt() -> None:
 
     with mlflow.start_run(run_name="fmin"):
         rstate = np.random.default_rng(0)
-        best = fmin(objective, space, tpe.suggest, max_evals=12, rstate=rstate, show_progressbar=False)
+        best = fmin(
+            objective, space, tpe.suggest, max_evals=12, rstate=rstate, show_progressbar=False
+        )
         mlflow.log_params({f"best_{name}": value for name, value in best.items()})
 
 
@@ -83,12 +85,16 @@ def sklearn() -> None:
     from sklearn.model_selection import RandomizedSearchCV
 
     mlflow.sklearn.autolog(max_tuning_runs=None, **QUIET)
-    choices = {"learning_rate": loguniform(1e-2, 0.5), "num_leaves": randint(4, 300), "subsample": [0.5, 0.8]}
+    choices = {
+        "learning_rate": loguniform(1e-2, 0.5),
+        "num_leaves": randint(4, 300),
+        "subsample": [0.5, 0.8],
+    }
     model = lightgbm.LGBMClassifier(n_estimators=5, verbose=-1, n_jobs=1)
     scoring = ["neg_log_loss", "roc_auc"]
-    RandomizedSearchCV(model, choices, n_iter=7, cv=2, scoring=scoring, refit="roc_auc", random_state=0).fit(
-        *arrays()
-    )
+    RandomizedSearchCV(
+        model, choices, n_iter=7, cv=2, scoring=scoring, refit="roc_auc", random_state=0
+    ).fit(*arrays())
 
 
 def lightgbm() -> None:
@@ -131,7 +137,12 @@ def by_hand() -> None:
     """Flat runs with names of somebody's own, a metric that nobody knows, and folds nested in one of them."""
     for i in range(10):
         with mlflow.start_run(run_name=f"try {i}"):
-            params = {"lr": 0.01 * (i + 1), "leaves": 2 ** (i + 1), "sampling": i % 2, "num_leaves": "auto"}
+            params = {
+                "lr": 0.01 * (i + 1),
+                "leaves": 2 ** (i + 1),
+                "sampling": i % 2,
+                "num_leaves": "auto",
+            }
             mlflow.log_params(params | {"note": f"try {i}"})
             mlflow.log_metric("profit", 100.0 + i)
             mlflow.log_metric("gini", float("inf") if i == 7 else 0.1 * i)
@@ -157,7 +168,9 @@ def optuna() -> None:
         return abs(rate - 0.1)
 
     study = optuna.create_study(study_name="optuna", sampler=optuna.samplers.TPESampler(seed=0))
-    study.optimize(objective, n_trials=8, callbacks=[MLflowCallback(metric_name="value")], catch=MemoryError)
+    study.optimize(
+        objective, n_trials=8, callbacks=[MLflowCallback(metric_name="value")], catch=MemoryError
+    )
 
 
 TOOLS: Mapping[str, Callable[[], None]] = {

@@ -126,12 +126,16 @@ def client(uri: str | None = None) -> MlflowClient:
     return MlflowClient(uri or sqlite_uri())
 
 
-def calls(client: MlflowClient, experiment_id: str, run_id: str, known: MutableMapping[str, str]) -> Writer:
+def calls(
+    client: MlflowClient, experiment_id: str, run_id: str, known: MutableMapping[str, str]
+) -> Writer:
     """Writes through MLflow's public client, whatever the store."""
     return CallWriter(ClientRuns(client), experiment_id, known)
 
 
-def study(uri: str | None = None, make_writer: WriterMaker | None = None, **changes: Any) -> MlflowStorage:
+def study(
+    uri: str | None = None, make_writer: WriterMaker | None = None, **changes: Any
+) -> MlflowStorage:
     """A new study in an experiment of its own; `changes` go into the header or to `create`."""
     options = {name: changes.pop(name) for name in ("run_id", "name", "pace") if name in changes}
     return MlflowStorage.create(
@@ -143,9 +147,13 @@ def study(uri: str | None = None, make_writer: WriterMaker | None = None, **chan
     )
 
 
-def reopen(run_id: str, uri: str | None = None, make_writer: WriterMaker | None = None) -> MlflowStorage:
+def reopen(
+    run_id: str, uri: str | None = None, make_writer: WriterMaker | None = None
+) -> MlflowStorage:
     """The study again."""
-    return MlflowStorage.open(run_id, tracking_uri=uri or sqlite_uri(), make_writer=make_writer, pace=HASTE)
+    return MlflowStorage.open(
+        run_id, tracking_uri=uri or sqlite_uri(), make_writer=make_writer, pace=HASTE
+    )
 
 
 def abandon(storage: MlflowStorage) -> None:

@@ -21,10 +21,14 @@ def parameters(draw: st.DrawFn, name: str, parents: list[Parameter]) -> Paramete
     """A parameter, possibly conditional on one or two of the categorical `parents`."""
     when: dict[str, tuple[Value, ...]] = {}
     for parent in (
-        draw(st.lists(st.sampled_from(parents), max_size=2, unique_by=lambda p: p.name)) if parents else []
+        draw(st.lists(st.sampled_from(parents), max_size=2, unique_by=lambda p: p.name))
+        if parents
+        else []
     ):
         if isinstance(parent, Categorical):
-            values = st.lists(st.sampled_from(parent.choices), min_size=1, max_size=2, unique_by=repr)
+            values = st.lists(
+                st.sampled_from(parent.choices), min_size=1, max_size=2, unique_by=repr
+            )
             when[parent.name] = tuple(draw(values))
     kind = draw(st.sampled_from(["float", "integer", "categorical"]))
     if kind == "categorical":

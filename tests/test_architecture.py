@@ -20,7 +20,12 @@ ONLY = {
     "hyperopt": ("hpo/samplers/hyperopt.py", "hpo/space/hyperopt.py", "benchmarks"),
     "lightgbm": ("pipelines/models/lightgbm.py", "serving/members.py", "benchmarks"),
     "xgboost": ("pipelines/models/xgboost.py", "serving/members.py", "benchmarks"),
-    "torch": ("pipelines/models/mlp.py", "pipelines/models/network", "serving/network.py", "benchmarks"),
+    "torch": (
+        "pipelines/models/mlp.py",
+        "pipelines/models/network",
+        "serving/network.py",
+        "benchmarks",
+    ),
     "mlflow": (
         "pipelines/adoption/store.py",
         "pipelines/store/bulk.py",
@@ -68,7 +73,9 @@ def test_imports_stay_inside_the_borders(path: Path) -> None:
     assert used & set(OURS) <= MAY_IMPORT[place.parts[0]]
     for library, allowed in ONLY.items():
         if library in used:
-            assert any(place.is_relative_to(folder) for folder in allowed), f"{place} imports {library}"
+            assert any(place.is_relative_to(folder) for folder in allowed), (
+                f"{place} imports {library}"
+            )
 
 
 def test_the_driver_starts_without_model_libraries() -> None:
@@ -79,5 +86,7 @@ def test_the_driver_starts_without_model_libraries() -> None:
         "import sys, pipelines.tune, pipelines.train, pipelines.report; "
         "print([m for m in ('lightgbm', 'xgboost', 'torch', 'hyperopt', 'mlflow') if m in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True
+    )
     assert done.stdout.strip() == "[]"

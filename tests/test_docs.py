@@ -1,14 +1,13 @@
 """Every code block of the README and of docs/ runs, in the order of its page, in a copy of the project.
 
-The copy holds the shipped table cut to 800 rows, so that most blocks can run as they are written. What a fence says
-of a block decides what is done with it:
+The copy holds the shipped table cut to 800 rows, so that most blocks can run as they are written.
+What a fence says of a block decides what is done with it:
 
-    bash     commands, run by bash
-    console  a transcript: what follows `$ ` is run, each other line must be in its output (`…` stands for anything)
-    python   a program of its own
-    yaml     a file, named in its first line (`# space.yaml`), like a python block whose first line names one
-    diff     a change to a file of the project; its lines must fit exactly one place
-    text     output, mermaid a picture: nothing to run
+    bash     commands, run by bash console  a transcript: what follows `$ ` is run, each other line
+    must be in its output (`…` stands for anything) python   a program of its own yaml     a file,
+    named in its first line (`# space.yaml`), like a python block whose first line names one diff
+    a change to a file of the project; its lines must fit exactly one place text     output, mermaid
+    a picture: nothing to run
 
 A command that takes minutes, a network or no end at all has a cheaper one in `STAND_INS`.
 """
@@ -32,7 +31,14 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PAGES = ("README.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")))
 COPIED = (
-    *("MLproject", "Makefile", "pyproject.toml", "python_env.yaml", "requirements.txt", "constraints.txt"),
+    *(
+        "MLproject",
+        "Makefile",
+        "pyproject.toml",
+        "python_env.yaml",
+        "requirements.txt",
+        "constraints.txt",
+    ),
     *("hpo", "pipelines", "serving", "warmstart", "benchmarks", "tests"),
 )
 ROWS = 800
@@ -44,7 +50,10 @@ CHANGES_THE_PROJECT = "docs/extending.md"
 STAND_INS: Mapping[str, tuple[str, str]] = {
     r"make demo": ("true", "it has run already: every page starts with the study that it makes"),
     r"make test": ("python -m pytest --collect-only -q tests/hpo", "the suite would run itself"),
-    r"PIP_EXTRA_INDEX_URL=\S+ make env": ("make --dry-run env", "installs gigabytes from a network"),
+    r"PIP_EXTRA_INDEX_URL=\S+ make env": (
+        "make --dry-run env",
+        "installs gigabytes from a network",
+    ),
     r"mlflow run .* --env-manager uv .*": (
         """python -c "from mlflow.utils.environment import _PythonEnv as E; E.from_yaml('python_env.yaml')" """,
         "builds an environment of gigabytes from a network; the rest of the command stands in another block",
@@ -58,7 +67,10 @@ STAND_INS: Mapping[str, tuple[str, str]] = {
         "trains networks; five percent of a training of each family will do",
     ),
     r"(.* --timeout=)\d+(.*)": (r"\g<1>3\2", "searches for as long as it is told"),
-    r"python -m benchmarks ([\w-]+).*": (r"python -m benchmarks \1 --help", "takes minutes to hours"),
+    r"python -m benchmarks ([\w-]+).*": (
+        r"python -m benchmarks \1 --help",
+        "takes minutes to hours",
+    ),
 }
 
 
@@ -110,7 +122,12 @@ class Copy:
         log = self.folder / "output.log"
         with log.open("w") as out:
             process = subprocess.Popen(
-                command, cwd=self.folder, env=self.environment, stdout=out, stderr=out, start_new_session=True
+                command,
+                cwd=self.folder,
+                env=self.environment,
+                stdout=out,
+                stderr=out,
+                start_new_session=True,
             )
             try:
                 process.wait(SECONDS)
@@ -154,7 +171,9 @@ def make_copy(folder: Path) -> Copy:
     (folder / ".venv" / ".installed").unlink(missing_ok=True)
     (folder / ".venv" / ".installed").touch()
     # The console command as an installation makes it, but for the copy.
-    scripts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["scripts"]
+    scripts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"][
+        "scripts"
+    ]
     (folder / "bin").mkdir()
     for name, entry in scripts.items():
         module, _, function = entry.partition(":")
@@ -170,7 +189,9 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Copy:
     copy = make_copy(tmp_path_factory.mktemp("docs"))
     study = re.search(r"study (\w{32}):", copy.run("make", "demo"))
     assert study
-    trial = re.search(r"trial=(\w{32})", copy.run("mlflow-warmstart", "report", f"--study={study[1]}"))
+    trial = re.search(
+        r"trial=(\w{32})", copy.run("mlflow-warmstart", "report", f"--study={study[1]}")
+    )
     assert trial
     copy = Copy(copy.folder, {"STUDY_ID": study[1], "TRIAL_ID": trial[1]})
     for block in ALL:
@@ -268,5 +289,7 @@ def test_links_lead_somewhere(page: str) -> None:
 
 
 def test_changelog_names_the_version() -> None:
-    version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"][
+        "version"
+    ]
     assert f"## [{version}]" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")

@@ -1,6 +1,7 @@
 """Reading the columns of a raw table as numbers or codes, without failing.
 
-This is coarser than the preprocessing of a study: meta-features compare tables, and need not refuse one.
+This is coarser than the preprocessing of a study: meta-features compare tables, and need not refuse
+one.
 """
 
 import re
@@ -25,9 +26,10 @@ _CODE = re.compile(r"[+-]?0\d")
 def read_column(series: pd.Series) -> FloatArray | IntArray:
     """`(n,)` numbers with `nan` where missing (or infinite), or codes of categories with -1 where missing.
 
-    Truth values are numbers, dates are days since 1970 in UTC, spans are seconds. Texts are numbers or dates if 95 % of
-    them read so, as when a table comes from CSV; else categories, whose codes follow the order of the texts. A cell
-    that holds a list, a mapping or the like counts as missing.
+    Truth values are numbers, dates are days since 1970 in UTC, spans are seconds. Texts are numbers
+    or dates if 95 % of them read so, as when a table comes from CSV; else categories, whose codes
+    follow the order of the texts. A cell that holds a list, a mapping or the like counts as
+    missing.
     """
     dtype = series.dtype
     if isinstance(dtype, pd.CategoricalDtype):
@@ -47,7 +49,9 @@ def _read_texts(series: pd.Series) -> FloatArray | IntArray:
         series = pd.Series([_text(value) for value in series], dtype=object)
     raw_codes, uniques = pd.factorize(series)
     codes, levels = _codes(raw_codes, [_text(value) for value in uniques])
-    numbers = None if any(_CODE.match(level) for level in levels) else _parsed(codes, levels, _numbers)
+    numbers = (
+        None if any(_CODE.match(level) for level in levels) else _parsed(codes, levels, _numbers)
+    )
     if numbers is not None:
         return numbers
     dates = _parsed(codes, levels, _dates)
@@ -82,7 +86,9 @@ def _parsed(
 
 
 def _numbers(texts: list[str]) -> FloatArray:
-    return _finite(pd.to_numeric(pd.Series(texts, dtype=object), errors="coerce").to_numpy(dtype=np.float64))
+    return _finite(
+        pd.to_numeric(pd.Series(texts, dtype=object), errors="coerce").to_numpy(dtype=np.float64)
+    )
 
 
 def _dates(texts: list[str]) -> FloatArray:

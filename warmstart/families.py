@@ -1,7 +1,8 @@
 """What a configuration of one model family says to another.
 
-LightGBM and XGBoost grow the same kind of trees, and on the same table they mostly rank configurations alike
-(`docs/benchmarks.md`, warmstart). A study of all families speaks to each of them with that one's trials.
+LightGBM and XGBoost grow the same kind of trees, and on the same table they mostly rank
+configurations alike (`docs/benchmarks.md`, warmstart). A study of all families speaks to each of
+them with that one's trials.
 """
 
 import math
@@ -22,8 +23,8 @@ _SAME = {  # LightGBM's name: XGBoost's
 }
 _COLUMNS = ("colsample_bytree", "colsample_bylevel", "colsample_bynode")
 _DEEP = 10  # levels that hardly bind trees of a few hundred leaves
-# What a row adds to the weight of a leaf, the second derivative of its loss: 1 for squared errors, and for log loss
-# p (1 - p), here of a prediction that is fairly sure.
+# What a row adds to the weight of a leaf, the second derivative of its loss: 1 for squared errors,
+# and for log loss p (1 - p), here of a prediction that is fairly sure.
 _SQUARED, _LOGISTIC = 1.0, 0.1
 
 Translation = Callable[[Params, float], Params]

@@ -1,11 +1,13 @@
 """Landmarks: how well cheap models do on a small sample.
 
-Pfahringer, Bensusan & Giraud-Carrier (2000), "Meta-learning by landmarking various learning algorithms"; differences
-between them: Fürnkranz & Petrak (2001), "An evaluation of landmarking variants".
+Pfahringer, Bensusan & Giraud-Carrier (2000), "Meta-learning by landmarking various learning
+algorithms"; differences between them: Fürnkranz & Petrak (2001), "An evaluation of landmarking
+variants".
 
-All models but naive Bayes are regressions, of the target or of the indicators of its classes. The squared error of
-indicators is the Gini impurity, so that a tree is the usual classification tree, and least squares on indicators is a
-linear discriminant; and a class that a fold lacks is no special case.
+All models but naive Bayes are regressions, of the target or of the indicators of its classes. The
+squared error of indicators is the Gini impurity, so that a tree is the usual classification tree,
+and least squares on indicators is a linear discriminant; and a class that a fold lacks is no
+special case.
 """
 
 import warnings
@@ -41,8 +43,8 @@ MODELS: Mapping[str, Callable[[int], Any]] = {
 def landmarks(sample: Sample, seed: int) -> dict[str, float]:
     """Out-of-fold scores of cheap models, the best of them, and differences; empty where none can be measured.
 
-    A score is 0 for a model that knows nothing and 1 for a perfect one: 2 AUC - 1 for binary tasks, Cohen's kappa for
-    multiclass ones, R² for regressions, where less than -1 counts as -1.
+    A score is 0 for a model that knows nothing and 1 for a perfect one: 2 AUC - 1 for binary tasks,
+    Cohen's kappa for multiclass ones, R² for regressions, where less than -1 counts as -1.
     """
     kept, labels = _learnable(sample)
     if len(kept) < MIN_ROWS or len(np.unique(labels)) < 2:
@@ -57,7 +59,9 @@ def landmarks(sample: Sample, seed: int) -> dict[str, float]:
         for name, make in MODELS.items()
     }
     if sample.kind != "regression":
-        scores["naive_bayes"] = _score(sample.kind, labels, _naive_bayes(x, labels.astype(np.int64), fold))
+        scores["naive_bayes"] = _score(
+            sample.kind, labels, _naive_bayes(x, labels.astype(np.int64), fold)
+        )
     return scores | {
         "best": max(scores.values()),
         "tree_minus_shallow": scores["tree"] - scores["shallow_tree"],
@@ -72,7 +76,9 @@ def _learnable(sample: Sample) -> tuple[IntArray, FloatArray]:
         return np.arange(len(sample)), winsorised(sample.target)
     classes, counts = np.unique(sample.target, return_counts=True)
     frequent = classes[np.argsort(-counts, kind="stable")[:MAX_CLASSES]]
-    rows = np.flatnonzero(np.isin(sample.target, np.intersect1d(frequent, classes[counts >= FOLDS])))
+    rows = np.flatnonzero(
+        np.isin(sample.target, np.intersect1d(frequent, classes[counts >= FOLDS]))
+    )
     return rows, np.unique(sample.target[rows], return_inverse=True)[1].astype(np.float64)
 
 
@@ -120,6 +126,8 @@ def _design(sample: Sample, rows: IntArray) -> FloatArray:
     columns = [standardised(winsorised(column)) for column in sample.numeric[rows].T]
     for codes in sample.categorical[rows].T:
         levels, counts = np.unique(codes, return_counts=True)
-        columns += [codes == level for level in levels[np.argsort(-counts, kind="stable")[:MAX_LEVELS]]]
+        columns += [
+            codes == level for level in levels[np.argsort(-counts, kind="stable")[:MAX_LEVELS]]
+        ]
     used = [column for column in columns if column.min() < column.max()]
     return np.array(used, dtype=np.float64).reshape(len(used), len(rows)).T

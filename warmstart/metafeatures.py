@@ -81,13 +81,15 @@ def meta_features(
 
     Args:
         frame: the raw feature columns.
-        target: `(n,)` class codes, or numbers for a regression; rows with negative codes or `nan` are left out.
+        target: `(n,)` class codes, or numbers for a regression; rows with negative codes or `nan`
+        are left out.
         kind: of the task: binary, multiclass or regression.
         seed: of the sample and of the landmarks.
         caps: bounds on the cost, in rows, columns and cells.
 
-    Raises `ValueError` for an unknown `kind`, when the target has not one value for each row, and when a binary one has
-    more than two classes. Nothing in the table is an error: what cannot be computed is left out.
+    Raises `ValueError` for an unknown `kind`, when the target has not one value for each row, and
+    when a binary one has more than two classes. Nothing in the table is an error: what cannot be
+    computed is left out.
     """
     # scikit-learn takes a second, which whoever only reads features need not wait
     from warmstart.landmarks import landmarks
@@ -198,7 +200,11 @@ def _categorical(sample: Sample) -> dict[str, float]:
 
 
 def _information(sample: Sample) -> dict[str, float]:
-    y = binned(sample.target, BINS) if sample.kind == "regression" else sample.target.astype(np.int64)
+    y = (
+        binned(sample.target, BINS)
+        if sample.kind == "regression"
+        else sample.target.astype(np.int64)
+    )
     columns = [codes for codes in (binned(column, BINS) for column in _each(sample)) if codes.any()]
     uncertainty = entropy(distinct(y))
     if not columns or not uncertainty > 0:

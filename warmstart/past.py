@@ -1,9 +1,10 @@
 """A past study as later ones see it: its table's meta-features, its space, and its best and some other configurations.
 
-Each study leaves this about itself as one short text, so that the knowledge base is read without looking at a single
-trial. What a small budget says about a configuration is another thing than what a full one says (of the 25 first of
-200 boosting rounds, rank correlation with the end 0.48), so configurations that stopped at low rungs are left out as
-long as there are `ENOUGH` that went further.
+Each study leaves this about itself as one short text, so that the knowledge base is read without
+looking at a single trial. What a small budget says about a configuration is another thing than what
+a full one says (of the 25 first of 200 boosting rounds, rank correlation with the end 0.48), so
+configurations that stopped at low rungs are left out as long as there are `ENOUGH` that went
+further.
 """
 
 import base64
@@ -28,8 +29,13 @@ BEST, MOST = 24, 64  # configurations that are kept: the best ones, and all in a
 ENOUGH = 20  # configurations beside which those that stopped at a lower budget say nothing more
 _STEPS = 65_535  # of a unit code
 _INACTIVE = -1
-_LARGEST = 4_000_000  # bytes of the plain text: a hundred times what a summary of thirty parameters takes
-_EXCESSES = (OverflowError, RecursionError)  # numbers and nesting that JSON allows and nothing else does
+_LARGEST = (
+    4_000_000  # bytes of the plain text: a hundred times what a summary of thirty parameters takes
+)
+_EXCESSES = (
+    OverflowError,
+    RecursionError,
+)  # numbers and nesting that JSON allows and nothing else does
 
 
 @dataclass(frozen=True)
@@ -114,7 +120,9 @@ class PastStudy:
         Raises:
             ValueError, KeyError, TypeError, AttributeError: naming what cannot be.
         """
-        words = {name: plain[name] for name in ("run_id", "name", "model", "metric", "task", "digest")}
+        words = {
+            name: plain[name] for name in ("run_id", "name", "model", "metric", "task", "digest")
+        }
         if strange := [name for name, value in words.items() if not isinstance(value, str)]:
             raise ValueError(f"{strange[0]} must be text, but is {words[strange[0]]!r:.40}")
         space = _space(json.dumps(plain["space"]))
@@ -128,7 +136,9 @@ class PastStudy:
             )
         with np.errstate(all="ignore"):
             if not np.isfinite(standardised(losses)).all():
-                raise ValueError("losses must not be so far apart that no scores can be made of them")
+                raise ValueError(
+                    "losses must not be so far apart that no scores can be made of them"
+                )
         if not np.all((codes == _INACTIVE) | ((codes >= 0) & (codes <= _STEPS))):
             raise ValueError(f"codes must lie between 0 and {_STEPS}, or be {_INACTIVE}")
         features = plain["features"]
@@ -188,8 +198,9 @@ def summary(
 ) -> PastStudy | None:
     """What a study with these trials leaves; None when none has a result.
 
-    Trials that got as far as `ENOUGH` did count with their best loss. The best `BEST` configurations are kept, and of
-    the others so many, evenly by rank, that there are `MOST`. The keyword arguments are the attributes of that name.
+    Trials that got as far as `ENOUGH` did count with their best loss. The best `BEST`
+    configurations are kept, and of the others so many, evenly by rank, that there are `MOST`. The
+    keyword arguments are the attributes of that name.
     """
     far = sorted((trial.reached for trial in trials if trial.reports), reverse=True)
     if not far:

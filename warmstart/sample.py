@@ -1,9 +1,10 @@
 """A small sample of a table that follows from what the table holds.
 
-Neither the order of its rows and columns nor the names of its columns matter. Rows and columns are identified by hashes
-of their cells, as in the colour refinement of graphs (Weisfeiler and Lehman, 1968): a column by its cells beside the
-target, a row by its cells within their columns, and then a column again by its cells within their rows. Sorting by
-hash gives one order for all arrangements of the same table, and taking the smallest hashes is a random sample of it.
+Neither the order of its rows and columns nor the names of its columns matter. Rows and columns are
+identified by hashes of their cells, as in the colour refinement of graphs (Weisfeiler and Lehman,
+1968): a column by its cells beside the target, a row by its cells within their columns, and then a
+column again by its cells within their rows. Sorting by hash gives one order for all arrangements of
+the same table, and taking the smallest hashes is a random sample of it.
 """
 
 from dataclasses import dataclass, replace
@@ -30,8 +31,9 @@ class Caps:
         rows: of the sample.
         columns: of the sample.
         landmark_rows: that models are trained and tested on, together.
-        cells: that are read and hashed, a text counting as ten (it costs that much). A table with more is first cut to
-            random rows, and from there on the sample does depend on the order of the rows.
+        cells: that are read and hashed, a text counting as ten (it costs that much). A table with
+            more is first cut to random rows, and from there on the sample does depend on the order
+            of the rows.
     """
 
     rows: int = 2_000
@@ -78,9 +80,10 @@ class Sample:
 def draw(frame: pd.DataFrame, target: npt.ArrayLike, kind: str, seed: int, caps: Caps) -> Sample:
     """Sample a table of features and its target: class codes, or numbers for a regression.
 
-    Rows whose target is unknown (negative code, not finite) are left out. Of each class, 10 rows are in the sample if
-    the table has them, so that rare classes can be told from others. Raises `ValueError` for an unknown `kind`, when
-    the target has not one value for each row, and when a binary one has more than two classes.
+    Rows whose target is unknown (negative code, not finite) are left out. Of each class, 10 rows
+    are in the sample if the table has them, so that rare classes can be told from others. Raises
+    `ValueError` for an unknown `kind`, when the target has not one value for each row, and when a
+    binary one has more than two classes.
     """
     y = _checked(frame, target, kind)
     known = np.flatnonzero(np.isfinite(y) & ((kind == "regression") | (y >= 0)))
@@ -143,7 +146,8 @@ def _order(
     for cell in cells:
         row_hash += _mix(cell + _mix(cell + target).sum(dtype=np.uint64, keepdims=True))
     row_hash = _mix(row_hash)
-    # Rows that are the same in every cell must not be taken together: each is hashed with its number among them.
+    # Rows that are the same in every cell must not be taken together: each is hashed with its
+    # number among them.
     row_key = _mix(row_hash + _mix(_rank_within(row_hash).astype(np.uint64)))
     by_key = np.argsort(row_key, kind="stable")
     if kind != "regression":

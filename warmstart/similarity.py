@@ -1,10 +1,11 @@
 """How alike two tables are, by their meta-features.
 
-A k-nearest-neighbour ranking by an L1 distance goes back to Brazdil, Soares & da Costa (2003), "Ranking learning
-algorithms: using IBL and meta-learning on accuracy and time results", and was used to warm start a search by Feurer,
-Springenberg & Hutter (2015), "Initializing Bayesian hyperparameter optimization via meta-learning". Here tables are as
-alike as simple learners do alike on them: of all groups of features, the landmarks alone tell which past study ranks
-configurations as this one does (`docs/meta-features.md`). The other groups say in what else tables differ.
+A k-nearest-neighbour ranking by an L1 distance goes back to Brazdil, Soares & da Costa (2003),
+"Ranking learning algorithms: using IBL and meta-learning on accuracy and time results", and was
+used to warm start a search by Feurer, Springenberg & Hutter (2015), "Initializing Bayesian
+hyperparameter optimization via meta-learning". Here tables are as alike as simple learners do alike
+on them: of all groups of features, the landmarks alone tell which past study ranks configurations
+as this one does (`docs/meta-features.md`). The other groups say in what else tables differ.
 """
 
 from collections.abc import Mapping, Sequence
@@ -37,8 +38,8 @@ class Scale:
 
     Attributes:
         centre: medians by feature.
-        spread: interquartile ranges / 1.349 (the standard deviation of normal values), or standard deviations where
-            those are 0. A feature that does not vary is not there.
+        spread: interquartile ranges / 1.349 (the standard deviation of normal values), or standard
+            deviations where those are 0. A feature that does not vary is not there.
     """
 
     centre: Mapping[str, float]

@@ -68,8 +68,8 @@ def entropy(counts: npt.NDArray[np.integer]) -> float:
 def binned(values: FloatArray | IntArray, bins: int) -> IntArray:
     """`(n,)` codes 0 … k - 1 of at most `bins` bins, and one more for missing values where there are any.
 
-    As many distinct values as bins keep a bin each. With more, numbers are cut at quantiles, and of categories the most
-    frequent keep theirs and the others share one.
+    As many distinct values as bins keep a bin each. With more, numbers are cut at quantiles, and of
+    categories the most frequent keep theirs and the others share one.
     """
     missing = np.isnan(values) if values.dtype == np.float64 else values < 0
     levels, codes, counts = np.unique(values[~missing], return_inverse=True, return_counts=True)
@@ -88,8 +88,8 @@ def binned(values: FloatArray | IntArray, bins: int) -> IntArray:
 def mutual_information(a: IntArray, b: IntArray) -> float:
     """I(a; b) = H(a) + H(b) - H(a, b), in nats, of `(n,)` codes, corrected for the bias of small samples.
 
-    Miller (1955), "Note on the bias of information estimates": each entropy is short by (k - 1) / 2n, k the number of
-    values that occur. The result stays between 0 and the smaller entropy.
+    Miller (1955), "Note on the bias of information estimates": each entropy is short by (k - 1) /
+    2n, k the number of values that occur. The result stays between 0 and the smaller entropy.
     """
     pairs = np.unique(a * (b.max() + 1) + b, return_counts=True)[1]
     one, other = distinct(a), distinct(b)

@@ -1,8 +1,8 @@
 """From past studies to ordinary inputs of a search: first points, and what the past expects of any configuration.
 
-Past studies may have searched another version of the space: parameters missing or added, other bounds, another family,
-or the three families in one. What they share is used; a parameter that a past study did not have takes the default
-of the new one.
+Past studies may have searched another version of the space: parameters missing or added, other
+bounds, another family, or the three families in one. What they share is used; a parameter that a
+past study did not have takes the default of the new one.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -33,8 +33,8 @@ OTHER_FAMILY = 0.5
 class Neighbour:
     """A past study, how alike its table is, from 0 to 1, and whether it is the very same table.
 
-    `kinship` is less than 1 for another metric or another family. `differences` are those of the two tables by groups
-    of meta-features, for people; {} where there are too few tables.
+    `kinship` is less than 1 for another metric or another family. `differences` are those of the
+    two tables by groups of meta-features, for people; {} where there are too few tables.
     """
 
     study: PastStudy
@@ -57,13 +57,16 @@ def neighbours(
 ) -> list[Neighbour]:
     """The past studies that can say something about a new one, the most similar first.
 
-    `why_not` says which are left out. Those of another kind of task are not: much of which parameters matter, and how,
-    is the same there. Of each table and family three are taken at most. `studies` are the newest first; the keyword
-    arguments are the new study's, as in `PastStudy`.
+    `why_not` says which are left out. Those of another kind of task are not: much of which
+    parameters matter, and how, is the same there. Of each table and family three are taken at most.
+    `studies` are the newest first; the keyword arguments are the new study's, as in `PastStudy`.
     """
     usable = [study for study in studies if why_not(study, model, space) is None]
-    # Each table counts once among those that similarity is measured by; of its descriptions the newest.
-    tables = {study.digest: study.features for study in reversed(usable) if study.features is not None}
+    # Each table counts once among those that similarity is measured by; of its descriptions the
+    # newest.
+    tables = {
+        study.digest: study.features for study in reversed(usable) if study.features is not None
+    }
     apart = dict(zip(tables, differences(features, list(tables.values())), strict=True))
     found = []
     for study in _few_of_each_table(usable, metric):
@@ -72,7 +75,9 @@ def neighbours(
         kinship = factor * _kinship(study.model, model)
         groups = apart[study.digest]
         found.append(Neighbour(study, closeness(groups), study.digest == digest, kinship, groups))
-    return sorted(found, key=lambda n: (not n.same_table, -n.similarity * n.kinship, n.study.run_id))[:most]
+    return sorted(
+        found, key=lambda n: (not n.same_table, -n.similarity * n.kinship, n.study.run_id)
+    )[:most]
 
 
 def why_not(study: PastStudy, model: str, space: SearchSpace) -> str | None:
@@ -84,7 +89,9 @@ def why_not(study: PastStudy, model: str, space: SearchSpace) -> str | None:
         return f"of {study.model}, which says nothing of {model}"
     if study.features is None:
         return "without meta-features of its table"
-    understood = [*islice(_understood(study, model), FEWEST_TRIALS)]  # no more: a thousand studies are asked
+    understood = [
+        *islice(_understood(study, model), FEWEST_TRIALS)
+    ]  # no more: a thousand studies are asked
     if len(understood) < FEWEST_TRIALS:
         return f"fewer than {FEWEST_TRIALS} results that say something of {model}"
     if not any(name in space for params, _ in understood for name in params):
@@ -144,9 +151,9 @@ def _kinship(one: str, other: str) -> float:
 def narrowed(past: Past) -> SearchSpace:
     """The box around the best few configurations of each past study.
 
-    Perrone et al. (2019), "Learning search spaces for Bayesian optimization: another view of hyperparameter transfer
-    learning", section 4.1. Choices, parameters with steps, and those that fewer than four of these configurations have
-    stay as they are.
+    Perrone et al. (2019), "Learning search spaces for Bayesian optimization: another view of
+    hyperparameter transfer learning", section 4.1. Choices, parameters with steps, and those that
+    fewer than four of these configurations have stay as they are.
     """
     changes = {}
     for parameter, codes in zip(past.space, past.leaders().T, strict=True):
@@ -163,10 +170,13 @@ def narrowed(past: Past) -> SearchSpace:
     return past.space.restrict(**changes)
 
 
-def translated(past: PastStudy, model: str, space: SearchSpace, default: Params) -> tuple[Array, Array]:
+def translated(
+    past: PastStudy, model: str, space: SearchSpace, default: Params
+) -> tuple[Array, Array]:
     """A past study's configurations `(m, d)` as codes of another space, and their losses `(m,)`.
 
-    Values beyond the bounds become the bounds. Configurations of families that the space does not have are left out.
+    Values beyond the bounds become the bounds. Configurations of families that the space does not
+    have are left out.
     """
     known = [*_understood(past, model)]
     rows = [space.encode(completed(theirs, space, default)) for theirs, _ in known]

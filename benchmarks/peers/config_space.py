@@ -16,7 +16,9 @@ def config_space(space: SearchSpace, seed: int) -> ConfigSpace.ConfigurationSpac
     conditions = []
     for parameter in space:
         parts = [
-            ConfigSpace.InCondition(known[parameter.name], known[parent], _indices(space[parent], values))
+            ConfigSpace.InCondition(
+                known[parameter.name], known[parent], _indices(space[parent], values)
+            )
             for parent, values in parameter.when.items()
         ]
         if parts:

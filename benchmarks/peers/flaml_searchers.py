@@ -1,8 +1,9 @@
 """FLAML's BlendSearch and CFO through `flaml.tune.run`, with the low-cost start they are made for.
 
-FLAML is given all parameters side by side, and those that are inactive are left out before the loss is taken: on our
-conditional problems it did better so than with its hierarchical spaces (regret of BlendSearch on `nested` after 60
-trials 0.11 against 0.21, of CFO 0.10 against 0.35; level on `network`).
+FLAML is given all parameters side by side, and those that are inactive are left out before the loss
+is taken: on our conditional problems it did better so than with its hierarchical spaces (regret of
+BlendSearch on `nested` after 60 trials 0.11 against 0.21, of CFO 0.10 against 0.35; level on
+`network`).
 """
 
 import contextlib

@@ -31,7 +31,9 @@ def decoder(space: SearchSpace) -> Callable[[Any], Params]:
             parameter = space[name]
             if isinstance(value, tuple):
                 params[name] = (
-                    parameter.choices[int(value[0])] if isinstance(parameter, Categorical) else value[0]
+                    parameter.choices[int(value[0])]
+                    if isinstance(parameter, Categorical)
+                    else value[0]
                 )
                 flat(value[1], params)
             else:
@@ -41,7 +43,9 @@ def decoder(space: SearchSpace) -> Callable[[Any], Params]:
     return lambda drawn: flat(drawn, {})
 
 
-def document(space: SearchSpace, tid: int, params: Params, loss: float | None = None) -> dict[str, Any]:
+def document(
+    space: SearchSpace, tid: int, params: Params, loss: float | None = None
+) -> dict[str, Any]:
     """A trial of hyperopt: finished when it has a loss, else waiting to be run."""
     known = {name: _raw(space[name], value) for name, value in params.items()}
     misc = {
@@ -77,7 +81,9 @@ def minimise(problem: Problem, seed: int, trials: int, first: bool) -> list[floa
 
     known = Trials()
     if first:
-        known.insert_trial_docs([document(problem.space, known.new_trial_ids(1)[0], problem.default)])
+        known.insert_trial_docs(
+            [document(problem.space, known.new_trial_ids(1)[0], problem.default)]
+        )
         known.refresh()
     hyperopt.fmin(
         objective,
@@ -92,11 +98,15 @@ def minimise(problem: Problem, seed: int, trials: int, first: bool) -> list[floa
     return losses[:trials]
 
 
-def stepper(space: SearchSpace, history: Sequence[tuple[Params, float]], seed: int) -> Callable[[], Seconds]:
+def stepper(
+    space: SearchSpace, history: Sequence[tuple[Params, float]], seed: int
+) -> Callable[[], Seconds]:
     """One `tpe.suggest` and the insertion of its result on top of `history`."""
     trials = Trials()
     trials.new_trial_ids(len(history))
-    trials.insert_trial_docs([document(space, i, params, loss) for i, (params, loss) in enumerate(history)])
+    trials.insert_trial_docs(
+        [document(space, i, params, loss) for i, (params, loss) in enumerate(history)]
+    )
     trials.refresh()
     domain = Domain(lambda drawn: 0.0, graph(space))
     rng = np.random.default_rng(seed)
@@ -116,7 +126,14 @@ def _node(parameter: Parameter, space: SearchSpace, nodes: Mapping[str, Any]) ->
         return hp.choice(
             name,
             [
-                (i, {child.name: nodes[child.name] for child in space if choice in child.when.get(name, ())})
+                (
+                    i,
+                    {
+                        child.name: nodes[child.name]
+                        for child in space
+                        if choice in child.when.get(name, ())
+                    },
+                )
                 for i, choice in enumerate(parameter.choices)
             ],
         )

@@ -16,7 +16,10 @@ warnings.simplefilter("ignore")
 def study(trials: int, uri: str, seed: int) -> float:
     """Run it; when its last trial was told."""
     callback = MLflowCallback(
-        tracking_uri=uri, metric_name="loss", create_experiment=False, mlflow_kwargs={"nested": True}
+        tracking_uri=uri,
+        metric_name="loss",
+        create_experiment=False,
+        mlflow_kwargs={"nested": True},
     )
 
     @callback.track_in_mlflow()  # type: ignore[untyped-decorator]
@@ -26,5 +29,7 @@ def study(trials: int, uri: str, seed: int) -> float:
         return found["loss"]
 
     with mlflow.start_run():
-        optuna.create_study(sampler=sampler(seed)).optimize(objective, n_trials=trials, callbacks=[callback])
+        optuna.create_study(sampler=sampler(seed)).optimize(
+            objective, n_trials=trials, callbacks=[callback]
+        )
     return time.perf_counter()

@@ -23,7 +23,9 @@ def run(arrays: str, metric: str, seed: int, point: int) -> dict[str, Any]:
     cardinalities = tuple(int(n) for n in data["cardinalities"])
     target = TargetEncoder(kind, (), float(data["mean"]), float(data["scale"]))
     y = (data["train_y"], data["valid_y"])
-    fold = Fold(rows["train"], y[0], rows["valid"], y[1], Task(kind, n_classes), target, cardinalities)
+    fold = Fold(
+        rows["train"], y[0], rows["valid"], y[1], Task(kind, n_classes), target, cardinalities
+    )
     found = settings("mlp", kind=kind, has_categorical=bool(cardinalities))
     start = time.process_time()
     training = family("mlp")(fold, METRICS[metric], 1, horizon=found.budget.max).start(

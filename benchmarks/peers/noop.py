@@ -40,4 +40,8 @@ def timed(study: Callable[[], float]) -> dict[str, float]:
     """Wall and CPU seconds of `study`, which returns when (on `time.perf_counter`) its last trial was told."""
     wall, cpu = time.perf_counter(), time.process_time()
     told = study()
-    return {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu, "loop": told - wall}
+    return {
+        "wall": time.perf_counter() - wall,
+        "cpu": time.process_time() - cpu,
+        "loop": told - wall,
+    }

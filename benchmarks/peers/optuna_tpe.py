@@ -64,7 +64,10 @@ def minimise(
 
 
 def stepper(
-    space: SearchSpace, history: Sequence[tuple[Params, float]], seed: int, multivariate: bool = False
+    space: SearchSpace,
+    history: Sequence[tuple[Params, float]],
+    seed: int,
+    multivariate: bool = False,
 ) -> Callable[[], Seconds]:
     """One ask and tell on top of `history`."""
     study = optuna.create_study(sampler=sampler(seed, multivariate))
@@ -92,7 +95,11 @@ def _value(parameter: Parameter, trial: optuna.Trial) -> Value:
     if isinstance(parameter, Float):
         return float(
             trial.suggest_float(
-                parameter.name, parameter.low, parameter.high, log=parameter.log, step=parameter.step
+                parameter.name,
+                parameter.low,
+                parameter.high,
+                log=parameter.log,
+                step=parameter.step,
             )
         )
     return int(

@@ -1,6 +1,7 @@
 """FLAML's BlendSearch with a resource over simulated workers: its own scheduler raises the resource as it goes.
 
-Spaces are searched flat, without a low-cost start, since no method is given a first configuration here.
+Spaces are searched flat, without a low-cost start, since no method is given a first configuration
+here.
 """
 
 import math

@@ -1,7 +1,8 @@
 """HpBandSter's BOHB over simulated workers, without its servers.
 
-Its own generator of configurations, its own brackets and its own successive halving, driven as `Master.run` drives
-them: the oldest iteration that has a run comes first, and when none has, the next iteration begins.
+Its own generator of configurations, its own brackets and its own successive halving, driven as
+`Master.run` drives them: the oldest iteration that has a run comes first, and when none has, the
+next iteration begins.
 """
 
 import copy

@@ -26,7 +26,10 @@ class Racer:
     def ask(self) -> Leg:
         """A new trial."""
         (made,) = tpe.suggest(
-            self._trials.new_trial_ids(1), self._domain, self._trials, int(self._rng.integers(2**31))
+            self._trials.new_trial_ids(1),
+            self._domain,
+            self._trials,
+            int(self._rng.integers(2**31)),
         )
         self._trials.insert_trial_docs([made])
         self._trials.refresh()

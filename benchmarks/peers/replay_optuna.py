@@ -1,6 +1,7 @@
 """Optuna's TPE over simulated workers: whole trainings, or pruned by its `HyperbandPruner`.
 
-A trial reports at every rung and goes on where it stands unless the pruner says no; Optuna cannot pause and take up.
+A trial reports at every rung and goes on where it stands unless the pruner says no; Optuna cannot
+pause and take up.
 """
 
 import math
@@ -47,7 +48,12 @@ class Racer:
 
 
 def race(
-    curves: Curves, seed: int, workers: int, seconds: float, prunes: bool = False, multivariate: bool = False
+    curves: Curves,
+    seed: int,
+    workers: int,
+    seconds: float,
+    prunes: bool = False,
+    multivariate: bool = False,
 ) -> list[Finish]:
     """The legs of one search, in order."""
     pruner = optuna.pruners.HyperbandPruner(

@@ -34,8 +34,8 @@ def race(
 def decider(curves: Curves, seed: int, trials: int, complete: bool, name: str) -> Decider:
     """A study with `trials` trials behind it, as a race with random configurations leaves them.
 
-    With `complete` every one of them has been at every rung. The bytes are those of the trials and of all that the
-    study keeps beside them.
+    With `complete` every one of them has been at every rung. The bytes are those of the trials and
+    of all that the study keeps beside them.
     """
     known = _complete(curves, seed, trials) if complete else _raced(curves, seed, trials, name)
     study_of(curves, seed, 1, name)  # imports what an algorithm needs, which is not to be counted
@@ -79,7 +79,9 @@ def _complete(curves: Curves, seed: int, trials: int) -> list[Trial]:
 
 
 def _report(curves: Curves, trial: Trial) -> Report:
-    return Report(trial.budget, float(curves.losses(trial.params)[rung_of(curves.budgets, trial.budget)]))
+    return Report(
+        trial.budget, float(curves.losses(trial.params)[rung_of(curves.budgets, trial.budget)])
+    )
 
 
 def _study(

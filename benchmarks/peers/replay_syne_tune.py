@@ -1,7 +1,7 @@
 """Syne Tune's ASHA, and its BOHB (ASHA with kernel densities), over simulated workers.
 
-Both are of the stopping kind: a trial goes on from rung to rung until it is stopped. Spaces are searched flat, since
-Syne Tune has no conditions.
+Both are of the stopping kind: a trial goes on from rung to rung until it is stopped. Spaces are
+searched flat, since Syne Tune has no conditions.
 """
 
 import datetime

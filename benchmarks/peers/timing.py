@@ -25,8 +25,8 @@ def timed_decision(decide: Callable[[], bool]) -> Seconds:
 class Decider:
     """A search with trials behind it.
 
-    `step` makes one more decision and says what it took and whether it was a `new` configuration (1) or not (0);
-    `bytes` is what the memory of the trials takes.
+    `step` makes one more decision and says what it took and whether it was a `new` configuration
+    (1) or not (0); `bytes` is what the memory of the trials takes.
     """
 
     step: Callable[[], Seconds]

@@ -1,8 +1,9 @@
 """A plain Optuna objective with LightGBM, as its examples write it: a `Dataset` per trial, one process per core.
 
-It is handed the configurations to train and the number of rounds of each, so that both sides grow the same trees;
-Optuna still keeps the study (in the journal file that it recommends for several processes) and asks its TPE for a
-suggestion in each trial, which is then set aside. The processes begin their first trial together.
+It is handed the configurations to train and the number of rounds of each, so that both sides grow
+the same trees; Optuna still keeps the study (in the journal file that it recommends for several
+processes) and asks its TPE for a suggestion in each trial, which is then set aside. The processes
+begin their first trial together.
 """
 
 import json
@@ -24,7 +25,13 @@ from sklearn.model_selection import train_test_split
 from benchmarks.peers.optuna_tpe import suggest
 from hpo.space import SearchSpace
 
-FIXED = {"objective": "binary", "metric": "auc", "verbosity": -1, "num_threads": 1, "bagging_freq": 1}
+FIXED = {
+    "objective": "binary",
+    "metric": "auc",
+    "verbosity": -1,
+    "num_threads": 1,
+    "bagging_freq": 1,
+}
 
 
 def run(
@@ -42,7 +49,9 @@ def run(
     """
     start = time.perf_counter()
     optuna.create_study(study_name="plain", storage=_storage(folder), direction="maximize")
-    (Path(folder) / "work.json").write_text(json.dumps({"configurations": configurations, "space": space}))
+    (Path(folder) / "work.json").write_text(
+        json.dumps({"configurations": configurations, "space": space})
+    )
     context = multiprocessing.get_context("spawn")
     shared = (context.Value("i", 0), context.Barrier(workers))
     arguments = (table, target, folder, *shared, watch)

@@ -11,15 +11,23 @@ from pipelines.tune import tune
 MILLISECONDS = 1e-3
 
 
-def run(table: str, target: str, trials: int, rounds: int, workers: int, folder: str) -> dict[str, Any]:
+def run(
+    table: str, target: str, trials: int, rounds: int, workers: int, folder: str
+) -> dict[str, Any]:
     """Run it; configurations with the rounds each was trained for, the seconds in training, and the wall seconds.
 
-    `searching` is from the first trial's start to the last trial's end as MLflow has them, `whole` from the call.
+    `searching` is from the first trial's start to the last trial's end as MLflow has them, `whole`
+    from the call.
     """
     mlflow.set_tracking_uri(f"sqlite:///{Path(folder) / 'mlflow.db'}")
     start = time.perf_counter()
     result = tune(
-        data=table, target=target, model="lightgbm", trials=trials, max_budget=rounds, workers=workers
+        data=table,
+        target=target,
+        model="lightgbm",
+        trials=trials,
+        max_budget=rounds,
+        workers=workers,
     )
     whole = time.perf_counter() - start
     client = mlflow.MlflowClient()

@@ -23,17 +23,21 @@ def run(
 ) -> dict[str, Any]:
     """Search for `seconds`; the trials as `[seconds since the call, loss]` in order, and the winner's test loss.
 
-    One trial at a time, with `workers` threads. The last trial may end late: what comes later than `seconds` is for
-    the caller to leave out. The winner is not trained again on all rows, so that its test loss is that of the model
-    that was validated, as on our side.
+    One trial at a time, with `workers` threads. The last trial may end late: what comes later than
+    `seconds` is for the caller to leave out. The winner is not trained again on all rows, so that
+    its test loss is that of the model that was validated, as on our side.
     """
-    # Threads that wait passively are our choice, not FLAML's; OpenMP looks at this when it is loaded, below.
+    # Threads that wait passively are our choice, not FLAML's; OpenMP looks at this when it is
+    # loaded, below.
     for name in QUIET:
         os.environ.pop(name, None)
     from flaml import AutoML  # type: ignore[import-not-found]
 
     parts = np.load(rows)
-    x, y = {part: _frame(parts, part) for part in PARTS}, {part: parts[f"{part}-target"] for part in PARTS}
+    x, y = (
+        {part: _frame(parts, part) for part in PARTS},
+        {part: parts[f"{part}-target"] for part in PARTS},
+    )
     log = Path(folder) / "flaml.log"
     search, start = AutoML(), time.perf_counter()
     search.fit(
@@ -64,7 +68,11 @@ def run(
 def trials(log: str) -> list[tuple[float, float]]:
     """`(seconds since the call, loss)` of each line of FLAML's log; its last line only names the best one."""
     lines = [json.loads(line) for line in log.splitlines() if line]
-    return [(line["wall_clock_time"], line["validation_loss"]) for line in lines if "validation_loss" in line]
+    return [
+        (line["wall_clock_time"], line["validation_loss"])
+        for line in lines
+        if "validation_loss" in line
+    ]
 
 
 def _frame(parts: Any, part: str) -> pd.DataFrame:

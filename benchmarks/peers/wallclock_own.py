@@ -17,13 +17,20 @@ MILLISECONDS = 1e-3
 
 
 def run(
-    table: str, target: str, metric: str, seed: int, seconds: float, workers: int, folder: str, algorithm: str
+    table: str,
+    target: str,
+    metric: str,
+    seed: int,
+    seconds: float,
+    workers: int,
+    folder: str,
+    algorithm: str,
 ) -> dict[str, Any]:
     """Search for `seconds`; the legs as `[seconds since the call, loss]` in order, and the winner's test loss.
 
-    Reading and dividing the table, encoding and the start of the workers count; making the database does not, since
-    that is done once for all studies. The time limit of `tune` begins when the table is read: what comes later than
-    `seconds` after the call is for the caller to leave out.
+    Reading and dividing the table, encoding and the start of the workers count; making the database
+    does not, since that is done once for all studies. The time limit of `tune` begins when the
+    table is read: what comes later than `seconds` after the call is for the caller to leave out.
     """
     os.environ["HPO_CACHE_DIR"] = str(Path(folder) / "cache")
     mlflow.set_tracking_uri(f"sqlite:///{Path(folder) / 'mlflow.db'}")
@@ -48,7 +55,9 @@ def run(
     }
 
 
-def legs(client: mlflow.MlflowClient, study: str, metric: str, start: float) -> list[tuple[float, float]]:
+def legs(
+    client: mlflow.MlflowClient, study: str, metric: str, start: float
+) -> list[tuple[float, float]]:
     """`(seconds since start, loss)` of each leg of a study, in order; `start` is in seconds since 1970."""
     experiment = client.get_run(study).info.experiment_id
     wanted = f"tags.`hpo.role` = 'trial' and tags.`mlflow.parentRunId` = '{study}'"
@@ -60,12 +69,16 @@ def legs(client: mlflow.MlflowClient, study: str, metric: str, start: float) -> 
         token = page.token
         if not token:
             break
-    return sorted((MILLISECONDS * point.timestamp - start, loss_of(metric, point.value)) for point in found)
+    return sorted(
+        (MILLISECONDS * point.timestamp - start, loss_of(metric, point.value)) for point in found
+    )
 
 
 def _reports(client: mlflow.MlflowClient, run_id: str, metric: str) -> list[Metric]:
     """The reports among the points of the metric, which are also those of the curve: each has its seconds."""
-    told = {(point.step, point.timestamp) for point in client.get_metric_history(run_id, schema.SECONDS)}
+    told = {
+        (point.step, point.timestamp) for point in client.get_metric_history(run_id, schema.SECONDS)
+    }
     points = client.get_metric_history(run_id, metric)
     return [point for point in points if (point.step, point.timestamp) in told]
 

@@ -1,7 +1,7 @@
 """FLAML's zero-shot default of LightGBM: the one configuration that its mined portfolio holds for the nearest table.
 
-The number of trees, which FLAML suggests too, is the budget here, and the number of bins is not searched: both are left
-out. Values beyond the bounds become the bounds.
+The number of trees, which FLAML suggests too, is the budget here, and the number of bins is not
+searched: both are left out. Values beyond the bounds become the bounds.
 """
 
 import math
@@ -30,7 +30,9 @@ def search(space: SearchSpace, given: Given) -> Generator[Params | None, float |
         _task(given.features), None, None, "lgbm", k=1, meta_feature_fn=lambda *_, **__: features
     )
     suggested = config[0]["hyperparameters"]
-    named: dict[str, Value] = {NAMES[name]: value for name, value in suggested.items() if name in NAMES}
+    named: dict[str, Value] = {
+        NAMES[name]: value for name, value in suggested.items() if name in NAMES
+    }
     yield space.decode(space.encode({**given.first[0], **named}))
     while True:
         yield None

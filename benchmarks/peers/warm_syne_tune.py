@@ -1,8 +1,8 @@
 """Syne Tune's bounding box around the best configuration of each past study, searched by its BORE.
 
-Its TPE would draw at random until 15 % of the trials are more than there are parameters. Version 0.16 has no RUSH any
-more. Its zero-shot portfolio needs the same configurations in all past studies, and its scheduler draws at random
-instead of asking for the portfolio.
+Its TPE would draw at random until 15 % of the trials are more than there are parameters. Version
+0.16 has no RUSH any more. Its zero-shot portfolio needs the same configurations in all past
+studies, and its scheduler draws at random instead of asking for the portfolio.
 """
 
 import datetime
@@ -61,7 +61,8 @@ def _theirs(params: Params, space: SearchSpace) -> dict[str, Value]:
     """All parameters, choices by their numbers: out of the box, others come as numpy's."""
     named = complete(params, space)
     return {
-        p.name: str(p.index(named[p.name])) if isinstance(p, Categorical) else named[p.name] for p in space
+        p.name: str(p.index(named[p.name])) if isinstance(p, Categorical) else named[p.name]
+        for p in space
     }
 
 

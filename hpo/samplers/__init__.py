@@ -1,7 +1,8 @@
 """Samplers: which configuration to try next.
 
-A sampler is a frozen dataclass of settings. Its answer is a function of the history and a random generator, so
-it has no state to save: `random`, `grid`, `tpe`, `kde` (of BOHB) and `hyperopt` each stand in the module of that name.
+A sampler is a frozen dataclass of settings. Its answer is a function of the history and a random
+generator, so it has no state to save: `random`, `grid`, `tpe`, `kde` (of BOHB) and `hyperopt` each
+stand in the module of that name.
 """
 
 from typing import TYPE_CHECKING, Protocol

@@ -1,12 +1,12 @@
 """Grid search over conditional spaces.
 
-Only active parameters multiply: where `momentum` exists for `sgd` alone, the grid has |sgd| x |momentum| + |adam|
-points. They are numbered, and point number k is computed from k by counting the grid below each choice; the
-product itself never exists.
+Only active parameters multiply: where `momentum` exists for `sgd` alone, the grid has |sgd| x
+|momentum| + |adam| points. They are numbered, and point number k is computed from k by counting the
+grid below each choice; the product itself never exists.
 
-Points are visited in a spread-out order (a multiplicative walk over the numbers with a step near the golden
-section, coprime to their count, so that each comes exactly once): a study shorter than its grid still sees all of
-the space.
+Points are visited in a spread-out order (a multiplicative walk over the numbers with a step near
+the golden section, coprime to their count, so that each comes exactly once): a study shorter than
+its grid still sees all of the space.
 """
 
 import math
@@ -19,7 +19,8 @@ from hpo.errors import SpaceError
 from hpo.history import History
 from hpo.space import Categorical, Parameter, SearchSpace, Value
 
-# The choices (by position) of the parents that later parameters ask for; -1 where a parent is inactive.
+# The choices (by position) of the parents that later parameters ask for; -1 where a parent is
+# inactive.
 _Context = tuple[tuple[str, int], ...]
 
 _GOLDEN = (math.sqrt(5) - 1) / 2
@@ -29,8 +30,8 @@ _GOLDEN = (math.sqrt(5) - 1) / 2
 class GridSampler:
     """Every point of a grid once, then None.
 
-    A range with at most `resolution` levels takes them all; any other takes `resolution` points, evenly spaced
-    on its own scale, bounds included.
+    A range with at most `resolution` levels takes them all; any other takes `resolution` points,
+    evenly spaced on its own scale, bounds included.
 
     Raises:
         SpaceError: when `resolution` is below 1.
@@ -49,7 +50,9 @@ class GridSampler:
     def suggest(self, history: History, rng: np.random.Generator) -> dict[str, Value] | None:
         """The next point in the grid's own order (it follows `history.n_sampled`; `rng` is not used)."""
         grid = Grid(history.space, self.resolution)
-        return grid[_spread(history.n_sampled, grid.size)] if history.n_sampled < grid.size else None
+        return (
+            grid[_spread(history.n_sampled, grid.size)] if history.n_sampled < grid.size else None
+        )
 
 
 @dataclass(frozen=True)
@@ -109,7 +112,9 @@ class Grid:
             return self._count(position + 1, self._after(position, context, -1))
         if not self._asked_later(position, parameter.name):
             return n_values * self._count(position + 1, self._after(position, context, -1))
-        return sum(self._count(position + 1, self._after(position, context, i)) for i in range(n_values))
+        return sum(
+            self._count(position + 1, self._after(position, context, i)) for i in range(n_values)
+        )
 
     def _after(self, position: int, context: _Context, choice: int) -> _Context:
         """The context once the parameter at `position` has `choice`, less what nobody asks for any more."""

@@ -9,7 +9,15 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from hyperopt import JOB_STATE_DONE, JOB_STATE_NEW, JOB_STATE_RUNNING, STATUS_FAIL, STATUS_OK, Trials, tpe
+from hyperopt import (
+    JOB_STATE_DONE,
+    JOB_STATE_NEW,
+    JOB_STATE_RUNNING,
+    STATUS_FAIL,
+    STATUS_OK,
+    Trials,
+    tpe,
+)
 from hyperopt.base import Domain
 from scipy.special import ndtr, ndtri
 
@@ -17,7 +25,15 @@ from hpo.history import History
 from hpo.samplers import Sampler
 from hpo.samplers.tpe import TPESampler
 from hpo.space import Categorical, Float, Parameter, Params, SearchSpace, Value
-from hpo.space.hyperopt import Variable, conditions, from_code, range_of, to_code, to_hyperopt, variables
+from hpo.space.hyperopt import (
+    Variable,
+    conditions,
+    from_code,
+    range_of,
+    to_code,
+    to_hyperopt,
+    variables,
+)
 
 _TPE = TPESampler()
 _EDGE = 1e-6  # a normal variable reaches from this quantile to one minus it
@@ -28,9 +44,9 @@ _TINY = 1e-300  # what the logarithm of an observed 0 is taken of
 class HyperoptSampler:
     """hyperopt's own `tpe.suggest`, driven from our trials.
 
-    Its `Trials` are rebuilt from the history for each suggestion, of which `tpe.suggest` is a pure function, so there
-    is no state to lose. Failed trials have hyperopt's status for them. hyperopt does not know pending trials and
-    weights; both are left out.
+    Its `Trials` are rebuilt from the history for each suggestion, of which `tpe.suggest` is a pure
+    function, so there is no state to lose. Failed trials have hyperopt's status for them. hyperopt
+    does not know pending trials and weights; both are left out.
 
     Attributes:
         n_startup: random trials before the model, hyperopt's `n_startup_jobs`.
@@ -81,8 +97,9 @@ def suggest(
 ) -> list[dict[str, Any]]:
     """Our TPE with hyperopt's signature: `fmin(..., algo=hpo.samplers.hyperopt.suggest)`.
 
-    Works with every space that `fmin` takes. A label that is reached in a way that our conditions cannot say is
-    searched as if it were always active. Other settings: `functools.partial(suggest, sampler=TPESampler(...))`.
+    Works with every space that `fmin` takes. A label that is reached in a way that our conditions
+    cannot say is searched as if it were always active. Other settings: `functools.partial(suggest,
+    sampler=TPESampler(...))`.
     """
     found = variables(domain.expr)
     space = SearchSpace(tuple(_coordinate(v, found) for v in found.values()))
@@ -151,7 +168,9 @@ def _as_history(
 
 
 def _is_reached(variable: Variable, values: Params) -> bool:
-    return any(all(values.get(label) == option for label, option in path) for path in variable.paths)
+    return any(
+        all(values.get(label) == option for label, option in path) for path in variable.paths
+    )
 
 
 def _coordinate(v: Variable, found: Mapping[str, Variable]) -> Parameter:
@@ -162,7 +181,9 @@ def _coordinate(v: Variable, found: Mapping[str, Variable]) -> Parameter:
     if "sigma" in v.numbers:
         return Float(v.label, _EDGE, 1 - _EDGE, when=when)
     if v.kind == "qloguniform":  # rounded in `_to_value`
-        return Float(v.label, math.exp(v.numbers["low"]), math.exp(v.numbers["high"]), log=True, when=when)
+        return Float(
+            v.label, math.exp(v.numbers["low"]), math.exp(v.numbers["high"]), log=True, when=when
+        )
     return range_of(replace(v, whole=False), v.label, when)
 
 

@@ -1,20 +1,25 @@
 """The model of BOHB: kernel density estimators of good and of other configurations at one budget.
 
-Falkner, Klein and Hutter (2018), "BOHB: Robust and efficient hyperparameter optimization at scale", ICML, section 4 and
-algorithm 2. Letters are the paper's. The observations are those of the largest budget that has enough of them; a share
-`rho` of the configurations is drawn at random, whatever the model says, so that nothing is ever ruled out.
+Falkner, Klein and Hutter (2018), "BOHB: Robust and efficient hyperparameter optimization at scale",
+ICML, section 4 and algorithm 2. Letters are the paper's. The observations are those of the largest
+budget that has enough of them; a share `rho` of the configurations is drawn at random, whatever the
+model says, so that nothing is ever ruled out.
 
-The densities are those of `hpo.samplers.tpe`. So it departs from the paper and from HpBandSter in this:
+The densities are those of `hpo.samplers.tpe`. So it departs from the paper and from HpBandSter in
+this:
 
-- Inactive dimensions are factored out: a kernel that lacks a dimension says nothing about it. HpBandSter fills them
-  with random values of other configurations, which blurs both densities in every conditional dimension.
-- Configurations that run now count among the others, so that workers side by side do not try the same.
-- One draw from l decides the branch of a conditional space, and bandwidths follow Scott's rule in l and the neighbours'
-  distances in g, not below 1/100 of a range (HpBandSter: Scott's rule in both, not below 1/1000).
-- Five observations are enough, where the paper wants d + 3: to wait for so many full trainings keeps the model at low
-  budgets, which favour other configurations, for too long.
-- rho = 1/20 and b_w = 1 where the paper has 1/3 and 3: a third of random configurations and candidates drawn from
-  widened kernels cost more than they find (`docs/benchmarks.md`, replay).
+- Inactive dimensions are factored out: a kernel that lacks a dimension says nothing about it.
+  HpBandSter fills them with random values of other configurations, which blurs both densities in
+  every conditional dimension.
+- Configurations that run now count among the others, so that workers side by side do not try the
+  same.
+- One draw from l decides the branch of a conditional space, and bandwidths follow Scott's rule in l
+  and the neighbours' distances in g, not below 1/100 of a range (HpBandSter: Scott's rule in both,
+  not below 1/1000).
+- Five observations are enough, where the paper wants d + 3: to wait for so many full trainings
+  keeps the model at low budgets, which favour other configurations, for too long.
+- rho = 1/20 and b_w = 1 where the paper has 1/3 and 3: a third of random configurations and
+  candidates drawn from widened kernels cost more than they find (`docs/benchmarks.md`, replay).
 """
 
 from dataclasses import dataclass

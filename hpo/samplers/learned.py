@@ -1,12 +1,13 @@
 """A sampler that starts where past studies expect good results, and goes on as the study's own sampler.
 
-Start-up points are spread out as without a past, but over the better part of the space: each is the farthest from all
-others among a few random configurations, those that past studies (`hpo.past`) expect most of. How many they are chosen
-from follows the trust in the past. A past that misleads leaves the start-up points where they would be without it.
+Start-up points are spread out as without a past, but over the better part of the space: each is the
+farthest from all others among a few random configurations, those that past studies (`hpo.past`)
+expect most of. How many they are chosen from follows the trust in the past. A past that misleads
+leaves the start-up points where they would be without it.
 
-After the start-up the study's own sampler decides. On real trainings, past studies say little about which of the good
-configurations is best on another table, and no search that listened to them longer was ahead of one without a past
-(`docs/warm-start.md`).
+After the start-up the study's own sampler decides. On real trainings, past studies say little about
+which of the good configurations is best on another table, and no search that listened to them
+longer was ahead of one without a past (`docs/warm-start.md`).
 """
 
 from dataclasses import dataclass

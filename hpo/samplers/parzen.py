@@ -1,21 +1,24 @@
 """Parzen estimators on mixed, conditional spaces, evaluated with one matrix product.
 
-All densities are relative to the prior, which is uniform in the unit cube and over choices. The prior's own density
-is therefore 1 everywhere, and a dimension that is inactive in a configuration or in a kernel's centre contributes
-the factor 1: a centre that never had the dimension says nothing about it. So the prior is one more centre, the one
-without any dimension (`with_prior`).
+All densities are relative to the prior, which is uniform in the unit cube and over choices. The
+prior's own density is therefore 1 everywhere, and a dimension that is inactive in a configuration
+or in a kernel's centre contributes the factor 1: a centre that never had the dimension says nothing
+about it. So the prior is one more centre, the one without any dimension (`with_prior`).
 
-The kernel of centre c is a product over dimensions (Falkner et al. 2018, BOHB, eq. 3), truncated to the unit cube:
+The kernel of centre c is a product over dimensions (Falkner et al. 2018, BOHB, eq. 3), truncated to
+the unit cube:
 
-    log k(x | c) = sum_j a_j(x) a_j(c) [ -(x_j - c_j)^2 / (2 h_j^2) - log(sqrt(2 pi) h_j Z_j) ]    ranges
-                 + sum_j a_j(x) a_j(c) log(L_j T_j[c_j, x_j])                                      L_j choices
+    log k(x | c) = sum_j a_j(x) a_j(c) [ -(x_j - c_j)^2 / (2 h_j^2) - log(sqrt(2 pi) h_j Z_j) ]
+                 ranges + sum_j a_j(x) a_j(c) log(L_j T_j[c_j, x_j])
+                 L_j choices
 
-with a = 1 where active. It is bilinear in phi(x) = (a x^2, a x, a, one-hot choices) and a vector psi(c) that holds the
-rest, whatever the bandwidths h are; so the log kernels of m configurations under n centres are one product
-`phi @ psi`, and the density costs m n exponentials instead of m n d.
+with a = 1 where active. It is bilinear in phi(x) = (a x^2, a x, a, one-hot choices) and a vector
+psi(c) that holds the rest, whatever the bandwidths h are; so the log kernels of m configurations
+under n centres are one product `phi @ psi`, and the density costs m n exponentials instead of m n
+d.
 
-T gives the centre's own choice one observation's worth more than the others: T[c, x] is proportional to s + (x = c),
-with s = 1 / (1 + number of centres that have the dimension).
+T gives the centre's own choice one observation's worth more than the others: T[c, x] is
+proportional to s + (x = c), with s = 1 / (1 + number of centres that have the dimension).
 """
 
 from dataclasses import dataclass, replace
@@ -42,14 +45,16 @@ def features(layout: Layout, x: Array) -> Array:
 
 def with_prior(x: Array, weights: Array, prior_weight: float) -> tuple[Array, Array]:
     """Centres `(n + 1, d)` and weights `(n + 1,)`: those given and, last, the prior's."""
-    return np.concatenate([x, np.full((1, x.shape[1]), np.nan)]), np.concatenate([weights, [prior_weight]])
+    return np.concatenate([x, np.full((1, x.shape[1]), np.nan)]), np.concatenate(
+        [weights, [prior_weight]]
+    )
 
 
 def scott(layout: Layout, x: Array, weights: Array, prior_weight: float) -> Array:
     """`(n_ranges, n)` bandwidths sigma n^(-1 / (d + 4)), one for all centres `(n, d)` (Scott 1992, as BOHB has it).
 
-    n is the effective number of the centres that have the dimension; their variance is drawn towards that of
-    the prior (1/12), which counts as `prior_weight` observations.
+    n is the effective number of the centres that have the dimension; their variance is drawn
+    towards that of the prior (1/12), which counts as `prior_weight` observations.
     """
     active, v = _filled(x.T[layout.ranges])
     w = weights * active
@@ -65,7 +70,8 @@ def scott(layout: Layout, x: Array, weights: Array, prior_weight: float) -> Arra
 def neighbours(layout: Layout, x: Array) -> Array:
     """`(n_ranges, n)` bandwidths: the larger distance to the two neighbours (Bergstra et al. 2011).
 
-    Clipped to [1 / min(100, n + 2), 1]. A centre at the end of its column takes its one neighbour's distance.
+    Clipped to [1 / min(100, n + 2), 1]. A centre at the end of its column takes its one neighbour's
+    distance.
     """
     active, v = _filled(x.T[layout.ranges], missing=2.0)  # inactive ones come last
     n = np.count_nonzero(active, axis=1)
@@ -103,7 +109,8 @@ class Parzen:
         terms = phi @ self._psi
         top = terms.max(axis=1)
         terms -= top[:, None]
-        # A term below e^-100 of the largest adds nothing; flooring keeps exp from slow denormal numbers.
+        # A term below e^-100 of the largest adds nothing; flooring keeps exp from slow denormal
+        # numbers.
         np.maximum(terms, -100.0, out=terms)
         np.exp(terms, out=terms)
         return np.asarray(np.log(terms @ self.weights / self.weights.sum()) + top)
@@ -118,7 +125,11 @@ class Parzen:
         low, above = self._tails[:, :, kernel]
         z = ndtri(low + u[ranges] * (1.0 - above - low))
         drawn[ranges] = np.minimum(np.maximum(c[ranges] + self.bandwidths[:, kernel] * z, 0.0), 1.0)
-        cell, n, s = self._cells[:, kernel], self.layout.n_choices[:, None], self._smoothing[:, None]
+        cell, n, s = (
+            self._cells[:, kernel],
+            self.layout.n_choices[:, None],
+            self._smoothing[:, None],
+        )
         v = u[choices] * (n * s + 1)  # cells are s wide, the centre's own one s + 1
         cell = np.floor(np.maximum(np.minimum(v / s, cell), (v - 1) / s))
         drawn[choices] = (np.minimum(cell, n - 1) + 0.5) / n
@@ -126,7 +137,11 @@ class Parzen:
 
     def widened(self, factor: float) -> "Parzen":
         """The same mixture with bandwidths `factor` times as large, 1 at most."""
-        return self if factor == 1 else replace(self, bandwidths=np.minimum(factor * self.bandwidths, 1.0))
+        return (
+            self
+            if factor == 1
+            else replace(self, bandwidths=np.minimum(factor * self.bandwidths, 1.0))
+        )
 
     @cached_property
     def _ranges(self) -> tuple[NDArray[np.bool_], Array]:
@@ -162,7 +177,9 @@ class Parzen:
         n, s, wide = self.layout.n_choices, self._smoothing, self.layout.per_choice
         own, other = (wide(np.log(n * t / (n * s + 1)))[:, None] for t in (s + 1, s))
         hit, present = self.layout.one_hot(self.centres), wide(~np.isnan(self._cells))
-        return np.concatenate([-0.5 * inverse, linear, constant, np.where(hit, own, other * present)])
+        return np.concatenate(
+            [-0.5 * inverse, linear, constant, np.where(hit, own, other * present)]
+        )
 
 
 def _filled(x: Array, missing: float = 0.0) -> tuple[NDArray[np.bool_], Array]:
@@ -174,8 +191,9 @@ def _filled(x: Array, missing: float = 0.0) -> tuple[NDArray[np.bool_], Array]:
 def _order(v: Array) -> NDArray[np.int64]:
     """`(k, n)` indices that sort each row of numbers that are not negative; equal ones keep their order.
 
-    The bits of such numbers, read as integers, sort like the numbers. The last few (10 of 52 for 1,000 columns) give
-    way to the index, so that one fast sort does it all and is the same on every machine.
+    The bits of such numbers, read as integers, sort like the numbers. The last few (10 of 52 for
+    1,000 columns) give way to the index, so that one fast sort does it all and is the same on every
+    machine.
     """
     n = v.shape[1]
     index = (1 << (n - 1).bit_length()) - 1

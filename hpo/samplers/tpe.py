@@ -1,17 +1,20 @@
 """Multivariate tree-structured Parzen estimator, vectorised.
 
-Bergstra et al. (2011), "Algorithms for hyper-parameter optimization", NeurIPS; Watanabe (2023), "Tree-structured
-Parzen estimator: understanding its algorithm components", arXiv:2304.11127; Falkner et al. (2018), "BOHB", ICML.
+Bergstra et al. (2011), "Algorithms for hyper-parameter optimization", NeurIPS; Watanabe (2023),
+"Tree-structured Parzen estimator: understanding its algorithm components", arXiv:2304.11127;
+Falkner et al. (2018), "BOHB", ICML.
 
 Where it departs from them, each by measurement on the problems of `benchmarks`:
 
-- l has one bandwidth per dimension (Scott), g one per observation (neighbours). A sharp g keeps the search from
-  repeating itself, a smooth l from believing single points.
-- Good observations weigh less the worse they are (Watanabe's "expected improvement" weighting, by rank).
+- l has one bandwidth per dimension (Scott), g one per observation (neighbours). A sharp g keeps the
+  search from repeating itself, a smooth l from believing single points.
+- Good observations weigh less the worse they are (Watanabe's "expected improvement" weighting, by
+  rank).
 - Five start-up points, spread out, instead of ten to twenty independent ones.
 - One draw from l decides the branch of a conditional space; the ratio is then maximised inside it.
 
-Cost is flat in the number of observations: l has at most `max_good` centres, g at most `max_others`.
+Cost is flat in the number of observations: l has at most `max_good` centres, g at most
+`max_others`.
 """
 
 import math
@@ -30,17 +33,18 @@ from hpo.space.layout import Layout
 class TPESampler:
     """Proposes the candidate with the largest l(x) / g(x).
 
-    l is the density of the best `gamma` share of the observations (at most `max_good`), g that of the others; failed
-    trials and pending ones count among the others. With eight pending, counting them was better than ignoring
-    them on conditional and categorical problems and worse on smooth ones; it also keeps copies away.
+    l is the density of the best `gamma` share of the observations (at most `max_good`), g that of
+    the others; failed trials and pending ones count among the others. With eight pending, counting
+    them was better than ignoring them on conditional and categorical problems and worse on smooth
+    ones; it also keeps copies away.
 
     Attributes:
         n_startup: observations before the densities are used; until then points are spread out.
         n_candidates: draws from l that are compared.
         gamma: share of good observations.
         max_good: bound on their number.
-        max_others: bound on the observations in g. Beyond it they are thinned evenly in order of loss, so that cost
-            stays flat.
+        max_others: bound on the observations in g. Beyond it they are thinned evenly in order of
+            loss, so that cost stays flat.
         prior_weight: of the uniform prior in l, in observations.
         widening: factor on l's bandwidths with which candidates are drawn.
     """
@@ -61,13 +65,16 @@ class TPESampler:
         """The next configuration."""
         space, layout = history.space, history.space.layout
         if len(history) < self.n_startup:
-            return space.decode(spread_out(space, np.concatenate([history.x, history.pending]), rng))
+            return space.decode(
+                spread_out(space, np.concatenate([history.x, history.pending]), rng)
+            )
         good, others = split(history.losses, self.gamma, self.max_good)
         below = self._below(layout, history.x[good], history.weights[good])
         above = self._above(layout, history, thin(others, self.max_others))
         draws = below.widened(self.widening).sample(rng, self.n_candidates)
-        # One draw decides which dimensions are active. Compared with each other, branches with more dimensions would
-        # win by their higher densities alone, and the search would never leave the first that did well.
+        # One draw decides which dimensions are active. Compared with each other, branches with more
+        # dimensions would win by their higher densities alone, and the search would never leave the
+        # first that did well.
         draws[:, layout.parents] = draws[0, layout.parents]
         candidates = space.deactivate(space.snap(draws))
         phi = features(layout, candidates)
@@ -100,7 +107,8 @@ def split(losses: Array, gamma: float, max_good: int) -> tuple[NDArray[np.intp],
 
 def ranked(losses: Array) -> NDArray[np.intp]:
     """Indices from the smallest to the largest loss; equal ones keep their order."""
-    # numpy's stable sort takes six times as long as its vectorised one, so equal ones are put in order afterwards.
+    # numpy's stable sort takes six times as long as its vectorised one, so equal ones are put in
+    # order afterwards.
     order = np.argsort(losses)
     ascending = losses[order]
     group = np.zeros(len(losses), dtype=np.intp)
@@ -119,7 +127,9 @@ def thin(ordered: NDArray[np.intp], limit: int) -> NDArray[np.intp]:
     return chosen
 
 
-def spread_out(space: SearchSpace, taken: Array, rng: np.random.Generator, n_draws: int = 8) -> Array:
+def spread_out(
+    space: SearchSpace, taken: Array, rng: np.random.Generator, n_draws: int = 8
+) -> Array:
     """The one of `n_draws` random points that is farthest from those `taken` (Mitchell's best candidate).
 
     Few draws, so that points do not crowd at the cube's corners.
@@ -130,8 +140,8 @@ def spread_out(space: SearchSpace, taken: Array, rng: np.random.Generator, n_dra
 def farthest(space: SearchSpace, points: Array, taken: Array) -> Array:
     """The one of `points` `(n, d)` that is farthest from those `taken` `(m, d)`.
 
-    Distances are taken in the unit cube. Choices that differ, and a dimension that only one of the two has, lie 1/2
-    apart.
+    Distances are taken in the unit cube. Choices that differ, and a dimension that only one of the
+    two has, lie 1/2 apart.
     """
     gap = np.abs(points[:, None] - taken[None])
     columns = space.layout.choices

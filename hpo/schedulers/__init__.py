@@ -1,8 +1,8 @@
 """Schedulers decide what runs next; a decision is a value.
 
-A scheduler is a frozen dataclass of settings whose answer is a function of where the trials stand. `full` trains every
-configuration to the end; `synchronous` and `asynchronous` run races over rungs (`hpo.rungs`): successive halving,
-Hyperband and ASHA are these two with one bracket or several.
+A scheduler is a frozen dataclass of settings whose answer is a function of where the trials stand.
+`full` trains every configuration to the end; `synchronous` and `asynchronous` run races over rungs
+(`hpo.rungs`): successive halving, Hyperband and ASHA are these two with one bracket or several.
 """
 
 from dataclasses import dataclass
@@ -44,7 +44,8 @@ class Scheduler(Protocol):
 
         Args:
             standings: of all trials.
-            closing: no new configuration can be started any more; what is there is brought to its end.
+            closing: no new configuration can be started any more; what is there is brought to its
+            end.
         """
 
     def promotable(self, standings: Standings, most: int) -> dict[float, list[int]]:

@@ -1,8 +1,9 @@
 """Asynchronous races: a trial is promoted as soon as it is among the best 1/eta of its rung.
 
-Li et al. (2020), "A system for massively parallel hyperparameter tuning", MLSys, algorithm 2 (ASHA); with several
-brackets asynchronous Hyperband. No worker ever waits: when nobody can be promoted, a new configuration is started. The
-price is that a trial may be promoted early on that later results would have kept back.
+Li et al. (2020), "A system for massively parallel hyperparameter tuning", MLSys, algorithm 2
+(ASHA); with several brackets asynchronous Hyperband. No worker ever waits: when nobody can be
+promoted, a new configuration is started. The price is that a trial may be promoted early on that
+later results would have kept back.
 """
 
 from dataclasses import dataclass
@@ -22,13 +23,14 @@ _GOLDEN = (5**0.5 - 1) / 2
 class Asynchronous:
     """Races in `brackets` without waiting; highest rungs first.
 
-    New configurations are dealt to the brackets in proportion to their sizes, by their numbers alone, so that nothing
-    but the trials themselves is needed to know who races whom. Where the paper leaves it open:
+    New configurations are dealt to the brackets in proportion to their sizes, by their numbers
+    alone, so that nothing but the trials themselves is needed to know who races whom. Where the
+    paper leaves it open:
 
     - a failed leg counts as a result of its rung, the worst;
-    - when no new configuration may be started, and nobody of a race is left above a rung, its best goes on even though
-      it is not among the best 1/eta: every race ends with a full training. When its leg fails the next best goes, until
-      `ATTEMPTS` have failed above.
+    - when no new configuration may be started, and nobody of a race is left above a rung, its best
+      goes on even though it is not among the best 1/eta: every race ends with a full training. When
+      its leg fails the next best goes, until `ATTEMPTS` have failed above.
     """
 
     rungs: tuple[float, ...]
@@ -73,7 +75,9 @@ class Asynchronous:
         """The bracket of each trial: a golden-section sequence cut in proportion to the brackets' sizes."""
         sizes = np.array([bracket.sizes[0] for bracket in self.brackets])
         bounds = np.cumsum(sizes) / sizes.sum()
-        return np.minimum(np.searchsorted(bounds, numbers * _GOLDEN % 1.0, side="right"), len(sizes) - 1)
+        return np.minimum(
+            np.searchsorted(bounds, numbers * _GOLDEN % 1.0, side="right"), len(sizes) - 1
+        )
 
     def _deserted(
         self, standings: Standings, rung: int, mine: NDArray[np.bool_], told: NDArray[np.bool_]

@@ -1,8 +1,8 @@
 """Synchronous races: a rung is full and all its results are in before its best go on.
 
-Jamieson and Talwalkar (2016) with one bracket (successive halving), Li et al. (2018), algorithm 1, with several
-(Hyperband). While a race waits for its last results, the next one begins, as in HpBandSter, so that workers have
-something to do.
+Jamieson and Talwalkar (2016) with one bracket (successive halving), Li et al. (2018), algorithm 1,
+with several (Hyperband). While a race waits for its last results, the next one begins, as in
+HpBandSter, so that workers have something to do.
 """
 
 from dataclasses import dataclass
@@ -20,10 +20,11 @@ from hpo.standings import Standings
 class Synchronous:
     """Races in `brackets`, one after the other and round again; the oldest race goes first.
 
-    Which race a trial is in follows from its number. A leg that fails has had its place in the rung: the rung is not
-    filled up, and as many go on as the bracket says, or as are left. When no new configuration may be started, the last
-    race goes on with those that it has, shrunk in proportion, but for at least one trial at each rung; and when all of
-    a race who went on have failed, its next best goes, until `ATTEMPTS` have failed.
+    Which race a trial is in follows from its number. A leg that fails has had its place in the
+    rung: the rung is not filled up, and as many go on as the bracket says, or as are left. When no
+    new configuration may be started, the last race goes on with those that it has, shrunk in
+    proportion, but for at least one trial at each rung; and when all of a race who went on have
+    failed, its next best goes, until `ATTEMPTS` have failed.
     """
 
     rungs: tuple[float, ...]
@@ -53,7 +54,9 @@ class Synchronous:
         waiting = standings.waiting
         found = {}
         for rung, budget in enumerate(self.rungs[:-1]):
-            above = np.bincount(races[standings.granted > rung], minlength=int(races.max(initial=-1)) + 1)
+            above = np.bincount(
+                races[standings.granted > rung], minlength=int(races.max(initial=-1)) + 1
+            )
             left = self._capacity(len(above), rung + 1) - above
             here = standings.ranked(rung, waiting & (standings.granted == rung))
             place = np.zeros(len(here), dtype=np.intp)  # of each among those of its race
@@ -89,8 +92,12 @@ class Synchronous:
             places = self._places(begun, first, rung + 1, closing) - above
             complete = final & (running == 0)
             if closing:
-                lost = np.bincount(races[(standings.granted > rung) & standings.failed], minlength=len(begun))
-                places = np.where((above == lost) & (lost < ATTEMPTS), np.maximum(places, 1), places)
+                lost = np.bincount(
+                    races[(standings.granted > rung) & standings.failed], minlength=len(begun)
+                )
+                places = np.where(
+                    (above == lost) & (lost < ATTEMPTS), np.maximum(places, 1), places
+                )
             sends = complete & (places > 0) & (ready > 0)
             found += [(int(race), rung) for race in np.flatnonzero(sends)]
             final = complete & ~sends

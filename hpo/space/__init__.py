@@ -1,8 +1,9 @@
 """Search spaces with conditions, and their encoding in the unit cube.
 
-A space is a set of named parameters. A parameter with `when` is active only while each parent named there is active
-and has one of the given values; conditions nest to any depth. Encoded configurations are rows of the unit cube with
-`nan` where a parameter is inactive (`hpo.space.parameters` defines the codes).
+A space is a set of named parameters. A parameter with `when` is active only while each parent named
+there is active and has one of the given values; conditions nest to any depth. Encoded
+configurations are rows of the unit cube with `nan` where a parameter is inactive
+(`hpo.space.parameters` defines the codes).
 """
 
 import math
@@ -28,7 +29,16 @@ from hpo.space.parameters import (
     same,
 )
 
-__all__ = ["Array", "Categorical", "Float", "Integer", "Parameter", "Params", "SearchSpace", "Value"]
+__all__ = [
+    "Array",
+    "Categorical",
+    "Float",
+    "Integer",
+    "Parameter",
+    "Params",
+    "SearchSpace",
+    "Value",
+]
 
 
 @dataclass(frozen=True)
@@ -36,8 +46,8 @@ class SearchSpace:
     """Parameters in topological order: parents stand before the parameters that depend on them.
 
     Raises:
-        SpaceError: naming every mistake: duplicate names, impossible bounds, conditions on unknown parameters or
-            values, conditions in a circle.
+        SpaceError: naming every mistake: duplicate names, impossible bounds, conditions on unknown
+            parameters or values, conditions in a circle.
     """
 
     parameters: tuple[Parameter, ...]
@@ -184,7 +194,9 @@ class SearchSpace:
         return parse(load(text, source), source)
 
     @cached_property
-    def _conditions(self) -> list[tuple[int, list[tuple[int, np.ndarray[Any, np.dtype[np.bool_]]]]]]:
+    def _conditions(
+        self,
+    ) -> list[tuple[int, list[tuple[int, np.ndarray[Any, np.dtype[np.bool_]]]]]]:
         """Per conditional column: parent columns, each with the mask of its allowed choices, and a False behind it."""
         rows = []
         for column, parameter in enumerate(self.parameters):
@@ -201,7 +213,11 @@ class SearchSpace:
     def _checked(self, changes: Mapping[str, object]) -> tuple[Parameter, ...]:
         raise_all(
             SpaceError,
-            (f"unknown parameter {n!r}{closest(n, self.names)}" for n in changes if n not in self._by_name),
+            (
+                f"unknown parameter {n!r}{closest(n, self.names)}"
+                for n in changes
+                if n not in self._by_name
+            ),
         )
         return self.parameters
 
@@ -298,7 +314,9 @@ def _as_plain(parameter: Parameter) -> dict[str, Any]:
         plain |= {"low": parameter.low, "high": parameter.high}
         if parameter.log:
             plain["log"] = True
-        if parameter.step not in (None, 1) or (isinstance(parameter, Float) and parameter.step is not None):
+        if parameter.step not in (None, 1) or (
+            isinstance(parameter, Float) and parameter.step is not None
+        ):
             plain["step"] = parameter.step
     if parameter.when:
         plain["when"] = {parent: list(values) for parent, values in parameter.when.items()}

@@ -2,18 +2,20 @@
 
 `from_hyperopt` turns the `space` argument of `hyperopt.fmin` into a `SearchSpace`:
 
-- `uniform`, `loguniform`, `quniform`, `uniformint`, `randint`: the same ranges (`randint` becomes an ordered
-  integer); `scope.int(...)` around `quniform` makes an integer.
-- `qloguniform` with q = 1: a logarithmic integer, from 1. Other q have no counterpart: a log scale has no step.
-- `normal`, `qnormal`, `lognormal`, `qlognormal`: truncated to three standard deviations on each side of the mean
-  and uniform in between, on the normal's own scale.
-- `choice` and `pchoice`, nested to any depth; the probabilities of `pchoice` are dropped. A plain option is its own
-  value. An option with parameters is named by the text in it (`{"kind": "sgd", ...}`, `("sgd", {...})`); if that
-  does not name all options differently, the values of the choice are the options' positions.
+- `uniform`, `loguniform`, `quniform`, `uniformint`, `randint`: the same ranges (`randint` becomes
+  an ordered integer); `scope.int(...)` around `quniform` makes an integer.
+- `qloguniform` with q = 1: a logarithmic integer, from 1. Other q have no counterpart: a log scale
+  has no step.
+- `normal`, `qnormal`, `lognormal`, `qlognormal`: truncated to three standard deviations on each
+  side of the mean and uniform in between, on the normal's own scale.
+- `choice` and `pchoice`, nested to any depth; the probabilities of `pchoice` are dropped. A plain
+  option is its own value. An option with parameters is named by the text in it (`{"kind": "sgd",
+  ...}`, `("sgd", {...})`); if that does not name all options differently, the values of the choice
+  are the options' positions.
 - other constants under a key: a categorical with that one choice.
 
-A parameter is named by the dictionary key under which the objective receives it where no other has that key, else
-by its label. Usually the two are equal.
+A parameter is named by the dictionary key under which the objective receives it where no other has
+that key, else by its label. Usually the two are equal.
 """
 
 import math
@@ -49,9 +51,10 @@ _SIGMAS = 3.0
 class Variable:
     """A labelled random variable of a graph.
 
-    `kind` is hyperopt's name of the distribution and `numbers` its arguments; `options` are the nodes that a choice
-    selects from; `paths` the ways from the root to it; `key` the dictionary key that holds it. `whole` says that it
-    stands inside `scope.int`, `within` names the function that it is an argument of, if any.
+    `kind` is hyperopt's name of the distribution and `numbers` its arguments; `options` are the
+    nodes that a choice selects from; `paths` the ways from the root to it; `key` the dictionary key
+    that holds it. `whole` says that it stands inside `scope.int`, `within` names the function that
+    it is an argument of, if any.
     """
 
     label: str
@@ -103,12 +106,16 @@ def from_hyperopt(graph: object) -> SearchSpace:
         said = conditions(paths, found) or {}
         return {names[c]: tuple(values[c][i] for i in chosen) for c, chosen in said.items()}
 
-    parameters = [_parameter(v, names[v.label], when(v.paths), values[v.label]) for v in found.values()]
+    parameters = [
+        _parameter(v, names[v.label], when(v.paths), values[v.label]) for v in found.values()
+    ]
     fixed = [Categorical(c.key, (c.value,), when([c.path])) for c in free]
     return SearchSpace((*parameters, *fixed))
 
 
-def conditions(paths: list[Path], found: Mapping[str, Variable]) -> dict[str, tuple[int, ...]] | None:
+def conditions(
+    paths: list[Path], found: Mapping[str, Variable]
+) -> dict[str, tuple[int, ...]] | None:
     """The paths as one condition: choice label -> positions, all to hold; None when no such condition says it."""
     if () in paths:
         return {}
@@ -118,7 +125,8 @@ def conditions(paths: list[Path], found: Mapping[str, Variable]) -> dict[str, tu
     options = [tuple(sorted({path[k][1] for path in paths})) for k in range(len(labels))]
     if math.prod(map(len, options)) != len(set(paths)):
         return None
-    # The last choice of a path is itself under the ones before: those need no mention if they hold for it anyway.
+    # The last choice of a path is itself under the ones before: those need no mention if they hold
+    # for it anyway.
     above = conditions(found[labels[-1]].paths, found) or {}
     return {
         label: chosen
@@ -130,9 +138,9 @@ def conditions(paths: list[Path], found: Mapping[str, Variable]) -> dict[str, tu
 def to_hyperopt(space: SearchSpace) -> dict[str, Apply]:
     """The space as a graph for `hyperopt.fmin`, one labelled variable a parameter; fixed parameters are left out.
 
-    Those whose conditions exclude each other have no variable either: hyperopt sees no node of theirs.
-    Choices are drawn by position, and ranges with levels by level, so that the graph's values are codes of ours:
-    `to_code` and `from_code` convert.
+    Those whose conditions exclude each other have no variable either: hyperopt sees no node of
+    theirs. Choices are drawn by position, and ranges with levels by level, so that the graph's
+    values are codes of ours: `to_code` and `from_code` convert.
     """
     drawn = {p.name: _drawn(p) for p in space if p.n_levels != 1}
     return {name: _underconditions(space, space[name], node, drawn) for name, node in drawn.items()}
@@ -206,10 +214,14 @@ class _Walk:
     def _record(self, node: Apply, place: _Place) -> Variable:
         label = node.pos_args[0].obj
         if self._nodes.setdefault(label, node) is not node:
-            raise SpaceError(f"label {label!r} stands at two variables; give each a label of its own")
+            raise SpaceError(
+                f"label {label!r} stands at two variables; give each a label of its own"
+            )
         if label not in self.found:
             kind, numbers = _distribution(label, node.pos_args[1])
-            self.found[label] = Variable(label, kind, numbers, [], [], place.key, place.whole, place.within)
+            self.found[label] = Variable(
+                label, kind, numbers, [], [], place.key, place.whole, place.within
+            )
         self.found[label].paths.append(place.path)
         return self.found[label]
 
@@ -228,7 +240,9 @@ def _distribution(label: str, drawn: Apply) -> tuple[str, dict[str, float]]:
     numbers = {name: node.obj for name, node in nodes.items() if node.name == "literal"}
     strange = [name for name in nodes if not isinstance(numbers.get(name), Real)]
     if strange:
-        raise SpaceError(f"{label!r}: {strange[0]} of {drawn.name} must be a number, not an expression")
+        raise SpaceError(
+            f"{label!r}: {strange[0]} of {drawn.name} must be a number, not an expression"
+        )
     if drawn.name == "randint" and "high" not in numbers:  # randint(upper)
         numbers = {"low": 0, "high": numbers["low"]}
     return drawn.name, numbers
@@ -299,7 +313,10 @@ def _option_values(options: list[Apply], slot: str | int | None) -> tuple[Value,
 
 def _names(found: Mapping[str, Variable]) -> dict[str, str]:
     keys = Counter(v.key for v in found.values())
-    names = {v.label: v.key if v.key is not None and keys[v.key] == 1 else v.label for v in found.values()}
+    names = {
+        v.label: v.key if v.key is not None and keys[v.key] == 1 else v.label
+        for v in found.values()
+    }
     clash = [label for label, count in Counter(names.values()).items() if count > 1]
     # A key that equals somebody else's label: labels never clash, so fall back to them altogether.
     return {label: label for label in found} if clash else names

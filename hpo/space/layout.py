@@ -29,7 +29,9 @@ class Layout:
     @cached_property
     def n_choices(self) -> Array:
         """How many choices each of `choices` has."""
-        return np.array([p.n_levels for p in self.parameters if isinstance(p, Categorical)], dtype=float)
+        return np.array(
+            [p.n_levels for p in self.parameters if isinstance(p, Categorical)], dtype=float
+        )
 
     @cached_property
     def parents(self) -> NDArray[np.intp]:
@@ -47,15 +49,20 @@ class Layout:
     def even(self) -> tuple[NDArray[np.intp], Array]:
         """Columns whose levels share the unit interval equally, and the numbers of their levels."""
         columns = self._columns(
-            p.n_levels is not None and not (isinstance(p, Integer) and p.log) for p in self.parameters
+            p.n_levels is not None and not (isinstance(p, Integer) and p.log)
+            for p in self.parameters
         )
-        return columns, np.array([self.parameters[column].n_levels for column in columns], dtype=float)
+        return columns, np.array(
+            [self.parameters[column].n_levels for column in columns], dtype=float
+        )
 
     @cached_property
     def log_integers(self) -> tuple[NDArray[np.intp], Array, Array]:
         """Columns of logarithmic integers, their lowest and their highest numbers."""
         found = [
-            (i, p.low, p.high) for i, p in enumerate(self.parameters) if isinstance(p, Integer) and p.log
+            (i, p.low, p.high)
+            for i, p in enumerate(self.parameters)
+            if isinstance(p, Integer) and p.log
         ]
         columns, low, high = np.array(found, dtype=float).reshape(-1, 3).T
         return columns.astype(np.intp), low, high

@@ -1,8 +1,9 @@
 """The three kinds of parameters and their unit codes.
 
-A unit code lies in [0, 1]. A continuous parameter maps linearly (or logarithmically) onto the whole interval; one
-with m levels puts level i at the middle of the i-th of m cells, so that any number in the cell decodes to it. The
-cells of a logarithmic integer k span [log(k - 1/2), log(k + 1/2)], which makes uniform codes log-uniform integers.
+A unit code lies in [0, 1]. A continuous parameter maps linearly (or logarithmically) onto the whole
+interval; one with m levels puts level i at the middle of the i-th of m cells, so that any number in
+the cell decodes to it. The cells of a logarithmic integer k span [log(k - 1/2), log(k + 1/2)],
+which makes uniform codes log-uniform integers.
 """
 
 import math
@@ -62,7 +63,9 @@ class Float:
     def from_unit(self, unit: float) -> float:
         """The value at a unit code."""
         if self.step is not None:
-            return float(min(self.low + self.step * _cell(unit, int(self.n_levels or 1)), self.high))
+            return float(
+                min(self.low + self.step * _cell(unit, int(self.n_levels or 1)), self.high)
+            )
         width = (self.high / self.low) ** unit if self.log else (self.high - self.low) * unit
         number = self.low * width if self.log else self.low + width
         return float(min(max(number, self.low), self.high))
@@ -94,7 +97,11 @@ class Integer:
 
     def mistakes(self) -> Iterator[str]:
         """What is wrong with this definition."""
-        whole = [n for n in (self.low, self.high, self.step) if isinstance(n, bool) or not isinstance(n, int)]
+        whole = [
+            n
+            for n in (self.low, self.high, self.step)
+            if isinstance(n, bool) or not isinstance(n, int)
+        ]
         if whole:
             yield f"{self.name}: bounds and step of an integer must be whole numbers, but got {whole[0]!r}"
             return

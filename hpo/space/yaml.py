@@ -5,9 +5,9 @@
     boosting: [gbdt, dart]
     drop_rate: {low: 0.0, high: 0.5, when: {boosting: dart}}
 
-`type` is `float`, `integer` or `categorical`; it may be left out where the rest tells: whole bounds make an integer,
-`choices` (or a bare list) a categorical. YAML is read as version 1.2, so `1e-4` is a number and `on` a string; a key
-that stands twice is an error.
+`type` is `float`, `integer` or `categorical`; it may be left out where the rest tells: whole bounds
+make an integer, `choices` (or a bare list) a categorical. YAML is read as version 1.2, so `1e-4` is
+a number and `on` a string; a key that stands twice is an error.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -118,7 +118,9 @@ def _entry_mistakes(name: object, entry: Any) -> Iterator[str]:
     else:
         known = _KEYS[_kind(entry)]
         yield from (
-            f"{name}: unknown key {key!r}{closest(str(key), known)}" for key in entry if key not in known
+            f"{name}: unknown key {key!r}{closest(str(key), known)}"
+            for key in entry
+            if key not in known
         )
         required = ("choices",) if _kind(entry) == "categorical" else ("low", "high")
         yield from (f"{name}: {key} is missing" for key in required if key not in entry)

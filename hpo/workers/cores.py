@@ -31,8 +31,8 @@ def plan_threads(workers: int | None = None, cores: int | None = None) -> Worker
     """Share the cores among the workers so that workers × threads never exceeds them.
 
     Args:
-        workers: how many, 0 for none beside this process; None means one per core, which wastes least: a trial takes
-            as many CPU seconds with one thread as with two.
+        workers: how many, 0 for none beside this process; None means one per core, which wastes
+            least: a trial takes as many CPU seconds with one thread as with two.
         cores: how many there are; None means `available_cores()`.
 
     Raises:
@@ -41,7 +41,9 @@ def plan_threads(workers: int | None = None, cores: int | None = None) -> Worker
     cores = available_cores() if cores is None else cores
     workers = cores if workers is None else workers
     if workers < 0:
-        raise ParameterError(f"workers must be 0 or more, but got {workers}; leave it out for one per core")
+        raise ParameterError(
+            f"workers must be 0 or more, but got {workers}; leave it out for one per core"
+        )
     if workers > cores:
         raise ParameterError(
             f"workers={workers} exceeds the {cores} core(s) that this process may use; "
@@ -91,11 +93,13 @@ def _quota_v1(folder: Path) -> tuple[str, str]:
     return (folder / "cpu.cfs_quota_us").read_text(), (folder / "cpu.cfs_period_us").read_text()
 
 
-def worker_environment(threads: int, env: Mapping[str, str], base: Mapping[str, str]) -> dict[str, str]:
+def worker_environment(
+    threads: int, env: Mapping[str, str], base: Mapping[str, str]
+) -> dict[str, str]:
     """The environment of the workers: `base` without MLflow's variables, with the threads, then `env`.
 
-    OpenMP threads that wait must not spin: on shared cores LightGBM takes 40 times as long otherwise. Nor may each
-    process bind its threads to the same first cores.
+    OpenMP threads that wait must not spin: on shared cores LightGBM takes 40 times as long
+    otherwise. Nor may each process bind its threads to the same first cores.
     """
     kept = {name: value for name, value in base.items() if not name.startswith(_HIDDEN)}
     planned = dict.fromkeys(_THREAD_VARIABLES, str(threads))

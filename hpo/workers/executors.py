@@ -1,18 +1,22 @@
 """Where jobs run: in this process, or in supervised worker processes that stay warm.
 
-`WorkerPool` is our own because the libraries do not keep what a study needs. Measured (Python 3.11, 2 cores):
+`WorkerPool` is our own because the libraries do not keep what a study needs. Measured (Python 3.11,
+2 cores):
 
-- `concurrent.futures` and loky 3.7: one worker that gets SIGKILL breaks the executor, other jobs fail with it.
-- pebble 5.2 confines kills, exits and time limits to their job, but an exception that does not unpickle breaks the
-  whole pool; a result that does not pickle ends the worker and what it holds; children of a killed worker live on;
-  busy workers and the fork server outlive a killed driver for as long as their job takes.
-- `multiprocessing`'s fork server, which both use, is one per process with the environment of its first start, hides
-  preloads that fail, and in Python 3.11 does not pass on the driver's `sys.path` to them; and each worker imports the
-  driver's `__main__`.
+- `concurrent.futures` and loky 3.7: one worker that gets SIGKILL breaks the executor, other jobs
+  fail with it.
+- pebble 5.2 confines kills, exits and time limits to their job, but an exception that does not
+  unpickle breaks the whole pool; a result that does not pickle ends the worker and what it holds;
+  children of a killed worker live on; busy workers and the fork server outlive a killed driver for
+  as long as their job takes.
+- `multiprocessing`'s fork server, which both use, is one per process with the environment of its
+  first start, hides preloads that fail, and in Python 3.11 does not pass on the driver's `sys.path`
+  to them; and each worker imports the driver's `__main__`.
 
-How it works: one thread supervises (`hpo.workers.supervisor`). It owns the fork server (`hpo.workers.worker`) and a socket to each
-worker, hands a queued job to an idle worker, and settles the job's future once: with the result, with what the job
-raised, or with why its worker ended. A worker that ends is replaced.
+How it works: one thread supervises (`hpo.workers.supervisor`). It owns the fork server
+(`hpo.workers.worker`) and a socket to each worker, hands a queued job to an idle worker, and
+settles the job's future once: with the result, with what the job raised, or with why its worker
+ended. A worker that ends is replaced.
 """
 
 import contextlib
@@ -42,10 +46,13 @@ ResultT = TypeVar("ResultT")
 class InlineExecutor(Generic[SpecT, JobT, ResultT]):
     """Runs each job inside `submit`, in this process; for tests and for debuggers.
 
-    A job that takes longer than its limit cannot be interrupted here: its result is refused afterwards.
+    A job that takes longer than its limit cannot be interrupted here: its result is refused
+    afterwards.
     """
 
-    def __init__(self, make_evaluate: Callable[[SpecT], Callable[[JobT], ResultT]], spec: SpecT) -> None:
+    def __init__(
+        self, make_evaluate: Callable[[SpecT], Callable[[JobT], ResultT]], spec: SpecT
+    ) -> None:
         self._make = make_evaluate
         self._spec = spec
         self._evaluate: Callable[[JobT], ResultT] | None = None
@@ -71,7 +78,9 @@ class InlineExecutor(Generic[SpecT, JobT, ResultT]):
                 future.set_result(result)
         return future
 
-    def wait(self, futures: Collection["Future[ResultT]"], timeout: float) -> set["Future[ResultT]"]:
+    def wait(
+        self, futures: Collection["Future[ResultT]"], timeout: float
+    ) -> set["Future[ResultT]"]:
         """All of them: they are done."""
         return set(futures)
 
@@ -88,25 +97,29 @@ class InlineExecutor(Generic[SpecT, JobT, ResultT]):
 class WorkerPool(Generic[SpecT, JobT, ResultT]):
     """Supervised processes that each build `evaluate = make_evaluate(spec)` once and then evaluate jobs.
 
-    The constructor returns at once; jobs wait until a worker is up. A job that raises, hangs beyond its limit, exits or
-    is killed settles its own future only, and a fresh worker takes the place. All processes end with the pool, and
-    within a second of the driver's death.
+    The constructor returns at once; jobs wait until a worker is up. A job that raises, hangs beyond
+    its limit, exits or is killed settles its own future only, and a fresh worker takes the place.
+    All processes end with the pool, and within a second of the driver's death.
 
     Attributes:
         size: how many processes there are.
 
     Args:
-        make_evaluate: importable function or class; gets `spec`, returns the callable that gets the jobs.
+        make_evaluate: importable function or class; gets `spec`, returns the callable that gets the
+        jobs.
         spec: picklable; sent once.
         workers: how many processes, at least 1.
         threads: for OpenMP and BLAS in each worker (`plan_threads`).
-        preload: modules that are imported once, before workers are forked; a failing import breaks the pool.
+        preload: modules that are imported once, before workers are forked; a failing import breaks
+        the pool.
         env: further environment variables of the workers.
-        log: file that gets what workers print, appended; None leaves them the driver's stdout and stderr.
+        log: file that gets what workers print, appended; None leaves them the driver's stdout and
+        stderr.
 
     Raises:
         ParameterError: `workers` or `threads` below 1.
-        pickle.PicklingError, AttributeError, TypeError: `make_evaluate` or `spec` cannot be pickled.
+        pickle.PicklingError, AttributeError, TypeError: `make_evaluate` or `spec` cannot be
+        pickled.
     """
 
     def __init__(
@@ -121,7 +134,9 @@ class WorkerPool(Generic[SpecT, JobT, ResultT]):
         log: Path | None = None,
     ) -> None:
         if min(workers, threads) < 1:
-            raise ParameterError(f"workers and threads must be at least 1, but got {workers} and {threads}")
+            raise ParameterError(
+                f"workers and threads must be at least 1, but got {workers} and {threads}"
+            )
         self.size = workers
         self._shared = Shared()
         self._wake_read, self._wake_write = socket.socketpair()
@@ -129,7 +144,9 @@ class WorkerPool(Generic[SpecT, JobT, ResultT]):
         self._wake_write.setblocking(False)
         setup = Setup(tuple(preload), pickle.dumps((make_evaluate, spec)), main_module())
         environment = worker_environment(threads, env or {}, os.environ)
-        supervisor = Supervisor(workers, self._shared, self._wake_read, Launch(setup, environment, log))
+        supervisor = Supervisor(
+            workers, self._shared, self._wake_read, Launch(setup, environment, log)
+        )
         self._thread = threading.Thread(target=supervisor.run, name="worker-pool", daemon=True)
         self._thread.start()
 
@@ -144,7 +161,8 @@ class WorkerPool(Generic[SpecT, JobT, ResultT]):
 
         Args:
             job: picklable.
-            time_limit: seconds, counted from when a worker gets the job; it is over when the future says so.
+            time_limit: seconds, counted from when a worker gets the job; it is over when the future
+            says so.
 
         Raises:
             PoolBroken: no worker can be started.
@@ -166,7 +184,9 @@ class WorkerPool(Generic[SpecT, JobT, ResultT]):
         self._wake()
         return future
 
-    def wait(self, futures: Collection["Future[ResultT]"], timeout: float) -> set["Future[ResultT]"]:
+    def wait(
+        self, futures: Collection["Future[ResultT]"], timeout: float
+    ) -> set["Future[ResultT]"]:
         """Those that are done, as soon as there is one; none when `timeout` seconds were not enough."""
         return futures_wait(futures, timeout, FIRST_COMPLETED).done
 
@@ -174,7 +194,8 @@ class WorkerPool(Generic[SpecT, JobT, ResultT]):
         """End the workers and wait for that.
 
         Args:
-            now: kill them; jobs that run get `CancelledError`, jobs that wait are cancelled. Otherwise finish all.
+            now: kill them; jobs that run get `CancelledError`, jobs that wait are cancelled.
+            Otherwise finish all.
         """
         with self._shared.lock:
             self._shared.closing = True
@@ -187,7 +208,10 @@ class WorkerPool(Generic[SpecT, JobT, ResultT]):
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self.shutdown(now=kind is not None)
 

@@ -48,4 +48,8 @@ class Launch:
 def main_module() -> dict[str, str]:
     """How a worker can import this process's `__main__`, should a job need something from it."""
     data = spawn.get_preparation_data("worker")
-    return {name: data[name] for name in ("init_main_from_name", "init_main_from_path") if data.get(name)}
+    return {
+        name: data[name]
+        for name in ("init_main_from_name", "init_main_from_path")
+        if data.get(name)
+    }

@@ -105,7 +105,9 @@ class Supervisor:
         """Start and hand out what is possible, then wait for one thing to happen and see to it."""
         self.start()
         self.dispatch()
-        connections = [worker.connection for worker in self.workers.values() if not worker.connection.closed]
+        connections = [
+            worker.connection for worker in self.workers.values() if not worker.connection.closed
+        ]
         sources: list[Any] = [self.wake, *connections]
         readable = wait([*sources, self.server] if self.server else sources, self.patience())
         if self.wake in readable:
@@ -118,7 +120,8 @@ class Supervisor:
             self.listen(self.server)
         self.enforce()
 
-    # Starting ------------------------------------------------------------------------------------------------------
+    # Starting
+    # ------------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Start what is missing, server first, unless it is too early after a failure."""
@@ -148,10 +151,15 @@ class Supervisor:
         """
         self.failures += 1
         if self.failures >= _ATTEMPTS and not any(worker.ready for worker in self.workers.values()):
-            raise PoolBroken(f"no worker came up in {self.failures} attempts: {reason}{self.hint()}")
-        self.start_at = time.monotonic() + min(_BACK_OFF * 2.0 ** (self.failures - 1), _MAX_BACK_OFF)
+            raise PoolBroken(
+                f"no worker came up in {self.failures} attempts: {reason}{self.hint()}"
+            )
+        self.start_at = time.monotonic() + min(
+            _BACK_OFF * 2.0 ** (self.failures - 1), _MAX_BACK_OFF
+        )
 
-    # Talking to the server -----------------------------------------------------------------------------------------
+    # Talking to the server
+    # -----------------------------------------------------------------------------------------
 
     def tell(self, message: Start | Signal, descriptor: int | None = None) -> None:
         """Send the server a message, and a file descriptor with it."""
@@ -191,12 +199,18 @@ class Supervisor:
             self.exited(worker, "lost its fork server", counts=False)
         self.failed("the fork server died")
 
-    # Talking to workers --------------------------------------------------------------------------------------------
+    # Talking to workers
+    # --------------------------------------------------------------------------------------------
 
     def dispatch(self) -> None:
         """Hand queued jobs to idle workers."""
         for worker in self.workers.values():
-            if worker.ready and worker.task is None and worker.kill_at is None and (task := self.next_task()):
+            if (
+                worker.ready
+                and worker.task is None
+                and worker.kill_at is None
+                and (task := self.next_task())
+            ):
                 worker.task = task
                 if task.time_limit is not None:
                     task.deadline = time.monotonic() + task.time_limit
@@ -240,7 +254,11 @@ class Supervisor:
         worker.connection.close()
         del self.workers[worker.serial]
         if worker.task:
-            self.settle(worker.task, worker.overdue or WorkerDied(f"the worker {reason}{self.hint()}"), False)
+            self.settle(
+                worker.task,
+                worker.overdue or WorkerDied(f"the worker {reason}{self.hint()}"),
+                False,
+            )
         if not worker.ready and counts:
             self.failed(worker.raised.traceback if worker.raised else f"the worker {reason}")
 
@@ -249,7 +267,12 @@ class Supervisor:
         now = time.monotonic()
         for worker in self.workers.values():
             task = worker.task
-            if task and task.time_limit is not None and worker.kill_at is None and now >= task.deadline:
+            if (
+                task
+                and task.time_limit is not None
+                and worker.kill_at is None
+                and now >= task.deadline
+            ):
                 worker.overdue = too_slow(task.time_limit)
                 worker.kill_at = now + _GRACE
                 self.tell(Signal(worker.serial, signal.SIGTERM))
@@ -259,17 +282,22 @@ class Supervisor:
 
     def patience(self) -> float | None:
         """Seconds until something is due."""
-        due = [worker.kill_at or (worker.task and worker.task.deadline) for worker in self.workers.values()]
+        due = [
+            worker.kill_at or (worker.task and worker.task.deadline)
+            for worker in self.workers.values()
+        ]
         if self.server is None or (self.preloaded and len(self.workers) < self.size):
             due.append(self.start_at)
         soonest = min((moment for moment in due if moment), default=math.inf)
         return None if soonest == math.inf else max(soonest - time.monotonic(), 0.0)
 
-    # Ending --------------------------------------------------------------------------------------------------------
+    # Ending
+    # --------------------------------------------------------------------------------------------------------
 
     def settle(self, task: Task, outcome: Any, good: bool) -> None:
         """Give a future its result, or the error `outcome` when it is not `good`."""
-        # Under one lock: whoever sees the worker free sees that the future is done, and the other way round.
+        # Under one lock: whoever sees the worker free sees that the future is done, and the other
+        # way round.
         with self.shared.lock:
             self.shared.unsettled -= 1
             if good:

@@ -3,11 +3,12 @@
     driver ── socket ──► fork server ── fork ──► worker (one process group each)
        └──────────────── socket ──────────────────┘
 
-The server imports the libraries once and then forks a worker for each request; it never runs a job, so that OpenMP and
-torch have not started their threads when it forks. It is the parent of all workers: it alone signals and reaps them,
-so that no signal reaches a process that got a dead worker's id, and it ends them when the driver is gone. It is started
-with `python -c` and the driver's `sys.path`; the driver's environment is not touched. A child that a job starts ends
-with its worker, unless it starts a process group of its own.
+The server imports the libraries once and then forks a worker for each request; it never runs a job,
+so that OpenMP and torch have not started their threads when it forks. It is the parent of all
+workers: it alone signals and reaps them, so that no signal reaches a process that got a dead
+worker's id, and it ends them when the driver is gone. It is started with `python -c` and the
+driver's `sys.path`; the driver's environment is not touched. A child that a job starts ends with
+its worker, unless it starts a process group of its own.
 """
 
 import contextlib
@@ -98,13 +99,16 @@ def raised(error: BaseException) -> Raised:
     kind = type(error).__name__
     line = "".join(traceback.format_exception_only(error)).strip()
     message = line.split(f"{kind}: ", 1)[1] if f"{kind}: " in line else ""
-    return Raised(kind, message, "".join(traceback.format_exception(error))[-_TRACEBACK_CHARACTERS:])
+    return Raised(
+        kind, message, "".join(traceback.format_exception(error))[-_TRACEBACK_CHARACTERS:]
+    )
 
 
 def command(descriptor: int) -> list[str]:
     """The command line of a fork server that talks over `descriptor`.
 
-    Nothing is bound in its `__main__`: names pickled from the driver's `__main__` must not be found there by accident.
+    Nothing is bound in its `__main__`: names pickled from the driver's `__main__` must not be found
+    there by accident.
     """
     main = f"__import__('hpo.workers.worker', fromlist=['main']).main({descriptor}, {os.getpid()})"
     return [sys.executable, "-c", f"__import__('sys').path[:] = {[*map(str, sys.path)]}; {main}"]
@@ -216,7 +220,9 @@ class _Server:
         for serial, pid in list(self.workers.items()):
             gone, status = os.waitpid(pid, os.WNOHANG)
             if gone:
-                self.kill(serial, signal.SIGKILL)  # its children; they keep the group's number taken
+                self.kill(
+                    serial, signal.SIGKILL
+                )  # its children; they keep the group's number taken
                 del self.workers[serial]
                 self.connection.send(Exited(serial, os.waitstatus_to_exitcode(status)))
 
@@ -238,8 +244,8 @@ def _outlive_parent() -> None:
 def work(descriptor: int, setup: Setup) -> None:
     """Build `evaluate` once, then answer jobs until the driver closes the socket.
 
-    The first answer is `(True, None)` or what building raised; each later one belongs to a job: `(True, result)` or
-    `(False, Raised)`.
+    The first answer is `(True, None)` or what building raised; each later one belongs to a job:
+    `(True, result)` or `(False, Raised)`.
     """
     if _LINUX:
         with contextlib.suppress(OSError):
@@ -276,7 +282,8 @@ def _flush() -> None:
 class _Loader:
     """Unpickles; imports the driver's `__main__` only when something in it is asked for.
 
-    `multiprocessing` imports it in every worker, and with it whatever a command line program imports.
+    `multiprocessing` imports it in every worker, and with it whatever a command line program
+    imports.
     """
 
     def __init__(self, main: dict[str, str]) -> None:
@@ -290,7 +297,9 @@ class _Loader:
                 raise
         main, self.main = self.main, {}
         this: Any = process.current_process()
-        this._inheriting = True  # so that a `__main__` without its guard does not start a pool in here
+        this._inheriting = (
+            True  # so that a `__main__` without its guard does not start a pool in here
+        )
         try:
             spawn.prepare(main)
         finally:

@@ -1,7 +1,7 @@
 """Which numbers the libraries take: with any other a training ends with an error, so that none can have happened.
 
-Wider than `pipelines.models.limits`, within which a search makes sense: a run with a penalty of 1e5 did happen. A test
-holds the table against LightGBM and XGBoost.
+Wider than `pipelines.models.limits`, within which a search makes sense: a run with a penalty of 1e5
+did happen. A test holds the table against LightGBM and XGBoost.
 """
 
 import math
@@ -51,9 +51,15 @@ BOUNDS: Mapping[str, Mapping[str, Bounds]] = {
             (_SHARE, "neg_bagging_fraction pos_bagging_fraction"),
             (_SHARE_OR_NONE, "other_rate top_rate"),
             (_POSITIVE, "learning_rate scale_pos_weight sigmoid"),
-            (_NOT_NEGATIVE, "cat_l2 cat_smooth cegb_penalty_split cegb_tradeoff lambda_l1 lambda_l2"),
+            (
+                _NOT_NEGATIVE,
+                "cat_l2 cat_smooth cegb_penalty_split cegb_tradeoff lambda_l1 lambda_l2",
+            ),
             (_NOT_NEGATIVE, "linear_lambda min_gain_to_split min_sum_hessian_in_leaf path_smooth"),
-            (_COUNT, "max_cat_threshold max_cat_to_onehot min_data_in_bin min_data_per_group num_iterations"),
+            (
+                _COUNT,
+                "max_cat_threshold max_cat_to_onehot min_data_in_bin min_data_per_group num_iterations",
+            ),
             (_COUNT_OR_NONE, "min_data_in_leaf"),
             (_WHOLE, "bagging_freq max_depth"),  # from 0 down: no bagging, no limit
             (_BINS, "max_bin"),
@@ -99,4 +105,6 @@ def possible_range(model: str, parameter: Parameter) -> bool:
     if isinstance(parameter, Categorical):
         return True
     bounds = BOUNDS[model].get(parameter.name, Bounds(-_LARGEST, _LARGEST))
-    return max(bounds.low, -_LARGEST) <= parameter.low and parameter.high <= min(bounds.high, _LARGEST)
+    return max(bounds.low, -_LARGEST) <= parameter.low and parameter.high <= min(
+        bounds.high, _LARGEST
+    )

@@ -1,6 +1,7 @@
 """What parameters in foreign runs are called here.
 
-Names are found by the library's own aliases, behind prefixes such as `LGBMClassifier__`, or in the user's mapping.
+Names are found by the library's own aliases, behind prefixes such as `LGBMClassifier__`, or in the
+user's mapping.
 """
 
 import re
@@ -36,7 +37,8 @@ Mapped = Mapping[str, Meaning | None]
 def load_mapping(given: str | Path | Mapping[str, Any] | None) -> Mapping[str, Any]:
     """The user's mapping as it is written.
 
-    `theirs: ours`, `theirs: {name: ours, values: {theirs: ours}}`, or `theirs: null` for what is to be left out.
+    `theirs: ours`, `theirs: {name: ours, values: {theirs: ours}}`, or `theirs: null` for what is to
+    be left out.
 
     Raises:
         SpaceError: when it cannot be read.
@@ -49,7 +51,9 @@ def load_mapping(given: str | Path | Mapping[str, Any] | None) -> Mapping[str, A
         raise SpaceError(f"mapping={str(given)!r} is no file{closest(path.name, beside)}")
     entries = load_file(path)
     if not isinstance(entries, Mapping):
-        raise SpaceError(f"{path} must map names in the runs to names here, but holds {entries!r:.80}")
+        raise SpaceError(
+            f"{path} must map names in the runs to names here, but holds {entries!r:.80}"
+        )
     return {str(name): entry for name, entry in entries.items()}
 
 
@@ -86,8 +90,12 @@ def _mistakes(model: str, theirs: str, entry: Any) -> Iterator[str]:
 def _meaning(model: str, entry: Any) -> Meaning | None:
     if entry is None:
         return None
-    name, values = (entry, {}) if isinstance(entry, str) else (entry["name"], entry.get("values") or {})
-    return Meaning(main_name(model, name) or name, {str(theirs): ours for theirs, ours in values.items()})
+    name, values = (
+        (entry, {}) if isinstance(entry, str) else (entry["name"], entry.get("values") or {})
+    )
+    return Meaning(
+        main_name(model, name) or name, {str(theirs): ours for theirs, ours in values.items()}
+    )
 
 
 def meanings(model: str, names: Iterable[str], given: Mapped) -> tuple[Mapped, dict[str, str]]:
@@ -109,7 +117,10 @@ def meanings(model: str, names: Iterable[str], given: Mapped) -> tuple[Mapped, d
 def knowing(names: Iterable[str], section: str) -> Mapping[str, frozenset[str]]:
     """By family, which of `names` of logged parameters stand in a section of its names."""
     each = frozenset(names)
-    return {model: frozenset(name for name in each if look_up(model, name, section)) for model in FAMILIES}
+    return {
+        model: frozenset(name for name in each if look_up(model, name, section))
+        for model in FAMILIES
+    }
 
 
 def look_up(model: str, theirs: str, section: str) -> str | None:

@@ -1,7 +1,7 @@
 """Metrics as other tools name them, and what they are here: `valid-auc`, `mean_test_neg_log_loss`, `l2`.
 
-A name is read from its end, because what stands before the metric says of which rows it is. `neg_` turns the sign, as
-in scikit-learn.
+A name is read from its end, because what stands before the metric says of which rows it is. `neg_`
+turns the sign, as in scikit-learn.
 """
 
 import math
@@ -20,7 +20,9 @@ _ALIASES: Mapping[str, str] = MappingProxyType(
     {name: name for name in METRICS}
     | dict.fromkeys(("auc", "roc_auc_score", "rocauc"), "roc_auc")
     | dict.fromkeys(("logloss", "binary_logloss", "multi_logloss", "mlogloss"), "log_loss")
-    | dict.fromkeys(("cross_entropy", "binary_crossentropy", "neg_log_likelihood", "nll"), "log_loss")
+    | dict.fromkeys(
+        ("cross_entropy", "binary_crossentropy", "neg_log_likelihood", "nll"), "log_loss"
+    )
     | dict.fromkeys(("acc", "accuracy_score"), "accuracy")
     | dict.fromkeys(("aucpr", "pr_auc", "auc_pr", "average_precision_score"), "average_precision")
     | dict.fromkeys(("brier_score", "brier_score_loss"), "brier")
@@ -30,7 +32,9 @@ _ALIASES: Mapping[str, str] = MappingProxyType(
     | {"matthews_corrcoef": "mcc", "root_mean_squared_error": "rmse", "l2_root": "rmse"}
     | {"root_mean_squared_log_error": "rmsle", "mean_absolute_percentage_error": "mape"}
 )
-_QUALIFIERS = frozenset(("mean", "avg", "val", "valid", "validation", "cv", "test", "eval", "holdout", "oof"))
+_QUALIFIERS = frozenset(
+    ("mean", "avg", "val", "valid", "validation", "cv", "test", "eval", "holdout", "oof")
+)
 _NO_SCORE = frozenset(("std", "rank", "time"))  # scikit-learn's `std_test_auc` is no AUC
 
 
@@ -120,11 +124,12 @@ def logged_metric(
 ) -> LoggedMetric:
     """What the metric `logged` is here, for a task of this kind; None where the kind is not known.
 
-    `means` is read in place of the name. A `direction` other than auto is believed: where the name says otherwise, the
-    values are negated ones.
+    `means` is read in place of the name. A `direction` other than auto is believed: where the name
+    says otherwise, the values are negated ones.
 
     Raises:
-        ParameterError: when nothing says which direction is better, or it is no metric of such a task.
+        ParameterError: when nothing says which direction is better, or it is no metric of such a
+        task.
     """
     name, sign, convert = _known(means or logged, kind)
     if name is None and means:
@@ -144,8 +149,12 @@ def impossible_values(metric: LoggedMetric, logged: Sequence[float]) -> str | No
     if not wrong:
         return None
     low, high = _RANGES[metric.name]
-    rule = f"lies between {low:g} and {high:g}" if math.isfinite(high - low) else _half_open(low, high)
-    negated = f", negated as it gets better with direction={metric.direction}," if metric.sign < 0 else ""
+    rule = (
+        f"lies between {low:g} and {high:g}" if math.isfinite(high - low) else _half_open(low, high)
+    )
+    negated = (
+        f", negated as it gets better with direction={metric.direction}," if metric.sign < 0 else ""
+    )
     what = (
         f"metric {metric.logged!r}{negated} counts as {metric.name}, which {rule}, but {len(wrong)} of {len(logged)} "
         f"runs have logged what cannot be that, such as {wrong[0]:g}"
@@ -167,7 +176,9 @@ def _direction(logged: str, direction: str) -> str:
     """Of a metric that is none of ours: as given, or as its name says to anyone."""
     if direction != AUTO:
         return direction
-    if logged.startswith("mean_test_"):  # of scikit-learn's searches, whose scorers all are to be maximised
+    if logged.startswith(
+        "mean_test_"
+    ):  # of scikit-learn's searches, whose scorers all are to be maximised
         return "maximize"
     if logged.lower().endswith("loss"):
         return "minimize"
@@ -184,7 +195,9 @@ def _known(logged: str, kind: str | None) -> tuple[str | None, float, Callable[[
         words.pop()
     if _NO_SCORE.isdisjoint(words):
         for start in range(len(words)):
-            sign = -1.0 if words[start] == "neg" and "_".join(words[start:]) not in _ALIASES else 1.0
+            sign = (
+                -1.0 if words[start] == "neg" and "_".join(words[start:]) not in _ALIASES else 1.0
+            )
             text = "_".join(words[start + (sign < 0) :])
             name, convert = _CONVERTED.get(text, (_ALIASES.get(text), _same))
             if name is not None:
@@ -199,6 +212,8 @@ def _for_task(name: str, kind: str | None) -> str | None:
     if name == "roc_auc" and kind == "multiclass":
         return "roc_auc_ovr"
     if kind in CLASSIFICATION and set(CLASSIFICATION) & set(METRICS[name].tasks):
-        return None  # a score of two classes for more of them: which mean it is, its name does not say
+        return (
+            None  # a score of two classes for more of them: which mean it is, its name does not say
+        )
     metric_for(name, kind)  # says what the metrics of such a task are
     return None

@@ -7,9 +7,7 @@ from collections.abc import Iterable, Sequence
 from hpo.space.parameters import Categorical, Float, Integer, Parameter, Value
 from pipelines.adoption.bounds import possible_range
 
-MUCH = (
-    100  # largest by smallest value, from where a range of which nothing else is known counts as logarithmic
-)
+MUCH = 100  # largest by smallest value, from where a range of which nothing else is known counts as logarithmic
 DISTRIBUTION = "_distribution"
 """What stands behind a parameter's name in the tag in which Optuna's callback logs its range."""
 
@@ -17,7 +15,8 @@ DISTRIBUTION = "_distribution"
 def from_optuna(name: str, text: str) -> Parameter | None:
     """The parameter that the text of an Optuna distribution describes; None when it describes none.
 
-    `FloatDistribution(high=0.3, log=True, low=0.001, step=None)`; steps are left out, the past was somewhere between.
+    `FloatDistribution(high=0.3, log=True, low=0.001, step=None)`; steps are left out, the past was
+    somewhere between.
     """
     try:
         call = ast.parse(text, mode="eval").body
@@ -30,8 +29,20 @@ def from_optuna(name: str, text: str) -> Parameter | None:
         low, high, log = given["low"], given["high"], bool(given["log"])
         if kind == "IntDistribution":
             return _valid(Integer(name, low, high, log))
-        return _valid(Float(name, float(low), float(high), log)) if kind == "FloatDistribution" else None
-    except (SyntaxError, ValueError, KeyError, TypeError, OverflowError, MemoryError, RecursionError):
+        return (
+            _valid(Float(name, float(low), float(high), log))
+            if kind == "FloatDistribution"
+            else None
+        )
+    except (
+        SyntaxError,
+        ValueError,
+        KeyError,
+        TypeError,
+        OverflowError,
+        MemoryError,
+        RecursionError,
+    ):
         return None
 
 
@@ -51,8 +62,9 @@ def holding(
 ) -> Parameter:
     """The range that was `searched`, else that of the model's `own` space, widened to hold `values`.
 
-    It is of the kind that it has in the model's own space, so that studies compare. A logarithmic range stays one: 0 is
-    taken for its lower end, as the libraries' defaults are in our own studies.
+    It is of the kind that it has in the model's own space, so that studies compare. A logarithmic
+    range stays one: 0 is taken for its lower end, as the libraries' defaults are in our own
+    studies.
     """
     if own and searched and isinstance(own, Categorical) != isinstance(searched, Categorical):
         searched = None
@@ -61,7 +73,9 @@ def holding(
         return _fitting(name, values)
     if isinstance(known, Categorical):
         return Categorical(name, tuple(distinct((*known.choices, *values))))
-    numbers = [value for value in values if not isinstance(value, str) and (value > 0 or not known.log)]
+    numbers = [
+        value for value in values if not isinstance(value, str) and (value > 0 or not known.log)
+    ]
     low, high = min((known.low, *numbers)), max((known.high, *numbers))
     if isinstance(own or known, Integer):
         return Integer(name, int(low), int(high), known.log)
@@ -78,7 +92,9 @@ def _valid(parameter: Parameter) -> Parameter | None:
 
 
 def _fitting(name: str, values: Sequence[Value]) -> Parameter:
-    numbers = [value for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
+    numbers = [
+        value for value in values if isinstance(value, int | float) and not isinstance(value, bool)
+    ]
     if len(numbers) < len(values):
         return Categorical(name, tuple(sorted(values, key=str)))
     low, high = min(numbers), max(numbers)

@@ -44,10 +44,15 @@ class Adoption:
 
     def __str__(self) -> str:
         """What was found, what it means here, and what was written or would be."""
-        return "\n".join((*self._found(), *self._parameters(), *self._notes(), "", *self._written()))
+        return "\n".join(
+            (*self._found(), *self._parameters(), *self._notes(), "", *self._written())
+        )
 
     def _found(self) -> Iterator[str]:
-        metric, values = self.metric, sorted(self.metric.from_loss(trial.loss) for trial in self.trials)
+        metric, values = (
+            self.metric,
+            sorted(self.metric.from_loss(trial.loss) for trial in self.trials),
+        )
         yield (
             f"experiment {self.experiment!r}: {len(self.trials)} runs count as trials of {self.model}, {self.task} of "
             f"{self.target!r}"
@@ -70,7 +75,12 @@ class Adoption:
     def _parameters(self) -> Iterator[str]:
         best = self.translation.configurations[self.best.run_id]
         rows = [
-            (p.name, ", ".join(self.translation.names[p.name]), _range(p), _shown(best.get(p.name, "")))
+            (
+                p.name,
+                ", ".join(self.translation.names[p.name]),
+                _range(p),
+                _shown(best.get(p.name, "")),
+            )
             for p in self.translation.space
         ]
         head = ("parameter", "in the runs", "searched", "best")

@@ -28,8 +28,8 @@ OF_ANOTHER = (
 
 _MOST = 1e300  # MLflow keeps infinity as 1.8e308
 _OPTUNA_STATE, _OPTUNA_DIRECTION = "state", "direction"  # tags of its callback
-# Tags of MLflow's autologging: the library that made the run, and the class of a model with scikit-learn's interface,
-# `xgboost.sklearn.XGBClassifier`, also of the candidates of its searches.
+# Tags of MLflow's autologging: the library that made the run, and the class of a model with
+# scikit-learn's interface, `xgboost.sklearn.XGBClassifier`, also of the candidates of its searches.
 _AUTOLOGGING, _ESTIMATOR = "mlflow.autologging", "estimator_class"
 
 
@@ -63,12 +63,14 @@ def said_direction(runs: Sequence[ForeignRun], metric: str) -> str | None:
     return said.pop() if len(said) == 1 and said <= {"minimize", "maximize"} else None
 
 
-def trials_among(runs: Sequence[ForeignRun], metric: LoggedMetric, model: str, given: Mapped) -> Found:
+def trials_among(
+    runs: Sequence[ForeignRun], metric: LoggedMetric, model: str, given: Mapped
+) -> Found:
     """The runs that have the metric and a configuration of the model, and are not rather another one's.
 
-    The last is not asked where a mapping is `given`, which says what names mean. A run with such runs inside it only
-    groups them, even when it repeats the best of them. It is the other way round where all runs inside have its own
-    configuration: then they are its parts, as folds are.
+    The last is not asked where a mapping is `given`, which says what names mean. A run with such
+    runs inside it only groups them, even when it repeats the best of them. It is the other way
+    round where all runs inside have its own configuration: then they are its parts, as folds are.
     """
     known, _ = meanings(model, {name for run in runs for name in run.params}, given)
     reasons = {run.run_id: _obstacle(run, metric) for run in runs}
@@ -76,7 +78,8 @@ def trials_among(runs: Sequence[ForeignRun], metric: LoggedMetric, model: str, g
     reasons |= {run.run_id: NO_PARAMETERS for run in candidates if not _configuration(run, known)}
     if not given:
         reasons |= {
-            run_id: OF_ANOTHER.format(other) for run_id, other in _of_another(candidates, model).items()
+            run_id: OF_ANOTHER.format(other)
+            for run_id, other in _of_another(candidates, model).items()
         }
     inside: dict[str, list[ForeignRun]] = defaultdict(list)
     for run in runs:
@@ -85,7 +88,9 @@ def trials_among(runs: Sequence[ForeignRun], metric: LoggedMetric, model: str, g
     for run in runs:
         if below := inside.get(run.run_id):
             own = _configuration(run, known)
-            if reasons[run.run_id] is None and all(_configuration(part, known) == own for part in below):
+            if reasons[run.run_id] is None and all(
+                _configuration(part, known) == own for part in below
+            ):
                 reasons |= {part.run_id: PARTS for part in below}
             else:
                 reasons[run.run_id] = GROUPS
@@ -101,7 +106,8 @@ def trials_among(runs: Sequence[ForeignRun], metric: LoggedMetric, model: str, g
 def _of_another(runs: Sequence[ForeignRun], model: str) -> dict[str, str]:
     """The family by run id, of those runs that are another one's than `model`'s.
 
-    A run that could be of several is of `model`, unless others are surely of another family and none surely of `model`.
+    A run that could be of several is of `model`, unless others are surely of another family and
+    none surely of `model`.
     """
     names = {name for run in runs for name in run.params}
     searched, reserved = knowing(names, "parameters"), knowing(names, "reserved")
@@ -112,7 +118,11 @@ def _of_another(runs: Sequence[ForeignRun], model: str) -> dict[str, str]:
             run_id: [family for family in families if family in sure] or families
             for run_id, families in fitting.items()
         }
-    return {run_id: families[0] for run_id, families in fitting.items() if families and model not in families}
+    return {
+        run_id: families[0]
+        for run_id, families in fitting.items()
+        if families and model not in families
+    }
 
 
 def _fitting(

@@ -1,7 +1,7 @@
 """Adopted studies in MLflow.
 
-Each is a run of its own that names the runs it was made of. Those are read and never written to, so that to take an
-adoption back is to delete its run.
+Each is a run of its own that names the runs it was made of. Those are read and never written to, so
+that to take an adoption back is to delete its run.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -35,13 +35,17 @@ def find_experiment(client: MlflowClient, name: str) -> Experiment:
         others = experiments(client) if found is None else []
     if found is None:
         hint = closest(name, (str(place.name) for place in others))
-        raise ParameterError(f"there is no experiment {name!r} in {safe(client.tracking_uri)}{hint}")
+        raise ParameterError(
+            f"there is no experiment {name!r} in {safe(client.tracking_uri)}{hint}"
+        )
     if found.lifecycle_stage != LifecycleStage.ACTIVE:
         raise ParameterError(f"experiment {name!r} was deleted; restore it in MLflow first")
     return found
 
 
-def runs_of(client: MlflowClient, experiment: Experiment, rule: str, without: str | None) -> list[ForeignRun]:
+def runs_of(
+    client: MlflowClient, experiment: Experiment, rule: str, without: str | None
+) -> list[ForeignRun]:
     """All active runs of an experiment that match MLflow's filter `rule`, but for the run `without`, page by page.
 
     Raises:
@@ -79,7 +83,11 @@ def adopted_from(client: MlflowClient, experiment: str) -> list[Run]:
     mine = mine or [run for run in found if _known_as(run, now) == experiment]
     if not mine:
         names = sorted({_known_as(run, now) for run in found})
-        known = f"; adopted are: {', '.join(map(repr, names))}" if names else "; nothing is adopted here"
+        known = (
+            f"; adopted are: {', '.join(map(repr, names))}"
+            if names
+            else "; nothing is adopted here"
+        )
         raise ParameterError(
             f"no study was adopted from experiment {experiment!r}{closest(experiment, names)}{known}"
         )
@@ -113,15 +121,21 @@ def overlapping(client: MlflowClient, experiment: Experiment, run_ids: Iterable[
     """The studies that were adopted from an experiment and made of any of these runs."""
     wanted = frozenset(run_ids)
     earlier = [
-        run for run in _adopted(client) if run.data.tags[schema.ADOPTED_ID] == experiment.experiment_id
+        run
+        for run in _adopted(client)
+        if run.data.tags[schema.ADOPTED_ID] == experiment.experiment_id
     ]
-    return [run.info.run_id for run in earlier if wanted & _made_of(client, run.info.run_id, wanted)]
+    return [
+        run.info.run_id for run in earlier if wanted & _made_of(client, run.info.run_id, wanted)
+    ]
 
 
 def _made_of(client: MlflowClient, run_id: str, unknown: frozenset[str]) -> frozenset[str]:
     """The runs that an adopted study was made of; `unknown` when what it says of itself is lost."""
     try:
-        return frozenset(trial["run_id"] for trial in read_header(client, run_id)["adopted"]["trials"])
+        return frozenset(
+            trial["run_id"] for trial in read_header(client, run_id)["adopted"]["trials"]
+        )
     except (StudyError, KeyError, TypeError):
         return unknown
 
@@ -144,7 +158,8 @@ def keep(
         header: as of every study, with what `_made_of` reads.
         trials: its full trainings, with losses.
         best: the best value of its metric.
-        run_id: of the run to use, that of `mlflow run`; without it one is made where MLflow makes runs.
+        run_id: of the run to use, that of `mlflow run`; without it one is made where MLflow makes
+        runs.
         description: in Markdown.
 
     Raises:
@@ -157,7 +172,9 @@ def keep(
         tags = summary_tags(summary_of(header, study, trials))
         tags |= {schema.ADOPTED: experiment.name, schema.ADOPTED_ID: experiment.experiment_id}
         point = Metric(f"best_{header['metric']}", best, run.info.start_time, len(trials))
-        client.log_batch(study, [point], tags=[RunTag(*tag) for tag in tags.items()], synchronous=True)
+        client.log_batch(
+            study, [point], tags=[RunTag(*tag) for tag in tags.items()], synchronous=True
+        )
         write_study(client, client.get_run(study), header, description)
         client.set_terminated(study, schema.FINISHED)
     return study

@@ -1,7 +1,7 @@
 """Parameters in foreign runs as a space and configurations of one of our model families.
 
-The space describes where the past has searched: it is the one that Optuna's callback has logged, else the model's own,
-widened to hold what was seen.
+The space describes where the past has searched: it is the one that Optuna's callback has logged,
+else the model's own, widened to hold what was seen.
 """
 
 import math
@@ -20,7 +20,8 @@ from pipelines.models import Settings
 
 _ABSENT = ("", "none", "null", "nan")
 _ROUNDS = {"lightgbm": "num_iterations", "xgboost": "n_estimators"}
-# LightGBM looks at the first only where the second is above 0, its default. A study of ours sets it to 1.
+# LightGBM looks at the first only where the second is above 0, its default. A study of ours sets it
+# to 1.
 _IDLE = {"lightgbm": ("bagging_fraction", "bagging_freq", 1.0)}
 
 CONSTANT = "the same in every run"
@@ -70,7 +71,9 @@ def translate(runs: Sequence[ForeignRun], own: Settings, given: Mapped) -> Trans
     by_reason: dict[str, list[str]] = defaultdict(list)
     for name, reason in (left | reasons).items():
         by_reason[reason].append(name)
-    names = {p.name: tuple(t for t, m in known.items() if m and m.name == p.name) for p in parameters}
+    names = {
+        p.name: tuple(t for t, m in known.items() if m and m.name == p.name) for p in parameters
+    }
     space = SearchSpace(tuple(parameters))
     return Translation(
         space=space,
@@ -117,7 +120,8 @@ def _row(run: ForeignRun, known: Mapped, own: Settings) -> dict[str, Value]:
     """A run's parameters under the names and with the values here.
 
     Raises:
-        ValueError: for a value that the parameter cannot take, and for two that mean the same and differ.
+        ValueError: for a value that the parameter cannot take, and for two that mean the same and
+        differ.
     """
     found: dict[str, tuple[str, Value]] = {}
     for theirs, text in run.params.items():
@@ -142,7 +146,9 @@ def _value(theirs: str, text: str, meaning: Meaning, own: Settings) -> Value | N
         ValueError: for one that the parameter cannot take.
     """
     like, text = _own(own, meaning.name), text.strip()
-    if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"":  # as `mlflow run` logs its parameters
+    if (
+        len(text) > 1 and text[0] == text[-1] and text[0] in "'\""
+    ):  # as `mlflow run` logs its parameters
         text = text[1:-1]
     value = meaning.values.get(text, _plain(text))
     if isinstance(like, Categorical) and (choice := _choice(like, value, text)) is not None:
@@ -151,7 +157,9 @@ def _value(theirs: str, text: str, meaning: Meaning, own: Settings) -> Value | N
         return None
     if isinstance(like, Categorical) and isinstance(like.choices[0], bool | str):
         choices = ", ".join(map(str, like.choices))
-        raise ValueError(f"{theirs}={text!r:.40} is none of {choices}; say with mapping which one it means")
+        raise ValueError(
+            f"{theirs}={text!r:.40} is none of {choices}; say with mapping which one it means"
+        )
     if isinstance(value, bool | str):
         if isinstance(like, Float | Integer) or meaning.name in BOUNDS[own.name]:
             raise ValueError(f"{theirs}={text!r:.40} is no number; say with mapping what it means")
@@ -193,7 +201,9 @@ def _idle_note(model: str, rows: Mapping[str, dict[str, Value]]) -> Iterator[str
     if model not in _IDLE:
         return
     name, switch, idle = _IDLE[model]
-    ignored = [row for row in rows.values() if row.get(name, idle) != idle and not row.get(switch, 0)]
+    ignored = [
+        row for row in rows.values() if row.get(name, idle) != idle and not row.get(switch, 0)
+    ]
     for row in ignored:
         row[name] = idle
     if ignored:
@@ -265,7 +275,9 @@ def _parameters(
     return list(kept.values()), left, list(_filled_notes(filled, kept, default, len(rows)))
 
 
-def _where(parameter: Parameter, like: Parameter | None, kept: Mapping[str, Parameter]) -> Parameter:
+def _where(
+    parameter: Parameter, like: Parameter | None, kept: Mapping[str, Parameter]
+) -> Parameter:
     """The parameter with the conditions of the model's own space, as far as its parents are kept."""
     when = {}
     for name, values in like.when.items() if like else ():

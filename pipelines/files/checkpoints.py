@@ -1,7 +1,8 @@
 """Where models wait between two legs: one file for each trial and rung, in any place that fsspec opens.
 
-The file is the folder that a worker wrote, as an uncompressed zip behind a line with its SHA-256. Nothing of it is
-parsed before that sum agrees, and nothing is unpickled. Names are made of numbers only.
+The file is the folder that a worker wrote, as an uncompressed zip behind a line with its SHA-256.
+Nothing of it is parsed before that sum agrees, and nothing is unpickled. Names are made of numbers
+only.
 """
 
 import hashlib
@@ -74,9 +75,10 @@ def sweep_places(older_than: float = FORGOTTEN) -> None:
 class Checkpoints:
     """The checkpoints of one study, at a URI of its own.
 
-    On a local disk a file is renamed into place, readable by its owner only; elsewhere it is put as a whole, and what
-    an interrupted write leaves fails its SHA-256. `memory://` is for one process only, and not for a study. Buckets are
-    never made. `scratch` is where folders are packed; the system's temporary folder when None.
+    On a local disk a file is renamed into place, readable by its owner only; elsewhere it is put as
+    a whole, and what an interrupted write leaves fails its SHA-256. `memory://` is for one process
+    only, and not for a study. Buckets are never made. `scratch` is where folders are packed; the
+    system's temporary folder when None.
     """
 
     uri: str
@@ -221,7 +223,9 @@ class Checkpoints:
             return []
         except Exception as error:  # as above
             raise CheckpointError(f"{safe(self.uri)} cannot be listed ({_why(error)})") from error
-        return [(PurePosixPath(e["name"]).name, int(e["size"])) for e in entries if e["type"] == "file"]
+        return [
+            (PurePosixPath(e["name"]).name, int(e["size"])) for e in entries if e["type"] == "file"
+        ]
 
     def _remove(self, names: Iterable[str]) -> None:
         for name in names:
@@ -230,14 +234,17 @@ class Checkpoints:
             except FileNotFoundError:
                 continue
             except Exception as error:  # as above
-                raise CheckpointError(f"{safe(self.uri)}/{name} cannot be removed ({_why(error)})") from error
+                raise CheckpointError(
+                    f"{safe(self.uri)}/{name} cannot be removed ({_why(error)})"
+                ) from error
 
 
 class _Patience:
     """Bounds what a place that does not answer costs.
 
-    One question waits `PATIENCE` seconds at most, whatever the file system's own retries would take. After a failure
-    that took a second or more the place is left alone for `_REST` times as long, so that a tenth of the time is lost.
+    One question waits `PATIENCE` seconds at most, whatever the file system's own retries would
+    take. After a failure that took a second or more the place is left alone for `_REST` times as
+    long, so that a tenth of the time is lost.
     """
 
     def __init__(self) -> None:
@@ -297,11 +304,15 @@ def superseded(
     Args:
         kept: what is there.
         promotable: by budget of the rung, the trials that may still be promoted from it.
-        busy: trials whose legs are out. They read the checkpoint that they started from, and what they have just
-            written stands there before their report is told.
+        busy: trials whose legs are out. They read the checkpoint that they started from, and what
+            they have just written stands there before their report is told.
     """
     needed = {(number, budget) for budget, numbers in promotable.items() for number in numbers}
-    return [item for item in kept if item.number not in busy and (item.number, item.budget) not in needed]
+    return [
+        item
+        for item in kept
+        if item.number not in busy and (item.number, item.budget) not in needed
+    ]
 
 
 class _DamagedError(ValueError):
@@ -343,7 +354,9 @@ def _packed(folder: Path) -> bytes:
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
         for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-            archive.writestr(zipfile.ZipInfo(path.relative_to(folder).as_posix()), path.read_bytes())
+            archive.writestr(
+                zipfile.ZipInfo(path.relative_to(folder).as_posix()), path.read_bytes()
+            )
     return out.getvalue()
 
 
@@ -356,7 +369,9 @@ def _unpack(content: bytes, into: Path) -> None:
         entries = archive.infolist()
         strange = [e.filename for e in entries if not _INSIDE.fullmatch(e.filename)]
         if strange:
-            raise _DamagedError(f"it holds {strange[0]!r}, which is no name of a file in a checkpoint")
+            raise _DamagedError(
+                f"it holds {strange[0]!r}, which is no name of a file in a checkpoint"
+            )
         packed = any(e.compress_type != zipfile.ZIP_STORED for e in entries)
         if packed or sum(e.file_size for e in entries) > len(body):
             raise _DamagedError("it unpacks to more than it holds")

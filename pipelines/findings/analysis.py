@@ -17,9 +17,10 @@ FAIR = 0.25  # share of the variance below which what a forest says is a guess
 class Analysis:
     """What a forest learned from comparable trials.
 
-    `order` holds the columns, the most important first. `branch` is the importance among the parameters that are
-    active in the winner, its choices given; None where no parameter depends on another. `explained` are positions in
-    `data`, and `shapley` `(len(explained), d)` by how much each parameter moved their losses.
+    `order` holds the columns, the most important first. `branch` is the importance among the
+    parameters that are active in the winner, its choices given; None where no parameter depends on
+    another. `explained` are positions in `data`, and `shapley` `(len(explained), d)` by how much
+    each parameter moved their losses.
     """
 
     space: SearchSpace

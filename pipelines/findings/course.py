@@ -105,7 +105,9 @@ def best_so_far(evidence: Evidence, analysis: Analysis | None) -> Drawing | None
     left.set(xlabel="trial", ylabel=direction(evidence), title="over trials")
     right.set(xlabel="seconds of search", title="over seconds")
     left.legend(
-        loc="lower right" if evidence.metric.greater_is_better else "upper right", ncols=2, handletextpad=0.3
+        loc="lower right" if evidence.metric.greater_is_better else "upper right",
+        ncols=2,
+        handletextpad=0.3,
     )
     hidden = int(((shown < low) | (shown > high)).sum())
     note = f" {hidden} trials lie outside the picture." if hidden else ""
@@ -134,7 +136,9 @@ def rungs(evidence: Evidence, analysis: Analysis | None) -> Drawing | None:
     counts = [len(reached[budget]) for budget in budgets]
     left.bar(range(len(budgets)), counts, color="#a9c3f5", width=0.62)
     for i, count in enumerate(counts):
-        left.annotate(f"{count}", (i, count), (0, 2), textcoords="offset points", ha="center", color=INK)
+        left.annotate(
+            f"{count}", (i, count), (0, 2), textcoords="offset points", ha="center", color=INK
+        )
     losses = np.array([loss for budget in budgets for _, loss in reached[budget]])
     low, high = window(evidence, losses)
     lines, colours, marks = [], [], []
@@ -154,7 +158,9 @@ def rungs(evidence: Evidence, analysis: Analysis | None) -> Drawing | None:
             colours.append(GOOD(quality[trial.number]))
             marks.append((right, [trial.number] * len(path), path[:, 0], path[:, 1]))
     right.add_collection(
-        LineCollection(lines, colors=colours, linewidths=0.9, alpha=0.8, rasterized=len(lines) > MANY // 2)
+        LineCollection(
+            lines, colors=colours, linewidths=0.9, alpha=0.8, rasterized=len(lines) > MANY // 2
+        )
     )
     stops = np.concatenate(lines)
     right.scatter(
@@ -166,7 +172,10 @@ def rungs(evidence: Evidence, analysis: Analysis | None) -> Drawing | None:
         rasterized=len(lines) > MANY // 2,
     )
     best = np.array(
-        [(place[r.budget], np.clip(evidence.shown(r.loss), low, high)) for r in evidence.winner.reports]
+        [
+            (place[r.budget], np.clip(evidence.shown(r.loss), low, high))
+            for r in evidence.winner.reports
+        ]
     )
     right.plot(*best.T, color=WINNER, linewidth=2.2, marker="o", markersize=4, zorder=5)
     for axes in (left, right):
@@ -175,7 +184,9 @@ def rungs(evidence: Evidence, analysis: Analysis | None) -> Drawing | None:
         tidy(axes)
     left.set(title="trials that reached a rung")
     right.set(title=direction(evidence), ylim=(low, high), xlim=(-0.15, len(budgets) - 0.85))
-    said = "; ".join(f"{a.low:g} → {a.high:g}: {a.correlation:.2f}" for a in agreements(evidence.trials))
+    said = "; ".join(
+        f"{a.low:g} → {a.high:g}: {a.correlation:.2f}" for a in agreements(evidence.trials)
+    )
     return finish(
         figure,
         "rungs",
@@ -213,10 +224,16 @@ def curves(evidence: Evidence, analysis: Analysis | None) -> Drawing | None:
         marks.append((axes, [n] * len(x), x, y))
     ends = np.array([evidence.metric.to_loss(curve[-1][1]) for curve in known.values()])
     early = np.array(
-        [evidence.metric.to_loss(v) for curve in known.values() for _, v in curve[len(curve) // 8 :]]
+        [
+            evidence.metric.to_loss(v)
+            for curve in known.values()
+            for _, v in curve[len(curve) // 8 :]
+        ]
     )
     low, high = window(evidence, np.concatenate([ends, early]))
-    axes.set(xlabel=str(evidence.header["budget_unit"]), ylabel=direction(evidence), ylim=(low, high))
+    axes.set(
+        xlabel=str(evidence.header["budget_unit"]), ylabel=direction(evidence), ylim=(low, high)
+    )
     tidy(axes)
     return finish(
         figure,
@@ -235,7 +252,9 @@ def costs(evidence: Evidence, analysis: Analysis | None) -> Drawing | None:
     done = [trial for trial in evidence.trials if trial.reports]
     if len(done) < 3 or evidence.winner is None:
         return None
-    losses, seconds = (np.array([getattr(trial, key) for trial in done]) for key in ("loss", "seconds"))
+    losses, seconds = (
+        np.array([getattr(trial, key) for trial in done]) for key in ("loss", "seconds")
+    )
     shown = np.array([evidence.shown(loss) for loss in losses])
     low, high = window(evidence, losses)
     figure, (axes,) = new_figure(3.4)

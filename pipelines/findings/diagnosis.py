@@ -1,7 +1,8 @@
 """What is wrong with a study, or could be better: each finding with its evidence and what to do.
 
-A rule is a function of the evidence and the analysis that yields findings, none when all is well. Some findings carry
-a change of the space; `mended` applies them, which is what `space=auto:<run id>` starts from.
+A rule is a function of the evidence and the analysis that yields findings, none when all is well.
+Some findings carry a change of the space; `mended` applies them, which is what `space=auto:<run
+id>` starts from.
 """
 
 import math
@@ -90,8 +91,8 @@ def mended(space: SearchSpace, found: Sequence[Diagnosis]) -> tuple[SearchSpace,
 def at_bound(evidence: Evidence, analysis: Analysis | None) -> Iterator[Diagnosis]:
     """The best trials crowd at the edge of a range.
 
-    Of the k best trials so many lie within the outermost tenth that this is no accident under a uniform distribution
-    (binomial, corrected for the number of edges), the winner among them.
+    Of the k best trials so many lie within the outermost tenth that this is no accident under a
+    uniform distribution (binomial, corrected for the number of edges), the winner among them.
     """
     data, winner, space = evidence.comparable, evidence.winner, evidence.space
     if winner is None or len(data.losses) < 10:
@@ -99,7 +100,11 @@ def at_bound(evidence: Evidence, analysis: Analysis | None) -> Iterator[Diagnosi
     best = data.x[np.argsort(data.losses, kind="stable")[: max(5, len(data.losses) // 10)]]
     for j, parameter in enumerate(space):
         codes = best[np.isfinite(best[:, j]), j]
-        if isinstance(parameter, Categorical) or parameter.name not in winner.params or len(codes) < 4:
+        if (
+            isinstance(parameter, Categorical)
+            or parameter.name not in winner.params
+            or len(codes) < 4
+        ):
             continue
         at_winner = parameter.to_unit(winner.params[parameter.name])
         for upper in (False, True):
@@ -149,7 +154,9 @@ def _widened(evidence: Evidence, parameter: Float | Integer, upper: bool) -> Cha
         bound = round(bound)
     if (bound <= high) if upper else (bound >= low) or (parameter.log and bound <= 0):
         return None
-    wider: Float | Integer = replace(parameter, high=bound) if upper else replace(parameter, low=bound)  # type: ignore[arg-type]
+    wider: Float | Integer = (
+        replace(parameter, high=bound) if upper else replace(parameter, low=bound)
+    )  # type: ignore[arg-type]
     return Change(
         wider,
         f"widen {parameter.name} to [{number(wider.low)}, {number(wider.high)}] "
@@ -178,7 +185,9 @@ def hardly_matters(evidence: Evidence, analysis: Analysis | None) -> Iterator[Di
         for j, p in enumerate(space)
         if p.name in winner.params and p.n_levels != 1 and p.name not in parents
     ]
-    idle = sorted((j for j in free if found.total[j] < _HARDLY), key=lambda j: float(found.total[j]))
+    idle = sorted(
+        (j for j in free if found.total[j] < _HARDLY), key=lambda j: float(found.total[j])
+    )
     share = np.cumsum([max(float(found.total[j]), 0.0) for j in idle])
     idle = [j for j, sum_ in zip(idle, share, strict=True) if sum_ < _TOGETHER][
         : max(len(free) - _LEFT_FREE, 0)
@@ -197,7 +206,9 @@ def hardly_matters(evidence: Evidence, analysis: Analysis | None) -> Iterator[Di
         f"{names}: none of them explains more than {most:.1%} of the variance, interactions included"
         if len(idle) > 1
         else f"it explains {most:.1%} of the variance, interactions included",
-        "fix " + ("them" if len(idle) > 1 else "it") + " at the winner's values and search the rest",
+        "fix "
+        + ("them" if len(idle) > 1 else "it")
+        + " at the winner's values and search the rest",
         changes,
     )
 
@@ -210,7 +221,9 @@ def _fixed(parameter: Parameter, value: object) -> Change:
 def default_never_beaten(evidence: Evidence, analysis: Analysis | None) -> Iterator[Diagnosis]:
     """The search found nothing better than what it began with."""
     winner = evidence.winner
-    sampled = [t for t in evidence.trials if t.origin not in ("default", "tuned default") and t.reports]
+    sampled = [
+        t for t in evidence.trials if t.origin not in ("default", "tuned default") and t.reports
+    ]
     if winner is None or winner.origin not in ("default", "tuned default") or len(sampled) < 10:
         return
     nearest = min(trial.loss for trial in sampled)
@@ -396,14 +409,18 @@ def far_from_test(evidence: Evidence, analysis: Analysis | None) -> Iterator[Dia
         str(evidence.header.get("split", "random")),
     )
     advice = (
-        ["take validation=cv:5, so that no single set of rows decides"] if validation == "holdout" else []
+        ["take validation=cv:5, so that no single set of rows decides"]
+        if validation == "holdout"
+        else []
     )
     if split == "random":
         advice.append(
             "if rows belong together or follow in time, say so with split=group:COLUMN or split=time:COLUMN"
         )
     elif split.startswith("time:"):
-        advice.append("the table may change over time: train on newer rows, promote against newer ones")
+        advice.append(
+            "the table may change over time: train on newer rows, promote against newer ones"
+        )
     yield Diagnosis(
         "test",
         PROBLEM,

@@ -20,7 +20,14 @@ from matplotlib.figure import Figure
 from hpo.space.parameters import Array
 from pipelines.findings.evidence import Evidence
 
-INK, MUTED, FAINT, ACCENT, WINNER, DEFAULT = "#1f2937", "#6b7280", "#e5e7eb", "#2563eb", "#ea580c", "#0f9d74"
+INK, MUTED, FAINT, ACCENT, WINNER, DEFAULT = (
+    "#1f2937",
+    "#6b7280",
+    "#e5e7eb",
+    "#2563eb",
+    "#ea580c",
+    "#0f9d74",
+)
 PAST = "#7c3aed"
 GOOD = LinearSegmentedColormap.from_list("good", ("#d5dce6", "#8fb0e0", "#2563eb", "#172b73"))
 LOW_HIGH = LinearSegmentedColormap.from_list("low-high", ("#0f9d74", "#c9d2dd", "#b4348c"))
@@ -55,8 +62,8 @@ STYLE: Any = {
 class Drawing:
     """A figure as SVG and PNG.
 
-    `marks` are trials and where they stand, as shares of the width and the height from the upper left; `joined` says
-    that the marks of a trial are one line.
+    `marks` are trials and where they stand, as shares of the width and the height from the upper
+    left; `joined` says that the marks of a trial are one line.
     """
 
     name: str
@@ -77,7 +84,9 @@ def drawing() -> Iterator[None]:
         yield
 
 
-def new_figure(height: float, rows: int = 1, columns: int = 1, **options: Any) -> tuple[Figure, list[Axes]]:
+def new_figure(
+    height: float, rows: int = 1, columns: int = 1, **options: Any
+) -> tuple[Figure, list[Axes]]:
     """A figure of panels."""
     figure = Figure(figsize=(WIDTH, height))
     FigureCanvasAgg(figure)
@@ -100,7 +109,10 @@ def finish(
     places: list[tuple[int, float, float]] = []
     for axes, numbers, x, y in marks:
         pixels = axes.transData.transform(np.column_stack([x, y]))
-        (left, lower), (right, upper) = axes.bbox.get_points() + ((-_SLACK, -_SLACK), (_SLACK, _SLACK))
+        (left, lower), (right, upper) = axes.bbox.get_points() + (
+            (-_SLACK, -_SLACK),
+            (_SLACK, _SLACK),
+        )
         with np.errstate(invalid="ignore"):
             inside = np.all((pixels >= (left, lower)) & (pixels <= (right, upper)), axis=1).tolist()
         pixels = pixels / (width, height)
@@ -111,7 +123,14 @@ def finish(
         ]
     figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
     return Drawing(
-        name, title, reading, svg.getvalue(), png.getvalue(), (float(width), float(height)), places, joined
+        name,
+        title,
+        reading,
+        svg.getvalue(),
+        png.getvalue(),
+        (float(width), float(height)),
+        places,
+        joined,
     )
 
 

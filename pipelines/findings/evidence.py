@@ -50,8 +50,8 @@ class Helped:
 def helped(trials: Sequence[Trial]) -> Helped | None:
     """How far a study's configurations from the past came; None where there is nothing to compare.
 
-    Losses at one budget are compared: the highest that one of them and a few others have reached; where others are
-    fewer everywhere, the one with the most of them.
+    Losses at one budget are compared: the highest that one of them and a few others have reached;
+    where others are fewer everywhere, the one with the most of them.
     """
     budgets = {report.budget for trial in trials for report in trial.reports}
     found = [there for budget in budgets if (there := _helped_at(trials, budget))]
@@ -86,8 +86,8 @@ class ClassScore:
 class Rival:
     """A trial that was scored again beside the winner: by how much the winner is better, and whether that is sure.
 
-    `gain` with its bounds `low` and `high` is in the metric's units, `p` that of a paired test, corrected for the
-    number of rivals.
+    `gain` with its bounds `low` and `high` is in the metric's units, `p` that of a paired test,
+    corrected for the number of rivals.
     """
 
     number: int
@@ -153,12 +153,13 @@ class Warm:
 class Evidence:
     """A study that is read back.
 
-    `rows` are those of `pipelines.store.studies.leaderboard`, best first. `best` is the best so far as it was logged: seconds
-    since the study began and the metric's value. `curves` are learning curves of some trials, by number: budget and
-    metric. `baselines` holds the study's metric by the baselines' names, `test` all metrics of the winner on the
-    held-out rows, `classes` what it does there by class. `elapsed` are the seconds with at least one trial at work,
-    `chosen` is the number of the trial that the study names as its winner, `confirmation` how the next best did beside
-    it on the rows divided anew, `warm` what was learned from the past.
+    `rows` are those of `pipelines.store.studies.leaderboard`, best first. `best` is the best so far
+    as it was logged: seconds since the study began and the metric's value. `curves` are learning
+    curves of some trials, by number: budget and metric. `baselines` holds the study's metric by the
+    baselines' names, `test` all metrics of the winner on the held-out rows, `classes` what it does
+    there by class. `elapsed` are the seconds with at least one trial at work, `chosen` is the
+    number of the trial that the study names as its winner, `confirmation` how the next best did
+    beside it on the rows divided anew, `warm` what was learned from the past.
     """
 
     study: str
@@ -211,7 +212,9 @@ class Evidence:
         """The trial that the study chose; before it has, the one with the smallest loss, the earliest of equals."""
         if self.chosen is not None:
             return self.trials[self.chosen]
-        return min((t for t in self.trials if t.reports), key=lambda t: (t.loss, t.number), default=None)
+        return min(
+            (t for t in self.trials if t.reports), key=lambda t: (t.loss, t.number), default=None
+        )
 
     @property
     def failed(self) -> list[Trial]:
@@ -267,7 +270,13 @@ def confirmation(tag: str | None) -> tuple[Rival, ...]:
     try:
         tests = json.loads(tag or "{}").get("tests", ())
         return tuple(
-            Rival(int(t["trial"]), float(t["mean"]), float(t["low"]), float(t["high"]), float(t["p_holm"]))
+            Rival(
+                int(t["trial"]),
+                float(t["mean"]),
+                float(t["low"]),
+                float(t["high"]),
+                float(t["p_holm"]),
+            )
             for t in tests
         )
     except (ValueError, KeyError, TypeError, AttributeError):

@@ -1,16 +1,18 @@
 """Which parameters matter: a random forest over unit codes, and exact decompositions of what it has learned.
 
-A regression tree is a function of the unit cube that is constant on boxes. Leaf l has the value v_l on the box
-prod_j I_lj, whose sides have the lengths w_lj. Under the uniform distribution all that is asked here has a closed form:
+A regression tree is a function of the unit cube that is constant on boxes. Leaf l has the value v_l
+on the box prod_j I_lj, whose sides have the lengths w_lj. Under the uniform distribution all that
+is asked here has a closed form:
 
-- variances (functional ANOVA: Hutter, Hoos and Leyton-Brown 2014, "An efficient approach for assessing
-  hyperparameter importance"; Sobol' 2001). For a set S of parameters
-  Var(E[f | x_S]) = sum_{l,m} u_l u_m prod_{j in S} |I_lj ∩ I_mj| / (w_lj w_mj) - (sum_l u_l)^2,
-  where u_l = v_l prod_j w_lj;
+- variances (functional ANOVA: Hutter, Hoos and Leyton-Brown 2014, "An efficient approach for
+  assessing hyperparameter importance"; Sobol' 2001). For a set S of parameters Var(E[f | x_S]) =
+  sum_{l,m} u_l u_m prod_{j in S} |I_lj ∩ I_mj| / (w_lj w_mj) - (sum_l u_l)^2, where u_l = v_l
+  prod_j w_lj;
 - marginals E[f | x_i, x_j], which the contours show;
-- Shapley values of one configuration, of the game v(S) = E[f | x_S]: the integral over t in [0, 1] of the game's
-  multilinear extension along j (Owen 1972, "Multilinear extensions of games"). A leaf's integrand is a polynomial of a
-  degree below the number of its sides, so Gauss-Legendre quadrature is exact.
+- Shapley values of one configuration, of the game v(S) = E[f | x_S]: the integral over t in [0, 1]
+  of the game's multilinear extension along j (Owen 1972, "Multilinear extensions of games"). A
+  leaf's integrand is a polynomial of a degree below the number of its sides, so Gauss-Legendre
+  quadrature is exact.
 """
 
 from collections.abc import Mapping, Sequence
@@ -52,8 +54,8 @@ class Boxes:
 class Forest:
     """Trees over the unit cube, of the losses of `trials` trials.
 
-    `explained` is the share of the variance of unseen (out-of-bag) losses that the forest predicts; 1 is perfect, 0 or
-    less is nothing at all.
+    `explained` is the share of the variance of unseen (out-of-bag) losses that the forest predicts;
+    1 is perfect, 0 or less is nothing at all.
     """
 
     trees: tuple[Boxes, ...]
@@ -69,9 +71,10 @@ class Forest:
 class Importance:
     """Shares of the forest's variance over the unit cube.
 
-    `main` (d,) is what a parameter explains alone and `spread` (d,) its standard deviation over the trees; `total`
-    (d,) is what would be missing without it, interactions included. `pairs` holds what two parameters explain together
-    beyond both alone, for the parameters with the largest totals.
+    `main` (d,) is what a parameter explains alone and `spread` (d,) its standard deviation over the
+    trees; `total` (d,) is what would be missing without it, interactions included. `pairs` holds
+    what two parameters explain together beyond both alone, for the parameters with the largest
+    totals.
     """
 
     main: Array
@@ -83,8 +86,9 @@ class Importance:
 def fit(x: Array, losses: Array, seed: int = 0) -> Forest:
     """A forest of losses `(n,)` at unit codes `(n, d)`.
 
-    An inactive parameter (`nan`) gets a random code: whatever it had been, the loss would be the same. Losses far above
-    the rest are cut to where Tukey (1977) calls a value far out, or a few diverged trainings would be all the variance.
+    An inactive parameter (`nan`) gets a random code: whatever it had been, the loss would be the
+    same. Losses far above the rest are cut to where Tukey (1977) calls a value far out, or a few
+    diverged trainings would be all the variance.
     """
     from sklearn.ensemble import RandomForestRegressor
 
@@ -140,8 +144,12 @@ def _ratios(tree: Boxes, columns: Sequence[int]) -> tuple[Array, Array]:
     """|I_lj ∩ I_mj| / (w_lj w_mj) for each of the columns, `(k, L, L)`, and u_l `(L,)`."""
     width = tree.high - tree.low
     low, high, w = (a[:, columns].T for a in (tree.low, tree.high, width))
-    overlap = np.minimum(high[:, :, None], high[:, None, :]) - np.maximum(low[:, :, None], low[:, None, :])
-    return np.maximum(overlap, 0.0) / (w[:, :, None] * w[:, None, :]), tree.values * width.prod(axis=1)
+    overlap = np.minimum(high[:, :, None], high[:, None, :]) - np.maximum(
+        low[:, :, None], low[:, None, :]
+    )
+    return np.maximum(overlap, 0.0) / (w[:, :, None] * w[:, None, :]), tree.values * width.prod(
+        axis=1
+    )
 
 
 def _shares(tree: Boxes) -> tuple[Array, Array] | None:
@@ -155,7 +163,11 @@ def _shares(tree: Boxes) -> tuple[Array, Array] | None:
     variance = u @ before[d] @ u - mean
     if variance <= 1e-12 * max(mean, 1e-12):
         return None
-    main, total, behind = np.empty(d), np.empty(d), np.ones(ratios.shape[1:])  # … and of those behind it
+    main, total, behind = (
+        np.empty(d),
+        np.empty(d),
+        np.ones(ratios.shape[1:]),
+    )  # … and of those behind it
     for j in range(d - 1, -1, -1):
         main[j] = (u @ ratios[j] @ u - mean) / variance
         total[j] = 1 - (u @ (before[j] * behind) @ u - mean) / variance
@@ -182,7 +194,9 @@ def dependence(forest: Forest, x: Array, j: int, codes: Array) -> Array:
     at = np.where(np.isnan(x), 0.5, x)[np.isfinite(x[:, j])]
     rows = []
     for tree in forest.trees:
-        outside = (at[:, None] < tree.low) | ((at[:, None] >= tree.high) & (tree.high < 1))  # (n, L, d)
+        outside = (at[:, None] < tree.low) | (
+            (at[:, None] >= tree.high) & (tree.high < 1)
+        )  # (n, L, d)
         others = outside.sum(axis=2) - outside[:, :, j]
         rows.append((tree.values * (others == 0).mean(axis=0)) @ _covers(tree, j, codes))
     return np.array(rows)
@@ -210,7 +224,9 @@ def shapley(forest: Forest, x: Array) -> Array:
     """Shapley values `(n, d)` at codes `(n, d)`: their sum over d is f(x) minus the mean of f; `nan` where inactive."""
     inactive = np.isnan(x)
     at = np.where(inactive, 0.5, x)
-    values = sum((_tree_shapley(tree, at) for tree in forest.trees), np.zeros(x.shape)) / len(forest.trees)
+    values = sum((_tree_shapley(tree, at) for tree in forest.trees), np.zeros(x.shape)) / len(
+        forest.trees
+    )
     return np.where(inactive, np.nan, values)
 
 
@@ -221,13 +237,16 @@ def _tree_shapley(tree: Boxes, x: Array) -> Array:
     found = np.zeros(x.shape)
     for value, low, high, w in zip(tree.values, tree.low, tree.high, width, strict=True):
         sides = np.flatnonzero(w < 1)
-        inside = ((low[sides] <= x[:, sides]) & ((x[:, sides] < high[sides]) | (high[sides] >= 1))).astype(
-            float
-        )
+        inside = (
+            (low[sides] <= x[:, sides]) & ((x[:, sides] < high[sides]) | (high[sides] >= 1))
+        ).astype(float)
         gain = inside - w[sides]  # (n, k)
         for t, weight in zip((nodes + 1) / 2, weights / 2, strict=True):
             factors = w[sides] + t * gain
             found[:, sides] += (
-                value * weight * gain * (factors.prod(axis=1)[:, None] / np.maximum(factors, 1e-300))
+                value
+                * weight
+                * gain
+                * (factors.prod(axis=1)[:, None] / np.maximum(factors, 1e-300))
             )
     return found

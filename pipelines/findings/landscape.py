@@ -47,7 +47,10 @@ def parallel(evidence: Evidence, analysis: Analysis | None) -> Drawing | None:
     y = np.column_stack([data.x[:, columns], np.clip(score, 0, 1)])
     ranks = np.argsort(data.losses)
     chosen = np.concatenate(
-        [ranks[: MOST_LINES // 2], (rest := ranks[MOST_LINES // 2 :])[:: max(2 * len(rest) // MOST_LINES, 1)]]
+        [
+            ranks[: MOST_LINES // 2],
+            (rest := ranks[MOST_LINES // 2 :])[:: max(2 * len(rest) // MOST_LINES, 1)],
+        ]
     )
     chosen = chosen[::-1]  # the best on top
     figure, (axes,) = new_figure(4.4)
@@ -62,9 +65,19 @@ def parallel(evidence: Evidence, analysis: Analysis | None) -> Drawing | None:
     )
     axes.add_collection(lines)
     if winner.number in data.numbers:
-        axes.plot(*_joined(x, y[data.numbers.index(winner.number)]).T, color=WINNER, linewidth=2.4, zorder=5)
+        axes.plot(
+            *_joined(x, y[data.numbers.index(winner.number)]).T,
+            color=WINNER,
+            linewidth=2.4,
+            zorder=5,
+        )
     for k, j in enumerate(columns):
-        _scale(axes, k, ticks(evidence.space[evidence.space.names[j]]), short(evidence.space.names[j], 20))
+        _scale(
+            axes,
+            k,
+            ticks(evidence.space[evidence.space.names[j]]),
+            short(evidence.space.names[j], 20),
+        )
     marks = [value for value in MaxNLocator(5).tick_values(low, high) if low <= value <= high]
     _scale(
         axes,
@@ -129,12 +142,15 @@ def importances(evidence: Evidence, analysis: Analysis | None) -> Drawing | None
     places = np.arange(len(order))
     left.barh(places, main, color=ACCENT, height=0.66, label="alone")
     left.barh(places, rest, left=main, color="#a9c3f5", height=0.66, label="together with others")
-    left.errorbar(main, places, xerr=found.spread[order], fmt="none", ecolor=INK, elinewidth=0.9, capsize=2)
+    left.errorbar(
+        main, places, xerr=found.spread[order], fmt="none", ecolor=INK, elinewidth=0.9, capsize=2
+    )
     left.set_yticks(places, [short(names[j]) for j in order])
     left.legend(loc="lower right")
     right.barh(np.arange(len(pairs)), [share for _, share in pairs], color="#a9c3f5", height=0.66)
     right.set_yticks(
-        np.arange(len(pairs)), [f"{short(names[i], 14)} × {short(names[j], 14)}" for (i, j), _ in pairs]
+        np.arange(len(pairs)),
+        [f"{short(names[i], 14)} × {short(names[j], 14)}" for (i, j), _ in pairs],
     )
     for axes, title in ((left, "parameters"), (right, "interactions of two")):
         axes.set(title=title, xlabel="share of the variance of the loss")
@@ -161,7 +177,9 @@ def in_branch(evidence: Evidence, analysis: Analysis | None) -> Drawing | None:
         return None
     active = set(evidence.space.active(evidence.winner.params)) - analysis.given.keys()
     names, found = evidence.space.names, analysis.branch
-    order = [int(j) for j in np.argsort(-found.total, kind="stable") if names[j] in active][:_PANELS][::-1]
+    order = [int(j) for j in np.argsort(-found.total, kind="stable") if names[j] in active][
+        :_PANELS
+    ][::-1]
     if not order:
         return None
     figure, (axes,) = new_figure(0.9 + 0.3 * max(len(order), 4))
@@ -229,7 +247,8 @@ def contours(evidence: Evidence, analysis: Analysis | None) -> Drawing | None:
         return None
     space, found = evidence.space, analysis.importance
     strength = {
-        pair: share + 0.1 * (found.main[pair[0]] + found.main[pair[1]]) for pair, share in found.pairs.items()
+        pair: share + 0.1 * (found.main[pair[0]] + found.main[pair[1]])
+        for pair, share in found.pairs.items()
     }
     pairs = sorted(strength, key=lambda pair: -strength[pair])[:3]
     if not pairs:
@@ -245,9 +264,13 @@ def contours(evidence: Evidence, analysis: Analysis | None) -> Drawing | None:
         for name in names:
             at.pop(name, None)
         height = -surface(analysis.forest.given(codes_of(space, at)), i, j, grid).T
-        axes.pcolormesh(np.linspace(0, 1, 49), np.linspace(0, 1, 49), height, cmap=GOOD, rasterized=True)
+        axes.pcolormesh(
+            np.linspace(0, 1, 49), np.linspace(0, 1, 49), height, cmap=GOOD, rasterized=True
+        )
         if np.ptp(height) > 0:
-            axes.contour(grid, grid, height, levels=6, colors="white", linewidths=0.6, linestyles="solid")
+            axes.contour(
+                grid, grid, height, levels=6, colors="white", linewidths=0.6, linestyles="solid"
+            )
         there = np.isfinite(data.x[:, [i, j]]).all(axis=1)
         axes.scatter(
             data.x[there, i], data.x[there, j], s=8, color="white", edgecolors=INK, linewidths=0.5,
@@ -256,13 +279,21 @@ def contours(evidence: Evidence, analysis: Analysis | None) -> Drawing | None:
         if evidence.winner.number in data.numbers:
             at_winner = data.x[data.numbers.index(evidence.winner.number)]
             axes.scatter(
-                at_winner[i], at_winner[j], marker="*", s=130, color=WINNER, edgecolors="white", zorder=5
+                at_winner[i],
+                at_winner[j],
+                marker="*",
+                s=130,
+                color=WINNER,
+                edgecolors="white",
+                zorder=5,
             )
         for set_ticks, name in ((axes.set_xticks, names[0]), (axes.set_yticks, names[1])):
             places, labels = zip(*ticks(space[name], 5), strict=True)
             set_ticks(places, labels, fontsize=8.5)
         axes.set(xlim=(0, 1), ylim=(0, 1), xlabel=short(names[0]), ylabel=short(names[1]))
-        marks.append((axes, np.array(data.numbers)[there].tolist(), data.x[there, i], data.x[there, j]))
+        marks.append(
+            (axes, np.array(data.numbers)[there].tolist(), data.x[there, i], data.x[there, j])
+        )
     return finish(
         figure,
         "contours",

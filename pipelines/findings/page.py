@@ -79,8 +79,14 @@ class Section:
     def of_table(cls, title: str, table: Table, reading: str = "") -> "Section":
         """A table; long texts are cut."""
         kinds = [all(_is_number(row[i]) for row in table.rows) for i in range(len(table.columns))]
-        columns = [Column(short(name, _LONG), kind) for name, kind in zip(table.columns, kinds, strict=True)]
-        rows = [Row([_shown(cell) for cell in row], i == table.chosen) for i, row in enumerate(table.rows)]
+        columns = [
+            Column(short(name, _LONG), kind)
+            for name, kind in zip(table.columns, kinds, strict=True)
+        ]
+        rows = [
+            Row([_shown(cell) for cell in row], i == table.chosen)
+            for i, row in enumerate(table.rows)
+        ]
         return cls(title, reading, columns=columns, rows=rows)
 
 
@@ -129,9 +135,7 @@ def study_page(
 ) -> Page:
     """The page of one study."""
     header = evidence.header
-    what = (
-        f"{header['model']} by {header['algorithm']}, {header['task']} of {short(repr(header['target']), 60)}"
-    )
+    what = f"{header['model']} by {header['algorithm']}, {header['task']} of {short(repr(header['target']), 60)}"
     winner = evidence.winner
     return Page(
         title=f"Study {short(evidence.name, 60)}",
@@ -158,19 +162,31 @@ def _facts(evidence: Evidence) -> Iterable[Fact]:
     if name in evidence.test:
         ends = [evidence.test.get(f"{name}_{side}") for side in ("low", "high")]
         between = " to ".join(number(end, 4) for end in ends if end is not None)
-        yield Fact("on held-out rows", number(evidence.test[name], 5), between or "seen once, by the winner")
+        yield Fact(
+            "on held-out rows",
+            number(evidence.test[name], 5),
+            between or "seen once, by the winner",
+        )
     default = next((t for t in evidence.trials if t.origin == "default" and t.reports), None)
     if winner and default and default is not winner:
         gain = abs(default.loss - winner.loss)
         yield Fact(
-            "the library's default", number(evidence.shown(default.loss), 5), f"the search gained {gain:.2g}"
+            "the library's default",
+            number(evidence.shown(default.loss), 5),
+            f"the search gained {gain:.2g}",
         )
     for baseline, value in evidence.baselines.items():
         if baseline != "trivial" or len(evidence.baselines) == 1:
             yield Fact(f"baseline {short(baseline)}", number(value, 5))
     failed = len(evidence.failed)
-    yield Fact("trials", f"{len(evidence.trials):,}", f"{failed} failed" if failed else "none failed")
-    yield Fact("time of search", duration(evidence.elapsed), f"{evidence.header.get('workers', '?')} workers")
+    yield Fact(
+        "trials", f"{len(evidence.trials):,}", f"{failed} failed" if failed else "none failed"
+    )
+    yield Fact(
+        "time of search",
+        duration(evidence.elapsed),
+        f"{evidence.header.get('workers', '?')} workers",
+    )
 
 
 def _sections(
@@ -180,7 +196,9 @@ def _sections(
     drawings: Sequence[Drawing],
     price: float | None,
 ) -> Iterable[Section]:
-    fine = Diagnosis("fine", "fine", "Nothing stands out", "None of the checks found anything to mend.", "")
+    fine = Diagnosis(
+        "fine", "fine", "Nothing stands out", "None of the checks found anything to mend.", ""
+    )
     yield Section("Diagnosis", findings=found or [fine], code=_mend(evidence, found))
     first, rest = drawings[:1], drawings[1:]
     yield from map(Section.of_drawing, first)
@@ -190,7 +208,9 @@ def _sections(
         yield Section.of_table("The winner's configuration", tables.configuration(evidence), again)
     yield from map(Section.of_drawing, rest)
     if evidence.warm:
-        yield Section.of_table("Where warm start helped", tables.past(evidence), _from_the_past(evidence))
+        yield Section.of_table(
+            "Where warm start helped", tables.past(evidence), _from_the_past(evidence)
+        )
     if evidence.classes:
         yield Section.of_table(
             "The winner by class",
@@ -198,9 +218,13 @@ def _sections(
             "Which share of each class's held-out rows is found.",
         )
     if any(trial.failure for trial in evidence.trials):
-        where = "The first line of each reason; all of it is in the tag hpo.failure of the trial's run."
+        where = (
+            "The first line of each reason; all of it is in the tag hpo.failure of the trial's run."
+        )
         yield Section.of_table("Trials that failed", tables.failures(evidence), where)
-    yield Section.of_table("Time" if price is None else "Time and money", tables.costs(evidence, price))
+    yield Section.of_table(
+        "Time" if price is None else "Time and money", tables.costs(evidence, price)
+    )
     if evidence.winner:
         yield Section.of_table(
             "The best trials", tables.best_trials(evidence), "All trials are in leaderboard.csv."

@@ -35,7 +35,9 @@ def ticks(parameter: Parameter, most: int = 5) -> list[tuple[float, str]]:
     if isinstance(parameter, Categorical):
         return [(parameter.to_unit(choice), short(choice, 12)) for choice in parameter.choices[:12]]
     if isinstance(parameter, Integer) and parameter.n_levels <= most:
-        values: list[float] = [parameter.low + i * parameter.step for i in range(parameter.n_levels)]
+        values: list[float] = [
+            parameter.low + i * parameter.step for i in range(parameter.n_levels)
+        ]
     else:
         values = _log(parameter, most) if parameter.log else _even(parameter, most)
     return [(parameter.to_unit(value), f"{value:.4g}") for value in values]

@@ -62,7 +62,11 @@ def check(studies: Sequence[Evidence]) -> list[str]:
     raise_all(StudyError, (mistake for other in studies[1:] for mistake in _mistakes(first, other)))
     raise_all(
         StudyError,
-        (f"study {s.study} has no trial with a result yet; leave it out" for s in studies if not s.winner),
+        (
+            f"study {s.study} has no trial with a result yet; leave it out"
+            for s in studies
+            if not s.winner
+        ),
     )
     return [
         f"the studies differ in {name}: {', '.join(sorted(values))}; their scores are not of the same rows"
@@ -95,7 +99,9 @@ def grouped(studies: Sequence[Evidence]) -> list[Group]:
     groups: dict[tuple[str, ...], list[Evidence]] = {}
     for study, key in zip(studies, keys, strict=True):
         groups.setdefault(tuple(key[name] for name in telling), []).append(study)
-    return [Group(_label(members[0], telling, spaces), tuple(members)) for members in groups.values()]
+    return [
+        Group(_label(members[0], telling, spaces), tuple(members)) for members in groups.values()
+    ]
 
 
 def _label(study: Evidence, telling: Sequence[str], spaces: Sequence[str]) -> str:
@@ -120,7 +126,9 @@ def over_trials(study: Evidence) -> tuple[Array, Array]:
 def over_seconds(study: Evidence) -> tuple[Array, Array]:
     """Seconds of search and the best loss then."""
     seconds, values = (
-        zip(*study.best, strict=True) if study.best else ((0.0,), (study.shown(study.trials[0].loss),))
+        zip(*study.best, strict=True)
+        if study.best
+        else ((0.0,), (study.shown(study.trials[0].loss),))
     )
     return np.array(seconds), np.array([study.metric.to_loss(value) for value in values])
 
@@ -128,12 +136,17 @@ def over_seconds(study: Evidence) -> tuple[Array, Array]:
 def anytime(curves: Sequence[tuple[Array, Array]]) -> Anytime:
     """The mean of step functions, from where all have begun to where the first ends.
 
-    The interval of three or more is that of Student's t for the mean; of two it is what lies between them.
+    The interval of three or more is that of Student's t for the mean; of two it is what lies
+    between them.
     """
-    start = max(float(x[np.isfinite(y)][0]) if np.isfinite(y).any() else float(x[-1]) for x, y in curves)
+    start = max(
+        float(x[np.isfinite(y)][0]) if np.isfinite(y).any() else float(x[-1]) for x, y in curves
+    )
     end = max(min(float(x[-1]) for x, _ in curves), start)
     grid = np.linspace(start, end, _POINTS)
-    values = np.array([y[np.maximum(np.searchsorted(x, grid, side="right") - 1, 0)] for x, y in curves])
+    values = np.array(
+        [y[np.maximum(np.searchsorted(x, grid, side="right") - 1, 0)] for x, y in curves]
+    )
     mean, n = values.mean(axis=0), len(curves)
     if n < 3:
         return Anytime(grid, mean, values.min(axis=0), values.max(axis=0))
@@ -180,7 +193,9 @@ def _draw(groups: Sequence[Group]) -> Drawing:
     )
 
 
-def _lines(axes: Axes, group: Group, curves: Sequence[tuple[Array, Array]], colour: str) -> list[float]:
+def _lines(
+    axes: Axes, group: Group, curves: Sequence[tuple[Array, Array]], colour: str
+) -> list[float]:
     """Draw a group; the values that the axes must show."""
     study, found = group.studies[0], anytime(curves)
     mean, low, high = (study.shown_all(side) for side in (found.mean, found.low, found.high))
@@ -208,7 +223,9 @@ def settings_table(groups: Sequence[Group]) -> Table:
     metric = groups[0].studies[0].metric.name
     rows = []
     for group in groups:
-        finals = np.array([study.shown(study.winner.loss) for study in group.studies if study.winner])
+        finals = np.array(
+            [study.shown(study.winner.loss) for study in group.studies if study.winner]
+        )
         tests = [study.test[metric] for study in group.studies if metric in study.test]
         rows.append(
             [
@@ -242,7 +259,9 @@ def studies_table(groups: Sequence[Group]) -> Table:
         for group in groups
         for study in group.studies
     ]
-    return Table(("setting", "study", "seed", metric, "held-out", "trials", "failed", "seconds"), rows)
+    return Table(
+        ("setting", "study", "seed", metric, "held-out", "trials", "failed", "seconds"), rows
+    )
 
 
 def curves_table(groups: Sequence[Group]) -> Table:
@@ -273,13 +292,17 @@ def comparison_page(groups: Sequence[Group], curves: Drawing, notes: Sequence[st
         facts=[
             Fact("settings", str(len(groups))),
             Fact("trials", f"{sum(len(study.trials) for study in studies):,}"),
-            Fact("time of search", duration(sum(study.elapsed for study in studies)), "all together"),
+            Fact(
+                "time of search", duration(sum(study.elapsed for study in studies)), "all together"
+            ),
         ],
         sections=[
             *([Section("Take care", code="\n".join(notes))] if notes else []),
             Section.of_drawing(curves),
             Section.of_table(
-                "Settings", Table(table.columns, table.rows, best), "Means over the studies of a setting."
+                "Settings",
+                Table(table.columns, table.rows, best),
+                "Means over the studies of a setting.",
             ),
             Section.of_table("Studies", studies_table(groups)),
         ],

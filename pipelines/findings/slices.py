@@ -1,7 +1,8 @@
 """The figure of slices: the score over one parameter at a time.
 
-All panels lie in one coordinate system (in matplotlib a dozen systems cost a second): each is a unit square with the
-parameter's unit code to the right and the score, from the worst to the best that is shown, upwards.
+All panels lie in one coordinate system (in matplotlib a dozen systems cost a second): each is a
+unit square with the parameter's unit code to the right and the score, from the worst to the best
+that is shown, upwards.
 """
 
 from collections.abc import Sequence
@@ -63,7 +64,8 @@ def slices(evidence: Evidence, analysis: Analysis | None) -> Drawing | None:
     if analysis:
         _expectations(axes, panels, evidence, analysis, low, high)
     places = [
-        (panel.x + _spread(data.x[:, panel.column], panel.parameter), panel.y + height) for panel in panels
+        (panel.x + _spread(data.x[:, panel.column], panel.parameter), panel.y + height)
+        for panel in panels
     ]
     x, y = (np.concatenate(side) for side in zip(*places, strict=True))
     colours = np.tile(ranked(data.losses), len(panels))
@@ -84,7 +86,9 @@ def slices(evidence: Evidence, analysis: Analysis | None) -> Drawing | None:
     axes.set(xlim=(-0.22, 4 * _BESIDE - 0.06), ylim=(1.32 - rows * _BELOW, 1.2))
     axes.axis("off")
     at_budget = (
-        f" All at {data.budget:g} {evidence.header['budget_unit']}." if len(evidence.rungs) > 1 else ""
+        f" All at {data.budget:g} {evidence.header['budget_unit']}."
+        if len(evidence.rungs) > 1
+        else ""
     )
     return finish(
         figure,
@@ -104,7 +108,8 @@ def _panels(evidence: Evidence, analysis: Analysis | None) -> list[Panel]:
     order = analysis.order if analysis else range(len(space))
     columns = [j for j in order if np.isfinite(x[:, j]).any()][:_PANELS]
     return [
-        Panel(space[space.names[j]], j, (k % 4) * _BESIDE, -(k // 4) * _BELOW) for k, j in enumerate(columns)
+        Panel(space[space.names[j]], j, (k % 4) * _BESIDE, -(k // 4) * _BELOW)
+        for k, j in enumerate(columns)
     ]
 
 
@@ -112,7 +117,9 @@ def _spread(codes: Array, parameter: Parameter) -> Array:
     """Codes, spread within their cells where there are few."""
     if parameter.n_levels is None or parameter.n_levels > 10:
         return codes
-    return np.asarray(codes + np.random.default_rng(0).uniform(-0.25, 0.25, len(codes)) / parameter.n_levels)
+    return np.asarray(
+        codes + np.random.default_rng(0).uniform(-0.25, 0.25, len(codes)) / parameter.n_levels
+    )
 
 
 def _frames(axes: Axes, panels: Sequence[Panel], low: float, high: float, metric: str) -> None:
@@ -124,7 +131,9 @@ def _frames(axes: Axes, panels: Sequence[Panel], low: float, high: float, metric
     edges = [[(p.x, p.y + 1), (p.x, p.y), (p.x + 1, p.y)] for p in panels]
     axes.add_collection(LineCollection(edges, colors="#c5cbd5", linewidths=0.9, zorder=1))
     for panel in panels:
-        axes.text(panel.x, panel.y + 1.07, short(panel.parameter.name, 26), fontweight="bold", fontsize=10)
+        axes.text(
+            panel.x, panel.y + 1.07, short(panel.parameter.name, 26), fontweight="bold", fontsize=10
+        )
         labels = ticks(panel.parameter, 4)
         for code, label in labels:
             axes.text(
@@ -140,12 +149,23 @@ def _frames(axes: Axes, panels: Sequence[Panel], low: float, high: float, metric
             axes.text(-0.2, panel.y + 0.5, short(metric, 16), rotation=90, ha="center", va="center")
             for level, height in zip(levels, heights, strict=True):
                 axes.text(
-                    -0.03, panel.y + height, number(level), ha="right", va="center", color=MUTED, fontsize=8.5
+                    -0.03,
+                    panel.y + height,
+                    number(level),
+                    ha="right",
+                    va="center",
+                    color=MUTED,
+                    fontsize=8.5,
                 )
 
 
 def _expectations(
-    axes: Axes, panels: Sequence[Panel], evidence: Evidence, analysis: Analysis, low: float, high: float
+    axes: Axes,
+    panels: Sequence[Panel],
+    evidence: Evidence,
+    analysis: Analysis,
+    low: float,
+    high: float,
 ) -> None:
     """The forest's partial dependence over the better half of the trials, and how far its trees disagree."""
     ranks = np.argsort(analysis.data.losses)
@@ -157,12 +177,14 @@ def _expectations(
         codes = np.linspace(0, 1, 60)
         if panel.parameter.n_levels is not None:
             codes = np.unique(panel.parameter.snap(codes))
-        curve = (evidence.shown_all(dependence(analysis.forest, good, panel.column, codes)) - low) / (
-            high - low
-        )
+        curve = (
+            evidence.shown_all(dependence(analysis.forest, good, panel.column, codes)) - low
+        ) / (high - low)
         mean, spread = curve.mean(axis=0), curve.std(axis=0)
         lower, upper = (panel.y + np.clip(mean + side * spread, 0, 1) for side in (-1, 1))
         lines.append(np.column_stack([panel.x + codes, panel.y + np.clip(mean, 0, 1)]))
-        bands.append(np.column_stack([panel.x + np.r_[codes, codes[::-1]], np.r_[lower, upper[::-1]]]))
+        bands.append(
+            np.column_stack([panel.x + np.r_[codes, codes[::-1]], np.r_[lower, upper[::-1]]])
+        )
     axes.add_collection(PolyCollection(bands, facecolors=INK, alpha=0.1, linewidths=0, zorder=2))
     axes.add_collection(LineCollection(lines, colors=INK, linewidths=1.4, zorder=4))

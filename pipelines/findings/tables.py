@@ -36,7 +36,8 @@ class Table:
         cells = [[*self.columns], *([_plain(value) for value in row] for row in self.rows)]
         widths = [max(len(row[i]) for row in cells) for i in range(len(self.columns))]
         return [
-            "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in cells
+            "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip()
+            for row in cells
         ]
 
 
@@ -74,7 +75,9 @@ def _mapping(value: object) -> Mapping[str, object]:
 
 def best_trials(evidence: Evidence) -> Table:
     """The best trials, for people: score, budget where it differs, seconds, origin."""
-    done = sorted((t for t in evidence.trials if t.reports), key=lambda t: (t.loss, t.number))[:_RANKED]
+    done = sorted((t for t in evidence.trials if t.reports), key=lambda t: (t.loss, t.number))[
+        :_RANKED
+    ]
     races = len(evidence.rungs) > 1
     columns = ["trial", evidence.metric.name, *(["budget"] if races else []), "seconds", "origin"]
     rows = [
@@ -121,13 +124,16 @@ def interactions(evidence: Evidence, analysis: Analysis) -> Table:
     """Shares of the variance of the loss, by pairs of parameters."""
     names = evidence.space.names
     pairs = sorted(analysis.importance.pairs.items(), key=lambda item: -item[1])
-    return Table(("first", "second", "share"), [[names[i], names[j], share] for (i, j), share in pairs])
+    return Table(
+        ("first", "second", "share"), [[names[i], names[j], share] for (i, j), share in pairs]
+    )
 
 
 def best_so_far(evidence: Evidence) -> Table:
     """The best result after each leg, with the seconds of search until then."""
     return Table(
-        ("legs", "seconds", evidence.metric.name), [[i + 1, *row] for i, row in enumerate(evidence.best)]
+        ("legs", "seconds", evidence.metric.name),
+        [[i + 1, *row] for i, row in enumerate(evidence.best)],
     )
 
 
@@ -136,7 +142,9 @@ def failures(evidence: Evidence) -> Table:
     reasons = Counter(_reason(trial.failure) for trial in evidence.trials if trial.failure)
     rows = []
     for reason, count in reasons.most_common():
-        numbers = [str(t.number) for t in evidence.trials if t.failure and _reason(t.failure) == reason]
+        numbers = [
+            str(t.number) for t in evidence.trials if t.failure and _reason(t.failure) == reason
+        ]
         rows.append([reason, count, ", ".join(numbers[:8]) + (" …" if len(numbers) > 8 else "")])
     return Table(("reason", "trials", "which"), rows)
 
@@ -151,7 +159,9 @@ def costs(evidence: Evidence, price: float | None) -> Table:
     final = evidence.best[-1][1] if evidence.best else None
     found = next((seconds for seconds, value in evidence.best if value == final), None)
     failed = sum(
-        row["ended"] - row["started"] for row in evidence.rows if row["failure"] and not row["reports"]
+        row["ended"] - row["started"]
+        for row in evidence.rows
+        if row["failure"] and not row["reports"]
     )
     workers = int(evidence.header.get("workers", 1))
     rows: list[list[object]] = [
@@ -164,15 +174,25 @@ def costs(evidence: Evidence, price: float | None) -> Table:
     ]
     if found is not None:
         rows.append(
-            ["until the winner's result", duration(found), _share(found, evidence.elapsed, "of the search")]
+            [
+                "until the winner's result",
+                duration(found),
+                _share(found, evidence.elapsed, "of the search"),
+            ]
         )
     if failed:
         rows.append(["spent on trials that failed", duration(failed), ""])
     for family, seconds in sorted(_by_family(evidence).items(), key=lambda item: -item[1]):
-        rows.append([f"training {family}", duration(seconds), _share(seconds, training, "of the training")])
+        rows.append(
+            [f"training {family}", duration(seconds), _share(seconds, training, "of the training")]
+        )
     if price is not None:
         rows.append(
-            ["price of the search", f"{price * evidence.elapsed / 3600:,.2f}", f"at {price:g} an hour"]
+            [
+                "price of the search",
+                f"{price * evidence.elapsed / 3600:,.2f}",
+                f"at {price:g} an hour",
+            ]
         )
     return Table(("what", "how much", "share"), rows)
 
@@ -192,13 +212,18 @@ def _by_family(evidence: Evidence) -> dict[str, float]:
 
 def classes(evidence: Evidence) -> Table:
     """How the winner does on the held-out rows of each class."""
-    return Table(("class", "held-out rows", "found"), [[c.label, c.rows, c.recall] for c in evidence.classes])
+    return Table(
+        ("class", "held-out rows", "found"), [[c.label, c.rows, c.recall] for c in evidence.classes]
+    )
 
 
 def past(evidence: Evidence) -> Table:
     """The past studies that were learned from."""
     sources = evidence.warm.sources if evidence.warm else ()
-    rows = [[s.name, s.run_id, s.similarity, "yes" if s.same_table else "no", s.why or None] for s in sources]
+    rows = [
+        [s.name, s.run_id, s.similarity, "yes" if s.same_table else "no", s.why or None]
+        for s in sources
+    ]
     return Table(("past study", "run", "similarity", "same table", "compared with this one"), rows)
 
 

@@ -1,7 +1,8 @@
 """Model families: what a worker trains, one file each, behind the two protocols here.
 
-The state of a `Trainable` after a leg is a function of parameters, data, seed and the rungs passed (each leg is
-seeded from (seed, start)), so a trial continues exactly where it stood, in another process as well.
+The state of a `Trainable` after a leg is a function of parameters, data, seed and the rungs passed
+(each leg is seeded from (seed, start)), so a trial continues exactly where it stood, in another
+process as well.
 """
 
 from __future__ import annotations
@@ -121,8 +122,8 @@ class Family(Protocol):
     ) -> None:
         """`horizon`: the study's largest budget in the unit of this family, for schedules that end there.
 
-        `fidelity`: "scheduled" lets the learning rate of boosting follow `boosting.RateSchedule`; of the others the
-        model knows nothing (`catalog.FIDELITIES`).
+        `fidelity`: "scheduled" lets the learning rate of boosting follow `boosting.RateSchedule`;
+        of the others the model knows nothing (`catalog.FIDELITIES`).
         """
 
     def start(self, params: Params, seed: int) -> Trainable:

@@ -1,6 +1,7 @@
 """What a search must beat: always the same answer, and a linear model that costs seconds at most.
 
-They are trained, scored and shipped like any family, but have no parameters; one unit of budget is the whole fit.
+They are trained, scored and shipped like any family, but have no parameters; one unit of budget is
+the whole fit.
 """
 
 from __future__ import annotations
@@ -179,7 +180,12 @@ class Baseline:
     def export(self, directory: Path) -> None:
         """Write what `serving.members` reads."""
         fitted, family = self._done(), self._family
-        facts = {"schema": SCHEMA, "family": family.name, "kind": family.fold.task.kind, **fitted.facts}
+        facts = {
+            "schema": SCHEMA,
+            "family": family.name,
+            "kind": family.fold.task.kind,
+            **fitted.facts,
+        }
         write_files(directory, fitted.files, MANIFEST, facts)
 
     def _done(self) -> Fitted:
@@ -213,12 +219,16 @@ def _sample(fold: Fold, seed: int) -> tuple[Matrix, npt.NDArray[Any]]:
 
 def _location(numeric: FloatArray) -> FloatArray:
     """`(p,)` medians; 0 where a column has no value."""
-    return np.array([np.median(c[~np.isnan(c)]) if not np.all(np.isnan(c)) else 0.0 for c in numeric.T])
+    return np.array(
+        [np.median(c[~np.isnan(c)]) if not np.all(np.isnan(c)) else 0.0 for c in numeric.T]
+    )
 
 
 def _spread(numeric: FloatArray) -> FloatArray:
     """`(p,)` standard deviations; 1 where a column does not vary."""
-    deviations = np.array([np.std(c[~np.isnan(c)]) if not np.all(np.isnan(c)) else 0.0 for c in numeric.T])
+    deviations = np.array(
+        [np.std(c[~np.isnan(c)]) if not np.all(np.isnan(c)) else 0.0 for c in numeric.T]
+    )
     return np.where(np.isfinite(deviations) & (deviations > 0), deviations, 1.0)
 
 
@@ -248,11 +258,15 @@ def _sparse_design(
     level = (rows.categorical + first)[known]
     used = np.isin(level, kept)
     position = np.searchsorted(kept, level[used])
-    one_hot = sparse.csr_matrix((np.ones(len(position)), (row[used], position)), shape=(len(rows), len(kept)))
+    one_hot = sparse.csr_matrix(
+        (np.ones(len(position)), (row[used], position)), shape=(len(rows), len(kept))
+    )
     return sparse.hstack([sparse.csr_matrix(numeric), one_hot], format="csr")
 
 
-def _solve(design: sparse.csr_matrix, y: npt.NDArray[Any], task: Task) -> tuple[FloatArray, FloatArray]:
+def _solve(
+    design: sparse.csr_matrix, y: npt.NDArray[Any], task: Task
+) -> tuple[FloatArray, FloatArray]:
     """`(m, width)` coefficients and `(m,)` intercepts; a fit that has not converged by then is good enough."""
     if task.kind == "regression":
         ridge = Ridge(alpha=1.0, solver="sparse_cg", max_iter=_ITERATIONS).fit(design, y)

@@ -1,7 +1,8 @@
 """A boosted model of one trial, whatever library grows the trees.
 
-What a leg goes on from is always what a checkpoint holds: trees in their written form, and what the library keeps
-beside them. So a leg that follows in memory and one that follows from a file, in another process, are the same leg.
+What a leg goes on from is always what a checkpoint holds: trees in their written form, and what the
+library keeps beside them. So a leg that follows in memory and one that follows from a file, in
+another process, are the same leg.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ from serving.members import SCHEMA as MEMBER_SCHEMA
 
 Rates: TypeAlias = Callable[[int], float]
 
-# Of the schedule of learning rates: how fast they fall, and the share of the horizon that bounds the first ones.
+# Of the schedule of learning rates: how fast they fall, and the share of the horizon that bounds
+# the first ones.
 _POWER = 0.5
 _OFFSET = 0.1
 
@@ -39,9 +41,9 @@ _STATE = "state.json"
 class Grower:
     """A native model that is being trained.
 
-    `boost(round)` adds a round, unless there is nothing to split; `size()` is the number of rounds that the model
-    holds; `predict()` gives the raw predictions for the validation rows in an array of its own: `(n,)`, or `(n, k)`
-    for multiclass.
+    `boost(round)` adds a round, unless there is nothing to split; `size()` is the number of rounds
+    that the model holds; `predict()` gives the raw predictions for the validation rows in an array
+    of its own: `(n,)`, or `(n, k)` for multiclass.
     """
 
     model: Any
@@ -54,8 +56,9 @@ class Grower:
 class RateSchedule:
     """Learning rates that fall with the round, so that fewer rounds are a small training and not a part of one.
 
-    The rate of round t is proportional to (t + `offset` R) ^ -`power`, R being the horizon, and over R rounds the
-    rates add up to those of a constant rate. It depends on the round and the horizon only, so legs can be continued.
+    The rate of round t is proportional to (t + `offset` R) ^ -`power`, R being the horizon, and
+    over R rounds the rates add up to those of a constant rate. It depends on the round and the
+    horizon only, so legs can be continued.
     """
 
     horizon: int
@@ -163,7 +166,9 @@ class Boosting:
             files[_VALID] = array_bytes(self._valid_prediction)
         if not self.stopped:
             scores = self._library.scores(self._trained())
-            files |= {f"{_SCORES}{name}.npy": array_bytes(values) for name, values in scores.items()}
+            files |= {
+                f"{_SCORES}{name}.npy": array_bytes(values) for name, values in scores.items()
+            }
         facts = {
             **self._identity(),
             "reached": self.reached,
@@ -190,7 +195,11 @@ class Boosting:
         self._model = library.parse(files[library.file], scores)
         self._valid_prediction = array_from_bytes(files[_VALID]) if _VALID in files else None
         self._stopping = Stopping.from_dict(facts["stopping"])
-        self._best_size, self.reached, self.stopped = facts["best_size"], facts["reached"], facts["stopped"]
+        self._best_size, self.reached, self.stopped = (
+            facts["best_size"],
+            facts["reached"],
+            facts["stopped"],
+        )
         return self
 
     def export(self, directory: Path) -> None:
@@ -208,7 +217,9 @@ class Boosting:
 
     def _leg(self, to: int) -> Curve:
         library = self._library
-        grower = library.grow(self._params, leg_seed(self._seed, self.reached), self._model, self.reached)
+        grower = library.grow(
+            self._params, leg_seed(self._seed, self.reached), self._model, self.reached
+        )
         leg = run_leg(
             (self.reached, to),
             self._stopping,
@@ -236,7 +247,12 @@ class Boosting:
     def _identity(self) -> dict[str, Any]:
         """What a checkpoint must agree with."""
         fold = self._library.watch.fold
-        shape = [len(fold.train), fold.train.numeric.shape[1], fold.train.categorical.shape[1], fold.index]
+        shape = [
+            len(fold.train),
+            fold.train.numeric.shape[1],
+            fold.train.categorical.shape[1],
+            fold.index,
+        ]
         return {
             "schema": _SCHEMA,
             "family": self._library.name,

@@ -1,6 +1,7 @@
 """The model families by name, and what their YAML files say: budgets, spaces, first points, parameter names.
 
-Nothing here imports a model library: a driver can check a space and plan budgets without paying for one.
+Nothing here imports a model library: a driver can check a space and plan budgets without paying for
+one.
 """
 
 from __future__ import annotations
@@ -71,8 +72,8 @@ class Budget:
 class Settings:
     """All that a study needs to know about a model before it starts.
 
-    `first_points`: the library's default, then the tuned default (of each family, for `all`); each holds exactly its
-    active parameters, and a default may lie outside the bounds.
+    `first_points`: the library's default, then the tuned default (of each family, for `all`); each
+    holds exactly its active parameters, and a default may lie outside the bounds.
     """
 
     name: str
@@ -102,7 +103,9 @@ def settings(model: str, *, kind: str = "binary", has_categorical: bool = True) 
         ParameterError: when the model is unknown.
     """
     if model == ALL:
-        return _joined([settings(name, kind=kind, has_categorical=has_categorical) for name in FAMILIES])
+        return _joined(
+            [settings(name, kind=kind, has_categorical=has_categorical) for name in FAMILIES]
+        )
     if model not in FAMILIES:
         raise ParameterError(_unknown(model, [*FAMILIES, ALL]))
     written = _written(model)
@@ -189,8 +192,8 @@ def learning_rate(model: str, params: Params) -> float:
 def scaled(model: str, params: Params, share: float) -> dict[str, Value]:
     """The parameters for a training with `share` of the full budget: a learning rate larger by sqrt(1 / share).
 
-    It is at most `MAX_RATE`, or as given when that is larger already. A model without `rate` in its YAML keeps its
-    parameters.
+    It is at most `MAX_RATE`, or as given when that is larger already. A model without `rate` in its
+    YAML keeps its parameters.
 
     Raises:
         ParameterError: when the share does not lie in (0, 1].

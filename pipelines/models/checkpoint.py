@@ -22,10 +22,13 @@ _OWN = "manifest_sha256"
 FloatArray = npt.NDArray[np.float64]
 
 
-def write_files(directory: Path, files: Mapping[str, bytes], manifest: str, facts: Mapping[str, Any]) -> None:
+def write_files(
+    directory: Path, files: Mapping[str, bytes], manifest: str, facts: Mapping[str, Any]
+) -> None:
     """Put files and a JSON manifest (`facts`, each file's SHA-256 and its own) at `directory`, all or nothing.
 
-    They are written and synced under a temporary name beside it; a directory that stands there is replaced.
+    They are written and synced under a temporary name beside it; a directory that stands there is
+    replaced.
     """
     directory.parent.mkdir(parents=True, exist_ok=True)
     hashes = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
@@ -66,10 +69,14 @@ def read_files(
         )
     for name, content in files.items():
         if hashlib.sha256(content).hexdigest() != facts["sha256"][name]:
-            raise CheckpointError(f"{directory / name} is damaged: its SHA-256 is not the one in {manifest}")
+            raise CheckpointError(
+                f"{directory / name} is damaged: its SHA-256 is not the one in {manifest}"
+            )
     differing = [key for key, value in expected.items() if facts.get(key) != value]
     if differing:
-        raise CheckpointError(f"{directory}: the checkpoint has other {', '.join(differing)} than this trial")
+        raise CheckpointError(
+            f"{directory}: the checkpoint has other {', '.join(differing)} than this trial"
+        )
     return facts, files
 
 

@@ -23,8 +23,9 @@ _STRIDE = 5
 _MIN_DELTA = 1e-5
 _ABSURD = 1e100
 
-# Metrics that say well enough by themselves when to stop. By the others (thresholds on few rows jump about, relative
-# errors are ruled by single rows) a proper loss decides, and the user's metric is only shown.
+# Metrics that say well enough by themselves when to stop. By the others (thresholds on few rows
+# jump about, relative errors are ruled by single rows) a proper loss decides, and the user's metric
+# is only shown.
 _STOPPING = ("roc_auc", "roc_auc_ovr", "average_precision", "log_loss", "accuracy", "rmse", "mae")
 _PROPER = {"binary": "log_loss", "multiclass": "log_loss", "regression": "rmse"}
 
@@ -37,8 +38,9 @@ def leg_seed(seed: int, start: int) -> int:
 def evaluations(start: int, to: int) -> list[int]:
     """The rounds of (start, to] after which the validation rows are scored.
 
-    Each of the first 20, then every 5th, and the last. Scoring 8,000 rows by AUC costs 15 % of a round on 31,000
-    rows, every 5th time 3 %, and a best round that is off by two changes the score less than the seed does.
+    Each of the first 20, then every 5th, and the last. Scoring 8,000 rows by AUC costs 15 % of a
+    round on 31,000 rows, every 5th time 3 %, and a best round that is off by two changes the score
+    less than the seed does.
     """
     rounds = [r for r in range(start + 1, to) if r <= _EVERY_ROUND_UNTIL or r % _STRIDE == 0]
     return [*rounds, to]
@@ -53,8 +55,9 @@ def curve_rounds(rounds: list[int]) -> frozenset[int]:
 def rows_patience(rows: int) -> int:
     """Rounds without improvement after which a trial ends: 100 up to 30,000 training rows, falling to 20.
 
-    AutoGluon waits 300 rounds on small tables. Over 14 LightGBM configurations on each of five tables (471 to 31,000
-    rows) that changed no best score against 100, which takes 3 to 31 % less time; 50 begins to lose.
+    AutoGluon waits 300 rounds on small tables. Over 14 LightGBM configurations on each of five
+    tables (471 to 31,000 rows) that changed no best score against 100, which takes 3 to 31 % less
+    time; 50 begins to lose.
     """
     return min(100, max(20, round(3_000_000 / max(rows, 1))))
 
@@ -63,8 +66,9 @@ def rows_patience(rows: int) -> int:
 class Stopping:
     """Early stopping that outlives a leg.
 
-    `best_round` follows every improvement; patience is counted from the last one larger than `min_delta`, so that a
-    crawl of tiny gains does not keep a trial alive. `fixed`: the loss decides nothing, and the last round is the best.
+    `best_round` follows every improvement; patience is counted from the last one larger than
+    `min_delta`, so that a crawl of tiny gains does not keep a trial alive. `fixed`: the loss
+    decides nothing, and the last round is the best.
     """
 
     patience: int
@@ -82,8 +86,12 @@ class Stopping:
             TrainingError: when the loss is not finite.
         """
         if not math.isfinite(loss):
-            raise TrainingError(f"the validation loss after round {after} is {loss}: the model diverged")
-        seen = replace(self, best=loss, best_round=after) if self.fixed or loss < self.best else self
+            raise TrainingError(
+                f"the validation loss after round {after} is {loss}: the model diverged"
+            )
+        seen = (
+            replace(self, best=loss, best_round=after) if self.fixed or loss < self.best else self
+        )
         if loss < self.anchor - self.min_delta:
             seen = replace(seen, anchor=loss, anchor_round=after)
         return seen
@@ -112,12 +120,16 @@ class Watch:
     @property
     def stopping_metric(self) -> Metric:
         """The metric that decides when to stop: the user's, or a proper loss where that one is too rough."""
-        return self.metric if self.metric.name in _STOPPING else METRICS[_PROPER[self.fold.task.kind]]
+        return (
+            self.metric if self.metric.name in _STOPPING else METRICS[_PROPER[self.fold.task.kind]]
+        )
 
     def stopping(self) -> Stopping:
         """The state before the first round; errors of a regression are measured in target scales."""
         unit = self.fold.target.scale if self.fold.task.kind == "regression" else 1.0
-        return Stopping(rows_patience(len(self.fold.train)), _MIN_DELTA * unit, fixed=self.fold.fixed)
+        return Stopping(
+            rows_patience(len(self.fold.train)), _MIN_DELTA * unit, fixed=self.fold.fixed
+        )
 
     def loss(self, prediction: FloatArray) -> float:
         """What early stopping minimises."""
@@ -134,8 +146,8 @@ class Watch:
 class Leg:
     """A finished leg: the stopping state, the curve, and whether training is over.
 
-    `best_size`, `best_prediction`: the model's trees (per class) and the validation rows' predictions at the best
-    round, when that lies in this leg.
+    `best_size`, `best_prediction`: the model's trees (per class) and the validation rows'
+    predictions at the best round, when that lies in this leg.
     """
 
     stopping: Stopping
@@ -154,8 +166,9 @@ def run_leg(
 ) -> Leg:
     """Train from `rounds[0]` to `rounds[1]`, or less when patience runs out.
 
-    `boost(round)` adds a round; `current()` gives the model's size and its predictions for the validation rows, in
-    an array of its own. The size lags behind the rounds when one found nothing to split.
+    `boost(round)` adds a round; `current()` gives the model's size and its predictions for the
+    validation rows, in an array of its own. The size lags behind the rounds when one found nothing
+    to split.
 
     Raises:
         TrainingError: when the model diverges.

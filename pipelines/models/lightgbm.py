@@ -1,12 +1,14 @@
 """LightGBM, with its binned data kept warm.
 
-One binned pair (training, validation) per distinct set of the few parameters that shape the bins serves all trials
-of a worker; everything else may change from trial to trial and gives exactly the model that a fresh `Dataset` gives.
+One binned pair (training, validation) per distinct set of the few parameters that shape the bins
+serves all trials of a worker; everything else may change from trial to trial and gives exactly the
+model that a fresh `Dataset` gives.
 
-A leg that goes on starts from the scores at which the earlier trees left the rows. LightGBM's own `init_model` predicts
-them anew from the raw rows, which takes about as long as growing those trees. The booster holds the very numbers, so
-they are kept, and the trees of the legs are joined as text. A `Dataset` remembers such scores and would change the
-next fresh model silently, so continued legs have a second pair of their own.
+A leg that goes on starts from the scores at which the earlier trees left the rows. LightGBM's own
+`init_model` predicts them anew from the raw rows, which takes about as long as growing those trees.
+The booster holds the very numbers, so they are kept, and the trees of the legs are joined as text.
+A `Dataset` remembers such scores and would change the next fresh model silently, so continued legs
+have a second pair of their own.
 """
 
 from __future__ import annotations
@@ -87,7 +89,9 @@ class LightGBM:
     def grow(self, params: Params, seed: int, earlier: Forest | None, start: int) -> Grower:
         """A booster on the warm data, which goes on where the trees of `earlier` left off."""
         native = self.native(params, seed)
-        rates = None if self.schedule is None else self.schedule.rates(learning_rate(self.name, native))
+        rates = (
+            None if self.schedule is None else self.schedule.rates(learning_rate(self.name, native))
+        )
         if rates is not None:
             native["learning_rate"] = rates(start + 1)
         pair = self.pair(native, continuing=earlier is not None)
@@ -100,7 +104,9 @@ class LightGBM:
 
     def predict(self, model: Forest, rows: Matrix, size: int) -> npt.NDArray[np.floating[Any]]:
         """Probabilities or standardised values by the first `size` rounds."""
-        return np.asarray(model.whole.predict(rows.dense(), num_iteration=size, num_threads=self.threads))
+        return np.asarray(
+            model.whole.predict(rows.dense(), num_iteration=size, num_threads=self.threads)
+        )
 
     def dump(self, model: Forest, size: int | None) -> bytes:
         """The model as text, which keeps every number exactly."""
@@ -148,7 +154,10 @@ class LightGBM:
     def _build(self, binning: dict[str, Value], fresh: lgb.Dataset | None) -> Pair:
         fold = self.watch.fold
         p, q = fold.train.numeric.shape[1], fold.train.categorical.shape[1]
-        options: dict[str, Any] = {"params": dict(binning), "categorical_feature": list(range(p, p + q))}
+        options: dict[str, Any] = {
+            "params": dict(binning),
+            "categorical_feature": list(range(p, p + q)),
+        }
         train = lgb.Dataset(fold.train.dense(), fold.y_train, reference=fresh, **options)
         valid = lgb.Dataset(fold.valid.dense(), fold.y_valid, reference=train, **options)
         return train.construct(), valid.construct()
@@ -204,14 +213,19 @@ class Forest:
         """The sums of all trees for the training and the validation rows; to be asked once."""
         if self._valid is None:
             raise ValueError("the model was read without its sums; it cannot go on")
-        _ = self.text  # the booster forgets its objective now, without which it gives the sums themselves
+        _ = (
+            self.text
+        )  # the booster forgets its objective now, without which it gives the sums themselves
         self.booster.reset_parameter({"objective": "none"})
         if self._start is not None:  # another trial may have gone on since
             self._valid.set_init_score(self._start)
-        # Of the validation rows it remembers what it said with the objective. As another set they are summed anew,
-        # by the bins and the trees of this leg only.
+        # Of the validation rows it remembers what it said with the objective. As another set they
+        # are summed anew, by the bins and the trees of this leg only.
         self.booster.add_valid(self._valid, "again")
-        return {"train": _current(self.booster.eval_train), "valid": _current(self.booster.eval_valid)}
+        return {
+            "train": _current(self.booster.eval_train),
+            "valid": _current(self.booster.eval_valid),
+        }
 
 
 def joined(first: str, then: str) -> str:

@@ -1,9 +1,9 @@
 """The torch MLP: a tabular network whose training can be continued exactly.
 
-The defaults follow RealMLP-TD (Holzmüller, Grinsztajn and Steinwart, "Better by Default: Strong Pre-Tuned MLPs and
-Boosted Trees on Tabular Data", NeurIPS 2024); `mlp.yaml` says where they differ. The budget is counted in optimiser
-steps. Schedules run over a horizon, the largest budget of the study, so that every leg goes on along the same curve
-whatever rung it stops at.
+The defaults follow RealMLP-TD (Holzmüller, Grinsztajn and Steinwart, "Better by Default: Strong
+Pre-Tuned MLPs and Boosted Trees on Tabular Data", NeurIPS 2024); `mlp.yaml` says where they differ.
+The budget is counted in optimiser steps. Schedules run over a horizon, the largest budget of the
+study, so that every leg goes on along the same curve whatever rung it stops at.
 """
 
 from __future__ import annotations
@@ -31,7 +31,12 @@ from pipelines.models.legs import CURVE_POINTS, Curve, Stopping, Watch
 from pipelines.models.network.data import Data
 from pipelines.models.network.initial import initialise
 from pipelines.models.network.optimizer import Dropout, dropout, optimizer, set_rates
-from pipelines.models.network.settings import Hyperparameters, anneal_factor, ema_decay, schedule_factor
+from pipelines.models.network.settings import (
+    Hyperparameters,
+    anneal_factor,
+    ema_decay,
+    schedule_factor,
+)
 from pipelines.table.data import Fold
 from pipelines.table.metrics import Metric
 from serving import network as net
@@ -92,7 +97,12 @@ class MLP:
 
     def identity(self, params: Params, seed: int) -> dict[str, Any]:
         """What a checkpoint must agree with."""
-        shape = [*self.data.dense.shape, *self.data.lookup.shape, self.data.n_outputs, self.fold.index]
+        shape = [
+            *self.data.dense.shape,
+            *self.data.lookup.shape,
+            self.data.n_outputs,
+            self.fold.index,
+        ]
         identity = {"schema": _SCHEMA, "family": "mlp", "params": dict(params), "seed": seed}
         return {**identity, "horizon": self.horizon, "data": shape}
 
@@ -109,11 +119,17 @@ class Training:
         self._data = family.data
         self._batch = min(self._settings.batch_size, len(self._data.target))
         self._network = net.Network(self._data.architecture(self._settings)).to(family.device)
-        initialise(self._network, self._data, self._settings, torch.Generator().manual_seed(_mix(seed, 0)))
-        self._average = (
-            copy.deepcopy(self._network).requires_grad_(False) if self._settings.ema else self._network
+        initialise(
+            self._network, self._data, self._settings, torch.Generator().manual_seed(_mix(seed, 0))
         )
-        self._trained: list[Tensor] = [parameter.detach() for parameter in self._network.parameters()]
+        self._average = (
+            copy.deepcopy(self._network).requires_grad_(False)
+            if self._settings.ema
+            else self._network
+        )
+        self._trained: list[Tensor] = [
+            parameter.detach() for parameter in self._network.parameters()
+        ]
         self._averaged: list[Tensor] = list(self._average.parameters())
         self._best = copy.deepcopy(self._network).requires_grad_(False)
         self._best_prediction: Array | None = None
@@ -136,7 +152,10 @@ class Training:
         """The state of early stopping at step 0; `min_delta` of a regression is in target scales."""
         fold = self._family.fold
         unit = fold.target.scale if fold.task.kind == "regression" else 1.0
-        patience, delta = math.ceil(self._settings.patience * self.horizon), self._settings.min_delta * unit
+        patience, delta = (
+            math.ceil(self._settings.patience * self.horizon),
+            self._settings.min_delta * unit,
+        )
         return Stopping(patience, delta, fixed=fold.fixed)
 
     @property
@@ -252,9 +271,9 @@ class Training:
         if data.bounds is not None:
             return functional.mse_loss(out[:, :, 0], target) * len(out)
         smoothing = self._settings.label_smoothing
-        return functional.cross_entropy(out.flatten(0, 1), target.flatten(), label_smoothing=smoothing) * len(
-            out
-        )
+        return functional.cross_entropy(
+            out.flatten(0, 1), target.flatten(), label_smoothing=smoothing
+        ) * len(out)
 
     def _rows(self, batch: int) -> Tensor:
         """The rows of the `batch`-th batch: epochs are permutations drawn from (seed, epoch), the remainder is left."""
@@ -278,7 +297,9 @@ class Training:
         prediction = net.outputs(self._average, data.valid_dense, data.valid_lookup, data.bounds)
         if not np.isfinite(prediction).all():
             if self._stopping.best_round == 0:
-                raise TrainingError(f"training diverged within {self._steps} steps; lower the learning rate")
+                raise TrainingError(
+                    f"training diverged within {self._steps} steps; lower the learning rate"
+                )
             self.stopped = True
             return math.nan
         loss = watch.loss(prediction)
@@ -289,7 +310,9 @@ class Training:
         if self._stopping.best_round == self._steps:
             self._best_prediction = prediction
             with torch.no_grad():
-                torch._foreach_copy_(list(self._best.parameters()), list(self._average.parameters()))
+                torch._foreach_copy_(
+                    list(self._best.parameters()), list(self._average.parameters())
+                )
         self.stopped = self._stopping.over(self._steps)
         return watch.value(prediction, loss)
 
@@ -309,7 +332,9 @@ class _Precision:
 
 def _mix(seed: int, stream: int) -> int:
     """A 64-bit seed of stream number `stream` of `seed`."""
-    return int(np.random.SeedSequence([seed, stream]).generate_state(1, np.uint64)[0] >> np.uint64(1))
+    return int(
+        np.random.SeedSequence([seed, stream]).generate_state(1, np.uint64)[0] >> np.uint64(1)
+    )
 
 
 def _thinned(points: Iterable[tuple[float, float]]) -> Curve:

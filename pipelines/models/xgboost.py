@@ -1,11 +1,12 @@
 """XGBoost, with its quantile-binned data kept warm.
 
-XGBoost draws from one generator per process, so what ran before would show in a model. Each leg seeds it anew for
-every round from (seed, start), which makes a leg a function of its inputs.
+XGBoost draws from one generator per process, so what ran before would show in a model. Each leg
+seeds it anew for every round from (seed, start), which makes a leg a function of its inputs.
 
-A leg that goes on starts from the margins at which the earlier trees left the rows, and the trees of the legs are
-joined as JSON. XGBoost's own way, a booster that begins with the earlier trees, predicts all rows anew, which takes a
-quarter to a third of the time in which those trees grew; the margins are the same to the last bit.
+A leg that goes on starts from the margins at which the earlier trees left the rows, and the trees
+of the legs are joined as JSON. XGBoost's own way, a booster that begins with the earlier trees,
+predicts all rows anew, which takes a quarter to a third of the time in which those trees grew; the
+margins are the same to the last bit.
 """
 
 from __future__ import annotations
@@ -37,7 +38,11 @@ _ROWS = ("train", "valid")
 _TREES, _END = b'"trees":[', b']},"name":"gbtree"'
 _NONE = np.empty(0, np.float32)
 _ID = re.compile(rb'"id":(\d+)')
-_OBJECTIVES = {"binary": "binary:logistic", "multiclass": "multi:softprob", "regression": "reg:squarederror"}
+_OBJECTIVES = {
+    "binary": "binary:logistic",
+    "multiclass": "multi:softprob",
+    "regression": "reg:squarederror",
+}
 
 
 class XGBoost:
@@ -83,7 +88,9 @@ class XGBoost:
         for name, matrix in zip(_ROWS, rows, strict=True):
             matrix.set_base_margin(margins[name])
         booster = xgb.Booster(native, rows)
-        rates = None if self.schedule is None else self.schedule.rates(learning_rate(self.name, native))
+        rates = (
+            None if self.schedule is None else self.schedule.rates(learning_rate(self.name, native))
+        )
 
         def boost(after: int) -> None:
             if rates is not None:
@@ -136,7 +143,10 @@ class XGBoost:
         if max_bin not in self._trains:
             fold = self.watch.fold
             self._trains[max_bin] = xgb.QuantileDMatrix(
-                fold.train.dense(np.float32), fold.y_train, max_bin=max_bin, **self._form(fold.train)
+                fold.train.dense(np.float32),
+                fold.y_train,
+                max_bin=max_bin,
+                **self._form(fold.train),
             )
             while len(self._trains) > _WARM_MATRICES:
                 self._trains.popitem(last=False)
@@ -194,7 +204,9 @@ class Ensemble:
         """What all trees say of the training and the validation rows; the booster remembers it."""
         if self._booster is None:
             raise ValueError("the model was read without margins; it cannot go on")
-        values = [np.asarray(self._booster.predict(rows, output_margin=True)) for rows in self._rows]
+        values = [
+            np.asarray(self._booster.predict(rows, output_margin=True)) for rows in self._rows
+        ]
         return dict(zip(_ROWS, values, strict=True))
 
 

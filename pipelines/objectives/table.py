@@ -1,11 +1,12 @@
 """What a worker does: train one configuration on every fold and report once.
 
-A worker builds its `Objective` once and keeps it: the folds are read once (memory-mapped, so that workers share the
-pages) and each family keeps the data in its library's own form.
+A worker builds its `Objective` once and keeps it: the folds are read once (memory-mapped, so that
+workers share the pages) and each family keeps the data in its library's own form.
 
-What a smaller budget means is the study's fidelity (`pipelines.models.catalog.FIDELITIES`). Where a leg goes on from
-an earlier one, the trial stops at every rung on its way, so that the model is the same whether it was taken there leg
-by leg, at once, or, when a checkpoint is lost, once more from the start.
+What a smaller budget means is the study's fidelity (`pipelines.models.catalog.FIDELITIES`). Where a
+leg goes on from an earlier one, the trial stops at every rung on its way, so that the model is the
+same whether it was taken there leg by leg, at once, or, when a checkpoint is lost, once more from
+the start.
 """
 
 import hashlib
@@ -86,9 +87,9 @@ def refit_label(number: int) -> str:
 class Work:
     """What is trained, by which metric, up to which budgets, and where models wait between two legs.
 
-    `rungs` are the budgets of the study in the plan's unit, ascending; the last one is the largest. `fidelity` says
-    what a smaller one means. `checkpoints` is a URI for this study alone; without one a promoted trial is trained
-    again from the start.
+    `rungs` are the budgets of the study in the plan's unit, ascending; the last one is the largest.
+    `fidelity` says what a smaller one means. `checkpoints` is a URI for this study alone; without
+    one a promoted trial is trained again from the start.
     """
 
     model: str
@@ -170,9 +171,9 @@ class _Trained:
 class Objective:
     """Trains what it is given, and exports the models of each trial that is the best it has seen.
 
-    The seed is the study's own for every trial, so that configurations and not seeds are compared, and the same
-    configuration always gives the same model. `folder` is looked into with the first job, so that workers can start
-    while the driver still reads the table.
+    The seed is the study's own for every trial, so that configurations and not seeds are compared,
+    and the same configuration always gives the same model. `folder` is looked into with the first
+    job, so that workers can start while the driver still reads the table.
     """
 
     def __init__(self, folder: str) -> None:
@@ -236,14 +237,19 @@ class Objective:
     def _refit(self, job: Job, best: float) -> Report:
         """One model, whatever the number of folds; its report has no loss, since no row is left to validate on.
 
-        It ends at the same part of its schedule: a network sees more steps when the limit of epochs rules, not else.
+        It ends at the same part of its schedule: a network sees more steps when the limit of epochs
+        rules, not else.
         """
         began = time.monotonic()
         course = self._course(job)
         fold = self._folds[-1].whole()  # the last one holds all rows, whatever the split
         make = family(course.name)
         owner = make(
-            fold, self._metric, self.work.threads, horizon=course.horizon, fidelity=self.work.fidelity
+            fold,
+            self._metric,
+            self.work.threads,
+            horizon=course.horizon,
+            fidelity=self.work.fidelity,
         )
         model = owner.start(course.params, self.work.seed)
         horizons = [alone.horizon for alone in self._fresh(course)]
@@ -261,7 +267,9 @@ class Objective:
         report = self._report(job.to, trained, began)
         curve = self._curve(job, course, trained)
         unkept = self._keep(job, trained)
-        if report.loss <= self._best:  # of equals the driver takes the earlier one, whoever trained it
+        if (
+            report.loss <= self._best
+        ):  # of equals the driver takes the earlier one, whoever trained it
             self._export(trained, trial_label(job.number, job.to))
         self._best = min(self._best, report.loss)
         seconds, note = time.monotonic() - began, "; ".join(filter(None, (missed, unkept)))
@@ -313,7 +321,11 @@ class Objective:
         if fold.index not in families:
             rows = subset(fold, course.share, self.work.seed)
             families[fold.index] = family(course.name)(
-                rows, self._metric, self.work.threads, horizon=course.horizon, fidelity=self.work.fidelity
+                rows,
+                self._metric,
+                self.work.threads,
+                horizon=course.horizon,
+                fidelity=self.work.fidelity,
             )
         return families[fold.index]
 
@@ -323,7 +335,10 @@ class Objective:
 
     def _train(self, course: _Course, models: Sequence[Trainable]) -> list[_Trained]:
         """Every model at the last stop; stops that a model has passed already cost nothing."""
-        return [self._train_on(course, fold, model) for fold, model in zip(self._folds, models, strict=True)]
+        return [
+            self._train_on(course, fold, model)
+            for fold, model in zip(self._folds, models, strict=True)
+        ]
 
     def _train_on(self, course: _Course, fold: Fold, model: Trainable) -> _Trained:
         curve = tuple(point for stop in course.stops for point in model.train(stop))
@@ -343,10 +358,14 @@ class Objective:
         with tempfile.TemporaryDirectory(prefix="resume-", dir=self._folder) as scratch:
             folder = checkpoints.load(job.number, job.start, Path(scratch))
             if _read_leg(folder) != self._identity(job.start):
-                raise CheckpointError(f"{shown} is of another study or another version of a library")
+                raise CheckpointError(
+                    f"{shown} is of another study or another version of a library"
+                )
             try:
                 return [
-                    self._family(course, fold).resume(course.params, self.work.seed, _part(folder, fold))
+                    self._family(course, fold).resume(
+                        course.params, self.work.seed, _part(folder, fold)
+                    )
                     for fold in self._folds
                 ]
             except CheckpointError as error:
@@ -380,7 +399,10 @@ class Objective:
         for fold in self._folds:
             for y in (fold.y_train, fold.y_valid):
                 targets.update(np.ascontiguousarray(y).tobytes())
-        return {"targets": targets.hexdigest(), "versions": {name: version(name) for name in _LIBRARIES}}
+        return {
+            "targets": targets.hexdigest(),
+            "versions": {name: version(name) for name in _LIBRARIES},
+        }
 
     def _export(self, trained: Sequence[_Trained], label: str) -> None:
         """Write the models of all folds, or nothing: the driver takes a folder that is there for complete."""
@@ -396,14 +418,17 @@ class Objective:
     def _curve(self, job: Job, course: _Course, trained: Sequence[_Trained]) -> Curve:
         """The curve of this leg over the plan's budgets; none where a rung is a training of its own.
 
-        A leg that was trained again from the start has the points of earlier legs once more; they are left out.
+        A leg that was trained again from the start has the points of earlier legs once more; they
+        are left out.
         """
         if self.work.fidelity not in CONTINUED:
             return ()
         unit = self.work.rungs[-1] / course.horizon if self.work.model == ALL else 1.0
         points = dict(_mean_curve([part.curve for part in trained]))
         scaled_points = {float(round(budget * unit)): value for budget, value in points.items()}
-        return _thinned(tuple((b, value) for b, value in scaled_points.items() if job.start < b <= job.to))
+        return _thinned(
+            tuple((b, value) for b, value in scaled_points.items() if job.start < b <= job.to)
+        )
 
     def _report(self, budget: float, trained: Sequence[_Trained], began: float) -> Report:
         metrics = self._metrics(trained)
@@ -439,7 +464,9 @@ class Objective:
 def _mean_curve(curves: Sequence[Curve]) -> Curve:
     """The mean over the folds at the budgets that all of them have."""
     common = sorted(set.intersection(*(set(dict(curve)) for curve in curves)))
-    return tuple((budget, float(np.mean([dict(curve)[budget] for curve in curves]))) for budget in common)
+    return tuple(
+        (budget, float(np.mean([dict(curve)[budget] for curve in curves]))) for budget in common
+    )
 
 
 def _thinned(points: Curve) -> Curve:

@@ -49,27 +49,33 @@ def compare(
 ) -> Verdict:
     """All checks of a challenger, against the champion or, when there is none, the trivial baseline.
 
-    Everything is checked even when something has failed already, so that the user sees all of it at once; but models
-    that do not go together are not scored.
+    Everything is checked even when something has failed already, so that the user sees all of it at
+    once; but models that do not go together are not scored.
 
     Raises:
         DataError: when the rows cannot be predicted or sliced.
     """
     checks = [_schema(challenger.predictor, champion.predictor if champion else None)]
     if checks[0].passed is False:
-        summary = "the challenger cannot take the champion's place: it is asked or answers in another way"
+        summary = (
+            "the challenger cannot take the champion's place: it is asked or answers in another way"
+        )
         return Verdict(tuple(checks), summary, float("nan"))
     metric = METRICS[score.metric]
     mine = _predict(challenger, rows, "the challenger")
     trivial = _trivial(challenger.predictor, rows.y)
     worth = _gain(metric, rows, mine, trivial, 0.0)
-    checks.append(_better("trivial baseline", metric, rows, mine, trivial, worth, limits.confidence, 0.0))
+    checks.append(
+        _better("trivial baseline", metric, rows, mine, trivial, worth, limits.confidence, 0.0)
+    )
     theirs, deciding = trivial, worth
     if champion is not None:
         theirs = _predict(champion, rows, "the champion")
         deciding = _gain(metric, rows, mine, theirs, limits.margin)
         name = f"champion (version {champion.version})"
-        checks.append(_better(name, metric, rows, mine, theirs, deciding, limits.confidence, limits.margin))
+        checks.append(
+            _better(name, metric, rows, mine, theirs, deciding, limits.confidence, limits.margin)
+        )
     doubts: list[str] = []
     if limits.slice is not None:
         groups, doubts = slices(metric, rows, mine, theirs, limits.slice, limits.tolerance)
@@ -90,7 +96,8 @@ def compare(
     )
 
 
-# --- what goes in and comes out ---------------------------------------------------------------------
+# --- what goes in and comes out
+# ---------------------------------------------------------------------
 
 
 def _schema(challenger: Predictor, champion: Predictor | None) -> Check:
@@ -146,7 +153,11 @@ def _kind(column: Column) -> str:
 
 def _answers(predictor: Predictor) -> str:
     target = predictor.target
-    return target.kind if target.kind == "regression" else f"{target.kind}, {len(target.classes)} classes"
+    return (
+        target.kind
+        if target.kind == "regression"
+        else f"{target.kind}, {len(target.classes)} classes"
+    )
 
 
 def _listed(names: Any) -> str:
@@ -154,7 +165,8 @@ def _listed(names: Any) -> str:
     return ", ".join(shown[:10]) + (f" and {len(shown) - 10} more" if len(shown) > 10 else "")
 
 
-# --- how good ---------------------------------------------------------------------------------------
+# --- how good
+# ---------------------------------------------------------------------------------------
 
 
 def _predict(model: Served, rows: HeldOut, whose: str) -> FloatArray:
@@ -175,7 +187,8 @@ def _predict(model: Served, rows: HeldOut, whose: str) -> FloatArray:
 def _trivial(predictor: Predictor, y: npt.NDArray[Any]) -> FloatArray:
     """The constant answer that these very rows suggest: (n, k) class shares, or the mean (n,).
 
-    It is no worse than that of training rows, so nothing is promoted for a shift of the target alone.
+    It is no worse than that of training rows, so nothing is promoted for a shift of the target
+    alone.
     """
     if predictor.target.kind == "regression":
         return np.full(len(y), float(y.mean()))
@@ -220,7 +233,9 @@ def _direction(metric: Metric) -> str:
     return "higher" if metric.greater_is_better else "lower"
 
 
-def _drift(metric: Metric, rows: HeldOut, prediction: FloatArray, score: HeldOutScore) -> Iterator[str]:
+def _drift(
+    metric: Metric, rows: HeldOut, prediction: FloatArray, score: HeldOutScore
+) -> Iterator[str]:
     now = metric(rows.y, prediction)
     if rows.of_study and abs(now - score.value) > SAME * max(abs(now), abs(score.value)):
         yield (
@@ -286,8 +301,8 @@ def _slice(
 ) -> tuple[Check, float]:
     """Whether the other model would win on these rows, as a challenger would by the margin `tolerance`.
 
-    It refuses with a probability of `SURELY_WORSE` over all slices together (Bonferroni), as far as the draws tell so
-    high a one; with it comes the lower bound of the gain.
+    It refuses with a probability of `SURELY_WORSE` over all slices together (Bonferroni), as far as
+    the draws tell so high a one; with it comes the lower bound of the gain.
     """
     units = None if rows.groups is None else rows.groups[members]
     if (
@@ -309,7 +324,8 @@ def _slice(
     return Check(name, found, rule, worse.probability < level), low
 
 
-# --- how fast, how large ----------------------------------------------------------------------------
+# --- how fast, how large
+# ----------------------------------------------------------------------------
 
 
 def _latency(predictor: Predictor, frame: pd.DataFrame, limits: Limits) -> Iterator[Check]:
@@ -322,7 +338,11 @@ def _latency(predictor: Predictor, frame: pd.DataFrame, limits: Limits) -> Itera
         limit = limits.latency.get(name)
         asked = f"{BATCH:,} rows" if name.endswith(str(BATCH)) else "1 row"
         check = Check(f"latency {name}", f"{value:.3g} ms for {asked}", "")
-        yield check if limit is None else replace(check, rule=f"<= {limit:g} ms", passed=bool(value <= limit))
+        yield (
+            check
+            if limit is None
+            else replace(check, rule=f"<= {limit:g} ms", passed=bool(value <= limit))
+        )
 
 
 def milliseconds(

@@ -1,7 +1,7 @@
 """What decides about a promotion: recorded scores, the limits that a user sets, and the table of checks.
 
-Nothing here knows MLflow; scores stand as tags on the model versions, because the registry itself keeps no metrics.
-How the checks come about is in `pipelines.registry.comparison`.
+Nothing here knows MLflow; scores stand as tags on the model versions, because the registry itself
+keeps no metrics. How the checks come about is in `pipelines.registry.comparison`.
 """
 
 import csv
@@ -46,9 +46,10 @@ class PromotionRefusedError(UserError):
 class HeldOutScore:
     """A model's score on the held-out rows, and all that tells which rows these were.
 
-    `value` and `baseline` (the trivial model on the same rows, nan when it is not known) are in the metric's own
-    units. `data` is the digest of the table and `split` says how its held-out rows were chosen, the seed included:
-    scores are of the same rows only when both agree. `rows` is their number.
+    `value` and `baseline` (the trivial model on the same rows, nan when it is not known) are in the
+    metric's own units. `data` is the digest of the table and `split` says how its held-out rows
+    were chosen, the seed included: scores are of the same rows only when both agree. `rows` is
+    their number.
     """
 
     metric: str
@@ -129,9 +130,10 @@ class Candidate:
 class Limits:
     """What a challenger must keep to.
 
-    `margin` and `tolerance` are in the metric's units: it must be better by more than the one with the probability
-    `confidence`, and on no group of the column `slice` surely worse by more than the other. `latency` gives the most
-    milliseconds for any of `LATENCIES`, `size` the most megabytes of the model's files.
+    `margin` and `tolerance` are in the metric's units: it must be better by more than the one with
+    the probability `confidence`, and on no group of the column `slice` surely worse by more than
+    the other. `latency` gives the most milliseconds for any of `LATENCIES`, `size` the most
+    megabytes of the model's files.
     """
 
     margin: float = 0.0
@@ -151,7 +153,9 @@ class Limits:
         if not 0 <= self.margin < math.inf:
             mistakes.append(f"margin={self.margin} must be 0 or greater")
         if not 0.5 <= self.confidence < 1:
-            mistakes.append(f"confidence={self.confidence} must be at least 0.5 and less than 1, like 0.95")
+            mistakes.append(
+                f"confidence={self.confidence} must be at least 0.5 and less than 1, like 0.95"
+            )
         if not 0 <= self.tolerance < math.inf:
             mistakes.append(f"tolerance={self.tolerance} must be 0 or greater")
         if self.size is not None and not self.size > 0:
@@ -208,8 +212,8 @@ class Check:
 class Verdict:
     """All checks of a challenger.
 
-    `summary` is the comparison in one sentence, `probability` that of the challenger being better by more than
-    the margin (nan when it was never compared). `notes` are sentences for the user.
+    `summary` is the comparison in one sentence, `probability` that of the challenger being better
+    by more than the margin (nan when it was never compared). `notes` are sentences for the user.
     """
 
     checks: tuple[Check, ...]
@@ -229,7 +233,10 @@ class Verdict:
         shown = [check for check in self.checks if check not in hidden]
         rows = [(c.name, c.found, c.rule, _WORDS[c.passed]) for c in shown]
         widths = [max(len(row[i]) for row in rows) for i in range(3)]
-        lines = ["  ".join([*(row[i].ljust(widths[i]) for i in range(3)), row[3]]).rstrip() for row in rows]
+        lines = [
+            "  ".join([*(row[i].ljust(widths[i]) for i in range(3)), row[3]]).rstrip()
+            for row in rows
+        ]
         if hidden:
             lines.append(f"… {len(hidden)} more slices in the artifact")
         return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])

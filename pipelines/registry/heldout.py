@@ -29,9 +29,10 @@ SHARED = 0.5  # so large a share of "new" rows that are the study's own is no ac
 class HeldOut:
     """Rows that no search has seen.
 
-    `frame` holds the raw columns without the target, `y` (n,) class codes or values in original units, `groups` (n,)
-    codes of rows that depend on each other (None when there are none). `of_study` says whether they are the very
-    rows of the recorded score; `origin` is what they are called in messages.
+    `frame` holds the raw columns without the target, `y` (n,) class codes or values in original
+    units, `groups` (n,) codes of rows that depend on each other (None when there are none).
+    `of_study` says whether they are the very rows of the recorded score; `origin` is what they are
+    called in messages.
     """
 
     frame: pd.DataFrame
@@ -55,8 +56,8 @@ def held_out_rows(
 ) -> HeldOut:
     """The rows that the study of `plan` held out, or the new rows `data`.
 
-    When `data` is the study's own table (it has moved, say), the rows that were held out of it are taken: the others
-    have been trained on.
+    When `data` is the study's own table (it has moved, say), the rows that were held out of it are
+    taken: the others have been trained on.
 
     Args:
         plan: The challenger's table and how its rows were used.
@@ -133,7 +134,9 @@ def _new(plan: DataPlan, target: TargetEncoder, frame: pd.DataFrame, shown: str)
     known = _has_target(target, frame[plan.target], shown)
     notes: tuple[str, ...] = ()
     if not known.all():
-        notes = (f"{int((~known).sum()):,} of {len(frame):,} rows of {shown} have no {plan.target!r}",)
+        notes = (
+            f"{int((~known).sum()):,} of {len(frame):,} rows of {shown} have no {plan.target!r}",
+        )
     frame = frame[known].reset_index(drop=True)
     try:
         y = target.original(target.encode(frame[plan.target]))

@@ -1,8 +1,8 @@
 """The winner as an MLflow model.
 
-A winner is logged as one object that takes the raw table: the folder of a `serving.predictor.Predictor`, the package
-`serving` itself as the model's code, and nothing that is pickled. Everything goes through a client and an explicit
-run id; no run becomes active.
+A winner is logged as one object that takes the raw table: the folder of a
+`serving.predictor.Predictor`, the package `serving` itself as the model's code, and nothing that is
+pickled. Everything goes through a client and an explicit run id; no run becomes active.
 """
 
 import hashlib
@@ -37,7 +37,8 @@ CONTENT = "hpo.content"  # on a logged model: the digest of its predictor's file
 
 EXAMPLE_ROWS = 5
 
-# A family's library, under each name by which it can be installed. Families without one need numpy alone.
+# A family's library, under each name by which it can be installed. Families without one need numpy
+# alone.
 LIBRARIES: Mapping[str, tuple[str, ...]] = {
     "lightgbm": ("lightgbm",),
     "xgboost": ("xgboost", "xgboost-cpu"),
@@ -85,9 +86,9 @@ def log_winner(
 ) -> LoggedWinner:
     """Log a saved predictor as a model of a run.
 
-    `example` holds raw rows as the user's table has them, without the target. Finite `metrics` are logged on the run,
-    linked with the model; `params` and `tags` stand on the model. A model that could not be logged completely is
-    left with the status FAILED.
+    `example` holds raw rows as the user's table has them, without the target. Finite `metrics` are
+    logged on the run, linked with the model; `params` and `tags` stand on the model. A model that
+    could not be logged completely is left with the status FAILED.
 
     Raises:
         ValueError: when the folder is no predictor, or `example` lacks one of its columns.
@@ -133,8 +134,8 @@ def log_winner(
 def logged_before(client: MlflowClient, run_id: str, predictor_dir: Path) -> LoggedWinner | None:
     """The complete model that an earlier session logged of this very predictor; None when there is none.
 
-    Another predictor of the same trial (trained again with other libraries) is another model: what was scored is
-    what is registered.
+    Another predictor of the same trial (trained again with other libraries) is another model: what
+    was scored is what is registered.
     """
     content = _content(predictor_dir)
     experiment = client.get_run(run_id).info.experiment_id
@@ -148,9 +149,9 @@ def logged_before(client: MlflowClient, run_id: str, predictor_dir: Path) -> Log
 def pip_requirements(families: tuple[str, ...]) -> list[str]:
     """What a model of these families needs where it is served, at the versions that are installed here.
 
-    A local label is left out (`torch 2.13.0+cpu` becomes `torch==2.13.0`), because the same version for another
-    accelerator serves as well and no public index has the labelled one. `mlflow` and not `mlflow-skinny`: the
-    latter reads no SQL store.
+    A local label is left out (`torch 2.13.0+cpu` becomes `torch==2.13.0`), because the same version
+    for another accelerator serves as well and no public index has the labelled one. `mlflow` and
+    not `mlflow-skinny`: the latter reads no SQL store.
 
     Raises:
         UserError: when the library of a family is not installed.
@@ -159,13 +160,16 @@ def pip_requirements(families: tuple[str, ...]) -> list[str]:
     return [_pinned(names) for names in (("mlflow",), ("numpy",), ("pandas",), *libraries)]
 
 
-def signature(features: FeatureEncoder, target: TargetEncoder, columns: list[str]) -> ModelSignature:
+def signature(
+    features: FeatureEncoder, target: TargetEncoder, columns: list[str]
+) -> ModelSignature:
     """Inputs: `columns`, of which those that the model reads are required. Outputs: as `Predictor.predict`.
 
-    Inputs have no type on purpose. MLflow refuses an int64 column where it expects a double, a double where it
-    expects an integer, and a categorical or all-missing column where it expects a string; all of these are the same
-    table, read from another file or in smaller portions. The predictor checks the values itself, names what it
-    cannot read, and takes everything that it took in training.
+    Inputs have no type on purpose. MLflow refuses an int64 column where it expects a double, a
+    double where it expects an integer, and a categorical or all-missing column where it expects a
+    string; all of these are the same table, read from another file or in smaller portions. The
+    predictor checks the values itself, names what it cannot read, and takes everything that it took
+    in training.
 
     Raises:
         ValueError: when the model reads a column that is not among `columns`.
@@ -175,7 +179,9 @@ def signature(features: FeatureEncoder, target: TargetEncoder, columns: list[str
         raise ValueError(
             f"the example lacks the model's column(s) {', '.join(map(repr, lacking))}; give raw rows"
         )
-    inputs: list[ColSpec | TensorSpec] = [ColSpec(ANY, name, required=name in needed) for name in columns]
+    inputs: list[ColSpec | TensorSpec] = [
+        ColSpec(ANY, name, required=name in needed) for name in columns
+    ]
     return ModelSignature(inputs=Schema(inputs), outputs=_outputs(features, target))
 
 
@@ -184,7 +190,9 @@ def _content(predictor_dir: Path) -> str:
     total = hashlib.blake2b(digest_size=16)
     for path in sorted(path for path in predictor_dir.rglob("*") if path.is_file()):
         name, content = path.relative_to(predictor_dir).as_posix().encode(), path.read_bytes()
-        total.update(len(name).to_bytes(8, "little") + name + len(content).to_bytes(8, "little") + content)
+        total.update(
+            len(name).to_bytes(8, "little") + name + len(content).to_bytes(8, "little") + content
+        )
     return total.hexdigest()
 
 
@@ -197,7 +205,9 @@ def _read(predictor_dir: Path) -> _Contents:
     return _Contents(
         features=FeatureEncoder.from_dict(description["features"]),
         target=TargetEncoder.from_dict(description["target"]),
-        families=tuple(str(json.loads(member.read_text(encoding="utf-8"))["family"]) for member in members),
+        families=tuple(
+            str(json.loads(member.read_text(encoding="utf-8"))["family"]) for member in members
+        ),
     )
 
 
@@ -223,17 +233,22 @@ def _write_model(
         metadata={
             "task": contents.target.kind,
             "families": list(dict.fromkeys(contents.families)),
-            "columns": {column["name"]: column["kind"] for column in contents.features.to_dict()["columns"]},
+            "columns": {
+                column["name"]: column["kind"] for column in contents.features.to_dict()["columns"]
+            },
         },
     )
-    # MLflow copies the files of a uv project in which the user happens to stand; they would win over the requirements.
+    # MLflow copies the files of a uv project in which the user happens to stand; they would win
+    # over the requirements.
     for name in _UV_FILES:
         (path / name).unlink(missing_ok=True)
 
 
 def _plain(frame: pd.DataFrame) -> pd.DataFrame:
     """The rows as JSON can hold them; cells for which it has no form stand as the text that the model reads in them."""
-    return pd.DataFrame({name: _plain_column(frame[name]) for name in frame.columns}, index=frame.index)
+    return pd.DataFrame(
+        {name: _plain_column(frame[name]) for name in frame.columns}, index=frame.index
+    )
 
 
 def _plain_column(column: pd.Series) -> pd.Series:
@@ -244,7 +259,8 @@ def _plain_column(column: pd.Series) -> pd.Series:
     if pd.api.types.is_numeric_dtype(dtype) or pd.api.types.is_datetime64_any_dtype(dtype):
         return column
     cells = [
-        None if missing else _plain_cell(cell) for cell, missing in zip(column, column.isna(), strict=True)
+        None if missing else _plain_cell(cell)
+        for cell, missing in zip(column, column.isna(), strict=True)
     ]
     return pd.Series(cells, index=column.index, dtype=object)
 
@@ -282,4 +298,6 @@ def _pinned(alternatives: tuple[str, ...]) -> str:
             return f"{name}=={version(name).partition('+')[0]}"
         except PackageNotFoundError:
             continue
-    raise UserError(f"{alternatives[0]} is not installed, but the model needs it; install it and run again")
+    raise UserError(
+        f"{alternatives[0]} is not installed, but the model needs it; install it and run again"
+    )

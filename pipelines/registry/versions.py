@@ -75,7 +75,9 @@ def check_model_name(name: str) -> None:
     elif name != name.strip():
         mistakes.append("it begins or ends with a space")
     if found := sorted(set(re.findall(r"""[/:@\\"'`]""", name))):
-        mistakes.append(f"it contains {' '.join(found)}, which cannot stand in models:/NAME@champion")
+        mistakes.append(
+            f"it contains {' '.join(found)}, which cannot stand in models:/NAME@champion"
+        )
     if not name.isprintable():
         mistakes.append("it contains characters that cannot be printed")
     if name in (".", ".."):
@@ -85,7 +87,10 @@ def check_model_name(name: str) -> None:
     shown = name if len(name) <= 60 else f"{name[:60]}…"
     raise_all(
         ParameterError,
-        [f"{shown!r} cannot name a registered model: {m}; take letters, digits, - _ and ." for m in mistakes],
+        [
+            f"{shown!r} cannot name a registered model: {m}; take letters, digits, - _ and ."
+            for m in mistakes
+        ],
     )
 
 
@@ -103,9 +108,9 @@ def register_winner(
 ) -> Registered:
     """Make a logged winner a new version with the alias `challenger`; the same winner again is the same version.
 
-    `study` and `trial` are run ids. `description` is Markdown (`pipelines.study.card`): the registry shows no metrics itself.
-    The client must be one of the tracking store in force (`mlflow.get_tracking_uri()`), where MLflow looks the model
-    up.
+    `study` and `trial` are run ids. `description` is Markdown (`pipelines.study.card`): the
+    registry shows no metrics itself. The client must be one of the tracking store in force
+    (`mlflow.get_tracking_uri()`), where MLflow looks the model up.
 
     Raises:
         ParameterError: for a name that `check_model_name` refuses.
@@ -136,7 +141,10 @@ def aliases(client: MlflowClient, name: str) -> dict[str, int]:
         UserError: when there is no such model.
     """
     try:
-        return {alias: int(number) for alias, number in client.get_registered_model(name).aliases.items()}
+        return {
+            alias: int(number)
+            for alias, number in client.get_registered_model(name).aliases.items()
+        }
     except MlflowException as error:
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise
@@ -164,25 +172,31 @@ def candidate(client: MlflowClient, name: str, number: int) -> Candidate:
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise
         there = ", ".join(str(v) for v in versions(client, name)) or "none"
-        raise UserError(f"registered model {name!r} has no version {number}; it has: {there}") from error
+        raise UserError(
+            f"registered model {name!r} has no version {number}; it has: {there}"
+        ) from error
     return Candidate(name, number, found.run_id, dict(found.tags))
 
 
 def load_predictor(which: Candidate, folder: Path) -> tuple[Predictor, int]:
     """The predictor of a version, downloaded into `folder`, and the bytes of all of the model's files.
 
-    `mlflow.pyfunc.load_model` runs whatever code a model brings along. Here only models of this project are read, by
-    the package `serving` that is installed, and nothing out of the model itself is run.
+    `mlflow.pyfunc.load_model` runs whatever code a model brings along. Here only models of this
+    project are read, by the package `serving` that is installed, and nothing out of the model
+    itself is run.
 
     Raises:
-        PromotionRefusedError: when it cannot be downloaded or read, or is none of this project's models.
+        PromotionRefusedError: when it cannot be downloaded or read, or is none of this project's
+        models.
     """
     try:
         place = mlflow.artifacts.download_artifacts(
             f"models:/{which.name}/{which.version}", dst_path=str(folder)
         )
     except (MlflowException, OSError) as error:
-        raise PromotionRefusedError(f"the model of {which} cannot be read: {first_line(error)}") from error
+        raise PromotionRefusedError(
+            f"the model of {which} cannot be read: {first_line(error)}"
+        ) from error
     files = Path(place)
     size = sum(path.stat().st_size for path in files.rglob("*") if path.is_file())
     try:
@@ -199,15 +213,19 @@ def load_predictor(which: Candidate, folder: Path) -> tuple[Predictor, int]:
         ) from error
 
 
-def crown(client: MlflowClient, challenger: Candidate, champion: Candidate | None, verdict: Verdict) -> None:
+def crown(
+    client: MlflowClient, challenger: Candidate, champion: Candidate | None, verdict: Verdict
+) -> None:
     """Make a version champion, and the champion until now `previous`.
 
-    The registry moves an alias for whoever asks last: it knows no condition and no lock. So the change is made by
-    one gate at a time (`_alone`), and the aliases are read again just before and just after.
+    The registry moves an alias for whoever asks last: it knows no condition and no lock. So the
+    change is made by one gate at a time (`_alone`), and the aliases are read again just before and
+    just after.
 
-    Evidence comes first and the alias that counts last: after a kill at any moment the old champion is in use, or the
-    new one with all of its evidence, and the same call again completes it. The challenger's alias stays: it names
-    the newest candidate, and taking it away could hit one that has just been registered.
+    Evidence comes first and the alias that counts last: after a kill at any moment the old champion
+    is in use, or the new one with all of its evidence, and the same call again completes it. The
+    challenger's alias stays: it names the newest candidate, and taking it away could hit one that
+    has just been registered.
 
     Raises:
         PromotionRefusedError: when somebody else has changed the champion meanwhile.
@@ -221,7 +239,9 @@ def crown(client: MlflowClient, challenger: Candidate, champion: Candidate | Non
             client.set_model_version_tag(name, number, TABLE, f"runs:/{challenger.run_id}/{path}")
         client.set_model_version_tag(name, number, EVIDENCE, verdict.summary)
         client.set_model_version_tag(name, number, PROBABILITY, repr(verdict.probability))
-        client.set_model_version_tag(name, number, REPLACED, str(champion.version) if champion else NOBODY)
+        client.set_model_version_tag(
+            name, number, REPLACED, str(champion.version) if champion else NOBODY
+        )
         if ROLLED_BACK in challenger.tags:
             client.delete_model_version_tag(name, number, ROLLED_BACK)
         if champion is not None:
@@ -231,11 +251,13 @@ def crown(client: MlflowClient, challenger: Candidate, champion: Candidate | Non
         _check_champion(client, name, challenger, "this promotion made it")
 
 
-def uncrown(client: MlflowClient, champion: Candidate, previous: Candidate, before: int | None) -> None:
+def uncrown(
+    client: MlflowClient, champion: Candidate, previous: Candidate, before: int | None
+) -> None:
     """Make `previous` champion again, and `before` (the one that it had replaced) the new `previous`.
 
-    As with `crown` the alias that counts is moved in one call; a kill after it leaves `previous` on the champion, which
-    is completed by `settle`.
+    As with `crown` the alias that counts is moved in one call; a kill after it leaves `previous` on
+    the champion, which is completed by `settle`.
 
     Raises:
         PromotionRefusedError: when somebody else has changed the champion meanwhile.
@@ -262,9 +284,10 @@ def settle(client: MlflowClient, name: str, previous: int | None) -> None:
 def _alone(client: MlflowClient, name: str) -> Iterator[None]:
     """Change the aliases of a model while no other gate does.
 
-    Each gate writes its own token to a tag of the registered model, waits, and reads what is there: of two at once one
-    finds the other's. (Both could go on only if one stood still for longer than the wait between two calls.) What a
-    killed gate leaves is nobody's as soon as its process is gone, or after a minute when it ran on another machine.
+    Each gate writes its own token to a tag of the registered model, waits, and reads what is there:
+    of two at once one finds the other's. (Both could go on only if one stood still for longer than
+    the wait between two calls.) What a killed gate leaves is nobody's as soon as its process is
+    gone, or after a minute when it ran on another machine.
 
     Raises:
         PromotionRefusedError: when another gate is at work.
@@ -305,7 +328,9 @@ def _busy(name: str, holder: Driver | None) -> PromotionRefusedError:
 def _check_champion(client: MlflowClient, name: str, expected: Candidate | None, why: str) -> None:
     found = aliases(client, name).get(CHAMPION)
     if found != (expected.version if expected else None):
-        was, now = (f"version {n}" if n else "nobody" for n in (expected and expected.version, found))
+        was, now = (
+            f"version {n}" if n else "nobody" for n in (expected and expected.version, found)
+        )
         raise PromotionRefusedError(
             f"somebody else has changed the champion of {name} meanwhile: it is {now}, {why} {was}. Nothing was "
             "undone; look at the versions and run it again"

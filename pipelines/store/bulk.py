@@ -1,10 +1,11 @@
 """Many runs in one transaction, for a tracking database that is opened directly.
 
-MLflow's client writes a trial in three calls of about nine transactions; each call checks what the ones before it
-wrote. Here the rows of all waiting trials go into MLflow's own tables (its ORM classes name them) by a handful of
-statements, and everything is there or nothing. That is not an interface that MLflow promises: it is used only with
-the store class and the schema revision that `tests/pipelines/store/test_bulk.py` compares, row by row, with what the client
-writes. Any other store gets the client.
+MLflow's client writes a trial in three calls of about nine transactions; each call checks what the
+ones before it wrote. Here the rows of all waiting trials go into MLflow's own tables (its ORM
+classes name them) by a handful of statements, and everything is there or nothing. That is not an
+interface that MLflow promises: it is used only with the store class and the schema revision that
+`tests/pipelines/store/test_bulk.py` compares, row by row, with what the client writes. Any other
+store gets the client.
 """
 
 import logging
@@ -52,7 +53,9 @@ def engine_for(client: MlflowClient) -> sa.Engine | None:
     if engine.dialect.name not in _INSERT:
         return None
     with engine.connect() as connection:
-        revision = connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
+        revision = connection.execute(
+            sa.text("SELECT version_num FROM alembic_version")
+        ).scalar_one_or_none()
     return engine if revision in TESTED_REVISIONS else None
 
 
@@ -75,7 +78,11 @@ class BulkWriter:
             Unreachable: when the database is locked or does not answer.
             StudyError: when it is full or read-only, or the study's run or experiment is gone.
         """
-        fresh = {r.key: uuid.uuid4().hex for r in records if r.key not in self._known and r.mark is not None}
+        fresh = {
+            r.key: uuid.uuid4().hex
+            for r in records
+            if r.key not in self._known and r.mark is not None
+        }
         ids = {**self._known, **fresh}
         written = [record for record in records if record.key in ids]
         try:
@@ -94,14 +101,17 @@ class BulkWriter:
         except sa.exc.DBAPIError as error:
             if error.connection_invalidated:
                 raise Unreachable(first_line(error.orig)) from error
-            raise StudyError(f"the tracking database refuses to write: {first_line(error.orig)}") from error
+            raise StudyError(
+                f"the tracking database refuses to write: {first_line(error.orig)}"
+            ) from error
         self._known.update(fresh)
 
     def analyze(self) -> None:
         """Let SQLite learn what its tables hold.
 
-        Without statistics it sorts runs by a metric in quadratic time, which the UI asks of it: 2.1 against 0.17 s
-        for a study of 1,000 among 6,000 runs. Takes about 0.1 s; other databases do this by themselves.
+        Without statistics it sorts runs by a metric in quadratic time, which the UI asks of it: 2.1
+        against 0.17 s for a study of 1,000 among 6,000 runs. Takes about 0.1 s; other databases do
+        this by themselves.
         """
         if self._engine.dialect.name != "sqlite":
             return
@@ -123,7 +133,8 @@ class BulkWriter:
             .join(RUNS, run.experiment_id == experiment.c.experiment_id)
             .where(run.run_uuid == self._parent, run.lifecycle_stage == "active")
             .where(
-                experiment.c.experiment_id == self._experiment_id, experiment.c.lifecycle_stage == "active"
+                experiment.c.experiment_id == self._experiment_id,
+                experiment.c.lifecycle_stage == "active",
             )
         ).one_or_none()
         if row is None:
@@ -190,16 +201,26 @@ class BulkWriter:
         self._upsert(connection, PARAMS, params, ("key", "run_uuid"), ())
         self._upsert(connection, METRICS, metrics, tuple(METRICS.primary_key.columns.keys()), ())
         self._upsert(
-            connection, LATEST, _latest(metrics), ("key", "run_uuid"), ("step", "timestamp", "value")
+            connection,
+            LATEST,
+            _latest(metrics),
+            ("key", "run_uuid"),
+            ("step", "timestamp", "value"),
         )
         self._upsert(connection, TAGS, tags, ("key", "run_uuid"), ("value",))
 
     def _upsert(
-        self, connection: sa.Connection, table: Any, rows: list[Row], key: Sequence[str], newer: Sequence[str]
+        self,
+        connection: sa.Connection,
+        table: Any,
+        rows: list[Row],
+        key: Sequence[str],
+        newer: Sequence[str],
     ) -> None:
         """Insert `rows`; where `key` exists, keep what is there, or with `newer` overwrite those columns.
 
-        The latest value of a metric is replaced only by one of a later (step, time, value), as MLflow orders them.
+        The latest value of a metric is replaced only by one of a later (step, time, value), as
+        MLflow orders them.
         """
         if not rows:
             return

@@ -1,10 +1,10 @@
 """What past studies know, read from MLflow: their summaries, and no trial of theirs.
 
-One paged query brings the runs of all studies with their tags, and with the tags the summaries. A study that could not
-leave one (killed with `kill -9`, or written by the first release) is read from its trials, the newest few of
-those only, up to some number of trials; what is read so is kept in the cache directory, since nobody but its driver may
-write to a study's run.
-Whatever is wrong with one study leaves out that study and is counted in a note.
+One paged query brings the runs of all studies with their tags, and with the tags the summaries. A
+study that could not leave one (killed with `kill -9`, or written by the first release) is read from
+its trials, the newest few of those only, up to some number of trials; what is read so is kept in
+the cache directory, since nobody but its driver may write to a study's run. Whatever is wrong with
+one study leaves out that study and is counted in a note.
 """
 
 import json
@@ -37,7 +37,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 MOST_READ = 20  # studies that are read from their trials, about 1 ms a trial
-MOST_TRIALS = 10_000  # of one of them, the newest; and after so many of all together no further study is read
+MOST_TRIALS = (
+    10_000  # of one of them, the newest; and after so many of all together no further study is read
+)
 _EVERY_STUDY = f"tags.`{schema.SCHEMA}` LIKE '%'"
 _EVERY_ADOPTED = f"tags.`{schema.ADOPTED_ID}` LIKE '%'"
 _RUN_ID = re.compile(r"[\w\-]{1,256}", re.ASCII)
@@ -61,8 +63,9 @@ class Why(Enum):
 class Knowledge:
     """Past studies, the newest first, and sentences on what is not among them.
 
-    `omitted` says by run id why a study is not, `named` which studies, by run ids, each named source stands for, and
-    `held_out` by run id which test rows were set aside, in the words of the function of that name.
+    `omitted` says by run id why a study is not, `named` which studies, by run ids, each named
+    source stands for, and `held_out` by run id which test rows were set aside, in the words of the
+    function of that name.
     """
 
     studies: tuple[PastStudy, ...]
@@ -73,14 +76,17 @@ class Knowledge:
 
 
 def past_studies(
-    tracking_uri: str | None = None, *, sources: Sequence[str] | None = None, exclude: str | None = None
+    tracking_uri: str | None = None,
+    *,
+    sources: Sequence[str] | None = None,
+    exclude: str | None = None,
 ) -> Knowledge:
     """What the studies of a tracking store left for later ones.
 
     Args:
         tracking_uri: of the store; without it the one in force.
-        sources: run ids of studies and names of experiments to learn from, also those that were adopted from; without
-            them all studies of the store.
+        sources: run ids of studies and names of experiments to learn from, also those that were
+            adopted from; without them all studies of the store.
         exclude: the run id of a study that is not to learn from itself.
 
     Raises:
@@ -88,12 +94,15 @@ def past_studies(
     """
     client = connect(tracking_uri, reading=True)
     with as_study_error(f"past studies cannot be read from {safe(client.tracking_uri)}"):
-        named = {source: _counting(runs, exclude) for source, runs in _named(client, sources).items()}
+        named = {
+            source: _counting(runs, exclude) for source, runs in _named(client, sources).items()
+        }
         every = named.values() if sources is not None else [_counting(_all_runs(client), exclude)]
         runs = {run.info.run_id: run for found in every for run in found}
         known = _known(client, sorted(runs.values(), key=_age, reverse=True))
     return replace(
-        known, named={source: tuple(run.info.run_id for run in runs) for source, runs in named.items()}
+        known,
+        named={source: tuple(run.info.run_id for run in runs) for source, runs in named.items()},
     )
 
 
@@ -126,7 +135,10 @@ def _known(client: "MlflowClient", runs: Sequence["Run"]) -> Knowledge:
             studies.append(replace(found, run_id=run.info.run_id))
     rows = {run.info.run_id: _held_out_by(run) for run in runs}
     return Knowledge(
-        tuple(studies), tuple(_notes(Counter(omitted.values()), read, unkept)), omitted, held_out=rows
+        tuple(studies),
+        tuple(_notes(Counter(omitted.values()), read, unkept)),
+        omitted,
+        held_out=rows,
     )
 
 
@@ -165,7 +177,8 @@ def _age(run: "Run") -> tuple[int, str]:
 def _left_by(run: "Run", now: float) -> PastStudy | Why | None:
     """What a run's tags say; None when they say nothing that holds.
 
-    A run that is `RUNNING` with no driver alive was killed: its trials know more than an earlier session's summary.
+    A run that is `RUNNING` with no driver alive was killed: its trials know more than an earlier
+    session's summary.
     """
     tags = run.data.tags
     if tags[schema.SCHEMA] != schema.VERSION:
@@ -200,7 +213,9 @@ def _read_from_trials(client: "MlflowClient", run: "Run") -> _Reading:
         header = read_header(client, run.info.run_id)
         below = children(client, run.info.experiment_id, run.info.run_id, "trial", MOST_TRIALS)
         trials = [
-            trial for child in below if (trial := schema.decode_trial(child.data.tags, child.data.params))
+            trial
+            for child in below
+            if (trial := schema.decode_trial(child.data.tags, child.data.params))
         ]
         past = summary_of(header, run.info.run_id, trials)
     except (StudyError, ValueError, KeyError, TypeError) as error:
@@ -212,7 +227,8 @@ def _read_from_trials(client: "MlflowClient", run: "Run") -> _Reading:
 class _Memory:
     """What the trials of one study said, in a file; whatever is wrong with it costs the time to read them again.
 
-    It holds for the study as it stands: whoever resumes it changes its status, its end or its driver.
+    It holds for the study as it stands: whoever resumes it changes its status, its end or its
+    driver.
     """
 
     def __init__(self, tracking_uri: str, run: "Run") -> None:
@@ -251,7 +267,8 @@ def _all_runs(client: "MlflowClient") -> list["Run"]:
 def _named(client: "MlflowClient", sources: Sequence[str] | None) -> dict[str, list["Run"]]:
     """The parent runs of the studies that each source stands for.
 
-    An experiment stands for the studies in it and for those that were adopted from it, wherever they lie.
+    An experiment stands for the studies in it and for those that were adopted from it, wherever
+    they lie.
 
     Raises:
         StudyError: naming every source that does not exist.
@@ -272,7 +289,9 @@ def _named(client: "MlflowClient", sources: Sequence[str] | None) -> dict[str, l
         listed = ", ".join(f"'{run_id}'" for run_id in plain)
         for run in search(client, ids, f"{_EVERY_STUDY} AND attributes.run_id IN ({listed})"):
             found[run.info.run_id][run.info.run_id] = run
-    raise_all(StudyError, (_missing(client, run_id, places) for run_id in run_ids if not found[run_id]))
+    raise_all(
+        StudyError, (_missing(client, run_id, places) for run_id in run_ids if not found[run_id])
+    )
     return {source: list(runs.values()) for source, runs in found.items()}
 
 

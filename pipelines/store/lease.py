@@ -1,8 +1,8 @@
 """Who runs a study: a tag on its run that the driver renews, so that no second driver starts on it.
 
-A driver is taken for dead when its process is gone (same machine), or when it has not renewed the tag for `STALE`
-seconds (another machine; clocks are expected to agree better than that). Two takers of a dead driver's study cannot
-both win: each writes its own token, waits, and reads what is there.
+A driver is taken for dead when its process is gone (same machine), or when it has not renewed the
+tag for `STALE` seconds (another machine; clocks are expected to agree better than that). Two takers
+of a dead driver's study cannot both win: each writes its own token, waits, and reads what is there.
 """
 
 import json
@@ -131,7 +131,11 @@ class Lease:
 
     def _was_me(self, holder: Driver) -> bool:
         """An earlier driver in this very process: it has ended, since the journal is held by this one."""
-        return (holder.machine, holder.pid, holder.born) == (self._me.machine, self._me.pid, self._me.born)
+        return (holder.machine, holder.pid, holder.born) == (
+            self._me.machine,
+            self._me.pid,
+            self._me.born,
+        )
 
     def renew(self) -> None:
         """Say that this driver lives.

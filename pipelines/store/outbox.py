@@ -1,11 +1,12 @@
 """The outbox: what MLflow has not got yet.
 
-The driver puts records in and goes on; one thread hands them to a writer, several at a time. Every record first goes
-to a journal file, so that what waited when the driver was killed is delivered when the study is opened again. The
-journal is emptied as soon as nothing waits: it is a queue, never a second store.
+The driver puts records in and goes on; one thread hands them to a writer, several at a time. Every
+record first goes to a journal file, so that what waited when the driver was killed is delivered
+when the study is opened again. The journal is emptied as soon as nothing waits: it is a queue,
+never a second store.
 
-A record appended to the journal is safe from the death of the process at once (the system holds it) and from the
-death of the machine from the next delivery attempt on, which begins with an fsync.
+A record appended to the journal is safe from the death of the process at once (the system holds it)
+and from the death of the machine from the next delivery attempt on, which begins with an fsync.
 """
 
 import fcntl
@@ -118,7 +119,9 @@ def _locked(path: Path) -> int:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.stat(path).st_ino == os.fstat(lock).st_ino:
                 return lock
-            os.close(lock)  # the holder before removed the file between the two calls, and another made it
+            os.close(
+                lock
+            )  # the holder before removed the file between the two calls, and another made it
         except FileNotFoundError:
             os.close(lock)  # the same, and nobody made it yet
         except OSError:
@@ -134,8 +137,9 @@ class Unreachable(Exception):  # noqa: N818  (a state of the world, not a mistak
 class Pace:
     """Seconds between the outbox's steps.
 
-    `gather` is how long records wait for company, `beat` the time between two calls of the heartbeat, `retry` and
-    `retry_most` the first and the longest pause after a store that did not answer.
+    `gather` is how long records wait for company, `beat` the time between two calls of the
+    heartbeat, `retry` and `retry_most` the first and the longest pause after a store that did not
+    answer.
     """
 
     gather: float = 0.1
@@ -147,8 +151,9 @@ class Pace:
 class Outbox:
     """One thread that hands waiting records to `write`, in the order in which their runs first appeared.
 
-    Records of the same run that wait together are merged. `write` must be idempotent, raise `Unreachable` when
-    trying again makes sense, and anything else when it does not; `beat` is called on the same thread.
+    Records of the same run that wait together are merged. `write` must be idempotent, raise
+    `Unreachable` when trying again makes sense, and anything else when it does not; `beat` is
+    called on the same thread.
     """
 
     def __init__(
@@ -242,7 +247,8 @@ class Outbox:
         """Flush, stop the thread and let go of the journal; False when something still waits in it.
 
         Raises:
-            StudyError: when the records can no longer be delivered; the thread and the journal are let go all the same.
+            StudyError: when the records can no longer be delivered; the thread and the journal are
+            let go all the same.
         """
         try:
             return self.flush(timeout)
@@ -307,7 +313,9 @@ class Outbox:
         with self._changed:
             if self._away_since is None:
                 self._away_since = time.monotonic()
-                logger.warning("MLflow does not answer (%s); results wait in %s", error, self._journal.path)
+                logger.warning(
+                    "MLflow does not answer (%s); results wait in %s", error, self._journal.path
+                )
             later, self._waiting, self._in_flight = self._waiting, self._in_flight, {}
             for record in later.values():
                 self._add(record)
@@ -319,7 +327,9 @@ class Outbox:
             if self._closed:
                 return
             if self._away_since is not None:
-                logger.warning("MLflow answers again after %.0f s", time.monotonic() - self._away_since)
+                logger.warning(
+                    "MLflow answers again after %.0f s", time.monotonic() - self._away_since
+                )
                 self._away_since = None
             self._in_flight = {}
             if not self._waiting:

@@ -64,7 +64,11 @@ def parent_run(
         tags = resolve_tags({schema.ROLE: "study"})
         if above := parent or os.environ.get("MLFLOW_PARENT_RUN_ID"):
             tags[schema.PARENT_RUN] = above
-        place = client.get_run(parent).info.experiment_id if parent else experiment_id(client, experiment)
+        place = (
+            client.get_run(parent).info.experiment_id
+            if parent
+            else experiment_id(client, experiment)
+        )
         return client.create_run(place, tags=tags, run_name=name or _run_name(header))
     run = client.get_run(run_id)
     if run.info.lifecycle_stage != LifecycleStage.ACTIVE:
@@ -137,18 +141,26 @@ def write_study(
     facts = {name: str(header[name]) for name in _HEADER_TAGS if header.get(name) is not None}
     plain = {
         **facts,
-        **{name: str(header[name]) for name in ("trials", "timeout", "workers") if header.get(name)},
+        **{
+            name: str(header[name]) for name in ("trials", "timeout", "workers") if header.get(name)
+        },
     }
     if data.get("uri"):
         plain["data"] = str(data["uri"])
-    params = [Param(k, schema.cut(v, schema.MAX_PARAM)) for k, v in plain.items() if k not in run.data.params]
+    params = [
+        Param(k, schema.cut(v, schema.MAX_PARAM))
+        for k, v in plain.items()
+        if k not in run.data.params
+    ]
     tags = {f"hpo.{name}": schema.cut(value) for name, value in facts.items()}
     if data.get("digest"):
         tags["hpo.data.digest"] = str(data["digest"])
     if data.get("outer"):
         tags[schema.OUTER] = str(data["outer"])
     tags |= {schema.ROLE: "study", schema.NOTE: schema.cut(description or describe(header))}
-    client.log_batch(run_id, params=params, tags=[RunTag(k, v) for k, v in tags.items()], synchronous=True)
+    client.log_batch(
+        run_id, params=params, tags=[RunTag(k, v) for k, v in tags.items()], synchronous=True
+    )
     client.set_tag(run_id, schema.SCHEMA, schema.VERSION)
 
 
@@ -159,7 +171,9 @@ def _dataset(data: Mapping[str, Any]) -> DatasetInput:
     source = {"url": uri} if uri.startswith(("http://", "https://")) else {"uri": uri}
     profile = {f"num_{name}": data[name] for name in ("rows", "columns") if name in data}
     dataset = Dataset(
-        name=str(data.get("name") or Path(uri.partition("?")[0] if remote else uri).name or "data")[:500],
+        name=str(data.get("name") or Path(uri.partition("?")[0] if remote else uri).name or "data")[
+            :500
+        ],
         digest=str(data["digest"])[:36],
         source_type=uri.split("://")[0] if remote else "local",
         source=json.dumps(source),

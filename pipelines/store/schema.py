@@ -40,8 +40,12 @@ BASELINE = "hpo.baseline"
 DRIVER = "hpo.driver"
 WINNER = "hpo.winner"
 WINNER_NUMBER = "hpo.winner.trial"
-SUMMARY = "hpo.summary"  # what later studies learn from; its text in tags of that name with .0, .1, …
-ADOPTED = "hpo.adopted"  # on a study whose trials somebody else has logged: the name of their experiment
+SUMMARY = (
+    "hpo.summary"  # what later studies learn from; its text in tags of that name with .0, .1, …
+)
+ADOPTED = (
+    "hpo.adopted"  # on a study whose trials somebody else has logged: the name of their experiment
+)
 ADOPTED_ID = "hpo.adopted.experiment"  # and its id
 SECONDS = "hpo.seconds"
 PARENT_RUN = "mlflow.parentRunId"
@@ -66,8 +70,8 @@ Point = tuple[str, float, int, int]
 class Record:
     """What is still to be written of one run; writing it twice changes nothing.
 
-    `key` names the run inside its study (`trial-7`, `baseline-linear`, `study`), `start` and `end` are milliseconds
-    since 1970, and `mark` is the commit mark, written after everything else.
+    `key` names the run inside its study (`trial-7`, `baseline-linear`, `study`), `start` and `end`
+    are milliseconds since 1970, and `mark` is the commit mark, written after everything else.
     """
 
     key: str
@@ -107,14 +111,18 @@ class Record:
         """
         try:
             plain = json.loads(line)
-            metrics = tuple((str(k), float(v), int(t), int(s)) for k, v, t, s in plain.pop("metrics"))
+            metrics = tuple(
+                (str(k), float(v), int(t), int(s)) for k, v, t, s in plain.pop("metrics")
+            )
             mark = plain.pop("mark")
             return cls(metrics=metrics, mark=tuple(mark) if mark else None, **plain)
         except (TypeError, KeyError, AttributeError) as error:
             raise ValueError(f"not a record: {line[:80]!r}") from error
 
 
-def test_metrics(metric: str, test: Mapping[str, float], interval: "Interval | None") -> dict[str, float]:
+def test_metrics(
+    metric: str, test: Mapping[str, float], interval: "Interval | None"
+) -> dict[str, float]:
     """The winner's scores on the held-out rows, with the bounds of that by the study's `metric`, as they are logged."""
     named = {f"test_{name}": value for name, value in test.items()}
     if interval is not None:
@@ -126,8 +134,8 @@ def test_metrics(metric: str, test: Mapping[str, float], interval: "Interval | N
 class Confirmed:
     """What is known of a trial on the rows divided anew.
 
-    `rows` is the digest of the division, `budget` that of each training, `scores` the metric by part, and `failure`
-    why there will be no more of them.
+    `rows` is the digest of the division, `budget` that of each training, `scores` the metric by
+    part, and `failure` why there will be no more of them.
     """
 
     rows: str
@@ -163,11 +171,14 @@ def baseline_key(name: str) -> str:
 def encode_value(value: Value) -> str:
     """A parameter's value as text from which `decode_value` makes the same value of the same type.
 
-    Numbers are written by `repr`, which round-trips; strings as they are, unless they read as something else.
+    Numbers are written by `repr`, which round-trips; strings as they are, unless they read as
+    something else.
     """
     if isinstance(value, bool | int | float):
         return repr(value)
-    looks_otherwise = value in ("True", "False", "") or value[0] == '"' or _NUMBER_TEXT.fullmatch(value)
+    looks_otherwise = (
+        value in ("True", "False", "") or value[0] == '"' or _NUMBER_TEXT.fullmatch(value)
+    )
     return json.dumps(value, ensure_ascii=False) if looks_otherwise else value
 
 
@@ -213,7 +224,12 @@ def check_names(names: Mapping[str, object]) -> None:
     """
     for name in names:
         path = posixpath.normpath(name)
-        if not _PLAIN_NAME.fullmatch(name) or path != name or path == "." or path.startswith(("..", "/")):
+        if (
+            not _PLAIN_NAME.fullmatch(name)
+            or path != name
+            or path == "."
+            or path.startswith(("..", "/"))
+        ):
             raise ParameterError(
                 f"{name!r} cannot be a parameter or metric in MLflow: letters, digits and _ - . / : and spaces, "
                 "250 at most, and no path like `../x`; rename it"
@@ -256,7 +272,8 @@ def outcome(
 ) -> Record:
     """The record of what has been told of a trial since its first `known` reports.
 
-    `metric` is the objective's name and `sign` * metric = loss; `full` is the budget of a full training.
+    `metric` is the objective's name and `sign` * metric = loss; `full` is the budget of a full
+    training.
     """
     tags = {BUDGET: encode_value(trial.budget), ENDED: _ended(trial, full)}
     points: list[Point] = []
@@ -264,7 +281,9 @@ def outcome(
     for report in trial.reports[known:]:
         seconds += report.seconds
         points += report_points(report, metric, sign, seconds, now)
-        if undefined := [name for name, value in report.metrics.items() if not math.isfinite(value)]:
+        if undefined := [
+            name for name, value in report.metrics.items() if not math.isfinite(value)
+        ]:
             tags[UNDEFINED] = cut(", ".join(undefined))
         if report.note:
             tags[NOTED] = cut(report.note)
@@ -302,7 +321,9 @@ def _ended(trial: Trial, full: float | None) -> str:
     return "stopped early" if trial.reports[-1].over else "full budget"
 
 
-def report_points(report: Report, metric: str, sign: float, seconds: float, now: int) -> list[Point]:
+def report_points(
+    report: Report, metric: str, sign: float, seconds: float, now: int
+) -> list[Point]:
     """Every finite metric of a report at step = budget, with the trial's seconds until then, and the curve before it.
 
     The curve's points carry an earlier time, so that the report stays the run's last value.
@@ -318,16 +339,24 @@ def report_points(report: Report, metric: str, sign: float, seconds: float, now:
 def encode_reports(trial: Trial) -> str:
     """The legs of a trial as one tag: `[[budget, loss, seconds, {metrics}], …]`, exact and without the curves.
 
-    MLflow serves the history of a metric only run by run; this makes a study readable in one request. When it gets
-    longer than a tag may be, the oldest legs lose their metrics (which stay in the history).
+    MLflow serves the history of a metric only run by run; this makes a study readable in one
+    request. When it gets longer than a tag may be, the oldest legs lose their metrics (which stay
+    in the history).
 
     Raises:
         StudyError: for a loss that is not a finite number, or legs that do not fit even so.
     """
     if not all(math.isfinite(report.loss) for report in trial.reports):
-        raise StudyError(f"trial {trial.number} reports a loss that is not finite; tell a Failure instead")
+        raise StudyError(
+            f"trial {trial.number} reports a loss that is not finite; tell a Failure instead"
+        )
     legs: list[list[Any]] = [
-        [r.budget, r.loss, r.seconds, {k: float(v) for k, v in r.metrics.items() if math.isfinite(v)}]
+        [
+            r.budget,
+            r.loss,
+            r.seconds,
+            {k: float(v) for k, v in r.metrics.items() if math.isfinite(v)},
+        ]
         for r in trial.reports
     ]
     text = json.dumps(legs, separators=(",", ":"))
@@ -337,7 +366,9 @@ def encode_reports(trial: Trial) -> str:
         leg[3] = {}
         text = json.dumps(legs, separators=(",", ":"))
     if len(text) > MAX_TAG:
-        raise StudyError(f"trial {trial.number} has {len(legs)} reports; a run's tag holds about 150")
+        raise StudyError(
+            f"trial {trial.number} has {len(legs)} reports; a run's tag holds about 150"
+        )
     return text
 
 
@@ -352,7 +383,9 @@ def decode_trial(tags: Mapping[str, str], params: Mapping[str, str]) -> Trial | 
         params={name: decode_value(text) for name, text in params.items()},
         budget=budget if isinstance(budget, int) else float(budget),
         origin=tags.get(ORIGIN, "sampler"),
-        reports=tuple(Report(b, loss, m, s) for b, loss, s, m in json.loads(tags.get(REPORTS, "[]"))),
+        reports=tuple(
+            Report(b, loss, m, s) for b, loss, s, m in json.loads(tags.get(REPORTS, "[]"))
+        ),
         parent=None if parent is None else int(parent),
         failure=tags.get(FAILURE),
     )
@@ -361,7 +394,12 @@ def decode_trial(tags: Mapping[str, str], params: Mapping[str, str]) -> Trial | 
 def without_curves(trial: Trial) -> Trial:
     """The trial as it is read back: curves stay in the metric history, and only finite metrics are kept."""
     kept = tuple(
-        replace(r, curve=(), over=False, metrics={k: v for k, v in r.metrics.items() if math.isfinite(v)})
+        replace(
+            r,
+            curve=(),
+            over=False,
+            metrics={k: v for k, v in r.metrics.items() if math.isfinite(v)},
+        )
         for r in trial.reports
     )
     return replace(trial, params=dict(trial.params), reports=kept)

@@ -1,9 +1,10 @@
 """A study in MLflow: the parent run is the study, each nested run a trial, and nothing else is kept anywhere.
 
-`docs/mlflow-schema.md` describes what stands where. Writing returns at once: records go through an outbox
-(`pipelines.store.outbox`) to one thread, which writes them in bulk into a database that is opened directly
-(`pipelines.store.bulk`) and call by call everywhere else (`pipelines.store.tracking`). Measured for 1,000 trials with 10
-parameters and 3 metrics on SQLite: see `docs/mlflow-schema.md`.
+`docs/mlflow-schema.md` describes what stands where. Writing returns at once: records go through an
+outbox (`pipelines.store.outbox`) to one thread, which writes them in bulk into a database that is
+opened directly (`pipelines.store.bulk`) and call by call everywhere else
+(`pipelines.store.tracking`). Measured for 1,000 trials with 10 parameters and 3 metrics on SQLite:
+see `docs/mlflow-schema.md`.
 """
 
 import logging
@@ -47,7 +48,12 @@ from pipelines.store.tracking import (
 
 logger = logging.getLogger(__name__)
 
-_COMMON_TAGS = ("mlflow.user", "mlflow.source.name", "mlflow.source.type", "mlflow.source.git.commit")
+_COMMON_TAGS = (
+    "mlflow.user",
+    "mlflow.source.name",
+    "mlflow.source.type",
+    "mlflow.source.git.commit",
+)
 
 WriterMaker = Callable[[MlflowClient, str, str, MutableMapping[str, str]], Writer]
 
@@ -119,12 +125,12 @@ class MlflowStorage:
         """A new study.
 
         Args:
-            header: JSON values; `space`, `metric` and `direction` ("minimize" or "maximize") are needed, `data` is
-                a mapping with `uri` and `digest`.
+            header: JSON values; `space`, `metric` and `direction` ("minimize" or "maximize") are
+                needed, `data` is a mapping with `uri` and `digest`.
             run_id: the run to use (that of `mlflow run`); without it one is made in `experiment`.
             parent: the run that this study is a part of; the study is made beside it.
-            experiment: its name; made when missing. Without it what MLFLOW_EXPERIMENT_ID or _NAME say, else the
-                default one.
+            experiment: its name; made when missing. Without it what MLFLOW_EXPERIMENT_ID or _NAME
+                say, else the default one.
             name: of the run.
             description: in Markdown; a sentence made from the header without it.
             artifacts: texts by file name that belong to the study from its beginning.
@@ -148,7 +154,13 @@ class MlflowStorage:
                 write_study(client, run, header, description, artifacts)
                 run = client.get_run(run.info.run_id)
                 storage = cls(
-                    client, run, header, journal, trial_name=trial_name, make_writer=make_writer, pace=pace
+                    client,
+                    run,
+                    header,
+                    journal,
+                    trial_name=trial_name,
+                    make_writer=make_writer,
+                    pace=pace,
                 )
                 on_failure.pop_all()
                 return storage
@@ -166,7 +178,8 @@ class MlflowStorage:
         """The study whose parent run is `run_id`, with what an earlier driver could not deliver any more.
 
         Raises:
-            StudyError: when there is no such study, its schema is another, or another driver runs it.
+            StudyError: when there is no such study, its schema is another, or another driver runs
+            it.
         """
         client = connect(tracking_uri)
         with as_study_error(f"study {run_id} cannot be opened"):
@@ -175,7 +188,13 @@ class MlflowStorage:
             journal = Journal(journal_path(run_id))
             try:
                 storage = cls(
-                    client, run, header, journal, trial_name=trial_name, make_writer=make_writer, pace=pace
+                    client,
+                    run,
+                    header,
+                    journal,
+                    trial_name=trial_name,
+                    make_writer=make_writer,
+                    pace=pace,
                 )
             except BaseException:
                 journal.close()
@@ -217,7 +236,9 @@ class MlflowStorage:
         if trial.finished and not (before and before.finished):
             self._progress(trial, now)
 
-    def add_baseline(self, name: str, metrics: Mapping[str, float], *, seconds: float = 0.0) -> None:
+    def add_baseline(
+        self, name: str, metrics: Mapping[str, float], *, seconds: float = 0.0
+    ) -> None:
         """Keep a run that the search has to beat; nothing happens when the study has that baseline already."""
         if self.has_baseline(name):
             return
@@ -254,7 +275,9 @@ class MlflowStorage:
         """Keep what is known of a trial on the rows divided anew; the score of `part` is new."""
         self._confirmed[number] = confirmed
         new = {} if part is None else {f"confirm_{self._metric}": confirmed.scores[part]}
-        self.annotate(metrics=new, tags={schema.CONFIRMED: confirmed.to_tag()}, step=part or 0, trial=number)
+        self.annotate(
+            metrics=new, tags={schema.CONFIRMED: confirmed.to_tag()}, step=part or 0, trial=number
+        )
 
     def annotate(
         self,
@@ -267,7 +290,9 @@ class MlflowStorage:
         """Metrics and tags on the study's own run, or on that of a trial."""
         now = _now()
         schema.check_names(metrics or {})
-        points = tuple((k, float(v), now, step) for k, v in (metrics or {}).items() if math.isfinite(v))
+        points = tuple(
+            (k, float(v), now, step) for k, v in (metrics or {}).items() if math.isfinite(v)
+        )
         cut = {key: schema.cut(value) for key, value in (tags or {}).items()}
         key = schema.STUDY_KEY if trial is None else schema.trial_key(trial)
         self._outbox.put(Record(key, tags=cut, metrics=points))
@@ -285,7 +310,9 @@ class MlflowStorage:
         Raises:
             StudyError: when that trial's run does not exist.
         """
-        self.annotate(tags={schema.WINNER: self.trial_run_id(number), schema.WINNER_NUMBER: str(number)})
+        self.annotate(
+            tags={schema.WINNER: self.trial_run_id(number), schema.WINNER_NUMBER: str(number)}
+        )
 
     def trial_run_id(self, number: int, timeout: float | None = 60.0) -> str:
         """The id of a trial's run; waits until it is written.
@@ -297,7 +324,9 @@ class MlflowStorage:
         if key not in self._known:
             self._outbox.flush(timeout)
         if key not in self._known:
-            raise StudyError(f"trial {number} is not in MLflow yet; is the tracking server reachable?")
+            raise StudyError(
+                f"trial {number} is not in MLflow yet; is the tracking server reachable?"
+            )
         return self._known[key]
 
     @property
@@ -324,21 +353,29 @@ class MlflowStorage:
         return self._outbox.flush(timeout)
 
     def close(
-        self, status: str = schema.FINISHED, reason: str | None = None, *, timeout: float | None = 60.0
+        self,
+        status: str = schema.FINISHED,
+        reason: str | None = None,
+        *,
+        timeout: float | None = 60.0,
     ) -> bool:
         """End the study's run with `status` and let the next driver in; False when results still wait on disk.
 
         The study leaves its summary, for later ones to learn from (`pipelines.store.summaries`).
-        Trials that were granted and never told end as KILLED; they are handed out again when the study is opened.
+        Trials that were granted and never told end as KILLED; they are handed out again when the
+        study is opened.
 
         Raises:
-            StudyError: when something cannot be written any more; everything else is done all the same.
+            StudyError: when something cannot be written any more; everything else is done all the
+            same.
         """
         try:
             now = _now()
             for trial in self._trials.values():
                 if not trial.finished:
-                    where = {schema.ENDED: f"stopped on the way from {trial.reached:g} to {trial.budget:g}"}
+                    where = {
+                        schema.ENDED: f"stopped on the way from {trial.reached:g} to {trial.budget:g}"
+                    }
                     key = schema.trial_key(trial.number)
                     self._outbox.put(Record(key, tags=where, status=schema.KILLED, end=now))
             tags = summary_tags(summary_of(self.header, self.run_id, self.load()))
@@ -382,7 +419,9 @@ class MlflowStorage:
         merged: dict[str, Record] = {}
         for record in journal.read():
             merged[record.key] = merged[record.key].then(record) if record.key in merged else record
-        late = [r for r in merged.values() if r.key not in done or not schema.is_behind(r, done[r.key])]
+        late = [
+            r for r in merged.values() if r.key not in done or not schema.is_behind(r, done[r.key])
+        ]
         if late:
             self._write_in_order(late)
             self._read()
@@ -454,13 +493,17 @@ def _now() -> int:
     return round(time.time() * 1000)
 
 
-def _writer(client: MlflowClient, experiment_id: str, run_id: str, known: MutableMapping[str, str]) -> Writer:
+def _writer(
+    client: MlflowClient, experiment_id: str, run_id: str, known: MutableMapping[str, str]
+) -> Writer:
     uri = client.tracking_uri
     if is_http(uri):
         return CallWriter(HttpRuns(uri), experiment_id, known)
     if (engine := engine_for(client)) is not None:
         return BulkWriter(engine, experiment_id, run_id, known)
-    logger.info("%s is not a database that is written in bulk; trials are logged one by one", safe(uri))
+    logger.info(
+        "%s is not a database that is written in bulk; trials are logged one by one", safe(uri)
+    )
     return CallWriter(ClientRuns(client), experiment_id, known)
 
 

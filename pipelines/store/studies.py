@@ -25,8 +25,8 @@ def leaderboard(
 ) -> list[dict[str, Any]]:
     """The study's trials as rows, best first, those without a result last; sorted here, never by the server.
 
-    Each row has number, name, run_id, status, budget, origin, failure, reports, params, metrics (of the best report),
-    seconds (of training), started and ended (seconds since 1970).
+    Each row has number, name, run_id, status, budget, origin, failure, reports, params, metrics (of
+    the best report), seconds (of training), started and ended (seconds since 1970).
 
     Raises:
         StudyError: when there is no such study.
@@ -104,13 +104,17 @@ def find_study(client: MlflowClient, run_id: str) -> Run:
             f"{HEADER_FILE}; later studies learn from it, but there is nothing in it to resume or to report"
         )
     if tags.get(schema.ROLE) == "validation":
-        raise StudyError(f"run {run_id} is a validation; the studies nested in it are reported one by one")
+        raise StudyError(
+            f"run {run_id} is a validation; the studies nested in it are reported one by one"
+        )
     if schema.SCHEMA not in tags:
         parent = tags.get(schema.PARENT_RUN)
         role = tags.get(schema.ROLE)
         if role in ("trial", "baseline") and parent:
             raise StudyError(f"run {run_id} is a {role} of study {parent}; give that id")
-        raise StudyError(f"run {run_id} is no study, or its driver died before it had begun; start a new one")
+        raise StudyError(
+            f"run {run_id} is no study, or its driver died before it had begun; start a new one"
+        )
     if tags[schema.SCHEMA] != schema.VERSION:
         raise StudyError(
             f"study {run_id} has schema {tags[schema.SCHEMA]}, but this version reads {schema.VERSION}; "

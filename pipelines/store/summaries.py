@@ -1,8 +1,8 @@
 """The summary that a study leaves on its own run: made of its trials, kept as tags.
 
-Its text (`warmstart.past`) is longer than a tag may be, so it is cut into `hpo.summary.0`, `.1`, …; the tag
-`hpo.summary` says how many belong together and what their SHA-256 is. A summary that was written in part only, or
-mixed from two, is recognised by that.
+Its text (`warmstart.past`) is longer than a tag may be, so it is cut into `hpo.summary.0`, `.1`, …;
+the tag `hpo.summary` says how many belong together and what their SHA-256 is. A summary that was
+written in part only, or mixed from two, is recognised by that.
 """
 
 import hashlib
@@ -74,7 +74,9 @@ def summary_from(tags: Mapping[str, str]) -> PastStudy | None:
         mark = json.loads(tags[schema.SUMMARY])
         version, parts, digest = int(mark["version"]), int(mark["parts"]), str(mark["sha256"])
         if version > VERSION:
-            raise NewerSummaryError(f"a summary of version {version}; this release reads up to {VERSION}")
+            raise NewerSummaryError(
+                f"a summary of version {version}; this release reads up to {VERSION}"
+            )
         if not 0 <= parts <= MOST_PARTS:
             raise ValueError(f"a summary of {parts} parts; there are at most {MOST_PARTS}")
         text = "".join(tags[f"{schema.SUMMARY}.{i}"] for i in range(parts))

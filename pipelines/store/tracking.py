@@ -40,14 +40,19 @@ WILL_NOT_HEAL = (
     "no column named",
     "does not exist",
 )
-_MAY_HEAL = {"TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED", "INTERNAL_ERROR", "DEADLINE_EXCEEDED"}
+_MAY_HEAL = {
+    "TEMPORARILY_UNAVAILABLE",
+    "REQUEST_LIMIT_EXCEEDED",
+    "INTERNAL_ERROR",
+    "DEADLINE_EXCEEDED",
+}
 
 
 def connect(uri: str | None = None, *, reading: bool = False) -> MlflowClient:
     """A client of the tracking store that is in force, after a first touch that no other process can disturb.
 
-    Processes that open a fresh database at once crash each other while they create its tables, hence the file lock. Who
-    is only `reading` does without where the cache directory takes no lock.
+    Processes that open a fresh database at once crash each other while they create its tables,
+    hence the file lock. Who is only `reading` does without where the cache directory takes no lock.
 
     Raises:
         StudyError: when the store cannot be opened or does not answer.
@@ -88,7 +93,9 @@ def _first_touch(uri: str, *, needed: bool) -> Iterator[None]:
     name = hashlib.sha256(uri.encode()).hexdigest()[:16]
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        lock = os.open(directory / f"store-{name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        lock = os.open(
+            directory / f"store-{name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
+        )
     except OSError as error:
         if needed:
             raise StudyError(
@@ -117,7 +124,11 @@ def experiments(client: MlflowClient) -> list[Experiment]:
 
 
 def children(
-    client: MlflowClient, experiment_id: str, parent: str, role: str | None = None, most: int | None = None
+    client: MlflowClient,
+    experiment_id: str,
+    parent: str,
+    role: str | None = None,
+    most: int | None = None,
 ) -> list[Run]:
     """All nested runs of a study, or the newest so many, page by page (`search_runs` alone stops at 1,000)."""
     rule = f"tags.`{schema.PARENT_RUN}` = '{parent}'"
@@ -131,7 +142,9 @@ def search(client: MlflowClient, experiment_ids: list[str], rule: str) -> Iterat
     seen: set[str] = set()
     token = None
     while True:
-        page = client.search_runs(experiment_ids, rule, ViewType.ACTIVE_ONLY, PAGE, page_token=token)
+        page = client.search_runs(
+            experiment_ids, rule, ViewType.ACTIVE_ONLY, PAGE, page_token=token
+        )
         for run in page:
             if run.info.run_id not in seen:
                 seen.add(run.info.run_id)
@@ -148,7 +161,9 @@ class Runs(Protocol):
         """A new run's id."""
         ...
 
-    def log(self, run_id: str, metrics: list[Point], params: dict[str, str], tags: dict[str, str]) -> None:
+    def log(
+        self, run_id: str, metrics: list[Point], params: dict[str, str], tags: dict[str, str]
+    ) -> None:
         """Metrics and parameters, then tags."""
         ...
 
@@ -168,7 +183,9 @@ class ClientRuns:
         run = self._client.create_run(experiment_id, start_time=start, tags=tags, run_name=name)
         return str(run.info.run_id)
 
-    def log(self, run_id: str, metrics: list[Point], params: dict[str, str], tags: dict[str, str]) -> None:
+    def log(
+        self, run_id: str, metrics: list[Point], params: dict[str, str], tags: dict[str, str]
+    ) -> None:
         """One call."""
         self._client.log_batch(
             run_id,
@@ -189,8 +206,9 @@ class ClientRuns:
 class HttpRuns:
     """Runs over MLflow's REST interface, one request a call.
 
-    `MlflowClient` would retry a server that is away for minutes before it says so, and only the process' environment
-    could make it stop; here the outbox retries. Credentials, headers and the kept-alive session are MLflow's own.
+    `MlflowClient` would retry a server that is away for minutes before it says so, and only the
+    process' environment could make it stop; here the outbox retries. Credentials, headers and the
+    kept-alive session are MLflow's own.
     """
 
     def __init__(self, uri: str) -> None:
@@ -207,7 +225,9 @@ class HttpRuns:
         }
         return str(_call(self._uri, "runs/create", body)["run"]["info"]["run_id"])
 
-    def log(self, run_id: str, metrics: list[Point], params: dict[str, str], tags: dict[str, str]) -> None:
+    def log(
+        self, run_id: str, metrics: list[Point], params: dict[str, str], tags: dict[str, str]
+    ) -> None:
         """One request."""
         points = [{"key": k, "value": v, "timestamp": t, "step": s} for k, v, t, s in metrics]
         body = {"run_id": run_id, "metrics": points, "params": _pairs(params), "tags": _pairs(tags)}
@@ -275,8 +295,9 @@ def told_apart() -> Iterator[None]:
 class CallWriter:
     """Writes records call by call: three requests for a trial that is granted and told at once, else two and two.
 
-    The commit mark travels with the last batch of a record; inside a batch MLflow writes tags after parameters and
-    metrics. A run whose mark was never written is an orphan that `MlflowStorage.open` moves to MLflow's trash.
+    The commit mark travels with the last batch of a record; inside a batch MLflow writes tags after
+    parameters and metrics. A run whose mark was never written is an orphan that
+    `MlflowStorage.open` moves to MLflow's trash.
     """
 
     def __init__(self, runs: Runs, experiment_id: str, known: MutableMapping[str, str]) -> None:
@@ -299,9 +320,15 @@ class CallWriter:
             with told_apart():
                 self._write_run(record, new)
         except StudyError as error:
-            if new or record.key == schema.STUDY_KEY or not _is_gone(error, self._known[record.key]):
+            if (
+                new
+                or record.key == schema.STUDY_KEY
+                or not _is_gone(error, self._known[record.key])
+            ):
                 raise
-            logger.warning("run %s of %s was deleted; it stays so", self._known[record.key], record.key)
+            logger.warning(
+                "run %s of %s was deleted; it stays so", self._known[record.key], record.key
+            )
 
     def _write_run(self, record: Record, new: bool) -> None:
         tags = dict(record.tags)

@@ -1,8 +1,8 @@
 """Saved views of MLflow's UI: one link that opens a study sorted, with the right columns and charts.
 
-A saved view is an experiment tag `mlflow.sharedViewState.<key>` that holds a name, two times and the UI's own state,
-compressed. The form was read from MLflow 3.17's UI and is documented nowhere: making a view is an attempt whose
-failure costs a line in the log.
+A saved view is an experiment tag `mlflow.sharedViewState.<key>` that holds a name, two times and
+the UI's own state, compressed. The form was read from MLflow 3.17's UI and is documented nowhere:
+making a view is an attempt whose failure costs a line in the log.
 """
 
 import base64
@@ -32,14 +32,18 @@ MAX_AXES = 8  # more cannot be read in a card
 LOCAL_UI = "http://127.0.0.1:5000"
 
 
-def save(client: MlflowClient, experiment_id: str, run_id: str, header: Mapping[str, Any]) -> str | None:
+def save(
+    client: MlflowClient, experiment_id: str, run_id: str, header: Mapping[str, Any]
+) -> str | None:
     """Save the view of a study; its link, or None when MLflow did not take it."""
     key = OWN + run_id
     name = f"{header.get('model', 'study')}, {header.get('algorithm', 'search')} ({run_id[:8]})"
     value = envelope(name, state(run_id, header), round(time.time() * 1000))
     try:
         if len(value) > MAX_VALUE or not _make_room(client, experiment_id, TAG + key):
-            logger.debug("no saved view: %d characters, or %d views of others", len(value), MAX_VIEWS)
+            logger.debug(
+                "no saved view: %d characters, or %d views of others", len(value), MAX_VIEWS
+            )
             return None
         client.set_experiment_tag(experiment_id, TAG + key, value)
     except (MlflowException, RequestException) as error:
@@ -61,8 +65,12 @@ def ui(tracking_uri: str) -> str:
 
 def _make_room(client: MlflowClient, experiment_id: str, tag: str) -> bool:
     """Delete this project's oldest views until one more fits; False when others' alone are too many."""
-    views = {k: v for k, v in client.get_experiment(experiment_id).tags.items() if k.startswith(TAG)}
-    own = sorted((k for k in views if k.startswith(TAG + OWN) and k != tag), key=lambda k: _created(views[k]))
+    views = {
+        k: v for k, v in client.get_experiment(experiment_id).tags.items() if k.startswith(TAG)
+    }
+    own = sorted(
+        (k for k in views if k.startswith(TAG + OWN) and k != tag), key=lambda k: _created(views[k])
+    )
     excess = len(views.keys() - {tag}) + 1 - MAX_VIEWS
     if excess > len(own):
         return False
@@ -81,7 +89,9 @@ def _created(value: str) -> float:
 def envelope(name: str, view: Mapping[str, Any], now: int) -> str:
     """The tag's value: name and times in the open, the state compressed."""
     packed = base64.b64encode(zlib.compress(json.dumps(view).encode())).decode()
-    return json.dumps({"name": name, "createdAt": now, "updatedAt": now, "state": f"deflate;{packed}"})
+    return json.dumps(
+        {"name": name, "createdAt": now, "updatedAt": now, "state": f"deflate;{packed}"}
+    )
 
 
 def state(run_id: str, header: Mapping[str, Any]) -> dict[str, Any]:
@@ -145,5 +155,10 @@ def _charts(run_id: str, section: str, metric: str, params: list[str]) -> list[d
         "displayName": f"{metric} by seconds",
     }
     charts: list[dict[str, Any]] = [parallel, curves, cost]
-    common = {"metricSectionId": section, "deleted": False, "isGenerated": False, "runsCountToCompare": 100}
+    common = {
+        "metricSectionId": section,
+        "deleted": False,
+        "isGenerated": False,
+        "runsCountToCompare": 100,
+    }
     return [{"uuid": f"{run_id}-{i}", **common, **chart} for i, chart in enumerate(charts)]

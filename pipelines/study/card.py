@@ -1,8 +1,9 @@
 """The model card: what a registered version is, in Markdown, so that it can be judged and its configuration used again.
 
-A card is a list of sections in the order of their worth. The registry's tables have 5,000 characters for a description
-(`SqlModelVersion.description` in MLflow 3.17; SQLite does not mind more, PostgreSQL and MySQL do). So the description
-is what fits, whole sections only, and names what it lacks; the whole card is an artifact of the study's run.
+A card is a list of sections in the order of their worth. The registry's tables have 5,000
+characters for a description (`SqlModelVersion.description` in MLflow 3.17; SQLite does not mind
+more, PostgreSQL and MySQL do). So the description is what fits, whole sections only, and names what
+it lacks; the whole card is an artifact of the study's run.
 """
 
 import html
@@ -51,9 +52,9 @@ _MARKDOWN = re.compile(r"([\\`*{}\[\]()|~$]|(?<!\w)_|_(?!\w))")
 class Subject:
     """What a card is about.
 
-    `trials` are all of the study, `best` the one whose configuration won. `test` holds every metric on the held-out
-    rows, `interval` that of the deciding one, `baselines` the deciding one on the validation rows; `confirmation` is
-    how the best few did when they were trained again.
+    `trials` are all of the study, `best` the one whose configuration won. `test` holds every metric
+    on the held-out rows, `interval` that of the deciding one, `baselines` the deciding one on the
+    validation rows; `confirmation` is how the best few did when they were trained again.
     """
 
     study: str
@@ -122,18 +123,24 @@ def _missing(titles: Sequence[str]) -> list[Section]:
         return []
     return [
         Section(
-            "", (f"No room here for: {', '.join(titles)}. See `{ARTIFACT}`, an artifact of the study's run.",)
+            "",
+            (
+                f"No room here for: {', '.join(titles)}. See `{ARTIFACT}`, an artifact of the study's run.",
+            ),
         )
     ]
 
 
-# --- sections ---------------------------------------------------------------------------------------
+# --- sections
+# ---------------------------------------------------------------------------------------
 
 
 def _headline(subject: Subject) -> Iterator[str]:
     score, data = subject.score, subject.plan.data
     better = "higher" if score.greater_is_better else "lower"
-    bounds = f" [{subject.interval.low:.6g}, {subject.interval.high:.6g}]" if subject.interval else ""
+    bounds = (
+        f" [{subject.interval.low:.6g}, {subject.interval.high:.6g}]" if subject.interval else ""
+    )
     yield (
         f"**{_family(subject)}** predicts {_name(data.target)} ({data.task}): **{score}**{bounds} on {score.rows:,} "
         f"held-out rows ({better} is better; trivial baseline {score.baseline:.6g})."
@@ -162,7 +169,9 @@ def _scores(subject: Subject) -> Iterator[str]:
         else ""
     )
     yield f"| {metric} | {subject.score.value:.6g}{bounds} |"
-    yield from (f"| {name} | {value:.6g} |" for name, value in subject.test.items() if name != metric)
+    yield from (
+        f"| {name} | {value:.6g} |" for name, value in subject.test.items() if name != metric
+    )
     yield ""
     of = "" if subject.plan.rows == TRAIN else " (before it was trained on them, too)"
     others = "".join(f", baseline {name} {value:.6g}" for name, value in subject.baselines.items())
@@ -231,7 +240,9 @@ def _columns(subject: Subject) -> Iterator[str]:
     yield f"How much worse {subject.score.metric} gets on {permuted.rows:,} held-out rows when a column is shuffled:"
     yield ""
     yield from ("| column | loss |", "|---|---|")
-    yield from (f"| {_name(name)} | {loss:.4g} |" for name, loss in permuted.losses[:_SHOWN_FEATURES])
+    yield from (
+        f"| {_name(name)} | {loss:.4g} |" for name, loss in permuted.losses[:_SHOWN_FEATURES]
+    )
     if (more := len(permuted.losses) - _SHOWN_FEATURES) > 0:
         yield f"| {more} more | {permuted.losses[_SHOWN_FEATURES][1]:.4g} or less |"
 
@@ -287,7 +298,8 @@ def _validation(subject: Subject) -> float:
     return METRICS[subject.plan.metric].from_loss(subject.best.loss)
 
 
-# --- using it again ---------------------------------------------------------------------------------
+# --- using it again
+# ---------------------------------------------------------------------------------
 
 
 def as_yaml(params: Params) -> str:
@@ -319,9 +331,17 @@ def _command(subject: Subject) -> str:
         "task": data.task,
     }
     defaults = {"split": "random", "test_share": 0.2, "validation": "holdout"}
-    given |= {name: getattr(data, name) for name, usual in defaults.items() if getattr(data, name) != usual}
+    given |= {
+        name: getattr(data, name)
+        for name, usual in defaults.items()
+        if getattr(data, name) != usual
+    }
     own = settings(family).budget.max
-    full = own if plan.fidelity == "rows" or plan.model == ALL else rounds(plan.model, family, plan.rungs[-1])
+    full = (
+        own
+        if plan.fidelity == "rows" or plan.model == ALL
+        else rounds(plan.model, family, plan.rungs[-1])
+    )
     given |= {"budget": full} if full != own else {}
     given |= {"rows": plan.rows} if plan.rows != TRAIN else {}
     values = " ".join(f"-P {name}={shlex.quote(str(value))}" for name, value in given.items())

@@ -1,9 +1,9 @@
 """The best few trials once more, on more than one division of the rows, before the winner is named.
 
-Of 500 trials with the same true score the best has been lucky on the validation rows. The best few are therefore
-trained again on repeated folds of the rows that the search may see, each on the same ones, so that they can be
-compared in pairs; the winner is the one with the best mean. What was scored is kept with the trial at once, so a study
-that is resumed trains the rest only.
+Of 500 trials with the same true score the best has been lucky on the validation rows. The best few
+are therefore trained again on repeated folds of the rows that the search may see, each on the same
+ones, so that they can be compared in pairs; the winner is the one with the best mean. What was
+scored is kept with the trial at once, so a study that is resumed trains the rest only.
 """
 
 import json
@@ -41,9 +41,10 @@ ALIKE = 0.05  # a p-value above this says nothing
 class Confirmation:
     """How the best few trials did on the same parts, and what that says.
 
-    `scores` are `(n_parts,)` values of the metric by trial number, `estimate` the mean of the winner's, `against` by
-    how much the winner is better than each other trial, the best first. `searched` is the trial that the search itself
-    found best, `default` the library's default, and `failures` say why a trial is missing.
+    `scores` are `(n_parts,)` values of the metric by trial number, `estimate` the mean of the
+    winner's, `against` by how much the winner is better than each other trial, the best first.
+    `searched` is the trial that the search itself found best, `default` the library's default, and
+    `failures` say why a trial is missing.
     """
 
     metric: str
@@ -71,17 +72,27 @@ class Confirmation:
         lines = [
             f"Confirmed on {n} parts of the search's rows, {len(self.scores)} trials: trial {self.winner}, "
             f"{self.metric} {found.mean:.5g} [{found.low:.5g}, {found.high:.5g}]"
-            + (f"; the search's best was trial {self.searched}" if self.searched != self.winner else "")
+            + (
+                f"; the search's best was trial {self.searched}"
+                if self.searched != self.winner
+                else ""
+            )
         ]
-        shown = dict.fromkeys(number for number in (self.default, self.runner_up) if number in self.against)
+        shown = dict.fromkeys(
+            number for number in (self.default, self.runner_up) if number in self.against
+        )
         lines += [f"  {self._compared(number)}" for number in shown if number is not None]
-        lines += [f"  trial {number} failed: {reason:.200}" for number, reason in self.failures.items()]
+        lines += [
+            f"  trial {number} failed: {reason:.200}" for number, reason in self.failures.items()
+        ]
         return lines
 
     def _compared(self, number: int) -> str:
         names = {self.default: "the default", self.runner_up: "the runner-up"}
         found = self.against[number]
-        verdict = "no more than chance may give" if found.adjusted > ALIKE else "more than chance gives"
+        verdict = (
+            "no more than chance may give" if found.adjusted > ALIKE else "more than chance gives"
+        )
         of = f" (of {len(self.against)} tests)" if len(self.against) > 1 else ""
         return (
             f"better than {names[number]}, trial {number}, by {found.estimate.mean:.3g} [{found.estimate.low:.3g}, "
@@ -96,7 +107,12 @@ class Confirmation:
                 "searched": self.searched,
                 "means": self.means,
                 "tests": [
-                    {"trial": number, "p": found.p, "p_holm": found.adjusted, **found.estimate.__dict__}
+                    {
+                        "trial": number,
+                        "p": found.p,
+                        "p_holm": found.adjusted,
+                        **found.estimate.__dict__,
+                    }
                     for number, found in self.against.items()
                 ],
             }
@@ -124,8 +140,8 @@ def confirm(
 ) -> Confirmation | None:
     """Score each of `trials` (the search's best first) on the same parts; None when that came to nothing.
 
-    A training that fails or takes more than `time_limit` seconds costs its trial only. A request to stop ends it: what
-    was scored is kept.
+    A training that fails or takes more than `time_limit` seconds costs its trial only. A request to
+    stop ends it: what was scored is kept.
     """
     rows = prepared.resampled(plan.data.split, repeats=REPEATS, folds=FOLDS, seed=plan.seed)
     known = {trial.number: _known(storage, trial, rows) for trial in trials}
@@ -133,7 +149,11 @@ def confirm(
     missing = sum(parts - len(each.scores) for each in known.values() if each.failure is None)
     say(
         f"confirming {len(trials)} trials on {parts} parts of the search's rows: {missing} trainings"
-        + (f", {parts * len(trials) - missing} are there already" if missing < parts * len(trials) else "")
+        + (
+            f", {parts * len(trials) - missing} are there already"
+            if missing < parts * len(trials)
+            else ""
+        )
     )
     if missing:
         prepared.save_parts(parts_folder(folder), rows)
@@ -143,10 +163,16 @@ def confirm(
                 "study goes on with it when it is resumed"
             )
             return None
-    whole = {n: tuple(each.scores[i] for i in range(parts)) for n, each in known.items() if not each.failure}
+    whole = {
+        n: tuple(each.scores[i] for i in range(parts))
+        for n, each in known.items()
+        if not each.failure
+    }
     failures = {n: each.failure for n, each in known.items() if each.failure}
     if not whole:
-        say(f"warning: no trial could be confirmed, the search's own best wins: {failures[trials[0].number]}")
+        say(
+            f"warning: no trial could be confirmed, the search's own best wins: {failures[trials[0].number]}"
+        )
         return None
     default = next((trial.number for trial in trials if trial.origin == "default"), None)
     found = judge(plan.metric, whole, _ratio(rows), trials[0].number, default, failures)
@@ -164,7 +190,8 @@ def judge(
 ) -> Confirmation:
     """Name the winner among trials with `(n_parts,)` scores, `ratio` being n_test / n_train, and test what it is worth.
 
-    Of equals the first wins. All comparisons with the winner share Holm's correction, since it was chosen among all.
+    Of equals the first wins. All comparisons with the winner share Holm's correction, since it was
+    chosen among all.
     """
     from pipelines.table.estimates import differences, mean_of
 
@@ -198,7 +225,10 @@ def _train(
 ) -> bool:
     """Train what is missing, part by part, so that a worker reads each part once; False when the user wants to stop."""
     todo = [
-        (part, trial) for part in range(parts) for trial in trials if part not in known[trial.number].scores
+        (part, trial)
+        for part in range(parts)
+        for trial in trials
+        if part not in known[trial.number].scores
     ]
     todo.reverse()
     running: dict[Future[Report], tuple[int, int]] = {}
@@ -234,5 +264,7 @@ def _note(storage: "MlflowStorage", found: Confirmation) -> None:
     """The means on the trials' runs; the winner's interval and the tests on the study's."""
     for number, mean in found.means.items():
         storage.annotate(metrics={f"confirm_{found.metric}_mean": mean}, trial=number)
-    bounds = {f"confirm_{found.metric}_{name}": value for name, value in found.estimate.__dict__.items()}
+    bounds = {
+        f"confirm_{found.metric}_{name}": value for name, value in found.estimate.__dict__.items()
+    }
     storage.annotate(metrics=bounds, tags={schema.CONFIRMATION: found.to_tag()})

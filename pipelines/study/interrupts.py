@@ -17,8 +17,8 @@ _ONE_EVENT = 1.0  # seconds; `mlflow run` sends SIGTERM 0.25 s after passing on 
 def interrupts() -> Iterator[Stop]:
     """While inside, the first signal asks to finish what runs and the second to stop now; a third one kills.
 
-    Signals within a second of each other count once. They belong to the main thread: in any other one nothing is
-    changed, and nobody asks.
+    Signals within a second of each other count once. They belong to the main thread: in any other
+    one nothing is changed, and nobody asks.
     """
     stop, last = Stop(), 0.0
     if threading.current_thread() is not threading.main_thread():
@@ -51,5 +51,7 @@ def interrupts() -> Iterator[Stop]:
 
 
 def _say(text: str) -> None:
-    with suppress(OSError, RuntimeError):  # a closed terminal; a signal in the middle of another line
+    with suppress(
+        OSError, RuntimeError
+    ):  # a closed terminal; a signal in the middle of another line
         print(text, file=sys.stderr, flush=True)

@@ -1,7 +1,8 @@
 """What defines a study: everything that a later process needs to go on with it.
 
-A plan is written once, as the header of the study in MLflow, and read back on resume; what may change between two
-sessions (how many trials, how long, on how many workers) is not part of its identity.
+A plan is written once, as the header of the study in MLflow, and read back on resume; what may
+change between two sessions (how many trials, how long, on how many workers) is not part of its
+identity.
 """
 
 import hashlib
@@ -36,7 +37,16 @@ from pipelines.models import (
 )
 from pipelines.table.source import DataPlan
 
-LIBRARIES = ("mlflow", "hyperopt", "lightgbm", "xgboost", "scikit-learn", "torch", "pandas", "numpy")
+LIBRARIES = (
+    "mlflow",
+    "hyperopt",
+    "lightgbm",
+    "xgboost",
+    "scikit-learn",
+    "torch",
+    "pandas",
+    "numpy",
+)
 
 MOST_BUDGET = 1_000_000
 FULL_TRAININGS = 50  # that a study costs for which nothing is said
@@ -58,7 +68,9 @@ _TEXTS = (
     "register",
 )
 _NUMBERS: dict[str, type] = {
-    **dict.fromkeys(("trials", "workers", "budget", "min_budget", "max_budget", "seed", "confirm"), Integral),
+    **dict.fromkeys(
+        ("trials", "workers", "budget", "min_budget", "max_budget", "seed", "confirm"), Integral
+    ),
     **dict.fromkeys(("timeout", "trial_timeout", "test_share", "eta"), Real),
 }
 
@@ -67,13 +79,14 @@ _NUMBERS: dict[str, type] = {
 class Plan:
     """A study before its first trial.
 
-    `workers`, `threads` and `lag` are fixed with the study because its results depend on them (`hpo.study`; torch
-    also depends on the number of threads). `rungs` are the budgets at which trials may stop, ascending, in
-    `budget_unit`; the last is a full training, and `eta` the factor between them. `fidelity` says what a smaller budget
-    means (`pipelines.models.catalog.FIDELITIES`), `checkpoints` where trials that may go on are kept. `rows` is one of
-    `ROWS`: what the model that is logged was trained on. `confirm` is how many of the best trials are trained again on
-    other divisions of the rows before the winner is named. `warm_start` says which past studies were learned from
-    (`sources`).
+    `workers`, `threads` and `lag` are fixed with the study because its results depend on them
+    (`hpo.study`; torch also depends on the number of threads). `rungs` are the budgets at which
+    trials may stop, ascending, in `budget_unit`; the last is a full training, and `eta` the factor
+    between them. `fidelity` says what a smaller budget means
+    (`pipelines.models.catalog.FIDELITIES`), `checkpoints` where trials that may go on are kept.
+    `rows` is one of `ROWS`: what the model that is logged was trained on. `confirm` is how many of
+    the best trials are trained again on other divisions of the rows before the winner is named.
+    `warm_start` says which past studies were learned from (`sources`).
     """
 
     model: str
@@ -104,8 +117,8 @@ class Plan:
     def search_seed(self) -> int:
         """The seed of the search: of the study's seed and the table.
 
-        With the study's seed alone, every study with the default seed would start with the same configurations, and
-        however many a server held, later ones would learn nothing of others.
+        With the study's seed alone, every study with the default seed would start with the same
+        configurations, and however many a server held, later ones would learn nothing of others.
         """
         words = f"{self.seed}:{self.data.digest}:{self.data.target}:{self.data.outer}"
         return int(hashlib.sha256(words.encode()).hexdigest()[:8], 16)
@@ -115,13 +128,25 @@ class Plan:
         plain = {field.name: getattr(self, field.name) for field in fields(self)}
         plain["checkpoints"] = self.checkpoints and safe(self.checkpoints)
         data = {field.name: getattr(self.data, field.name) for field in fields(self.data)}
-        points = [{"params": dict(point.params), "origin": point.origin} for point in self.first_points]
-        shown = {name: data[name] for name in ("target", "task", "split", "test_share", "validation")}
-        environment = {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}}
+        points = [
+            {"params": dict(point.params), "origin": point.origin} for point in self.first_points
+        ]
+        shown = {
+            name: data[name] for name in ("target", "task", "split", "test_share", "validation")
+        }
+        environment = {
+            "python": platform.python_version(),
+            **{name: version(name) for name in LIBRARIES},
+        }
         return (
             plain
             | shown
-            | {"data": data, "space": self.space.to_dict(), "first_points": points, "versions": environment}
+            | {
+                "data": data,
+                "space": self.space.to_dict(),
+                "first_points": points,
+                "versions": environment,
+            }
         )
 
     @classmethod
@@ -135,7 +160,8 @@ class Plan:
             values = {
                 field.name: header[field.name]
                 for field in fields(cls)
-                if field.default is MISSING or field.name in header  # a study may be older than a choice
+                if field.default is MISSING
+                or field.name in header  # a study may be older than a choice
             }
             values["data"] = DataPlan(**values["data"])
             values["rungs"] = tuple(values["rungs"])
@@ -301,7 +327,9 @@ def budget_of(own: Budget, algorithm: str, fidelity: str) -> Budget:
     return replace(_ROWS if kind == "rows" else own, fidelity=kind)
 
 
-def rungs(algorithm: str, own: Budget, low: int | None, high: int | None, eta: float) -> tuple[float, ...]:
+def rungs(
+    algorithm: str, own: Budget, low: int | None, high: int | None, eta: float
+) -> tuple[float, ...]:
     """The budgets at which the trials of a study may stop; where none is given, those of `own`.
 
     Raises:
@@ -309,7 +337,9 @@ def rungs(algorithm: str, own: Budget, low: int | None, high: int | None, eta: f
     """
     most = float(high or own.max)
     if own.is_share and most > 100:
-        raise ParameterError(f"max_budget={most:g} must be 100 or less: budgets are {own.unit} here")
+        raise ParameterError(
+            f"max_budget={most:g} must be 100 or less: budgets are {own.unit} here"
+        )
     if not grants_budgets(algorithm):
         return (most,)
     if high is None and low is not None and low > most:
@@ -320,7 +350,9 @@ def rungs(algorithm: str, own: Budget, low: int | None, high: int | None, eta: f
     found = Budgets(least, most, eta).rungs
     if len(found) < 2:
         lower = math.floor(most / eta + 1e-9)
-        way_out = f"min_budget={lower} or less" if lower >= 1 else f"max_budget={math.ceil(eta)} or more"
+        way_out = (
+            f"min_budget={lower} or less" if lower >= 1 else f"max_budget={math.ceil(eta)} or more"
+        )
         raise ParameterError(
             f"min_budget={least:g} leaves no rung below max_budget={most:g} with eta={eta:g}; {algorithm} needs two at "
             f"least: take {way_out}"
@@ -336,7 +368,8 @@ def usual_trials(algorithm: str, steps: tuple[float, ...], eta: float) -> int:
 def first_points(settings: Settings, space: SearchSpace) -> tuple[FirstPoint, ...]:
     """The library's default and the tuned default, as far as the parameters of `space` go.
 
-    A parameter that a default does not name is left to the library, unless the space leaves it one choice only.
+    A parameter that a default does not name is left to the library, unless the space leaves it one
+    choice only.
     """
     names = ["default"] + ["tuned default"] * (len(settings.first_points) - 1)
     points = [_projected(settings.name, point, space) for point in settings.first_points]
@@ -347,12 +380,15 @@ def first_points(settings: Settings, space: SearchSpace) -> tuple[FirstPoint, ..
 def _without_switches(model: str, space: SearchSpace) -> SearchSpace:
     """The parameters that reach the model.
 
-    A categorical that the model does not know, but that others depend on, only chooses between branches of the space.
+    A categorical that the model does not know, but that others depend on, only chooses between
+    branches of the space.
     """
     parents = {parent for parameter in space for parent in parameter.when}
     switches = {name for name in parents if model != ALL and not knows(model, name)}
     kept = [
-        replace(p, when={parent: values for parent, values in p.when.items() if parent not in switches})
+        replace(
+            p, when={parent: values for parent, values in p.when.items() if parent not in switches}
+        )
         for p in space
         if p.name not in switches
     ]
@@ -387,7 +423,9 @@ def _projected(model: str, point: Params, space: SearchSpace) -> dict[str, Value
         value = known.get(_main_name(model, parameter.name))
         if isinstance(parameter, Categorical) and (value is None or parameter.index(value) < 0):
             value = (
-                parameter.choices[0] if parameter.n_levels == 1 or _is_parent(space, parameter.name) else None
+                parameter.choices[0]
+                if parameter.n_levels == 1 or _is_parent(space, parameter.name)
+                else None
             )
         if value is not None:
             chosen[parameter.name] = value

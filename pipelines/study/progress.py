@@ -35,9 +35,9 @@ class Reporter:
 
     When nobody can read it any more the study goes on all the same.
 
-    `total` is the number of trials the study will have and `timeout` its seconds, each None when it has no such end;
-    `share` is how much of the study was done before this process began, and `unit` that of the budgets, where trials
-    stop at several.
+    `total` is the number of trials the study will have and `timeout` its seconds, each None when it
+    has no such end; `share` is how much of the study was done before this process began, and `unit`
+    that of the budgets, where trials stop at several.
     """
 
     metric: Metric
@@ -64,11 +64,16 @@ class Reporter:
                 console=self._console,
             )
             self._bar.start()
-            self._bar.add_task("starting workers", total=_WHOLE, completed=round(_WHOLE * self.share))
+            self._bar.add_task(
+                "starting workers", total=_WHOLE, completed=round(_WHOLE * self.share)
+            )
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         if self._bar:
             self._bar.stop()

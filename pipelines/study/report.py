@@ -41,7 +41,9 @@ def keep(study: str, price: float | None = None) -> Kept:
     found = diagnose(evidence, analysis)
     drawings = figures.draw_all(evidence, analysis)
     texts = {PAGE: page.study_page(evidence, analysis, found, drawings, price).to_html()}
-    texts |= {name: t.to_csv() for name, t in tables.written(evidence, analysis, found, price).items()}
+    texts |= {
+        name: t.to_csv() for name, t in tables.written(evidence, analysis, found, price).items()
+    }
     contents = {name: text.encode("utf-8", "replace") for name, text in texts.items()}
     put_files(study, contents | {f"{d.name}.png": d.png for d in drawings if d.png}, FOLDER)
     return Kept(

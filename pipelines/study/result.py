@@ -22,15 +22,16 @@ ROWS = 10
 class StudyResult:
     """A study that has ended, for now.
 
-    `trials` are all of them; `baselines` and `test` hold values of the study's metric (baselines on the validation
-    rows, `test` on the held-out rows, where that of the metric has an `interval`); `model_uri` is the winner's model,
-    `winner_run` the run id of its trial, `version` its version when registered.
-    `confirmation` is how the best few did on the rows divided anew, when that was asked for.
-    `interrupted` means that the user asked for the end, `stopped` that trials were left unfinished for it,
-    `findings` are the diagnosis, `report` is the link to the page with all of it, None when there is none;
-    `in_memory` that the table has no place to be read from again; `budget_unit` is that of the rungs, when there are
-    any, and `full` the largest; `timeout` is what the search was given, in seconds; `trained_on` is the number of rows
-    of a model that was trained on the validation rows, too.
+    `trials` are all of them; `baselines` and `test` hold values of the study's metric (baselines on
+    the validation rows, `test` on the held-out rows, where that of the metric has an `interval`);
+    `model_uri` is the winner's model, `winner_run` the run id of its trial, `version` its version
+    when registered. `confirmation` is how the best few did on the rows divided anew, when that was
+    asked for. `interrupted` means that the user asked for the end, `stopped` that trials were left
+    unfinished for it, `findings` are the diagnosis, `report` is the link to the page with all of
+    it, None when there is none; `in_memory` that the table has no place to be read from again;
+    `budget_unit` is that of the rungs, when there are any, and `full` the largest; `timeout` is
+    what the search was given, in seconds; `trained_on` is the number of rows of a model that was
+    trained on the validation rows, too.
     """
 
     run_id: str
@@ -96,7 +97,12 @@ class StudyResult:
         default = next((t for t in done if t.origin == "default"), None)
         if default and all(row[0] != f"trial {default.number}" for row in rows):
             rows.append(
-                (f"trial {default.number}", self.score(default), self._where(default), short(default.params))
+                (
+                    f"trial {default.number}",
+                    self.score(default),
+                    self._where(default),
+                    short(default.params),
+                )
             )
         rows += [(f"baseline {name}", value, "", "") for name, value in self.baselines.items()]
         width = max((len(row[0]) for row in rows), default=0)
@@ -106,10 +112,13 @@ class StudyResult:
             for name, value, origin, params in rows
         ]
         failed = sum(trial.failure is not None and not trial.reports for trial in self.trials)
-        head = (
-            f"Leaderboard by {self.metric} on the validation rows ({len(done)} trial{'s' * (len(done) != 1)}"
-        )
-        return ["", head + (f", {failed} failed)" if failed else ")"), *[line.rstrip() for line in lines], ""]
+        head = f"Leaderboard by {self.metric} on the validation rows ({len(done)} trial{'s' * (len(done) != 1)}"
+        return [
+            "",
+            head + (f", {failed} failed)" if failed else ")"),
+            *[line.rstrip() for line in lines],
+            "",
+        ]
 
     def _where(self, trial: Trial) -> str:
         """Where a trial comes from, how far it came where that differs, and where it was best if it got worse then."""
@@ -129,7 +138,9 @@ class StudyResult:
     def _winner(self) -> list[str]:
         if self.winner is None or self.metric not in self.test:
             return []
-        others = ", ".join(f"{name} {value:.5g}" for name, value in self.test.items() if name != self.metric)
+        others = ", ".join(
+            f"{name} {value:.5g}" for name, value in self.test.items() if name != self.metric
+        )
         lines = [
             f"Held-out test rows: {self.metric} {self.test[self.metric]:.5g}"
             + (f" [{self.interval.low:.5g}, {self.interval.high:.5g}]" if self.interval else "")
@@ -154,7 +165,9 @@ class StudyResult:
         if self.registered:
             lines.append(f"Registered: {self.registered} version {self.version}, alias challenger")
         sign = METRICS[self.metric].to_loss(1.0)
-        better = [name for name, value in self.baselines.items() if sign * value < sign * self.best_score]
+        better = [
+            name for name, value in self.baselines.items() if sign * value < sign * self.best_score
+        ]
         lines += [
             f"Note: no trial beats the baseline {name}; the table may need more rows or other columns"
             for name in better
@@ -170,7 +183,9 @@ class StudyResult:
             lines.append(f"  open     {self.link or self.tracking_uri}")
             lines += [f"           {self.report}"] if self.report else []
         else:
-            lines.append(f"  look     mlflow ui --backend-store-uri {shlex.quote(self.tracking_uri)}")
+            lines.append(
+                f"  look     mlflow ui --backend-store-uri {shlex.quote(self.tracking_uri)}"
+            )
             lines += [f"           {link}" for link in (self.link, self.report) if link]
         if self.registered:
             lines.append(f"  promote  {command('promote', name=self.registered)}")
@@ -196,7 +211,9 @@ def command(entry_point: str, **parameters: str) -> str:
 
 def short(params: Mapping[str, object], most: int = 80) -> str:
     """A configuration in at most so many characters."""
-    text = ", ".join(f"{k}={v:.4g}" if isinstance(v, float) else f"{k}={v}" for k, v in params.items())
+    text = ", ".join(
+        f"{k}={v:.4g}" if isinstance(v, float) else f"{k}={v}" for k, v in params.items()
+    )
     return text if len(text) <= most else text[: most - 1] + "…"
 
 

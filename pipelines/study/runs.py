@@ -14,7 +14,14 @@ from mlflow.exceptions import MlflowException
 from hpo.errors import StudyError
 from hpo.trial import Trial
 from pipelines.files.uris import safe
-from pipelines.findings.evidence import ClassScore, Curve, Evidence, confirmation, searched, warm_start
+from pipelines.findings.evidence import (
+    ClassScore,
+    Curve,
+    Evidence,
+    confirmation,
+    searched,
+    warm_start,
+)
 from pipelines.store import schema
 from pipelines.store.studies import find_study, leaderboard, read_artifact, read_header
 from pipelines.store.tracking import children, connect
@@ -56,7 +63,9 @@ def read_evidence(run_id: str) -> Evidence:
     client = connect(None)
     run, header, rows = find_study(client, run_id), read_header(client, run_id), leaderboard(run_id)
     metric = str(header["metric"])
-    best = sorted(client.get_metric_history(run_id, f"best_{metric}"), key=lambda m: (m.step, m.timestamp))
+    best = sorted(
+        client.get_metric_history(run_id, f"best_{metric}"), key=lambda m: (m.step, m.timestamp)
+    )
     intervals = [(row["started"], row["ended"]) for row in rows]
     seconds = searched(intervals, [point.timestamp / 1000 for point in best])
     baselines = {
@@ -71,9 +80,10 @@ def read_evidence(run_id: str) -> Evidence:
         if name in there
     }
     done = [row for row in rows if row["reports"]]
-    chosen = [*done[: CURVES // 2], *(rest := done[CURVES // 2 :])[:: max(2 * len(rest) // CURVES, 1)]][
-        :CURVES
-    ]
+    chosen = [
+        *done[: CURVES // 2],
+        *(rest := done[CURVES // 2 :])[:: max(2 * len(rest) // CURVES, 1)],
+    ][:CURVES]
     return Evidence(
         study=run_id,
         name=str(run.info.run_name),
@@ -82,8 +92,12 @@ def read_evidence(run_id: str) -> Evidence:
         best=tuple(zip(seconds, (float(point.value) for point in best), strict=True)),
         curves={row["number"]: _curve(client, row["run_id"], metric) for row in chosen},
         baselines=baselines,
-        test={k.removeprefix("test_"): v for k, v in run.data.metrics.items() if k.startswith("test_")},
-        chosen=int(run.data.tags[schema.WINNER_NUMBER]) if schema.WINNER_NUMBER in run.data.tags else None,
+        test={
+            k.removeprefix("test_"): v for k, v in run.data.metrics.items() if k.startswith("test_")
+        },
+        chosen=int(run.data.tags[schema.WINNER_NUMBER])
+        if schema.WINNER_NUMBER in run.data.tags
+        else None,
         classes=_classes(kept.get(CLASSES)),
         confirmation=confirmation(run.data.tags.get(schema.CONFIRMATION)),
         warm=warm_start(kept.get(warm.ARTIFACT), kept.get(warm.TRUST), kept.get(warm.BESIDE_COLD)),
@@ -101,14 +115,18 @@ def _json(client: MlflowClient, run_id: str, name: str) -> Any:
 
 def _classes(plain: Any) -> tuple[ClassScore, ...]:
     try:
-        return tuple(ClassScore(str(label), int(rows), float(recall)) for label, rows, recall in plain or ())
+        return tuple(
+            ClassScore(str(label), int(rows), float(recall)) for label, rows, recall in plain or ()
+        )
     except (TypeError, ValueError):
         return ()
 
 
 def keep_classes(run_id: str, classes: Sequence[tuple[str, int, float]]) -> None:
     """Keep how the winner does on the held-out rows of each class: label, rows, and the share of them it finds."""
-    known = [(schema.cut(label, MAX_LABEL), rows, recall) for label, rows, recall in classes if rows]
+    known = [
+        (schema.cut(label, MAX_LABEL), rows, recall) for label, rows, recall in classes if rows
+    ]
     put_text(run_id, json.dumps(known, ensure_ascii=False), CLASSES)
 
 
@@ -172,5 +190,7 @@ def study_of_trial(run_id: str) -> tuple[dict[str, Any], Trial]:
         ) from error
     trial = schema.decode_trial(run.data.tags, run.data.params)
     if trial is None:
-        raise StudyError(f"run {run_id} is no trial; `report` lists the trials of a study with their run ids")
+        raise StudyError(
+            f"run {run_id} is no trial; `report` lists the trials of a study with their run ids"
+        )
     return study_header(run.data.tags[schema.PARENT_RUN]), trial

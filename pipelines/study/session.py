@@ -17,7 +17,13 @@ from hpo.loop import Job, Stop
 from hpo.study import Study
 from hpo.trial import Report, Trial
 from hpo.workers.cores import WorkerPlan
-from pipelines.files.checkpoints import MOST_PER_RUNG, Checkpoints, checkpoint_place, superseded, sweep_places
+from pipelines.files.checkpoints import (
+    MOST_PER_RUNG,
+    Checkpoints,
+    checkpoint_place,
+    superseded,
+    sweep_places,
+)
 from pipelines.files.uris import safe
 from pipelines.findings.diagnosis import Diagnosis
 from pipelines.findings.scales import duration
@@ -53,7 +59,10 @@ logger = logging.getLogger(__name__)
 
 BASELINE_SECONDS = 120.0
 TRIAL_SECONDS = 3600.0  # a trial that hangs must end some time
-BRIEFLY, PATIENCE = 20.0, 600.0  # seconds that a finished study waits for MLflow, before and after saying so
+BRIEFLY, PATIENCE = (
+    20.0,
+    600.0,
+)  # seconds that a finished study waits for MLflow, before and after saying so
 AT_ONCE, UNHURRIED = 5.0, 60.0  # seconds to write what is left when the study closes
 TIDY_EVERY = 5.0  # seconds between looks at the checkpoints
 POLL = 0.2  # seconds between looks at what the user wants
@@ -79,7 +88,8 @@ def run_study(
             _close_after(error, storage)
             raise
         delivered = storage.close(
-            "KILLED" if result.stopped else "FINISHED", timeout=AT_ONCE if result.stopped else UNHURRIED
+            "KILLED" if result.stopped else "FINISHED",
+            timeout=AT_ONCE if result.stopped else UNHURRIED,
         )
     if not delivered:
         logger.warning(
@@ -116,7 +126,9 @@ def _label(trial: Trial) -> str:
 def _place(plan: Plan, run_id: str) -> str:
     """Where the checkpoints of this study are: never in one folder with those of another."""
     return (
-        checkpoint_place(run_id) if plan.checkpoints is None else f"{plan.checkpoints.rstrip('/')}/{run_id}"
+        checkpoint_place(run_id)
+        if plan.checkpoints is None
+        else f"{plan.checkpoints.rstrip('/')}/{run_id}"
     )
 
 
@@ -172,8 +184,12 @@ class _Session:
             plan.fidelity,
             self.checkpoints.uri if self.checkpoints else None,
         ).write(self.shop.folder)
-        baselines = {name: self.shop.pool.submit(Baseline(name), BASELINE_SECONDS) for name in BASELINES}
-        with Reporter(self.metric, plan.trials, plan.timeout, self._share(), unit=self._unit()) as reporter:
+        baselines = {
+            name: self.shop.pool.submit(Baseline(name), BASELINE_SECONDS) for name in BASELINES
+        }
+        with Reporter(
+            self.metric, plan.trials, plan.timeout, self._share(), unit=self._unit()
+        ) as reporter:
             self._introduce(reporter, done)
             self._search(reporter)
             values = self._baselines(baselines, reporter)
@@ -183,8 +199,12 @@ class _Session:
             models = self._models(best, reporter) if best and self.stop.level < 2 else None
             if best and models and self._delivered(reporter):
                 self._keep_what_the_past_was_worth(reporter)
-                return replace(self._finish(best, models, values, reporter), interrupted=self.stop.level > 0)
-        nothing = self.study.best_trial is None and any(trial.finished for trial in self.study.trials)
+                return replace(
+                    self._finish(best, models, values, reporter), interrupted=self.stop.level > 0
+                )
+        nothing = self.study.best_trial is None and any(
+            trial.finished for trial in self.study.trials
+        )
         if nothing and self.stop.level < 2:
             raise StudyError(self._nothing())
         return replace(self._result(values, {}), interrupted=True, stopped=True)
@@ -230,7 +250,10 @@ class _Session:
             reporter.told(trial, self.study.best_trial, self._share())
             self._tidy(trial)
             self._drop_checkpoints()
-            if self.study.best_trial is None and sum(t.finished for t in self.study.trials) >= HOPELESS:
+            if (
+                self.study.best_trial is None
+                and sum(t.finished for t in self.study.trials) >= HOPELESS
+            ):
                 self.stop.level = max(self.stop.level, 1)
 
     def _winner(self, reporter: Reporter) -> Trial | None:
@@ -316,7 +339,9 @@ class _Session:
             self._supersede(self.checkpoints)
             if kept := self.checkpoints.kept():
                 size = sum(item.bytes for item in kept) / 1e6
-                reporter.say(f"{len(kept)} checkpoints, {size:.1f} MB, wait in {safe(self.checkpoints.uri)}")
+                reporter.say(
+                    f"{len(kept)} checkpoints, {size:.1f} MB, wait in {safe(self.checkpoints.uri)}"
+                )
         except CheckpointError as error:
             reporter.say(f"warning: {error}")
 
@@ -336,7 +361,9 @@ class _Session:
             f"when it is mended, go on with study={self.storage.run_id} or start anew"
         )
 
-    def _baselines(self, futures: Mapping[str, "Future[Report]"], reporter: Reporter) -> dict[str, float]:
+    def _baselines(
+        self, futures: Mapping[str, "Future[Report]"], reporter: Reporter
+    ) -> dict[str, float]:
         """Wait for the baselines and log those that are not there from an earlier session."""
         values: dict[str, float] = {}
         for name, future in futures.items():
@@ -363,7 +390,9 @@ class _Session:
         test = evaluate(self.prepared.task.kind, scored.y, scored.prediction)
         interval = None
         if self.metric.name in test:
-            interval = score_interval(self.metric, scored.y, scored.prediction, groups=scored.groups)
+            interval = score_interval(
+                self.metric, scored.y, scored.prediction, groups=scored.groups
+            )
         else:
             reporter.say(
                 f"warning: {self.metric.name} is not defined on the held-out rows, there is no test score"
@@ -395,7 +424,9 @@ class _Session:
             report=page,
         )
 
-    def _reported(self, reporter: Reporter, scored: "Scored") -> tuple[tuple[Diagnosis, ...], str | None]:
+    def _reported(
+        self, reporter: Reporter, scored: "Scored"
+    ) -> tuple[tuple[Diagnosis, ...], str | None]:
         """Make the report; what was found, and where it opens.
 
         All that counts is logged before, so nothing that goes wrong here may end the study.
@@ -414,9 +445,13 @@ class _Session:
                 found = zip(labels, recalls(scored.y, scored.prediction), strict=True)
                 keep_classes(self.storage.run_id, [(str(label), *score) for label, score in found])
             kept = keep(self.storage.run_id)
-        except Exception as error:  # figures are drawn by a library of strangers, of names that anybody chose
+        except (
+            Exception
+        ) as error:  # figures are drawn by a library of strangers, of names that anybody chose
             logger.debug("no report", exc_info=True)
-            reporter.say(f"warning: there is no report ({type(error).__name__}: {error:.200}); {again}")
+            reporter.say(
+                f"warning: there is no report ({type(error).__name__}: {error:.200}); {again}"
+            )
             return (), None
         return kept.found, kept.link
 
@@ -452,7 +487,9 @@ class _Session:
         """
         job = Job(best.number, best.params, 0.0, _best_report(best).budget)
         if self.plan.rows != TRAIN:
-            reporter.say(f"training trial {best.number} once more, on {len(self.prepared.rows.rest):,} rows")
+            reporter.say(
+                f"training trial {best.number} once more, on {len(self.prepared.rows.rest):,} rows"
+            )
             report = self._once_more(Refit(job, _best_report(best).metrics[BEST]))
             return refit_label(best.number) if report else None
         if members_folder(self.shop.folder, _label(best)).is_dir():

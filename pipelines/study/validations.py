@@ -1,7 +1,7 @@
 """Validations in MLflow: a parent run whose nested runs are studies, one for each outer fold.
 
-The study of a fold is a study like any other, but that its tag `hpo.outer` says which part of the table it held out.
-What came of it is written on it last, so a fold without that is searched on.
+The study of a fold is a study like any other, but that its tag `hpo.outer` says which part of the
+table it held out. What came of it is written on it last, so a fold without that is searched on.
 """
 
 import json
@@ -32,8 +32,9 @@ ROLE = "validation"
 class FoldResult:
     """What the search came to in one outer fold.
 
-    `study` and `trial` are its winner, `inner` the winner's score in the search, `outer` that of its model on the rows
-    held out, with the bounds `low` and `high`; `params` is the winner's configuration.
+    `study` and `trial` are its winner, `inner` the winner's score in the search, `outer` that of
+    its model on the rows held out, with the bounds `low` and `high`; `params` is the winner's
+    configuration.
     """
 
     number: int
@@ -118,10 +119,16 @@ def unfinished(plan: Plan) -> list[str]:
     rule = f"tags.`{schema.ROLE}` = '{ROLE}' AND tags.`hpo.data.digest` = '{plan.data.digest}'"
     with as_study_error("earlier validations cannot be read"):
         found = list(
-            search(client, [experiment_id(client)], f"{rule} AND attributes.status != '{schema.FINISHED}'")
+            search(
+                client,
+                [experiment_id(client)],
+                f"{rule} AND attributes.status != '{schema.FINISHED}'",
+            )
         )
     runs = [run for run in found if run.data.params.get("target") == plan.data.target]
-    drivers = {str(run.info.run_id): Driver.from_tag(run.data.tags.get(schema.DRIVER)) for run in runs}
+    drivers = {
+        str(run.info.run_id): Driver.from_tag(run.data.tags.get(schema.DRIVER)) for run in runs
+    }
     left = [run_id for run_id, driver in drivers.items() if driver is None or not driver.alive(now)]
     return [run_id for run_id in left if begun(run_id).studies]
 
@@ -172,12 +179,16 @@ def begun(run_id: str) -> Begun:
             f"there is no run {run_id!r} in {safe(client.tracking_uri)}; a validation is named by its run id"
         ) from error
     if run.data.tags.get(schema.ROLE) != ROLE:
-        raise StudyError(f"run {run_id} is no validation; for a study, `tune` with study={run_id} goes on")
+        raise StudyError(
+            f"run {run_id} is no validation; for a study, `tune` with study={run_id} goes on"
+        )
     with as_study_error(f"validation {run_id} cannot be read"):
         below = children(client, run.info.experiment_id, run_id, "study")
     studies: dict[int, str] = {}
     results: dict[int, FoldResult] = {}
-    for study in sorted(below, key=lambda study: (study.info.start_time, study.info.run_id), reverse=True):
+    for study in sorted(
+        below, key=lambda study: (study.info.start_time, study.info.run_id), reverse=True
+    ):
         tags = study.data.tags
         if schema.SCHEMA not in tags or schema.OUTER not in tags:
             continue
@@ -195,7 +206,9 @@ def plan_of(run_id: str, known: Begun) -> Plan:
         StudyError: when it has none yet.
     """
     if not known.studies:
-        raise StudyError(f"validation {run_id} was stopped before its first study began; start a new one")
+        raise StudyError(
+            f"validation {run_id} was stopped before its first study began; start a new one"
+        )
     return Plan.from_header(read_header(connect(), next(iter(known.studies.values()))))
 
 
@@ -205,11 +218,15 @@ def keep_fold(result: FoldResult) -> None:
         connect().set_tag(result.study, schema.OUTER_RESULT, result.to_tag())
 
 
-def end(run_id: str, status: str, metrics: Mapping[str, float], summary: Mapping[str, Any] | None) -> None:
+def end(
+    run_id: str, status: str, metrics: Mapping[str, float], summary: Mapping[str, Any] | None
+) -> None:
     """Write what a validation came to, so far, and end its run."""
     now = round(time.time() * 1000)
     client = connect()
     with as_study_error(f"validation {run_id} cannot be written"):
         tags = [RunTag(schema.VALIDATION, schema.cut(json.dumps(summary)))] if summary else []
-        client.log_batch(run_id, metrics=[Metric(k, v, now, 0) for k, v in metrics.items()], tags=tags)
+        client.log_batch(
+            run_id, metrics=[Metric(k, v, now, 0) for k, v in metrics.items()], tags=tags
+        )
         client.set_terminated(run_id, status)

@@ -1,7 +1,7 @@
 """Warm start: what a new study takes over from past ones, fixed before its first trial and kept with it.
 
-A resumed study reads what it saw at first from its own run and never looks at the past again, so it goes on as it
-would have without the interruption, whatever other studies have ended since.
+A resumed study reads what it saw at first from its own run and never looks at the past again, so it
+goes on as it would have without the interruption, whatever other studies have ended since.
 """
 
 import json
@@ -61,7 +61,10 @@ class WarmStart:
         if not self.neighbours:
             yield "nothing to learn from yet; this study is the next one's past"
             return
-        n, tables = len(self.neighbours), len({neighbour.study.digest for neighbour in self.neighbours})
+        n, tables = (
+            len(self.neighbours),
+            len({neighbour.study.digest for neighbour in self.neighbours}),
+        )
         shown = "; ".join(
             _named(neighbour, compared=tables >= FEWEST) for neighbour in self.neighbours[:SHOWN]
         )
@@ -174,7 +177,10 @@ def _silent(known: Knowledge, found: Sequence[Neighbour], plan: Plan) -> list[st
     for source, run_ids in known.named.items():
         if not heard.intersection(run_ids):
             reasons = Counter(map(why, run_ids)).items()
-            told = "; ".join(f"{counted(n)}: {reason}" for reason, n in reasons) or "no study that has begun"
+            told = (
+                "; ".join(f"{counted(n)}: {reason}" for reason, n in reasons)
+                or "no study that has begun"
+            )
             silent.append(f"{source} ({told})")
     return silent
 
@@ -192,7 +198,9 @@ def first_points(warm: WarmStart, plan: Plan, most: int = FIRST_POINTS) -> tuple
         params = plan.space.decode(code)
         if params not in before:
             before.append(params)
-            found.append(FirstPoint(params, f"{WARM_ORIGIN}: {names[source]} ({source[:SHORT_ID]})"))
+            found.append(
+                FirstPoint(params, f"{WARM_ORIGIN}: {names[source]} ({source[:SHORT_ID]})")
+            )
     return tuple(found)
 
 
@@ -201,7 +209,8 @@ def narrowed_by(plan: Plan, warm: WarmStart) -> tuple[Plan, WarmStart]:
     past = warm.past(plan)
     if past is None:
         return plan, replace(
-            warm, notes=(*warm.notes, "space=past: nothing is known of this space, so it stays whole")
+            warm,
+            notes=(*warm.notes, "space=past: nothing is known of this space, so it stays whole"),
         )
     found = narrowed(past)
     changes = [
@@ -221,25 +230,30 @@ def started_with(plan: Plan, warm: WarmStart) -> Plan:
 def worth(past: Past, trials: Sequence[Trial]) -> list[dict[str, Any]]:
     """The trust in the past after each of the first `MOST_RESULTS` results.
 
-    Results are those that the search itself sees: at the highest budget that has enough of them, failures among them.
+    Results are those that the search itself sees: at the highest budget that has enough of them,
+    failures among them.
     """
     if not trials:
         return []
-    budgets = {trial.budget for trial in trials} | {r.budget for trial in trials for r in trial.reports}
+    budgets = {trial.budget for trial in trials} | {
+        r.budget for trial in trials for r in trial.reports
+    }
     standings = Standings(past.space, sorted(budgets))
     for trial in trials:
         standings.add(trial.params, trial.budget)
         standings.update(trial)
     seen = standings.history(TPESampler().least(past.space), 0)
-    trust = past.course(seen.x[:MOST_RESULTS], seen.losses[:MOST_RESULTS])  # quadratic in their number
+    trust = past.course(
+        seen.x[:MOST_RESULTS], seen.losses[:MOST_RESULTS]
+    )  # quadratic in their number
     return [{"trials": n, "trust": round(float(trusted), 6)} for n, trusted in enumerate(trust, 1)]
 
 
 def beside_cold(past: Past, plan: Plan, trials: Sequence[Trial]) -> tuple[BesideCold, ...]:
     """How this study compares with searches without a past, which `hpo.counterfactual` simulates.
 
-    Nothing is compared where trials stop at rungs, nor where the sampler makes no model: there the past gave first
-    points only.
+    Nothing is compared where trials stop at rungs, nor where the sampler makes no model: there the
+    past gave first points only.
     """
     results = [trial for trial in trials if trial.finished][:MOST_RESULTS]
     losses = np.array([trial.loss for trial in results])
@@ -257,7 +271,10 @@ def beside_cold(past: Past, plan: Plan, trials: Sequence[Trial]) -> tuple[Beside
         BesideCold(
             n,
             float(
-                np.mean((simulated[:, n - 1] > found[n - 1]) + 0.5 * (simulated[:, n - 1] == found[n - 1]))
+                np.mean(
+                    (simulated[:, n - 1] > found[n - 1])
+                    + 0.5 * (simulated[:, n - 1] == found[n - 1])
+                )
             ),
             SIMULATED,
         )
@@ -268,8 +285,9 @@ def beside_cold(past: Past, plan: Plan, trials: Sequence[Trial]) -> tuple[Beside
 def gain(trials: Sequence[Trial]) -> Mapping[str, float]:
     """An estimate of what the first points from the past were worth.
 
-    `share`: of this study's other trials that are not better than the best of these points. `trials`: how many of those
-    it would take on average to find one that is as good. All at one budget.
+    `share`: of this study's other trials that are not better than the best of these points.
+    `trials`: how many of those it would take on average to find one that is as good. All at one
+    budget.
     """
     found = helped(trials)
     return {} if found is None else {"share": found.share, "trials": found.trials}

@@ -48,9 +48,9 @@ class Scored:
 class Won:
     """What is known when a study ends.
 
-    `best` of the `trials` won; `test` holds every metric of the `scored` object, `interval` the bounds of the deciding
-    one, `trivial` that of the trivial baseline on the same rows; `baselines` are on the validation rows. `confirmation`
-    is there when the best few were trained again.
+    `best` of the `trials` won; `test` holds every metric of the `scored` object, `interval` the
+    bounds of the deciding one, `trivial` that of the trivial baseline on the same rows; `baselines`
+    are on the validation rows. `confirmation` is there when the best few were trained again.
     """
 
     best: Trial

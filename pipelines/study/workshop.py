@@ -40,8 +40,8 @@ class Workshop:
 def workshop(model: str, hands: WorkerPlan) -> Iterator[Workshop]:
     """Workers that import their libraries while the driver reads the table; everything is gone afterwards.
 
-    The driver's linear algebra has one thread meanwhile: the workers have the cores, and BLAS threads that wait for
-    each other on busy cores take many times as long as a single one.
+    The driver's linear algebra has one thread meanwhile: the workers have the cores, and BLAS
+    threads that wait for each other on busy cores take many times as long as a single one.
 
     Raises:
         UserError: when the folders cannot be written.

@@ -1,24 +1,27 @@
 """How sure is a score, and that one model is better than another, given predictions for rows that nobody trained on?
 
-An interval for the score of one model comes from drawing the rows again with replacement, thousands of times; a
-comparison of two from the same draws for both.
+An interval for the score of one model comes from drawing the rows again with replacement, thousands
+of times; a comparison of two from the same draws for both.
 
-The paired bootstrap (Efron and Tibshirani 1993): the rows are drawn again with replacement, thousands of times, and
-each time both models are scored on the same draw, so that what makes rows easy or hard for both cancels out. A draw is
-written as weights, how often it holds each row; metrics that are means over rows, R² and the area under the ROC curve
-are computed from the weights of many draws at once, the others draw by draw.
+The paired bootstrap (Efron and Tibshirani 1993): the rows are drawn again with replacement,
+thousands of times, and each time both models are scored on the same draw, so that what makes rows
+easy or hard for both cancels out. A draw is written as weights, how often it holds each row;
+metrics that are means over rows, R² and the area under the ROC curve are computed from the weights
+of many draws at once, the others draw by draw.
 
-The plain share of draws with a gain is too sure of itself in two cases, and is corrected downwards for both.
+The plain share of draws with a gain is too sure of itself in two cases, and is corrected downwards
+for both.
 
-- A model that is a little better on most rows and much worse on a few has a skewed gain, and draws that miss the few
-  are common. So the probability is at most that of Student's statistic with its skewness taken out by the cubic of
-  Hall (1992, "On the removal of skewness by transformation"). BCa (Efron 1987) corrects for the same to the same
-  order, but by half as much as is needed on a hundred rows. Spread and skewness come from a jackknife over blocks of
-  rows. Equations are numbered as in Efron and Tibshirani.
-- The spread of the draws is that of the rows in hand, without n / (n - 1) and without Student's tails. Hesterberg
-  (2015, arXiv:1411.5279, "expanded percentile") widens intervals of few rows for that; the same is done here. Where
-  few of the rows make up most of the spread, such as the positive ones of a rare class, those few are what counts
-  (Satterthwaite 1946).
+- A model that is a little better on most rows and much worse on a few has a skewed gain, and draws
+  that miss the few are common. So the probability is at most that of Student's statistic with its
+  skewness taken out by the cubic of Hall (1992, "On the removal of skewness by transformation").
+  BCa (Efron 1987) corrects for the same to the same order, but by half as much as is needed on a
+  hundred rows. Spread and skewness come from a jackknife over blocks of rows. Equations are
+  numbered as in Efron and Tibshirani.
+- The spread of the draws is that of the rows in hand, without n / (n - 1) and without Student's
+  tails. Hesterberg (2015, arXiv:1411.5279, "expanded percentile") widens intervals of few rows for
+  that; the same is done here. Where few of the rows make up most of the spread, such as the
+  positive ones of a rare class, those few are what counts (Satterthwaite 1946).
 """
 
 from __future__ import annotations
@@ -59,8 +62,9 @@ class Interval:
 class Gain:
     """By how much one model is better than another, in the metric's units; greater is better for every metric.
 
-    `value` is that of the rows themselves, between the bounds `low` and `high` of 95 %. `probability` is that of a
-    gain greater than the margin that was asked for; `draws` is how many it was counted in.
+    `value` is that of the rows themselves, between the bounds `low` and `high` of 95 %.
+    `probability` is that of a gain greater than the margin that was asked for; `draws` is how many
+    it was counted in.
     """
 
     value: float
@@ -89,7 +93,9 @@ def score_interval(
     value = metric(y, prediction)
     rows = _rows(metric, len(y), rng)
     y, prediction = y[rows], prediction[rows]
-    drawn, without, of_rows, n_units = _resampled(scores(metric, y, prediction), _units(groups, rows), rng)
+    drawn, without, of_rows, n_units = _resampled(
+        scores(metric, y, prediction), _units(groups, rows), rng
+    )
     defined = drawn[np.isfinite(drawn)]
     low, high = _bounds(defined, without, of_rows, n_units)
     return Interval(value, min(low, value), max(high, value))
@@ -131,10 +137,12 @@ def paired_gain(
 
     drawn, without, of_rows, n_units = _resampled(gains, _units(groups, rows), rng)
     low, high = _bounds(drawn[np.isfinite(drawn)], without, of_rows, n_units)
-    # One more draw is counted against the challenger, so that no finite number of draws makes anything certain; so are
-    # undefined ones.
+    # One more draw is counted against the challenger, so that no finite number of draws makes
+    # anything certain; so are undefined ones.
     share = float(np.sum(drawn > margin) / (len(drawn) + 1))
-    probability = _less_sure(min(share, _hall(without, of_rows, margin)), n_units, _freedom(without, n_units))
+    probability = _less_sure(
+        min(share, _hall(without, of_rows, margin)), n_units, _freedom(without, n_units)
+    )
     return Gain(value, low, high, probability, len(drawn))
 
 
@@ -172,7 +180,9 @@ def _gain(metric: Metric, one: Any, other: Any) -> Any:
     return one - other if metric.greater_is_better else other - one
 
 
-def _bounds(drawn: FloatArray, without: FloatArray, value: float, units: int) -> tuple[float, float]:
+def _bounds(
+    drawn: FloatArray, without: FloatArray, value: float, units: int
+) -> tuple[float, float]:
     """The expanded BCa interval at 95 % from the draws that define the score."""
     if units < 2 or not len(drawn):
         return -np.inf, np.inf
@@ -185,7 +195,8 @@ def _bounds(drawn: FloatArray, without: FloatArray, value: float, units: int) ->
 def _hall(without: FloatArray, value: float, margin: float) -> float:
     """The probability that the true value exceeds the margin, from Student's statistic without its skewness.
 
-    Hall's cubic is T + 2 a T^2 + 4/3 a^2 T^3 + a, with the acceleration a, a sixth of the statistic's skewness.
+    Hall's cubic is T + 2 a T^2 + 4/3 a^2 T^3 + a, with the acceleration a, a sixth of the
+    statistic's skewness.
     """
     influence = _influence(without)
     k = len(influence)
@@ -199,20 +210,27 @@ def _hall(without: FloatArray, value: float, margin: float) -> float:
 def _freedom(without: FloatArray, units: int) -> float:
     """Degrees of freedom of a score's spread: `units` - 1 where influences are normal, fewer where few rows rule.
 
-    Satterthwaite's 2 / var(s^2 / sigma^2); the excess kurtosis of the rows is that of the blocks times their size.
+    Satterthwaite's 2 / var(s^2 / sigma^2); the excess kurtosis of the rows is that of the blocks
+    times their size.
     """
     influence = _influence(without)
     squares = np.square(influence)
     if not squares.any():
         return float(max(units - 1, 1))
-    excess = max(len(squares) * np.square(squares).sum() / squares.sum() ** 2 - 3, 0.0) * units / len(squares)
+    excess = (
+        max(len(squares) * np.square(squares).sum() / squares.sum() ** 2 - 3, 0.0)
+        * units
+        / len(squares)
+    )
     return float(max(2 / (2 / max(units - 1, 1) + excess / units), 1.0))
 
 
 def _bca_levels(tail: FloatArray, bias: float, acceleration: float) -> FloatArray:
     """The shares of the draws that lie below the bounds whose normal quantiles are `tail` (eq. 14.10)."""
     shifted = bias + tail
-    stretch = np.maximum(1 - acceleration * shifted, 1e-6)  # beyond it there is no bound but the last draw
+    stretch = np.maximum(
+        1 - acceleration * shifted, 1e-6
+    )  # beyond it there is no bound but the last draw
     levels: FloatArray = stats.norm.cdf(bias + shifted / stretch)
     return levels
 
@@ -275,7 +293,8 @@ def _all_but_one(units: IntArray, rng: np.random.Generator) -> Iterator[FloatArr
         yield (part != np.arange(start, min(start + at_once, n_parts))[:, None]).astype(np.float64)
 
 
-# --- metrics of weighted rows -----------------------------------------------------------------------
+# --- metrics of weighted rows
+# -----------------------------------------------------------------------
 
 
 def _log_losses(y: IntArray, p: FloatArray) -> FloatArray:
@@ -299,7 +318,8 @@ def _same(mean: FloatArray) -> FloatArray:
 
 # Metrics that are a function of a mean over the rows: the rows' values, and that function.
 _MEANS: Mapping[
-    str, tuple[Callable[[npt.NDArray[Any], FloatArray], FloatArray], Callable[[FloatArray], FloatArray]]
+    str,
+    tuple[Callable[[npt.NDArray[Any], FloatArray], FloatArray], Callable[[FloatArray], FloatArray]],
 ] = {
     "log_loss": (_log_losses, _same),
     "accuracy": (_hits, _same),

@@ -2,13 +2,17 @@
 
 The rules, in order; what is dropped is said in the notes:
 
-- all missing, or one single value and nothing missing, or cells that are lists or the like: dropped;
-- integers that count the rows (each once, nearly no gaps, in the table's order or named like ``id``): dropped;
-  other integers and numbers stay numeric, reported when they have an id's name and never repeat;
+- all missing, or one single value and nothing missing, or cells that are lists or the like:
+  dropped;
+- integers that count the rows (each once, nearly no gaps, in the table's order or named like
+  ``id``): dropped; other integers and numbers stay numeric, reported when they have an id's name
+  and never repeat;
 - true/false: boolean; dates and texts that read as dates: expanded into the parts that vary;
-- texts of which 95 % read as numbers, with more than 10 distinct ones and no leading zeros: numeric, the rest missing;
-- other texts: categorical. Nearly one value per row: dropped. More than 256 levels: those seen at least twice, the most
-  frequent 256, are kept and the rest share one level; dropped when these 256 cover less than a fifth of the rows.
+- texts of which 95 % read as numbers, with more than 10 distinct ones and no leading zeros:
+  numeric, the rest missing;
+- other texts: categorical. Nearly one value per row: dropped. More than 256 levels: those seen at
+  least twice, the most frequent 256, are kept and the rest share one level; dropped when these 256
+  cover less than a fifth of the rows.
 """
 
 from __future__ import annotations
@@ -48,7 +52,15 @@ DATE_FORMATS = (
     "ISO8601",
     *(
         f"{date}{time}"
-        for date in ("%d.%m.%Y", "%m/%d/%Y", "%d/%m/%Y", "%d-%m-%Y", "%Y/%m/%d", "%d %b %Y", "%b %d, %Y")
+        for date in (
+            "%d.%m.%Y",
+            "%m/%d/%Y",
+            "%d/%m/%Y",
+            "%d-%m-%Y",
+            "%Y/%m/%d",
+            "%d %b %Y",
+            "%b %d, %Y",
+        )
         for time in ("", " %H:%M", " %H:%M:%S")
     ),
 )
@@ -75,8 +87,9 @@ def fit_features(
 ) -> tuple[FeatureEncoder, tuple[str, ...]]:
     """Return the encoder of a table's columns, inferred on some of its ``rows`` or all, and notes for the user.
 
-    ``kinds`` overrules the inference by column name with one of ``KINDS``; unknown names or kinds are a
-    ``ParameterError``. Infinite values and a table without one usable column are a ``DataError``.
+    ``kinds`` overrules the inference by column name with one of ``KINDS``; unknown names or kinds
+    are a ``ParameterError``. Infinite values and a table without one usable column are a
+    ``DataError``.
     """
     chosen = dict(kinds or {})
     _check_kinds(chosen, [str(name) for name in frame.columns])
@@ -84,11 +97,15 @@ def fit_features(
     for position, name in enumerate(map(str, frame.columns)):
         try:
             series = frame.iloc[:, position]
-            findings.append(_find(name, series if rows is None else series.iloc[rows], chosen.get(name)))
+            findings.append(
+                _find(name, series if rows is None else series.iloc[rows], chosen.get(name))
+            )
         except ValueError as mistake:
             mistakes.append(str(mistake))
     raise_all(DataError, mistakes)
-    encoder = FeatureEncoder(tuple(finding.column for finding in findings if finding.column is not None))
+    encoder = FeatureEncoder(
+        tuple(finding.column for finding in findings if finding.column is not None)
+    )
     notes = _grouped(findings)
     if not encoder.columns:
         raise DataError(
@@ -100,7 +117,9 @@ def fit_features(
 def _check_kinds(kinds: Mapping[str, str], names: Sequence[str]) -> None:
     for name, kind in kinds.items():
         if name not in names:
-            raise ParameterError(f"there is no column {name!r} to treat as {kind}{closest(name, names)}")
+            raise ParameterError(
+                f"there is no column {name!r} to treat as {kind}{closest(name, names)}"
+            )
         if kind not in KINDS:
             raise ParameterError(
                 f"unknown kind {kind!r} for column {name!r}{closest(kind, KINDS)}; kinds: {', '.join(KINDS)}"
@@ -152,7 +171,9 @@ def _as_asked(name: str, series: pd.Series, kind: str) -> Finding:
         return _find_boolean(name, series)
     values, unreadable = numbers(series)
     if np.isnan(values).all():
-        raise ParameterError(f"column {name!r} cannot be treated as numeric: none of its entries is a number")
+        raise ParameterError(
+            f"column {name!r} cannot be treated as numeric: none of its entries is a number"
+        )
     column = NumericColumn(name, dirty=bool(unreadable.any()))
     column.encode(series)  # infinite values are an error here too
     return Finding(name, column)
@@ -175,12 +196,16 @@ def _find_number(name: str, series: pd.Series, dirty: bool = False) -> Finding:
             return Finding(name, None, "dropped, counts the rows")
         if _ID_NAME.search(name):
             return Finding(
-                name, column, "kept as a number, but looks like an identifier (no value occurs twice)"
+                name,
+                column,
+                "kept as a number, but looks like an identifier (no value occurs twice)",
             )
     if dirty:
         share = 1 - len(present) / max(1, int(series.notna().sum()))
         return Finding(
-            name, column, f"text read as numbers; {share:.1%} of the entries are none and count as missing"
+            name,
+            column,
+            f"text read as numbers; {share:.1%} of the entries are none and count as missing",
         )
     return Finding(name, column)
 
@@ -220,7 +245,9 @@ def _find_text(name: str, series: pd.Series) -> Finding:
     dirty = _dirty_numbers(texts, counts)
     if dirty is not None:
         return _find_number(name, series, dirty)
-    pattern = None if isinstance(series.dtype, pd.CategoricalDtype) else _date_format(texts, READABLE)
+    pattern = (
+        None if isinstance(series.dtype, pd.CategoricalDtype) else _date_format(texts, READABLE)
+    )
     if pattern is not None:
         unreadable = np.asarray(parse_dates(texts, pattern).isna())
         if counts[~unreadable].sum() >= READABLE * counts.sum():
@@ -248,7 +275,9 @@ def _categorical(name: str, codes: IntArray, texts: Sequence[str]) -> Finding:
     if not texts:
         return Finding(name, None, "dropped, every value is missing")
     if len(texts) >= IDENTIFIER_DISTINCT and len(texts) > IDENTIFIER_SHARE * n:
-        return Finding(name, None, "dropped, nearly every row has its own text (identifier or free text)")
+        return Finding(
+            name, None, "dropped, nearly every row has its own text (identifier or free text)"
+        )
     if len(texts) <= MAX_LEVELS:
         return Finding(name, CategoricalColumn(name, tuple(sorted(texts)), missing=missing))
     order = sorted(range(len(texts)), key=lambda i: (-counts[i], texts[i]))
@@ -256,7 +285,9 @@ def _categorical(name: str, codes: IntArray, texts: Sequence[str]) -> Finding:
     covered = float(counts[kept].sum()) / n
     if covered < MIN_COVERED:
         return Finding(name, None, "dropped, free text (hardly any value occurs often)")
-    column = CategoricalColumn(name, tuple(sorted(texts[i] for i in kept)), other=True, missing=missing)
+    column = CategoricalColumn(
+        name, tuple(sorted(texts[i] for i in kept)), other=True, missing=missing
+    )
     return Finding(
         name,
         column,

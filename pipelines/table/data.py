@@ -1,8 +1,8 @@
 """From a raw table to what the search sees: the task, encoded folds, and a test part that is kept away from it.
 
-One ``FeatureEncoder`` is fitted on all rows but the test rows and shared by the folds: it learns only types and
-levels, nothing of the target, and it is what the winner is served with. The target's mean and scale come from the
-same rows.
+One ``FeatureEncoder`` is fitted on all rows but the test rows and shared by the folds: it learns
+only types and levels, nothing of the target, and it is what the winner is served with. The target's
+mean and scale come from the same rows.
 """
 
 from __future__ import annotations
@@ -48,9 +48,9 @@ class Task:
 class Fold:
     """One training and validation pair of the search.
 
-    ``y_train`` and ``y_valid`` are int64 class codes, or float64 targets standardised over the non-test rows.
-    ``cardinalities`` gives the number of levels of each categorical column (codes are below it, or -1).
-    ``fixed``: the validation rows are trained on, too, and so decide nothing.
+    ``y_train`` and ``y_valid`` are int64 class codes, or float64 targets standardised over the
+    non-test rows. ``cardinalities`` gives the number of levels of each categorical column (codes
+    are below it, or -1). ``fixed``: the validation rows are trained on, too, and so decide nothing.
     """
 
     train: Matrix
@@ -77,15 +77,18 @@ class Fold:
             np.concatenate([train.numeric, valid.numeric]),
             np.concatenate([train.categorical, valid.categorical]),
         )
-        return replace(self, train=rows, y_train=np.concatenate([self.y_train, self.y_valid]), fixed=True)
+        return replace(
+            self, train=rows, y_train=np.concatenate([self.y_train, self.y_valid]), fixed=True
+        )
 
 
 @dataclass(frozen=True)
 class Prepared:
     """A table made ready for a study.
 
-    ``frame`` holds the raw rows whose target is known; ``digest`` stands for the raw table and ``rows.digest`` for
-    the split. ``notes`` are sentences for the user about what was found and what was dropped.
+    ``frame`` holds the raw rows whose target is known; ``digest`` stands for the raw table and
+    ``rows.digest`` for the split. ``notes`` are sentences for the user about what was found and
+    what was dropped.
     """
 
     task: Task
@@ -129,7 +132,8 @@ class Prepared:
     def resampled(self, split: str, *, repeats: int, folds: int, seed: int) -> Rows:
         """The rows that the search may see, divided again many times; ``test`` are those that no part holds.
 
-        There are fewer folds when the second largest class has fewer rows: each part must hold two classes.
+        There are fewer folds when the second largest class has fewer rows: each part must hold two
+        classes.
         """
         how = Split.parse(split, [name for name in self.frame.columns if name != self.target_name])
         y = self.y
@@ -138,7 +142,9 @@ class Prepared:
         else:
             strata = y
             folds = int(np.clip(np.sort(np.bincount(y[self.rows.rest]))[-2], 2, folds))
-        pairs = resample(self.frame, strata, how, self.rows.rest, repeats=repeats, folds=folds, seed=seed)
+        pairs = resample(
+            self.frame, strata, how, self.rows.rest, repeats=repeats, folds=folds, seed=seed
+        )
         return Rows(self.rows.test, pairs)
 
     def save_parts(self, directory: Path, rows: Rows) -> None:
@@ -182,7 +188,9 @@ def load_part(directory: Path, index: int) -> Fold:
 def _description(directory: Path) -> Mapping[str, Any]:
     description: dict[str, Any] = json.loads((directory / DESCRIPTION).read_text(encoding="utf-8"))
     if description["schema"] != SCHEMA:
-        raise DataError(f"{directory} has schema {description['schema']!r}, this version reads {SCHEMA}")
+        raise DataError(
+            f"{directory} has schema {description['schema']!r}, this version reads {SCHEMA}"
+        )
     return description
 
 
@@ -250,11 +258,12 @@ def prepare(
 ) -> Prepared:
     """Infer the task and the column types, divide the rows and encode them.
 
-    Rows without a target are dropped. ``split`` is "random", "time:COLUMN" or "group:COLUMN"; ``validation`` is
-    "holdout" (of the same share as the test part) or "cv:K"; ``columns`` overrules the inferred type of a column
-    (see ``pipelines.table.columns.KINDS``); ``outer``, like "2/5", names the part that is held out in place of a random share
-    (``pipelines.table.splits.Outer``). Raises ``DataError`` for tables that cannot be searched on and
-    ``ParameterError`` for impossible arguments, before anything expensive.
+    Rows without a target are dropped. ``split`` is "random", "time:COLUMN" or "group:COLUMN";
+    ``validation`` is "holdout" (of the same share as the test part) or "cv:K"; ``columns``
+    overrules the inferred type of a column (see ``pipelines.table.columns.KINDS``); ``outer``, like
+    "2/5", names the part that is held out in place of a random share
+    (``pipelines.table.splits.Outer``). Raises ``DataError`` for tables that cannot be searched on
+    and ``ParameterError`` for impossible arguments, before anything expensive.
     """
     if not 0.0 < test_share < 0.5:
         raise ParameterError(f"test_share must lie between 0 and 0.5, but got {test_share}")
@@ -265,7 +274,10 @@ def prepare(
         raise DataError(
             f"the table has no target column {target!r}{closest(target, names)}; columns: {_listed(names)}"
         )
-    how, folds = Split.parse(split, [name for name in names if name != target]), Validation.parse(validation)
+    how, folds = (
+        Split.parse(split, [name for name in names if name != target]),
+        Validation.parse(validation),
+    )
     part = Outer.parse(outer) if outer else None
     whole_digest = digest(frame)
     frame, found, notes = _with_known_target(frame, target, task)
@@ -309,7 +321,9 @@ def _with_known_target(
     frame: pd.DataFrame, name: str, task: str | None
 ) -> tuple[pd.DataFrame, _Target, tuple[str, ...]]:
     if task is not None and task not in TASKS:
-        raise ParameterError(f"unknown task {task!r}{closest(task, TASKS)}; tasks: {', '.join(TASKS)}")
+        raise ParameterError(
+            f"unknown task {task!r}{closest(task, TASKS)}; tasks: {', '.join(TASKS)}"
+        )
     series = _natural(frame[name])
     if pd.api.types.is_datetime64_any_dtype(series.dtype):
         raise DataError(f"target {name!r} is a date; turn it into a number or into classes")
@@ -317,7 +331,9 @@ def _with_known_target(
         _check_finite(name, numbers(series)[0])
     known = _is_known(name, series, task)
     if not known.any():
-        raise DataError(f"target {name!r} is missing in all {len(frame):,} rows; name another target column")
+        raise DataError(
+            f"target {name!r} is missing in all {len(frame):,} rows; name another target column"
+        )
     notes: tuple[str, ...] = ()
     if not known.all():
         missing = int((~known).sum())
@@ -357,7 +373,9 @@ def _target(name: str, series: pd.Series, task: str | None) -> _Target:
 
 def _natural(series: pd.Series) -> pd.Series:
     """Return an object column that holds only numbers (and missing ones) as numbers."""
-    if series.dtype != object or any(isinstance(value, str | bool | list | dict | bytes) for value in series):
+    if series.dtype != object or any(
+        isinstance(value, str | bool | list | dict | bytes) for value in series
+    ):
         return series
     try:
         converted: pd.Series = pd.to_numeric(series)
@@ -409,8 +427,9 @@ def _check_labels(name: str, kind: str, labels: list[Label], n_rows: int) -> Non
 def _inferred_kind(series: pd.Series, values: list[Any]) -> str:
     """Return the task of a target.
 
-    Two distinct values are binary. Texts and truth values are classes, numbers a regression; but numbers that are
-    just 0 .. k or 1 .. k without gaps, with at most 20 values, are taken for codes of classes.
+    Two distinct values are binary. Texts and truth values are classes, numbers a regression; but
+    numbers that are just 0 .. k or 1 .. k without gaps, with at most 20 values, are taken for codes
+    of classes.
     """
     if len(values) == 2:
         return "binary"
@@ -426,7 +445,9 @@ def _inferred_kind(series: pd.Series, values: list[Any]) -> str:
 def _check_members(name: str, found: _Target, needed: int) -> None:
     counts = np.bincount(found.codes, minlength=len(found.labels))
     small = [
-        f"{label!r} has {count}" for label, count in zip(found.labels, counts, strict=True) if count < needed
+        f"{label!r} has {count}"
+        for label, count in zip(found.labels, counts, strict=True)
+        if count < needed
     ]
     if small:
         fewer = ", use fewer folds" if needed > 2 else ""
@@ -475,7 +496,9 @@ def _fit(
     if split.kind == "time" and pd.api.types.is_numeric_dtype(frame[split.column].dtype):
         kinds.setdefault(split.column, "numeric")  # it may well count the rows
     encoder, found = fit_features(raw, kinds, rows.rest)
-    columns = tuple(_tolerant(column, raw[column.name].iloc[rows.test]) for column in encoder.columns)
+    columns = tuple(
+        _tolerant(column, raw[column.name].iloc[rows.test]) for column in encoder.columns
+    )
     return FeatureEncoder(columns), notes + found
 
 
@@ -534,9 +557,7 @@ def _summary(
     train, valid = rows.folds[0]
     parts = f"train {len(train):,}, validate {len(valid):,}, test {len(rows.test):,} rows, split {split}"
     if len(rows.folds) > 1:
-        parts = (
-            f"{len(rows.folds)} folds of {len(rows.rest):,} rows, test {len(rows.test):,} rows, split {split}"
-        )
+        parts = f"{len(rows.folds)} folds of {len(rows.rest):,} rows, test {len(rows.test):,} rows, split {split}"
     return (inputs, _target_words(target, found), parts)
 
 

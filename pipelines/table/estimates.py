@@ -1,9 +1,10 @@
 """What scores on resampled rows say: an interval for their mean, whether two configurations differ, and for many.
 
-The training sets of k-fold cross-validation, repeated or not, share most of their rows, so the scores are not
-independent and their plain variance is far too small. Nadeau and Bengio (2003, "Inference for the generalization
-error") replace 1/n in the variance of the mean by 1/n + n_test/n_train; Bouckaert and Frank (2004) use it for repeated
-k-fold cross-validation, as is done here.
+The training sets of k-fold cross-validation, repeated or not, share most of their rows, so the
+scores are not independent and their plain variance is far too small. Nadeau and Bengio (2003,
+"Inference for the generalization error") replace 1/n in the variance of the mean by 1/n +
+n_test/n_train; Bouckaert and Frank (2004) use it for repeated k-fold cross-validation, as is done
+here.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ class Estimate:
 class Difference:
     """By how much one configuration is better than another on the same resamplings, in the metric's units.
 
-    `p` is that of the corrected resampled t-test, two-sided, `adjusted` the same after Holm's correction.
+    `p` is that of the corrected resampled t-test, two-sided, `adjusted` the same after Holm's
+    correction.
     """
 
     estimate: Estimate
@@ -54,7 +56,9 @@ def mean_of(scores: Sequence[float] | FloatArray, ratio: float) -> Estimate:
     return Estimate(mean, mean - half, mean + half)
 
 
-def differences(pairs: Sequence[Sequence[float] | FloatArray], ratio: float) -> tuple[Difference, ...]:
+def differences(
+    pairs: Sequence[Sequence[float] | FloatArray], ratio: float
+) -> tuple[Difference, ...]:
     """The corrected resampled t-test for each of several (n,) vectors of paired gains, with Holm's correction.
 
     Gains that are all zero have p = 1.

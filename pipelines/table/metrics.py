@@ -1,7 +1,8 @@
 """What a trial is scored with.
 
-The functions are numpy: they are called for every trial and often every few rounds, where the input checks of
-scikit-learn cost more than the score. ``tests/pipelines/table/test_metrics.py`` holds them against scikit-learn.
+The functions are numpy: they are called for every trial and often every few rounds, where the input
+checks of scikit-learn cost more than the score. ``tests/pipelines/table/test_metrics.py`` holds
+them against scikit-learn.
 """
 
 from __future__ import annotations
@@ -31,9 +32,10 @@ def _any_target(y: npt.NDArray[Any]) -> str:
 class Metric:
     """A score by name.
 
-    Called with ``y``: (n,) int64 class codes or float64 values in original units, and ``prediction``: (n, k)
-    probabilities (k = 2 for binary) or (n,) values in original units. A prediction that is not finite is a
-    ``ValueError``, so that the trial fails instead of winning; so is a score that the rows do not define.
+    Called with ``y``: (n,) int64 class codes or float64 values in original units, and
+    ``prediction``: (n, k) probabilities (k = 2 for binary) or (n,) values in original units. A
+    prediction that is not finite is a ``ValueError``, so that the trial fails instead of winning;
+    so is a score that the rows do not define.
 
     ``obstacle(y)`` says why the metric cannot score such targets ("" when it can).
     """
@@ -71,7 +73,9 @@ def _auc(positive: npt.NDArray[np.bool_], scores: FloatArray) -> float:
     above, below = np.sort(scores[positive]), np.sort(scores[~positive])
     if not len(above) or not len(below):
         return float("nan")
-    wins = below.searchsorted(above, side="left").sum() + below.searchsorted(above, side="right").sum()
+    wins = (
+        below.searchsorted(above, side="left").sum() + below.searchsorted(above, side="right").sum()
+    )
     return float(wins / (2 * len(above) * len(below)))
 
 
@@ -92,7 +96,9 @@ def _average_precision(y: IntArray, p: FloatArray) -> float:
         return float("nan")
     order = np.argsort(-p[:, 1], kind="stable")
     scores, hits = p[order, 1], np.cumsum(positive[order])
-    last = np.append(np.flatnonzero(np.diff(scores)), len(scores) - 1)  # ends of runs of equal scores
+    last = np.append(
+        np.flatnonzero(np.diff(scores)), len(scores) - 1
+    )  # ends of runs of equal scores
     precision = hits[last] / (last + 1)
     steps = np.diff(hits[last], prepend=0) / hits[-1]
     return float((precision * steps).sum())
@@ -282,6 +288,8 @@ def evaluate(kind: str, y: npt.NDArray[Any], prediction: FloatArray) -> dict[str
     if not np.isfinite(prediction).all():
         raise ValueError("the model predicted values that are not finite")
     scores = {
-        name: metric.function(y, prediction) for name, metric in METRICS.items() if kind in metric.tasks
+        name: metric.function(y, prediction)
+        for name, metric in METRICS.items()
+        if kind in metric.tasks
     }
     return {name: float(score) for name, score in scores.items() if np.isfinite(score)}

@@ -1,7 +1,7 @@
 """Which columns a model relies on: its loss when one of them is shuffled (Breiman 2001, "Random forests", section 10).
 
-It is in the metric's units, the same for every family, and of the very object that is served. Columns that say the same
-share what they are worth, and each may look useless alone.
+It is in the metric's units, the same for every family, and of the very object that is served.
+Columns that say the same share what they are worth, and each may look useless alone.
 """
 
 from dataclasses import dataclass
@@ -33,8 +33,8 @@ def permuted(
 ) -> Permuted | None:
     """Shuffle each column of held-out rows once; None when there are too many, or the metric is not defined.
 
-    `frame` holds the raw rows, `y` (n,) their class codes or values. Of many columns or members fewer rows are taken,
-    so that the cost is bounded.
+    `frame` holds the raw rows, `y` (n,) their class codes or values. Of many columns or members
+    fewer rows are taken, so that the cost is bounded.
     """
     columns = predictor.features.inputs
     if not 0 < len(columns) <= MOST_COLUMNS:
@@ -50,7 +50,9 @@ def permuted(
         losses = []
         for name in columns:
             mixed = _shuffled(rows, places[name], rng.permutation(n))
-            losses.append((name, metric.to_loss(metric(truth, predictor.predict_encoded(mixed))) - before))
+            losses.append(
+                (name, metric.to_loss(metric(truth, predictor.predict_encoded(mixed))) - before)
+            )
     except ValueError:  # one class only, say
         return None
     return Permuted(tuple(sorted(losses, key=lambda item: -item[1])), n)
@@ -69,7 +71,9 @@ def _places(features: FeatureEncoder) -> dict[str, tuple[list[int], list[int]]]:
     return places
 
 
-def _shuffled(rows: Matrix, place: tuple[list[int], list[int]], order: npt.NDArray[np.int64]) -> Matrix:
+def _shuffled(
+    rows: Matrix, place: tuple[list[int], list[int]], order: npt.NDArray[np.int64]
+) -> Matrix:
     numeric, categorical = rows.numeric.copy(), rows.categorical.copy()
     numeric[:, place[0]] = numeric[order][:, place[0]]
     categorical[:, place[1]] = categorical[order][:, place[1]]

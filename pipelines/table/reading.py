@@ -1,8 +1,8 @@
 """Reading a table from anywhere: CSV (compressed too), Parquet or Feather, from a path or any fsspec URI.
 
-A file is what its first bytes say, whatever it is called. CSV cells are read as text and typed column by column,
-because a reader that guesses loses what the target may need: ``NA`` as a class label, leading zeros of codes,
-which columns had the same name, and rows that are too short.
+A file is what its first bytes say, whatever it is called. CSV cells are read as text and typed
+column by column, because a reader that guesses loses what the target may need: ``NA`` as a class
+label, leading zeros of codes, which columns had the same name, and rows that are too short.
 """
 
 from __future__ import annotations
@@ -60,10 +60,11 @@ _NOT_TABLES = {
 def load_table(uri: str) -> pd.DataFrame:
     """Return the table behind a local path or a URI.
 
-    Column names become texts without surrounding white space, and so do text cells. Numbers, true/false and
-    texts are told apart; empty cells are missing; a column of digits with leading zeros stays text. Texts like
-    "NA" are missing among numbers, but stay as they are among texts: there they may be labels.
-    Raises ``DataError`` when there is no file, no table in it, or not one clear reading of it.
+    Column names become texts without surrounding white space, and so do text cells. Numbers,
+    true/false and texts are told apart; empty cells are missing; a column of digits with leading
+    zeros stays text. Texts like "NA" are missing among numbers, but stay as they are among texts:
+    there they may be labels. Raises ``DataError`` when there is no file, no table in it, or not one
+    clear reading of it.
     """
     raw = _read(uri)
     uri = safe(uri)  # from here on it is only shown
@@ -85,15 +86,22 @@ def with_text_names(frame: pd.DataFrame, source: str = "the table") -> pd.DataFr
     doubled = [name for name, count in Counter(names).items() if count > 1]
     if doubled:
         headless = all(_is_number(name) for name in names)
-        hint = "; the first line looks like data: add a header line" if headless else "; rename or remove one"
-        raise DataError(f"{source} has more than one column called {', '.join(map(repr, doubled[:5]))}{hint}")
+        hint = (
+            "; the first line looks like data: add a header line"
+            if headless
+            else "; rename or remove one"
+        )
+        raise DataError(
+            f"{source} has more than one column called {', '.join(map(repr, doubled[:5]))}{hint}"
+        )
     return frame.set_axis(names, axis="columns")
 
 
 def digest(frame: pd.DataFrame) -> str:
     """Return 32 hex digits that stand for names, order, types and values; the same in every process.
 
-    An integer column gives the same digest whatever its width, so that a table keeps its digest as CSV or Parquet.
+    An integer column gives the same digest whatever its width, so that a table keeps its digest as
+    CSV or Parquet.
     """
     total = hashlib.blake2b(digest_size=DIGEST_BYTES)
     for position, name in enumerate(frame.columns):
@@ -161,7 +169,10 @@ def _closest_file(uri: str) -> str:
         return "; its folder does not exist either"
     except Exception:  # as above; this is only for a hint
         return ""
-    return closest(name, names) or f"; the folder {safe(folder) or '/'} holds {len(names)} other file(s)"
+    return (
+        closest(name, names)
+        or f"; the folder {safe(folder) or '/'} holds {len(names)} other file(s)"
+    )
 
 
 def _unpacked(uri: str, raw: bytes) -> bytes:
@@ -185,9 +196,13 @@ def _unpacked(uri: str, raw: bytes) -> bytes:
 
 def _unzipped(uri: str, raw: bytes) -> bytes:
     with zipfile.ZipFile(io.BytesIO(raw)) as archive:
-        names = [name for name in archive.namelist() if not name.endswith("/") and "__MACOSX" not in name]
+        names = [
+            name for name in archive.namelist() if not name.endswith("/") and "__MACOSX" not in name
+        ]
         if "[Content_Types].xml" in names:
-            raise DataError(f"{uri} is an Excel or Office document; save the sheet as CSV or Parquet")
+            raise DataError(
+                f"{uri} is an Excel or Office document; save the sheet as CSV or Parquet"
+            )
         if len(names) != 1:
             shown = ", ".join(names[:5])
             raise DataError(
@@ -211,7 +226,9 @@ def _parsed(uri: str, raw: bytes) -> pd.DataFrame:
         if raw.startswith(magic):
             raise DataError(f"{uri} is {what}, not a table; give CSV, Parquet or Feather")
     if b"\x00" in raw[:SNIFFED_BYTES]:
-        raise DataError(f"{uri} is binary, but neither Parquet nor Feather; give CSV, Parquet or Feather")
+        raise DataError(
+            f"{uri} is binary, but neither Parquet nor Feather; give CSV, Parquet or Feather"
+        )
     return _parsed_csv(uri, raw)
 
 
@@ -235,12 +252,17 @@ def _parsed_csv(uri: str, raw: bytes) -> pd.DataFrame:
         block_size=BLOCK_BYTES, column_names=positions, skip_rows_after_names=1
     )
     convert_options = pyarrow.csv.ConvertOptions(
-        column_types=dict.fromkeys(positions, pa.string()), null_values=[""], strings_can_be_null=True
+        column_types=dict.fromkeys(positions, pa.string()),
+        null_values=[""],
+        strings_can_be_null=True,
     )
     parse_options = pyarrow.csv.ParseOptions(delimiter=delimiter, newlines_in_values=b'"' in raw)
     try:
         cells = pyarrow.csv.read_csv(
-            pa.BufferReader(raw), read_options, parse_options=parse_options, convert_options=convert_options
+            pa.BufferReader(raw),
+            read_options,
+            parse_options=parse_options,
+            convert_options=convert_options,
         )
     except pa.ArrowInvalid as error:
         raise DataError(_csv_mistake(uri, raw, delimiter, len(names), error)) from None
@@ -256,7 +278,9 @@ def _delimiter(uri: str, raw: bytes) -> str:
     """Return the delimiter that cuts the most lines into as many fields as the header, and at least two."""
     text = raw[:SNIFFED_BYTES].decode("utf-8", errors="replace")
     lines = [line for line in text.splitlines() if line.strip()]
-    lines = lines[: max(1, len(lines) - 1)] if len(raw) > SNIFFED_BYTES else lines  # the last one may be cut
+    lines = (
+        lines[: max(1, len(lines) - 1)] if len(raw) > SNIFFED_BYTES else lines
+    )  # the last one may be cut
     scores: dict[str, tuple[int, int]] = {}
     for delimiter in DELIMITERS:
         widths = [len(fields) for fields in csv.reader(lines, delimiter=delimiter)]
@@ -293,13 +317,17 @@ def _csv_mistake(uri: str, raw: bytes, delimiter: str, n_columns: int, error: Ex
 
 
 def _check_quotes(uri: str, raw: bytes, delimiter: str) -> None:
-    lines = csv.reader(io.StringIO(raw.decode("utf-8"), newline=""), delimiter=delimiter, strict=True)
+    lines = csv.reader(
+        io.StringIO(raw.decode("utf-8"), newline=""), delimiter=delimiter, strict=True
+    )
     start = 1
     try:
         for _ in lines:
             start = lines.line_num + 1
     except csv.Error:
-        raise DataError(f"{uri}: a quoted value that begins in line {start} does not end; close it") from None
+        raise DataError(
+            f"{uri}: a quoted value that begins in line {start} does not end; close it"
+        ) from None
 
 
 def _typed(cells: pa.ChunkedArray, decimal_comma: bool) -> pa.ChunkedArray:
@@ -313,7 +341,9 @@ def _typed(cells: pa.ChunkedArray, decimal_comma: bool) -> pa.ChunkedArray:
         candidates = pc.if_else(pc.is_in(cells, tokens), pa.scalar(None, cells.type), cells)
         found = _as_number(candidates)
         if found is None and decimal_comma:
-            found = _as_number(pc.replace_substring_regex(candidates, r"^([+-]?\d+),(\d+)$", r"\1.\2"))
+            found = _as_number(
+                pc.replace_substring_regex(candidates, r"^([+-]?\d+),(\d+)$", r"\1.\2")
+            )
     return cells if found is None else found
 
 
@@ -332,7 +362,9 @@ def _as_number(cells: pa.ChunkedArray) -> pa.ChunkedArray | None:
         except pa.ArrowInvalid:
             continue
         is_code = kind == pa.int64() or not _any(pc.match_substring(cells, "."))
-        return None if is_code and _any(pc.match_substring_regex(cells, "^[+-]?0[0-9xX]")) else values
+        return (
+            None if is_code and _any(pc.match_substring_regex(cells, "^[+-]?0[0-9xX]")) else values
+        )
     return None
 
 
@@ -346,7 +378,9 @@ def _as_bool(cells: pa.ChunkedArray) -> pa.ChunkedArray | None:
 
 def _all_boolean(lowered: pa.ChunkedArray) -> bool:
     wanted = pa.array(["true", "false"], lowered.type)
-    return lowered.null_count < len(lowered) and not _any(pc.invert(pc.is_in(lowered.drop_null(), wanted)))
+    return lowered.null_count < len(lowered) and not _any(
+        pc.invert(pc.is_in(lowered.drop_null(), wanted))
+    )
 
 
 def _any(mask: Any) -> bool:

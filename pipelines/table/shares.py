@@ -14,7 +14,8 @@ _STREAM = 0x5A4E  # so that no other generator of (seed, fold) draws the same nu
 def subset(fold: Fold, share: float, seed: int) -> Fold:
     """The fold with the first ceil(`share` * n) of its n training rows in the order of `training_order`.
 
-    The rows keep their own order, so the whole share is the fold itself; validation rows stay as they are.
+    The rows keep their own order, so the whole share is the fold itself; validation rows stay as
+    they are.
     """
     n = len(fold.train)
     count = math.ceil(share * n - 1e-9)  # 0.07 * 100 is 7.000000000000001
@@ -27,9 +28,10 @@ def subset(fold: Fold, share: float, seed: int) -> Fold:
 def training_order(fold: Fold, seed: int) -> npt.NDArray[np.intp]:
     """`(n,)`: the training rows in a random order that depends on the seed and the fold only.
 
-    Of a classification every beginning has the classes in about the proportions of the whole: the j-th of the c rows
-    of a class stands at (j + 1/2) / c of the way. The first row of each class goes before all others, the commonest
-    first, so that no class is missing from k classes' k rows on.
+    Of a classification every beginning has the classes in about the proportions of the whole: the
+    j-th of the c rows of a class stands at (j + 1/2) / c of the way. The first row of each class
+    goes before all others, the commonest first, so that no class is missing from k classes' k rows
+    on.
     """
     shuffled = np.random.default_rng([seed, fold.index, _STREAM]).permutation(len(fold.train))
     if fold.task.kind == "regression":

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 class DataPlan:
     """Where the table is, what it looks like, and how its rows are used.
 
-    `uri` is None for a table that was handed over in memory; `digest` tells whether a table is the same; `outer`, like
-    "2/5", is the part that a validation holds out in place of the share.
+    `uri` is None for a table that was handed over in memory; `digest` tells whether a table is the
+    same; `outer`, like "2/5", is the part that a validation holds out in place of the share.
     """
 
     uri: str | None
@@ -103,7 +103,14 @@ def same_again(plan: DataPlan, seed: int, data: str | Path | pd.DataFrame | None
             f"there is no file {place} any more, the study's table; if it has moved, give its new place as data="
         )
     return Source(
-        place, plan.target, plan.task, plan.split, plan.test_share, plan.validation, seed, plan.outer
+        place,
+        plan.target,
+        plan.task,
+        plan.split,
+        plan.test_share,
+        plan.validation,
+        seed,
+        plan.outer,
     )
 
 

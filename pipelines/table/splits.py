@@ -1,11 +1,11 @@
 """Which rows are for testing, training and validation: made once, from the seed.
 
-``random`` is stratified: by class, or by the target's rank for regression. ``time:COLUMN`` tests on the last rows
-and validates on the last of the others (``cv:K``: expanding windows); rows of one time stay together.
-``group:COLUMN`` keeps the rows of a group together.
+``random`` is stratified: by class, or by the target's rank for regression. ``time:COLUMN`` tests on
+the last rows and validates on the last of the others (``cv:K``: expanding windows); rows of one
+time stay together. ``group:COLUMN`` keeps the rows of a group together.
 
-The rows that a search may see can be divided again, many times (`resample`), to compare a few configurations on more
-than one division.
+The rows that a search may see can be divided again, many times (`resample`), to compare a few
+configurations on more than one division.
 """
 
 from __future__ import annotations
@@ -48,7 +48,9 @@ class Validation:
             return cls(0)
         if match and 2 <= int(match[1]) <= 20:
             return cls(int(match[1]))
-        raise ParameterError(f"validation must be 'holdout' or 'cv:K' with 2 <= K <= 20, but got {text!r}")
+        raise ParameterError(
+            f"validation must be 'holdout' or 'cv:K' with 2 <= K <= 20, but got {text!r}"
+        )
 
 
 @dataclass(frozen=True)
@@ -129,9 +131,10 @@ def divide(
 ) -> Rows:
     """Divide the rows of a table.
 
-    ``strata``: (n,) non-negative codes whose shares random parts keep. The test rows depend on the seed, the
-    split and the share, not on the validation. With ``outer`` they are that part of the table instead (in time: the
-    rows after it are not used at all). Raises ``DataError`` when there are too few rows, times or groups.
+    ``strata``: (n,) non-negative codes whose shares random parts keep. The test rows depend on the
+    seed, the split and the share, not on the validation. With ``outer`` they are that part of the
+    table instead (in time: the rows after it are not used at all). Raises ``DataError`` when there
+    are too few rows, times or groups.
     """
     if len(frame) < MIN_ROWS:
         raise DataError(
@@ -172,16 +175,19 @@ def resample(
 ) -> tuple[tuple[IntArray, IntArray], ...]:
     """Divide the rows ``rest`` into ``folds`` parts ``repeats`` times: a training and validation pair for each part.
 
-    ``random`` keeps the strata's shares and ``group:COLUMN`` the groups whole; with fewer groups than folds there are
-    as many folds as groups. Time has one direction only: the last half of the rows is cut into ``repeats`` * ``folds``
-    windows (fewer when there are fewer times), each predicted from all rows before it. Strata as for ``divide``.
+    ``random`` keeps the strata's shares and ``group:COLUMN`` the groups whole; with fewer groups
+    than folds there are as many folds as groups. Time has one direction only: the last half of the
+    rows is cut into ``repeats`` * ``folds`` windows (fewer when there are fewer times), each
+    predicted from all rows before it. Strata as for ``divide``.
     """
     if split.kind == "time":
         times = _times(frame, split.column)[rest]
         most = min(repeats * folds, max(len(np.unique(times)) // 2, 1))
         return tuple(
             (rest[train], rest[valid])
-            for train, valid in _windows(times, [len(rest) * (0.5 + 0.5 * i / most) for i in range(most)])
+            for train, valid in _windows(
+                times, [len(rest) * (0.5 + 0.5 * i / most) for i in range(most)]
+            )
         )
     pairs = []
     for repeat in range(repeats):
@@ -309,13 +315,17 @@ def _refuse_missing(column: str, missing: npt.NDArray[Any], kind: str, wanted: s
         )
 
 
-def _by_time(times: IntArray, validation: Validation, test_share: float, outer: Outer | None) -> Rows | None:
+def _by_time(
+    times: IntArray, validation: Validation, test_share: float, outer: Outer | None
+) -> Rows | None:
     """Return None when an outer fold leaves too few times."""
     if outer:
         k = outer.folds
         if times.max() < k:
             return None
-        rest, test = _windows(times, [len(times) * i / (k + 1) for i in range(1, k + 1)])[outer.number - 1]
+        rest, test = _windows(times, [len(times) * i / (k + 1) for i in range(1, k + 1)])[
+            outer.number - 1
+        ]
         if len(np.unique(times[rest])) < validation.parts + 1:
             return None
     else:
@@ -332,7 +342,8 @@ def _by_time(times: IntArray, validation: Validation, test_share: float, outer: 
 def _windows(times: IntArray, rows_before: list[float]) -> list[tuple[IntArray, IntArray]]:
     """Return a training and validation pair for each window; windows begin after about ``rows_before`` rows.
 
-    Each window ends where the next begins, the last one with the rows; training rows are all before it.
+    Each window ends where the next begins, the last one with the rows; training rows are all before
+    it.
     """
     k = len(rows_before)
     times = np.unique(times, return_inverse=True)[1]
@@ -367,7 +378,9 @@ def _by_group(
     sizes = np.bincount(groups)
     order = rng.permutation(len(sizes))
     if outer:
-        test_groups = _deal_groups(_largest_first(order, sizes), sizes, outer.folds)[outer.number - 1]
+        test_groups = _deal_groups(_largest_first(order, sizes), sizes, outer.folds)[
+            outer.number - 1
+        ]
         rest_groups = order[~np.isin(order, test_groups)]
         if not len(test_groups) or len(rest_groups) < validation.parts + 1:
             return None
@@ -387,7 +400,9 @@ def _by_group(
     return Rows(test, tuple(pairs))
 
 
-def _take_groups(order: IntArray, sizes: IntArray, share: float, keep: int) -> tuple[IntArray, IntArray]:
+def _take_groups(
+    order: IntArray, sizes: IntArray, share: float, keep: int
+) -> tuple[IntArray, IntArray]:
     """Return the first groups of the order whose rows come nearest to a share, and the others (``keep`` at least)."""
     filled = np.cumsum(sizes[order])
     n_taken = int(np.abs(filled - share * filled[-1]).argmin()) + 1
@@ -415,7 +430,9 @@ def _deal_whole(groups: IntArray, folds: int, rng: np.random.Generator) -> IntAr
     codes = np.unique(groups, return_inverse=True)[1]
     sizes = np.bincount(codes)
     fold_of = np.empty(len(sizes), dtype=np.int64)
-    for i, members in enumerate(_deal_groups(rng.permutation(len(sizes)), sizes, min(folds, len(sizes)))):
+    for i, members in enumerate(
+        _deal_groups(rng.permutation(len(sizes)), sizes, min(folds, len(sizes)))
+    ):
         fold_of[members] = i
     dealt: IntArray = fold_of[codes]
     return dealt

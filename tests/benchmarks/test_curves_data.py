@@ -24,7 +24,9 @@ def test_a_configuration_has_one_curve_and_costs_more_the_longer_it_trains(name:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_nothing_beats_the_optimum_and_random_draws_have_the_scale_in_their_middle(name: str) -> None:
+def test_nothing_beats_the_optimum_and_random_draws_have_the_scale_in_their_middle(
+    name: str,
+) -> None:
     curves = load_curves(name)
     drawn = [curves.space.sample(np.random.default_rng(number)) for number in range(300)]
     last = np.array([curves.losses(params)[-1] for params in drawn])
@@ -38,9 +40,12 @@ def test_counting_ones_gets_closer_to_the_sum_of_its_parameters_as_the_budget_gr
     errors = []
     for number in range(100):
         params = curves.space.sample(np.random.default_rng(number))
-        errors.append(np.abs(curves.losses(params) + sum(float(value) for value in params.values())))
-    # 16 means of b draws of variance p (1 - p), 1/6 on average: a mean absolute error near 0.8 sqrt(16 / 6 / b),
-    # and the mean of 100 such errors lies within 0.3 of it in all but one of 10,000 cases
+        errors.append(
+            np.abs(curves.losses(params) + sum(float(value) for value in params.values()))
+        )
+    # 16 means of b draws of variance p (1 - p), 1/6 on average: a mean absolute error near 0.8
+    # sqrt(16 / 6 / b), and the mean of 100 such errors lies within 0.3 of it in all but one of
+    # 10,000 cases
     expected = 0.8 * np.sqrt(16 / 6 / np.array(curves.budgets))
     assert np.mean(errors, axis=0) == pytest.approx(expected, rel=0.3)
     best = {name: 1 if name.startswith("c") else 1.0 for name in curves.space.names}

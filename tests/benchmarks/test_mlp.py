@@ -13,12 +13,19 @@ from pipelines.table.metrics import METRICS
 
 def race(table: str, seed: int, own: float, peer: float) -> dict[str, object]:
     sides = {"mlp": (own, 1.0), "realmlp": (peer, 4.0)}
-    told = {side: {"score": 1 - e, "error": e, "cpu_seconds": cpu} for side, (e, cpu) in sides.items()}
+    told = {
+        side: {"score": 1 - e, "error": e, "cpu_seconds": cpu} for side, (e, cpu) in sides.items()
+    }
     return {"table": table, "seed": seed, "metric": "accuracy", **told}
 
 
 def test_ranks_errors_and_shares_of_cpu() -> None:
-    results = [race("a", 0, 0.1, 0.2), race("a", 1, 0.1, 0.2), race("b", 0, 0.2, 0.1), race("b", 1, 0.1, 0.1)]
+    results = [
+        race("a", 0, 0.1, 0.2),
+        race("a", 1, 0.1, 0.2),
+        race("b", 0, 0.2, 0.1),
+        race("b", 1, 0.1, 0.1),
+    ]
     text = summary(results)
     assert "| 1.38 [" in text  # ranks 1, 1, 2, 1.5
     assert "sums 0.25" in text

@@ -15,7 +15,11 @@ from hpo.errors import UserError
 @pytest.mark.parametrize("name", names())
 def test_hyperopt_draws_from_the_same_space(name: str) -> None:
     space = problem(name).space
-    graph, decode, rng = hyperopt_tpe.graph(space), hyperopt_tpe.decoder(space), np.random.default_rng(0)
+    graph, decode, rng = (
+        hyperopt_tpe.graph(space),
+        hyperopt_tpe.decoder(space),
+        np.random.default_rng(0),
+    )
     for _ in range(20):
         space.validate(decode(sample(graph, rng)))
 
@@ -61,12 +65,17 @@ def test_results_are_kept_and_reported(tmp_path: object) -> None:
         for seed in range(3):
             results.add(
                 Job(name, "branin", seed, 10, True),
-                {"losses": [9.0 + shift - i / 10 + seed / 100 for i in range(10)], "cpu_seconds": 0.1},
+                {
+                    "losses": [9.0 + shift - i / 10 + seed / 100 for i in range(10)],
+                    "cpu_seconds": 0.1,
+                },
             )
     again = kept(folder)
     assert again.answers == results.answers
     measured = regrets(again, ["tpe", "random"], ["branin"], 3, 10, True)
     assert np.all(measured[0] < measured[1])
-    text, values = report(again, [method("tpe"), method("random")], ["branin", "nested"], 3, 10, True)
+    text, values = report(
+        again, [method("tpe"), method("random")], ["branin", "nested"], 3, 10, True
+    )
     assert values["problems"] == ["branin"]
     assert "| **tpe** (this project) | 1.00 [1.00, 1.00]" in text

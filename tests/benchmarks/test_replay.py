@@ -54,7 +54,13 @@ def test_time_counts_all_workers_in_full_trainings() -> None:
 
 def test_regret_is_0_at_the_best_and_1_at_the_median_configuration() -> None:
     curves = load_curves("ones4+4")
-    assert [regret(curves, loss) for loss in (-9.0, -8.0, -6.0, -4.0, 0.0)] == [0.0, 0.0, 0.5, 1.0, 2.0]
+    assert [regret(curves, loss) for loss in (-9.0, -8.0, -6.0, -4.0, 0.0)] == [
+        0.0,
+        0.0,
+        0.5,
+        1.0,
+        2.0,
+    ]
 
 
 def test_races_are_read_again_and_reported(tmp_path: Path) -> None:
@@ -84,7 +90,9 @@ def test_results_of_other_curves_are_not_used(tmp_path: Path) -> None:
     assert list(measured(kept(tmp_path), METHODS, NAMES, 4, 1, 25).curves) == ["ones16+16"]
 
 
-@pytest.mark.parametrize("name", [name for name, racer in RACERS.items() if racer.module == "replay_own"])
+@pytest.mark.parametrize(
+    "name", [name for name, racer in RACERS.items() if racer.module == "replay_own"]
+)
 def test_our_racers_are_algorithms(name: str) -> None:
     settings = RACERS[name].settings
     parts(settings["name"])
@@ -116,7 +124,9 @@ def test_ones_are_shares_that_are_missing_and_a_picture(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("complete", [False, True])
 def test_a_study_with_trials_behind_it_decides_once_a_step(complete: bool) -> None:
-    made = replay_own.decider(load_curves("ones4+4"), seed=0, trials=60, complete=complete, name="bohb")
+    made = replay_own.decider(
+        load_curves("ones4+4"), seed=0, trials=60, complete=complete, name="bohb"
+    )
     assert made.bytes > 60 * 100
     steps = [made.step() for _ in range(12)]
     assert {frozenset(step) for step in steps} == {frozenset({"wall", "cpu", "new"})}
@@ -127,7 +137,9 @@ def test_decisions_are_told_by_method_and_number_of_trials() -> None:
     methods = decisions.variants([method("bohb", RACERS), method("hpbandster", RACERS)])
     assert [chosen.settings.get("complete") for chosen in methods] == [False, True, None]
     costs = [
-        decisions.Cost(np.array([0.002, 0.004, 0.006]) * (i + 1), np.array([1.0, 0.0, 0.0]), 1000 * (i + 1))
+        decisions.Cost(
+            np.array([0.002, 0.004, 0.006]) * (i + 1), np.array([1.0, 0.0, 0.0]), 1000 * (i + 1)
+        )
         for i in range(3)
     ]
     text = decisions.tables({100: costs}, methods)

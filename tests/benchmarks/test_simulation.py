@@ -79,7 +79,12 @@ def test_two_workers_take_the_next_leg_when_they_are_free() -> None:
     racer = Script([leg(0, 0.0, 9.0), leg(1, 0.0, 1.0), leg(2, 0.0, 3.0), leg(3, 0.0, 9.0)])
     finishes = simulate(racer, curves(), workers=2, seconds=100.0)
     # 0 runs to 9; 1 to 1, 2 to 4, 3 to 13
-    assert [(f.leg.key, f.time, f.seconds) for f in finishes] == [(1, 1, 1), (2, 4, 3), (0, 9, 9), (3, 13, 9)]
+    assert [(f.leg.key, f.time, f.seconds) for f in finishes] == [
+        (1, 1, 1),
+        (2, 4, 3),
+        (0, 9, 9),
+        (3, 13, 9),
+    ]
     assert [f.spent for f in finishes] == [1, 4, 13, 22]
     assert racer.told == finishes
 
@@ -91,7 +96,13 @@ def test_legs_that_end_after_the_race_do_not_count() -> None:
 
 
 def test_continuing_costs_the_difference_and_repeating_costs_all() -> None:
-    legs = [leg(0, 1.0, 1.0), leg(0, 1.0, 9.0), leg(0, 1.0, 3.0), leg(0, 1.0, 9.0), leg(1, 1.0, 9.0)]
+    legs = [
+        leg(0, 1.0, 1.0),
+        leg(0, 1.0, 9.0),
+        leg(0, 1.0, 3.0),
+        leg(0, 1.0, 9.0),
+        leg(1, 1.0, 9.0),
+    ]
     finishes = simulate(Script(legs), curves(), workers=1, seconds=1000.0)
     assert [f.seconds for f in finishes] == [2.0, 16.0, 6.0, 18.0, 18.0]
     assert [f.loss for f in finishes] == [3.0, 1.0, 2.0, 1.0, 1.0]
@@ -126,8 +137,12 @@ def test_a_race_ends_when_nothing_runs_and_nothing_can_start() -> None:
     assert simulate(Script([]), curves(), workers=4, seconds=math.inf) == []
 
 
-@pytest.mark.parametrize(("budget", "rung"), [(0.5, 0), (1, 0), (1.1, 1), (3.0000000001, 1), (9, 2), (50, 2)])
-def test_a_leg_ends_at_the_first_rung_that_is_not_below_its_budget(budget: float, rung: int) -> None:
+@pytest.mark.parametrize(
+    ("budget", "rung"), [(0.5, 0), (1, 0), (1.1, 1), (3.0000000001, 1), (9, 2), (50, 2)]
+)
+def test_a_leg_ends_at_the_first_rung_that_is_not_below_its_budget(
+    budget: float, rung: int
+) -> None:
     assert rung_of((1.0, 3.0, 9.0), budget) == rung
 
 
@@ -151,7 +166,9 @@ def test_both_simulators_run_random_search_alike(workers: int) -> None:
     peer = simulate(Random(seed=5), curves(failing=0.8), workers, seconds=120.0)
     own = race(curves(failing=0.8), seed=5, workers=workers, seconds=120.0, name="random")
     assert len(own) > 5
-    assert [(f.time, f.spent, f.leg.params) for f in own] == [(f.time, f.spent, f.leg.params) for f in peer]
+    assert [(f.time, f.spent, f.leg.params) for f in own] == [
+        (f.time, f.spent, f.leg.params) for f in peer
+    ]
     assert [f.loss for f in own] == pytest.approx([f.loss for f in peer], nan_ok=True)
 
 
@@ -188,6 +205,8 @@ def test_looking_up_curves_is_metered() -> None:
 
 
 def test_flat_configurations_lose_what_is_inactive() -> None:
-    space = SearchSpace((Categorical("kind", ("a", "b")), Float("x", 0.0, 1.0, when={"kind": ("b",)})))
+    space = SearchSpace(
+        (Categorical("kind", ("a", "b")), Float("x", 0.0, 1.0, when={"kind": ("b",)}))
+    )
     assert flat({"kind": "a", "x": 0.25}, space) == {"kind": "a"}
     assert flat({"kind": "b", "x": 0.25}, space) == {"kind": "b", "x": 0.25}

@@ -32,7 +32,13 @@ def test_a_course_is_in_the_order_of_time_and_ends_in_time() -> None:
 
 def test_the_loss_at_a_time_is_the_least_until_then() -> None:
     course = Course.of(EVENTS, seconds=10)
-    assert [course.at(time) for time in (1.0, 2.0, 5.0, 6.5, 10.0)] == [math.inf, 0.5, 0.4, 0.4, 0.3]
+    assert [course.at(time) for time in (1.0, 2.0, 5.0, 6.5, 10.0)] == [
+        math.inf,
+        0.5,
+        0.4,
+        0.4,
+        0.3,
+    ]
 
 
 def test_a_search_without_a_leg_has_no_loss() -> None:
@@ -105,7 +111,10 @@ def test_rows_are_handed_over_as_the_search_sees_them(tmp_path: Path) -> None:
     prepared = prepare(frame, "y", seed=3)
     hand_over(prepared, tmp_path / "rows.npz")
     rows, fold = np.load(tmp_path / "rows.npz"), prepared.folds[0]
-    for part, matrix, y in (("train", fold.train, fold.y_train), ("valid", fold.valid, fold.y_valid)):
+    for part, matrix, y in (
+        ("train", fold.train, fold.y_train),
+        ("valid", fold.valid, fold.y_valid),
+    ):
         np.testing.assert_array_equal(rows[f"{part}-numeric"], matrix.numeric)
         np.testing.assert_array_equal(rows[f"{part}-categorical"], matrix.categorical)
         np.testing.assert_array_equal(rows[f"{part}-target"], y)

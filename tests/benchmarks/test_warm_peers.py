@@ -46,7 +46,9 @@ class Stub:
         yield None
 
     def call(self, **job: Any) -> Any:
-        return _answer(json.loads(json.dumps(job)), SimpleNamespace(search=self.search), {}, self._made)
+        return _answer(
+            json.loads(json.dumps(job)), SimpleNamespace(search=self.search), {}, self._made
+        )
 
 
 @pytest.fixture
@@ -80,7 +82,9 @@ def test_a_peer_starts_as_ours_do_and_sees_the_same_past(stub: Stub) -> None:
     )
     nearest = alike[0].study
     leader, first = nearest.space.decode(nearest.x[0]), stub.given.past[0][0][0]
-    assert first == pytest.approx({name: leader.get(name, first[name]) for name in ABALONE.space.names})
+    assert first == pytest.approx(
+        {name: leader.get(name, first[name]) for name in ABALONE.space.names}
+    )
     # the best loss so far, at the budget of full trainings, also after the peer has ended
     told = [loss for loss in stub.told if loss is not None]
     assert best == [*np.minimum.accumulate(told), min(told), min(told)]

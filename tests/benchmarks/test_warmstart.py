@@ -15,14 +15,18 @@ def test_no_table_is_in_its_own_past() -> None:
 
 
 def test_the_real_trainings_are_on_tables_that_no_past_study_has_seen() -> None:
-    assert not set(FITS) & {table.name for model in ("lightgbm", "xgboost", "mlp") for table in tables(model)}
+    assert not set(FITS) & {
+        table.name for model in ("lightgbm", "xgboost", "mlp") for table in tables(model)
+    }
 
 
 def test_a_past_study_is_a_search_of_its_own() -> None:
     table = tables("lightgbm")[0]
     past = left_by(table, 0)
     assert len(past) == 50
-    assert past.losses[0] == pytest.approx(min(table.loss(table.space.decode(x)) for x in past.x), rel=1e-3)
+    assert past.losses[0] == pytest.approx(
+        min(table.loss(table.space.decode(x)) for x in past.x), rel=1e-3
+    )
 
 
 @pytest.mark.parametrize("method", ["cold", "warm", "all inverted", "2 past studies", "warm bohb"])

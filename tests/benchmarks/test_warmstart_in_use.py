@@ -11,7 +11,12 @@ from hpo.errors import UserError
 
 
 def outcome(
-    start: str, losses: Sequence[float], *, past: int = 7, held_out: float = 0.5, seconds: float = 1.0
+    start: str,
+    losses: Sequence[float],
+    *,
+    past: int = 7,
+    held_out: float = 0.5,
+    seconds: float = 1.0,
 ) -> Outcome:
     return Outcome("t", past, start, past, tuple(losses), (seconds,) * len(losses), held_out, 9.0)
 
@@ -26,14 +31,19 @@ COLD = (5.0, 4.0, 3.0, 2.0, 1.0)  # the median, 3, is regret 1, the least of bot
 
 
 def test_regret_is_of_both_studies_of_a_table() -> None:
-    found = [outcome("off", COLD), outcome("auto", (4.0, 2.0, 2.0, 2.0, 0.0), held_out=0.4, seconds=2.0)]
+    found = [
+        outcome("off", COLD),
+        outcome("auto", (4.0, 2.0, 2.0, 2.0, 0.0), held_out=0.4, seconds=2.0),
+    ]
     (duel,) = duels(found, 5).values()
     assert duel.regret[3] == pytest.approx((1.0, 2 / 3))
     assert duel.regret[5] == pytest.approx((1 / 3, 0.0))
     assert duel.ratio[3] == pytest.approx((2 / 3,) * 3)
     assert (duel.studies, duel.worse, duel.held_out) == (1, 0.0, 1.0)
     assert duel.seconds == pytest.approx(2.0)
-    assert duel.over_seconds[-1] == pytest.approx((1 / 3, 2 / 3))  # half as many trials as without a past
+    assert duel.over_seconds[-1] == pytest.approx(
+        (1 / 3, 2 / 3)
+    )  # half as many trials as without a past
 
 
 def test_a_failed_trial_and_a_search_far_behind_are_cut() -> None:
@@ -44,7 +54,9 @@ def test_a_failed_trial_and_a_search_far_behind_are_cut() -> None:
 
 
 def test_studies_are_reported_by_the_number_of_those_before_them() -> None:
-    found = [outcome(start, COLD, past=past) for past in (0, 3, 5, 12, 30) for start in ("off", "auto")]
+    found = [
+        outcome(start, COLD, past=past) for past in (0, 3, 5, 12, 30) for start in ("off", "auto")
+    ]
     found.append(outcome("off", COLD, past=31))  # the other one is still to come
     assert {title: duel.studies for title, duel in duels(found, 5).items()} == {
         "0 to 4": 2,

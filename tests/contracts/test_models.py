@@ -41,7 +41,9 @@ def fold_of(kind: str) -> Fold:
 def warm(name: str, kind: str) -> Family:
     """One instance for all tests, as a worker keeps it: every test also runs after all others."""
     if (name, kind) not in _families:
-        _families[name, kind] = family(name)(fold_of(kind), default_metric(kind), 1, horizon=RUNGS[-1])
+        _families[name, kind] = family(name)(
+            fold_of(kind), default_metric(kind), 1, horizon=RUNGS[-1]
+        )
     return _families[name, kind]
 
 
@@ -73,7 +75,9 @@ def name(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.mark.parametrize("any_name", [*FAMILIES, *BASELINES])
-def test_predictions_have_the_shape_of_the_task_and_are_worth_something(any_name: str, kind: str) -> None:
+def test_predictions_have_the_shape_of_the_task_and_are_worth_something(
+    any_name: str, kind: str
+) -> None:
     fold, metric = make_fold(kind), default_metric(kind)
     model = family(any_name)(fold, metric, 1).start({}, SEED)
     curve = model.train(120)
@@ -87,13 +91,17 @@ def test_predictions_have_the_shape_of_the_task_and_are_worth_something(any_name
         np.testing.assert_allclose(prediction.sum(axis=1), 1.0, atol=1e-6)
     trivial = family("trivial")(fold, metric, 1).start({}, SEED)
     trivial.train(1)
-    loss, known = (metric.to_loss(fold.score(metric, m.predict(fold.valid))) for m in (model, trivial))
+    loss, known = (
+        metric.to_loss(fold.score(metric, m.predict(fold.valid))) for m in (model, trivial)
+    )
     assert loss < known or any_name == "trivial"
     assert curve
     assert all(np.isfinite(value) for _, value in curve)
 
 
-def test_legs_in_memory_and_through_files_are_the_same(name: str, kind: str, tmp_path: Path) -> None:
+def test_legs_in_memory_and_through_files_are_the_same(
+    name: str, kind: str, tmp_path: Path
+) -> None:
     params = sampling_params(name, kind)
     straight = trained(name, kind, RUNGS)
     model = warm(name, kind).start(params, SEED)
@@ -136,24 +144,32 @@ def test_the_same_seed_gives_the_same_model_on_warm_and_on_fresh_data(name: str,
     params = sampling_params(name, kind)
     trained(name, kind, RUNGS, seed=5)
     on_warm = trained(name, kind, RUNGS)
-    fresh = family(name)(make_fold(kind), default_metric(kind), 1, horizon=RUNGS[-1]).start(params, SEED)
+    fresh = family(name)(make_fold(kind), default_metric(kind), 1, horizon=RUNGS[-1]).start(
+        params, SEED
+    )
     curves = [fresh.train(rung) for rung in RUNGS]
     rows = make_fold(kind).train
     assert np.array_equal(fresh.predict(rows), on_warm.predict(rows))
-    assert not np.array_equal(trained(name, kind, RUNGS, seed=12).predict(rows), on_warm.predict(rows))
+    assert not np.array_equal(
+        trained(name, kind, RUNGS, seed=12).predict(rows), on_warm.predict(rows)
+    )
     for curve, start, to in zip(curves, (0, *RUNGS[:-1]), RUNGS, strict=True):
         assert 0 < len(curve) <= 50
         assert all(start < budget <= to for budget, _ in curve)
 
 
 @pytest.mark.parametrize("any_name", [*FAMILIES, *BASELINES])
-def test_what_is_exported_predicts_what_was_scored(any_name: str, kind: str, tmp_path: Path) -> None:
+def test_what_is_exported_predicts_what_was_scored(
+    any_name: str, kind: str, tmp_path: Path
+) -> None:
     model = family(any_name)(make_fold(kind), default_metric(kind), 1).start({}, SEED)
     model.train(24)
     model.export(tmp_path / "member")
     rows = make_fold(kind).valid
     served = load_member(tmp_path / "member").predict(rows)
-    np.testing.assert_allclose(served, model.predict(rows), rtol=0, atol=1e-6 if any_name == "mlp" else 1e-12)
+    np.testing.assert_allclose(
+        served, model.predict(rows), rtol=0, atol=1e-6 if any_name == "mlp" else 1e-12
+    )
     assert json.loads((tmp_path / "member" / "member.json").read_text())["family"] == any_name
 
 
@@ -169,7 +185,9 @@ def damages(folder: Path) -> Iterator[None]:
         path.write_bytes(whole)
 
 
-def test_damaged_checkpoints_are_refused_before_a_native_parser_sees_them(name: str, tmp_path: Path) -> None:
+def test_damaged_checkpoints_are_refused_before_a_native_parser_sees_them(
+    name: str, tmp_path: Path
+) -> None:
     params = sampling_params(name, "binary")
     trained(name, "binary", (8,)).save(tmp_path / "checkpoint")
     count = 0
@@ -197,7 +215,9 @@ def test_a_checkpoint_is_replaced_whole(name: str, tmp_path: Path) -> None:
     model.train(16)
     model.save(tmp_path / "checkpoint")
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint"]
-    found = warm(name, "binary").resume(sampling_params(name, "binary"), SEED, tmp_path / "checkpoint")
+    found = warm(name, "binary").resume(
+        sampling_params(name, "binary"), SEED, tmp_path / "checkpoint"
+    )
     assert found.reached == 16
 
 

@@ -62,7 +62,9 @@ def history_of(space: SearchSpace, n: int, n_pending: int, losses: str, seed: in
     rng = np.random.default_rng(seed)
     history = History(space)
     for i in range(n):
-        loss = {"different": rng.normal(), "equal": 1.0, "all failed": np.inf}.get(losses, rng.normal())
+        loss = {"different": rng.normal(), "equal": 1.0, "all failed": np.inf}.get(
+            losses, rng.normal()
+        )
         failed = losses == "some failed" and i % 2 == 0
         history.observe(space.sample(rng), np.inf if failed else loss, weight=1.0 + (i % 3))
     history.suppose([space.sample(rng) for _ in range(n_pending)])
@@ -94,7 +96,9 @@ def test_a_suggestion_belongs_to_the_space(name: str, history: History, seed: in
 @each_sampler
 @settings(max_examples=20)
 @given(history=histories, seed=st.integers(0, 2**16))
-def test_a_suggestion_is_a_function_of_history_and_generator(name: str, history: History, seed: int) -> None:
+def test_a_suggestion_is_a_function_of_history_and_generator(
+    name: str, history: History, seed: int
+) -> None:
     before = [np.array(c) for c in (history.x, history.losses, history.weights, history.pending)]
     state = repr(np.random.get_state())  # noqa: NPY002 - the global generator must not move
 
@@ -102,7 +106,9 @@ def test_a_suggestion_is_a_function_of_history_and_generator(name: str, history:
     second = SAMPLERS[name].suggest(history, np.random.default_rng(seed))
 
     assert first == second
-    for then, now in zip(before, (history.x, history.losses, history.weights, history.pending), strict=True):
+    for then, now in zip(
+        before, (history.x, history.losses, history.weights, history.pending), strict=True
+    ):
         np.testing.assert_array_equal(then, now)
     assert repr(np.random.get_state()) == state  # noqa: NPY002
 

@@ -81,12 +81,16 @@ class Legs:
     def start(self, workers: int) -> None:
         while len(self.running) < workers and (trial := self.study.ask()):
             assert (trial.number, trial.budget) not in self.granted, "a leg was granted twice"
-            assert all(trial.number != other.number for other in self.running), "a running trial was granted"
+            assert all(trial.number != other.number for other in self.running), (
+                "a running trial was granted"
+            )
             self.granted.append((trial.number, trial.budget))
             self.running.append(trial)
             again = (trial.number, trial.budget) in self.lost
             if trial.reports and not again and not isinstance(self.study.scheduler, Full):
-                assert _standing(self.study, trial) <= 1, "a promoted trial is among the best of its rung"
+                assert _standing(self.study, trial) <= 1, (
+                    "a promoted trial is among the best of its rung"
+                )
 
     def finish(self, index: int, outcome: Outcome) -> Trial:
         trial = self.running.pop(index % len(self.running))
@@ -144,9 +148,9 @@ def test_a_race_in_whatever_order(
     assert all(trial.finished for trial in done), "and nothing is left hanging"
     for trial in done:
         budgets = [report.budget for report in trial.reports]
-        assert budgets == [rung for rung in RUNGS if budgets and budgets[0] <= rung <= budgets[-1]], (
-            "rung by rung"
-        )
+        assert budgets == [
+            rung for rung in RUNGS if budgets and budgets[0] <= rung <= budgets[-1]
+        ], "rung by rung"
     _check_counts(study, trials)
     losses = [trial.loss for trial in done if trial.reports]
     if losses:
@@ -185,7 +189,9 @@ def test_of_a_rung_only_the_best_go_on(name: str) -> None:
     for race in set(races[races < max(races)]):
         mine = [trial for trial in study.trials if races[trial.number] == race]
         for rung in RUNGS[:-1]:
-            here = [trial for trial in mine if trial.budget >= rung and trial.reports[0].budget <= rung]
+            here = [
+                trial for trial in mine if trial.budget >= rung and trial.reports[0].budget <= rung
+            ]
             stayed = [trial.loss for trial in here if trial.budget == rung]
             went = [trial.loss for trial in here if trial.budget > rung]
             assert not went or not stayed or max(went) <= min(stayed)
@@ -240,9 +246,13 @@ def test_a_parallel_study_that_is_killed_keeps_its_promises(
             break
         if i in kills:
             lost = sorted((trial.number, trial.budget) for trial in legs.running)
-            legs = Legs(make(name, storage, 40), [leg for leg in legs.granted if leg not in lost], [], lost)
+            legs = Legs(
+                make(name, storage, 40), [leg for leg in legs.granted if leg not in lost], [], lost
+            )
             legs.start(3)
-            assert sorted((trial.number, trial.budget) for trial in legs.running)[: len(lost)] == lost
+            assert (
+                sorted((trial.number, trial.budget) for trial in legs.running)[: len(lost)] == lost
+            )
         legs.finish(order[i % len(order)], outcome)
         legs.start(3)
     assert len(legs.study.trials) == 40
@@ -314,7 +324,9 @@ def test_a_larger_budget_takes_nothing_away() -> None:
 def test_who_is_promoted_was_promotable(name: str, order: list[int]) -> None:
     legs = Legs(make(name, MemoryStorage(), 50))
     legs.start(2)
-    most = 0 if name in ("successive_halving", "hyperband") else 50  # whose places say how many go on
+    most = (
+        0 if name in ("successive_halving", "hyperband") else 50
+    )  # whose places say how many go on
     before: Mapping[float, list[int]] = {}
     for index in order:
         if not legs.running:

@@ -58,7 +58,9 @@ def place(request: pytest.FixtureRequest) -> Place:
 
 
 def trial(number: int, **changes: Any) -> Trial:
-    return replace(Trial(number, {"rate": 0.1 + number / 7, "depth": number, "model": "a"}, 100.0), **changes)
+    return replace(
+        Trial(number, {"rate": 0.1 + number / 7, "depth": number, "model": "a"}, 100.0), **changes
+    )
 
 
 def report(budget: float, auc: float, **changes: Any) -> Report:
@@ -86,7 +88,9 @@ def test_trials_come_back_as_they_were(place: Place) -> None:
         trial(0).told(report(100, 0.1 + 0.2)),
         trial(1).told(Failure("ValueError: no\nsuch thing")),
         trial(2),
-        trial(3, origin="default", parent=0, budget=27).told(report(9, 0.5)).told(report(27, 1 / 3)),
+        trial(3, origin="default", parent=0, budget=27)
+        .told(report(9, 0.5))
+        .told(report(27, 1 / 3)),
         trial(4, budget=300).told(report(100, 0.75)),
         trial(5).told(report(100, math.nextafter(0.9, 1))),
     ]
@@ -134,7 +138,9 @@ def test_curves_and_undefined_metrics_do_not_harm(place: Place) -> None:
     storage = place.fresh()
     storage.add(trial(0))
     curve = tuple((float(b), math.nan if b == 20 else b / 100) for b in range(10, 101, 10))
-    told = trial(0).told(report(100, 0.5, metrics={"auc": 0.5, "f1": math.nan, "r2": -math.inf}, curve=curve))
+    told = trial(0).told(
+        report(100, 0.5, metrics={"auc": 0.5, "f1": math.nan, "r2": -math.inf}, curve=curve)
+    )
     storage.update(told)
     again = place.again(storage)
     assert kept(again) == [without_curves(told)]

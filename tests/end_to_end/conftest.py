@@ -66,7 +66,9 @@ class Place:
     def mlflow_run(self, entry_point: str, **parameters: object) -> tuple[int, str]:
         """`mlflow run` of this project."""
         values = [part for name, value in parameters.items() for part in ("-P", f"{name}={value}")]
-        return self.run("mlflow", "run", str(ROOT), "-e", entry_point, "--env-manager", "local", *values)
+        return self.run(
+            "mlflow", "run", str(ROOT), "-e", entry_point, "--env-manager", "local", *values
+        )
 
 
 def command_line(entry_point: str, **parameters: object) -> list[str]:
@@ -88,10 +90,13 @@ def make_table() -> Callable[[int], pd.DataFrame]:
                 "age": rng.normal(40, 10, rows).round(1),
                 "job, title": rng.choice(["clerk", "nurse", "smith"], rows),
                 "hours": rng.integers(10, 60, rows),
-                "since": pd.Timestamp("2020-01-01") + pd.to_timedelta(rng.integers(0, 900, rows), unit="D"),
+                "since": pd.Timestamp("2020-01-01")
+                + pd.to_timedelta(rng.integers(0, 900, rows), unit="D"),
             }
         )
-        signal = (frame["age"] - 40) / 10 + (frame["job, title"] == "nurse") + rng.normal(0, 0.5, rows)
+        signal = (
+            (frame["age"] - 40) / 10 + (frame["job, title"] == "nurse") + rng.normal(0, 0.5, rows)
+        )
         frame["income"] = np.where(signal > 0.3, "high", "low")
         frame.loc[rng.random(rows) < 0.1, "age"] = np.nan
         return frame

@@ -21,7 +21,10 @@ SETTINGS = {
 
 
 def test_a_killed_race_goes_on_where_its_models_stood(
-    place: Place, tmp_path_factory: pytest.TempPathFactory, table: Path, monkeypatch: pytest.MonkeyPatch
+    place: Place,
+    tmp_path_factory: pytest.TempPathFactory,
+    table: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     other = Place.made_in(tmp_path_factory.mktemp("other"))
     code, output = other.command("tune", data=table, **SETTINGS)
@@ -57,13 +60,18 @@ def test_a_killed_race_goes_on_where_its_models_stood(
         assert run.data.tags["hpo.trial.ended"] == left
 
 
-def test_a_study_that_ran_out_of_time_goes_on_from_its_checkpoints(place: Place, table: Path) -> None:
+def test_a_study_that_ran_out_of_time_goes_on_from_its_checkpoints(
+    place: Place, table: Path
+) -> None:
     settings = SETTINGS | {"trials": 5000, "timeout": 4, "workers": 2}
     code, output = place.command("tune", data=table, **settings)
     assert code == 0, output
     study = study_id(output)
     assert "checkpoints, " in output
-    assert f"resume   mlflow run . -e tune --env-manager local -P study={study} -P trials=5000" in output
+    assert (
+        f"resume   mlflow run . -e tune --env-manager local -P study={study} -P trials=5000"
+        in output
+    )
     models = list((place.folder / "cache" / "checkpoints" / study).iterdir())
     assert 0 < len(models) <= 44, "20 for each rung below the top, and those that run"
 
@@ -78,11 +86,15 @@ def test_a_study_that_ran_out_of_time_goes_on_from_its_checkpoints(place: Place,
 def test_shares_of_the_rows_as_budgets_and_checkpoints_elsewhere(place: Place, table: Path) -> None:
     settings = SETTINGS | {"trials": 5, "workers": 2}
     del settings["max_budget"]
-    code, output = place.command("tune", data=table, **(settings | {"fidelity": "rows", "min_budget": 30}))
+    code, output = place.command(
+        "tune", data=table, **(settings | {"fidelity": "rows", "min_budget": 30})
+    )
     assert code == 0, output
     assert "rungs 33, 100 % of the rows (rows)" in output
     kept = place.folder / "kept"
-    code, output = place.command("tune", data=table, checkpoints=f"file://{kept}", **SETTINGS | {"trials": 5})
+    code, output = place.command(
+        "tune", data=table, checkpoints=f"file://{kept}", **SETTINGS | {"trials": 5}
+    )
     assert code == 0, output
     assert kept.is_dir(), "checkpoints were kept there"
     assert list(kept.iterdir()) == [], "and deleted at the end"
@@ -107,7 +119,9 @@ def test_shares_of_the_rows_as_budgets_and_checkpoints_elsewhere(place: Place, t
         ({"checkpoints": "nowhere://x"}, "checkpoints cannot be kept at nowhere://x"),
     ],
 )
-def test_budgets_that_cannot_be(place: Place, table: Path, changes: dict[str, object], message: str) -> None:
+def test_budgets_that_cannot_be(
+    place: Place, table: Path, changes: dict[str, object], message: str
+) -> None:
     code, output = place.command("tune", data=table, **(SETTINGS | changes))
     assert code == 2, output
     assert message in output

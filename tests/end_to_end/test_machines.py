@@ -49,7 +49,9 @@ class Machine(Place):
 
 
 @pytest.fixture(params=["folder", "s3"])
-def shared(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str, Mapping[str, str]]]:
+def shared(
+    request: pytest.FixtureRequest, tmp_path: Path
+) -> Iterator[tuple[str, Mapping[str, str]]]:
     """Where checkpoints are kept, and what a machine needs in its environment to get there."""
     if request.param == "folder":
         yield str(tmp_path / "shared"), {}
@@ -79,10 +81,15 @@ def say_driver(study: str, uri: str, **changes: object) -> None:
 
 
 def test_a_race_goes_on_on_another_machine(
-    tmp_path: Path, table: Path, shared: tuple[str, Mapping[str, str]], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    table: Path,
+    shared: tuple[str, Mapping[str, str]],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     place, environment = shared
-    alone, first, second = (Machine(tmp_path / name, tmp_path, environment) for name in ("c", "a", "b"))
+    alone, first, second = (
+        Machine(tmp_path / name, tmp_path, environment) for name in ("c", "a", "b")
+    )
     code, output = alone.command("tune", data=table, checkpoints=place, **SETTINGS)
     assert code == 0, output
     expected = trials_of(alone, study_id(output), monkeypatch)

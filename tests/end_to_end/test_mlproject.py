@@ -22,7 +22,13 @@ def test_values_are_never_quoted_by_the_project_file() -> None:
 
 def test_every_entry_point_runs(place: Place, table: Path) -> None:
     code, output = place.mlflow_run(
-        "tune", data=table, target="income", trials=4, max_budget=30, register="people", algorithm="random"
+        "tune",
+        data=table,
+        target="income",
+        trials=4,
+        max_budget=30,
+        register="people",
+        algorithm="random",
     )
     assert code == 0, output
     assert "Leaderboard by roc_auc" in output
@@ -34,7 +40,9 @@ def test_every_entry_point_runs(place: Place, table: Path) -> None:
     assert parent.data.tags["hpo.role"] == "study"
     assert "hpo.schema" in parent.data.tags
     runs = client.search_runs([parent.info.experiment_id])
-    children = [run for run in runs if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
+    children = [
+        run for run in runs if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id
+    ]
     roles = sorted(run.data.tags["hpo.role"] for run in children)
     assert roles == ["baseline"] * 2 + ["trial"] * 4
     trials = [run for run in children if run.data.tags["hpo.role"] == "trial"]

@@ -28,7 +28,13 @@ def test_a_winner_without_a_test_score_is_kept_but_never_promoted(
     table.loc[table["day"] >= 240, "income"] = "low"  # all of the held-out rows
 
     result = tune(
-        table, "income", split="time:day", trials=1, max_budget=5, workers=1, register="never-promoted"
+        table,
+        "income",
+        split="time:day",
+        trials=1,
+        max_budget=5,
+        workers=1,
+        register="never-promoted",
     )
 
     assert result.version == 1
@@ -52,17 +58,23 @@ def test_a_table_in_memory_from_another_thread_and_resumed(
     assert run.info.status == "FINISHED"
     assert run.data.tags["hpo.winner.trial"] == str(first.winner.number)
     described = MetaFeatures.from_dict(study_header(first.run_id)["meta_features"])
-    assert described.values["size.log_rows"] == pytest.approx(np.log(160)), "the test rows are not looked at"
+    assert described.values["size.log_rows"] == pytest.approx(np.log(160)), (
+        "the test rows are not looked at"
+    )
 
     left = past_studies(store, sources=[first.run_id]).studies[0]
-    assert left.losses.tolist() == pytest.approx(sorted(trial.loss for trial in first.trials), rel=1e-5)
+    assert left.losses.tolist() == pytest.approx(
+        sorted(trial.loss for trial in first.trials), rel=1e-5
+    )
     assert (left.name, left.task) == ("a table in memory, income", "binary")
     assert left.features is not None
     assert left.features.values == pytest.approx(described.values, rel=1e-5)
 
     again = tune(table, study=first.run_id, trials=3)
 
-    assert [(t.params, t.loss) for t in again.trials[:2]] == [(t.params, t.loss) for t in first.trials]
+    assert [(t.params, t.loss) for t in again.trials[:2]] == [
+        (t.params, t.loss) for t in first.trials
+    ]
     assert len(again.trials) == len(past_studies(store, sources=[first.run_id]).studies[0]) == 3
     assert tune(table, study=first.run_id).model_uri == again.model_uri
     if CORES > 1:  # the study began with one worker that has them all
@@ -82,10 +94,15 @@ def test_the_best_few_are_confirmed_once(
     assert confirmed is not None
     assert result.winner is not None
     assert result.winner.number == confirmed.winner
-    assert confirmed.searched == min(result.trials, key=lambda trial: (trial.loss, trial.number)).number
+    assert (
+        confirmed.searched
+        == min(result.trials, key=lambda trial: (trial.loss, trial.number)).number
+    )
     assert 0 in confirmed.scores
     assert all(len(scores) == 10 for scores in confirmed.scores.values())
-    assert f"Confirmed on 10 parts of the search's rows, {len(confirmed.scores)} trials" in str(result)
+    assert f"Confirmed on 10 parts of the search's rows, {len(confirmed.scores)} trials" in str(
+        result
+    )
     assert result.interval is not None
     assert result.interval.low <= result.test["roc_auc"] <= result.interval.high
     client = MlflowClient(store)

@@ -48,7 +48,13 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Place, str, str]
     table[TARGET] = np.where(signal_ > 0.8, "<i>yes</i>", "no\n")
     table.to_parquet(place.folder / "foul.parquet")
     code, output = place.command(
-        "tune", data="foul.parquet", target=TARGET, trials=14, max_budget=8, validation="cv:3", workers=1
+        "tune",
+        data="foul.parquet",
+        target=TARGET,
+        trials=14,
+        max_budget=8,
+        validation="cv:3",
+        workers=1,
     )
     assert code == 0, output
     study = re.search(r"study ([0-9a-f]{32})", output)
@@ -67,7 +73,12 @@ def test_a_study_ends_with_a_report(finished: tuple[Place, str, str]) -> None:
     assert "Diagnosis:" in output
     assert f"/runs/{study}/artifacts/report/report.html" in output
     kept = artifacts(place, study)
-    wanted = {"leaderboard.csv", "report/report.html", "report/best_so_far.png", "report/importance.csv"}
+    wanted = {
+        "leaderboard.csv",
+        "report/report.html",
+        "report/best_so_far.png",
+        "report/importance.csv",
+    }
     assert wanted <= kept.keys()
     assert all(re.fullmatch(r"[\w.]+", path.name) for path in kept.values())
     page = kept["report/report.html"].read_text(encoding="utf-8")
@@ -121,7 +132,8 @@ def wait_for(url: str) -> None:
 
 
 @pytest.mark.skipif(
-    browser.BROWSER is None or browser.DRIVER is None, reason="no Chromium with chromedriver is installed"
+    browser.BROWSER is None or browser.DRIVER is None,
+    reason="no Chromium with chromedriver is installed",
 )
 def test_the_report_opens_inside_mlflow(finished: tuple[Place, str, str], ui: str) -> None:
     _, study, output = finished
@@ -130,7 +142,9 @@ def test_the_report_opens_inside_mlflow(finished: tuple[Place, str, str], ui: st
     with browser.browser() as window:
         window.open(link.group().replace("http://127.0.0.1:5000", ui))
         window.enter("iframe")
-        browser.until(lambda: bool(window.run("return document.documentElement.dataset.ready === 'yes'")))
+        browser.until(
+            lambda: bool(window.run("return document.documentElement.dataset.ready === 'yes'"))
+        )
         widths = window.run("return [...document.images].map(image => image.naturalWidth)")
         assert len(widths) >= 6
         assert min(widths) > 300

@@ -96,7 +96,9 @@ def test_first_interrupt_finishes_what_runs_and_keeps_it(
     assert all(trial.finished for trial in trials)
 
 
-def test_second_interrupt_stops_now(place: Place, table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_second_interrupt_stops_now(
+    place: Place, table: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     settings = SETTINGS | {"model": "mlp", "max_budget": 100_000, "trials": 5}
     process = place.start(*command_line("tune", data=table, **settings))
     assert process.stdout

@@ -78,18 +78,24 @@ def test_the_configuration_of_a_card_is_trained_again(race: Race, tmp_path: Path
     found = train(trial=race.trials[-1], register="shared")
     card = MlflowClient().get_model_version_by_alias("shared", "challenger").description or ""
     block = re.search(r"^```yaml\n(.*?)^```$", card, re.MULTILINE | re.DOTALL)
-    command = re.search(r"^```bash\n.* -e train --env-manager local (.*)\n^```$", card, re.MULTILINE)
+    command = re.search(
+        r"^```bash\n.* -e train --env-manager local (.*)\n^```$", card, re.MULTILINE
+    )
     assert block
     assert command
     (tmp_path / "params.yaml").write_text(block[1])
     words = shlex.split(command[1])
     given = dict(word.split("=", 1) for word in words if word != "-P")
     assert given.pop("params") == "params.yaml"
-    values = {p.name: p.parse(given[p.name]) for p in entry_points.parameters(train) if p.name in given}
+    values = {
+        p.name: p.parse(given[p.name]) for p in entry_points.parameters(train) if p.name in given
+    }
     again = train(params=str(tmp_path / "params.yaml"), **values)
     assert again.best_params == found.best_params
     assert again.trials[0].reached == 15
-    assert again.test["roc_auc"] == pytest.approx(found.test["roc_auc"], abs=0.02)  # legs and threads differ
+    assert again.test["roc_auc"] == pytest.approx(
+        found.test["roc_auc"], abs=0.02
+    )  # legs and threads differ
 
 
 def test_on_training_and_validation_rows(race: Race, plain: StudyResult) -> None:
@@ -101,7 +107,9 @@ def test_on_training_and_validation_rows(race: Race, plain: StudyResult) -> None
     prepared = Source(str(race.table), "income", "auto", "random", 0.2, "holdout", 0).prepare()
     served = mlflow.pyfunc.load_model("models:/all-rows@challenger").predict(prepared.test_frame)
     scores = served[["probability_high", "probability_low"]].to_numpy()
-    assert METRICS["roc_auc"](prepared.y_test, scores) == found.test["roc_auc"], "what is scored is served"
+    assert METRICS["roc_auc"](prepared.y_test, scores) == found.test["roc_auc"], (
+        "what is scored is served"
+    )
     version = MlflowClient().get_model_version_by_alias("all-rows", "challenger")
     assert float(version.tags["hpo.test.score"]) == found.test["roc_auc"]
 

@@ -40,7 +40,8 @@ def trials_of(place: Place, study: str) -> list[tuple[str, dict[str, str], float
     )
     ordered = sorted(runs, key=lambda run: int(run.data.tags["hpo.trial.number"]))
     return [
-        (r.data.tags["hpo.trial.origin"], dict(r.data.params), r.data.metrics["roc_auc"]) for r in ordered
+        (r.data.tags["hpo.trial.origin"], dict(r.data.params), r.data.metrics["roc_auc"])
+        for r in ordered
     ]
 
 
@@ -80,21 +81,33 @@ def test_a_study_says_what_it_learns_from_and_starts_there(
 
 
 @pytest.mark.parametrize("model", ["lightgbm", "xgboost"])
-def test_what_was_best_on_the_same_table_is_tried_first(there: Place, past: str, model: str) -> None:
+def test_what_was_best_on_the_same_table_is_tried_first(
+    there: Place, past: str, model: str
+) -> None:
     data = there.folder / "people.csv"
-    study, output = tuned(there, data=data, target="income", model=model, trials=9, warm_start=past, seed=4)
+    study, output = tuned(
+        there, data=data, target="income", model=model, trials=9, warm_start=past, seed=4
+    )
     assert "people.csv, income (lightgbm, the same table)" in output
     trials = trials_of(there, study)
     origins = [origin for origin, _, _ in trials]
-    assert origins[:4] == ["default", "tuned default", *[f"warm start: people.csv, income ({past[:8]})"] * 2]
+    assert origins[:4] == [
+        "default",
+        "tuned default",
+        *[f"warm start: people.csv, income ({past[:8]})"] * 2,
+    ]
     before = [params for _, params, _ in trials_of(there, past)]
     for _, params, _ in trials[2:4]:
-        assert any(abs(float(params["learning_rate"]) / float(p["learning_rate"]) - 1) < 0.01 for p in before)
+        assert any(
+            abs(float(params["learning_rate"]) / float(p["learning_rate"]) - 1) < 0.01
+            for p in before
+        )
     metrics = MlflowClient(there.tracking_uri).get_run(study).data.metrics
     assert 0 <= metrics["warm_start_share"] <= 1
     assert 0 <= metrics["warm_start_ahead"] <= 1
     assert re.search(
-        r"warm start: the past (helped|did not help)[^:]*: this study is ahead of \d+ % after 9", output
+        r"warm start: the past (helped|did not help)[^:]*: this study is ahead of \d+ % after 9",
+        output,
     )
 
 
@@ -131,14 +144,18 @@ def test_off_is_off(there: Place, past: str, other: Path) -> None:
 def test_a_source_that_does_not_exist_is_named_before_anything_is_trained(
     there: Place, past: str, other: Path
 ) -> None:
-    code, output = there.command("tune", data=other, target="income", warm_start="Defualt", trials=3, **SMALL)
+    code, output = there.command(
+        "tune", data=other, target="income", warm_start="Defualt", trials=3, **SMALL
+    )
     assert code == 2
     assert "warm_start=Defualt: 'Defualt' is neither an experiment" in output
     assert "did you mean 'Default'" in output
     assert "trial 0" not in output
 
 
-def test_a_source_that_says_nothing_of_this_model_is_an_error(there: Place, past: str, other: Path) -> None:
+def test_a_source_that_says_nothing_of_this_model_is_an_error(
+    there: Place, past: str, other: Path
+) -> None:
     code, output = there.command(
         "tune", data=other, target="income", warm_start=past, trials=3, model="mlp", **SMALL
     )
@@ -150,7 +167,9 @@ def test_a_source_that_says_nothing_of_this_model_is_an_error(there: Place, past
 
 
 def test_a_space_narrowed_to_the_past(there: Place, past: str, other: Path) -> None:
-    study, output = tuned(there, data=other, target="income", trials=4, warm_start=past, space="past")
+    study, output = tuned(
+        there, data=other, target="income", trials=4, warm_start=past, space="past"
+    )
     assert re.search(r"warm start: space=past: learning_rate 0\.\d+ to 0\.\d+", output)
     before = sorted(float(params["learning_rate"]) for _, params, _ in trials_of(there, past))
     for origin, params, _ in trials_of(there, study):

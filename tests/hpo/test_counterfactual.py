@@ -33,7 +33,9 @@ def test_a_search_without_a_past_is_ahead_of_about_half_of_its_own_simulations()
     ahead = []
     for seed in range(16):
         x, losses = searched(seed)
-        found, simulated = without_past(past, x, losses, TPESampler(), FIRST, lag=0, seed=seed, repeats=12)
+        found, simulated = without_past(
+            past, x, losses, TPESampler(), FIRST, lag=0, seed=seed, repeats=12
+        )
         assert simulated.shape == (12, 20)
         assert (np.diff(simulated, axis=1) <= 0).all()
         assert (simulated[:, 0] == found[0]).all()  # the default has the loss that it had
@@ -46,7 +48,8 @@ def test_the_same_seed_gives_the_same_simulations() -> None:
     x, losses = searched(3, n=9)
     losses[4] = np.inf  # a trial that failed
     one, two = (
-        without_past(past, x, losses, TPESampler(), FIRST, lag=4, seed=5, repeats=3) for _ in range(2)
+        without_past(past, x, losses, TPESampler(), FIRST, lag=4, seed=5, repeats=3)
+        for _ in range(2)
     )
     np.testing.assert_array_equal(one[1], two[1])
     assert np.isfinite(one[1]).all()
@@ -65,7 +68,8 @@ def test_draws_come_near_what_is_known_and_vary_where_nothing_is() -> None:
     assert model.noise < model.signal
     rng = np.random.default_rng(0)
     near, far = (
-        [model.draw(np.array([at]), points[:0], np.empty(0), rng) for _ in range(200)] for at in (0.0, 9.0)
+        [model.draw(np.array([at]), points[:0], np.empty(0), rng) for _ in range(200)]
+        for at in (0.0, 9.0)
     )
     assert np.mean(near) == pytest.approx(model.levels[0], abs=0.4)
     assert np.std(far) > 2 * np.std(near)

@@ -93,7 +93,9 @@ def test_second_request_leaves_what_runs() -> None:
 
 def test_at_the_deadline_running_legs_are_given_up() -> None:
     study, workers = make(4), Workers(4)
-    told = [trial.number for trial in run(study, workers, stop=Stop(), deadline=time.monotonic() + 0.3)]
+    told = [
+        trial.number for trial in run(study, workers, stop=Stop(), deadline=time.monotonic() + 0.3)
+    ]
     assert told == [0, 2, 3]
     assert not study.trials[1].finished
 
@@ -135,7 +137,9 @@ def test_the_first_success_is_not_waited_for_beyond_the_grace() -> None:
             return future
 
     study = make(4)
-    assert list(run(study, Hanging(2), stop=Stop(), deadline=time.monotonic() + 0.1, grace=0.2)) == []
+    assert (
+        list(run(study, Hanging(2), stop=Stop(), deadline=time.monotonic() + 0.1, grace=0.2)) == []
+    )
     assert len(study.trials) == 2
 
 
@@ -148,7 +152,9 @@ class Timed:
     def clock(self) -> float:
         return self.now
 
-    def wait(self, futures: Collection[Future[Report]], timeout: float) -> Collection[Future[Report]]:
+    def wait(
+        self, futures: Collection[Future[Report]], timeout: float
+    ) -> Collection[Future[Report]]:
         self.free = 1
         return futures
 
@@ -211,7 +217,9 @@ class Crowd(Timed):
         self.waiting: list[Future[Report]] = []
         self.free = 2
 
-    def wait(self, futures: Collection[Future[Report]], timeout: float) -> Collection[Future[Report]]:
+    def wait(
+        self, futures: Collection[Future[Report]], timeout: float
+    ) -> Collection[Future[Report]]:
         self.free += 1
         return [self.waiting.pop(0)]
 

@@ -56,7 +56,9 @@ def test_the_kernel_is_short_where_a_parameter_matters() -> None:
 
 
 def test_what_many_saw_is_expected_and_something_bad_far_away() -> None:
-    corners = [SPACE.sample_unit(np.random.default_rng(seed), 30) * [0.3, 1, 1, 1, 1] for seed in range(4)]
+    corners = [
+        SPACE.sample_unit(np.random.default_rng(seed), 30) * [0.3, 1, 1, 1, 1] for seed in range(4)
+    ]
     past = past_of(
         *(Source(f"s{i}", x, standardised(valley(x)), 1.0, f"s{i}") for i, x in enumerate(corners))
     )
@@ -106,7 +108,9 @@ def test_what_a_table_like_this_one_saw_counts_more() -> None:
         for i in range(3)
     ]
     past = Past(SPACE, tuple(sources), np.asarray(alike, dtype=float))
-    low, high = past.expected(np.array([[0.1, 0.5, 0.5, 0.25, np.nan], [0.9, 0.5, 0.5, 0.25, np.nan]]))
+    low, high = past.expected(
+        np.array([[0.1, 0.5, 0.5, 0.25, np.nan], [0.9, 0.5, 0.5, 0.25, np.nan]])
+    )
     assert low < high
 
 

@@ -18,7 +18,8 @@ PAPER = [
 def test_the_brackets_of_the_hyperband_paper() -> None:
     rungs = Budgets(1, 81, 3).rungs
     found = [
-        list(zip(bracket.sizes, rungs[bracket.first :], strict=True)) for bracket in hyperband(len(rungs), 3)
+        list(zip(bracket.sizes, rungs[bracket.first :], strict=True))
+        for bracket in hyperband(len(rungs), 3)
     ]
     assert found == PAPER
 
@@ -47,7 +48,8 @@ def test_rungs_go_down_from_the_largest_budget(
 
 def test_all_that_is_wrong_with_budgets_is_said_at_once() -> None:
     with pytest.raises(
-        ParameterError, match=r"(?s)eta=1 must be 2 or more.*min_budget=9 must not exceed max_budget=3"
+        ParameterError,
+        match=r"(?s)eta=1 must be 2 or more.*min_budget=9 must not exceed max_budget=3",
     ):
         Budgets(9, 3, 1)
 

@@ -18,7 +18,9 @@ def standings(n: int) -> Standings:
         budget = (1.0, 3.0, 3.0, 9.0)[i % 4]
         reports = tuple(Report(b, i + b) for b in RUNGS[: i % 4])
         made.add({"x": i / n}, budget)
-        made.update(Trial(i, {"x": i / n}, budget, reports=reports, failure="lost" if i % 4 == 1 else None))
+        made.update(
+            Trial(i, {"x": i / n}, budget, reports=reports, failure="lost" if i % 4 == 1 else None)
+        )
     return made
 
 

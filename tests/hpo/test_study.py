@@ -12,7 +12,10 @@ from hpo.study import FirstPoint, Study
 from hpo.trial import Failure, Report, Trial
 
 SPACE = SearchSpace((Float("x", 0.0, 1.0), Float("y", 0.0, 1.0)))
-FIRST = (FirstPoint({"x": 0.5, "y": 0.5}, "default"), FirstPoint({"x": 0.1, "y": 0.2}, "tuned default"))
+FIRST = (
+    FirstPoint({"x": 0.5, "y": 0.5}, "default"),
+    FirstPoint({"x": 0.1, "y": 0.2}, "tuned default"),
+)
 
 
 class Follower:
@@ -33,7 +36,9 @@ class Follower:
 
 
 def make(storage: MemoryStorage, lag: int = 1, trials: int = 9) -> Study:
-    return Study(SPACE, Follower(), Full(10), storage, seed=3, max_trials=trials, first_points=FIRST, lag=lag)
+    return Study(
+        SPACE, Follower(), Full(10), storage, seed=3, max_trials=trials, first_points=FIRST, lag=lag
+    )
 
 
 def outcome(trial: Trial) -> Report | Failure:
@@ -78,7 +83,9 @@ def test_a_trial_that_was_deleted_is_missed() -> None:
     for trial in run(make(MemoryStorage())):
         if trial.number != 3:
             storage.add(trial)
-    with pytest.raises(StudyError, match=r"\[3\] are missing; if their runs were deleted, restore them"):
+    with pytest.raises(
+        StudyError, match=r"\[3\] are missing; if their runs were deleted, restore them"
+    ):
         make(storage)
 
 
@@ -110,7 +117,9 @@ class Mortal(MemoryStorage):
 
 @pytest.mark.parametrize("before", [True, False])
 @pytest.mark.parametrize("until", range(1, 19))
-def test_a_study_killed_at_any_write_goes_on_as_if_it_had_not_been(until: int, before: bool) -> None:
+def test_a_study_killed_at_any_write_goes_on_as_if_it_had_not_been(
+    until: int, before: bool
+) -> None:
     expected = run(make(MemoryStorage()))
     storage = Mortal(until, before)
     with pytest.raises(KilledError):
@@ -120,7 +129,9 @@ def test_a_study_killed_at_any_write_goes_on_as_if_it_had_not_been(until: int, b
 
 
 @given(st.integers(1, 4), st.randoms(use_true_random=False), st.integers(0, 3))
-def test_with_lag_the_order_of_completion_changes_nothing(workers: int, random: object, extra: int) -> None:
+def test_with_lag_the_order_of_completion_changes_nothing(
+    workers: int, random: object, extra: int
+) -> None:
     lag = workers + extra
     expected = run(make(MemoryStorage(), lag, 14))
     study = make(MemoryStorage(), lag, 14)

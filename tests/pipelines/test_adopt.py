@@ -24,7 +24,16 @@ from pipelines.tune import tune
 from tests import foreign, stores
 
 ROOT = Path(__file__).parents[2]
-TABLES = ("experiments", "experiment_tags", "runs", "params", "tags", "metrics", "latest_metrics", "inputs")
+TABLES = (
+    "experiments",
+    "experiment_tags",
+    "runs",
+    "params",
+    "tags",
+    "metrics",
+    "latest_metrics",
+    "inputs",
+)
 BY_HAND: Mapping[str, Any] = {
     "metric": "profit",
     "direction": "maximize",
@@ -88,12 +97,16 @@ def nothing_is_left(place: Place) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("tool", ASKED)
-def test_what_a_tool_has_logged_becomes_a_past_study_and_can_be_given_back(place: Place, tool: str) -> None:
+def test_what_a_tool_has_logged_becomes_a_past_study_and_can_be_given_back(
+    place: Place, tool: str
+) -> None:
     before = place.rows()
     found = place.adopted(tool)
     assert found.study is not None
     after = place.rows()
-    assert all(before[table] <= after[table] for table in TABLES), "a row of another run was changed"
+    assert all(before[table] <= after[table] for table in TABLES), (
+        "a row of another run was changed"
+    )
     new = {run[0] for run in after["runs"] - before["runs"]}
     assert new == {found.study}
     (past,) = (
@@ -113,7 +126,10 @@ def test_what_a_tool_has_logged_becomes_a_past_study_and_can_be_given_back(place
     left = place.rows()
     assert {row for row in left["runs"] if row[0] != found.study} == before["runs"]
     assert found.study not in {past.run_id for past in past_studies().studies}
-    assert MlflowClient(mlflow.get_tracking_uri()).get_run(found.study).info.lifecycle_stage == "deleted"
+    assert (
+        MlflowClient(mlflow.get_tracking_uri()).get_run(found.study).info.lifecycle_stage
+        == "deleted"
+    )
 
 
 def test_hyperopt(place: Place) -> None:
@@ -133,9 +149,13 @@ def test_a_search_of_scikit_learn(place: Place) -> None:
     found = place.adopted("sklearn", dry_run=True)
     assert len(found.trials) == 7
     assert all(trial.loss > 0 for trial in found.trials)  # log losses, which scikit-learn negates
-    assert {run.tags["estimator_class"] for run in found.found.trials} == {"lightgbm.sklearn.LGBMClassifier"}
+    assert {run.tags["estimator_class"] for run in found.found.trials} == {
+        "lightgbm.sklearn.LGBMClassifier"
+    }
     assert found.best.metrics["rank_test_neg_log_loss"] == 1
-    assert "metric mean_test_neg_log_loss, negated, counts as log_loss and lies between" in str(found)
+    assert "metric mean_test_neg_log_loss, negated, counts as log_loss and lies between" in str(
+        found
+    )
     assert set(found.translation.space.names) == {"learning_rate", "num_leaves"}
     assert "bagging_fraction had no effect in 7 runs" in str(found)
 
@@ -147,7 +167,9 @@ def test_autologged_boosting(place: Place) -> None:
     found = place.adopted("xgboost", dry_run=True)
     assert {run.tags["mlflow.autologging"] for run in found.found.trials} == {"xgboost"}
     assert [trial.params["reg_lambda"] for trial in found.trials].count(1.0) == 3
-    assert "reg_lambda is not logged in 3 of 6 runs: taken for the library's default 1.0" in str(found)
+    assert "reg_lambda is not logged in 3 of 6 runs: taken for the library's default 1.0" in str(
+        found
+    )
 
 
 def test_names_of_somebodys_own(place: Place) -> None:
@@ -203,13 +225,16 @@ SAID: Mapping[str, Any] = {"target": "bought", "metric": "auc"}
 def test_runs_of_another_model_are_not_misread(place: Place) -> None:
     names = ("eta", "max_depth", "subsample", "colsample_bytree", "gamma", "reg_lambda")
     logged(
-        "of xgboost", *({name: 0.5 + i / 20 if "s" in name else 4 + i for name in names} for i in range(8))
+        "of xgboost",
+        *({name: 0.5 + i / 20 if "s" in name else 4 + i for name in names} for i in range(8)),
     )
     with pytest.raises(
         ParameterError, match="8 because they are xgboost's, .*model=xgboost, or say with mapping"
     ):
         adopt("of xgboost", place.table, **SAID)
-    assert isinstance(adopt("of xgboost", place.table, **SAID, model="xgboost", dry_run=True), Adoption)
+    assert isinstance(
+        adopt("of xgboost", place.table, **SAID, model="xgboost", dry_run=True), Adoption
+    )
 
 
 def test_a_wrong_model_does_not_replace_what_was_adopted_well(place: Place) -> None:
@@ -233,7 +258,10 @@ def test_runs_that_no_training_can_have_made_do_not_widen_the_past(place: Place)
     found = adopt("with mistakes", place.table, **SAID, dry_run=True)
     assert isinstance(found, Adoption)
     assert len(found.trials) == 6
-    assert "1 not counted: num_leaves=-3 is nothing that lightgbm takes: num_leaves must lie in" in str(found)
+    assert (
+        "1 not counted: num_leaves=-3 is nothing that lightgbm takes: num_leaves must lie in"
+        in str(found)
+    )
     assert found.translation.space.names == ("num_leaves", "lambda_l2")
 
 
@@ -268,7 +296,9 @@ def test_an_adoption_is_taken_back_by_the_experiment_and_not_by_its_name_then(pl
     first = logged("same name", *LIGHTGBM)
     of_first = adopt("same name", place.table, **SAID)
     client.rename_experiment(first, "renamed")
-    with pytest.raises(ParameterError, match="from experiment 'same name', did .*; adopted are: 'renamed'"):
+    with pytest.raises(
+        ParameterError, match="from experiment 'same name', did .*; adopted are: 'renamed'"
+    ):
         adopt("same name", undo=True)
     logged("same name", *LIGHTGBM)
     of_second = adopt("same name", place.table, **SAID)
@@ -282,7 +312,9 @@ def test_an_adoption_is_taken_back_by_the_experiment_and_not_by_its_name_then(pl
     assert undone.studies == (of_first.study,)
 
 
-def test_what_was_adopted_from_an_experiment_that_is_no_more_goes_by_its_name_then(place: Place) -> None:
+def test_what_was_adopted_from_an_experiment_that_is_no_more_goes_by_its_name_then(
+    place: Place,
+) -> None:
     gone = logged("soon gone", *LIGHTGBM)
     found = adopt("soon gone", place.table, **SAID)
     assert isinstance(found, Adoption)
@@ -329,7 +361,9 @@ def test_it_says_that_there_is_nothing_to_go_on_with(place: Place) -> None:
     run = MlflowClient(mlflow.get_tracking_uri()).get_run(study)
     assert run.info.status == "FINISHED"
     assert "best_roc_auc" in run.data.metrics
-    assert "**Adopted**: 11 runs of the experiment `hyperopt`" in run.data.tags["mlflow.note.content"]
+    assert (
+        "**Adopted**: 11 runs of the experiment `hyperopt`" in run.data.tags["mlflow.note.content"]
+    )
 
 
 def test_a_dry_run_writes_nothing(place: Place) -> None:
@@ -404,7 +438,13 @@ def test_mistakes_are_told_together(place: Place) -> None:
     ],
 )
 def test_what_cannot_be_adopted(place: Place, given: Mapping[str, Any], message: str) -> None:
-    asked = {"experiment": "hyperopt", "data": place.table, "target": "bought", "metric": "auc", **given}
+    asked = {
+        "experiment": "hyperopt",
+        "data": place.table,
+        "target": "bought",
+        "metric": "auc",
+        **given,
+    }
     before = place.rows()
     with pytest.raises(ParameterError, match=message):
         adopt(**asked)
@@ -418,12 +458,15 @@ def test_there_is_nothing_to_take_back(place: Place) -> None:
         adopt("x", undo=True)
     place.adopted("hyperopt")
     with pytest.raises(
-        ParameterError, match="from experiment 'hyperop', did you mean 'hyperopt'.; adopted are: 'hyper"
+        ParameterError,
+        match="from experiment 'hyperop', did you mean 'hyperopt'.; adopted are: 'hyper",
     ):
         adopt("hyperop", undo=True)
 
 
-def test_the_run_of_mlflow_run_becomes_the_study(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_run_of_mlflow_run_becomes_the_study(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
     client = MlflowClient(mlflow.get_tracking_uri())
     run_id = client.create_run("0").info.run_id
     client.log_param(run_id, "model", "lightgbm")

@@ -57,7 +57,11 @@ WEIGHTS = {
     "useless": (0.0, 1.0),
 }
 YES_NO = TargetEncoder("binary", ("no", "yes"))
-X, Z, KIND = NumericColumn("x"), NumericColumn("z"), CategoricalColumn("kind", ("a", "b"), other=True)
+X, Z, KIND = (
+    NumericColumn("x"),
+    NumericColumn("z"),
+    CategoricalColumn("kind", ("a", "b"), other=True),
+)
 
 
 def make_table(rows: int, seed: int = 0) -> pd.DataFrame:
@@ -79,9 +83,13 @@ def linear(weights: tuple[float, float], columns: tuple[Column, ...] = (X, Z)) -
 
 
 def predictor(
-    weights: tuple[float, float], columns: tuple[Column, ...] = (X, Z), target: TargetEncoder = YES_NO
+    weights: tuple[float, float],
+    columns: tuple[Column, ...] = (X, Z),
+    target: TargetEncoder = YES_NO,
 ) -> Predictor:
-    return Predictor(FeatureEncoder(columns), target, (LinearMember(linear(weights, columns), target.kind),))
+    return Predictor(
+        FeatureEncoder(columns), target, (LinearMember(linear(weights, columns), target.kind),)
+    )
 
 
 def write(folder: Path, weights: tuple[float, float], columns: tuple[Column, ...] = (X, Z)) -> Path:
@@ -123,7 +131,10 @@ class Store:
         """Versions of the model "good", quickly: a registered model with these tags of versions and aliases."""
         self.client.create_registered_model(name)
         for own in tags:
-            scored = {**replace(self.score, value=self.values["good"]).to_tags(), "hpo.study": self.study}
+            scored = {
+                **replace(self.score, value=self.values["good"]).to_tags(),
+                "hpo.study": self.study,
+            }
             source = self.logged["good"].uri
             self.client.create_model_version(name, source, self.study, tags={**scored, **own})
         for alias, number in aliases.items():
@@ -161,7 +172,9 @@ def make_store(folder: Path, client: MlflowClient) -> Store:
     for name, columns in [*((name, (X, Z)) for name in WEIGHTS), ("wider", (X, Z, KIND))]:
         weights = WEIGHTS.get(name, WEIGHTS["good"])
         example = table[[column.name for column in columns]].head()
-        logged[name] = log_winner(client, study.run_id, write(folder / name, weights, columns), example)
+        logged[name] = log_winner(
+            client, study.run_id, write(folder / name, weights, columns), example
+        )
         prediction = predictor(weights, columns).predict_raw(prepared.test_frame)
         values[name] = METRICS["roc_auc"](prepared.y_test, prediction)
     score = HeldOutScore(
@@ -175,7 +188,8 @@ def name(store: Store) -> str:
     return next(NAMES)
 
 
-# --- who is promoted --------------------------------------------------------------------------------
+# --- who is promoted
+# --------------------------------------------------------------------------------
 
 
 def test_the_first_champion_beats_the_trivial_baseline(store: Store, name: str) -> None:
@@ -200,7 +214,9 @@ def test_the_first_champion_beats_the_trivial_baseline(store: Store, name: str) 
 
 def test_a_useless_first_model_is_refused(store: Store, name: str) -> None:
     store.register(name, "useless")
-    with pytest.raises(PromotionRefusedError, match="not passed: trivial baseline; there is no champion yet"):
+    with pytest.raises(
+        PromotionRefusedError, match="not passed: trivial baseline; there is no champion yet"
+    ):
         promote(name)
     assert aliases(store.client, name) == {"challenger": 1}
     assert gate.EVIDENCE not in store.tags(name, 1)
@@ -217,7 +233,9 @@ def test_a_better_model_is_promoted_and_the_old_one_kept(store: Store, name: str
 
 
 @pytest.mark.parametrize("model", ["twin", "fair", "bad"])
-def test_an_equal_or_worse_model_is_refused_with_the_table(store: Store, name: str, model: str) -> None:
+def test_an_equal_or_worse_model_is_refused_with_the_table(
+    store: Store, name: str, model: str
+) -> None:
     store.register(name, "good")
     promote(name)
     store.register(name, model)
@@ -230,7 +248,8 @@ def test_an_equal_or_worse_model_is_refused_with_the_table(store: Store, name: s
     ):
         assert words in str(refused.value)
     assert re.search(
-        r"\nchampion \(version 1\) .* better with probability >= 0.95 +REFUSED\n", str(refused.value)
+        r"\nchampion \(version 1\) .* better with probability >= 0.95 +REFUSED\n",
+        str(refused.value),
     )
     assert aliases(store.client, name) == {"challenger": 2, "champion": 1}
 
@@ -270,7 +289,8 @@ def test_a_version_by_number(store: Store, name: str) -> None:
     assert promote(name).champion.version == 2
 
 
-# --- what it is compared on -------------------------------------------------------------------------
+# --- what it is compared on
+# -------------------------------------------------------------------------
 
 
 def test_new_rows(store: Store, name: str, tmp_path: Path) -> None:
@@ -297,7 +317,9 @@ def test_new_rows_without_the_target_or_with_other_labels(store: Store, name: st
         promote(name, data=new.drop(columns="x"))
 
 
-def test_the_studys_own_table_means_the_rows_that_were_held_out_of_it(store: Store, name: str) -> None:
+def test_the_studys_own_table_means_the_rows_that_were_held_out_of_it(
+    store: Store, name: str
+) -> None:
     store.register(name, "good")
     result = promote(name, data=pd.read_csv(store.table), dry_run=True)
     assert "400 rows that the challenger's study held out" in str(result)
@@ -320,7 +342,9 @@ def test_a_table_that_is_gone_or_changed_is_told_with_the_way_out(store: Store, 
         with pytest.raises(PromotionRefusedError, match="has changed since .* as -P data="):
             promote(name)
         store.table.unlink()
-        with pytest.raises(PromotionRefusedError, match="no file .* any more.* 'answer', as -P data="):
+        with pytest.raises(
+            PromotionRefusedError, match="no file .* any more.* 'answer', as -P data="
+        ):
             promote(name)
         assert promote(name, data=make_table(300, seed=9)).done
     finally:
@@ -329,7 +353,9 @@ def test_a_table_that_is_gone_or_changed_is_told_with_the_way_out(store: Store, 
 
 def test_too_few_rows(store: Store, name: str) -> None:
     store.register(name, "good")
-    with pytest.raises(PromotionRefusedError, match="49 new rows of the table in memory are too few"):
+    with pytest.raises(
+        PromotionRefusedError, match="49 new rows of the table in memory are too few"
+    ):
         promote(name, data=make_table(49, seed=9))
 
 
@@ -351,14 +377,17 @@ def test_a_score_that_is_not_the_recorded_one_is_noted(store: Store, name: str) 
     assert "note: the challenger was recorded with roc_auc 0.7 on these rows" in str(promote(name))
 
 
-# --- other forms, slow ones, large ones, slices -----------------------------------------------------
+# --- other forms, slow ones, large ones, slices
+# -----------------------------------------------------
 
 
 def test_a_model_of_another_schema_is_refused(store: Store, name: str) -> None:
     store.register(name, "bad")
     promote(name)
     store.register(name, "wider")
-    with pytest.raises(PromotionRefusedError, match="needs column.s. that the champion does not: 'kind'"):
+    with pytest.raises(
+        PromotionRefusedError, match="needs column.s. that the champion does not: 'kind'"
+    ):
         promote(name)
     assert aliases(store.client, name)["champion"] == 1
 
@@ -378,10 +407,22 @@ SCORE = HeldOutScore("roc_auc", True, 0.9, 0.5, "d", "s", 500)
         ((X, CategoricalColumn("z", ("1",))), (X, Z), ""),
         ((X, NumericColumn("z", dirty=True)), (X, Z), ""),
         ((X, Z), (X, BooleanColumn("z")), ""),
-        ((X, Z), (X, CategoricalColumn("z", ("1",))), "reads 'z' as numeric, the champion as categorical"),
-        ((X, Z), (X, NumericColumn("z", dirty=True)), "the champion as numeric .others count as missing"),
+        (
+            (X, Z),
+            (X, CategoricalColumn("z", ("1",))),
+            "reads 'z' as numeric, the champion as categorical",
+        ),
+        (
+            (X, Z),
+            (X, NumericColumn("z", dirty=True)),
+            "the champion as numeric .others count as missing",
+        ),
         ((X, BooleanColumn("z")), (X, Z), "reads 'z' as boolean, the champion as numeric"),
-        ((X, Z), (X, DateColumn("z", "ISO8601", ("year",))), "the champion as date of the form ISO8601"),
+        (
+            (X, Z),
+            (X, DateColumn("z", "ISO8601", ("year",))),
+            "the champion as date of the form ISO8601",
+        ),
     ],
 )
 def test_what_the_champion_takes_the_challenger_must_take(
@@ -400,7 +441,11 @@ def test_answers_in_another_form_are_refused() -> None:
         (swapped, "'nein', 'ja'"),
     ):
         verdict = compare(
-            Served(2, predictor((1, 0)), 10), Served(1, other, 10), rows_of(make_table(50)), SCORE, Limits()
+            Served(2, predictor((1, 0)), 10),
+            Served(1, other, 10),
+            rows_of(make_table(50)),
+            SCORE,
+            Limits(),
         )
         assert [check.name for check in verdict.failed] == ["schema"]
         assert words in verdict.table()
@@ -420,7 +465,9 @@ def test_a_model_slower_or_larger_than_the_limit_is_refused(store: Store, name: 
 def test_a_group_for_which_it_is_worse(store: Store, name: str) -> None:
     frame = make_table(500)
     turned = np.where(frame["kind"] == "b", -1.0, 1.0)
-    half_right = frame.assign(x=frame["x"] * turned)  # as if the challenger were wrong about one kind
+    half_right = frame.assign(
+        x=frame["x"] * turned
+    )  # as if the challenger were wrong about one kind
     verdict = compare(
         Served(2, predictor((1, 0)), 10),
         Served(1, predictor((0, 1)), 10),
@@ -441,7 +488,9 @@ def sliced(n: int, worse: int, groups: int = 8, units: Any = None) -> tuple[list
     challenger = np.where((of_group == 0) & (row % 3 == 1) & (row // 3 < worse), True, champion)
     frame = pd.DataFrame({"group": of_group.astype(str)})
     rows = HeldOut(frame, y, units, False, "new rows")
-    one, other = (np.column_stack([~errs, errs]).astype(np.float64) for errs in (challenger, champion))
+    one, other = (
+        np.column_stack([~errs, errs]).astype(np.float64) for errs in (challenger, champion)
+    )
     return comparison.slices(METRICS["accuracy"], rows, one, other, "group", 0.01)
 
 
@@ -486,7 +535,11 @@ def test_strange_names_of_groups_break_no_table() -> None:
     frame["kind"] = [strange[i % 4] for i in range(400)]
     frame.loc[:3, "kind"] = ["rare 1", "rare 2", "rare 3", None]
     verdict = compare(
-        Served(2, predictor((1, 0)), 10), None, rows_of(frame), SCORE, Limits(slice="kind", tolerance=1.0)
+        Served(2, predictor((1, 0)), 10),
+        None,
+        rows_of(frame),
+        SCORE,
+        Limits(slice="kind", tolerance=1.0),
     )
     assert max(map(len, verdict.table().splitlines())) < 400
     assert "slice kind, others" in verdict.table()
@@ -505,7 +558,8 @@ def test_limits_of_latency() -> None:
     assert read_latency("p50:5, p99x1000:80") == {"p50": 5.0, "p99x1000": 80.0}
 
 
-# --- killed, raced, broken --------------------------------------------------------------------------
+# --- killed, raced, broken
+# --------------------------------------------------------------------------
 
 
 class KilledError(BaseException):
@@ -559,19 +613,25 @@ def killed_at(store: Store, work: Callable[[], object], moment: int) -> bool:
     return False
 
 
-def test_killed_between_any_two_calls_and_run_again(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_killed_between_any_two_calls_and_run_again(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     verdict = Verdict((Check("champion", "better", "better", True),), "better", 0.99)
     monkeypatch.setattr(
         "pipelines.promote._judge", lambda *_: verdict
     )  # it only reads, and takes most of the time
     for moment in itertools.count():
         name = next(NAMES)
-        store.bare(name, {}, {}, {gate.ROLLED_BACK: "to version 2"}, champion=2, previous=1, challenger=3)
+        store.bare(
+            name, {}, {}, {gate.ROLLED_BACK: "to version 2"}, champion=2, previous=1, challenger=3
+        )
         killed = killed_at(store, lambda name=name: promote(name, version=3), moment)  # type: ignore[misc]
         known = aliases(store.client, name)
         assert known["champion"] in (2, 3), "there is a champion at any moment"
         if known["champion"] == 3:
-            assert known["previous"] == 2, "the old one stands by as soon as the new one is champion"
+            assert known["previous"] == 2, (
+                "the old one stands by as soon as the new one is champion"
+            )
             assert gate.EVIDENCE in store.tags(name, 3)
         promote(name, version=3)
         assert aliases(store.client, name) == {"challenger": 3, "champion": 3, "previous": 2}
@@ -589,7 +649,11 @@ def test_rollback_killed_between_any_two_calls_and_run_again(store: Store) -> No
         name = next(NAMES)
         three_champions(store, name)
         killed = killed_at(store, lambda name=name: rollback(name), moment)  # type: ignore[misc]
-        if killed and aliases(store.client, name) != {"challenger": 3, "champion": 2, "previous": 1}:
+        if killed and aliases(store.client, name) != {
+            "challenger": 3,
+            "champion": 2,
+            "previous": 1,
+        }:
             rollback(name)
         assert aliases(store.client, name) == {"challenger": 3, "champion": 2, "previous": 1}
         assert gate.ROLLED_BACK in store.tags(name, 3)
@@ -619,7 +683,14 @@ def test_two_gates_at_once_in_two_processes(store: Store, name: str) -> None:
     environment = {**os.environ, "PYTHONPATH": str(Path(registry.__file__).parents[2])}
     gates = {
         version: subprocess.Popen(
-            [sys.executable, "-m", "pipelines", "promote", f"--name={name}", f"--version={version}"],
+            [
+                sys.executable,
+                "-m",
+                "pipelines",
+                "promote",
+                f"--name={name}",
+                f"--version={version}",
+            ],
             env=environment,
             text=True,
             stdout=subprocess.PIPE,
@@ -647,7 +718,9 @@ def other_gate(host: str = "here", **changes: Any) -> Driver:
 def test_a_gate_waits_for_no_other_but_says_who_is_at_work(store: Store, name: str) -> None:
     store.register(name, "good")
     store.client.set_registered_model_tag(name, registry.GATE, other_gate("elsewhere").to_tag())
-    with pytest.raises(PromotionRefusedError, match="another promotion or rollback .* on elsewhere since"):
+    with pytest.raises(
+        PromotionRefusedError, match="another promotion or rollback .* on elsewhere since"
+    ):
         promote(name)
     assert aliases(store.client, name) == {"challenger": 1}
     for gone in (other_gate(), other_gate(machine="another", seen=0.0)):
@@ -696,7 +769,9 @@ def test_a_rival_at_the_very_moment_is_told(store: Store, name: str) -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(MlflowClient, "set_registered_model_alias", overtaken)
-        with pytest.raises(PromotionRefusedError, match="it is version 3, this promotion made it version 2"):
+        with pytest.raises(
+            PromotionRefusedError, match="it is version 3, this promotion made it version 2"
+        ):
             promote(name, version=2)
 
 
@@ -717,7 +792,9 @@ def test_a_model_whose_files_are_gone(store: Store, name: str, tmp_path: Path) -
     store.client.create_registered_model(name)
     tags = replace(store.score, value=0.9).to_tags()
     store.client.create_model_version(name, source=str(tmp_path / "nowhere"), tags=tags)
-    with pytest.raises(PromotionRefusedError, match=f"the model of version 1 of {name} is damaged or gone"):
+    with pytest.raises(
+        PromotionRefusedError, match=f"the model of version 1 of {name} is damaged or gone"
+    ):
         promote(name, version=1)
 
 
@@ -732,7 +809,8 @@ def test_errors_of_the_store_are_not_taken_for_the_users(
         promote(name)
 
 
-# --- rollback ---------------------------------------------------------------------------------------
+# --- rollback
+# ---------------------------------------------------------------------------------------
 
 
 def three_champions(store: Store, name: str) -> None:
@@ -758,7 +836,9 @@ def test_rollback_goes_back_step_by_step(store: Store, name: str) -> None:
 def test_what_was_rolled_back_is_promoted_only_when_named(store: Store, name: str) -> None:
     three_champions(store, name)
     rollback(name)
-    with pytest.raises(PromotionRefusedError, match=r"was rolled back \(to version 2, .*-P version=3"):
+    with pytest.raises(
+        PromotionRefusedError, match=r"was rolled back \(to version 2, .*-P version=3"
+    ):
         promote(name)
     store.client.set_registered_model_alias(name, "champion", str(store.register(name, "bad")))
     assert promote(name, version=3).done
@@ -766,7 +846,9 @@ def test_what_was_rolled_back_is_promoted_only_when_named(store: Store, name: st
     assert aliases(store.client, name) == {"challenger": 4, "champion": 3, "previous": 4}
 
 
-def test_rollback_leads_to_no_version_that_was_rolled_back_or_deleted(store: Store, name: str) -> None:
+def test_rollback_leads_to_no_version_that_was_rolled_back_or_deleted(
+    store: Store, name: str
+) -> None:
     three_champions(store, name)
     store.client.set_model_version_tag(name, "1", gate.ROLLED_BACK, "to version 0")
     assert rollback(name).previous is None
@@ -800,7 +882,8 @@ def test_nothing_to_roll_back(store: Store, name: str) -> None:
         rollback(name)
 
 
-# --- mistakes ---------------------------------------------------------------------------------------
+# --- mistakes
+# ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("value", [0.8, math.inf, 1 / 3])
@@ -817,7 +900,9 @@ def test_no_such_model(store: Store, name: str) -> None:
 
 def test_no_such_version_and_no_challenger(store: Store, name: str) -> None:
     store.client.create_registered_model(name)
-    with pytest.raises(UserError, match=f"has no challenger; register one with `tune -P register={name}`"):
+    with pytest.raises(
+        UserError, match=f"has no challenger; register one with `tune -P register={name}`"
+    ):
         promote(name)
     store.register(name, "good")
     with pytest.raises(UserError, match="no version 7; it has: 1"):

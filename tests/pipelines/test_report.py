@@ -34,7 +34,12 @@ def row(number: int, value: float | None, failure: str = "", **params: Any) -> d
     }
 
 
-ROWS = [row(1, 0.9, boosting="-gbdt"), row(0, 0.8), row(2, None), row(3, None, "OSError: full\nmore")]
+ROWS = [
+    row(1, 0.9, boosting="-gbdt"),
+    row(0, 0.8),
+    row(2, None),
+    row(3, None, "OSError: full\nmore"),
+]
 
 
 def test_every_trial_is_shown_with_its_run_id() -> None:

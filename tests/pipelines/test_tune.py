@@ -35,7 +35,10 @@ from pipelines.tune import tune
         ({"model": "lihgtgbm"}, "unknown model 'lihgtgbm', did you mean 'lightgbm'"),
         ({"algorithm": "tpee"}, "unknown algorithm 'tpee', did you mean 'tpe'"),
         ({"algorithm": "kde"}, "'kde' is a sampler.*write kde.full"),
-        ({"algorithm": "async_hyperband"}, "'async_hyperband' is a scheduler.*random.async_hyperband"),
+        (
+            {"algorithm": "async_hyperband"},
+            "'async_hyperband' is a scheduler.*random.async_hyperband",
+        ),
         ({"algorithm": None}, "algorithm=None must be text"),
         ({"algorithm": "bohb", "fidelity": 5}, "fidelity=5 must be text"),
         ({"algorithm": "bohb", "eta": math.inf}, "eta=inf must be 2 or more, and finite"),
@@ -72,7 +75,10 @@ def test_a_table_and_a_target_are_needed() -> None:
         ({"params": "b", "seed": -1}, "seed=-1 must be 0 or greater"),
         ({"params": "b", "model": "all"}, "unknown model 'all'.*; models: lightgbm, xgboost, mlp"),
         ({"params": "b", "data": "d", "target": "y"}, "params='b' is not a file"),
-        ({"params": "b", "rows": "all"}, "unknown rows='all'; it must be train or train.validation"),
+        (
+            {"params": "b", "rows": "all"},
+            "unknown rows='all'; it must be train or train.validation",
+        ),
         (
             {"trial": "a", "budget": 5, "seed": 1},
             "(?s)2 mistakes:.*seed=1 is for params.*budget=5 is for params",

@@ -33,7 +33,10 @@ def test_a_fold_reads_back_exactly() -> None:
 
 
 def test_what_was_chosen_is_shown_as_ranges_and_counts() -> None:
-    chosen = [{"rate": 0.01, "kind": "a", "flag": True}, {"rate": 0.2, "kind": "b", "flag": True, "top": 3}]
+    chosen = [
+        {"rate": 0.01, "kind": "a", "flag": True},
+        {"rate": 0.2, "kind": "b", "flag": True, "top": 3},
+    ]
     assert spread(chosen) == "rate 0.01 to 0.2; kind a 1×, b 1×; flag True 2×; top 3 (in 1)"
     assert spread([]) == ""
 
@@ -46,9 +49,13 @@ def test_the_last_lines_say_how_to_go_on() -> None:
     assert "own scores were better: 0.15 [" in text
     assert "fold 2/3  searched 0.9       held out 0.7" in text
     assert "resume   mlflow run . -e validate --env-manager local -P resume=abc" in text
-    one = str(ValidationResult("abc", "roc_auc", 3, folds[:1], mean_of([0.8], 0.5), mean_of([0.1], 0.5)))
+    one = str(
+        ValidationResult("abc", "roc_auc", 3, folds[:1], mean_of([0.8], 0.5), mean_of([0.1], 0.5))
+    )
     assert "1 of 3 outer folds: roc_auc 0.8 (one fold has no interval)" in one
-    assert "no outer fold is finished yet" in str(ValidationResult("abc", "rmse", 3, (), None, None))
+    assert "no outer fold is finished yet" in str(
+        ValidationResult("abc", "rmse", 3, (), None, None)
+    )
 
 
 @pytest.mark.parametrize(
@@ -59,7 +66,11 @@ def test_the_last_lines_say_how_to_go_on() -> None:
         ({"target": None}, ParameterError, "data and target are needed"),
         ({"target": "z"}, DataError, "no target column 'z'"),
         ({"metric": "auc"}, ParameterError, "unknown metric 'auc'"),
-        ({"split": "group:a", "folds": 4}, DataError, "outer fold 4/4: it needs one to hold out and 2"),
+        (
+            {"split": "group:a", "folds": 4},
+            DataError,
+            "outer fold 4/4: it needs one to hold out and 2",
+        ),
         ({"resume": "abc"}, ParameterError, "leave out target"),
     ],
 )

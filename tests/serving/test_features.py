@@ -38,7 +38,14 @@ def frame(**columns: Any) -> Any:
 
 def test_a_matrix_of_every_kind() -> None:
     matrix = ENCODER.transform(frame())
-    assert ENCODER.numeric_names == ("age", "dirty", "member", "day.year", "day.weekday", "day.days")
+    assert ENCODER.numeric_names == (
+        "age",
+        "dirty",
+        "member",
+        "day.year",
+        "day.weekday",
+        "day.days",
+    )
     assert ENCODER.categorical_names == ("color", "size", "city")
     assert ENCODER.cardinalities == (4, 3, 3)
     np.testing.assert_array_equal(matrix.numeric, [[31, 1.5, 1, 1970, 5, 2], [np.nan] * 6])

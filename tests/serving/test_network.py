@@ -37,7 +37,9 @@ def preprocessing() -> Preprocessing:
 
 def member(kind: str = "multiclass", embedding: str = "periodic") -> NetworkMember:
     outputs = 1 if kind == "regression" else 3
-    network = Network(Architecture(4, 2, (12,), outputs, 2, 8, numeric_embedding=embedding, networks=2))
+    network = Network(
+        Architecture(4, 2, (12,), outputs, 2, 8, numeric_embedding=embedding, networks=2)
+    )
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for tensor in network.state_dict().values():
@@ -78,7 +80,10 @@ def test_the_answer_is_the_mean_of_the_networks() -> None:
         for i in range(2):
             network = Network(replace(found, networks=1))
             state = both.network.state_dict()
-            own = {n: t[i : i + 1] if n.startswith(("linears", "factor")) else t for n, t in state.items()}
+            own = {
+                n: t[i : i + 1] if n.startswith(("linears", "factor")) else t
+                for n, t in state.items()
+            }
             network.load_state_dict(own)
             wide = None if kind == "multiclass" else (-1e9, 1e9)
             single.append(NetworkMember(network, both.preprocessing, wide).predict(*table(30)))
@@ -101,7 +106,9 @@ def test_many_rows_are_taken_in_blocks() -> None:
     whole = model.predict(numeric, codes)
     assert len(whole) == len(numeric)
     for block in (slice(0, 3), slice(BATCH_ROWS - 2, BATCH_ROWS + 2), slice(2 * BATCH_ROWS, None)):
-        np.testing.assert_allclose(model.predict(numeric[block], codes[block]), whole[block], atol=1e-6)
+        np.testing.assert_allclose(
+            model.predict(numeric[block], codes[block]), whole[block], atol=1e-6
+        )
 
 
 def test_no_rows() -> None:
@@ -117,7 +124,9 @@ def test_a_table_without_usable_columns_gets_one_answer() -> None:
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.fill_(0.5)
-    answer = NetworkMember(network, empty, None).predict(np.empty((3, 0)), np.empty((3, 0), np.int32))
+    answer = NetworkMember(network, empty, None).predict(
+        np.empty((3, 0)), np.empty((3, 0), np.int32)
+    )
     assert np.array_equal(answer, np.full((3, 2), 0.5))
 
 

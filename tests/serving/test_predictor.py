@@ -36,7 +36,11 @@ def answers(kind: str) -> Any:
 
 def target(kind: str) -> Any:
     classes = ("no", "yes") if kind == "binary" else ("a", "b", "c")
-    return TargetEncoder("regression", (), 5.0, 2.0) if kind == "regression" else TargetEncoder(kind, classes)
+    return (
+        TargetEncoder("regression", (), 5.0, 2.0)
+        if kind == "regression"
+        else TargetEncoder(kind, classes)
+    )
 
 
 def export_trivial(directory: Any, kind: str) -> Any:
@@ -67,10 +71,18 @@ def export_lightgbm(directory: Any, kind: str) -> Any:
 
 
 def export_xgboost(directory: Any, kind: str) -> Any:
-    names = {"binary": "binary:logistic", "multiclass": "multi:softprob", "regression": "reg:squarederror"}
-    objective = {"objective": names[kind], "nthread": 1} | ({"num_class": 3} if kind == "multiclass" else {})
+    names = {
+        "binary": "binary:logistic",
+        "multiclass": "multi:softprob",
+        "regression": "reg:squarederror",
+    }
+    objective = {"objective": names[kind], "nthread": 1} | (
+        {"num_class": 3} if kind == "multiclass" else {}
+    )
     dense = ROWS.dense(np.float32)
-    data = xgboost.DMatrix(dense, answers(kind), feature_types=["q", "q", "c"], enable_categorical=True)
+    data = xgboost.DMatrix(
+        dense, answers(kind), feature_types=["q", "q", "c"], enable_categorical=True
+    )
     booster = xgboost.train(objective, data, 5)
     booster.save_model(directory / "model.ubj")
     seal(directory, {"family": "xgboost", "kind": kind, "model": "model.ubj", "iterations": 3})
@@ -219,5 +231,7 @@ def test_loading_imports_only_what_the_family_needs(tmp_path: Path) -> None:
         "heavy = {'lightgbm', 'xgboost', 'torch', 'mlflow', 'sklearn', 'hpo', 'pipelines'};"
         "print(sorted(heavy & set(sys.modules)))"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     assert done.stdout.strip() == "[]"

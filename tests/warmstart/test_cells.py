@@ -27,7 +27,10 @@ DAY = 18262.0  # 2020-01-01 in days since 1970
         (pd.Series(["1"] * 19 + ["x"]), [1] * 19 + [np.nan]),
         (pd.Series(pd.to_datetime(["2020-01-01", "NaT"])), [DAY, np.nan]),
         (pd.Series(pd.to_datetime(["2020-01-01T12:00"]).tz_localize("UTC")), [DAY + 0.5]),
-        (pd.Series(pd.to_datetime(["2020-01-01", "NaT"])).astype("timestamp[us][pyarrow]"), [DAY, np.nan]),
+        (
+            pd.Series(pd.to_datetime(["2020-01-01", "NaT"])).astype("timestamp[us][pyarrow]"),
+            [DAY, np.nan],
+        ),
         (pd.Series(["2020-01-01", "2020-01-02T12:00:00Z", None]), [DAY, DAY + 1.5, np.nan]),
         (pd.Series([datetime.date(2020, 1, 1), None]), [DAY, np.nan]),
         (pd.Series(pd.to_timedelta(["1h", None])), [3600, np.nan]),

@@ -84,6 +84,8 @@ def test_the_trees_within_a_study_of_all_families_speak_to_both() -> None:
         ("mlp", "xgboost", False),
     ],
 )
-def test_families_that_have_something_to_say_to_each_other(one: str, other: str, expected: bool) -> None:
+def test_families_that_have_something_to_say_to_each_other(
+    one: str, other: str, expected: bool
+) -> None:
     assert related(one, other) is expected
     assert (in_terms_of(other, {"model": other}, one, "binary") is None) is not expected

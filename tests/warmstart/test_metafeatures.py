@@ -185,14 +185,20 @@ def tables(draw: st.DrawFn) -> tuple[pd.DataFrame, list[float], str]:
         for i, kind in enumerate(draw(st.lists(st.sampled_from(sorted(CELLS)), max_size=6)))
     }
     kind = draw(st.sampled_from(KINDS))
-    cells = st.floats(-1e6, 1e6) if kind == "regression" else st.integers(0, 1 if kind == "binary" else 3)
+    cells = (
+        st.floats(-1e6, 1e6)
+        if kind == "regression"
+        else st.integers(0, 1 if kind == "binary" else 3)
+    )
     y = draw(st.lists(cells, min_size=n, max_size=n))
     return pd.DataFrame(columns, index=range(n)), y, kind
 
 
 @given(tables(), st.randoms(use_true_random=False))
 @settings(max_examples=40)
-def test_order_and_names_do_not_matter(given_table: tuple[pd.DataFrame, list[float], str], rng: Any) -> None:
+def test_order_and_names_do_not_matter(
+    given_table: tuple[pd.DataFrame, list[float], str], rng: Any
+) -> None:
     frame, y, kind = given_table
     rows, columns = [*range(len(frame))], [*range(frame.shape[1])]
     rng.shuffle(rows)
@@ -210,7 +216,9 @@ def test_order_does_not_matter_where_rows_and_columns_are_sampled(kind: str) -> 
     y = target(kind, 1000)
     order = np.random.default_rng(1).permutation(1000)
     other = frame.iloc[order, ::-1]
-    assert meta_features(other, y[order], kind, caps=SMALL) == meta_features(frame, y, kind, caps=SMALL)
+    assert meta_features(other, y[order], kind, caps=SMALL) == meta_features(
+        frame, y, kind, caps=SMALL
+    )
 
 
 def test_storage_types_do_not_matter() -> None:
@@ -297,8 +305,12 @@ NASTY: Mapping[str, pd.DataFrame] = {
             "d": pd.period_range("2020-01", periods=N, freq="M"),
         }
     ),
-    "mixed types": pd.DataFrame({"a": pd.Series([1, "x", True, 1.0, None, [1], {"k": 1}, b"z"] * 5)}),
-    "no cell that can be compared": pd.DataFrame({"a": [[1], [2]] * (N // 2), "b": [1 + 2j, 3] * (N // 2)}),
+    "mixed types": pd.DataFrame(
+        {"a": pd.Series([1, "x", True, 1.0, None, [1], {"k": 1}, b"z"] * 5)}
+    ),
+    "no cell that can be compared": pd.DataFrame(
+        {"a": [[1], [2]] * (N // 2), "b": [1 + 2j, 3] * (N // 2)}
+    ),
     "only texts": pd.DataFrame({"a": [f"row {i}" for i in range(N)], "b": ["x", "y"] * (N // 2)}),
     "the same name twice": pd.DataFrame(RNG.normal(size=(N, 2)), columns=["a", "a"]),
     "more columns than rows": pd.DataFrame(RNG.normal(size=(15, 200))),
@@ -354,7 +366,11 @@ def test_many_classes_are_no_error() -> None:
 @pytest.mark.parametrize(
     ("y", "kind", "said"),
     [
-        ([0, 1], "ranking", "kind must be one of binary, multiclass, regression, but got 'ranking'"),
+        (
+            [0, 1],
+            "ranking",
+            "kind must be one of binary, multiclass, regression, but got 'ranking'",
+        ),
         ([0, 1, 1], "binary", "one value for each of the 2 rows"),
         ([[0], [1]], "binary", r"has the shape \(2, 1\)"),
         ([0, 1, 2], "binary", "at most 2 classes, but got 3"),

@@ -76,7 +76,9 @@ def test_the_best_come_first_and_the_others_are_spread_over_the_ranks() -> None:
     ("through", "left", "counted"),
     [(0, 3, 3), (ENOUGH - 1, 3, ENOUGH + 2), (ENOUGH, 3, ENOUGH), (ENOUGH + 5, 3, ENOUGH + 5)],
 )
-def test_who_stopped_early_counts_as_long_as_few_went_further(through: int, left: int, counted: int) -> None:
+def test_who_stopped_early_counts_as_long_as_few_went_further(
+    through: int, left: int, counted: int
+) -> None:
     low = [trial(i, 0.9, budgets=(27.0,)) for i in range(left)]
     high = [trial(left + i, 0.8, 0.5, budgets=(27.0, FULL)) for i in range(through)]
     failed = Trial(99, SPACE.sample(np.random.default_rng(2)), FULL, failure="out of memory")
@@ -103,7 +105,9 @@ def test_the_text_is_short() -> None:
     """Of a study with thirty parameters and two hundred trials: a few of MLflow's tags hold it."""
     rng = np.random.default_rng(0)
     space = SearchSpace(tuple(Float(f"parameter_{i}", 1e-3, 1.0, log=True) for i in range(30)))
-    trials = [Trial(i, space.sample(rng), FULL, reports=(Report(FULL, rng.random()),)) for i in range(200)]
+    trials = [
+        Trial(i, space.sample(rng), FULL, reports=(Report(FULL, rng.random()),)) for i in range(200)
+    ]
     past = summary(
         trials,
         space,
@@ -167,7 +171,9 @@ def plain_text() -> dict[str, Any]:
         ("version", lambda version: "one"),
     ],
 )
-def test_what_cannot_be_is_damage_whatever_its_form(name: str, change: Callable[[Any], object]) -> None:
+def test_what_cannot_be_is_damage_whatever_its_form(
+    name: str, change: Callable[[Any], object]
+) -> None:
     plain = plain_text()
     assert PastStudy.from_text(packed(plain)).name == "adult, income"
     with pytest.raises(ValueError, match="summary of a study"):

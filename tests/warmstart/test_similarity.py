@@ -24,13 +24,18 @@ def features(values: Mapping[str, float], version: int = VERSION) -> MetaFeature
     return MetaFeatures(values, version, {}, 0)
 
 
-# Quartiles 1 and 3 for `a.x`: a spread of 2 / 1.349. `a.y` is constant. `b.z` has a quarter of ones.
-POPULATION = [features({"a.x": x, "a.y": 5.0, "b.z": float(x == 4)}) for x in (0.0, 1.0, 2.0, 3.0, 4.0)]
+# Quartiles 1 and 3 for `a.x`: a spread of 2 / 1.349. `a.y` is constant. `b.z` has a quarter of
+# ones.
+POPULATION = [
+    features({"a.x": x, "a.y": 5.0, "b.z": float(x == 4)}) for x in (0.0, 1.0, 2.0, 3.0, 4.0)
+]
 
 
 def test_a_distance_that_is_computed_by_hand() -> None:
     scale = Scale.of(POPULATION)
-    assert scale.spread == pytest.approx({"a.x": 2 / 1.349, "b.z": 0.4})  # 0.4: a standard deviation
+    assert scale.spread == pytest.approx(
+        {"a.x": 2 / 1.349, "b.z": 0.4}
+    )  # 0.4: a standard deviation
     one, other = (
         features({"a.x": 1.0, "a.y": 5.0, "b.z": 0.0}),
         features({"a.x": 2.0, "a.y": 9.0, "b.z": 1.0}),
@@ -50,7 +55,8 @@ def test_far_is_far_enough() -> None:
 
 def test_groups_count_the_same() -> None:
     scale = Scale(
-        dict.fromkeys(("a.x", "a.y", "a.z", "b.x"), 0.0), dict.fromkeys(("a.x", "a.y", "a.z", "b.x"), 1.0)
+        dict.fromkeys(("a.x", "a.y", "a.z", "b.x"), 0.0),
+        dict.fromkeys(("a.x", "a.y", "a.z", "b.x"), 1.0),
     )
     zero = features({"a.x": 0.0, "a.y": 0.0, "a.z": 0.0, "b.x": 0.0})
     assert scale.distance(zero, features({"a.x": 0.0, "a.y": 0.0, "a.z": 0.0, "b.x": 1.0})) == 1 / 2
@@ -77,7 +83,9 @@ def test_missing_features() -> None:
     scale = Scale({"a.x": 0.0, "b.x": 0.0}, {"a.x": 1.0, "b.x": 1.0})
     both, one = features({"a.x": 1.0, "b.x": 1.0}), features({"a.x": 1.0})
     assert scale.distance(one, one) == 0
-    assert scale.distance(both, one) == scale.distance(one, both) == pytest.approx(ONE_IS_MISSING / 2)
+    assert (
+        scale.distance(both, one) == scale.distance(one, both) == pytest.approx(ONE_IS_MISSING / 2)
+    )
     older = features({"a.x": 1.0}, version=VERSION - 1)
     assert scale.distance(both, older) == 0
 
@@ -111,7 +119,9 @@ def test_nothing_to_compare() -> None:
 
 @given(
     st.lists(
-        st.dictionaries(st.sampled_from(["a.x", "a.y", "b.z"]), st.floats(-1e9, 1e9)), min_size=5, max_size=9
+        st.dictionaries(st.sampled_from(["a.x", "a.y", "b.z"]), st.floats(-1e9, 1e9)),
+        min_size=5,
+        max_size=9,
     )
 )
 def test_similarity_is_symmetric_and_bounded(rows: list[dict[str, float]]) -> None:
@@ -134,5 +144,7 @@ def test_a_table_is_more_like_its_other_half_than_like_other_tables() -> None:
             meta_features(frame[200:], y[200:], "binary"),
         ]
     halves, others = found[::2], found[1::2]
-    apart = [[np.mean([*groups.values()]) for groups in differences(half, others)] for half in halves]
+    apart = [
+        [np.mean([*groups.values()]) for groups in differences(half, others)] for half in halves
+    ]
     assert np.argmin(apart, axis=1).tolist() == [0, 1, 2, 3]

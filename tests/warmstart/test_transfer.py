@@ -41,7 +41,13 @@ NEW = SearchSpace(
         Float("deep", 0.0, 1.0, when={"kind": ("b",)}),
     )
 )
-DEFAULT: dict[str, Value] = {"learning_rate": 0.05, "leaves": 31, "added": 0.25, "kind": "b", "deep": 0.75}
+DEFAULT: dict[str, Value] = {
+    "learning_rate": 0.05,
+    "leaves": 31,
+    "added": 0.25,
+    "kind": "b",
+    "deep": 0.75,
+}
 
 
 def features(**values: float) -> MetaFeatures:
@@ -73,7 +79,9 @@ def encoded(space: SearchSpace, *configurations: dict[str, Value]) -> Array:
 
 
 def test_what_two_spaces_share_is_taken_over_and_the_rest_is_the_default() -> None:
-    past = study("s", codes=encoded(OLD, {"learning_rate": 0.02, "leaves": 8, "gone": 0.5, "kind": "a"}))
+    past = study(
+        "s", codes=encoded(OLD, {"learning_rate": 0.02, "leaves": 8, "gone": 0.5, "kind": "a"})
+    )
     x, losses = translated(past, "lightgbm", NEW, DEFAULT)
     params = NEW.decode(x[0])
     assert params["learning_rate"] == pytest.approx(0.02, rel=1e-3)
@@ -86,14 +94,18 @@ def test_what_two_spaces_share_is_taken_over_and_the_rest_is_the_default() -> No
 
 
 def test_values_beyond_the_bounds_become_the_bounds() -> None:
-    past = study("s", codes=encoded(OLD, {"learning_rate": 0.5, "leaves": 400, "gone": 0.5, "kind": "a"}))
+    past = study(
+        "s", codes=encoded(OLD, {"learning_rate": 0.5, "leaves": 400, "gone": 0.5, "kind": "a"})
+    )
     params = NEW.decode(translated(past, "lightgbm", NEW, DEFAULT)[0][0])
     assert params["learning_rate"] == pytest.approx(0.1)
     assert params["leaves"] == 100
 
 
 def test_a_choice_that_is_no_more_takes_the_default_and_what_depends_on_it() -> None:
-    past = study("s", codes=encoded(OLD, {"learning_rate": 0.02, "leaves": 8, "gone": 0.5, "kind": "old"}))
+    past = study(
+        "s", codes=encoded(OLD, {"learning_rate": 0.02, "leaves": 8, "gone": 0.5, "kind": "old"})
+    )
     params = NEW.decode(translated(past, "lightgbm", NEW, DEFAULT)[0][0])
     assert params["kind"] == "b"
     assert params["deep"] == pytest.approx(0.75, abs=1e-3)
@@ -213,7 +225,9 @@ def test_of_a_study_of_all_only_what_means_something_counts() -> None:
     found = found_among([few, enough], "mlp", ONE)
     assert [neighbour.study.name for neighbour in found] == ["enough"]
     assert why_not(few, "mlp", ONE) == "fewer than 3 results that say something of mlp"
-    assert [len(source.x) for source in learned(found, "mlp", ONE, {"learning_rate": 0.05}).sources] == [3]
+    assert [
+        len(source.x) for source in learned(found, "mlp", ONE, {"learning_rate": 0.05}).sources
+    ] == [3]
 
 
 def test_a_study_that_an_older_release_kept_and_that_says_nothing_is_not_learned_from() -> None:
@@ -221,7 +235,9 @@ def test_a_study_that_an_older_release_kept_and_that_says_nothing_is_not_learned
         Neighbour(of_all("few", mlp=0, lightgbm=9), 1.0, False),
         Neighbour(study("good", ONE, model="mlp"), 1.0, False),
     ]
-    assert [source.name for source in learned(kept, "mlp", ONE, {"learning_rate": 0.05}).sources] == ["good"]
+    assert [
+        source.name for source in learned(kept, "mlp", ONE, {"learning_rate": 0.05}).sources
+    ] == ["good"]
 
 
 def test_a_study_of_the_same_table_is_known_as_one() -> None:
@@ -247,13 +263,17 @@ def test_a_table_that_is_tuned_every_night_leaves_room_for_the_others() -> None:
 
 def test_copies_of_a_study_change_neither_what_is_alike_nor_what_is_expected_by_much() -> None:
     once, often = nightly(1), nightly(45)
-    assert {n.study.digest: n.similarity for n in often} == {n.study.digest: n.similarity for n in once}
+    assert {n.study.digest: n.similarity for n in often} == {
+        n.study.digest: n.similarity for n in once
+    }
     x = NEW.sample_unit(np.random.default_rng(1), 50)
     one, many = (learned(found, "lightgbm", NEW, DEFAULT).expected(x) for found in (once, often))
     assert np.corrcoef(one, many)[0, 1] > 0.95
 
 
-def test_of_one_table_those_by_the_same_metric_are_taken_and_the_largest_and_newest_of_them() -> None:
+def test_of_one_table_those_by_the_same_metric_are_taken_and_the_largest_and_newest_of_them() -> (
+    None
+):
     studies = [
         study("newest", digest="mine", n=5),
         study("large", digest="mine", n=9),
@@ -270,11 +290,15 @@ def test_a_narrowed_space_is_the_box_around_the_best_of_each_past_study() -> Non
         {"learning_rate": 0.02, "leaves": 8, "gone": 0.5, "kind": "a"},
         {"learning_rate": 0.05, "leaves": 30, "gone": 0.5, "kind": "a"},
     ]
-    bad: list[dict[str, Value]] = [{"learning_rate": 0.01, "leaves": 2, "gone": 0.5, "kind": "a"}] * 20
+    bad: list[dict[str, Value]] = [
+        {"learning_rate": 0.01, "leaves": 2, "gone": 0.5, "kind": "a"}
+    ] * 20
     past = study("s", codes=encoded(OLD, *(good * 3), *bad))
     found = found_among([past])
     space = narrowed(learned(found, "lightgbm", NEW, DEFAULT))
-    assert (space["learning_rate"].low, space["learning_rate"].high) == pytest.approx((0.02, 0.05), rel=1e-3)  # type: ignore[union-attr]
+    assert (space["learning_rate"].low, space["learning_rate"].high) == pytest.approx(
+        (0.02, 0.05), rel=1e-3
+    )  # type: ignore[union-attr]
     assert (space["leaves"].low, space["leaves"].high) == (8, 30)  # type: ignore[union-attr]
     assert space["added"] == NEW["added"]  # all of them had the default
     assert space["kind"] == NEW["kind"]

@@ -23,13 +23,15 @@ Array = npt.NDArray[np.float64]
 def fit_preprocessing(rows: Matrix, cardinalities: tuple[int, ...]) -> net.Preprocessing:
     """Medians, scales and known levels of the training rows.
 
-    The scale is 1 / interquartile range, else 2 / range, else 0, as in RealMLP; of very long tables it comes from
-    every so many-th row.
+    The scale is 1 / interquartile range, else 2 / range, else 0, as in RealMLP; of very long tables
+    it comes from every so many-th row.
     """
     numeric = rows.numeric
     present = [column[~np.isnan(column)] for column in numeric.T]
     medians = np.array([np.median(column) if len(column) else 0.0 for column in present])
-    order = np.argsort([not _is_rich(column) for column in numeric.T], kind="stable").astype(np.int64)
+    order = np.argsort([not _is_rich(column) for column in numeric.T], kind="stable").astype(
+        np.int64
+    )
     unscaled = net.Preprocessing(
         order=order,
         medians=medians[order],
@@ -76,7 +78,9 @@ class Data:
         """Preprocess `fold` and put it on `device`."""
         preprocessing = fit_preprocessing(fold.train, fold.cardinalities)
         dense, lookup = preprocessing.transform(fold.train.numeric, fold.train.categorical)
-        valid_dense, valid_lookup = preprocessing.transform(fold.valid.numeric, fold.valid.categorical)
+        valid_dense, valid_lookup = preprocessing.transform(
+            fold.valid.numeric, fold.valid.categorical
+        )
         regression = fold.task.kind == "regression"
         y = np.asarray(fold.y_train, dtype=np.float32 if regression else np.int64)
         return cls(

@@ -17,10 +17,13 @@ def initialise(
 ) -> None:
     """Fill the parameters from `generator` and from training rows.
 
-    Under "ntk" linear layers start as RealMLP's: outputs of unit deviation on the data, and biases that put the
-    kink of each unit at a random convex combination of five rows; under "standard" as torch's `nn.Linear`.
+    Under "ntk" linear layers start as RealMLP's: outputs of unit deviation on the data, and biases
+    that put the kink of each unit at a random convex combination of five rows; under "standard" as
+    torch's `nn.Linear`.
     """
-    sample = torch.randperm(len(data.target), generator=generator)[:INITIAL_ROWS].to(data.dense.device)
+    sample = torch.randperm(len(data.target), generator=generator)[:INITIAL_ROWS].to(
+        data.dense.device
+    )
     dense, lookup = data.dense[sample], data.lookup[sample]
     with torch.no_grad():
         _initialise_embeddings(network, data, settings, generator)
@@ -39,7 +42,9 @@ def _initialise_linears(
         _uniform(linears.weight, fan_in, generator)
         _uniform(linears.bias, fan_in, generator)
         return
-    _fill(linears.weight, torch.randn(linears.weight.shape, generator=generator) / math.sqrt(fan_in))
+    _fill(
+        linears.weight, torch.randn(linears.weight.shape, generator=generator) / math.sqrt(fan_in)
+    )
     deviation = linears(x).std(dim=1, correction=0, keepdim=True)  # (k, 1, width)
     linears.weight.div_(torch.where(deviation > 1e-6, deviation, 1.0))
     out = linears(x)  # (k, n, width)
@@ -54,8 +59,13 @@ def _initialise_embeddings(
 ) -> None:
     numeric, levels = network.numeric, network.levels
     if isinstance(numeric, net.Periodic):
-        _fill(numeric.frequency, settings.sigma * torch.randn(numeric.frequency.shape, generator=generator))
-        _fill(numeric.phase, math.pi * (2 * torch.rand(numeric.phase.shape, generator=generator) - 1))
+        _fill(
+            numeric.frequency,
+            settings.sigma * torch.randn(numeric.frequency.shape, generator=generator),
+        )
+        _fill(
+            numeric.phase, math.pi * (2 * torch.rand(numeric.phase.shape, generator=generator) - 1)
+        )
     if isinstance(numeric, net.Piecewise):
         low, inverse = bins(data.dense[:, : data.n_embedded], settings.bins)
         _fill(numeric.low, low)
@@ -72,7 +82,9 @@ def _shares(data: Data) -> Tensor:
     """(e, levels) how often each known level stands in its column."""
     sizes = data.preprocessing.levels
     shares = torch.zeros(len(sizes), sum(sizes))
-    counts = torch.bincount(data.lookup.flatten().cpu(), minlength=len(sizes) + sum(sizes))[len(sizes) :]
+    counts = torch.bincount(data.lookup.flatten().cpu(), minlength=len(sizes) + sum(sizes))[
+        len(sizes) :
+    ]
     start = 0
     for column, size in enumerate(sizes):
         part = counts[start : start + size].double()
@@ -84,7 +96,9 @@ def _shares(data: Data) -> Tensor:
 def bins(columns: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """Lower ends and inverse widths, (p, 1, count), of each column's quantile bins; empty bins have inverse 0."""
     edges = torch.quantile(
-        columns[:: -(-len(columns) // 40_000)], torch.linspace(0, 1, count + 1, device=columns.device), dim=0
+        columns[:: -(-len(columns) // 40_000)],
+        torch.linspace(0, 1, count + 1, device=columns.device),
+        dim=0,
     )
     low, width = edges[:-1].t(), edges.diff(dim=0).t()
     inverse = torch.where(width > 0, 1 / width.clamp(min=1e-6), torch.zeros_like(width))

@@ -18,10 +18,11 @@ Dropout = Callable[[Tensor], Tensor] | None
 def optimizer(network: net.Network, settings: Hyperparameters) -> torch.optim.Optimizer:
     """The chosen optimiser over groups that carry their own factors on learning rate (`speed`) and decay (`decay`).
 
-    Under "ntk" the factors are those that RealMLP's parametrisation means for Adam-like optimisers, at a fan-in of
-    256: weights 16 / sqrt(fan-in), embeddings of levels 16, the inputs' factors 96, numeric embeddings and biases
-    1.6. A step shrinks weights and embeddings of levels by learning rate x weight decay, the inputs' factors by 6
-    times and numeric embeddings by a tenth of that, biases not at all. Under "standard", and for SGD, all are alike.
+    Under "ntk" the factors are those that RealMLP's parametrisation means for Adam-like optimisers,
+    at a fan-in of 256: weights 16 / sqrt(fan-in), embeddings of levels 16, the inputs' factors 96,
+    numeric embeddings and biases 1.6. A step shrinks weights and embeddings of levels by learning
+    rate x weight decay, the inputs' factors by 6 times and numeric embeddings by a tenth of that,
+    biases not at all. Under "standard", and for SGD, all are alike.
     """
     groups = list(_groups(network, settings))
     if settings.optimizer == "sgd":
@@ -34,7 +35,9 @@ def optimizer(network: net.Network, settings: Hyperparameters) -> torch.optim.Op
         )
     if settings.optimizer == "rmsprop":
         return torch.optim.RMSprop(groups, lr=1.0, alpha=settings.smoothing, foreach=True)
-    return torch.optim.AdamW(groups, lr=1.0, betas=(0.9, settings.beta2), weight_decay=0.0, fused=True)
+    return torch.optim.AdamW(
+        groups, lr=1.0, betas=(0.9, settings.beta2), weight_decay=0.0, fused=True
+    )
 
 
 def _groups(network: net.Network, settings: Hyperparameters) -> Iterator[dict[str, Any]]:
@@ -43,7 +46,9 @@ def _groups(network: net.Network, settings: Hyperparameters) -> Iterator[dict[st
         speed, pace = 1.0, 1.0
         if settings.parametrization == "ntk" and settings.optimizer != "sgd":
             pace = _pace(name)
-            fan_in = parameter.shape[1] if name.startswith("linears") and name.endswith("weight") else 1
+            fan_in = (
+                parameter.shape[1] if name.startswith("linears") and name.endswith("weight") else 1
+            )
             speed = pace * math.sqrt(REFERENCE_WIDTH / fan_in)
         decay = 0.0 if _is_bias(name) else pace / speed
         by_factors.setdefault((speed, decay), []).append(parameter)
@@ -78,8 +83,8 @@ def set_rates(optimizer: torch.optim.Optimizer, rate: float, weight_decay: float
 def dropout(rate: float, generator: torch.Generator) -> Dropout:
     """The factors of inverted dropout for an activation (0 or 1 / (1 - rate)), or None when nothing is dropped.
 
-    The rate comes in steps of 1/256, because one random byte decides about one value: drawing floats costs as much
-    as a layer.
+    The rate comes in steps of 1/256, because one random byte decides about one value: drawing
+    floats costs as much as a layer.
     """
     kept = 256 - min(round(256 * rate), 255)
     if kept == 256:

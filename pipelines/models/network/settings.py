@@ -15,10 +15,11 @@ from serving import network as net
 class Hyperparameters:
     """The parameters of a trial; what a space leaves out keeps the value given here.
 
-    `learning_rate` holds for 256 rows a step and scales linearly with the rows of a step. `weight_decay` is
-    decoupled: a step shrinks weights by learning rate x weight decay. `warmup` and `patience` are shares of the
-    horizon. `min_delta` is in units of what decides when to stop, of a regression in scales of the target.
-    `max_epochs` ends training on small tables before the study's largest budget.
+    `learning_rate` holds for 256 rows a step and scales linearly with the rows of a step.
+    `weight_decay` is decoupled: a step shrinks weights by learning rate x weight decay. `warmup`
+    and `patience` are shares of the horizon. `min_delta` is in units of what decides when to stop,
+    of a regression in scales of the target. `max_epochs` ends training on small tables before the
+    study's largest budget.
     """
 
     networks: int = 1
@@ -63,7 +64,9 @@ class Hyperparameters:
         """
         names = [field.name for field in fields(cls)]
         unknown = [n for n in params if n not in names]
-        raise_all(ParameterError, (f"mlp has no parameter {n!r}{closest(n, names)}" for n in unknown))
+        raise_all(
+            ParameterError, (f"mlp has no parameter {n!r}{closest(n, names)}" for n in unknown)
+        )
         found = cls(**params)  # type: ignore[arg-type]
         raise_all(ParameterError, found._mistakes())
         return found
@@ -123,9 +126,10 @@ _RANGES: Mapping[str, tuple[float, float]] = {
 def schedule_factor(settings: Hyperparameters, step: int, horizon: int) -> float:
     """The factor on the learning rate at `step` (from 0) of `horizon`.
 
-    Linear warm-up over the first `warmup` share, then with t the share of the rest that is over: constant 1; step
-    `drop_factor` ^ floor(t (`drops` + 1)); cosine (1 + cos(pi t)) / 2. "coslog" is RealMLP's
-    (1 - cos(2 pi log2(1 + 15 t))) / 2 over the whole horizon, four cycles that bring their own warm-ups.
+    Linear warm-up over the first `warmup` share, then with t the share of the rest that is over:
+    constant 1; step `drop_factor` ^ floor(t (`drops` + 1)); cosine (1 + cos(pi t)) / 2. "coslog" is
+    RealMLP's (1 - cos(2 pi log2(1 + 15 t))) / 2 over the whole horizon, four cycles that bring
+    their own warm-ups.
     """
     if settings.schedule == "coslog":
         return 0.5 * (1 - math.cos(2 * math.pi * math.log2(1 + 15 * min(step / horizon, 1.0))))
@@ -134,7 +138,9 @@ def schedule_factor(settings: Hyperparameters, step: int, horizon: int) -> float
         return (step + 1) / (rise + 1)
     t = min((step - rise) / max(horizon - rise, 1), 1.0)
     if settings.schedule == "step":
-        return float(settings.drop_factor ** min(math.floor(t * (settings.drops + 1)), settings.drops))
+        return float(
+            settings.drop_factor ** min(math.floor(t * (settings.drops + 1)), settings.drops)
+        )
     return 0.5 * (1 + math.cos(math.pi * t)) if settings.schedule == "cosine" else 1.0
 
 

@@ -59,7 +59,10 @@ def test_has_every_active_combination(space: SearchSpace, resolution: int) -> No
     if grid.size > 200:
         return
     values = [
-        [Grid(SearchSpace((_alone(p),)), resolution)[i][p.name] for i in range(_size(p, resolution))]
+        [
+            Grid(SearchSpace((_alone(p),)), resolution)[i][p.name]
+            for i in range(_size(p, resolution))
+        ]
         for p in space
     ]
 

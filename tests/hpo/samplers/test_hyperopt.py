@@ -20,7 +20,11 @@ GRAPH = {
         "model",
         [
             {"kind": "sgd", "momentum": hp.uniform("momentum", 0, 1)},
-            {"kind": "adam", "beta": hp.quniform("beta", 0.8, 1.0, 0.05), "k": hp.randint("k", 3, 6)},
+            {
+                "kind": "adam",
+                "beta": hp.quniform("beta", 0.8, 1.0, 0.05),
+                "k": hp.randint("k", 3, 6),
+            },
         ],
     ),
 }
@@ -35,7 +39,12 @@ def objective(point: dict[str, Any]) -> float:
 def run(seed: int, n: int = 60, **kwargs: Any) -> Trials:
     trials = Trials()
     rng = np.random.default_rng(seed)
-    settings = {"algo": suggest, "rstate": rng, "show_progressbar": False, "verbose": False} | kwargs
+    settings = {
+        "algo": suggest,
+        "rstate": rng,
+        "show_progressbar": False,
+        "verbose": False,
+    } | kwargs
     fmin(objective, GRAPH, max_evals=n, trials=trials, **settings)
     return trials
 
@@ -58,7 +67,13 @@ def test_fmin_with_our_tpe_leaves_trials_that_hyperopt_understands() -> None:
     assert all(3 <= value < 6 for value in trials.vals["k"])
     # hyperopt's own algorithm can go on from there
     fmin(
-        objective, GRAPH, algo=tpe.suggest, max_evals=62, trials=trials, show_progressbar=False, verbose=False
+        objective,
+        GRAPH,
+        algo=tpe.suggest,
+        max_evals=62,
+        trials=trials,
+        show_progressbar=False,
+        verbose=False,
     )
 
 
@@ -89,7 +104,16 @@ def test_fmin_with_failing_trials() -> None:
 
     trials = Trials()
     rng = np.random.default_rng(0)
-    fmin(fails_for_sgd, GRAPH, suggest, 40, trials=trials, rstate=rng, show_progressbar=False, verbose=False)
+    fmin(
+        fails_for_sgd,
+        GRAPH,
+        suggest,
+        40,
+        trials=trials,
+        rstate=rng,
+        show_progressbar=False,
+        verbose=False,
+    )
 
     late = [trial["misc"]["vals"]["model"][0] for trial in trials.trials[20:]]
     assert late.count(0) < late.count(1)
@@ -126,7 +150,9 @@ SPACE = SearchSpace(
 
 
 def loss_of(params: Any) -> float:
-    return float(params.get("x", 1.5) + abs(math.log10(params["rate"]) + 2) + abs(params["m"] - 20) / 50)
+    return float(
+        params.get("x", 1.5) + abs(math.log10(params["rate"]) + 2) + abs(params["m"] - 20) / 50
+    )
 
 
 @pytest.mark.parametrize("failing", [False, True])
@@ -148,6 +174,8 @@ def test_is_hyperopt_driven_by_hand(failing: bool) -> None:
         failed = failing and number % 4 == 0
         history.observe(ours, math.inf if failed else loss_of(ours))
         doc["state"] = JOB_STATE_DONE
-        doc["result"] = {"status": STATUS_FAIL} if failed else {"status": STATUS_OK, "loss": loss_of(ours)}
+        doc["result"] = (
+            {"status": STATUS_FAIL} if failed else {"status": STATUS_OK, "loss": loss_of(ours)}
+        )
         trials.insert_trial_docs([doc])
         trials.refresh()

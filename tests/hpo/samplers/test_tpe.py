@@ -59,19 +59,28 @@ def test_beats_random_search_on_branin() -> None:
 
 
 def test_converges_on_branin() -> None:
-    # The least value is 0.3979; a share of 1.4e-4 of the square lies within 0.1 of it, so 100 uniform draws find it in
-    # 1.4 % of the studies.
-    assert all(study(TPESampler(), BRANIN, branin, 100, seed).losses.min() < 0.5 for seed in range(4))
+    # The least value is 0.3979; a share of 1.4e-4 of the square lies within 0.1 of it, so 100
+    # uniform draws find it in 1.4 % of the studies.
+    assert all(
+        study(TPESampler(), BRANIN, branin, 100, seed).losses.min() < 0.5 for seed in range(4)
+    )
 
 
 def test_leaves_a_good_branch_for_a_better_one() -> None:
-    assert all(study(TPESampler(), BRANCHES, two_branches, 80, seed).losses.min() < 0.1 for seed in range(4))
+    assert all(
+        study(TPESampler(), BRANCHES, two_branches, 80, seed).losses.min() < 0.1
+        for seed in range(4)
+    )
 
 
 def test_keeps_away_from_failures() -> None:
     space = SearchSpace((Float("x", 0.0, 1.0), Categorical("c", ("a", "b"))))
     history = study(
-        TPESampler(), space, lambda p: math.inf if p["x"] > 0.5 or p["c"] == "a" else p["x"], 60, seed=0
+        TPESampler(),
+        space,
+        lambda p: math.inf if p["x"] > 0.5 or p["c"] == "a" else p["x"],
+        60,
+        seed=0,
     )
 
     assert np.isfinite(history.losses[:20]).mean() < np.isfinite(history.losses[30:]).mean() > 0.7
@@ -80,7 +89,8 @@ def test_keeps_away_from_failures() -> None:
 def test_all_failed_explores() -> None:
     history = study(TPESampler(), BRANIN, lambda _: math.inf, 40, seed=0)
 
-    # 36 model suggestions over 4 quarters: an empty quarter has probability 4 (3/4)^36 = 1e-4 for uniform draws
+    # 36 model suggestions over 4 quarters: an empty quarter has probability 4 (3/4)^36 = 1e-4 for
+    # uniform draws
     assert len({(x > 0.5, y > 0.5) for x, y in history.x[5:]}) == 4
 
 
@@ -106,7 +116,9 @@ def test_a_heavier_observation_draws_more() -> None:
             history.observe({"x": float(x)}, 1.0)
         history.observe({"x": 0.2}, 0.0)
         history.observe({"x": 0.8}, 0.1, weight=weight)
-        drawn = [TPESampler(gamma=0.1).suggest(history, np.random.default_rng(i))["x"] for i in range(60)]
+        drawn = [
+            TPESampler(gamma=0.1).suggest(history, np.random.default_rng(i))["x"] for i in range(60)
+        ]
         return sum(float(x) > 0.5 for x in drawn)
 
     assert near(1.0) < near(100.0)
@@ -131,7 +143,11 @@ def test_split_takes_the_best_share_without_failures() -> None:
     assert split(np.full(4, math.inf), 0.5, 25)[0].tolist() == []
 
 
-@given(losses=st.lists(st.sampled_from([0.5, 0.25, 1.0, math.inf]) | st.floats(allow_nan=False), max_size=40))
+@given(
+    losses=st.lists(
+        st.sampled_from([0.5, 0.25, 1.0, math.inf]) | st.floats(allow_nan=False), max_size=40
+    )
+)
 def test_ranks_are_those_of_a_stable_sort(losses: list[float]) -> None:
     assert ranked(np.array(losses)).tolist() == np.argsort(losses, kind="stable").tolist()
 
@@ -145,7 +161,9 @@ def test_startup_points_are_spread_out() -> None:
         gaps = np.linalg.norm(taken[:, None] - taken, axis=2)
         return float(gaps[np.triu_indices(6, 1)].min())
 
-    assert np.mean([least_gap(8, s) for s in range(20)]) > 1.5 * np.mean([least_gap(1, s) for s in range(20)])
+    assert np.mean([least_gap(8, s) for s in range(20)]) > 1.5 * np.mean(
+        [least_gap(1, s) for s in range(20)]
+    )
 
 
 def naive_log_density(parzen: Parzen, space: SearchSpace, x: Array) -> float:
@@ -179,11 +197,15 @@ def test_density_is_the_sum_over_kernels(space: SearchSpace, seed: int, one: boo
 
     expected = [naive_log_density(parzen, space, row) for row in x]
 
-    np.testing.assert_allclose(parzen.log_density(features(layout, x)), expected, rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(
+        parzen.log_density(features(layout, x)), expected, rtol=1e-6, atol=1e-6
+    )
 
 
 def test_draws_follow_the_density() -> None:
-    space = SearchSpace((Float("x", 0.0, 1.0), Categorical("c", ("a", "b", "c")), Integer("n", 1, 9)))
+    space = SearchSpace(
+        (Float("x", 0.0, 1.0), Categorical("c", ("a", "b", "c")), Integer("n", 1, 9))
+    )
     rng = np.random.default_rng(0)
     layout = space.layout
     centres, mass = with_prior(space.sample_unit(rng, 3), np.ones(3), 1.0)
@@ -192,18 +214,24 @@ def test_draws_follow_the_density() -> None:
     uniform = rng.random((20_000, 3))
     weights = np.exp(parzen.log_density(features(layout, uniform)))
 
-    # The density is relative to the uniform prior: importance weights have mean 1 and give the draws' means. Five
-    # standard errors, so each fails by chance once in 10^6.
+    # The density is relative to the uniform prior: importance weights have mean 1 and give the
+    # draws' means. Five standard errors, so each fails by chance once in 10^6.
     assert abs(weights.mean() - 1) < 5 * weights.std() / math.sqrt(20_000)
-    error = math.sqrt((draws.var(axis=0).max() + (weights[:, None] * uniform).var(axis=0).max()) / 20_000)
+    error = math.sqrt(
+        (draws.var(axis=0).max() + (weights[:, None] * uniform).var(axis=0).max()) / 20_000
+    )
     cells = np.floor(uniform * [1e9, 3, 1e9]) / [1e9, 3, 1e9] + np.array([0, 1 / 6, 0])
-    np.testing.assert_allclose(draws.mean(axis=0), (weights[:, None] * cells).mean(axis=0), atol=5 * error)
+    np.testing.assert_allclose(
+        draws.mean(axis=0), (weights[:, None] * cells).mean(axis=0), atol=5 * error
+    )
 
 
 def test_scott_bandwidths_shrink_with_the_centres() -> None:
     few, many = np.full((1, 2), 0.5), np.full((50, 2), 0.5)
 
-    assert scott(BRANIN.layout, few, np.ones(1), 0.5)[0, 0] == pytest.approx(math.sqrt(0.5 / 12 / 1.5))
+    assert scott(BRANIN.layout, few, np.ones(1), 0.5)[0, 0] == pytest.approx(
+        math.sqrt(0.5 / 12 / 1.5)
+    )
     assert scott(BRANIN.layout, many, np.ones(50), 0.5)[0, 0] < 0.03
     np.testing.assert_allclose(  # a dimension that no centre has keeps the prior's spread
         scott(BRANCHES.layout, BRANCHES.deactivate(np.full((3, 6), 0.75)), np.ones(3), 0.5)[0],
@@ -217,6 +245,9 @@ def test_neighbour_bandwidths() -> None:
 
     np.testing.assert_allclose(neighbours(layout, x)[0], [0.4, 0.3, 0.4])
     np.testing.assert_allclose(neighbours(layout, np.array([[0.9]]))[0], [0.9])
-    # equal ones keep their order; what is inactive counts for nothing, even beside the end of the range
+    # equal ones keep their order; what is inactive counts for nothing, even beside the end of the
+    # range
     ties = np.array([[1.0], [0.25], [np.nan], [0.25], [0.25]])
-    np.testing.assert_allclose(neighbours(layout, ties)[0, [0, 1, 3, 4]], [0.75, 1 / 6, 1 / 6, 0.75])
+    np.testing.assert_allclose(
+        neighbours(layout, ties)[0, [0, 1, 3, 4]], [0.75, 1 / 6, 1 / 6, 0.75]
+    )

@@ -82,7 +82,9 @@ def test_nested_choices_become_conditions() -> None:
 def test_names_are_keys_where_they_are_unique_and_labels_elsewhere() -> None:
     graph = {
         "rate": hp.uniform("the rate", 0, 1),
-        "model": hp.choice("m", [{"C": hp.uniform("svm C", 0, 1)}, {"C": hp.uniform("lr C", 0, 2)}]),
+        "model": hp.choice(
+            "m", [{"C": hp.uniform("svm C", 0, 1)}, {"C": hp.uniform("lr C", 0, 2)}]
+        ),
         "list": [hp.uniform("in a list", 0, 1)],
     }
 
@@ -94,7 +96,9 @@ def test_names_are_keys_where_they_are_unique_and_labels_elsewhere() -> None:
 
 def test_a_variable_shared_by_options() -> None:
     shared = hp.uniform("x", 0, 1)
-    graph = {"c": hp.choice("c", [{"kind": "a", "x": shared}, {"kind": "b"}, {"kind": "d", "x": shared}])}
+    graph = {
+        "c": hp.choice("c", [{"kind": "a", "x": shared}, {"kind": "b"}, {"kind": "d", "x": shared}])
+    }
 
     assert from_hyperopt(graph)["x"].when == {"c": ("a", "d")}
 
@@ -104,10 +108,19 @@ def test_a_variable_shared_by_options() -> None:
     [
         ({"a": 10 ** hp.uniform("e", -3, 0)}, "'e' is an argument of pow.*in the objective"),
         ({"a": hp.qloguniform("q", 0, 5, 8)}, "'q': qloguniform needs q=1, but got q=8"),
-        ({"a": scope.int(hp.uniform("u", 0, 5))}, "'u': scope.int truncates uniform; use uniformint"),
-        ({"a": hp.choice("c", [None, 1])}, "'c': option None must be a string, a number or a boolean"),
+        (
+            {"a": scope.int(hp.uniform("u", 0, 5))},
+            "'u': scope.int truncates uniform; use uniformint",
+        ),
+        (
+            {"a": hp.choice("c", [None, 1])},
+            "'c': option None must be a string, a number or a boolean",
+        ),
         ({"a": None, "b": hp.uniform("b", 0, 1)}, "'a': None must be a string"),
-        ({"a": hp.uniform("x", 0, 1), "b": hp.uniform("x", 0, 2)}, "label 'x' stands at two variables"),
+        (
+            {"a": hp.uniform("x", 0, 1), "b": hp.uniform("x", 0, 2)},
+            "label 'x' stands at two variables",
+        ),
         ({"a": hp.uniform("x", 0, hp.uniform("y", 1, 2))}, "'x': high of uniform must be a number"),
         (
             {"a": hp.choice("c", [{"t": "p", "n": "1"}, {"t": "q", "n": "2"}])},
@@ -124,7 +137,9 @@ def test_a_variable_under_different_choices() -> None:
     shared = hp.uniform("x", 0, 1)
     graph = [hp.choice("c", [("p", shared), "q"]), hp.choice("d", [("p", shared), "q"])]
 
-    with pytest.raises(SpaceError, match="'x' is used under different choices; give each use a label"):
+    with pytest.raises(
+        SpaceError, match="'x' is used under different choices; give each use a label"
+    ):
         from_hyperopt(graph)
 
 
@@ -184,7 +199,9 @@ def test_draws_of_levels_are_even() -> None:
     n = [from_code(space["n"], doc["misc"]["vals"]["n"][0]) for doc in docs]
 
     # 5 standard deviations of a binomial share: fails by chance once in 10^6
-    assert np.abs(np.bincount(n, minlength=5)[1:] / 2000 - 0.25).max() < 5 * math.sqrt(0.25 * 0.75 / 2000)
+    assert np.abs(np.bincount(n, minlength=5)[1:] / 2000 - 0.25).max() < 5 * math.sqrt(
+        0.25 * 0.75 / 2000
+    )
 
 
 @pytest.mark.parametrize("graph", [5, None, {}, {"learning_rate": (0.1, 0.2)}])

@@ -32,7 +32,9 @@ def test_samples_validate_and_survive_encoding(data: st.DataObject) -> None:
     space.validate(again)
     assert again.keys() == params.keys()
     for name, value in params.items():
-        assert again[name] == (pytest.approx(value, rel=1e-12) if isinstance(value, float) else value)
+        assert again[name] == (
+            pytest.approx(value, rel=1e-12) if isinstance(value, float) else value
+        )
         assert type(again[name]) is type(value)
 
 
@@ -41,7 +43,9 @@ def test_inactive_is_exactly_what_is_absent(data: st.DataObject) -> None:
     space = data.draw(spaces())
     params = data.draw(params_of(space))
     assert [
-        name for name, code in zip(space.names, space.encode(params), strict=True) if not np.isnan(code)
+        name
+        for name, code in zip(space.names, space.encode(params), strict=True)
+        if not np.isnan(code)
     ] == list(space.active(params))
     assert set(params) == set(space.active(params))
 
@@ -141,7 +145,9 @@ def test_yaml_numbers_are_numbers_and_words_are_words() -> None:
 
 
 def test_params_are_checked_against_the_conditions() -> None:
-    with pytest.raises(SpaceError, match="drop is inactive here; it needs boosting in \\['dart'\\]"):
+    with pytest.raises(
+        SpaceError, match="drop is inactive here; it needs boosting in \\['dart'\\]"
+    ):
         SPACE.validate({"boosting": "gbdt", "leaves": 3, "drop": 0.1})
     with pytest.raises(SpaceError, match="leaves is missing"):
         SPACE.validate({"boosting": "gbdt"})

@@ -28,8 +28,12 @@ ROOT = Path(__file__).parents[3]
 linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 
-def start(make: Callable[[str], Callable[[Job], Any]] = Evaluate, workers: int = 2, **options: Any) -> Pool:
-    return WorkerPool(make, "spec", workers=workers, threads=1, **{"preload": ["tests.jobs"], **options})
+def start(
+    make: Callable[[str], Callable[[Job], Any]] = Evaluate, workers: int = 2, **options: Any
+) -> Pool:
+    return WorkerPool(
+        make, "spec", workers=workers, threads=1, **{"preload": ["tests.jobs"], **options}
+    )
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +64,8 @@ def alive(pid: int) -> bool:
         return not Path("/proc/self").exists()
 
 
-# Faults ------------------------------------------------------------------------------------------------------------
+# Faults
+# ------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -74,7 +79,12 @@ def alive(pid: int) -> bool:
         ),
         (("kill", signal.SIGTERM), None, WorkerDied, "signal 15 (SIGTERM)"),
         (("kill", signal.SIGSEGV), None, WorkerDied, "signal 11 (SIGSEGV); native code crashed"),
-        (("exit", 3), None, WorkerDied, "ended itself with exit code 3; a job must return or raise"),
+        (
+            ("exit", 3),
+            None,
+            WorkerDied,
+            "ended itself with exit code 3; a job must return or raise",
+        ),
         (("exit", 0), None, WorkerDied, "ended itself with exit code 0"),
         (("sys.exit", 3), None, JobError, "SystemExit: 3"),
         (("lambda",), None, JobError, "pickle"),
@@ -113,7 +123,12 @@ def test_a_worker_keeps_its_state_after_a_result_that_does_not_pickle() -> None:
 
 
 def test_random_faults_among_many_jobs() -> None:
-    expected: dict[str, type[Any]] = {"echo": int, "raise": JobError, "kill": WorkerDied, "exit": WorkerDied}
+    expected: dict[str, type[Any]] = {
+        "echo": int,
+        "raise": JobError,
+        "kill": WorkerDied,
+        "exit": WorkerDied,
+    }
     expected |= {"lambda": JobError, "broken": JobError, "sleep": TimeLimitExceeded}
     faults: list[tuple[Job, float | None]] = [
         (("raise", StubbornError, "a", "b"), None),
@@ -202,7 +217,8 @@ def processes() -> list[Path]:
     return [path for path in Path("/proc").glob("[0-9]*/stat") if path.exists()]
 
 
-# A pool that cannot work -------------------------------------------------------------------------------------------
+# A pool that cannot work
+# -------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -228,13 +244,16 @@ def test_one_clear_error_when_no_worker_comes_up(options: dict[str, Any], messag
 
 
 def test_impossible_pools() -> None:
-    with pytest.raises(ParameterError, match="workers and threads must be at least 1, but got 0 and 1"):
+    with pytest.raises(
+        ParameterError, match="workers and threads must be at least 1, but got 0 and 1"
+    ):
         start(workers=0)
     with pytest.raises((AttributeError, TypeError), match="pickle"):
         start(make=lambda spec: lambda job: None)
 
 
-# What workers see --------------------------------------------------------------------------------------------------
+# What workers see
+# --------------------------------------------------------------------------------------------------
 
 
 def test_workers_get_the_planned_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -310,9 +329,12 @@ GUARD main()
 def test_what_stands_in_main_is_found(tmp_path: Path, file: str, command: list[str]) -> None:
     (tmp_path / file).write_text(MAIN.replace("GUARD", 'if __name__ == "__main__":'))
     done = run(tmp_path, *command)
-    assert done.stdout.split("\n") == ["imported as __main__", "imported as __mp_main__", "42", ""], (
-        done.stderr
-    )
+    assert done.stdout.split("\n") == [
+        "imported as __main__",
+        "imported as __mp_main__",
+        "42",
+        "",
+    ], done.stderr
 
 
 def test_main_without_a_guard_starts_no_pools_in_workers(tmp_path: Path) -> None:
@@ -334,7 +356,8 @@ def test_main_is_not_imported_without_need(tmp_path: Path) -> None:
     assert done.stdout.endswith("42\n"), done.stderr
 
 
-# How it ends -------------------------------------------------------------------------------------------------------
+# How it ends
+# -------------------------------------------------------------------------------------------------------
 
 
 def test_the_constructor_does_not_wait(tmp_path: Path) -> None:
@@ -447,7 +470,8 @@ def test_the_terminal_interrupts_the_driver_alone(tmp_path: Path) -> None:
     assert done.stdout == "interrupted\nfinished None\n", done.stderr
 
 
-# Planning ----------------------------------------------------------------------------------------------------------
+# Planning
+# ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

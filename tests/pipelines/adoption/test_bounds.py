@@ -20,9 +20,10 @@ HARMLESS = {"lightgbm": {"verbosity": -1, "num_threads": 1}, "xgboost": {"nthrea
 
 def trains(model: str, name: str, value: float) -> bool:
     """Whether the library takes a value, for one round on 60 rows."""
-    params = {"objective": "binary" if model == "lightgbm" else "binary:logistic", name: value} | HARMLESS[
-        model
-    ]
+    params = {
+        "objective": "binary" if model == "lightgbm" else "binary:logistic",
+        name: value,
+    } | HARMLESS[model]
     try:
         if model == "lightgbm":
             lightgbm.train({"num_iterations": 1} | params, lightgbm.Dataset(X, Y))

@@ -26,7 +26,9 @@ from pipelines.table.metrics import METRICS
         ("f1_score", "binary", "f1", 0.5, -0.5),
     ],
 )
-def test_names_of_other_tools_are_known(logged: str, kind: str, name: str, value: float, loss: float) -> None:
+def test_names_of_other_tools_are_known(
+    logged: str, kind: str, name: str, value: float, loss: float
+) -> None:
     metric = logged_metric(logged, kind)
     assert (metric.name, metric.ours) == (name, True)
     assert metric.loss(value) == pytest.approx(loss)
@@ -71,7 +73,9 @@ def test_some_names_say_their_direction_to_anyone() -> None:
 
 
 def test_a_metric_of_another_task_is_told() -> None:
-    with pytest.raises(ParameterError, match="metric 'rmse' is for regression tasks, but this one is binary"):
+    with pytest.raises(
+        ParameterError, match="metric 'rmse' is for regression tasks, but this one is binary"
+    ):
         logged_metric("rmse", "binary")
     assert logged_metric("rmse", None).name == "rmse"  # the table could not be read: that is told
 
@@ -85,9 +89,12 @@ def test_values_that_every_metric_has_are_possible(name: str) -> None:
     metric = logged_metric(name, METRICS[name].tasks[0])
     best = 1.0 if metric.greater_is_better else 0.0
     assert (
-        impossible_values(metric, [best, 0.5, best + (1e-8 if metric.greater_is_better else -1e-8)]) is None
+        impossible_values(metric, [best, 0.5, best + (1e-8 if metric.greater_is_better else -1e-8)])
+        is None
     )
-    assert impossible_values(metric, [best + (0.1 if metric.greater_is_better else -0.1)]) is not None
+    assert (
+        impossible_values(metric, [best + (0.1 if metric.greater_is_better else -0.1)]) is not None
+    )
 
 
 @pytest.mark.parametrize(
@@ -106,14 +113,26 @@ def test_values_that_every_metric_has_are_possible(name: str) -> None:
             [0.4],
             r"negated .*log_loss, which is at least 0.*direction=minimize",
         ),
-        ("rmse", "regression", [-3.0], r"rmse, which is at least 0, .* such as -3; give direction=maximize"),
+        (
+            "rmse",
+            "regression",
+            [-3.0],
+            r"rmse, which is at least 0, .* such as -3; give direction=maximize",
+        ),
         ("mse", "regression", [4.0, -9.0], r"counts as rmse, .* 1 of 2 runs .* such as -9"),
-        ("error", "binary", [12.0], r"counts as accuracy, which lies between 0 and 1, .* such as 12"),
+        (
+            "error",
+            "binary",
+            [12.0],
+            r"counts as accuracy, which lies between 0 and 1, .* such as 12",
+        ),
         ("r2", "regression", [1.5], r"r2, which is at most 1"),
         ("mcc", "binary", [-1.5, 1.5], r"mcc, which lies between -1 and 1, but 2 of 2"),
     ],
 )
-def test_values_that_a_metric_cannot_have(logged: str, kind: str, values: list[float], says: str) -> None:
+def test_values_that_a_metric_cannot_have(
+    logged: str, kind: str, values: list[float], says: str
+) -> None:
     assert re.search(says, str(impossible_values(logged_metric(logged, kind), values)))
 
 

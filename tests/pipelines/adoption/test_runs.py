@@ -10,7 +10,9 @@ AUC = logged_metric("auc", "binary")
 RATE = {"learning_rate": "0.1"}
 
 
-def run(name: str, auc: float | None = 0.5, parent: str | None = None, **changes: Any) -> ForeignRun:
+def run(
+    name: str, auc: float | None = 0.5, parent: str | None = None, **changes: Any
+) -> ForeignRun:
     tags = {"mlflow.parentRunId": parent} if parent else {}
     return ForeignRun(
         name,
@@ -53,14 +55,18 @@ def test_what_is_no_trial_is_counted_by_its_reason() -> None:
 
 def test_a_parent_that_repeats_its_best_child_only_groups() -> None:
     names, others = found(
-        run("parent"), run("a", parent="parent"), run("b", parent="parent", params={"learning_rate": "0.2"})
+        run("parent"),
+        run("a", parent="parent"),
+        run("b", parent="parent", params={"learning_rate": "0.2"}),
     )
     assert names == ["a", "b"]
     assert others == {runs.GROUPS: 1}
 
 
 def test_a_parent_without_the_metric_groups_even_children_that_do_not_count() -> None:
-    names, others = found(run("parent", None, params={}), run("a", parent="parent", status="FAILED"))
+    names, others = found(
+        run("parent", None, params={}), run("a", parent="parent", status="FAILED")
+    )
     assert names == []
     assert others == {runs.GROUPS: 1, runs.FAILED: 1}
 
@@ -98,7 +104,11 @@ def counted_as(model: str, *given: ForeignRun, mapping: dict[str, None] | None =
 
 
 def test_a_run_of_which_another_model_knows_more_names_does_not_count() -> None:
-    mixed = (run("xgboost", params=XGBOOST), run("lightgbm", params=LIGHTGBM), run("either", params=BOTH))
+    mixed = (
+        run("xgboost", params=XGBOOST),
+        run("lightgbm", params=LIGHTGBM),
+        run("either", params=BOTH),
+    )
     assert counted_as("lightgbm", *mixed) == ["lightgbm", "either"]
     assert counted_as("xgboost", *mixed) == ["xgboost", "either"]
     assert counted_as("mlp", *mixed) == []
@@ -116,7 +126,9 @@ def test_runs_that_could_be_of_either_go_with_the_others() -> None:
     both = run("either", params=BOTH)
     assert counted_as("lightgbm", both) == counted_as("xgboost", both) == ["either"]
     assert counted_as("lightgbm", both, run("xgboost", params=XGBOOST)) == []
-    logistic = run("another model", params={"C": "1.0", "max_iter": "100"})  # an alias of LightGBM's rounds
+    logistic = run(
+        "another model", params={"C": "1.0", "max_iter": "100"}
+    )  # an alias of LightGBM's rounds
     assert counted_as("xgboost", both, logistic) == ["either"]
 
 
@@ -129,7 +141,9 @@ def test_autologging_says_the_model() -> None:
         assert counted_as("lightgbm", tagged) == []
         assert counted_as("xgboost", tagged) == ["a"]
     other = run(
-        "a", params=BOTH, tags={"mlflow.autologging": "sklearn", "estimator_class": "sklearn.svm.SVC"}
+        "a",
+        params=BOTH,
+        tags={"mlflow.autologging": "sklearn", "estimator_class": "sklearn.svm.SVC"},
     )
     assert counted_as("lightgbm", other) == ["a"]
 

@@ -63,7 +63,10 @@ def test_the_space_is_the_models_own_widened_to_hold_what_was_seen() -> None:
 
 
 def test_a_parameter_without_a_range_gets_one_that_fits() -> None:
-    rows = [{"max_depth": d, "path_smooth": s, "max_bin": b} for d, s, b in ((3, 0.0, 15), (-1, 0.5, 2000))]
+    rows = [
+        {"max_depth": d, "path_smooth": s, "max_bin": b}
+        for d, s, b in ((3, 0.0, 15), (-1, 0.5, 2000))
+    ]
     found = translated(*rows)
     assert found.space["max_depth"] == Integer("max_depth", -1, 3)
     assert found.space["path_smooth"] == Float("path_smooth", 0.0, 0.5)
@@ -86,12 +89,17 @@ def test_what_is_left_out_is_named_with_the_reason() -> None:
     }
     assert found.space.names == ("num_leaves",)
     (note,) = found.notes
-    assert "num_iterations differs between the runs, 300 to 400: each counts as a full training" in note
+    assert (
+        "num_iterations differs between the runs, 300 to 400: each counts as a full training"
+        in note
+    )
 
 
 def test_what_a_run_lacks_is_the_librarys_default() -> None:
     found = translated(
-        {"num_leaves": 7, "eta": 0.3, "max_bin": 63}, {"num_leaves": 9}, {"num_leaves": 8, "max_bin": 31}
+        {"num_leaves": 7, "eta": 0.3, "max_bin": 63},
+        {"num_leaves": 9},
+        {"num_leaves": 8, "max_bin": 31},
     )
     assert found.configurations["1"] == {"num_leaves": 9, "learning_rate": 0.1}
     assert found.notes == (
@@ -136,7 +144,9 @@ def test_values_that_a_parameter_cannot_take_leave_out_their_run() -> None:
         ({"n_estimators": -5}, r"num_iterations must lie in \[1, 2147483647\]"),
     ],
 )
-def test_a_run_with_what_the_library_does_not_take_is_left_out(row: Mapping[str, Any], rule: str) -> None:
+def test_a_run_with_what_the_library_does_not_take_is_left_out(
+    row: Mapping[str, Any], rule: str
+) -> None:
     good = [{"num_leaves": 8 + i, "n_estimators": 100} for i in range(2)]
     found = translated(*good, {"num_leaves": 20, **row})
     assert set(found.configurations) == {"0", "1"}
@@ -148,7 +158,10 @@ def test_a_run_with_what_the_library_does_not_take_is_left_out(row: Mapping[str,
 
 
 def test_what_libraries_take_counts_wherever_searches_would_not_go() -> None:
-    rows = [{"reg_lambda": 1e5, "max_depth": 0, "eta": 1e9}, {"reg_lambda": 0, "max_depth": 30, "eta": 1.5}]
+    rows = [
+        {"reg_lambda": 1e5, "max_depth": 0, "eta": 1e9},
+        {"reg_lambda": 0, "max_depth": 30, "eta": 1.5},
+    ]
     found = translated(*rows, model="xgboost")
     assert len(found.configurations) == 2
     assert found.space["reg_lambda"] == Float("reg_lambda", 1e-4, 1e5, log=True)
@@ -163,7 +176,9 @@ def test_rounds_that_are_not_set_are_no_length() -> None:
 
 
 def test_two_names_of_one_parameter_must_agree() -> None:
-    found = translated({"eta": 0.1, "learning_rate": 0.1}, {"eta": 0.1, "learning_rate": 0.2}, {"eta": 0.3})
+    found = translated(
+        {"eta": 0.1, "learning_rate": 0.1}, {"eta": 0.1, "learning_rate": 0.2}, {"eta": 0.3}
+    )
     assert set(found.configurations) == {"0", "2"}
     (reason,) = found.unreadable
     assert "eta and learning_rate both mean learning_rate and differ" in reason
@@ -183,7 +198,9 @@ def test_a_mapping_renames_and_translates_values() -> None:
         "num_leaves": 4,
         "data_sample_strategy": "goss",
     }
-    assert found.space["data_sample_strategy"] == Categorical("data_sample_strategy", ("bagging", "goss"))
+    assert found.space["data_sample_strategy"] == Categorical(
+        "data_sample_strategy", ("bagging", "goss")
+    )
 
 
 def test_bagging_that_was_off_is_not_taken_for_bagging() -> None:
@@ -195,12 +212,17 @@ def test_bagging_that_was_off_is_not_taken_for_bagging() -> None:
 
 def test_conditions_of_the_models_space_hold() -> None:
     rows = [
-        {"grow_policy": g, "max_leaves": n, "eta": n / 100} for g, n in (("lossguide", 9), ("depthwise", 8))
+        {"grow_policy": g, "max_leaves": n, "eta": n / 100}
+        for g, n in (("lossguide", 9), ("depthwise", 8))
     ]
-    found = translated(*rows, {"grow_policy": "lossguide", "max_leaves": 30, "eta": 0.2}, model="xgboost")
+    found = translated(
+        *rows, {"grow_policy": "lossguide", "max_leaves": 30, "eta": 0.2}, model="xgboost"
+    )
     assert found.space["max_leaves"].when == {"grow_policy": ("lossguide",)}
     assert "max_leaves" not in found.configurations["1"]
-    always = translated(*({"grow_policy": "lossguide", "max_leaves": n} for n in (9, 10)), model="xgboost")
+    always = translated(
+        *({"grow_policy": "lossguide", "max_leaves": n} for n in (9, 10)), model="xgboost"
+    )
     assert always.space.names == ("max_leaves",)
     assert not always.space["max_leaves"].when
     never = translated(*({"max_leaves": n, "eta": n / 100} for n in (9, 10)), model="xgboost")
@@ -245,7 +267,9 @@ def test_a_range_that_the_parameter_cannot_have_is_left_out_with_a_note(
         assert found.space[name] == Integer(name, *expected, log=True)
         assert not found.notes
     else:
-        assert found.space[name] == holding(name, None, settings("lightgbm").space[name], [rows[1][name]])
+        assert found.space[name] == holding(
+            name, None, settings("lightgbm").space[name], [rows[1][name]]
+        )
         (note,) = found.notes
         assert note.startswith(
             f"the tag {name}_distribution says no range that {name} can have, and is left out: "
@@ -285,7 +309,10 @@ def test_a_range_never_shrinks_below_what_was_seen() -> None:
 @pytest.mark.parametrize(
     ("entries", "mistake"),
     [
-        ({"lr": "learning_rat"}, "lightgbm has no parameter 'learning_rat', did you mean 'learning_rate'"),
+        (
+            {"lr": "learning_rat"},
+            "lightgbm has no parameter 'learning_rat', did you mean 'learning_rate'",
+        ),
         ({"n": "n_estimators"}, "n_estimators is set by the study and cannot be searched"),
         ({"lr": 3}, "lr must be a name here, null, or"),
         ({"lr": {"nam": "eta"}}, "lr must be a name here, null, or"),
@@ -300,7 +327,9 @@ def test_mistakes_in_a_mapping(entries: Mapping[str, Any], mistake: str) -> None
 
 def test_a_mapping_is_read_from_yaml(tmp_path: Path) -> None:
     path = tmp_path / "names.yaml"
-    path.write_text("lr: learning_rate\non: {name: extra_trees, values: {yes: true, 1: false}}\nnote: null\n")
+    path.write_text(
+        "lr: learning_rate\non: {name: extra_trees, values: {yes: true, 1: false}}\nnote: null\n"
+    )
     entries = load_mapping(path)
     assert not list(mapping_mistakes(entries, "lightgbm"))
     meaning = read_mapping(entries, "lightgbm")["on"]

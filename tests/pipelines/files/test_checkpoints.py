@@ -35,7 +35,9 @@ def write(folder: Path) -> None:
 
 
 def read(folder: Path) -> dict[str, bytes]:
-    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    return {
+        p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()
+    }
 
 
 @pytest.fixture(params=["path", "file", "memory"])
@@ -70,7 +72,9 @@ def test_what_is_saved_is_loaded(place: Checkpoints, tmp_path: Path) -> None:
     place.clear()
 
 
-def test_a_remote_file_system_with_real_folders(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_remote_file_system_with_real_folders(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     remote = DirFileSystem(path=str(tmp_path), fs=LocalFileSystem())
     monkeypatch.setattr(fsspec.core, "url_to_fs", lambda _: (remote, "deep/study"))
     place = Checkpoints("sftp://host/deep/study")
@@ -174,7 +178,9 @@ def test_what_unpacks_to_more_than_it_holds_is_refused(tmp_path: Path) -> None:
 def test_a_place_that_cannot_be_written_is_told_before_the_study(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
     place = Checkpoints(str(tmp_path / "file" / "below"))
-    with pytest.raises(StudyError, match="checkpoints cannot be kept at .*file.below: .*give a place"):
+    with pytest.raises(
+        StudyError, match="checkpoints cannot be kept at .*file.below: .*give a place"
+    ):
         place.check()
     with pytest.raises(CheckpointError, match="trial 1 at 9 cannot be written"):
         place.save(1, 9, write)
@@ -212,7 +218,9 @@ def test_a_missing_driver_names_what_installs_it(monkeypatch: pytest.MonkeyPatch
         raise ImportError("Install s3fs to access S3")
 
     monkeypatch.setattr(fsspec.core, "url_to_fs", missing)
-    with pytest.raises(StudyError, match=r'Install s3fs to access S3.*pip install "mlflow-warmstart\[s3\]"'):
+    with pytest.raises(
+        StudyError, match=r'Install s3fs to access S3.*pip install "mlflow-warmstart\[s3\]"'
+    ):
         Checkpoints("s3://key:secret@bucket/study").check()
     with pytest.raises(CheckpointError, match="Install s3fs"):
         Checkpoints("s3://bucket/study").save(1, 9, write)
@@ -229,7 +237,9 @@ class Slow(DirFileSystem):  # type: ignore[misc]
         raise ConnectionError("the endpoint is gone")
 
 
-@pytest.mark.parametrize(("patience", "why"), [(30.0, "the endpoint is gone"), (1.0, "no answer in 1 s")])
+@pytest.mark.parametrize(
+    ("patience", "why"), [(30.0, "the endpoint is gone"), (1.0, "no answer in 1 s")]
+)
 def test_a_store_that_keeps_silent_is_left_alone_for_a_while(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, patience: float, why: str
 ) -> None:
@@ -239,7 +249,9 @@ def test_a_store_that_keeps_silent_is_left_alone_for_a_while(
     place = Checkpoints("sftp://host/study")
     with pytest.raises(CheckpointError, match=f"trial 1 at 9 cannot be written .{why}.$"):
         place.save(1, 9, write)
-    with pytest.raises(CheckpointError, match=f"trial 2 at 9 cannot be written .{why}; asked again in 1. s"):
+    with pytest.raises(
+        CheckpointError, match=f"trial 2 at 9 cannot be written .{why}; asked again in 1. s"
+    ):
         place.save(2, 9, write)
     with pytest.raises(CheckpointError, match=f"cannot be listed .{why}; asked again in"):
         place.kept()

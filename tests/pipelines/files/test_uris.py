@@ -25,8 +25,14 @@ from tests.stores import HEADER
         ("sqlite:////home/me@work/mlflow.db", "sqlite:////home/me@work/mlflow.db"),
         ("postgresql://me:p@ss@host:5432/db", "postgresql://***@host:5432/db"),
         ("https://me:pw@host/a.csv?sig=secret&x=1", "https://***@host/a.csv?***"),
-        ("zip://a.csv::https://me:pw@host/a.zip?sig=secret", "zip://a.csv::https://***@host/a.zip?***"),
-        ("403, url='https://host/a.csv?sig=secret' failed", "403, url='https://host/a.csv?***' failed"),
+        (
+            "zip://a.csv::https://me:pw@host/a.zip?sig=secret",
+            "zip://a.csv::https://***@host/a.zip?***",
+        ),
+        (
+            "403, url='https://host/a.csv?sig=secret' failed",
+            "403, url='https://host/a.csv?***' failed",
+        ),
     ],
 )
 def test_what_is_shown_of_a_uri(text: str, shown: str) -> None:
@@ -73,15 +79,22 @@ def test_a_study_keeps_its_uri_without_secrets_and_asks_for_them_again(tmp_path:
     for uri in ("https://***@host/a.csv", "https://host/a.csv?***"):
         with pytest.raises(StudyError, match="give its URI as data="):
             same_again(plan_of(uri), 0)
-        assert same_again(plan_of(uri), 0, "https://me:pw@host/a.csv").data == "https://me:pw@host/a.csv"
+        assert (
+            same_again(plan_of(uri), 0, "https://me:pw@host/a.csv").data
+            == "https://me:pw@host/a.csv"
+        )
     with pytest.raises(StudyError, match="hand it over as data="):
         same_again(plan_of(None), 0)
-    with pytest.raises(StudyError, match=r"there is no file \S+gone.csv any more.* new place as data="):
+    with pytest.raises(
+        StudyError, match=r"there is no file \S+gone.csv any more.* new place as data="
+    ):
         same_again(plan_of(str(tmp_path / "gone.csv")), 0)
     assert same_again(plan_of(str(tmp_path / "gone.csv")), 0, "here.csv").data == "here.csv"
 
     path = tmp_path / "a.csv"
-    pd.DataFrame({"x": range(40), "z": [1.5, 2.5] * 20, "y": ["a", "b"] * 20}).to_csv(path, index=False)
+    pd.DataFrame({"x": range(40), "z": [1.5, 2.5] * 20, "y": ["a", "b"] * 20}).to_csv(
+        path, index=False
+    )
     local = Source(path, "y", "auto", "random", 0.2, "holdout", 0)
     prepared = local.prepare()
     assert local.plan(prepared).uri == str(path)

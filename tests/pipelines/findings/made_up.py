@@ -71,7 +71,10 @@ def study(
         },
         rows=[_row(trial) for trial in done],
         best=tuple((float(i + 1), float(value)) for i, value in enumerate(best)),
-        curves={t.number: tuple((float(b), t.loss * (1 + 1 / b)) for b in range(1, 11)) for t in done[:4]},
+        curves={
+            t.number: tuple((float(b), t.loss * (1 + 1 / b)) for b in range(1, 11))
+            for t in done[:4]
+        },
         baselines={"trivial": 10.0} if baselines is None else baselines,
         test=test or {},
         classes=classes,

@@ -10,7 +10,9 @@ def test_the_front_is_what_nothing_as_cheap_beats() -> None:
     losses, seconds = rng.integers(9, size=60) / 9, rng.integers(9, size=60).astype(np.float64)
     front = unbeaten(losses, seconds)
     better = [
-        not any(losses[j] <= loss and (seconds[j], losses[j], j) < (cost, loss, i) for j in range(60))
+        not any(
+            losses[j] <= loss and (seconds[j], losses[j], j) < (cost, loss, i) for j in range(60)
+        )
         for i, (loss, cost) in enumerate(zip(losses, seconds, strict=True))
     ]
     assert sorted(front) == list(np.flatnonzero(better))

@@ -28,11 +28,17 @@ def in_the_middle(params: Params) -> float:
 
 
 def fast_is_good(params: Params) -> float:
-    return 1 + (0.1 - float(params["learning_rate"])) * 10 + (float(params["num_leaves"]) - 60) ** 2 / 1e6
+    return (
+        1
+        + (0.1 - float(params["learning_rate"])) * 10
+        + (float(params["num_leaves"]) - 60) ** 2 / 1e6
+    )
 
 
 def found(evidence: Evidence, kind: str) -> list[Diagnosis]:
-    return [diagnosis for diagnosis in diagnose(evidence, analyse(evidence)) if diagnosis.kind == kind]
+    return [
+        diagnosis for diagnosis in diagnose(evidence, analyse(evidence)) if diagnosis.kind == kind
+    ]
 
 
 def with_reports(trials: list[Trial], **metrics: float) -> list[Trial]:
@@ -65,22 +71,31 @@ def test_a_bound_is_widened_as_far_as_the_model_goes() -> None:
         ("num_leaves", 90000, 131072),
     ):
         kind: Any = Integer if name == "num_leaves" else Float
-        space = SearchSpace((kind(name, 4 if name == "num_leaves" else 0.2, high, log=name == "num_leaves"),))
-        trials = sampled(space, 60, lambda params, name=name, high=high: 2 - float(params[name]) / high)  # type: ignore[misc]
-        changed = [change.parameter for d in found(study(trials, space), "bound") for change in d.changes]
-        assert [parameter.high for parameter in changed if not isinstance(parameter, Categorical)] == (
-            [expected] if expected else []
+        space = SearchSpace(
+            (kind(name, 4 if name == "num_leaves" else 0.2, high, log=name == "num_leaves"),)
         )
+        trials = sampled(
+            space, 60, lambda params, name=name, high=high: 2 - float(params[name]) / high
+        )  # type: ignore[misc]
+        changed = [
+            change.parameter for d in found(study(trials, space), "bound") for change in d.changes
+        ]
+        assert [
+            parameter.high for parameter in changed if not isinstance(parameter, Categorical)
+        ] == ([expected] if expected else [])
 
 
 def test_a_parameter_nobody_knows_the_limits_of_is_left() -> None:
     space = SearchSpace((Float("other_rate", 0.1, 0.5),))
-    assert not found(study(sampled(space, 60, lambda params: -float(params["other_rate"])), space), "bound")
+    assert not found(
+        study(sampled(space, 60, lambda params: -float(params["other_rate"])), space), "bound"
+    )
 
 
 def test_hardly_matters() -> None:
     (diagnosis,) = found(
-        study(sampled(SPACE, 120, lambda p: abs(math.log(float(p["learning_rate"]) / 0.02)))), "idle"
+        study(sampled(SPACE, 120, lambda p: abs(math.log(float(p["learning_rate"]) / 0.02)))),
+        "idle",
     )
     names = {change.parameter.name for change in diagnosis.changes}
     assert names <= {"num_leaves", "bagging_fraction", "extra_trees"}
@@ -90,7 +105,9 @@ def test_hardly_matters() -> None:
 
 def test_nothing_is_said_to_be_idle_where_nothing_is_understood() -> None:
     noise = iter(range(1000))
-    assert not found(study(sampled(SPACE, 80, lambda _: float((next(noise) * 7919) % 1013))), "idle")
+    assert not found(
+        study(sampled(SPACE, 80, lambda _: float((next(noise) * 7919) % 1013))), "idle"
+    )
 
 
 def test_default_never_beaten() -> None:
@@ -222,4 +239,6 @@ def test_a_parent_is_never_fixed() -> None:
 
 @pytest.mark.parametrize("severity", ["problem", "hint"])
 def test_a_finding_is_one_line(severity: str) -> None:
-    assert str(Diagnosis("k", severity, "title", "evidence", "advice")).endswith("title: evidence → advice")
+    assert str(Diagnosis("k", severity, "title", "evidence", "advice")).endswith(
+        "title: evidence → advice"
+    )

@@ -20,7 +20,9 @@ SPACE = SearchSpace((Float("x", 0.0, 1.0),))
 
 
 def trial(number: int, *budgets: float) -> Trial:
-    return Trial(number, {"x": number / 100}, 9.0, reports=tuple(Report(b, number / b) for b in budgets))
+    return Trial(
+        number, {"x": number / 100}, 9.0, reports=tuple(Report(b, number / b) for b in budgets)
+    )
 
 
 def test_losses_at_different_budgets_are_not_mixed() -> None:
@@ -39,7 +41,13 @@ def test_where_few_went_on_the_commonest_budget_counts() -> None:
 
 def test_time_that_nobody_searched_does_not_count() -> None:
     intervals = [(100.0, 110.0), (105.0, 112.0), (1000.0, 1004.0)]
-    assert searched(intervals, [100.0, 106.0, 500.0, 1002.0, 2000.0]) == [0.0, 6.0, 12.0, 14.0, 16.0]
+    assert searched(intervals, [100.0, 106.0, 500.0, 1002.0, 2000.0]) == [
+        0.0,
+        6.0,
+        12.0,
+        14.0,
+        16.0,
+    ]
     assert searched([], [5.0]) == [0.0]
 
 
@@ -108,7 +116,11 @@ def test_whether_the_past_helped_is_told(ahead: tuple[float, float], verdict: st
 
 def reported(number: int, losses: dict[float, float], origin: str = "sampler") -> Trial:
     return Trial(
-        number, {"x": 0.5}, max(losses), origin, tuple(Report(b, loss) for b, loss in losses.items())
+        number,
+        {"x": 0.5},
+        max(losses),
+        origin,
+        tuple(Report(b, loss) for b, loss in losses.items()),
     )
 
 

@@ -7,7 +7,15 @@ import numpy as np
 import pytest
 
 from hpo.space.parameters import Array
-from pipelines.findings.importance import Boxes, Forest, decompose, dependence, fit, shapley, surface
+from pipelines.findings.importance import (
+    Boxes,
+    Forest,
+    decompose,
+    dependence,
+    fit,
+    shapley,
+    surface,
+)
 
 N, D = 800, 4
 
@@ -18,7 +26,9 @@ def uniform(seed: int = 0) -> Array:
 
 def test_an_additive_function_is_explained_by_its_parts() -> None:
     x = uniform()
-    found = decompose(fit(x, 3 * x[:, 0] + 2 * x[:, 1] + x[:, 2]))  # variances 9 : 4 : 1 of twelfths
+    found = decompose(
+        fit(x, 3 * x[:, 0] + 2 * x[:, 1] + x[:, 2])
+    )  # variances 9 : 4 : 1 of twelfths
     assert found.main == pytest.approx([9 / 14, 4 / 14, 1 / 14, 0], abs=0.06)
     assert found.total == pytest.approx(found.main, abs=0.06)
     assert max(found.pairs.values()) < 0.03

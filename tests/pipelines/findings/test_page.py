@@ -58,14 +58,18 @@ def quadratic(params: Params) -> float:
 def foul() -> Evidence:
     """A study in which every text that a user can choose is foul."""
     names = [f"{name or 'empty'}{i}" for i, name in enumerate(FOUL)]
-    space = SearchSpace(tuple(Float(name, 0.0, 1.0) for name in names) + (Categorical("kind", FOUL),))
+    space = SearchSpace(
+        tuple(Float(name, 0.0, 1.0) for name in names) + (Categorical("kind", FOUL),)
+    )
 
     def loss(params: Params) -> float:
         if float(params[names[0]]) > 0.8:
             raise ValueError(FOUL[0] + "\n" + FOUL[2])
         return sum(float(params[name]) for name in names)
 
-    evidence = study(sampled(space, 60, loss), space, target=FOUL[1], validation=FOUL[0], split=FOUL[4])
+    evidence = study(
+        sampled(space, 60, loss), space, target=FOUL[1], validation=FOUL[0], split=FOUL[4]
+    )
     return replace(evidence, name=FOUL[2], baselines={FOUL[0]: 3.0, FOUL[4]: 4.0})
 
 
@@ -88,7 +92,9 @@ def test_the_page_is_complete_and_needs_no_network() -> None:
     data = json.loads(re.search(r'id="data">(.*?)</script>', text, re.DOTALL).group(1))  # type: ignore[union-attr]
     assert len(data["trials"]) == 60
     assert {len(mark) for chart in data["charts"].values() for mark in chart["marks"]} == {3}
-    assert all(0 <= x <= 1 and 0 <= y <= 1 for c in data["charts"].values() for _, x, y in c["marks"])
+    assert all(
+        0 <= x <= 1 and 0 <= y <= 1 for c in data["charts"].values() for _, x, y in c["marks"]
+    )
 
 
 def test_foul_names_stay_text() -> None:
@@ -96,7 +102,9 @@ def test_foul_names_stay_text() -> None:
     tags = Tags(text).found
     assert sum(tag == "script" for tag, _ in tags) == 2
     assert all(
-        (attributes["src"] or "").startswith("data:image/svg+xml") for tag, attributes in tags if tag == "img"
+        (attributes["src"] or "").startswith("data:image/svg+xml")
+        for tag, attributes in tags
+        if tag == "img"
     )
     assert not any(name.startswith("on") for _, attributes in tags for name in attributes)
     assert "alert(" in text  # shown
@@ -126,7 +134,8 @@ def test_two_trials_are_enough_for_a_page() -> None:
 def test_classes_repeats_and_the_past_are_told() -> None:
     trials = sampled(SPACE, 30, quadratic)
     trials = [
-        replace(trial, origin="warm start: <b>old</b>") if trial.number < 3 else trial for trial in trials
+        replace(trial, origin="warm start: <b>old</b>") if trial.number < 3 else trial
+        for trial in trials
     ]
     evidence = replace(
         study(trials, classes=(ClassScore("<i>a</i>", 90, 0.9), ClassScore("b", 10, 0.1))),
@@ -165,7 +174,9 @@ def test_classes_repeats_and_the_past_are_told() -> None:
 
 def test_the_trust_in_the_past_is_drawn_over_the_results() -> None:
     sources = (Source("0" * 8, "_0", 0.5, False),)
-    evidence = replace(study(sampled(SPACE, 3, quadratic)), warm=Warm(sources, ((1.0, 0.5), (2.0, 0.6))))
+    evidence = replace(
+        study(sampled(SPACE, 3, quadratic)), warm=Warm(sources, ((1.0, 0.5), (2.0, 0.6)))
+    )
     with drawing():
         figure = course.trust(evidence, None)
         nothing = course.trust(replace(evidence, warm=Warm(sources, ((1.0, 0.5),))), None)
@@ -182,9 +193,15 @@ def test_rungs_and_branches_are_drawn() -> None:
             Float("learning_rate", 0.01, 1.0, log=True),
         )
     )
-    trials = sampled(space, 60, lambda p: float(p["learning_rate"]) + float(p.get("drop_rate", 0.3)))
+    trials = sampled(
+        space, 60, lambda p: float(p["learning_rate"]) + float(p.get("drop_rate", 0.3))
+    )
     raced = [
-        replace(t, budget=30.0, reports=(*t.reports, Report(30.0, t.loss * 0.9, {"rmse": t.loss * 0.9}, 2.0)))
+        replace(
+            t,
+            budget=30.0,
+            reports=(*t.reports, Report(30.0, t.loss * 0.9, {"rmse": t.loss * 0.9}, 2.0)),
+        )
         if t.number % 3 == 0
         else t
         for t in trials
@@ -198,15 +215,20 @@ def test_rungs_and_branches_are_drawn() -> None:
 
 
 @pytest.mark.skipif(
-    browser.BROWSER is None or browser.DRIVER is None, reason="no Chromium with chromedriver is installed"
+    browser.BROWSER is None or browser.DRIVER is None,
+    reason="no Chromium with chromedriver is installed",
 )
 def test_foul_names_break_no_page_in_a_browser(tmp_path: Path) -> None:
     path = tmp_path / "page.html"
     path.write_bytes(rendered(foul()).encode("utf-8", "replace"))
     with browser.browser() as window:
         window.open(path.as_uri())
-        browser.until(lambda: bool(window.run("return document.documentElement.dataset.ready === 'yes'")))
-        assert window.run("return [...document.images].every(i => i.complete && i.naturalWidth > 300)")
+        browser.until(
+            lambda: bool(window.run("return document.documentElement.dataset.ready === 'yes'"))
+        )
+        assert window.run(
+            "return [...document.images].every(i => i.complete && i.naturalWidth > 300)"
+        )
         assert window.run("return document.documentElement.scrollWidth <= innerWidth")
         assert [line for line in window.console() if line["level"] == "SEVERE"] == []
         window.screenshot(SCREENSHOTS / "foul-names.png")

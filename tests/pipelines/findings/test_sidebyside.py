@@ -27,9 +27,13 @@ def seeded(seed: int, shift: float = 0.0, n: int = 20, **header: Any) -> Evidenc
 
 def test_the_same_setting_is_one_group_whatever_the_seed() -> None:
     studies = [seeded(1), seeded(2), seeded(3, algorithm="random"), seeded(4, algorithm="random")]
-    assert [(group.label, len(group.studies)) for group in grouped(studies)] == [("tpe", 2), ("random", 2)]
+    assert [(group.label, len(group.studies)) for group in grouped(studies)] == [
+        ("tpe", 2),
+        ("random", 2),
+    ]
     other = replace(
-        studies[0], header={**studies[0].header, "space": {"x": {"type": "float", "low": 0, "high": 1}}}
+        studies[0],
+        header={**studies[0].header, "space": {"x": {"type": "float", "low": 0, "high": 1}}},
     )
     assert [group.label for group in grouped([studies[0], other])] == ["space 1", "space 2"]
     assert [group.label for group in grouped([seeded(1)])] == ["lightgbm, tpe"]
@@ -74,7 +78,12 @@ def test_another_split_is_a_warning() -> None:
 
 
 def test_the_page_names_the_best_setting() -> None:
-    studies = [seeded(1), seeded(2), seeded(3, 0.5, algorithm="random"), seeded(4, 0.5, algorithm="random")]
+    studies = [
+        seeded(1),
+        seeded(2),
+        seeded(3, 0.5, algorithm="random"),
+        seeded(4, 0.5, algorithm="random"),
+    ]
     groups = grouped(studies)
     table = settings_table(groups)
     assert [row[:2] for row in table.rows] == [["tpe", 2], ["random", 2]]
@@ -82,4 +91,6 @@ def test_the_page_names_the_best_setting() -> None:
     assert page.headline == "tpe"
     assert all(study.study in page.to_html() for study in studies)
     rows = curves_table(groups).rows
-    assert all(float(str(low)) <= float(str(mean)) <= float(str(high)) for *_, mean, low, high in rows)
+    assert all(
+        float(str(low)) <= float(str(mean)) <= float(str(high)) for *_, mean, low, high in rows
+    )

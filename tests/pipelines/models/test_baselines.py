@@ -32,8 +32,12 @@ def test_the_linear_model_is_the_regression_on_the_design_that_serving_makes() -
     model = Linear(fold, default_metric("binary"), 1).start({}, 0)
     model.train(1)
     weights = model._done().member.weights  # type: ignore[attr-defined]
-    design = linear_design(fold.train, weights.center, weights.scale, fold.cardinalities, weights.clip)
-    expected = LogisticRegression(C=1.0, max_iter=100).fit(design, fold.y_train).predict_proba(design)
+    design = linear_design(
+        fold.train, weights.center, weights.scale, fold.cardinalities, weights.clip
+    )
+    expected = (
+        LogisticRegression(C=1.0, max_iter=100).fit(design, fold.y_train).predict_proba(design)
+    )
     np.testing.assert_allclose(model.predict(fold.train), expected, atol=1e-3)
 
 
@@ -49,7 +53,9 @@ def test_a_class_without_training_rows_gets_next_to_no_probability() -> None:
         assert prediction[:, [c for c in range(4) if c not in kept]].max() < 1e-6
 
 
-def test_cost_is_bounded_in_rows_and_levels(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_cost_is_bounded_in_rows_and_levels(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr(baselines, "_ROWS", 50)
     monkeypatch.setattr(baselines, "_ONE_HOT_COLUMNS", 10)
     monkeypatch.setattr(baselines, "_CELLS", 100)  # predicts in slices

@@ -41,7 +41,11 @@ def trained(family: Any, params: Params, rungs: tuple[int, ...] = (30,), seed: i
 
 def test_lightgbm_bins_once_for_all_trials_that_share_the_bins() -> None:
     warm = data(LightGBM)
-    for params in ({"num_leaves": 7}, {"min_data_in_leaf": 1, "cat_l2": 0.1}, {"learning_rate": 0.3}):
+    for params in (
+        {"num_leaves": 7},
+        {"min_data_in_leaf": 1, "cat_l2": 0.1},
+        {"learning_rate": 0.3},
+    ):
         trained(warm, params, (5, 10))
     assert len(warm._pairs) == 2  # one for fresh legs, one for continued ones
     fresh = warm.pair(warm.native({}, 0), continuing=False)
@@ -67,7 +71,9 @@ def test_lightgbm_bins_once_for_all_trials_that_share_the_bins() -> None:
     ids=lambda params: next(iter(params)),
 )
 @pytest.mark.parametrize("kind", KINDS)
-def test_warm_data_gives_the_model_of_fresh_data_whatever_ran_before(kind: str, params: Params) -> None:
+def test_warm_data_gives_the_model_of_fresh_data_whatever_ran_before(
+    kind: str, params: Params
+) -> None:
     warm = data(LightGBM, kind)
     trained(warm, {"num_leaves": 4, "min_data_in_leaf": 50, "feature_fraction": 0.3}, (5, 12))
     for rungs in ((12,), (4, 12)):
@@ -80,7 +86,9 @@ def test_warm_data_gives_the_model_of_fresh_data_whatever_ran_before(kind: str, 
 def test_xgboost_is_the_same_whatever_drew_random_numbers_before(kind: str) -> None:
     params = {"subsample": 0.6, "colsample_bynode": 0.5, "colsample_bylevel": 0.7}
     rows = make_fold(kind).train
-    expected = [trained(data(XGBoost, kind), params, rungs).predict(rows) for rungs in ((12,), (4, 12))]
+    expected = [
+        trained(data(XGBoost, kind), params, rungs).predict(rows) for rungs in ((12,), (4, 12))
+    ]
     warm = data(XGBoost, kind)
     for i in range(3):
         trained(warm, {**params, "max_bin": 16 + i}, (5,), seed=i)
@@ -95,7 +103,12 @@ def test_lightgbm_agrees_with_a_plain_training(kind: str) -> None:
     model = trained(data(LightGBM, kind), {"num_leaves": 7}, (10,))
     p = fold.train.numeric.shape[1]
     plain = lgb.train(
-        {"objective": kind, "num_leaves": 7, "num_class": 4 if kind == "multiclass" else 1, "verbosity": -1},
+        {
+            "objective": kind,
+            "num_leaves": 7,
+            "num_class": 4 if kind == "multiclass" else 1,
+            "verbosity": -1,
+        },
         lgb.Dataset(fold.train.dense(), fold.y_train, categorical_feature=[p, p + 1, p + 2]),
         10,
     )
@@ -105,10 +118,13 @@ def test_lightgbm_agrees_with_a_plain_training(kind: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "params", [{"num_leaves": 5}, {"bagging_fraction": 0.6, "feature_fraction": 0.5}, {"extra_trees": True}]
+    "params",
+    [{"num_leaves": 5}, {"bagging_fraction": 0.6, "feature_fraction": 0.5}, {"extra_trees": True}],
 )
 @pytest.mark.parametrize("kind", KINDS)
-def test_going_on_from_kept_scores_is_what_lightgbm_does_from_a_model(kind: str, params: Params) -> None:
+def test_going_on_from_kept_scores_is_what_lightgbm_does_from_a_model(
+    kind: str, params: Params
+) -> None:
     warm, rows = data(LightGBM, kind), make_fold(kind).train
     first, both = trained(warm, params, (12,)), trained(warm, params, (12, 30))
     native = warm.native(params, leg_seed(3, 12))
@@ -121,12 +137,19 @@ def test_going_on_from_kept_scores_is_what_lightgbm_does_from_a_model(kind: str,
         free_raw_data=False,
     )
     plain = lgb.train(native, binned, 18, init_model=first._model.whole)
-    assert plain.current_iteration() == both._model.size() == both._model.whole.current_iteration() == 30
+    assert (
+        plain.current_iteration()
+        == both._model.size()
+        == both._model.whole.current_iteration()
+        == 30
+    )
     for size in (1, 12, 13, 30):
         expected = plain.predict(rows.dense(), num_iteration=size)
         assert np.array_equal(both._model.whole.predict(rows.dense(), num_iteration=size), expected)
     valid = warm.watch.fold.valid
-    np.testing.assert_allclose(both.predict(replace(valid)), both.predict(valid), rtol=0, atol=1e-12)
+    np.testing.assert_allclose(
+        both.predict(replace(valid)), both.predict(valid), rtol=0, atol=1e-12
+    )
 
 
 # --- early stopping -------------------------------------------------------------------------------
@@ -176,7 +199,12 @@ def test_the_best_round_is_the_best_of_those_scored(family: Any, kind: str) -> N
 
 
 def test_a_round_that_finds_nothing_to_split_does_not_end_the_trial(tmp_path: Path) -> None:
-    params = {"min_data_in_leaf": 50, "bagging_fraction": 0.7, "extra_trees": True, "feature_fraction": 0.4}
+    params = {
+        "min_data_in_leaf": 50,
+        "bagging_fraction": 0.7,
+        "extra_trees": True,
+        "feature_fraction": 0.4,
+    }
     warm = data(LightGBM)
     model = trained(warm, params, (40, 80))
     assert model._model.size() < 80
@@ -190,7 +218,9 @@ def test_a_round_that_finds_nothing_to_split_does_not_end_the_trial(tmp_path: Pa
 
 
 @BOTH
-def test_levels_never_seen_are_missing_and_many_levels_are_fine(family: Any, tmp_path: Path) -> None:
+def test_levels_never_seen_are_missing_and_many_levels_are_fine(
+    family: Any, tmp_path: Path
+) -> None:
     rng = np.random.default_rng(0)
     n, levels = 600, 400
     codes = rng.integers(0, levels, (n, 1)).astype(np.int32)
@@ -198,7 +228,9 @@ def test_levels_never_seen_are_missing_and_many_levels_are_fine(family: Any, tmp
     base = make_fold("binary", n)
     train, valid = (Matrix(np.empty((m, 0)), codes[:m]) for m in (400, 200))
     valid.categorical[:100] = -1
-    fold = replace(base, train=train, y_train=y[:400], valid=valid, y_valid=y[:200], cardinalities=(levels,))
+    fold = replace(
+        base, train=train, y_train=y[:400], valid=valid, y_valid=y[:200], cardinalities=(levels,)
+    )
     model = trained(data(family, fold=fold), {})
     model.export(tmp_path / "member")
     unseen = Matrix(np.empty((2, 0)), np.array([[-1], [levels - 1]], dtype=np.int32))
@@ -210,7 +242,11 @@ def test_levels_never_seen_are_missing_and_many_levels_are_fine(family: Any, tmp
 @BOTH
 def test_a_model_that_diverges_is_an_error_with_a_reason(family: Any) -> None:
     with pytest.raises((TrainingError, ValueError), match="not finite|diverged|is inf|is nan"):
-        trained(data(family, "regression"), {"learning_rate": 1e200 if family is LightGBM else 1e30}, (40,))
+        trained(
+            data(family, "regression"),
+            {"learning_rate": 1e200 if family is LightGBM else 1e30},
+            (40,),
+        )
 
 
 @BOTH

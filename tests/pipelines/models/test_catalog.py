@@ -57,7 +57,9 @@ def test_first_points_hold_exactly_their_active_parameters(
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_parameters_of_categorical_columns_are_searched_only_where_there_are_some(name: str) -> None:
+def test_parameters_of_categorical_columns_are_searched_only_where_there_are_some(
+    name: str,
+) -> None:
     with_them, without = (settings(name, has_categorical=has) for has in (True, False))
     assert set(with_them.space.names) - set(without.space.names) == CATEGORICAL_ONLY[name]
     assert not CATEGORICAL_ONLY[name] & set().union(*without.first_points)
@@ -105,7 +107,11 @@ def test_every_listed_class_is_there() -> None:
 @pytest.mark.parametrize(
     ("model", "definition", "message"),
     [
-        ("lightgbm", {"num_leafs": [3]}, "lightgbm has no parameter 'num_leafs', did you mean 'num_leaf'"),
+        (
+            "lightgbm",
+            {"num_leafs": [3]},
+            "lightgbm has no parameter 'num_leafs', did you mean 'num_leaf'",
+        ),
         ("lightgbm", {"num_iterations": [3]}, "num_iterations is set by the study"),
         ("lightgbm", {"n_estimators": [3]}, "n_estimators is set by the study"),
         ("lightgbm", {"eta": [0.1], "learning_rate": [0.1]}, "are the same parameter"),
@@ -117,7 +123,10 @@ def test_every_listed_class_is_there() -> None:
         ("all", {"model": ["lightgbn"]}, "did you mean 'lightgbm'"),
         (
             "all",
-            {"model": ["xgboost"], "xgboost.max_deph": {"low": 1, "high": 3, "when": {"model": "xgboost"}}},
+            {
+                "model": ["xgboost"],
+                "xgboost.max_deph": {"low": 1, "high": 3, "when": {"model": "xgboost"}},
+            },
             "did you mean 'max_depth'",
         ),
     ],
@@ -136,8 +145,14 @@ def test_the_spaces_shipped_are_accepted(model: str) -> None:
 
 def test_aliases_become_the_main_name_and_fixed_values_are_one_choice() -> None:
     check_space("lightgbm", space(eta={"low": 0.01, "high": 0.3}, max_bins=[63]))
-    assert canonical("lightgbm", {"eta": 0.1, "max_bins": 63}) == {"learning_rate": 0.1, "max_bin": 63}
-    assert canonical("xgboost", {"gamma": 0.1, "lambda": 2.0}) == {"min_split_loss": 0.1, "reg_lambda": 2.0}
+    assert canonical("lightgbm", {"eta": 0.1, "max_bins": 63}) == {
+        "learning_rate": 0.1,
+        "max_bin": 63,
+    }
+    assert canonical("xgboost", {"gamma": 0.1, "lambda": 2.0}) == {
+        "min_split_loss": 0.1,
+        "reg_lambda": 2.0,
+    }
 
 
 def test_a_switch_between_branches_never_reaches_the_model() -> None:

@@ -30,7 +30,9 @@ def test_a_full_disk_leaves_the_old_checkpoint_and_nothing_else(
     assert read_files(tmp_path / "a", "m.json", {})[1] == {"x": b"old"}
 
 
-@pytest.mark.parametrize("manifest", ["", "[]", "{}", '{"sha256": 3}', '{"sha256": {"../b": "00"}}'])
+@pytest.mark.parametrize(
+    "manifest", ["", "[]", "{}", '{"sha256": 3}', '{"sha256": {"../b": "00"}}']
+)
 def test_a_manifest_that_is_none_is_refused(tmp_path: Path, manifest: str) -> None:
     (tmp_path / "m.json").write_text(manifest)
     with pytest.raises(CheckpointError, match=r"cannot be read|damaged"):

@@ -37,7 +37,9 @@ def test_a_curve_leaves_room_for_the_round_that_stops_early(start: int, to: int)
     assert len(rounds) <= 49
 
 
-@pytest.mark.parametrize(("rows", "patience"), [(100, 100), (30_000, 100), (60_000, 50), (10**6, 20)])
+@pytest.mark.parametrize(
+    ("rows", "patience"), [(100, 100), (30_000, 100), (60_000, 50), (10**6, 20)]
+)
 def test_patience_falls_with_the_rows(rows: int, patience: int) -> None:
     assert rows_patience(rows) == patience
 
@@ -112,7 +114,9 @@ def test_a_curve_is_in_the_unit_of_the_metric() -> None:
         ("regression", "mape", "rmse"),
     ],
 )
-def test_a_rough_metric_leaves_stopping_to_a_proper_loss(kind: str, metric: str, deciding: str) -> None:
+def test_a_rough_metric_leaves_stopping_to_a_proper_loss(
+    kind: str, metric: str, deciding: str
+) -> None:
     watch = Watch(make_fold(kind), METRICS[metric])
     assert watch.stopping_metric.name == deciding
 

@@ -30,7 +30,9 @@ from tests.folds import KINDS, make_fold
 SMALL: dict[str, Any] = {"layers": 1, "width": 16, "batch_size": 32}
 
 
-def family(kind: str = "binary", horizon: int = 60, n: int = 240, metric: Metric | None = None) -> MLP:
+def family(
+    kind: str = "binary", horizon: int = 60, n: int = 240, metric: Metric | None = None
+) -> MLP:
     return MLP(make_fold(kind, n), metric or default_metric(kind), 1, horizon=horizon)
 
 
@@ -47,7 +49,8 @@ def rates_of(training: Training) -> list[tuple[float, float]]:
     return [(group["lr"], group["speed"]) for group in training._optimizer.param_groups]
 
 
-# --- schedules --------------------------------------------------------------------------------------------------
+# --- schedules
+# --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -55,7 +58,10 @@ def rates_of(training: Training) -> list[tuple[float, float]]:
     [
         ({"schedule": "constant", "warmup": 0.0}, {0: 1.0, 50: 1.0, 99: 1.0}),
         ({"schedule": "constant", "warmup": 0.04}, {0: 0.2, 1: 0.4, 3: 0.8, 4: 1.0, 99: 1.0}),
-        ({"schedule": "cosine", "warmup": 0.0}, {0: 1.0, 25: (1 + math.sqrt(0.5)) / 2, 50: 0.5, 100: 0.0}),
+        (
+            {"schedule": "cosine", "warmup": 0.0},
+            {0: 1.0, 25: (1 + math.sqrt(0.5)) / 2, 50: 0.5, 100: 0.0},
+        ),
         ({"schedule": "cosine", "warmup": 0.2}, {0: 1 / 21, 20: 1.0, 60: 0.5, 100: 0.0}),
         (
             {"schedule": "step", "warmup": 0.0, "drops": 3, "drop_factor": 0.1},
@@ -64,14 +70,17 @@ def rates_of(training: Training) -> list[tuple[float, float]]:
         ({"schedule": "coslog"}, {0: 0.0, 100: 0.0}),
     ],
 )
-def test_schedules_at_hand_computed_steps(changes: dict[str, Any], expected: dict[int, float]) -> None:
+def test_schedules_at_hand_computed_steps(
+    changes: dict[str, Any], expected: dict[int, float]
+) -> None:
     chosen = replace(Hyperparameters(), **changes)
     for step, factor in expected.items():
         assert schedule_factor(chosen, step, 100) == pytest.approx(factor, abs=1e-12)
 
 
 def test_coslog_has_four_cycles() -> None:
-    # log2(1 + 15 t) is a whole number at t = 0, 1/15, 3/15, 7/15, 1, and half a number at the peaks between
+    # log2(1 + 15 t) is a whole number at t = 0, 1/15, 3/15, 7/15, 1, and half a number at the peaks
+    # between
     chosen = Hyperparameters(schedule="coslog")
     for low in (0, 100, 300, 700, 1500):
         assert schedule_factor(chosen, low, 1500) == pytest.approx(0.0, abs=1e-12)
@@ -92,7 +101,8 @@ def test_the_average_of_weights_warms_up() -> None:
     assert ema_decay(0.99, 10_000) == 0.99
 
 
-# --- one step ---------------------------------------------------------------------------------------------------
+# --- one step
+# ---------------------------------------------------------------------------------------------------
 
 
 def test_the_learning_rate_scales_with_the_rows_of_a_step() -> None:
@@ -110,13 +120,21 @@ def test_the_learning_rate_scales_with_the_rows_of_a_step() -> None:
 
 
 def test_a_batch_is_never_larger_than_the_table() -> None:
-    training = start(family(n=60), batch_size=512, learning_rate=0.256, schedule="constant", warmup=0.0)
+    training = start(
+        family(n=60), batch_size=512, learning_rate=0.256, schedule="constant", warmup=0.0
+    )
     training.train(1)
     assert rates_of(training)[0][0] == pytest.approx(0.04 * rates_of(training)[0][1])
 
 
 def test_accumulated_batches_are_one_large_one() -> None:
-    plain = {"optimizer": "sgd", "dropout": 0.0, "schedule": "constant", "warmup": 0.0, "ema": False}
+    plain = {
+        "optimizer": "sgd",
+        "dropout": 0.0,
+        "schedule": "constant",
+        "warmup": 0.0,
+        "ema": False,
+    }
     once = start(family(), batch_size=80, accumulation=1, **plain)
     twice = start(family(), batch_size=40, accumulation=2, **plain)
     once.train(1)
@@ -126,19 +144,34 @@ def test_accumulated_batches_are_one_large_one() -> None:
 
 
 def test_clipping_bounds_a_step() -> None:
-    params = {"optimizer": "sgd", "momentum": 0.0, "weight_decay": 0.0, "schedule": "constant", "warmup": 0.0}
+    params = {
+        "optimizer": "sgd",
+        "momentum": 0.0,
+        "weight_decay": 0.0,
+        "schedule": "constant",
+        "warmup": 0.0,
+    }
     for clipping in (True, False):
-        training = start(family(), sgd_learning_rate=8.0, clipping=clipping, max_norm=0.01, **params)
+        training = start(
+            family(), sgd_learning_rate=8.0, clipping=clipping, max_norm=0.01, **params
+        )
         before = [p.detach().clone() for p in network_of(training).parameters()]
         training._step()
-        moved = [p.detach() - q for p, q in zip(network_of(training).parameters(), before, strict=True)]
+        moved = [
+            p.detach() - q for p, q in zip(network_of(training).parameters(), before, strict=True)
+        ]
         norm = math.sqrt(sum(float(m.square().sum()) for m in moved))
         assert (norm <= 0.01 * 1.0 + 1e-6) == clipping  # a rate of 8 for 256 rows is 1 for 32
 
 
 @pytest.mark.parametrize("optimizer", CHOICES["optimizer"])
 def test_weight_decay_shrinks_by_rate_times_decay_for_every_optimiser(optimizer: str) -> None:
-    params = {"optimizer": optimizer, "parametrization": "standard", "schedule": "constant", "warmup": 0.0}
+    params = {
+        "optimizer": optimizer,
+        "parametrization": "standard",
+        "schedule": "constant",
+        "warmup": 0.0,
+    }
     params |= {"learning_rate": 1e-12, "sgd_learning_rate": 1e-12, "anneal": False}
     training = start(family(), weight_decay=4e12, **params)  # 32 rows: 1e-12 / 8 * 4e12 = 1/2
     network = network_of(training)
@@ -153,8 +186,12 @@ def test_each_optimiser_has_its_own_parameters() -> None:
     owner = family()
     chosen = {
         "adamw": start(owner, optimizer="adamw", beta2=0.9)._optimizer.param_groups[0]["betas"],
-        "sgd": start(owner, optimizer="sgd", momentum=0.5, nesterov=True)._optimizer.param_groups[0],
-        "rmsprop": start(owner, optimizer="rmsprop", smoothing=0.7)._optimizer.param_groups[0]["alpha"],
+        "sgd": start(owner, optimizer="sgd", momentum=0.5, nesterov=True)._optimizer.param_groups[
+            0
+        ],
+        "rmsprop": start(owner, optimizer="rmsprop", smoothing=0.7)._optimizer.param_groups[0][
+            "alpha"
+        ],
     }
     assert chosen["adamw"] == (0.9, 0.9)
     assert (chosen["sgd"]["momentum"], chosen["sgd"]["nesterov"]) == (0.5, True)
@@ -203,14 +240,19 @@ def test_nothing_global_is_drawn_from() -> None:
     assert np.random.get_state()[1].tolist() == also  # type: ignore[index]  # noqa: NPY002
 
 
-# --- a training -------------------------------------------------------------------------------------------------
+# --- a training
+# -------------------------------------------------------------------------------------------------
 
 
 def variants() -> list[dict[str, Any]]:
     """Every choice and both sides of every switch."""
     switches = [f.name for f in fields(Hyperparameters) if f.type in (bool, "bool")]
     choices = [{name: choice} for name, known in CHOICES.items() for choice in known]
-    return [{"networks": 3}, *choices, *({name: side} for name in switches for side in (True, False))]
+    return [
+        {"networks": 3},
+        *choices,
+        *({name: side} for name in switches for side in (True, False)),
+    ]
 
 
 @pytest.mark.parametrize("params", variants(), ids=str)
@@ -239,7 +281,9 @@ def test_networks_side_by_side_learn_as_they_would_alone(kind: str, optimizer: s
         for name, tensor in network_of(single).state_dict().items():
             both = network_of(pair).state_dict()[name]
             tensor.copy_(both[i : i + 1] if name.startswith(("linears", "factor")) else both)
-        for parameter in (p for n, p in network_of(single).named_parameters() if n.startswith("levels")):
+        for parameter in (
+            p for n, p in network_of(single).named_parameters() if n.startswith("levels")
+        ):
             parameter.requires_grad_(False)
     for parameter in (p for n, p in network_of(pair).named_parameters() if n.startswith("levels")):
         parameter.requires_grad_(False)
@@ -249,7 +293,9 @@ def test_networks_side_by_side_learn_as_they_would_alone(kind: str, optimizer: s
             training._step()
     for name, tensor in network_of(pair).named_parameters():
         if name.startswith(("linears", "factor")):
-            singles = torch.cat([dict(network_of(single).named_parameters())[name] for single in alone])
+            singles = torch.cat(
+                [dict(network_of(single).named_parameters())[name] for single in alone]
+            )
             torch.testing.assert_close(tensor, singles, rtol=2e-4, atol=1e-5)
 
 
@@ -275,7 +321,9 @@ def falling(*values: float) -> Metric:
 
 
 def test_training_stops_when_patience_has_run_out() -> None:
-    owner = family(horizon=60, metric=falling(0.9, 0.8, 0.85))  # an evaluation every 3 steps: see _stride
+    owner = family(
+        horizon=60, metric=falling(0.9, 0.8, 0.85)
+    )  # an evaluation every 3 steps: see _stride
     training = start(owner, patience=0.1)
     training.train(30)
     assert (training.best, training.steps) == (2 * training._stride(), 2 * training._stride() + 6)
@@ -324,7 +372,9 @@ def test_the_kept_validation_prediction_is_the_best_network_s() -> None:
     training.train(60)
     fold = owner.fold
     copied = Matrix(fold.valid.numeric.copy(), fold.valid.categorical.copy())
-    np.testing.assert_allclose(training.predict(fold.valid), training.predict(copied), rtol=0, atol=1e-6)
+    np.testing.assert_allclose(
+        training.predict(fold.valid), training.predict(copied), rtol=0, atol=1e-6
+    )
 
 
 def test_regressions_stay_within_the_targets_seen() -> None:
@@ -341,7 +391,10 @@ def test_regressions_stay_within_the_targets_seen() -> None:
     ("params", "message"),
     [
         ({"learning_rat": 0.1}, "no parameter 'learning_rat', did you mean 'learning_rate'"),
-        ({"optimizer": "adam"}, "optimizer='adam' must be one of adamw, sgd, rmsprop, did you mean 'adamw'"),
+        (
+            {"optimizer": "adam"},
+            "optimizer='adam' must be one of adamw, sgd, rmsprop, did you mean 'adamw'",
+        ),
         ({"dropout": 1.5}, r"dropout=1.5 must lie in \[0.0, 0.99\]"),
         ({"layers": 0, "width": 0}, "2 mistakes"),
         ({"batch_size": 99.5}, "batch_size=99.5 must be a whole number"),
@@ -353,7 +406,8 @@ def test_impossible_parameters(params: dict[str, Any], message: str) -> None:
         family().start(params, 0)
 
 
-# --- preprocessing ----------------------------------------------------------------------------------------------
+# --- preprocessing
+# ----------------------------------------------------------------------------------------------
 
 
 def rows(*numeric: list[float], codes: list[list[int]] | None = None) -> Matrix:
@@ -365,7 +419,10 @@ def rows(*numeric: list[float], codes: list[list[int]] | None = None) -> Matrix:
 def test_columns_are_centred_scaled_and_squashed() -> None:
     column = [0.0, 1.0, 2.0, 3.0, 4.0]
     found = fit_preprocessing(rows(column), ())
-    assert (found.centre.tolist(), found.scale.tolist()) == ([2.0], [0.5])  # the quartiles are 1 and 3
+    assert (found.centre.tolist(), found.scale.tolist()) == (
+        [2.0],
+        [0.5],
+    )  # the quartiles are 1 and 3
     dense, _ = found.transform(np.array([[2.0], [4.0], [1e300]]), np.empty((3, 0), np.int32))
     np.testing.assert_allclose(dense[:, 0], [0, 1 / math.sqrt(1 + 1 / 9), 3.0], rtol=1e-6)
 
@@ -394,9 +451,13 @@ def test_few_levels_are_columns_and_many_an_embedding() -> None:
     found = fit_preprocessing(rows([float(i) for i in range(n)], codes=codes), (2, 5, 30, 1))
     assert found.embedded == (2,)
     assert found.levels == (20,)
-    raw = found.raw(np.zeros((3, 1)), np.array([[1, 2, 0, 0], [-1, 4, 29, 0], [0, -1, 7, 5]], np.int32))
+    raw = found.raw(
+        np.zeros((3, 1)), np.array([[1, 2, 0, 0], [-1, 4, 29, 0], [0, -1, 7, 5]], np.int32)
+    )
     assert raw[:, 1:].tolist() == [[1, 0, 0, 1], [0, 0, 0, 0], [-1, 0, 0, 0]]
-    lookup = found.transform(np.zeros((4, 1)), np.array([[0, 0, c, 0] for c in (0, 19, 29, -1)], np.int32))[1]
+    lookup = found.transform(
+        np.zeros((4, 1)), np.array([[0, 0, c, 0] for c in (0, 19, 29, -1)], np.int32)
+    )[1]
     assert lookup[:, 0].tolist() == [1, 20, 0, 0]  # row 0 is the bucket of the unknown
 
 
@@ -418,7 +479,12 @@ def test_bins_hold_equal_shares() -> None:
     module.low.copy_(low)
     module.inverse_width.copy_(inverse)
     torch.nn.init.ones_(module.weight)
-    assert module(torch.tensor([[0.0], [25.0], [62.5], [1e9]])).flatten().tolist() == [0.0, 1.0, 2.5, 4.0]
+    assert module(torch.tensor([[0.0], [25.0], [62.5], [1e9]])).flatten().tolist() == [
+        0.0,
+        1.0,
+        2.5,
+        4.0,
+    ]
 
 
 def test_training_starts_from_outputs_of_unit_size() -> None:

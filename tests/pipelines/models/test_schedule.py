@@ -24,8 +24,18 @@ BOTH = pytest.mark.parametrize("family", [LightGBM, XGBoost])
 RUNGS = (4, 12, 36)
 SEED = 5
 PARAMS: dict[Any, dict[str, Any]] = {
-    LightGBM: {"learning_rate": 0.1, "bagging_fraction": 0.7, "feature_fraction": 0.6, "extra_trees": True},
-    XGBoost: {"learning_rate": 0.1, "subsample": 0.7, "colsample_bylevel": 0.7, "colsample_bynode": 0.7},
+    LightGBM: {
+        "learning_rate": 0.1,
+        "bagging_fraction": 0.7,
+        "feature_fraction": 0.6,
+        "extra_trees": True,
+    },
+    XGBoost: {
+        "learning_rate": 0.1,
+        "subsample": 0.7,
+        "colsample_bylevel": 0.7,
+        "colsample_bynode": 0.7,
+    },
 }
 
 
@@ -42,7 +52,9 @@ def trained(warm: Any, family: Any, rungs: tuple[int, ...] = RUNGS) -> Boosting:
 
 @BOTH
 @pytest.mark.parametrize("kind", KINDS)
-def test_legs_in_memory_and_through_files_are_the_same(family: Any, kind: str, tmp_path: Path) -> None:
+def test_legs_in_memory_and_through_files_are_the_same(
+    family: Any, kind: str, tmp_path: Path
+) -> None:
     warm = data(family, kind)
     straight = trained(warm, family)
     model = warm.start(PARAMS[family], SEED)
@@ -97,7 +109,9 @@ def test_the_rates_of_the_rounds_are_those_that_the_library_is_told_by_a_callbac
     expected: Any
     if family is LightGBM:
         callback: Any = lgb.reset_parameter(learning_rate=lambda i: rates(i + 1))
-        expected = lgb.train(native, warm.pair(native, continuing=False)[0], 20, callbacks=[callback])
+        expected = lgb.train(
+            native, warm.pair(native, continuing=False)[0], 20, callbacks=[callback]
+        )
         raw = np.asarray(expected.predict(fold.train.dense(), num_iteration=model._best_size))
     else:
         native["learning_rate"] = rates(1)  # the callback sets the rate after a round
@@ -109,11 +123,18 @@ def test_the_rates_of_the_rounds_are_those_that_the_library_is_told_by_a_callbac
 
 
 @BOTH
-def test_the_model_depends_on_the_horizon_and_differs_from_that_of_a_constant_rate(family: Any) -> None:
+def test_the_model_depends_on_the_horizon_and_differs_from_that_of_a_constant_rate(
+    family: Any,
+) -> None:
     rows = make_fold("binary").train
     predictions = [
         trained(data(family, "binary", horizon, fidelity), family, (12,)).predict(rows)
-        for horizon, fidelity in ((36, "scheduled"), (108, "scheduled"), (36, "rounds"), (108, "rounds"))
+        for horizon, fidelity in (
+            (36, "scheduled"),
+            (108, "scheduled"),
+            (36, "rounds"),
+            (108, "rounds"),
+        )
     ]
     assert not np.array_equal(predictions[0], predictions[1])
     assert not np.array_equal(predictions[0], predictions[2])
@@ -127,7 +148,9 @@ def test_a_checkpoint_of_another_schedule_is_refused(
 ) -> None:
     trained(data(family, "binary"), family, (4,)).save(tmp_path / "checkpoint")
     with pytest.raises(CheckpointError, match="schedule"):
-        data(family, "binary", horizon, fidelity).resume(PARAMS[family], SEED, tmp_path / "checkpoint")
+        data(family, "binary", horizon, fidelity).resume(
+            PARAMS[family], SEED, tmp_path / "checkpoint"
+        )
 
 
 @pytest.mark.parametrize("horizon", [1, 2, 27, 1000])

@@ -102,7 +102,9 @@ def test_only_the_best_so_far_is_exported_and_it_is_what_was_scored(
     assert members_folder(tmp_path, trial_label(1, POOR.to)).is_dir()
 
 
-def test_baselines_are_jobs_as_well(objective: Callable[[Prepared, str], Objective], tmp_path: Path) -> None:
+def test_baselines_are_jobs_as_well(
+    objective: Callable[[Prepared, str], Objective], tmp_path: Path
+) -> None:
     worker = objective(prepare(regression(), "y"), "rmse")
 
     trivial, linear = worker(Baseline("trivial")), worker(Baseline("linear"))
@@ -115,7 +117,12 @@ def test_baselines_are_jobs_as_well(objective: Callable[[Prepared, str], Objecti
 
 RUNGS = (4.0, 9.0, 20.0)
 SAMPLED: Mapping[str, Params] = {
-    "lightgbm": {"bagging_fraction": 0.6, "feature_fraction": 0.6, "num_leaves": 7, "min_data_in_leaf": 3},
+    "lightgbm": {
+        "bagging_fraction": 0.6,
+        "feature_fraction": 0.6,
+        "num_leaves": 7,
+        "min_data_in_leaf": 3,
+    },
     "xgboost": {"subsample": 0.6, "colsample_bynode": 0.6, "max_depth": 4},
     "mlp": {"width": 16, "layers": 2, "dropout": 0.3, "batch_size": 32},
 }
@@ -148,7 +155,9 @@ class Place:
 
     def exported(self, number: int = 7, budget: float = 20) -> dict[str, bytes]:
         models = members_folder(self.folder, trial_label(number, budget))
-        return {str(p.relative_to(models)): p.read_bytes() for p in models.rglob("*") if p.is_file()}
+        return {
+            str(p.relative_to(models)): p.read_bytes() for p in models.rglob("*") if p.is_file()
+        }
 
 
 @pytest.fixture
@@ -162,7 +171,9 @@ def place(tmp_path: Path, prepared: Prepared) -> Callable[..., Place]:
 
 
 @pytest.mark.parametrize("model", SAMPLED)
-def test_a_refit_takes_all_rows_and_as_long_as_was_best(place: Callable[..., Place], model: str) -> None:
+def test_a_refit_takes_all_rows_and_as_long_as_was_best(
+    place: Callable[..., Place], model: str
+) -> None:
     shop, job = place(model), Job(7, SAMPLED[model], 0, 20)
     worker = shop.worker()
     best = worker(job).metrics[BEST]
@@ -175,9 +186,9 @@ def test_a_refit_takes_all_rows_and_as_long_as_was_best(place: Callable[..., Pla
     folds = load_folds(folds_folder(shop.folder))
     whole = folds[1].whole()
     assert len(whole.train) == len(folds[0].train) + len(folds[0].valid) == 128
-    alone = family(model)(replace(whole, valid=folds[0].valid), METRICS["log_loss"], 1, horizon=20).start(
-        SAMPLED[model], 3
-    )
+    alone = family(model)(
+        replace(whole, valid=folds[0].valid), METRICS["log_loss"], 1, horizon=20
+    ).start(SAMPLED[model], 3)
     for stop in (*(int(rung) for rung in RUNGS if rung < round(best)), round(best)):
         alone.train(stop)
     assert alone.best == round(best), "validation rows decide nothing"
@@ -197,7 +208,11 @@ def test_a_refit_never_stops_early(place: Callable[..., Place]) -> None:
 
 
 def test_networks_on_few_rows_are_refitted_for_as_many_epochs(place: Callable[..., Place]) -> None:
-    params = {**SAMPLED["mlp"], "batch_size": 16, "max_epochs": 2}  # 64 rows make 8 steps, 128 rows make 16
+    params = {
+        **SAMPLED["mlp"],
+        "batch_size": 16,
+        "max_epochs": 2,
+    }  # 64 rows make 8 steps, 128 rows make 16
     shop = place("mlp", rungs=(50.0,))
     assert shop.worker()(Refit(Job(7, params, 0, 50), 6.0)).metrics == {BEST: 12.0}
 
@@ -242,7 +257,10 @@ def test_a_trial_is_the_same_however_its_legs_are_run(
         assert [report.note for report in reports] == ["", "", ""]
         assert outcome(reports[-1]) == outcome(at_once)
         assert shop.exported() == expected
-        assert [(kept.number, kept.budget) for kept in shop.checkpoints.kept()] == [(7, 4.0), (7, 9.0)]
+        assert [(kept.number, kept.budget) for kept in shop.checkpoints.kept()] == [
+            (7, 4.0),
+            (7, 9.0),
+        ]
         assert sum((report.curve for report in reports), ()) == at_once.curve
         assert all(budget > 9 for budget, _ in reports[-1].curve)
     apart.checkpoints.clear()
@@ -284,9 +302,9 @@ def exchange(shop: Place) -> None:
 
 def confuse(shop: Place) -> None:
     """A study of other rungs put its files into the same place."""
-    Work(shop.work.model, "log_loss", 3, 1, (5.0, 9.0, 20.0), checkpoints=shop.work.checkpoints).write(
-        shop.folder
-    )
+    Work(
+        shop.work.model, "log_loss", 3, 1, (5.0, 9.0, 20.0), checkpoints=shop.work.checkpoints
+    ).write(shop.folder)
     for job in legs(SAMPLED[shop.work.model], 5.0, 9.0):
         shop.worker()(job)
     shop.work.write(shop.folder)
@@ -321,7 +339,9 @@ def test_a_leg_without_its_checkpoint_is_trained_again_from_the_start(
     assert shop.exported() == straight.exported()
 
 
-def test_a_place_that_cannot_be_written_costs_the_trial_nothing(place: Callable[..., Place]) -> None:
+def test_a_place_that_cannot_be_written_costs_the_trial_nothing(
+    place: Callable[..., Place],
+) -> None:
     shop = place("lightgbm")
     (shop.folder / "checkpoints").write_text("a file where a folder must be")
 
@@ -364,7 +384,9 @@ def test_the_models_of_each_leg_are_filed_by_its_budget(
     first = shop.exported(budget=4)
     report = worker(Job(7, params, 4, 9))
     assert shop.exported(budget=9)
-    assert shop.exported(budget=4) == first, "a leg that may never be told changes nothing of an earlier one"
+    assert shop.exported(budget=4) == first, (
+        "a leg that may never be told changes nothing of an earlier one"
+    )
     monkeypatch.setattr(worker, "_best", report.loss - 1.0)
     worker(Job(7, params, 9, 20))
     assert shop.exported() == {}

@@ -53,7 +53,9 @@ COLUMNS: tuple[Column, ...] = (
 )
 FEATURES = FeatureEncoder(COLUMNS)
 INCOME = TargetEncoder("binary", ("<=50K", ">50K"))
-SCORE = HeldOutScore("roc_auc", True, 0.8125, 0.5, data="d1", split="random, 0.2, seed 0", rows=1000)
+SCORE = HeldOutScore(
+    "roc_auc", True, 0.8125, 0.5, data="d1", split="random, 0.2, seed 0", rows=1000
+)
 
 
 def raw_table(n: int = 40) -> pd.DataFrame:
@@ -187,7 +189,9 @@ def test_unreadable_value_is_named(winner: LoggedWinner) -> None:
 def test_signature_and_example(files: Path) -> None:
     model = Model.load(str(files))
     assert model.signature is not None
-    assert model.signature.inputs.required_input_names() == [c for c in raw_table() if c in FEATURES.inputs]
+    assert model.signature.inputs.required_input_names() == [
+        c for c in raw_table() if c in FEATURES.inputs
+    ]
     assert model.signature.inputs.optional_input_names() == ["id"]
     assert [(c.name, c.type.name) for c in model.signature.outputs.inputs] == [
         ("prediction", "string"),
@@ -233,13 +237,21 @@ def test_missing_library_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_model_holds_code_and_no_pickle(files: Path) -> None:
     names = {path.relative_to(files).as_posix() for path in files.rglob("*") if path.is_file()}
-    code = {f"code/serving/{path.name}" for path in Path(serving.__file__ or "").parent.glob("*.py")}
+    code = {
+        f"code/serving/{path.name}" for path in Path(serving.__file__ or "").parent.glob("*.py")
+    }
     assert code <= names
-    assert not [name for name in names if Path(name).suffix in (".pkl", ".pickle", ".joblib", ".pyc")]
+    assert not [
+        name for name in names if Path(name).suffix in (".pkl", ".pickle", ".joblib", ".pyc")
+    ]
 
 
 def test_files_of_a_surrounding_uv_project_stay_out(
-    client: MlflowClient, run_id: str, predictor: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    client: MlflowClient,
+    run_id: str,
+    predictor: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for name in ("uv.lock", "pyproject.toml", ".python-version"):
         (tmp_path / name).write_text("version = 1\n")
@@ -249,7 +261,9 @@ def test_files_of_a_surrounding_uv_project_stay_out(
     assert not [name for name in _UV_FILES if (found / name).exists()]
 
 
-def test_model_stands_under_the_run_with_its_metrics(client: MlflowClient, winner: LoggedWinner) -> None:
+def test_model_stands_under_the_run_with_its_metrics(
+    client: MlflowClient, winner: LoggedWinner
+) -> None:
     assert mlflow.active_run() is None
     model = client.get_logged_model(winner.model_id)
     assert (model.status, model.source_run_id) == (LoggedModelStatus.READY, winner.run_id)
@@ -276,7 +290,9 @@ def test_failed_upload_leaves_a_failed_model(
     assert model.status == LoggedModelStatus.FAILED
 
 
-def test_nothing_is_logged_of_what_is_no_predictor(client: MlflowClient, run_id: str, tmp_path: Path) -> None:
+def test_nothing_is_logged_of_what_is_no_predictor(
+    client: MlflowClient, run_id: str, tmp_path: Path
+) -> None:
     with pytest.raises(ValueError, match="is no predictor"):
         log_winner(client, run_id, tmp_path, raw_table())
 
@@ -303,7 +319,9 @@ def test_cells_without_a_form_in_json_stand_as_what_the_model_reads(
     pd.testing.assert_frame_equal(model.predict(example), expected)
 
 
-def test_example_must_have_the_models_columns(client: MlflowClient, run_id: str, predictor: Path) -> None:
+def test_example_must_have_the_models_columns(
+    client: MlflowClient, run_id: str, predictor: Path
+) -> None:
     with pytest.raises(ValueError, match="lacks the model's column.*'age', 'job'"):
         log_winner(client, run_id, predictor, raw_table().drop(columns=["age", "job"]))
 
@@ -363,7 +381,9 @@ def test_says_when_another_version_of_the_code_is_in_the_way(files: Path, tmp_pa
     assert "has schema 1, this version reads 0" in done.stderr
 
 
-@pytest.mark.parametrize("name", ["income", "income-2", "catalog.schema.model", "Einkommen über 50 K"])
+@pytest.mark.parametrize(
+    "name", ["income", "income-2", "catalog.schema.model", "Einkommen über 50 K"]
+)
 def test_good_names(name: str) -> None:
     registry.check_model_name(name)
 
@@ -415,7 +435,9 @@ def test_registered_version_leads_back_and_tells_its_numbers(
     assert len(table) == len(raw_table())
 
 
-def test_registering_again_gives_the_same_version(client: MlflowClient, winner: LoggedWinner) -> None:
+def test_registering_again_gives_the_same_version(
+    client: MlflowClient, winner: LoggedWinner
+) -> None:
     assert register(client, winner, "again") == register(client, winner, "again")
     links = json.loads(client.get_logged_model(winner.model_id).tags[registry.MODEL_VERSIONS])
     assert len([link for link in links if link["name"] == "again"]) == 1
@@ -444,7 +466,13 @@ def train(name: str, directory: Path) -> Path:
     part = np.arange(300), np.arange(300, 400)
     task = Task("binary", 2)
     fold = Fold(
-        rows.take(part[0]), y[part[0]], rows.take(part[1]), y[part[1]], task, INCOME, FEATURES.cardinalities
+        rows.take(part[0]),
+        y[part[0]],
+        rows.take(part[1]),
+        y[part[1]],
+        task,
+        INCOME,
+        FEATURES.cardinalities,
     )
     chosen = settings(name)
     trial = family(name)(fold, METRICS["roc_auc"], threads=1).start(chosen.first_points[-1], seed=0)
@@ -480,7 +508,11 @@ def serve() -> Iterator[Any]:
     def start(*arguments: str, health: str, cwd: Path) -> str:
         url = f"http://127.0.0.1:{(port := free_port())}"
         scripts = str(Path(sys.executable).parent)
-        environment = {**os.environ, "PYTHONPATH": "", "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}"}
+        environment = {
+            **os.environ,
+            "PYTHONPATH": "",
+            "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}",
+        }
         command = [sys.executable, "-m", "mlflow", *arguments, "--port", str(port)]
         process = subprocess.Popen(command, cwd=cwd, env=environment, start_new_session=True)
         started.append(process)
@@ -509,7 +541,8 @@ def test_fresh_environment_made_from_the_requirements(
     subprocess.run([uv, "venv", "--python", sys.executable, str(environment)], check=True)
     python = environment / "bin" / "python"
     subprocess.run(
-        [uv, "pip", "install", "--python", str(python), "-r", f"{model}/requirements.txt"], check=True
+        [uv, "pip", "install", "--python", str(python), "-r", f"{model}/requirements.txt"],
+        check=True,
     )
     done = load_elsewhere(python, model, tmp_path)
     assert done.returncode == 0, done.stderr
@@ -525,12 +558,16 @@ def test_served_model_answers(
 ) -> None:
     directory = train(name, tmp_path)
     logged = log_winner(client, run_id, directory, raw_table())
-    url = serve("models", "serve", "-m", logged.uri, "--env-manager", "local", health="/ping", cwd=tmp_path)
+    url = serve(
+        "models", "serve", "-m", logged.uri, "--env-manager", "local", health="/ping", cwd=tmp_path
+    )
     rows = raw_table().head(8).drop(columns="id")
     table = rows.astype(object).where(rows.notna(), None).to_dict(orient="split")
     table["data"][0] = [None] * len(table["columns"])
     body = json.dumps({"dataframe_split": table}).encode()
-    request = urllib.request.Request(f"{url}/invocations", body, {"Content-Type": "application/json"})
+    request = urllib.request.Request(
+        f"{url}/invocations", body, {"Content-Type": "application/json"}
+    )
     answer = json.load(urllib.request.urlopen(request, timeout=60))["predictions"]
     sent = pd.DataFrame(table["data"], columns=table["columns"])
     expected = Predictor.load(directory).predict(sent)
@@ -543,11 +580,15 @@ def test_everything_through_a_tracking_server(
     predictor: Path, tmp_path: Path, serve: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = f"sqlite:///{tmp_path}/server.db"
-    url = serve("server", "--backend-store-uri", store, "--workers", "1", health="/health", cwd=tmp_path)
+    url = serve(
+        "server", "--backend-store-uri", store, "--workers", "1", health="/health", cwd=tmp_path
+    )
     monkeypatch.setenv("MLFLOW_TRACKING_URI", url)
     remote = MlflowClient()
     run = remote.create_run("0")
-    logged = log_winner(remote, run.info.run_id, predictor, raw_table(), metrics={"test_roc_auc": 0.8})
+    logged = log_winner(
+        remote, run.info.run_id, predictor, raw_table(), metrics={"test_roc_auc": 0.8}
+    )
     assert register(remote, logged, "income") == register(remote, logged, "income")
     found = mlflow.pyfunc.load_model("models:/income@challenger").predict(raw_table())
     pd.testing.assert_frame_equal(found, Predictor.load(predictor).predict(raw_table()))

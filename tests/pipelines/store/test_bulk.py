@@ -37,7 +37,9 @@ def trials() -> list[Trial]:
         base.told(Report(27, -0.9, {"auc": 0.9, "tiny": 5e-324, "f1": math.nan}, 1.5, curve)),
         replace(base, number=1).told(Failure("boom: ü")),
         replace(base, number=2, parent=0),
-        replace(base, number=3, reports=(Report(9, -0.7, {"auc": 0.7}), Report(27, -0.6, {"auc": 0.6}))),
+        replace(
+            base, number=3, reports=(Report(9, -0.7, {"auc": 0.7}), Report(27, -0.6, {"auc": 0.6}))
+        ),
     ]
 
 
@@ -107,7 +109,10 @@ def test_rows_are_those_of_the_client(monkeypatch: pytest.MonkeyPatch, apart: bo
 
 def test_runs_are_found_as_the_clients_are(monkeypatch: pytest.MonkeyPatch) -> None:
     client = stores.client()
-    both = [written(monkeypatch, None, apart=False), written(monkeypatch, stores.calls, apart=False)]
+    both = [
+        written(monkeypatch, None, apart=False),
+        written(monkeypatch, stores.calls, apart=False),
+    ]
     rules = [
         "metrics.auc > 0.65",
         "params.rate = '0.30000000000000004'",
@@ -124,7 +129,10 @@ def test_runs_are_found_as_the_clients_are(monkeypatch: pytest.MonkeyPatch) -> N
             [],
         ):
             answers = [
-                [run.info.run_name for run in client.search_runs([store.experiment_id], rule, order_by=order)]
+                [
+                    run.info.run_name
+                    for run in client.search_runs([store.experiment_id], rule, order_by=order)
+                ]
                 for store in both
             ]
             assert answers[0]

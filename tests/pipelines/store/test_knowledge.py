@@ -34,7 +34,9 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache"
 
 
-def begun(experiment: str, told: list[Trial], uri: str | None = None, **changes: Any) -> MlflowStorage:
+def begun(
+    experiment: str, told: list[Trial], uri: str | None = None, **changes: Any
+) -> MlflowStorage:
     """A study with these trials that is still running."""
     storage = MlflowStorage.create(
         {**COMPLETE, **changes},
@@ -122,7 +124,10 @@ def test_whatever_is_wrong_with_one_study_leaves_out_that_study(experiment: str)
     client.set_tag(unsummed(lost).run_id, schema.SCHEMA, "2")
     deleted, headless = ended(experiment), unsummed(ended(experiment))
     client.delete_run(deleted.run_id)
-    (Path(client.get_run(headless.run_id).info.artifact_uri.removeprefix("file://")) / "study.json").unlink()
+    (
+        Path(client.get_run(headless.run_id).info.artifact_uri.removeprefix("file://"))
+        / "study.json"
+    ).unlink()
     failed = begun(experiment, [replace(trial, reports=(), failure="no") for trial in trials(3)])
     failed.close("FAILED", "none of 3 trials succeeded")
     single = ended(experiment, 1)
@@ -186,10 +191,14 @@ def test_what_was_read_from_trials_is_kept_on_this_machine(
         resumed.update(trial)
     resumed.close()
     assert len(known(experiment).studies[0]) == 7
-    assert len(known(unsummed(resumed).run_id).studies[0]) == 7, "what was kept is of the session before"
+    assert len(known(unsummed(resumed).run_id).studies[0]) == 7, (
+        "what was kept is of the session before"
+    )
 
 
-def test_only_the_newest_are_read_from_their_trials(experiment: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_newest_are_read_from_their_trials(
+    experiment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     storages = [unsummed(ended(experiment)) for _ in range(3)]
     monkeypatch.setattr(knowledge, "MOST_READ", 1)
     for _ in range(2):  # what is kept from the time before changes nothing
@@ -200,7 +209,9 @@ def test_only_the_newest_are_read_from_their_trials(experiment: str, monkeypatch
         )
 
 
-def test_only_so_many_trials_are_read(experiment: str, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_so_many_trials_are_read(
+    experiment: str, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     storages = [unsummed(ended(experiment, n)) for n in (4, 5, 6)]
     monkeypatch.setattr(knowledge, "MOST_TRIALS", 7)
     for _ in range(2):  # what is kept from the time before changes nothing
@@ -209,7 +220,9 @@ def test_only_so_many_trials_are_read(experiment: str, cache: Path, monkeypatch:
         assert found.omitted == {storages[0].run_id: Why.OLDER}
     shutil.rmtree(cache / "knowledge")
     monkeypatch.setattr(knowledge, "MOST_TRIALS", 3)
-    assert [(past.run_id, len(past)) for past in known(experiment).studies] == [(storages[-1].run_id, 3)]
+    assert [(past.run_id, len(past)) for past in known(experiment).studies] == [
+        (storages[-1].run_id, 3)
+    ]
 
 
 def test_a_cache_that_cannot_be_written_costs_time_only(
@@ -229,13 +242,17 @@ def test_a_cache_that_cannot_be_written_costs_time_only(
 def test_pages_are_followed_to_their_end(experiment: str, monkeypatch: pytest.MonkeyPatch) -> None:
     storages = [ended(experiment) for _ in range(5)]
     monkeypatch.setattr(tracking, "PAGE", 2)
-    assert {past.run_id for past in known(experiment).studies} == {storage.run_id for storage in storages}
+    assert {past.run_id for past in known(experiment).studies} == {
+        storage.run_id for storage in storages
+    }
 
 
 def test_sources_are_experiments_and_studies(experiment: str) -> None:
     first, second = ended(experiment), ended(experiment)
     other = ended(f"other-{experiment}")
-    ids = {past.run_id for past in known(experiment, other.run_id, other.run_id, first.run_id).studies}
+    ids = {
+        past.run_id for past in known(experiment, other.run_id, other.run_id, first.run_id).studies
+    }
     assert ids == {first.run_id, second.run_id, other.run_id}
     assert [past.run_id for past in known(first.run_id).studies] == [first.run_id]
     everything = {past.run_id for past in past_studies(stores.sqlite_uri()).studies}
@@ -268,7 +285,9 @@ def test_it_is_known_which_rows_a_study_held_out(experiment: str) -> None:
 def test_a_deleted_experiment_is_said_to_be_deleted(experiment: str) -> None:
     storage = ended(experiment)
     storage.client.delete_experiment(storage.experiment_id)
-    with pytest.raises(StudyError, match=f"experiment '{experiment}' was deleted; restore it in MLflow"):
+    with pytest.raises(
+        StudyError, match=f"experiment '{experiment}' was deleted; restore it in MLflow"
+    ):
         known(experiment)
 
 

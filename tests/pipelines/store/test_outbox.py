@@ -60,7 +60,9 @@ def test_records_arrive_in_order_and_the_journal_is_emptied(journal: Journal) ->
 def test_records_of_a_run_that_wait_together_are_merged(journal: Journal) -> None:
     store = Store()
     outbox = Outbox(journal, store, pace=Pace(gather=60.0))
-    outbox.put(Record("a", "name", {"x": "1"}, {"p": "1"}, (("m", 1.0, 5, 1),), ("n", "0"), "RUNNING", 5))
+    outbox.put(
+        Record("a", "name", {"x": "1"}, {"p": "1"}, (("m", 1.0, 5, 1),), ("n", "0"), "RUNNING", 5)
+    )
     outbox.put(record("b"))
     outbox.put(Record("a", tags={"x": "2"}, metrics=(("m", 2.0, 6, 2),), status="FINISHED", end=9))
     assert outbox.flush(10)

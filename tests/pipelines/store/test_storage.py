@@ -137,7 +137,9 @@ class DeadlyBulk(BulkWriter):
 
 
 def by_calls(deadline: int, after: bool, runs: list[Any]) -> storage.WriterMaker:
-    def make(c: MlflowClient, experiment: str, run_id: str, known: MutableMapping[str, str]) -> Writer:
+    def make(
+        c: MlflowClient, experiment: str, run_id: str, known: MutableMapping[str, str]
+    ) -> Writer:
         runs.append(Deadly(c, deadline, after=after))
         return CallWriter(runs[-1], experiment, known)
 
@@ -145,7 +147,9 @@ def by_calls(deadline: int, after: bool, runs: list[Any]) -> storage.WriterMaker
 
 
 def in_bulk(deadline: int, after: bool, runs: list[Any]) -> storage.WriterMaker:
-    def make(c: MlflowClient, experiment: str, run_id: str, known: MutableMapping[str, str]) -> Writer:
+    def make(
+        c: MlflowClient, experiment: str, run_id: str, known: MutableMapping[str, str]
+    ) -> Writer:
         engine = engine_for(c)
         assert engine is not None
         runs.append(DeadlyBulk(engine, experiment, run_id, known, deadline=deadline, after=after))
@@ -156,7 +160,9 @@ def in_bulk(deadline: int, after: bool, runs: list[Any]) -> storage.WriterMaker:
 
 @pytest.mark.parametrize("after", [False, True])
 @pytest.mark.parametrize("maker", [by_calls, in_bulk])
-def test_every_kill_point_can_be_resumed(maker: Callable[..., storage.WriterMaker], after: bool) -> None:
+def test_every_kill_point_can_be_resumed(
+    maker: Callable[..., storage.WriterMaker], after: bool
+) -> None:
     """Killed at each of its writes, until it comes through; how many there are depends on how they are merged."""
     client = stores.client()
     whole = stores.study(make_writer=maker(-1, after, []))
@@ -378,7 +384,9 @@ def test_a_run_whose_answer_was_lost_is_removed_at_the_end() -> None:
             run_id = super().create(*args)
             Lossy.lost += 1
             if Lossy.lost == 1:
-                raise MlflowException("timed out", error_code=databricks_pb2.TEMPORARILY_UNAVAILABLE)
+                raise MlflowException(
+                    "timed out", error_code=databricks_pb2.TEMPORARILY_UNAVAILABLE
+                )
             return run_id
 
     store = stores.study(make_writer=lambda c, e, r, known: CallWriter(Lossy(c), e, known))
@@ -417,7 +425,9 @@ def test_leaderboard_and_studies() -> None:
     assert rows[-1]["failure"] == "boom"
     assert len(leaderboard(store.run_id, 2, tracking_uri=stores.sqlite_uri())) == 2
     name = stores.client().get_experiment(store.experiment_id).name
-    assert [run.info.run_id for run in studies(name, tracking_uri=stores.sqlite_uri())] == [store.run_id]
+    assert [run.info.run_id for run in studies(name, tracking_uri=stores.sqlite_uri())] == [
+        store.run_id
+    ]
     assert studies("no such experiment", tracking_uri=stores.sqlite_uri()) == []
 
 
@@ -441,7 +451,9 @@ def test_what_is_no_study_is_refused() -> None:
 
 
 @pytest.mark.parametrize("make_writer", [None, stores.calls])
-def test_a_deleted_study_ends_its_driver_with_a_word(make_writer: storage.WriterMaker | None) -> None:
+def test_a_deleted_study_ends_its_driver_with_a_word(
+    make_writer: storage.WriterMaker | None,
+) -> None:
     store = stores.study(make_writer=make_writer)
     stores.client().delete_run(store.run_id)
     store.add(Trial(0, {"rate": 0.5}, 1))
@@ -484,7 +496,9 @@ class TestLease:
         stores.client().set_tag(store.run_id, "hpo.driver", away.to_tag())
         with pytest.raises(StudyError, match=f"process {here.pid} on far since .* last seen"):
             stores.reopen(store.run_id)
-        stores.client().set_tag(store.run_id, "hpo.driver", replace(away, seen=away.seen - 61).to_tag())
+        stores.client().set_tag(
+            store.run_id, "hpo.driver", replace(away, seen=away.seen - 61).to_tag()
+        )
         stores.reopen(store.run_id).close()
 
     def test_a_dead_process_of_this_machine_is_no_driver(self) -> None:
@@ -597,7 +611,10 @@ def test_a_study_that_cannot_be_created_ends_as_failed(monkeypatch: pytest.Monke
     experiment = client.create_experiment("cannot be created")
     with pytest.raises(StudyError, match="No space left"):
         MlflowStorage.create(
-            stores.HEADER, experiment="cannot be created", tracking_uri=stores.sqlite_uri(), pace=stores.HASTE
+            stores.HEADER,
+            experiment="cannot be created",
+            tracking_uri=stores.sqlite_uri(),
+            pace=stores.HASTE,
         )
     (run,) = client.search_runs([experiment])
     assert run.info.status == "FAILED"
@@ -609,7 +626,9 @@ def test_a_study_that_cannot_be_created_ends_as_failed(monkeypatch: pytest.Monke
 def test_results_that_wait_on_disk_survive_a_later_promotion() -> None:
     away = False
 
-    def make(client: MlflowClient, experiment: str, run_id: str, known: MutableMapping[str, str]) -> Writer:
+    def make(
+        client: MlflowClient, experiment: str, run_id: str, known: MutableMapping[str, str]
+    ) -> Writer:
         write = CallWriter(ClientRuns(client), experiment, known)
 
         def sometimes(records: Sequence[Record]) -> None:

@@ -7,11 +7,22 @@ import pytest
 from hpo.space import SearchSpace
 from hpo.trial import Report, Trial
 from pipelines.store import schema, summaries
-from pipelines.store.summaries import NewerSummaryError, prediction, summary_from, summary_of, summary_tags
+from pipelines.store.summaries import (
+    NewerSummaryError,
+    prediction,
+    summary_from,
+    summary_of,
+    summary_tags,
+)
 from tests.stores import HEADER, SPACE
 from warmstart.past import PastStudy
 
-FEATURES: dict[str, Any] = {"values": {"size.log_rows": 6.5}, "version": 1, "caps": {"rows": 2000}, "seed": 0}
+FEATURES: dict[str, Any] = {
+    "values": {"size.log_rows": 6.5},
+    "version": 1,
+    "caps": {"rows": 2000},
+    "seed": 0,
+}
 COMPLETE: dict[str, Any] = {
     **HEADER,
     "metric": "roc_auc",
@@ -24,7 +35,12 @@ COMPLETE: dict[str, Any] = {
 def trials(n: int, budget: float = 81.0, space: dict[str, Any] = SPACE) -> list[Trial]:
     searched = SearchSpace.from_dict(space)
     return [
-        Trial(i, searched.sample(np.random.default_rng(i)), budget, reports=(Report(budget, -0.5 - i / 100),))
+        Trial(
+            i,
+            searched.sample(np.random.default_rng(i)),
+            budget,
+            reports=(Report(budget, -0.5 - i / 100),),
+        )
         for i in range(n)
     ]
 
@@ -37,7 +53,11 @@ def made(header: dict[str, Any], n: int = 5, budget: float = 81.0) -> PastStudy:
 
 def test_what_the_header_says_is_in_the_summary() -> None:
     past = made(COMPLETE)
-    assert (past.run_id, past.name, past.digest) == ("r1", "adult.csv, income", prediction("d1", "income"))
+    assert (past.run_id, past.name, past.digest) == (
+        "r1",
+        "adult.csv, income",
+        prediction("d1", "income"),
+    )
     assert (past.model, past.metric, past.task) == ("lightgbm", "roc_auc", "binary")
     assert past.features is not None
     assert past.features.values == FEATURES["values"]
@@ -48,7 +68,9 @@ def test_another_column_of_the_same_table_is_another_prediction() -> None:
     assert made({**COMPLETE, "target": "hours"}).digest != made(COMPLETE).digest
 
 
-@pytest.mark.parametrize("features", [None, {"values": {}}, {**FEATURES, "version": 99}, "nonsense"])
+@pytest.mark.parametrize(
+    "features", [None, {"values": {}}, {**FEATURES, "version": 99}, "nonsense"]
+)
 def test_a_study_counts_without_features(features: object) -> None:
     assert made({**COMPLETE, "meta_features": features}).features is None
 
@@ -56,7 +78,10 @@ def test_a_study_counts_without_features(features: object) -> None:
 def test_names_are_for_people() -> None:
     signed = {"uri": "https://user:secret@host/a/adult.csv?key=secret", "digest": "d1"}
     assert made({**COMPLETE, "data": signed}).name == "adult.csv, income"
-    assert made({**COMPLETE, "data": {"uri": None, "digest": "d1"}}).name == "a table in memory, income"
+    assert (
+        made({**COMPLETE, "data": {"uri": None, "digest": "d1"}}).name
+        == "a table in memory, income"
+    )
     assert len(made({**COMPLETE, "target": "x" * 9_000}).name) < 200
 
 

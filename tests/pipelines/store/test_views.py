@@ -49,7 +49,11 @@ def test_the_view_of_a_study() -> None:
     assert (state["orderByKey"], state["orderByAsc"]) == ("metrics.`auc`", False)
     assert "params.`rate`" in state["selectedColumns"]
     kinds = {chart["type"]: chart for chart in state["compareRunCharts"]}
-    assert kinds["PARALLEL"]["selectedParams"] == ["model", "rate", "depth"]  # not the conditional one
+    assert kinds["PARALLEL"]["selectedParams"] == [
+        "model",
+        "rate",
+        "depth",
+    ]  # not the conditional one
     assert kinds["LINE"]["metricKey"] == "auc"
     assert len({chart["uuid"] for chart in state["compareRunCharts"]}) == 3
     found = stores.client().search_runs([store.experiment_id], state["searchFilter"])
@@ -68,7 +72,9 @@ def test_the_oldest_of_our_views_give_way(experiment: str) -> None:
     client = stores.client()
     client.set_experiment_tag(experiment, views.TAG + "users-own", views.envelope("mine", {}, 0))
     for i in range(views.MAX_VIEWS - 1):
-        client.set_experiment_tag(experiment, f"{views.TAG}hpo-{i}", views.envelope("x", {}, 100 + i))
+        client.set_experiment_tag(
+            experiment, f"{views.TAG}hpo-{i}", views.envelope("x", {}, 100 + i)
+        )
     assert views.save(client, experiment, "new", stores.HEADER)
     kept = tags(client, experiment)
     assert len(kept) == views.MAX_VIEWS
@@ -96,7 +102,10 @@ def test_a_failure_costs_the_view_alone() -> None:
 
 
 def test_a_huge_space_gets_a_view_that_fits() -> None:
-    space = {f"a_rather_long_parameter_name_{i}": {"type": "float", "low": 0, "high": 1} for i in range(500)}
+    space = {
+        f"a_rather_long_parameter_name_{i}": {"type": "float", "low": 0, "high": 1}
+        for i in range(500)
+    }
     value = views.envelope("n", views.state("r" * 32, {**stores.HEADER, "space": space}), 0)
     assert len(value) < views.MAX_VALUE
     assert len(opened(value)["selectedColumns"]) < 30
@@ -123,6 +132,13 @@ def test_the_pinned_ui_reads_such_views() -> None:
         "compareRunCharts",
         "deflate;",
     ]
-    words += ["compareRunSections", "runsHiddenMode", "SHOW_ALL", "PARALLEL", "selectedParams", "showAllRuns"]
+    words += [
+        "compareRunSections",
+        "runsHiddenMode",
+        "SHOW_ALL",
+        "PARALLEL",
+        "selectedParams",
+        "showAllRuns",
+    ]
     words += ["metricSectionId", "selectedMetricKeys", "All Runs", "isAccordionReordered"]
     assert [word for word in words if word not in main] == []

@@ -14,7 +14,9 @@ def fast_is_good(params: Params) -> float:
 
 @pytest.fixture(autouse=True)
 def past(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runs, "read_evidence", lambda run_id: study(sampled(SPACE, 80, fast_is_good)))
+    monkeypatch.setattr(
+        runs, "read_evidence", lambda run_id: study(sampled(SPACE, 80, fast_is_good))
+    )
 
 
 def test_the_space_of_a_past_study_is_mended() -> None:
@@ -33,11 +35,14 @@ def test_other_values_mean_something_else() -> None:
     assert mended_from("default", "lightgbm") is None
     assert mended_from(SPACE, "lightgbm") is None
     assert said(None) == []
-    assert said(Mended(SPACE, "0123", ()).to_header())[1] == "space: nothing to mend, it is as it was"
+    assert (
+        said(Mended(SPACE, "0123", ()).to_header())[1] == "space: nothing to mend, it is as it was"
+    )
 
 
 def test_the_space_of_another_model_is_refused() -> None:
     with pytest.raises(
-        SpaceError, match="is of model=lightgbm, but this study is of model=xgboost; take model=lightgbm"
+        SpaceError,
+        match="is of model=lightgbm, but this study is of model=xgboost; take model=lightgbm",
     ):
         mended_from("auto:0123", "xgboost")

@@ -27,7 +27,11 @@ EVIL = "a|b`c`\n# <script>alert(1)</script> [x](javascript:y) *z* " + "long " * 
 
 
 def subject(
-    name: str = "x", target: str = "y", params: Params | None = None, rows: str = "train", bare: bool = False
+    name: str = "x",
+    target: str = "y",
+    params: Params | None = None,
+    rows: str = "train",
+    bare: bool = False,
 ) -> Subject:
     rng = np.random.default_rng(0)
     frame = pd.DataFrame({name: rng.normal(size=100), target: rng.normal(size=100)})
@@ -59,7 +63,9 @@ def subject(
         test={"rmse": 1.5, "mae": 1.0},
         interval=None if bare else Interval(1.5, 1.25, 1.75),
         baselines={"trivial": 2.25},
-        permuted=None if bare else Permuted(tuple((f"{name}{i}", 1.0 / (i + 1)) for i in range(40)), 20),
+        permuted=None
+        if bare
+        else Permuted(tuple((f"{name}{i}", 1.0 / (i + 1)) for i in range(40)), 20),
     )
 
 
@@ -102,7 +108,9 @@ def test_parameters_that_matter_are_named_when_there_are_trials_enough() -> None
     for number in range(40):
         params = alone.plan.space.sample(rng)
         loss = abs(np.log(float(params["learning_rate"])) + 3)
-        trials.append(Trial(number, params, 50, "sampler", (Report(50, loss, {"rmse": loss}, 1.0),)))
+        trials.append(
+            Trial(number, params, 50, "sampler", (Report(50, loss, {"rmse": loss}, 1.0),))
+        )
     text = whole(model_card(replace(alone, trials=tuple(trials))))
     assert "(fANOVA of 40 trials)" in text
     first = text.split("| parameter | share |")[1].splitlines()[2]
@@ -125,14 +133,18 @@ def test_what_is_not_there_is_said() -> None:
 
 
 def test_names_break_neither_lines_nor_tables_nor_pages() -> None:
-    sections = model_card(subject(EVIL, f"{EVIL} target", {"learning_rate": 0.1, "objective": "```\n# x"}))
+    sections = model_card(
+        subject(EVIL, f"{EVIL} target", {"learning_rate": 0.1, "objective": "```\n# x"})
+    )
     text = whole(sections)
     outside = re.sub(r"^(`{3,})\w*\n.*?^\1$", "", text, flags=re.MULTILINE | re.DOTALL)
     assert len(re.findall(r"^\s*#", outside, re.MULTILINE)) == len(sections) - 1  # the titles
     assert "<" not in outside
     assert "[x](" not in outside
     assert all(
-        len(re.findall(r"(?<!\\)\|", line)) == 3 for line in outside.splitlines() if line.startswith("|")
+        len(re.findall(r"(?<!\\)\|", line)) == 3
+        for line in outside.splitlines()
+        if line.startswith("|")
     )
     assert max(map(len, outside.splitlines())) < 800
     assert "&lt;script&gt;" in outside

@@ -21,7 +21,9 @@ from tests.pipelines.objectives.test_table import regression
 
 def trial(number: int, loss: float | None, origin: str = "sampler") -> Trial:
     reports = () if loss is None else (Report(5.0, loss, {"rmse": loss}),)
-    return Trial(number, {"learning_rate": 0.1}, 5.0, origin, reports, failure="no" if loss is None else None)
+    return Trial(
+        number, {"learning_rate": 0.1}, 5.0, origin, reports, failure="no" if loss is None else None
+    )
 
 
 TRIALS = (
@@ -61,7 +63,8 @@ def test_equals_leave_the_search_its_winner() -> None:
     assert len(judge("rmse", {4: (1.0, 2.0)}, 0.25, 4, None, {}).lines()) == 1
 
 
-# --- the trainings, with workers and a store that the test plays itself ---------------------------------
+# --- the trainings, with workers and a store that the test plays itself
+# ---------------------------------
 
 
 class Store:
@@ -101,7 +104,9 @@ class Workers:
             future.set_exception(JobError("ValueError", str(error)))
         return future
 
-    def wait(self, futures: Collection["Future[Report]"], timeout: float) -> Collection["Future[Report]"]:
+    def wait(
+        self, futures: Collection["Future[Report]"], timeout: float
+    ) -> Collection["Future[Report]"]:
         self.free = 1
         return list(futures)
 
@@ -151,7 +156,9 @@ def test_each_part_is_trained_once_in_order(run: Any, prepared: Prepared, tmp_pa
     assert "confirming 4 trials on 10 parts of the search's rows: 40 trainings" in said
     on_study = store.noted[-1]
     assert on_study["metrics"]["confirm_rmse_mean"] == pytest.approx(1.045)
-    assert on_study["metrics"]["confirm_rmse_low"] < 1.045 < on_study["metrics"]["confirm_rmse_high"]
+    assert (
+        on_study["metrics"]["confirm_rmse_low"] < 1.045 < on_study["metrics"]["confirm_rmse_high"]
+    )
     assert {note["trial"]: note["metrics"] for note in store.noted[:-1]}[0] == {
         "confirm_rmse_mean": pytest.approx(4.045)
     }

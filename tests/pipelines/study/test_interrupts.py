@@ -33,7 +33,9 @@ def test_the_two_signals_of_one_ctrl_c_count_once() -> None:
 
 
 @pytest.mark.parametrize(("already", "level"), [(signal.SIG_DFL, 1), (signal.SIG_IGN, 0)])
-def test_a_closed_terminal_asks_unless_it_is_to_be_ignored(already: signal.Handlers, level: int) -> None:
+def test_a_closed_terminal_asks_unless_it_is_to_be_ignored(
+    already: signal.Handlers, level: int
+) -> None:
     before = signal.signal(signal.SIGHUP, already)
     try:
         with interrupts() as stop:

@@ -11,7 +11,9 @@ from pipelines.table.metrics import METRICS
 
 
 def trial(number: int, value: float) -> Trial:
-    return Trial(number, {}, 1.0, "default", (Report(1.0, METRICS["roc_auc"].to_loss(value), seconds=0.25),))
+    return Trial(
+        number, {}, 1.0, "default", (Report(1.0, METRICS["roc_auc"].to_loss(value), seconds=0.25),)
+    )
 
 
 def test_a_line_for_each_trial_in_the_users_direction() -> None:
@@ -46,6 +48,8 @@ def test_a_study_outlives_whoever_reads_its_progress(error: OSError, terminal: b
         reporter.told(trial(0, 0.75), trial(0, 0.75), 1 / 3)
 
 
-@pytest.mark.parametrize(("seconds", "shown"), [(0, "0:00"), (-1, "0:00"), (59.6, "1:00"), (3723, "1:02:03")])
+@pytest.mark.parametrize(
+    ("seconds", "shown"), [(0, "0:00"), (-1, "0:00"), (59.6, "1:00"), (3723, "1:02:03")]
+)
 def test_durations(seconds: float, shown: str) -> None:
     assert duration(seconds) == shown

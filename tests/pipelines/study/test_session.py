@@ -49,7 +49,10 @@ class Workers:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         pass
 
@@ -73,7 +76,9 @@ class Store(MemoryStorage):
     def has_baseline(self, name: str) -> bool:
         return True
 
-    def close(self, status: str, reason: str | None = None, *, timeout: float | None = None) -> bool:
+    def close(
+        self, status: str, reason: str | None = None, *, timeout: float | None = None
+    ) -> bool:
         self.closed += [status, reason]
         return True
 
@@ -144,7 +149,11 @@ def test_asked_to_end_before_a_trial_is_not_a_failure(
 )
 @pytest.mark.timeout(30)
 def test_stopping_now_works_whatever_is_waited_for(
-    asked: Stop, run: Callable[[Answer, Store], Any], tmp_path: Path, answer: Answer, reachable: bool
+    asked: Stop,
+    run: Callable[[Answer, Store], Any],
+    tmp_path: Path,
+    answer: Answer,
+    reachable: bool,
 ) -> None:
     members_folder(tmp_path, "trial-0-at-5").mkdir(parents=True)
     ask_later(asked, 2)
@@ -173,19 +182,23 @@ def test_a_winner_that_cannot_be_trained_again_costs_no_trial(
     monkeypatch.setattr(session, "workers", lambda *_: Workers(refuse))
     store = Store()
     with pytest.raises(
-        StudyError, match=r"trial 0 is the best, but .* MemoryError: of the test; all trials are kept"
+        StudyError,
+        match=r"trial 0 is the best, but .* MemoryError: of the test; all trials are kept",
     ):
         run(succeed, store)
     assert store.closed[0] == "FAILED"
 
 
-def test_a_study_without_a_success_names_the_reason(asked: Stop, run: Callable[[Answer, Store], Any]) -> None:
+def test_a_study_without_a_success_names_the_reason(
+    asked: Stop, run: Callable[[Answer, Store], Any]
+) -> None:
     def refuse(future: "Future[Report]", job: object) -> None:
         future.set_exception(JobError("ValueError", "of the test"))
 
     store = Store()
     with pytest.raises(
-        StudyError, match="none of 1 trials succeeded; the commonest reason: ValueError: of the test"
+        StudyError,
+        match="none of 1 trials succeeded; the commonest reason: ValueError: of the test",
     ):
         run(refuse, store)
     assert store.closed[0] == "FAILED"
@@ -196,7 +209,9 @@ def test_what_goes_wrong_while_closing_does_not_hide_the_reason(
     asked: Stop, run: Callable[[Answer, Store], Any]
 ) -> None:
     class Full(Store):
-        def close(self, status: str, reason: str | None = None, *, timeout: float | None = None) -> bool:
+        def close(
+            self, status: str, reason: str | None = None, *, timeout: float | None = None
+        ) -> bool:
             raise StudyError("the disk is full")
 
     def interrupted(future: "Future[Report]", job: object) -> None:

@@ -37,10 +37,14 @@ PLAN = plan(
 )
 
 
-def past_study(run_id: str, model: str = "lightgbm", digest: str = "other", n: int = 5) -> PastStudy:
+def past_study(
+    run_id: str, model: str = "lightgbm", digest: str = "other", n: int = 5
+) -> PastStudy:
     x = np.linspace(0.1, 0.9, n)[:, None]
     losses = np.arange(n, dtype=float)
-    return PastStudy(run_id, "adult", model, "roc_auc", "binary", digest, FEATURES, SPACE, x, losses)
+    return PastStudy(
+        run_id, "adult", model, "roc_auc", "binary", digest, FEATURES, SPACE, x, losses
+    )
 
 
 def trial(number: int, loss: float, origin: str = "sampler", a: float = 0.5) -> Trial:
@@ -62,13 +66,20 @@ def test_gain_counts_the_trials_that_the_best_point_from_the_past_beats() -> Non
 
 @pytest.mark.parametrize(
     "trials",
-    [[], [trial(0, 0.5, "default")], [trial(0, 0.5, WARM_ORIGIN)], [failed(0, WARM_ORIGIN), trial(1, 0.5)]],
+    [
+        [],
+        [trial(0, 0.5, "default")],
+        [trial(0, 0.5, WARM_ORIGIN)],
+        [failed(0, WARM_ORIGIN), trial(1, 0.5)],
+    ],
 )
 def test_there_is_no_gain_to_tell_without_both_kinds(trials: list[Trial]) -> None:
     assert gain(trials) == {}
 
 
-def looked_back(monkeypatch: pytest.MonkeyPatch, known: Knowledge, chosen: Plan = PLAN) -> WarmStart:
+def looked_back(
+    monkeypatch: pytest.MonkeyPatch, known: Knowledge, chosen: Plan = PLAN
+) -> WarmStart:
     monkeypatch.setattr(warm, "past_studies", lambda **_: known)
     return look_back(chosen, FEATURES, exclude=None)
 
@@ -120,9 +131,9 @@ def test_test_rows_that_a_study_of_the_same_table_has_seen_are_told(
     for digest in (same, "another table"):
         known = Knowledge((past_study("a", digest=digest),), (), held_out={"a": before})
         notes = looked_back(monkeypatch, known).notes
-        assert any(f"({before}; here split=random, test_share=0.2, seed=0)" in note for note in notes) == (
-            told and digest == same
-        )
+        assert any(
+            f"({before}; here split=random, test_share=0.2, seed=0)" in note for note in notes
+        ) == (told and digest == same)
 
 
 def test_trust_is_kept_after_each_result() -> None:
@@ -184,7 +195,9 @@ def test_nothing_is_compared_where_nothing_can_be() -> None:
 
 def test_first_points_are_what_was_best_on_this_very_table_and_say_from_which_run() -> None:
     studies = (past_study("0123456789abcdef"), past_study("fedcba9876543210"))
-    same, other = (Neighbour(study, 1.0, same) for study, same in zip(studies, (True, False), strict=True))
+    same, other = (
+        Neighbour(study, 1.0, same) for study, same in zip(studies, (True, False), strict=True)
+    )
     points = first_points(WarmStart((same, other)), PLAN)
     assert {point.origin for point in points} == {f"{WARM_ORIGIN}: adult (01234567)"}
     assert points[0].params["a"] == pytest.approx(0.1, abs=1e-3)
@@ -193,9 +206,15 @@ def test_first_points_are_what_was_best_on_this_very_table_and_say_from_which_ru
 
 def test_what_a_study_keeps_names_the_runs_and_comes_back() -> None:
     gaps = {"size": 0.1, "target": 0.3, "landmarks": 2.0}
-    seen = WarmStart((Neighbour(past_study("0123456789abcdef"), 0.5, False, 0.5, gaps),), ("a note",))
+    seen = WarmStart(
+        (Neighbour(past_study("0123456789abcdef"), 0.5, False, 0.5, gaps),), ("a note",)
+    )
     kept = json.loads(seen.to_json())["neighbours"][0]
-    assert (kept["run_id"], kept["name"], kept["differences"]) == ("0123456789abcdef", "adult", gaps)
+    assert (kept["run_id"], kept["name"], kept["differences"]) == (
+        "0123456789abcdef",
+        "adult",
+        gaps,
+    )
     back = WarmStart.from_json(seen.to_json())
     assert (back.notes, back.neighbours[0].differences) == (("a note",), gaps)
     assert back.neighbours[0].kinship == 0.5
@@ -204,9 +223,14 @@ def test_what_a_study_keeps_names_the_runs_and_comes_back() -> None:
 
 def test_the_console_tells_in_what_a_past_table_is_alike() -> None:
     gaps = {"size": 0.1, "target": 0.3, "landmarks": 2.0}
-    studies = [Neighbour(past_study(f"{n}", digest=f"{n}"), 0.5, False, 1.0, gaps) for n in range(4)]
+    studies = [
+        Neighbour(past_study(f"{n}", digest=f"{n}"), 0.5, False, 1.0, gaps) for n in range(4)
+    ]
     told = "\n".join(WarmStart(tuple(studies)).told())
-    assert "adult (lightgbm, similarity 0.50, most alike in size and target, least in landmarks)" in told
+    assert (
+        "adult (lightgbm, similarity 0.50, most alike in size and target, least in landmarks)"
+        in told
+    )
     assert "equally alike" not in told
     copies = [Neighbour(past_study(f"{n}"), 1.0, False) for n in range(4)]
     assert "fewer than 4 tables" in "\n".join(WarmStart(tuple(copies)).told())

@@ -66,7 +66,9 @@ def test_what_a_killed_driver_left_goes_with_the_next_one() -> None:
         "import time\nfrom pipelines.study.workshop import _folder\n"
         "with _folder() as folder:\n print(folder, flush=True)\n time.sleep(600)"
     )
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as driver:
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True
+    ) as driver:
         assert driver.stdout
         folder = Path(driver.stdout.readline().strip())
         grow_old(folder)
@@ -87,7 +89,9 @@ def test_a_young_folder_and_one_without_a_lock_are_left_alone(tmp_path: Path) ->
     assert folders() == [strange, young]
 
 
-def test_a_cache_that_cannot_be_written_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cache_that_cannot_be_written_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("HPO_CACHE_DIR", str(tmp_path / "file"))
     with pytest.raises(UserError, match="set HPO_CACHE_DIR"):

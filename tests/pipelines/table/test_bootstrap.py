@@ -40,7 +40,9 @@ def test_weights_stand_for_repeated_rows(name: str) -> None:
     weights = RNG.multinomial(len(y), np.full(len(y), 1 / len(y)), size=20)
     found = scores(METRICS[name], y, p)(weights.astype(np.float64))
     drawn = [np.repeat(np.arange(len(y)), counts) for counts in weights]
-    np.testing.assert_allclose(found, [METRICS[name](y[rows], p[rows]) for rows in drawn], rtol=1e-10)
+    np.testing.assert_allclose(
+        found, [METRICS[name](y[rows], p[rows]) for rows in drawn], rtol=1e-10
+    )
 
 
 @pytest.mark.parametrize("name", ["roc_auc", "log_loss", "f1_macro", "r2"])
@@ -67,7 +69,8 @@ def test_a_margin_asks_for_more() -> None:
     close, far = y + RNG.normal(0, 0.5, 300), y + RNG.normal(0, 1.0, 300)
     value = paired_gain(METRICS["mae"], y, close, far).value
     asked = [
-        paired_gain(METRICS["mae"], y, close, far, margin=m).probability for m in (0.0, value, 2 * value)
+        paired_gain(METRICS["mae"], y, close, far, margin=m).probability
+        for m in (0.0, value, 2 * value)
     ]
     assert asked[0] > 0.999
     assert 0.4 < asked[1] < 0.6
@@ -77,7 +80,9 @@ def test_a_margin_asks_for_more() -> None:
 def test_the_same_seed_gives_the_same_answer() -> None:
     y, p = problem("roc_auc")
     other = p[::-1]
-    one, two, three = (paired_gain(METRICS["roc_auc"], y, p, other, seed=seed) for seed in (0, 0, 1))
+    one, two, three = (
+        paired_gain(METRICS["roc_auc"], y, p, other, seed=seed) for seed in (0, 0, 1)
+    )
     assert one == two != three
 
 
@@ -109,7 +114,8 @@ def test_few_rows_make_less_sure() -> None:
     assert found == sorted(found)
     assert found[-1] == pytest.approx(share, abs=1e-4)
     assert bootstrap._less_sure(share, 1, 1) == 0.0
-    # Hesterberg (2015), n = 5: the t quantile 2.132 for 0.95, times sqrt(5 / 4), is a normal quantile of 2.383.
+    # Hesterberg (2015), n = 5: the t quantile 2.132 for 0.95, times sqrt(5 / 4), is a normal
+    # quantile of 2.383.
     assert bootstrap._less_sure(0.99142, 5, 4) == pytest.approx(0.95, abs=1e-3)
 
 
@@ -119,7 +125,9 @@ def test_rows_that_rule_the_spread_are_those_that_count() -> None:
     assert bootstrap._freedom(normal, 200) == pytest.approx(199, rel=0.2)
     few = np.append(np.zeros(190), rng.normal(size=10))
     assert 5 < bootstrap._freedom(few, 200) < 15
-    blocks = rng.exponential(size=(200, 50)).sum(axis=1)  # 2 n / (2 + 6): the excess kurtosis of a row is 6
+    blocks = rng.exponential(size=(200, 50)).sum(
+        axis=1
+    )  # 2 n / (2 + 6): the excess kurtosis of a row is 6
     assert 1_200 < bootstrap._freedom(blocks, 10_000) <= 9_999
     assert bootstrap._freedom(np.ones(50), 50) == 49, "no row differs from another"
 
@@ -129,7 +137,9 @@ def test_halls_cubic_takes_the_skewness_out() -> None:
     rng = np.random.default_rng(4)
     values = 1 - rng.exponential(size=(4_000, 40))  # much worse on a few rows
     without = (values.sum(axis=1, keepdims=True) - values) / 39
-    found = np.array([bootstrap._hall(w, v, 0.0) for w, v in zip(without, values.mean(axis=1), strict=True)])
+    found = np.array(
+        [bootstrap._hall(w, v, 0.0) for w, v in zip(without, values.mean(axis=1), strict=True)]
+    )
     student = norm.cdf(np.sqrt(40) * values.mean(axis=1) / values.std(axis=1, ddof=1))
     assert np.mean(student > 0.95) > 0.085
     assert np.mean(found > 0.95) < 0.065
@@ -137,7 +147,9 @@ def test_halls_cubic_takes_the_skewness_out() -> None:
 
 def test_rows_of_a_group_are_drawn_together() -> None:
     groups = np.repeat(np.arange(10), 50)
-    effect = np.random.default_rng(1).normal(0.3, 1.0, 10)[groups]  # what the models differ by is the group's
+    effect = np.random.default_rng(1).normal(0.3, 1.0, 10)[
+        groups
+    ]  # what the models differ by is the group's
     y, one, other = np.zeros(500), np.full(500, 5.0), 5.0 + effect
     alone = paired_gain(METRICS["mae"], y, one, other)
     together = paired_gain(METRICS["mae"], y, one, other, groups=groups)
@@ -148,7 +160,10 @@ def test_rows_of_a_group_are_drawn_together() -> None:
 def test_undefined_draws_count_against_the_challenger() -> None:
     y = np.zeros(30, dtype=np.int64)
     y[0] = 1  # 0.36 of the draws have no positive row
-    p, other = probabilities(np.where(y == 1, 3.0, -3.0)), probabilities(np.where(y == 1, -3.0, 3.0))
+    p, other = (
+        probabilities(np.where(y == 1, 3.0, -3.0)),
+        probabilities(np.where(y == 1, -3.0, 3.0)),
+    )
     gain = paired_gain(METRICS["roc_auc"], y, p, other)
     assert gain.value == 1.0
     assert gain.probability < 0.7
@@ -193,11 +208,14 @@ def test_an_interval_draws_groups_and_knows_what_it_cannot_say() -> None:
         score_interval(METRICS["mae"], np.zeros(500), errors, groups=g) for g in (None, groups)
     )
     assert together.high - together.low > 4 * (alone.high - alone.low)
-    one = score_interval(METRICS["mae"], np.zeros(500), errors, groups=np.zeros(500, dtype=np.int64))
+    one = score_interval(
+        METRICS["mae"], np.zeros(500), errors, groups=np.zeros(500, dtype=np.int64)
+    )
     assert (one.low, one.high) == (-np.inf, np.inf)
 
 
-# --- calibration ------------------------------------------------------------------------------------
+# --- calibration
+# ------------------------------------------------------------------------------------
 
 REPETITIONS, CONFIDENCE = 600, 0.9
 Drawn = tuple[str, npt.NDArray[Any], FloatArray, FloatArray]
@@ -210,7 +228,9 @@ def equal_losses(n: int, rng: np.random.Generator) -> Drawn:
 
 def equal_hits(n: int, rng: np.random.Generator) -> Drawn:
     y = (rng.random(n) < 0.3).astype(np.int64)
-    one, other = (probabilities(np.where(rng.random(n) < 0.8, 2.0 * y - 1, 1 - 2.0 * y)) for _ in "12")
+    one, other = (
+        probabilities(np.where(rng.random(n) < 0.8, 2.0 * y - 1, 1 - 2.0 * y)) for _ in "12"
+    )
     return "accuracy", y, one, other
 
 
@@ -282,8 +302,9 @@ def test_equal_models_are_promoted_no_more_often_than_stated(
     """At confidence 0.9 a tenth of the challengers that are just as good may pass.
 
     The number of passes is binomial with at most that probability: its standard deviation is
-    sqrt(0.1 * 0.9 / 600) = 0.0122, and four of them are allowed (a chance of 3e-5). 1,000 draws add an error to each
-    single probability, of standard deviation 0.0095 at 0.9, whose sign is as often for as against the challenger.
+    sqrt(0.1 * 0.9 / 600) = 0.0122, and four of them are allowed (a chance of 3e-5). 1,000 draws add
+    an error to each single probability, of standard deviation 0.0095 at 0.9, whose sign is as often
+    for as against the challenger.
     """
     monkeypatch.setattr(bootstrap, "MOST_DRAWS", 1_000)
     rng = np.random.default_rng(n)
@@ -305,7 +326,13 @@ def errors(n: int, rng: np.random.Generator) -> Scored:
 
 def areas(n: int, rng: np.random.Generator) -> Scored:
     y = (np.arange(n) < 0.3 * n).astype(np.int64)
-    return "roc_auc", y, probabilities(1.5 * y + rng.normal(size=n)), float(norm.cdf(1.5 / np.sqrt(2))), None
+    return (
+        "roc_auc",
+        y,
+        probabilities(1.5 * y + rng.normal(size=n)),
+        float(norm.cdf(1.5 / np.sqrt(2))),
+        None,
+    )
 
 
 def errors_of_groups(n: int, rng: np.random.Generator) -> Scored:
@@ -321,8 +348,8 @@ def test_intervals_hold_the_true_score_as_often_as_stated(
 ) -> None:
     """Of intervals at 95 % a twentieth may miss the score that the model has on all rows there could be.
 
-    The number of misses is binomial: the standard deviation of their share is sqrt(0.05 * 0.95 / 600) = 0.0089, and
-    four of them are allowed to either side (a chance of 6e-5): 0.014 to 0.086.
+    The number of misses is binomial: the standard deviation of their share is sqrt(0.05 * 0.95 /
+    600) = 0.0089, and four of them are allowed to either side (a chance of 6e-5): 0.014 to 0.086.
     """
     monkeypatch.setattr(bootstrap, "MOST_DRAWS", 1_000)
     rng = np.random.default_rng(n)

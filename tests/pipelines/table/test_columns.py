@@ -125,9 +125,17 @@ def test_ambiguous_dates_are_said() -> None:
 
 
 def test_overruling_a_kind() -> None:
-    assert column_of(RNG.integers(0, 5, size=N), kind="categorical")[0].levels == ("0", "1", "2", "3", "4")
+    assert column_of(RNG.integers(0, 5, size=N), kind="categorical")[0].levels == (
+        "0",
+        "1",
+        "2",
+        "3",
+        "4",
+    )
     assert column_of(np.arange(N), kind="numeric")[0] == NumericColumn("x")
-    assert column_of(repeated(["1", "2", "3+"]), kind="numeric")[0] == NumericColumn("x", dirty=True)
+    assert column_of(repeated(["1", "2", "3+"]), kind="numeric")[0] == NumericColumn(
+        "x", dirty=True
+    )
     assert column_of(repeated(["0", "1"]), kind="boolean")[0] == BooleanColumn("x")
     assert column_of(repeated(["a", "b"]), kind="drop") == (None, "x: dropped, as asked")
     with pytest.raises(ParameterError, match="did you mean 'numeric'"):

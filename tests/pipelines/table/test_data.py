@@ -83,7 +83,11 @@ def test_the_task_can_be_given() -> None:
         ([f"name {i}" for i in range(N)], None, "looks like an identifier"),
         (pd.date_range("2020", periods=N), None, "is a date"),
         ([[1], [2]] * (N // 2), None, "target .*'y' holds nested values"),
-        (["rare", *cycle("a", "b", n=N - 1)], None, "needs at least 2 rows .* 'rare' has 1; collect"),
+        (
+            ["rare", *cycle("a", "b", n=N - 1)],
+            None,
+            "needs at least 2 rows .* 'rare' has 1; collect",
+        ),
     ],
 )
 def test_impossible_targets(target: Any, task: Any, message: str) -> None:
@@ -160,7 +164,9 @@ def test_folds_hold_what_the_table_holds(split: str, validation: str, target: An
         truth = frame["y"].to_numpy()[valid]
         if fold.task.kind == "regression":
             assert np.allclose(fold.target.original(fold.y_valid), truth)
-            assert fold.score(METRICS["rmse"], fold.y_valid + 1.0) == pytest.approx(fold.target.scale)
+            assert fold.score(METRICS["rmse"], fold.y_valid + 1.0) == pytest.approx(
+                fold.target.scale
+            )
         else:
             assert (np.array(fold.target.classes)[fold.y_valid] == truth).all()
     assert len(prepared.test_frame) == len(prepared.y_test) == len(prepared.rows.test)
@@ -252,12 +258,16 @@ def test_the_same_seed_gives_the_same_split_in_another_process() -> None:
         "p = prepare(frame, 'y', seed=4); print(p.digest, p.rows.digest)"
     )
     outputs = {
-        subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=True).stdout
+        subprocess.run(
+            [sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=True
+        ).stdout
         for _ in range(2)
     }
     frame = pd.DataFrame({"x": [i * 0.5 for i in range(60)], "y": ["a", "b", "b"] * 20})
     prepared = prepare(frame, "y", seed=4)
-    assert {output.decode().strip() for output in outputs} == {f"{prepared.digest} {prepared.rows.digest}"}
+    assert {output.decode().strip() for output in outputs} == {
+        f"{prepared.digest} {prepared.rows.digest}"
+    }
 
 
 def test_the_encoder_survives_json() -> None:

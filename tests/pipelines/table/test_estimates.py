@@ -24,7 +24,9 @@ def test_shared_rows_widen_the_interval_as_published() -> None:
     """Nadeau and Bengio 2003: 1/n becomes 1/n + n_test/n_train; ten scores of five folds, 0.1 + 0.25."""
     scores = RNG.normal(size=10)
     plain, corrected = mean_of(scores, 0.0), mean_of(scores, 0.25)
-    assert (corrected.high - corrected.low) / (plain.high - plain.low) == pytest.approx(np.sqrt(3.5))
+    assert (corrected.high - corrected.low) / (plain.high - plain.low) == pytest.approx(
+        np.sqrt(3.5)
+    )
     assert corrected.mean == plain.mean == pytest.approx(scores.mean())
 
 
@@ -41,7 +43,8 @@ def test_what_cannot_be_told_is_not_told() -> None:
     assert always.adjusted == 0.0
 
 
-# --- calibration ------------------------------------------------------------------------------------
+# --- calibration
+# ------------------------------------------------------------------------------------
 
 REPETITIONS = 600
 
@@ -64,10 +67,10 @@ def repeated_folds(n: int, rng: np.random.Generator) -> FloatArray:
 def test_rates_are_no_higher_than_stated(n: int) -> None:
     """At 0.05 a twentieth of equal pairs may be told apart, and a twentieth of the intervals may miss the true mean.
 
-    Both counts are binomial: the standard deviation of a share of 600 is sqrt(0.05 * 0.95 / 600) = 0.0089, and four of
-    them are allowed (a chance of 3e-5). The true mean is that of all repetitions, whose own error is a 24th of the
-    spread between them and adds less than 0.001 to the rate of misses. Without the correction more than a tenth is
-    told apart.
+    Both counts are binomial: the standard deviation of a share of 600 is sqrt(0.05 * 0.95 / 600) =
+    0.0089, and four of them are allowed (a chance of 3e-5). The true mean is that of all
+    repetitions, whose own error is a 24th of the spread between them and adds less than 0.001 to
+    the rate of misses. Without the correction more than a tenth is told apart.
     """
     rng = np.random.default_rng(n)
     drawn = [repeated_folds(n, rng) for _ in range(REPETITIONS)]

@@ -97,11 +97,15 @@ def test_defaults_suit_their_tasks() -> None:
 def test_unknown_or_foreign_metrics_name_the_closest() -> None:
     with pytest.raises(ParameterError, match="did you mean 'accuracy'"):
         metric_for("acuracy", "binary")
-    with pytest.raises(ParameterError, match=r"for regression tasks, but this one is binary.*roc_auc"):
+    with pytest.raises(
+        ParameterError, match=r"for regression tasks, but this one is binary.*roc_auc"
+    ):
         metric_for("rmse", "binary")
 
 
-@pytest.mark.parametrize(("name", "y"), [("rmsle", [-1.0, 2.0]), ("mape", [0.0, 2.0]), ("r2", [2.0, 2.0])])
+@pytest.mark.parametrize(
+    ("name", "y"), [("rmsle", [-1.0, 2.0]), ("mape", [0.0, 2.0]), ("r2", [2.0, 2.0])]
+)
 def test_a_metric_that_cannot_score_the_target_is_refused(name: str, y: Any) -> None:
     values = np.array(y)
     with pytest.raises(ParameterError, match="cannot score this target"):

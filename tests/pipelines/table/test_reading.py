@@ -42,7 +42,11 @@ def zstd() -> bytes:
 def test_every_format_gives_the_same_table(tmp_path: Path) -> None:
     expected = load(tmp_path, CSV)
     packed = {"a.gz": gzip.compress(CSV), "a.bz2": bz2.compress(CSV), "a.xz": lzma.compress(CSV)}
-    packed |= {"a.zst": zstd(), "a.zip": zipped(tmp_path / "z.zip"), "no-extension": gzip.compress(CSV)}
+    packed |= {
+        "a.zst": zstd(),
+        "a.zip": zipped(tmp_path / "z.zip"),
+        "no-extension": gzip.compress(CSV),
+    }
     packed |= {
         "a.tsv": CSV.replace(b",", b"\t"),
         "b.csv": CSV.replace(b",", b";"),
@@ -109,7 +113,9 @@ def test_a_column_without_name_gets_one(tmp_path: Path) -> None:
 
 
 def test_a_named_index_of_parquet_is_a_column(tmp_path: Path) -> None:
-    pd.DataFrame({"a": [1, 2]}, index=pd.Index([7, 8], name="key")).to_parquet(tmp_path / "t.parquet")
+    pd.DataFrame({"a": [1, 2]}, index=pd.Index([7, 8], name="key")).to_parquet(
+        tmp_path / "t.parquet"
+    )
     assert list(load_table(str(tmp_path / "t.parquet")).columns) == ["key", "a"]
 
 
@@ -183,7 +189,9 @@ def test_the_digest_sees_values_names_order_and_types() -> None:
     ]
     assert len({digest(other) for other in [frame, *others]}) == 1 + len(others)
     assert digest(frame.copy()) == digest(frame)
-    assert digest(pd.DataFrame({"a": np.array([1, 2], np.int8)})) == digest(pd.DataFrame({"a": [1, 2]}))
+    assert digest(pd.DataFrame({"a": np.array([1, 2], np.int8)})) == digest(
+        pd.DataFrame({"a": [1, 2]})
+    )
 
 
 def test_the_digest_is_the_same_in_another_process() -> None:
@@ -192,5 +200,7 @@ def test_the_digest_is_the_same_in_another_process() -> None:
         "print(digest(pd.DataFrame({'a': [1.5, None], 'b': ['x', None], 'c': [True, False]})))"
     )
     here = digest(pd.DataFrame({"a": [1.5, None], "b": ["x", None], "c": [True, False]}))
-    there = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    there = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     assert there.stdout.strip() == here

@@ -17,7 +17,9 @@ from tests.folds import KINDS, make_fold
 @pytest.mark.parametrize("kind", KINDS)
 def test_larger_shares_hold_the_smaller_ones(kind: str) -> None:
     fold = make_fold(kind)
-    marked = replace(fold, train=replace(fold.train, numeric=np.arange(160.0)[:, None].repeat(5, axis=1)))
+    marked = replace(
+        fold, train=replace(fold.train, numeric=np.arange(160.0)[:, None].repeat(5, axis=1))
+    )
     before: set[float] = set()
     for share in (0.01, 1 / 27, 0.07, 1 / 9, 1 / 3, 0.99, 1.0):
         part = subset(marked, share, seed=5)
@@ -47,8 +49,12 @@ def test_the_order_depends_on_seed_and_fold_only(kind: str) -> None:
     assert done.stdout.strip() == str(order.tolist())
 
 
-@given(st.lists(st.integers(1, 60), min_size=2, max_size=6), st.floats(0.001, 1.0), st.integers(0, 9))
-def test_every_beginning_has_the_classes_of_the_whole(sizes: list[int], share: float, seed: int) -> None:
+@given(
+    st.lists(st.integers(1, 60), min_size=2, max_size=6), st.floats(0.001, 1.0), st.integers(0, 9)
+)
+def test_every_beginning_has_the_classes_of_the_whole(
+    sizes: list[int], share: float, seed: int
+) -> None:
     fold = make_fold("multiclass", n=3 * sum(sizes) // 2 + 6)
     y = np.repeat(np.arange(len(sizes)), sizes)
     fold = replace(fold, train=fold.train.take(np.arange(len(y))), y_train=y)

@@ -15,7 +15,9 @@ def test_columns_that_are_numbers_are_named_by_their_texts(target: object) -> No
     assert (plan.target, plan.task, plan.uri) == ("2", "regression", None)
 
 
-def test_places_mean_the_same_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_places_mean_the_same_from_anywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     assert absolute("~/legs") == absolute("legs") == str(tmp_path / "legs")

@@ -89,7 +89,9 @@ def test_rows_are_divided_anew_without_the_test_rows(n: int, split: str, seed: i
 
 @settings(max_examples=30, deadline=None)
 @given(n=st.integers(40, 120), split=kinds, validation=validations, seed=st.integers(0, 2**32))
-def test_outer_folds_hold_out_every_row_once(n: int, split: str, validation: str, seed: int) -> None:
+def test_outer_folds_hold_out_every_row_once(
+    n: int, split: str, validation: str, seed: int
+) -> None:
     rng = np.random.default_rng(seed)
     frame = pd.DataFrame({"when": rng.permutation(n) // 2, "who": rng.permutation(n) // 2})
     strata = np.arange(n) % 3
@@ -114,11 +116,18 @@ def test_outer_folds_hold_out_every_row_once(n: int, split: str, validation: str
 
 @pytest.mark.parametrize(
     ("split", "outer"),
-    [("time:t", Outer(1, 3)), ("time:t", Outer(6, 6)), ("group:t", Outer(1, 2)), ("group:t", Outer(7, 7))],
+    [
+        ("time:t", Outer(1, 3)),
+        ("time:t", Outer(6, 6)),
+        ("group:t", Outer(1, 2)),
+        ("group:t", Outer(7, 7)),
+    ],
 )
 def test_outer_folds_with_too_little_to_search_on_are_told(split: str, outer: Outer) -> None:
     frame = pd.DataFrame({"t": np.arange(24) % 6})
-    with pytest.raises(DataError, match=f"outer fold {outer}: it needs one to hold out and 4 to search on"):
+    with pytest.raises(
+        DataError, match=f"outer fold {outer}: it needs one to hold out and 4 to search on"
+    ):
         divide(frame, np.zeros(24, int), Split.parse(split, ["t"]), Validation(3), 0.2, 0, outer)
 
 
@@ -150,7 +159,9 @@ def test_the_test_rows_depend_on_the_seed_but_not_on_the_validation() -> None:
     frame = pd.DataFrame(index=range(500))
 
     def test_rows(validation: str, seed: int) -> Any:
-        return divide(frame, strata, Split("random"), Validation.parse(validation), 0.2, seed).test.tolist()
+        return divide(
+            frame, strata, Split("random"), Validation.parse(validation), 0.2, seed
+        ).test.tolist()
 
     assert test_rows("holdout", 1) == test_rows("cv:5", 1)
     assert test_rows("holdout", 1) != test_rows("holdout", 2)
@@ -168,14 +179,20 @@ def test_quantiles_are_evenly_filled_and_ordered() -> None:
     "when", [pd.date_range("2020", periods=30), [f"2020-01-{1 + i:02}" for i in range(30)]]
 )
 def test_dates_and_texts_order_time(when: Any) -> None:
-    rows = divide(pd.DataFrame({"t": when}), np.zeros(30, int), Split("time", "t"), Validation(0), 0.2, 0)
+    rows = divide(
+        pd.DataFrame({"t": when}), np.zeros(30, int), Split("time", "t"), Validation(0), 0.2, 0
+    )
     assert rows.test.tolist() == list(range(24, 30))
 
 
 def test_expanding_windows() -> None:
     frame = pd.DataFrame({"t": np.arange(100)})
     rows = divide(frame, np.zeros(100, int), Split("time", "t"), Validation(3), 0.2, 0)
-    assert [(len(train), len(valid)) for train, valid in rows.folds] == [(20, 20), (40, 20), (60, 20)]
+    assert [(len(train), len(valid)) for train, valid in rows.folds] == [
+        (20, 20),
+        (40, 20),
+        (60, 20),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -196,7 +213,9 @@ def test_unusable_columns(split: str, column: Any, message: str) -> None:
 
 def test_too_few_rows() -> None:
     with pytest.raises(DataError, match="9 rows are too few"):
-        divide(pd.DataFrame(index=range(9)), np.zeros(9, int), Split("random"), Validation(0), 0.2, 0)
+        divide(
+            pd.DataFrame(index=range(9)), np.zeros(9, int), Split("random"), Validation(0), 0.2, 0
+        )
 
 
 @pytest.mark.parametrize("text", ["randon", "time", "time:nope", "random:t", ""])
