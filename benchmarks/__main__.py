@@ -24,6 +24,7 @@ NAMES = {
     "warmstart": "searches that learn from past studies against ones that do not",
     "warmstart-in-use": "the same through `tune` itself, one study after another on one server",
     "transfer": "how much studies of different tables share",
+    "house": "figures of the code itself: lengths, density, coupling",
     "environments": "make the peers' environments (otherwise made when first needed)",
 }
 

@@ -9,8 +9,9 @@ import numpy as np
 
 from benchmarks.environments import Process, started
 from benchmarks.methods import WARMED
+from hpo.arrays import FloatArray
 from hpo.space import SearchSpace
-from hpo.space.parameters import Array, Params
+from hpo.space.parameters import Params
 
 Evaluated = Sequence[tuple[Params, float]]
 """A past study: configurations of the space that is searched, the best first, and their standardised losses."""
@@ -33,7 +34,7 @@ class Given:
 
 def searched_by(
     peer: str, space: SearchSpace, given: Given, loss: Callable[[Params], float | None], trials: int
-) -> Array:
+) -> FloatArray:
     """The losses of one search by a peer, infinite where `loss` is None and after the peer had nothing more to ask."""
     process, losses = _running(peer), np.full(trials, np.inf)
     process.call(call="search", space=space.to_dict(), **asdict(given))

@@ -17,7 +17,8 @@ import numpy as np
 from benchmarks.environments import cache
 from benchmarks.report import machine, table, write
 from benchmarks.tables import load_fold
-from hpo.space.parameters import Array, Params
+from hpo.arrays import FloatArray
+from hpo.space.parameters import Params
 from pipelines.models.catalog import family, settings
 from pipelines.table.metrics import METRICS
 
@@ -28,7 +29,7 @@ WHOLE = 1_000_000
 SEED = 0
 
 
-def continued(trainer: Any, params: Params, folder: Path) -> Array:
+def continued(trainer: Any, params: Params, folder: Path) -> FloatArray:
     """CPU seconds `(rungs, 3)` of the legs: to read the model of the last one, to train, and to write it."""
     seconds = np.zeros((len(RUNGS), 3))
     for leg, rung in enumerate(RUNGS):
@@ -44,7 +45,7 @@ def continued(trainer: Any, params: Params, folder: Path) -> Array:
     return seconds
 
 
-def anew(trainer: Any, params: Params) -> Array:
+def anew(trainer: Any, params: Params) -> FloatArray:
     """CPU seconds `(rungs,)` of one training to each rung."""
     seconds = np.zeros(len(RUNGS))
     for i, rung in enumerate(RUNGS):
@@ -54,7 +55,7 @@ def anew(trainer: Any, params: Params) -> Array:
     return seconds
 
 
-def shares(legs: Array, whole: Array) -> Array:
+def shares(legs: FloatArray, whole: FloatArray) -> FloatArray:
     """What a race saves, what it would save if going on were free, and the shares of reading and of writing.
 
     The first two are shares of the race from nothing, the others of the race that goes on.

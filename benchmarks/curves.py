@@ -37,8 +37,9 @@ from benchmarks.tables import (
     load_prepared,
     make_missing,
 )
+from hpo.arrays import FloatArray
 from hpo.space import SearchSpace
-from hpo.space.parameters import Array, Params
+from hpo.space.parameters import Params
 from pipelines.models.catalog import family, scaled, settings
 from pipelines.models.errors import TrainingError
 from pipelines.objectives.table import CONTINUED
@@ -156,8 +157,8 @@ def continued(model: str) -> bool:
 
 
 def train(
-    fold: Fold, model: str, space: SearchSpace, units: Array, budgets: Sequence[int]
-) -> tuple[Array, Array]:
+    fold: Fold, model: str, space: SearchSpace, units: FloatArray, budgets: Sequence[int]
+) -> tuple[FloatArray, FloatArray]:
     """Losses and CPU seconds `(n, r)` of the configurations `(n, d)` at budgets `(r,)`; nan from where one diverged."""
     kind = fold.task.kind
     metric = metric_for("rmse" if kind == "regression" else "log_loss", kind)
@@ -185,7 +186,9 @@ def train(
     return losses, seconds
 
 
-def squashed(model: str, losses: Array, uniform: int) -> tuple[Array, Array, Array]:
+def squashed(
+    model: str, losses: FloatArray, uniform: int
+) -> tuple[FloatArray, FloatArray, FloatArray]:
     """What is fitted of losses `(n, r)`, with its centre and width `(r,)`.
 
     Losses above the quantile `LEVEL_FROM` of a rung's `uniform` configurations, which come first,
@@ -197,14 +200,14 @@ def squashed(model: str, losses: Array, uniform: int) -> tuple[Array, Array, Arr
     return np.arcsinh((level - center) / width), center, width
 
 
-def standardised(seconds: Array) -> tuple[Array, Array, Array]:
+def standardised(seconds: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Logarithms of seconds `(n, r)`, with their mean and deviation `(r,)`."""
     logs = np.log(np.maximum(seconds, 1e-4))
     center, width = logs.mean(axis=0), logs.std(axis=0)
     return (logs - center) / width, center, width
 
 
-def fit(x: Array, values: tuple[Array, Array, Array]) -> Fit:
+def fit(x: FloatArray, values: tuple[FloatArray, FloatArray, FloatArray]) -> Fit:
     """Fit the kernel at the last rung and the weights at every one; values are those of the functions above."""
     y, center, width = values
     kernel = ConstantKernel(1.0) * Matern(np.ones(x.shape[1]), (0.1, 30), nu=2.5) + WhiteKernel(
@@ -278,10 +281,10 @@ def promising(
     effort: Effort,
     model: str,
     space: SearchSpace,
-    units: Array,
-    losses: Array,
+    units: FloatArray,
+    losses: FloatArray,
     rng: np.random.Generator,
-) -> Array:
+) -> FloatArray:
     """The next configurations `(m, d)` to train: those with the least losses that the fit expects, with some noise."""
     x = features(space, units)
     process = fit(x, squashed(model, losses, effort.uniform[model])).process
@@ -304,9 +307,9 @@ def keep(
     budgets: Sequence[float],
     space: SearchSpace,
     default: Params,
-    units: Array,
-    losses: Array,
-    seconds: Array,
+    units: FloatArray,
+    losses: FloatArray,
+    seconds: FloatArray,
 ) -> str:
     """Fit and write the curves of one model on one table, and say how good they are."""
     x = features(space, units)
@@ -357,7 +360,7 @@ def keep(
     )
 
 
-def like_the_end(losses: Array) -> list[float]:
+def like_the_end(losses: FloatArray) -> list[float]:
     """Spearman's correlation of each rung's losses with the last ones, of uniform configurations `(n, r)`."""
     ranked = np.where(np.isnan(losses), np.inf, losses)
     return [float(spearmanr(column, ranked[:, -1])[0]) for column in ranked.T[:-1]]
@@ -413,7 +416,7 @@ def describe(datasets: Path) -> None:
     path.write_text(json.dumps(found, sort_keys=True))
 
 
-def _final(curves: Tabulated) -> Callable[[Array], Array]:
+def _final(curves: Tabulated) -> Callable[[FloatArray], FloatArray]:
     """The losses `(m,)` at the largest budget, at unit codes `(m, d)`."""
     return lambda units: curves.losses_at(units)[:, -1]
 
@@ -424,7 +427,7 @@ def _arrays(part: str, process: Process) -> dict[str, Any]:
     return {f"{part}_{name}": getattr(process, name) for name in names}
 
 
-def _single(values: Any) -> Array:
+def _single(values: Any) -> FloatArray:
     """The values as they come back from a file that holds them in single precision."""
     return np.asarray(values, dtype=np.float32).astype(float)
 

@@ -23,9 +23,10 @@ from typing import Any
 import numpy as np
 
 from benchmarks.surfaces import features
+from hpo.arrays import FloatArray
 from hpo.errors import UserError, closest
 from hpo.space import SearchSpace
-from hpo.space.parameters import Array, Categorical, Float, Params
+from hpo.space.parameters import Categorical, Float, Params
 
 CURVES_FOLDER = Path(__file__).resolve().parent / "curves"
 PAST_FOLDER = Path(__file__).resolve().parent / "past"
@@ -51,8 +52,8 @@ class Curves:
     budgets: tuple[float, ...]
     optimum: float
     scale: float
-    losses: Callable[[Params], Array]
-    seconds: Callable[[Params], Array]
+    losses: Callable[[Params], FloatArray]
+    seconds: Callable[[Params], FloatArray]
     continued: bool = True
 
 
@@ -65,14 +66,14 @@ class Process:
     and the unit of what was fitted.
     """
 
-    x: Array
-    alpha: Array
-    length: Array
+    x: FloatArray
+    alpha: FloatArray
+    length: FloatArray
     signal: float
-    center: Array
-    width: Array
+    center: FloatArray
+    width: FloatArray
 
-    def predict(self, points: Array) -> Array:
+    def predict(self, points: FloatArray) -> FloatArray:
         """Means `(m, r)` at features `(m, p)`, in units of `width` from `center`."""
         scaled, known = points / self.length, self.x / self.length
         squared = (scaled**2).sum(axis=1)[:, None] + (known**2).sum(axis=1) - 2 * scaled @ known.T
@@ -90,7 +91,7 @@ class Tabulated:
     time: Process
     monotone: bool
 
-    def losses_at(self, units: Array) -> Array:
+    def losses_at(self, units: FloatArray) -> FloatArray:
         """Losses `(m, r)` at unit codes `(m, d)`, nan where inactive."""
         squashed = self.loss.predict(features(self.space, units))
         losses = self.loss.center + self.loss.width * np.sinh(squashed)
@@ -98,16 +99,16 @@ class Tabulated:
             losses = np.maximum.accumulate(losses[:, ::-1], axis=1)[:, ::-1]
         return np.asarray(losses)
 
-    def seconds_at(self, units: Array) -> Array:
+    def seconds_at(self, units: FloatArray) -> FloatArray:
         """Cumulative seconds `(m, r)` at unit codes `(m, d)`."""
         logs = self.time.center + self.time.width * self.time.predict(features(self.space, units))
         return np.asarray(np.maximum.accumulate(np.exp(logs), axis=1))
 
-    def losses(self, params: Params) -> Array:
+    def losses(self, params: Params) -> FloatArray:
         """Losses `(r,)` of one configuration."""
         return np.asarray(self.losses_at(self.space.encode(params)[None])[0])
 
-    def seconds(self, params: Params) -> Array:
+    def seconds(self, params: Params) -> FloatArray:
         """Cumulative seconds `(r,)` of one configuration."""
         return np.asarray(self.seconds_at(self.space.encode(params)[None])[0])
 
@@ -148,7 +149,7 @@ def load_curves(name: str) -> Curves:
     )
 
 
-def read_tabulated(path: Path) -> tuple[dict[str, Any], Tabulated, Array]:
+def read_tabulated(path: Path) -> tuple[dict[str, Any], Tabulated, FloatArray]:
     """What a file of tabulated curves says of itself, its curves, and the trained configurations' codes `(n, d)`."""
     with np.load(path) as arrays:
         about: dict[str, Any] = json.loads(str(arrays["about"]))
@@ -175,7 +176,7 @@ def counting_ones_curves(n_categorical: int, n_continuous: int, seed: int = 0) -
     budgets = np.array(ONES_BUDGETS)
     draws = np.diff(budgets, prepend=0.0).astype(int)
 
-    def losses(params: Params) -> Array:
+    def losses(params: Params) -> FloatArray:
         unit = np.ascontiguousarray(space.encode(params))
         rng = np.random.default_rng([seed, *unit.view(np.uint32).tolist()])
         chances = np.array([float(params[f"x{i}"]) for i in range(n_continuous)])
@@ -192,7 +193,7 @@ def counting_ones_curves(n_categorical: int, n_continuous: int, seed: int = 0) -
     )
 
 
-def _process(x: Array, arrays: Mapping[str, Array], part: str) -> Process:
+def _process(x: FloatArray, arrays: Mapping[str, FloatArray], part: str) -> Process:
     alpha, length, signal, center, width = (
         arrays[f"{part}_{key}"].astype(float)
         for key in ("alpha", "length", "signal", "center", "width")

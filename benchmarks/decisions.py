@@ -17,7 +17,7 @@ from benchmarks.environments import cache, started
 from benchmarks.methods import RACERS, Method, method
 from benchmarks.report import machine, number, table, write
 from benchmarks.statistics import interval
-from hpo.space import Array
+from hpo.arrays import FloatArray
 
 WARM_UP = 2
 COMPLETE = "all at five rungs"
@@ -27,8 +27,8 @@ COMPLETE = "all at five rungs"
 class Cost:
     """CPU seconds `(n,)` of single decisions, whether they were new configurations, the bytes of all trials before."""
 
-    seconds: Array
-    new: Array
+    seconds: FloatArray
+    new: FloatArray
     bytes: int
 
 
@@ -122,7 +122,7 @@ def main(arguments: Sequence[str]) -> None:
     )
 
 
-def _milliseconds(seconds: Array) -> str:
+def _milliseconds(seconds: FloatArray) -> str:
     if not len(seconds):
         return "none"
     low, high = interval(seconds, np.mean)

@@ -20,13 +20,13 @@ from scipy.stats import norm
 
 from benchmarks.environments import cache
 from benchmarks.report import machine, table, write
+from hpo.arrays import FloatArray
 from pipelines.registry.comparison import slices
 from pipelines.registry.heldout import HeldOut
 from pipelines.table import bootstrap
 from pipelines.table.bootstrap import paired_gain
 from pipelines.table.metrics import METRICS
 
-FloatArray = npt.NDArray[np.float64]
 Drawn = tuple[str, npt.NDArray[Any], FloatArray, FloatArray]
 """A metric, targets, the challenger's predictions and the champion's."""
 Case = Callable[[int, np.random.Generator], Drawn]

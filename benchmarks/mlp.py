@@ -19,8 +19,8 @@ from benchmarks.environments import Process, cache, started
 from benchmarks.methods import Method
 from benchmarks.report import interval_text, machine, number, table, write
 from benchmarks.statistics import interval, mean_rank, mean_rank_intervals
+from hpo.arrays import FloatArray
 from hpo.errors import UserError, closest
-from hpo.space import Array
 from pipelines.table.data import Prepared, prepare
 from pipelines.table.metrics import METRICS
 from pipelines.table.reading import load_table
@@ -86,7 +86,7 @@ def race(
     return result
 
 
-def errors(results: Sequence[Mapping[str, Any]]) -> tuple[tuple[str, ...], Array]:
+def errors(results: Sequence[Mapping[str, Any]]) -> tuple[tuple[str, ...], FloatArray]:
     """The tables, and the errors (methods, tables, seeds) of the seeds that every table has."""
     names = tuple(dict.fromkeys(str(r["table"]) for r in results))
     by = {(r["table"], r["seed"]): r for r in results}
@@ -129,11 +129,11 @@ def summary(results: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def _bounds(found: Array) -> str:
+def _bounds(found: FloatArray) -> str:
     return f"[{found[0]:.3f}, {found[1]:.3f}]"
 
 
-def _row(name: str, cells: Array, results: Sequence[Mapping[str, Any]]) -> list[str]:
+def _row(name: str, cells: FloatArray, results: Sequence[Mapping[str, Any]]) -> list[str]:
     """`cells` (methods, seeds)."""
     own, peer = cells
     ratios = [

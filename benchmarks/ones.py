@@ -20,13 +20,13 @@ from benchmarks.replay import AT, BATCH, Measured, Race, call, cost_table, kept,
 from benchmarks.report import duel_table, interval_text, machine, rank_table, table, write
 from benchmarks.results import work_off
 from benchmarks.statistics import interval
-from hpo.space import Array
+from hpo.arrays import FloatArray
 
 DEFAULT = ("random", "hyperband", "bohb", "hpbandster")
 IMAGE = ROOT / "docs" / "images" / "counting-ones.png"
 
 
-def regrets(data: Measured, at: Sequence[float]) -> Array:
+def regrets(data: Measured, at: Sequence[float]) -> FloatArray:
     """`(n_methods, n_curves, n_seeds, n_at)` shares of ones that are missing."""
     optima = np.array([load_curves(name).optimum for name in data.curves])[:, None, None]
     losses = [

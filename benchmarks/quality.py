@@ -18,7 +18,7 @@ from benchmarks.problems import names, problem
 from benchmarks.report import duel_table, machine, problem_table, rank_table, write
 from benchmarks.results import MethodJob, Results, work_off
 from benchmarks.statistics import best_so_far, mean_rank
-from hpo.space import Array
+from hpo.arrays import FloatArray
 
 AT = (10, 25, 50, 100)
 CODE = {"random": ("random",), "tpe": ("tpe", "parzen")}
@@ -67,7 +67,7 @@ def regrets(
     seeds: int,
     trials: int,
     first: bool,
-) -> Array:
+) -> FloatArray:
     """`(n_methods, n_problems, n_seeds, trials)` normalised regrets of the best so far; nan where not measured."""
     out = np.full((len(methods), len(problems), seeds, trials), np.nan)
     for i, name in enumerate(methods):

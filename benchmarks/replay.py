@@ -31,7 +31,7 @@ from benchmarks.report import (
 )
 from benchmarks.results import MethodJob, Results, work_off
 from benchmarks.statistics import first_times, interval, mean_rank, median_times, speed_up
-from hpo.space import Array
+from hpo.arrays import FloatArray
 
 AT = (10, 25, 50, 100)
 REFERENCES = ("random", "tpe")  # whose last result is the target that others race to
@@ -89,8 +89,8 @@ def call(process: Process, race: Race) -> dict[str, Any]:
 class Track:
     """The incumbents of a race: losses `(n,)`, falling, from `times` `(n,)` on, in full trainings."""
 
-    times: Array
-    losses: Array
+    times: FloatArray
+    losses: FloatArray
 
     def at(self, trainings: float) -> float:
         """The incumbent's loss then; the first one's before there is any."""
@@ -123,11 +123,11 @@ class Measured:
     methods: Sequence[Method]
     curves: Sequence[str]
     tracks: Sequence[Sequence[Sequence[Track]]]
-    cpu: Array
-    legs: Array
-    busy: Array
+    cpu: FloatArray
+    legs: FloatArray
+    busy: FloatArray
 
-    def regrets(self, at: Sequence[float]) -> Array:
+    def regrets(self, at: Sequence[float]) -> FloatArray:
         """`(n_methods, n_curves, n_seeds, n_at)` normalised regrets."""
         return np.array(
             [
@@ -139,7 +139,7 @@ class Measured:
             ]
         )
 
-    def times_to(self, reference: int) -> Array:
+    def times_to(self, reference: int) -> FloatArray:
         """`(n_methods, n_curves, n_seeds)` full trainings until the reference's median last loss is reached."""
         return np.array(
             [
@@ -186,7 +186,7 @@ def measured(
     ]
     answers = [[[results.answers[one] for one in row] for row in rows] for rows in races]
 
-    def column(key: str) -> Array:
+    def column(key: str) -> FloatArray:
         values = [[[answer[key] for answer in row] for row in rows] for rows in answers]
         return np.array(values, dtype=float).reshape(len(methods), len(used), seeds)
 
@@ -248,7 +248,9 @@ def report(
     return "\n".join(parts), values
 
 
-def time_table(titles: Sequence[str], times: Array, curves: Sequence[str], trainings: int) -> str:
+def time_table(
+    titles: Sequence[str], times: FloatArray, curves: Sequence[str], trainings: int
+) -> str:
     """How many times sooner than after `trainings`, and median times, of times `(n_methods, n_curves, n_seeds)`."""
     rows = []
     for title, mine in zip(titles, times, strict=True):
@@ -335,7 +337,9 @@ def main(arguments: Sequence[str]) -> None:
     write(folder, options.name, "\n".join(texts), {**values, "machine": machine()})
 
 
-def _others(titles: Sequence[str], times: Array, reference: int) -> tuple[list[str], Array]:
+def _others(
+    titles: Sequence[str], times: FloatArray, reference: int
+) -> tuple[list[str], FloatArray]:
     """All but the reference, whose own seeds come to the target in half of the cases, whatever it is."""
     return [*titles[:reference], *titles[reference + 1 :]], np.delete(times, reference, axis=0)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.statistics import interval, mean_rank, mean_rank_intervals, wins
-from hpo.space import Array
+from hpo.arrays import FloatArray
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -37,7 +37,7 @@ def percent(share: float, low: float, high: float) -> str:
     return f"{100 * share:.0f} % [{100 * low:.0f}, {100 * high:.0f}]"
 
 
-def rank_table(titles: Sequence[str], measured: Array, at: Sequence[int]) -> str:
+def rank_table(titles: Sequence[str], measured: FloatArray, at: Sequence[int]) -> str:
     """Mean rank and mean regret of each method.
 
     Args:
@@ -56,7 +56,7 @@ def rank_table(titles: Sequence[str], measured: Array, at: Sequence[int]) -> str
     return table(["method", *(f"at {n}: mean rank · regret" for n in at)], rows)
 
 
-def duel_table(titles: Sequence[str], measured: Array, at: Sequence[int], mine: int) -> str:
+def duel_table(titles: Sequence[str], measured: FloatArray, at: Sequence[int], mine: int) -> str:
     """How often one method is ahead of each other one; regrets as in `rank_table`."""
     rows = [
         [
@@ -69,7 +69,7 @@ def duel_table(titles: Sequence[str], measured: Array, at: Sequence[int], mine: 
     return table(["against", *(f"at {n}" for n in at)], rows)
 
 
-def problem_table(titles: Sequence[str], problems: Sequence[str], measured: Array) -> str:
+def problem_table(titles: Sequence[str], problems: Sequence[str], measured: FloatArray) -> str:
     """Median of the regrets `(n_methods, n_problems, n_seeds)` with its interval, a problem a row."""
     rows = []
     for j, name in enumerate(problems):

@@ -27,7 +27,8 @@ from benchmarks.environments import cache
 from benchmarks.report import interval_text, machine, table, write
 from benchmarks.statistics import interval
 from benchmarks.tables import load_fold
-from hpo.space.parameters import Array, Params
+from hpo.arrays import FloatArray
+from hpo.space.parameters import Params
 from pipelines.models.boosting import RateSchedule
 from pipelines.models.catalog import family, scaled, settings
 from pipelines.models.errors import TrainingError
@@ -80,8 +81,8 @@ SIZES = 14
 class Course:
     """One training: losses and cumulative CPU seconds `(r,)` at its budgets, and its points (budget, loss)."""
 
-    losses: Array
-    seconds: Array
+    losses: FloatArray
+    seconds: FloatArray
     points: tuple[tuple[float, float], ...]
 
 
@@ -152,7 +153,7 @@ def part_of(fold: Fold, share: float) -> Fold:
     return replace(fold, train=fold.train.take(chosen), y_train=fold.y_train[chosen])
 
 
-def _positions(classes: npt.NDArray[Any]) -> Array:
+def _positions(classes: npt.NDArray[Any]) -> FloatArray:
     """`(n,)` in (0, 1): how far into its own class each row stands, so that any first part holds them in proportion."""
     positions = np.empty(len(classes))
     for level in np.unique(classes):
@@ -179,7 +180,7 @@ def extrapolate(points: Sequence[tuple[float, float]], to: float) -> float:
     return max(min(best, min(fits)[1]), 0.0) if fits else best
 
 
-def _fit(t: Array, y: Array, g: Array, end: float) -> tuple[float, float] | None:
+def _fit(t: FloatArray, y: FloatArray, g: FloatArray, end: float) -> tuple[float, float] | None:
     """The weighted squared error of y = a + b g and its value where g is `end`; None unless b > 0."""
     weights = t / t.sum()
     g0, y0 = weights @ g, weights @ y
@@ -284,7 +285,7 @@ def _horizon_free(params: Params) -> Params:
     return {"warmup": 0.0, **kept, **HORIZON_FREE}
 
 
-def _extrapolated(plain: Course, rungs: Sequence[int], full: int) -> Array:
+def _extrapolated(plain: Course, rungs: Sequence[int], full: int) -> FloatArray:
     known = [[point for point in plain.points if point[0] <= rung] for rung in rungs]
     found = [extrapolate(points, full) for points in known]
     return np.array([*found, plain.losses[-1]])
@@ -304,12 +305,14 @@ def _together(courses: Iterable[Course]) -> Course:
 class Judgement:
     """What the rungs of one way are worth on one table, each `(r,)`: rank correlation, share kept, share of seconds."""
 
-    correlation: Array
-    kept: Array
-    seconds: Array
+    correlation: FloatArray
+    kept: FloatArray
+    seconds: FloatArray
 
     @classmethod
-    def of(cls, losses: Array, seconds: Array, final: Array, final_seconds: float) -> "Judgement":
+    def of(
+        cls, losses: FloatArray, seconds: FloatArray, final: FloatArray, final_seconds: float
+    ) -> "Judgement":
         """Judge losses and seconds `(n, r)` by the final losses `(n,)`; nan counts as the worst."""
         columns = [worst_last(column) for column in losses.T]
         end = worst_last(final)
@@ -320,12 +323,12 @@ class Judgement:
         )
 
 
-def worst_last(losses: Array) -> Array:
+def worst_last(losses: FloatArray) -> FloatArray:
     """The losses with those that are nan as the largest."""
     return np.where(np.isnan(losses), np.inf, losses)
 
 
-def kept_share(losses: Array, final: Array) -> float:
+def kept_share(losses: FloatArray, final: FloatArray) -> float:
     """The share of the final best quarter that lies in the best third of a rung."""
     n = len(final)
     best = set(np.argsort(final, kind="stable")[: math.ceil(n / 4)].tolist())
@@ -350,7 +353,7 @@ def judged(result: Mapping[str, Any], r: int = len(DIVISORS)) -> dict[str, Judge
     return out
 
 
-def finals(result: Mapping[str, Any]) -> tuple[Array, Array]:
+def finals(result: Mapping[str, Any]) -> tuple[FloatArray, FloatArray]:
     """The final losses `(n,)` of plain training with either seed."""
     return np.array(result["ways"]["rounds"]["losses"])[:, -1], np.array(
         result["again"], dtype=float
@@ -405,7 +408,9 @@ def halving(way: str, result: Mapping[str, Any], first: int, n: int) -> tuple[fl
     return float((regrets.mean() - best) / (middle - best)), float(costs.mean() / full.mean())
 
 
-def halving_regrets(way: str, result: Mapping[str, Any], costs: Sequence[float] = (COST,)) -> Array:
+def halving_regrets(
+    way: str, result: Mapping[str, Any], costs: Sequence[float] = (COST,)
+) -> FloatArray:
     """`(costs, r + 1)` regrets from each rung, and of full trainings only, with as many configurations as a cost pays.
 
     Costs are in full trainings; regrets between the tried numbers of configurations are
@@ -510,7 +515,9 @@ def large_table(results: Sequence[Mapping[str, Any]]) -> str:
     return table([*header, "kept", "CPU of R"], rows)
 
 
-def _means(values: Sequence[Array | Sequence[float]] | Array, decimals: int = 2) -> list[str]:
+def _means(
+    values: Sequence[FloatArray | Sequence[float]] | FloatArray, decimals: int = 2
+) -> list[str]:
     """Means with intervals over tables: `(tables, columns)` to texts, one per column."""
     columns = np.array(values).T
     return [

@@ -22,8 +22,9 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from benchmarks.curves_data import Curves
+from hpo.arrays import FloatArray
 from hpo.loop import Job
-from hpo.space.parameters import Array, Params
+from hpo.space.parameters import Params
 from hpo.trial import Report
 
 
@@ -81,7 +82,7 @@ class Workers:
         self._curves = curves
         self._number = number
         self._running: list[tuple[float, int, Leg, float, float]] = []
-        self._known: dict[Hashable, tuple[Array, Array]] = {}
+        self._known: dict[Hashable, tuple[FloatArray, FloatArray]] = {}
         self._reached: dict[Hashable, int] = {}
         self._started = 0
         self._spent = 0.0
@@ -170,8 +171,8 @@ class Meter:
             curves, losses=self._timed(curves.losses), seconds=self._timed(curves.seconds)
         )
 
-    def _timed(self, look_up: Callable[[Params], Array]) -> Callable[[Params], Array]:
-        def metered(params: Params) -> Array:
+    def _timed(self, look_up: Callable[[Params], FloatArray]) -> Callable[[Params], FloatArray]:
+        def metered(params: Params) -> FloatArray:
             start = time.process_time()
             found = look_up(params)
             self.cpu_seconds += time.process_time() - start

@@ -5,14 +5,14 @@ from collections.abc import Callable
 import numpy as np
 from scipy.stats import rankdata
 
-from hpo.space import Array
+from hpo.arrays import FloatArray
 
 RESAMPLES = 2000
 SEED = 7
 
 
 def interval(
-    values: Array, statistic: Callable[..., Array] = np.median, level: float = 0.95
+    values: FloatArray, statistic: Callable[..., FloatArray] = np.median, level: float = 0.95
 ) -> tuple[float, float]:
     """The percentile bootstrap interval of a statistic of `(n,)` values; `statistic` takes `axis`."""
     rng = np.random.default_rng(SEED)
@@ -21,7 +21,9 @@ def interval(
     return float(low), float(high)
 
 
-def ratio_interval(above: Array, below: Array, level: float = 0.95) -> tuple[float, float, float]:
+def ratio_interval(
+    above: FloatArray, below: FloatArray, level: float = 0.95
+) -> tuple[float, float, float]:
     """The ratio of two medians and its bootstrap interval, both samples redrawn."""
     rng = np.random.default_rng(SEED)
     top = np.median(above[rng.integers(len(above), size=(RESAMPLES, len(above)))], axis=1)
@@ -30,17 +32,17 @@ def ratio_interval(above: Array, below: Array, level: float = 0.95) -> tuple[flo
     return float(np.median(above) / np.median(below)), float(low), float(high)
 
 
-def ranks(scores: Array) -> Array:
+def ranks(scores: FloatArray) -> FloatArray:
     """Ranks `(n_methods, ...)` along the first axis, 1 is the least score, ties share their mean rank."""
     return np.asarray(rankdata(scores, axis=0), dtype=float)
 
 
-def best_so_far(losses: Array) -> Array:
+def best_so_far(losses: FloatArray) -> FloatArray:
     """The running minimum along the last axis."""
     return np.minimum.accumulate(losses, axis=-1)
 
 
-def wins(mine: Array, other: Array, level: float = 0.95) -> tuple[float, float, float]:
+def wins(mine: FloatArray, other: FloatArray, level: float = 0.95) -> tuple[float, float, float]:
     """The share of races `(n_problems, n_seeds)` that `mine` wins, ties half, and its interval over seeds."""
     won = (mine < other) + 0.5 * (mine == other)
     n_problems, n_seeds = won.shape
@@ -50,12 +52,12 @@ def wins(mine: Array, other: Array, level: float = 0.95) -> tuple[float, float, 
     return float(won.mean()), float(low), float(high)
 
 
-def mean_rank(regrets: Array) -> Array:
+def mean_rank(regrets: FloatArray) -> FloatArray:
     """Mean ranks `(n_methods,)` of regrets `(n_methods, n_problems, n_seeds)`; each seed of a problem is a race."""
     return np.asarray(ranks(regrets).mean(axis=(1, 2)))
 
 
-def mean_rank_intervals(regrets: Array, level: float = 0.95) -> Array:
+def mean_rank_intervals(regrets: FloatArray, level: float = 0.95) -> FloatArray:
     """`(n_methods, 2)`: bootstrap intervals of `mean_rank`, seeds redrawn within each problem."""
     ranked = ranks(regrets)
     _, n_problems, n_seeds = ranked.shape
@@ -66,13 +68,13 @@ def mean_rank_intervals(regrets: Array, level: float = 0.95) -> Array:
     return np.asarray(np.quantile(draws, [(1 - level) / 2, (1 + level) / 2], axis=0).T)
 
 
-def first_times(times: Array, losses: Array, target: float) -> float:
+def first_times(times: FloatArray, losses: FloatArray, target: float) -> float:
     """When a search with losses `(n,)` at ascending times `(n,)` first came down to `target`; infinite when never."""
     reached = np.flatnonzero(losses <= target)
     return float(times[reached[0]]) if len(reached) else float("inf")
 
 
-def speed_up(times: Array, horizon: float, level: float = 0.95) -> tuple[float, float, float]:
+def speed_up(times: FloatArray, horizon: float, level: float = 0.95) -> tuple[float, float, float]:
     """How many times sooner than at `horizon` a target is reached: the median over problems of horizon / median time.
 
     Times are `(n_problems, n_seeds)`, infinite where a search never got there, so that 0 means
@@ -88,10 +90,10 @@ def speed_up(times: Array, horizon: float, level: float = 0.95) -> tuple[float, 
     return _median_ratio(horizon, times), float(low), float(high)
 
 
-def median_times(times: Array) -> Array:
+def median_times(times: FloatArray) -> FloatArray:
     """Medians `(n_problems,)` of times `(n_problems, n_seeds)` that may be infinite; of two middle ones the later."""
     return np.asarray(np.sort(times, axis=1)[:, times.shape[1] // 2])
 
 
-def _median_ratio(horizon: float, times: Array) -> float:
+def _median_ratio(horizon: float, times: FloatArray) -> float:
     return float(np.median(horizon / median_times(times)))

@@ -16,14 +16,14 @@ from benchmarks.environments import cache, started
 from benchmarks.methods import Method, method
 from benchmarks.report import machine, number, table, write
 from benchmarks.statistics import interval, ratio_interval
-from hpo.space import Array
+from hpo.arrays import FloatArray
 
 DEFAULT = ("tpe", "random", "hyperopt", "optuna", "optuna-group")
 PROBLEM = "network"
 WARM_UP = 2
 
 
-def measure(methods: Sequence[Method], n: int, repeats: int) -> dict[str, Array]:
+def measure(methods: Sequence[Method], n: int, repeats: int) -> dict[str, FloatArray]:
     """CPU and wall seconds `(2, repeats)` of each method on top of n observations, taken in turns."""
     with ExitStack() as stack:
         processes = [stack.enter_context(started(chosen)) for chosen in methods]
@@ -38,7 +38,7 @@ def measure(methods: Sequence[Method], n: int, repeats: int) -> dict[str, Array]
     return {chosen.name: seconds[:, i].T for i, chosen in enumerate(methods)}
 
 
-def tables(measured: dict[int, dict[str, Array]], methods: Sequence[Method]) -> str:
+def tables(measured: dict[int, dict[str, FloatArray]], methods: Sequence[Method]) -> str:
     """Milliseconds, and how many times as long as the first method."""
     header, parts = ["method", *(f"n = {n:,}" for n in measured)], []
     for i, clock in enumerate(("CPU", "wall")):
@@ -82,11 +82,11 @@ def main(arguments: Sequence[str]) -> None:
     write(options.output or cache() / "results", "suggest", tables(measured, methods), values)
 
 
-def _milliseconds(seconds: Array) -> str:
+def _milliseconds(seconds: FloatArray) -> str:
     low, high = interval(seconds)
     return f"{number(1e3 * float(np.median(seconds)))} [{number(1e3 * low)}, {number(1e3 * high)}]"
 
 
-def _ratio(above: Array, below: Array) -> str:
+def _ratio(above: FloatArray, below: FloatArray) -> str:
     value, low, high = ratio_interval(above, below)
     return f"{number(value)} [{number(low)}, {number(high)}]"

@@ -19,8 +19,9 @@ from typing import Any
 
 import numpy as np
 
+from hpo.arrays import FloatArray
 from hpo.space import SearchSpace
-from hpo.space.parameters import Array, Categorical, Params, Value
+from hpo.space.parameters import Categorical, Params, Value
 
 FOLDER = Path(__file__).resolve().parent / "surfaces"
 
@@ -40,14 +41,14 @@ class Surface:
     default: Params
     cheap: Mapping[str, Value]
     optimum: float
-    x: Array
-    alpha: Array
-    length: Array
+    x: FloatArray
+    alpha: FloatArray
+    length: FloatArray
     signal: float
     center: float
     width: float
 
-    def predict(self, units: Array) -> Array:
+    def predict(self, units: FloatArray) -> FloatArray:
         """Losses `(m,)` at unit codes `(m, d)`, nan where inactive."""
         points = features(self.space, units) / self.length
         squared = (
@@ -64,13 +65,13 @@ class Surface:
         return float(self.predict(self.space.encode(params)[None])[0])
 
     @cached_property
-    def _scaled(self) -> Array:
+    def _scaled(self) -> FloatArray:
         return self.x / self.length
 
 
-def features(space: SearchSpace, units: Array) -> Array:
+def features(space: SearchSpace, units: FloatArray) -> FloatArray:
     """What distances are taken in, `(m, p)`: choices one-hot, numbers as they are with a flag where conditional."""
-    columns: list[Array] = []
+    columns: list[FloatArray] = []
     for parameter, codes in zip(space, units.T, strict=True):
         if isinstance(parameter, Categorical):
             cells = np.floor(np.nan_to_num(codes, nan=-1.0) * parameter.n_levels)

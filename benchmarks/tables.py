@@ -25,9 +25,10 @@ from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 from sklearn.model_selection import KFold, cross_val_predict
 
 from benchmarks.surfaces import FOLDER, Surface, features
+from hpo.arrays import FloatArray
 from hpo.errors import UserError, closest
 from hpo.space import SearchSpace
-from hpo.space.parameters import Array, Params, Value
+from hpo.space.parameters import Params, Value
 from pipelines.models.catalog import family, settings
 from pipelines.models.errors import TrainingError
 from pipelines.table.data import Fold, Prepared, prepare
@@ -59,8 +60,8 @@ LEVEL_FROM = {"lightgbm": 1.0, "xgboost": 1.0, "mlp": 0.75}
 class Fit:
     """The process of one surface; see `benchmarks.surfaces.Surface`."""
 
-    alpha: Array
-    length: Array
+    alpha: FloatArray
+    length: FloatArray
     signal: float
     center: float
     width: float
@@ -69,7 +70,7 @@ class Fit:
     best_half_rank_correlation: float
 
 
-def fit(space: SearchSpace, units: Array, losses: Array, level_from: float) -> Fit:
+def fit(space: SearchSpace, units: FloatArray, losses: FloatArray, level_from: float) -> Fit:
     """Fit the squashed losses; those above the quantile `level_from`, and diverged ones (nan), count as equal to it.
 
     The correlations are those of five-fold cross-validation with the fitted kernel.
@@ -98,7 +99,9 @@ def fit(space: SearchSpace, units: Array, losses: Array, level_from: float) -> F
     )
 
 
-def least(space: SearchSpace, predict: Callable[[Array], Array], rng: np.random.Generator) -> float:
+def least(
+    space: SearchSpace, predict: Callable[[FloatArray], FloatArray], rng: np.random.Generator
+) -> float:
     """The least of a surface, by random search and shrinking steps from its best points.
 
     `predict` gives the losses `(m,)` at unit codes `(m, d)`.
@@ -118,7 +121,9 @@ def least(space: SearchSpace, predict: Callable[[Array], Array], rng: np.random.
     return float(predict(best)[0])
 
 
-def train(fold: Fold, model: str, space: SearchSpace, units: Array) -> tuple[Array, Array]:
+def train(
+    fold: Fold, model: str, space: SearchSpace, units: FloatArray
+) -> tuple[FloatArray, FloatArray]:
     """Losses and seconds `(n,)` of really training the configurations `(n, d)`; nan where it diverged."""
     metric = metric_for("rmse" if fold.task.kind == "regression" else "log_loss", fold.task.kind)
     trainer = family(model)(fold, metric, 1, horizon=BUDGET[model])
@@ -164,9 +169,9 @@ def keep(
     rows: Sequence[int],
     space: SearchSpace,
     default: Params,
-    units: Array,
-    losses: Array,
-    seconds: Array,
+    units: FloatArray,
+    losses: FloatArray,
+    seconds: FloatArray,
 ) -> str:
     """Fit and write one surface and say how good it is."""
     units = units.astype(np.float32)
@@ -279,7 +284,7 @@ def main(arguments: Sequence[str]) -> None:
     )
 
 
-def _surface(space: SearchSpace, fitted: Fit, x: Array) -> Surface:
+def _surface(space: SearchSpace, fitted: Fit, x: FloatArray) -> Surface:
     return Surface(
         model="",
         table="",

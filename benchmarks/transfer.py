@@ -17,7 +17,7 @@ from benchmarks.environments import cache as cache_folder
 from benchmarks.pasts import left_by, tables
 from benchmarks.report import interval_text, machine, table, write
 from benchmarks.statistics import interval
-from hpo.space.parameters import Array
+from hpo.arrays import FloatArray
 from pipelines.models.catalog import settings
 from pipelines.store.knowledge import past_studies
 from warmstart.past import PastStudy
@@ -27,7 +27,7 @@ SURFACES = "surfaces"
 PARTS = ("all tables", "similar tables", "the table's own", "noise")
 
 
-def shared(studies: Sequence[PastStudy]) -> tuple[Array, Array]:
+def shared(studies: Sequence[PastStudy]) -> tuple[FloatArray, FloatArray]:
     """By the others of each study: shares `(n, 4)` of the variance of scores, `PARTS`, and rank correlations `(n,)`."""
     shares, correlations = [], []
     for study in studies:

@@ -31,8 +31,8 @@ from benchmarks.methods import CLOCKED, Method, method
 from benchmarks.report import machine, table, write
 from benchmarks.results import MethodJob, Results
 from benchmarks.statistics import best_so_far
+from hpo.arrays import FloatArray
 from hpo.errors import UserError, closest
-from hpo.space import Array
 from pipelines.table.data import Prepared, prepare
 from pipelines.table.metrics import metric_for
 from pipelines.table.reading import load_table
@@ -64,8 +64,8 @@ class Search(MethodJob):
 class Course:
     """How a search went: losses `(n,)` of its legs, in the order of the `times` `(n,)` in seconds since the call."""
 
-    times: Array
-    losses: Array
+    times: FloatArray
+    losses: FloatArray
 
     @classmethod
     def of(cls, events: Sequence[Sequence[float]], seconds: float) -> "Course":
@@ -75,7 +75,7 @@ class Course:
         return cls(kept[:, 0], kept[:, 1])
 
     @property
-    def best(self) -> Array:
+    def best(self) -> FloatArray:
         """`(n,)`: the least loss so far."""
         return best_so_far(self.losses)
 
@@ -177,7 +177,7 @@ def report(
     return "\n".join(parts), values
 
 
-def spread(values: Array) -> str:
+def spread(values: FloatArray) -> str:
     """`median (least to most)` of losses; in words where a search had none yet."""
     if not np.isfinite(values).all():
         return "none yet"

@@ -26,9 +26,10 @@ from benchmarks.report import write
 from benchmarks.statistics import best_so_far, interval
 from benchmarks.tables import inside, load_prepared
 from hpo.algorithms import algorithm, grants_budgets
+from hpo.arrays import FloatArray
 from hpo.past import Past
 from hpo.space import SearchSpace
-from hpo.space.parameters import Array, Params
+from hpo.space.parameters import Params
 from hpo.storage import MemoryStorage
 from hpo.study import FirstPoint, Study
 from hpo.trial import Failure, Report
@@ -227,7 +228,7 @@ def _best_five(task: Task, past: Past) -> Past:
     return Past(past.space, tuple(past.sources[i] for i in np.argsort(rho)[-5:]))
 
 
-def _loss(task: Task, code: Array) -> float:
+def _loss(task: Task, code: FloatArray) -> float:
     return task.losses(task.space.decode(code), task.rungs[-1])
 
 
@@ -361,7 +362,7 @@ def report(
     return text, values
 
 
-def _duels(regret: Array, methods: Sequence[str], at: Sequence[int], against: str) -> str:
+def _duels(regret: FloatArray, methods: Sequence[str], at: Sequence[int], against: str) -> str:
     """What each method regrets more than the one `against`, and on how many tables; regrets `(methods, tables, n)`."""
     more = regret - regret[list(methods).index(against)]
     rows = []
@@ -381,8 +382,8 @@ def _duels(regret: Array, methods: Sequence[str], at: Sequence[int], against: st
 
 
 def _scales(
-    model: str, names: Sequence[str], losses: Array, methods: Sequence[str]
-) -> tuple[Array, Array]:
+    model: str, names: Sequence[str], losses: FloatArray, methods: Sequence[str]
+) -> tuple[FloatArray, FloatArray]:
     """By table: the losses that are regrets 0 and 1.
 
     Surfaces have their own; elsewhere the least that any search has found, and the median of the

@@ -29,8 +29,8 @@ from benchmarks.environments import ROOT
 from benchmarks.environments import cache as cache_folder
 from benchmarks.report import interval_text, machine, table, write
 from benchmarks.statistics import best_so_far, interval
+from hpo.arrays import FloatArray
 from hpo.errors import UserError, closest
-from hpo.space.parameters import Array
 from pipelines.store.studies import leaderboard, read_header, studies
 from pipelines.store.tracking import connect
 from pipelines.table.metrics import METRICS
@@ -267,7 +267,7 @@ def _scale(pair: Sequence[Outcome]) -> tuple[float, float]:
     return low, (float(np.median(losses[np.isfinite(losses)])) - low) or 1.0
 
 
-def _regrets(pair: Sequence[Outcome]) -> list[Array]:
+def _regrets(pair: Sequence[Outcome]) -> list[FloatArray]:
     low, width = _scale(pair)
     return [np.minimum((best_so_far(np.array(o.losses)) - low) / width, CUT) for o in pair]
 
@@ -301,7 +301,7 @@ def _duel(pairs: Sequence[tuple[Outcome, Outcome]], at: Sequence[int], trials: i
     )
 
 
-def _ratio(warm: Array, cold: Array) -> tuple[float, float, float]:
+def _ratio(warm: FloatArray, cold: FloatArray) -> tuple[float, float, float]:
     """The ratio of two mean regrets `(n,)` of the same studies, and its bootstrap interval."""
     pairs = np.stack([warm, cold], axis=1)
     with np.errstate(divide="ignore", invalid="ignore"):  # where a draw holds winners alone

@@ -59,7 +59,7 @@ def algorithm(
     Args:
         name: a row of `ALGORITHMS`, or `sampler+scheduler`.
         rungs: the budgets at which trials may stop, ascending (`hpo.rungs.Budgets`); the last is a
-        full training.
+            full training.
         eta: the factor between them.
         past: what past studies know, for samplers that build models.
 

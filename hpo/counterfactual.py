@@ -15,10 +15,10 @@ from scipy.linalg import cho_solve, cholesky
 from scipy.special import ndtri
 from scipy.stats import rankdata
 
+from hpo.arrays import FloatArray
 from hpo.past import Past, matern, surprise
 from hpo.samplers import Sampler
 from hpo.schedulers.full import Full
-from hpo.space.parameters import Array
 from hpo.storage import MemoryStorage
 from hpo.study import FirstPoint, Study
 from hpo.trial import Report
@@ -34,13 +34,13 @@ PRIOR = 10.0  # variance of the mean level
 class OwnModel:
     """A Gaussian process on a study's own results: levels `(n,)` at points `(n, p)` in units of the kernel's length."""
 
-    points: Array
-    levels: Array
+    points: FloatArray
+    levels: FloatArray
     signal: float
     noise: float
 
     @classmethod
-    def fitted(cls, points: Array, losses: Array) -> "OwnModel":
+    def fitted(cls, points: FloatArray, losses: FloatArray) -> "OwnModel":
         """With the signal and the noise under which the losses `(n,)` are most likely."""
         y = normal_scores(losses)
         kernel = matern(points, points)
@@ -51,7 +51,9 @@ class OwnModel:
         _, signal, noise = max(scored)
         return cls(points, y, signal, noise)
 
-    def draw(self, at: Array, drawn: Array, values: Array, rng: np.random.Generator) -> float:
+    def draw(
+        self, at: FloatArray, drawn: FloatArray, values: FloatArray, rng: np.random.Generator
+    ) -> float:
         """A value at a point `(p,)`, given the `values` `(m,)` that were drawn at points `(m, p)` before."""
         x, y = np.concatenate([self.points, drawn]), np.concatenate([self.levels, values])
         known = PRIOR + self.signal * matern(x, x) + self.noise * np.eye(len(x))
@@ -64,15 +66,15 @@ class OwnModel:
 
 def without_past(
     past: Past,
-    x: Array,
-    losses: Array,
+    x: FloatArray,
+    losses: FloatArray,
     sampler: Sampler,
     first_points: Sequence[FirstPoint],
     *,
     lag: int,
     seed: int,
     repeats: int,
-) -> tuple[Array, Array]:
+) -> tuple[FloatArray, FloatArray]:
     """`(n,)` best levels so far of a study with losses `(n,)`, and `(repeats, n)` those of simulated searches.
 
     Args:
@@ -104,7 +106,7 @@ def without_past(
     return np.minimum.accumulate(model.levels), np.minimum.accumulate(np.array(runs), axis=1)
 
 
-def normal_scores(losses: Array) -> Array:
+def normal_scores(losses: FloatArray) -> FloatArray:
     """Losses `(n,)` by rank, as quantiles of a normal distribution: so the model's tails are those of the trials."""
     return np.asarray(ndtri((rankdata(losses) - 0.5) / len(losses)))
 

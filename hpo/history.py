@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from hpo.space import Array, Params, SearchSpace
+from hpo.arrays import FloatArray
+from hpo.space import Params, SearchSpace
 
 
 class History:
@@ -20,11 +21,16 @@ class History:
         self._n = 0
         self._x = np.empty((16, len(space)))
         self._columns = np.empty((16, 2))
-        self.pending: Array = np.empty((0, len(space)))
+        self.pending: FloatArray = np.empty((0, len(space)))
 
     @classmethod
     def of(
-        cls, space: SearchSpace, x: Array, losses: Array, pending: Array, n_sampled: int
+        cls,
+        space: SearchSpace,
+        x: FloatArray,
+        losses: FloatArray,
+        pending: FloatArray,
+        n_sampled: int,
     ) -> "History":
         """The history of codes `(n, d)` with losses `(n,)`, and of pending codes `(m, d)`."""
         self = cls(space, n_sampled)
@@ -37,17 +43,17 @@ class History:
         return self._n
 
     @property
-    def x(self) -> Array:
+    def x(self) -> FloatArray:
         """`(n, d)` unit codes, `nan` where inactive."""
         return self._x[: self._n]
 
     @property
-    def losses(self) -> Array:
+    def losses(self) -> FloatArray:
         """`(n,)` losses, infinite where the trial failed."""
         return self._columns[: self._n, 0]
 
     @property
-    def weights(self) -> Array:
+    def weights(self) -> FloatArray:
         """`(n,)` weights; 1 for the study's own observations."""
         return self._columns[: self._n, 1]
 

@@ -33,9 +33,9 @@ from numpy.typing import NDArray
 from scipy.linalg import cho_solve, cholesky, solve_triangular
 from scipy.optimize import minimize
 
+from hpo.arrays import FloatArray
 from hpo.samplers.tpe import ranked, thin
 from hpo.space import SearchSpace
-from hpo.space.parameters import Array
 
 BAD = 1.0  # score of a bad configuration, where a study's scores have mean 0 and deviation 1
 USUAL = (0.3, 0.4, 0.3, 0.5)  # variances of f, g, h and noise, a priori
@@ -56,7 +56,7 @@ _FLAG = (
 )
 
 
-def standardised(losses: Array) -> Array:
+def standardised(losses: FloatArray) -> FloatArray:
     """Losses `(n,)` of one study as scores that compare with those of others: mean 0, deviation 1.
 
     Logarithms of the distance from the best, in units of the median's, so that differences among
@@ -80,12 +80,12 @@ class Source:
         table: equal for studies of one table.
         same_table: whether that is the table of the new study.
         kinship: correlation with other studies, given their tables; less than 1 for another metric
-        or family.
+            or family.
     """
 
     name: str
-    x: Array
-    scores: Array
+    x: FloatArray
+    scores: FloatArray
     similarity: float = 1.0
     table: str = ""
     same_table: bool = False
@@ -101,13 +101,13 @@ class Past:
 
     space: SearchSpace
     sources: tuple[Source, ...]
-    alike: Array | None = None
+    alike: FloatArray | None = None
 
     def __len__(self) -> int:
         return len(self.sources)
 
     @cached_property
-    def lengths(self) -> Array:
+    def lengths(self) -> FloatArray:
         """`(d,)` lengths of the kernel, in edges of the unit cube."""
         chosen = sorted(self.sources, key=lambda source: -source.similarity)[:_FIT_STUDIES]
         n = min(_FIT_TRIALS, *(len(source.x) for source in chosen))
@@ -118,12 +118,12 @@ class Past:
         scores = np.stack([source.scores[k] for source, k in zip(chosen, kept, strict=True)])
         return _fitted(points, scores, _owners(self.space), len(self.space))
 
-    def points(self, x: Array) -> Array:
+    def points(self, x: FloatArray) -> FloatArray:
         """What the kernel takes distances in, `(m, p)`, of codes `(m, d)`."""
         return _points(self.space, x) / self.lengths[_owners(self.space)]
 
     @cached_property
-    def variances(self) -> Array:
+    def variances(self) -> FloatArray:
         """`(4,)` of f, g, h and the noise, the most likely ones given the past."""
         known = self._known
         every = thin(np.arange(len(known.scores)), _FIT_RESULTS)
@@ -131,22 +131,22 @@ class Past:
         kernel = matern(results.points, results.points)
         y, usual = results.scores - BAD, np.log(USUAL)
 
-        def loss(logs: Array) -> float:
+        def loss(logs: FloatArray) -> float:
             far = ((logs - usual) ** 2).sum() / _VARIANCE_SPREAD**2
             return surprise(self._covariance(kernel, results, np.exp(logs)), y) + 0.5 * float(far)
 
         options = {"maxiter": 80, "xatol": 0.05, "fatol": 0.05}
         return np.asarray(np.exp(minimize(loss, usual, method="Nelder-Mead", options=options).x))
 
-    def expected(self, x: Array) -> Array:
+    def expected(self, x: FloatArray) -> FloatArray:
         """`(m,)` scores that the past expects at codes `(m, d)`."""
         return np.asarray(BAD + matern(self.points(x), self._known.points) @ self._pull)
 
-    def trust(self, x: Array, losses: Array) -> float:
+    def trust(self, x: FloatArray, losses: FloatArray) -> float:
         """How far the past can be trusted after results `(n,)` at codes `(n, d)`: 0 not at all, 1 as far as usual."""
         return float(self.course(x, losses)[-1]) if len(losses) else 1.0
 
-    def course(self, x: Array, losses: Array) -> Array:
+    def course(self, x: FloatArray, losses: FloatArray) -> FloatArray:
         """`(n,)`: the trust after each of the results."""
         n = np.arange(1, len(losses) + 1)
         agreed = np.tril(_order(self.expected(x)) * _order(losses)).sum(axis=1).cumsum()
@@ -156,12 +156,12 @@ class Past:
             np.clip((usual * AGREEMENT + seen * tau) / (usual + seen) / AGREEMENT, 0.0, 1.0)
         )
 
-    def leaders(self) -> Array:
+    def leaders(self) -> FloatArray:
         """`(m, d)` codes of the best few configurations of each past study."""
         best = [ranked(source.scores)[:LEADERS] for source in self.sources]
         return np.concatenate([source.x[k] for source, k in zip(self.sources, best, strict=True)])
 
-    def repeated(self, taken: Array, n: int) -> list[tuple[str, Array]]:
+    def repeated(self, taken: FloatArray, n: int) -> list[tuple[str, FloatArray]]:
         """Codes `(d,)` of what studies of this very table found best, at most `n`, with the studies they come from.
 
         They are in order of what the past expects of them; none is next to another one or to those
@@ -172,7 +172,7 @@ class Past:
         if not leaders:
             return []
         codes = np.array([code for _, code in leaders])
-        found: list[tuple[str, Array]] = []
+        found: list[tuple[str, FloatArray]] = []
         for i in np.argsort(self.expected(codes), kind="stable"):
             near = matern(self.points(codes[i : i + 1]), self.points(taken))
             if len(found) < n and not (near > COPY).any():
@@ -192,7 +192,7 @@ class Past:
         )
 
     @cached_property
-    def _pull(self) -> Array:
+    def _pull(self) -> FloatArray:
         """`(n,)` by which each known result moves what is expected of the new study next to it."""
         known, variances = self._known, self.variances
         factor = cholesky(
@@ -205,7 +205,9 @@ class Past:
         )
         return np.asarray(of_study[known.study] * solved)
 
-    def _covariance(self, kernel: Array, results: "_Results", variances: Array) -> Array:
+    def _covariance(
+        self, kernel: FloatArray, results: "_Results", variances: FloatArray
+    ) -> FloatArray:
         """`(n, n)` of the scores of results of past studies with that `kernel` `(n, n)`."""
         shared, alike, own, noise = variances
         of_studies = shared + alike * self._similar + own * self._same_table
@@ -216,16 +218,16 @@ class Past:
         return np.asarray(whole + noise * np.eye(len(kernel)))
 
     @cached_property
-    def _kinships(self) -> Array:
+    def _kinships(self) -> FloatArray:
         return np.array([source.kinship for source in self.sources])
 
     @cached_property
-    def _same_table(self) -> Array:
+    def _same_table(self) -> FloatArray:
         tables = [source.table or str(i) for i, source in enumerate(self.sources)]
         return np.array([[one == other for other in tables] for one in tables], dtype=float)
 
     @cached_property
-    def _similar(self) -> Array:
+    def _similar(self) -> FloatArray:
         """`alike` as a covariance: similarities that cannot be one, when values are missing, are moved a little."""
         if self.alike is None:
             return np.ones((len(self), len(self)))
@@ -237,31 +239,31 @@ class Past:
 class _Results:
     """Scores `(n,)` at points `(n, p)`, and the numbers `(n,)` of the studies that they are of."""
 
-    points: Array
-    scores: Array
+    points: FloatArray
+    scores: FloatArray
     study: NDArray[np.intp]
 
 
-def _order(values: Array) -> Array:
+def _order(values: FloatArray) -> FloatArray:
     """`(n, n)` of values `(n,)`, which may be infinite: 1 where the first is larger, -1 where it is smaller."""
     return np.asarray((values[:, None] > values) * 1.0 - (values[:, None] < values))
 
 
-def surprise(covariance: Array, y: Array) -> float:
+def surprise(covariance: FloatArray, y: FloatArray) -> float:
     """Minus the log likelihood of values `(n,)` under a centred normal distribution, but for a constant."""
     factor = cholesky(covariance, lower=True)
     half = solve_triangular(factor, y, lower=True)
     return float(0.5 * half @ half + np.log(np.diag(factor)).sum())
 
 
-def matern(a: Array, b: Array) -> Array:
+def matern(a: FloatArray, b: FloatArray) -> FloatArray:
     """`(m, n)` Matérn 5/2 kernel between points `(m, p)` and `(n, p)` in units of its length."""
     squared = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1) - 2 * a @ b.T
     r = np.sqrt(5 * np.maximum(squared, 0.0))
     return np.asarray((1 + r + r * r / 3) * np.exp(-r))
 
 
-def _points(space: SearchSpace, x: Array) -> Array:
+def _points(space: SearchSpace, x: FloatArray) -> FloatArray:
     """`(m, p)` coordinates of codes: ranges as they are and a flag where inactive; one for each choice."""
     ranges = x[:, space.layout.ranges]
     inactive = np.isnan(ranges)
@@ -276,7 +278,7 @@ def _owners(space: SearchSpace) -> NDArray[np.intp]:
     return np.concatenate([layout.ranges, layout.ranges, of_choices])
 
 
-def _fitted(points: Array, scores: Array, owners: NDArray[np.intp], d: int) -> Array:
+def _fitted(points: FloatArray, scores: FloatArray, owners: NDArray[np.intp], d: int) -> FloatArray:
     """`(d,)` lengths that make the scores `(s, n)` at points `(s, n, p)` most likely, with signal and noise."""
     s, n, _ = points.shape
     y = scores - scores.mean(axis=1, keepdims=True)
@@ -286,7 +288,7 @@ def _fitted(points: Array, scores: Array, owners: NDArray[np.intp], d: int) -> A
         gaps[owner] += (c[:, :, None] - c[:, None]) ** 2
     eye = np.eye(n)
 
-    def loss(theta: Array) -> tuple[float, Array]:
+    def loss(theta: FloatArray) -> tuple[float, FloatArray]:
         logs, signal, noise = theta[:d], np.exp(theta[d]), np.exp(theta[d + 1])
         scaled = gaps * np.exp(-2 * logs)[:, None, None, None]
         r = np.sqrt(5 * scaled.sum(axis=0))

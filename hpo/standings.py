@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from hpo.arrays import FloatArray
 from hpo.history import History
-from hpo.space import Array, Params, SearchSpace
+from hpo.space import Params, SearchSpace
 from hpo.trial import Trial
 
 
@@ -30,12 +31,12 @@ class Standings:
         return self._n
 
     @property
-    def x(self) -> Array:
+    def x(self) -> FloatArray:
         """`(n, d)` unit codes, `nan` where inactive."""
         return self._x[: self._n]
 
     @property
-    def losses(self) -> Array:
+    def losses(self) -> FloatArray:
         """`(n, r)` loss at each rung; `nan` where there is none (yet)."""
         return self._losses[:, : self._n].T
 

@@ -46,7 +46,7 @@ class Study:
         max_trials: stop after so many trials; None for no end.
         first_points: the configurations of the first trials, in order.
         lag: how many trials back a result must lie to be seen (module docstring); 0 sees all at
-        once.
+            once.
     """
 
     def __init__(

@@ -60,10 +60,10 @@ def adopt(
         model: What their parameters are of: lightgbm, xgboost or mlp.
         metric: The logged metric to judge them by.
         direction: minimize or maximize; auto where the metric is one of this project's, or Optuna
-        logged the runs.
+            logged the runs.
         means: Which of this project's metrics the logged one is, where its name does not say so.
         mapping: A YAML file with names in the runs and names here, for those that differ from the
-        library's.
+            library's.
         filter: Which runs of the experiment, as a filter of MLflow's run search; none for all.
         task: auto, binary, multiclass or regression.
         dry_run: Only show what would count and what it means here, and write nothing.

@@ -87,11 +87,11 @@ def promote(
         version: The version to promote instead of the one with the alias challenger.
         dry_run: Only say what would happen, and change nothing.
         data: New rows with the target, which neither model has seen; or the study's table, when it
-        has moved.
+            has moved.
         margin: By how much it must be better than the champion, in the metric's units.
         confidence: The probability with which it must be better.
         slice: A column; on none of its groups of 50 rows or more may the challenger be worse beyond
-        chance.
+            chance.
         tolerance: By how much it may be worse on a group, in the metric's units.
         max_latency: The most milliseconds for one row (99th percentile), or limits like
         p50:5,p99x1000:80.

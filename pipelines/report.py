@@ -122,7 +122,7 @@ def compare(names: Sequence[str]) -> Comparison:
 
     Raises:
         UserError: when fewer than two are named, one cannot be read, or they are not of one table
-        and metric.
+            and metric.
     """
     names = list(dict.fromkeys(names))
     if len(names) < 2:

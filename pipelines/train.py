@@ -51,17 +51,17 @@ def train(
         target: The column to predict; needed with params.
         model: lightgbm, xgboost or mlp; a trial brings its own.
         metric: What it is scored by; auto is roc_auc for two classes, log_loss for more, rmse for
-        numbers.
+            numbers.
         seed: Of the splits and the model; a trial brings its own.
         register: The name under which the model is registered, as challenger; none registers
-        nothing.
+            nothing.
         task: auto, binary, multiclass or regression.
         split: How test rows are held out: random, time:COLUMN or group:COLUMN.
         test_share: The share of rows that is held out.
         validation: holdout, or cv:K for K folds.
         budget: The boosting rounds or training steps; none takes the model's own.
         rows: train, or train+validation for a model trained once more on both, for as long as was
-        best without.
+            best without.
 
     Raises:
         UserError: with what is wrong and the way out, before anything is trained.

@@ -76,24 +76,24 @@ def tune(
 
     Args:
         data: The table: CSV (compressed too), Parquet or Feather, as a path or any URI that fsspec
-        opens.
+            opens.
         target: The column to predict.
         model: lightgbm, xgboost, mlp, or all for one search over the three.
         algorithm: tpe, bohb, asha, hyperband, successive_halving, hyperopt, random, grid; or pairs
-        such as tpe+asha.
+            such as tpe+asha.
         trials: How many trials the study has in all; none is as many as 50 full trainings cost.
         timeout: Seconds after which the search ends; none for no limit.
         metric: What decides; auto is roc_auc for two classes, log_loss for more, rmse for numbers.
         workers: Worker processes; none takes one for each core, or as many as the study in hand
-        began with.
+            began with.
         seed: Of the splits, the models and the search.
         space: A YAML file; default is the model's own, past where past studies did well,
         auto:RUN_ID one's, mended.
         study: The run id of a study to go on with; everything else is then as that study began.
         register: The name under which the best model is registered, as challenger; none registers
-        nothing.
+            nothing.
         warm_start: Which past studies to learn from: auto, off, or run ids and experiment names
-        with commas between.
+            with commas between.
         task: auto, binary, multiclass or regression.
         split: How test rows are held out: random, time:COLUMN or group:COLUMN.
         test_share: The share of rows that is held out and never seen by the search.
@@ -102,14 +102,14 @@ def tune(
             rows); none is the model's.
         max_budget: A full training, in the same unit; none is the model's own.
         eta: One of eta trials goes on from a rung to the next, which is eta times as large; the
-        last is max_budget.
+            last is max_budget.
         fidelity: What a smaller budget means: rounds, scheduled, scaled or rows; auto is what ranks
-        best.
+            best.
         checkpoints: Where trials that may go on are kept, as a URI that fsspec opens; none is on
             this machine. A study that goes on may be given a new place.
         trial_timeout: Seconds after which a trial, or one leg of it, fails; none is one hour.
         confirm: How many of the best trials are scored again on 2 x 5 folds before the winner is
-        named; none is 0.
+            named; none is 0.
 
     Raises:
         UserError: with what is wrong and the way out, before anything is trained.

@@ -112,7 +112,7 @@ def validate(
 
     Args:
         data: The table: CSV (compressed too), Parquet or Feather, as a path or any URI that fsspec
-        opens.
+            opens.
         target: The column to predict.
         folds: How many outer folds; each costs a search.
         model: As for tune.

@@ -27,6 +27,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from serving.values import FloatArray, IntArray
+
 SCHEMA = 1
 WEIGHTS = "weights.pt"
 MEMBER = "member.json"
@@ -34,8 +36,6 @@ ONE_HOT_LEVELS = 9
 CLIP = 3.0
 BATCH_ROWS = 8192
 
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
 CodeArray = npt.NDArray[np.int32]
 
 

@@ -21,7 +21,7 @@ from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsRegressor
 from sklearn.tree import DecisionTreeRegressor
 
-from warmstart.cells import FloatArray, IntArray
+from hpo.arrays import FloatArray, IntArray
 from warmstart.sample import Sample
 from warmstart.statistics import standardised, winsorised
 

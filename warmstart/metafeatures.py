@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from warmstart.cells import FloatArray, IntArray
+from hpo.arrays import FloatArray, IntArray
 from warmstart.sample import Caps, Sample, draw
 from warmstart.statistics import (
     binned,
@@ -82,7 +82,7 @@ def meta_features(
     Args:
         frame: the raw feature columns.
         target: `(n,)` class codes, or numbers for a regression; rows with negative codes or `nan`
-        are left out.
+            are left out.
         kind: of the task: binary, multiclass or regression.
         seed: of the sample and of the landmarks.
         caps: bounds on the cost, in rows, columns and cells.

@@ -17,10 +17,10 @@ from typing import Any
 
 import numpy as np
 
+from hpo.arrays import FloatArray
 from hpo.past import standardised
 from hpo.samplers.tpe import ranked, thin
 from hpo.space import SearchSpace
-from hpo.space.parameters import Array
 from hpo.trial import Trial
 from warmstart.metafeatures import MetaFeatures
 
@@ -63,8 +63,8 @@ class PastStudy:
     digest: str
     features: MetaFeatures | None
     space: SearchSpace
-    x: Array
-    losses: Array
+    x: FloatArray
+    losses: FloatArray
 
     def __len__(self) -> int:
         return len(self.losses)
@@ -164,7 +164,7 @@ def _inflated(packed: bytes) -> bytes:
     return text
 
 
-def _numbers(values: Any) -> Array:
+def _numbers(values: Any) -> FloatArray:
     """`(n,)` finite numbers out of JSON.
 
     Raises:

@@ -14,7 +14,8 @@ import numpy.typing as npt
 import pandas as pd
 from pandas.api.types import is_datetime64_any_dtype, is_numeric_dtype
 
-from warmstart.cells import FloatArray, IntArray, read_column
+from hpo.arrays import FloatArray, IntArray
+from warmstart.cells import read_column
 
 KINDS = ("binary", "multiclass", "regression")
 KEPT_PER_CLASS = 10

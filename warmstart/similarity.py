@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from warmstart.cells import FloatArray
+from hpo.arrays import FloatArray
 from warmstart.metafeatures import MetaFeatures
 
 FEWEST = 4

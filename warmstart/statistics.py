@@ -5,7 +5,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from warmstart.cells import FloatArray, IntArray
+from hpo.arrays import FloatArray, IntArray
 
 TAIL = 0.01
 FENCE = 1.5

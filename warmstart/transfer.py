@@ -11,9 +11,10 @@ from itertools import islice
 
 import numpy as np
 
+from hpo.arrays import FloatArray
 from hpo.past import Past, Source, standardised
 from hpo.space import SearchSpace
-from hpo.space.parameters import Array, Categorical, Parameter, Params, Value
+from hpo.space.parameters import Categorical, Parameter, Params, Value
 from warmstart.families import ALL, in_terms_of, related
 from warmstart.metafeatures import MetaFeatures
 from warmstart.past import PastStudy
@@ -172,7 +173,7 @@ def narrowed(past: Past) -> SearchSpace:
 
 def translated(
     past: PastStudy, model: str, space: SearchSpace, default: Params
-) -> tuple[Array, Array]:
+) -> tuple[FloatArray, FloatArray]:
     """A past study's configurations `(m, d)` as codes of another space, and their losses `(m,)`.
 
     Values beyond the bounds become the bounds. Configurations of families that the space does not

@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
-from hpo.space import Array
+from hpo.arrays import FloatArray
 from hpo.space.layout import Layout
 
 _LOG_SQRT_2PI = 0.5 * np.log(2 * np.pi)
@@ -37,20 +37,22 @@ _TINY = 1e-12
 _FAR = -8.3  # the normal distribution function below it is less than half of the last bit of 1
 
 
-def features(layout: Layout, x: Array) -> Array:
+def features(layout: Layout, x: FloatArray) -> FloatArray:
     """Phi of the module docstring for configurations `(m, d)`: `(m, 3 n_ranges + all choices)`."""
     active, v = _filled(x.T[layout.ranges])
     return np.concatenate([v * v, v, active, layout.one_hot(x)], dtype=float).T
 
 
-def with_prior(x: Array, weights: Array, prior_weight: float) -> tuple[Array, Array]:
+def with_prior(
+    x: FloatArray, weights: FloatArray, prior_weight: float
+) -> tuple[FloatArray, FloatArray]:
     """Centres `(n + 1, d)` and weights `(n + 1,)`: those given and, last, the prior's."""
     return np.concatenate([x, np.full((1, x.shape[1]), np.nan)]), np.concatenate(
         [weights, [prior_weight]]
     )
 
 
-def scott(layout: Layout, x: Array, weights: Array, prior_weight: float) -> Array:
+def scott(layout: Layout, x: FloatArray, weights: FloatArray, prior_weight: float) -> FloatArray:
     """`(n_ranges, n)` bandwidths sigma n^(-1 / (d + 4)), one for all centres `(n, d)` (Scott 1992, as BOHB has it).
 
     n is the effective number of the centres that have the dimension; their variance is drawn
@@ -67,7 +69,7 @@ def scott(layout: Layout, x: Array, weights: Array, prior_weight: float) -> Arra
     return np.repeat(np.minimum(h, 1.0)[:, None], len(x), axis=1)
 
 
-def neighbours(layout: Layout, x: Array) -> Array:
+def neighbours(layout: Layout, x: FloatArray) -> FloatArray:
     """`(n_ranges, n)` bandwidths: the larger distance to the two neighbours (Bergstra et al. 2011).
 
     Clipped to [1 / min(100, n + 2), 1]. A centre at the end of its column takes its one neighbour's
@@ -100,11 +102,11 @@ class Parzen:
     """
 
     layout: Layout
-    centres: Array
-    weights: Array
-    bandwidths: Array
+    centres: FloatArray
+    weights: FloatArray
+    bandwidths: FloatArray
 
-    def log_density(self, phi: Array) -> Array:
+    def log_density(self, phi: FloatArray) -> FloatArray:
         """`(m,)` log densities relative to the prior, from `features`."""
         terms = phi @ self._psi
         top = terms.max(axis=1)
@@ -115,7 +117,7 @@ class Parzen:
         np.exp(terms, out=terms)
         return np.asarray(np.log(terms @ self.weights / self.weights.sum()) + top)
 
-    def sample(self, rng: np.random.Generator, m: int) -> Array:
+    def sample(self, rng: np.random.Generator, m: int) -> FloatArray:
         """`(m, d)` draws with every dimension filled: inactive ones of a centre come from the prior."""
         share = np.cumsum(self.weights)
         kernel = np.searchsorted(share / share[-1], rng.random(m), side="right")
@@ -144,22 +146,22 @@ class Parzen:
         )
 
     @cached_property
-    def _ranges(self) -> tuple[NDArray[np.bool_], Array]:
+    def _ranges(self) -> tuple[NDArray[np.bool_], FloatArray]:
         """`(n_ranges, n)` where the centres are active, and their codes."""
         return _filled(self.centres.T[self.layout.ranges])
 
     @cached_property
-    def _cells(self) -> Array:
+    def _cells(self) -> FloatArray:
         """`(n_choice_columns, n)` the centres' choices."""
         return self.layout.cells(self.centres)
 
     @cached_property
-    def _smoothing(self) -> Array:
+    def _smoothing(self) -> FloatArray:
         """`(n_choice_columns,)` s of the module docstring."""
         return np.asarray(1 / (1 + np.count_nonzero(~np.isnan(self._cells), axis=1)))
 
     @cached_property
-    def _tails(self) -> Array:
+    def _tails(self) -> FloatArray:
         """`(2, n_ranges, n)` what each kernel's normal distribution has below and above the unit interval."""
         _, c = self._ranges
         z = (np.array([-c, c - 1.0]) / self.bandwidths).ravel()
@@ -168,7 +170,7 @@ class Parzen:
         return tails.reshape(2, *c.shape)
 
     @cached_property
-    def _psi(self) -> Array:
+    def _psi(self) -> FloatArray:
         """`(3 n_ranges + all choices, n)`: see the module docstring."""
         (active, c), h, (below, above) = self._ranges, self.bandwidths, self._tails
         inverse = active / (h * h)
@@ -182,13 +184,13 @@ class Parzen:
         )
 
 
-def _filled(x: Array, missing: float = 0.0) -> tuple[NDArray[np.bool_], Array]:
+def _filled(x: FloatArray, missing: float = 0.0) -> tuple[NDArray[np.bool_], FloatArray]:
     """Where x is active, and x with `missing` elsewhere."""
     active = ~np.isnan(x)
     return active, np.where(active, x, missing)
 
 
-def _order(v: Array) -> NDArray[np.int64]:
+def _order(v: FloatArray) -> NDArray[np.int64]:
     """`(k, n)` indices that sort each row of numbers that are not negative; equal ones keep their order.
 
     The bits of such numbers, read as integers, sort like the numbers. The last few (10 of 52 for

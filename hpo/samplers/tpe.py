@@ -23,9 +23,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from hpo.arrays import FloatArray
 from hpo.history import History
 from hpo.samplers.parzen import Parzen, features, neighbours, scott, with_prior
-from hpo.space import Array, SearchSpace, Value
+from hpo.space import SearchSpace, Value
 from hpo.space.layout import Layout
 
 
@@ -80,7 +81,7 @@ class TPESampler:
         phi = features(layout, candidates)
         return space.decode(candidates[np.argmax(below.log_density(phi) - above.log_density(phi))])
 
-    def _below(self, layout: Layout, x: Array, weights: Array) -> Parzen:
+    def _below(self, layout: Layout, x: FloatArray, weights: FloatArray) -> Parzen:
         """l(x): weights fall linearly from the best to the last good observation (mean 1)."""
         n = len(x)
         w = weights * 2 * (n - np.arange(n)) / (n + 1)
@@ -95,7 +96,9 @@ class TPESampler:
         return Parzen(layout, centres, weights, neighbours(layout, centres))
 
 
-def split(losses: Array, gamma: float, max_good: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+def split(
+    losses: FloatArray, gamma: float, max_good: int
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Indices of the ceil(gamma n) best observations (at most `max_good`, best first) and of the others.
 
     Failed observations are never good: where all failed there are no good ones, and l is the prior.
@@ -105,7 +108,7 @@ def split(losses: Array, gamma: float, max_good: int) -> tuple[NDArray[np.intp],
     return order[:n_good], order[n_good:]
 
 
-def ranked(losses: Array) -> NDArray[np.intp]:
+def ranked(losses: FloatArray) -> NDArray[np.intp]:
     """Indices from the smallest to the largest loss; equal ones keep their order."""
     # numpy's stable sort takes six times as long as its vectorised one, so equal ones are put in
     # order afterwards.
@@ -128,8 +131,8 @@ def thin(ordered: NDArray[np.intp], limit: int) -> NDArray[np.intp]:
 
 
 def spread_out(
-    space: SearchSpace, taken: Array, rng: np.random.Generator, n_draws: int = 8
-) -> Array:
+    space: SearchSpace, taken: FloatArray, rng: np.random.Generator, n_draws: int = 8
+) -> FloatArray:
     """The one of `n_draws` random points that is farthest from those `taken` (Mitchell's best candidate).
 
     Few draws, so that points do not crowd at the cube's corners.
@@ -137,7 +140,7 @@ def spread_out(
     return farthest(space, space.sample_unit(rng, n_draws), taken)
 
 
-def farthest(space: SearchSpace, points: Array, taken: Array) -> Array:
+def farthest(space: SearchSpace, points: FloatArray, taken: FloatArray) -> FloatArray:
     """The one of `points` `(n, d)` that is farthest from those `taken` `(m, d)`.
 
     Distances are taken in the unit cube. Choices that differ, and a dimension that only one of the
@@ -149,5 +152,5 @@ def farthest(space: SearchSpace, points: Array, taken: Array) -> Array:
     only_one = np.isnan(points)[:, None] != np.isnan(taken)[None]
     gap = np.where(only_one, 0.5, np.nan_to_num(gap))
     nearest = (gap**2).sum(axis=2).min(axis=1, initial=np.inf)
-    found: Array = points[np.argmax(nearest)]
+    found: FloatArray = points[np.argmax(nearest)]
     return found

@@ -45,7 +45,7 @@ class Scheduler(Protocol):
         Args:
             standings: of all trials.
             closing: no new configuration can be started any more; what is there is brought to its
-            end.
+                end.
         """
 
     def promotable(self, standings: Standings, most: int) -> dict[float, list[int]]:

@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
+from hpo.arrays import FloatArray
 from hpo.errors import SpaceError, closest, raise_all
 from hpo.space.layout import Layout
 from hpo.space.parameters import (
-    Array,
     Categorical,
     Float,
     Integer,
@@ -30,7 +30,7 @@ from hpo.space.parameters import (
 )
 
 __all__ = [
-    "Array",
+    "FloatArray",
     "Categorical",
     "Float",
     "Integer",
@@ -109,11 +109,11 @@ class SearchSpace:
         """One configuration, uniform in the unit cube."""
         return self.decode(self.sample_unit(rng, 1)[0])
 
-    def sample_unit(self, rng: np.random.Generator, n: int) -> Array:
+    def sample_unit(self, rng: np.random.Generator, n: int) -> FloatArray:
         """`(n, d)` uniform codes, snapped, `nan` where inactive."""
         return self.deactivate(self.snap(rng.random((n, len(self)))))
 
-    def encode(self, params: Params) -> Array:
+    def encode(self, params: Params) -> FloatArray:
         """`(d,)` unit codes, `nan` where inactive or absent; values outside the bounds are clipped to them."""
         active = self.active(params)
         return np.array(
@@ -123,7 +123,7 @@ class SearchSpace:
             ]
         )
 
-    def decode(self, unit: Array) -> dict[str, Value]:
+    def decode(self, unit: FloatArray) -> dict[str, Value]:
         """The active parameters' values at the codes `(d,)`; codes of inactive dimensions are ignored."""
         params: dict[str, Value] = {}
         codes: list[float] = np.asarray(unit, dtype=float).tolist()
@@ -132,7 +132,7 @@ class SearchSpace:
                 params[parameter.name] = parameter.from_unit(code)
         return params
 
-    def deactivate(self, unit: Array) -> Array:
+    def deactivate(self, unit: FloatArray) -> FloatArray:
         """Codes `(n, d)` with `nan` put where the conditions make a dimension inactive."""
         out = np.array(unit, dtype=float)
         for column, conditions in self._conditions:
@@ -142,7 +142,7 @@ class SearchSpace:
                 out[~allowed[cells.astype(np.intp)], column] = np.nan
         return out
 
-    def snap(self, unit: Array) -> Array:
+    def snap(self, unit: FloatArray) -> FloatArray:
         """Codes `(n, d)` moved to the codes of the nearest representable values; `nan` stays."""
         out = np.array(unit, dtype=float)
         columns, n_levels = self.layout.even

@@ -7,7 +7,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from hpo.space.parameters import Array, Categorical, Integer, Parameter
+from hpo.arrays import FloatArray
+from hpo.space.parameters import Categorical, Integer, Parameter
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Layout:
         return self._columns(isinstance(p, Categorical) for p in self.parameters)
 
     @cached_property
-    def n_choices(self) -> Array:
+    def n_choices(self) -> FloatArray:
         """How many choices each of `choices` has."""
         return np.array(
             [p.n_levels for p in self.parameters if isinstance(p, Categorical)], dtype=float
@@ -40,13 +41,13 @@ class Layout:
         return self._columns(p.name in names for p in self.parameters)
 
     @cached_property
-    def finest(self) -> Array:
+    def finest(self) -> FloatArray:
         """`(n_ranges,)` smallest sensible bandwidths: half of the distance between levels, or 1/100."""
         levels = (self.parameters[column].n_levels for column in self.ranges)
         return np.array([max(0.5 / n if n else 0.0, 0.01) for n in levels])
 
     @cached_property
-    def even(self) -> tuple[NDArray[np.intp], Array]:
+    def even(self) -> tuple[NDArray[np.intp], FloatArray]:
         """Columns whose levels share the unit interval equally, and the numbers of their levels."""
         columns = self._columns(
             p.n_levels is not None and not (isinstance(p, Integer) and p.log)
@@ -57,7 +58,7 @@ class Layout:
         )
 
     @cached_property
-    def log_integers(self) -> tuple[NDArray[np.intp], Array, Array]:
+    def log_integers(self) -> tuple[NDArray[np.intp], FloatArray, FloatArray]:
         """Columns of logarithmic integers, their lowest and their highest numbers."""
         found = [
             (i, p.low, p.high)
@@ -67,16 +68,16 @@ class Layout:
         columns, low, high = np.array(found, dtype=float).reshape(-1, 3).T
         return columns.astype(np.intp), low, high
 
-    def cells(self, x: Array) -> Array:
+    def cells(self, x: FloatArray) -> FloatArray:
         """`(n_choice_columns, n)` choice numbers at the codes `(n, d)`; `nan` where inactive."""
         n = self.n_choices[:, None]
         return np.minimum(np.floor(x.T[self.choices] * n), n - 1)
 
-    def per_choice(self, rows: Array) -> Array:
+    def per_choice(self, rows: FloatArray) -> FloatArray:
         """Rows `(n_choice_columns, ...)`, each repeated for every choice of its column."""
         return rows[self._owners]
 
-    def one_hot(self, x: Array) -> NDArray[np.bool_]:
+    def one_hot(self, x: FloatArray) -> NDArray[np.bool_]:
         """`(all choices, n)` whether a code `(n, d)` means that choice; nowhere where it is inactive."""
         return np.asarray(self.per_choice(self.cells(x)) == self._numbers)
 
@@ -85,7 +86,7 @@ class Layout:
         return np.repeat(np.arange(len(self.choices)), self.n_choices.astype(np.intp))
 
     @cached_property
-    def _numbers(self) -> Array:
+    def _numbers(self) -> FloatArray:
         """`(all choices, 1)` the number of each choice within its column."""
         return np.concatenate([np.arange(n) for n in self.n_choices] or [np.empty(0)])[:, None]
 

@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
+
+from hpo.arrays import FloatArray
 
 Value: TypeAlias = bool | int | float | str
 Params: TypeAlias = Mapping[str, Value]
 When: TypeAlias = Mapping[str, tuple[Value, ...]]
-Array: TypeAlias = NDArray[np.float64]
 
 
 def same(a: object, b: object) -> bool:
@@ -70,7 +70,7 @@ class Float:
         number = self.low * width if self.log else self.low + width
         return float(min(max(number, self.low), self.high))
 
-    def snap(self, unit: Array) -> Array:
+    def snap(self, unit: FloatArray) -> FloatArray:
         """Codes `(n,)` moved to the nearest representable code."""
         return unit if self.n_levels is None else middles(unit, self.n_levels)
 
@@ -122,7 +122,7 @@ class Integer:
             return min(max(round(math.exp(first + unit * (last - first))), self.low), self.high)
         return self.low + self.step * _cell(unit, self.n_levels)
 
-    def snap(self, unit: Array) -> Array:
+    def snap(self, unit: FloatArray) -> FloatArray:
         """Codes `(n,)` moved to the nearest representable code."""
         return log_middles(unit, self.low, self.high) if self.log else middles(unit, self.n_levels)
 
@@ -174,7 +174,7 @@ class Categorical:
         """The choice at a unit code."""
         return self.choices[_cell(unit, self.n_levels)]
 
-    def snap(self, unit: Array) -> Array:
+    def snap(self, unit: FloatArray) -> FloatArray:
         """Codes `(n,)` moved to the nearest representable code."""
         return middles(unit, self.n_levels)
 
@@ -188,13 +188,13 @@ class Categorical:
 Parameter: TypeAlias = Float | Integer | Categorical
 
 
-def middles(unit: Array, n_levels: int | Array) -> Array:
+def middles(unit: FloatArray, n_levels: int | FloatArray) -> FloatArray:
     """Codes moved to the middles of the cells of `n_levels` levels; both broadcast, `nan` stays."""
-    cells: Array = np.minimum(np.maximum(np.floor(unit * n_levels), 0), n_levels - 1)
+    cells: FloatArray = np.minimum(np.maximum(np.floor(unit * n_levels), 0), n_levels - 1)
     return (cells + 0.5) / n_levels
 
 
-def log_middles(unit: Array, low: int | Array, high: int | Array) -> Array:
+def log_middles(unit: FloatArray, low: int | FloatArray, high: int | FloatArray) -> FloatArray:
     """Codes of logarithmic integers from `low` to `high` moved to whole numbers; all broadcast, `nan` stays."""
     first, last = np.log(low - 0.5), np.log(high + 0.5)
     numbers = np.minimum(np.maximum(np.rint(np.exp(first + unit * (last - first))), low), high)

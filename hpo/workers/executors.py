@@ -106,20 +106,20 @@ class WorkerPool(Generic[SpecT, JobT, ResultT]):
 
     Args:
         make_evaluate: importable function or class; gets `spec`, returns the callable that gets the
-        jobs.
+            jobs.
         spec: picklable; sent once.
         workers: how many processes, at least 1.
         threads: for OpenMP and BLAS in each worker (`plan_threads`).
         preload: modules that are imported once, before workers are forked; a failing import breaks
-        the pool.
+            the pool.
         env: further environment variables of the workers.
         log: file that gets what workers print, appended; None leaves them the driver's stdout and
-        stderr.
+            stderr.
 
     Raises:
         ParameterError: `workers` or `threads` below 1.
         pickle.PicklingError, AttributeError, TypeError: `make_evaluate` or `spec` cannot be
-        pickled.
+            pickled.
     """
 
     def __init__(
@@ -162,7 +162,7 @@ class WorkerPool(Generic[SpecT, JobT, ResultT]):
         Args:
             job: picklable.
             time_limit: seconds, counted from when a worker gets the job; it is over when the future
-            says so.
+                says so.
 
         Raises:
             PoolBroken: no worker can be started.
@@ -195,7 +195,7 @@ class WorkerPool(Generic[SpecT, JobT, ResultT]):
 
         Args:
             now: kill them; jobs that run get `CancelledError`, jobs that wait are cancelled.
-            Otherwise finish all.
+                Otherwise finish all.
         """
         with self._shared.lock:
             self._shared.closing = True

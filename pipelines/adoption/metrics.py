@@ -129,7 +129,7 @@ def logged_metric(
 
     Raises:
         ParameterError: when nothing says which direction is better, or it is no metric of such a
-        task.
+            task.
     """
     name, sign, convert = _known(means or logged, kind)
     if name is None and means:

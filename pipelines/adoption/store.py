@@ -159,7 +159,7 @@ def keep(
         trials: its full trainings, with losses.
         best: the best value of its metric.
         run_id: of the run to use, that of `mlflow run`; without it one is made where MLflow makes
-        runs.
+            runs.
         description: in Markdown.
 
     Raises:

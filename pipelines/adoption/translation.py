@@ -121,7 +121,7 @@ def _row(run: ForeignRun, known: Mapped, own: Settings) -> dict[str, Value]:
 
     Raises:
         ValueError: for a value that the parameter cannot take, and for two that mean the same and
-        differ.
+            differ.
     """
     found: dict[str, tuple[str, Value]] = {}
     for theirs, text in run.params.items():

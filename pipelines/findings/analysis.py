@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hpo.arrays import FloatArray
 from hpo.space import SearchSpace
-from hpo.space.parameters import Array, Params, Value
+from hpo.space.parameters import Params, Value
 from pipelines.findings.evidence import Comparable, Evidence
 from pipelines.findings.importance import LEAST, Forest, Importance, decompose, fit, shapley
 
@@ -28,8 +29,8 @@ class Analysis:
     forest: Forest
     importance: Importance
     order: tuple[int, ...]
-    explained: Array
-    shapley: Array
+    explained: FloatArray
+    shapley: FloatArray
     branch: Importance | None
     given: Params
 

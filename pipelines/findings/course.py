@@ -1,10 +1,10 @@
 """Figures of how the search went: best so far, rungs, learning curves, costs."""
 
 import numpy as np
-import numpy.typing as npt
 from matplotlib.collections import LineCollection
 
 from hpo.agreement import agreements
+from hpo.arrays import FloatArray, IntArray
 from hpo.trial import Trial
 from pipelines.findings.analysis import Analysis
 from pipelines.findings.drawing import (
@@ -28,9 +28,6 @@ from pipelines.findings.drawing import (
 )
 from pipelines.findings.evidence import WARM_ORIGIN, Evidence
 from pipelines.findings.scales import short
-
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
 
 _SOURCES = 4  # past studies whose weights are drawn
 

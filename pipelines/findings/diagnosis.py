@@ -10,13 +10,15 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from scipy.stats import binom, mannwhitneyu
 
 from hpo.agreement import LEAST
+from hpo.arrays import FloatArray
 from hpo.space import SearchSpace
-from hpo.space.parameters import Array, Categorical, Float, Integer, Parameter
+from hpo.space.parameters import Categorical, Float, Integer, Parameter
 from pipelines.findings.analysis import Analysis
 from pipelines.findings.evidence import Evidence, loss_at
 from pipelines.findings.scales import number, short
@@ -154,9 +156,8 @@ def _widened(evidence: Evidence, parameter: Float | Integer, upper: bool) -> Cha
         bound = round(bound)
     if (bound <= high) if upper else (bound >= low) or (parameter.log and bound <= 0):
         return None
-    wider: Float | Integer = (
-        replace(parameter, high=bound) if upper else replace(parameter, low=bound)
-    )  # type: ignore[arg-type]
+    moved: dict[str, Any] = {"high" if upper else "low": bound}
+    wider = replace(parameter, **moved)
     return Change(
         wider,
         f"widen {parameter.name} to [{number(wider.low)}, {number(wider.high)}] "
@@ -444,7 +445,7 @@ def _odd_fold(folds: Sequence[float], name: str, size: float) -> Iterator[Diagno
         return
     values = np.array(folds)
     odd = int(np.argmax(np.abs(values - np.median(values))))
-    others: Array = np.delete(values, odd)
+    others: FloatArray = np.delete(values, odd)
     away = abs(values[odd] - others.mean())
     if away <= 3 * max(others.std(ddof=1), 1e-12) or away <= _FAR * (
         size if math.isfinite(size) else abs(others.mean())

@@ -17,7 +17,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
-from hpo.space.parameters import Array
+from hpo.arrays import FloatArray
 from pipelines.findings.evidence import Evidence
 
 INK, MUTED, FAINT, ACCENT, WINNER, DEFAULT = (
@@ -99,7 +99,7 @@ def finish(
     name: str,
     title: str,
     reading: str,
-    marks: Iterable[tuple[Axes, Sequence[int], Array, Array]] = (),
+    marks: Iterable[tuple[Axes, Sequence[int], FloatArray, FloatArray]] = (),
     joined: bool = False,
 ) -> Drawing:
     """Render a figure; `marks` are trials `(n,)` at data coordinates `(n,)` of some axes."""
@@ -146,12 +146,14 @@ def tidy(axes: Axes, grid: str = "y") -> None:
     axes.set_axisbelow(True)
 
 
-def ranked(losses: Array) -> Array:
+def ranked(losses: FloatArray) -> FloatArray:
     """How good each loss is among all, from 0 to 1: colours by rank are not flattened by a few bad trials."""
     return 1.0 - np.argsort(np.argsort(losses)) / max(len(losses) - 1, 1)
 
 
-def window(evidence: Evidence, losses: Array, also: Sequence[float] = ()) -> tuple[float, float]:
+def window(
+    evidence: Evidence, losses: FloatArray, also: Sequence[float] = ()
+) -> tuple[float, float]:
     """The range of the metric that is worth looking at: from the best to where the worst quarter begins, and a bit."""
     best, far = float(np.min(losses)), float(np.quantile(losses, 0.75))
     spread = max(far - best, abs(best) * 1e-6, 1e-12)

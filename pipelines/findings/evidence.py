@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from hpo.arrays import FloatArray
 from hpo.space import SearchSpace
-from hpo.space.parameters import Array
 from hpo.trial import Trial
 from pipelines.table.metrics import METRICS, Metric
 from warmstart.similarity import in_words
@@ -230,7 +230,7 @@ class Evidence:
         """A loss as the user knows it."""
         return self.metric.from_loss(loss)
 
-    def shown_all(self, losses: Array) -> Array:
+    def shown_all(self, losses: FloatArray) -> FloatArray:
         """Losses as the user knows them."""
         return -losses if self.metric.greater_is_better else losses
 
@@ -241,8 +241,8 @@ class Comparable:
 
     budget: float
     numbers: tuple[int, ...]
-    x: Array
-    losses: Array
+    x: FloatArray
+    losses: FloatArray
 
 
 def comparable(trials: Sequence[Trial], space: SearchSpace) -> Comparable:

@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 from numpy.polynomial.legendre import leggauss
 
-from hpo.space.parameters import Array
+from hpo.arrays import FloatArray
 
 LEAST = 12  # trials; of fewer a forest learns nothing
 TREES = 32
@@ -36,9 +36,9 @@ _FAR = 3.0  # interquartile ranges above the upper quartile: where losses are cu
 class Boxes:
     """One tree: `values` (L,) on the boxes from `low` (L, d) to `high` (L, d), which fill the unit cube."""
 
-    values: Array
-    low: Array
-    high: Array
+    values: FloatArray
+    low: FloatArray
+    high: FloatArray
 
     def given(self, fixed: Mapping[int, float]) -> "Boxes":
         """The tree where the codes in `fixed` are what they are: it no longer depends on these dimensions."""
@@ -77,13 +77,13 @@ class Importance:
     totals.
     """
 
-    main: Array
-    spread: Array
-    total: Array
+    main: FloatArray
+    spread: FloatArray
+    total: FloatArray
     pairs: Mapping[tuple[int, int], float]
 
 
-def fit(x: Array, losses: Array, seed: int = 0) -> Forest:
+def fit(x: FloatArray, losses: FloatArray, seed: int = 0) -> Forest:
     """A forest of losses `(n,)` at unit codes `(n, d)`.
 
     An inactive parameter (`nan`) gets a random code: whatever it had been, the loss would be the
@@ -140,7 +140,7 @@ def decompose(forest: Forest) -> Importance:
     return Importance(main.mean(axis=0), main.std(axis=0), total, found)
 
 
-def _ratios(tree: Boxes, columns: Sequence[int]) -> tuple[Array, Array]:
+def _ratios(tree: Boxes, columns: Sequence[int]) -> tuple[FloatArray, FloatArray]:
     """|I_lj ∩ I_mj| / (w_lj w_mj) for each of the columns, `(k, L, L)`, and u_l `(L,)`."""
     width = tree.high - tree.low
     low, high, w = (a[:, columns].T for a in (tree.low, tree.high, width))
@@ -152,7 +152,7 @@ def _ratios(tree: Boxes, columns: Sequence[int]) -> tuple[Array, Array]:
     )
 
 
-def _shares(tree: Boxes) -> tuple[Array, Array] | None:
+def _shares(tree: Boxes) -> tuple[FloatArray, FloatArray] | None:
     """What each parameter explains alone and in total, as shares; None for a tree that is constant."""
     d = tree.low.shape[1]
     ratios, u = _ratios(tree, range(d))
@@ -175,7 +175,7 @@ def _shares(tree: Boxes) -> tuple[Array, Array] | None:
     return main, total
 
 
-def _pairs(tree: Boxes, columns: npt.NDArray[np.intp]) -> Array:
+def _pairs(tree: Boxes, columns: npt.NDArray[np.intp]) -> FloatArray:
     """What two of the columns explain together beyond both alone, as shares, `(k, k)`."""
     everything, u = _ratios(tree, range(tree.low.shape[1]))
     mean = u.sum() ** 2
@@ -186,7 +186,7 @@ def _pairs(tree: Boxes, columns: npt.NDArray[np.intp]) -> Array:
     return np.asarray((both - alone[:, None] - alone[None, :]) / max(variance, 1e-300))
 
 
-def dependence(forest: Forest, x: Array, j: int, codes: Array) -> Array:
+def dependence(forest: Forest, x: FloatArray, j: int, codes: FloatArray) -> FloatArray:
     """The mean loss over configurations `(n, d)` if parameter j had the codes `(g,)`, by tree: `(trees, g)`.
 
     Friedman's (2001) partial dependence, over the configurations where the parameter is active.
@@ -202,7 +202,7 @@ def dependence(forest: Forest, x: Array, j: int, codes: Array) -> Array:
     return np.array(rows)
 
 
-def surface(forest: Forest, i: int, j: int, codes: Array) -> Array:
+def surface(forest: Forest, i: int, j: int, codes: FloatArray) -> FloatArray:
     """The mean loss at codes `(g,)` of the parameters i and j over all others: `(g, g)`, i by row."""
     total = np.zeros((len(codes), len(codes)))
     for tree in forest.trees:
@@ -212,7 +212,7 @@ def surface(forest: Forest, i: int, j: int, codes: Array) -> Array:
     return total / len(forest.trees)
 
 
-def _covers(tree: Boxes, j: int, codes: Array) -> Array:
+def _covers(tree: Boxes, j: int, codes: FloatArray) -> FloatArray:
     """Which leaves hold which codes of parameter j, `(L, g)` of 0 and 1."""
     inside = (tree.low[:, j, None] <= codes) & (
         (codes < tree.high[:, j, None]) | (tree.high[:, j, None] >= 1)
@@ -220,7 +220,7 @@ def _covers(tree: Boxes, j: int, codes: Array) -> Array:
     return inside.astype(float)
 
 
-def shapley(forest: Forest, x: Array) -> Array:
+def shapley(forest: Forest, x: FloatArray) -> FloatArray:
     """Shapley values `(n, d)` at codes `(n, d)`: their sum over d is f(x) minus the mean of f; `nan` where inactive."""
     inactive = np.isnan(x)
     at = np.where(inactive, 0.5, x)
@@ -230,7 +230,7 @@ def shapley(forest: Forest, x: Array) -> Array:
     return np.where(inactive, np.nan, values)
 
 
-def _tree_shapley(tree: Boxes, x: Array) -> Array:
+def _tree_shapley(tree: Boxes, x: FloatArray) -> FloatArray:
     d = x.shape[1]
     nodes, weights = leggauss((d + 1) // 2 + 1)
     width = tree.high - tree.low

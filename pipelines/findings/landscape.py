@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.ticker import MaxNLocator
 
-from hpo.space.parameters import Array
+from hpo.arrays import FloatArray
 from pipelines.findings.analysis import Analysis, codes_of, making_active
 from pipelines.findings.drawing import (
     ACCENT,
@@ -106,7 +106,7 @@ def parallel(evidence: Evidence, analysis: Analysis | None) -> Drawing | None:
     )
 
 
-def _joined(x: Array, y: Array) -> Array:
+def _joined(x: FloatArray, y: FloatArray) -> FloatArray:
     """The points of one line, without those that are inactive."""
     there = np.isfinite(y)
     return np.column_stack([x[there], y[there]])

@@ -8,8 +8,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from scipy.stats import t as student
 
+from hpo.arrays import FloatArray
 from hpo.errors import StudyError, raise_all
-from hpo.space.parameters import Array
 from pipelines.findings.drawing import Drawing, direction, drawing, finish, new_figure, tidy
 from pipelines.findings.evidence import Evidence
 from pipelines.findings.page import Fact, Page, Section
@@ -46,10 +46,10 @@ class Group:
 class Anytime:
     """Best so far of a group: the mean at `x` (g,) and the ends of its interval; for one study they are the mean."""
 
-    x: Array
-    mean: Array
-    low: Array
-    high: Array
+    x: FloatArray
+    mean: FloatArray
+    low: FloatArray
+    high: FloatArray
 
 
 def check(studies: Sequence[Evidence]) -> list[str]:
@@ -117,13 +117,13 @@ def _label(study: Evidence, telling: Sequence[str], spaces: Sequence[str]) -> st
     return short(", ".join(parts), 60)
 
 
-def over_trials(study: Evidence) -> tuple[Array, Array]:
+def over_trials(study: Evidence) -> tuple[FloatArray, FloatArray]:
     """Trials and the best loss after each."""
     losses = [trial.loss for trial in study.trials if trial.finished]
     return np.arange(1.0, len(losses) + 1), np.minimum.accumulate(losses)
 
 
-def over_seconds(study: Evidence) -> tuple[Array, Array]:
+def over_seconds(study: Evidence) -> tuple[FloatArray, FloatArray]:
     """Seconds of search and the best loss then."""
     seconds, values = (
         zip(*study.best, strict=True)
@@ -133,7 +133,7 @@ def over_seconds(study: Evidence) -> tuple[Array, Array]:
     return np.array(seconds), np.array([study.metric.to_loss(value) for value in values])
 
 
-def anytime(curves: Sequence[tuple[Array, Array]]) -> Anytime:
+def anytime(curves: Sequence[tuple[FloatArray, FloatArray]]) -> Anytime:
     """The mean of step functions, from where all have begun to where the first ends.
 
     The interval of three or more is that of Student's t for the mean; of two it is what lies
@@ -194,7 +194,7 @@ def _draw(groups: Sequence[Group]) -> Drawing:
 
 
 def _lines(
-    axes: Axes, group: Group, curves: Sequence[tuple[Array, Array]], colour: str
+    axes: Axes, group: Group, curves: Sequence[tuple[FloatArray, FloatArray]], colour: str
 ) -> list[float]:
     """Draw a group; the values that the axes must show."""
     study, found = group.studies[0], anytime(curves)

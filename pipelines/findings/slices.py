@@ -13,7 +13,8 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection, PolyCollection
 from matplotlib.ticker import MaxNLocator
 
-from hpo.space.parameters import Array, Parameter
+from hpo.arrays import FloatArray
+from hpo.space.parameters import Parameter
 from pipelines.findings.analysis import Analysis
 from pipelines.findings.drawing import (
     FAINT,
@@ -113,7 +114,7 @@ def _panels(evidence: Evidence, analysis: Analysis | None) -> list[Panel]:
     ]
 
 
-def _spread(codes: Array, parameter: Parameter) -> Array:
+def _spread(codes: FloatArray, parameter: Parameter) -> FloatArray:
     """Codes, spread within their cells where there are few."""
     if parameter.n_levels is None or parameter.n_levels > 10:
         return codes

@@ -19,10 +19,11 @@ from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, Ridge
 
+from hpo.arrays import FloatArray
 from hpo.space.parameters import Params
 from pipelines.models.checkpoint import write_files
 from pipelines.models.errors import TrainingError
-from pipelines.models.legs import Curve, FloatArray, checked
+from pipelines.models.legs import Curve, checked
 from pipelines.table.data import Fold, Task
 from pipelines.table.metrics import Metric
 from serving.features import Matrix

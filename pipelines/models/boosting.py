@@ -16,10 +16,11 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from hpo.arrays import FloatArray
 from hpo.space.parameters import Params
 from pipelines.models.catalog import MAX_RATE, settings
 from pipelines.models.checkpoint import array_bytes, array_from_bytes, read_files, write_files
-from pipelines.models.legs import Curve, FloatArray, Stopping, Watch, checked, leg_seed, run_leg
+from pipelines.models.legs import Curve, Stopping, Watch, checked, leg_seed, run_leg
 from serving.features import Matrix
 from serving.members import MANIFEST
 from serving.members import SCHEMA as MEMBER_SCHEMA

@@ -13,13 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from hpo.arrays import FloatArray
 from pipelines.models.errors import CheckpointError
 
 _OWN = "manifest_sha256"
-
-FloatArray = npt.NDArray[np.float64]
 
 
 def write_files(

@@ -8,13 +8,12 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from hpo.arrays import FloatArray
 from pipelines.models.errors import TrainingError
 from pipelines.table.data import Fold
 from pipelines.table.metrics import METRICS, Metric
 
-FloatArray = npt.NDArray[np.float64]
 Curve = tuple[tuple[float, float], ...]
 
 CURVE_POINTS = 50

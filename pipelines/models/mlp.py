@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from hpo.arrays import FloatArray
 from hpo.space.parameters import Params
 from pipelines.models import catalog
 from pipelines.models.checkpoint import read_files, write_files
@@ -46,7 +46,6 @@ REFERENCE_BATCH = 256
 EVALUATIONS = 50
 EVALUATION_SHARE = 0.15
 
-Array = npt.NDArray[np.float64]
 
 _SCHEMA = 1
 _STATE = "state.pt"
@@ -132,7 +131,7 @@ class Training:
         ]
         self._averaged: list[Tensor] = list(self._average.parameters())
         self._best = copy.deepcopy(self._network).requires_grad_(False)
-        self._best_prediction: Array | None = None
+        self._best_prediction: FloatArray | None = None
         self._optimizer = optimizer(self._network, self._settings)
         self._precision = _Precision(family.device)
         self._generator = torch.Generator(family.device).manual_seed(_mix(seed, 1))
@@ -186,7 +185,7 @@ class Training:
         self.reached = max(self.reached, to)
         return _thinned(points)
 
-    def predict(self, rows: Matrix) -> Array:
+    def predict(self, rows: Matrix) -> FloatArray:
         """(n, k) probabilities or (n,) standardised values at the best step so far; kept for the validation rows."""
         if rows is self._family.fold.valid and self._best_prediction is not None:
             return self._best_prediction

@@ -23,10 +23,11 @@ import numpy as np
 import numpy.typing as npt
 import xgboost as xgb
 
+from hpo.arrays import FloatArray
 from hpo.space.parameters import Params, Value
 from pipelines.models.boosting import Boosting, Grower, full_training, rate_schedule
 from pipelines.models.catalog import canonical, learning_rate
-from pipelines.models.legs import FloatArray, Watch
+from pipelines.models.legs import Watch
 from pipelines.table.data import Fold
 from pipelines.table.metrics import Metric
 from serving.features import Matrix

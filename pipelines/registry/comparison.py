@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from hpo.arrays import FloatArray
 from hpo.errors import DataError, closest
 from pipelines.registry.gate import LATENCIES, Check, HeldOutScore, Limits, Verdict
 from pipelines.registry.heldout import HeldOut
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
     from serving.predictor import Predictor
 
-FloatArray = npt.NDArray[np.float64]
 
 SLICE_ROWS = 50  # groups with fewer rows say nothing
 SURELY_WORSE = 0.95  # the probability that refuses, over all groups of a column together

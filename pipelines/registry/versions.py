@@ -187,7 +187,7 @@ def load_predictor(which: Candidate, folder: Path) -> tuple[Predictor, int]:
 
     Raises:
         PromotionRefusedError: when it cannot be downloaded or read, or is none of this project's
-        models.
+            models.
     """
     try:
         place = mlflow.artifacts.download_artifacts(

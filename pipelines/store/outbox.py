@@ -248,7 +248,7 @@ class Outbox:
 
         Raises:
             StudyError: when the records can no longer be delivered; the thread and the journal are
-            let go all the same.
+                let go all the same.
         """
         try:
             return self.flush(timeout)

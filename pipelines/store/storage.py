@@ -179,7 +179,7 @@ class MlflowStorage:
 
         Raises:
             StudyError: when there is no such study, its schema is another, or another driver runs
-            it.
+                it.
         """
         client = connect(tracking_uri)
         with as_study_error(f"study {run_id} cannot be opened"):
@@ -367,7 +367,7 @@ class MlflowStorage:
 
         Raises:
             StudyError: when something cannot be written any more; everything else is done all the
-            same.
+                same.
         """
         try:
             now = _now()

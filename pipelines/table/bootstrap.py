@@ -34,10 +34,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
+from hpo.arrays import FloatArray, IntArray
 from pipelines.table.metrics import Metric
 
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
 Scores = Callable[[FloatArray], FloatArray]
 """From weights (draws, rows) to the scores (draws,); nan where a draw does not define the metric."""
 

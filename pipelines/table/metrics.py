@@ -15,10 +15,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from hpo.arrays import FloatArray, IntArray
 from hpo.errors import ParameterError, closest
-
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
 
 CLASSIFICATION = ("binary", "multiclass")
 TASKS = (*CLASSIFICATION, "regression")

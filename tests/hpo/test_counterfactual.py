@@ -1,10 +1,11 @@
 import numpy as np
 import pytest
 
+from hpo.arrays import FloatArray
 from hpo.counterfactual import OwnModel, normal_scores, without_past
 from hpo.samplers.tpe import TPESampler
 from hpo.schedulers.full import Full
-from hpo.space.parameters import Array, Value
+from hpo.space.parameters import Value
 from hpo.storage import MemoryStorage
 from hpo.study import FirstPoint, Study
 from hpo.trial import Report
@@ -14,7 +15,7 @@ DEFAULT: dict[str, Value] = {"x": 0.9, "y": 0.5, "idle": 0.5, "kind": "a"}
 FIRST = (FirstPoint(DEFAULT, "default"),)
 
 
-def searched(seed: int, n: int = 20) -> tuple[Array, Array]:
+def searched(seed: int, n: int = 20) -> tuple[FloatArray, FloatArray]:
     """Codes and losses of a search without a past, on a valley with noise."""
     rng = np.random.default_rng(seed)
     study = Study(

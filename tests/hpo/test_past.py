@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 from scipy.stats import kendalltau
 
+from hpo.arrays import FloatArray
 from hpo.past import Past, Source, matern, standardised
 from hpo.space import SearchSpace
-from hpo.space.parameters import Array, Categorical, Float
+from hpo.space.parameters import Categorical, Float
 
 SPACE = SearchSpace(
     (
@@ -20,13 +21,17 @@ SPACE = SearchSpace(
 )
 
 
-def valley(x: Array, at: float = 0.3) -> Array:
+def valley(x: FloatArray, at: float = 0.3) -> FloatArray:
     """Only `x` and, much less, `y` matter."""
     return np.asarray((x[:, 0] - at) ** 2 + 0.05 * (x[:, 1] - 0.5) ** 2)
 
 
 def source(
-    name: str, loss: Callable[[Array], Array], seed: int, similarity: float = 1.0, n: int = 40
+    name: str,
+    loss: Callable[[FloatArray], FloatArray],
+    seed: int,
+    similarity: float = 1.0,
+    n: int = 40,
 ) -> Source:
     x = SPACE.sample_unit(np.random.default_rng(seed), n)
     return Source(name, x, standardised(loss(x)), similarity, name)

@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hpo.arrays import FloatArray
 from hpo.space import SearchSpace
-from hpo.space.parameters import Array, Categorical, Float, Integer, Value
+from hpo.space.parameters import Categorical, Float, Integer, Value
 from tests.strategies import spaces
 from warmstart.metafeatures import MetaFeatures
 from warmstart.past import PastStudy
@@ -67,14 +68,14 @@ def study(
     digest: str | None = None,
     described: MetaFeatures | None = ROWS_1,
     n: int = 10,
-    codes: Array | None = None,
+    codes: FloatArray | None = None,
 ) -> PastStudy:
     x = space.sample_unit(np.random.default_rng(0), n) if codes is None else codes
     losses = np.arange(len(x), dtype=float)
     return PastStudy(name, name, model, metric, task, digest or name, described, space, x, losses)
 
 
-def encoded(space: SearchSpace, *configurations: dict[str, Value]) -> Array:
+def encoded(space: SearchSpace, *configurations: dict[str, Value]) -> FloatArray:
     return np.array([space.encode(params) for params in configurations])
 
 
@@ -296,9 +297,8 @@ def test_a_narrowed_space_is_the_box_around_the_best_of_each_past_study() -> Non
     past = study("s", codes=encoded(OLD, *(good * 3), *bad))
     found = found_among([past])
     space = narrowed(learned(found, "lightgbm", NEW, DEFAULT))
-    assert (space["learning_rate"].low, space["learning_rate"].high) == pytest.approx(
-        (0.02, 0.05), rel=1e-3
-    )  # type: ignore[union-attr]
+    rate = space["learning_rate"]
+    assert (rate.low, rate.high) == pytest.approx((0.02, 0.05), rel=1e-3)  # type: ignore[union-attr]
     assert (space["leaves"].low, space["leaves"].high) == (8, 30)  # type: ignore[union-attr]
     assert space["added"] == NEW["added"]  # all of them had the default
     assert space["kind"] == NEW["kind"]

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from hpo.arrays import FloatArray
 from pipelines.models.network.settings import Hyperparameters
 from pipelines.table.data import Fold
 from serving import network as net
@@ -16,8 +17,6 @@ from serving.features import Matrix
 
 FITTED_ROWS = 200_000
 FREQUENCIES = 16
-
-Array = npt.NDArray[np.float64]
 
 
 def fit_preprocessing(rows: Matrix, cardinalities: tuple[int, ...]) -> net.Preprocessing:
@@ -48,7 +47,7 @@ def fit_preprocessing(rows: Matrix, cardinalities: tuple[int, ...]) -> net.Prepr
     return replace(unscaled, centre=centre, scale=scale)
 
 
-def _is_rich(column: Array) -> bool:
+def _is_rich(column: FloatArray) -> bool:
     """Whether a numeric column has more than two values, so that an embedding can bend it."""
     return len(np.unique(column[~np.isnan(column)])) > 2
 

@@ -5,13 +5,14 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
+from hpo.arrays import FloatArray
 from hpo.history import History
 from hpo.past import Past, Source
 from hpo.samplers.learned import KEPT, LearnedSampler
 from hpo.samplers.random import RandomSampler
 from hpo.samplers.tpe import TPESampler, spread_out
 from hpo.space import SearchSpace
-from hpo.space.parameters import Array, Value
+from hpo.space.parameters import Value
 from tests.hpo.test_past import SPACE, past_of, source, valley
 
 
@@ -37,7 +38,7 @@ def good_past() -> Past:
     return past_of(*(source(f"s{i}", valley, i) for i in range(4)))
 
 
-def started(sampler: LearnedSampler | TPESampler, seed: int, n: int = 5) -> Array:
+def started(sampler: LearnedSampler | TPESampler, seed: int, n: int = 5) -> FloatArray:
     """`(n, d)` codes that a study without any result yet starts with."""
     seen, pending = History(SPACE), list[Mapping[str, Value]]()
     for number in range(n):

@@ -7,12 +7,13 @@ from hypothesis import strategies as st
 from scipy.special import logsumexp
 from scipy.stats import truncnorm
 
+from hpo.arrays import FloatArray
 from hpo.history import History
 from hpo.samplers import Sampler
 from hpo.samplers.parzen import Parzen, features, neighbours, scott, with_prior
 from hpo.samplers.random import RandomSampler
 from hpo.samplers.tpe import TPESampler, ranked, split, spread_out, thin
-from hpo.space import Array, Categorical, Float, Integer, Params, SearchSpace
+from hpo.space import Categorical, Float, Integer, Params, SearchSpace
 from tests.strategies import spaces
 
 BRANIN = SearchSpace((Float("x", -5.0, 10.0), Float("y", 0.0, 15.0)))
@@ -101,7 +102,7 @@ def test_pending_configurations_are_avoided() -> None:
     history.suppose([BRANIN.decode(code) for code in free])
     busy = [BRANIN.encode(sampler.suggest(history, np.random.default_rng(i))) for i in range(20)]
 
-    def nearest(codes: list[Array]) -> float:
+    def nearest(codes: list[FloatArray]) -> float:
         return float(np.mean([min(np.abs(code - other).max() for other in free) for code in codes]))
 
     assert nearest(busy) > 0.01
@@ -166,7 +167,7 @@ def test_startup_points_are_spread_out() -> None:
     )
 
 
-def naive_log_density(parzen: Parzen, space: SearchSpace, x: Array) -> float:
+def naive_log_density(parzen: Parzen, space: SearchSpace, x: FloatArray) -> float:
     """The sum over kernels, dimension by dimension."""
     terms = []
     for i, centre in enumerate(parzen.centres):

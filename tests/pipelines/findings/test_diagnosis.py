@@ -74,9 +74,11 @@ def test_a_bound_is_widened_as_far_as_the_model_goes() -> None:
         space = SearchSpace(
             (kind(name, 4 if name == "num_leaves" else 0.2, high, log=name == "num_leaves"),)
         )
-        trials = sampled(
-            space, 60, lambda params, name=name, high=high: 2 - float(params[name]) / high
-        )  # type: ignore[misc]
+
+        def loss(params: Params, name: str = name, high: float = high) -> float:
+            return 2 - float(params[name]) / high
+
+        trials = sampled(space, 60, loss)
         changed = [
             change.parameter for d in found(study(trials, space), "bound") for change in d.changes
         ]

@@ -6,7 +6,7 @@ from math import factorial
 import numpy as np
 import pytest
 
-from hpo.space.parameters import Array
+from hpo.arrays import FloatArray
 from pipelines.findings.importance import (
     Boxes,
     Forest,
@@ -20,7 +20,7 @@ from pipelines.findings.importance import (
 N, D = 800, 4
 
 
-def uniform(seed: int = 0) -> Array:
+def uniform(seed: int = 0) -> FloatArray:
     return np.random.default_rng(seed).random((N, D))
 
 
@@ -102,7 +102,7 @@ def test_shapley_values_are_those_of_the_definition() -> None:
         assert row == pytest.approx([by_definition(forest, configuration, j) for j in range(D)])
 
 
-def by_definition(forest: Forest, x: Array, j: int) -> float:
+def by_definition(forest: Forest, x: FloatArray, j: int) -> float:
     others = [k for k in range(D) if k != j]
     total = 0.0
     for size in range(D):
@@ -112,7 +112,7 @@ def by_definition(forest: Forest, x: Array, j: int) -> float:
     return total
 
 
-def worth(forest: Forest, x: Array, known: set[int]) -> float:
+def worth(forest: Forest, x: FloatArray, known: set[int]) -> float:
     """The mean of f where the codes in `known` are those of x."""
     means = []
     for tree in forest.trees:

@@ -9,11 +9,11 @@ import pytest
 from scipy.optimize import brentq
 from scipy.stats import norm
 
+from hpo.arrays import FloatArray
 from pipelines.table import bootstrap
 from pipelines.table.bootstrap import paired_gain, score_interval, scores
 from pipelines.table.metrics import METRICS
 
-FloatArray = npt.NDArray[np.float64]
 RNG = np.random.default_rng(5)
 
 

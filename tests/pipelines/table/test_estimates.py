@@ -1,14 +1,13 @@
 """The corrected resampled t-test and its intervals: the formulas, and how often they are wrong."""
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from scipy import stats
 
+from hpo.arrays import FloatArray
 from pipelines.table.estimates import differences, holm, mean_of
 
 RNG = np.random.default_rng(3)
-FloatArray = npt.NDArray[np.float64]
 
 
 def test_without_shared_rows_it_is_students_test() -> None:
