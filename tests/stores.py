@@ -22,7 +22,8 @@ from mlflow import MlflowClient
 
 from pipelines.store import lease
 from pipelines.store.outbox import Pace
-from pipelines.store.storage import MlflowStorage, WriterMaker
+from pipelines.store.storage import MlflowStorage
+from pipelines.store.study_run import Connection, WriterMaker
 from pipelines.store.tracking import CallWriter, ClientRuns, Writer, connect
 
 HASTE = Pace(gather=0.0, beat=60.0, retry=0.01, retry_most=0.05)
@@ -133,17 +134,24 @@ def calls(
     return CallWriter(ClientRuns(client), experiment_id, known)
 
 
+def connection(
+    uri: str | None = None, make_writer: WriterMaker | None = None, pace: Pace = HASTE
+) -> Connection:
+    """To the SQLite store, or to `uri`."""
+    return Connection(uri or sqlite_uri(), make_writer, pace)
+
+
 def study(
     uri: str | None = None, make_writer: WriterMaker | None = None, **changes: Any
 ) -> MlflowStorage:
     """A new study in an experiment of its own; `changes` go into the header or to `create`."""
-    options = {name: changes.pop(name) for name in ("run_id", "name", "pace") if name in changes}
+    options = {name: changes.pop(name) for name in ("run_id", "name") if name in changes}
+    pace = changes.pop("pace", HASTE)
     return MlflowStorage.create(
         {**HEADER, **changes},
         experiment=f"test-{uuid.uuid4().hex}",
-        tracking_uri=uri or sqlite_uri(),
-        make_writer=make_writer,
-        **{"pace": HASTE, **options},
+        connection=connection(uri, make_writer, pace),
+        **options,
     )
 
 
@@ -151,14 +159,12 @@ def reopen(
     run_id: str, uri: str | None = None, make_writer: WriterMaker | None = None
 ) -> MlflowStorage:
     """The study again."""
-    return MlflowStorage.open(
-        run_id, tracking_uri=uri or sqlite_uri(), make_writer=make_writer, pace=HASTE
-    )
+    return MlflowStorage.open(run_id, connection=connection(uri, make_writer))
 
 
 def abandon(storage: MlflowStorage) -> None:
     """Leave a study as `kill -9` leaves it: nothing flushed, nothing released, the journal as it is."""
-    outbox = storage._outbox
+    outbox = storage._run._outbox
     with outbox._changed:
         open_still = not outbox._closed
         outbox._closed = outbox._closing = True
@@ -172,8 +178,8 @@ def abandon(storage: MlflowStorage) -> None:
 
 def bury(storage: MlflowStorage) -> None:
     """Make the lease's holder a process that is gone."""
-    dead = lease.Driver(**{**storage._lease._me.__dict__, "born": "long ago"})
-    storage._client.set_tag(storage.run_id, "hpo.driver", dead.to_tag())
+    dead = lease.Driver(**{**storage._run._lease._me.__dict__, "born": "long ago"})
+    storage.client.set_tag(storage.run_id, "hpo.driver", dead.to_tag())
 
 
 STORES: dict[str, Callable[[], tuple[str, WriterMaker | None]]] = {

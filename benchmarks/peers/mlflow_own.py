@@ -8,6 +8,7 @@ from hpo.schedulers.full import Full
 from hpo.study import Study
 from hpo.trial import Report
 from pipelines.store.storage import MlflowStorage
+from pipelines.store.study_run import Connection
 
 
 def study(trials: int, uri: str, seed: int, name: str) -> float:
@@ -19,7 +20,7 @@ def study(trials: int, uri: str, seed: int, name: str) -> float:
         "model": "nothing",
         "seed": seed,
     }
-    storage = MlflowStorage.create(header, experiment=EXPERIMENT, tracking_uri=uri)
+    storage = MlflowStorage.create(header, experiment=EXPERIMENT, connection=Connection(uri))
     running = Study(SPACE, sampler(name), Full(1), storage, seed=seed, max_trials=trials)
     while trial := running.ask():
         found = metrics(trial.params)

@@ -175,7 +175,7 @@ def keep(
         client.log_batch(
             study, [point], tags=[RunTag(*tag) for tag in tags.items()], synchronous=True
         )
-        write_study(client, client.get_run(study), header, description)
+        write_study(client, client.get_run(study), header, description=description)
         client.set_terminated(study, schema.FINISHED)
     return study
 

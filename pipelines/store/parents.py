@@ -126,8 +126,8 @@ def write_study(
     client: MlflowClient,
     run: Run,
     header: Header,
-    description: str | None,
     artifacts: Mapping[str, str] = MappingProxyType({}),
+    description: str | None = None,
 ) -> None:
     """Everything that the study's run holds before its first trial; the tag `hpo.schema` last."""
     run_id = run.info.run_id

@@ -207,7 +207,7 @@ def judge(
 
 def _known(storage: "MlflowStorage", trial: Trial, rows: "Rows") -> Confirmed:
     budget = trial.best.budget if trial.best else trial.budget
-    there = storage.confirmed(trial.number)
+    there = storage.notes.confirmed(trial.number)
     if there is not None and (there.rows, there.budget) == (rows.digest, budget):
         return there
     return Confirmed(rows.digest, budget, {})
@@ -249,10 +249,10 @@ def _train(
                 score = metric.from_loss(future.result().loss)
             except (JobError, WorkerDied, TimeLimitExceeded) as error:
                 known[number] = replace(known[number], failure=str(error))
-                storage.add_confirmed(number, known[number])
+                storage.notes.add_confirmed(number, known[number])
                 continue
             known[number] = replace(known[number], scores={**known[number].scores, part: score})
-            storage.add_confirmed(number, known[number], part)
+            storage.notes.add_confirmed(number, known[number], part)
     return True
 
 
@@ -263,8 +263,8 @@ def _ratio(rows: "Rows") -> float:
 def _note(storage: "MlflowStorage", found: Confirmation) -> None:
     """The means on the trials' runs; the winner's interval and the tests on the study's."""
     for number, mean in found.means.items():
-        storage.annotate(metrics={f"confirm_{found.metric}_mean": mean}, trial=number)
+        storage.notes.annotate(metrics={f"confirm_{found.metric}_mean": mean}, trial=number)
     bounds = {
         f"confirm_{found.metric}_{name}": value for name, value in found.estimate.__dict__.items()
     }
-    storage.annotate(metrics=bounds, tags={schema.CONFIRMATION: found.to_tag()})
+    storage.notes.annotate(metrics=bounds, tags={schema.CONFIRMATION: found.to_tag()})

@@ -297,10 +297,10 @@ class _Session:
         values = {f"warm_start_{name}": value for name, value in gain(trials).items()}
         if rows := beside_cold(self.past, self.plan, trials):
             values["warm_start_ahead"] = rows[-1].ahead
-            self.storage.keep_text(json.dumps([asdict(row) for row in rows]), BESIDE_COLD)
+            self.storage.notes.save_text(json.dumps([asdict(row) for row in rows]), BESIDE_COLD)
             reporter.say(f"warm start: {beside_cold_in_words(rows)}")
-        self.storage.annotate(metrics=values)
-        self.storage.keep_text(json.dumps(worth(self.past, trials)), TRUST)
+        self.storage.notes.annotate(metrics=values)
+        self.storage.notes.save_text(json.dumps(worth(self.past, trials)), TRUST)
 
     def _share(self) -> float:
         """How much of what the study will train is trained, in budgets."""
@@ -375,8 +375,7 @@ class _Session:
                 reporter.say(f"baseline {name} failed: {error}")
                 continue
             values[name] = report.metrics[self.metric.name]
-            if not self.storage.has_baseline(name):
-                self.storage.add_baseline(name, report.metrics, seconds=report.seconds)
+            self.storage.notes.add_baseline(name, report.metrics, seconds=report.seconds)
         return values
 
     def _finish(
@@ -402,8 +401,8 @@ class _Session:
             trivial = score(self.plan, self.prepared, self.shop.folder, "trivial")
             values = evaluate(self.prepared.task.kind, trivial.y, trivial.prediction)
             reference = values.get(self.metric.name, reference)
-        self.storage.annotate(metrics=test_metrics(self.metric.name, test, interval))
-        self.storage.set_winner(best.number)
+        self.storage.notes.annotate(metrics=test_metrics(self.metric.name, test, interval))
+        self.storage.notes.set_winner(best.number)
         trials, confirmed = self.study.trials, self.confirmation
         won = Won(best, trials, scored, test, interval, baselines, reference, confirmed)
         logged = log(self.plan, self.prepared, self.storage, won)
@@ -419,7 +418,7 @@ class _Session:
             model_uri=logged.uri,
             registered=self.plan.register,
             version=logged.version,
-            link=self.storage.save_view(),
+            link=self.storage.notes.save_view(),
             findings=findings,
             report=page,
         )

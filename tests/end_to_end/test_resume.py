@@ -18,9 +18,10 @@ SETTINGS = {"target": "income", "trials": 8, "max_budget": 40, "seed": 5, "worke
 
 def trials_of(place: Place, study: str, monkeypatch: pytest.MonkeyPatch) -> list[Trial]:
     from pipelines.store.storage import MlflowStorage
+    from pipelines.store.study_run import Connection
 
     monkeypatch.setenv("HPO_CACHE_DIR", str(place.folder / "cache"))
-    storage = MlflowStorage.open(study, tracking_uri=place.tracking_uri)
+    storage = MlflowStorage.open(study, connection=Connection(place.tracking_uri))
     trials = storage.load()
     storage.close()
     return trials

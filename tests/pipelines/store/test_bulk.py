@@ -45,7 +45,8 @@ def trials() -> list[Trial]:
 
 def written(monkeypatch: pytest.MonkeyPatch, maker: Any, *, apart: bool) -> MlflowStorage:
     """The trials, granted and told together or one after the other, at times that do not differ."""
-    monkeypatch.setattr("pipelines.store.storage._now", lambda: 1_700_000_000_000)
+    for module in ("storage", "annotations"):
+        monkeypatch.setattr(f"pipelines.store.{module}.now", lambda: 1_700_000_000_000)
     store = stores.study(make_writer=maker)
     for trial in trials():
         granted = replace(trial, reports=(), failure=None)
@@ -56,7 +57,7 @@ def written(monkeypatch: pytest.MonkeyPatch, maker: Any, *, apart: bool) -> Mlfl
             store.update(replace(trial, reports=trial.reports[: k + 1], failure=None))
         if trial.failure is not None:
             store.update(trial)
-    store.add_baseline("linear", {"auc": 0.5})
+    store.notes.add_baseline("linear", {"auc": 0.5})
     store.flush()
     return store
 
@@ -168,7 +169,7 @@ def test_other_stores_get_the_client(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bulk, "TESTED_REVISIONS", frozenset({"another"}))
     assert bulk.engine_for(stores.client()) is None
     store = stores.study()
-    assert isinstance(store._write, type(stores.calls(stores.client(), "0", "r", {})))
+    assert isinstance(store._run._write, type(stores.calls(stores.client(), "0", "r", {})))
     store.close()
 
     class Derived(type(stores.client()._tracking_client.store)):  # type: ignore[misc]

@@ -41,8 +41,7 @@ def begun(
     storage = MlflowStorage.create(
         {**COMPLETE, **changes},
         experiment=experiment,
-        tracking_uri=uri or stores.sqlite_uri(),
-        pace=stores.HASTE,
+        connection=stores.connection(uri),
     )
     for trial in told:
         storage.add(replace(trial, reports=()))

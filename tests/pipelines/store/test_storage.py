@@ -18,7 +18,7 @@ from mlflow.protos import databricks_pb2
 
 from hpo.errors import ParameterError, StudyError
 from hpo.trial import Failure, Report, Trial
-from pipelines.store import schema, storage
+from pipelines.store import schema, study_run
 from pipelines.store.bulk import BulkWriter, engine_for
 from pipelines.store.lease import Driver, Lease
 from pipelines.store.outbox import Unreachable
@@ -36,7 +36,7 @@ class Killed(BaseException):
 def script(store: MlflowStorage) -> None:
     """What a driver does, deterministic and resumable: it looks at what is there and does what is missing."""
     there = {trial.number: trial for trial in store.load()}
-    store.add_baseline("linear", {"auc": 0.5}, seconds=0.1)
+    store.notes.add_baseline("linear", {"auc": 0.5}, seconds=0.1)
     store.flush()
     for number in range(3):
         trial = there.get(number)
@@ -58,7 +58,7 @@ def script(store: MlflowStorage) -> None:
         if not trial.finished:
             store.update(trial.told(told(27, number)))
             store.flush()
-    store.set_winner(2)
+    store.notes.set_winner(2)
     store.close()
 
 
@@ -136,7 +136,7 @@ class DeadlyBulk(BulkWriter):
             raise Killed
 
 
-def by_calls(deadline: int, after: bool, runs: list[Any]) -> storage.WriterMaker:
+def by_calls(deadline: int, after: bool, runs: list[Any]) -> study_run.WriterMaker:
     def make(
         c: MlflowClient, experiment: str, run_id: str, known: MutableMapping[str, str]
     ) -> Writer:
@@ -146,7 +146,7 @@ def by_calls(deadline: int, after: bool, runs: list[Any]) -> storage.WriterMaker
     return make
 
 
-def in_bulk(deadline: int, after: bool, runs: list[Any]) -> storage.WriterMaker:
+def in_bulk(deadline: int, after: bool, runs: list[Any]) -> study_run.WriterMaker:
     def make(
         c: MlflowClient, experiment: str, run_id: str, known: MutableMapping[str, str]
     ) -> Writer:
@@ -161,7 +161,7 @@ def in_bulk(deadline: int, after: bool, runs: list[Any]) -> storage.WriterMaker:
 @pytest.mark.parametrize("after", [False, True])
 @pytest.mark.parametrize("maker", [by_calls, in_bulk])
 def test_every_kill_point_can_be_resumed(
-    maker: Callable[..., storage.WriterMaker], after: bool
+    maker: Callable[..., study_run.WriterMaker], after: bool
 ) -> None:
     """Killed at each of its writes, until it comes through; how many there are depends on how they are merged."""
     client = stores.client()
@@ -209,9 +209,9 @@ def test_a_study_killed_while_it_is_created_never_happened(monkeypatch: pytest.M
         deadline += 1
         mortal = Mortal(deadline)
         with monkeypatch.context() as patch:
-            patch.setattr(storage, "connect", lambda uri, mortal=mortal: mortal)
+            patch.setattr("pipelines.store.storage.connect", lambda uri, mortal=mortal: mortal)
             with pytest.raises(Killed):
-                MlflowStorage.create(stores.HEADER, run_id=run_id, pace=stores.HASTE)
+                MlflowStorage.create(stores.HEADER, run_id=run_id, connection=stores.connection())
     assert deadline >= 7
     with pytest.raises(StudyError, match="a study already"):
         stores.study(run_id=run_id)
@@ -452,12 +452,12 @@ def test_what_is_no_study_is_refused() -> None:
 
 @pytest.mark.parametrize("make_writer", [None, stores.calls])
 def test_a_deleted_study_ends_its_driver_with_a_word(
-    make_writer: storage.WriterMaker | None,
+    make_writer: study_run.WriterMaker | None,
 ) -> None:
     store = stores.study(make_writer=make_writer)
     stores.client().delete_run(store.run_id)
     store.add(Trial(0, {"rate": 0.5}, 1))
-    store.annotate(tags={"note": "call by call, the trial alone would still be written"})
+    store.notes.annotate(tags={"note": "call by call, the trial alone would still be written"})
     with pytest.raises(StudyError, match=r"deleted|active"):
         store.flush()
     with pytest.raises(StudyError):
@@ -469,7 +469,7 @@ def test_a_deleted_study_ends_its_driver_with_a_word(
 
 
 @pytest.mark.parametrize("make_writer", [None, stores.calls])
-def test_a_deleted_trial_does_not_end_the_study(make_writer: storage.WriterMaker | None) -> None:
+def test_a_deleted_trial_does_not_end_the_study(make_writer: study_run.WriterMaker | None) -> None:
     store = stores.study(make_writer=make_writer)
     trial = Trial(0, {"rate": 0.5}, 1)
     store.add(trial)
@@ -551,8 +551,9 @@ import sys, time
 from tests import stores
 from pipelines.store.storage import MlflowStorage
 from pipelines.store.outbox import Pace
+from pipelines.store.study_run import Connection
 from hpo.trial import Trial, Report
-store = MlflowStorage.create(stores.HEADER, experiment={name!r}, pace=Pace(gather=600.0))
+store = MlflowStorage.create(stores.HEADER, experiment={name!r}, connection=Connection(pace=Pace(gather=600.0)))
 for number in range(3):
     store.add(Trial(number, {{"rate": 0.5, "depth": number}}, 1))
 store.update(Trial(0, {{"rate": 0.5, "depth": 0}}, 1).told(Report(1, -0.5, {{"auc": 0.5}})))
@@ -594,7 +595,7 @@ def test_experiment_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     wanted = client.create_experiment("from the environment")
     monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", wanted)
     monkeypatch.setenv("MLFLOW_PARENT_RUN_ID", "outer")
-    store = MlflowStorage.create(stores.HEADER, tracking_uri=stores.sqlite_uri(), pace=stores.HASTE)
+    store = MlflowStorage.create(stores.HEADER, connection=stores.connection())
     assert store.experiment_id == wanted
     assert client.get_run(store.run_id).data.tags["mlflow.parentRunId"] == "outer"
     store.close()
@@ -613,14 +614,13 @@ def test_a_study_that_cannot_be_created_ends_as_failed(monkeypatch: pytest.Monke
         MlflowStorage.create(
             stores.HEADER,
             experiment="cannot be created",
-            tracking_uri=stores.sqlite_uri(),
-            pace=stores.HASTE,
+            connection=stores.connection(),
         )
     (run,) = client.search_runs([experiment])
     assert run.info.status == "FAILED"
     assert "No space left" in run.data.tags["hpo.failure"]
     assert "hpo.schema" not in run.data.tags
-    assert not storage.journal_path(run.info.run_id).exists()
+    assert not study_run.journal_path(run.info.run_id).exists()
 
 
 def test_results_that_wait_on_disk_survive_a_later_promotion() -> None:

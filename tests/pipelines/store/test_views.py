@@ -34,7 +34,7 @@ def tags(client: MlflowClient, experiment: str) -> dict[str, str]:
 
 def test_the_view_of_a_study() -> None:
     store = stores.study()
-    link = store.save_view()
+    link = store.notes.save_view()
     key = f"hpo-{store.run_id}"
     mode = "compareRunsMode=CHART"
     assert (
@@ -63,7 +63,7 @@ def test_the_view_of_a_study() -> None:
 
 def test_saving_twice_leaves_one_view() -> None:
     store = stores.study()
-    assert store.save_view() == store.save_view()
+    assert store.notes.save_view() == store.notes.save_view()
     assert len(tags(stores.client(), store.experiment_id)) == 1
     store.close()
 
