@@ -1,18 +1,24 @@
-"""The public parameters, read off the entry points' own signatures and docstrings.
+"""The public parameters of the entry points: one definition for Python, the console and `MLproject`.
 
-`tune`, `validate`, `train`, `promote`, `rollback`, `report` and `adopt` are plain functions. Their
-signatures and the `Args:` of their docstrings are the one definition from which the console command
-and the file `MLproject` are made, so the three cannot differ.
+`promote`, `rollback`, `report` and `adopt` are plain functions: their signature and the `Args:` of
+their docstring define their parameters. `tune`, `validate` and `train` share many options, which
+are fields of frozen dataclasses (`pipelines.study.options`); `entry_point` makes a function of
+those arguments.
 """
 
+import functools
 import inspect
 import re
 import types
 import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
+
+P = ParamSpec("P")
+OptionsT = TypeVar("OptionsT")
+ResultT = TypeVar("ResultT")
 
 NAMES = ("tune", "validate", "train", "promote", "rollback", "report", "adopt")
 NONE = "none"  # how None is written where all values are text
@@ -56,24 +62,35 @@ def load(name: str) -> Callable[..., Any]:
     return function
 
 
+def entry_point(
+    options: Callable[P, OptionsT],
+) -> Callable[[Callable[[OptionsT], ResultT]], Callable[P, ResultT]]:
+    """Make a function of some options a function that takes the options as arguments.
+
+    Args:
+        options: a frozen dataclass whose docstrings explain its fields under `Args:`.
+    """
+
+    def decorate(run: Callable[[OptionsT], ResultT]) -> Callable[P, ResultT]:
+        @functools.wraps(run)
+        def call(*args: P.args, **kwargs: P.kwargs) -> ResultT:
+            return run(options(*args, **kwargs))
+
+        signature = inspect.signature(options)
+        call.__signature__ = signature  # type: ignore[attr-defined]
+        call.__doc__ = _documented(inspect.getdoc(run) or "", _meanings(options))
+        return call
+
+    return decorate
+
+
 def parameters(function: Callable[..., Any]) -> tuple[Parameter, ...]:
     """The public parameters of an entry point, in the order of its signature."""
-    hints = typing.get_type_hints(function)
-    meanings = dict(_meanings(inspect.getdoc(function) or ""))
+    meanings = _meanings(function)
     return tuple(
-        Parameter(name, _kinds(hints[name]), _as_text(signature.default), meanings[name])
-        for name, signature in inspect.signature(function).parameters.items()
+        Parameter(p.name, _kinds(p.annotation), _as_text(p.default), meanings[p.name])
+        for p in inspect.signature(function, eval_str=True).parameters.values()
     )
-
-
-def given(function: Callable[..., Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of an entry point's `values` that are not its defaults."""
-    defaults = {name: p.default for name, p in inspect.signature(function).parameters.items()}
-    return {name: value for name, value in values.items() if not _same(value, defaults[name])}
-
-
-def _same(value: object, default: object) -> bool:
-    return value is default or (isinstance(value, type(default)) and value == default)
 
 
 def summary(function: Callable[..., Any]) -> str:
@@ -122,12 +139,28 @@ def _as_text(default: object) -> str | None:
     )
 
 
-def _meanings(doc: str) -> Iterator[tuple[str, str]]:
-    """`(name, meaning)` for each entry under `Args:` of a Google docstring."""
+def _meanings(documented: Callable[..., Any]) -> dict[str, str]:
+    """What each parameter means, by the `Args:` of a function, or of a class and its bases."""
+    sources = reversed(documented.__mro__) if isinstance(documented, type) else (documented,)
+    found: dict[str, str] = {}
+    for source in sources:
+        found |= _entries(inspect.cleandoc(source.__doc__ or ""))
+    return found
+
+
+def _entries(doc: str) -> Iterator[tuple[str, str]]:
+    """`(name, meaning)` of each entry under `Args:` of a Google docstring."""
     match = re.search(r"^Args:\n(.*?)(?=^\S|\Z)", doc, re.MULTILINE | re.DOTALL)
     for entry in re.split(r"\n(?=    \S)", match.group(1).rstrip() if match else ""):
         name, _, meaning = entry.strip().partition(": ")
         yield name, " ".join(meaning.split())
+
+
+def _documented(doc: str, meanings: dict[str, str]) -> str:
+    """A docstring with `Args:` before its `Raises:`."""
+    entries = "\n".join(f"    {name}: {meaning}" for name, meaning in meanings.items() if name)
+    before, raises, after = doc.partition("\n\nRaises:")
+    return f"{before}\n\nArgs:\n{entries}{raises}{after}"
 
 
 if __name__ == "__main__":

@@ -5,24 +5,26 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from hpo.errors import ParameterError
-from hpo.space import SearchSpace
 from hpo.workers.cores import WorkerPlan, plan_threads
-from pipelines import entry_points
+from pipelines.entry_points import entry_point
+from pipelines.objectives.planning import check, header, new_plan, source_of, worker_plan_of
+from pipelines.objectives.space import choose_space
+from pipelines.objectives.start import run
+from pipelines.objectives.training import table_worker
+from pipelines.study.options import ValidateOptions
 from pipelines.study.plan import Plan
 from pipelines.study.result import StudyResult, command, short
-from pipelines.study.session import run_study
 from pipelines.study.workshop import workshop
 from pipelines.table.metrics import METRICS
 from pipelines.table.source import Source, same_again
 from pipelines.table.splits import Outer
-from pipelines.tune import check, hands_of, header, new_plan, tune
+from pipelines.tune import tune
 
 if TYPE_CHECKING:
     from pipelines.study.validations import FoldResult
@@ -30,7 +32,6 @@ if TYPE_CHECKING:
     from pipelines.table.estimates import Estimate
 
 HOLDOUT = 0.2  # of the rows of an outer fold's search, where it validates on a holdout
-MOST_FOLDS = 20
 _WITH_RESUME = ("resume", "data", "workers")
 
 
@@ -82,103 +83,38 @@ class ValidationResult:
     def _again(self) -> str:
         if self.in_memory:
             return f"validate(data=…, resume={self.run_id!r}), with the same table"
-        return _going_on(self.run_id)
+        return _resume_command(self.run_id)
 
 
-def validate(
-    data: str | Path | pd.DataFrame | None = None,
-    target: str | None = None,
-    folds: int = 5,
-    model: str = "lightgbm",
-    algorithm: str = "tpe",
-    trials: int | None = None,
-    timeout: float | None = None,
-    metric: str = "auto",
-    workers: int | None = None,
-    seed: int = 0,
-    space: str | Path | SearchSpace | Mapping[str, Any] = "default",
-    resume: str | None = None,
-    task: str = "auto",
-    split: str = "random",
-    validation: str = "holdout",
-    min_budget: int | None = None,
-    max_budget: int | None = None,
-    eta: float = 3.0,
-    fidelity: str = "auto",
-    trial_timeout: float | None = None,
-    confirm: int | None = None,
-) -> ValidationResult:
-    """Nested cross-validation: a whole search in each outer fold, its winner scored on the rows held out from it.
+@entry_point(ValidateOptions)
+def validate(options: ValidateOptions) -> ValidationResult:
+    """Validate a whole search by nested cross-validation: one search in each outer fold.
 
-    Args:
-        data: The table: CSV (compressed too), Parquet or Feather, as a path or any URI that fsspec
-            opens.
-        target: The column to predict.
-        folds: How many outer folds; each costs a search.
-        model: As for tune.
-        algorithm: As for tune.
-        trials: How many trials each search has; none is as many as 50 full trainings cost.
-        timeout: Seconds after which each search ends; none for no limit.
-        metric: As for tune.
-        workers: As for tune.
-        seed: Of the outer folds, the splits, the models and the searches.
-        space: As for tune.
-        resume: The run id of a validation to go on with; everything else is then as it began.
-        task: As for tune.
-        split: How outer folds and validation rows are held out: random, time:COLUMN or
-        group:COLUMN.
-        validation: How each search validates: holdout, or cv:K for K folds.
-        min_budget: As for tune.
-        max_budget: As for tune.
-        eta: As for tune.
-        fidelity: As for tune.
-        trial_timeout: As for tune.
-        confirm: As for tune, in each search.
+    The winner of each search is scored on the rows that its outer fold holds out.
 
     Raises:
         UserError: with what is wrong and the way out, before anything is trained.
     """
-    given = entry_points.given(validate, locals())
-    run_id = os.environ.pop("MLFLOW_RUN_ID", None)
-    if resume is not None:
-        return _resume(resume, given, run_id)
-    check(given | {"model": model})
-    if not isinstance(folds, int) or not 2 <= folds <= MOST_FOLDS:
-        raise ParameterError(f"folds={folds!r} must be a whole number from 2 to {MOST_FOLDS}")
-    if data is None or target is None:
-        raise ParameterError(
-            "data and target are needed, unless resume names a validation to go on with"
-        )
-    source = Source(data, target, task, split, HOLDOUT, validation, seed)
-    hands = plan_threads(workers)
-    table = _read(source)
-    first, ratio = _checked(source, table, folds)
-    plan = new_plan(
-        replace(source, outer=str(Outer(1, folds))),
-        first,
-        hands,
-        model=model,
-        algorithm=algorithm,
-        metric=metric,
-        space=space,
-        min_budget=min_budget,
-        max_budget=max_budget,
-        eta=eta,
-        fidelity=fidelity,
-        checkpoints=None,
-        trials=trials,
-        timeout=timeout,
-        trial_timeout=trial_timeout,
-        register=None,
-        confirm=confirm,
-    )
     from pipelines.study.validations import begin, unfinished
 
+    run_id = os.environ.pop("MLFLOW_RUN_ID", None)
+    if options.resume is not None:
+        return _resume(options.resume, options, run_id)
+    check(options)
+    source = source_of(options, HOLDOUT, ", unless resume names a validation to resume")
+    worker_plan = plan_threads(options.workers)
+    chosen = choose_space(options.space, options.model)
+    table = _read(source)
+    first, ratio = _checked(source, table, options.folds)
+    outer = replace(source, outer=str(Outer(1, options.folds)))
+    plan = new_plan(options, chosen, outer, first, worker_plan)
     for before in unfinished(plan):
         _say(
-            f"note: validation {before} of this table was not finished; to go on with it: {_going_on(before)}"
+            f"note: validation {before} of this table was not finished; to resume it: "
+            f"{_resume_command(before)}"
         )
-    return _run(_Nested(begin(plan, folds, run_id), plan, source, table, folds, ratio, hands))
+    run_id = begin(plan, options.folds, run_id)
+    return _run(_Nested(run_id, plan, source, table, options.folds, ratio, worker_plan))
 
 
 def spread(chosen: Sequence[Mapping[str, Any]]) -> str:
@@ -202,7 +138,7 @@ def _within(found: "Estimate", digits: int) -> str:
     return f"{found.mean:.{digits}g} [{found.low:.{digits}g}, {found.high:.{digits}g}]"
 
 
-def _going_on(run_id: str) -> str:
+def _resume_command(run_id: str) -> str:
     return command("validate", resume=run_id)
 
 
@@ -219,7 +155,7 @@ class _Nested:
     table: pd.DataFrame
     folds: int
     ratio: float
-    hands: WorkerPlan
+    worker_plan: WorkerPlan
 
 
 def _read(source: Source) -> pd.DataFrame:
@@ -242,22 +178,22 @@ def _part(source: Source, table: pd.DataFrame, outer: Outer) -> "Prepared":
     return replace(source, data=table, outer=str(outer)).prepare()
 
 
-def _resume(run_id: str, given: Mapping[str, Any], own_run: str | None) -> ValidationResult:
+def _resume(run_id: str, options: ValidateOptions, own_run: str | None) -> ValidationResult:
     from pipelines.study.runs import note_resumed
     from pipelines.study.validations import begun, plan_of
 
-    if others := [name for name in given if name not in _WITH_RESUME]:
+    if others := [name for name in options.given() if name not in _WITH_RESUME]:
         raise ParameterError(
             f"a validation goes on as it began; leave out {', '.join(others)}, or start a new one without resume"
         )
     plan = plan_of(run_id, begun(run_id))
-    source = replace(same_again(plan.data, plan.seed, given.get("data")), outer="")
+    source = replace(same_again(plan.data, plan.seed, options.data), outer="")
     if own_run is not None:
         note_resumed(own_run, run_id)
     table, folds = _read(source), Outer.parse(plan.data.outer).folds
     _, ratio = _checked(source, table, folds)
-    hands = hands_of(plan, given.get("workers"))
-    return _run(_Nested(run_id, plan, source, table, folds, ratio, hands))
+    worker_plan = worker_plan_of(plan, options.workers)
+    return _run(_Nested(run_id, plan, source, table, folds, ratio, worker_plan))
 
 
 def _run(work: _Nested) -> ValidationResult:
@@ -272,7 +208,7 @@ def _run(work: _Nested) -> ValidationResult:
                 continue
             _say(f"validation {work.run_id}: outer fold {number}/{work.folds}")
             if study := known.studies.get(number):
-                result = tune(work.source.data, study=study, workers=work.hands.workers)
+                result = tune(work.source.data, study=study, workers=work.worker_plan.workers)
             else:
                 result = _search(work, Outer(number, work.folds))
             stopped = result.interrupted or result.winner is None
@@ -287,11 +223,11 @@ def _run(work: _Nested) -> ValidationResult:
 def _search(work: _Nested, outer: Outer) -> StudyResult:
     from pipelines.store.storage import MlflowStorage
 
-    with workshop(work.plan.model, work.hands) as shop:
+    with workshop(table_worker(work.plan.model), work.worker_plan) as shop:
         prepared = _part(work.source, work.table, outer)
         plan = replace(work.plan, data=replace(work.source, outer=str(outer)).plan(prepared))
         storage = MlflowStorage.create(header(plan, prepared), parent=work.run_id)
-        return run_study(plan, prepared, shop, storage)
+        return run(plan, prepared, shop, storage)
 
 
 def _fold(number: int, result: StudyResult) -> "FoldResult":

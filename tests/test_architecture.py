@@ -41,7 +41,7 @@ ONLY = {
         "pipelines/store/tracking.py",
         "pipelines/study/validations.py",
         "pipelines/store/views.py",
-        "pipelines/study/winner.py",
+        "pipelines/objectives/winner.py",
         "benchmarks",
     ),
     "pandas": ("pipelines", "serving", "warmstart", "benchmarks"),

@@ -108,7 +108,7 @@ def register_winner(
 ) -> Registered:
     """Make a logged winner a new version with the alias `challenger`; the same winner again is the same version.
 
-    `study` and `trial` are run ids. `description` is Markdown (`pipelines.study.card`): the
+    `study` and `trial` are run ids. `description` is Markdown (`pipelines.objectives.card`): the
     registry shows no metrics itself. The client must be one of the tracking store in force
     (`mlflow.get_tracking_uri()`), where MLflow looks the model up.
 

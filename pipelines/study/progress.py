@@ -9,9 +9,9 @@ from typing import Self, TextIO
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from hpo.goals import Goal
 from hpo.trial import Trial
 from pipelines.findings.scales import duration
-from pipelines.table.metrics import Metric
 
 _WHOLE = 1000  # what the bar shows of a study, in parts
 
@@ -40,7 +40,7 @@ class Reporter:
     that of the budgets, where trials stop at several.
     """
 
-    metric: Metric
+    goal: Goal
     total: int | None
     timeout: float | None
     share: float = 0.0
@@ -104,7 +104,7 @@ class Reporter:
             return f"trial {trial.number}{of} FAILED: {trial.failure.splitlines()[0]:.200}"
         value = self._in_users_direction(trial.reports[-1].loss)
         at = f" at {trial.reached:g} {self.unit}" if self.unit else ""
-        return f"trial {trial.number}{of} ({trial.origin}){at}  {self.metric.name} {value:.5g}  {trial.seconds:.1f} s"
+        return f"trial {trial.number}{of} ({trial.origin}){at}  {self.goal.name} {value:.5g}  {trial.seconds:.1f} s"
 
     def _best(self, best: Trial | None) -> str:
         return (
@@ -124,4 +124,4 @@ class Reporter:
         return f"{rate:.2f} {legs}/s{eta}"
 
     def _in_users_direction(self, loss: float) -> float:
-        return self.metric.from_loss(loss)
+        return self.goal.from_loss(loss)

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hpo.agreement import agreements, shown
+from hpo.goals import Goal
 from hpo.trial import Trial
 from pipelines.findings.diagnosis import Diagnosis, diagnosis_lines
 from pipelines.models import PERCENT_OF_ROWS
-from pipelines.table.metrics import METRICS
 
 if TYPE_CHECKING:
     from pipelines.study.confirmation import Confirmation
@@ -35,7 +35,7 @@ class StudyResult:
     """
 
     run_id: str
-    metric: str
+    goal: Goal
     trials: tuple[Trial, ...]
     wanted: int
     baselines: Mapping[str, float]
@@ -62,6 +62,11 @@ class StudyResult:
     report: str | None = None
 
     @property
+    def metric(self) -> str:
+        """The name of the score that decides."""
+        return self.goal.name
+
+    @property
     def best_params(self) -> Mapping[str, object]:
         """The winner's configuration; empty when nothing succeeded."""
         return self.winner.params if self.winner else {}
@@ -73,7 +78,7 @@ class StudyResult:
 
     def score(self, trial: Trial) -> float:
         """A trial's value of the metric, as the user knows it."""
-        return METRICS[self.metric].from_loss(trial.loss)
+        return self.goal.from_loss(trial.loss)
 
     def __str__(self) -> str:
         """The leaderboard, the winner, and the next commands."""
@@ -164,9 +169,11 @@ class StudyResult:
             )
         if self.registered:
             lines.append(f"Registered: {self.registered} version {self.version}, alias challenger")
-        sign = METRICS[self.metric].to_loss(1.0)
+        to_loss = self.goal.to_loss
         better = [
-            name for name, value in self.baselines.items() if sign * value < sign * self.best_score
+            name
+            for name, value in self.baselines.items()
+            if to_loss(value) < to_loss(self.best_score)
         ]
         lines += [
             f"Note: no trial beats the baseline {name}; the table may need more rows or other columns"

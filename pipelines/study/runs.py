@@ -122,12 +122,12 @@ def _classes(plain: Any) -> tuple[ClassScore, ...]:
         return ()
 
 
-def keep_classes(run_id: str, classes: Sequence[tuple[str, int, float]]) -> None:
-    """Keep how the winner does on the held-out rows of each class: label, rows, and the share of them it finds."""
+def classes_text(classes: Sequence[tuple[str, int, float]]) -> str:
+    """The artifact `CLASSES`: of each class its label, its held-out rows, the share that is found."""
     known = [
         (schema.cut(label, MAX_LABEL), rows, recall) for label, rows, recall in classes if rows
     ]
-    put_text(run_id, json.dumps(known, ensure_ascii=False), CLASSES)
+    return json.dumps(known, ensure_ascii=False)
 
 
 def _curve(client: MlflowClient, run_id: str, metric: str) -> Curve:

@@ -24,7 +24,8 @@ from hpo.trial import Trial
 from pipelines.findings.evidence import SHORT_ID, WARM_ORIGIN, BesideCold, helped
 from pipelines.store.knowledge import Knowledge, counted, held_out, past_studies
 from pipelines.store.summaries import prediction
-from pipelines.study.plan import AUTO, OFF, Plan, sources
+from pipelines.study.options import AUTO, OFF, past_sources
+from pipelines.study.plan import Plan
 from warmstart.metafeatures import MetaFeatures
 from warmstart.past import PastStudy
 from warmstart.similarity import FEWEST, in_words
@@ -123,7 +124,7 @@ def look_back(plan: Plan, features: MetaFeatures, *, exclude: str | None) -> War
     Raises:
         StudyError: naming sources that do not exist, or that have nothing for this study.
     """
-    named = sources(plan.warm_start)
+    named = past_sources(plan.warm_start)
     try:
         known = past_studies(sources=named, exclude=exclude)
     except StudyError as error:
@@ -185,10 +186,14 @@ def _silent(known: Knowledge, found: Sequence[Neighbour], plan: Plan) -> list[st
     return silent
 
 
-def first_points(warm: WarmStart, plan: Plan, most: int = FIRST_POINTS) -> tuple[FirstPoint, ...]:
-    """Configurations to try after the plan's own first points: those that did best on this very table."""
-    past = warm.past(plan) if any(neighbour.same_table for neighbour in warm.neighbours) else None
-    if past is None:
+def first_points(
+    warm: WarmStart, past: Past | None, plan: Plan, most: int = FIRST_POINTS
+) -> tuple[FirstPoint, ...]:
+    """Configurations to try after the plan's own: those that did best on the very same table.
+
+    `past` is what the warm start knows in the plan's space.
+    """
+    if past is None or not any(neighbour.same_table for neighbour in warm.neighbours):
         return ()
     taken = np.array([plan.space.encode(point.params) for point in plan.first_points])
     names = {neighbour.study.run_id: neighbour.study.name for neighbour in warm.neighbours}
@@ -205,7 +210,7 @@ def first_points(warm: WarmStart, plan: Plan, most: int = FIRST_POINTS) -> tuple
 
 
 def narrowed_by(plan: Plan, warm: WarmStart) -> tuple[Plan, WarmStart]:
-    """The plan with its space narrowed to where past studies did well, and the warm start with a word on that."""
+    """The plan with its space narrowed to where past studies did well, and the warm start with a note on that."""
     past = warm.past(plan)
     if past is None:
         return plan, replace(
@@ -222,9 +227,9 @@ def narrowed_by(plan: Plan, warm: WarmStart) -> tuple[Plan, WarmStart]:
     return replace(plan, space=found), replace(warm, notes=(*warm.notes, note))
 
 
-def started_with(plan: Plan, warm: WarmStart) -> Plan:
+def started_with(plan: Plan, warm: WarmStart, past: Past | None) -> Plan:
     """The plan with first points from the past after its own."""
-    return replace(plan, first_points=(*plan.first_points, *first_points(warm, plan)))
+    return replace(plan, first_points=(*plan.first_points, *first_points(warm, past, plan)))
 
 
 def worth(past: Past, trials: Sequence[Trial]) -> list[dict[str, Any]]:

@@ -1,44 +1,75 @@
-"""The workers of one session and the folder that they share with the driver."""
+"""The workers of one session, and the exchange between them and the driver."""
 
 import fcntl
 import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Protocol
 
 from threadpoolctl import threadpool_limits
 
 from hpo.errors import UserError
-from hpo.loop import Job
+from hpo.loop import Executor
 from hpo.trial import Report
 from hpo.workers.cores import WorkerPlan
 from hpo.workers.executors import WorkerPool
 from pipelines.files.cache import cache_dir
-from pipelines.models import ALL, BASELINES, FAMILIES
-from pipelines.objectives.table import Baseline, Objective, Part, Rebuild, Refit
-
-Pool = WorkerPool[str, Job | Baseline | Rebuild | Refit | Part, Report]
+from pipelines.files.exchange import Exchange
 
 PREFIX = "mlflow-warmstart-"
 _LOCK = "in-use"
 _YOUNG = 60.0  # seconds in which a folder may not have its lock yet
 
 
+class Pool(Executor, AbstractContextManager["Pool"], Protocol):
+    """An executor that can be shut down."""
+
+    def submit(self, job: Any, time_limit: float | None = None) -> "Future[Report]":
+        """Run a job."""
+        ...
+
+    def shutdown(self, now: bool = False) -> None:
+        """End the workers; `now` does not wait for running jobs."""
+        ...
+
+
+@dataclass(frozen=True)
+class Worker:
+    """What runs in a worker process.
+
+    Attributes:
+        make: importable; makes of an exchange's URI what turns a job into a report.
+        preload: modules that are imported before the first job.
+    """
+
+    make: Callable[[str], Callable[[Any], Report]]
+    preload: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True)
 class Workshop:
-    """Worker processes and the folder they share with the driver."""
+    """Where the jobs of a session run.
+
+    Attributes:
+        pool: the executor of the search.
+        exchange: shared with the workers.
+        more: opens a further pool of the same kind of workers.
+    """
 
     pool: Pool
-    folder: Path
+    exchange: Exchange
+    more: Callable[[WorkerPlan], Pool]
 
 
 @contextmanager
-def workshop(model: str, hands: WorkerPlan) -> Iterator[Workshop]:
-    """Workers that import their libraries while the driver reads the table; everything is gone afterwards.
+def workshop(worker: Worker, worker_plan: WorkerPlan) -> Iterator[Workshop]:
+    """Start workers, which import their libraries while the driver reads its input.
 
     The driver's linear algebra has one thread meanwhile: the workers have the cores, and BLAS
     threads that wait for each other on busy cores take many times as long as a single one.
@@ -49,26 +80,27 @@ def workshop(model: str, hands: WorkerPlan) -> Iterator[Workshop]:
     sweep()
     with _folder() as folder, threadpool_limits(1, user_api="blas"):
         log = worker_log()
+
+        def more(wanted: WorkerPlan) -> Pool:
+            return _workers(worker, wanted, folder)
+
         try:
-            with workers(model, hands, folder) as pool:
-                yield Workshop(pool, folder)
+            with more(worker_plan) as pool:
+                yield Workshop(pool, Exchange(str(folder)), more)
         except BaseException:
             if not (log.exists() and log.stat().st_size):
                 log.unlink(missing_ok=True)
-            raise  # a log that says something is kept: the errors name it
+            raise  # a log with content is left, because the errors name it
         log.unlink(missing_ok=True)
 
 
-def workers(model: str, hands: WorkerPlan, folder: Path) -> Pool:
-    """Workers with the libraries of `model`, which take their jobs' data from `folder`."""
-    families = [*FAMILIES] if model == ALL else [model]
-    places = [{**FAMILIES, **BASELINES}[name].partition(":")[0] for name in (*families, *BASELINES)]
+def _workers(worker: Worker, worker_plan: WorkerPlan, folder: Path) -> Pool:
     return WorkerPool(
-        Objective,
+        worker.make,
         str(folder),
-        workers=hands.workers,
-        threads=hands.threads,
-        preload=["pipelines.objectives.table", *dict.fromkeys(places)],
+        workers=worker_plan.workers,
+        threads=worker_plan.threads,
+        preload=list(worker.preload),
         log=worker_log(),
     )
 

@@ -17,7 +17,7 @@ from pipelines.store.lease import Driver, birth
 from pipelines.study.validations import FoldResult, begun, plan_of, unfinished
 from pipelines.table.estimates import mean_of
 from pipelines.validate import ValidationResult, spread, validate
-from tests.pipelines.objectives.test_table import regression
+from tests.pipelines.objectives.test_training import regression
 
 
 def fold(number: int, inner: float, outer: float, **params: Any) -> FoldResult:

@@ -179,7 +179,7 @@ def test_a_place_that_cannot_be_written_is_told_before_the_study(tmp_path: Path)
     (tmp_path / "file").write_text("no folder")
     place = Checkpoints(str(tmp_path / "file" / "below"))
     with pytest.raises(
-        StudyError, match="checkpoints cannot be kept at .*file.below: .*give a place"
+        StudyError, match="checkpoints cannot be stored at .*file.below: .*give a place"
     ):
         place.check()
     with pytest.raises(CheckpointError, match="trial 1 at 9 cannot be written"):
@@ -245,7 +245,7 @@ def test_a_store_that_keeps_silent_is_left_alone_for_a_while(
 ) -> None:
     remote = Slow(path=str(tmp_path), fs=LocalFileSystem())
     monkeypatch.setattr(fsspec.core, "url_to_fs", lambda _: (remote, "study"))
-    monkeypatch.setattr("pipelines.files.checkpoints.PATIENCE", patience)
+    monkeypatch.setattr("pipelines.files.objects.PATIENCE", patience)
     place = Checkpoints("sftp://host/study")
     with pytest.raises(CheckpointError, match=f"trial 1 at 9 cannot be written .{why}.$"):
         place.save(1, 9, write)

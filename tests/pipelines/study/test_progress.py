@@ -4,21 +4,21 @@ import re
 
 import pytest
 
+from hpo.goals import Goal
 from hpo.trial import Report, Trial
 from pipelines.findings.scales import duration
 from pipelines.study.progress import Reporter
-from pipelines.table.metrics import METRICS
+
+ROC_AUC = Goal("roc_auc", "maximize")
 
 
 def trial(number: int, value: float) -> Trial:
-    return Trial(
-        number, {}, 1.0, "default", (Report(1.0, METRICS["roc_auc"].to_loss(value), seconds=0.25),)
-    )
+    return Trial(number, {}, 1.0, "default", (Report(1.0, ROC_AUC.to_loss(value), seconds=0.25),))
 
 
 def test_a_line_for_each_trial_in_the_users_direction() -> None:
     stream = io.StringIO()
-    with Reporter(METRICS["roc_auc"], 3, None, stream=stream) as reporter:
+    with Reporter(ROC_AUC, 3, None, stream=stream) as reporter:
         reporter.say("[not markup]")
         reporter.told(trial(0, 0.75), trial(0, 0.75), 1 / 3)
         reporter.told(Trial(1, {}, 1.0, failure="ValueError: no\nmore"), trial(0, 0.75), 2 / 3)
@@ -43,7 +43,7 @@ def test_a_study_outlives_whoever_reads_its_progress(error: OSError, terminal: b
         def isatty(self) -> bool:
             return terminal
 
-    with Reporter(METRICS["roc_auc"], 3, None, stream=Gone()) as reporter:
+    with Reporter(ROC_AUC, 3, None, stream=Gone()) as reporter:
         reporter.say("hello")
         reporter.told(trial(0, 0.75), trial(0, 0.75), 1 / 3)
 

@@ -1,5 +1,6 @@
 from typing import Any
 
+from hpo.goals import Goal
 from hpo.trial import Report, Trial
 from pipelines.study.result import StudyResult, failures
 
@@ -19,7 +20,7 @@ def result(
 ) -> StudyResult:
     return StudyResult(
         run_id="abc",
-        metric="rmse",
+        goal=Goal("rmse"),
         trials=trials,
         wanted=wanted,
         baselines={"linear": linear},

@@ -1,27 +1,29 @@
 """How a session ends, with workers and a store that the test plays itself."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Timer
 from types import TracebackType
-from typing import Any, Self, cast
+from typing import Any, Self
 
 import pytest
 
 from hpo.errors import JobError, StudyError
 from hpo.loop import Job, Stop
-from hpo.storage import MemoryStorage
 from hpo.trial import Report
+from pipelines.files.exchange import Exchange
 from pipelines.models import settings
-from pipelines.objectives.table import members_folder
+from pipelines.objectives.table import TableObjective
+from pipelines.objectives.training import models_of
 from pipelines.study import session
-from pipelines.study.session import run_study
+from pipelines.study.session import Setup, run_study
 from pipelines.study.workshop import Workshop
 from pipelines.table.data import Prepared, prepare
 from pipelines.table.source import Source
-from tests.pipelines.objectives.test_table import regression
+from tests.memory import MemoryStore
+from tests.pipelines.objectives.test_training import regression
 from tests.plans import plan
 
 Answer = Callable[["Future[Report]", object], None]
@@ -57,32 +59,6 @@ class Workers:
         pass
 
 
-class Store(MemoryStorage):
-    """Trials in memory; `reachable` says whether what is written arrives."""
-
-    run_id = "the-study"
-    tracking_uri = "sqlite:///x.db"
-    waiting = 3
-    header: Mapping[str, Any] = {}
-
-    def __init__(self, reachable: bool = True) -> None:
-        super().__init__()
-        self.reachable = reachable
-        self.closed: list[object] = []
-
-    def flush(self, timeout: float | None = None) -> bool:
-        return self.reachable
-
-    def has_baseline(self, name: str) -> bool:
-        return True
-
-    def close(
-        self, status: str, reason: str | None = None, *, timeout: float | None = None
-    ) -> bool:
-        self.closed += [status, reason]
-        return True
-
-
 def hang(future: "Future[Report]", job: object) -> None:
     pass
 
@@ -110,7 +86,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Stop:
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> Callable[[Answer, Store], Any]:
+def run(tmp_path: Path) -> Callable[..., Any]:
     prepared: Prepared = prepare(regression(), "y")
     source = Source(regression(), "y", "auto", "random", 0.2, "holdout", 0)
     chosen = plan(
@@ -121,9 +97,11 @@ def run(tmp_path: Path) -> Callable[[Answer, Store], Any]:
         lag=1,
     )
 
-    def start(answer: Answer, store: Store) -> Any:
-        shop = Workshop(cast(Any, Workers(answer)), tmp_path)
-        return run_study(chosen, prepared, shop, cast(Any, store))
+    def start(answer: Answer, store: MemoryStore, again: Answer | None = None) -> Any:
+        shop = Workshop(
+            Workers(answer), Exchange(str(tmp_path)), lambda _: Workers(again or answer)
+        )
+        return run_study(Setup(chosen, TableObjective(chosen, prepared), shop, store))
 
     return start
 
@@ -134,10 +112,10 @@ def ask_later(stop: Stop, level: int) -> None:
 
 @pytest.mark.parametrize("level", [1, 2])
 def test_asked_to_end_before_a_trial_is_not_a_failure(
-    asked: Stop, run: Callable[[Answer, Store], Any], level: int
+    asked: Stop, run: Callable[..., Any], level: int
 ) -> None:
     asked.level = level
-    store = Store()
+    store = MemoryStore()
     result = run(succeed, store)
     assert (result.stopped, result.interrupted, result.trials) == (True, True, ())
     assert store.closed == ["KILLED", None]
@@ -150,14 +128,14 @@ def test_asked_to_end_before_a_trial_is_not_a_failure(
 @pytest.mark.timeout(30)
 def test_stopping_now_works_whatever_is_waited_for(
     asked: Stop,
-    run: Callable[[Answer, Store], Any],
+    run: Callable[..., Any],
     tmp_path: Path,
     answer: Answer,
     reachable: bool,
 ) -> None:
-    members_folder(tmp_path, "trial-0-at-5").mkdir(parents=True)
+    (tmp_path / models_of("trial-0-at-5")).mkdir(parents=True)
     ask_later(asked, 2)
-    store = Store(reachable)
+    store = MemoryStore(reachable)
     result = run(answer, store)
     assert result.stopped
     assert result.winner is None
@@ -166,39 +144,35 @@ def test_stopping_now_works_whatever_is_waited_for(
 
 @pytest.mark.timeout(30)
 def test_stopping_now_works_while_the_winner_is_trained_again(
-    asked: Stop, run: Callable[[Answer, Store], Any], monkeypatch: pytest.MonkeyPatch
+    asked: Stop, run: Callable[..., Any]
 ) -> None:
-    monkeypatch.setattr(session, "workers", lambda *_: Workers(hang))
     ask_later(asked, 2)
-    assert run(succeed, Store()).stopped
+    assert run(succeed, MemoryStore(), hang).stopped
 
 
 def test_a_winner_that_cannot_be_trained_again_costs_no_trial(
-    asked: Stop, run: Callable[[Answer, Store], Any], monkeypatch: pytest.MonkeyPatch
+    asked: Stop, run: Callable[..., Any]
 ) -> None:
     def refuse(future: "Future[Report]", job: object) -> None:
         future.set_exception(JobError("MemoryError", "of the test"))
 
-    monkeypatch.setattr(session, "workers", lambda *_: Workers(refuse))
-    store = Store()
+    store = MemoryStore()
     with pytest.raises(
         StudyError,
-        match=r"trial 0 is the best, but .* MemoryError: of the test; all trials are kept",
+        match=r"trial 0 is the best, but .* MemoryError: of the test; all trials are stored",
     ):
-        run(succeed, store)
+        run(succeed, store, refuse)
     assert store.closed[0] == "FAILED"
 
 
-def test_a_study_without_a_success_names_the_reason(
-    asked: Stop, run: Callable[[Answer, Store], Any]
-) -> None:
+def test_a_study_without_a_success_names_the_reason(asked: Stop, run: Callable[..., Any]) -> None:
     def refuse(future: "Future[Report]", job: object) -> None:
         future.set_exception(JobError("ValueError", "of the test"))
 
-    store = Store()
+    store = MemoryStore()
     with pytest.raises(
         StudyError,
-        match="none of 1 trials succeeded; the commonest reason: ValueError: of the test",
+        match="none of 1 trials succeeded; the most common reason: ValueError: of the test",
     ):
         run(refuse, store)
     assert store.closed[0] == "FAILED"
@@ -206,9 +180,9 @@ def test_a_study_without_a_success_names_the_reason(
 
 
 def test_what_goes_wrong_while_closing_does_not_hide_the_reason(
-    asked: Stop, run: Callable[[Answer, Store], Any]
+    asked: Stop, run: Callable[..., Any]
 ) -> None:
-    class Full(Store):
+    class Full(MemoryStore):
         def close(
             self, status: str, reason: str | None = None, *, timeout: float | None = None
         ) -> bool:

@@ -198,10 +198,11 @@ def test_first_points_are_what_was_best_on_this_very_table_and_say_from_which_ru
     same, other = (
         Neighbour(study, 1.0, same) for study, same in zip(studies, (True, False), strict=True)
     )
-    points = first_points(WarmStart((same, other)), PLAN)
+    warm = WarmStart((same, other))
+    points = first_points(warm, warm.past(PLAN), PLAN)
     assert {point.origin for point in points} == {f"{WARM_ORIGIN}: adult (01234567)"}
     assert points[0].params["a"] == pytest.approx(0.1, abs=1e-3)
-    assert first_points(WarmStart((other,)), PLAN) == ()
+    assert first_points(WarmStart((other,)), warm.past(PLAN), PLAN) == ()
 
 
 def test_what_a_study_keeps_names_the_runs_and_comes_back() -> None:

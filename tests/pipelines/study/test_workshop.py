@@ -11,10 +11,10 @@ import pytest
 from hpo.errors import UserError
 from hpo.loop import Job
 from hpo.workers.cores import WorkerPlan
-from pipelines.objectives.table import Work, folds_folder
+from pipelines.objectives.training import FOLDS, Work, table_worker
 from pipelines.study.workshop import PREFIX, sweep, worker_log, workshop
 from pipelines.table.data import prepare
-from tests.pipelines.objectives.test_table import regression
+from tests.pipelines.objectives.test_training import regression
 
 
 @pytest.fixture(autouse=True)
@@ -33,23 +33,24 @@ def grow_old(folder: Path) -> None:
 
 
 def test_everything_is_gone_afterwards(tmp_path: Path) -> None:
-    with workshop("lightgbm", WorkerPlan(1, 1)) as shop:
-        prepare(regression(), "y").save(folds_folder(shop.folder))
-        Work("lightgbm", "rmse", seed=1, threads=1, rungs=(5.0,)).write(shop.folder)
+    with workshop(table_worker("lightgbm"), WorkerPlan(1, 1)) as shop:
+        folder = shop.exchange.scratch
+        shop.exchange.put(FOLDS, prepare(regression(), "y").save)
+        Work("lightgbm", "rmse", seed=1, threads=1, rungs=(5.0,)).write(shop.exchange)
         report = shop.pool.submit(Job(0, {"num_leaves": 4}, 0, 5)).result(timeout=60)
         assert report.loss > 0
-        assert folders() == [shop.folder]
+        assert folders() == [folder]
         assert worker_log().exists()
-        grow_old(shop.folder)
+        grow_old(folder)
         sweep()
-        assert shop.folder.is_dir()
+        assert folder.is_dir()
     assert folders() == []
     assert not worker_log().exists()
 
 
 def test_of_a_mistake_only_a_log_that_says_something_stays() -> None:
     def fail(text: str) -> None:
-        with workshop("lightgbm", WorkerPlan(1, 1)):
+        with workshop(table_worker("lightgbm"), WorkerPlan(1, 1)):
             with worker_log().open("a") as log:
                 log.write(text)
             raise UserError("a mistake")
@@ -97,5 +98,8 @@ def test_a_cache_that_cannot_be_written_is_told(
     with pytest.raises(UserError, match="set HPO_CACHE_DIR"):
         worker_log()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
-    with pytest.raises(UserError, match="set TMPDIR"), workshop("lightgbm", WorkerPlan(1, 1)):
+    with (
+        pytest.raises(UserError, match="set TMPDIR"),
+        workshop(table_worker("lightgbm"), WorkerPlan(1, 1)),
+    ):
         pass

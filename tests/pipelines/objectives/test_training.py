@@ -14,17 +14,18 @@ from hpo.loop import Job
 from hpo.space import Params
 from hpo.trial import Report
 from pipelines.files.checkpoints import Checkpoints
+from pipelines.files.exchange import Exchange
 from pipelines.models import family, settings
-from pipelines.objectives import table as module
-from pipelines.objectives.table import (
+from pipelines.objectives import training as module
+from pipelines.objectives.training import (
     BEST,
+    FOLDS,
     Baseline,
-    Objective,
     Rebuild,
     Refit,
+    Training,
     Work,
-    folds_folder,
-    members_folder,
+    models_of,
     refit_label,
     trial_label,
 )
@@ -38,6 +39,11 @@ CHEAP = Job(0, {"learning_rate": 0.3, "num_leaves": 4}, 0, 8)
 POOR = Job(1, {"learning_rate": 1e-6, "num_leaves": 2}, 0, 1)
 
 
+def members(folder: Path, label: str) -> Path:
+    """The models with a label in an exchange at a folder."""
+    return folder / models_of(label)
+
+
 def regression(rows: int = 120) -> pd.DataFrame:
     rng = np.random.default_rng(0)
     x = rng.normal(size=rows)
@@ -45,17 +51,17 @@ def regression(rows: int = 120) -> pd.DataFrame:
 
 
 @pytest.fixture
-def objective(tmp_path: Path) -> Callable[[Prepared, str], Objective]:
-    def make(prepared: Prepared, metric: str) -> Objective:
-        prepared.save(folds_folder(tmp_path))
-        Work("lightgbm", metric, seed=1, threads=1, rungs=(20.0,)).write(tmp_path)
-        return Objective(str(tmp_path))
+def objective(tmp_path: Path) -> Callable[[Prepared, str], Training]:
+    def make(prepared: Prepared, metric: str) -> Training:
+        Exchange(str(tmp_path)).put(FOLDS, prepared.save)
+        Work("lightgbm", metric, seed=1, threads=1, rungs=(20.0,)).write(Exchange(str(tmp_path)))
+        return Training(str(tmp_path))
 
     return make
 
 
 def test_a_metric_that_one_fold_does_not_define_costs_that_metric_only(
-    objective: Callable[[Prepared, str], Objective],
+    objective: Callable[[Prepared, str], Training],
 ) -> None:
     frame = regression()
     frame.loc[7, "y"] = 0.0  # mape is not defined on the fold that holds this row
@@ -71,7 +77,7 @@ def test_a_metric_that_one_fold_does_not_define_costs_that_metric_only(
 
 
 def test_an_undefined_metric_of_the_study_is_said_in_words(
-    objective: Callable[[Prepared, str], Objective],
+    objective: Callable[[Prepared, str], Training],
 ) -> None:
     prepared = prepare(regression(), "y")
     (fold,) = prepared.folds
@@ -83,7 +89,7 @@ def test_an_undefined_metric_of_the_study_is_said_in_words(
 
 @pytest.mark.parametrize("metric", ["rmse", "r2"])
 def test_only_the_best_so_far_is_exported_and_it_is_what_was_scored(
-    objective: Callable[[Prepared, str], Objective], tmp_path: Path, metric: str
+    objective: Callable[[Prepared, str], Training], tmp_path: Path, metric: str
 ) -> None:
     prepared = prepare(regression(), "y")
     worker = objective(prepared, metric)
@@ -91,26 +97,26 @@ def test_only_the_best_so_far_is_exported_and_it_is_what_was_scored(
     report, worse = worker(CHEAP), worker(POOR)
 
     assert worse.loss > report.loss
-    assert not members_folder(tmp_path, trial_label(1, POOR.to)).exists()
-    members = sorted(members_folder(tmp_path, trial_label(0, CHEAP.to)).iterdir())
-    Predictor(prepared.features, prepared.target, ()).save(tmp_path / "predictor", members)
+    assert not members(tmp_path, trial_label(1, POOR.to)).exists()
+    found = sorted(members(tmp_path, trial_label(0, CHEAP.to)).iterdir())
+    Predictor(prepared.features, prepared.target, ()).save(tmp_path / "predictor", found)
     train, valid = prepared.rows.folds[0]
     served = Predictor.load(tmp_path / "predictor").predict_raw(prepared.frame.iloc[valid])
     y = prepared.frame["y"].to_numpy()[valid]
     assert np.sqrt(np.mean((y - served) ** 2)) == pytest.approx(report.metrics["rmse"], rel=1e-12)
     assert worker(Rebuild(POOR)).loss == worse.loss
-    assert members_folder(tmp_path, trial_label(1, POOR.to)).is_dir()
+    assert members(tmp_path, trial_label(1, POOR.to)).is_dir()
 
 
 def test_baselines_are_jobs_as_well(
-    objective: Callable[[Prepared, str], Objective], tmp_path: Path
+    objective: Callable[[Prepared, str], Training], tmp_path: Path
 ) -> None:
     worker = objective(prepare(regression(), "y"), "rmse")
 
     trivial, linear = worker(Baseline("trivial")), worker(Baseline("linear"))
 
     assert linear.loss < trivial.loss
-    assert members_folder(tmp_path, "trivial").is_dir()
+    assert members(tmp_path, "trivial").is_dir()
 
 
 # --- legs -----------------------------------------------------------------------------------------
@@ -143,18 +149,18 @@ class Place:
     def __init__(self, folder: Path, prepared: Prepared, work: Work) -> None:
         self.folder, self.work = folder, work
         folder.mkdir(parents=True, exist_ok=True)
-        prepared.save(folds_folder(folder))
-        work.write(folder)
+        Exchange(str(folder)).put(FOLDS, prepared.save)
+        work.write(Exchange(str(folder)))
 
-    def worker(self) -> Objective:
-        return Objective(str(self.folder))
+    def worker(self) -> Training:
+        return Training(str(self.folder))
 
     @property
     def checkpoints(self) -> Checkpoints:
         return Checkpoints(str(self.work.checkpoints))
 
     def exported(self, number: int = 7, budget: float = 20) -> dict[str, bytes]:
-        models = members_folder(self.folder, trial_label(number, budget))
+        models = members(self.folder, trial_label(number, budget))
         return {
             str(p.relative_to(models)): p.read_bytes() for p in models.rglob("*") if p.is_file()
         }
@@ -181,9 +187,9 @@ def test_a_refit_takes_all_rows_and_as_long_as_was_best(
     report = worker(Refit(job, best))
     assert report.metrics == {BEST: round(best)}
     assert np.isnan(report.loss), "no row is left to validate on"
-    (member,) = members_folder(shop.folder, refit_label(7)).iterdir()
+    (member,) = members(shop.folder, refit_label(7)).iterdir()
 
-    folds = load_folds(folds_folder(shop.folder))
+    folds = load_folds(shop.folder / FOLDS)
     whole = folds[1].whole()
     assert len(whole.train) == len(folds[0].train) + len(folds[0].valid) == 128
     alone = family(model)(
@@ -203,7 +209,7 @@ def test_a_refit_never_stops_early(place: Callable[..., Place]) -> None:
     best = worker(job).metrics[BEST]
     assert best < 200
     worker(Refit(job, 400.0))
-    (member,) = members_folder(shop.folder, refit_label(7)).iterdir()
+    (member,) = members(shop.folder, refit_label(7)).iterdir()
     assert json.loads((member / "member.json").read_text())["best_iteration"] == 400
 
 
@@ -304,10 +310,10 @@ def confuse(shop: Place) -> None:
     """A study of other rungs put its files into the same place."""
     Work(
         shop.work.model, "log_loss", 3, 1, (5.0, 9.0, 20.0), checkpoints=shop.work.checkpoints
-    ).write(shop.folder)
+    ).write(Exchange(str(shop.folder)))
     for job in legs(SAMPLED[shop.work.model], 5.0, 9.0):
         shop.worker()(job)
-    shop.work.write(shop.folder)
+    shop.work.write(Exchange(str(shop.folder)))
 
 
 @pytest.mark.parametrize(
@@ -444,8 +450,8 @@ def test_what_is_to_be_done_is_read_as_it_was_written(tmp_path: Path) -> None:
         Work("all", "rmse", 1, 2, (1.0, 33.3, 100.0), "rounds", "s3://bucket/study"),
         Work("mlp", "rmse", 1, 2, (2000.0,)),
     ):
-        work.write(tmp_path)
-        assert Work.read(tmp_path) == work
+        work.write(Exchange(str(tmp_path)))
+        assert Work.read(Exchange(str(tmp_path))) == work
 
 
 def test_an_unknown_fidelity_is_refused(place: Callable[..., Place]) -> None:

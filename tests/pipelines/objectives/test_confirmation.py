@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection
 from concurrent.futures import Future
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -9,14 +10,22 @@ import numpy as np
 import pytest
 
 from hpo.errors import JobError
+from hpo.goals import Goal
 from hpo.loop import Job, Stop
 from hpo.trial import Report, Trial
-from pipelines.objectives.table import Part, parts_folder
+from pipelines.files.exchange import Exchange
+from pipelines.models import settings
+from pipelines.objectives.confirmation import candidates, confirm, judge
+from pipelines.objectives.training import PARTS, Part
+from pipelines.store import StudyStore
 from pipelines.store.schema import Confirmed
-from pipelines.study.confirmation import Confirmation, candidates, confirm, judge
-from pipelines.study.plan import Plan
+from pipelines.study.confirmation import Confirmation
+from pipelines.study.objective import Ending
+from pipelines.study.workshop import Pool, Workshop
 from pipelines.table.data import Prepared, load_part, prepare
-from tests.pipelines.objectives.test_table import regression
+from pipelines.table.source import Source
+from tests.pipelines.objectives.test_training import regression
+from tests.plans import plan
 
 
 def trial(number: int, loss: float | None, origin: str = "sampler") -> Trial:
@@ -41,11 +50,18 @@ def test_the_best_are_asked_and_always_the_default() -> None:
     assert [t.number for t in candidates(TRIALS, 50)] == [4, 3, 5, 1, 0]
 
 
-@pytest.mark.parametrize(("metric", "sign"), [("rmse", 1.0), ("roc_auc", -1.0)])
-def test_the_best_mean_wins_whatever_the_direction(metric: str, sign: float) -> None:
+def judged(
+    scores: dict[int, tuple[float, ...]], direction: str = "minimize", **known: Any
+) -> Confirmation:
+    """Trial 4 is the one that the search found best."""
+    return replace(judge(Goal("score", direction), scores, 0.25), searched=4, **known)
+
+
+@pytest.mark.parametrize(("direction", "sign"), [("minimize", 1.0), ("maximize", -1.0)])
+def test_the_best_mean_wins_whatever_the_direction(direction: str, sign: float) -> None:
     noise = np.random.default_rng(0).normal(0, 0.01, 10)
     scores = {4: sign * (1.0 + noise), 3: sign * (0.9 + noise[::-1]), 0: sign * (2.0 + noise)}
-    found = judge(metric, {n: tuple(s) for n, s in scores.items()}, 0.25, 4, 0, {})
+    found = judged({n: tuple(s) for n, s in scores.items()}, default=0, direction=direction)
     assert (found.winner, found.searched, found.runner_up) == (3, 4, 4)
     assert found.against[0].estimate.mean == pytest.approx(1.1, abs=0.02)
     assert found.against[0].adjusted < 0.001
@@ -56,11 +72,11 @@ def test_the_best_mean_wins_whatever_the_direction(metric: str, sign: float) -> 
 
 
 def test_equals_leave_the_search_its_winner() -> None:
-    found = judge("rmse", {4: (1.0, 2.0), 3: (1.0, 2.0)}, 0.25, 4, None, {5: "out of memory"})
+    found = judged({4: (1.0, 2.0), 3: (1.0, 2.0)}, failures={5: "out of memory"})
     assert found.winner == 4
     assert "p = 1: no more than chance may give" in "\n".join(found.lines())
     assert "trial 5 failed: out of memory" in "\n".join(found.lines())
-    assert len(judge("rmse", {4: (1.0, 2.0)}, 0.25, 4, None, {}).lines()) == 1
+    assert len(judged({4: (1.0, 2.0)}).lines()) == 1
 
 
 # --- the trainings, with workers and a store that the test plays itself
@@ -73,6 +89,7 @@ class Store:
     def __init__(self) -> None:
         self.known: dict[int, Confirmed] = {}
         self.noted: list[dict[str, Any]] = []
+        self.notes = self
 
     def confirmed(self, number: int) -> Confirmed | None:
         known = self.known.get(number)
@@ -118,28 +135,18 @@ def prepared() -> Prepared:
 
 @pytest.fixture
 def run(prepared: Prepared, tmp_path: Path) -> Callable[..., tuple[Confirmation | None, list[str]]]:
-    class SmallPlan:
-        metric, seed = "rmse", 0
-
-        class data:  # noqa: N801
-            split = "random"
+    source = Source(regression(), "y", "auto", "random", 0.2, "holdout", 0)
+    chosen = plan(data=source.plan(prepared), space=settings("lightgbm").space)
 
     def start(
         workers: Workers, store: Store, stop: Stop | None = None
     ) -> tuple[Confirmation | None, list[str]]:
         said: list[str] = []
-        found = confirm(
-            cast(Plan, SmallPlan),
-            prepared,
-            cast(Any, workers),
-            tmp_path,
-            cast(Any, store),
-            candidates(TRIALS, 3),
-            stop=stop or Stop(),
-            time_limit=10.0,
-            say=said.append,
-        )
-        return found, said
+        shop = Workshop(cast(Pool, workers), Exchange(str(tmp_path)), lambda _: cast(Pool, workers))
+        trials = tuple(trial for trial in TRIALS)
+        nothing: dict[str, float] = {}
+        given = chosen, trials, nothing, shop, cast(StudyStore, store), stop or Stop()
+        return confirm(Ending(*given, said.append), prepared, 3), said
 
     return start
 
@@ -162,7 +169,7 @@ def test_each_part_is_trained_once_in_order(run: Any, prepared: Prepared, tmp_pa
     assert {note["trial"]: note["metrics"] for note in store.noted[:-1]}[0] == {
         "confirm_rmse_mean": pytest.approx(4.045)
     }
-    fold = load_part(parts_folder(tmp_path), 9)
+    fold = load_part(tmp_path / PARTS, 9)
     assert len(fold.train) + len(fold.valid) == len(prepared.rows.rest)
     assert fold.y_valid.shape == (len(fold.valid),)
 
@@ -176,7 +183,7 @@ def test_what_was_scored_is_not_trained_again(run: Any) -> None:
 
     found, said = run(Workers(interrupt), store, stop)
     assert found is None
-    assert "its scores are kept" in said[-1]
+    assert "its scores are stored" in said[-1]
     again = Workers(luckiest)
     found, said = run(again, store)
     assert found.winner == 3

@@ -13,9 +13,9 @@ from hpo.space.parameters import Params
 from hpo.space.yaml import load
 from hpo.trial import Report, Trial
 from pipelines.models import settings as settings_of
+from pipelines.objectives import card as module
+from pipelines.objectives.card import Section, Subject, as_yaml, description, model_card, whole
 from pipelines.registry.gate import HeldOutScore
-from pipelines.study import card as module
-from pipelines.study.card import Section, Subject, as_yaml, description, model_card, whole
 from pipelines.study.confirmation import Confirmation
 from pipelines.table.bootstrap import Interval
 from pipelines.table.estimates import Estimate

@@ -10,14 +10,14 @@ import numpy.typing as npt
 from mlflow.exceptions import MlflowException
 
 from hpo.errors import StudyError
-from hpo.trial import Trial
 from pipelines.models import resolve
-from pipelines.objectives.table import members_folder
+from pipelines.objectives.card import ARTIFACT, Subject, description, model_card, whole
+from pipelines.objectives.training import models_of
 from pipelines.registry.gate import HeldOutScore
 from pipelines.registry.logged import TRIAL_NUMBER, log_winner, logged_before
 from pipelines.registry.versions import register_winner
-from pipelines.store.tracking import first_line
-from pipelines.study.card import ARTIFACT, Subject, description, model_card, whole
+from pipelines.store.tracking import connect, first_line
+from pipelines.study.objective import Choice, Ending
 from pipelines.study.plan import Plan
 from pipelines.table.metrics import METRICS
 from pipelines.table.permutation import permuted
@@ -25,8 +25,6 @@ from pipelines.table.splits import group_codes
 from serving.predictor import Predictor
 
 if TYPE_CHECKING:
-    from pipelines.store.storage import MlflowStorage
-    from pipelines.study.confirmation import Confirmation
     from pipelines.table.bootstrap import Interval
     from pipelines.table.data import Prepared
 
@@ -46,21 +44,23 @@ class Scored:
 
 @dataclass(frozen=True)
 class Won:
-    """What is known when a study ends.
+    """What is known of the winner when a study ends.
 
-    `best` of the `trials` won; `test` holds every metric of the `scored` object, `interval` the
-    bounds of the deciding one, `trivial` that of the trivial baseline on the same rows; `baselines`
-    are on the validation rows. `confirmation` is there when the best few were trained again.
+    Attributes:
+        choice: the winner, and how the best few were compared.
+        ending: the study around it.
+        scored: its model on the held-out rows.
+        test: every metric there.
+        interval: of the deciding metric.
+        trivial: the deciding metric of the trivial baseline on the same rows.
     """
 
-    best: Trial
-    trials: tuple[Trial, ...]
+    choice: Choice
+    ending: Ending
     scored: Scored
     test: Mapping[str, float]
     interval: "Interval | None"
-    baselines: Mapping[str, float]
     trivial: float
-    confirmation: "Confirmation | None"
 
 
 @dataclass(frozen=True)
@@ -72,49 +72,41 @@ class Logged:
     seconds: float
 
 
-def score(plan: Plan, prepared: "Prepared", folder: Path, label: str) -> Scored:
-    """Make one object of the models filed under `label` and let it predict the held-out rows from the raw table."""
-    place = folder / "predictors" / label
-    members = sorted(members_folder(folder, label).iterdir())
+def score(prepared: "Prepared", plan: Plan, ending: Ending, label: str) -> Scored:
+    """Make one predictor of the models with this label, and predict the raw held-out rows."""
+    exchange = ending.workshop.exchange
+    place = exchange.scratch / "predictors" / label
+    members = sorted(exchange.get(models_of(label)).iterdir())
     Predictor(prepared.features, prepared.target, ()).save(place, members)
     rows = prepared.test_frame
     prediction = Predictor.load(place).predict_raw(rows)
     return Scored(place, prepared.y_test, prediction, group_codes(plan.data.split, rows))
 
 
-def log(
-    plan: Plan,
-    prepared: "Prepared",
-    storage: "MlflowStorage",
-    won: Won,
-) -> Logged:
-    """Log the scored object under the study's run, and register it when the plan says so.
+def log(plan: Plan, prepared: "Prepared", won: Won) -> Logged:
+    """Log the scored model with the study, and register it when the plan says so.
 
     Raises:
         StudyError: when MLflow does not take it.
     """
     try:
-        return _log(plan, prepared, storage, won)
+        return _log(plan, prepared, won)
     except MlflowException as error:
         raise StudyError(
-            f"MLflow did not take the winner ({first_line(error)}); all trials are kept: when that is mended, `tune` "
-            f"with study={storage.run_id} logs the winner again"
+            f"MLflow did not take the winner ({first_line(error)}); all trials are stored: when "
+            f"that is repaired, `tune` with study={won.ending.store.run_id} logs the winner again"
         ) from error
 
 
-def _log(
-    plan: Plan,
-    prepared: "Prepared",
-    storage: "MlflowStorage",
-    won: Won,
-) -> Logged:
-    best = won.best
-    winner = logged_before(storage.client, storage.run_id, won.scored.folder)
+def _log(plan: Plan, prepared: "Prepared", won: Won) -> Logged:
+    store, best, folder = won.ending.store, won.choice.winner, won.scored.folder
+    client = connect(store.tracking_uri)
+    winner = logged_before(client, store.run_id, folder)
     if winner is None:
         winner = log_winner(
-            storage.client,
-            storage.run_id,
-            won.scored.folder,
+            client,
+            store.run_id,
+            folder,
             prepared.example,
             metrics={f"test_{name}": value for name, value in won.test.items()},
             params=best.params,
@@ -131,14 +123,14 @@ def _log(
         split=prepared.rows.digest,
         rows=len(prepared.test_frame),
     )
-    card = model_card(_subject(plan, prepared, storage, won, held_out))
-    storage.client.log_text(storage.run_id, whole(card), ARTIFACT)
+    card = model_card(_subject(plan, prepared, won, held_out))
+    store.notes.save_text(whole(card), ARTIFACT)
     registered = register_winner(
-        storage.client,
+        client,
         winner,
         plan.register,
-        study=storage.run_id,
-        trial=storage.trial_run_id(best.number),
+        study=store.run_id,
+        trial=store.trial_run_id(best.number),
         family=resolve(plan.model, best.params)[0],
         score=held_out,
         description=description(card),
@@ -146,22 +138,20 @@ def _log(
     return Logged(winner.uri, registered.version, winner.seconds)
 
 
-def _subject(
-    plan: Plan, prepared: "Prepared", storage: "MlflowStorage", won: Won, held_out: HeldOutScore
-) -> Subject:
-    metric, scored = METRICS[plan.metric], won.scored
+def _subject(plan: Plan, prepared: "Prepared", won: Won, held_out: HeldOutScore) -> Subject:
+    metric, scored, store = METRICS[plan.metric], won.scored, won.ending.store
     predictor = Predictor.load(scored.folder)
     return Subject(
-        study=storage.run_id,
-        trial=storage.trial_run_id(won.best.number),
+        study=store.run_id,
+        trial=store.trial_run_id(won.choice.winner.number),
         plan=plan,
         prepared=prepared,
-        best=won.best,
-        trials=won.trials,
+        best=won.choice.winner,
+        trials=won.ending.trials,
         score=held_out,
         test=won.test,
         interval=won.interval,
-        baselines=won.baselines,
+        baselines=won.ending.baselines,
         permuted=permuted(predictor, prepared.test_frame, scored.y, metric, plan.seed),
-        confirmation=won.confirmation,
+        confirmation=won.choice.confirmation,
     )

@@ -25,9 +25,10 @@ from pipelines.findings.evidence import comparable
 from pipelines.findings.importance import LEAST, decompose, fit
 from pipelines.findings.scales import duration
 from pipelines.models import ALL, resolve, rounds, settings
-from pipelines.objectives.table import BEST
+from pipelines.objectives.training import BEST
 from pipelines.registry.gate import HeldOutScore
-from pipelines.study.plan import TRAIN, Plan
+from pipelines.study.options import TRAIN
+from pipelines.study.plan import Plan
 from pipelines.study.result import failures
 from pipelines.table.metrics import METRICS
 

@@ -3,8 +3,8 @@ import pytest
 from hpo.errors import SpaceError
 from hpo.space import Params
 from hpo.space.parameters import Float
+from pipelines.objectives.space import SpaceChoice, choose_space, space_notes
 from pipelines.study import runs
-from pipelines.study.auto_space import Mended, mended_from, said
 from tests.pipelines.findings.made_up import SPACE, sampled, study
 
 
@@ -19,25 +19,29 @@ def past(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
-def test_the_space_of_a_past_study_is_mended() -> None:
-    found = mended_from("auto: 0123", "lightgbm")
-    assert found is not None
+def test_the_space_of_a_past_study_is_adjusted() -> None:
+    found = choose_space("auto: 0123", "lightgbm")
+    assert found.space is not None
     rate = found.space["learning_rate"]
     assert isinstance(rate, Float)
     assert (rate.low, rate.high) == (0.005, 0.45)
     assert found.study == "0123"
-    lines = said(found.to_header())
+    lines = space_notes(found.to_header()["space_from"])
     assert lines[0] == "space: that of study 0123"
     assert lines[1].startswith("space: widen learning_rate to [0.005, 0.45]")
 
 
 def test_other_values_mean_something_else() -> None:
-    assert mended_from("default", "lightgbm") is None
-    assert mended_from(SPACE, "lightgbm") is None
-    assert said(None) == []
-    assert (
-        said(Mended(SPACE, "0123", ()).to_header())[1] == "space: nothing to mend, it is as it was"
-    )
+    assert choose_space("default", "lightgbm") == SpaceChoice()
+    assert choose_space("past", "lightgbm") == SpaceChoice(narrow=True)
+    assert choose_space(SPACE, "lightgbm") == SpaceChoice(SPACE)
+    assert choose_space(SPACE, "lightgbm").to_header() == {}
+    assert space_notes(None) == []
+
+
+def test_a_space_without_changes_is_noted() -> None:
+    unchanged = SpaceChoice(SPACE, study="0123").to_header()["space_from"]
+    assert space_notes(unchanged)[1] == "space: nothing to adjust, it is unchanged"
 
 
 def test_the_space_of_another_model_is_refused() -> None:
@@ -45,4 +49,4 @@ def test_the_space_of_another_model_is_refused() -> None:
         SpaceError,
         match="is of model=lightgbm, but this study is of model=xgboost; take model=lightgbm",
     ):
-        mended_from("auto:0123", "xgboost")
+        choose_space("auto:0123", "xgboost")

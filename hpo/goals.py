@@ -1,0 +1,31 @@
+"""What a study reports, and in which direction. Inside, every score is a loss: smaller is better."""
+
+from dataclasses import dataclass
+
+from hpo.errors import ParameterError
+
+MINIMIZE, MAXIMIZE = "minimize", "maximize"
+
+
+@dataclass(frozen=True)
+class Goal:
+    """A score by its name and its direction, `minimize` or `maximize`.
+
+    Raises:
+        ParameterError: for any other direction.
+    """
+
+    name: str
+    direction: str = MINIMIZE
+
+    def __post_init__(self) -> None:
+        if self.direction not in (MINIMIZE, MAXIMIZE):
+            raise ParameterError(f"direction={self.direction!r} must be {MINIMIZE} or {MAXIMIZE}")
+
+    def to_loss(self, value: float) -> float:
+        """The loss of a score."""
+        return -value if self.direction == MAXIMIZE else value
+
+    def from_loss(self, loss: float) -> float:
+        """The score of a loss."""
+        return -loss if self.direction == MAXIMIZE else loss

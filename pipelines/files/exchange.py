@@ -1,0 +1,93 @@
+"""What the driver and its workers hand each other: folders under names, at a URI that both reach.
+
+On a shared disk a folder is renamed into place and read where it is, so that large arrays are
+mapped and not copied. Elsewhere it is one file (`pipelines.files.objects`), which each process
+copies once.
+"""
+
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from pipelines.files.objects import Objects
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """Named folders of one session. A name is a path such as `models/trial-7`.
+
+    Attributes:
+        uri: of the exchange.
+        copies: the folder of this process for copies of what is stored remotely.
+    """
+
+    uri: str
+    copies: Path | None = None
+
+    @cached_property
+    def _objects(self) -> Objects:
+        return Objects(self.uri)
+
+    @cached_property
+    def scratch(self) -> Path:
+        """A folder on this machine for temporary files."""
+        return self._objects.folder or self.copies or Path(tempfile.gettempdir())
+
+    def put(self, name: str, write: Callable[[Path], object]) -> None:
+        """Store what `write` puts into an empty folder: all of it, or nothing.
+
+        Raises:
+            OSError: when it cannot be written.
+        """
+        root = self._objects.folder
+        if root is None:
+            self._objects.save(_file(name), write)
+            return
+        with tempfile.TemporaryDirectory(prefix="put-", dir=root) as scratch:
+            fresh = Path(scratch) / "folder"
+            fresh.mkdir()
+            write(fresh)
+            place = root / name
+            place.parent.mkdir(parents=True, exist_ok=True)
+            if place.exists():
+                shutil.rmtree(place)
+            fresh.rename(place)
+
+    def get(self, name: str) -> Path:
+        """The folder with this name on this machine.
+
+        Raises:
+            FileNotFoundError: when there is none.
+        """
+        root = self._objects.folder
+        if root is not None:
+            if not (root / name).is_dir():
+                raise FileNotFoundError(f"{self.uri} holds no {name}")
+            return root / name
+        place = self.scratch / _file(name)
+        if not place.exists():
+            self._objects.load(_file(name), place)
+        return place
+
+    def has(self, name: str) -> bool:
+        """Whether there is a folder with this name."""
+        root = self._objects.folder
+        if root is not None:
+            return (root / name).is_dir()
+        return _file(name) in dict(self._objects.names())
+
+    def remove(self, name: str) -> None:
+        """Delete a folder; one that is not there is no error."""
+        root = self._objects.folder
+        if root is not None:
+            shutil.rmtree(root / name, ignore_errors=True)
+            return
+        self._objects.delete(_file(name))
+        shutil.rmtree(self.scratch / _file(name), ignore_errors=True)
+
+
+def _file(name: str) -> str:
+    return name.replace("/", "--")

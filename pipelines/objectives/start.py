@@ -1,0 +1,162 @@
+"""Starting and resuming the study of a table."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from hpo.algorithms import grants_budgets
+from hpo.errors import StudyError, raise_all
+from hpo.past import Past
+from pipelines.files.checkpoints import Checkpoints
+from pipelines.models import settings
+from pipelines.objectives.planning import budget_of, header, rungs, worker_plan_of
+from pipelines.objectives.space import SpaceChoice, choose_space, space_notes
+from pipelines.objectives.table import TableObjective
+from pipelines.objectives.training import table_worker
+from pipelines.study.options import OFF, PAST, TuneOptions
+from pipelines.study.plan import Plan
+from pipelines.study.result import StudyResult
+from pipelines.study.session import Setup, run_study
+from pipelines.study.workshop import Workshop, workshop
+from pipelines.table.source import absolute, same_again
+
+if TYPE_CHECKING:
+    from pipelines.store.storage import MlflowStorage
+    from pipelines.study.warm_start import WarmStart
+    from pipelines.table.data import Prepared
+
+# The options that a resumed study may be given; everything else is as the study began.
+FREE = ("study", "trials", "timeout", "register", "data", "workers", "confirm")
+
+
+def start_study(
+    plan: Plan, chosen: SpaceChoice, prepared: "Prepared", shop: Workshop, run_id: str | None
+) -> StudyResult:
+    """Look at past studies, create the study in MLflow, and run it.
+
+    `run_id` is that of `mlflow run`, which becomes the study; None makes a run.
+
+    Raises:
+        StudyError: when a past study that is named does not exist, or no trial succeeded.
+    """
+    from pipelines.store.storage import MlflowStorage
+    from pipelines.study.warm_start import ARTIFACT, look_back, narrowed_by, started_with
+    from warmstart.metafeatures import MetaFeatures
+
+    stored = header(plan, prepared) | chosen.to_header()
+    if plan.warm_start == OFF:
+        return run(plan, prepared, shop, MlflowStorage.create(stored, run_id=run_id))
+    warm = look_back(plan, MetaFeatures.from_dict(stored["meta_features"]), exclude=run_id)
+    if chosen.narrow:
+        plan, warm = narrowed_by(plan, warm)
+    past = warm.past(plan)
+    plan = started_with(plan, warm, past)
+    stored |= plan.to_header()
+    artifacts = {ARTIFACT: warm.to_json()}
+    storage = MlflowStorage.create(stored, run_id=run_id, artifacts=artifacts)
+    return run(plan, prepared, shop, storage, (warm, past))
+
+
+def run(
+    plan: Plan,
+    prepared: "Prepared",
+    shop: Workshop,
+    storage: "MlflowStorage",
+    known: "tuple[WarmStart, Past | None] | None" = None,
+) -> StudyResult:
+    """Run a study of a table; `known` is the warm start and its model.
+
+    Raises:
+        StudyError: when no trial succeeded.
+    """
+    notes = space_notes(storage.header.get("space_from"))
+    warm, past = known or (None, None)
+    notes += [f"warm start: {line}" for line in warm.told()] if warm else []
+    objective = TableObjective(plan, prepared)
+    return run_study(Setup(plan, objective, shop, storage, past, notes))
+
+
+def resume_study(study: str, options: TuneOptions, run_id: str | None) -> StudyResult:
+    """Resume a study; `run_id` is a run of `mlflow run` that notes it.
+
+    Raises:
+        StudyError: when there is no such study, or the options are not those that it began with.
+    """
+    from pipelines.store.storage import MlflowStorage
+    from pipelines.study.runs import note_resumed, read_text, study_header
+    from pipelines.study.warm_start import ARTIFACT, WarmStart
+
+    plan, given = Plan.from_header(study_header(study)), options.given()
+    _refuse_changes(study, plan, given)
+    source = same_again(plan.data, plan.seed, options.data)
+    plan = plan.going_on(
+        trials=options.trials,
+        timeout=options.timeout,
+        register=options.register,
+        confirm=options.confirm,
+        checkpoints=absolute(options.checkpoints) if options.checkpoints else None,
+    )
+    if plan.checkpoints is not None:
+        Checkpoints(plan.checkpoints).check()
+    with workshop(table_worker(plan.model), worker_plan_of(plan, options.workers)) as shop:
+        prepared = source.prepare()
+        plan.refuse_other(source.plan(prepared))
+        known = None
+        if plan.warm_start != OFF:
+            warm = WarmStart.from_json(read_text(study, ARTIFACT))
+            known = warm, warm.past(plan)
+        storage = MlflowStorage.open(study)
+        if run_id is not None:
+            note_resumed(run_id, study)
+        return run(plan, prepared, shop, storage, known)
+
+
+def _refuse_changes(study: str, plan: Plan, given: Mapping[str, Any]) -> None:
+    """Check that the options are those that a study began with.
+
+    Raises:
+        StudyError: naming each that differs.
+    """
+    began = _began_with(plan, given)
+    raise_all(
+        StudyError,
+        (
+            f"study {study} began with {name}={began[name]!r}, but got {value!r}; "
+            f"leave {name} out, or start a new study"
+            for name, value in given.items()
+            if name not in FREE and began[name] != value
+        ),
+    )
+
+
+def _began_with(plan: Plan, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that a study began with, as far as they are given now."""
+    names = ("model", "algorithm", "metric", "seed", "trial_timeout", "warm_start", "fidelity")
+    of_data = ("target", "task", "split", "test_share", "validation")
+    began = {name: getattr(plan, name) for name in names}
+    began |= {name: getattr(plan.data, name) for name in of_data}
+    ladder = {name: given[name] for name in ("min_budget", "max_budget", "eta") if name in given}
+    if ladder:
+        ends = {
+            "min_budget": int(plan.rungs[0]),
+            "max_budget": int(plan.rungs[-1]),
+            "eta": plan.eta,
+        }
+        began |= ladder if _rungs(plan, ends | ladder) == plan.rungs else ends
+    # Checkpoints that are not at the new place are trained again.
+    began["checkpoints"] = given.get("checkpoints") if grants_budgets(plan.algorithm) else None
+    if "space" in given:
+        began["space"] = given["space"] if _same_space(plan, given["space"]) else "another one"
+    return began
+
+
+def _same_space(plan: Plan, space: object) -> bool:
+    if isinstance(space, str) and space == PAST:
+        return True  # the study itself holds what the past was then
+    chosen = choose_space(space, plan.model).space
+    return (chosen or settings(plan.model, kind=plan.data.task).space) == plan.space
+
+
+def _rungs(plan: Plan, wanted: Mapping[str, Any]) -> tuple[float, ...]:
+    """The rungs that a plan's study would have had with these budgets."""
+    own = budget_of(settings(plan.model, kind=plan.data.task).budget, plan.algorithm, plan.fidelity)
+    return rungs(plan.algorithm, own, wanted["min_budget"], wanted["max_budget"], wanted["eta"])

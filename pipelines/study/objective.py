@@ -1,0 +1,126 @@
+"""What a study evaluates, as the session sees it.
+
+An objective lives in the driver. It publishes what its workers read, names the jobs that set the
+bar, and knows what becomes of the winner. `pipelines.objectives.table` is the one for tables.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from hpo.goals import Goal
+from hpo.loop import Stop
+from hpo.trial import Trial
+from pipelines.files.exchange import Exchange
+from pipelines.store import StudyStore
+from pipelines.study.confirmation import Confirmation
+from pipelines.study.plan import Plan
+from pipelines.study.workshop import Workshop
+
+if TYPE_CHECKING:
+    from pipelines.table.bootstrap import Interval
+
+
+@dataclass(frozen=True)
+class Ending:
+    """What an objective is given when the search is over.
+
+    Attributes:
+        plan: of the study.
+        trials: all of them.
+        baselines: scores of the baselines, by name.
+        workshop: where more jobs can run.
+        store: of the study.
+        stop: what the user asks for meanwhile.
+        say: shows a line to the user.
+    """
+
+    plan: Plan
+    trials: tuple[Trial, ...]
+    baselines: Mapping[str, float]
+    workshop: Workshop
+    store: StudyStore
+    stop: Stop
+    say: Callable[[str], None]
+
+    @property
+    def goal(self) -> Goal:
+        """The score that decides."""
+        return self.plan.goal
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The trial that wins, and how the best few were compared, if they were."""
+
+    winner: Trial
+    confirmation: Confirmation | None = None
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What came of the winner.
+
+    Attributes:
+        test: its scores on held-out data, by name.
+        interval: of the deciding score.
+        model_uri: of the logged model.
+        version: of the registered model.
+        trained_on: rows of a model that was trained on the validation rows, too.
+    """
+
+    test: Mapping[str, float] | None = None
+    interval: "Interval | None" = None
+    model_uri: str | None = None
+    version: int | None = None
+    trained_on: int | None = None
+
+
+class Objective(Protocol):
+    """What a study evaluates."""
+
+    @property
+    def goal(self) -> Goal:
+        """The score that decides."""
+        ...
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What a user should know of the input, in sentences."""
+        ...
+
+    def describe(self) -> str:
+        """What is evaluated, in a few words."""
+        ...
+
+    def publish(self, exchange: Exchange, checkpoints: str | None) -> None:
+        """Put what the workers read into the exchange; `checkpoints` is the URI of the study's."""
+        ...
+
+    def baselines(self) -> Mapping[str, Any]:
+        """Jobs whose scores a search must beat, by name."""
+        ...
+
+    def reported(self, trial: Trial, best: Trial | None, exchange: Exchange) -> None:
+        """A trial has reported: discard what is not needed any more."""
+        ...
+
+    def choose(self, best: Trial, ending: Ending) -> Choice:
+        """Choose the winner; `best` is the best trial of the search."""
+        ...
+
+    def secure(self, winner: Trial, ending: Ending) -> bool:
+        """Make sure that everything exists that `finish` needs; False when the user stops it.
+
+        Raises:
+            StudyError: when that fails.
+        """
+        ...
+
+    def finish(self, choice: Choice, ending: Ending) -> Ended:
+        """Score, log and register the winner.
+
+        Raises:
+            StudyError: when MLflow does not take it.
+        """
+        ...

@@ -1,0 +1,82 @@
+"""The search of one session: trials run until the study's end, the time's end, or a request."""
+
+from hpo import loop
+from hpo.algorithms import algorithm
+from hpo.loop import Stop
+from hpo.past import Past
+from hpo.study import Study
+from pipelines.store import StudyStore
+from pipelines.study.checkpointing import CheckpointKeeper
+from pipelines.study.objective import Objective
+from pipelines.study.plan import Plan
+from pipelines.study.progress import Reporter
+from pipelines.study.workshop import Workshop
+
+MAX_FAILURES = 10  # so many failures without one success end the search
+
+
+class Search:
+    """A study that is run in a workshop.
+
+    Attributes:
+        study: the trials, and what to try next.
+    """
+
+    def __init__(self, plan: Plan, store: StudyStore, past: Past | None) -> None:
+        sampler, scheduler = algorithm(plan.algorithm, plan.rungs, plan.eta, past)
+        self.study = Study(
+            plan.space,
+            sampler,
+            scheduler,
+            store,
+            seed=plan.search_seed,
+            max_trials=plan.trials,
+            first_points=plan.first_points,
+            lag=plan.lag,
+        )
+        self._plan = plan
+        self._expected = plan.trials * scheduler.cost * plan.rungs[-1]
+
+    @property
+    def share(self) -> float:
+        """The share of the study's training that is done, measured in budgets."""
+        if self.study.complete:
+            return 1.0
+        done = sum(trial.budget if trial.failure else trial.reached for trial in self.study.trials)
+        return min(done / self._expected, 1.0)
+
+    @property
+    def failed(self) -> bool:
+        """Whether there are finished trials and none of them succeeded."""
+        return self.study.best_trial is None and any(t.finished for t in self.study.trials)
+
+    def run(
+        self,
+        objective: Objective,
+        workshop: Workshop,
+        checkpoints: CheckpointKeeper,
+        stop: Stop,
+        reporter: Reporter,
+        began: float,
+    ) -> None:
+        """Run trials, and show each that has reported; the timeout counts from `began`."""
+        plan = self._plan
+        trials = loop.run(
+            self.study,
+            workshop.pool,
+            stop=stop,
+            deadline=began + (plan.timeout or float("inf")),
+            grace=plan.timeout or 0.0,
+            time_limit=plan.time_limit,
+            finishing=True,
+        )
+        for trial in trials:
+            best = self.study.best_trial
+            reporter.told(trial, best, self.share)
+            objective.reported(trial, best, workshop.exchange)
+            checkpoints.tidy(self.study)
+            if best is None and self._n_finished() >= MAX_FAILURES:
+                stop.level = max(stop.level, 1)
+
+    def _n_finished(self) -> int:
+        return sum(trial.finished for trial in self.study.trials)

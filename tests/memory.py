@@ -1,0 +1,78 @@
+"""A study's store in memory, which a test can look into."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from hpo.storage import MemoryStorage
+from pipelines.store.schema import Confirmed
+
+
+class MemoryNotes:
+    """Notes on a study, as attributes."""
+
+    def __init__(self) -> None:
+        self.metrics: dict[str, float] = {}
+        self.tags: dict[str, str] = {}
+        self.baselines: dict[str, Mapping[str, float]] = {}
+        self.texts: dict[str, str] = {}
+        self.winner: int | None = None
+        self.scores: dict[int, Confirmed] = {}
+
+    def annotate(
+        self,
+        *,
+        metrics: Mapping[str, float] | None = None,
+        tags: Mapping[str, str] | None = None,
+        step: int = 0,
+        trial: int | None = None,
+    ) -> None:
+        if trial is None:
+            self.metrics |= metrics or {}
+            self.tags |= tags or {}
+
+    def add_baseline(
+        self, name: str, metrics: Mapping[str, float], *, seconds: float = 0.0
+    ) -> None:
+        self.baselines.setdefault(name, metrics)
+
+    def confirmed(self, number: int) -> Confirmed | None:
+        return self.scores.get(number)
+
+    def add_confirmed(self, number: int, confirmed: Confirmed, part: int | None = None) -> None:
+        self.scores[number] = confirmed
+
+    def save_text(self, text: str, name: str) -> None:
+        self.texts[name] = text
+
+    def set_winner(self, number: int) -> None:
+        self.winner = number
+
+    def save_view(self) -> str | None:
+        return None
+
+
+class MemoryStore(MemoryStorage):
+    """Trials in memory; `reachable` says whether what is written arrives."""
+
+    run_id = "the-study"
+    tracking_uri = "sqlite:///x.db"
+    waiting = 3
+
+    def __init__(self, reachable: bool = True) -> None:
+        super().__init__()
+        self.reachable = reachable
+        self.closed: list[object] = []
+        self.header: Mapping[str, Any] = {}
+        self.notes = MemoryNotes()
+
+    def trial_run_id(self, number: int) -> str:
+        return f"run-of-trial-{number}"
+
+    def flush(self, timeout: float | None = None) -> bool:
+        return self.reachable
+
+    def close(
+        self, status: str, reason: str | None = None, *, timeout: float | None = None
+    ) -> bool:
+        self.closed += [status, reason]
+        return True
