@@ -45,6 +45,7 @@ class Exchange:
         root = self._objects.folder
         if root is None:
             self._objects.save(_file(name), write)
+            shutil.rmtree(self.scratch / _file(name), ignore_errors=True)  # an older copy
             return
         with tempfile.TemporaryDirectory(prefix="put-", dir=root) as scratch:
             fresh = Path(scratch) / "folder"

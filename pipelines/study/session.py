@@ -233,7 +233,7 @@ class _Session:
         except Exception as error:  # figures are drawn by a library, of names that anybody chose
             logger.debug("no report", exc_info=True)
             ending.say(
-                f"warning: there is no report ({type(error).__name__}: {error:.200}); {again}"
+                f"warning: there is no report ({type(error).__name__}: {str(error):.200}); {again}"
             )
             return (), None
         return kept.found, kept.link

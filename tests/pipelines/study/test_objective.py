@@ -1,0 +1,138 @@
+"""A session with an objective that is no table: it needs nothing but the protocol."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hpo.goals import Goal
+from hpo.loop import Job
+from hpo.space import Float, SearchSpace
+from hpo.trial import Report, Trial
+from hpo.workers.executors import InlineExecutor
+from pipelines.files.exchange import Exchange
+from pipelines.report import StudyReport, report
+from pipelines.store import StudyStore
+from pipelines.store.storage import MlflowStorage
+from pipelines.study.objective import Choice, Ended, Ending
+from pipelines.study.plan import Plan
+from pipelines.study.result import StudyResult
+from pipelines.study.session import Setup, run_study
+from pipelines.study.workshop import Workshop
+from pipelines.table.source import DataPlan
+from tests import stores
+from tests.memory import MemoryStore
+from tests.plans import plan
+
+SPACE = SearchSpace((Float("x", -5.0, 5.0), Float("y", -5.0, 5.0)))
+NO_TABLE = DataPlan(None, "paraboloid-1", 0, "", "function", "", 0.0, "")
+PLAN = plan(
+    model="paraboloid",
+    metric="height",
+    direction="maximize",
+    space=SPACE,
+    data=NO_TABLE,
+    trials=12,
+    first_points=(),
+    algorithm="tpe",
+)
+
+
+class Paraboloid:
+    """Its height at (x, y), which is to be maximised; the parameters are all that is left of it."""
+
+    goal = Goal("height", "maximize")
+    notes: Sequence[str] = ()
+
+    def __init__(self) -> None:
+        self.reports = 0
+
+    def describe(self) -> str:
+        return "height of a paraboloid"
+
+    def publish(self, exchange: Exchange, checkpoints: str | None) -> None:
+        exchange.put("top", lambda folder: (folder / "top.txt").write_text("1"))
+
+    def baselines(self) -> Mapping[str, Any]:
+        return {"corner": Job(-1, {"x": -5.0, "y": -5.0}, 0, 1)}
+
+    def reported(self, trial: Trial, best: Trial | None, exchange: Exchange) -> None:
+        self.reports += 1
+
+    def choose(self, best: Trial, ending: Ending) -> Choice:
+        return Choice(best)
+
+    def secure(self, winner: Trial, ending: Ending) -> bool:
+        return True
+
+    def finish(self, choice: Choice, ending: Ending) -> Ended:
+        ending.store.notes.set_winner(choice.winner.number)
+        return Ended()
+
+
+def worker(uri: str) -> Callable[[Job], Report]:
+    """Reads the exchange with its first job, as workers do."""
+
+    def evaluate(job: Job) -> Report:
+        top = float((Exchange(uri).get("top") / "top.txt").read_text())
+        x, y = float(job.params["x"]), float(job.params["y"])
+        height = top - (x - 1) ** 2 - (y + 2) ** 2
+        return Report(job.to, Paraboloid.goal.to_loss(height), {"height": height}, 0.01)
+
+    return evaluate
+
+
+@pytest.fixture
+def session(tmp_path: Path) -> Callable[..., StudyResult]:
+    exchange = Exchange(str(tmp_path))
+
+    def run(store: StudyStore, chosen: Plan = PLAN, objective: Paraboloid | None = None) -> Any:
+        executor = InlineExecutor(worker, exchange.uri)
+        shop = Workshop(executor, exchange, lambda _: executor)
+        return run_study(Setup(chosen, objective or Paraboloid(), shop, store))
+
+    return run
+
+
+def test_a_function_is_searched_without_mlflow(session: Callable[..., StudyResult]) -> None:
+    store, objective = MemoryStore(), Paraboloid()
+    result = session(store, objective=objective)
+    heights = [trial.reports[0].metrics["height"] for trial in result.trials]
+    assert len(heights) == objective.reports == PLAN.trials
+    assert result.best_score == max(heights)
+    assert store.notes.winner == result.trials[heights.index(max(heights))].number
+    assert store.notes.baselines == {"corner": {"height": -44.0}}
+    assert store.closed == ["FINISHED", None]
+
+
+def test_a_resumed_session_goes_on_as_one_without_interruption(
+    session: Callable[..., StudyResult],
+) -> None:
+    store = MemoryStore()
+    session(store, replace(PLAN, trials=5))
+    resumed = session(store)
+    whole = session(MemoryStore())
+    assert [trial.params for trial in resumed.trials] == [trial.params for trial in whole.trials]
+
+
+@pytest.fixture
+def storage(monkeypatch: pytest.MonkeyPatch) -> Iterator[MlflowStorage]:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", stores.sqlite_uri())
+    header = PLAN.to_header()
+    yield MlflowStorage.create(header, experiment="paraboloid", connection=stores.connection())
+
+
+def test_a_function_in_mlflow_is_resumed_and_reported(
+    session: Callable[..., StudyResult], storage: MlflowStorage
+) -> None:
+    session(storage, replace(PLAN, trials=5))
+    again = stores.reopen(storage.run_id)
+    result = session(again)
+    assert len(result.trials) == PLAN.trials
+    assert result.report is not None
+    shown = report(study=storage.run_id)
+    assert isinstance(shown, StudyReport)
+    assert shown.rows[0]["metrics"]["height"] == result.best_score
+    assert f"height {result.best_score:.5g}" in str(shown)
