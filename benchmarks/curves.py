@@ -40,7 +40,7 @@ from benchmarks.tables import (
 from hpo.arrays import FloatArray
 from hpo.space import SearchSpace
 from hpo.space.parameters import Params
-from pipelines.models.catalog import family, scaled, settings
+from pipelines.models.catalog import family, settings, single_family
 from pipelines.models.errors import TrainingError
 from pipelines.objectives.training import CONTINUED
 from pipelines.table.data import Fold
@@ -175,7 +175,9 @@ def train(
         for rung, budget in enumerate(budgets):
             if not continued(model):
                 start = time.process_time()
-                trial = trainer.start(scaled(model, params, budget / budgets[-1]), SEED)
+                trial = trainer.start(
+                    single_family(model).scaled(params, budget / budgets[-1]), SEED
+                )
             try:
                 trial.train(budget)
                 losses[i, rung] = metric.to_loss(fold.score(metric, trial.predict(fold.valid)))

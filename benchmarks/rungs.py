@@ -30,7 +30,7 @@ from benchmarks.tables import load_fold
 from hpo.arrays import FloatArray
 from hpo.space.parameters import Params
 from pipelines.models.boosting import RateSchedule
-from pipelines.models.catalog import family, scaled, settings
+from pipelines.models.catalog import family, settings, single_family
 from pipelines.models.errors import TrainingError
 from pipelines.table.data import Fold
 from pipelines.table.metrics import Metric, metric_for
@@ -268,7 +268,10 @@ def _courses(
         return
     yield (
         "scaled",
-        _together(bench.train(scaled(bench.model, params, rung / full), [rung]) for rung in rungs),
+        _together(
+            bench.train(single_family(bench.model).scaled(params, rung / full), [rung])
+            for rung in rungs
+        ),
     )
     for way, shape in SHAPES.items():
         yield way, bench.train(params, [*rungs, full], shape=shape)

@@ -12,7 +12,7 @@ from hpo.space.yaml import load_file
 from hpo.study import FirstPoint
 from hpo.workers.cores import WorkerPlan, plan_threads
 from pipelines.entry_points import entry_point
-from pipelines.models import check_space, settings
+from pipelines.models import search_model, settings
 from pipelines.objectives.planning import check, new_plan, source_of
 from pipelines.objectives.space import SpaceChoice
 from pipelines.objectives.start import run
@@ -126,7 +126,7 @@ def _read(path: str, model: str) -> Params:
             f"{path} must map each parameter to one value, like `learning_rate: 0.05`"
         )
     try:
-        check_space(model, _only(values) or settings(model).space)
+        search_model(model).check_space(_only(values) or settings(model).space)
     except SpaceError as error:
         raise ParameterError(f"{path}: {error}") from error
     return values

@@ -13,7 +13,7 @@ from typing import Any
 from hpo.errors import SpaceError, closest
 from hpo.space.parameters import Value
 from hpo.space.yaml import load_file
-from pipelines.models import FAMILIES, main_name, name_mistakes
+from pipelines.models import FAMILIES, single_family
 
 SET_BY_STUDY = "set by a study itself"
 UNKNOWN = "no parameter of the model"
@@ -79,7 +79,7 @@ def _mistakes(model: str, theirs: str, entry: Any) -> Iterator[str]:
     ):
         yield f"{theirs} must be a name here, null, or {{name: …, values: {{…}}}}, but is {entry!r:.80}"
         return
-    yield from name_mistakes(model, plain["name"])
+    yield from single_family(model).names.mistakes([plain["name"]])
     values = plain.get("values") or {}
     if not isinstance(values, Mapping) or not all(
         isinstance(v, bool | int | float | str) for v in values.values()
@@ -94,7 +94,8 @@ def _meaning(model: str, entry: Any) -> Meaning | None:
         (entry, {}) if isinstance(entry, str) else (entry["name"], entry.get("values") or {})
     )
     return Meaning(
-        main_name(model, name) or name, {str(theirs): ours for theirs, ours in values.items()}
+        single_family(model).canonical_name(name),
+        {str(theirs): ours for theirs, ours in values.items()},
     )
 
 
@@ -125,4 +126,5 @@ def knowing(names: Iterable[str], section: str) -> Mapping[str, frozenset[str]]:
 
 def look_up(model: str, theirs: str, section: str) -> str | None:
     """The main name of a logged parameter in a section of the model's names, with or without what stands before it."""
-    return main_name(model, theirs, section) or main_name(model, _PREFIX.sub("", theirs), section)
+    names = single_family(model).names
+    return names.main(theirs, section) or names.main(_PREFIX.sub("", theirs), section)

@@ -22,7 +22,7 @@ from hpo.space.parameters import Categorical, Float, Integer, Parameter
 from pipelines.findings.analysis import Analysis
 from pipelines.findings.evidence import Evidence, loss_at
 from pipelines.findings.scales import number, short
-from pipelines.models import limits
+from pipelines.models import search_model
 
 PROBLEM, HINT = "problem", "hint"
 
@@ -135,7 +135,7 @@ def _widened(evidence: Evidence, parameter: Float | Integer, upper: bool) -> Cha
 
     Half of the range is added, in the logarithm where the scale is one, a factor of ten at most.
     """
-    own = limits(str(evidence.header["model"]), parameter.name)
+    own = search_model(str(evidence.header["model"])).limits(parameter.name)
     if own is None:
         return None
     low, high = float(parameter.low), float(parameter.high)

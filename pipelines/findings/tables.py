@@ -11,6 +11,7 @@ from pipelines.findings.analysis import Analysis
 from pipelines.findings.diagnosis import Diagnosis
 from pipelines.findings.evidence import Evidence
 from pipelines.findings.scales import duration, number, short
+from pipelines.models import search_model
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _RANKED = 20  # trials of the leaderboard that the page shows
@@ -202,11 +203,12 @@ def _share(part: float, whole: float, of: str) -> str:
 
 
 def _by_family(evidence: Evidence) -> dict[str, float]:
-    if evidence.header.get("model") != "all":
+    model = search_model(str(evidence.header["model"]))
+    if len(model.families) < 2:
         return {}
     spent: Counter[str] = Counter()
     for trial in evidence.trials:
-        spent[str(trial.params.get("model"))] += trial.seconds  # type: ignore[assignment]
+        spent[model.resolve(trial.params)[0]] += trial.seconds  # type: ignore[assignment]
     return dict(spent)
 
 

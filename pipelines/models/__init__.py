@@ -1,8 +1,8 @@
-"""Model families: what a worker trains, one file each, behind the two protocols here.
+"""Model families: each is one file behind the two protocols here, `Family` and `Trainable`.
 
-The state of a `Trainable` after a leg is a function of parameters, data, seed and the rungs passed
-(each leg is seeded from (seed, start)), so a trial continues exactly where it stood, in another
-process as well.
+The state of a `Trainable` after a leg is a function of the parameters, the data, the seed and the
+rungs passed (each leg is seeded from (seed, start)). A trial therefore continues exactly where it
+stopped, also in another process.
 """
 
 from __future__ import annotations
@@ -18,24 +18,17 @@ from pipelines.models.catalog import (
     ALL,
     BASELINES,
     FAMILIES,
-    FIDELITIES,
-    PERCENT_OF_ROWS,
-    Budget,
-    Settings,
-    canonical,
-    check_space,
     family,
-    has_rate,
-    knows,
-    limits,
-    main_name,
-    name_mistakes,
-    resolve,
-    rounds,
-    scaled,
+    libraries,
+    search_model,
     settings,
+    single_family,
+    worker_modules,
 )
 from pipelines.models.errors import CheckpointError, TrainingError
+from pipelines.models.families import SingleFamily
+from pipelines.models.legs import Curve
+from pipelines.models.search import FIDELITIES, PERCENT_OF_ROWS, Budget, SearchModel, Settings
 from pipelines.table.data import Fold
 from pipelines.table.metrics import Metric
 from serving.features import Matrix
@@ -49,65 +42,64 @@ __all__ = [
     "Budget",
     "CheckpointError",
     "Family",
+    "SearchModel",
     "Settings",
+    "SingleFamily",
     "Trainable",
     "TrainingError",
-    "canonical",
-    "check_space",
     "family",
-    "has_rate",
-    "knows",
-    "limits",
-    "main_name",
-    "name_mistakes",
-    "resolve",
-    "rounds",
-    "scaled",
+    "libraries",
+    "search_model",
     "settings",
+    "single_family",
+    "worker_modules",
 ]
 
 
 class Trainable(Protocol):
-    """One trial's model on one fold."""
+    """The model of one trial on one fold."""
 
     @property
     def reached(self) -> int:
-        """The budget granted so far; early stopping counts as reaching it."""
+        """The largest budget granted so far; a training that stopped early has reached it too."""
 
     @property
     def best(self) -> int:
-        """The budget at which the model stood that it predicts with."""
+        """The budget of the best state so far, which `predict` and `export` use."""
 
     @property
     def horizon(self) -> int:
-        """The budget at which its training ends: the study's largest, or an earlier one."""
+        """The budget at which training ends: the study's largest, or less."""
 
     @property
     def stopped(self) -> bool:
-        """Whether early stopping fired: `train` does nothing more."""
+        """Whether training has ended: `train` does nothing more."""
 
-    def train(self, to: int) -> tuple[tuple[float, float], ...]:
-        """Train until the budget `to`; at most 50 points (budget, validation value of the metric) of this leg.
+    def train(self, to: int) -> Curve:
+        """Train until the budget `to`.
+
+        Returns:
+            At most 50 points (budget, validation metric) of this leg.
 
         Raises:
-            TrainingError: when the model diverges.
+            TrainingError: if the model diverges.
         """
 
     def predict(self, rows: Matrix) -> npt.NDArray[np.float64]:
-        """`(n, k)` probabilities or `(n,)` standardised values at the best budget so far.
+        """`(n, k)` probabilities or `(n,)` standardised values, at the best budget so far.
 
-        Free for the fold's own validation matrix (the very object), whose predictions are kept.
+        For the fold's own validation matrix (the same object), stored predictions are returned.
         """
 
     def save(self, directory: Path) -> None:
-        """Write all that `Family.resume` needs, atomically; what stands at `directory` is replaced."""
+        """Write a checkpoint for `Family.resume`, atomically; an existing directory is replaced."""
 
     def export(self, directory: Path) -> None:
-        """Write what `serving.members.load_member` reads, atomically."""
+        """Write the model for `serving.members.load_member`, atomically."""
 
 
 class Family(Protocol):
-    """A kind of model on one fold; a worker keeps it, and with it the data in the library's own form."""
+    """A kind of model on one fold; a worker reuses it, with the data in the library's own form."""
 
     budget_unit: ClassVar[str]
 
@@ -120,18 +112,23 @@ class Family(Protocol):
         horizon: int | None = None,
         fidelity: str = "rounds",
     ) -> None:
-        """`horizon`: the study's largest budget in the unit of this family, for schedules that end there.
+        """Prepare the data of a fold.
 
-        `fidelity`: "scheduled" lets the learning rate of boosting follow `boosting.RateSchedule`;
-        of the others the model knows nothing (`catalog.FIDELITIES`).
+        Args:
+            fold: The rows to train on and to validate on.
+            metric: The metric of the study.
+            threads: The number of threads, at most.
+            horizon: The study's largest budget in the unit of the family, at which schedules end.
+            fidelity: With "scheduled", boosting lowers its learning rate (`RateSchedule`). The
+                other fidelities make no difference to the model (`search.FIDELITIES`).
         """
 
     def start(self, params: Params, seed: int) -> Trainable:
-        """A model that has not been trained yet."""
+        """A model that is not trained yet."""
 
     def resume(self, params: Params, seed: int, directory: Path) -> Trainable:
         """The model that `Trainable.save` wrote.
 
         Raises:
-            CheckpointError: when it is missing, damaged or of another trial.
+            CheckpointError: if the checkpoint is missing, damaged or of another trial.
         """

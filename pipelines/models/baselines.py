@@ -1,13 +1,13 @@
-"""What a search must beat: always the same answer, and a linear model that costs seconds at most.
+"""Baselines that a search must beat: a constant prediction, and a linear model.
 
-They are trained, scored and shipped like any family, but have no parameters; one unit of budget is
-the whole fit.
+They are trained, scored and served like any family, and take seconds at most.
 """
 
 from __future__ import annotations
 
 import json
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,18 +47,18 @@ _WEIGHTS = "weights.json"
 
 @dataclass(frozen=True)
 class Fitted:
-    """A member with what its folder holds: keys of the manifest, and files."""
+    """A fitted member, and the manifest keys and files of its folder."""
 
     member: Member
     facts: Mapping[str, Any]
     files: Mapping[str, bytes]
 
 
-class Trivial:
-    """Predicts the class shares or the mean of the training rows."""
+class BaselineFamily(ABC):
+    """A baseline on one fold. It has no parameters, and one unit of budget is the whole fit."""
 
     budget_unit: ClassVar[str] = "fits"
-    name = "trivial"
+    name: ClassVar[str]
 
     def __init__(
         self,
@@ -73,15 +73,31 @@ class Trivial:
         self.metric = metric
 
     def start(self, params: Params, seed: int) -> Baseline:
-        """A model that has not been fitted yet; there are no parameters."""
+        """A model that is not fitted yet; `params` is not used."""
         return Baseline(self, seed)
 
     def resume(self, params: Params, seed: int, directory: Path) -> Baseline:
-        """The fit is so cheap that it is made again."""
-        return _fitted_again(self, seed)
+        """The model, fitted again because that is cheap; `directory` is not read."""
+        model = Baseline(self, seed)
+        model.train(1)
+        return model
+
+    @abstractmethod
+    def fit(self, seed: int) -> Fitted:
+        """Fit the training rows.
+
+        Raises:
+            TrainingError: if a coefficient is not finite.
+        """
+
+
+class Trivial(BaselineFamily):
+    """Predicts the class shares or the mean of the training rows."""
+
+    name = "trivial"
 
     def fit(self, seed: int) -> Fitted:
-        """The shares, or the mean."""
+        """The class shares, or the mean."""
         task, y = self.fold.task, self.fold.y_train
         if task.kind == "regression":
             prediction = np.array([float(y.astype(np.float64).mean())])
@@ -90,57 +106,41 @@ class Trivial:
         return Fitted(TrivialMember(prediction), {"prediction": prediction.tolist()}, {})
 
 
-class Linear:
-    """Logistic, softmax or ridge regression on scaled and one-hot columns, from 20,000 rows at most."""
+class Linear(BaselineFamily):
+    """Logistic, softmax or ridge regression on scaled and one-hot columns.
 
-    budget_unit: ClassVar[str] = "fits"
+    It is fitted to 20,000 rows at most.
+    """
+
     name = "linear"
 
-    def __init__(
-        self,
-        fold: Fold,
-        metric: Metric,
-        threads: int,
-        *,
-        horizon: int | None = None,
-        fidelity: str = "rounds",
-    ) -> None:
-        self.fold = fold
-        self.metric = metric
-
-    def start(self, params: Params, seed: int) -> Baseline:
-        """A model that has not been fitted yet; there are no parameters."""
-        return Baseline(self, seed)
-
-    def resume(self, params: Params, seed: int, directory: Path) -> Baseline:
-        """The fit is so cheap that it is made again."""
-        return _fitted_again(self, seed)
-
     def fit(self, seed: int) -> Fitted:
-        """The coefficients of a regularised fit, as JSON.
+        """The coefficients of a regularised fit, stored as JSON.
 
         Raises:
-            TrainingError: when they are not finite.
+            TrainingError: if a coefficient is not finite.
         """
         rows, y = _sample(self.fold, seed)
         center, scale = _location(rows.numeric), _spread(rows.numeric)
-        kept = _frequent(rows, self.fold.cardinalities)
-        design = _sparse_design(rows, center, scale, self.fold.cardinalities, kept)
+        cardinalities = self.fold.cardinalities
+        frequent = _frequent(rows, cardinalities)
+        design = _sparse_design(rows, center, scale, cardinalities, frequent)
         coefficients, intercept = _solve(design, y, self.fold.task)
-        full = np.zeros((len(intercept), 2 * len(center) + sum(self.fold.cardinalities)))
-        full[:, np.concatenate([np.arange(2 * len(center)), 2 * len(center) + kept])] = coefficients
-        if not np.all(np.isfinite(full)) or not np.all(np.isfinite(intercept)):
+        numeric = 2 * len(center)  # the scaled columns and their indicators of missing values
+        full = np.zeros((len(intercept), numeric + sum(cardinalities)))
+        full[:, np.concatenate([np.arange(numeric), numeric + frequent])] = coefficients
+        if not np.isfinite(full).all() or not np.isfinite(intercept).all():
             raise TrainingError("the linear model has coefficients that are not finite")
-        weights = LinearWeights(center, scale, self.fold.cardinalities, full, intercept, _CLIP)
+        weights = LinearWeights(center, scale, cardinalities, full, intercept, _CLIP)
         text = json.dumps(weights.to_dict(), allow_nan=False)
         member = LinearMember(weights, self.fold.task.kind)
         return Fitted(member, {"weights": _WEIGHTS}, {_WEIGHTS: text.encode()})
 
 
 class Baseline:
-    """One baseline's model: a `Trainable` whose first unit of budget is the whole fit."""
+    """The model of a baseline: a `Trainable` that is fitted with the first unit of budget."""
 
-    def __init__(self, family: Trivial | Linear, seed: int) -> None:
+    def __init__(self, family: BaselineFamily, seed: int) -> None:
         self._family = family
         self._seed = seed
         self._fitted: Fitted | None = None
@@ -154,11 +154,11 @@ class Baseline:
 
     @property
     def stopped(self) -> bool:
-        """Whether it is fitted."""
+        """Whether the model is fitted."""
         return self._fitted is not None
 
     def train(self, to: int) -> Curve:
-        """Fit at the first call; one curve point."""
+        """Fit in the first call, which returns one curve point."""
         self.reached = max(self.reached, to)
         if self._fitted is not None or to < 1:
             return ()
@@ -168,10 +168,11 @@ class Baseline:
 
     def predict(self, rows: Matrix) -> FloatArray:
         """`(n, k)` probabilities or `(n,)` standardised values."""
+        member = self._done().member
         width = 2 * rows.numeric.shape[1] + sum(self._family.fold.cardinalities)
-        step = max(1, _CELLS // max(width, 1))  # the one-hot design is dense: a slice at a time
+        step = max(1, _CELLS // max(width, 1))  # in slices, because the one-hot design is dense
         starts = range(0, max(len(rows), 1), step)
-        parts = [self._done().member.predict(_slice(rows, start, start + step)) for start in starts]
+        parts = [member.predict(_slice(rows, start, start + step)) for start in starts]
         return checked(np.concatenate(parts), self.reached)
 
     def save(self, directory: Path) -> None:
@@ -179,7 +180,7 @@ class Baseline:
         self.export(directory)
 
     def export(self, directory: Path) -> None:
-        """Write what `serving.members` reads."""
+        """Write the member for `serving.members`."""
         fitted, family = self._done(), self._family
         facts = {
             "schema": SCHEMA,
@@ -195,18 +196,12 @@ class Baseline:
         return self._fitted
 
 
-def _fitted_again(family: Trivial | Linear, seed: int) -> Baseline:
-    model = Baseline(family, seed)
-    model.train(1)
-    return model
-
-
 def _slice(rows: Matrix, start: int, end: int) -> Matrix:
     return Matrix(rows.numeric[start:end], rows.categorical[start:end])
 
 
 def _sample(fold: Fold, seed: int) -> tuple[Matrix, npt.NDArray[Any]]:
-    """At most 20,000 training rows; at least one of every class, which the solver needs."""
+    """At most 20,000 training rows, with every class that occurs, which the solver needs."""
     n = len(fold.train)
     if n <= _ROWS:
         return fold.train, fold.y_train
@@ -218,23 +213,24 @@ def _sample(fold: Fold, seed: int) -> tuple[Matrix, npt.NDArray[Any]]:
     return fold.train.take(chosen), fold.y_train[chosen]
 
 
+def _present(numeric: FloatArray) -> list[FloatArray]:
+    """The columns without their missing values."""
+    return [column[~np.isnan(column)] for column in numeric.T]
+
+
 def _location(numeric: FloatArray) -> FloatArray:
     """`(p,)` medians; 0 where a column has no value."""
-    return np.array(
-        [np.median(c[~np.isnan(c)]) if not np.all(np.isnan(c)) else 0.0 for c in numeric.T]
-    )
+    return np.array([np.median(c) if len(c) else 0.0 for c in _present(numeric)])
 
 
 def _spread(numeric: FloatArray) -> FloatArray:
     """`(p,)` standard deviations; 1 where a column does not vary."""
-    deviations = np.array(
-        [np.std(c[~np.isnan(c)]) if not np.all(np.isnan(c)) else 0.0 for c in numeric.T]
-    )
+    deviations = np.array([np.std(c) if len(c) else 0.0 for c in _present(numeric)])
     return np.where(np.isfinite(deviations) & (deviations > 0), deviations, 1.0)
 
 
 def _frequent(rows: Matrix, cardinalities: tuple[int, ...]) -> npt.NDArray[np.int64]:
-    """The one-hot columns worth a coefficient: levels that occur, the most frequent 1,000."""
+    """The one-hot columns that get a coefficient: the 1,000 most frequent levels that occur."""
     counts = [
         np.bincount(codes[codes >= 0], minlength=cardinality)
         for codes, cardinality in zip(rows.categorical.T, cardinalities, strict=True)
@@ -249,18 +245,18 @@ def _sparse_design(
     center: FloatArray,
     scale: FloatArray,
     cardinalities: tuple[int, ...],
-    kept: npt.NDArray[np.int64],
+    frequent: npt.NDArray[np.int64],
 ) -> sparse.csr_matrix:
-    """`(n, 2p + len(kept))`: the columns of `serving.members.linear_design` that get a coefficient."""
+    """The columns of `serving.members.linear_design` with a coefficient, `(n, 2p + frequent)`."""
     numeric = linear_design(Matrix(rows.numeric, rows.categorical[:, :0]), center, scale, (), _CLIP)
     first = np.cumsum([0, *cardinalities[:-1]]) if cardinalities else np.zeros(0, dtype=np.int64)
     known = rows.categorical >= 0
     row = np.nonzero(known)[0]
     level = (rows.categorical + first)[known]
-    used = np.isin(level, kept)
-    position = np.searchsorted(kept, level[used])
+    used = np.isin(level, frequent)
+    position = np.searchsorted(frequent, level[used])
     one_hot = sparse.csr_matrix(
-        (np.ones(len(position)), (row[used], position)), shape=(len(rows), len(kept))
+        (np.ones(len(position)), (row[used], position)), shape=(len(rows), len(frequent))
     )
     return sparse.hstack([sparse.csr_matrix(numeric), one_hot], format="csr")
 
@@ -268,7 +264,10 @@ def _sparse_design(
 def _solve(
     design: sparse.csr_matrix, y: npt.NDArray[Any], task: Task
 ) -> tuple[FloatArray, FloatArray]:
-    """`(m, width)` coefficients and `(m,)` intercepts; a fit that has not converged by then is good enough."""
+    """`(m, width)` coefficients and `(m,)` intercepts.
+
+    Fits that have not converged after the last iteration are good enough for a baseline.
+    """
     if task.kind == "regression":
         ridge = Ridge(alpha=1.0, solver="sparse_cg", max_iter=_ITERATIONS).fit(design, y)
         return np.atleast_2d(ridge.coef_), np.atleast_1d(ridge.intercept_)
@@ -281,7 +280,7 @@ def _solve(
 
 
 def _every_class(logistic: LogisticRegression, n_classes: int) -> tuple[FloatArray, FloatArray]:
-    """Rows for all classes; one that the training rows lack gets a probability of about e^-30."""
+    """Coefficients of all classes; one without training rows gets a probability of about e^-30."""
     coefficients, intercept = logistic.coef_, logistic.intercept_
     if len(intercept) == 1:
         coefficients = np.vstack([np.zeros_like(coefficients), coefficients])

@@ -1,34 +1,38 @@
-"""A boosted model of one trial, whatever library grows the trees.
+"""Boosted trees of one trial, for every library that grows them.
 
-What a leg goes on from is always what a checkpoint holds: trees in their written form, and what the
-library keeps beside them. So a leg that follows in memory and one that follows from a file, in
-another process, are the same leg.
+A leg always continues from what a checkpoint holds: the trees in their serialised form, and the
+scores of the rows. A leg that continues in memory is therefore the same as one that continues from
+a file in another process.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from hpo.arrays import FloatArray
-from hpo.space.parameters import Params
-from pipelines.models.catalog import MAX_RATE, settings
+from hpo.space.parameters import Params, Value
+from pipelines.models.catalog import single_family
 from pipelines.models.checkpoint import array_bytes, array_from_bytes, read_files, write_files
+from pipelines.models.families import MAX_RATE
 from pipelines.models.legs import Curve, Stopping, Watch, checked, leg_seed, run_leg
+from pipelines.table.data import Fold
+from pipelines.table.metrics import Metric
 from serving.features import Matrix
 from serving.members import MANIFEST
 from serving.members import SCHEMA as MEMBER_SCHEMA
 
 Rates: TypeAlias = Callable[[int], float]
 
-# Of the schedule of learning rates: how fast they fall, and the share of the horizon that bounds
-# the first ones.
+# The schedule of learning rates: how fast they fall, and the share of the horizon that bounds the
+# first ones.
 _POWER = 0.5
 _OFFSET = 0.1
 
@@ -40,11 +44,14 @@ _STATE = "state.json"
 
 @dataclass(frozen=True)
 class Grower:
-    """A native model that is being trained.
+    """A native model during a leg.
 
-    `boost(round)` adds a round, unless there is nothing to split; `size()` is the number of rounds
-    that the model holds; `predict()` gives the raw predictions for the validation rows in an array
-    of its own: `(n,)`, or `(n, k)` for multiclass.
+    Attributes:
+        model: The model with the trees of earlier legs.
+        boost: Adds the given round (from 1), unless there is nothing to split.
+        size: The number of rounds in the model.
+        predict: Raw predictions for the validation rows in a new array, `(n,)` or `(n, k)` for
+            multiclass.
     """
 
     model: Any
@@ -55,11 +62,11 @@ class Grower:
 
 @dataclass(frozen=True)
 class RateSchedule:
-    """Learning rates that fall with the round, so that fewer rounds are a small training and not a part of one.
+    """Learning rates that fall with the round: few rounds then make a complete small training.
 
-    The rate of round t is proportional to (t + `offset` R) ^ -`power`, R being the horizon, and
-    over R rounds the rates add up to those of a constant rate. It depends on the round and the
-    horizon only, so legs can be continued.
+    The rate of round t is proportional to (t + `offset` R) ^ -`power`, where R is the horizon. The
+    rates of R rounds add up to those of a constant rate. They depend on the round and the horizon
+    only, so legs can be continued.
     """
 
     horizon: int
@@ -67,11 +74,14 @@ class RateSchedule:
     offset: float = _OFFSET
 
     def factor(self, after: int) -> float:
-        """What multiplies the learning rate in round `after`, counted from 1; constant beyond the horizon."""
+        """The factor on the learning rate in round `after` (from 1); constant past the horizon."""
         return float(self._factors[min(after, self.horizon) - 1])
 
     def rates(self, base: float) -> Rates:
-        """The rate of each round, where a constant one would be `base`; at most `MAX_RATE`, or `base` if larger."""
+        """The rate of each round where `base` is the constant rate; at most `MAX_RATE` or `base`.
+
+        The limit is the larger of the two.
+        """
         return lambda after: min(base * self.factor(after), max(base, MAX_RATE))
 
     @cached_property
@@ -81,49 +91,88 @@ class RateSchedule:
         return np.asarray(shape / shape.mean())
 
 
-def full_training(model: str, horizon: int | None) -> int:
-    """The rounds of a full training: those of the YAML unless a horizon is given."""
-    return settings(model).budget.max if horizon is None else horizon
+class BoostingFamily(ABC):
+    """A boosting library on one fold, with `threads` threads at most.
 
+    A worker reuses it for all trials. The native models that its methods take and return are
+    objects of the subclass.
+    """
 
-def rate_schedule(horizon: int, fidelity: str) -> RateSchedule | None:
-    """The schedule of a family; none unless `fidelity` is "scheduled"."""
-    return RateSchedule(horizon) if fidelity == "scheduled" else None
+    budget_unit: ClassVar[str] = "rounds"
+    name: ClassVar[str]
+    file: ClassVar[str]
 
+    def __init__(
+        self,
+        fold: Fold,
+        metric: Metric,
+        threads: int,
+        *,
+        horizon: int | None = None,
+        fidelity: str = "rounds",
+    ) -> None:
+        self.description = single_family(self.name)
+        self.watch = Watch(fold, metric)
+        self.threads = threads
+        self.horizon = self.description.budget.max if horizon is None else horizon
+        self.schedule = RateSchedule(self.horizon) if fidelity == "scheduled" else None
 
-class Library(Protocol):
-    """What a boosting library has to offer; models are its own objects."""
+    def start(self, params: Params, seed: int) -> Boosting:
+        """A model without rounds."""
+        return Boosting(self, params, seed)
 
-    name: str
-    file: str
-    watch: Watch
-    horizon: int
-    schedule: RateSchedule | None
+    def resume(self, params: Params, seed: int, directory: Path) -> Boosting:
+        """The model that `Boosting.save` wrote for these parameters and this seed.
 
+        Raises:
+            CheckpointError: if the checkpoint is missing, damaged or of another trial.
+        """
+        return Boosting.load(self, params, seed, directory)
+
+    @property
+    def n_classes(self) -> dict[str, Value]:
+        """The native parameter for the number of classes, which multiclass tasks need."""
+        task = self.watch.fold.task
+        return {"num_class": task.n_classes} if task.kind == "multiclass" else {}
+
+    def rates(self, native: Params) -> Rates | None:
+        """The learning rate of each round; None if it is constant."""
+        if self.schedule is None:
+            return None
+        return self.schedule.rates(self.description.learning_rate(native))
+
+    @abstractmethod
     def grow(self, params: Params, seed: int, earlier: Any | None, start: int) -> Grower:
-        """A model for the leg that begins after `start` rounds, with the trees of `earlier` as its first ones."""
+        """A model for the leg after `start` rounds, which continues the trees of `earlier`."""
 
+    @abstractmethod
     def predict(self, model: Any, rows: Matrix, size: int) -> npt.NDArray[np.floating[Any]]:
-        """Raw predictions by the first `size` rounds."""
+        """Raw predictions by the first `size` rounds: probabilities or standardised values."""
 
+    @abstractmethod
     def dump(self, model: Any, size: int | None) -> bytes:
-        """The written form of the first `size` rounds, or of all."""
+        """The serialised form of the first `size` rounds, or of all, with every number exact."""
 
+    @abstractmethod
     def scores(self, model: Any) -> Mapping[str, FloatArray]:
-        """What the next leg needs beside the trees, by name; empty when it needs nothing."""
+        """The sums of all trees for the training and the validation rows, `(n,)` or `(n, k)`.
 
+        The next leg starts from them. The keys are "train" and "valid".
+        """
+
+    @abstractmethod
     def parse(self, content: bytes, scores: Mapping[str, FloatArray]) -> Any:
-        """The model of a written form that is known to be undamaged."""
+        """The model of a serialised form that is undamaged; `scores` may be empty if it is done."""
 
 
 class Boosting:
-    """One trial's boosted trees."""
+    """The boosted trees of one trial."""
 
-    def __init__(self, library: Library, params: Params, seed: int) -> None:
-        self._library = library
+    def __init__(self, family: BoostingFamily, params: Params, seed: int) -> None:
+        self._family = family
         self._params = dict(params)
         self._seed = seed
-        self._stopping: Stopping = library.watch.stopping()
+        self._stopping: Stopping = family.watch.stopping()
         self._model: Any = None
         self._best_size = 0
         self._valid_prediction: FloatArray | None = None
@@ -133,18 +182,21 @@ class Boosting:
     @property
     def horizon(self) -> int:
         """The rounds of a full training."""
-        return self._library.horizon
+        return self._family.horizon
 
     @property
     def best(self) -> int:
-        """The round after which the validation loss was lowest."""
+        """The round with the lowest validation loss."""
         return self._stopping.best_round
 
     def train(self, to: int) -> Curve:
-        """Train until round `to`, or until patience has run out; the curve of this leg in the user's metric.
+        """Train until round `to` or until early stopping.
+
+        Returns:
+            The curve of this leg in the user's metric.
 
         Raises:
-            TrainingError: when the model diverges.
+            TrainingError: if the model diverges.
         """
         if to <= self.reached:
             return ()
@@ -153,23 +205,24 @@ class Boosting:
         return curve
 
     def predict(self, rows: Matrix) -> FloatArray:
-        """`(n, k)` probabilities or `(n,)` standardised values at the best round; kept for the validation rows."""
-        if rows is self._library.watch.fold.valid and self._valid_prediction is not None:
+        """`(n, k)` probabilities or `(n,)` standardised values at the best round.
+
+        Predictions for the fold's own validation matrix are stored.
+        """
+        if rows is self._family.watch.fold.valid and self._valid_prediction is not None:
             return self._valid_prediction
-        raw = self._library.predict(self._trained(), rows, self._best_size)
+        raw = self._family.predict(self._trained(), rows, self._best_size)
         return checked(self._shaped(raw), self.best)
 
     def save(self, directory: Path) -> None:
-        """Write the trees, the stopping state and the validation predictions, all or nothing."""
-        keep = self._best_size if self.stopped else None
-        files = {self._library.file: self._library.dump(self._trained(), keep)}
+        """Write the trees, the early stopping state and the validation predictions, atomically."""
+        size = self._best_size if self.stopped else None
+        files = {self._family.file: self._family.dump(self._trained(), size)}
         if self._valid_prediction is not None:
             files[_VALID] = array_bytes(self._valid_prediction)
         if not self.stopped:
-            scores = self._library.scores(self._trained())
-            files |= {
-                f"{_SCORES}{name}.npy": array_bytes(values) for name, values in scores.items()
-            }
+            for name, values in self._family.scores(self._trained()).items():
+                files[f"{_SCORES}{name}.npy"] = array_bytes(values)
         facts = {
             **self._identity(),
             "reached": self.reached,
@@ -180,51 +233,47 @@ class Boosting:
         write_files(directory, files, _STATE, facts)
 
     @classmethod
-    def load(cls, library: Library, params: Params, seed: int, directory: Path) -> Boosting:
+    def load(cls, family: BoostingFamily, params: Params, seed: int, directory: Path) -> Boosting:
         """The model that `save` wrote for these parameters and this seed.
 
         Raises:
-            CheckpointError: when it is missing, damaged or of another trial.
+            CheckpointError: if the checkpoint is missing, damaged or of another trial.
         """
-        self = cls(library, params, seed)
+        self = cls(family, params, seed)
         facts, files = read_files(directory, _STATE, self._identity())
         scores = {
             name.removeprefix(_SCORES).removesuffix(".npy"): array_from_bytes(content)
             for name, content in files.items()
             if name.startswith(_SCORES)
         }
-        self._model = library.parse(files[library.file], scores)
+        self._model = family.parse(files[family.file], scores)
         self._valid_prediction = array_from_bytes(files[_VALID]) if _VALID in files else None
         self._stopping = Stopping.from_dict(facts["stopping"])
-        self._best_size, self.reached, self.stopped = (
-            facts["best_size"],
-            facts["reached"],
-            facts["stopped"],
-        )
+        self._best_size = facts["best_size"]
+        self.reached, self.stopped = facts["reached"], facts["stopped"]
         return self
 
     def export(self, directory: Path) -> None:
-        """Write the trees up to the best round, as `serving.members` reads them."""
-        content = self._library.dump(self._trained(), self._best_size)
+        """Write the trees up to the best round for `serving.members`."""
+        content = self._family.dump(self._trained(), self._best_size)
         facts = {
             "schema": MEMBER_SCHEMA,
-            "family": self._library.name,
-            "kind": self._library.watch.fold.task.kind,
-            "model": self._library.file,
-            "iterations": 0,  # nothing is left in the file but the best rounds
+            "family": self._family.name,
+            "kind": self._family.watch.fold.task.kind,
+            "model": self._family.file,
+            "iterations": 0,  # all: the file holds no rounds after the best one
             "best_iteration": self._best_size,
         }
-        write_files(directory, {self._library.file: content}, MANIFEST, facts)
+        write_files(directory, {self._family.file: content}, MANIFEST, facts)
 
     def _leg(self, to: int) -> Curve:
-        library = self._library
-        grower = library.grow(
-            self._params, leg_seed(self._seed, self.reached), self._model, self.reached
-        )
+        start = self.reached
+        seed = leg_seed(self._seed, start)
+        grower = self._family.grow(self._params, seed, self._model, start)
         leg = run_leg(
-            (self.reached, to),
+            (start, to),
             self._stopping,
-            library.watch,
+            self._family.watch,
             grower.boost,
             lambda: (grower.size(), self._shaped(grower.predict())),
         )
@@ -236,30 +285,27 @@ class Boosting:
 
     def _trained(self) -> Any:
         if self._model is None:
-            raise ValueError("the model has no round yet; call train first")
+            raise ValueError("the model has no rounds yet; call train first")
         return self._model
 
     def _shaped(self, raw: npt.NDArray[np.floating[Any]]) -> FloatArray:
+        """Probabilities of both classes where the library gives that of the second one."""
         values = np.asarray(raw, dtype=np.float64)
-        if self._library.watch.fold.task.kind == "binary":
+        if self._family.watch.fold.task.kind == "binary":
             return np.column_stack([1.0 - values, values])
         return values
 
     def _identity(self) -> dict[str, Any]:
-        """What a checkpoint must agree with."""
-        fold = self._library.watch.fold
-        shape = [
-            len(fold.train),
-            fold.train.numeric.shape[1],
-            fold.train.categorical.shape[1],
-            fold.index,
-        ]
+        """The facts that a checkpoint must match."""
+        fold = self._family.watch.fold
+        numeric, categorical = fold.train.numeric, fold.train.categorical
+        schedule = self._family.schedule
         return {
             "schema": _SCHEMA,
-            "family": self._library.name,
-            "metric": self._library.watch.metric.name,
+            "family": self._family.name,
+            "metric": self._family.watch.metric.name,
             "params": self._params,
             "seed": self._seed,
-            "schedule": None if self._library.schedule is None else asdict(self._library.schedule),
-            "data": shape,
+            "schedule": None if schedule is None else asdict(schedule),
+            "data": [len(fold.train), numeric.shape[1], categorical.shape[1], fold.index],
         }

@@ -1,14 +1,13 @@
-"""LightGBM, with its binned data kept warm.
+"""LightGBM, which reuses its binned data for all trials of a worker.
 
-One binned pair (training, validation) per distinct set of the few parameters that shape the bins
-serves all trials of a worker; everything else may change from trial to trial and gives exactly the
-model that a fresh `Dataset` gives.
+The bins depend on a few parameters only. Trials that agree on these share one pair of binned
+datasets (training, validation), and get exactly the model that a new `Dataset` would give.
 
-A leg that goes on starts from the scores at which the earlier trees left the rows. LightGBM's own
-`init_model` predicts them anew from the raw rows, which takes about as long as growing those trees.
-The booster holds the very numbers, so they are kept, and the trees of the legs are joined as text.
-A `Dataset` remembers such scores and would change the next fresh model silently, so continued legs
-have a second pair of their own.
+A continued leg starts from the scores that the earlier trees gave the rows. LightGBM's own
+`init_model` recomputes them from the raw rows, which takes about as long as growing those trees.
+The booster has exactly these numbers, so they are stored, and the trees of the legs are joined as
+text. A `Dataset` remembers its initial scores and would silently change the next new model, so
+continued legs have a second pair of datasets.
 """
 
 from __future__ import annotations
@@ -16,8 +15,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from functools import cached_property
-from pathlib import Path
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, TypeAlias
 
 import lightgbm as lgb
 import numpy as np
@@ -25,16 +23,12 @@ import numpy.typing as npt
 
 from hpo.arrays import FloatArray
 from hpo.space.parameters import Params, Value
-from pipelines.models.boosting import Boosting, Grower, Rates, full_training, rate_schedule
-from pipelines.models.catalog import canonical, learning_rate
-from pipelines.models.legs import Watch
-from pipelines.table.data import Fold
-from pipelines.table.metrics import Metric
+from pipelines.models.boosting import BoostingFamily, Grower, Rates
 from serving.features import Matrix
 
-_WARM_PAIRS = 4
+_CACHED_PAIRS = 4
 
-# What the bins depend on; a trial that changes one of these needs bins of its own.
+# The parameters that the bins depend on.
 _BINNING = (
     "bin_construct_sample_cnt",
     "enable_bundle",
@@ -53,46 +47,20 @@ _END = "end of trees"
 Pair: TypeAlias = tuple[lgb.Dataset, lgb.Dataset]
 
 
-class LightGBM:
-    """The family on one fold, with `threads` threads at most; keep one per worker and fold."""
+class LightGBM(BoostingFamily):
+    """LightGBM on one fold."""
 
-    budget_unit: ClassVar[str] = "rounds"
     name = "lightgbm"
     file = "model.lgb"
 
-    def __init__(
-        self,
-        fold: Fold,
-        metric: Metric,
-        threads: int,
-        *,
-        horizon: int | None = None,
-        fidelity: str = "rounds",
-    ) -> None:
-        self.watch = Watch(fold, metric)
-        self.threads = threads
-        self.horizon = full_training(self.name, horizon)
-        self.schedule = rate_schedule(self.horizon, fidelity)
-        self._pairs: OrderedDict[tuple[object, ...], Pair] = OrderedDict()
-
-    def start(self, params: Params, seed: int) -> Boosting:
-        """A model without any round yet."""
-        return Boosting(self, params, seed)
-
-    def resume(self, params: Params, seed: int, directory: Path) -> Boosting:
-        """The model that `Boosting.save` wrote for these parameters and this seed.
-
-        Raises:
-            CheckpointError: when it is missing, damaged or of another trial.
-        """
-        return Boosting.load(self, params, seed, directory)
+    @cached_property
+    def _pairs(self) -> OrderedDict[tuple[object, ...], Pair]:
+        return OrderedDict()
 
     def grow(self, params: Params, seed: int, earlier: Forest | None, start: int) -> Grower:
-        """A booster on the warm data, which goes on where the trees of `earlier` left off."""
+        """A booster on the binned data, which continues the trees of `earlier`."""
         native = self.native(params, seed)
-        rates = (
-            None if self.schedule is None else self.schedule.rates(learning_rate(self.name, native))
-        )
+        rates = self.rates(native)
         if rates is not None:
             native["learning_rate"] = rates(start + 1)
         pair = self.pair(native, continuing=earlier is not None)
@@ -110,30 +78,29 @@ class LightGBM:
         )
 
     def dump(self, model: Forest, size: int | None) -> bytes:
-        """The model as text, which keeps every number exactly."""
-        return (
-            model.text if size is None else model.whole.model_to_string(num_iteration=size or -1)
-        ).encode()
+        """LightGBM's text, which stores every number exactly."""
+        if size is None:
+            return model.text.encode()
+        return str(model.whole.model_to_string(num_iteration=size or -1)).encode()
 
     def scores(self, model: Forest) -> Mapping[str, FloatArray]:
-        """The sums of all trees for the training and the validation rows: `(n,)`, or `(n, k)` for multiclass."""
-        if model.kept is None:
-            model.kept = model.sums()
-        return model.kept
+        """The sums of all trees for the training and the validation rows, `(n,)` or `(n, k)`."""
+        if model.scores is None:
+            model.scores = model.sums()
+        return model.scores
 
     def parse(self, content: bytes, scores: Mapping[str, FloatArray]) -> Forest:
-        """The model of an undamaged text, and the scores of its rows where it is to be continued."""
-        return Forest(lgb.Booster(model_str=content.decode()), kept=scores)
+        """The model of an undamaged text; `scores` are needed to continue it."""
+        return Forest(lgb.Booster(model_str=content.decode()), scores=scores)
 
     def native(self, params: Params, seed: int) -> dict[str, Value]:
-        """The parameters as LightGBM gets them for one leg."""
-        task = self.watch.fold.task
-        chosen = {"bagging_freq": 1, **canonical(self.name, params)}
+        """The parameters that LightGBM gets for one leg."""
+        chosen = {"bagging_freq": 1, **self.description.canonical(params)}
         return {
             **chosen,
             **self._binning(chosen),
-            **({"num_class": task.n_classes} if task.kind == "multiclass" else {}),
-            "objective": _OBJECTIVES[task.kind],
+            **self.n_classes,
+            "objective": _OBJECTIVES[self.watch.fold.task.kind],
             "metric": "none",
             "seed": seed,
             "deterministic": True,
@@ -141,13 +108,13 @@ class LightGBM:
         }
 
     def pair(self, native: Mapping[str, Value], *, continuing: bool) -> Pair:
-        """The binned training and validation rows for these parameters, built at most once while kept."""
+        """The binned training and validation rows for these parameters, from a small cache."""
         binning = self._binning(native)
         key = (continuing, *sorted((name, str(value)) for name, value in binning.items()))
         if key not in self._pairs:
             fresh = self.pair(native, continuing=False)[0] if continuing else None
             self._pairs[key] = self._build(binning, fresh)
-            while len(self._pairs) > _WARM_PAIRS:
+            while len(self._pairs) > _CACHED_PAIRS:
                 self._pairs.popitem(last=False)
         self._pairs.move_to_end(key)
         return self._pairs[key]
@@ -164,7 +131,7 @@ class LightGBM:
         return train.construct(), valid.construct()
 
     def _binning(self, params: Mapping[str, Value]) -> dict[str, Value]:
-        """What a `Dataset` is built with; the seed of its row sample must not follow the trial's."""
+        """The parameters of a `Dataset`; its row sample does not follow the seed of the trial."""
         return {
             **{name: params[name] for name in _BINNING if name in params},
             "data_random_seed": 1,
@@ -175,9 +142,9 @@ class LightGBM:
 
 
 class Forest:
-    """The trees of a model: those of earlier legs, and the booster of the last one.
+    """The trees of a model: those of earlier legs, and the booster of the last leg.
 
-    What it answers is taken from the booster once, after its leg.
+    Its properties are read from the booster once, after the leg.
     """
 
     def __init__(
@@ -186,13 +153,13 @@ class Forest:
         earlier: Forest | None = None,
         valid: lgb.Dataset | None = None,
         *,
-        kept: Mapping[str, FloatArray] | None = None,
+        scores: Mapping[str, FloatArray] | None = None,
     ) -> None:
         self.booster = booster
         self._before = "" if earlier is None else earlier.text
         self._size_before = 0 if earlier is None else earlier.size()
-        self.kept: Mapping[str, FloatArray] | None = kept
-        self._start = None if earlier is None or earlier.kept is None else earlier.kept["valid"]
+        self.scores: Mapping[str, FloatArray] | None = scores
+        self._start = None if earlier is None or earlier.scores is None else earlier.scores["valid"]
         self._valid = valid
 
     def size(self) -> int:
@@ -201,7 +168,7 @@ class Forest:
 
     @cached_property
     def text(self) -> str:
-        """All trees."""
+        """LightGBM's text of all trees."""
         own = self.booster.model_to_string(num_iteration=-1)
         return joined(self._before, own) if self._before else own
 
@@ -211,17 +178,17 @@ class Forest:
         return lgb.Booster(model_str=self.text)
 
     def sums(self) -> Mapping[str, FloatArray]:
-        """The sums of all trees for the training and the validation rows; to be asked once."""
+        """The sums of all trees for the training and the validation rows; call it only once."""
         if self._valid is None:
-            raise ValueError("the model was read without its sums; it cannot go on")
-        _ = (
-            self.text
-        )  # the booster forgets its objective now, without which it gives the sums themselves
+            raise ValueError("the model was read without its scores; it cannot be continued")
+        # Only without its objective does the booster give the sums themselves; the text needs the
+        # objective and is therefore taken first.
+        _ = self.text
         self.booster.reset_parameter({"objective": "none"})
-        if self._start is not None:  # another trial may have gone on since
+        if self._start is not None:  # another trial may have used the dataset since
             self._valid.set_init_score(self._start)
-        # Of the validation rows it remembers what it said with the objective. As another set they
-        # are summed anew, by the bins and the trees of this leg only.
+        # The booster caches the predictions for its validation set, made with the objective. Added
+        # again, the set is summed anew, by the bins and the trees of this leg only.
         self.booster.add_valid(self._valid, "again")
         return {
             "train": _current(self.booster.eval_train),
@@ -230,16 +197,19 @@ class Forest:
 
 
 def joined(first: str, then: str) -> str:
-    """The text of a model with the trees of two; it has a line with the length of each tree's text in bytes."""
-    head, trees, _ = _parts(first)
+    """The text of a model with the trees of both, renumbered.
+
+    The text has a line with the length of each tree's text in bytes.
+    """
+    head, trees, tail = _parts(first)
     blocks = [f"Tree={i}\n{tree}" for i, tree in enumerate([*trees, *_parts(then)[1]])]
     sizes = "tree_sizes=" + " ".join(str(len(block.encode())) for block in blocks)
     lines = [sizes if line.startswith("tree_sizes=") else line for line in head.split("\n")]
-    return "\n".join(lines) + "".join(blocks) + _END + _parts(first)[2]
+    return "\n".join(lines) + "".join(blocks) + _END + tail
 
 
 def _parts(text: str) -> tuple[str, list[str], str]:
-    """What stands before the trees, the trees without their numbers, and what follows them."""
+    """The text before the trees, the trees without their numbers, and the text after them."""
     body, _, tail = text.partition(_END)
     head, *trees = body.split("Tree=")
     return head, [tree.partition("\n")[2] for tree in trees], tail
@@ -257,12 +227,12 @@ def _grower(forest: Forest, rates: Rates | None) -> Grower:
 
 
 def _current(evaluate: Callable[[Any], Any]) -> FloatArray:
-    """A copy of the predictions that a booster keeps for the last set of rows that `evaluate` scores."""
-    held: list[FloatArray] = []
+    """A copy of the booster's predictions for the last set of rows that `evaluate` scores."""
+    found: list[FloatArray] = []
 
-    def hold(prediction: Any, _: lgb.Dataset) -> tuple[str, float, bool]:
-        held.append(np.array(prediction, dtype=np.float64))
-        return "held", 0.0, False
+    def metric(prediction: Any, _: lgb.Dataset) -> tuple[str, float, bool]:
+        found.append(np.array(prediction, dtype=np.float64))
+        return "predictions", 0.0, False
 
-    evaluate(hold)
-    return held[-1]
+    evaluate(metric)
+    return found[-1]

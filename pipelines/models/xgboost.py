@@ -1,12 +1,12 @@
-"""XGBoost, with its quantile-binned data kept warm.
+"""XGBoost, which reuses its quantile-binned data for all trials of a worker.
 
-XGBoost draws from one generator per process, so what ran before would show in a model. Each leg
-seeds it anew for every round from (seed, start), which makes a leg a function of its inputs.
+XGBoost draws from one generator per process, so earlier trainings would change a model. Each leg
+reseeds it for every round from (seed, start), which makes a leg a function of its inputs.
 
-A leg that goes on starts from the margins at which the earlier trees left the rows, and the trees
-of the legs are joined as JSON. XGBoost's own way, a booster that begins with the earlier trees,
-predicts all rows anew, which takes a quarter to a third of the time in which those trees grew; the
-margins are the same to the last bit.
+A continued leg starts from the margins that the earlier trees gave the rows, and the trees of the
+legs are joined as JSON. A booster that starts with the earlier trees, XGBoost's own way, predicts
+all rows again, which takes a quarter to a third of the time of growing those trees. The margins are
+the same to the last bit.
 """
 
 from __future__ import annotations
@@ -16,8 +16,7 @@ import re
 from collections import OrderedDict
 from collections.abc import Mapping
 from functools import cached_property
-from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,19 +24,15 @@ import xgboost as xgb
 
 from hpo.arrays import FloatArray
 from hpo.space.parameters import Params, Value
-from pipelines.models.boosting import Boosting, Grower, full_training, rate_schedule
-from pipelines.models.catalog import canonical, learning_rate
-from pipelines.models.legs import Watch
-from pipelines.table.data import Fold
-from pipelines.table.metrics import Metric
+from pipelines.models.boosting import BoostingFamily, Grower
 from serving.features import Matrix
 
-_WARM_MATRICES = 2
+_CACHED_MATRICES = 2
 _MAX_BIN = 256
 _ROWS = ("train", "valid")
-# Where the trees stand in the JSON of a model, and what each is numbered by.
+# The marks around the trees in the JSON of a model, and the number of each tree.
 _TREES, _END = b'"trees":[', b']},"name":"gbtree"'
-_NONE = np.empty(0, np.float32)
+_NO_MARGIN = np.empty(0, np.float32)
 _ID = re.compile(rb'"id":(\d+)')
 _OBJECTIVES = {
     "binary": "binary:logistic",
@@ -46,52 +41,29 @@ _OBJECTIVES = {
 }
 
 
-class XGBoost:
-    """The family on one fold, with `threads` threads at most; keep one per worker and fold."""
+class XGBoost(BoostingFamily):
+    """XGBoost on one fold."""
 
-    budget_unit: ClassVar[str] = "rounds"
     name = "xgboost"
     file = "model.ubj"
 
-    def __init__(
-        self,
-        fold: Fold,
-        metric: Metric,
-        threads: int,
-        *,
-        horizon: int | None = None,
-        fidelity: str = "rounds",
-    ) -> None:
-        self.watch = Watch(fold, metric)
-        self.threads = threads
-        self.horizon = full_training(self.name, horizon)
-        self.schedule = rate_schedule(self.horizon, fidelity)
-        self._trains: OrderedDict[int, xgb.QuantileDMatrix] = OrderedDict()
-        self._valid = self._matrix(fold.valid)
+    @cached_property
+    def _trains(self) -> OrderedDict[int, xgb.QuantileDMatrix]:
+        return OrderedDict()
 
-    def start(self, params: Params, seed: int) -> Boosting:
-        """A model without any round yet."""
-        return Boosting(self, params, seed)
-
-    def resume(self, params: Params, seed: int, directory: Path) -> Boosting:
-        """The model that `Boosting.save` wrote for these parameters and this seed.
-
-        Raises:
-            CheckpointError: when it is missing, damaged or of another trial.
-        """
-        return Boosting.load(self, params, seed, directory)
+    @cached_property
+    def _valid(self) -> xgb.DMatrix:
+        return self._matrix(self.watch.fold.valid)
 
     def grow(self, params: Params, seed: int, earlier: Ensemble | None, start: int) -> Grower:
-        """A booster on the warm data, which goes on where the trees of `earlier` left off."""
+        """A booster on the binned data, which continues the trees of `earlier`."""
         native = self.native(params, seed)
         rows = (self.train_matrix(int(native["max_bin"])), self._valid)
-        margins = {name: _NONE for name in _ROWS} if earlier is None else self.scores(earlier)
+        margins = dict.fromkeys(_ROWS, _NO_MARGIN) if earlier is None else self.scores(earlier)
         for name, matrix in zip(_ROWS, rows, strict=True):
             matrix.set_base_margin(margins[name])
         booster = xgb.Booster(native, rows)
-        rates = (
-            None if self.schedule is None else self.schedule.rates(learning_rate(self.name, native))
-        )
+        rates = self.rates(native)
 
         def boost(after: int) -> None:
             if rates is not None:
@@ -116,21 +88,20 @@ class XGBoost:
         return model.content if size is None else bytes(model.whole[:size].save_raw("ubj"))
 
     def scores(self, model: Ensemble) -> Mapping[str, FloatArray]:
-        """The margins by all trees for the training and the validation rows: `(n,)`, or `(n, k)` for multiclass."""
+        """The margins by all trees of the training and the validation rows, `(n,)` or `(n, k)`."""
         return model.margins
 
     def parse(self, content: bytes, scores: Mapping[str, FloatArray]) -> Ensemble:
-        """The model of an undamaged document, and the margins of its rows where it is to be continued."""
+        """The model of an undamaged document; `scores` are its margins, needed to continue it."""
         return Ensemble.read(content, scores)
 
     def native(self, params: Params, seed: int) -> dict[str, Value]:
-        """The parameters as XGBoost gets them for one leg."""
-        task = self.watch.fold.task
+        """The parameters that XGBoost gets for one leg."""
         return {
             "max_bin": _MAX_BIN,
-            **canonical(self.name, params),
-            **({"num_class": task.n_classes} if task.kind == "multiclass" else {}),
-            "objective": _OBJECTIVES[task.kind],
+            **self.description.canonical(params),
+            **self.n_classes,
+            "objective": _OBJECTIVES[self.watch.fold.task.kind],
             "tree_method": "hist",
             "seed": seed,
             "seed_per_iteration": True,
@@ -140,7 +111,7 @@ class XGBoost:
         }
 
     def train_matrix(self, max_bin: int) -> xgb.QuantileDMatrix:
-        """The binned training rows, built at most once while kept."""
+        """The binned training rows, from a small cache."""
         if max_bin not in self._trains:
             fold = self.watch.fold
             self._trains[max_bin] = xgb.QuantileDMatrix(
@@ -149,7 +120,7 @@ class XGBoost:
                 max_bin=max_bin,
                 **self._form(fold.train),
             )
-            while len(self._trains) > _WARM_MATRICES:
+            while len(self._trains) > _CACHED_MATRICES:
                 self._trains.popitem(last=False)
         self._trains.move_to_end(max_bin)
         return self._trains[max_bin]
@@ -163,9 +134,9 @@ class XGBoost:
 
 
 class Ensemble:
-    """The trees of a model: those of earlier legs, and the booster of the last one.
+    """The trees of a model: those of earlier legs, and the booster of the last leg.
 
-    What it answers is taken from the booster once, after its leg.
+    Its properties are read from the booster once, after the leg.
     """
 
     def __init__(
@@ -180,14 +151,14 @@ class Ensemble:
 
     @classmethod
     def read(cls, content: bytes, margins: Mapping[str, FloatArray]) -> Ensemble:
-        """The model of a document; its margins are needed where it goes on."""
+        """The model of a document; `margins` are needed to continue it."""
         self = cls(None, (), content)
         self.margins = margins
         return self
 
     @cached_property
     def content(self) -> bytes:
-        """All trees as JSON, or what was read."""
+        """All trees as JSON, or the document that was read."""
         if self._booster is None:
             return self._before
         own = bytes(self._booster.save_raw("json"))
@@ -202,30 +173,35 @@ class Ensemble:
 
     @cached_property
     def margins(self) -> Mapping[str, FloatArray]:
-        """What all trees say of the training and the validation rows; the booster remembers it."""
+        """The sums of all trees for the training and the validation rows; the booster has them."""
         if self._booster is None:
-            raise ValueError("the model was read without margins; it cannot go on")
-        values = [
-            np.asarray(self._booster.predict(rows, output_margin=True)) for rows in self._rows
-        ]
-        return dict(zip(_ROWS, values, strict=True))
+            raise ValueError("the model was read without margins; it cannot be continued")
+        return {
+            name: np.asarray(self._booster.predict(rows, output_margin=True))
+            for name, rows in zip(_ROWS, self._rows, strict=True)
+        }
 
 
 def joined(first: bytes, then: bytes) -> bytes:
-    """The JSON of a model with the trees of two. All but the trees is small and read; they stay text, numbered on."""
-    (head, trees), (other, more) = _parts(first), _parts(then)
-    mine, its = (document["learner"]["gradient_booster"]["model"] for document in (head, other))
-    n, rounds = len(mine["tree_info"]), mine["iteration_indptr"]
-    mine["tree_info"] += its["tree_info"]
-    mine["iteration_indptr"] = rounds + [rounds[-1] + end for end in its["iteration_indptr"][1:]]
-    mine["gbtree_model_param"]["num_trees"] = str(len(mine["tree_info"]))
-    more = _ID.sub(lambda found: b'"id":%d' % (int(found[1]) + n), more)
+    """The JSON of a model with the trees of both, renumbered.
+
+    The trees stay text, because parsing them is slow; the rest is small.
+    """
+    head, trees = _parts(first)
+    other, more = _parts(then)
+    model = head["learner"]["gradient_booster"]["model"]
+    added = other["learner"]["gradient_booster"]["model"]
+    n, rounds = len(model["tree_info"]), model["iteration_indptr"]
+    model["tree_info"] += added["tree_info"]
+    model["iteration_indptr"] = rounds + [rounds[-1] + end for end in added["iteration_indptr"][1:]]
+    model["gbtree_model_param"]["num_trees"] = str(len(model["tree_info"]))
+    renumbered = _ID.sub(lambda found: b'"id":%d' % (int(found[1]) + n), more)
     whole = json.dumps(head, separators=(",", ":")).encode()
-    return whole.replace(_TREES, _TREES + trees + b"," + more, 1)
+    return whole.replace(_TREES, _TREES + trees + b"," + renumbered, 1)
 
 
 def _parts(content: bytes) -> tuple[Any, bytes]:
-    """A model without its trees, and the trees."""
+    """The parsed JSON of a model without its trees, and the text of the trees."""
     head, opening, rest = content.partition(_TREES)
     trees, end, tail = rest.partition(_END)
     return json.loads(head + opening + end + tail), trees

@@ -24,7 +24,7 @@ from pipelines.findings.analysis import FAIR
 from pipelines.findings.evidence import comparable
 from pipelines.findings.importance import LEAST, decompose, fit
 from pipelines.findings.scales import duration
-from pipelines.models import ALL, resolve, rounds, settings
+from pipelines.models import search_model, settings
 from pipelines.objectives.training import BEST
 from pipelines.registry.gate import HeldOutScore
 from pipelines.study.options import TRAIN
@@ -151,7 +151,7 @@ def _headline(subject: Subject) -> Iterator[str]:
 
 
 def _configuration(subject: Subject) -> Iterator[str]:
-    text = as_yaml(resolve(subject.plan.model, subject.best.params)[1])
+    text = as_yaml(search_model(subject.plan.model).resolve(subject.best.params)[1])
     fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", text)), default=0))
     yield f"`params.yaml`; with `-P trial={subject.trial}` instead it need not be copied."
     yield ""
@@ -292,7 +292,7 @@ def watts_per_core() -> tuple[float, str]:
 
 
 def _family(subject: Subject) -> str:
-    return resolve(subject.plan.model, subject.best.params)[0]
+    return search_model(subject.plan.model).resolve(subject.best.params)[0]
 
 
 def _validation(subject: Subject) -> float:
@@ -338,11 +338,9 @@ def _command(subject: Subject) -> str:
         if getattr(data, name) != usual
     }
     own = settings(family).budget.max
-    full = (
-        own
-        if plan.fidelity == "rows" or plan.model == ALL
-        else rounds(plan.model, family, plan.rungs[-1])
-    )
+    full = own
+    if plan.fidelity != "rows":
+        full = search_model(plan.model).rounds(family, plan.rungs[-1])
     given |= {"budget": full} if full != own else {}
     given |= {"rows": plan.rows} if plan.rows != TRAIN else {}
     values = " ".join(f"-P {name}={shlex.quote(str(value))}" for name, value in given.items())

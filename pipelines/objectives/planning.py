@@ -14,12 +14,12 @@ from hpo.space.parameters import Categorical, Params, Value
 from hpo.study import FirstPoint
 from hpo.workers.cores import WorkerPlan, available_cores
 from pipelines.models import (
-    ALL,
     FAMILIES,
     PERCENT_OF_ROWS,
     Budget,
+    SearchModel,
     Settings,
-    canonical,
+    search_model,
     settings,
 )
 from pipelines.objectives.space import SpaceChoice
@@ -202,18 +202,19 @@ def first_points(settings: Settings, space: SearchSpace) -> tuple[FirstPoint, ..
     choice only.
     """
     names = ["default"] + ["tuned default"] * (len(settings.first_points) - 1)
-    points = [_projected(settings.name, point, space) for point in settings.first_points]
+    model = search_model(settings.name)
+    points = [_projected(model, point, space) for point in settings.first_points]
     unique = [i for i, point in enumerate(points) if point not in points[:i]]
     return tuple(FirstPoint(points[i], names[i]) for i in unique)
 
 
-def _projected(model: str, point: Params, space: SearchSpace) -> dict[str, Value]:
-    known = _main_name_values(model, point)
+def _projected(model: SearchModel, point: Params, space: SearchSpace) -> dict[str, Value]:
+    known = {model.canonical_name(name): value for name, value in point.items()}
     chosen: dict[str, Value] = {}
     for parameter in space:
         if parameter.name not in space.active(chosen):
             continue
-        value = known.get(_main_name(model, parameter.name))
+        value = known.get(model.canonical_name(parameter.name))
         if isinstance(parameter, Categorical) and (value is None or parameter.index(value) < 0):
             value = (
                 parameter.choices[0]
@@ -227,14 +228,3 @@ def _projected(model: str, point: Params, space: SearchSpace) -> dict[str, Value
 
 def _is_parent(space: SearchSpace, name: str) -> bool:
     return any(name in parameter.when for parameter in space)
-
-
-def _main_name(model: str, name: str) -> str:
-    if model != ALL:
-        return next(iter(canonical(model, {name: 0})))
-    prefix, _, rest = name.partition(".")
-    return f"{prefix}.{_main_name(prefix, rest)}" if prefix in FAMILIES else name
-
-
-def _main_name_values(model: str, point: Params) -> dict[str, Value]:
-    return {_main_name(model, name): value for name, value in point.items()}

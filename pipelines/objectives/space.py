@@ -8,7 +8,7 @@ from typing import Any
 from hpo.errors import SpaceError, closest
 from hpo.space import SearchSpace
 from hpo.space.yaml import load_file
-from pipelines.models import ALL, check_space, knows
+from pipelines.models import SearchModel, search_model
 from pipelines.study.options import DEFAULT, PAST
 
 AUTO_SPACE = "auto:"
@@ -77,18 +77,19 @@ def _adjusted(study: str, model: str) -> SpaceChoice:
 
 
 def _checked(space: SearchSpace, model: str) -> SearchSpace:
-    check_space(model, _without_switches(model, space))
+    found = search_model(model)
+    found.check_space(_without_switches(found, space))
     return space
 
 
-def _without_switches(model: str, space: SearchSpace) -> SearchSpace:
+def _without_switches(model: SearchModel, space: SearchSpace) -> SearchSpace:
     """The parameters that reach the model.
 
     A categorical that the model does not know, but that others depend on, only chooses between
     branches of the space.
     """
     parents = {parent for parameter in space for parent in parameter.when}
-    switches = {name for name in parents if model != ALL and not knows(model, name)}
+    switches = {name for name in parents if not model.knows(name)}
     kept = [
         replace(
             p, when={parent: values for parent, values in p.when.items() if parent not in switches}

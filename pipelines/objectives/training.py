@@ -4,7 +4,7 @@ A worker builds its `Training` once and keeps it: the folds are read once (memor
 exchange is on this machine, so that workers share the pages) and each family keeps the data in its
 library's own form.
 
-What a smaller budget means is the study's fidelity (`pipelines.models.catalog.FIDELITIES`). Where a
+What a smaller budget means is the study's fidelity (`pipelines.models.search.FIDELITIES`). Where a
 leg goes on from an earlier one, the trial stops at every rung on its way, so that the model is the
 same whether it was taken there leg by leg, at once, or, when a checkpoint is lost, once more from
 the start.
@@ -19,7 +19,6 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -31,21 +30,18 @@ from hpo.trial import Report
 from pipelines.files.checkpoints import Checkpoints
 from pipelines.files.exchange import Exchange
 from pipelines.models import (
-    ALL,
-    BASELINES,
-    FAMILIES,
     CheckpointError,
     Family,
     Trainable,
-    canonical,
     family,
-    has_rate,
-    resolve,
-    rounds,
-    scaled,
+    libraries,
+    search_model,
     settings,
+    single_family,
+    worker_modules,
 )
 from pipelines.models.legs import CURVE_POINTS
+from pipelines.models.libraries import installed_versions
 from pipelines.study.workshop import Worker
 from pipelines.table.data import Fold, load_folds, load_part
 from pipelines.table.metrics import METRICS, Metric, evaluate
@@ -60,7 +56,6 @@ CONTINUED = ("rounds", "scheduled")
 
 _WORK_FILE, _LEG_FILE = "work.json", "leg.json"
 _WARM = 2  # shares of the rows, or horizons, that a worker keeps the data of
-_LIBRARIES = ("lightgbm", "torch", "xgboost")
 
 
 def models_of(label: str) -> str:
@@ -288,20 +283,22 @@ class Training:
     def _course(self, job: Job) -> _Course:
         """How the trial of a job is trained up to the job's budget."""
         work = self.work
-        name, params = resolve(work.model, job.params)
-        horizon = rounds(work.model, name, work.rungs[-1])
+        model = search_model(work.model)
+        name, params = model.resolve(job.params)
+        chosen = single_family(name)
+        horizon = model.rounds(name, work.rungs[-1])
         match work.fidelity:
             case "rounds" | "scheduled":
                 passed = [rung for rung in work.rungs if rung < job.to]
-                stops = tuple(rounds(work.model, name, budget) for budget in (*passed, job.to))
-                return _Course(name, canonical(name, params), stops, horizon)
+                stops = tuple(model.rounds(name, budget) for budget in (*passed, job.to))
+                return _Course(name, chosen.canonical(params), stops, horizon)
             case "scaled":
-                to = rounds(work.model, name, job.to)
-                end = horizon if has_rate(name) else to
-                return _Course(name, scaled(name, params, to / horizon), (to,), end)
+                to = model.rounds(name, job.to)
+                end = to if chosen.rate is None else horizon
+                return _Course(name, chosen.scaled(params, to / horizon), (to,), end)
             case "rows":
                 full = settings(name).budget.max
-                return _Course(name, canonical(name, params), (full,), full, share=job.to / 100)
+                return _Course(name, chosen.canonical(params), (full,), full, share=job.to / 100)
             case unknown:
                 raise ValueError(
                     f"unknown fidelity {unknown!r}; it is one of rounds, scheduled, scaled and rows"
@@ -398,7 +395,7 @@ class Training:
                 targets.update(np.ascontiguousarray(y).tobytes())
         return {
             "targets": targets.hexdigest(),
-            "versions": {name: version(name) for name in _LIBRARIES},
+            "versions": installed_versions(libraries(search_model(self.work.model).families)),
         }
 
     def _export(self, trained: Sequence[_Trained], label: str) -> None:
@@ -418,7 +415,8 @@ class Training:
         """
         if self.work.fidelity not in CONTINUED:
             return ()
-        unit = self.work.rungs[-1] / course.horizon if self.work.model == ALL else 1.0
+        model = search_model(self.work.model)
+        unit = model.budget_per_round(self.work.rungs[-1], course.horizon)
         points = dict(_mean_curve([part.curve for part in trained]))
         scaled_points = {float(round(budget * unit)): value for budget, value in points.items()}
         return _thinned(
@@ -458,9 +456,7 @@ class Training:
 
 def table_worker(model: str) -> Worker:
     """The workers of a table's study, with the libraries of a model."""
-    families = [*FAMILIES] if model == ALL else [model]
-    places = [{**FAMILIES, **BASELINES}[name].partition(":")[0] for name in (*families, *BASELINES)]
-    return Worker(Training, (__name__, *dict.fromkeys(places)))
+    return Worker(Training, (__name__, *worker_modules(model)))
 
 
 def _mean_curve(curves: Sequence[Curve]) -> Curve:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from mlflow.exceptions import MlflowException
 
 from hpo.errors import StudyError
-from pipelines.models import resolve
+from pipelines.models import search_model
 from pipelines.objectives.card import ARTIFACT, Subject, description, model_card, whole
 from pipelines.objectives.training import models_of
 from pipelines.registry.gate import HeldOutScore
@@ -131,7 +131,7 @@ def _log(plan: Plan, prepared: "Prepared", won: Won) -> Logged:
         plan.register,
         study=store.run_id,
         trial=store.trial_run_id(best.number),
-        family=resolve(plan.model, best.params)[0],
+        family=search_model(plan.model).resolve(best.params)[0],
         score=held_out,
         description=description(card),
     )

@@ -13,7 +13,6 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import mlflow.pyfunc
@@ -26,7 +25,8 @@ from mlflow.types import ColSpec, DataType, Schema, TensorSpec
 from mlflow.types.schema import AnyType
 
 import serving
-from hpo.errors import UserError
+from pipelines.models import libraries
+from pipelines.models.libraries import SERVING_LIBRARIES, requirement
 from serving.features import FeatureEncoder, TargetEncoder
 from serving.members import MANIFEST
 from serving.predictor import DESCRIPTION, Predictor
@@ -37,13 +37,6 @@ CONTENT = "hpo.content"  # on a logged model: the digest of its predictor's file
 
 EXAMPLE_ROWS = 5
 
-# A family's library, under each name by which it can be installed. Families without one need numpy
-# alone.
-LIBRARIES: Mapping[str, tuple[str, ...]] = {
-    "lightgbm": ("lightgbm",),
-    "xgboost": ("xgboost", "xgboost-cpu"),
-    "mlp": ("torch",),
-}
 ANY = AnyType()  # type: ignore[no-untyped-call]
 _UV_FILES = ("uv.lock", "pyproject.toml", ".python-version")
 
@@ -156,8 +149,7 @@ def pip_requirements(families: tuple[str, ...]) -> list[str]:
     Raises:
         UserError: when the library of a family is not installed.
     """
-    libraries = [LIBRARIES[family] for family in dict.fromkeys(families) if family in LIBRARIES]
-    return [_pinned(names) for names in (("mlflow",), ("numpy",), ("pandas",), *libraries)]
+    return [requirement(library) for library in (*SERVING_LIBRARIES, *libraries(families))]
 
 
 def signature(
@@ -290,14 +282,3 @@ def _linked(metrics: Mapping[str, float], model_id: str, run_id: str) -> list[Me
         for key, value in metrics.items()
         if math.isfinite(value)  # MLflow would store an infinite one as 1.8e308
     ]
-
-
-def _pinned(alternatives: tuple[str, ...]) -> str:
-    for name in alternatives:
-        try:
-            return f"{name}=={version(name).partition('+')[0]}"
-        except PackageNotFoundError:
-            continue
-    raise UserError(
-        f"{alternatives[0]} is not installed, but the model needs it; install it and run again"
-    )

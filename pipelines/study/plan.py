@@ -9,7 +9,6 @@ import hashlib
 import platform
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields, replace
-from importlib.metadata import version
 from typing import Any
 
 from hpo.errors import StudyError
@@ -17,19 +16,10 @@ from hpo.goals import Goal
 from hpo.space import SearchSpace
 from hpo.study import FirstPoint
 from pipelines.files.uris import HIDDEN, is_hidden, safe
+from pipelines.models import FAMILIES, libraries
+from pipelines.models.libraries import STUDY_LIBRARIES, installed_versions
 from pipelines.study.options import OFF, TRAIN
 from pipelines.table.source import DataPlan
-
-LIBRARIES = (
-    "mlflow",
-    "hyperopt",
-    "lightgbm",
-    "xgboost",
-    "scikit-learn",
-    "torch",
-    "pandas",
-    "numpy",
-)
 
 TRIAL_SECONDS = 3600.0
 
@@ -105,7 +95,7 @@ class Plan:
         }
         environment = {
             "python": platform.python_version(),
-            **{name: version(name) for name in LIBRARIES},
+            **installed_versions([*STUDY_LIBRARIES, *libraries(FAMILIES)]),
         }
         return (
             plain

@@ -1,1 +1,1 @@
-"""The parts of the torch MLP: its parameters and schedules, its data, how it starts and how it takes a step."""
+"""The parts of the MLP: its settings, its data, its initial parameters and its optimiser steps."""

@@ -1,4 +1,4 @@
-"""A fold as networks see it: preprocessed once and put on the device."""
+"""A fold as the network reads it: preprocessed once, on the device."""
 
 from __future__ import annotations
 
@@ -20,17 +20,16 @@ FREQUENCIES = 16
 
 
 def fit_preprocessing(rows: Matrix, cardinalities: tuple[int, ...]) -> net.Preprocessing:
-    """Medians, scales and known levels of the training rows.
+    """The medians, scales and known levels of the training rows.
 
-    The scale is 1 / interquartile range, else 2 / range, else 0, as in RealMLP; of very long tables
-    it comes from every so many-th row.
+    The scale is 1 / interquartile range, else 2 / range, else 0, as in RealMLP. For long tables it
+    is computed on a regular subset of about `FITTED_ROWS` rows.
     """
     numeric = rows.numeric
     present = [column[~np.isnan(column)] for column in numeric.T]
     medians = np.array([np.median(column) if len(column) else 0.0 for column in present])
-    order = np.argsort([not _is_rich(column) for column in numeric.T], kind="stable").astype(
-        np.int64
-    )
+    poor = [not _is_rich(column) for column in numeric.T]
+    order = np.argsort(poor, kind="stable").astype(np.int64)
     unscaled = net.Preprocessing(
         order=order,
         medians=medians[order],
@@ -39,8 +38,8 @@ def fit_preprocessing(rows: Matrix, cardinalities: tuple[int, ...]) -> net.Prepr
         centre=np.zeros(0),
         scale=np.zeros(0),
     )
-    some = slice(None, None, -(-len(numeric) // FITTED_ROWS))
-    raw = unscaled.raw(numeric[some], rows.categorical[some])
+    stride = -(-len(numeric) // FITTED_ROWS)
+    raw = unscaled.raw(numeric[::stride], rows.categorical[::stride])
     low, centre, high = np.quantile(raw, [0.25, 0.5, 0.75], axis=0)
     spread = np.where(high > low, high - low, 0.5 * np.ptp(raw, axis=0))
     scale = np.divide(1.0, spread, out=np.zeros_like(spread), where=spread > 0)
@@ -48,19 +47,31 @@ def fit_preprocessing(rows: Matrix, cardinalities: tuple[int, ...]) -> net.Prepr
 
 
 def _is_rich(column: FloatArray) -> bool:
-    """Whether a numeric column has more than two values, so that an embedding can bend it."""
+    """Whether a numeric column has more than two values, so that an embedding is useful."""
     return len(np.unique(column[~np.isnan(column)])) > 2
 
 
 def _known(codes: npt.NDArray[np.int32], cardinality: int) -> npt.NDArray[np.int64]:
-    """The table from code to 0 (no training row has it) or rank from 1."""
+    """A table from each code to its rank among the codes of the training rows; 0 if unseen."""
     seen = np.bincount(codes[codes >= 0], minlength=cardinality) > 0
     return np.where(seen, np.cumsum(seen), 0).astype(np.int64)
 
 
 @dataclass(frozen=True)
 class Data:
-    """One fold on the device, preprocessed once for all trials of a worker."""
+    """One fold on the device, preprocessed once for all trials of a worker.
+
+    Attributes:
+        preprocessing: What is fitted to the training rows, and served with the model.
+        dense: `(n, d)` numbers of the training rows.
+        lookup: `(n, e)` indices of the embedded categories.
+        target: `(n,)` classes or standardised values.
+        valid_dense: As `dense`, of the validation rows.
+        valid_lookup: As `lookup`, of the validation rows.
+        n_embedded: How many of the first columns of `dense` get a numeric embedding.
+        n_outputs: The number of classes; 1 for a regression.
+        bounds: The smallest and the largest target of a regression, which limit predictions.
+    """
 
     preprocessing: net.Preprocessing
     dense: Tensor
@@ -95,7 +106,8 @@ class Data:
         )
 
     def architecture(self, settings: Hyperparameters) -> net.Architecture:
-        """The shape that `settings` ask for on this table."""
+        """The architecture of `settings` for this table."""
+        piecewise = settings.numeric_embedding == "piecewise"
         return net.Architecture(
             n_dense=self.dense.shape[1],
             n_embedded=self.n_embedded,
@@ -105,7 +117,7 @@ class Data:
             width=settings.width,
             activation=settings.activation,
             numeric_embedding=settings.numeric_embedding,
-            frequencies=settings.bins if settings.numeric_embedding == "piecewise" else FREQUENCIES,
+            frequencies=settings.bins if piecewise else FREQUENCIES,
             scaling=settings.parametrization == "ntk",
             networks=settings.networks,
         )

@@ -1,4 +1,4 @@
-"""The parameters of a network before its first step, made from random numbers and from rows of its data."""
+"""The initial parameters of a network, from random numbers and from rows of its data."""
 
 import math
 
@@ -10,6 +10,7 @@ from pipelines.models.network.settings import Hyperparameters
 from serving import network as net
 
 INITIAL_ROWS = 2048
+BINNED_ROWS = 40_000
 
 
 def initialise(
@@ -17,13 +18,12 @@ def initialise(
 ) -> None:
     """Fill the parameters from `generator` and from training rows.
 
-    Under "ntk" linear layers start as RealMLP's: outputs of unit deviation on the data, and biases
-    that put the kink of each unit at a random convex combination of five rows; under "standard" as
-    torch's `nn.Linear`.
+    With "ntk", linear layers start as in RealMLP: their outputs have unit deviation on the data,
+    and the biases put the kink of each unit at a random convex combination of five rows. With
+    "standard" they start as torch's `nn.Linear`.
     """
-    sample = torch.randperm(len(data.target), generator=generator)[:INITIAL_ROWS].to(
-        data.dense.device
-    )
+    sample = torch.randperm(len(data.target), generator=generator)[:INITIAL_ROWS]
+    sample = sample.to(data.dense.device)
     dense, lookup = data.dense[sample], data.lookup[sample]
     with torch.no_grad():
         _initialise_embeddings(network, data, settings, generator)
@@ -42,9 +42,8 @@ def _initialise_linears(
         _uniform(linears.weight, fan_in, generator)
         _uniform(linears.bias, fan_in, generator)
         return
-    _fill(
-        linears.weight, torch.randn(linears.weight.shape, generator=generator) / math.sqrt(fan_in)
-    )
+    normal = torch.randn(linears.weight.shape, generator=generator)
+    _fill(linears.weight, normal / math.sqrt(fan_in))
     deviation = linears(x).std(dim=1, correction=0, keepdim=True)  # (k, 1, width)
     linears.weight.div_(torch.where(deviation > 1e-6, deviation, 1.0))
     out = linears(x)  # (k, n, width)
@@ -59,13 +58,10 @@ def _initialise_embeddings(
 ) -> None:
     numeric, levels = network.numeric, network.levels
     if isinstance(numeric, net.Periodic):
-        _fill(
-            numeric.frequency,
-            settings.sigma * torch.randn(numeric.frequency.shape, generator=generator),
-        )
-        _fill(
-            numeric.phase, math.pi * (2 * torch.rand(numeric.phase.shape, generator=generator) - 1)
-        )
+        normal = torch.randn(numeric.frequency.shape, generator=generator)
+        _fill(numeric.frequency, settings.sigma * normal)
+        uniform = torch.rand(numeric.phase.shape, generator=generator)
+        _fill(numeric.phase, math.pi * (2 * uniform - 1))
     if isinstance(numeric, net.Piecewise):
         low, inverse = bins(data.dense[:, : data.n_embedded], settings.bins)
         _fill(numeric.low, low)
@@ -79,12 +75,12 @@ def _initialise_embeddings(
 
 
 def _shares(data: Data) -> Tensor:
-    """(e, levels) how often each known level stands in its column."""
+    """`(e, levels)`: the share of rows with each known level of a column."""
     sizes = data.preprocessing.levels
     shares = torch.zeros(len(sizes), sum(sizes))
-    counts = torch.bincount(data.lookup.flatten().cpu(), minlength=len(sizes) + sum(sizes))[
-        len(sizes) :
-    ]
+    # The first indices are the unknown levels, one for each column.
+    counts = torch.bincount(data.lookup.flatten().cpu(), minlength=len(sizes) + sum(sizes))
+    counts = counts[len(sizes) :]
     start = 0
     for column, size in enumerate(sizes):
         part = counts[start : start + size].double()
@@ -94,19 +90,20 @@ def _shares(data: Data) -> Tensor:
 
 
 def bins(columns: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Lower ends and inverse widths, (p, 1, count), of each column's quantile bins; empty bins have inverse 0."""
-    edges = torch.quantile(
-        columns[:: -(-len(columns) // 40_000)],
-        torch.linspace(0, 1, count + 1, device=columns.device),
-        dim=0,
-    )
+    """The quantile bins of each column: lower ends and inverse widths, both `(p, 1, count)`.
+
+    Empty bins have the inverse width 0. Long columns `(n, p)` are thinned to about 40,000 rows.
+    """
+    stride = -(-len(columns) // BINNED_ROWS)
+    shares = torch.linspace(0, 1, count + 1, device=columns.device)
+    edges = torch.quantile(columns[::stride], shares, dim=0)  # (count + 1, p)
     low, width = edges[:-1].t(), edges.diff(dim=0).t()
     inverse = torch.where(width > 0, 1 / width.clamp(min=1e-6), torch.zeros_like(width))
     return low.unsqueeze(1), inverse.unsqueeze(1)
 
 
 def _uniform(parameter: Tensor, fan_in: int, generator: torch.Generator) -> None:
-    """Uniform in +-1 / sqrt(fan-in), as torch's `nn.Linear`."""
+    """Uniform in ±1 / sqrt(fan-in), as in torch's `nn.Linear`."""
     _fill(parameter, (2 * torch.rand(parameter.shape, generator=generator) - 1) / math.sqrt(fan_in))
 
 

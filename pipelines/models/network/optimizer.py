@@ -1,4 +1,4 @@
-"""What a step is taken with: the optimiser and its rates for each kind of parameter, and dropout."""
+"""The optimiser with its rates for each kind of parameter, and dropout."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -16,13 +16,15 @@ Dropout = Callable[[Tensor], Tensor] | None
 
 
 def optimizer(network: net.Network, settings: Hyperparameters) -> torch.optim.Optimizer:
-    """The chosen optimiser over groups that carry their own factors on learning rate (`speed`) and decay (`decay`).
+    """The chosen optimiser, with parameter groups that have their own rates.
 
-    Under "ntk" the factors are those that RealMLP's parametrisation means for Adam-like optimisers,
-    at a fan-in of 256: weights 16 / sqrt(fan-in), embeddings of levels 16, the inputs' factors 96,
-    numeric embeddings and biases 1.6. A step shrinks weights and embeddings of levels by learning
-    rate x weight decay, the inputs' factors by 6 times and numeric embeddings by a tenth of that,
-    biases not at all. Under "standard", and for SGD, all are alike.
+    Each group has a factor on the learning rate (`speed`) and on the weight decay (`decay`). With
+    "ntk", the speeds are those of RealMLP's parametrisation for Adam-like optimisers, relative to a
+    fan-in of 256: 16 / sqrt(fan-in) for weights, 16 for embeddings of levels, 96 for the factors of
+    the inputs, 1.6 for numeric embeddings and biases. A step shrinks weights and embeddings of
+    levels by learning rate x weight decay, the factors of the inputs by 6 times that, numeric
+    embeddings by a tenth of that, and biases not at all. With "standard", and for SGD, all speeds
+    are 1.
     """
     groups = list(_groups(network, settings))
     if settings.optimizer == "sgd":
@@ -41,15 +43,12 @@ def optimizer(network: net.Network, settings: Hyperparameters) -> torch.optim.Op
 
 
 def _groups(network: net.Network, settings: Hyperparameters) -> Iterator[dict[str, Any]]:
+    """One group for each pair of factors."""
+    ntk = settings.parametrization == "ntk" and settings.optimizer != "sgd"
     by_factors: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in network.named_parameters():
-        speed, pace = 1.0, 1.0
-        if settings.parametrization == "ntk" and settings.optimizer != "sgd":
-            pace = _pace(name)
-            fan_in = (
-                parameter.shape[1] if name.startswith("linears") and name.endswith("weight") else 1
-            )
-            speed = pace * math.sqrt(REFERENCE_WIDTH / fan_in)
+        pace = _pace(name) if ntk else 1.0
+        speed = pace * math.sqrt(REFERENCE_WIDTH / _fan_in(name, parameter)) if ntk else 1.0
         decay = 0.0 if _is_bias(name) else pace / speed
         by_factors.setdefault((speed, decay), []).append(parameter)
     for (speed, decay), parameters in by_factors.items():
@@ -60,6 +59,12 @@ def _is_bias(name: str) -> bool:
     return name.startswith("linears") and name.endswith("bias")
 
 
+def _fan_in(name: str, parameter: nn.Parameter) -> int:
+    """The inputs of a unit of a linear layer; 1 for all other parameters."""
+    is_weight = name.startswith("linears") and name.endswith("weight")
+    return parameter.shape[1] if is_weight else 1
+
+
 def _pace(name: str) -> float:
     """RealMLP's factor on the learning rate."""
     if name == "factor":
@@ -68,7 +73,7 @@ def _pace(name: str) -> float:
 
 
 def set_rates(optimizer: torch.optim.Optimizer, rate: float, weight_decay: float) -> None:
-    """Put this step's learning rate and decay in; decay is decoupled for every optimiser."""
+    """Set the learning rate and the decay of the next step; every optimiser decouples decay."""
     native = isinstance(optimizer, torch.optim.AdamW)
     for group in optimizer.param_groups:
         group["lr"] = rate * group["speed"]
@@ -81,18 +86,18 @@ def set_rates(optimizer: torch.optim.Optimizer, rate: float, weight_decay: float
 
 
 def dropout(rate: float, generator: torch.Generator) -> Dropout:
-    """The factors of inverted dropout for an activation (0 or 1 / (1 - rate)), or None when nothing is dropped.
+    """A function from activations to the factors of inverted dropout, 0 or 1 / (1 - rate).
 
-    The rate comes in steps of 1/256, because one random byte decides about one value: drawing
-    floats costs as much as a layer.
+    The rate is rounded to multiples of 1/256, because each value gets one random byte: drawing
+    floats costs as much as a layer. A rate that is rounded to 0 gives None.
     """
-    kept = 256 - min(round(256 * rate), 255)
-    if kept == 256:
+    survivors = 256 - min(round(256 * rate), 255)
+    if survivors == 256:
         return None
 
     def factors(x: Tensor) -> Tensor:
         words = torch.empty(-(-x.numel() // 8), dtype=torch.int64, device=x.device)
         random = words.random_(-(2**63), None, generator=generator).view(torch.uint8)[: x.numel()]
-        return (random < kept).view(x.shape).to(x.dtype).mul_(256 / kept)
+        return (random < survivors).view(x.shape).to(x.dtype).mul_(256 / survivors)
 
     return factors

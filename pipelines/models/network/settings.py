@@ -1,4 +1,4 @@
-"""The parameters of a network, which values they may have, and the schedules that they ask for."""
+"""The hyperparameters of a network with their valid values, and its schedules."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from serving import network as net
 
 @dataclass(frozen=True)
 class Hyperparameters:
-    """The parameters of a trial; what a space leaves out keeps the value given here.
+    """The hyperparameters of a trial, with the defaults for those that a space leaves out.
 
-    `learning_rate` holds for 256 rows a step and scales linearly with the rows of a step.
+    `learning_rate` is for 256 rows a step and scales linearly with the rows of a step.
     `weight_decay` is decoupled: a step shrinks weights by learning rate x weight decay. `warmup`
-    and `patience` are shares of the horizon. `min_delta` is in units of what decides when to stop,
-    of a regression in scales of the target. `max_epochs` ends training on small tables before the
-    study's largest budget.
+    and `patience` are shares of the horizon. `min_delta` is in units of the metric that decides
+    when to stop, for a regression in scales of the target. `max_epochs` ends training on small
+    tables before the study's largest budget.
     """
 
     networks: int = 1
@@ -57,16 +57,15 @@ class Hyperparameters:
 
     @classmethod
     def of(cls, params: Params) -> Hyperparameters:
-        """The settings with `params` put in.
+        """The defaults with `params` in their place.
 
         Raises:
-            ParameterError: naming every unknown name and every value that cannot be.
+            ParameterError: lists every unknown name, or every invalid value.
         """
         names = [field.name for field in fields(cls)]
-        unknown = [n for n in params if n not in names]
-        raise_all(
-            ParameterError, (f"mlp has no parameter {n!r}{closest(n, names)}" for n in unknown)
-        )
+        unknown = [name for name in params if name not in names]
+        mistakes = (f"mlp has no parameter {name!r}{closest(name, names)}" for name in unknown)
+        raise_all(ParameterError, mistakes)
         found = cls(**params)  # type: ignore[arg-type]
         raise_all(ParameterError, found._mistakes())
         return found
@@ -75,7 +74,8 @@ class Hyperparameters:
         for name, known in CHOICES.items():
             value = getattr(self, name)
             if value not in known:
-                yield f"{name}={value!r} must be one of {', '.join(known)}{closest(str(value), known)}"
+                options = ", ".join(known)
+                yield f"{name}={value!r} must be one of {options}{closest(str(value), known)}"
         for name, (low, high) in _RANGES.items():
             value, whole = getattr(self, name), isinstance(getattr(Hyperparameters, name), int)
             if isinstance(value, str) or not low <= value <= high:
@@ -126,10 +126,15 @@ _RANGES: Mapping[str, tuple[float, float]] = {
 def schedule_factor(settings: Hyperparameters, step: int, horizon: int) -> float:
     """The factor on the learning rate at `step` (from 0) of `horizon`.
 
-    Linear warm-up over the first `warmup` share, then with t the share of the rest that is over:
-    constant 1; step `drop_factor` ^ floor(t (`drops` + 1)); cosine (1 + cos(pi t)) / 2. "coslog" is
-    RealMLP's (1 - cos(2 pi log2(1 + 15 t))) / 2 over the whole horizon, four cycles that bring
-    their own warm-ups.
+    A linear warm-up over the first `warmup` share of the horizon, then, where t is the share of the
+    rest that has passed:
+
+    - "constant": 1
+    - "step": `drop_factor` ^ floor(t (`drops` + 1))
+    - "cosine": (1 + cos(pi t)) / 2
+
+    "coslog" is RealMLP's (1 - cos(2 pi log2(1 + 15 t))) / 2 over the whole horizon: four cycles,
+    each with its own warm-up.
     """
     if settings.schedule == "coslog":
         return 0.5 * (1 - math.cos(2 * math.pi * math.log2(1 + 15 * min(step / horizon, 1.0))))
@@ -138,18 +143,17 @@ def schedule_factor(settings: Hyperparameters, step: int, horizon: int) -> float
         return (step + 1) / (rise + 1)
     t = min((step - rise) / max(horizon - rise, 1), 1.0)
     if settings.schedule == "step":
-        return float(
-            settings.drop_factor ** min(math.floor(t * (settings.drops + 1)), settings.drops)
-        )
+        drops = min(math.floor(t * (settings.drops + 1)), settings.drops)
+        return float(settings.drop_factor**drops)
     return 0.5 * (1 + math.cos(math.pi * t)) if settings.schedule == "cosine" else 1.0
 
 
 def anneal_factor(step: int, horizon: int) -> float:
-    """RealMLP's "flat_cos" for dropout and weight decay: 1 over the first half, then a cosine down to 0."""
+    """RealMLP's "flat_cos" for dropout and weight decay: 1 for half the horizon, then a cosine."""
     t = min(step / horizon, 1.0)
     return 1.0 if t <= 0.5 else 0.5 * (1 + math.cos(math.pi * (2 * t - 1)))
 
 
 def ema_decay(limit: float, step: int) -> float:
-    """The decay of the weights' average after `step` steps: short at first, min(limit, (1 + t) / (10 + t))."""
+    """The decay of the weights' average after t = `step` steps: min(limit, (1 + t) / (10 + t))."""
     return min(limit, (1 + step) / (10 + step))

@@ -10,7 +10,7 @@ import xgboost
 
 from hpo.space.parameters import Categorical, Float, Integer
 from pipelines.adoption.bounds import BOUNDS, Bounds, possible_range, refusal
-from pipelines.models import FAMILIES, main_name, settings
+from pipelines.models import FAMILIES, settings, single_family
 
 _RNG = np.random.default_rng(0)
 X = _RNG.normal(size=(60, 3))
@@ -63,7 +63,10 @@ def test_the_libraries_take_what_lies_within_and_nothing_else(
 def test_names_are_main_names() -> None:
     for model, table in BOUNDS.items():
         for name in table:
-            assert name in (main_name(model, name), main_name(model, name, "reserved")), name
+            assert name in {
+                *single_family(model).names.parameters,
+                *single_family(model).names.reserved,
+            }, name
 
 
 @pytest.mark.parametrize("model", FAMILIES)

@@ -11,7 +11,7 @@ import xgboost as xgb
 
 from hpo.space import Params
 from pipelines.models.boosting import Boosting
-from pipelines.models.catalog import _written
+from pipelines.models.catalog import single_family
 from pipelines.models.errors import TrainingError
 from pipelines.models.legs import leg_seed
 from pipelines.models.lightgbm import LightGBM
@@ -267,18 +267,18 @@ def test_threads_are_those_given(family: Any) -> None:
 def test_the_names_listed_for_lightgbm_are_those_of_the_library() -> None:
     from lightgbm.basic import _ConfigAliases
 
-    written = _written("lightgbm")
-    for main, aliases in {**written["parameters"], **written["reserved"]}.items():
+    names = single_family("lightgbm").names
+    for main, aliases in {**names.parameters, **names.reserved}.items():
         assert set(aliases) == set(_ConfigAliases.get(main)) - {main}
 
 
-@pytest.mark.parametrize("name", sorted(_written("xgboost")["parameters"]))
+@pytest.mark.parametrize("name", sorted(single_family("xgboost").names.parameters))
 def test_the_names_listed_for_xgboost_are_those_of_the_library(
     name: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     values = {"grow_policy": "lossguide", "max_bin": 16, "max_leaves": 5, "num_parallel_tree": 2}
     rows = xgb.DMatrix(np.eye(8), np.arange(8.0))
-    for alias in (name, *_written("xgboost")["parameters"][name]):
+    for alias in (name, *single_family("xgboost").names.parameters[name]):
         params = {"tree_method": "hist", "verbosity": 1, "nthread": 1, alias: values.get(name, 1)}
         xgb.train(params, rows, 1)
     assert "not used" not in "".join(capfd.readouterr())

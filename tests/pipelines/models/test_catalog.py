@@ -12,13 +12,11 @@ from pipelines.models import (
     ALL,
     BASELINES,
     FAMILIES,
-    canonical,
-    check_space,
     family,
-    knows,
-    resolve,
-    rounds,
+    search_model,
     settings,
+    single_family,
+    worker_modules,
 )
 from tests.folds import KINDS
 
@@ -79,17 +77,27 @@ def test_all_is_one_conditional_space_with_prefixed_names() -> None:
     rng = np.random.default_rng(0)
     for _ in range(20):
         params = joined.space.sample(rng)
-        chosen, own = resolve(ALL, params)
+        chosen, own = search_model(ALL).resolve(params)
         assert chosen == params["model"]
         settings(chosen).space.validate(own)
 
 
 def test_budgets_of_all_are_percent_of_a_full_training_of_each_family() -> None:
-    assert rounds("lightgbm", "lightgbm", 81.0) == 81
+    assert search_model("lightgbm").rounds("lightgbm", 81.0) == 81
+    joint = search_model(ALL)
     for name in FAMILIES:
         full = settings(name).budget
-        assert rounds(ALL, name, 100.0) == full.max
-        assert rounds(ALL, name, settings(ALL).budget.min) >= full.min * 0.9
+        assert joint.rounds(name, 100.0) == full.max
+        assert joint.rounds(name, settings(ALL).budget.min) >= full.min * 0.9
+
+
+@pytest.mark.parametrize("model", [*FAMILIES, ALL])
+def test_a_budget_is_the_sum_over_its_rounds(model: str) -> None:
+    searched, last = search_model(model), settings(model).budget.max
+    for name in searched.families:
+        rounds = searched.rounds(name, last)
+        expected = rounds if model != ALL else 100.0
+        assert rounds * searched.budget_per_round(last, rounds) == pytest.approx(expected)
 
 
 def test_unknown_models_name_the_closest() -> None:
@@ -135,21 +143,19 @@ def test_a_space_with_wrong_names_is_refused(
     model: str, definition: Mapping[str, object], message: str
 ) -> None:
     with pytest.raises(SpaceError, match=message):
-        check_space(model, SearchSpace.from_dict(definition))
+        search_model(model).check_space(SearchSpace.from_dict(definition))
 
 
 @pytest.mark.parametrize("model", [*FAMILIES, ALL])
 def test_the_spaces_shipped_are_accepted(model: str) -> None:
-    check_space(model, settings(model).space)
+    search_model(model).check_space(settings(model).space)
 
 
 def test_aliases_become_the_main_name_and_fixed_values_are_one_choice() -> None:
-    check_space("lightgbm", space(eta={"low": 0.01, "high": 0.3}, max_bins=[63]))
-    assert canonical("lightgbm", {"eta": 0.1, "max_bins": 63}) == {
-        "learning_rate": 0.1,
-        "max_bin": 63,
-    }
-    assert canonical("xgboost", {"gamma": 0.1, "lambda": 2.0}) == {
+    lightgbm, xgboost = single_family("lightgbm"), single_family("xgboost")
+    lightgbm.check_space(space(eta={"low": 0.01, "high": 0.3}, max_bins=[63]))
+    assert lightgbm.canonical({"eta": 0.1, "max_bins": 63}) == {"learning_rate": 0.1, "max_bin": 63}
+    assert xgboost.canonical({"gamma": 0.1, "lambda": 2.0}) == {
         "min_split_loss": 0.1,
         "reg_lambda": 2.0,
     }
@@ -157,5 +163,37 @@ def test_aliases_become_the_main_name_and_fixed_values_are_one_choice() -> None:
 
 def test_a_switch_between_branches_never_reaches_the_model() -> None:
     params: dict[str, Value] = {"size": "small", "num_leaves": 7}
-    assert not knows("lightgbm", "size")
-    assert resolve("lightgbm", params) == ("lightgbm", {"num_leaves": 7})
+    assert not search_model("lightgbm").knows("size")
+    assert search_model("lightgbm").resolve(params) == ("lightgbm", {"num_leaves": 7})
+    joint: dict[str, Value] = {"model": "lightgbm", "size": "small", "lightgbm.num_leaves": 7}
+    assert not search_model(ALL).knows("size")
+    assert search_model(ALL).resolve(joint) == ("lightgbm", {"num_leaves": 7})
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_joint_search_answers_for_a_prefixed_name_as_the_family_does(name: str) -> None:
+    single, joint = single_family(name), search_model(ALL)
+    for own in (*single.names.parameters, *single.names.reserved, "eta", "subsample", "nonsense"):
+        nested = f"{name}.{own}"
+        assert joint.knows(nested) == single.knows(own)
+        assert joint.limits(nested) == single.limits(own)
+        assert joint.canonical_name(nested) == f"{name}.{single.canonical_name(own)}"
+
+
+@pytest.mark.parametrize("name", ["learning_rate", "lightgbn.learning_rate", "size"])
+def test_a_joint_search_does_not_know_names_without_a_family(name: str) -> None:
+    joint = search_model(ALL)
+    assert not joint.knows(name)
+    assert joint.limits(name) is None
+    assert joint.canonical_name(name) == name
+    assert joint.knows("model")
+
+
+def test_workers_import_the_families_of_a_search_and_the_baselines() -> None:
+    assert worker_modules("mlp") == ["pipelines.models.mlp", "pipelines.models.baselines"]
+    assert worker_modules(ALL) == [
+        "pipelines.models.lightgbm",
+        "pipelines.models.xgboost",
+        "pipelines.models.mlp",
+        "pipelines.models.baselines",
+    ]

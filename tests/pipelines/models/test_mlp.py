@@ -41,12 +41,12 @@ def start(owner: MLP, **params: Any) -> Training:
 
 
 def network_of(training: Training) -> Network:
-    return training._network
+    return training._stepper.network
 
 
 def rates_of(training: Training) -> list[tuple[float, float]]:
     """(learning rate, its factor) of each group after the last step."""
-    return [(group["lr"], group["speed"]) for group in training._optimizer.param_groups]
+    return [(group["lr"], group["speed"]) for group in training._stepper.optimizer.param_groups]
 
 
 # --- schedules
@@ -102,7 +102,7 @@ def test_the_average_of_weights_warms_up() -> None:
 
 
 # --- one step
-# ---------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 
 
 def test_the_learning_rate_scales_with_the_rows_of_a_step() -> None:
@@ -156,7 +156,7 @@ def test_clipping_bounds_a_step() -> None:
             family(), sgd_learning_rate=8.0, clipping=clipping, max_norm=0.01, **params
         )
         before = [p.detach().clone() for p in network_of(training).parameters()]
-        training._step()
+        training._stepper.take(0)
         moved = [
             p.detach() - q for p, q in zip(network_of(training).parameters(), before, strict=True)
         ]
@@ -176,7 +176,7 @@ def test_weight_decay_shrinks_by_rate_times_decay_for_every_optimiser(optimizer:
     training = start(family(), weight_decay=4e12, **params)  # 32 rows: 1e-12 / 8 * 4e12 = 1/2
     network = network_of(training)
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    training._step()
+    training._stepper.take(0)
     after = network.state_dict()
     torch.testing.assert_close(after["linears.0.weight"], before["linears.0.weight"] / 2)
     torch.testing.assert_close(after["linears.0.bias"], before["linears.0.bias"])
@@ -185,18 +185,22 @@ def test_weight_decay_shrinks_by_rate_times_decay_for_every_optimiser(optimizer:
 def test_each_optimiser_has_its_own_parameters() -> None:
     owner = family()
     chosen = {
-        "adamw": start(owner, optimizer="adamw", beta2=0.9)._optimizer.param_groups[0]["betas"],
-        "sgd": start(owner, optimizer="sgd", momentum=0.5, nesterov=True)._optimizer.param_groups[
+        "adamw": start(owner, optimizer="adamw", beta2=0.9)._stepper.optimizer.param_groups[0][
+            "betas"
+        ],
+        "sgd": start(
+            owner, optimizer="sgd", momentum=0.5, nesterov=True
+        )._stepper.optimizer.param_groups[0],
+        "rmsprop": start(owner, optimizer="rmsprop", smoothing=0.7)._stepper.optimizer.param_groups[
             0
-        ],
-        "rmsprop": start(owner, optimizer="rmsprop", smoothing=0.7)._optimizer.param_groups[0][
-            "alpha"
-        ],
+        ]["alpha"],
     }
     assert chosen["adamw"] == (0.9, 0.9)
     assert (chosen["sgd"]["momentum"], chosen["sgd"]["nesterov"]) == (0.5, True)
     assert chosen["rmsprop"] == 0.7
-    assert not start(owner, optimizer="sgd", momentum=0.0)._optimizer.param_groups[0]["nesterov"]
+    assert not start(owner, optimizer="sgd", momentum=0.0)._stepper.optimizer.param_groups[0][
+        "nesterov"
+    ]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -212,13 +216,13 @@ def test_labels_are_smoothed_for_classes_only(kind: str) -> None:
 def test_epochs_are_permutations_that_depend_on_the_seed_alone() -> None:
     owner = family(n=240)
     training, again = start(owner), owner.start(SMALL, 3)
-    first = torch.cat([training._rows(i) for i in range(5)])
+    first = torch.cat([training._stepper.rows(i) for i in range(5)])
     assert sorted(first.tolist()) == list(range(160))
-    later = torch.cat([training._rows(i) for i in range(5, 10)])
+    later = torch.cat([training._stepper.rows(i) for i in range(5, 10)])
     assert sorted(later.tolist()) == list(range(160))
     assert first.tolist() != later.tolist()
-    assert again._rows(7).tolist() == later[64:96].tolist()
-    assert owner.start(SMALL, 4)._rows(7).tolist() != later[64:96].tolist()
+    assert again._stepper.rows(7).tolist() == later[64:96].tolist()
+    assert owner.start(SMALL, 4)._stepper.rows(7).tolist() != later[64:96].tolist()
 
 
 def test_dropout_keeps_the_mean() -> None:
@@ -289,8 +293,7 @@ def test_networks_side_by_side_learn_as_they_would_alone(kind: str, optimizer: s
         parameter.requires_grad_(False)
     for training in (pair, *alone):
         for step in range(3):
-            training._steps = step
-            training._step()
+            training._stepper.take(step)
     for name, tensor in network_of(pair).named_parameters():
         if name.startswith(("linears", "factor")):
             singles = torch.cat(
@@ -489,7 +492,7 @@ def test_bins_hold_equal_shares() -> None:
 
 def test_training_starts_from_outputs_of_unit_size() -> None:
     training = start(family(n=600), layers=3, width=64, networks=2, parametrization="ntk")
-    network, data = network_of(training), training._data
+    network, data = network_of(training), training._stepper.data
     with torch.no_grad():
         x = network.inputs(data.dense, data.lookup)
         for linear in network.linears:

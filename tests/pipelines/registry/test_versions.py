@@ -8,6 +8,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from decimal import Decimal
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +23,12 @@ from mlflow.models import Model
 
 import serving
 from hpo.errors import ParameterError, UserError
-from pipelines.models import family, rounds, settings
+from pipelines.models import FAMILIES, family, libraries, settings
 from pipelines.registry import versions as registry
 from pipelines.registry.gate import HeldOutScore
 from pipelines.registry.logged import (
     _UV_FILES,
     ANY,
-    LIBRARIES,
     LoggedWinner,
     log_winner,
     logged_before,
@@ -223,15 +223,20 @@ def test_requirements_are_pinned_and_public(files: Path, winner: LoggedWinner) -
     text = (files / "requirements.txt").read_text()
     assert tuple(text.split()) == winner.requirements
     assert [line.split("==")[0] for line in text.split()] == ["mlflow", "numpy", "pandas"]
-    for name in LIBRARIES:
+    for name in FAMILIES:
         (pinned,) = pip_requirements((name, name))[3:]
-        assert pinned.startswith(LIBRARIES[name])
+        assert pinned.startswith(libraries([name])[0].distributions)
         assert "+" not in pinned
 
 
 def test_missing_library_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(LIBRARIES, "lightgbm", ("no-such-package", "nor-this"))
-    with pytest.raises(UserError, match="no-such-package is not installed"):
+    def missing(name: str) -> str:
+        if name == "lightgbm":
+            raise PackageNotFoundError(name)
+        return "1.0"
+
+    monkeypatch.setattr("importlib.metadata.version", missing)
+    with pytest.raises(UserError, match="lightgbm is not installed"):
         pip_requirements(("lightgbm",))
 
 
@@ -454,8 +459,6 @@ def test_new_winner_is_the_new_challenger(
 
 # Slow: real model libraries, fresh environments, servers.
 
-FAMILIES = tuple(LIBRARIES)
-
 
 def train(name: str, directory: Path) -> Path:
     """A small model of a family on the raw table."""
@@ -476,7 +479,7 @@ def train(name: str, directory: Path) -> Path:
     )
     chosen = settings(name)
     trial = family(name)(fold, METRICS["roc_auc"], threads=1).start(chosen.first_points[-1], seed=0)
-    trial.train(rounds(name, name, chosen.budget.min))
+    trial.train(chosen.budget.min)
     trial.export(directory / "member")
     Predictor(FEATURES, INCOME, ()).save(directory / "predictor", [directory / "member"])
     return directory / "predictor"

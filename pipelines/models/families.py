@@ -1,0 +1,160 @@
+"""A model family as its YAML file describes it; its library is not imported."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.resources import files
+
+from hpo.errors import ParameterError, SpaceError, raise_all
+from hpo.space import SearchSpace
+from hpo.space.parameters import Params, Value
+from hpo.space.yaml import load
+from pipelines.models.libraries import Library
+from pipelines.models.names import ParameterNames
+from pipelines.models.search import Budget, Settings
+
+MAX_RATE = 0.5
+TASK_GROUPS = ("classification", "regression")
+
+
+@dataclass(frozen=True)
+class SingleFamily:
+    """A family with its parameters; the `SearchModel` of a study that searches it alone.
+
+    Attributes:
+        name: The value of `model=`.
+        description: One sentence for people.
+        library: The library that has to be installed; None if the family needs none of its own.
+        budget: The budgets of a study.
+        space: The default space.
+        default: The library's defaults.
+        tuned_default: A point for each of `TASK_GROUPS`; what it leaves out is as in `default`.
+        names: The names of the parameters, with aliases.
+        categorical_only: Parameters that are searched only on tables with categorical columns.
+        rate: The learning rate that some fidelities change; None if the family's schedules follow
+            its horizon instead.
+        ranges: The sensible values of parameters, by main name (`limits` in the YAML file).
+    """
+
+    name: str
+    description: str
+    library: Library | None
+    budget: Budget
+    space: SearchSpace
+    default: Params
+    tuned_default: Mapping[str, Params]
+    names: ParameterNames
+    categorical_only: Sequence[str] = ()
+    rate: str | None = None
+    ranges: Mapping[str, Sequence[float]] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, name: str) -> SingleFamily:
+        """The family that `<name>.yaml` in this folder describes."""
+        source = f"{name}.yaml"
+        values = dict(load(files("pipelines.models").joinpath(source).read_text("utf-8"), source))
+        space = SearchSpace.from_dict(values.pop("space"), source)
+        distributions = values.pop("distributions", None)
+        tuned = values.pop("tuned_default")
+        return cls(
+            name=name,
+            library=Library(tuple(distributions)) if distributions else None,
+            budget=Budget(**values.pop("budget")),
+            space=space,
+            tuned_default={group: tuned.get(group, tuned) for group in TASK_GROUPS},
+            names=ParameterNames(
+                name,
+                values.pop("parameters", dict.fromkeys(space.names, ())),
+                values.pop("reserved", {}),
+            ),
+            ranges=values.pop("limits", {}),
+            **values,
+        )
+
+    @property
+    def families(self) -> tuple[str, ...]:
+        """This family alone."""
+        return (self.name,)
+
+    def settings(self, *, kind: str = "binary", has_categorical: bool = True) -> Settings:
+        """The defaults for a task of this kind, on a table with or without categorical columns."""
+        dropped = () if has_categorical else self.categorical_only
+        space = SearchSpace(tuple(p for p in self.space if p.name not in dropped))
+        group = "regression" if kind == "regression" else "classification"
+        tuned = {**self.default, **self.tuned_default[group]}
+        first = tuple(_only_active(space, point) for point in (self.default, tuned))
+        return Settings(self.name, self.description, self.budget, space, first)
+
+    def check_space(self, space: SearchSpace) -> None:
+        """Check that a user's space holds only parameters that a space may hold.
+
+        Raises:
+            SpaceError: lists every mistake, with the closest known name.
+        """
+        raise_all(SpaceError, self.names.mistakes(space.names))
+
+    def knows(self, name: str) -> bool:
+        """Whether `name` is a parameter of the family, searchable or set by the study."""
+        return name in self.names
+
+    def limits(self, name: str) -> tuple[float, float] | None:
+        """The smallest and the largest sensible value of a parameter; None if not declared."""
+        ends = self.ranges.get(self.canonical_name(name))
+        return None if ends is None else (float(ends[0]), float(ends[1]))
+
+    def canonical_name(self, name: str) -> str:
+        """The library's main name of a parameter; a name that is not known is returned as it is."""
+        return self.names.main(name) or name
+
+    def canonical(self, params: Params) -> dict[str, Value]:
+        """The parameters under main names, so that an alias never means a second parameter."""
+        return self.names.canonical(params)
+
+    def resolve(self, params: Params) -> tuple[str, dict[str, Value]]:
+        """This family and the parameters that it knows.
+
+        The others only switch between branches of a user's space.
+        """
+        return self.name, {name: value for name, value in params.items() if self.knows(name)}
+
+    def rounds(self, family: str, budget: float) -> int:
+        """The budget itself, which is in the family's unit already."""
+        return round(budget)
+
+    def budget_per_round(self, budget: float, rounds: int) -> float:
+        """1: budgets are rounds."""
+        return 1.0
+
+    def learning_rate(self, params: Params) -> float:
+        """The learning rate in parameters under main names; the library's default if it is absent.
+
+        Raises:
+            ParameterError: if the family has no `rate`.
+        """
+        if self.rate is None:
+            raise ParameterError(f"{self.name} has no learning rate that a budget changes")
+        return float(params.get(self.rate, self.default[self.rate]))
+
+    def scaled(self, params: Params, share: float) -> dict[str, Value]:
+        """The parameters for a training with `share` of the full budget, under main names.
+
+        The learning rate grows by sqrt(1 / share), up to `MAX_RATE` or the given rate if that is
+        larger. A family without `rate` keeps its parameters.
+
+        Raises:
+            ParameterError: if the share is not in (0, 1].
+        """
+        if not 0 < share <= 1:
+            raise ParameterError(f"the share of the budget must lie in (0, 1], but got {share}")
+        found = self.canonical(params)
+        if self.rate is None:
+            return found
+        rate = self.learning_rate(found)
+        return {**found, self.rate: min(rate * math.sqrt(1 / share), max(rate, MAX_RATE))}
+
+
+def _only_active(space: SearchSpace, point: Params) -> dict[str, Value]:
+    active = space.active(point)
+    return {name: point[name] for name in space.names if name in active and name in point}

@@ -1,0 +1,68 @@
+"""Libraries by the distributions that provide them, and the versions installed here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib import metadata
+
+from hpo.errors import UserError
+
+
+@dataclass(frozen=True)
+class Library:
+    """A library and the distributions that provide it, the usual one first.
+
+    XGBoost, for example, comes as `xgboost` or as `xgboost-cpu`.
+    """
+
+    distributions: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """The usual distribution, whichever one is installed."""
+        return self.distributions[0]
+
+    def installed(self) -> tuple[str, str] | None:
+        """The first distribution that is installed and its version; None if there is none."""
+        for distribution in self.distributions:
+            try:
+                return distribution, metadata.version(distribution)
+            except metadata.PackageNotFoundError:
+                continue
+        return None
+
+
+def _plain(*names: str) -> tuple[Library, ...]:
+    return tuple(Library((name,)) for name in names)
+
+
+# The libraries that every study uses, and those that every logged model needs.
+# Each model family declares its own in its YAML file.
+STUDY_LIBRARIES = _plain("mlflow", "hyperopt", "scikit-learn", "pandas", "numpy")
+SERVING_LIBRARIES = _plain("mlflow", "numpy", "pandas")
+
+
+def installed_versions(libraries: Iterable[Library]) -> dict[str, str]:
+    """The versions by library name; libraries that are not installed are left out."""
+    found = {library.name: library.installed() for library in libraries}
+    return {name: installed[1] for name, installed in found.items() if installed is not None}
+
+
+def requirement(library: Library) -> str:
+    """The pip requirement for the installed distribution at its public version.
+
+    A local label is dropped (`torch 2.13.0+cpu` becomes `torch==2.13.0`): the same version for
+    another accelerator serves as well, and no public index has the labelled one.
+
+    Raises:
+        UserError: if the library is not installed.
+    """
+    installed = library.installed()
+    if installed is None:
+        raise UserError(
+            f"{library.name} is not installed, but the model needs it; install "
+            f"{' or '.join(library.distributions)} and run again"
+        )
+    distribution, version = installed
+    return f"{distribution}=={version.partition('+')[0]}"

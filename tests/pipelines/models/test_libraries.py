@@ -1,0 +1,54 @@
+from importlib import metadata
+
+import pytest
+
+from hpo.errors import UserError
+from pipelines.models import ALL, BASELINES, FAMILIES, libraries, search_model
+from pipelines.models.libraries import Library, installed_versions, requirement
+
+
+@pytest.fixture
+def installed(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """The installed distributions by name; a test changes them."""
+    found = {"lightgbm": "4.6.0", "torch": "2.13.0+cpu", "xgboost-cpu": "3.1.0"}
+
+    def version(name: str) -> str:
+        if name not in found:
+            raise metadata.PackageNotFoundError(name)
+        return found[name]
+
+    monkeypatch.setattr(metadata, "version", version)
+    return found
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_every_family_names_its_library(name: str) -> None:
+    (library,) = libraries([name, name])
+    assert library.installed() is not None
+
+
+def test_the_libraries_of_a_joint_search_are_those_of_its_families() -> None:
+    assert libraries(search_model(ALL).families) == libraries(FAMILIES)
+    assert [library.name for library in libraries(FAMILIES)] == ["lightgbm", "xgboost", "torch"]
+    assert libraries(BASELINES) == ()
+
+
+def test_another_distribution_of_a_library_is_found(installed: dict[str, str]) -> None:
+    (xgboost,) = libraries(["xgboost"])
+    assert xgboost.installed() == ("xgboost-cpu", "3.1.0")
+    assert installed_versions([xgboost]) == {"xgboost": "3.1.0"}
+    assert requirement(xgboost) == "xgboost-cpu==3.1.0"
+    installed["xgboost"] = "3.2.0"
+    assert requirement(xgboost) == "xgboost==3.2.0"
+
+
+def test_a_requirement_has_no_local_label(installed: dict[str, str]) -> None:
+    assert requirement(Library(("torch",))) == "torch==2.13.0"
+    assert installed_versions([Library(("torch",))]) == {"torch": "2.13.0+cpu"}
+
+
+def test_a_missing_library_has_no_version_and_no_requirement(installed: dict[str, str]) -> None:
+    del installed["xgboost-cpu"]
+    assert set(installed_versions(libraries(FAMILIES))) == {"lightgbm", "torch"}
+    with pytest.raises(UserError, match="xgboost is not installed.*install xgboost or xgboost-cpu"):
+        requirement(libraries(["xgboost"])[0])
