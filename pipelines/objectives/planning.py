@@ -14,6 +14,7 @@ from hpo.space.parameters import Categorical, Params, Value
 from hpo.study import FirstPoint
 from hpo.workers.cores import WorkerPlan, available_cores
 from pipelines.models import (
+    ALL,
     FAMILIES,
     PERCENT_OF_ROWS,
     Budget,
