@@ -255,7 +255,7 @@ def main(arguments: Sequence[str]) -> None:
     options = parser.parse_args(arguments)
     if options.quick:
         options.sizes, options.group_sizes, options.comparisons = [100], [60], 100
-    bootstrap.MOST_DRAWS = DRAWS
+    bootstrap.MAX_DRAWS = DRAWS
     rates = {
         name: {n: promoted(case, n, options.comparisons) for n in options.sizes}
         for name, case in CASES.items()

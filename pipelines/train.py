@@ -21,7 +21,7 @@ from pipelines.study.options import OFF, SearchOptions, TrainOptions
 from pipelines.study.plan import Plan
 from pipelines.study.result import StudyResult
 from pipelines.study.workshop import Workshop, workshop
-from pipelines.table.source import same_again
+from pipelines.table.source import rebuild_source
 
 if TYPE_CHECKING:
     from pipelines.table.data import Prepared
@@ -98,7 +98,7 @@ def _again(trial: str, options: TrainOptions, run_id: str | None) -> StudyResult
         confirm=None,
         warm_start=OFF,
     )
-    source = same_again(plan.data, plan.seed, options.data)
+    source = rebuild_source(plan.data, plan.seed, options.data)
     with workshop(table_worker(plan.model), WorkerPlan(1, plan.threads)) as shop:
         prepared = source.prepare()
         plan.refuse_other(source.plan(prepared))

@@ -22,7 +22,7 @@ from pipelines.study.plan import Plan
 from pipelines.study.result import StudyResult, command, short
 from pipelines.study.workshop import workshop
 from pipelines.table.metrics import METRICS
-from pipelines.table.source import Source, same_again
+from pipelines.table.source import Source, rebuild_source
 from pipelines.table.splits import Outer
 from pipelines.tune import tune
 
@@ -187,7 +187,7 @@ def _resume(run_id: str, options: ValidateOptions, own_run: str | None) -> Valid
             f"a validation goes on as it began; leave out {', '.join(others)}, or start a new one without resume"
         )
     plan = plan_of(run_id, begun(run_id))
-    source = replace(same_again(plan.data, plan.seed, options.data), outer="")
+    source = replace(rebuild_source(plan.data, plan.seed, options.data), outer="")
     if own_run is not None:
         note_resumed(own_run, run_id)
     table, folds = _read(source), Outer.parse(plan.data.outer).folds

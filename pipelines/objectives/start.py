@@ -17,7 +17,7 @@ from pipelines.study.plan import Plan
 from pipelines.study.result import StudyResult
 from pipelines.study.session import Setup, run_study
 from pipelines.study.workshop import Workshop, workshop
-from pipelines.table.source import absolute, same_again
+from pipelines.table.source import absolute, rebuild_source
 
 if TYPE_CHECKING:
     from pipelines.store.storage import MlflowStorage
@@ -87,7 +87,7 @@ def resume_study(study: str, options: TuneOptions, run_id: str | None) -> StudyR
 
     plan, given = Plan.from_header(study_header(study)), options.given()
     _refuse_changes(study, plan, given)
-    source = same_again(plan.data, plan.seed, options.data)
+    source = rebuild_source(plan.data, plan.seed, options.data)
     plan = plan.going_on(
         trials=options.trials,
         timeout=options.timeout,

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from hpo.errors import DataError, StudyError, closest
 from pipelines.registry.gate import HeldOutScore, PromotionRefusedError
-from pipelines.table.source import DataPlan, same_again
+from pipelines.table.source import DataPlan, rebuild_source
 from pipelines.table.splits import group_codes
 from serving.values import labelled, numbers
 
@@ -92,7 +92,7 @@ def _study_table(plan: DataPlan, seed: int) -> pd.DataFrame:
     from pipelines.table.reading import load_table, with_text_names
 
     try:
-        return with_text_names(load_table(str(same_again(plan, seed).data)))
+        return with_text_names(load_table(str(rebuild_source(plan, seed).data)))
     except (StudyError, DataError) as error:
         raise PromotionRefusedError(
             f"the rows that the challenger's study held out cannot be read again: {error}. To compare on other rows, "
@@ -101,7 +101,7 @@ def _study_table(plan: DataPlan, seed: int) -> pd.DataFrame:
 
 
 def _of_study(plan: DataPlan, seed: int, score: HeldOutScore, frame: pd.DataFrame) -> HeldOut:
-    prepared = same_again(plan, seed, frame).prepare()
+    prepared = rebuild_source(plan, seed, frame).prepare()
     if prepared.digest != score.data:
         raise PromotionRefusedError(
             f"the table {plan.uri} has changed since the challenger's study (digest {prepared.digest[:8]}…, it was "

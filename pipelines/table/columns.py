@@ -1,18 +1,18 @@
-"""Inference of column types, once, on the rows that the search may see.
+"""Inference of column types, once, on the rows that the search uses.
 
-The rules, in order; what is dropped is said in the notes:
+The rules in their order; the notes say what was dropped:
 
-- all missing, or one single value and nothing missing, or cells that are lists or the like:
-  dropped;
-- integers that count the rows (each once, nearly no gaps, in the table's order or named like
-  ``id``): dropped; other integers and numbers stay numeric, reported when they have an id's name
-  and never repeat;
-- true/false: boolean; dates and texts that read as dates: expanded into the parts that vary;
-- texts of which 95 % read as numbers, with more than 10 distinct ones and no leading zeros:
-  numeric, the rest missing;
-- other texts: categorical. Nearly one value per row: dropped. More than 256 levels: those seen at
-  least twice, the most frequent 256, are kept and the rest share one level; dropped when these 256
-  cover less than a fifth of the rows.
+- A column whose values are all missing, or all equal, or lists and the like, is dropped.
+- Integers that number the rows (each occurs once, with hardly a gap, in the order of the table or
+  under a name like `id`) are dropped. Other numbers stay numeric, with a note if they have the name
+  of an identifier and never repeat.
+- true/false becomes boolean. Dates, and texts that can be read as dates, become the parts of a date
+  that vary.
+- Texts of which 95 % can be read as numbers, with more than 10 distinct ones and no leading zeros,
+  are numeric; the others count as missing.
+- Other texts are categorical. A column with nearly one value per row is dropped. Of more than 256
+  levels, the most frequent 256 that occur at least twice keep their own code and the others share
+  one; the column is dropped if these 256 cover less than a fifth of the rows.
 """
 
 from __future__ import annotations
@@ -20,18 +20,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import product
 
 import numpy as np
 import pandas as pd
 
+from hpo.arrays import FloatArray, IntArray
 from hpo.errors import DataError, ParameterError, closest, raise_all
 from serving.columns import BooleanColumn, CategoricalColumn, Column, DateColumn, NumericColumn
 from serving.features import FeatureEncoder
 from serving.values import (
     DATE_PARTS,
-    FloatArray,
-    IntArray,
     date_part,
     dates,
     distinct,
@@ -48,23 +47,12 @@ READABLE = 0.95
 MIN_DISTINCT_NUMBERS = 11
 IDENTIFIER_DISTINCT = 20
 IDENTIFIER_SHARE = 0.9
-DATE_FORMATS = (
-    "ISO8601",
-    *(
-        f"{date}{time}"
-        for date in (
-            "%d.%m.%Y",
-            "%m/%d/%Y",
-            "%d/%m/%Y",
-            "%d-%m-%Y",
-            "%Y/%m/%d",
-            "%d %b %Y",
-            "%b %d, %Y",
-        )
-        for time in ("", " %H:%M", " %H:%M:%S")
-    ),
-)
 SAMPLED_TEXTS = 200
+SHOWN_NAMES = 8
+
+_DATES = ("%d.%m.%Y", "%m/%d/%Y", "%d/%m/%Y", "%d-%m-%Y", "%Y/%m/%d", "%d %b %Y", "%b %d, %Y")
+_TIMES = ("", " %H:%M", " %H:%M:%S")
+DATE_FORMATS = ("ISO8601", *map("".join, product(_DATES, _TIMES)))
 
 _ID_NAME = re.compile(
     r"(^|[^a-z])(id|ids|idx|index|uid|uuid|guid|key|rownum|rowid|row|nr|no)$|^unnamed: \d+$", re.I
@@ -72,10 +60,19 @@ _ID_NAME = re.compile(
 _CODE = re.compile(r"[+-]?0\d")
 _DATE_LIKE = re.compile(r"\d{1,4}[-/. ]|[A-Za-z]{3} \d")
 
+ALL_MISSING = "dropped, every value is missing"
+CONSTANT = "dropped, constant"
+
 
 @dataclass(frozen=True)
 class Finding:
-    """What was found of one column: how it is encoded (``None``: dropped) and a reason worth telling."""
+    """The type of one column.
+
+    Attributes:
+        name: of the column.
+        column: its encoding; None if it is dropped.
+        note: for the user; empty if there is nothing to report.
+    """
 
     name: str
     column: Column | None
@@ -85,33 +82,36 @@ class Finding:
 def fit_features(
     frame: pd.DataFrame, kinds: Mapping[str, str] | None = None, rows: IntArray | None = None
 ) -> tuple[FeatureEncoder, tuple[str, ...]]:
-    """Return the encoder of a table's columns, inferred on some of its ``rows`` or all, and notes for the user.
+    """Infer the encoder of a table's columns.
 
-    ``kinds`` overrules the inference by column name with one of ``KINDS``; unknown names or kinds
-    are a ``ParameterError``. Infinite values and a table without one usable column are a
-    ``DataError``.
+    Args:
+        frame: the feature columns.
+        kinds: one of `KINDS` by column name, instead of the inferred type.
+        rows: to infer from; all if None.
+
+    Returns:
+        The encoder, and notes for the user.
+
+    Raises:
+        ParameterError: for unknown column names or kinds.
+        DataError: for infinite values, and if no column can be used.
     """
-    chosen = dict(kinds or {})
-    _check_kinds(chosen, [str(name) for name in frame.columns])
+    kinds = kinds or {}
+    _check_kinds(kinds, [str(name) for name in frame.columns])
+    seen = frame if rows is None else frame.iloc[rows]
     findings, mistakes = [], []
     for position, name in enumerate(map(str, frame.columns)):
         try:
-            series = frame.iloc[:, position]
-            findings.append(
-                _find(name, series if rows is None else series.iloc[rows], chosen.get(name))
-            )
+            findings.append(_find(name, seen.iloc[:, position], kinds.get(name)))
         except ValueError as mistake:
             mistakes.append(str(mistake))
     raise_all(DataError, mistakes)
-    encoder = FeatureEncoder(
-        tuple(finding.column for finding in findings if finding.column is not None)
-    )
+    columns = [finding.column for finding in findings if finding.column is not None]
     notes = _grouped(findings)
-    if not encoder.columns:
-        raise DataError(
-            "no column is left to learn from: " + ("; ".join(notes) or "there is only the target")
-        )
-    return encoder, notes
+    if not columns:
+        reasons = "; ".join(notes) or "there is only the target"
+        raise DataError(f"no column is left to learn from: {reasons}")
+    return FeatureEncoder(tuple(columns)), notes
 
 
 def _check_kinds(kinds: Mapping[str, str], names: Sequence[str]) -> None:
@@ -122,11 +122,13 @@ def _check_kinds(kinds: Mapping[str, str], names: Sequence[str]) -> None:
             )
         if kind not in KINDS:
             raise ParameterError(
-                f"unknown kind {kind!r} for column {name!r}{closest(kind, KINDS)}; kinds: {', '.join(KINDS)}"
+                f"unknown kind {kind!r} for column {name!r}{closest(kind, KINDS)}; kinds: "
+                f"{', '.join(KINDS)}"
             )
 
 
 def _grouped(findings: Iterable[Finding]) -> tuple[str, ...]:
+    """Each note once, with the columns that it is about."""
     groups: dict[str, list[str]] = {}
     for finding in findings:
         if finding.note:
@@ -135,37 +137,32 @@ def _grouped(findings: Iterable[Finding]) -> tuple[str, ...]:
 
 
 def _listed(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:8])
-    return f"{len(names)} columns ({shown}, …)" if len(names) > 8 else shown
+    shown = ", ".join(names[:SHOWN_NAMES])
+    return f"{len(names)} columns ({shown}, …)" if len(names) > SHOWN_NAMES else shown
 
 
 def _find(name: str, series: pd.Series, kind: str | None) -> Finding:
+    dtype = series.dtype
     if kind == "drop":
-        return Finding(name, None, "dropped, as asked")
-    if pd.api.types.is_complex_dtype(series.dtype) or is_nested(series):
-        return Finding(name, None, "dropped, its cells are no numbers, texts, dates or true/false")
+        return Finding(name, None, "dropped, as requested")
+    if pd.api.types.is_complex_dtype(dtype) or is_nested(series):
+        return Finding(name, None, "dropped, its cells are not numbers, texts, dates or true/false")
     if kind is not None:
-        return _as_asked(name, series, kind)
-    if pd.api.types.is_datetime64_any_dtype(series.dtype):
+        return _as_requested(name, series, kind)
+    if pd.api.types.is_datetime64_any_dtype(dtype):
         return _find_date(name, series, "ISO8601", dirty=False)
-    if pd.api.types.is_bool_dtype(series.dtype):
+    if pd.api.types.is_bool_dtype(dtype):
         return _find_boolean(name, series)
-    if _is_numeric(series.dtype):
+    if pd.api.types.is_numeric_dtype(dtype) or pd.api.types.is_timedelta64_dtype(dtype):
         return _find_number(name, series)
     return _find_text(name, series)
 
 
-def _is_numeric(dtype: Any) -> bool:
-    return bool(pd.api.types.is_numeric_dtype(dtype) or pd.api.types.is_timedelta64_dtype(dtype))
-
-
-def _as_asked(name: str, series: pd.Series, kind: str) -> Finding:
+def _as_requested(name: str, series: pd.Series, kind: str) -> Finding:
     if kind == "categorical":
-        codes, texts = distinct(series)
-        return _categorical(name, codes, texts)
+        return _categorical(name, *distinct(series))
     if kind == "date":
-        _, texts = distinct(series)
-        pattern = _date_format(texts, share=0.5) or "ISO8601"
+        pattern = _date_format(distinct(series)[1], share=0.5) or "ISO8601"
         return _find_date(name, series, pattern, dirty=True)
     if kind == "boolean":
         return _find_boolean(name, series)
@@ -175,7 +172,7 @@ def _as_asked(name: str, series: pd.Series, kind: str) -> Finding:
             f"column {name!r} cannot be treated as numeric: none of its entries is a number"
         )
     column = NumericColumn(name, dirty=bool(unreadable.any()))
-    column.encode(series)  # infinite values are an error here too
+    column.encode(series)  # raises for infinite values
     return Finding(name, column)
 
 
@@ -185,49 +182,48 @@ def _as_asked(name: str, series: pd.Series, kind: str) -> Finding:
 def _find_number(name: str, series: pd.Series, dirty: bool = False) -> Finding:
     column = NumericColumn(name, dirty)
     values = column.encode(series)
+    useless = _uninformative(values)
+    if useless:
+        return Finding(name, None, useless)
+    present = values[~np.isnan(values)]
+    dense = present.max() - present.min() < 2 * len(present)  # the test rows leave gaps
+    named = _ID_NAME.search(name) is not None
+    unique = (dense or named) and _never_repeats(series, present)
+    if unique and dense and (named or (np.diff(present) > 0).all()):
+        return Finding(name, None, "dropped, counts the rows")
+    if unique and named:
+        note = "used as a number, but looks like an identifier (no value occurs twice)"
+        return Finding(name, column, note)
+    if not dirty:
+        return Finding(name, column)
+    share = 1 - len(present) / max(1, int(series.notna().sum()))
+    note = f"text read as numbers; {share:.1%} of the entries cannot be read and count as missing"
+    return Finding(name, column, note)
+
+
+def _find_boolean(name: str, series: pd.Series) -> Finding:
+    column = BooleanColumn(name)
+    useless = _uninformative(column.encode(series))
+    return Finding(name, None if useless else column, useless)
+
+
+def _uninformative(values: FloatArray) -> str:
+    """Why nothing can be learned from a column; empty if something can."""
     present = values[~np.isnan(values)]
     if not len(present):
-        return Finding(name, None, "dropped, every value is missing")
+        return ALL_MISSING
     if len(present) == len(values) and present.min() == present.max():
-        return Finding(name, None, "dropped, constant")
-    dense = present.max() - present.min() < 2 * len(present)  # the test rows leave gaps
-    if (dense or _ID_NAME.search(name)) and _never_repeats(series, present):
-        if dense and (_ID_NAME.search(name) or (np.diff(present) > 0).all()):
-            return Finding(name, None, "dropped, counts the rows")
-        if _ID_NAME.search(name):
-            return Finding(
-                name,
-                column,
-                "kept as a number, but looks like an identifier (no value occurs twice)",
-            )
-    if dirty:
-        share = 1 - len(present) / max(1, int(series.notna().sum()))
-        return Finding(
-            name,
-            column,
-            f"text read as numbers; {share:.1%} of the entries are none and count as missing",
-        )
-    return Finding(name, column)
+        return CONSTANT
+    return ""
 
 
 def _never_repeats(series: pd.Series, present: FloatArray) -> bool:
-    """Say whether a column without gaps holds whole numbers, each once (and enough to be no accident)."""
+    """Whether a column has no gaps and holds many whole numbers, each once."""
     if len(present) < len(series) or len(present) < IDENTIFIER_DISTINCT:
         return False
     if not pd.api.types.is_integer_dtype(series.dtype) and (present != np.floor(present)).any():
         return False
     return len(pd.unique(present)) == len(present)
-
-
-def _find_boolean(name: str, series: pd.Series) -> Finding:
-    column = BooleanColumn(name)
-    values = column.encode(series)
-    present = values[~np.isnan(values)]
-    if not len(present):
-        return Finding(name, None, "dropped, every value is missing")
-    if len(present) == len(values) and present.min() == present.max():
-        return Finding(name, None, "dropped, constant")
-    return Finding(name, column)
 
 
 # --- texts ---------------------------------------------------------------------------------------
@@ -236,33 +232,30 @@ def _find_boolean(name: str, series: pd.Series) -> Finding:
 def _find_text(name: str, series: pd.Series) -> Finding:
     codes, texts = distinct(series)
     if not texts:
-        return Finding(name, None, "dropped, every value is missing")
+        return Finding(name, None, ALL_MISSING)
     if len(texts) == 1 and (codes >= 0).all():
-        return Finding(name, None, "dropped, constant")
+        return Finding(name, None, CONSTANT)
     if all(text.lower() in ("true", "false") for text in texts):
         return Finding(name, BooleanColumn(name))
     counts = np.bincount(codes[codes >= 0], minlength=len(texts))
     dirty = _dirty_numbers(texts, counts)
     if dirty is not None:
         return _find_number(name, series, dirty)
-    pattern = (
-        None if isinstance(series.dtype, pd.CategoricalDtype) else _date_format(texts, READABLE)
-    )
-    if pattern is not None:
-        unreadable = np.asarray(parse_dates(texts, pattern).isna())
-        if counts[~unreadable].sum() >= READABLE * counts.sum():
-            return _find_date(name, series, pattern, dirty=bool(unreadable.any()))
+    if not isinstance(series.dtype, pd.CategoricalDtype):
+        pattern = _date_format(texts, READABLE)
+        if pattern is not None:
+            unreadable = np.asarray(parse_dates(texts, pattern).isna())
+            if counts[~unreadable].sum() >= READABLE * counts.sum():
+                return _find_date(name, series, pattern, dirty=bool(unreadable.any()))
     return _categorical(name, codes, texts)
 
 
 def _dirty_numbers(texts: Sequence[str], counts: IntArray) -> bool | None:
-    """Return whether some entries are unreadable, if the others make the column numeric."""
-    sample = texts[:: max(1, len(texts) // SAMPLED_TEXTS)]
-    if np.isnan(parse_numbers(sample)).mean() > 0.5:
+    """Whether some entries of a numeric column cannot be read; None if it is not numeric."""
+    if np.isnan(parse_numbers(_sampled(texts))).mean() > 0.5:
         return None
-    values = parse_numbers(texts)
-    readable = ~np.isnan(values)
-    if counts[readable].sum() < READABLE * counts.sum() or any(_CODE.match(text) for text in texts):
+    readable = ~np.isnan(parse_numbers(texts))
+    if counts[readable].sum() < READABLE * counts.sum() or any(map(_CODE.match, texts)):
         return None
     if readable.all():
         return False
@@ -273,35 +266,39 @@ def _categorical(name: str, codes: IntArray, texts: Sequence[str]) -> Finding:
     counts = np.bincount(codes[codes >= 0], minlength=len(texts))
     n, missing = int(counts.sum()), bool((codes < 0).any())
     if not texts:
-        return Finding(name, None, "dropped, every value is missing")
+        return Finding(name, None, ALL_MISSING)
     if len(texts) >= IDENTIFIER_DISTINCT and len(texts) > IDENTIFIER_SHARE * n:
         return Finding(
             name, None, "dropped, nearly every row has its own text (identifier or free text)"
         )
     if len(texts) <= MAX_LEVELS:
         return Finding(name, CategoricalColumn(name, tuple(sorted(texts)), missing=missing))
-    order = sorted(range(len(texts)), key=lambda i: (-counts[i], texts[i]))
-    kept = [i for i in order[:MAX_LEVELS] if counts[i] >= 2]
-    covered = float(counts[kept].sum()) / n
+    levels = np.array(texts, dtype=object)
+    frequent = np.lexsort((levels, -counts))[:MAX_LEVELS]
+    frequent = frequent[counts[frequent] >= 2]
+    covered = float(counts[frequent].sum()) / n
     if covered < MIN_COVERED:
         return Finding(name, None, "dropped, free text (hardly any value occurs often)")
-    column = CategoricalColumn(
-        name, tuple(sorted(texts[i] for i in kept)), other=True, missing=missing
-    )
+    column = CategoricalColumn(name, tuple(sorted(levels[frequent])), other=True, missing=missing)
     return Finding(
         name,
         column,
-        f"{len(texts):,} levels; {len(kept)} are kept ({covered:.0%} of the rows), the rest is one level",
+        f"{len(texts):,} levels; the {len(frequent)} most frequent ones cover {covered:.0%} of the "
+        "rows, the others share one code",
     )
+
+
+def _sampled(texts: Sequence[str]) -> Sequence[str]:
+    return texts[:: max(1, len(texts) // SAMPLED_TEXTS)]
 
 
 # --- dates ---------------------------------------------------------------------------------------
 
 
 def _date_format(texts: Sequence[str], share: float) -> str | None:
-    step = max(1, len(texts) // SAMPLED_TEXTS)
-    sample = texts[::step]
-    if sum(bool(_DATE_LIKE.match(text)) for text in sample) < share * len(sample):
+    """The first format that reads enough of the texts; None if there is none."""
+    sample = _sampled(texts)
+    if sum(map(bool, map(_DATE_LIKE.match, sample))) < share * len(sample):
         return None
     for pattern in DATE_FORMATS:
         if np.mean(parse_dates(sample, pattern).notna()) >= share:
@@ -314,13 +311,13 @@ def _find_date(name: str, series: pd.Series, pattern: str, dirty: bool) -> Findi
     used = found[np.unique(codes[codes >= 0])]
     used = used[used.notna()]
     if not len(used):
-        return Finding(name, None, "dropped, every value is missing")
-    varying = [part for part in DATE_PARTS if len(np.unique(date_part(used, part))) > 1]
+        return Finding(name, None, ALL_MISSING)
+    varying = tuple(part for part in DATE_PARTS if len(np.unique(date_part(used, part))) > 1)
     if not varying:
-        return Finding(name, None, "dropped, constant")
-    ambiguous = pattern.startswith("%m/%d") and (used.day <= 12).all()
-    note = f"date, expanded into {', '.join(varying)}" + (
-        "" if pattern == "ISO8601" else f" (read as {pattern})"
-    )
-    note += "; month and day could be the other way round: give ISO dates" if ambiguous else ""
-    return Finding(name, DateColumn(name, pattern, tuple(varying), dirty), note)
+        return Finding(name, None, CONSTANT)
+    note = f"date, expanded into {', '.join(varying)}"
+    if pattern != "ISO8601":
+        note += f" (read as {pattern})"
+    if pattern.startswith("%m/%d") and (used.day <= 12).all():
+        note += "; month and day could be the other way round: give ISO dates"
+    return Finding(name, DateColumn(name, pattern, varying, dirty), note)

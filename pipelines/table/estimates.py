@@ -1,10 +1,10 @@
-"""What scores on resampled rows say: an interval for their mean, whether two configurations differ, and for many.
+"""Statistics of scores on resampled rows: the interval of a mean, and tests of differences.
 
 The training sets of k-fold cross-validation, repeated or not, share most of their rows, so the
 scores are not independent and their plain variance is far too small. Nadeau and Bengio (2003,
 "Inference for the generalization error") replace 1/n in the variance of the mean by 1/n +
-n_test/n_train; Bouckaert and Frank (2004) use it for repeated k-fold cross-validation, as is done
-here.
+n_test/n_train. Bouckaert and Frank (2004) apply it to repeated k-fold cross-validation, as this
+module does.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ LEVEL = 0.95
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over n resamplings, and the bounds of its interval at 95 %."""
+    """A mean over resamplings and its confidence interval at 95 %."""
 
     mean: float
     low: float
@@ -31,10 +31,12 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Difference:
-    """By how much one configuration is better than another on the same resamplings, in the metric's units.
+    """The gain of one configuration over another on the same resamplings.
 
-    `p` is that of the corrected resampled t-test, two-sided, `adjusted` the same after Holm's
-    correction.
+    Attributes:
+        estimate: the mean gain, in the metric's units.
+        p: the two-sided p-value of the corrected resampled t-test.
+        adjusted: the same after Holm's correction for several tests.
     """
 
     estimate: Estimate
@@ -43,9 +45,11 @@ class Difference:
 
 
 def mean_of(scores: Sequence[float] | FloatArray, ratio: float) -> Estimate:
-    """The mean of (n,) scores, with n - 1 degrees of freedom and the corrected variance (Nadeau and Bengio, eq. 9).
+    """The mean of scores with the corrected interval of Nadeau and Bengio (eq. 9).
 
-    `ratio` is n_test / n_train. One score has bounds at infinity.
+    Args:
+        scores: `(n,)`. The interval of a single score is infinite.
+        ratio: n_test / n_train.
     """
     values = np.asarray(scores, dtype=np.float64)
     mean = float(values.mean())
@@ -58,17 +62,20 @@ def mean_of(scores: Sequence[float] | FloatArray, ratio: float) -> Estimate:
 def differences(
     pairs: Sequence[Sequence[float] | FloatArray], ratio: float
 ) -> tuple[Difference, ...]:
-    """The corrected resampled t-test for each of several (n,) vectors of paired gains, with Holm's correction.
+    """Corrected resampled t-tests with Holm's correction.
 
-    Gains that are all zero have p = 1.
+    Args:
+        pairs: for each test `(n,)` paired gains; p is 1 if all are zero.
+        ratio: n_test / n_train.
     """
-    estimates = [mean_of(gains, ratio) for gains in pairs]
-    found = [_p(np.asarray(gains, dtype=np.float64), ratio) for gains in pairs]
-    return tuple(Difference(*each) for each in zip(estimates, found, holm(found), strict=True))
+    gains = [np.asarray(values, dtype=np.float64) for values in pairs]
+    estimates = [mean_of(values, ratio) for values in gains]
+    p = [_p_value(values, ratio) for values in gains]
+    return tuple(map(Difference, estimates, p, holm(p)))
 
 
 def holm(p: Sequence[float]) -> tuple[float, ...]:
-    """The p-values of several tests so that none is false with the stated probability (Holm 1979, step-down)."""
+    """Adjust the p-values of several tests for the family-wise error rate (Holm 1979)."""
     values = np.asarray(p, dtype=np.float64)
     order = np.argsort(values, kind="stable")
     stepped = np.maximum.accumulate(values[order] * (len(values) - np.arange(len(values))))
@@ -81,8 +88,8 @@ def _deviation(values: FloatArray, ratio: float) -> float:
     return float(np.sqrt((1 / len(values) + ratio) * values.var(ddof=1)))
 
 
-def _p(gains: FloatArray, ratio: float) -> float:
+def _p_value(gains: FloatArray, ratio: float) -> float:
     deviation = _deviation(gains, ratio) if len(gains) > 1 else np.nan
-    if not deviation > 0:  # always the same gain: nothing to tell it from but zero
+    if not deviation > 0:  # a constant gain is significant unless it is zero
         return 1.0 if len(gains) < 2 or gains[0] == 0 else 0.0
     return float(2 * stats.t.sf(abs(gains.mean()) / deviation, len(gains) - 1))

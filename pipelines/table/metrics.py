@@ -1,8 +1,8 @@
-"""What a trial is scored with.
+"""The metrics that trials are scored with.
 
-The functions are numpy: they are called for every trial and often every few rounds, where the input
-checks of scikit-learn cost more than the score. ``tests/pipelines/table/test_metrics.py`` holds
-them against scikit-learn.
+They are written in numpy, because they are called for every trial and often every few rounds, where
+the input checks of scikit-learn cost more than the score. `tests/pipelines/table/test_metrics.py`
+compares them with scikit-learn.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ def _any_target(y: npt.NDArray[Any]) -> str:
 class Metric:
     """A score by name.
 
-    Called with ``y``: (n,) int64 class codes or float64 values in original units, and
-    ``prediction``: (n, k) probabilities (k = 2 for binary) or (n,) values in original units. A
-    prediction that is not finite is a ``ValueError``, so that the trial fails instead of winning;
-    so is a score that the rows do not define.
-
-    ``obstacle(y)`` says why the metric cannot score such targets ("" when it can).
+    Attributes:
+        name: of the metric.
+        tasks: kinds of tasks that it can score.
+        greater_is_better: its direction.
+        function: from targets and predictions to the score; see `__call__` for their shapes.
+        obstacle: from targets to the reason why the metric cannot score them; "" if it can.
     """
 
     name: str
@@ -45,7 +45,17 @@ class Metric:
     obstacle: Callable[[npt.NDArray[Any]], str] = _any_target
 
     def __call__(self, y: npt.NDArray[Any], prediction: FloatArray) -> float:
-        """Return the score in the metric's own direction."""
+        """Score a prediction, in the metric's own direction.
+
+        Args:
+            y: `(n,)` int64 class codes, or float64 values in original units.
+            prediction: `(n, k)` probabilities (k = 2 for binary), or `(n,)` values in original
+                units.
+
+        Raises:
+            ValueError: if the prediction is not finite, so that such a trial fails; and if the
+                metric is not defined on these rows.
+        """
         if not np.isfinite(prediction).all():
             raise ValueError(f"{self.name}: the model predicted values that are not finite")
         score = float(self.function(y, prediction))
@@ -55,11 +65,11 @@ class Metric:
         return score
 
     def to_loss(self, value: float) -> float:
-        """Return the value to minimise."""
+        """The value to minimise."""
         return -value if self.greater_is_better else value
 
     def from_loss(self, loss: float) -> float:
-        """Return the value to show."""
+        """The value to show."""
         return -loss if self.greater_is_better else loss
 
 
@@ -67,14 +77,13 @@ class Metric:
 
 
 def _auc(positive: npt.NDArray[np.bool_], scores: FloatArray) -> float:
-    """Area under the ROC curve as the Mann-Whitney statistic, ties counting half; ``nan`` for one class."""
+    """Area under the ROC curve (Mann-Whitney; ties count half); `nan` for a single class."""
     above, below = np.sort(scores[positive]), np.sort(scores[~positive])
     if not len(above) or not len(below):
         return float("nan")
-    wins = (
-        below.searchsorted(above, side="left").sum() + below.searchsorted(above, side="right").sum()
-    )
-    return float(wins / (2 * len(above) * len(below)))
+    smaller = below.searchsorted(above, side="left").sum()
+    not_greater = below.searchsorted(above, side="right").sum()
+    return float((smaller + not_greater) / (2 * len(above) * len(below)))
 
 
 def _roc_auc(y: IntArray, p: FloatArray) -> float:
@@ -82,7 +91,7 @@ def _roc_auc(y: IntArray, p: FloatArray) -> float:
 
 
 def _roc_auc_ovr(y: IntArray, p: FloatArray) -> float:
-    """Mean over the classes that occur (and do not fill) the rows, each against the rest."""
+    """Mean over the classes that some but not all rows have, each against the rest."""
     areas = np.array([_auc(y == c, p[:, c]) for c in range(p.shape[1])])
     return float(np.nanmean(areas)) if np.isfinite(areas).any() else float("nan")
 
@@ -94,9 +103,7 @@ def _average_precision(y: IntArray, p: FloatArray) -> float:
         return float("nan")
     order = np.argsort(-p[:, 1], kind="stable")
     scores, hits = p[order, 1], np.cumsum(positive[order])
-    last = np.append(
-        np.flatnonzero(np.diff(scores)), len(scores) - 1
-    )  # ends of runs of equal scores
+    last = np.append(np.flatnonzero(np.diff(scores)), len(scores) - 1)  # of equal scores
     precision = hits[last] / (last + 1)
     steps = np.diff(hits[last], prepend=0) / hits[-1]
     return float((precision * steps).sum())
@@ -114,7 +121,7 @@ def _brier(y: IntArray, p: FloatArray) -> float:
 
 
 def _confusion(y: IntArray, p: FloatArray) -> IntArray:
-    """(k, k) counts: true class by row, predicted class by column."""
+    """`(k, k)` counts: true class by row, predicted class by column."""
     k = p.shape[1]
     return np.bincount(y * k + p.argmax(axis=1), minlength=k * k).reshape(k, k)
 
@@ -132,7 +139,7 @@ def _balanced_accuracy(y: IntArray, p: FloatArray) -> float:
 
 
 def _f1_per_class(y: IntArray, p: FloatArray) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
-    """F1 of each class, 0 where it has no hit, and which classes occur (truly or predicted)."""
+    """F1 of each class, 0 without a hit, and whether the class occurs (truly or predicted)."""
     counts = _confusion(y, p)
     members = counts.sum(axis=0) + counts.sum(axis=1)
     return 2 * counts.diagonal() / np.maximum(members, 1), members > 0
@@ -148,7 +155,7 @@ def _f1_macro(y: IntArray, p: FloatArray) -> float:
 
 
 def _mcc(y: IntArray, p: FloatArray) -> float:
-    """Matthews' correlation, for any number of classes (Gorodkin 2004); 0 for a constant prediction."""
+    """Matthews' correlation for any number of classes (Gorodkin 2004); 0 for a constant."""
     counts = _confusion(y, p).astype(np.float64)
     true, predicted, n = counts.sum(axis=1), counts.sum(axis=0), counts.sum()
     covariance = counts.trace() * n - true @ predicted
@@ -234,22 +241,28 @@ _DEFAULTS = {"binary": "roc_auc", "multiclass": "log_loss", "regression": "rmse"
 
 
 def default_metric(kind: str) -> Metric:
-    """Return the metric of a task of this kind when the user names none."""
+    """The metric of a task for which the user names none."""
     return METRICS[_DEFAULTS[kind]]
 
 
 def metric_for(name: str, kind: str, y: npt.NDArray[Any] | None = None) -> Metric:
-    """Return the metric of this name for a task of this kind; an empty name is the default.
+    """Look up a metric.
 
-    ``y``: (n,) codes or original values that it must be able to score. Raises ``ParameterError``.
+    Args:
+        name: of the metric; an empty name is the default of the task.
+        kind: of the task.
+        y: `(n,)` codes or original values that it must be able to score.
+
+    Raises:
+        ParameterError: for an unknown name, and if the metric cannot score such a target.
     """
     if not name:
         return default_metric(kind)
     possible = [known for known, metric in METRICS.items() if kind in metric.tasks]
     if name not in METRICS:
+        hint = closest(name, possible) or closest(name, METRICS)
         raise ParameterError(
-            f"unknown metric {name!r}{closest(name, possible) or closest(name, METRICS)}; metrics of a "
-            f"{kind} task: {', '.join(possible)}"
+            f"unknown metric {name!r}{hint}; metrics of a {kind} task: {', '.join(possible)}"
         )
     metric = METRICS[name]
     if kind not in metric.tasks:
@@ -260,28 +273,32 @@ def metric_for(name: str, kind: str, y: npt.NDArray[Any] | None = None) -> Metri
     obstacle = metric.obstacle(y) if y is not None and len(y) else ""
     if obstacle:
         raise ParameterError(
-            f"metric {name!r} cannot score this target: {obstacle}; take another one of {', '.join(possible)}"
+            f"metric {name!r} cannot score this target: {obstacle}; take another one of "
+            f"{', '.join(possible)}"
         )
     return metric
 
 
 def recalls(y: IntArray, prediction: FloatArray) -> list[tuple[int, float]]:
-    """For each class: how many rows are of it, and which share of them is predicted as such (nan when there are none).
+    """The number of rows of each class, and its recall (`nan` if there are none).
 
-    ``y``: (n,) class codes, ``prediction``: (n, k) probabilities.
+    Args:
+        y: `(n,)` class codes.
+        prediction: `(n, k)` probabilities.
     """
     counts = _confusion(y, prediction)
     rows = counts.sum(axis=1)
-    return [
-        (int(n), float(hit / n) if n else float("nan"))
-        for n, hit in zip(rows, counts.diagonal(), strict=True)
-    ]
+    recall = np.divide(counts.diagonal(), rows, out=np.full(len(rows), np.nan), where=rows > 0)
+    return list(zip(rows.tolist(), recall.tolist(), strict=True))
 
 
 def evaluate(kind: str, y: npt.NDArray[Any], prediction: FloatArray) -> dict[str, float]:
-    """Return every metric of the task that these rows define, by name.
+    """All metrics of a task that are defined on these rows, by name.
 
-    Shapes and units as for ``Metric``; a prediction that is not finite is a ``ValueError``.
+    Shapes and units are those of `Metric`.
+
+    Raises:
+        ValueError: if the prediction is not finite.
     """
     if not np.isfinite(prediction).all():
         raise ValueError("the model predicted values that are not finite")

@@ -1,7 +1,8 @@
-"""Which columns a model relies on: its loss when one of them is shuffled (Breiman 2001, "Random forests", section 10).
+"""Permutation importance: the loss of a model when one column is shuffled.
 
-It is in the metric's units, the same for every family, and of the very object that is served.
-Columns that say the same share what they are worth, and each may look useless alone.
+Breiman (2001), "Random forests", section 10. The importance is in the metric's units, comparable
+between model families, and measured on the object that is served. Columns with the same information
+share its importance, and each may look useless alone.
 """
 
 from dataclasses import dataclass
@@ -11,18 +12,24 @@ import numpy.typing as npt
 import pandas as pd
 
 from pipelines.table.metrics import Metric
-from serving.columns import CategoricalColumn, DateColumn
+from serving.columns import CategoricalColumn, Column, DateColumn
 from serving.features import FeatureEncoder, Matrix
 from serving.predictor import Predictor
 
-MOST_ROWS, FEWEST_ROWS = 2_000, 100
-MOST_COLUMNS = 300
-PREDICTED = 30_000  # rows in all, times members of the predictor; a row costs 2 to 50 microseconds
+MAX_ROWS, MIN_ROWS = 2_000, 100
+MAX_COLUMNS = 300
+MAX_PREDICTIONS = 30_000  # rows times members of the predictor; each takes 2 to 50 microseconds
+_STREAM = 0x5FF1  # so that no other generator of this seed draws the same numbers
 
 
 @dataclass(frozen=True)
 class Permuted:
-    """Columns with the loss of shuffling each, the worst first, in the metric's units, and the rows it was seen on."""
+    """Permutation importance.
+
+    Attributes:
+        losses: the increase of the loss for each column, in the metric's units, largest first.
+        rows: number of rows that it was measured on.
+    """
 
     losses: tuple[tuple[str, float], ...]
     rows: int
@@ -31,50 +38,69 @@ class Permuted:
 def permuted(
     predictor: Predictor, frame: pd.DataFrame, y: npt.NDArray[np.generic], metric: Metric, seed: int
 ) -> Permuted | None:
-    """Shuffle each column of held-out rows once; None when there are too many, or the metric is not defined.
+    """Shuffle each column of held-out rows once.
 
-    `frame` holds the raw rows, `y` (n,) their class codes or values. Of many columns or members
-    fewer rows are taken, so that the cost is bounded.
+    The more columns and members, the fewer rows are used, so that the cost is bounded.
+
+    Args:
+        predictor: the model.
+        frame: raw held-out rows.
+        y: their `(n,)` class codes or values.
+        metric: how to score.
+        seed: of the sample and of the permutations.
+
+    Returns:
+        None if there are too many columns, or the metric is not defined on the rows.
     """
     columns = predictor.features.inputs
-    if not 0 < len(columns) <= MOST_COLUMNS:
+    if not 0 < len(columns) <= MAX_COLUMNS:
         return None
-    wanted = PREDICTED // (len(columns) * len(predictor.members))
-    n = min(len(frame), MOST_ROWS, max(wanted, FEWEST_ROWS))
-    rng = np.random.default_rng([seed, 0x5FF1])
-    chosen = np.sort(rng.choice(len(frame), n, replace=False))
-    rows, truth = predictor.features.transform(frame.iloc[chosen]), y[chosen]
-    places = _places(predictor.features)
+    affordable = MAX_PREDICTIONS // (len(columns) * len(predictor.members))
+    n = min(len(frame), MAX_ROWS, max(affordable, MIN_ROWS))
+    rng = np.random.default_rng([seed, _STREAM])
+    sample = np.sort(rng.choice(len(frame), n, replace=False))
+    rows, truth = predictor.features.transform(frame.iloc[sample]), y[sample]
+    encoded = _encoded_columns(predictor.features)
+
+    def loss(matrix: Matrix) -> float:
+        return metric.to_loss(metric(truth, predictor.predict_encoded(matrix)))
+
+    increases = {}
     try:
-        before = metric.to_loss(metric(truth, predictor.predict_encoded(rows)))
-        losses = []
+        baseline = loss(rows)
         for name in columns:
-            mixed = _shuffled(rows, places[name], rng.permutation(n))
-            losses.append(
-                (name, metric.to_loss(metric(truth, predictor.predict_encoded(mixed))) - before)
-            )
-    except ValueError:  # one class only, say
+            increases[name] = loss(encoded[name].shuffled(rows, rng.permutation(n))) - baseline
+    except ValueError:  # undefined, for example if all rows are of one class
         return None
-    return Permuted(tuple(sorted(losses, key=lambda item: -item[1])), n)
+    return Permuted(tuple(sorted(increases.items(), key=lambda item: -item[1])), n)
 
 
-def _places(features: FeatureEncoder) -> dict[str, tuple[list[int], list[int]]]:
-    """The numeric and the categorical columns of the matrix that each raw column became; a date became several."""
-    places: dict[str, tuple[list[int], list[int]]] = {}
+@dataclass(frozen=True)
+class _EncodedColumn:
+    """The columns of a `Matrix` that one raw column became; a date became several."""
+
+    numeric: slice
+    categorical: slice
+
+    def shuffled(self, rows: Matrix, order: npt.NDArray[np.int64]) -> Matrix:
+        numeric, categorical = rows.numeric.copy(), rows.categorical.copy()
+        numeric[:, self.numeric] = rows.numeric[order, self.numeric]
+        categorical[:, self.categorical] = rows.categorical[order, self.categorical]
+        return Matrix(numeric, categorical)
+
+
+def _encoded_columns(features: FeatureEncoder) -> dict[str, _EncodedColumn]:
+    found = {}
     p = q = 0
     for column in features.columns:
-        if isinstance(column, CategoricalColumn):
-            places[column.name], q = ([], [q]), q + 1
-        else:
-            width = len(column.parts) if isinstance(column, DateColumn) else 1
-            places[column.name], p = ([*range(p, p + width)], []), p + width
-    return places
+        width_p, width_q = _widths(column)
+        found[column.name] = _EncodedColumn(slice(p, p + width_p), slice(q, q + width_q))
+        p, q = p + width_p, q + width_q
+    return found
 
 
-def _shuffled(
-    rows: Matrix, place: tuple[list[int], list[int]], order: npt.NDArray[np.int64]
-) -> Matrix:
-    numeric, categorical = rows.numeric.copy(), rows.categorical.copy()
-    numeric[:, place[0]] = numeric[order][:, place[0]]
-    categorical[:, place[1]] = categorical[order][:, place[1]]
-    return Matrix(numeric, categorical)
+def _widths(column: Column) -> tuple[int, int]:
+    """The number of numeric and of categorical columns that a raw column becomes."""
+    if isinstance(column, CategoricalColumn):
+        return 0, 1
+    return len(column.parts) if isinstance(column, DateColumn) else 1, 0

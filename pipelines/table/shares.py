@@ -1,4 +1,4 @@
-"""Shares of the training rows: nested, seeded, and with the classes of the whole."""
+"""Nested shares of the training rows, seeded and stratified by class."""
 
 import math
 from dataclasses import replace
@@ -12,10 +12,10 @@ _STREAM = 0x5A4E  # so that no other generator of (seed, fold) draws the same nu
 
 
 def subset(fold: Fold, share: float, seed: int) -> Fold:
-    """The fold with the first ceil(`share` * n) of its n training rows in the order of `training_order`.
+    """The fold with the first ceil(share * n) of its n training rows in `training_order`.
 
-    The rows keep their own order, so the whole share is the fold itself; validation rows stay as
-    they are.
+    The rows keep the order of the fold, and the validation rows do not change. A share of 1 is the
+    fold itself.
     """
     n = len(fold.train)
     count = math.ceil(share * n - 1e-9)  # 0.07 * 100 is 7.000000000000001
@@ -26,22 +26,20 @@ def subset(fold: Fold, share: float, seed: int) -> Fold:
 
 
 def training_order(fold: Fold, seed: int) -> npt.NDArray[np.intp]:
-    """`(n,)`: the training rows in a random order that depends on the seed and the fold only.
+    """A random order `(n,)` of the training rows that depends only on the seed and the fold.
 
-    Of a classification every beginning has the classes in about the proportions of the whole: the
-    j-th of the c rows of a class stands at (j + 1/2) / c of the way. The first row of each class
-    goes before all others, the commonest first, so that no class is missing from k classes' k rows
-    on.
+    For a classification, each prefix has about the class proportions of the whole: the j-th of the
+    c rows of a class is placed at (j + 1/2) / c. The first row of each class goes before all
+    others, the most frequent class first, so that the first k rows hold all k classes.
     """
     shuffled = np.random.default_rng([seed, fold.index, _STREAM]).permutation(len(fold.train))
     if fold.task.kind == "regression":
         return shuffled
     classes = np.asarray(fold.y_train)[shuffled]
     counts = np.bincount(classes)
+    first = np.repeat(np.cumsum(counts) - counts, counts)
     rank = np.empty(len(classes), dtype=np.int64)  # of a row within its class
-    rank[np.argsort(classes, kind="stable")] = np.arange(len(classes)) - np.repeat(
-        np.cumsum(counts) - counts, counts
-    )
+    rank[np.argsort(classes, kind="stable")] = np.arange(len(classes)) - first
     size = counts[classes]
     place = np.where(rank == 0, -size.astype(np.float64), (rank + 0.5) / size)
     order: npt.NDArray[np.intp] = shuffled[np.argsort(place, kind="stable")]

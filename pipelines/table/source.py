@@ -1,4 +1,4 @@
-"""Where a study's table comes from and how its rows are used."""
+"""Where the table of a study comes from, and how its rows are used."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +15,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class DataPlan:
-    """Where the table is, what it looks like, and how its rows are used.
+    """The table of a study and the use of its rows, as a later process needs them.
 
-    `uri` is None for a table that was handed over in memory; `digest` tells whether a table is the
-    same; `outer`, like "2/5", is the part that a validation holds out in place of the share.
+    Attributes:
+        uri: of the table; None for a table that was passed in memory.
+        digest: identifies the content of the table.
+        rows: number of rows whose target is known.
+        target: name of the target column.
+        task: binary, multiclass or regression.
+        split: "random", "time:COLUMN" or "group:COLUMN".
+        test_share: share of the test rows.
+        validation: "holdout" or "cv:K".
+        outer: the fold, like "2/5", that an outer cross-validation holds out instead of a share.
     """
 
     uri: str | None
@@ -34,9 +42,10 @@ class DataPlan:
 
 @dataclass(frozen=True)
 class Source:
-    """A table (a path, a URI or the table itself), its target, and how its rows are divided.
+    """A table (path, URI or data frame), its target, and the division of its rows.
 
-    `outer`, like "2/5", is the part of a validation that is held out in place of a share.
+    The attributes are those of `DataPlan`; `task` may be "auto", and `seed` is that of the
+    division.
     """
 
     data: str | Path | pd.DataFrame
@@ -49,10 +58,10 @@ class Source:
     outer: str = ""
 
     def prepare(self) -> "Prepared":
-        """Read the table, find the task, divide the rows and encode them.
+        """Read the table, infer the task, divide the rows and encode them.
 
         Raises:
-            DataError: when the table cannot be searched on.
+            DataError: if the table cannot be read or searched on.
             ParameterError: for an impossible task, split or validation.
         """
         from pipelines.table.data import prepare
@@ -71,7 +80,7 @@ class Source:
         )
 
     def plan(self, prepared: "Prepared") -> DataPlan:
-        """What identifies this use of the table."""
+        """The description of this use of the table."""
         return DataPlan(
             uri=None if isinstance(self.data, pd.DataFrame) else safe(absolute(str(self.data))),
             digest=prepared.digest,
@@ -85,37 +94,55 @@ class Source:
         )
 
 
-def same_again(plan: DataPlan, seed: int, data: str | Path | pd.DataFrame | None = None) -> Source:
-    """The source of an earlier study; `data` when the table has moved or was handed over in memory.
+def rebuild_source(
+    plan: DataPlan, seed: int, data: str | Path | pd.DataFrame | None = None
+) -> Source:
+    """Rebuild the source of an earlier study.
+
+    Args:
+        plan: of the earlier study.
+        seed: of the earlier study.
+        data: the table, if it has moved or was passed in memory.
 
     Raises:
-        StudyError: when the table is needed and was not handed over, or is not where it was.
+        StudyError: if `data` is needed and missing, or the file is gone.
     """
-    place = plan.uri if data is None else data
-    if place is None:
-        raise StudyError("the study was made from a table in memory: hand it over as data=")
-    if data is None and is_hidden(str(place)):
-        raise StudyError(
-            f"the study's table is {place}, and what stood in place of {HIDDEN} is kept nowhere: give its URI as data="
-        )
-    if data is None and "://" not in str(place) and not Path(str(place)).exists():
-        raise StudyError(
-            f"there is no file {place} any more, the study's table; if it has moved, give its new place as data="
-        )
+    if data is None:
+        data = _recorded_place(plan)
     return Source(
-        place,
-        plan.target,
-        plan.task,
-        plan.split,
-        plan.test_share,
-        plan.validation,
-        seed,
-        plan.outer,
+        data=data,
+        target=plan.target,
+        task=plan.task,
+        split=plan.split,
+        test_share=plan.test_share,
+        validation=plan.validation,
+        seed=seed,
+        outer=plan.outer,
     )
 
 
+def _recorded_place(plan: DataPlan) -> str:
+    uri = plan.uri
+    if uri is None:
+        raise StudyError("the study was made from a table in memory: pass it as data=")
+    if is_hidden(uri):
+        raise StudyError(
+            f"the study's table is {uri}, and the secret in place of {HIDDEN} is not stored: pass "
+            "its full URI as data="
+        )
+    if "://" not in uri and not Path(uri).exists():
+        raise StudyError(
+            f"the study's table {uri} no longer exists; if it has moved, pass its new place as "
+            "data="
+        )
+    return uri
+
+
 def described(prepared: "Prepared") -> dict[str, Any]:
-    """The meta-features of the rows that the search may see; the same for every study of this table and split."""
+    """Meta-features of the rows that the search uses, as a JSON-serialisable mapping.
+
+    They are the same for every study of this table and split.
+    """
     from warmstart.metafeatures import meta_features
 
     rows = prepared.rows.rest
@@ -124,5 +151,5 @@ def described(prepared: "Prepared") -> dict[str, Any]:
 
 
 def absolute(uri: str) -> str:
-    """A path or URI that means the same wherever the next session starts."""
+    """The URI, or the path made independent of the working directory."""
     return uri if "://" in uri else str(Path(uri).expanduser().resolve())

@@ -13,7 +13,7 @@ from pipelines.store import views
 from pipelines.store.parents import describe
 from pipelines.store.tracking import first_line
 from pipelines.table.reading import load_table
-from pipelines.table.source import DataPlan, Source, same_again
+from pipelines.table.source import DataPlan, Source, rebuild_source
 from tests.stores import HEADER
 
 
@@ -74,22 +74,22 @@ def plan_of(uri: str | None) -> DataPlan:
 
 
 def test_a_study_keeps_its_uri_without_secrets_and_asks_for_them_again(tmp_path: Path) -> None:
-    source = same_again(plan_of("https://host/a.csv"), 0)
+    source = rebuild_source(plan_of("https://host/a.csv"), 0)
     assert source.data == "https://host/a.csv"
     for uri in ("https://***@host/a.csv", "https://host/a.csv?***"):
-        with pytest.raises(StudyError, match="give its URI as data="):
-            same_again(plan_of(uri), 0)
+        with pytest.raises(StudyError, match="pass its full URI as data="):
+            rebuild_source(plan_of(uri), 0)
         assert (
-            same_again(plan_of(uri), 0, "https://me:pw@host/a.csv").data
+            rebuild_source(plan_of(uri), 0, "https://me:pw@host/a.csv").data
             == "https://me:pw@host/a.csv"
         )
-    with pytest.raises(StudyError, match="hand it over as data="):
-        same_again(plan_of(None), 0)
+    with pytest.raises(StudyError, match="pass it as data="):
+        rebuild_source(plan_of(None), 0)
     with pytest.raises(
-        StudyError, match=r"there is no file \S+gone.csv any more.* new place as data="
+        StudyError, match=r"table \S+gone.csv no longer exists.* new place as data="
     ):
-        same_again(plan_of(str(tmp_path / "gone.csv")), 0)
-    assert same_again(plan_of(str(tmp_path / "gone.csv")), 0, "here.csv").data == "here.csv"
+        rebuild_source(plan_of(str(tmp_path / "gone.csv")), 0)
+    assert rebuild_source(plan_of(str(tmp_path / "gone.csv")), 0, "here.csv").data == "here.csv"
 
     path = tmp_path / "a.csv"
     pd.DataFrame({"x": range(40), "z": [1.5, 2.5] * 20, "y": ["a", "b"] * 20}).to_csv(

@@ -11,8 +11,9 @@ from scipy.stats import norm
 
 from hpo.arrays import FloatArray
 from pipelines.table import bootstrap
-from pipelines.table.bootstrap import paired_gain, score_interval, scores
+from pipelines.table.bootstrap import Jackknife, paired_gain, score_interval
 from pipelines.table.metrics import METRICS
+from pipelines.table.weighted import weighted_score
 
 RNG = np.random.default_rng(5)
 
@@ -38,7 +39,7 @@ def problem(metric: str, n: int = 60) -> tuple[npt.NDArray[Any], FloatArray]:
 def test_weights_stand_for_repeated_rows(name: str) -> None:
     y, p = problem(name)
     weights = RNG.multinomial(len(y), np.full(len(y), 1 / len(y)), size=20)
-    found = scores(METRICS[name], y, p)(weights.astype(np.float64))
+    found = weighted_score(METRICS[name], y, p)(weights.astype(np.float64))
     drawn = [np.repeat(np.arange(len(y)), counts) for counts in weights]
     np.testing.assert_allclose(
         found, [METRICS[name](y[rows], p[rows]) for rows in drawn], rtol=1e-10
@@ -95,7 +96,7 @@ def test_a_skewed_gain_makes_less_sure() -> None:
     losses = np.append(np.full(95, 0.9), np.full(5, 2.5))  # better on most rows
     gain = paired_gain(METRICS["mae"], np.zeros(100), losses, np.ones(100))
     rng = np.random.default_rng([0, 0xB007])
-    weights = next(bootstrap._weights(np.arange(100), rng))
+    weights = next(bootstrap.bootstrap_weights(np.arange(100), rng))
     plain = float(np.mean(1 - weights @ losses / 100 > 0))
     assert gain.probability < plain - 0.02
 
@@ -104,41 +105,47 @@ def test_the_acceleration_is_that_of_the_jackknife() -> None:
     values = RNG.exponential(size=150)
     without = (values.sum() - values) / 149
     skewness = np.mean((values - values.mean()) ** 3) / values.std() ** 3
-    assert bootstrap._acceleration(without) == pytest.approx(skewness / (6 * np.sqrt(150)))
-    assert bootstrap._acceleration(np.zeros(5)) == 0.0
+    assert Jackknife.of(without, 150).acceleration() == pytest.approx(skewness / (6 * np.sqrt(150)))
+    assert Jackknife.of(np.zeros(5), 5).acceleration() == 0.0
 
 
 def test_few_rows_make_less_sure() -> None:
+    def expanded(probability: float, rows: int) -> float:
+        return Jackknife(np.array([1.0, -1.0]), rows).expanded(probability)
+
     share = 0.97
-    found = [bootstrap._less_sure(share, rows, rows - 1) for rows in (2, 5, 20, 100, 10_000)]
+    found = [expanded(share, rows) for rows in (2, 5, 20, 100, 10_000)]
     assert found == sorted(found)
     assert found[-1] == pytest.approx(share, abs=1e-4)
-    assert bootstrap._less_sure(share, 1, 1) == 0.0
+    assert expanded(share, 1) == 0.0
     # Hesterberg (2015), n = 5: the t quantile 2.132 for 0.95, times sqrt(5 / 4), is a normal
     # quantile of 2.383.
-    assert bootstrap._less_sure(0.99142, 5, 4) == pytest.approx(0.95, abs=1e-3)
+    assert expanded(0.99142, 5) == pytest.approx(0.95, abs=1e-3)
 
 
 def test_rows_that_rule_the_spread_are_those_that_count() -> None:
     rng = np.random.default_rng(3)
     normal = rng.normal(size=200)
-    assert bootstrap._freedom(normal, 200) == pytest.approx(199, rel=0.2)
+    assert Jackknife.of(normal, 200).freedom() == pytest.approx(199, rel=0.2)
     few = np.append(np.zeros(190), rng.normal(size=10))
-    assert 5 < bootstrap._freedom(few, 200) < 15
+    assert 5 < Jackknife.of(few, 200).freedom() < 15
     blocks = rng.exponential(size=(200, 50)).sum(
         axis=1
     )  # 2 n / (2 + 6): the excess kurtosis of a row is 6
-    assert 1_200 < bootstrap._freedom(blocks, 10_000) <= 9_999
-    assert bootstrap._freedom(np.ones(50), 50) == 49, "no row differs from another"
+    assert 1_200 < Jackknife.of(blocks, 10_000).freedom() <= 9_999
+    assert Jackknife.of(np.ones(50), 50).freedom() == 49, "no row differs from another"
 
 
 def test_halls_cubic_takes_the_skewness_out() -> None:
-    """Of exponential values Student's statistic exceeds 1.645 far less often than -1.645; the cubic mends both."""
+    """Student's statistic of exponential values exceeds 1.645 too often; the cubic corrects it."""
     rng = np.random.default_rng(4)
     values = 1 - rng.exponential(size=(4_000, 40))  # much worse on a few rows
     without = (values.sum(axis=1, keepdims=True) - values) / 39
     found = np.array(
-        [bootstrap._hall(w, v, 0.0) for w, v in zip(without, values.mean(axis=1), strict=True)]
+        [
+            Jackknife.of(w, 40).probability_above(v, 0.0)
+            for w, v in zip(without, values.mean(axis=1), strict=True)
+        ]
     )
     student = norm.cdf(np.sqrt(40) * values.mean(axis=1) / values.std(axis=1, ddof=1))
     assert np.mean(student > 0.95) > 0.085
@@ -177,11 +184,11 @@ def test_a_metric_that_the_rows_do_not_define_is_told() -> None:
 
 
 def test_cost_is_bounded_for_many_rows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bootstrap, "MOST_ROWS", 500)
-    monkeypatch.setattr(bootstrap, "CELLS_IN_ALL", 1_000)
+    monkeypatch.setattr(bootstrap, "MAX_ROWS", 500)
+    monkeypatch.setattr(bootstrap, "MAX_CELLS", 1_000)
     y, p = problem("f1_macro", 2_000)
     gain = paired_gain(METRICS["f1_macro"], y, p, p[::-1])
-    assert gain.draws == bootstrap.FEWEST_DRAWS
+    assert gain.draws == bootstrap.MIN_DRAWS
     assert gain.value == METRICS["f1_macro"](y, p) - METRICS["f1_macro"](y, p[::-1])  # of all rows
 
 
@@ -195,10 +202,10 @@ def test_an_interval_of_a_mean_is_about_that_of_student() -> None:
     assert found.high - found.value > found.value - found.low  # the errors are skewed
 
 
-def test_the_levels_are_those_of_the_book() -> None:
-    """Efron and Tibshirani 1993, table 14.2: bias 0.146, acceleration 0.061 and 90 % give 0.110 and 0.985."""
-    levels = bootstrap._bca_levels(np.array([-1.645, 1.645]), 0.146, 0.061)
-    np.testing.assert_allclose(levels, [0.110, 0.985], atol=1e-3)
+def test_the_quantiles_are_those_of_the_book() -> None:
+    """Efron and Tibshirani 1993, table 14.2, for an interval at 90 %."""
+    quantiles = bootstrap.bca_quantiles(np.array([-1.645, 1.645]), 0.146, 0.061)
+    np.testing.assert_allclose(quantiles, [0.110, 0.985], atol=1e-3)
 
 
 def test_an_interval_draws_groups_and_knows_what_it_cannot_say() -> None:
@@ -250,7 +257,7 @@ def rare_areas(n: int, rng: np.random.Generator) -> Drawn:
 
 
 def log_loss_of(sharpness: float) -> float:
-    """What logits that are `sharpness` times the true ones, normal of deviation 2, lose on average."""
+    """The mean loss of `sharpness` times the true logits, which are normal of deviation 2."""
     nodes, weights = np.polynomial.hermite_e.hermegauss(80)
     z = 2 * nodes
     losses = np.logaddexp(0, sharpness * z) - sharpness * z / (1 + np.exp(-z))
@@ -261,7 +268,7 @@ TOO_SURE = brentq(lambda sharpness: log_loss_of(sharpness) - log_loss_of(0.6), 1
 
 
 def equal_but_too_sure(n: int, rng: np.random.Generator) -> Drawn:
-    """The challenger's logits are too large, the champion's too small: it is better on most rows, much worse on few."""
+    """The challenger's logits are too large: it is better on most rows, much worse on few."""
     z = 2 * rng.normal(size=n)
     y = (rng.random(n) < 1 / (1 + np.exp(-z))).astype(np.int64)
     return "log_loss", y, probabilities(TOO_SURE * z), probabilities(0.6 * z)
@@ -306,7 +313,7 @@ def test_equal_models_are_promoted_no_more_often_than_stated(
     an error to each single probability, of standard deviation 0.0095 at 0.9, whose sign is as often
     for as against the challenger.
     """
-    monkeypatch.setattr(bootstrap, "MOST_DRAWS", 1_000)
+    monkeypatch.setattr(bootstrap, "MAX_DRAWS", 1_000)
     rng = np.random.default_rng(n)
     passed = 0
     for seed in range(REPETITIONS):
@@ -346,12 +353,12 @@ def errors_of_groups(n: int, rng: np.random.Generator) -> Scored:
 def test_intervals_hold_the_true_score_as_often_as_stated(
     draw: Callable[[int, np.random.Generator], Scored], n: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of intervals at 95 % a twentieth may miss the score that the model has on all rows there could be.
+    """A twentieth of the intervals at 95 % may miss the score on the whole population.
 
     The number of misses is binomial: the standard deviation of their share is sqrt(0.05 * 0.95 /
     600) = 0.0089, and four of them are allowed to either side (a chance of 6e-5): 0.014 to 0.086.
     """
-    monkeypatch.setattr(bootstrap, "MOST_DRAWS", 1_000)
+    monkeypatch.setattr(bootstrap, "MAX_DRAWS", 1_000)
     rng = np.random.default_rng(n)
     missed = 0
     for seed in range(REPETITIONS):

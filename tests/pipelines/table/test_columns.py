@@ -66,9 +66,9 @@ def test_kinds(values: Any, kind: type) -> None:
         ([3.0] * N, "constant"),
         (["x"] * N, "constant"),
         ([True] * N, "constant"),
-        ([[1, 2]] * N, "no numbers, texts"),
-        ([{"a": 1}] * N, "no numbers, texts"),
-        (np.arange(N) * 1j, "no numbers, texts"),
+        ([[1, 2]] * N, "not numbers, texts"),
+        ([{"a": 1}] * N, "not numbers, texts"),
+        (np.arange(N) * 1j, "not numbers, texts"),
         (np.arange(N), "counts the rows"),
         (np.arange(N) + 1000, "counts the rows"),
         ([f"customer {i}" for i in range(N)], "its own text"),
@@ -137,7 +137,7 @@ def test_overruling_a_kind() -> None:
         "x", dirty=True
     )
     assert column_of(repeated(["0", "1"]), kind="boolean")[0] == BooleanColumn("x")
-    assert column_of(repeated(["a", "b"]), kind="drop") == (None, "x: dropped, as asked")
+    assert column_of(repeated(["a", "b"]), kind="drop") == (None, "x: dropped, as requested")
     with pytest.raises(ParameterError, match="did you mean 'numeric'"):
         column_of(repeated([1, 2]), kind="numerics")
     with pytest.raises(ParameterError, match="did you mean 'age'"):

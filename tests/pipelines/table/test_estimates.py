@@ -20,7 +20,7 @@ def test_without_shared_rows_it_is_students_test() -> None:
 
 
 def test_shared_rows_widen_the_interval_as_published() -> None:
-    """Nadeau and Bengio 2003: 1/n becomes 1/n + n_test/n_train; ten scores of five folds, 0.1 + 0.25."""
+    """Nadeau and Bengio 2003: 1/n becomes 1/n + n_test/n_train, here 0.1 + 0.25."""
     scores = RNG.normal(size=10)
     plain, corrected = mean_of(scores, 0.0), mean_of(scores, 0.25)
     assert (corrected.high - corrected.low) / (plain.high - plain.low) == pytest.approx(
@@ -35,7 +35,7 @@ def test_holm_steps_down() -> None:
     assert holm([]) == ()
 
 
-def test_what_cannot_be_told_is_not_told() -> None:
+def test_single_and_constant_scores() -> None:
     assert (mean_of([0.5], 0.25).low, mean_of([0.5], 0.25).high) == (-np.inf, np.inf)
     same, always, once = differences([[0.0, 0.0], [0.1, 0.1], [0.3]], 0.25)
     assert (same.p, always.p, once.p) == (1.0, 0.0, 1.0)
@@ -49,7 +49,7 @@ REPETITIONS = 600
 
 
 def repeated_folds(n: int, rng: np.random.Generator) -> FloatArray:
-    """`(10, 2)` squared errors on 2 x 5 folds of two learners that are equally good, each with one of two inputs."""
+    """`(10, 2)` squared errors on 2 x 5 folds of two equally good learners, an input each."""
     x = rng.normal(size=(n, 2))
     y = x.sum(axis=1) + rng.normal(size=n)
     scores = []
@@ -64,12 +64,12 @@ def repeated_folds(n: int, rng: np.random.Generator) -> FloatArray:
 
 @pytest.mark.parametrize("n", [60, 300])
 def test_rates_are_no_higher_than_stated(n: int) -> None:
-    """At 0.05 a twentieth of equal pairs may be told apart, and a twentieth of the intervals may miss the true mean.
+    """At 0.05, a twentieth of equal pairs may differ and a twentieth of the intervals may miss.
 
     Both counts are binomial: the standard deviation of a share of 600 is sqrt(0.05 * 0.95 / 600) =
     0.0089, and four of them are allowed (a chance of 3e-5). The true mean is that of all
     repetitions, whose own error is a 24th of the spread between them and adds less than 0.001 to
-    the rate of misses. Without the correction more than a tenth is told apart.
+    the rate of misses. Without the correction more than a tenth differ.
     """
     rng = np.random.default_rng(n)
     drawn = [repeated_folds(n, rng) for _ in range(REPETITIONS)]

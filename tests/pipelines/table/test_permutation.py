@@ -52,11 +52,11 @@ def test_the_cost_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     frame = rows(3_000)
     y = PREDICTOR.predict_raw(frame)
     for most, expected in ((30_000, 2_000), (4_000, 1_000), (100, 100)):
-        monkeypatch.setattr(permutation, "PREDICTED", most)
+        monkeypatch.setattr(permutation, "MAX_PREDICTIONS", most)
         found = permuted(PREDICTOR, frame, y, METRICS["rmse"], 0)
         assert found is not None
         assert found.rows == expected
-    monkeypatch.setattr(permutation, "MOST_COLUMNS", 3)
+    monkeypatch.setattr(permutation, "MAX_COLUMNS", 3)
     assert permuted(PREDICTOR, frame, y, METRICS["rmse"], 0) is None
 
 

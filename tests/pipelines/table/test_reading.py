@@ -78,7 +78,8 @@ def test_uris_and_paths(tmp_path: Path) -> None:
 def test_cells_keep_what_a_guessing_reader_loses(tmp_path: Path) -> None:
     frame = load(
         tmp_path,
-        b'zip,label,flag,number,huge,text\n00123,NA,True,1,10000000000000000000000000," a ""b"", c"\n'
+        b"zip,label,flag,number,huge,text\n"
+        b'00123,NA,True,1,10000000000000000000000000," a ""b"", c"\n'
         b'10001,None,false, NA,2,"two\nlines"\n,nan,TRUE,?,,\n',
     )
     assert frame["zip"].tolist()[:2] == ["00123", "10001"]

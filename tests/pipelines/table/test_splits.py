@@ -88,7 +88,7 @@ def test_rows_are_divided_anew_without_the_test_rows(n: int, split: str, seed: i
 
 
 @settings(max_examples=30, deadline=None)
-@given(n=st.integers(40, 120), split=kinds, validation=validations, seed=st.integers(0, 2**32))
+@given(n=st.integers(48, 120), split=kinds, validation=validations, seed=st.integers(0, 2**32))
 def test_outer_folds_hold_out_every_row_once(
     n: int, split: str, validation: str, seed: int
 ) -> None:

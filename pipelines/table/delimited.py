@@ -1,0 +1,210 @@
+"""Delimited text (CSV) as a table.
+
+Cells are read as text and typed column by column. A reader that guesses types loses what the target
+may need: `NA` as a class label, leading zeros of codes, duplicate column names, and rows that are
+too short.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+
+from hpo.errors import DataError
+from serving.values import MISSING_TOKENS
+
+DELIMITERS = (",", ";", "\t", "|")
+SNIFFED_BYTES = 1 << 16
+SAMPLED_ROWS = 1000
+BLOCK_BYTES = 1 << 24
+
+
+def read_csv(uri: str, raw: bytes) -> pd.DataFrame:
+    """Parse the text of a table; the delimiter is inferred.
+
+    Args:
+        uri: of the table, for messages.
+        raw: UTF-8 text without a byte order mark.
+
+    Raises:
+        DataError: if the text is empty, or is not one table.
+    """
+    if raw.isspace():
+        raise DataError(f"{uri} is empty; a table needs a header line and rows")
+    if raw[:1] in (b"\r", b"\n"):
+        raw = raw.lstrip(b"\r\n")
+    if b"\n" not in raw and b"\r" not in raw:
+        raw += b"\n"  # pyarrow rejects a header that ends with the file
+    text = _DelimitedText(uri, raw, _delimiter(raw))
+    names = text.header()
+    typed = _typed_columns(text.cells(len(names)), decimal_comma=text.delimiter == ";")
+    frame: pd.DataFrame = typed.to_pandas()
+    return frame.set_axis(names, axis="columns")
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error's message, or its type if there is none."""
+    return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
+@dataclass(frozen=True)
+class _DelimitedText:
+    uri: str
+    raw: bytes
+    delimiter: str
+
+    def header(self) -> list[str]:
+        """The column names; a column without a name gets `Unnamed: <position>`."""
+        stream = io.BytesIO(self.raw)
+        lines = io.TextIOWrapper(stream, encoding="utf-8", errors="replace", newline="")
+        names = next(filter(None, csv.reader(lines, delimiter=self.delimiter)))
+        return [name.strip() or f"Unnamed: {i}" for i, name in enumerate(names)]
+
+    def cells(self, n_columns: int) -> pa.Table:
+        """All cells as text; an empty cell is missing.
+
+        Columns are named by position, because names are not checked for duplicates yet.
+        """
+        positions = [f"f{i}" for i in range(n_columns)]
+        try:
+            cells = pyarrow.csv.read_csv(
+                pa.BufferReader(self.raw),
+                pyarrow.csv.ReadOptions(
+                    block_size=BLOCK_BYTES, column_names=positions, skip_rows_after_names=1
+                ),
+                parse_options=pyarrow.csv.ParseOptions(
+                    delimiter=self.delimiter, newlines_in_values=b'"' in self.raw
+                ),
+                convert_options=pyarrow.csv.ConvertOptions(
+                    column_types=dict.fromkeys(positions, pa.string()),
+                    null_values=[""],
+                    strings_can_be_null=True,
+                ),
+            )
+        except pa.ArrowInvalid as error:
+            raise DataError(self._mistake(n_columns, error)) from None
+        if self.raw.count(b'"') % 2:
+            self._check_quotes()
+        return cells
+
+    def _mistake(self, n_columns: int, error: Exception) -> str:
+        """The message for text that pyarrow cannot parse."""
+        try:
+            text = self.raw.decode("utf-8")
+        except UnicodeDecodeError as undecodable:
+            line = self.raw.count(b"\n", 0, undecodable.start) + 1
+            byte = self.raw[undecodable.start]
+            return (
+                f"{self.uri} is not UTF-8 text: line {line} holds the byte 0x{byte:02x}; save the "
+                "file as UTF-8"
+            )
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=self.delimiter)
+        widths = ((reader.line_num, len(fields)) for fields in reader if fields)
+        wrong = [(line, width) for line, width in widths if width != n_columns]
+        if not wrong:
+            return f"{self.uri} cannot be read as CSV: {first_line(error)}"
+        line, width = wrong[0]
+        return (
+            f"{self.uri} has {len(wrong):,} row(s) with too many or too few fields; each must have "
+            f"{n_columns} as the header, but line {line} has {width}; correct these rows, and "
+            f"quote values that hold {self.delimiter!r}"
+        )
+
+    def _check_quotes(self) -> None:
+        text = io.StringIO(self.raw.decode("utf-8"), newline="")
+        reader = csv.reader(text, delimiter=self.delimiter, strict=True)
+        start = 1
+        try:
+            for _ in reader:
+                start = reader.line_num + 1
+        except csv.Error:
+            raise DataError(
+                f"{self.uri}: a quoted value that begins in line {start} does not end; close it"
+            ) from None
+
+
+def _delimiter(raw: bytes) -> str:
+    """The delimiter that cuts the most lines into as many fields as the header, at least two."""
+    text = raw[:SNIFFED_BYTES].decode("utf-8", errors="replace")
+    lines = [line for line in text.splitlines() if line.strip()]
+    if len(raw) > SNIFFED_BYTES and len(lines) > 1:
+        lines.pop()  # it may be cut
+    return max(DELIMITERS, key=lambda delimiter: _fit(lines, delimiter))
+
+
+def _fit(lines: list[str], delimiter: str) -> tuple[int, int]:
+    """The number of lines as wide as the header, and its width; 0 unless it is cut at all."""
+    widths = [len(fields) for fields in csv.reader(lines, delimiter=delimiter)]
+    if not widths or widths[0] < 2:
+        return 0, 0
+    return widths.count(widths[0]), widths[0]
+
+
+def _typed_columns(cells: pa.Table, decimal_comma: bool) -> pa.Table:
+    columns = [_typed(column, decimal_comma) for column in cells.columns]
+    return pa.table(columns, names=cells.column_names)
+
+
+def _typed(cells: pa.ChunkedArray, decimal_comma: bool) -> pa.ChunkedArray:
+    """A column as int64, float64 or bool; as stripped text if it is none of these."""
+    numbers = _as_numbers(cells)
+    if numbers is not None:
+        return numbers
+    texts = _stripped(cells)
+    typed = _as_booleans(texts)
+    if typed is None:
+        missing = pc.is_in(texts, pa.array(sorted(MISSING_TOKENS), texts.type))
+        present = pc.if_else(missing, pa.scalar(None, texts.type), texts)
+        typed = _as_numbers(present)
+        if typed is None and decimal_comma:
+            with_points = pc.replace_substring_regex(present, r"^([+-]?\d+),(\d+)$", r"\1.\2")
+            typed = _as_numbers(with_points)
+    return texts if typed is None else typed
+
+
+def _stripped(cells: pa.ChunkedArray) -> pa.ChunkedArray:
+    stripped = pc.utf8_trim_whitespace(cells)
+    return pc.if_else(pc.equal(stripped, ""), pa.scalar(None, cells.type), stripped)
+
+
+def _as_numbers(cells: pa.ChunkedArray) -> pa.ChunkedArray | None:
+    """The numbers; None if a cell is no number, or a code with leading zeros."""
+    if cells.null_count == len(cells):
+        return None
+    for kind in (pa.int64(), pa.float64()):
+        try:
+            pc.cast(cells.slice(0, SAMPLED_ROWS), kind)  # fails early for most texts
+            values = pc.cast(cells, kind)
+        except pa.ArrowInvalid:
+            continue
+        may_be_codes = kind == pa.int64() or not _any(pc.match_substring(cells, "."))
+        if may_be_codes and _any(pc.match_substring_regex(cells, "^[+-]?0[0-9xX]")):
+            return None
+        return values
+    return None
+
+
+def _as_booleans(cells: pa.ChunkedArray) -> pa.ChunkedArray | None:
+    """Whether each cell is "true"; None if a cell is neither "true" nor "false"."""
+    if not _all_boolean(pc.utf8_lower(cells.slice(0, SAMPLED_ROWS))):
+        return None
+    lowered = pc.utf8_lower(cells)
+    return pc.equal(lowered, "true") if _all_boolean(lowered) else None
+
+
+def _all_boolean(lowered: pa.ChunkedArray) -> bool:
+    if lowered.null_count == len(lowered):
+        return False
+    booleans = pa.array(["true", "false"], lowered.type)
+    return not _any(pc.invert(pc.is_in(lowered.drop_null(), booleans)))
+
+
+def _any(mask: Any) -> bool:
+    return bool(pc.any(mask).as_py())

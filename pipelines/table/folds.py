@@ -1,0 +1,203 @@
+"""The folds of a search: encoded arrays in memory, and the files in which workers map them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hpo.errors import DataError
+from pipelines.table.metrics import Metric
+from pipelines.table.splits import Rows
+from serving.features import Matrix, TargetEncoder
+from serving.values import IntArray
+
+SCHEMA = 1
+DESCRIPTION = "data.json"
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is predicted.
+
+    Attributes:
+        kind: binary, multiclass or regression.
+        n_classes: 0 for regression.
+    """
+
+    kind: str
+    n_classes: int
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One training and validation pair of a search.
+
+    Attributes:
+        train: encoded training rows.
+        y_train: `(n,)` int64 class codes, or float64 targets standardised over the non-test rows.
+        valid: encoded validation rows.
+        y_valid: their targets.
+        task: what is predicted.
+        target: converts targets and predictions to the user's units.
+        cardinalities: number of codes of each categorical column; an unknown value is -1.
+        index: of the fold, from 0.
+        fixed: whether the validation rows are also trained on, so that they must not decide when
+            to stop.
+    """
+
+    train: Matrix
+    y_train: npt.NDArray[Any]
+    valid: Matrix
+    y_valid: npt.NDArray[Any]
+    task: Task
+    target: TargetEncoder
+    cardinalities: tuple[int, ...] = ()
+    index: int = 0
+    fixed: bool = False
+
+    def score(self, metric: Metric, prediction: npt.NDArray[np.float64]) -> float:
+        """Score a prediction of the validation rows, in the user's units.
+
+        Args:
+            metric: how to score.
+            prediction: `(n, k)` probabilities (k = 2 for binary), or `(n,)` standardised values.
+        """
+        return metric(self.target.original(self.y_valid), self.target.original(prediction))
+
+    def whole(self) -> Fold:
+        """The fold with the validation rows appended to the training rows."""
+        train = Matrix(
+            np.concatenate([self.train.numeric, self.valid.numeric]),
+            np.concatenate([self.train.categorical, self.valid.categorical]),
+        )
+        y_train = np.concatenate([self.y_train, self.y_valid])
+        return replace(self, train=train, y_train=y_train, fixed=True)
+
+
+@dataclass(frozen=True)
+class EncodedRows:
+    """Encoded features of some rows, with their targets `(n,)`."""
+
+    features: Matrix
+    target: npt.NDArray[Any]
+
+    def take(self, rows: IntArray) -> EncodedRows:
+        """A copy of the given rows."""
+        return EncodedRows(self.features.take(rows), self.target[rows])
+
+    def save(self, directory: Path, prefix: str = "") -> None:
+        """Write three `.npy` files whose names start with the prefix."""
+        np.save(directory / f"{prefix}numeric.npy", self.features.numeric)
+        np.save(directory / f"{prefix}categorical.npy", self.features.categorical)
+        np.save(directory / f"{prefix}target.npy", self.target)
+
+    @classmethod
+    def load(cls, directory: Path, prefix: str = "") -> EncodedRows:
+        """Map the files of `save`: arrays are read-only, and processes share their memory."""
+        numeric, categorical, target = (
+            np.load(directory / f"{prefix}{name}.npy", mmap_mode="r")
+            for name in ("numeric", "categorical", "target")
+        )
+        return cls(Matrix(numeric, categorical), target)
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """What all folds of a study have in common."""
+
+    task: Task
+    target: TargetEncoder
+    cardinalities: tuple[int, ...]
+
+    def fold(self, index: int, train: EncodedRows, valid: EncodedRows) -> Fold:
+        """A fold of these rows."""
+        return Fold(
+            train=train.features,
+            y_train=train.target,
+            valid=valid.features,
+            y_valid=valid.target,
+            task=self.task,
+            target=self.target,
+            cardinalities=self.cardinalities,
+            index=index,
+        )
+
+    def save(self, directory: Path, n_folds: int) -> None:
+        """Write the description that `load_folds` and `load_part` read."""
+        description = {
+            "schema": SCHEMA,
+            "folds": n_folds,
+            "task": asdict(self.task),
+            "target": self.target.to_dict(),
+            "cardinalities": list(self.cardinalities),
+        }
+        (directory / DESCRIPTION).write_text(json.dumps(description, indent=1), encoding="utf-8")
+
+    @classmethod
+    def load(cls, directory: Path) -> tuple[Encoding, int]:
+        """Read the encoding and the number of folds."""
+        description = json.loads((directory / DESCRIPTION).read_text(encoding="utf-8"))
+        if description["schema"] != SCHEMA:
+            raise DataError(
+                f"{directory} has schema {description['schema']!r}, this version reads {SCHEMA}"
+            )
+        encoding = cls(
+            Task(**description["task"]),
+            TargetEncoder.from_dict(description["target"]),
+            tuple(description["cardinalities"]),
+        )
+        return encoding, description["folds"]
+
+
+def save_folds(directory: Path, encoding: Encoding, folds: tuple[Fold, ...]) -> None:
+    """Write the arrays of each fold for `load_folds`."""
+    directory.mkdir(parents=True, exist_ok=True)
+    for fold in folds:
+        EncodedRows(fold.train, fold.y_train).save(directory, f"fold-{fold.index}-train-")
+        EncodedRows(fold.valid, fold.y_valid).save(directory, f"fold-{fold.index}-valid-")
+    encoding.save(directory, len(folds))
+
+
+def load_folds(directory: Path) -> tuple[Fold, ...]:
+    """Read all folds that `save_folds` wrote, as read-only mapped arrays.
+
+    Raises:
+        DataError: for files of another schema.
+    """
+    encoding, n_folds = Encoding.load(directory)
+    return tuple(
+        encoding.fold(
+            index,
+            EncodedRows.load(directory, f"fold-{index}-train-"),
+            EncodedRows.load(directory, f"fold-{index}-valid-"),
+        )
+        for index in range(n_folds)
+    )
+
+
+def save_parts(directory: Path, encoding: Encoding, table: EncodedRows, rows: Rows) -> None:
+    """Write the encoded table once, and the row numbers of each fold, for `load_part`."""
+    directory.mkdir(parents=True, exist_ok=True)
+    table.save(directory)
+    for index, (train, valid) in enumerate(rows.folds):
+        np.save(directory / f"part-{index}-train.npy", train)
+        np.save(directory / f"part-{index}-valid.npy", valid)
+    encoding.save(directory, len(rows.folds))
+
+
+def load_part(directory: Path, index: int) -> Fold:
+    """Read one fold of what `save_parts` wrote; its rows are a copy in memory.
+
+    Raises:
+        DataError: for files of another schema.
+    """
+    encoding, _ = Encoding.load(directory)
+    table = EncodedRows.load(directory)
+    train = np.load(directory / f"part-{index}-train.npy")
+    valid = np.load(directory / f"part-{index}-valid.npy")
+    return encoding.fold(index, table.take(train), table.take(valid))

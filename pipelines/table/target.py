@@ -1,0 +1,255 @@
+"""The target column: its task, its known rows, and its encoding."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from hpo.arrays import FloatArray, IntArray
+from hpo.errors import DataError, ParameterError, closest
+from pipelines.table.metrics import TASKS
+from pipelines.table.splits import Rows, quantile_strata
+from serving.features import TargetEncoder
+from serving.values import Label, labelled, numbers
+
+MAX_CODED_CLASSES = 20  # more distinct numbers are a regression
+MAX_CLASSES = 1000
+MAX_TARGET = 1e100
+SHOWN = 20  # labels or names that a message lists
+SHOWN_SHARES = 4
+
+
+@dataclass(frozen=True)
+class Target:
+    """A target column without missing values.
+
+    Attributes:
+        name: of the column.
+        kind: of the task: binary, multiclass or regression.
+        codes: `(n,)` indices into `labels`; empty for a regression.
+        labels: the classes in order of appearance; empty for a regression.
+        values: `(n,)` numbers of a regression; empty for a classification.
+    """
+
+    name: str
+    kind: str
+    codes: IntArray
+    labels: tuple[Label, ...]
+    values: FloatArray
+
+    @property
+    def is_regression(self) -> bool:
+        """Whether the target is a number."""
+        return self.kind == "regression"
+
+    @property
+    def counts(self) -> IntArray:
+        """`(k,)` number of rows of each class."""
+        return np.bincount(self.codes, minlength=len(self.labels))
+
+    @property
+    def strata(self) -> IntArray:
+        """`(n,)` codes of the classes, or of quantile ranges for a regression."""
+        return quantile_strata(self.values) if self.is_regression else self.codes
+
+    def encoder(self, rows: IntArray) -> TargetEncoder:
+        """The encoder; for a regression with the mean and scale of the given rows."""
+        if not self.is_regression:
+            return TargetEncoder(self.kind, tuple(sorted(self.labels, key=_sort_key)))
+        values = self.values[rows]
+        scale = float(values.std())
+        return TargetEncoder(self.kind, (), float(values.mean()), scale if scale > 0 else 1.0)
+
+    def describe(self) -> str:
+        """One line for the user: the task, and the range or the largest classes."""
+        if self.is_regression:
+            low, high, mean = self.values.min(), self.values.max(), self.values.mean()
+            return f"target {self.name!r}: regression, {low:g} to {high:g}, mean {mean:g}"
+        counts = self.counts
+        largest = np.argsort(-counts, kind="stable")[:SHOWN_SHARES]
+        shares = ", ".join(f"{self.labels[i]!r} {counts[i] / counts.sum():.1%}" for i in largest)
+        more = ", …" if len(self.labels) > SHOWN_SHARES else ""
+        text = f"target {self.name!r}: {self.kind}, {len(self.labels)} classes ({shares}{more})"
+        if self.kind == "binary":
+            text += f", {max(self.labels, key=_sort_key)!r} counts as positive"
+        return text
+
+    def check_class_sizes(self, needed: int) -> None:
+        """Raise `DataError` if a class has fewer rows than needed."""
+        counts = self.counts
+        small = [f"{self.labels[i]!r} has {counts[i]}" for i in np.flatnonzero(counts < needed)]
+        if small:
+            fewer = ", use fewer folds" if needed > 2 else ""
+            raise DataError(
+                f"each class of {self.name!r} needs at least {needed} rows for training and "
+                f"validation, but {', '.join(small)}; collect more of them, merge them into "
+                f"another class or leave these rows out{fewer}"
+            )
+
+
+def read_target(
+    frame: pd.DataFrame, name: str, task: str | None
+) -> tuple[pd.DataFrame, Target, tuple[str, ...]]:
+    """Read the target, and drop the rows where it is missing.
+
+    Args:
+        frame: the raw table.
+        name: of the target column.
+        task: one of `TASKS`; None to infer it.
+
+    Returns:
+        The remaining rows, their target, and notes for the user.
+
+    Raises:
+        ParameterError: for an unknown task.
+        DataError: if nothing can be learned from the column as such a target.
+    """
+    if task is not None and task not in TASKS:
+        raise ParameterError(
+            f"unknown task {task!r}{closest(task, TASKS)}; tasks: {', '.join(TASKS)}"
+        )
+    series = _as_numbers_if_possible(frame[name])
+    if pd.api.types.is_datetime64_any_dtype(series.dtype):
+        raise DataError(f"target {name!r} is a date; turn it into a number or into classes")
+    if _is_numeric(series):
+        _check_finite(name, numbers(series)[0])
+    known = _known_rows(series, task)
+    if not known.any():
+        raise DataError(
+            f"target {name!r} is missing in all {len(frame):,} rows; name another target column"
+        )
+    notes: tuple[str, ...] = ()
+    if not known.all():
+        missing = int((~known).sum())
+        notes = (f"{missing:,} of {len(frame):,} rows were dropped, they have no {name!r}",)
+        frame, series = frame[known].reset_index(drop=True), series[known].reset_index(drop=True)
+    return frame.assign(**{name: series}), _target(name, series, task), notes
+
+
+def _as_numbers_if_possible(series: pd.Series) -> pd.Series:
+    """Convert an object column that holds only numbers and missing values."""
+    if series.dtype != object:
+        return series
+    if any(isinstance(value, str | bool | list | dict | bytes) for value in series):
+        return series
+    try:
+        converted: pd.Series = pd.to_numeric(series)
+    except (TypeError, ValueError):
+        return series
+    return converted
+
+
+def _is_numeric(series: pd.Series) -> bool:
+    dtype = series.dtype
+    return bool(pd.api.types.is_numeric_dtype(dtype) and not pd.api.types.is_bool_dtype(dtype))
+
+
+def _known_rows(series: pd.Series, task: str | None) -> npt.NDArray[np.bool_]:
+    if task == "regression" or _is_numeric(series):
+        values, unreadable = numbers(series)
+        _check_readable(series, unreadable)
+        return ~np.isnan(values)
+    try:
+        return labelled(series)[0] >= 0
+    except ValueError as error:
+        raise DataError(f"target {error}") from None
+
+
+def _target(name: str, series: pd.Series, task: str | None) -> Target:
+    distinct = list(pd.unique(series)) if _is_numeric(series) else labelled(series)[1]
+    if len(distinct) == 1:
+        raise DataError(
+            f"target {name!r} is constant: all {len(series):,} rows have '{distinct[0]}'; there is "
+            "nothing to learn"
+        )
+    kind = task or _inferred_kind(distinct, numeric=_is_numeric(series))
+    return _regression(name, series) if kind == "regression" else _classes(name, kind, series)
+
+
+def _inferred_kind(distinct: Sequence[object], numeric: bool) -> str:
+    """The task of a target with these distinct values.
+
+    Two values are binary. Texts and booleans are classes, and numbers are a regression. But
+    numbers that are just 0 … k or 1 … k without gaps, at most 20 of them, are read as class codes.
+    """
+    if len(distinct) == 2:
+        return "binary"
+    if not numeric:
+        return "multiclass"
+    if len(distinct) > MAX_CODED_CLASSES:
+        return "regression"
+    codes = np.sort(np.asarray(distinct, dtype=np.float64))
+    consecutive = codes[0] in (0.0, 1.0) and (np.diff(codes) == 1.0).all()
+    return "multiclass" if consecutive else "regression"
+
+
+def _regression(name: str, series: pd.Series) -> Target:
+    values = numbers(series)[0]
+    _check_finite(name, values)
+    if np.abs(values).max() > MAX_TARGET:
+        raise DataError(f"target {name!r} holds values beyond {MAX_TARGET:g}; rescale it")
+    return Target(name, "regression", np.empty(0, dtype=np.int64), (), values)
+
+
+def _classes(name: str, kind: str, series: pd.Series) -> Target:
+    codes, labels = labelled(series)
+    if kind == "binary" and len(labels) != 2:
+        raise DataError(
+            f"task 'binary' needs a target with 2 values, but {name!r} has {len(labels):,}: "
+            f"{listed(labels)}; give task=multiclass or task=regression, or leave it to be inferred"
+        )
+    if kind == "multiclass" and len(labels) < 3:
+        raise DataError(
+            f"task 'multiclass' needs 3 classes or more, but {name!r} has 2: {listed(labels)}; "
+            "give task=binary"
+        )
+    if len(labels) > min(MAX_CLASSES, len(series) / 2):
+        raise DataError(
+            f"target {name!r} has {len(labels):,} different labels in {len(series):,} rows; it "
+            "looks like an identifier or free text: name another target, or group its labels"
+        )
+    return Target(name, kind, codes, tuple(labels), np.empty(0))
+
+
+def _check_readable(series: pd.Series, unreadable: npt.NDArray[np.bool_]) -> None:
+    if unreadable.any():
+        first = series.iloc[int(np.flatnonzero(unreadable)[0])]
+        raise DataError(
+            f"task 'regression' needs a numeric target, but {int(unreadable.sum()):,} of "
+            f"{len(series):,} values of {str(series.name)!r} are not numbers (the first is "
+            f"{first!r}); correct them or leave the task to be inferred"
+        )
+
+
+def _check_finite(name: str, values: FloatArray) -> None:
+    infinite = int(np.isinf(values).sum())
+    if infinite:
+        raise DataError(
+            f"target {name!r} holds {infinite:,} infinite value(s), but targets must be finite; "
+            "leave these cells empty to drop their rows"
+        )
+
+
+def check_both_classes(split: str, rows: Rows, codes: npt.NDArray[Any]) -> None:
+    """Raise `DataError` if the training or validation rows of a fold hold a single class."""
+    for i, (train, valid) in enumerate(rows.folds):
+        for part, members in (("training", train), ("validation", valid)):
+            if np.count_nonzero(np.bincount(codes[members])) < 2:
+                raise DataError(
+                    f"split {split!r} leaves only one class in the {part} rows of fold {i}; use "
+                    "split=random, another column, or more rows"
+                )
+
+
+def listed(names: Sequence[object]) -> str:
+    """The first names, for a message."""
+    return ", ".join(map(str, names[:SHOWN])) + (", …" if len(names) > SHOWN else "")
+
+
+def _sort_key(label: Label) -> tuple[str, float, str]:
+    return ("text", 0.0, label) if isinstance(label, str) else ("number", float(label), "")
