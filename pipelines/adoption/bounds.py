@@ -1,110 +1,151 @@
-"""Which numbers the libraries take: with any other a training ends with an error, so that none can have happened.
+"""The numbers that the model libraries accept.
 
-Wider than `pipelines.models.limits`, within which a search makes sense: a run with a penalty of 1e5
-did happen. A test holds the table against LightGBM and XGBoost.
+With a number outside its bounds a training ends with an error, so a run that logged a score cannot
+have used it. The bounds are wider than `pipelines.models.limits`, which holds the ranges that are
+worth searching: a run with a penalty of 1e5 is possible. A test compares this table with LightGBM
+and XGBoost.
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from hpo.space.parameters import Categorical, Parameter
 
 _INT32 = 2**31 - 1
-# What float32 holds, in which trees and networks count.
-_LARGEST, _SMALLEST = 3.4e38, 1.2e-38
+# Trees and networks compute in float32.
+_FLOAT32_MAX, _FLOAT32_MIN = 3.4e38, 1.2e-38
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """The numbers from `low` to `high`, without `low` itself where it is `above`."""
+    """The numbers in [`low`, `high`], or in (`low`, `high`] with `open_low`."""
 
     low: float = -math.inf
     high: float = math.inf
-    above: bool = field(default=False, kw_only=True)
+    open_low: bool = field(default=False, kw_only=True)
 
-    def hold(self, number: float) -> bool:
-        """Whether a finite number is one of them."""
-        return self.low <= number <= self.high and not (self.above and number == self.low)
+    def contain(self, number: float, tolerance: float = 0.0) -> bool:
+        """Whether `number` lies within the bounds, or outside by at most `tolerance`."""
+        if self.open_low and number == self.low:
+            return False
+        return self.low - tolerance <= number <= self.high + tolerance
 
     def __str__(self) -> str:
-        """What must be true of a number."""
+        """The rule, to follow the name of a parameter in a message."""
         if math.isinf(self.high):
-            return f"must be {'above' if self.above else 'at least'} {self.low:g}"
-        return f"must lie in {'(' if self.above else '['}{self.low:.10g}, {self.high:.10g}]"
+            return f"must be {'above' if self.open_low else 'at least'} {self.low:g}"
+        if math.isinf(self.low):
+            return f"must be at most {self.high:g}"
+        return f"must lie in {'(' if self.open_low else '['}{self.low:.10g}, {self.high:.10g}]"
 
 
-_SHARE, _SHARE_OR_NONE = Bounds(0, 1, above=True), Bounds(0, 1)
-_POSITIVE, _NOT_NEGATIVE = Bounds(0, above=True), Bounds(0)
-_COUNT, _COUNT_OR_NONE, _WHOLE = Bounds(1, _INT32), Bounds(0, _INT32), Bounds(-_INT32, _INT32)
+_UNBOUNDED = Bounds()
+_FRACTION = Bounds(0, 1, open_low=True)
+_FRACTION_OR_ZERO = Bounds(0, 1)
+_POSITIVE = Bounds(0, open_low=True)
+_NOT_NEGATIVE = Bounds(0)
+_COUNT = Bounds(1, _INT32)
+_COUNT_OR_ZERO = Bounds(0, _INT32)
+_WHOLE = Bounds(-_INT32, _INT32)
 _BINS = Bounds(2, _INT32)
 
-
-def _each(*groups: tuple[Bounds, str]) -> Iterator[tuple[str, Bounds]]:
-    return ((name, bounds) for bounds, names in groups for name in names.split())
-
-
 BOUNDS: Mapping[str, Mapping[str, Bounds]] = {
-    "lightgbm": dict(
-        _each(
-            (_SHARE, "bagging_fraction feature_fraction feature_fraction_bynode"),
-            (_SHARE, "neg_bagging_fraction pos_bagging_fraction"),
-            (_SHARE_OR_NONE, "other_rate top_rate"),
-            (_POSITIVE, "learning_rate scale_pos_weight sigmoid"),
-            (
-                _NOT_NEGATIVE,
-                "cat_l2 cat_smooth cegb_penalty_split cegb_tradeoff lambda_l1 lambda_l2",
-            ),
-            (_NOT_NEGATIVE, "linear_lambda min_gain_to_split min_sum_hessian_in_leaf path_smooth"),
-            (
-                _COUNT,
-                "max_cat_threshold max_cat_to_onehot min_data_in_bin min_data_per_group num_iterations",
-            ),
-            (_COUNT_OR_NONE, "min_data_in_leaf"),
-            (_WHOLE, "bagging_freq max_depth"),  # from 0 down: no bagging, no limit
-            (_BINS, "max_bin"),
-            (Bounds(2, 131_072), "num_leaves"),
-        )
-    ),
-    "xgboost": dict(
-        _each(
-            (_SHARE_OR_NONE, "colsample_bylevel colsample_bynode colsample_bytree subsample"),
-            (_NOT_NEGATIVE, "learning_rate max_delta_step min_child_weight min_split_loss"),
-            (_NOT_NEGATIVE, "reg_alpha reg_lambda scale_pos_weight"),
-            (_COUNT, "max_cat_threshold max_cat_to_onehot n_estimators num_parallel_tree"),
-            (_COUNT_OR_NONE, "max_depth max_leaves"),  # 0: no limit
-            (_BINS, "max_bin"),
-        )
-    ),
-    "mlp": dict(
-        _each(
-            (_SHARE_OR_NONE, "dropout label_smoothing momentum warmup"),
-            (_SHARE_OR_NONE, "beta2 ema_decay smoothing"),
-            (_POSITIVE, "drop_factor learning_rate max_norm sgd_learning_rate sigma"),
-            (_NOT_NEGATIVE, "min_delta weight_decay"),
-            (_COUNT, "accumulation batch_size bins layers max_epochs networks patience width"),
-            (_COUNT_OR_NONE, "drops"),
-        )
-    ),
+    "lightgbm": {
+        "bagging_fraction": _FRACTION,
+        "bagging_freq": _WHOLE,  # 0 or less: no bagging
+        "cat_l2": _NOT_NEGATIVE,
+        "cat_smooth": _NOT_NEGATIVE,
+        "cegb_penalty_split": _NOT_NEGATIVE,
+        "cegb_tradeoff": _NOT_NEGATIVE,
+        "feature_fraction": _FRACTION,
+        "feature_fraction_bynode": _FRACTION,
+        "lambda_l1": _NOT_NEGATIVE,
+        "lambda_l2": _NOT_NEGATIVE,
+        "learning_rate": _POSITIVE,
+        "linear_lambda": _NOT_NEGATIVE,
+        "max_bin": _BINS,
+        "max_cat_threshold": _COUNT,
+        "max_cat_to_onehot": _COUNT,
+        "max_depth": _WHOLE,  # 0 or less: no limit
+        "min_data_in_bin": _COUNT,
+        "min_data_in_leaf": _COUNT_OR_ZERO,
+        "min_data_per_group": _COUNT,
+        "min_gain_to_split": _NOT_NEGATIVE,
+        "min_sum_hessian_in_leaf": _NOT_NEGATIVE,
+        "neg_bagging_fraction": _FRACTION,
+        "num_iterations": _COUNT,
+        "num_leaves": Bounds(2, 131_072),
+        "other_rate": _FRACTION_OR_ZERO,
+        "path_smooth": _NOT_NEGATIVE,
+        "pos_bagging_fraction": _FRACTION,
+        "scale_pos_weight": _POSITIVE,
+        "sigmoid": _POSITIVE,
+        "top_rate": _FRACTION_OR_ZERO,
+    },
+    "xgboost": {
+        "colsample_bylevel": _FRACTION_OR_ZERO,
+        "colsample_bynode": _FRACTION_OR_ZERO,
+        "colsample_bytree": _FRACTION_OR_ZERO,
+        "learning_rate": _NOT_NEGATIVE,
+        "max_bin": _BINS,
+        "max_cat_threshold": _COUNT,
+        "max_cat_to_onehot": _COUNT,
+        "max_delta_step": _NOT_NEGATIVE,
+        "max_depth": _COUNT_OR_ZERO,  # 0: no limit
+        "max_leaves": _COUNT_OR_ZERO,  # 0: no limit
+        "min_child_weight": _NOT_NEGATIVE,
+        "min_split_loss": _NOT_NEGATIVE,
+        "n_estimators": _COUNT,
+        "num_parallel_tree": _COUNT,
+        "reg_alpha": _NOT_NEGATIVE,
+        "reg_lambda": _NOT_NEGATIVE,
+        "scale_pos_weight": _NOT_NEGATIVE,
+        "subsample": _FRACTION_OR_ZERO,
+    },
+    "mlp": {
+        "accumulation": _COUNT,
+        "batch_size": _COUNT,
+        "beta2": _FRACTION_OR_ZERO,
+        "bins": _COUNT,
+        "drop_factor": _POSITIVE,
+        "dropout": _FRACTION_OR_ZERO,
+        "drops": _COUNT_OR_ZERO,
+        "ema_decay": _FRACTION_OR_ZERO,
+        "label_smoothing": _FRACTION_OR_ZERO,
+        "layers": _COUNT,
+        "learning_rate": _POSITIVE,
+        "max_epochs": _COUNT,
+        "max_norm": _POSITIVE,
+        "min_delta": _NOT_NEGATIVE,
+        "momentum": _FRACTION_OR_ZERO,
+        "networks": _COUNT,
+        "patience": _COUNT,
+        "sgd_learning_rate": _POSITIVE,
+        "sigma": _POSITIVE,
+        "smoothing": _FRACTION_OR_ZERO,
+        "warmup": _FRACTION_OR_ZERO,
+        "weight_decay": _NOT_NEGATIVE,
+        "width": _COUNT,
+    },
 }
-"""By family and the main name of a parameter, for those that are numbers."""
+"""Bounds of the numeric parameters, by model family and main name."""
 
 
-def refusal(model: str, name: str, number: float) -> str | None:
-    """Why `model` cannot have been trained with a finite number; None where nothing says so."""
-    bounds = BOUNDS[model].get(name, Bounds())
-    if not bounds.hold(number):
-        return f"is nothing that {model} takes: {name} {bounds}"
-    if number and not _SMALLEST <= abs(number) <= _LARGEST:
-        return "is beyond what float32 holds, in which models count"
+def why_impossible(model: str, name: str, number: float) -> str | None:
+    """Why no training of `model` can have used a finite number; None if one can."""
+    bounds = BOUNDS[model].get(name, _UNBOUNDED)
+    if not bounds.contain(number):
+        return f"is not accepted by {model}: {name} {bounds}"
+    if number and not _FLOAT32_MIN <= abs(number) <= _FLOAT32_MAX:
+        return "is outside the range of float32, in which models compute"
     return None
 
 
-def possible_range(model: str, parameter: Parameter) -> bool:
-    """Whether a range that was searched ends where the values do that `model` takes, or before."""
+def is_possible_range(model: str, parameter: Parameter) -> bool:
+    """Whether the range of a searched parameter lies within the bounds of `model`."""
     if isinstance(parameter, Categorical):
         return True
-    bounds = BOUNDS[model].get(parameter.name, Bounds(-_LARGEST, _LARGEST))
-    return max(bounds.low, -_LARGEST) <= parameter.low and parameter.high <= min(
-        bounds.high, _LARGEST
-    )
+    bounds = BOUNDS[model].get(parameter.name, _UNBOUNDED)
+    low, high = max(bounds.low, -_FLOAT32_MAX), min(bounds.high, _FLOAT32_MAX)
+    return low <= parameter.low and parameter.high <= high

@@ -1,7 +1,7 @@
-"""What parameters in foreign runs are called here.
+"""The meaning of logged parameter names.
 
-Names are found by the library's own aliases, behind prefixes such as `LGBMClassifier__`, or in the
-user's mapping.
+A name is looked up among the aliases of the library, with or without a prefix such as
+`LGBMClassifier__`, or in the user's mapping.
 """
 
 import re
@@ -13,118 +13,139 @@ from typing import Any
 from hpo.errors import SpaceError, closest
 from hpo.space.parameters import Value
 from hpo.space.yaml import load_file
-from pipelines.models import FAMILIES, single_family
+from pipelines.models import single_family
 
 SET_BY_STUDY = "set by a study itself"
-UNKNOWN = "no parameter of the model"
-AS_TOLD = "as the mapping says"
+UNKNOWN = "not a parameter of the model"
+EXCLUDED = "excluded by the mapping"
 
 _PREFIX = re.compile(r".*(?:__|[./:])")
 
 
 @dataclass(frozen=True)
 class Meaning:
-    """What one of their parameters is called here, and what its values are here where that differs."""
+    """The parameter of the model that a logged name stands for.
+
+    `values` gives the values that some logged texts stand for.
+    """
 
     name: str
     values: Mapping[str, Value] = field(default_factory=dict)
 
 
 Mapped = Mapping[str, Meaning | None]
-"""Their names to meanings; None for what is left out."""
+"""Meanings by logged name; None for parameters to leave out."""
 
 
 def load_mapping(given: str | Path | Mapping[str, Any] | None) -> Mapping[str, Any]:
-    """The user's mapping as it is written.
+    """The user's mapping, unchecked.
 
-    `theirs: ours`, `theirs: {name: ours, values: {theirs: ours}}`, or `theirs: null` for what is to
-    be left out.
+    Each entry is `logged: name`, `logged: {name: name, values: {logged: value}}`, or
+    `logged: null` to leave the parameter out.
 
     Raises:
-        SpaceError: when it cannot be read.
+        SpaceError: If the file cannot be read.
     """
-    if given is None or isinstance(given, Mapping):
-        return {str(name): entry for name, entry in (given or {}).items()}
-    path = Path(given)
+    if isinstance(given, str | Path):
+        given = _load_file(Path(given))
+    return {str(logged): entry for logged, entry in (given or {}).items()}
+
+
+def _load_file(path: Path) -> Mapping[Any, Any]:
     if not path.is_file():
-        beside = [other.name for other in path.parent.glob("*.y*ml")]
-        raise SpaceError(f"mapping={str(given)!r} is no file{closest(path.name, beside)}")
+        nearby = [other.name for other in path.parent.glob("*.y*ml")]
+        raise SpaceError(f"mapping={str(path)!r} is not a file{closest(path.name, nearby)}")
     entries = load_file(path)
     if not isinstance(entries, Mapping):
         raise SpaceError(
-            f"{path} must map names in the runs to names here, but holds {entries!r:.80}"
+            f"{path} must map logged names to parameters of the model, but it holds {entries!r:.80}"
         )
-    return {str(name): entry for name, entry in entries.items()}
+    return entries
 
 
 def mapping_mistakes(entries: Mapping[str, Any], model: str) -> Iterator[str]:
-    """What is wrong with a mapping for a model, as far as no run is needed to say so."""
-    for theirs, entry in entries.items():
-        yield from (f"mapping: {mistake}" for mistake in _mistakes(model, theirs, entry))
+    """The mistakes in a mapping that can be found without the runs."""
+    for logged, entry in entries.items():
+        if entry is not None:
+            for mistake in _entry_mistakes(model, logged, _full_entry(entry)):
+                yield f"mapping: {mistake}"
+
+
+def _entry_mistakes(model: str, logged: str, entry: Any) -> Iterator[str]:
+    if not _is_entry(entry):
+        yield (
+            f"{logged} must be the name of a parameter, null, or {{name: …, values: {{…}}}}, "
+            f"but is {entry!r:.80}"
+        )
+        return
+    yield from single_family(model).names.mistakes([entry["name"]])
+    values = entry.get("values") or {}
+    if not _are_values(values):
+        yield (
+            f"{logged}: values must map logged values to numbers, texts or booleans, "
+            f"but is {values!r:.80}"
+        )
+
+
+def _full_entry(entry: Any) -> Any:
+    return {"name": entry} if isinstance(entry, str) else entry
+
+
+def _is_entry(entry: Any) -> bool:
+    return (
+        isinstance(entry, Mapping)
+        and isinstance(entry.get("name"), str)
+        and entry.keys() <= {"name", "values"}
+    )
+
+
+def _are_values(values: Any) -> bool:
+    return isinstance(values, Mapping) and all(
+        isinstance(value, bool | int | float | str) for value in values.values()
+    )
 
 
 def read_mapping(entries: Mapping[str, Any], model: str) -> Mapped:
-    """A mapping without mistakes, under the main names of the model's parameters."""
-    return {theirs: _meaning(model, entry) for theirs, entry in entries.items()}
-
-
-def _mistakes(model: str, theirs: str, entry: Any) -> Iterator[str]:
-    if entry is None:
-        return
-    plain = {"name": entry} if isinstance(entry, str) else entry
-    if (
-        not isinstance(plain, Mapping)
-        or not isinstance(plain.get("name"), str)
-        or plain.keys() - {"name", "values"}
-    ):
-        yield f"{theirs} must be a name here, null, or {{name: …, values: {{…}}}}, but is {entry!r:.80}"
-        return
-    yield from single_family(model).names.mistakes([plain["name"]])
-    values = plain.get("values") or {}
-    if not isinstance(values, Mapping) or not all(
-        isinstance(v, bool | int | float | str) for v in values.values()
-    ):
-        yield f"{theirs}: values must map values in the runs to plain values here, but is {values!r:.80}"
+    """The meanings in a mapping without mistakes, under the main names of the model."""
+    return {logged: _meaning(model, _full_entry(entry)) for logged, entry in entries.items()}
 
 
 def _meaning(model: str, entry: Any) -> Meaning | None:
     if entry is None:
         return None
-    name, values = (
-        (entry, {}) if isinstance(entry, str) else (entry["name"], entry.get("values") or {})
-    )
-    return Meaning(
-        single_family(model).canonical_name(name),
-        {str(theirs): ours for theirs, ours in values.items()},
-    )
+    name = entry["name"]
+    values = {str(logged): value for logged, value in (entry.get("values") or {}).items()}
+    return Meaning(single_family(model).canonical_name(name), values)
 
 
-def meanings(model: str, names: Iterable[str], given: Mapped) -> tuple[Mapped, dict[str, str]]:
-    """What `names` of logged parameters mean, and why the others are left out."""
-    found: dict[str, Meaning | None] = {}
-    left: dict[str, str] = {}
-    for theirs in names:
-        if theirs in given:
-            found[theirs] = given[theirs]
-            if given[theirs] is None:
-                left[theirs] = AS_TOLD
-        elif ours := look_up(model, theirs, "parameters"):
-            found[theirs] = Meaning(ours)
+def find_meanings(
+    model: str, names: Iterable[str], given: Mapped
+) -> tuple[dict[str, Meaning], dict[str, str]]:
+    """The meanings of logged names, and the reasons why the other names are left out."""
+    found: dict[str, Meaning] = {}
+    left_out: dict[str, str] = {}
+    for logged in names:
+        name = look_up(model, logged)
+        meaning = given.get(logged, Meaning(name) if name else None)
+        if meaning is not None:
+            found[logged] = meaning
         else:
-            left[theirs] = SET_BY_STUDY if look_up(model, theirs, "reserved") else UNKNOWN
-    return {theirs: meaning for theirs, meaning in found.items() if meaning}, left
+            left_out[logged] = _why_left_out(model, logged, given)
+    return found, left_out
 
 
-def knowing(names: Iterable[str], section: str) -> Mapping[str, frozenset[str]]:
-    """By family, which of `names` of logged parameters stand in a section of its names."""
-    each = frozenset(names)
-    return {
-        model: frozenset(name for name in each if look_up(model, name, section))
-        for model in FAMILIES
-    }
+def _why_left_out(model: str, logged: str, given: Mapped) -> str:
+    if logged in given:
+        return EXCLUDED
+    return SET_BY_STUDY if look_up(model, logged, "reserved") else UNKNOWN
 
 
-def look_up(model: str, theirs: str, section: str) -> str | None:
-    """The main name of a logged parameter in a section of the model's names, with or without what stands before it."""
+def look_up(model: str, logged: str, section: str = "parameters") -> str | None:
+    """The main name of a logged parameter, with or without its prefix; None if there is none.
+
+    `section` is "parameters" for those that a space may hold, "reserved" for those that a study
+    sets itself.
+    """
+    unprefixed = _PREFIX.sub("", logged)
     names = single_family(model).names
-    return names.main(theirs, section) or names.main(_PREFIX.sub("", theirs), section)
+    return names.main(logged, section) or names.main(unprefixed, section)

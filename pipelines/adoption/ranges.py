@@ -1,104 +1,121 @@
-"""The range of a parameter that somebody else has searched, from what is known of it."""
+"""The range in which the logged runs have searched a parameter."""
 
 import ast
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeGuard
 
 from hpo.space.parameters import Categorical, Float, Integer, Parameter, Value
-from pipelines.adoption.bounds import possible_range
+from pipelines.adoption.bounds import is_possible_range
 
-MUCH = 100  # largest by smallest value, from where a range of which nothing else is known counts as logarithmic
+LOG_RATIO = 100  # largest by smallest value from which an unknown range counts as logarithmic
 DISTRIBUTION = "_distribution"
-"""What stands behind a parameter's name in the tag in which Optuna's callback logs its range."""
+"""The suffix of the tags in which Optuna's callback logs the ranges of parameters."""
+
+_UNREADABLE = (  # errors of `ast` for a text that is not a valid distribution
+    SyntaxError,
+    ValueError,
+    KeyError,
+    TypeError,
+    OverflowError,
+    MemoryError,
+    RecursionError,
+)
+
+
+def _float(name: str, given: Mapping[str, Any]) -> Parameter:
+    return Float(name, float(given["low"]), float(given["high"]), bool(given["log"]))
+
+
+def _integer(name: str, given: Mapping[str, Any]) -> Parameter:
+    return Integer(name, given["low"], given["high"], bool(given["log"]))
+
+
+def _categorical(name: str, given: Mapping[str, Any]) -> Parameter:
+    return Categorical(name, tuple(given["choices"]))
+
+
+_DISTRIBUTIONS: Mapping[str, Callable[[str, Mapping[str, Any]], Parameter]] = {
+    "FloatDistribution": _float,
+    "IntDistribution": _integer,
+    "CategoricalDistribution": _categorical,
+}
 
 
 def from_optuna(name: str, text: str) -> Parameter | None:
-    """The parameter that the text of an Optuna distribution describes; None when it describes none.
+    """Parse an Optuna distribution, without evaluating it; None if the text is not a valid one.
 
-    `FloatDistribution(high=0.3, log=True, low=0.001, step=None)`; steps are left out, the past was
-    somewhere between.
+    The text looks like `FloatDistribution(high=0.3, log=True, low=0.001, step=None)`. A step is
+    ignored.
     """
     try:
-        call = ast.parse(text, mode="eval").body
-        if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Name)):
-            return None
-        given = {keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords}
-        kind = call.func.id
-        if kind == "CategoricalDistribution":
-            return _valid(Categorical(name, tuple(given["choices"])))
-        low, high, log = given["low"], given["high"], bool(given["log"])
-        if kind == "IntDistribution":
-            return _valid(Integer(name, low, high, log))
-        return (
-            _valid(Float(name, float(low), float(high), log))
-            if kind == "FloatDistribution"
-            else None
-        )
-    except (
-        SyntaxError,
-        ValueError,
-        KeyError,
-        TypeError,
-        OverflowError,
-        MemoryError,
-        RecursionError,
-    ):
-        return None
+        match ast.parse(text, mode="eval").body:
+            case ast.Call(func=ast.Name(id=kind), keywords=keywords) if kind in _DISTRIBUTIONS:
+                given = {str(word.arg): ast.literal_eval(word.value) for word in keywords}
+                return _valid(_DISTRIBUTIONS[kind](name, given))
+    except _UNREADABLE:
+        pass
+    return None
 
 
 def searched_range(model: str, name: str, own: Parameter | None, text: str) -> Parameter | None:
-    """The range in the text of an Optuna distribution, as one of a parameter of `model`; None when it cannot be used.
+    """The range of an Optuna distribution for a parameter of `model`; None if it is unusable.
 
-    It is whole where the parameter is, in the model's `own` space.
+    A range of real numbers becomes one of integers if the parameter is an integer in the model's
+    `own` space.
     """
     found = from_optuna(name, text)
     if isinstance(found, Float) and isinstance(own, Integer):
         found = _valid(Integer(name, math.ceil(found.low), math.floor(found.high), found.log))
-    return found if found and possible_range(model, found) else None
+    return found if found and is_possible_range(model, found) else None
 
 
-def holding(
+def widened_range(
     name: str, searched: Parameter | None, own: Parameter | None, values: Sequence[Value]
 ) -> Parameter:
-    """The range that was `searched`, else that of the model's `own` space, widened to hold `values`.
+    """The `searched` range, or else that of the model's `own` space, widened to hold `values`.
 
-    It is of the kind that it has in the model's own space, so that studies compare. A logarithmic
-    range stays one: 0 is taken for its lower end, as the libraries' defaults are in our own
-    studies.
+    The parameter keeps its type and scale from the model's own space, so that studies compare. On
+    a logarithmic scale values of 0 or less are ignored: they count as the lower end, like such
+    defaults of the libraries in studies of this project.
     """
-    if own and searched and isinstance(own, Categorical) != isinstance(searched, Categorical):
-        searched = None
     known = searched or own
+    if own and isinstance(own, Categorical) != isinstance(known, Categorical):
+        known = own
     if known is None:
-        return _fitting(name, values)
+        return _range_of(name, values)
     if isinstance(known, Categorical):
         return Categorical(name, tuple(distinct((*known.choices, *values))))
-    numbers = [
-        value for value in values if not isinstance(value, str) and (value > 0 or not known.log)
-    ]
-    low, high = min((known.low, *numbers)), max((known.high, *numbers))
-    if isinstance(own or known, Integer):
-        return Integer(name, int(low), int(high), known.log)
-    return Float(name, float(low), float(high), known.log)
+    numbers = [known.low, known.high, *filter(_is_number, values)]
+    inside = [number for number in numbers if number > 0 or not known.log]
+    return _numeric(name, inside, isinstance(own or known, Integer), known.log)
 
 
 def distinct(values: Iterable[Value]) -> list[Value]:
-    """Each value once, in the order in which they come; `True` is not 1."""
+    """The distinct values in their first order; `True` is not 1."""
     return list({(isinstance(value, bool), value): value for value in values}.values())
+
+
+def _range_of(name: str, values: Sequence[Value]) -> Parameter:
+    """The range of some values, if nothing else is known of the parameter."""
+    numbers = [value for value in values if _is_number(value) and not isinstance(value, bool)]
+    if len(numbers) < len(values):
+        return Categorical(name, tuple(sorted(values, key=str)))
+    low, high = min(numbers), max(numbers)
+    integer = all(isinstance(number, int) for number in numbers)
+    return _numeric(name, numbers, integer, low > 0 and high / low >= LOG_RATIO)
+
+
+def _numeric(name: str, numbers: Sequence[float], integer: bool, log: bool) -> Float | Integer:
+    low, high = min(numbers), max(numbers)
+    if integer:
+        return Integer(name, int(low), int(high), log)
+    return Float(name, float(low), float(high), log)
+
+
+def _is_number(value: Value) -> TypeGuard[float]:
+    return not isinstance(value, str)
 
 
 def _valid(parameter: Parameter) -> Parameter | None:
     return None if any(parameter.mistakes()) else parameter
-
-
-def _fitting(name: str, values: Sequence[Value]) -> Parameter:
-    numbers = [
-        value for value in values if isinstance(value, int | float) and not isinstance(value, bool)
-    ]
-    if len(numbers) < len(values):
-        return Categorical(name, tuple(sorted(values, key=str)))
-    low, high = min(numbers), max(numbers)
-    log = low > 0 and high / low >= MUCH
-    if all(isinstance(number, int) for number in numbers):
-        return Integer(name, int(low), int(high), log)
-    return Float(name, float(low), float(high), log)

@@ -1,21 +1,20 @@
 """Adopted studies in MLflow.
 
-Each is a run of its own that names the runs it was made of. Those are read and never written to, so
-that to take an adoption back is to delete its run.
+Each is a run of its own that lists the runs it was made from. Those are read and never written, so
+deleting the run undoes an adoption.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from functools import partial
-from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.entities import Experiment, LifecycleStage, Metric, Run, RunTag
 from mlflow.exceptions import MlflowException
 
 from hpo.errors import ParameterError, StudyError, closest
-from hpo.trial import Trial
 from pipelines.adoption.runs import ForeignRun
+from pipelines.adoption.study import ADOPTED, AdoptedStudy
 from pipelines.files.uris import safe
 from pipelines.store import schema
 from pipelines.store.parents import end_as_failed, parent_run, write_study
@@ -28,13 +27,13 @@ def find_experiment(client: MlflowClient, name: str) -> Experiment:
     """The experiment of this name.
 
     Raises:
-        ParameterError: when there is none, naming the closest.
+        ParameterError: If there is none, or it was deleted.
     """
     with as_study_error(f"experiment {name!r} cannot be looked up"):
         found = client.get_experiment_by_name(name)
         others = experiments(client) if found is None else []
     if found is None:
-        hint = closest(name, (str(place.name) for place in others))
+        hint = closest(name, (str(other.name) for other in others))
         raise ParameterError(
             f"there is no experiment {name!r} in {safe(client.tracking_uri)}{hint}"
         )
@@ -43,14 +42,16 @@ def find_experiment(client: MlflowClient, name: str) -> Experiment:
     return found
 
 
-def runs_of(
+def read_runs(
     client: MlflowClient, experiment: Experiment, rule: str, without: str | None
 ) -> list[ForeignRun]:
-    """All active runs of an experiment that match MLflow's filter `rule`, but for the run `without`, page by page.
+    """All active runs of an experiment that match MLflow's filter `rule`.
+
+    `without` is the id of a run to leave out.
 
     Raises:
-        ParameterError: when MLflow does not understand the filter.
-        StudyError: when it does not answer.
+        ParameterError: If MLflow rejects the filter.
+        StudyError: If the runs cannot be read.
     """
     try:
         found = search(client, [experiment.experiment_id], rule)
@@ -60,7 +61,10 @@ def runs_of(
             raise StudyError(
                 f"the runs of {experiment.name!r} cannot be read: {first_line(error)}"
             ) from error
-        raise ParameterError(f"filter={rule!r} is none for MLflow: {first_line(error)}") from error
+        raise ParameterError(
+            f"MLflow rejects filter={rule!r}: {first_line(error)}; its run search takes rules such "
+            "as params.kind = 'a'"
+        ) from error
 
 
 def _plain(run: Run) -> ForeignRun:
@@ -68,34 +72,38 @@ def _plain(run: Run) -> ForeignRun:
     return ForeignRun(run.info.run_id, run.info.status, data.tags, data.params, data.metrics)
 
 
-def adopted_from(client: MlflowClient, experiment: str) -> list[Run]:
-    """The studies that were adopted from the experiment that has this name now, wherever they lie.
+def adopted_from(client: MlflowClient, experiment: str) -> list[str]:
+    """The run ids of the studies that were adopted from the experiment with this name.
 
-    An experiment that is no more is known by the name that it had.
+    A deleted experiment is found by the name that it had when it was adopted.
 
     Raises:
-        ParameterError: when there is none, naming the experiments that studies were adopted from.
+        ParameterError: If there are none; the message lists the adopted experiments.
     """
-    found = _adopted(client)
+    studies = _adopted_studies(client)
     with as_study_error("the experiments of adopted studies cannot be looked up"):
-        now = _names(client, {run.data.tags[schema.ADOPTED_ID] for run in found})
-    mine = [run for run in found if now[run.data.tags[schema.ADOPTED_ID]] == experiment]
-    mine = mine or [run for run in found if _known_as(run, now) == experiment]
-    if not mine:
-        names = sorted({_known_as(run, now) for run in found})
-        known = (
-            f"; adopted are: {', '.join(map(repr, names))}"
-            if names
-            else "; nothing is adopted here"
-        )
-        raise ParameterError(
-            f"no study was adopted from experiment {experiment!r}{closest(experiment, names)}{known}"
-        )
-    return mine
+        current = _current_names(client, {run.data.tags[schema.ADOPTED_ID] for run in studies})
+    names = {run.info.run_id: _source_name(run, current) for run in studies}
+    existing = [
+        run.info.run_id
+        for run in studies
+        if current[run.data.tags[schema.ADOPTED_ID]] == experiment
+    ]
+    found = existing or [run_id for run_id, name in names.items() if name == experiment]
+    if not found:
+        raise ParameterError(_not_adopted(experiment, sorted(set(names.values()))))
+    return found
 
 
-def _names(client: MlflowClient, ids: Iterable[str]) -> dict[str, str | None]:
-    """What the experiments with these ids are called now; None for those that are no more."""
+def _not_adopted(experiment: str, names: list[str]) -> str:
+    known = f"adopted are: {', '.join(map(repr, names))}" if names else "nothing is adopted here"
+    return (
+        f"no study was adopted from experiment {experiment!r}{closest(experiment, names)}; {known}"
+    )
+
+
+def _current_names(client: MlflowClient, ids: Iterable[str]) -> dict[str, str | None]:
+    """The current names of experiments by id; None for those that no longer exist."""
     names: dict[str, str | None] = dict.fromkeys(ids)
     for experiment_id in names:
         try:
@@ -106,82 +114,73 @@ def _names(client: MlflowClient, ids: Iterable[str]) -> dict[str, str | None]:
     return names
 
 
-def _known_as(run: Run, now: Mapping[str, str | None]) -> str:
-    """The name of the experiment that a study was adopted from, or the one that it had in its time."""
-    return now[run.data.tags[schema.ADOPTED_ID]] or run.data.tags[schema.ADOPTED]
+def _source_name(run: Run, current: Mapping[str, str | None]) -> str:
+    """The current name of the adopted experiment, or the one that it had when it was adopted."""
+    return current[run.data.tags[schema.ADOPTED_ID]] or run.data.tags[schema.ADOPTED]
 
 
-def _adopted(client: MlflowClient) -> list[Run]:
+def _adopted_studies(client: MlflowClient) -> list[Run]:
     with as_study_error("adopted studies cannot be looked up"):
-        ids = [str(place.experiment_id) for place in experiments(client)]
+        ids = [str(experiment.experiment_id) for experiment in experiments(client)]
         return list(search(client, ids, f"tags.`{schema.ADOPTED_ID}` LIKE '%'")) if ids else []
 
 
 def overlapping(client: MlflowClient, experiment: Experiment, run_ids: Iterable[str]) -> list[str]:
-    """The studies that were adopted from an experiment and made of any of these runs."""
+    """The run ids of studies that were adopted from an experiment and contain any of its runs."""
     wanted = frozenset(run_ids)
-    earlier = [
-        run
-        for run in _adopted(client)
-        if run.data.tags[schema.ADOPTED_ID] == experiment.experiment_id
-    ]
-    return [
-        run.info.run_id for run in earlier if wanted & _made_of(client, run.info.run_id, wanted)
-    ]
+    found = []
+    for run in _adopted_studies(client):
+        study = run.info.run_id
+        same_experiment = run.data.tags[schema.ADOPTED_ID] == experiment.experiment_id
+        if same_experiment and wanted & _trial_runs(client, study, wanted):
+            found.append(study)
+    return found
 
 
-def _made_of(client: MlflowClient, run_id: str, unknown: frozenset[str]) -> frozenset[str]:
-    """The runs that an adopted study was made of; `unknown` when what it says of itself is lost."""
+def _trial_runs(client: MlflowClient, study: str, default: frozenset[str]) -> frozenset[str]:
+    """The ids of the runs that a study was adopted from; `default` if its header is unreadable."""
     try:
-        return frozenset(
-            trial["run_id"] for trial in read_header(client, run_id)["adopted"]["trials"]
-        )
+        trials = read_header(client, study)[ADOPTED]["trials"]
+        return frozenset(trial["run_id"] for trial in trials)
     except (StudyError, KeyError, TypeError):
-        return unknown
+        return default
 
 
-def keep(
-    client: MlflowClient,
-    experiment: Experiment,
-    header: Mapping[str, Any],
-    trials: Sequence[Trial],
-    best: float,
-    *,
-    run_id: str | None,
-    description: str,
+def save_study(
+    client: MlflowClient, experiment: Experiment, study: AdoptedStudy, run_id: str | None
 ) -> str:
-    """Write an adopted study; the run id that it gets.
+    """Write an adopted study and return its run id.
 
     Args:
-        client: of the store.
-        experiment: that its trials were logged in.
-        header: as of every study, with what `_made_of` reads.
-        trials: its full trainings, with losses.
-        best: the best value of its metric.
-        run_id: of the run to use, that of `mlflow run`; without it one is made where MLflow makes
-            runs.
-        description: in Markdown.
+        client: A client of the store.
+        experiment: The experiment that its trials were logged in.
+        study: What to write.
+        run_id: The run to write it to, that of `mlflow run`; None for a new run.
 
     Raises:
-        StudyError: when it cannot be written.
+        StudyError: If it cannot be written.
     """
+    header = study.header
     with as_study_error("the adopted study cannot be written"), ExitStack() as on_failure:
         run = parent_run(client, run_id, None, f"adopted-{experiment.name}"[:250], header)
-        study = str(run.info.run_id)
-        on_failure.push(partial(end_as_failed, client, study))
-        tags = summary_tags(summary_of(header, study, trials))
+        saved = str(run.info.run_id)
+        on_failure.push(partial(end_as_failed, client, saved))
+        tags = summary_tags(summary_of(header, saved, study.trials))
         tags |= {schema.ADOPTED: experiment.name, schema.ADOPTED_ID: experiment.experiment_id}
-        point = Metric(f"best_{header['metric']}", best, run.info.start_time, len(trials))
+        name, time, step = f"best_{header['metric']}", run.info.start_time, len(study.trials)
         client.log_batch(
-            study, [point], tags=[RunTag(*tag) for tag in tags.items()], synchronous=True
+            saved,
+            [Metric(name, study.best_value, time, step)],
+            tags=[RunTag(*tag) for tag in tags.items()],
+            synchronous=True,
         )
-        write_study(client, client.get_run(study), header, description=description)
-        client.set_terminated(study, schema.FINISHED)
-    return study
+        write_study(client, client.get_run(saved), header, description=study.description)
+        client.set_terminated(saved, schema.FINISHED)
+    return saved
 
 
-def forget(client: MlflowClient, studies: Iterable[str]) -> None:
+def delete_studies(client: MlflowClient, run_ids: Iterable[str]) -> None:
     """Move adopted studies to MLflow's trash."""
     with as_study_error("an adopted study cannot be deleted"):
-        for study in studies:
-            client.delete_run(study)
+        for run_id in run_ids:
+            client.delete_run(run_id)

@@ -153,9 +153,7 @@ def test_a_search_of_scikit_learn(place: Place) -> None:
         "lightgbm.sklearn.LGBMClassifier"
     }
     assert found.best.metrics["rank_test_neg_log_loss"] == 1
-    assert "metric mean_test_neg_log_loss, negated, counts as log_loss and lies between" in str(
-        found
-    )
+    assert "metric mean_test_neg_log_loss (negated), read as log_loss, lies between" in str(found)
     assert set(found.translation.space.names) == {"learning_rate", "num_leaves"}
     assert "bagging_fraction had no effect in 7 runs" in str(found)
 
@@ -163,11 +161,11 @@ def test_a_search_of_scikit_learn(place: Place) -> None:
 def test_autologged_boosting(place: Place) -> None:
     found = place.adopted("lightgbm", dry_run=True)
     assert found.translation.names["learning_rate"] == ("eta",)
-    assert "num_iterations differs between the runs, 8 to 12" in str(found)
+    assert "num_iterations differs between the runs, from 8 to 12" in str(found)
     found = place.adopted("xgboost", dry_run=True)
     assert {run.tags["mlflow.autologging"] for run in found.found.trials} == {"xgboost"}
     assert [trial.params["reg_lambda"] for trial in found.trials].count(1.0) == 3
-    assert "reg_lambda is not logged in 3 of 6 runs: taken for the library's default 1.0" in str(
+    assert "reg_lambda is not logged in 3 of 6 runs: assumed the library's default 1.0" in str(
         found
     )
 
@@ -181,8 +179,8 @@ def test_names_of_somebodys_own(place: Place) -> None:
         "data_sample_strategy": "goss",
     }
     text = str(found)
-    assert "3 not counted: they are parts of one that counts" in text
-    assert "no study learns from it until means= says which one it is" in text
+    assert "3 not counted: parts of a run that counts" in text
+    assert "studies cannot learn from it until means= names" in text
     assert text.endswith("nothing was written; run it again without dry_run")
 
 
@@ -203,7 +201,7 @@ def test_adopting_again_replaces(place: Place) -> None:
 
 
 def logged(experiment: str, *rows: Mapping[str, Any], tags: Mapping[str, str] | None = None) -> str:
-    """Runs with these parameters in an experiment that is made for them, with a metric `auc`; its id."""
+    """The id of a new experiment with runs of these parameters and a metric `auc`."""
     client = MlflowClient(mlflow.get_tracking_uri())
     experiment_id = str(client.create_experiment(experiment))
     for i, row in enumerate(rows):
@@ -229,7 +227,7 @@ def test_runs_of_another_model_are_not_misread(place: Place) -> None:
         *({name: 0.5 + i / 20 if "s" in name else 4 + i for name in names} for i in range(8)),
     )
     with pytest.raises(
-        ParameterError, match="8 because they are xgboost's, .*model=xgboost, or say with mapping"
+        ParameterError, match="8 .trainings of xgboost, .*model=xgboost, or say with mapping"
     ):
         adopt("of xgboost", place.table, **SAID)
     assert isinstance(
@@ -242,7 +240,7 @@ def test_a_wrong_model_does_not_replace_what_was_adopted_well(place: Place) -> N
     good = adopt("of lightgbm", place.table, **SAID)
     assert isinstance(good, Adoption)
     for model in ("xgboost", "mlp"):
-        with pytest.raises(ParameterError, match="6 because they are lightgbm's"):
+        with pytest.raises(ParameterError, match="6 .trainings of lightgbm"):
             adopt("of lightgbm", place.table, **SAID, model=model)
     assert [past.run_id for past in past_studies().studies] == [good.study]
 
@@ -259,7 +257,7 @@ def test_runs_that_no_training_can_have_made_do_not_widen_the_past(place: Place)
     assert isinstance(found, Adoption)
     assert len(found.trials) == 6
     assert (
-        "1 not counted: num_leaves=-3 is nothing that lightgbm takes: num_leaves must lie in"
+        "1 not counted: num_leaves=-3 is not accepted by lightgbm: num_leaves must lie in"
         in str(found)
     )
     assert found.translation.space.names == ("num_leaves", "lambda_l2")
@@ -269,7 +267,7 @@ def test_percent_are_no_shares(place: Place) -> None:
     logged("in percent", *LIGHTGBM)
     asked: Mapping[str, Any] = {**SAID, "metric": "pct_auc"}
     with pytest.raises(
-        ParameterError, match="lies between 0 and 1, but 6 of 6 runs .* such as 7.; give another"
+        ParameterError, match="must lie in .0, 1., but 6 of 6 runs .* such as 7.; give another"
     ):
         adopt("in percent", place.table, **asked)
     assert not past_studies().studies
@@ -393,8 +391,8 @@ def test_mistakes_are_told_together(place: Place) -> None:
     assert "unknown direction 'up'" in text
     assert "lightgbm has no parameter 'num_leavess', did you mean 'num_leaves'" in text
     assert (
-        "no run has a metric 'aucc', did you mean 'auc'?; metrics of 'hyperopt': auc (11 runs), loss (11 runs)"
-        in text
+        "no run has a metric 'aucc', did you mean 'auc'?; metrics of 'hyperopt': "
+        "auc (11 runs), loss (11 runs)" in text
     )
     assert "no run has a parameter 'learning_rat', did you mean 'learning_rate'" in text
     assert "bougt" in text
@@ -407,21 +405,22 @@ def test_mistakes_are_told_together(place: Place) -> None:
         ({"metric": None}, "metric is needed; metrics of 'hyperopt': auc"),
         ({"data": None}, "data and target are needed"),
         ({"model": "all"}, "unknown model 'all'; models: lightgbm, xgboost, mlp"),
-        ({"filter": "no filter"}, "filter='no filter' is none for MLflow"),
+        ({"filter": "no filter"}, "MLflow rejects filter='no filter'"),
         ({"filter": "params.x = '1'"}, "has no runs, or none that match the filter"),
         ({"metric": "rmse", "experiment": "optuna"}, "no run has a metric 'rmse'"),
-        ({"mapping": "nowhere.yaml"}, "mapping='nowhere.yaml' is no file"),
+        ({"mapping": "nowhere.yaml"}, "mapping='nowhere.yaml' is not a file"),
         (
             {"model": "mlp", "mapping": {"num_leaves": "width"}, "filter": "metrics.auc > 0.99"},
             "none that match",
         ),
         (
             {"filter": "params.extra_trees = 'True'", "experiment": "optuna", "metric": "value"},
-            "1 of 2 runs of .* count as trials of lightgbm, and 5 are needed; not counted: 1 because Optuna has pruned",
+            "1 of 2 runs of .* count as trials of lightgbm, and 5 are needed; "
+            "not counted: 1 .pruned by Optuna",
         ),
         (
             {"model": "mlp", "experiment": "lightgbm", "metric": "valid-auc"},
-            "6 because they are lightgbm's, .*: adopt them with model=lightgbm",
+            "6 .trainings of lightgbm, .*: adopt them with model=lightgbm",
         ),
         (
             {"experiment": "xgboost", "metric": "validation_0-logloss"},
@@ -429,7 +428,8 @@ def test_mistakes_are_told_together(place: Place) -> None:
         ),
         (
             {"direction": "minimize"},
-            "metric 'auc', negated .* counts as roc_auc, which lies between 0 and 1, .*; give direction=maximize",
+            "metric 'auc' .negated, .* is read as roc_auc, which must lie in .0, 1., .*; "
+            "give direction=maximize",
         ),
         (
             {"metric": "loss", "direction": "minimize", "means": "roc_auc"},

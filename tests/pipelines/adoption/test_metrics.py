@@ -43,7 +43,7 @@ def test_our_own_names_are_themselves(name: str) -> None:
 
 
 @pytest.mark.parametrize("logged", ["std_test_roc_auc", "rank_test_roc_auc", "profit", "f1_time"])
-def test_what_is_no_score_needs_a_direction(logged: str) -> None:
+def test_names_that_are_not_scores_need_a_direction(logged: str) -> None:
     with pytest.raises(ParameterError, match="give direction=minimize or direction=maximize"):
         logged_metric(logged, "binary")
     metric = logged_metric(logged, "binary", "maximize")
@@ -58,26 +58,28 @@ def test_a_direction_that_contradicts_the_name_means_a_negated_metric() -> None:
     assert logged_metric("error", "binary", "maximize").loss(-0.1) == pytest.approx(-0.9)
 
 
-def test_means_says_what_the_name_does_not() -> None:
+def test_means_replaces_the_name() -> None:
     metric = logged_metric("loss", "binary", "minimize", "roc_auc")
     assert (metric.name, metric.loss(-0.8), metric.value(-0.8)) == ("roc_auc", -0.8, 0.8)
     assert logged_metric("value", "regression", means="mse").loss(9.0) == 3.0
-    with pytest.raises(ParameterError, match="means='rocauk' is none .*, did you mean 'roc_auc'"):
+    with pytest.raises(ParameterError, match="means='rocauk' is not .*, did you mean 'roc_auc'"):
         logged_metric("loss", "binary", "minimize", "rocauk")
 
 
-def test_some_names_say_their_direction_to_anyone() -> None:
+def test_some_unknown_names_imply_a_direction() -> None:
     assert logged_metric("loss", "binary").loss(0.3) == 0.3
     assert logged_metric("mean_test_score", "binary").loss(0.3) == -0.3
     assert not logged_metric("mean_test_score", "binary").ours
 
 
-def test_a_metric_of_another_task_is_told() -> None:
+def test_a_metric_of_another_task_is_an_error() -> None:
     with pytest.raises(
         ParameterError, match="metric 'rmse' is for regression tasks, but this one is binary"
     ):
         logged_metric("rmse", "binary")
-    assert logged_metric("rmse", None).name == "rmse"  # the table could not be read: that is told
+    assert (
+        logged_metric("rmse", None).name == "rmse"
+    )  # the table could not be read, which is another error
 
 
 def test_a_negative_square_is_no_number() -> None:
@@ -85,7 +87,7 @@ def test_a_negative_square_is_no_number() -> None:
 
 
 @pytest.mark.parametrize("name", METRICS)
-def test_values_that_every_metric_has_are_possible(name: str) -> None:
+def test_bounds_of_every_metric(name: str) -> None:
     metric = logged_metric(name, METRICS[name].tasks[0])
     best = 1.0 if metric.greater_is_better else 0.0
     assert (
@@ -104,30 +106,36 @@ def test_values_that_every_metric_has_are_possible(name: str) -> None:
             "pct_auc",
             "binary",
             [70.0, 77.0],
-            r"'pct_auc' counts as roc_auc, which lies between 0 and 1, but 2 of 2 runs .* such as 70; give another",
+            r"'pct_auc' is read as roc_auc, which must lie in .0, 1., but 2 of 2 runs .* "
+            "such as 70; give another",
         ),
-        ("auc", "binary", [0.5, -1.0], r"1 of 2 runs .* such as -1; leave them out with filter="),
+        (
+            "auc",
+            "binary",
+            [0.5, -1.0],
+            r"1 of 2 runs .* such as -1; leave these runs out with filter=",
+        ),
         (
             "mean_test_neg_log_loss",
             "binary",
             [0.4],
-            r"negated .*log_loss, which is at least 0.*direction=minimize",
+            r"negated, .*log_loss, which must be at least 0.*direction=minimize",
         ),
         (
             "rmse",
             "regression",
             [-3.0],
-            r"rmse, which is at least 0, .* such as -3; give direction=maximize",
+            r"rmse, which must be at least 0, .* such as -3; give direction=maximize",
         ),
-        ("mse", "regression", [4.0, -9.0], r"counts as rmse, .* 1 of 2 runs .* such as -9"),
+        ("mse", "regression", [4.0, -9.0], r"read as rmse, .* 1 of 2 runs .* such as -9"),
         (
             "error",
             "binary",
             [12.0],
-            r"counts as accuracy, which lies between 0 and 1, .* such as 12",
+            r"read as accuracy, which must lie in .0, 1., .* such as 12",
         ),
-        ("r2", "regression", [1.5], r"r2, which is at most 1"),
-        ("mcc", "binary", [-1.5, 1.5], r"mcc, which lies between -1 and 1, but 2 of 2"),
+        ("r2", "regression", [1.5], r"r2, which must be at most 1"),
+        ("mcc", "binary", [-1.5, 1.5], r"mcc, which must lie in .-1, 1., but 2 of 2"),
     ],
 )
 def test_values_that_a_metric_cannot_have(
@@ -136,10 +144,10 @@ def test_values_that_a_metric_cannot_have(
     assert re.search(says, str(impossible_values(logged_metric(logged, kind), values)))
 
 
-def test_a_direction_that_turns_the_past_round_is_told() -> None:
+def test_a_wrong_direction_is_reported() -> None:
     values = [0.5, 0.81]
     text = str(impossible_values(logged_metric("auc", "binary", "minimize"), values))
-    assert "'auc', negated as it gets better with direction=minimize, counts as roc_auc" in text
+    assert "'auc' (negated, as its direction is minimize) is read as roc_auc" in text
     assert text.endswith("such as 0.5; give direction=maximize")
     assert impossible_values(logged_metric("auc", "binary", "minimize"), [-0.5, -0.81]) is None
     assert impossible_values(logged_metric("profit", "binary", "minimize"), [-7.0]) is None

@@ -9,7 +9,7 @@ from hpo.errors import SpaceError
 from hpo.space.parameters import Categorical, Float, Integer
 from pipelines.adoption import mapping
 from pipelines.adoption.mapping import load_mapping, mapping_mistakes, read_mapping
-from pipelines.adoption.ranges import from_optuna, holding
+from pipelines.adoption.ranges import from_optuna, widened_range
 from pipelines.adoption.runs import ForeignRun
 from pipelines.adoption.translation import CONSTANT, INACTIVE, Translation, translate
 from pipelines.models import settings
@@ -82,7 +82,7 @@ def test_what_is_left_out_is_named_with_the_reason() -> None:
         given={"x": None},
     )
     assert found.left_out == {
-        mapping.AS_TOLD: ("x",),
+        mapping.EXCLUDED: ("x",),
         mapping.SET_BY_STUDY: ("n_estimators", "seed"),
         mapping.UNKNOWN: ("note",),
         CONSTANT: ("max_bin=63",),
@@ -90,7 +90,7 @@ def test_what_is_left_out_is_named_with_the_reason() -> None:
     assert found.space.names == ("num_leaves",)
     (note,) = found.notes
     assert (
-        "num_iterations differs between the runs, 300 to 400: each counts as a full training"
+        "num_iterations differs between the runs, from 300 to 400: each counts as a full training"
         in note
     )
 
@@ -103,8 +103,8 @@ def test_what_a_run_lacks_is_the_librarys_default() -> None:
     )
     assert found.configurations["1"] == {"num_leaves": 9, "learning_rate": 0.1}
     assert found.notes == (
-        "learning_rate is not logged in 2 of 3 runs: taken for the library's default 0.1",
-        "max_bin is not logged in 1 of 3 runs: left to the library",
+        "learning_rate is not logged in 2 of 3 runs: assumed the library's default 0.1",
+        "max_bin is not logged in 1 of 3 runs: left unset",
     )
 
 
@@ -121,9 +121,9 @@ def test_values_that_a_parameter_cannot_take_leave_out_their_run() -> None:
     found = translated(*rows)
     assert [found.configurations[name]["num_leaves"] for name in ("0", "4")] == [3, 9]
     assert found.unreadable == {
-        "num_leaves='many' is no number; say with mapping what it means": ("1",),
-        "num_leaves=2.5 is no whole number": ("2",),
-        "num_leaves=inf is no finite number": ("3",),
+        "num_leaves='many' is not a number; say with mapping what it means": ("1",),
+        "num_leaves=2.5 is not a whole number": ("2",),
+        "num_leaves=inf is not a finite number": ("3",),
     }
 
 
@@ -136,11 +136,11 @@ def test_values_that_a_parameter_cannot_take_leave_out_their_run() -> None:
         ({"bagging_fraction": -2}, r"bagging_fraction must lie in \(0, 1\]"),
         ({"feature_fraction": 2}, r"feature_fraction must lie in \(0, 1\]"),
         ({"num_leaves": -3}, r"num_leaves must lie in \[2, 131072\]"),
-        ({"num_leaves": "9" * 400}, "is no finite number"),
-        ({"max_depth": "9" * 5000}, "is no finite number"),
-        ({"max_bin": "many"}, "max_bin='many' is no number"),
+        ({"num_leaves": "9" * 400}, "is not a finite number"),
+        ({"max_depth": "9" * 5000}, "is not a finite number"),
+        ({"max_bin": "many"}, "max_bin='many' is not a number"),
         ({"extra_trees": "maybe"}, "extra_trees='maybe' is none of False, True"),
-        ({"n_estimators": "9" * 5000}, "n_estimators=9{40} is no finite number"),
+        ({"n_estimators": "9" * 5000}, "n_estimators=9{40} is not a finite number"),
         ({"n_estimators": -5}, r"num_iterations must lie in \[1, 2147483647\]"),
     ],
 )
@@ -181,7 +181,7 @@ def test_two_names_of_one_parameter_must_agree() -> None:
     )
     assert set(found.configurations) == {"0", "2"}
     (reason,) = found.unreadable
-    assert "eta and learning_rate both mean learning_rate and differ" in reason
+    assert "eta and learning_rate both mean learning_rate but differ" in reason
 
 
 def test_a_mapping_renames_and_translates_values() -> None:
@@ -237,7 +237,8 @@ def test_a_choice_called_none_is_a_choice() -> None:
 def test_the_range_that_optuna_has_logged_is_taken() -> None:
     tags = {
         "learning_rate_distribution": "FloatDistribution(high=0.3, log=True, low=0.001, step=None)",
-        "num_leaves_distribution": "CategoricalDistribution(choices=(8, 16))",  # of numbers: here it stays a range
+        # Numeric choices: the parameter stays an integer, as in the model's own space.
+        "num_leaves_distribution": "CategoricalDistribution(choices=(8, 16))",
     }
     found = translated(
         {"learning_rate": 0.1, "num_leaves": 8}, {"learning_rate": 0.2, "num_leaves": 16}, tags=tags
@@ -267,12 +268,12 @@ def test_a_range_that_the_parameter_cannot_have_is_left_out_with_a_note(
         assert found.space[name] == Integer(name, *expected, log=True)
         assert not found.notes
     else:
-        assert found.space[name] == holding(
+        assert found.space[name] == widened_range(
             name, None, settings("lightgbm").space[name], [rows[1][name]]
         )
         (note,) = found.notes
         assert note.startswith(
-            f"the tag {name}_distribution says no range that {name} can have, and is left out: "
+            f"the tag {name}_distribution is not a possible range of {name} and is ignored: "
         )
         assert len(note) < 250
 
@@ -302,8 +303,8 @@ def test_optunas_texts_are_read_and_never_run(text: str, expected: object) -> No
 
 def test_a_range_never_shrinks_below_what_was_seen() -> None:
     searched = Integer("p", 2, 4)
-    assert holding("p", searched, Integer("p", 1, 9), [0, 7]) == Integer("p", 0, 7)
-    assert holding("p", None, None, ["b", "a"]) == Categorical("p", ("a", "b"))
+    assert widened_range("p", searched, Integer("p", 1, 9), [0, 7]) == Integer("p", 0, 7)
+    assert widened_range("p", None, None, ["b", "a"]) == Categorical("p", ("a", "b"))
 
 
 @pytest.mark.parametrize(
@@ -314,8 +315,8 @@ def test_a_range_never_shrinks_below_what_was_seen() -> None:
             "lightgbm has no parameter 'learning_rat', did you mean 'learning_rate'",
         ),
         ({"n": "n_estimators"}, "n_estimators is set by the study and cannot be searched"),
-        ({"lr": 3}, "lr must be a name here, null, or"),
-        ({"lr": {"nam": "eta"}}, "lr must be a name here, null, or"),
+        ({"lr": 3}, "lr must be the name of a parameter, null, or"),
+        ({"lr": {"nam": "eta"}}, "lr must be the name of a parameter, null, or"),
         ({"lr": {"name": "eta", "values": [1]}}, "lr: values must map"),
         ({"lr": {"name": "eta", "values": {0: [1]}}}, "lr: values must map"),
     ],
@@ -335,8 +336,8 @@ def test_a_mapping_is_read_from_yaml(tmp_path: Path) -> None:
     meaning = read_mapping(entries, "lightgbm")["on"]
     assert meaning is not None
     assert meaning.values == {"yes": True, "1": False}
-    with pytest.raises(SpaceError, match="is no file, did you mean 'names.yaml'"):
+    with pytest.raises(SpaceError, match="is not a file, did you mean 'names.yaml'"):
         load_mapping(tmp_path / "name.yaml")
     path.write_text("- a\n")
-    with pytest.raises(SpaceError, match="must map names in the runs to names here"):
+    with pytest.raises(SpaceError, match="must map logged names to parameters of the model"):
         load_mapping(path)

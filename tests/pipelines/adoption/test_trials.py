@@ -1,10 +1,11 @@
 import math
 from typing import Any
 
-from pipelines.adoption import runs
+from pipelines.adoption import trials
 from pipelines.adoption.mapping import read_mapping
 from pipelines.adoption.metrics import logged_metric
-from pipelines.adoption.runs import ForeignRun, Found, said_direction, trials_among
+from pipelines.adoption.runs import ForeignRun, optuna_direction
+from pipelines.adoption.trials import Found, trials_among
 
 AUC = logged_metric("auc", "binary")
 RATE = {"learning_rate": "0.1"}
@@ -28,7 +29,7 @@ def found(*given: ForeignRun) -> tuple[list[str], dict[str, int]]:
     return [trial.run_id for trial in result.trials], dict(result.others)
 
 
-def test_what_is_no_trial_is_counted_by_its_reason() -> None:
+def test_other_runs_are_counted_by_reason() -> None:
     names, others = found(
         run("good"),
         run("failed", status="FAILED"),
@@ -37,19 +38,19 @@ def test_what_is_no_trial_is_counted_by_its_reason() -> None:
         run("pruned", tags={"state": "PRUNED"}),
         run("no metric", None),
         run("nan", math.nan),
-        run("infinite", 1.7976931348623157e308),  # as MLflow keeps it
+        run("infinite", 1.7976931348623157e308),  # as MLflow stores it
         run("another model", params={"C": "1.0", "max_iter": "100"}),
         run("ours", tags={"hpo.role": "trial"}),
     )
     assert names == ["good"]
     assert others == {
-        runs.FAILED: 1,
-        runs.UNFINISHED: 2,
-        runs.PRUNED: 1,
-        runs.NO_METRIC: 1,
-        runs.NOT_FINITE: 2,
-        runs.NO_PARAMETERS: 1,
-        runs.OURS: 1,
+        trials.FAILED: 1,
+        trials.UNFINISHED: 2,
+        trials.PRUNED: 1,
+        trials.NO_METRIC: 1,
+        trials.NOT_FINITE: 2,
+        trials.NO_PARAMETERS: 1,
+        trials.OURS: 1,
     }
 
 
@@ -60,7 +61,7 @@ def test_a_parent_that_repeats_its_best_child_only_groups() -> None:
         run("b", parent="parent", params={"learning_rate": "0.2"}),
     )
     assert names == ["a", "b"]
-    assert others == {runs.GROUPS: 1}
+    assert others == {trials.GROUPS: 1}
 
 
 def test_a_parent_without_the_metric_groups_even_children_that_do_not_count() -> None:
@@ -68,7 +69,7 @@ def test_a_parent_without_the_metric_groups_even_children_that_do_not_count() ->
         run("parent", None, params={}), run("a", parent="parent", status="FAILED")
     )
     assert names == []
-    assert others == {runs.GROUPS: 1, runs.FAILED: 1}
+    assert others == {trials.GROUPS: 1, trials.FAILED: 1}
 
 
 def test_folds_are_parts_of_their_run() -> None:
@@ -76,22 +77,22 @@ def test_folds_are_parts_of_their_run() -> None:
     bare = run("fold of another", parent="other", params={})
     names, others = found(run("mean"), *folds, run("other"), bare)
     assert names == ["mean", "other"]
-    assert others == {runs.PARTS: 3, runs.NO_PARAMETERS: 1}
+    assert others == {trials.PARTS: 3, trials.NO_PARAMETERS: 1}
 
 
-def test_a_mapping_makes_trials_of_runs_with_names_of_their_own() -> None:
+def test_a_mapping_makes_custom_names_readable() -> None:
     foreign = run("a", params={"lr": "0.1"})
     given = read_mapping({"lr": "learning_rate"}, "lightgbm")
     assert not trials_among([foreign], AUC, "lightgbm", {}).trials
     assert trials_among([foreign], AUC, "lightgbm", given).trials == (foreign,)
 
 
-def test_optuna_says_its_direction_where_it_has_logged_all() -> None:
+def test_the_direction_of_optuna_counts_if_it_logged_all_runs() -> None:
     optuna = [run(str(i), tags={"direction": "MAXIMIZE"}) for i in range(2)]
-    assert said_direction(optuna, "auc") == "maximize"
-    assert said_direction([*optuna, run("by hand")], "auc") is None
-    assert said_direction([*optuna, run("without", None)], "auc") == "maximize"
-    assert said_direction([run("odd", tags={"direction": "north"})], "auc") is None
+    assert optuna_direction(optuna, "auc") == "maximize"
+    assert optuna_direction([*optuna, run("by hand")], "auc") is None
+    assert optuna_direction([*optuna, run("without", None)], "auc") == "maximize"
+    assert optuna_direction([run("odd", tags={"direction": "north"})], "auc") is None
 
 
 BOTH = {"eta": "0.1", "max_depth": "5", "subsample": "0.5"}
@@ -103,7 +104,7 @@ def counted_as(model: str, *given: ForeignRun, mapping: dict[str, None] | None =
     return [trial.run_id for trial in trials_among(given, AUC, model, read).trials]
 
 
-def test_a_run_of_which_another_model_knows_more_names_does_not_count() -> None:
+def test_runs_of_another_family_do_not_count() -> None:
     mixed = (
         run("xgboost", params=XGBOOST),
         run("lightgbm", params=LIGHTGBM),
@@ -112,17 +113,17 @@ def test_a_run_of_which_another_model_knows_more_names_does_not_count() -> None:
     assert counted_as("lightgbm", *mixed) == ["lightgbm", "either"]
     assert counted_as("xgboost", *mixed) == ["xgboost", "either"]
     assert counted_as("mlp", *mixed) == []
-    assert found(*mixed)[1] == {runs.OF_ANOTHER.format("xgboost"): 1}
-    assert "adopt them with model=xgboost" in runs.OF_ANOTHER.format("xgboost")
+    assert found(*mixed)[1] == {trials.OTHER_FAMILY.format("xgboost"): 1}
+    assert "adopt them with model=xgboost" in trials.OTHER_FAMILY.format("xgboost")
 
 
-def test_names_that_a_study_sets_itself_tell_the_models_apart_too() -> None:
+def test_reserved_names_distinguish_the_families_too() -> None:
     assert counted_as("lightgbm", run("a", params=BOTH | {"tree_method": "hist"})) == []
     assert counted_as("xgboost", run("a", params=BOTH | {"boosting_type": "gbdt"})) == []
     assert counted_as("lightgbm", run("a", params=BOTH | {"XGBClassifier__gamma": "1"})) == []
 
 
-def test_runs_that_could_be_of_either_go_with_the_others() -> None:
+def test_ambiguous_runs_follow_the_others() -> None:
     both = run("either", params=BOTH)
     assert counted_as("lightgbm", both) == counted_as("xgboost", both) == ["either"]
     assert counted_as("lightgbm", both, run("xgboost", params=XGBOOST)) == []
@@ -132,7 +133,7 @@ def test_runs_that_could_be_of_either_go_with_the_others() -> None:
     assert counted_as("xgboost", both, logistic) == ["either"]
 
 
-def test_autologging_says_the_model() -> None:
+def test_the_tags_of_autologging_name_the_family() -> None:
     for tags in (
         {"mlflow.autologging": "xgboost"},
         {"mlflow.autologging": "sklearn", "estimator_class": "xgboost.sklearn.XGBClassifier"},
@@ -148,5 +149,5 @@ def test_autologging_says_the_model() -> None:
     assert counted_as("lightgbm", other) == ["a"]
 
 
-def test_a_mapping_says_what_names_mean() -> None:
+def test_a_mapping_overrides_the_family() -> None:
     assert counted_as("lightgbm", run("a", params=XGBOOST), mapping={"gamma": None}) == ["a"]
