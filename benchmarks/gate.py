@@ -21,8 +21,9 @@ from scipy.stats import norm
 from benchmarks.environments import cache
 from benchmarks.report import machine, table, write
 from hpo.arrays import FloatArray
-from pipelines.registry.comparison import slices
 from pipelines.registry.heldout import HeldOut
+from pipelines.registry.pair import Pair
+from pipelines.registry.slices import slice_checks
 from pipelines.table import bootstrap
 from pipelines.table.bootstrap import paired_gain
 from pipelines.table.metrics import METRICS
@@ -206,9 +207,8 @@ def refused(worse: float, n: int, comparisons: int) -> dict[str, float]:
         one, other = one + np.where(group == 0, shift, 1.5) * y, other + 1.5 * y
         rows = HeldOut(frame, y, None, of_study=False, origin="rows")
         metric = METRICS["roc_auc"]
-        checks, _ = slices(
-            metric, rows, probabilities(one), probabilities(other), "group", TOLERANCE
-        )
+        pair = Pair.on(rows, metric, probabilities(one), probabilities(other))
+        checks, _ = slice_checks(pair, rows, "group", TOLERANCE)
         gains = [metric(y[group == g], probabilities(one[group == g])) for g in range(GROUPS)]
         gains = [
             gain - metric(y[group == g], probabilities(other[group == g]))

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
@@ -18,9 +18,6 @@ from pipelines.adoption.runs import ForeignRun, optuna_direction
 from pipelines.adoption.study import ForeignRuns, adopted_study, read_trials
 from pipelines.models import FAMILIES
 from pipelines.table.source import Source
-
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
 
 # The defaults of `tune`, so that the meta-features are those of such a study.
 _SPLIT, _TEST_SHARE, _VALIDATION, _SEED = "random", 0.2, "holdout", 0
@@ -67,9 +64,9 @@ def adopt(
     from pipelines.adoption import store
     from pipelines.store.tracking import connect
 
-    client = connect()
     if undo:
-        return _undo(client, experiment, dry_run)
+        return _undo(experiment, dry_run)
+    client = connect()
     mistakes = list(_argument_mistakes(data, target, model, direction))
     entries: Mapping[str, Any] = {}
     with _collecting(mistakes):
@@ -102,9 +99,11 @@ def adopt(
     return replace(found, study=saved, replaced=tuple(replaced))
 
 
-def _undo(client: "MlflowClient", experiment: str, dry_run: bool) -> Undone:
+def _undo(experiment: str, dry_run: bool) -> Undone:
     from pipelines.adoption import store
+    from pipelines.store.tracking import connect
 
+    client = connect()
     studies = store.adopted_from(client, experiment)
     if not dry_run:
         store.delete_studies(client, studies)

@@ -1,4 +1,4 @@
-"""Entry point `promote`: the challenger becomes champion when it is better on rows that neither has trained on."""
+"""Entry point `promote`: makes the challenger champion if it is better on held-out or new rows."""
 
 import math
 import tempfile
@@ -22,15 +22,24 @@ from pipelines.registry.gate import (
 
 if TYPE_CHECKING:
     from pipelines.registry.comparison import Served
-    from pipelines.registry.heldout import HeldOut
+    from pipelines.registry.heldout import StudyTable
+
+_UNFAIR = (
+    "the champion comes from another table or split and may have been trained on some of these "
+    "rows, which favours it; new rows (-P data=) are fair to both"
+)
 
 
 @dataclass(frozen=True)
 class Promotion:
     """What `promote` found and did.
 
-    `verdict` holds the checks, None when there was nothing to compare; `replaced` is the champion
-    before; `done` is False when the version was champion already.
+    Attributes:
+        champion: The version that was promoted, or in a dry run would be.
+        replaced: The previous champion, if there was one.
+        verdict: The checks; None if the version was champion already.
+        done: False if the version was champion already.
+        dry_run: Whether nothing was changed.
     """
 
     champion: Candidate
@@ -41,25 +50,23 @@ class Promotion:
 
     def __str__(self) -> str:
         """What happened, with the numbers, and what to do next."""
-        name = self.champion.name
         if self.verdict is None:
             return f"{self.champion} is champion already; nothing to do"
         verb = "would become" if self.dry_run else "is now"
-        lines = [
-            f"{self.champion} {verb} champion: {self.verdict.summary}",
-            "",
-            self.verdict.table(),
-            "",
-        ]
+        result = f"{self.champion} {verb} champion: {self.verdict.summary}"
+        return "\n".join([result, "", self.verdict.table(), "", *self._next_steps()])
+
+    def _next_steps(self) -> list[str]:
         if self.dry_run:
-            return "\n".join([*lines, "nothing was changed; run it again without dry_run"])
-        lines += [
+            return ["nothing was changed; run it again without dry_run"]
+        name = self.champion.name
+        steps = [
             f'load it:  mlflow.pyfunc.load_model("models:/{name}@champion")',
             f"serve it: mlflow models serve -m 'models:/{name}@champion' --env-manager local",
         ]
         if self.replaced is not None:
-            lines.append(f"go back:  mlflow run . -e rollback --env-manager local -P 'name={name}'")
-        return "\n".join(lines)
+            steps.append(f"go back:  mlflow run . -e rollback --env-manager local -P 'name={name}'")
+        return steps
 
 
 def promote(
@@ -74,65 +81,65 @@ def promote(
     max_latency: str | float | None = None,
     max_size: float | None = None,
 ) -> Promotion:
-    """Make the challenger of a registered model its champion if it is better and keeps to the limits.
+    """Make the challenger of a registered model its champion, if it passes all checks.
 
     Challenger and champion predict the same rows: those that the challenger's study held out, or
-    new ones. The challenger must be better with a stated probability (paired bootstrap over the
-    rows), than the trivial baseline too; take the champion's inputs and answer in its form; and
-    keep to the limits that are given. The old champion gets the alias `previous`. Run again after a
-    kill at any moment, it completes what was begun.
+    new ones. The challenger must be better with a given probability (paired bootstrap over the
+    rows), also than the trivial baseline; accept the champion's inputs and answer in the same form;
+    and be within the given limits. The replaced champion gets the alias `previous`. After a kill at
+    any moment, running `promote` again completes it.
 
     Args:
         name: The registered model.
         version: The version to promote instead of the one with the alias challenger.
-        dry_run: Only say what would happen, and change nothing.
-        data: New rows with the target, which neither model has seen; or the study's table, when it
-            has moved.
+        dry_run: Only show what would happen; change nothing.
+        data: New rows with the target, which neither model has seen; or the study's table at its
+            new place.
         margin: By how much it must be better than the champion, in the metric's units.
         confidence: The probability with which it must be better.
         slice: A column; on none of its groups of 50 rows or more may the challenger be worse beyond
             chance.
         tolerance: By how much it may be worse on a group, in the metric's units.
         max_latency: The most milliseconds for one row (99th percentile), or limits like
-        p50:5,p99x1000:80.
+            p50:5,p99x1000:80.
         max_size: The most megabytes of the model's files.
 
     Raises:
-        PromotionRefusedError: when the challenger fails a check, or cannot be compared.
-        UserError: when there is no such model, version or challenger, or a value is impossible.
+        PromotionRefusedError: If the challenger fails a check, or cannot be compared.
+        UserError: If there is no such model, version or challenger, or a parameter is invalid.
     """
     limits = Limits(margin, confidence, slice, tolerance, read_latency(max_latency), max_size)
-    from pipelines.registry import versions as registry
+    from pipelines.registry import champions, versions
     from pipelines.store.tracking import connect
 
-    registry.check_model_name(name)
+    versions.check_model_name(name)
     if version is not None and version < 1:
         raise ParameterError(
             f"version={version} must be 1 or more; leave it out for the challenger"
         )
     client = connect()
-    known = registry.aliases(client, name)
-    number = version if version is not None else known.get(registry.CHALLENGER)
+    aliases = versions.aliases(client, name)
+    number = aliases.get(versions.CHALLENGER) if version is None else version
     if number is None:
         raise UserError(
-            f"registered model {name!r} has no challenger; register one with `tune -P register={name}`, or name a "
-            "version with -P version="
+            f"registered model {name!r} has no challenger; register one with "
+            f"`tune -P register={name}`, or name a version with -P version="
         )
-    challenger = registry.candidate(client, name, number)
-    before = known.get(registry.CHAMPION)
-    if before == number:
+    challenger = versions.candidate(client, name, number)
+    current = aliases.get(versions.CHAMPION)
+    if current == number:
         return Promotion(challenger, None, None, done=False, dry_run=dry_run)
     if version is None and ROLLED_BACK in challenger.tags:
         raise PromotionRefusedError(
-            f"{challenger} was champion and was rolled back ({challenger.tags[ROLLED_BACK]}); it is promoted again "
-            f"only when it is named: -P version={number}"
+            f"{challenger} was champion and was rolled back ({challenger.tags[ROLLED_BACK]}); it "
+            f"is promoted again only when it is named: -P version={number}"
         )
-    champion = None if before is None else registry.candidate(client, name, before)
+    champion = None if current is None else versions.candidate(client, name, current)
     verdict = _judge(challenger, champion, data, limits)
     if verdict.failed:
         raise PromotionRefusedError(_refusal(challenger, champion, verdict))
     if not dry_run:
-        registry.crown(client, challenger, champion, verdict)
+        champions.make_champion(client, challenger, champion, verdict)
     return Promotion(challenger, champion, verdict, done=True, dry_run=dry_run)
 
 
@@ -142,12 +149,13 @@ def _judge(
     data: str | Path | pd.DataFrame | None,
     limits: Limits,
 ) -> Verdict:
-    """Compare two versions; nothing is changed anywhere.
+    """Compare two versions, without changing anything.
 
     Raises:
-        UserError: when they cannot be compared.
+        UserError: If they cannot be compared.
     """
     from pipelines.registry.comparison import compare
+    from pipelines.registry.heldout import held_out_rows
 
     score = HeldOutScore.from_tags(challenger.tags, str(challenger))
     if not math.isfinite(score.value):
@@ -155,20 +163,16 @@ def _judge(
             f"{challenger} scored {score.value} on the held-out rows; it must be a finite number"
         )
     with tempfile.TemporaryDirectory() as folder:
-        mine = _served(challenger, Path(folder))
-        theirs = None if champion is None else _served(champion, Path(folder))
-    rows = _rows(challenger, score, mine, data)
+        mine = _load(challenger, Path(folder))
+        theirs = None if champion is None else _load(champion, Path(folder))
+    study = _study_table(challenger, score)
+    rows = held_out_rows(study, mine.predictor.target, data)
     verdict = compare(mine, theirs, rows, score, limits)
-    if champion is None or not rows.of_study or score.same_rows(champion.tags):
-        return verdict
-    note = (
-        "the champion comes from another table or split and may have trained on some of these rows, which flatters it; "
-        "new rows (-P data=) are fair to both"
-    )
-    return replace(verdict, notes=(*verdict.notes, note))
+    fair = champion is None or not rows.of_study or score.same_rows(champion.tags)
+    return verdict if fair else replace(verdict, notes=(*verdict.notes, _UNFAIR))
 
 
-def _served(candidate: Candidate, folder: Path) -> "Served":
+def _load(candidate: Candidate, folder: Path) -> "Served":
     from pipelines.registry.comparison import Served
     from pipelines.registry.versions import load_predictor
 
@@ -181,38 +185,33 @@ def _served(candidate: Candidate, folder: Path) -> "Served":
     return Served(candidate.version, predictor, size)
 
 
-def _rows(
-    challenger: Candidate,
-    score: HeldOutScore,
-    mine: "Served",
-    data: str | Path | pd.DataFrame | None,
-) -> "HeldOut":
-    from pipelines.registry.heldout import held_out_rows
+def _study_table(challenger: Candidate, score: HeldOutScore) -> "StudyTable":
+    """The table of the challenger's study."""
+    from pipelines.registry.heldout import StudyTable
     from pipelines.registry.versions import STUDY
     from pipelines.study.runs import study_header
     from pipelines.table.source import DataPlan
 
     try:
         header: dict[str, Any] = study_header(challenger.tags.get(STUDY, "none"))
-        plan, seed = DataPlan(**header["data"]), int(header["seed"])
+        return StudyTable(DataPlan(**header["data"]), int(header["seed"]), score)
     except (StudyError, KeyError, TypeError) as error:
         raise PromotionRefusedError(
-            f"which rows {challenger} was not trained on is known to its study only, and that cannot be read: {error}; "
-            f"{_by_hand(challenger)}"
+            f"the held-out rows of {challenger} are recorded in its study, which cannot be read: "
+            f"{error}; {_by_hand(challenger)}"
         ) from error
-    return held_out_rows(plan, seed, score, mine.predictor.target, data)
 
 
 def _refusal(challenger: Candidate, champion: Candidate | None, verdict: Verdict) -> str:
-    reasons = ", ".join(check.name for check in verdict.failed)
+    failed = ", ".join(check.name for check in verdict.failed)
     stays = (
         f"the champion stays version {champion.version}" if champion else "there is no champion yet"
     )
     return (
-        f"{challenger} does not become champion: {verdict.summary}; not passed: {reasons}; {stays}\n\n"
-        f"{verdict.table()}\n\n"
-        f"Search on (`tune -P register={challenger.name}` with more trials, or `-P study=` of the last study), look at "
-        f"the limits again, or {_by_hand(challenger)}"
+        f"{challenger} does not become champion: {verdict.summary}; not passed: {failed}; {stays}"
+        f"\n\n{verdict.table()}\n\n"
+        f"Continue the search (`tune -P register={challenger.name}` with more trials, or "
+        f"`-P study=` of the last study), change the limits, or {_by_hand(challenger)}"
     )
 
 

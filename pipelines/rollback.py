@@ -1,18 +1,21 @@
-"""Entry point `rollback`: the champion before the present one is champion again."""
+"""Entry point `rollback`: restores the previous champion."""
 
 from dataclasses import dataclass
 
 from hpo.errors import UserError
-from pipelines.registry.gate import NOBODY, REPLACED, ROLLED_BACK, Candidate
+from pipelines.registry.gate import Candidate
 
 
 @dataclass(frozen=True)
 class Rollback:
     """What `rollback` did.
 
-    `replaced` is the champion that had to go, None when nothing had to change but the alias
-    `previous`, which an interrupted promotion or rollback had left on the champion. `previous` is
-    where a further rollback leads.
+    Attributes:
+        champion: The champion now.
+        replaced: The version that was champion; None if only the alias `previous` changed, which
+            an interrupted promotion or rollback had left on the champion.
+        previous: The version that a further rollback restores; None if there is none.
+        dry_run: Whether nothing was changed.
     """
 
     champion: Candidate
@@ -22,76 +25,67 @@ class Rollback:
 
     def __str__(self) -> str:
         """What happened, and what to do next."""
-        name = self.champion.name
-        further = f"a further rollback leads to version {self.previous}" if self.previous else ""
-        further = further or "there is nothing before it to go back to"
+        further = (
+            f"a further rollback leads to version {self.previous}"
+            if self.previous
+            else "there is nothing before it to go back to"
+        )
         if self.replaced is None:
             verb = "would be" if self.dry_run else "was"
             return (
-                f"{self.champion} stays champion: a promotion or rollback had been interrupted, and its end {verb} "
-                f"made up; {further}"
+                f"{self.champion} stays champion: an interrupted promotion or rollback {verb} "
+                f"completed; {further}"
             )
         verb = "would be" if self.dry_run else "is"
-        lines = [
-            f"{self.champion} {verb} champion again instead of version {self.replaced.version}; {further}"
-        ]
+        replaced = self.replaced.version
+        result = f"{self.champion} {verb} champion again instead of version {replaced}; {further}"
         if self.dry_run:
-            return "\n".join([*lines, "nothing was changed; run it again without dry_run"])
-        return "\n".join(
-            [
-                *lines,
-                f"version {self.replaced.version} is not promoted again unless it is named: mlflow run . -e promote "
-                f"--env-manager local -P 'name={name}' -P version={self.replaced.version}",
-            ]
+            return f"{result}\nnothing was changed; run it again without dry_run"
+        return (
+            f"{result}\nversion {replaced} is not promoted again unless it is named: mlflow run . "
+            f"-e promote --env-manager local -P 'name={self.champion.name}' -P version={replaced}"
         )
 
 
 def rollback(name: str, dry_run: bool = False) -> Rollback:
-    """Make the previous champion of a registered model its champion again.
+    """Restore the previous champion of a registered model.
 
-    The alias `previous` goes to the version that this one had replaced, so that a further rollback
-    goes back further. The version that had to go is marked, and `promote` takes it again only when
-    it is named. Run again after a kill at any moment, it completes what was begun.
+    The alias `previous` moves to the version that this one had replaced, so that a further rollback
+    goes back further. The version that was champion is marked: `promote` takes it again only when
+    it is named. After a kill at any moment, running `rollback` again completes it.
 
     Args:
         name: The registered model.
-        dry_run: Only say what would happen, and change nothing.
+        dry_run: Only show what would happen; change nothing.
 
     Raises:
-        UserError: when there is no such model, no champion, or no previous one.
+        UserError: If there is no such model, no champion, or no previous one.
     """
-    from pipelines.registry import versions as registry
+    from pipelines.registry import champions, versions
     from pipelines.store.tracking import connect
 
-    registry.check_model_name(name)
+    versions.check_model_name(name)
     client = connect()
-    known = registry.aliases(client, name)
-    present, target = known.get(registry.CHAMPION), known.get(registry.PREVIOUS)
+    aliases = versions.aliases(client, name)
+    present, target = aliases.get(versions.CHAMPION), aliases.get(versions.PREVIOUS)
     if present is None:
         raise UserError(
-            f"registered model {name!r} has no champion to roll back; `promote -P name={name}` makes one"
+            f"registered model {name!r} has no champion to roll back; `promote -P name={name}` "
+            "makes one"
         )
     if target is None:
         raise UserError(
-            f"registered model {name!r} has no previous champion: version {present} is the first one, or the alias "
-            f"{registry.PREVIOUS} was removed; another version is promoted with `promote -P name={name} -P version=`"
+            f"registered model {name!r} has no previous champion: version {present} is the first "
+            f"one, or the alias {versions.PREVIOUS} was removed; to promote another version use "
+            f"`promote -P name={name} -P version=`"
         )
-    champion, previous = (registry.candidate(client, name, number) for number in (present, target))
-    before = _replaced_by(previous)
-    if before in (present, target) or before not in registry.versions(client, name):
-        before = None
-    if before is not None and ROLLED_BACK in registry.candidate(client, name, before).tags:
-        before = None
+    champion = versions.candidate(client, name, present)
+    previous = versions.candidate(client, name, target)
+    before = champions.champion_before(client, previous, excluded=(present, target))
     if present == target:
         if not dry_run:
-            registry.settle(client, name, before)
+            champions.set_previous(client, name, before)
         return Rollback(champion, None, before, dry_run)
     if not dry_run:
-        registry.uncrown(client, champion, previous, before)
+        champions.restore_champion(client, champion, previous, before)
     return Rollback(previous, champion, before, dry_run)
-
-
-def _replaced_by(candidate: Candidate) -> int | None:
-    """The champion before this version became it."""
-    number = candidate.tags.get(REPLACED, NOBODY)
-    return int(number) if number.isdigit() else None

@@ -15,7 +15,7 @@ from pipelines.objectives.card import ARTIFACT, Subject, description, model_card
 from pipelines.objectives.training import models_of
 from pipelines.registry.gate import HeldOutScore
 from pipelines.registry.logged import TRIAL_NUMBER, log_winner, logged_before
-from pipelines.registry.versions import register_winner
+from pipelines.registry.versions import Origin, register_winner
 from pipelines.store.tracking import connect, first_line
 from pipelines.study.objective import Choice, Ending
 from pipelines.study.plan import Plan
@@ -125,16 +125,13 @@ def _log(plan: Plan, prepared: "Prepared", won: Won) -> Logged:
     )
     card = model_card(_subject(plan, prepared, won, held_out))
     store.notes.save_text(whole(card), ARTIFACT)
-    registered = register_winner(
-        client,
-        winner,
-        plan.register,
+    origin = Origin(
         study=store.run_id,
         trial=store.trial_run_id(best.number),
         family=search_model(plan.model).resolve(best.params)[0],
         score=held_out,
-        description=description(card),
     )
+    registered = register_winner(client, winner, plan.register, origin, description(card))
     return Logged(winner.uri, registered.version, winner.seconds)
 
 

@@ -1,18 +1,19 @@
-"""What decides about a promotion: recorded scores, the limits that a user sets, and the table of checks.
+"""What a promotion is decided by: recorded scores, the user's limits, and the table of checks.
 
-Nothing here knows MLflow; scores stand as tags on the model versions, because the registry itself
-keeps no metrics. How the checks come about is in `pipelines.registry.comparison`.
+Nothing here depends on MLflow. Scores are stored as tags of the model versions, because the
+registry has no metrics. `pipelines.registry.comparison` makes the checks.
 """
 
 import csv
 import io
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from hpo.errors import ParameterError, UserError, closest, raise_all
 
+# Tags of every version: its score on the held-out rows.
 METRIC = "hpo.metric"
 DIRECTION = "hpo.metric.direction"
 SCORE = "hpo.test.score"
@@ -20,36 +21,44 @@ BASELINE = "hpo.test.baseline"
 DATA = "hpo.test.data"
 SPLIT = "hpo.test.split"
 ROWS = "hpo.test.rows"
+_REQUIRED = (METRIC, DIRECTION, SCORE, DATA, SPLIT, ROWS)
 
 # Tags of a version that was promoted.
-EVIDENCE = "hpo.promotion"  # the comparison in a sentence
+EVIDENCE = "hpo.promotion"  # the comparison in one sentence
 PROBABILITY = "hpo.promotion.probability"
 TABLE = "hpo.promotion.table"  # the artifact with all checks
-REPLACED = "hpo.promotion.replaced"  # the champion before it, or NOBODY
+REPLACED = "hpo.promotion.replaced"  # the version of the previous champion, or NOBODY
 NOBODY = "none"
-ROLLED_BACK = "hpo.rollback"  # of one that was champion and is not to be so again by itself
+ROLLED_BACK = "hpo.rollback"  # on a former champion that is promoted again only by number
 
 LATENCIES = ("p50", "p99", "p50x1000", "p99x1000")
 """Percentiles of the milliseconds that a request of one row, or of 1,000 rows, takes."""
 
-SHOWN_SLICES = 20
+MAX_SLICES_SHOWN = 20
 
-_DIRECTIONS = {"maximize": True, "minimize": False}
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_GREATER_IS_BETTER = {"maximize": True, "minimize": False}
+_PASSED: Mapping[bool | None, str] = {True: "ok", False: "REFUSED", None: ""}
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # how a cell begins that a spreadsheet would execute
 
 
 class PromotionRefusedError(UserError):
-    """A challenger that does not become champion; the message holds the numbers and the way out."""
+    """The challenger is not promoted; the message gives the numbers and the way out."""
 
 
 @dataclass(frozen=True)
 class HeldOutScore:
-    """A model's score on the held-out rows, and all that tells which rows these were.
+    """A model's score on held-out rows, and what identifies these rows.
 
-    `value` and `baseline` (the trivial model on the same rows, nan when it is not known) are in the
-    metric's own units. `data` is the digest of the table and `split` says how its held-out rows
-    were chosen, the seed included: scores are of the same rows only when both agree. `rows` is
-    their number.
+    Two scores are of the same rows only if both `data` and `split` agree.
+
+    Attributes:
+        metric: The name of the metric.
+        greater_is_better: Its direction.
+        value: The score, in the metric's units.
+        baseline: The score of the trivial model on the same rows; nan if it is unknown.
+        data: The digest of the table.
+        split: The digest of how the rows were held out, including the seed.
+        rows: The number of held-out rows.
     """
 
     metric: str
@@ -74,22 +83,22 @@ class HeldOutScore:
 
     @classmethod
     def from_tags(cls, tags: Mapping[str, str], owner: str) -> "HeldOutScore":
-        """What `to_tags` wrote on the version that `owner` names.
+        """Read the tags of the version that messages call `owner`.
 
         Raises:
-            PromotionRefusedError: when a tag is missing or unreadable.
+            PromotionRefusedError: If a tag is missing or unreadable.
         """
-        needed = (METRIC, DIRECTION, SCORE, DATA, SPLIT, ROWS)
-        lacking = [tag for tag in needed if tag not in tags]
-        if lacking:
+        missing = [tag for tag in _REQUIRED if tag not in tags]
+        if missing:
             raise PromotionRefusedError(
-                f"{owner} has no held-out score to compare (it lacks the tags {', '.join(lacking)}); versions that "
-                "`tune` registers have one: use -P register=NAME"
+                f"{owner} has no held-out score to compare (it lacks the tags "
+                f"{', '.join(missing)}); versions that `tune` registers have one: use "
+                "-P register=NAME"
             )
         try:
             return cls(
                 metric=tags[METRIC],
-                greater_is_better=_DIRECTIONS[tags[DIRECTION]],
+                greater_is_better=_GREATER_IS_BETTER[tags[DIRECTION]],
                 value=float(tags[SCORE]),
                 baseline=float(tags.get(BASELINE, "nan")),
                 data=tags[DATA],
@@ -97,18 +106,22 @@ class HeldOutScore:
                 rows=int(tags[ROWS]),
             )
         except (KeyError, ValueError) as error:
+            found = ", ".join(f"{tag}={tags[tag]!r}" for tag in (DIRECTION, SCORE, ROWS))
             raise PromotionRefusedError(
-                f"{owner} has an unreadable score: {DIRECTION}={tags[DIRECTION]!r}, {SCORE}={tags[SCORE]!r}, "
-                f"{ROWS}={tags[ROWS]!r}; the direction must be one of {', '.join(_DIRECTIONS)} and the others "
-                "numbers. Register the model again with `tune -P register=NAME`"
+                f"{owner} has an unreadable score: {found}; the direction must be one of "
+                f"{', '.join(_GREATER_IS_BETTER)} and the others numbers. Register the model again "
+                "with `tune -P register=NAME`"
             ) from error
 
     def same_rows(self, tags: Mapping[str, str]) -> bool:
-        """Whether a version with these tags was scored on the same rows, so that neither has trained on them."""
+        """Whether a version with these tags was scored on the same rows.
+
+        If so, neither model was trained on them.
+        """
         return (tags.get(DATA), tags.get(SPLIT)) == (self.data, self.split)
 
     def __str__(self) -> str:
-        """The metric with its value."""
+        """The metric and its value."""
         return f"{self.metric} {self.value:.6g}"
 
 
@@ -122,18 +135,21 @@ class Candidate:
     tags: Mapping[str, str]
 
     def __str__(self) -> str:
-        """As it stands in messages."""
+        """The version's name in messages."""
         return f"version {self.version} of {self.name}"
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a challenger must keep to.
+    """What a challenger must satisfy.
 
-    `margin` and `tolerance` are in the metric's units: it must be better by more than the one with
-    the probability `confidence`, and on no group of the column `slice` surely worse by more than
-    the other. `latency` gives the most milliseconds for any of `LATENCIES`, `size` the most
-    megabytes of the model's files.
+    Attributes:
+        margin: It must be better than the champion by more than this, in the metric's units.
+        confidence: The probability with which it must be better.
+        slice: A column; on none of its groups may the challenger be worse by more than `tolerance`.
+        tolerance: In the metric's units.
+        latency: The most milliseconds for any of `LATENCIES`.
+        size: The most megabytes of the model's files; None for no limit.
     """
 
     margin: float = 0.0
@@ -147,32 +163,29 @@ class Limits:
         """Check the values.
 
         Raises:
-            ParameterError: listing all that is wrong.
+            ParameterError: Listing all mistakes.
         """
-        mistakes = []
+        raise_all(ParameterError, self._mistakes())
+
+    def _mistakes(self) -> Iterator[str]:
         if not 0 <= self.margin < math.inf:
-            mistakes.append(f"margin={self.margin} must be 0 or greater")
+            yield f"margin={self.margin} must be 0 or greater"
         if not 0.5 <= self.confidence < 1:
-            mistakes.append(
-                f"confidence={self.confidence} must be at least 0.5 and less than 1, like 0.95"
-            )
+            yield f"confidence={self.confidence} must be at least 0.5 and less than 1, like 0.95"
         if not 0 <= self.tolerance < math.inf:
-            mistakes.append(f"tolerance={self.tolerance} must be 0 or greater")
+            yield f"tolerance={self.tolerance} must be 0 or greater"
         if self.size is not None and not self.size > 0:
-            mistakes.append(f"max_size={self.size} must be greater than 0; it is in megabytes")
-        mistakes += [
-            f"max_latency={name}:{limit:g} must be greater than 0; it is in milliseconds"
-            for name, limit in self.latency.items()
-            if not limit > 0
-        ]
-        raise_all(ParameterError, mistakes)
+            yield f"max_size={self.size} must be greater than 0; it is in megabytes"
+        for name, limit in self.latency.items():
+            if not limit > 0:
+                yield f"max_latency={name}:{limit:g} must be greater than 0; it is in milliseconds"
 
 
 def read_latency(text: str | float | None) -> dict[str, float]:
-    """The limits that `max_latency` means: a number for `p99`, or `p50:5,p99x1000:80`.
+    """Parse `max_latency`: a number limits `p99`; otherwise limits by name, `p50:5,p99x1000:80`.
 
     Raises:
-        ParameterError: when it is neither.
+        ParameterError: If the text is neither.
     """
     if text is None:
         return {}
@@ -184,22 +197,22 @@ def read_latency(text: str | float | None) -> dict[str, float]:
             limits[name] = float(number)
         except ValueError:
             raise ParameterError(
-                f"max_latency={text!r} must be milliseconds, like 20 (the 99th percentile of a request of one row) or "
-                "p50:5,p99x1000:80"
+                f"max_latency={text!r} must be milliseconds, like 20 (the 99th percentile of a "
+                "request of one row) or p50:5,p99x1000:80"
             ) from None
         if name not in LATENCIES:
             raise ParameterError(
-                f"max_latency={text!r}: unknown percentile {name!r}{closest(name, LATENCIES)}; one of "
-                f"{', '.join(LATENCIES)}"
+                f"max_latency={text!r}: unknown percentile {name!r}{closest(name, LATENCIES)}; "
+                f"percentiles: {', '.join(LATENCIES)}"
             )
     return limits
 
 
 @dataclass(frozen=True)
 class Check:
-    """One line of the table: what was looked at, what was found, what is asked for, and whether it passed.
+    """One line of the table: its name, the result, the rule, and whether it passed.
 
-    `passed` is None for what is only told.
+    `passed` is None if there is no rule, so that the result is for information only.
     """
 
     name: str
@@ -207,13 +220,21 @@ class Check:
     rule: str
     passed: bool | None = None
 
+    @property
+    def cells(self) -> tuple[str, str, str, str]:
+        """The line of the table."""
+        return self.name, self.found, self.rule, _PASSED[self.passed]
+
 
 @dataclass(frozen=True)
 class Verdict:
     """All checks of a challenger.
 
-    `summary` is the comparison in one sentence, `probability` that of the challenger being better
-    by more than the margin (nan when it was never compared). `notes` are sentences for the user.
+    Attributes:
+        checks: In the order of the table.
+        summary: The comparison in one sentence.
+        probability: Of a gain above the margin; nan if the models were not scored.
+        notes: Sentences for the user.
     """
 
     checks: tuple[Check, ...]
@@ -229,33 +250,30 @@ class Verdict:
     def table(self) -> str:
         """The checks as aligned text; of many slices those that failed and the first others."""
         slices = [check for check in self.checks if check.name.startswith("slice ")]
-        hidden = sorted(slices, key=lambda check: check.passed is not False)[SHOWN_SLICES:]
-        shown = [check for check in self.checks if check not in hidden]
-        rows = [(c.name, c.found, c.rule, _WORDS[c.passed]) for c in shown]
-        widths = [max(len(row[i]) for row in rows) for i in range(3)]
-        lines = [
-            "  ".join([*(row[i].ljust(widths[i]) for i in range(3)), row[3]]).rstrip()
-            for row in rows
-        ]
+        slices.sort(key=lambda check: check.passed is not False)
+        hidden = slices[MAX_SLICES_SHOWN:]
+        rows = [check.cells for check in self.checks if check not in hidden]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
         if hidden:
             lines.append(f"… {len(hidden)} more slices in the artifact")
         return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
 
     def to_csv(self) -> str:
-        """The checks as CSV; a text cell that a spreadsheet would take for a formula begins with an apostrophe."""
+        """The checks as CSV; an apostrophe precedes text that a spreadsheet would execute."""
         out = io.StringIO()
         table = csv.writer(out, lineterminator="\n")
         table.writerow(("check", "found", "rule", "passed"))
         for check in self.checks:
-            cells = (check.name, check.found, check.rule, _WORDS[check.passed])
-            table.writerow([f"'{cell}" if cell.startswith(_FORMULA) else cell for cell in cells])
+            table.writerow(map(_escaped, check.cells))
         return out.getvalue()
 
 
-_WORDS: Mapping[bool | None, str] = MappingProxyType({True: "ok", False: "REFUSED", None: ""})
+def _escaped(cell: str) -> str:
+    return f"'{cell}" if cell.startswith(_FORMULA) else cell
 
 
 def set_alias(candidate: Candidate) -> str:
-    """The Python call by which a person makes a version champion."""
+    """The Python call that makes a version champion without any check."""
     call = f'set_registered_model_alias("{candidate.name}", "champion", "{candidate.version}")'
     return f"mlflow.MlflowClient().{call}"

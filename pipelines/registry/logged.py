@@ -1,8 +1,8 @@
 """The winner as an MLflow model.
 
-A winner is logged as one object that takes the raw table: the folder of a
-`serving.predictor.Predictor`, the package `serving` itself as the model's code, and nothing that is
-pickled. Everything goes through a client and an explicit run id; no run becomes active.
+The model takes the raw table. It holds the folder of a `serving.predictor.Predictor` and the
+package `serving` as its code, and no pickles. All calls go through a client with an explicit run
+id; no run becomes active.
 """
 
 import hashlib
@@ -32,7 +32,7 @@ from serving.members import MANIFEST
 from serving.predictor import DESCRIPTION, Predictor
 from serving.values import as_text
 
-TRIAL_NUMBER = "hpo.trial.number"  # on a logged model: which trial of its run's study it is of
+TRIAL_NUMBER = "hpo.trial.number"  # on a logged model: the number of its trial
 CONTENT = "hpo.content"  # on a logged model: the digest of its predictor's files
 
 EXAMPLE_ROWS = 5
@@ -43,7 +43,15 @@ _UV_FILES = ("uv.lock", "pyproject.toml", ".python-version")
 
 @dataclass(frozen=True)
 class LoggedWinner:
-    """A model in the tracking store: `models:/<model id>`, the run it stands under, and what logging took."""
+    """A logged model.
+
+    Attributes:
+        model_id: Its id.
+        run_id: The run that it belongs to.
+        artifact_location: Where its files are stored.
+        requirements: The pip requirements of the model; empty for one of an earlier session.
+        seconds: How long logging took.
+    """
 
     model_id: str
     run_id: str
@@ -53,17 +61,28 @@ class LoggedWinner:
 
     @property
     def uri(self) -> str:
-        """What `mlflow.pyfunc.load_model` and `mlflow models serve -m` take."""
+        """The URI for `mlflow.pyfunc.load_model` and `mlflow models serve -m`."""
         return f"models:/{self.model_id}"
 
 
 @dataclass(frozen=True)
 class _Contents:
-    """What the folder of a predictor says about itself, read without loading any model."""
+    """The folder of a predictor, described without loading any model."""
 
+    folder: Path
     features: FeatureEncoder
     target: TargetEncoder
     families: tuple[str, ...]
+
+    @property
+    def metadata(self) -> dict[str, object]:
+        """The metadata of the MLflow model."""
+        columns = self.features.to_dict()["columns"]
+        return {
+            "task": self.target.kind,
+            "families": list(dict.fromkeys(self.families)),
+            "columns": {column["name"]: column["kind"] for column in columns},
+        }
 
 
 def log_winner(
@@ -79,16 +98,24 @@ def log_winner(
 ) -> LoggedWinner:
     """Log a saved predictor as a model of a run.
 
-    `example` holds raw rows as the user's table has them, without the target. Finite `metrics` are
-    logged on the run, linked with the model; `params` and `tags` stand on the model. A model that
-    could not be logged completely is left with the status FAILED.
+    A model that cannot be logged completely gets the status FAILED.
+
+    Args:
+        client: A client of the tracking store.
+        run_id: The run.
+        predictor_dir: The folder of the saved predictor.
+        example: Raw rows of the user's table, without the target.
+        metrics: Logged on the run and linked to the model, if finite.
+        params: Stored on the model.
+        tags: Stored on the model.
+        name: The name of the model.
 
     Raises:
-        ValueError: when the folder is no predictor, or `example` lacks one of its columns.
+        ValueError: If the folder is not a predictor, or `example` lacks one of its columns.
     """
     started = time.monotonic()
     contents = _read(predictor_dir)
-    described = signature(contents.features, contents.target, list(example.columns))
+    model_signature = signature(contents.features, contents.target, list(example.columns))
     requirements = pip_requirements(contents.families)
     logged = client.create_logged_model(
         client.get_run(run_id).info.experiment_id,
@@ -107,8 +134,9 @@ def log_winner(
                 run_id=run_id,
                 model_uuid=logged.model_id,
                 model_id=logged.model_id,
+                signature=model_signature,
             )
-            _write_model(path, model, predictor_dir, contents, described, example, requirements)
+            _write_model(path, model, contents, example, requirements)
             client.log_model_artifacts(logged.model_id, str(path))
         client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
         client.log_batch(run_id, metrics=_linked(metrics or {}, logged.model_id, run_id))
@@ -125,10 +153,10 @@ def log_winner(
 
 
 def logged_before(client: MlflowClient, run_id: str, predictor_dir: Path) -> LoggedWinner | None:
-    """The complete model that an earlier session logged of this very predictor; None when there is none.
+    """The model that an earlier session logged completely of the same predictor, if there is one.
 
-    Another predictor of the same trial (trained again with other libraries) is another model: what
-    was scored is what is registered.
+    A predictor of the same trial that was trained again, with other libraries for example, is
+    another model: the registered model must be the one that was scored.
     """
     content = _content(predictor_dir)
     experiment = client.get_run(run_id).info.experiment_id
@@ -140,14 +168,14 @@ def logged_before(client: MlflowClient, run_id: str, predictor_dir: Path) -> Log
 
 
 def pip_requirements(families: tuple[str, ...]) -> list[str]:
-    """What a model of these families needs where it is served, at the versions that are installed here.
+    """The packages that serve a model of these families, at the versions installed here.
 
-    A local label is left out (`torch 2.13.0+cpu` becomes `torch==2.13.0`), because the same version
-    for another accelerator serves as well and no public index has the labelled one. `mlflow` and
-    not `mlflow-skinny`: the latter reads no SQL store.
+    A local label is omitted (`torch 2.13.0+cpu` becomes `torch==2.13.0`), because the same version
+    for another accelerator serves as well, and no public index has the labelled one. `mlflow` is
+    required, not `mlflow-skinny`, which cannot read a SQL store.
 
     Raises:
-        UserError: when the library of a family is not installed.
+        UserError: If the library of a family is not installed.
     """
     return [requirement(library) for library in (*SERVING_LIBRARIES, *libraries(families))]
 
@@ -155,30 +183,32 @@ def pip_requirements(families: tuple[str, ...]) -> list[str]:
 def signature(
     features: FeatureEncoder, target: TargetEncoder, columns: list[str]
 ) -> ModelSignature:
-    """Inputs: `columns`, of which those that the model reads are required. Outputs: as `Predictor.predict`.
+    """The signature of a model.
 
-    Inputs have no type on purpose. MLflow refuses an int64 column where it expects a double, a
-    double where it expects an integer, and a categorical or all-missing column where it expects a
-    string; all of these are the same table, read from another file or in smaller portions. The
-    predictor checks the values itself, names what it cannot read, and takes everything that it took
-    in training.
+    The inputs are `columns`, of which the model's own are required; the outputs are those of
+    `Predictor.predict`. Inputs have no types on purpose: MLflow refuses an int64 column where it
+    expects a double, a double where it expects an integer, and a categorical or all-missing column
+    where it expects a string, although the same table, read from another file or in parts, may
+    have any of these types. The predictor itself checks the values, names those that it cannot
+    read, and accepts everything that it accepted in training.
 
     Raises:
-        ValueError: when the model reads a column that is not among `columns`.
+        ValueError: If the model reads a column that is not among `columns`.
     """
-    needed = set(features.inputs)
-    if lacking := sorted(needed.difference(columns)):
+    required = set(features.inputs)
+    if missing := sorted(required.difference(columns)):
         raise ValueError(
-            f"the example lacks the model's column(s) {', '.join(map(repr, lacking))}; give raw rows"
+            f"the example lacks the model's column(s) {', '.join(map(repr, missing))}; give raw "
+            "rows"
         )
     inputs: list[ColSpec | TensorSpec] = [
-        ColSpec(ANY, name, required=name in needed) for name in columns
+        ColSpec(ANY, name, required=name in required) for name in columns
     ]
     return ModelSignature(inputs=Schema(inputs), outputs=_outputs(features, target))
 
 
 def _content(predictor_dir: Path) -> str:
-    """32 hex digits that stand for the names and the bytes of all files."""
+    """A digest of the names and contents of all files, 32 hex digits."""
     total = hashlib.blake2b(digest_size=16)
     for path in sorted(path for path in predictor_dir.rglob("*") if path.is_file()):
         name, content = path.relative_to(predictor_dir).as_posix().encode(), path.read_bytes()
@@ -191,10 +221,11 @@ def _content(predictor_dir: Path) -> str:
 def _read(predictor_dir: Path) -> _Contents:
     path = predictor_dir / DESCRIPTION
     if not path.is_file():
-        raise ValueError(f"{predictor_dir} is no predictor: it has no {DESCRIPTION}")
+        raise ValueError(f"{predictor_dir} is not a predictor: it has no {DESCRIPTION}")
     description = json.loads(path.read_text(encoding="utf-8"))
     members = [predictor_dir / f"member-{i}" / MANIFEST for i in range(description["members"])]
     return _Contents(
+        folder=predictor_dir,
         features=FeatureEncoder.from_dict(description["features"]),
         target=TargetEncoder.from_dict(description["target"]),
         families=tuple(
@@ -206,38 +237,30 @@ def _read(predictor_dir: Path) -> _Contents:
 def _write_model(
     path: Path,
     model: Model,
-    predictor_dir: Path,
     contents: _Contents,
-    described: ModelSignature,
     example: pd.DataFrame,
     requirements: list[str],
 ) -> None:
-    """Write the model's folder as MLflow defines it; nothing is loaded and no requirement is inferred."""
+    """Write the folder of an MLflow model, without loading it or inferring requirements."""
     mlflow.pyfunc.save_model(
         path=str(path),
         loader_module=serving.__name__,
-        data_path=str(predictor_dir),
+        data_path=str(contents.folder),
         code_paths=[str(Path(serving.__file__ or "").parent)],
         mlflow_model=model,
-        signature=described,
+        signature=model.signature,
         input_example=_plain(example.head(EXAMPLE_ROWS)),
         pip_requirements=requirements,
-        metadata={
-            "task": contents.target.kind,
-            "families": list(dict.fromkeys(contents.families)),
-            "columns": {
-                column["name"]: column["kind"] for column in contents.features.to_dict()["columns"]
-            },
-        },
+        metadata=contents.metadata,
     )
-    # MLflow copies the files of a uv project in which the user happens to stand; they would win
-    # over the requirements.
+    # MLflow copies the files of a uv project in the working directory, and would install from them
+    # instead of the requirements.
     for name in _UV_FILES:
         (path / name).unlink(missing_ok=True)
 
 
 def _plain(frame: pd.DataFrame) -> pd.DataFrame:
-    """The rows as JSON can hold them; cells for which it has no form stand as the text that the model reads in them."""
+    """The rows with values that JSON can hold; others become the text that the model reads."""
     return pd.DataFrame(
         {name: _plain_column(frame[name]) for name in frame.columns}, index=frame.index
     )
@@ -280,5 +303,5 @@ def _linked(metrics: Mapping[str, float], model_id: str, run_id: str) -> list[Me
     return [
         Metric(key, float(value), now, 0, model_id=model_id, run_id=run_id)
         for key, value in metrics.items()
-        if math.isfinite(value)  # MLflow would store an infinite one as 1.8e308
+        if math.isfinite(value)  # MLflow would store infinity as 1.8e308
     ]

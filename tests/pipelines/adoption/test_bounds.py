@@ -9,7 +9,7 @@ import pytest
 import xgboost
 
 from hpo.space.parameters import Categorical, Float, Integer
-from pipelines.adoption.bounds import BOUNDS, Bounds, possible_range, refusal
+from pipelines.adoption.bounds import BOUNDS, Bounds, is_possible_range, why_impossible
 from pipelines.models import FAMILIES, settings, single_family
 
 _RNG = np.random.default_rng(0)
@@ -45,7 +45,7 @@ def ends() -> Iterator[tuple[str, str, float, bool]]:
                 continue
             step = 1 if bounds.high > 1 and math.isfinite(bounds.high) else 0.25
             if abs(bounds.low) < 100:
-                yield model, name, bounds.low, not bounds.above
+                yield model, name, bounds.low, not bounds.open_low
                 yield model, name, bounds.low - step, False
             if bounds.high <= 131_072:
                 yield model, name, bounds.high, True
@@ -57,39 +57,41 @@ def test_the_libraries_take_what_lies_within_and_nothing_else(
     model: str, name: str, value: float, within: bool
 ) -> None:
     assert trains(model, name, value) == within
-    assert (refusal(model, name, value) is None) == within
+    assert (why_impossible(model, name, value) is None) == within
 
 
 def test_names_are_main_names() -> None:
     for model, table in BOUNDS.items():
         for name in table:
-            assert name in {
-                *single_family(model).names.parameters,
-                *single_family(model).names.reserved,
-            }, name
+            names = single_family(model).names
+            assert name in {*names.parameters, *names.reserved}, name
 
 
 @pytest.mark.parametrize("model", FAMILIES)
-def test_what_a_study_searches_is_never_refused(model: str) -> None:
+def test_the_models_own_spaces_are_possible(model: str) -> None:
     own = settings(model)
     for parameter in own.space:
-        assert possible_range(model, parameter)
+        assert is_possible_range(model, parameter)
         if not isinstance(parameter, Categorical):
             assert parameter.name in BOUNDS[model]
     for point in own.first_points:
         for name, value in point.items():
-            assert isinstance(value, str) or refusal(model, name, value) is None
+            assert isinstance(value, str) or why_impossible(model, name, value) is None
 
 
-def test_a_refusal_says_the_rule() -> None:
-    assert refusal("lightgbm", "bagging_fraction", 5) == (
-        "is nothing that lightgbm takes: bagging_fraction must lie in (0, 1]"
+def test_the_message_gives_the_rule() -> None:
+    assert why_impossible("lightgbm", "bagging_fraction", 5) == (
+        "is not accepted by lightgbm: bagging_fraction must lie in (0, 1]"
     )
-    assert str(refusal("lightgbm", "learning_rate", -1)).endswith("learning_rate must be above 0")
-    assert str(refusal("xgboost", "reg_lambda", -1)).endswith("reg_lambda must be at least 0")
-    assert "float32" in str(refusal("lightgbm", "max_delta_step", 1e300))
-    assert "float32" in str(refusal("lightgbm", "lambda_l1", 1e-300))
-    assert refusal("lightgbm", "learning_rate", 1e9) is None
+    assert str(why_impossible("lightgbm", "learning_rate", -1)).endswith(
+        "learning_rate must be above 0"
+    )
+    assert str(why_impossible("xgboost", "reg_lambda", -1)).endswith(
+        "reg_lambda must be at least 0"
+    )
+    assert "float32" in str(why_impossible("lightgbm", "max_delta_step", 1e300))
+    assert "float32" in str(why_impossible("lightgbm", "lambda_l1", 1e-300))
+    assert why_impossible("lightgbm", "learning_rate", 1e9) is None
 
 
 @pytest.mark.parametrize(
@@ -104,9 +106,9 @@ def test_a_refusal_says_the_rule() -> None:
     ],
 )
 def test_ranges(parameter: Float | Integer | Categorical, possible: bool) -> None:
-    assert possible_range("lightgbm", parameter) == possible
+    assert is_possible_range("lightgbm", parameter) == possible
 
 
-def test_bounds_without_a_lower_end_hold_its_neighbours() -> None:
-    assert not Bounds(0, 1, above=True).hold(0)
-    assert Bounds(0, 1, above=True).hold(1e-9)
+def test_open_bounds_contain_the_neighbours_of_their_lower_end() -> None:
+    assert not Bounds(0, 1, open_low=True).contain(0)
+    assert Bounds(0, 1, open_low=True).contain(1e-9)

@@ -59,7 +59,7 @@ SCORE = HeldOutScore(
 
 
 def raw_table(n: int = 40) -> pd.DataFrame:
-    """Rows as `read_csv` gives them: whole numbers, missing values, dates as texts, a column that no model reads."""
+    """Rows as `read_csv` returns them, with missing values and a column that no model reads."""
     rng = np.random.default_rng(7)
     days = pd.to_datetime("2020-01-01") + pd.to_timedelta(rng.integers(0, 900, n), unit="D")
     frame = pd.DataFrame(
@@ -298,7 +298,7 @@ def test_failed_upload_leaves_a_failed_model(
 def test_nothing_is_logged_of_what_is_no_predictor(
     client: MlflowClient, run_id: str, tmp_path: Path
 ) -> None:
-    with pytest.raises(ValueError, match="is no predictor"):
+    with pytest.raises(ValueError, match="is not a predictor"):
         log_winner(client, run_id, tmp_path, raw_table())
 
 
@@ -345,7 +345,7 @@ print(serving.__file__)
 def load_elsewhere(
     python: Path, uri: str, directory: Path, path: str = "", before: str = ""
 ) -> subprocess.CompletedProcess[str]:
-    """Predict in another process, with its working directory in `directory` and nothing of this project on its path."""
+    """Predict in another process, which runs in `directory` and does not see this project."""
     raw_table().to_json(directory / "rows.json", orient="table", double_precision=15)
     environment = {**os.environ, "PYTHONPATH": path}
     command = [
@@ -404,7 +404,7 @@ def test_good_names(name: str) -> None:
         ("a'b", "contains '"),
         ("a\nb", "cannot be printed"),
         ("..", "a path"),
-        ("x" * 251, "250 are the most"),
+        ("x" * 251, "more than 250"),
     ],
 )
 def test_bad_names(name: str, words: str) -> None:
@@ -413,16 +413,8 @@ def test_bad_names(name: str, words: str) -> None:
 
 
 def register(client: MlflowClient, winner: LoggedWinner, name: str) -> registry.Registered:
-    return registry.register_winner(
-        client,
-        winner,
-        name,
-        study="study-run",
-        trial="trial-run",
-        family="lightgbm",
-        score=SCORE,
-        description="# The card",
-    )
+    origin = registry.Origin("study-run", "trial-run", "lightgbm", SCORE)
+    return registry.register_winner(client, winner, name, origin, "# The card")
 
 
 def test_registered_version_leads_back_and_tells_its_numbers(
