@@ -42,7 +42,7 @@ from hpo.space import SearchSpace
 from hpo.space.parameters import Params
 from pipelines.models.catalog import family, settings, single_family
 from pipelines.models.errors import TrainingError
-from pipelines.objectives.training import CONTINUED
+from pipelines.objectives.course import CONTINUED
 from pipelines.table.data import Fold
 from pipelines.table.metrics import metric_for
 from pipelines.table.shares import training_order

@@ -25,7 +25,7 @@ from pipelines.findings.evidence import comparable
 from pipelines.findings.importance import LEAST, decompose, fit
 from pipelines.findings.scales import duration
 from pipelines.models import search_model, settings
-from pipelines.objectives.training import BEST
+from pipelines.objectives.jobs import BEST
 from pipelines.registry.gate import HeldOutScore
 from pipelines.study.options import TRAIN
 from pipelines.study.plan import Plan

@@ -20,7 +20,7 @@ from hpo.goals import Goal
 from hpo.loop import Job
 from hpo.trial import Report, Trial
 from hpo.workers.cores import WorkerPlan
-from pipelines.objectives.training import PARTS, Part
+from pipelines.objectives.jobs import PARTS, Part
 from pipelines.store import StudyNotes, schema
 from pipelines.store.schema import Confirmed
 from pipelines.study.confirmation import Confirmation

@@ -14,7 +14,7 @@ from hpo.workers.cores import WorkerPlan
 from pipelines.files.exchange import Exchange
 from pipelines.models import BASELINES
 from pipelines.objectives.confirmation import confirm
-from pipelines.objectives.training import (
+from pipelines.objectives.jobs import (
     BEST,
     FOLDS,
     Baseline,

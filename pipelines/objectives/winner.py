@@ -12,7 +12,7 @@ from mlflow.exceptions import MlflowException
 from hpo.errors import StudyError
 from pipelines.models import search_model
 from pipelines.objectives.card import ARTIFACT, Subject, description, model_card, whole
-from pipelines.objectives.training import models_of
+from pipelines.objectives.jobs import models_of
 from pipelines.registry.gate import HeldOutScore
 from pipelines.registry.logged import TRIAL_NUMBER, log_winner, logged_before
 from pipelines.registry.versions import Origin, register_winner

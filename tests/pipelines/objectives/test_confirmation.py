@@ -16,7 +16,7 @@ from hpo.trial import Report, Trial
 from pipelines.files.exchange import Exchange
 from pipelines.models import settings
 from pipelines.objectives.confirmation import candidates, confirm, judge
-from pipelines.objectives.training import PARTS, Part
+from pipelines.objectives.jobs import PARTS, Part
 from pipelines.store import StudyStore
 from pipelines.store.schema import Confirmed
 from pipelines.study.confirmation import Confirmation

@@ -16,19 +16,19 @@ from hpo.trial import Report
 from pipelines.files.checkpoints import Checkpoints
 from pipelines.files.exchange import Exchange
 from pipelines.models import family, settings
-from pipelines.objectives import training as module
-from pipelines.objectives.training import (
+from pipelines.objectives import course as module
+from pipelines.objectives.jobs import (
     BEST,
     FOLDS,
     Baseline,
     Rebuild,
     Refit,
-    Training,
     Work,
     models_of,
     refit_label,
     trial_label,
 )
+from pipelines.objectives.training import Training
 from pipelines.table.data import Prepared, load_folds, prepare
 from pipelines.table.metrics import METRICS
 from pipelines.table.shares import subset
@@ -419,7 +419,7 @@ def test_the_schedule_of_a_network_ends_with_its_scaled_leg(place: Callable[...,
         report = worker(Job(7, SAMPLED["mlp"], 0, to))
         alone = place("mlp", rungs=(to,)).worker()(Job(7, SAMPLED["mlp"], 0, to))
         assert outcome(report) == outcome(alone)
-    assert len(worker._families["mlp"]) == 2
+    assert len(worker._families._kept["mlp"]) == 2
 
 
 def test_a_share_of_the_rows_trains_in_full_and_is_validated_on_all(
@@ -435,7 +435,7 @@ def test_a_share_of_the_rows_trains_in_full_and_is_validated_on_all(
     assert [report.metrics["reached"] for report in parts] == [12.0] * 3
     assert [report.budget for report in parts] == [10.0, 30.0, 100.0]
     assert len({report.loss for report in parts}) == 3
-    assert list(worker._families["xgboost"]) == [(0.3, 12), (1.0, 12)]
+    assert list(worker._families._kept["xgboost"]) == [(0.3, 12), (1.0, 12)]
     whole = place("xgboost", rungs=(12.0,))
     assert outcome(whole.worker()(Job(7, params, 0, 12))) == outcome(parts[-1])
     for share, report in zip((0.1, 0.3), parts, strict=False):

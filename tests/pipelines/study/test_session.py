@@ -15,8 +15,8 @@ from hpo.loop import Job, Stop
 from hpo.trial import Report
 from pipelines.files.exchange import Exchange
 from pipelines.models import settings
+from pipelines.objectives.jobs import models_of
 from pipelines.objectives.table import TableObjective
-from pipelines.objectives.training import models_of
 from pipelines.study import session
 from pipelines.study.session import Setup, run_study
 from pipelines.study.workshop import Workshop

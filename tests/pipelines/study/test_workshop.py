@@ -11,7 +11,8 @@ import pytest
 from hpo.errors import UserError
 from hpo.loop import Job
 from hpo.workers.cores import WorkerPlan
-from pipelines.objectives.training import FOLDS, Work, table_worker
+from pipelines.objectives.jobs import FOLDS, Work
+from pipelines.objectives.training import table_worker
 from pipelines.study.workshop import PREFIX, sweep, worker_log, workshop
 from pipelines.table.data import prepare
 from tests.pipelines.objectives.test_training import regression

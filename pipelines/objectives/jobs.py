@@ -1,0 +1,100 @@
+"""What driver and workers of a table's study exchange: the jobs, and names of what is shared."""
+
+import json
+from dataclasses import asdict, dataclass
+
+from hpo.loop import Job
+from pipelines.files.exchange import Exchange
+
+# Names in the exchange.
+FOLDS, PARTS, WORK = "folds", "parts", "work"
+BEST = "best_iteration"  # the metric that counts the rounds or steps after which a model was best
+
+_WORK_FILE = "work.json"
+
+
+@dataclass(frozen=True)
+class Work:
+    """What all trainings of a study share.
+
+    Attributes:
+        model: `lightgbm`, …, or `all`.
+        metric: that is scored.
+        seed: of every training.
+        threads: of a training.
+        rungs: the budgets of the study in the plan's unit, ascending; the last is the largest.
+        fidelity: what a smaller budget means.
+        checkpoints: a URI for this study alone; without one a promoted trial is trained again from
+            the start.
+    """
+
+    model: str
+    metric: str
+    seed: int
+    threads: int
+    rungs: tuple[float, ...]
+    fidelity: str = "rounds"
+    checkpoints: str | None = None
+
+    def write(self, exchange: Exchange) -> None:
+        """Put this into the exchange, from which workers read it with their first job."""
+        text = json.dumps(asdict(self))
+        exchange.put(WORK, lambda folder: (folder / _WORK_FILE).write_text(text, encoding="utf-8"))
+
+    @classmethod
+    def read(cls, exchange: Exchange) -> "Work":
+        """What `write` put there."""
+        text = (exchange.get(WORK) / _WORK_FILE).read_text(encoding="utf-8")
+        values = json.loads(text)
+        return cls(**{**values, "rungs": tuple(values["rungs"])})
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """Train a baseline instead of a trial."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Rebuild:
+    """Train a trial once more for its model, however good it is."""
+
+    job: Job
+
+
+@dataclass(frozen=True)
+class Refit:
+    """Train a trial's configuration on all rows but the test rows, for as long as was best.
+
+    `best` is the trial's metric `BEST`.
+    """
+
+    job: Job
+    best: float
+
+
+@dataclass(frozen=True)
+class Part:
+    """Train a configuration on one part of the repeated folds, for its score alone."""
+
+    job: Job
+    index: int
+
+
+TableJob = Job | Baseline | Rebuild | Refit | Part
+
+
+def models_of(label: str) -> str:
+    """The name of the models of a trial or a baseline, one folder for each fold."""
+    return f"models/{label}"
+
+
+def trial_label(number: int, budget: float) -> str:
+    """The label of the models of a trial at a budget."""
+    return f"trial-{number}-at-{budget:g}"
+
+
+def refit_label(number: int) -> str:
+    """The label of the model that was trained on all rows but the test rows."""
+    return f"trial-{number}-refit"
