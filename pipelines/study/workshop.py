@@ -18,7 +18,7 @@ from hpo.errors import UserError
 from hpo.loop import Executor
 from hpo.trial import Report
 from hpo.workers.cores import WorkerPlan
-from hpo.workers.executors import WorkerPool
+from hpo.workers.pool import WorkerPool
 from pipelines.files.cache import cache_dir
 from pipelines.files.exchange import Exchange
 

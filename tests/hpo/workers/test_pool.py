@@ -19,7 +19,7 @@ import pytest
 from hpo.errors import JobError, ParameterError, PoolBroken, TimeLimitExceeded, WorkerDied
 from hpo.workers.cores import WorkerPlan, available_cores, plan_threads, worker_environment
 from hpo.workers.cores import _cgroup_quotas as cgroup_quotas
-from hpo.workers.executors import WorkerPool
+from hpo.workers.pool import WorkerPool
 from tests.jobs import PATIENCE, Evaluate, Job, StubbornError, dies_at_start, never_ready
 
 Pool = WorkerPool[str, Job, Any]
@@ -309,7 +309,7 @@ def run(folder: Path, *command: str) -> "subprocess.CompletedProcess[str]":
 
 MAIN = """
 import sys
-from hpo.workers.executors import WorkerPool
+from hpo.workers.pool import WorkerPool
 print("imported as", __name__, flush=True)
 class Own:
     def __init__(self, spec):
@@ -425,7 +425,7 @@ def test_nothing_outlives_a_killed_driver(tmp_path: Path, job: Job) -> None:
     """All processes of the pool hold the driver's stdout, so that its end means the end of all of them."""
     script = f"""
         import os, signal, time
-        from hpo.workers.executors import WorkerPool
+        from hpo.workers.pool import WorkerPool
         from tests.jobs import Evaluate
         pool = WorkerPool(Evaluate, "", workers=2, threads=1)
         pool.submit(("echo", 1)).result()
@@ -442,7 +442,7 @@ def test_nothing_outlives_a_driver_killed_during_the_preload(tmp_path: Path) -> 
     (tmp_path / "slow.py").write_text("import time; time.sleep(600)")
     script = """
         import os, signal, time
-        from hpo.workers.executors import WorkerPool
+        from hpo.workers.pool import WorkerPool
         from tests.jobs import Evaluate
         pool = WorkerPool(Evaluate, "", workers=2, threads=1, preload=["slow"])
         time.sleep(0.5)
@@ -454,7 +454,7 @@ def test_nothing_outlives_a_driver_killed_during_the_preload(tmp_path: Path) -> 
 def test_the_terminal_interrupts_the_driver_alone(tmp_path: Path) -> None:
     script = """
         import os, signal, time
-        from hpo.workers.executors import WorkerPool
+        from hpo.workers.pool import WorkerPool
         from tests.jobs import Evaluate
         signal.signal(signal.SIGINT, lambda *_: print("interrupted", flush=True))
         os.setpgid(0, 0)
