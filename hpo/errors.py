@@ -1,15 +1,15 @@
-"""Errors whose messages are written for the user: value, rule, way out; and what can become of a job."""
+"""Exceptions. A message for the user gives the value, the rule that it breaks, and a way out."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
 
 
 class UserError(Exception):
-    """A mistake the user can mend; shown as one message without a traceback."""
+    """An error that the user can fix; shown as its message, without a traceback."""
 
 
 class SpaceError(UserError, ValueError):
-    """A search space, or parameters that do not belong to it."""
+    """An invalid search space, or parameters that do not belong to it."""
 
 
 class StudyError(UserError):
@@ -17,20 +17,20 @@ class StudyError(UserError):
 
 
 class DataError(UserError):
-    """A table that cannot be searched on."""
+    """A table that cannot be used."""
 
 
 class ParameterError(UserError, ValueError):
-    """An unknown or impossible value of a public parameter."""
+    """An unknown name or an invalid value of a public parameter."""
 
 
 class JobError(Exception):
-    """A job raised; says what, as text.
+    """An exception that a job raised, as text: not every exception survives pickling.
 
     Args:
         kind: name of the exception's type.
-        message: its text.
-        traceback: where it was raised, in the worker.
+        message: its message.
+        traceback: the traceback in the worker.
     """
 
     def __init__(self, kind: str, message: str, traceback: str = "") -> None:
@@ -45,14 +45,14 @@ class WorkerDied(Exception):  # noqa: N818
 
 
 class TimeLimitExceeded(Exception):  # noqa: N818
-    """A job ran for longer than it may."""
+    """A job ran for longer than its time limit."""
 
 
 class PoolBroken(UserError):  # noqa: N818
-    """No worker can be started; every job that waits gets this, and so does every later `submit`."""
+    """No worker can be started; waiting jobs and later calls of `submit` raise this."""
 
 
-def too_slow(time_limit: float) -> TimeLimitExceeded:
+def time_limit_exceeded(time_limit: float) -> TimeLimitExceeded:
     """The error of a job that ran for longer than `time_limit` seconds."""
     return TimeLimitExceeded(
         f"the job ran for longer than its limit of {time_limit:g} s; raise the limit"
@@ -60,16 +60,21 @@ def too_slow(time_limit: float) -> TimeLimitExceeded:
 
 
 def closest(name: str, known: Iterable[str]) -> str:
-    """The end of a message: `, did you mean 'x'?` when one of `known` resembles `name`, else nothing."""
+    """A hint to append to a message: `, did you mean 'x'?` for the most similar known name.
+
+    Returns:
+        The hint, or an empty string when no name in `known` resembles `name`.
+    """
     by_case = {str(k).casefold(): str(k) for k in known}
     match = get_close_matches(name.casefold(), by_case, n=1, cutoff=0.6)
     return f", did you mean {by_case[match[0]]!r}?" if match else ""
 
 
 def raise_all(kind: type[UserError], mistakes: Iterable[str]) -> None:
-    """Raise one `kind` that lists every mistake, if there is any."""
+    """Raise one exception that lists all `mistakes`; do nothing when there are none."""
     found = list(mistakes)
     if len(found) == 1:
         raise kind(found[0])
     if found:
-        raise kind(f"{len(found)} mistakes:\n" + "\n".join(f"- {m}" for m in found))
+        listed = "\n".join(f"- {mistake}" for mistake in found)
+        raise kind(f"{len(found)} mistakes:\n{listed}")

@@ -1,25 +1,24 @@
 """The loop between a study and its workers."""
 
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Protocol
+from enum import IntEnum
 
 from hpo.errors import JobError, UserError
 from hpo.space import Params
 from hpo.study import Study
 from hpo.trial import Failure, Report, Trial
+from hpo.workers import Executor
 
-_POLL = 0.1  # seconds between looks at the clock and at the stop request
-_AMPLE = (
-    1.5  # times what a full training takes: when so much time is left the best trial is finished
-)
+_POLL = 0.1  # seconds between checks of the clock and of the stop request
+_SLACK = 1.5  # the best trial is finished once at most this many full trainings fit in
 
 
 @dataclass(frozen=True)
 class Job:
-    """One leg for a worker: take `params` from budget `start` to budget `to`."""
+    """One leg for a worker: train trial `number` with `params` from budget `start` to budget `to`."""
 
     number: int
     params: Params
@@ -27,35 +26,24 @@ class Job:
     to: float
 
 
-class Executor(Protocol):
-    """Workers that take jobs."""
+class StopLevel(IntEnum):
+    """How urgently a run is asked to end."""
 
-    @property
-    def free(self) -> int:
-        """How many jobs would start at once."""
-        ...
-
-    def wait(
-        self, futures: Collection["Future[Report]"], timeout: float
-    ) -> "Collection[Future[Report]]":
-        """Those that are done, as soon as there is one; none when `timeout` seconds were not enough."""
-        ...
-
-    def submit(self, job: Job, time_limit: float | None = None) -> "Future[Report]":
-        """Run a job; its future raises what the job raised, or why its worker ended."""
-        ...
+    CONTINUE = 0
+    FINISH_RUNNING = 1  # start no more legs, wait for those that run
+    NOW = 2  # do not wait for running legs either
 
 
 @dataclass
 class Stop:
-    """A request to end: 0 none, 1 finish what runs, 2 stop now."""
+    """A request to end a run. Signal handlers change `level` while the run is going on."""
 
-    level: int = 0
+    level: StopLevel = StopLevel.CONTINUE
 
 
 def run(
     study: Study,
-    executor: Executor,
+    executor: Executor[Job, Report],
     *,
     stop: Stop,
     deadline: float = float("inf"),
@@ -64,38 +52,45 @@ def run(
     finishing: bool = False,
     clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[Trial]:
-    """Run the study and yield each trial when it has been told.
+    """Run the study and yield each trial when a leg of it has ended.
 
-    Ends when nothing can be started and nothing runs, or when `stop` asks for it. At `deadline` (on
-    `clock`) legs that still run are given up; without any success they get `grace` more seconds. A
-    leg that was given up is not told: it is handed out again when the study is resumed.
-
-    With `finishing`, the best trial is granted the full budget when there is just time for that, so
-    that a race which ends by the clock ends with a full training, too.
+    The run ends when no leg can start and none is running, or when `stop` asks for it. At
+    `deadline` it ends without waiting for running legs; while no trial has succeeded it continues
+    for up to `grace` seconds. Legs that were still running are not reported to the study, which
+    grants them again when it is resumed.
 
     Args:
-        study: what to run.
-        executor: where to run it.
-        stop: looked at all the time; may be changed by a signal handler.
-        deadline: when to stop, seconds on the clock.
-        grace: seconds after it in which a first success is waited for.
-        time_limit: seconds after which a single leg fails.
-        finishing: whether the best trial is trained to the end before the deadline.
-        clock: what tells the time; simulated workers have their own.
+        study: the study to run.
+        executor: runs the legs.
+        stop: checked several times a second; may be changed by a signal handler.
+        deadline: when to end, in seconds on `clock`.
+        grace: seconds after the deadline to wait for a first success.
+        time_limit: seconds after which a leg fails.
+        finishing: whether to grant the best trial the full budget when there is just enough time
+            left for it, so that a race that ends at the deadline includes a full training.
+        clock: the current time in seconds; simulated workers have their own clock.
+
+    Raises:
+        UserError: when no worker can be started.
     """
     running: dict[Future[Report], Trial] = {}
-    while stop.level < 2 and clock() < (deadline if study.best_trial else deadline + grace):
-        more = stop.level == 0 and clock() < deadline
-        # What is done is told first: the next leg is chosen by all that is known.
-        while more and executor.free > 0 and not any(future.done() for future in running):
-            last = finishing and _just_fits(study, deadline - clock())
-            trial = study.finish_best() if last else study.ask()
+
+    def next_leg() -> Trial | None:
+        if finishing and _should_finish_best(study, deadline - clock()):
+            return study.finish_best()
+        return study.ask()
+
+    while stop.level < StopLevel.NOW and clock() < _end(study, deadline, grace):
+        more = stop.level == StopLevel.CONTINUE and clock() < deadline
+        # Results are reported before the next leg is chosen, so that the choice can use them.
+        while more and executor.free > 0 and not any(map(Future.done, running)):
+            trial = next_leg()
             more = trial is not None
             if trial is not None:
                 running[executor.submit(_job(trial), time_limit)] = trial
         if not running and not more:
             return
-        if not running:  # the workers are busy with something else
+        if not running:  # the workers are busy with other jobs
             time.sleep(_POLL)
             continue
         left = max(deadline - clock(), 0.0) or _POLL
@@ -104,13 +99,21 @@ def run(
             yield study.tell(running.pop(future).number, _outcome(future))
 
 
-def _just_fits(study: Study, left: float) -> bool:
-    """Whether a full training of the best trial takes most of the seconds that are left, going by its legs so far."""
+def _end(study: Study, deadline: float, grace: float) -> float:
+    """When the run ends, in seconds on its clock."""
+    return deadline if study.best_trial else deadline + grace
+
+
+def _should_finish_best(study: Study, left: float) -> bool:
+    """Whether a full training of the best trial would take most of the `left` seconds.
+
+    The estimate is the trial's training time so far, scaled up to the full budget.
+    """
     best = study.unfinished_best
     if best is None:
         return False
     needed = best.seconds / best.reached * study.full
-    return needed <= left <= _AMPLE * needed
+    return needed <= left <= _SLACK * needed
 
 
 def _job(trial: Trial) -> Job:
@@ -118,12 +121,16 @@ def _job(trial: Trial) -> Job:
 
 
 def _outcome(future: "Future[Report]") -> Report | Failure:
-    """What a leg came to; what is no fault of the trial (no worker can be started at all) is raised."""
+    """The outcome of a leg.
+
+    Raises:
+        UserError: when the failure is not the trial's, such as workers that cannot be started.
+    """
     error = future.exception()
     if isinstance(error, UserError):
         raise error
     if error is None:
         return future.result()
-    return Failure(
-        str(error) if isinstance(error, JobError) else f"{type(error).__name__}: {error}"
-    )
+    if isinstance(error, JobError):
+        return Failure(str(error))
+    return Failure(f"{type(error).__name__}: {error}")

@@ -1,22 +1,22 @@
-"""Where jobs run: in this process, or in supervised worker processes that stay warm.
+"""An executor of supervised worker processes, which stay warm between jobs.
 
-`WorkerPool` is our own because the libraries do not keep what a study needs. Measured (Python 3.11,
-2 cores):
+`WorkerPool` is our own because existing libraries lack what a study needs. Measured (Python 3.11, 2
+cores):
 
-- `concurrent.futures` and loky 3.7: one worker that gets SIGKILL breaks the executor, other jobs
+- `concurrent.futures` and loky 3.7: one worker that is killed breaks the executor, and other jobs
   fail with it.
-- pebble 5.2 confines kills, exits and time limits to their job, but an exception that does not
-  unpickle breaks the whole pool; a result that does not pickle ends the worker and what it holds;
-  children of a killed worker live on; busy workers and the fork server outlive a killed driver for
-  as long as their job takes.
-- `multiprocessing`'s fork server, which both use, is one per process with the environment of its
-  first start, hides preloads that fail, and in Python 3.11 does not pass on the driver's `sys.path`
-  to them; and each worker imports the driver's `__main__`.
+- pebble 5.2 confines kills, exits and time limits to their job. But an exception that does not
+  unpickle breaks the whole pool; a result that does not pickle ends the worker and all that it has
+  loaded; children of a killed worker survive; and when the driver is killed, busy workers and the
+  fork server survive it for as long as their job takes.
+- `multiprocessing`'s fork server, which both use, exists once per process, with the environment of
+  its first start. It hides failing preloads and, in Python 3.11, does not pass the driver's
+  `sys.path` on to them; and each worker imports the driver's `__main__`.
 
-How it works: one thread supervises (`hpo.workers.supervisor`). It owns the fork server
-(`hpo.workers.worker`) and a socket to each worker, hands a queued job to an idle worker, and
-settles the job's future once: with the result, with what the job raised, or with why its worker
-ended. A worker that ends is replaced.
+One thread supervises the pool (`hpo.workers.supervisor`). It owns the fork server
+(`hpo.workers.worker`) and a socket to each worker, sends a queued job to an idle worker, and
+settles the job's future once: with the result, with the exception of the job, or with the reason
+why its worker ended. A worker that ends is replaced.
 """
 
 import contextlib
@@ -24,7 +24,6 @@ import os
 import pickle
 import socket
 import threading
-import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future
 from concurrent.futures import wait as futures_wait
@@ -32,93 +31,41 @@ from pathlib import Path
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
-from hpo.errors import JobError, ParameterError, too_slow
+from hpo.errors import JobError, ParameterError
+from hpo.workers import Executor, JobT, ResultT
 from hpo.workers.cores import worker_environment
 from hpo.workers.launch import Launch, main_module
 from hpo.workers.supervisor import Shared, Supervisor, Task
 from hpo.workers.worker import Setup, raised
 
 SpecT = TypeVar("SpecT")
-JobT = TypeVar("JobT")
-ResultT = TypeVar("ResultT")
 
 
-class InlineExecutor(Generic[SpecT, JobT, ResultT]):
-    """Runs each job inside `submit`, in this process; for tests and for debuggers.
+class WorkerPool(Executor[JobT, ResultT], Generic[SpecT, JobT, ResultT]):
+    """Supervised processes that build `evaluate = make_evaluate(spec)` once and then evaluate jobs.
 
-    A job that takes longer than its limit cannot be interrupted here: its result is refused
-    afterwards.
-    """
-
-    def __init__(
-        self, make_evaluate: Callable[[SpecT], Callable[[JobT], ResultT]], spec: SpecT
-    ) -> None:
-        self._make = make_evaluate
-        self._spec = spec
-        self._evaluate: Callable[[JobT], ResultT] | None = None
-
-    @property
-    def free(self) -> int:
-        """How many jobs would start at once."""
-        return 1
-
-    def submit(self, job: JobT, time_limit: float | None = None) -> "Future[ResultT]":
-        """Run `job`; the future is done when this returns."""
-        self._evaluate = self._evaluate or self._make(self._spec)
-        future: Future[ResultT] = Future()
-        start = time.monotonic()
-        try:
-            result = self._evaluate(job)
-        except Exception as error:  # as in a worker: what a job raises is a value
-            future.set_exception(JobError(*raised(error)))
-        else:
-            if time_limit is not None and time.monotonic() - start > time_limit:
-                future.set_exception(too_slow(time_limit))
-            else:
-                future.set_result(result)
-        return future
-
-    def wait(
-        self, futures: Collection["Future[ResultT]"], timeout: float
-    ) -> set["Future[ResultT]"]:
-        """All of them: they are done."""
-        return set(futures)
-
-    def shutdown(self, now: bool = False) -> None:
-        """Nothing to end."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.shutdown()
-
-
-class WorkerPool(Generic[SpecT, JobT, ResultT]):
-    """Supervised processes that each build `evaluate = make_evaluate(spec)` once and then evaluate jobs.
-
-    The constructor returns at once; jobs wait until a worker is up. A job that raises, hangs beyond
-    its limit, exits or is killed settles its own future only, and a fresh worker takes the place.
-    All processes end with the pool, and within a second of the driver's death.
+    The constructor returns at once; jobs wait until a worker is up. A job that raises, exceeds its
+    time limit, exits or is killed settles its own future only, and a new worker takes the place.
+    All processes end with the pool, or within a second of the driver's death.
 
     Attributes:
-        size: how many processes there are.
+        size: the number of processes.
 
     Args:
-        make_evaluate: importable function or class; gets `spec`, returns the callable that gets the
-            jobs.
-        spec: picklable; sent once.
+        make_evaluate: importable function or class, called with `spec` in each worker; returns the
+            callable that evaluates the jobs.
+        spec: what all jobs share; pickled once.
         workers: how many processes, at least 1.
-        threads: for OpenMP and BLAS in each worker (`plan_threads`).
-        preload: modules that are imported once, before workers are forked; a failing import breaks
-            the pool.
-        env: further environment variables of the workers.
-        log: file that gets what workers print, appended; None leaves them the driver's stdout and
-            stderr.
+        threads: threads of OpenMP and BLAS in each worker (`plan_threads`).
+        preload: modules to import once, before workers are forked; a failing import breaks the
+            pool.
+        env: additional environment variables of the workers.
+        log: file to which the workers' output is appended; by default it goes to the driver's
+            stdout and stderr.
 
     Raises:
-        ParameterError: `workers` or `threads` below 1.
-        pickle.PicklingError, AttributeError, TypeError: `make_evaluate` or `spec` cannot be
+        ParameterError: when `workers` or `threads` is below 1.
+        pickle.PicklingError, AttributeError, TypeError: when `make_evaluate` or `spec` cannot be
             pickled.
     """
 
@@ -152,26 +99,30 @@ class WorkerPool(Generic[SpecT, JobT, ResultT]):
 
     @property
     def free(self) -> int:
-        """How many jobs would start at once (or as soon as a worker is up)."""
+        """How many more jobs could start at once, or as soon as a worker is up."""
         with self._shared.lock:
             return max(self.size - self._shared.unsettled, 0)
 
     def submit(self, job: JobT, time_limit: float | None = None) -> "Future[ResultT]":
-        """Queue `job`; its future raises `JobError`, `WorkerDied`, `TimeLimitExceeded` or `PoolBroken`.
+        """Queue a job.
 
         Args:
             job: picklable.
-            time_limit: seconds, counted from when a worker gets the job; it is over when the future
-                says so.
+            time_limit: seconds, counted from when a worker receives the job. A job over its limit
+                is stopped when its future is done.
+
+        Returns:
+            The job's result. The future raises `JobError`, `WorkerDied`, `TimeLimitExceeded` or
+            `PoolBroken`.
 
         Raises:
-            PoolBroken: no worker can be started.
-            RuntimeError: the pool has been shut down.
+            PoolBroken: when no worker can be started.
+            RuntimeError: when the pool has been shut down.
         """
         future: Future[ResultT] = Future()
         try:
             task = Task(future, pickle.dumps(job, pickle.HIGHEST_PROTOCOL), time_limit)
-        except Exception as error:  # pickling runs the job's own code; it costs this job only
+        except Exception as error:  # pickling runs code of the job, and fails this job only
             future.set_exception(JobError(*raised(error)))
             return future
         with self._shared.lock:
@@ -187,15 +138,15 @@ class WorkerPool(Generic[SpecT, JobT, ResultT]):
     def wait(
         self, futures: Collection["Future[ResultT]"], timeout: float
     ) -> set["Future[ResultT]"]:
-        """Those that are done, as soon as there is one; none when `timeout` seconds were not enough."""
+        """Wait until at least one future is done, for `timeout` seconds; return all that are."""
         return futures_wait(futures, timeout, FIRST_COMPLETED).done
 
     def shutdown(self, now: bool = False) -> None:
-        """End the workers and wait for that.
+        """End the workers and wait until they have ended.
 
         Args:
-            now: kill them; jobs that run get `CancelledError`, jobs that wait are cancelled.
-                Otherwise finish all.
+            now: whether to kill the workers; the futures of running jobs then raise
+                `CancelledError`, and queued jobs are cancelled. Otherwise all jobs are finished.
         """
         with self._shared.lock:
             self._shared.closing = True
@@ -216,5 +167,7 @@ class WorkerPool(Generic[SpecT, JobT, ResultT]):
         self.shutdown(now=kind is not None)
 
     def _wake(self) -> None:
-        with contextlib.suppress(OSError):  # full: it is awake; closed: it has ended
+        with contextlib.suppress(
+            OSError
+        ):  # a full buffer: it is awake; a closed socket: it has ended
             self._wake_write.send(b".")

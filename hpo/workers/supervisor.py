@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from hpo.errors import JobError, PoolBroken, TimeLimitExceeded, WorkerDied, too_slow
+from hpo.errors import JobError, PoolBroken, TimeLimitExceeded, WorkerDied, time_limit_exceeded
 from hpo.workers.launch import Launch
 from hpo.workers.worker import Exited, Raised, Ready, Signal, Start, Started, raised
 
@@ -273,7 +273,7 @@ class Supervisor:
                 and worker.kill_at is None
                 and now >= task.deadline
             ):
-                worker.overdue = too_slow(task.time_limit)
+                worker.overdue = time_limit_exceeded(task.time_limit)
                 worker.kill_at = now + _GRACE
                 self.tell(Signal(worker.serial, signal.SIGTERM))
             elif worker.kill_at is not None and now >= worker.kill_at:

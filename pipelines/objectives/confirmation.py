@@ -17,7 +17,7 @@ import numpy as np
 
 from hpo.errors import JobError, TimeLimitExceeded, WorkerDied
 from hpo.goals import Goal
-from hpo.loop import Job
+from hpo.loop import Job, StopLevel
 from hpo.trial import Report, Trial
 from hpo.workers.cores import WorkerPlan
 from pipelines.objectives.jobs import PARTS, Part
@@ -154,7 +154,7 @@ class _Scoring:
         todo = self.todo()[::-1]
         running: dict[Future[Report], tuple[int, int]] = {}
         while todo or running:
-            if self.ending.stop.level:
+            if self.ending.stop.level > StopLevel.CONTINUE:
                 return False
             while todo and pool.free > 0:
                 part, trial = todo.pop()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from hpo.errors import JobError, StudyError, WorkerDied
 from hpo.goals import Goal
-from hpo.loop import Job
+from hpo.loop import Job, StopLevel
 from hpo.trial import Report, Trial
 from hpo.workers.cores import WorkerPlan
 from pipelines.files.exchange import Exchange
@@ -98,7 +98,7 @@ class TableObjective:
         """The search's best trial, or with `confirm` the best one on repeated folds."""
         if self._plan.confirm is None:
             return Choice(best)
-        if ending.stop.level:
+        if ending.stop.level > StopLevel.CONTINUE:
             ending.say(
                 "the best trials were not confirmed; the study does it when it is resumed to its end"
             )
@@ -216,7 +216,7 @@ class TableObjective:
 
 def _waited(future: "Future[Report]", ending: Ending) -> bool:
     """Wait for a job; False when the user wants to stop now."""
-    while ending.stop.level < 2:
+    while ending.stop.level < StopLevel.NOW:
         if wait([future], timeout=POLL).done:
             return True
     return False

@@ -8,9 +8,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
-from hpo.loop import Stop
+from hpo.loop import Stop, StopLevel
 
 _ONE_EVENT = 1.0  # seconds; `mlflow run` sends SIGTERM 0.25 s after passing on a Ctrl-C
+_MESSAGES = {
+    StopLevel.FINISH_RUNNING: "finishing the trials that run; press Ctrl-C again to stop now",
+    StopLevel.NOW: "stopping now; the trials that run are kept as unfinished",
+}
 
 
 @contextmanager
@@ -31,13 +35,10 @@ def interrupts() -> Iterator[Stop]:
         if now - last < _ONE_EVENT:
             return
         last = now
-        stop.level += 1
-        if stop.level == 1:
-            _say("finishing the trials that run; press Ctrl-C again to stop now")
-        elif stop.level == 2:
-            _say("stopping now; the trials that run are kept as unfinished")
-        else:
+        if stop.level is StopLevel.NOW:
             raise KeyboardInterrupt
+        stop.level = StopLevel(stop.level + 1)
+        _say(_MESSAGES[stop.level])
 
     numbers = [signal.SIGINT, signal.SIGTERM]
     if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # nohup ignores it

@@ -2,7 +2,7 @@
 
 from hpo import loop
 from hpo.algorithms import algorithm
-from hpo.loop import Stop
+from hpo.loop import Stop, StopLevel
 from hpo.past import Past
 from hpo.study import Study
 from pipelines.store import StudyStore
@@ -76,7 +76,7 @@ class Search:
             objective.reported(trial, best, workshop.exchange)
             checkpoints.tidy(self.study)
             if best is None and self._n_finished() >= MAX_FAILURES:
-                stop.level = max(stop.level, 1)
+                stop.level = max(stop.level, StopLevel.FINISH_RUNNING)
 
     def _n_finished(self) -> int:
         return sum(trial.finished for trial in self.study.trials)

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, replace
 
 from hpo.algorithms import grants_budgets
 from hpo.errors import JobError, StudyError, TimeLimitExceeded, UserError, WorkerDied
-from hpo.loop import Stop
+from hpo.loop import Stop, StopLevel
 from hpo.past import Past
 from hpo.trial import Report
 from pipelines.files.uris import safe
@@ -130,8 +130,8 @@ class _Session:
                 self._log_gain_of_past(reporter)
                 ended = self.objective.finish(choice, ending)
                 result = self._finished(choice, ended, ending)
-                return replace(result, interrupted=self.stop.level > 0)
-        if self.search.failed and self.stop.level < 2:
+                return replace(result, interrupted=self.stop.level > StopLevel.CONTINUE)
+        if self.search.failed and self.stop.level < StopLevel.NOW:
             raise StudyError(self._no_success())
         return replace(self._result(scores, Ended()), interrupted=True, stopped=True)
 
@@ -181,7 +181,7 @@ class _Session:
         return None if best is None else self.objective.choose(best, ending)
 
     def _secured(self, choice: Choice, ending: Ending) -> bool:
-        return self.stop.level < 2 and self.objective.secure(choice.winner, ending)
+        return self.stop.level < StopLevel.NOW and self.objective.secure(choice.winner, ending)
 
     def _log_gain_of_past(self, reporter: Reporter) -> None:
         """Log the trust in the past trial by trial, and how a search without it would have gone."""
@@ -223,7 +223,7 @@ class _Session:
         from pipelines.study.report import keep
 
         again = f"`report` with study={self.store.run_id} makes it"
-        if self.stop.level >= 2:
+        if self.stop.level == StopLevel.NOW:
             ending.say(f"the report was left out; {again}")
             return (), None
         ending.say("making the report")
@@ -240,7 +240,7 @@ class _Session:
 
     def _waited(self, future: "Future[Report]") -> bool:
         """Wait for a job; False when the user wants to stop now."""
-        while self.stop.level < 2:
+        while self.stop.level < StopLevel.NOW:
             if wait([future], timeout=POLL).done:
                 return True
         return False
@@ -256,7 +256,7 @@ class _Session:
         """
         began, noted = time.monotonic(), False
         while not self.store.flush(POLL):
-            if self.stop.level >= 2:
+            if self.stop.level == StopLevel.NOW:
                 return False
             waited = time.monotonic() - began
             if waited > BRIEFLY and not noted:

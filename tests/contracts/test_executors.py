@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from hpo.errors import JobError, TimeLimitExceeded
-from hpo.workers.pool import InlineExecutor, WorkerPool
+from hpo.workers.inline import InlineExecutor
+from hpo.workers.pool import WorkerPool
 from tests.jobs import PATIENCE, Evaluate, Job, StubbornError, UnprintableError, never_ready
 
 Executor = InlineExecutor[str, Job, Any] | WorkerPool[str, Job, Any]

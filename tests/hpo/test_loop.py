@@ -6,7 +6,7 @@ from threading import Timer
 import pytest
 
 from hpo.algorithms import algorithm
-from hpo.loop import Job, Stop, run
+from hpo.loop import Job, Stop, StopLevel, run
 from hpo.schedulers.full import Full
 from hpo.space import Float, SearchSpace
 from hpo.storage import MemoryStorage
@@ -17,7 +17,7 @@ SPACE = SearchSpace((Float("x", 0.0, 1.0),))
 
 
 class Never:
-    def least(self, space: SearchSpace) -> int:
+    def min_results(self, space: SearchSpace) -> int:
         return 0
 
     def suggest(self, history: object, rng: object) -> None:
@@ -76,8 +76,8 @@ def test_first_request_finishes_what_runs() -> None:
     told = []
     for trial in run(study, workers, stop=stop):
         told.append(trial.number)
-        if stop.level == 0:
-            stop.level = 1
+        if stop.level == StopLevel.CONTINUE:
+            stop.level = StopLevel.FINISH_RUNNING
             granted = len(study.trials)
             workers.jobs[1][1].set_result(Report(1, 0.5))
     assert sorted(told) == list(range(granted))
@@ -87,7 +87,7 @@ def test_first_request_finishes_what_runs() -> None:
 def test_second_request_leaves_what_runs() -> None:
     study, workers, stop = make(5), Workers(2), Stop()
     for _ in run(study, workers, stop=stop):
-        stop.level = 2
+        stop.level = StopLevel.NOW
     assert not study.trials[1].finished
 
 

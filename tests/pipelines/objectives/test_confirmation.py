@@ -11,7 +11,7 @@ import pytest
 
 from hpo.errors import JobError
 from hpo.goals import Goal
-from hpo.loop import Job, Stop
+from hpo.loop import Job, Stop, StopLevel
 from hpo.trial import Report, Trial
 from pipelines.files.exchange import Exchange
 from pipelines.models import settings
@@ -178,7 +178,7 @@ def test_what_was_scored_is_not_trained_again(run: Any) -> None:
     store, stop = Store(), Stop()
 
     def interrupt(number: int, part: int) -> float:
-        stop.level = int((part, number) == (6, 3))
+        stop.level = StopLevel((part, number) == (6, 3))
         return luckiest(number, part)
 
     found, said = run(Workers(interrupt), store, stop)

@@ -56,4 +56,4 @@ def test_another_thread_leaves_signals_alone() -> None:
     thread = threading.Thread(target=study)
     thread.start()
     thread.join()
-    assert seen == [Stop(0)]
+    assert seen == [Stop()]

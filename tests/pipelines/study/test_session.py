@@ -11,7 +11,7 @@ from typing import Any, Self
 import pytest
 
 from hpo.errors import JobError, StudyError
-from hpo.loop import Job, Stop
+from hpo.loop import Job, Stop, StopLevel
 from hpo.trial import Report
 from pipelines.files.exchange import Exchange
 from pipelines.models import settings
@@ -106,13 +106,13 @@ def run(tmp_path: Path) -> Callable[..., Any]:
     return start
 
 
-def ask_later(stop: Stop, level: int) -> None:
+def ask_later(stop: Stop, level: StopLevel) -> None:
     Timer(0.3, setattr, [stop, "level", level]).start()
 
 
-@pytest.mark.parametrize("level", [1, 2])
+@pytest.mark.parametrize("level", [StopLevel.FINISH_RUNNING, StopLevel.NOW])
 def test_asked_to_end_before_a_trial_is_not_a_failure(
-    asked: Stop, run: Callable[..., Any], level: int
+    asked: Stop, run: Callable[..., Any], level: StopLevel
 ) -> None:
     asked.level = level
     store = MemoryStore()
@@ -134,7 +134,7 @@ def test_stopping_now_works_whatever_is_waited_for(
     reachable: bool,
 ) -> None:
     (tmp_path / models_of("trial-0-at-5")).mkdir(parents=True)
-    ask_later(asked, 2)
+    ask_later(asked, StopLevel.NOW)
     store = MemoryStore(reachable)
     result = run(answer, store)
     assert result.stopped
@@ -146,7 +146,7 @@ def test_stopping_now_works_whatever_is_waited_for(
 def test_stopping_now_works_while_the_winner_is_trained_again(
     asked: Stop, run: Callable[..., Any]
 ) -> None:
-    ask_later(asked, 2)
+    ask_later(asked, StopLevel.NOW)
     assert run(succeed, MemoryStore(), hang).stopped
 
 
