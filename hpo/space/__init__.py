@@ -1,21 +1,22 @@
 """Search spaces with conditions, and their encoding in the unit cube.
 
-A space is a set of named parameters. A parameter with `when` is active only while each parent named
-there is active and has one of the given values; conditions nest to any depth. Encoded
-configurations are rows of the unit cube with `nan` where a parameter is inactive
-(`hpo.space.parameters` defines the codes).
+A space is a set of named parameters. A parameter with `when` is active only if each parent named
+there is active and has one of the given values; conditions may be nested. Encoded configurations
+are rows of the unit cube with `nan` where a parameter is inactive (`hpo.space.parameters` defines
+the codes).
 """
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from hpo.arrays import FloatArray
+from hpo.arrays import BoolArray, FloatArray
 from hpo.errors import SpaceError, closest, raise_all
+from hpo.space.checks import parents_first, space_mistakes
 from hpo.space.layout import Layout
 from hpo.space.parameters import (
     Categorical,
@@ -24,6 +25,7 @@ from hpo.space.parameters import (
     Parameter,
     Params,
     Value,
+    When,
     log_middles,
     middles,
     same,
@@ -43,32 +45,23 @@ __all__ = [
 
 @dataclass(frozen=True)
 class SearchSpace:
-    """Parameters in topological order: parents stand before the parameters that depend on them.
+    """Parameters in topological order: parents come before the parameters that depend on them.
 
     Raises:
-        SpaceError: naming every mistake: duplicate names, impossible bounds, conditions on unknown
-            parameters or values, conditions in a circle.
+        SpaceError: naming every mistake: duplicate names, invalid bounds, conditions on unknown
+            parameters or values, cyclic conditions.
     """
 
     parameters: tuple[Parameter, ...]
 
     def __post_init__(self) -> None:
-        raise_all(SpaceError, self._mistakes())
-        object.__setattr__(self, "parameters", tuple(_parents_first(self.parameters)))
+        raise_all(SpaceError, space_mistakes(self.parameters))
+        object.__setattr__(self, "parameters", tuple(parents_first(self.parameters)[0]))
 
     @cached_property
     def names(self) -> tuple[str, ...]:
         """The names in the order of the encoded columns."""
         return tuple(parameter.name for parameter in self.parameters)
-
-    @cached_property
-    def _by_name(self) -> dict[str, Parameter]:
-        return {parameter.name: parameter for parameter in self.parameters}
-
-    @cached_property
-    def n_levels(self) -> tuple[int | None, ...]:
-        """Levels of each dimension; None where continuous."""
-        return tuple(parameter.n_levels for parameter in self.parameters)
 
     @cached_property
     def layout(self) -> Layout:
@@ -86,19 +79,26 @@ class SearchSpace:
 
     def __getitem__(self, name: str) -> Parameter:
         if name not in self._by_name:
-            raise SpaceError(f"unknown parameter {name!r}{closest(name, self.names)}")
+            raise SpaceError(self._unknown(name))
         return self._by_name[name]
 
     def active(self, params: Params) -> tuple[str, ...]:
-        """The names of the parameters that the values in `params` make active."""
+        """The names of the parameters that are active given the values in `params`."""
         found: dict[str, Value | None] = {}
         for parameter in self.parameters:
-            if not parameter.when or _holds(parameter, found):
+            if _holds(parameter.when, found):
                 found[parameter.name] = params.get(parameter.name)
         return tuple(found)
 
+    def allowed_choices(self, name: str) -> dict[str, set[int]]:
+        """For each parent of a parameter, the positions of the choices with which it is active."""
+        return {
+            parent: set(map(self._categoricals[parent].index, values))
+            for parent, values in self[name].when.items()
+        }
+
     def validate(self, params: Params) -> None:
-        """Check that `params` holds exactly the active parameters, each with a value of its domain.
+        """Check that `params` holds exactly the active parameters, each with a valid value.
 
         Raises:
             SpaceError: naming every mistake.
@@ -110,36 +110,34 @@ class SearchSpace:
         return self.decode(self.sample_unit(rng, 1)[0])
 
     def sample_unit(self, rng: np.random.Generator, n: int) -> FloatArray:
-        """`(n, d)` uniform codes, snapped, `nan` where inactive."""
+        """`(n, d)` uniform codes of representable values, `nan` where inactive."""
         return self.deactivate(self.snap(rng.random((n, len(self)))))
 
     def encode(self, params: Params) -> FloatArray:
-        """`(d,)` unit codes, `nan` where inactive or absent; values outside the bounds are clipped to them."""
-        active = self.active(params)
-        return np.array(
-            [
-                p.to_unit(params[p.name]) if p.name in active and p.name in params else np.nan
-                for p in self.parameters
-            ]
-        )
+        """`(d,)` unit codes, `nan` where inactive or absent; values are clipped to the bounds."""
+        codes = np.full(len(self), np.nan)
+        active = set(self.active(params)) & params.keys()
+        for column, parameter in enumerate(self.parameters):
+            if parameter.name in active:
+                codes[column] = parameter.to_unit(params[parameter.name])
+        return codes
 
     def decode(self, unit: FloatArray) -> dict[str, Value]:
-        """The active parameters' values at the codes `(d,)`; codes of inactive dimensions are ignored."""
+        """The active parameters' values at codes `(d,)`; other codes are ignored."""
         params: dict[str, Value] = {}
         codes: list[float] = np.asarray(unit, dtype=float).tolist()
         for parameter, code in zip(self.parameters, codes, strict=True):
-            if not math.isnan(code) and (not parameter.when or _holds(parameter, params)):
+            if not math.isnan(code) and _holds(parameter.when, params):
                 params[parameter.name] = parameter.from_unit(code)
         return params
 
     def deactivate(self, unit: FloatArray) -> FloatArray:
-        """Codes `(n, d)` with `nan` put where the conditions make a dimension inactive."""
+        """Codes `(n, d)`, with `nan` where the conditions make a dimension inactive."""
         out = np.array(unit, dtype=float)
-        for column, conditions in self._conditions:
-            for parent, allowed in conditions:
-                n = len(allowed) - 1  # what stands last is for inactive parents
-                cells = np.minimum(np.fmax(out[:, parent] * n, -1), n - 1)
-                out[~allowed[cells.astype(np.intp)], column] = np.nan
+        for column, parent, allowed in self._conditions:
+            n = len(allowed) - 1
+            choices = np.minimum(np.fmax(out[:, parent] * n, -1), n - 1)  # -1 where inactive
+            out[~allowed[choices.astype(np.intp)], column] = np.nan
         return out
 
     def snap(self, unit: FloatArray) -> FloatArray:
@@ -155,19 +153,19 @@ class SearchSpace:
         """A smaller space: `name=value` fixes a parameter, `name={"low": …, "high": …}` narrows it.
 
         Raises:
-            SpaceError: for an unknown name, or bounds that are not inside the present ones.
+            SpaceError: for an unknown name, or values outside the present domain.
         """
-        return SearchSpace(
-            tuple(_narrowed(self[p.name], changes.get(p.name)) for p in self._checked(changes))
-        )
+        raise_all(SpaceError, (self._unknown(name) for name in changes if name not in self))
+        changed = {name: _restricted(self[name], change) for name, change in changes.items()}
+        return SearchSpace(tuple(changed.get(p.name, p) for p in self.parameters))
 
     def to_dict(self) -> dict[str, dict[str, Any]]:
         """The space as plain values: `{name: {type, low, high, log, step, choices, when}}`."""
-        return {parameter.name: _as_plain(parameter) for parameter in self.parameters}
+        return {parameter.name: parameter.to_dict() for parameter in self.parameters}
 
     @classmethod
     def from_dict(cls, definition: Mapping[str, Any], source: str = "space") -> "SearchSpace":
-        """The space that `definition` describes (see `hpo.space.yaml` for the form).
+        """The space that `definition` describes; see `hpo.space.yaml` for the format.
 
         Raises:
             SpaceError: naming every mistake and `source`.
@@ -194,130 +192,76 @@ class SearchSpace:
         return parse(load(text, source), source)
 
     @cached_property
-    def _conditions(
-        self,
-    ) -> list[tuple[int, list[tuple[int, np.ndarray[Any, np.dtype[np.bool_]]]]]]:
-        """Per conditional column: parent columns, each with the mask of its allowed choices, and a False behind it."""
-        rows = []
-        for column, parameter in enumerate(self.parameters):
-            parents = []
-            for name, values in parameter.when.items():
-                parent = self._by_name[name]
-                choices = parent.choices if isinstance(parent, Categorical) else ()
-                allowed = [any(same(choice, value) for value in values) for choice in choices]
-                parents.append((self.names.index(name), np.array([*allowed, False])))
-            if parents:
-                rows.append((column, parents))
-        return rows
+    def _by_name(self) -> dict[str, Parameter]:
+        return {parameter.name: parameter for parameter in self.parameters}
 
-    def _checked(self, changes: Mapping[str, object]) -> tuple[Parameter, ...]:
-        raise_all(
-            SpaceError,
-            (
-                f"unknown parameter {n!r}{closest(n, self.names)}"
-                for n in changes
-                if n not in self._by_name
-            ),
-        )
-        return self.parameters
+    @cached_property
+    def _categoricals(self) -> dict[str, Categorical]:
+        return {p.name: p for p in self.parameters if isinstance(p, Categorical)}
+
+    @cached_property
+    def _conditions(self) -> list["_Condition"]:
+        """All conditions, in the order of the columns."""
+        found = []
+        for column, name in enumerate(self.names):
+            for parent, choices in self.allowed_choices(name).items():
+                allowed = np.zeros(self._categoricals[parent].n_levels + 1, dtype=bool)
+                allowed[list(choices)] = True
+                found.append(_Condition(column, self.names.index(parent), allowed))
+        return found
+
+    def _unknown(self, name: str) -> str:
+        return f"unknown parameter {name!r}{closest(name, self.names)}"
 
     def _params_mistakes(self, params: Params) -> Iterator[str]:
         active = self.active(params)
         for name, value in params.items():
-            if name not in self._by_name:
-                yield f"unknown parameter {name!r}{closest(name, self.names)}"
+            if name not in self:
+                yield self._unknown(name)
             elif name not in active:
-                yield f"{name} is inactive here; it needs {_words(self._by_name[name])}"
-            elif reason := self._by_name[name].why_not(value):
+                yield f"{name} is inactive here; it needs {_describe(self[name].when)}"
+            elif reason := self[name].why_not(value):
                 yield reason
         yield from (f"{name} is missing" for name in active if name not in params)
 
-    def _mistakes(self) -> Iterator[str]:
-        by_name = {parameter.name: parameter for parameter in self.parameters}
-        if len(by_name) < len(self.parameters):
-            names = [parameter.name for parameter in self.parameters]
-            yield f"names must differ, but {next(n for n in names if names.count(n) > 1)!r} stands twice"
-        for parameter in self.parameters:
-            yield from parameter.mistakes()
-            for parent, values in parameter.when.items():
-                yield from _condition_mistakes(parameter, parent, values, by_name)
-        if stuck := _circle(self.parameters):
-            yield f"conditions must not form a circle, but {', '.join(stuck)} depend on each other"
+
+class _Condition(NamedTuple):
+    """A dimension is active if its parent has an allowed choice.
+
+    `allowed` `(n_choices + 1,)` says so for each choice; its last element, which index -1 refers
+    to, is False: for an inactive parent.
+    """
+
+    column: int
+    parent: int
+    allowed: BoolArray
 
 
-def _holds(parameter: Parameter, active: Mapping[str, Value | None]) -> bool:
-    """Whether the conditions hold, given the values of the active parameters before it."""
-    return all(
-        parent in active and any(same(active[parent], value) for value in values)
-        for parent, values in parameter.when.items()
-    )
+def _holds(when: When, active: Mapping[str, Value | None]) -> bool:
+    """Whether the conditions hold, given the values of the active parents."""
+    for parent, values in when.items():
+        if parent not in active or not any(same(active[parent], value) for value in values):
+            return False
+    return True
 
 
-def _condition_mistakes(
-    parameter: Parameter, parent: str, values: Iterable[Value], by_name: Mapping[str, Parameter]
-) -> Iterator[str]:
-    if parent not in by_name:
-        yield f"{parameter.name}: condition on unknown parameter {parent!r}{closest(parent, by_name)}"
-        return
-    on = by_name[parent]
-    if not isinstance(on, Categorical):
-        yield f"{parameter.name}: a condition needs a categorical parent, but {parent} is a range"
-        return
-    for value in values:
-        if on.index(value) < 0:
-            known = ", ".join(map(repr, on.choices))
-            hint = closest(str(value), map(str, on.choices))
-            yield f"{parameter.name}: condition on unknown value {value!r} of {parent}{hint} (it has {known})"
+def _describe(when: When) -> str:
+    return " and ".join(f"{parent} in {list(values)}" for parent, values in when.items())
 
 
-def _circle(parameters: Iterable[Parameter]) -> list[str]:
-    """Names that cannot be ordered parents first."""
-    waiting = {p.name: set(p.when) for p in parameters}
-    while ready := [name for name, parents in waiting.items() if not parents & waiting.keys()]:
-        for name in ready:
-            del waiting[name]
-    return sorted(waiting)
-
-
-def _parents_first(parameters: Iterable[Parameter]) -> Iterator[Parameter]:
-    waiting = {p.name: p for p in parameters}
-    while waiting:
-        ready = next(p for p in waiting.values() if not p.when.keys() & waiting.keys())
-        yield waiting.pop(ready.name)
-
-
-def _words(parameter: Parameter) -> str:
-    return " and ".join(f"{parent} in {list(values)}" for parent, values in parameter.when.items())
-
-
-def _narrowed(parameter: Parameter, change: Mapping[str, Any] | Value | None) -> Parameter:
-    if change is None:
-        return parameter
+def _restricted(parameter: Parameter, change: Mapping[str, Any] | Value) -> Parameter:
     if not isinstance(change, Mapping):
-        if reason := parameter.why_not(change):
-            raise SpaceError(reason)
+        _check_value(parameter, change)
         return Categorical(parameter.name, (change,), parameter.when)
-    for bound in change.values():
-        for value in bound if isinstance(bound, list | tuple) else (bound,):
-            if reason := parameter.why_not(value):
-                raise SpaceError(reason)
     if "choices" in change:
         change = {**change, "choices": tuple(change["choices"])}
+    for values in change.values():
+        for value in values if isinstance(values, list | tuple) else (values,):
+            _check_value(parameter, value)
     return replace(parameter, **change)
 
 
-def _as_plain(parameter: Parameter) -> dict[str, Any]:
-    plain: dict[str, Any] = {"type": type(parameter).__name__.lower()}
-    if isinstance(parameter, Categorical):
-        plain["choices"] = list(parameter.choices)
-    else:
-        plain |= {"low": parameter.low, "high": parameter.high}
-        if parameter.log:
-            plain["log"] = True
-        if parameter.step not in (None, 1) or (
-            isinstance(parameter, Float) and parameter.step is not None
-        ):
-            plain["step"] = parameter.step
-    if parameter.when:
-        plain["when"] = {parent: list(values) for parent, values in parameter.when.items()}
-    return plain
+def _check_value(parameter: Parameter, value: object) -> None:
+    reason = parameter.why_not(value)
+    if reason is not None:
+        raise SpaceError(reason)

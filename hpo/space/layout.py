@@ -1,75 +1,66 @@
-"""The columns of encoded configurations by kind: the constants of a space that vectorised code computes with."""
+"""The columns of encoded configurations by kind, as arrays for vectorised code."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hpo.arrays import FloatArray
+from hpo.arrays import BoolArray, FloatArray
 from hpo.space.parameters import Categorical, Integer, Parameter
 
 
 @dataclass(frozen=True)
 class Layout:
-    """One column a parameter; what is named here are column numbers and, in the same order, their constants."""
+    """One column for each parameter; the properties are column numbers and their constants."""
 
     parameters: tuple[Parameter, ...]
 
     @cached_property
     def ranges(self) -> NDArray[np.intp]:
-        """Columns with an order."""
-        return self._columns(not isinstance(p, Categorical) for p in self.parameters)
+        """Columns of ordered parameters."""
+        return np.flatnonzero(~self._is_categorical)
 
     @cached_property
     def choices(self) -> NDArray[np.intp]:
-        """Columns without an order."""
-        return self._columns(isinstance(p, Categorical) for p in self.parameters)
+        """Columns of categorical parameters."""
+        return np.flatnonzero(self._is_categorical)
 
     @cached_property
     def n_choices(self) -> FloatArray:
-        """How many choices each of `choices` has."""
-        return np.array(
-            [p.n_levels for p in self.parameters if isinstance(p, Categorical)], dtype=float
-        )
+        """`(n_choice_columns,)` the number of choices of each column in `choices`."""
+        return self._n_levels[self.choices]
 
     @cached_property
     def parents(self) -> NDArray[np.intp]:
-        """Columns that decide which others are active."""
-        names = {name for parameter in self.parameters for name in parameter.when}
-        return self._columns(p.name in names for p in self.parameters)
+        """Columns on which other columns depend."""
+        names = set[str]().union(*(parameter.when for parameter in self.parameters))
+        return np.flatnonzero(np.array([p.name in names for p in self.parameters], dtype=bool))
 
     @cached_property
     def finest(self) -> FloatArray:
-        """`(n_ranges,)` smallest sensible bandwidths: half of the distance between levels, or 1/100."""
-        levels = (self.parameters[column].n_levels for column in self.ranges)
-        return np.array([max(0.5 / n if n else 0.0, 0.01) for n in levels])
+        """`(n_ranges,)` minimum bandwidths: half of the distance between levels, or 1/100."""
+        return np.maximum(0.5 / self._n_levels[self.ranges], 0.01)
 
     @cached_property
     def even(self) -> tuple[NDArray[np.intp], FloatArray]:
-        """Columns whose levels share the unit interval equally, and the numbers of their levels."""
-        columns = self._columns(
-            p.n_levels is not None and not (isinstance(p, Integer) and p.log)
-            for p in self.parameters
-        )
-        return columns, np.array(
-            [self.parameters[column].n_levels for column in columns], dtype=float
-        )
+        """Columns whose levels divide the unit interval evenly, and their numbers of levels."""
+        columns = np.flatnonzero(np.isfinite(self._n_levels) & ~self._is_log_integer)
+        return columns, self._n_levels[columns]
 
     @cached_property
     def log_integers(self) -> tuple[NDArray[np.intp], FloatArray, FloatArray]:
-        """Columns of logarithmic integers, their lowest and their highest numbers."""
-        found = [
-            (i, p.low, p.high)
-            for i, p in enumerate(self.parameters)
-            if isinstance(p, Integer) and p.log
-        ]
-        columns, low, high = np.array(found, dtype=float).reshape(-1, 3).T
-        return columns.astype(np.intp), low, high
+        """Columns of logarithmic integers, their lower and their upper bounds."""
+        columns = np.flatnonzero(self._is_log_integer)
+        bounds = np.empty((len(columns), 2))
+        for row, column in enumerate(columns):
+            parameter = self.parameters[column]
+            if isinstance(parameter, Integer):
+                bounds[row] = parameter.low, parameter.high
+        return columns, bounds[:, 0], bounds[:, 1]
 
     def cells(self, x: FloatArray) -> FloatArray:
-        """`(n_choice_columns, n)` choice numbers at the codes `(n, d)`; `nan` where inactive."""
+        """`(n_choice_columns, n)` positions of the choices at codes `(n, d)`, `nan` if inactive."""
         n = self.n_choices[:, None]
         return np.minimum(np.floor(x.T[self.choices] * n), n - 1)
 
@@ -77,18 +68,30 @@ class Layout:
         """Rows `(n_choice_columns, ...)`, each repeated for every choice of its column."""
         return rows[self._owners]
 
-    def one_hot(self, x: FloatArray) -> NDArray[np.bool_]:
-        """`(all choices, n)` whether a code `(n, d)` means that choice; nowhere where it is inactive."""
-        return np.asarray(self.per_choice(self.cells(x)) == self._numbers)
+    def one_hot(self, x: FloatArray) -> BoolArray:
+        """`(all choices, n)` whether codes `(n, d)` have that choice; False where inactive."""
+        return np.asarray(self.per_choice(self.cells(x)) == self._positions)
 
     @cached_property
     def _owners(self) -> NDArray[np.intp]:
+        """`(all choices,)` the row in `choices` of each choice."""
         return np.repeat(np.arange(len(self.choices)), self.n_choices.astype(np.intp))
 
     @cached_property
-    def _numbers(self) -> FloatArray:
-        """`(all choices, 1)` the number of each choice within its column."""
-        return np.concatenate([np.arange(n) for n in self.n_choices] or [np.empty(0)])[:, None]
+    def _positions(self) -> FloatArray:
+        """`(all choices, 1)` the position of each choice within its column."""
+        starts = np.cumsum(self.n_choices) - self.n_choices
+        return np.asarray(np.arange(len(self._owners)) - self.per_choice(starts))[:, None]
 
-    def _columns(self, chosen: Iterable[bool]) -> NDArray[np.intp]:
-        return np.flatnonzero(np.fromiter(chosen, dtype=bool))
+    @cached_property
+    def _n_levels(self) -> FloatArray:
+        """`(d,)` numbers of levels, infinite where continuous."""
+        return np.array([p.n_levels or np.inf for p in self.parameters], dtype=float)
+
+    @cached_property
+    def _is_categorical(self) -> BoolArray:
+        return np.array([isinstance(p, Categorical) for p in self.parameters], dtype=bool)
+
+    @cached_property
+    def _is_log_integer(self) -> BoolArray:
+        return np.array([isinstance(p, Integer) and p.log for p in self.parameters], dtype=bool)

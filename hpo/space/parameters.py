@@ -1,15 +1,15 @@
 """The three kinds of parameters and their unit codes.
 
 A unit code lies in [0, 1]. A continuous parameter maps linearly (or logarithmically) onto the whole
-interval; one with m levels puts level i at the middle of the i-th of m cells, so that any number in
-the cell decodes to it. The cells of a logarithmic integer k span [log(k - 1/2), log(k + 1/2)],
-which makes uniform codes log-uniform integers.
+interval. A parameter with m levels divides it into m cells: the code of level i is the middle of
+the i-th cell, and any number in the cell decodes to it. The cell of a logarithmic integer k spans
+[log(k - 1/2), log(k + 1/2)], so that uniform codes are log-uniform integers.
 """
 
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -25,13 +25,18 @@ def same(a: object, b: object) -> bool:
     return a == b and isinstance(a, bool) == isinstance(b, bool)
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def _is_finite_number(value: object) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return math.isfinite(value)
 
 
 @dataclass(frozen=True)
 class Float:
-    """A real number in [`low`, `high`], log-scaled if `log`, on a grid from `low` if `step` is given."""
+    """A real number in [`low`, `high`], on a log scale if `log`.
+
+    With `step`, only `low`, `low + step`, … are possible.
+    """
 
     name: str
     low: float
@@ -42,20 +47,20 @@ class Float:
 
     @property
     def n_levels(self) -> int | None:
-        """The number of grid points, or None when continuous."""
+        """The number of grid points; None if the parameter is continuous."""
         if self.step is None:
             return None
         return math.floor((self.high - self.low) / self.step + 1e-9) + 1
 
     def mistakes(self) -> Iterator[str]:
-        """What is wrong with this definition."""
+        """Everything that is wrong with this definition."""
         yield from _range_mistakes(self)
 
     def to_unit(self, value: Value) -> float:
         """The unit code of `value`, clipped to the bounds."""
         number = min(max(float(value), self.low), self.high)
         if self.step is not None:
-            return (round((number - self.low) / self.step) + 0.5) / int(self.n_levels or 1)
+            return (round((number - self.low) / self.step) + 0.5) / (self.n_levels or 1)
         if self.log:
             return math.log(number / self.low) / math.log(self.high / self.low)
         return (number - self.low) / (self.high - self.low)
@@ -63,11 +68,11 @@ class Float:
     def from_unit(self, unit: float) -> float:
         """The value at a unit code."""
         if self.step is not None:
-            return float(
-                min(self.low + self.step * _cell(unit, int(self.n_levels or 1)), self.high)
-            )
-        width = (self.high / self.low) ** unit if self.log else (self.high - self.low) * unit
-        number = self.low * width if self.log else self.low + width
+            number = self.low + self.step * _cell(unit, self.n_levels or 1)
+        elif self.log:
+            number = self.low * (self.high / self.low) ** unit
+        else:
+            number = self.low + (self.high - self.low) * unit
         return float(min(max(number, self.low), self.high))
 
     def snap(self, unit: FloatArray) -> FloatArray:
@@ -75,13 +80,18 @@ class Float:
         return unit if self.n_levels is None else middles(unit, self.n_levels)
 
     def why_not(self, value: object) -> str | None:
-        """Why `value` does not belong to this parameter, or None when it does."""
+        """Why `value` is invalid for this parameter; None if it is valid."""
         return _outside(self, value)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The definition as plain values, without the name."""
+        step = {} if self.step is None else {"step": self.step}
+        return {"type": "float", **_bounds(self), **step, **_plain_conditions(self.when)}
 
 
 @dataclass(frozen=True)
 class Integer:
-    """A whole number in [`low`, `high`], log-scaled if `log`, else every `step`-th from `low`."""
+    """A whole number in [`low`, `high`]: on a log scale if `log`, else every `step`-th."""
 
     name: str
     low: int
@@ -92,19 +102,18 @@ class Integer:
 
     @property
     def n_levels(self) -> int:
-        """The number of whole numbers it can take."""
+        """The number of possible values."""
         return (self.high - self.low) // self.step + 1
 
     def mistakes(self) -> Iterator[str]:
-        """What is wrong with this definition."""
-        whole = [
-            n
-            for n in (self.low, self.high, self.step)
-            if isinstance(n, bool) or not isinstance(n, int)
-        ]
-        if whole:
-            yield f"{self.name}: bounds and step of an integer must be whole numbers, but got {whole[0]!r}"
-            return
+        """Everything that is wrong with this definition."""
+        for number in (self.low, self.high, self.step):
+            if isinstance(number, bool) or not isinstance(number, int):
+                yield (
+                    f"{self.name}: bounds and step of an integer must be whole numbers, "
+                    f"but got {number!r}"
+                )
+                return
         yield from _range_mistakes(self)
 
     def to_unit(self, value: Value) -> float:
@@ -127,12 +136,17 @@ class Integer:
         return log_middles(unit, self.low, self.high) if self.log else middles(unit, self.n_levels)
 
     def why_not(self, value: object) -> str | None:
-        """Why `value` does not belong to this parameter, or None when it does."""
+        """Why `value` is invalid for this parameter; None if it is valid."""
         if isinstance(value, float) and value.is_integer():
             value = int(value)
         if isinstance(value, bool) or not isinstance(value, int):
             return f"{self.name}={value!r} must be a whole number"
         return _outside(self, value)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The definition as plain values, without the name."""
+        step = {} if self.step == 1 else {"step": self.step}
+        return {"type": "integer", **_bounds(self), **step, **_plain_conditions(self.when)}
 
     @property
     def _log_ends(self) -> tuple[float, float]:
@@ -153,21 +167,21 @@ class Categorical:
         return len(self.choices)
 
     def mistakes(self) -> Iterator[str]:
-        """What is wrong with this definition."""
+        """Everything that is wrong with this definition."""
         if not self.choices:
             yield f"{self.name}: a categorical needs at least one choice, but got none"
         for i, choice in enumerate(self.choices):
             if not isinstance(choice, bool | int | float | str):
                 yield f"{self.name}: choice {choice!r} must be a string, a number or a boolean"
             elif any(same(choice, other) for other in self.choices[:i]):
-                yield f"{self.name}: choices must differ, but {choice!r} stands twice"
+                yield f"{self.name}: choices must differ, but {choice!r} occurs twice"
 
     def index(self, value: object) -> int:
-        """The position of `value` among the choices; -1 when it is none of them."""
+        """The position of `value` among the choices; -1 if it is not one of them."""
         return next((i for i, choice in enumerate(self.choices) if same(choice, value)), -1)
 
     def to_unit(self, value: Value) -> float:
-        """The unit code of `value`; an unknown one is coded as the first choice."""
+        """The unit code of `value`; an unknown value has the code of the first choice."""
         return (max(self.index(value), 0) + 0.5) / self.n_levels
 
     def from_unit(self, unit: float) -> Value:
@@ -179,10 +193,15 @@ class Categorical:
         return middles(unit, self.n_levels)
 
     def why_not(self, value: object) -> str | None:
-        """Why `value` does not belong to this parameter, or None when it does."""
+        """Why `value` is invalid for this parameter; None if it is valid."""
         if self.index(value) >= 0:
             return None
         return f"{self.name}={value!r} must be one of {', '.join(map(repr, self.choices))}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """The definition as plain values, without the name."""
+        choices = list(self.choices)
+        return {"type": "categorical", "choices": choices, **_plain_conditions(self.when)}
 
 
 Parameter: TypeAlias = Float | Integer | Categorical
@@ -195,7 +214,10 @@ def middles(unit: FloatArray, n_levels: int | FloatArray) -> FloatArray:
 
 
 def log_middles(unit: FloatArray, low: int | FloatArray, high: int | FloatArray) -> FloatArray:
-    """Codes of logarithmic integers from `low` to `high` moved to whole numbers; all broadcast, `nan` stays."""
+    """Codes of log-scaled integers in [`low`, `high`] moved to whole numbers.
+
+    All arguments broadcast; `nan` stays.
+    """
     first, last = np.log(low - 0.5), np.log(high + 0.5)
     numbers = np.minimum(np.maximum(np.rint(np.exp(first + unit * (last - first))), low), high)
     return np.asarray((np.log(numbers) - first) / (last - first))
@@ -207,7 +229,7 @@ def _cell(unit: float, n_levels: int) -> int:
 
 def _range_mistakes(parameter: Float | Integer) -> Iterator[str]:
     name, low, high, step = parameter.name, parameter.low, parameter.high, parameter.step
-    if not all(_is_number(bound) and math.isfinite(bound) for bound in (low, high)):
+    if not (_is_finite_number(low) and _is_finite_number(high)):
         yield f"{name}: low and high must be finite numbers, but got low={low!r}, high={high!r}"
         return
     if low >= high:
@@ -215,15 +237,26 @@ def _range_mistakes(parameter: Float | Integer) -> Iterator[str]:
         yield f"{name}: `low < high` must hold, but got low={low}, high={high}; {remedy}"
     if parameter.log and low <= 0:
         yield f"{name}: a log scale needs low > 0, but got low={low}"
-    if step is not None and (not _is_number(step) or step <= 0):
+    if step is None:
+        return
+    if not (_is_finite_number(step) and step > 0):
         yield f"{name}: step must be a positive number, but got {step!r}"
-    elif parameter.log and step not in (None, 1):
+    elif parameter.log and step != 1:
         yield f"{name}: a log scale takes no step, but got step={step}"
 
 
 def _outside(parameter: Float | Integer, value: object) -> str | None:
-    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+    if not (isinstance(value, int | float) and _is_finite_number(value)):
         return f"{parameter.name}={value!r} must be a finite number"
     if not parameter.low <= value <= parameter.high:
         return f"{parameter.name}={value} must lie in [{parameter.low}, {parameter.high}]"
     return None
+
+
+def _bounds(parameter: Float | Integer) -> dict[str, Any]:
+    log = {"log": True} if parameter.log else {}
+    return {"low": parameter.low, "high": parameter.high, **log}
+
+
+def _plain_conditions(when: When) -> dict[str, Any]:
+    return {"when": {name: list(values) for name, values in when.items()}} if when else {}

@@ -1,13 +1,13 @@
-"""The written form of a search space.
+"""Search spaces in YAML.
 
     learning_rate: {low: 5e-3, high: 0.1, log: true}
     num_leaves: {type: integer, low: 2, high: 200, log: true}
     boosting: [gbdt, dart]
     drop_rate: {low: 0.0, high: 0.5, when: {boosting: dart}}
 
-`type` is `float`, `integer` or `categorical`; it may be left out where the rest tells: whole bounds
-make an integer, `choices` (or a bare list) a categorical. YAML is read as version 1.2, so `1e-4` is
-a number and `on` a string; a key that stands twice is an error.
+`type` is `float`, `integer` or `categorical`. Without it, whole bounds mean an integer, other bounds
+a float, and `choices` (or a bare list) a categorical. YAML is read as version 1.2, so `1e-4` is a
+number and `on` a string; a duplicate key is an error.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -20,20 +20,26 @@ from ruamel.yaml.error import YAMLError
 
 from hpo.errors import SpaceError, closest, raise_all
 from hpo.space import SearchSpace
-from hpo.space.parameters import Categorical, Float, Integer, Parameter
+from hpo.space.parameters import Categorical, Float, Integer, Parameter, Value
 
 _KEYS = {
     "float": ("type", "low", "high", "log", "step", "when"),
     "integer": ("type", "low", "high", "log", "step", "when"),
     "categorical": ("type", "choices", "when"),
 }
+_REQUIRED = {"float": ("low", "high"), "integer": ("low", "high"), "categorical": ("choices",)}
+_TYPES = (
+    ("choices", list, "must be a list"),
+    ("log", bool, "must be true or false"),
+    ("when", Mapping, "must map a parent to its values"),
+)
 
 
 def load(text: str, source: str) -> Any:
     """The plain values in a YAML 1.2 document.
 
     Raises:
-        SpaceError: when it is not YAML, naming `source` and the line.
+        SpaceError: when the text is not YAML, naming `source` and the line.
     """
     try:
         return YAML(typ="safe", pure=True).load(text)
@@ -42,10 +48,10 @@ def load(text: str, source: str) -> Any:
 
 
 def load_file(path: Path) -> Any:
-    """The plain values in a file of YAML 1.2.
+    """The plain values in a YAML 1.2 file.
 
     Raises:
-        SpaceError: when it cannot be read or is not YAML.
+        SpaceError: when the file cannot be read or is not YAML.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -93,8 +99,11 @@ def parse(definition: Any, source: str) -> SearchSpace:
 
 
 def _short(error: YAMLError) -> str:
+    """The problem and its line, without the excerpt that the parser adds."""
     problem, mark = getattr(error, "problem", None), getattr(error, "problem_mark", None)
-    return f"{problem} (line {mark.line + 1})" if problem and mark else str(error).splitlines()[0]
+    if problem is None or mark is None:
+        return str(error).splitlines()[0]
+    return f"{problem} (line {mark.line + 1})"
 
 
 def _kind(entry: Mapping[str, Any]) -> str:
@@ -107,38 +116,41 @@ def _kind(entry: Mapping[str, Any]) -> str:
 
 
 def _entry_mistakes(name: object, entry: Any) -> Iterator[str]:
+    """Everything that is wrong with the entry of one parameter."""
     if not isinstance(name, str) or not name:
         yield f"a parameter's name must be a string, but got {name!r}"
-    elif isinstance(entry, list):
-        return
-    elif not isinstance(entry, Mapping):
-        yield f"{name}: expected a list of choices or a mapping, but got {entry!r}; for a fixed value write [{entry}]"
-    elif _kind(entry) not in _KEYS:
-        yield f"{name}: unknown type {entry['type']!r}{closest(_kind(entry), _KEYS)} (one of {', '.join(_KEYS)})"
-    else:
-        known = _KEYS[_kind(entry)]
-        yield from (
-            f"{name}: unknown key {key!r}{closest(str(key), known)}"
-            for key in entry
-            if key not in known
+    elif isinstance(entry, Mapping):
+        yield from (f"{name}: {mistake}" for mistake in _mapping_mistakes(entry))
+    elif not isinstance(entry, list):
+        yield (
+            f"{name}: expected a list of choices or a mapping, but got {entry!r}; "
+            f"for a fixed value write [{entry}]"
         )
-        required = ("choices",) if _kind(entry) == "categorical" else ("low", "high")
-        yield from (f"{name}: {key} is missing" for key in required if key not in entry)
-        if not isinstance(entry.get("choices", []), list):
-            yield f"{name}: choices must be a list, but got {entry['choices']!r}"
-        if not isinstance(entry.get("log", False), bool):
-            yield f"{name}: log must be true or false, but got {entry['log']!r}"
-        if not isinstance(entry.get("when", {}), Mapping):
-            yield f"{name}: when must map a parent to its values, but got {entry['when']!r}"
+
+
+def _mapping_mistakes(entry: Mapping[str, Any]) -> Iterator[str]:
+    kind = _kind(entry)
+    if kind not in _KEYS:
+        known = ", ".join(_KEYS)
+        yield f"unknown type {entry['type']!r}{closest(kind, _KEYS)} (one of {known})"
+        return
+    for key in entry:
+        if key not in _KEYS[kind]:
+            yield f"unknown key {key!r}{closest(str(key), _KEYS[kind])}"
+    for key in _REQUIRED[kind]:
+        if key not in entry:
+            yield f"{key} is missing"
+    for key, expected, rule in _TYPES:
+        if key in entry and not isinstance(entry[key], expected):
+            yield f"{key} {rule}, but got {entry[key]!r}"
 
 
 def _parameter(name: str, entry: Any) -> Parameter:
     if isinstance(entry, list):
         return Categorical(name, tuple(entry))
-    when = {
-        str(parent): tuple(values) if isinstance(values, list) else (values,)
-        for parent, values in entry.get("when", {}).items()
-    }
+    when: dict[str, tuple[Value, ...]] = {}
+    for parent, values in entry.get("when", {}).items():
+        when[str(parent)] = tuple(values) if isinstance(values, list) else (values,)
     kind = _kind(entry)
     if kind == "categorical":
         return Categorical(name, tuple(entry["choices"]), when)

@@ -101,7 +101,7 @@ def test_values_outside_the_bounds_are_clipped_when_encoded() -> None:
             "a: {low: 1, high: 2}\nb: {choices: [1], when: {a: 1}}",
             "needs a categorical parent, but a is a range",
         ),
-        ("a: [x, x]", "choices must differ, but 'x' stands twice"),
+        ("a: [x, x]", "choices must differ, but 'x' occurs twice"),
         ("a: {type: flaot, low: 1, high: 2}", "unknown type 'flaot', did you mean 'float'?"),
         ("a: 3", "for a fixed value write [3]"),
         ("a: {low: 1, high: .inf}", "must be finite numbers"),
@@ -109,7 +109,7 @@ def test_values_outside_the_bounds_are_clipped_when_encoded() -> None:
         ("- a", "a space is a mapping"),
         (
             "a: {choices: [1], when: {b: 1}}\nb: {choices: [1], when: {a: 1}}",
-            "must not form a circle, but a, b",
+            "must not form a cycle, but a, b",
         ),
         ("a: []", "needs at least one choice"),
         ("a: {low: 1.5, high: 2, type: integer}", "must be whole numbers, but got 1.5"),

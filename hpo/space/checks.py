@@ -1,0 +1,49 @@
+"""Checks of a space's definition: names, bounds, and conditions."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from hpo.errors import closest
+from hpo.space.parameters import Categorical, Parameter, Value
+
+
+def space_mistakes(parameters: Sequence[Parameter]) -> Iterator[str]:
+    """Everything that is wrong with a space of these parameters."""
+    by_name = {parameter.name: parameter for parameter in parameters}
+    names = [parameter.name for parameter in parameters]
+    if len(by_name) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        yield f"names must differ, but {twice!r} occurs twice"
+    for parameter in parameters:
+        yield from parameter.mistakes()
+        for parent, values in parameter.when.items():
+            yield from _condition_mistakes(parameter.name, parent, values, by_name)
+    _, stuck = parents_first(parameters)
+    if stuck:
+        cycle = ", ".join(sorted(parameter.name for parameter in stuck))
+        yield f"conditions must not form a cycle, but {cycle} depend on each other"
+
+
+def parents_first(parameters: Iterable[Parameter]) -> tuple[list[Parameter], list[Parameter]]:
+    """The parameters with parents before children, and those that cannot be ordered."""
+    waiting = {parameter.name: parameter for parameter in parameters}
+    ordered: list[Parameter] = []
+    while ready := next((p for p in waiting.values() if not p.when.keys() & waiting.keys()), None):
+        ordered.append(waiting.pop(ready.name))
+    return ordered, list(waiting.values())
+
+
+def _condition_mistakes(
+    name: str, parent: str, values: Iterable[Value], by_name: Mapping[str, Parameter]
+) -> Iterator[str]:
+    if parent not in by_name:
+        yield f"{name}: condition on unknown parameter {parent!r}{closest(parent, by_name)}"
+        return
+    on = by_name[parent]
+    if not isinstance(on, Categorical):
+        yield f"{name}: a condition needs a categorical parent, but {parent} is a range"
+        return
+    for value in values:
+        if on.index(value) < 0:
+            known = ", ".join(map(repr, on.choices))
+            hint = closest(str(value), map(str, on.choices))
+            yield f"{name}: condition on unknown value {value!r} of {parent}{hint} (it has {known})"
