@@ -1,14 +1,15 @@
-"""What a search without a past would have found, by a model of a study's own trials.
+"""Simulated searches without past studies, on a model of a study's own trials.
 
-The model is a Gaussian process on the normal scores of the study's losses, with the kernel's
-lengths given and signal and noise by maximum marginal likelihood. A simulated search asks the
-study's own sampler, as a new study would, and gets for each configuration a draw from the model's
-posterior, conditioned on the draws before it and with the noise added; so what nobody has tried may
-be good or bad. First points that the study has tried have the losses that it saw.
+The model is a Gaussian process on the normal scores of the study's losses; the kernel's lengths are
+given, signal and noise maximise the marginal likelihood. A simulated search asks the study's own
+sampler, like a new study, and each configuration gets a draw from the model's posterior,
+conditioned on the previous draws and with noise added. Configurations far from all trials may
+therefore be good or bad. First points that the study has tried get the losses that it observed.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 from scipy.linalg import cho_solve, cholesky
@@ -16,51 +17,58 @@ from scipy.special import ndtri
 from scipy.stats import rankdata
 
 from hpo.arrays import FloatArray
-from hpo.past import Past, matern, surprise
+from hpo.kernels import matern, negative_log_likelihood
+from hpo.past import Past
 from hpo.samplers import Sampler
 from hpo.schedulers.full import Full
 from hpo.storage import MemoryStorage
 from hpo.study import FirstPoint, Study
 from hpo.trial import Report
 
-SIGNALS, NOISES = (
-    (0.25, 0.5, 1.0, 2.0),
-    (0.05, 0.15, 0.4, 1.0),
-)  # variances, where the losses have variance 1
-PRIOR = 10.0  # variance of the mean level
+SIGNALS = (0.25, 0.5, 1.0, 2.0)  # variances to choose from, where the losses have variance 1
+NOISES = (0.05, 0.15, 0.4, 1.0)
+MEAN_VARIANCE = 10.0  # of the prior of the mean
 
 
 @dataclass(frozen=True)
 class OwnModel:
-    """A Gaussian process on a study's own results: levels `(n,)` at points `(n, p)` in units of the kernel's length."""
+    """A Gaussian process on a study's own results.
+
+    Attributes:
+        points: `(n, p)` in units of the kernel's lengths.
+        scores: `(n,)` normal scores of the losses.
+        signal: variance of the process.
+        noise: variance of the noise.
+    """
 
     points: FloatArray
-    levels: FloatArray
+    scores: FloatArray
     signal: float
     noise: float
 
     @classmethod
     def fitted(cls, points: FloatArray, losses: FloatArray) -> "OwnModel":
-        """With the signal and the noise under which the losses `(n,)` are most likely."""
+        """The model with the signal and noise under which losses `(n,)` are most likely."""
         y = normal_scores(losses)
         kernel = matern(points, points)
-        eye = np.eye(len(y))
-        scored = [
-            (-surprise(PRIOR + s * kernel + e * eye, y), s, e) for s in SIGNALS for e in NOISES
-        ]
-        _, signal, noise = max(scored)
-        return cls(points, y, signal, noise)
+
+        def misfit(variances: tuple[float, float]) -> float:
+            signal, noise = variances
+            covariance = MEAN_VARIANCE + signal * kernel + noise * np.eye(len(y))
+            return negative_log_likelihood(covariance, y)
+
+        return cls(points, y, *min(product(SIGNALS, NOISES), key=misfit))
 
     def draw(
         self, at: FloatArray, drawn: FloatArray, values: FloatArray, rng: np.random.Generator
     ) -> float:
-        """A value at a point `(p,)`, given the `values` `(m,)` that were drawn at points `(m, p)` before."""
-        x, y = np.concatenate([self.points, drawn]), np.concatenate([self.levels, values])
-        known = PRIOR + self.signal * matern(x, x) + self.noise * np.eye(len(x))
-        cross = PRIOR + self.signal * matern(at[None], x)[0]
+        """A random score at point `(p,)`, given the `values` `(m,)` drawn before at `(m, p)`."""
+        x, y = np.concatenate([self.points, drawn]), np.concatenate([self.scores, values])
+        known = MEAN_VARIANCE + self.signal * matern(x, x) + self.noise * np.eye(len(x))
+        cross = MEAN_VARIANCE + self.signal * matern(at[None], x)[0]
         factor = (cholesky(known, lower=True), True)
         mean = cross @ cho_solve(factor, y)
-        variance = PRIOR + self.signal - cross @ cho_solve(factor, cross)
+        variance = MEAN_VARIANCE + self.signal - cross @ cho_solve(factor, cross)
         return float(mean + np.sqrt(max(variance, 0.0) + self.noise) * rng.normal())
 
 
@@ -75,21 +83,24 @@ def without_past(
     seed: int,
     repeats: int,
 ) -> tuple[FloatArray, FloatArray]:
-    """`(n,)` best levels so far of a study with losses `(n,)`, and `(repeats, n)` those of simulated searches.
+    """The best scores so far of a study, and those of simulated searches without past studies.
 
     Args:
-        past: whose space and kernel are used.
+        past: gives the space and the kernel.
         x: `(n, d)` codes of the study's trials, in order.
-        losses: theirs, infinite where a trial failed.
-        sampler: that of the study, without a past.
-        first_points: that a study without a past begins with.
-        lag: how many trials back a result must lie to be seen.
-        seed: of the draws.
-        repeats: how many searches.
+        losses: `(n,)`, infinite where a trial failed.
+        sampler: the study's sampler, without past studies.
+        first_points: the first points of a study without past studies.
+        lag: the study's lag.
+        seed: seed of the simulations.
+        repeats: how many searches to simulate.
+
+    Returns:
+        Best scores so far, `(n,)` of the study and `(repeats, n)` of the simulated searches.
     """
     model = OwnModel.fitted(past.points(x), losses)
-    known = {code.tobytes(): float(level) for code, level in zip(x, model.levels, strict=True)}
-    runs = []
+    known = {code.tobytes(): float(score) for code, score in zip(x, model.scores, strict=True)}
+    simulated = np.empty((repeats, len(losses)))
     for run in range(repeats):
         rng = np.random.default_rng([seed, run])
         study = Study(
@@ -102,12 +113,12 @@ def without_past(
             first_points=first_points,
             lag=lag,
         )
-        runs.append(_searched(study, past, model, known, rng))
-    return np.minimum.accumulate(model.levels), np.minimum.accumulate(np.array(runs), axis=1)
+        simulated[run] = _searched(study, past, model, known, rng)
+    return np.minimum.accumulate(model.scores), np.minimum.accumulate(simulated, axis=1)
 
 
 def normal_scores(losses: FloatArray) -> FloatArray:
-    """Losses `(n,)` by rank, as quantiles of a normal distribution: so the model's tails are those of the trials."""
+    """The normal quantiles `(n,)` of the ranks of losses `(n,)`; insensitive to outliers."""
     return np.asarray(ndtri((rankdata(losses) - 0.5) / len(losses)))
 
 
@@ -118,16 +129,16 @@ def _searched(
     known: Mapping[bytes, float],
     rng: np.random.Generator,
 ) -> list[float]:
-    """The levels of a simulated search's trials; those of codes that are `known` are what they were."""
+    """The scores of a simulated search; configurations in `known` keep the score they had."""
     drawn, values = np.empty((0, model.points.shape[1])), np.empty(0)
-    found: list[float] = []
+    scores: list[float] = []
     while (trial := study.ask()) is not None:
         code = past.space.encode(trial.params)
-        value = known.get(code.tobytes())
-        if value is None:
+        score = known.get(code.tobytes())
+        if score is None:
             at = past.points(code[None])
-            value = model.draw(at[0], drawn, values, rng)
-            drawn, values = np.concatenate([drawn, at]), np.append(values, value)
-        found.append(value)
-        study.tell(trial.number, Report(1.0, value))
-    return found
+            score = model.draw(at[0], drawn, values, rng)
+            drawn, values = np.concatenate([drawn, at]), np.append(values, score)
+        scores.append(score)
+        study.tell(trial.number, Report(1.0, score))
+    return scores

@@ -72,5 +72,5 @@ def test_draws_come_near_what_is_known_and_vary_where_nothing_is() -> None:
         [model.draw(np.array([at]), points[:0], np.empty(0), rng) for _ in range(200)]
         for at in (0.0, 9.0)
     )
-    assert np.mean(near) == pytest.approx(model.levels[0], abs=0.4)
+    assert np.mean(near) == pytest.approx(model.scores[0], abs=0.4)
     assert np.std(far) > 2 * np.std(near)

@@ -6,7 +6,8 @@ import pytest
 from scipy.stats import kendalltau
 
 from hpo.arrays import FloatArray
-from hpo.past import Past, Source, matern, standardised
+from hpo.kernels import matern
+from hpo.past import Past, Source, standardised
 from hpo.space import SearchSpace
 from hpo.space.parameters import Categorical, Float
 
@@ -130,7 +131,7 @@ def test_what_this_very_table_saw_counts_most() -> None:
 def test_trust_follows_the_results_and_few_move_it_little() -> None:
     past = past_of(*(source(f"s{i}", valley, i) for i in range(4)))
     x = SPACE.sample_unit(np.random.default_rng(7), 40)
-    right, wrong = past.course(x, valley(x)), past.course(x, -valley(x))
+    right, wrong = past.trust_after_each(x, valley(x)), past.trust_after_each(x, -valley(x))
     assert (right > 0.9).all()
     assert wrong[0] == 1.0
     assert 0.2 < wrong[1] < 1.0
@@ -151,13 +152,13 @@ def test_what_was_best_on_this_very_table_is_repeated_once() -> None:
     mine = replace(source("mine", valley, 1), same_table=True)
     past = past_of(*(source(f"s{i}", valley, 5 + i) for i in range(3)), mine)
     taken = SPACE.sample_unit(np.random.default_rng(0), 1)
-    found = past.repeated(taken, 3)
+    found = past.best_on_same_table(taken, 3)
     assert {name for name, _ in found} == {"mine"}
     best = mine.x[np.argsort(mine.scores)[:5]]
     assert all((code == best)[:, :3].all(axis=1).any() for _, code in found)
     codes = np.array([code for _, code in found])
     points = past.points(codes)
     assert (matern(points, points) - np.eye(len(points))).max() < 0.99
-    again = past.repeated(codes, 5)
+    again = past.best_on_same_table(codes, 5)
     assert not any((codes[:, 0] == code[0]).any() for _, code in again)
-    assert past_of(*past.sources[:3]).repeated(taken, 2) == []
+    assert past_of(*past.sources[:3]).best_on_same_table(taken, 2) == []
