@@ -1,8 +1,8 @@
-"""Schedulers decide what runs next; a decision is a value.
+"""Schedulers decide what runs next. A decision is a value, and a function of the standings.
 
-A scheduler is a frozen dataclass of settings whose answer is a function of where the trials stand.
-`full` trains every configuration to the end; `synchronous` and `asynchronous` run races over rungs
-(`hpo.rungs`): successive halving, Hyperband and ASHA are these two with one bracket or several.
+A scheduler is a frozen dataclass of settings. `full` trains every configuration with the full
+budget; `synchronous` and `asynchronous` run races over rungs (`hpo.rungs`). Successive halving,
+Hyperband and ASHA are these two with one bracket or several.
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from typing import Protocol
 
 from hpo.standings import Standings
 
-ATTEMPTS = 3  # failures above a rung after which a race that has nobody left there gives up
+MAX_FAILURES = 3  # a race ends when all trials above a rung have failed, and are this many
 
 
 @dataclass(frozen=True)
@@ -22,36 +22,38 @@ class Sample:
 
 @dataclass(frozen=True)
 class Promote:
-    """Go on with trial `number` up to `budget`."""
+    """Continue trial `number` up to `budget`."""
 
     number: int
     budget: float
 
 
 class Scheduler(Protocol):
-    """Frozen settings; the answer is a function of where the trials stand."""
+    """Frozen settings; decisions are functions of the standings."""
 
     @property
     def rungs(self) -> tuple[float, ...]:
-        """Every budget that is ever granted, ascending."""
+        """All budgets that may be granted, ascending."""
 
     @property
     def cost(self) -> float:
-        """What a configuration costs on average, in full trainings."""
+        """The mean cost of a configuration, in full trainings."""
 
     def next(self, standings: Standings, *, closing: bool) -> Sample | Promote | None:
-        """The next leg to run, or None when nothing can start before another result is in.
+        """The next leg to run; None when nothing can start before another leg has ended.
 
         Args:
             standings: of all trials.
-            closing: no new configuration can be started any more; what is there is brought to its
-                end.
+            closing: whether no new configuration may start; the races are then brought to an end.
         """
 
-    def promotable(self, standings: Standings, most: int) -> dict[float, list[int]]:
-        """By rung: the trials that wait there and may still be promoted, best first.
+    def promotable(self, standings: Standings, limit: int) -> dict[float, list[int]]:
+        """The paused trials that may still be promoted, by the budget they have reached.
 
         Args:
             standings: of all trials.
-            most: so many of a rung at most, where nothing else says how many will go on.
+            limit: how many trials to return for each rung, unless the bracket has fewer places.
+
+        Returns:
+            Trial numbers for each rung, best first.
         """

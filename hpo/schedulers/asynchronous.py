@@ -1,9 +1,9 @@
 """Asynchronous races: a trial is promoted as soon as it is among the best 1/eta of its rung.
 
 Li et al. (2020), "A system for massively parallel hyperparameter tuning", MLSys, algorithm 2
-(ASHA); with several brackets asynchronous Hyperband. No worker ever waits: when nobody can be
-promoted, a new configuration is started. The price is that a trial may be promoted early on that
-later results would have kept back.
+(ASHA); with several brackets asynchronous Hyperband. No worker ever waits: when no trial can be
+promoted, a new configuration starts. The price is that early promotions rest on few results, and
+some would not have been made with more.
 """
 
 from dataclasses import dataclass
@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpo import rungs as arithmetic
+from hpo.arrays import BoolArray
 from hpo.rungs import Bracket, halved
-from hpo.schedulers import ATTEMPTS, Promote, Sample
+from hpo.schedulers import MAX_FAILURES, Promote, Sample
 from hpo.standings import Standings
 
 _GOLDEN = (5**0.5 - 1) / 2
@@ -21,16 +22,15 @@ _GOLDEN = (5**0.5 - 1) / 2
 
 @dataclass(frozen=True)
 class Asynchronous:
-    """Races in `brackets` without waiting; highest rungs first.
+    """Races in `brackets` without waiting; the highest rungs are promoted first.
 
-    New configurations are dealt to the brackets in proportion to their sizes, by their numbers
-    alone, so that nothing but the trials themselves is needed to know who races whom. Where the
-    paper leaves it open:
+    The bracket of a configuration follows from its number, in proportion to the brackets' sizes, so
+    that the trials alone determine who competes with whom. The paper does not define what follows:
 
-    - a failed leg counts as a result of its rung, the worst;
-    - when no new configuration may be started, and nobody of a race is left above a rung, its best
-      goes on even though it is not among the best 1/eta: every race ends with a full training. When
-      its leg fails the next best goes, until `ATTEMPTS` have failed above.
+    - A failed leg counts as a result of its rung, the worst.
+    - When no new configuration may start and all trials of a race stand at or below a rung, its
+      best trial is promoted even if it is not among the best 1/eta, so that every race ends with a
+      full training. If that leg fails, the next best trial is promoted, up to `MAX_FAILURES` times.
     """
 
     rungs: tuple[float, ...]
@@ -39,61 +39,57 @@ class Asynchronous:
 
     @property
     def cost(self) -> float:
-        """What a configuration costs on average, in full trainings."""
+        """The mean cost of a configuration, in full trainings."""
         return arithmetic.cost(self.rungs, self.brackets)
 
     def next(self, standings: Standings, *, closing: bool) -> Sample | Promote | None:
-        """The promotion to the highest rung, else a new configuration."""
-        at, owner = standings.granted, self.bracket(np.arange(len(standings)))
-        told, may_go = standings.told, standings.waiting
+        """The promotion to the highest rung if there is one, else a new configuration."""
+        finished, paused = standings.finished, standings.paused
+        brackets = self.bracket(np.arange(len(standings)))
         for rung in range(len(self.rungs) - 2, -1, -1):
-            waiting = may_go & (at == rung)
-            for number, bracket in enumerate(self.brackets) if waiting.any() else ():
-                if bracket.first > rung:
-                    continue
-                mine = owner == number
-                best = self._best(standings, rung, mine & (at >= rung), told)
-                ready = best[waiting[best]]
-                if closing and not len(ready) and self._deserted(standings, rung, mine, told):
-                    ready = standings.ranked(rung, mine & waiting)
+            waiting = paused & (standings.granted == rung)
+            for number in np.unique(brackets[waiting]):
+                race = brackets == number
+                ready = self._best(standings, rung, race, finished)
+                ready = ready[waiting[ready]]
+                if closing and not len(ready) and _is_stuck(standings, rung, race, finished):
+                    ready = standings.ranked(rung, race & waiting)
                 if len(ready):
                     return Promote(int(ready[0]), self.rungs[rung + 1])
         if closing:
             return None
-        mine = self.brackets[int(self.bracket(np.array([len(standings)]))[0])]
-        return Sample(self.rungs[mine.first])
+        bracket = self.brackets[int(self.bracket(np.array([len(standings)]))[0])]
+        return Sample(self.rungs[bracket.first])
 
-    def promotable(self, standings: Standings, most: int) -> dict[float, list[int]]:
-        """The best who wait below the top: a rung that grows may still take up anyone."""
-        waiting, at = standings.waiting, standings.granted
+    def promotable(self, standings: Standings, limit: int) -> dict[float, list[int]]:
+        """The best `limit` trials paused at each rung: as a rung grows, any may be promoted."""
+        paused, granted = standings.paused, standings.granted
         return {
-            budget: standings.ranked(rung, waiting & (at == rung))[:most].tolist()
+            budget: standings.ranked(rung, paused & (granted == rung))[:limit].tolist()
             for rung, budget in enumerate(self.rungs[:-1])
         }
 
     def bracket(self, numbers: NDArray[np.intp]) -> NDArray[np.intp]:
-        """The bracket of each trial: a golden-section sequence cut in proportion to the brackets' sizes."""
+        """The bracket of each trial: a golden-section sequence cut in proportion to the sizes."""
         sizes = np.array([bracket.sizes[0] for bracket in self.brackets])
         bounds = np.cumsum(sizes) / sizes.sum()
         return np.minimum(
             np.searchsorted(bounds, numbers * _GOLDEN % 1.0, side="right"), len(sizes) - 1
         )
 
-    def _deserted(
-        self, standings: Standings, rung: int, mine: NDArray[np.bool_], told: NDArray[np.bool_]
-    ) -> bool:
-        """Whether nobody of a race is left above a rung, nobody runs who could get there, and few have failed there."""
-        above = mine & (standings.granted > rung)
-        failed = np.count_nonzero(above & standings.failed)
-        return bool(failed < ATTEMPTS and failed == np.count_nonzero(above) and told[mine].all())
-
     def _best(
-        self,
-        standings: Standings,
-        rung: int,
-        mine: NDArray[np.bool_],
-        told: NDArray[np.bool_],
+        self, standings: Standings, rung: int, race: BoolArray, finished: BoolArray
     ) -> NDArray[np.intp]:
-        """The best 1/eta of those with a result at a rung, best first."""
-        done = mine & (~np.isnan(standings.losses[:, rung]) | (told & (standings.granted == rung)))
+        """The best 1/eta of a race's trials that have a result at a rung, best first."""
+        granted = standings.granted
+        has_loss = ~np.isnan(standings.losses[:, rung])
+        done = race & (granted >= rung) & (has_loss | (finished & (granted == rung)))
         return standings.ranked(rung, done)[: int(halved(int(np.count_nonzero(done)), self.eta, 1))]
+
+
+def _is_stuck(standings: Standings, rung: int, race: BoolArray, finished: BoolArray) -> bool:
+    """Whether no running trial can bring a race above a rung, and few have failed above it."""
+    above = race & (standings.granted > rung)
+    failed = np.count_nonzero(above & standings.failed)
+    all_failed = failed == np.count_nonzero(above)
+    return bool(failed < MAX_FAILURES and all_failed and finished[race].all())

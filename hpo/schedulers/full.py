@@ -1,4 +1,4 @@
-"""Every trial gets the full budget at once."""
+"""Every trial is granted the full budget at once."""
 
 from dataclasses import dataclass
 
@@ -8,13 +8,13 @@ from hpo.standings import Standings
 
 @dataclass(frozen=True)
 class Full:
-    """Grant each new configuration the whole `budget`."""
+    """Grants each new configuration the whole `budget`."""
 
     budget: float
 
     @property
     def rungs(self) -> tuple[float, ...]:
-        """Just the one budget."""
+        """The one budget."""
         return (self.budget,)
 
     @property
@@ -23,9 +23,9 @@ class Full:
         return 1.0
 
     def next(self, standings: Standings, *, closing: bool) -> Sample | None:
-        """A new configuration, as long as there may be one."""
+        """A new configuration, unless no more may start."""
         return None if closing else Sample(self.budget)
 
-    def promotable(self, standings: Standings, most: int) -> dict[float, list[int]]:
-        """None ever is."""
+    def promotable(self, standings: Standings, limit: int) -> dict[float, list[int]]:
+        """No trial is ever promoted."""
         return {}

@@ -1,8 +1,8 @@
-"""Synchronous races: a rung is full and all its results are in before its best go on.
+"""Synchronous races: the best of a rung are promoted when all its results are in.
 
 Jamieson and Talwalkar (2016) with one bracket (successive halving), Li et al. (2018), algorithm 1,
 with several (Hyperband). While a race waits for its last results, the next one begins, as in
-HpBandSter, so that workers have something to do.
+HpBandSter, so that no worker is idle.
 """
 
 from dataclasses import dataclass
@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpo import rungs as arithmetic
+from hpo.arrays import BoolArray
 from hpo.rungs import Bracket, halved
-from hpo.schedulers import ATTEMPTS, Promote, Sample
+from hpo.schedulers import MAX_FAILURES, Promote, Sample
 from hpo.standings import Standings
 
 
@@ -20,11 +21,12 @@ from hpo.standings import Standings
 class Synchronous:
     """Races in `brackets`, one after the other and round again; the oldest race goes first.
 
-    Which race a trial is in follows from its number. A leg that fails has had its place in the
-    rung: the rung is not filled up, and as many go on as the bracket says, or as are left. When no
-    new configuration may be started, the last race goes on with those that it has, shrunk in
-    proportion, but for at least one trial at each rung; and when all of a race who went on have
-    failed, its next best goes, until `ATTEMPTS` have failed.
+    The race of a trial follows from its number. A failed leg keeps its place in the rung: it is not
+    replaced, and the bracket's number of trials is promoted, or all that are left.
+
+    When no new configuration may start, the last race continues with the trials that it has. Its
+    sizes shrink in proportion, to one trial per rung at least. If all promoted trials of a race
+    have failed, its next best is promoted, up to `MAX_FAILURES` times.
     """
 
     rungs: tuple[float, ...]
@@ -33,37 +35,32 @@ class Synchronous:
 
     @property
     def cost(self) -> float:
-        """What a configuration costs on average, in full trainings."""
+        """The mean cost of a configuration, in full trainings."""
         return arithmetic.cost(self.rungs, self.brackets)
 
     def next(self, standings: Standings, *, closing: bool) -> Sample | Promote | None:
         """A promotion in the oldest race that has one, else a new configuration."""
         races = self.race(np.arange(len(standings) + 1))
-        found = self._promotions(standings, races[:-1], closing)
-        if found:
-            race, rung = min(found)
-            mine = (races[:-1] == race) & (standings.granted == rung) & standings.waiting
-            return Promote(int(standings.ranked(rung, mine)[0]), self.rungs[rung + 1])
+        promotions = self._promotions(standings, races[:-1], closing)
+        if promotions:
+            race, rung = min(promotions)
+            ready = (races[:-1] == race) & (standings.granted == rung) & standings.paused
+            return Promote(int(standings.ranked(rung, ready)[0]), self.rungs[rung + 1])
         if closing:
             return None
-        return Sample(self.rungs[self.brackets[int(races[-1]) % len(self.brackets)].first])
+        bracket = self.brackets[int(races[-1]) % len(self.brackets)]
+        return Sample(self.rungs[bracket.first])
 
-    def promotable(self, standings: Standings, most: int) -> dict[float, list[int]]:
-        """The best who wait in a rung, as many as their race has places left above it."""
+    def promotable(self, standings: Standings, limit: int) -> dict[float, list[int]]:
+        """The best trials paused at each rung, as many as their race has free places above it."""
         races = self.race(np.arange(len(standings)))
-        waiting = standings.waiting
+        n_races = int(races.max(initial=-1)) + 1
         found = {}
         for rung, budget in enumerate(self.rungs[:-1]):
-            above = np.bincount(
-                races[standings.granted > rung], minlength=int(races.max(initial=-1)) + 1
-            )
-            left = self._capacity(len(above), rung + 1) - above
-            here = standings.ranked(rung, waiting & (standings.granted == rung))
-            place = np.zeros(len(here), dtype=np.intp)  # of each among those of its race
-            for race in np.unique(races[here]):
-                mine = races[here] == race
-                place[mine] = np.arange(np.count_nonzero(mine))
-            found[budget] = here[place < left[races[here]]].tolist()
+            taken = _count(races, standings.granted > rung, n_races)
+            free = self._capacity(n_races, rung + 1) - taken
+            here = standings.ranked(rung, standings.paused & (standings.granted == rung))
+            found[budget] = here[_places(races[here]) < free[races[here]]].tolist()
         return found
 
     def race(self, numbers: NDArray[np.intp]) -> NDArray[np.intp]:
@@ -75,43 +72,58 @@ class Synchronous:
     def _promotions(
         self, standings: Standings, races: NDArray[np.intp], closing: bool
     ) -> list[tuple[int, int]]:
-        """`(race, rung)` of each rung that is complete and has not sent all of its best on."""
+        """`(race, rung)` of each complete rung that has trials left to promote."""
         begun = np.bincount(races)
-        first = np.array([bracket.first for bracket in self.brackets])[
-            np.arange(len(begun)) % len(self.brackets)
-        ]
-        waiting = standings.waiting
-        final = np.zeros(len(begun), dtype=bool)  # nobody else comes to this rung
+        first = self._by_race([bracket.first for bracket in self.brackets], len(begun))
+        finished, paused = standings.finished, standings.paused
+        final = np.zeros(len(begun), dtype=bool)  # whether no more trials can come to the rung
         found = []
         for rung in range(len(self.rungs) - 1):
             final |= (first == rung) & ((begun >= self._capacity(len(begun), rung)) | closing)
-            at = standings.granted == rung
-            running = np.bincount(races[at & ~standings.told], minlength=len(begun))
-            ready = np.bincount(races[at & waiting], minlength=len(begun))
-            above = np.bincount(races[standings.granted > rung], minlength=len(begun))
-            places = self._places(begun, first, rung + 1, closing) - above
-            complete = final & (running == 0)
-            if closing:
-                lost = np.bincount(
-                    races[(standings.granted > rung) & standings.failed], minlength=len(begun)
-                )
-                places = np.where(
-                    (above == lost) & (lost < ATTEMPTS), np.maximum(places, 1), places
-                )
-            sends = complete & (places > 0) & (ready > 0)
-            found += [(int(race), rung) for race in np.flatnonzero(sends)]
-            final = complete & ~sends
+            here = standings.granted == rung
+            complete = final & (_count(races, here & ~finished, len(begun)) == 0)
+            ready = _count(races, here & paused, len(begun))
+            free = self._free(standings, races, rung + 1, closing)
+            promotes = complete & (free > 0) & (ready > 0)
+            found += [(race, rung) for race in np.flatnonzero(promotes).tolist()]
+            final = complete & ~promotes
         return found
 
-    def _places(
-        self, begun: NDArray[np.intp], first: NDArray[np.intp], rung: int, closing: bool
+    def _free(
+        self, standings: Standings, races: NDArray[np.intp], rung: int, closing: bool
     ) -> NDArray[np.intp]:
-        """How many of each race may reach a rung, when so many have begun."""
+        """How many more trials of each race may be promoted to a rung."""
+        begun = np.bincount(races)
         capacity = self._capacity(len(begun), rung)
+        reached = standings.granted >= rung
+        taken = _count(races, reached, len(begun))
         if not closing:
-            return capacity
-        return np.minimum(capacity, np.maximum(halved(begun, self.eta, rung - first), 1))
+            return capacity - taken
+        first = self._by_race([bracket.first for bracket in self.brackets], len(begun))
+        shrunk = np.maximum(halved(begun, self.eta, rung - first), 1)
+        free = np.minimum(capacity, shrunk) - taken
+        failed = _count(races, reached & standings.failed, len(begun))
+        all_failed = (taken == failed) & (failed < MAX_FAILURES)
+        return np.where(all_failed, np.maximum(free, 1), free)
 
     def _capacity(self, n_races: int, rung: int) -> NDArray[np.intp]:
-        capacities = np.array([bracket.capacity(rung) for bracket in self.brackets], dtype=np.intp)
-        return capacities[np.arange(n_races) % len(self.brackets)]
+        """`(n_races,)` how many trials of each race reach a rung."""
+        return self._by_race([bracket.capacity(rung) for bracket in self.brackets], n_races)
+
+    def _by_race(self, values: list[int], n_races: int) -> NDArray[np.intp]:
+        """`(n_races,)` the value of each race's bracket."""
+        return np.resize(np.array(values, dtype=np.intp), n_races)
+
+
+def _count(races: NDArray[np.intp], which: BoolArray, n_races: int) -> NDArray[np.intp]:
+    """`(n_races,)` how many trials of each race fulfil a condition."""
+    return np.bincount(races[which], minlength=n_races)
+
+
+def _places(groups: NDArray[np.intp]) -> NDArray[np.intp]:
+    """The position of each element among those of its group."""
+    order = np.argsort(groups, kind="stable")
+    ordered = groups[order]
+    places = np.empty_like(groups)
+    places[order] = np.arange(len(groups)) - np.searchsorted(ordered, ordered)
+    return places

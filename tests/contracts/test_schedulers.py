@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from hpo.algorithms import RACES, algorithm, parts
 from hpo.rungs import hyperband, successive_halving
-from hpo.schedulers import ATTEMPTS
+from hpo.schedulers import MAX_FAILURES
 from hpo.schedulers.asynchronous import Asynchronous
 from hpo.schedulers.full import Full
 from hpo.schedulers.synchronous import Synchronous
@@ -172,7 +172,7 @@ def _check_counts(study: Study, trials: int) -> None:
             here = sum(trial.budget >= RUNGS[rung] for trial in mine)
             above = sum(trial.budget > RUNGS[rung] and trial.failure is None for trial in mine)
             fallen = sum(trial.budget > RUNGS[rung] and trial.failure is not None for trial in mine)
-            assert above + fallen <= max(bracket.capacity(rung + 1), ATTEMPTS)
+            assert above + fallen <= max(bracket.capacity(rung + 1), MAX_FAILURES)
             assert above <= bracket.capacity(rung + 1)
             assert above <= max(here / ETA, 1)
 
