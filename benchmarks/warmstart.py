@@ -149,7 +149,7 @@ def search(
         return _by_peer(task, known, method.peer, first, seed, trials)
     if known is not None:
         taken = np.array([task.space.encode(point.params) for point in first])
-        codes = [code for _, code in known.repeated(taken, FIRST_POINTS)]
+        codes = [code for _, code in known.best_on_same_table(taken, FIRST_POINTS)]
         if method.oracle_points:
             codes = sorted(known.leaders(), key=partial(_loss, task))[:FIRST_POINTS]
         first = (*first, *(FirstPoint(task.space.decode(code), "past") for code in codes))

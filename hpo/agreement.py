@@ -1,22 +1,24 @@
-"""How well a smaller budget foretells a larger one, as seen in the trials of a study."""
+"""How well a smaller budget predicts the ranking at a larger one, measured on a study's trials."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from scipy.stats import spearmanr
 
+from hpo.arrays import FloatArray
 from hpo.trial import Trial
 
-LEAST = 5  # trials; fewer say nothing about an order
+MIN_TRIALS = 5  # that reached both budgets; with fewer a rank correlation is meaningless
 
 
 @dataclass(frozen=True)
 class Agreement:
     """Spearman's rank correlation of the losses at two budgets, over the trials that reached both.
 
-    Only promoted trials reached both, so the correlation is that of the better ones, and lower than
-    over all.
+    Only promoted trials reach both, so it is the correlation among the better trials, which is
+    lower than that among all.
     """
 
     low: float
@@ -26,20 +28,34 @@ class Agreement:
 
 
 def agreements(trials: Sequence[Trial]) -> list[Agreement]:
-    """Each budget with the next larger one, ascending, where at least `LEAST` trials reached both."""
-    losses = [{report.budget: report.loss for report in trial.reports} for trial in trials]
-    budgets = sorted({budget for row in losses for budget in row})
+    """The agreement of each budget with the next larger one, in ascending order.
+
+    Pairs of budgets that fewer than `MIN_TRIALS` trials reached, or at which all losses are equal,
+    are left out.
+    """
+    budgets = sorted({report.budget for trial in trials for report in trial.reports})
+    losses = _losses(trials, budgets)
     found = []
-    for low, high in zip(budgets, budgets[1:], strict=False):
-        both = np.array([(row[low], row[high]) for row in losses if low in row and high in row])
-        if len(both) >= LEAST and (np.ptp(both, axis=0) > 0).all():
+    for column, (low, high) in enumerate(pairwise(budgets)):
+        both = losses[:, column : column + 2]
+        both = both[~np.isnan(both).any(axis=1)]
+        if len(both) >= MIN_TRIALS and np.ptp(both, axis=0).all():
             found.append(Agreement(low, high, float(spearmanr(both)[0]), len(both)))
     return found
 
 
-def shown(found: Sequence[Agreement], unit: str) -> str:
-    """One line for the user."""
+def describe(found: Sequence[Agreement], unit: str) -> str:
+    """The agreements as one line of text."""
     parts = [
         f"{a.low:g} → {a.high:g} {unit}: {a.correlation:.2f} ({a.trials} trials)" for a in found
     ]
-    return "How a rung ranks the trials that went on, against the next: " + "; ".join(parts)
+    return "Rank correlation between rungs, among promoted trials: " + "; ".join(parts)
+
+
+def _losses(trials: Sequence[Trial], budgets: Sequence[float]) -> FloatArray:
+    """`(n_trials, n_budgets)` losses; `nan` where a trial has no report."""
+    losses = np.full((len(trials), len(budgets)), np.nan)
+    for row, trial in enumerate(trials):
+        for report in trial.reports:
+            losses[row, budgets.index(report.budget)] = report.loss
+    return losses

@@ -1,6 +1,6 @@
-"""The algorithms by name: each is a sampler with a scheduler."""
+"""The registry of algorithms: each is a sampler combined with a scheduler."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from importlib import import_module
 from types import MappingProxyType
 
@@ -14,7 +14,7 @@ from hpo.schedulers.asynchronous import Asynchronous
 from hpo.schedulers.full import Full
 from hpo.schedulers.synchronous import Synchronous
 
-# name -> module and class, imported when asked for: hyperopt alone takes half a second
+# name -> module and class; imported on use, because hyperopt alone takes half a second
 SAMPLERS: Mapping[str, str] = MappingProxyType(
     {
         "random": "hpo.samplers.random:RandomSampler",
@@ -30,7 +30,7 @@ _Race = tuple[
     Callable[[int, float], tuple[Bracket, ...]],
 ]
 
-# name -> how a race goes, and its brackets
+# name -> kind of race, and its brackets
 RACES: Mapping[str, _Race] = MappingProxyType(
     {
         "successive_halving": (Synchronous, successive_halving),
@@ -41,7 +41,7 @@ RACES: Mapping[str, _Race] = MappingProxyType(
 )
 FULL = "full"
 
-# what has a name of its own; every other pair is written sampler+scheduler
+# name -> sampler and scheduler; all other combinations are written sampler+scheduler
 ALGORITHMS: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
         **{name: (name, FULL) for name in SAMPLERS if name != "kde"},
@@ -51,30 +51,41 @@ ALGORITHMS: Mapping[str, tuple[str, str]] = MappingProxyType(
 )
 
 
+def sampler_of(name: str) -> Sampler:
+    """The sampler with its default settings; `name` is a key of `SAMPLERS`."""
+    module, _, attribute = SAMPLERS[name].partition(":")
+    sampler: Sampler = getattr(import_module(module), attribute)()
+    return sampler
+
+
+def scheduler_of(name: str, rungs: Sequence[float], eta: float = 3.0) -> Scheduler:
+    """The scheduler over `rungs`; `name` is a key of `RACES`, or `full`."""
+    if name == FULL:
+        return Full(rungs[-1])
+    race, brackets = RACES[name]
+    return race(tuple(rungs), eta, brackets(len(rungs), eta))
+
+
 def algorithm(
     name: str, rungs: Sequence[float], eta: float = 3.0, past: Past | None = None
 ) -> tuple[Sampler, Scheduler]:
     """The sampler and the scheduler of an algorithm.
 
     Args:
-        name: a row of `ALGORITHMS`, or `sampler+scheduler`.
+        name: a key of `ALGORITHMS`, or `sampler+scheduler`.
         rungs: the budgets at which trials may stop, ascending (`hpo.rungs.Budgets`); the last is a
             full training.
-        eta: the factor between them.
-        past: what past studies know, for samplers that build models.
+        eta: the factor between rungs.
+        past: past studies, used by samplers that build models.
 
     Raises:
-        ParameterError: when there is none of this name.
+        ParameterError: when there is no such algorithm.
     """
-    sampler, scheduler = parts(name)
-    module, _, attribute = SAMPLERS[sampler].partition(":")
-    made: Sampler = getattr(import_module(module), attribute)()
-    if past is not None and made.least(past.space):
-        made = LearnedSampler(past, made)
-    if scheduler == FULL:
-        return made, Full(rungs[-1])
-    race, brackets = RACES[scheduler]
-    return made, race(tuple(rungs), eta, brackets(len(rungs), eta))
+    sampler_name, scheduler_name = parts(name)
+    sampler = sampler_of(sampler_name)
+    if past is not None and sampler.min_results(past.space):
+        sampler = LearnedSampler(past, sampler)
+    return sampler, scheduler_of(scheduler_name, rungs, eta)
 
 
 def parts(name: str) -> tuple[str, str]:
@@ -87,33 +98,38 @@ def parts(name: str) -> tuple[str, str]:
         return ALGORITHMS[name]
     sampler, plus, scheduler = name.partition("+")
     if not plus:
-        raise ParameterError(_half(name))
-    for part, known, what in (
-        (sampler, SAMPLERS, "sampler"),
-        (scheduler, {FULL: "", **RACES}, "scheduler"),
-    ):
-        if part not in known:
-            raise ParameterError(
-                f"algorithm {name!r}: unknown {what} {part!r}{closest(part, known)}; {what}s: {', '.join(known)}"
-            )
+        raise ParameterError(_unknown(name))
+    _check_part(name, "sampler", sampler, SAMPLERS)
+    _check_part(name, "scheduler", scheduler, (FULL, *RACES))
     return sampler, scheduler
 
 
-def _half(name: str) -> str:
-    """What is wrong with a name that is no algorithm's and no pair."""
+def grants_budgets(name: str) -> bool:
+    """Whether an algorithm trains some trials with less than the full budget."""
+    return parts(name)[1] != FULL
+
+
+def _check_part(name: str, role: str, part: str, known: Collection[str]) -> None:
+    if part not in known:
+        raise ParameterError(
+            f"algorithm {name!r}: unknown {role} {part!r}{closest(part, known)}; "
+            f"{role}s: {', '.join(known)}"
+        )
+
+
+def _unknown(name: str) -> str:
+    """The message for a name that is neither an algorithm nor a combination."""
     if name in SAMPLERS:
         return (
-            f"{name!r} is a sampler, and an algorithm has a scheduler, too: write {name}+full, {name}+asha or "
-            f"{name}+hyperband"
+            f"{name!r} is a sampler; an algorithm also has a scheduler: "
+            f"write {name}+full, {name}+asha or {name}+hyperband"
         )
     if name in RACES:
-        return f"{name!r} is a scheduler, and an algorithm has a sampler, too: write random+{name} or tpe+{name}"
+        return (
+            f"{name!r} is a scheduler; an algorithm also has a sampler: "
+            f"write random+{name} or tpe+{name}"
+        )
     return (
-        f"unknown algorithm {name!r}{closest(name, ALGORITHMS)}; algorithms: {', '.join(ALGORITHMS)}, or "
-        "sampler+scheduler, such as tpe+asha"
+        f"unknown algorithm {name!r}{closest(name, ALGORITHMS)}; "
+        f"algorithms: {', '.join(ALGORITHMS)}, or sampler+scheduler, such as tpe+asha"
     )
-
-
-def grants_budgets(name: str) -> bool:
-    """Whether an algorithm gives trials less than the full budget."""
-    return parts(name)[1] != FULL

@@ -1,4 +1,4 @@
-"""What a sampler sees: encoded configurations and their losses, as columns that only grow."""
+"""The history that a sampler sees: encoded configurations and their losses, as columns."""
 
 from collections.abc import Sequence
 
@@ -11,8 +11,12 @@ from hpo.space import Params, SearchSpace
 class History:
     """Observed and pending configurations of one study at one budget, in the unit cube.
 
-    A failed trial is an observation with an infinite loss. `n_sampled` counts the trials that the
-    sampler itself has proposed so far, pending ones included.
+    A failed trial is an observation with an infinite loss.
+
+    Attributes:
+        space: the search space.
+        n_sampled: how many trials the sampler has proposed so far, pending ones included.
+        pending: `(m, d)` unit codes of the configurations that have no result yet.
     """
 
     def __init__(self, space: SearchSpace, n_sampled: int = 0) -> None:
@@ -32,7 +36,7 @@ class History:
         pending: FloatArray,
         n_sampled: int,
     ) -> "History":
-        """The history of codes `(n, d)` with losses `(n,)`, and of pending codes `(m, d)`."""
+        """The history of codes `(n, d)` with losses `(n,)` and of pending codes `(m, d)`."""
         self = cls(space, n_sampled)
         self._n, self._x = len(x), x
         self._columns = np.stack([losses, np.ones(len(x))], axis=1)
@@ -67,8 +71,8 @@ class History:
         self._columns[self._n] = loss if np.isfinite(loss) else np.inf, weight
         self._n += 1
 
-    def suppose(self, pending: Sequence[Params]) -> None:
-        """Replace the configurations whose losses are not known yet."""
-        self.pending = np.array([self.space.encode(params) for params in pending]).reshape(
-            -1, len(self.space)
-        )
+    def set_pending(self, pending: Sequence[Params]) -> None:
+        """Replace the configurations that have no result yet."""
+        self.pending = np.empty((len(pending), len(self.space)))
+        for row, params in enumerate(pending):
+            self.pending[row] = self.space.encode(params)

@@ -1,21 +1,20 @@
-"""Where every trial stands, as columns that schedulers and samplers compute with."""
+"""The standings of a study: every trial's losses by rung, as arrays for schedulers and samplers."""
 
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hpo.arrays import FloatArray
+from hpo.arrays import BoolArray, FloatArray
 from hpo.history import History
 from hpo.space import Params, SearchSpace
 from hpo.trial import Trial
 
 
 class Standings:
-    """One row a trial, in order of the numbers, one column a rung.
+    """One row per trial in order of the numbers, one column per rung.
 
-    Rows are added when a trial is granted, and filled when its legs are told; a row that is granted
-    more than it has reached is running.
+    A trial is running while its granted rung has neither a loss nor a failure.
     """
 
     def __init__(self, space: SearchSpace, rungs: Sequence[float]) -> None:
@@ -23,7 +22,7 @@ class Standings:
         self.rungs = tuple(rungs)
         self._n = 0
         self._x = np.empty((16, len(space)))
-        self._losses = np.full((len(rungs), 16), np.nan)  # a rung is looked at as a whole
+        self._losses = np.full((len(rungs), 16), np.nan)  # rungs first: each is read as a whole
         self._granted = np.zeros(16, dtype=np.intp)
         self._failed = np.zeros(16, dtype=bool)
 
@@ -42,36 +41,39 @@ class Standings:
 
     @property
     def granted(self) -> NDArray[np.intp]:
-        """`(n,)` the highest rung that was granted."""
+        """`(n,)` the granted rung."""
         return self._granted[: self._n]
 
     @property
-    def failed(self) -> NDArray[np.bool_]:
+    def failed(self) -> BoolArray:
         """`(n,)` whether the leg to the granted rung failed."""
         return self._failed[: self._n]
 
     @property
-    def told(self) -> NDArray[np.bool_]:
-        """`(n,)` whether the leg to the granted rung is told; the others are running."""
+    def finished(self) -> BoolArray:
+        """`(n,)` whether the leg to the granted rung has ended; the other trials are running."""
         return self.failed | ~np.isnan(self.losses[np.arange(self._n), self.granted])
 
     @property
-    def waiting(self) -> NDArray[np.bool_]:
-        """`(n,)` whether a trial stands at its granted rung and may go on from there."""
-        return self.told & ~self.failed
+    def paused(self) -> BoolArray:
+        """`(n,)` whether the trial has a result at its granted rung and could be promoted."""
+        return self.finished & ~self.failed
 
-    def ranked(self, rung: int, which: NDArray[np.bool_]) -> NDArray[np.intp]:
-        """The numbers of the trials `which` `(n,)` by their losses at a rung, best first, those without one last."""
+    def ranked(self, rung: int, which: BoolArray) -> NDArray[np.intp]:
+        """Numbers of the trials where `which` `(n,)` is true, by their loss at a rung, best first.
+
+        Trials without a loss at the rung come last.
+        """
         numbers = np.flatnonzero(which)
         ordered: NDArray[np.intp] = numbers[np.argsort(self.losses[numbers, rung], kind="stable")]
         return ordered
 
     def rung(self, budget: float) -> int:
-        """The highest rung whose budget is not above `budget` (the lowest when all are)."""
+        """The highest rung whose budget is at most `budget`, or the lowest rung."""
         return max(int(np.searchsorted(self.rungs, budget, side="right")) - 1, 0)
 
     def add(self, params: Params, budget: float) -> None:
-        """A new trial."""
+        """Add a row for a new trial."""
         if self._n == len(self._x):
             self._grow()
         self._x[self._n] = self.space.encode(params)
@@ -79,37 +81,35 @@ class Standings:
         self._n += 1
 
     def update(self, trial: Trial) -> None:
-        """What was granted to a trial, and what is known of it."""
+        """Replace the budget and the outcomes of a trial."""
         row = trial.number
         self._granted[row] = self.rung(trial.budget)
         self._failed[row] = trial.failure is not None
         for report in trial.reports:
             self._losses[self.rung(report.budget), row] = report.loss
 
-    def history(self, least: int, n_sampled: int) -> History:
-        """What a sampler sees: the highest rung with `least` results or more, or the one with the most.
+    def history(self, min_results: int, n_sampled: int) -> History:
+        """The history at one rung: the highest with at least `min_results` finite losses.
 
-        Trials that failed at that rung or on the way to it count as infinitely bad; those that run
-        are pending, wherever they stand. A trial that was left at a lower rung says nothing here.
+        If no rung has that many, it is the one with the most. Trials that failed at that rung or on
+        the way to it have an infinite loss, running trials are pending, and trials that stopped at
+        a lower rung are left out.
         """
-        level = self._level(least)
+        rung = self._model_rung(min_results)
         losses = np.where(
-            self.failed & np.isnan(self.losses[:, level]), np.inf, self.losses[:, level]
+            self.failed & np.isnan(self.losses[:, rung]), np.inf, self.losses[:, rung]
         )
         unseen = np.isnan(losses)
-        if not unseen.any():  # nothing to leave out, so nothing to copy
+        if not unseen.any():  # no rows to leave out, so no copies
             return History.of(self.space, self.x, losses, self.x[:0], n_sampled)
-        seen, pending = np.flatnonzero(~unseen), np.flatnonzero(unseen & ~self.told)
+        seen, pending = np.flatnonzero(~unseen), np.flatnonzero(unseen & ~self.finished)
         return History.of(self.space, self.x[seen], losses[seen], self.x[pending], n_sampled)
 
-    def _level(self, least: int) -> int:
-        """The highest rung with `least` finite losses or more, or the one with the most (the lowest of equals)."""
-        counts: list[int] = []
-        for level in reversed(range(len(self.rungs))):
-            counts.append(int(np.count_nonzero(np.isfinite(self.losses[:, level]))))
-            if counts[-1] >= least:
-                return level
-        return int(np.argmax(counts[::-1]))
+    def _model_rung(self, min_results: int) -> int:
+        """The highest rung with `min_results` finite losses, or the lowest with the most."""
+        counts = np.count_nonzero(np.isfinite(self.losses), axis=0)
+        enough = np.flatnonzero(counts >= min_results)
+        return int(enough[-1]) if len(enough) else int(np.argmax(counts))
 
     def _grow(self) -> None:
         self._x = np.concatenate([self._x, np.empty_like(self._x)])

@@ -1,4 +1,4 @@
-"""Where a study's trials are kept."""
+"""Storages: where the trials of a study are saved."""
 
 from typing import Protocol
 
@@ -6,18 +6,21 @@ from hpo.trial import Trial
 
 
 class Storage(Protocol):
-    """The trials of one study. Writing returns at once; what was written is read back in order of the numbers."""
+    """The trials of one study.
+
+    `add` and `update` return at once; a storage may write later. `load` returns what was written.
+    """
 
     def load(self) -> list[Trial]:
         """All trials that were granted, in order of their numbers."""
         ...
 
     def add(self, trial: Trial) -> None:
-        """Keep a trial that has just been granted."""
+        """Save a trial that has just been granted."""
         ...
 
     def update(self, trial: Trial) -> None:
-        """Keep what has been told of a trial."""
+        """Save a trial whose budget or outcome has changed."""
         ...
 
 
@@ -32,9 +35,9 @@ class MemoryStorage:
         return [self._trials[number] for number in sorted(self._trials)]
 
     def add(self, trial: Trial) -> None:
-        """Keep a trial that has just been granted."""
+        """Save a trial that has just been granted."""
         self._trials[trial.number] = trial
 
     def update(self, trial: Trial) -> None:
-        """Keep what has been told of a trial."""
+        """Save a trial whose budget or outcome has changed."""
         self._trials[trial.number] = trial

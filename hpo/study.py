@@ -1,15 +1,15 @@
 """The study: the one class with state.
 
-Its state is its trials. What to try next is a function of the trials and of `default_rng([seed,
-number])`, so a study that is resumed goes on the way the uninterrupted one would have gone.
+Its state is its trials. The next configuration is a function of the trials and of
+`default_rng([seed, number])`, so a resumed study continues as it would have without the
+interruption.
 
-With several workers, results arrive in an order that no seed controls. Where every trial has one
-leg, trial k therefore sees the results of the trials up to k - lag only; later ones count as
-pending even when they are known. With `lag` >= the number of workers the same seed gives the same
-study however the workers race, at the price of waiting when one trial takes longer than the `lag -
-1` after it together. Races over rungs cannot wait like that (their legs differ in length by
-design): with lag 0 everything that is known counts, and only a study with one worker repeats from
-its seed.
+With several workers, the order of results depends on timing. Where every trial has one leg, trial k
+therefore uses the results of the trials up to k - lag only; later trials count as pending even if
+they have finished. With `lag` >= the number of workers, the same seed gives the same study whatever
+the timing. The price is that a worker waits when one trial takes longer than the `lag - 1` trials
+after it together. Races over rungs cannot wait like that, because their legs differ in length by
+design: with lag 0 all results are used, and a study repeats from its seed with one worker only.
 """
 
 from collections.abc import Sequence
@@ -35,18 +35,21 @@ class FirstPoint:
 
 
 class Study:
-    """Asks a sampler and a scheduler what to run, and keeps what came of it.
+    """Decides what to run next, and stores the outcomes.
 
     Args:
-        space: what is searched.
+        space: the search space.
         sampler: proposes configurations.
         scheduler: grants budgets.
-        storage: keeps the trials; those it already holds are continued.
-        seed: of every random choice.
-        max_trials: stop after so many trials; None for no end.
+        storage: saves the trials; those that it already holds are continued.
+        seed: seed of every random choice.
+        max_trials: how many trials to start; None for no limit.
         first_points: the configurations of the first trials, in order.
-        lag: how many trials back a result must lie to be seen (module docstring); 0 sees all at
-            once.
+        lag: how many trials back a result must lie to be used (see the module docstring); 0 uses
+            all results.
+
+    Raises:
+        StudyError: when trials are missing in the storage.
     """
 
     def __init__(
@@ -70,17 +73,10 @@ class Study:
         self.lag = lag
         self._storage = storage
         self._trials = list(storage.load())
-        if [trial.number for trial in self._trials] != list(range(len(self._trials))):
-            missing = sorted(
-                set(range(self._trials[-1].number)) - {trial.number for trial in self._trials}
-            )
-            raise StudyError(
-                f"trials must be numbered without gaps, but {missing} are missing; if their runs were deleted, restore "
-                "them, or start a new study"
-            )
-        self._lost = [trial.number for trial in self._trials if not trial.finished][::-1]
+        _check_numbers(self._trials)
+        self._lost = [trial.number for trial in reversed(self._trials) if not trial.finished]
         self._standings = Standings(space, scheduler.rungs)
-        self._seen = 0  # trials whose outcome is in the standings, where outcomes count with a lag
+        self._seen = 0  # with a lag: how many trials have their outcome in the standings
         for trial in self._trials:
             self._standings.add(trial.params, trial.budget)
             if not lag:
@@ -95,7 +91,10 @@ class Study:
 
     @property
     def best_trial(self) -> Trial | None:
-        """The trial with the smallest loss at whatever budget, the earliest of equals; None before one succeeded."""
+        """The trial with the smallest loss at any budget, the earliest of equals.
+
+        None until a trial has succeeded.
+        """
         return None if self._best is None else self._trials[self._best]
 
     @property
@@ -105,31 +104,35 @@ class Study:
 
     @property
     def complete(self) -> bool:
-        """Whether nothing is left to do: no leg is owed, and even with the trials used up nobody is to be promoted."""
-        started = self.max_trials is not None and len(self._trials) >= self.max_trials
+        """Whether all trials have been started and finished, and none is left to promote."""
         return (
-            started
+            self._all_started
             and all(trial.finished for trial in self._trials)
             and self.scheduler.next(self._standings, closing=True) is None
         )
 
-    def promotable(self, most: int) -> dict[float, list[int]]:
-        """By budget: the trials that wait there and may still be promoted, best first (`Scheduler.promotable`)."""
-        return self.scheduler.promotable(self._standings, most)
+    def promotable(self, limit: int) -> dict[float, list[int]]:
+        """The trials that may still be promoted, by the budget they have reached, best first.
+
+        See `Scheduler.promotable`.
+        """
+        return self.scheduler.promotable(self._standings, limit)
 
     def ask(self) -> Trial | None:
         """The next leg to run: a trial with its granted budget.
 
-        Legs that were lost with an earlier process come first. None means that nothing can start
-        now: the trials are used up, the space is exhausted, or a running trial must be told first.
+        Legs that were lost with an earlier process come first.
+
+        Returns:
+            None when nothing can start now: all trials are started, the space is exhausted, or the
+            outcome of a running trial is needed first.
         """
         if self._lost:
             return self._trials[self._lost.pop()]
-        number = len(self._trials)
-        closing = self.max_trials is not None and number >= self.max_trials
-        decision = self.scheduler.next(self._standings, closing=closing)
+        decision = self.scheduler.next(self._standings, closing=self._all_started)
         if isinstance(decision, Sample):
-            if not self._catch_up(number):
+            number = len(self._trials)
+            if not self._use_results_for(number):
                 return None
             point = self._point(number)
             if point is not None:
@@ -139,31 +142,40 @@ class Study:
 
     @property
     def unfinished_best(self) -> Trial | None:
-        """The best trial, where it waits below the full budget; None while it runs, and when it has failed."""
+        """The best trial if it is paused below the full budget.
+
+        None if it is running, has failed, or has reached the full budget.
+        """
         best = self.best_trial
-        waits = (
-            best is not None and best.finished and best.failure is None and best.budget < self.full
-        )
-        return best if waits else None
+        if best is None or not best.finished or best.failure is not None:
+            return None
+        return best if best.budget < self.full else None
 
     def finish_best(self) -> Trial | None:
-        """The `unfinished_best` with the full budget granted, whatever the scheduler says; None where there is none."""
+        """Grant `unfinished_best` the full budget, whatever the scheduler decides.
+
+        Returns:
+            The trial; None if there is no unfinished best trial.
+        """
         best = self.unfinished_best
         return None if best is None else self._promote(Promote(best.number, self.full))
 
     def tell(self, number: int, outcome: Report | Failure) -> Trial:
-        """Keep the outcome of a leg and return the trial with it.
+        """Store the outcome of a leg.
+
+        Returns:
+            The trial with this outcome.
 
         Raises:
-            StudyError: when that trial was never granted, or owes nothing.
+            StudyError: when the trial does not exist, or is not running.
         """
         if not 0 <= number < len(self._trials):
             raise StudyError(
                 f"trial {number} was never granted; the study has {len(self._trials)} trials"
             )
         if self._trials[number].finished:
-            raise StudyError(f"trial {number} is finished already; a leg is told once")
-        trial = self._trials[number] = self._trials[number].told(outcome)
+            raise StudyError(f"trial {number} is finished already; report each leg once")
+        trial = self._trials[number] = self._trials[number].with_outcome(outcome)
         self._storage.update(trial)
         if not self.lag:
             self._standings.update(trial)
@@ -171,6 +183,10 @@ class Study:
         if _succeeded(trial) and (best is None or _rank(trial) <= _rank(best)):
             self._best = number
         return trial
+
+    @property
+    def _all_started(self) -> bool:
+        return self.max_trials is not None and len(self._trials) >= self.max_trials
 
     def _start(self, trial: Trial) -> Trial:
         self._trials.append(trial)
@@ -186,17 +202,23 @@ class Study:
         return trial
 
     def _point(self, number: int) -> FirstPoint | None:
+        """The configuration of trial `number`; None when the space is exhausted."""
         if number < len(self.first_points):
             return self.first_points[number]
         history = self._standings.history(
-            self.sampler.least(self.space), number - len(self.first_points)
+            self.sampler.min_results(self.space), number - len(self.first_points)
         )
         params = self.sampler.suggest(history, np.random.default_rng([self.seed, number]))
         return None if params is None else FirstPoint(params, "sampler")
 
-    def _catch_up(self, number: int) -> bool:
-        """Let trial `number` see the outcomes that it may see; False while one of those trials is still running."""
-        if not self.lag or number < len(self.first_points) or not self.sampler.least(self.space):
+    def _use_results_for(self, number: int) -> bool:
+        """Update the standings with the results that trial `number` may use.
+
+        Returns:
+            False when one of them is still missing, so that the trial has to wait.
+        """
+        independent = number < len(self.first_points) or not self.sampler.min_results(self.space)
+        if not self.lag or independent:
             return True
         visible = max(number - self.lag + 1, 0)
         for trial in self._trials[self._seen : visible]:
@@ -205,6 +227,16 @@ class Study:
             self._standings.update(trial)
             self._seen += 1
         return True
+
+
+def _check_numbers(trials: Sequence[Trial]) -> None:
+    numbers = [trial.number for trial in trials]
+    if numbers != list(range(len(numbers))):
+        missing = sorted(set(range(numbers[-1])) - set(numbers))
+        raise StudyError(
+            f"trials must be numbered without gaps, but {missing} are missing; "
+            "if their runs were deleted, restore them, or start a new study"
+        )
 
 
 def _succeeded(trial: Trial) -> bool:

@@ -1,4 +1,4 @@
-"""Trials as values: what was granted, what was reported, what failed."""
+"""Trials as values: what was granted, reported and failed."""
 
 import math
 from collections.abc import Mapping
@@ -9,13 +9,16 @@ from hpo.space import Params
 
 @dataclass(frozen=True)
 class Report:
-    """The outcome of one leg of a trial.
+    """The outcome of a leg that succeeded.
 
-    `budget` is what was reached (the unit is the model's: rounds, steps), `loss` is always
-    minimised, `metrics` are as the user knows them, `seconds` is the training time of the leg, and
-    `curve` holds at most 50 `(budget, metric)` points. `note` is a sentence for the user, if there
-    is something to say; `over` says that the training came to its own end before the budget, so
-    that more of it changes nothing.
+    Attributes:
+        budget: the budget reached, in the model's unit (rounds, steps, rows).
+        loss: the objective; smaller is better.
+        metrics: the scores under the user's names and in their own direction.
+        seconds: training time of the leg.
+        curve: at most 50 points `(budget, metric)`.
+        note: a sentence to show to the user; empty for none.
+        over: whether training stopped early, so that a larger budget changes nothing.
     """
 
     budget: float
@@ -29,7 +32,7 @@ class Report:
 
 @dataclass(frozen=True)
 class Failure:
-    """A leg that ended without a loss, and why."""
+    """The outcome of a leg that failed."""
 
     reason: str
     seconds: float = 0.0
@@ -37,10 +40,19 @@ class Failure:
 
 @dataclass(frozen=True)
 class Trial:
-    """One configuration and all that is known of it.
+    """One configuration with its outcomes so far.
 
-    `budget` is what was granted, the last report's what was reached; granted > reached and nobody
-    holding it means that its process was lost and that the leg is to be handed out again.
+    A trial whose granted budget is above the reached one, and that no worker is running, was lost
+    with an earlier process; its leg is granted again.
+
+    Attributes:
+        number: position in the study, from 0.
+        params: the active parameters.
+        budget: the granted budget.
+        origin: where the configuration comes from; `sampler` or the name of a first point.
+        reports: one for each leg that succeeded.
+        parent: number of the trial that this one continues.
+        failure: why the last leg failed.
     """
 
     number: int
@@ -58,9 +70,9 @@ class Trial:
 
     @property
     def best(self) -> Report | None:
-        """The report with the smallest loss, the earliest of equals: what the trial is worth.
+        """The report with the smallest loss, the earliest of equals.
 
-        A later leg that does worse, or fails, takes nothing away.
+        A later leg that is worse or fails does not change it.
         """
         return min(self.reports, key=lambda report: report.loss, default=None)
 
@@ -71,16 +83,16 @@ class Trial:
 
     @property
     def seconds(self) -> float:
-        """Training seconds over all legs."""
+        """Training seconds of all legs."""
         return sum(report.seconds for report in self.reports)
 
     @property
     def finished(self) -> bool:
-        """Nothing is owed to this trial: it failed, or reached what was granted."""
+        """Whether no leg is running or lost: the trial failed, or reached its granted budget."""
         return self.failure is not None or self.reached >= self.budget
 
-    def told(self, outcome: Report | Failure) -> "Trial":
-        """This trial with the outcome of its leg; a report whose loss is not a number becomes a failure."""
+    def with_outcome(self, outcome: Report | Failure) -> "Trial":
+        """This trial with the outcome of its leg; a loss that is not finite counts as a failure."""
         if isinstance(outcome, Failure):
             return replace(self, failure=outcome.reason)
         if not math.isfinite(outcome.loss):

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hpo.agreement import agreements, shown
+from hpo.agreement import agreements, describe
 from hpo.errors import ParameterError, raise_all
 from hpo.trial import Trial
 from pipelines.findings.diagnosis import Diagnosis, diagnosis_lines
@@ -43,7 +43,7 @@ class StudyReport:
                 f"… {len(self.rows) - self.top} more in {LEADERBOARD}, an artifact of the study's run"
             )
         if found := agreements([_trial(row) for row in self.rows]):
-            lines += ["", shown(found, header["budget_unit"])]
+            lines += ["", describe(found, header["budget_unit"])]
         if best:
             lines += ["", f"best configuration ({best['name']}, run {best['run_id']}):"]
             lines += [f"  {name}: {value}" for name, value in best["params"].items()]

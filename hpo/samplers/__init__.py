@@ -1,8 +1,8 @@
-"""Samplers: which configuration to try next.
+"""Samplers decide which configuration to try next.
 
 A sampler is a frozen dataclass of settings. Its answer is a function of the history and a random
-generator, so it has no state to save: `random`, `grid`, `tpe`, `kde` (of BOHB) and `hyperopt` each
-stand in the module of that name.
+generator, so there is no state to save. `random`, `grid`, `tpe`, `kde` (of BOHB) and `hyperopt` are
+in the modules of those names.
 """
 
 from typing import TYPE_CHECKING, Protocol
@@ -18,11 +18,13 @@ if TYPE_CHECKING:
 class Sampler(Protocol):
     """Proposes configurations."""
 
-    def least(self, space: SearchSpace) -> int:
-        """How many results at one budget a model is worth building from; 0: results are never looked at."""
+    def min_results(self, space: SearchSpace) -> int:
+        """How many results at one budget the model needs; 0 if the sampler uses no results."""
 
     def suggest(self, history: "History", rng: "np.random.Generator") -> dict[str, Value] | None:
-        """The next configuration, or None when there is none left.
+        """The next configuration, or None when the space is exhausted.
 
-        A function of `history` and `rng` alone; `history` is only read.
+        Args:
+            history: the results so far; must not be changed.
+            rng: the only source of randomness.
         """

@@ -1,15 +1,16 @@
 """Grid search over conditional spaces.
 
-Only active parameters multiply: where `momentum` exists for `sgd` alone, the grid has |sgd| x
-|momentum| + |adam| points. They are numbered, and point number k is computed from k by counting the
-grid below each choice; the product itself never exists.
+Only active parameters multiply: if `momentum` exists for `sgd` only, the grid has |sgd| x
+|momentum| + |adam| points. Point number k is computed from k, by counting the points below each
+choice; the grid is never built.
 
-Points are visited in a spread-out order (a multiplicative walk over the numbers with a step near
-the golden section, coprime to their count, so that each comes exactly once): a study shorter than
-its grid still sees all of the space.
+Points are visited in a spread-out order, so that a study shorter than its grid still covers the
+space: a multiplicative walk over the numbers, with a step near the golden section that is coprime
+to their count, visits each point once.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -19,10 +20,10 @@ from hpo.errors import SpaceError
 from hpo.history import History
 from hpo.space import Categorical, Parameter, SearchSpace, Value
 
-# The choices (by position) of the parents that later parameters ask for; -1 where a parent is
-# inactive.
+# The choices, by position, of the parents on which later parameters depend.
 _Context = tuple[tuple[str, int], ...]
 
+_INACTIVE = -1  # instead of the position of a choice
 _GOLDEN = (math.sqrt(5) - 1) / 2
 
 
@@ -30,7 +31,7 @@ _GOLDEN = (math.sqrt(5) - 1) / 2
 class GridSampler:
     """Every point of a grid once, then None.
 
-    A range with at most `resolution` levels takes them all; any other takes `resolution` points,
+    A range with at most `resolution` levels contributes all of them; any other `resolution` points,
     evenly spaced on its own scale, bounds included.
 
     Raises:
@@ -43,21 +44,24 @@ class GridSampler:
         if self.resolution < 1:
             raise SpaceError(f"a grid needs resolution >= 1, but got {self.resolution}")
 
-    def least(self, space: SearchSpace) -> int:
-        """Results are not looked at."""
+    def min_results(self, space: SearchSpace) -> int:
+        """Results are not used."""
         return 0
 
     def suggest(self, history: History, rng: np.random.Generator) -> dict[str, Value] | None:
-        """The next point in the grid's own order (it follows `history.n_sampled`; `rng` is not used)."""
+        """The grid point number `history.n_sampled` in the spread-out order; `rng` is not used."""
         grid = Grid(history.space, self.resolution)
-        return (
-            grid[_spread(history.n_sampled, grid.size)] if history.n_sampled < grid.size else None
-        )
+        if history.n_sampled >= grid.size:
+            return None
+        return grid[_spread(history.n_sampled, grid.size)]
 
 
 @dataclass(frozen=True)
 class Grid:
-    """The grid points of `space`: `grid.size` of them (beyond what `len` can say), point k is `grid[k]`."""
+    """The grid points of `space`; point k is `grid[k]`.
+
+    Their number is `grid.size`, because it may be too large for `len`.
+    """
 
     space: SearchSpace
     resolution: int
@@ -73,17 +77,20 @@ class Grid:
         params: dict[str, Value] = {}
         context: _Context = ()
         for position, parameter in enumerate(self._order):
-            if not self._is_active(parameter, context):
-                context = self._after(position, context, -1)
-                continue
-            for choice, value in enumerate(self._values[position]):
-                below = self._after(position, context, choice)
-                size = self._count(position + 1, below)
-                if index < size:
-                    params[parameter.name], context = value, below
-                    break
-                index -= size
+            choice, context, index = self._descend(position, context, index)
+            if choice != _INACTIVE:
+                params[parameter.name] = self._values[position][choice]
         return {name: params[name] for name in self.space.names if name in params}
+
+    def _descend(self, position: int, context: _Context, index: int) -> tuple[int, _Context, int]:
+        """The choice at `position` that holds point `index`, its context, and the index below it."""
+        for choice in self._choices(position, context):
+            below = self._after(position, context, choice)
+            size = self._count(position + 1, below)
+            if index < size:
+                return choice, below, index
+            index -= size
+        raise IndexError(f"grid index out of range by {index}")
 
     @cached_property
     def _order(self) -> list[Parameter]:
@@ -94,43 +101,45 @@ class Grid:
         return [_grid_values(parameter, self.resolution) for parameter in self._order]
 
     @cached_property
+    def _conditions(self) -> list[dict[str, set[int]]]:
+        """By position: the parents' choices, by position, with which the parameter is active."""
+        return [self.space.allowed_choices(parameter.name) for parameter in self._order]
+
+    @cached_property
+    def _needed(self) -> list[set[str]]:
+        """By position: the parameters on which later parameters depend."""
+        needed: list[set[str]] = [set()]
+        for parameter in reversed(self._order[1:]):
+            needed.append(needed[-1] | parameter.when.keys())
+        return needed[::-1]
+
+    @cached_property
     def _counts(self) -> dict[tuple[int, _Context], int]:
         return {}
 
     def _count(self, position: int, context: _Context) -> int:
-        """How many points lie below the choices made before `position`; each answer is kept."""
+        """How many points there are below the choices made before `position`; memoised."""
         if position == len(self._order):
             return 1
         key = (position, context)
         if key not in self._counts:
-            self._counts[key] = self._count_anew(position, context)
+            self._counts[key] = sum(
+                self._count(position + 1, self._after(position, context, choice))
+                for choice in self._choices(position, context)
+            )
         return self._counts[key]
 
-    def _count_anew(self, position: int, context: _Context) -> int:
-        parameter, n_values = self._order[position], len(self._values[position])
-        if not self._is_active(parameter, context):
-            return self._count(position + 1, self._after(position, context, -1))
-        if not self._asked_later(position, parameter.name):
-            return n_values * self._count(position + 1, self._after(position, context, -1))
-        return sum(
-            self._count(position + 1, self._after(position, context, i)) for i in range(n_values)
-        )
+    def _choices(self, position: int, context: _Context) -> Sequence[int]:
+        """Positions of the values that the parameter at `position` can take in a context."""
+        chosen = dict(context)
+        conditions = self._conditions[position]
+        active = all(chosen[name] in allowed for name, allowed in conditions.items())
+        return range(len(self._values[position])) if active else (_INACTIVE,)
 
     def _after(self, position: int, context: _Context, choice: int) -> _Context:
-        """The context once the parameter at `position` has `choice`, less what nobody asks for any more."""
-        known = (*context, (self._order[position].name, choice))
-        return tuple(item for item in known if self._asked_later(position, item[0]))
-
-    def _is_active(self, parameter: Parameter, context: _Context) -> bool:
-        chosen = dict(context)
-        return all(
-            chosen[name] >= 0 and chosen[name] in map(parent.index, values)
-            for name, values in parameter.when.items()
-            if isinstance(parent := self.space[name], Categorical)
-        )
-
-    def _asked_later(self, position: int, name: str) -> bool:
-        return any(name in parameter.when for parameter in self._order[position + 1 :])
+        """The context after a choice, without the parameters that no later one depends on."""
+        extended = (*context, (self._order[position].name, choice))
+        return tuple(item for item in extended if item[0] in self._needed[position])
 
 
 def _grid_values(parameter: Parameter, resolution: int) -> list[Value]:
@@ -138,7 +147,7 @@ def _grid_values(parameter: Parameter, resolution: int) -> list[Value]:
         return list(parameter.choices)
     if parameter.n_levels is None or parameter.n_levels > resolution:
         codes = np.linspace(0, 1, resolution) if resolution > 1 else np.array([0.5])
-    elif parameter.log:  # cells of unequal width: name the levels themselves
+    elif parameter.log:  # the cells differ in width, so the levels are listed
         return list(range(int(parameter.low), int(parameter.high) + 1))
     else:
         codes = np.linspace(0, 1, 2 * parameter.n_levels + 1)[1::2]
@@ -146,19 +155,20 @@ def _grid_values(parameter: Parameter, resolution: int) -> list[Value]:
 
 
 def _children_early(space: SearchSpace) -> list[Parameter]:
-    """Parents first, each child as soon as it can stand, so that contexts stay small with many branches."""
+    """Parents first, each child as early as possible, so that contexts stay small."""
     waiting = list(space.parameters)
-    placed: list[Parameter] = []
+    placed: dict[str, Parameter] = {}
     while waiting:
-        done = {parameter.name for parameter in placed}
-        ready = [parameter for parameter in waiting if parameter.when.keys() <= done]
-        chosen = next((parameter for parameter in ready if parameter.when), ready[0])
+        ready = [parameter for parameter in waiting if parameter.when.keys() <= placed.keys()]
+        chosen = max(ready, key=lambda parameter: bool(parameter.when))  # the first of equals
         waiting.remove(chosen)
-        placed.append(chosen)
-    return placed
+        placed[chosen.name] = chosen
+    return list(placed.values())
 
 
 def _spread(k: int, n: int) -> int:
     """The k-th number of a walk that visits 0 .. n-1 once each, far from its last steps."""
-    step = next(s for s in range(max(round(n * _GOLDEN), 1), n + 2) if math.gcd(s, n) == 1)
+    step = max(round(n * _GOLDEN), 1)
+    while math.gcd(step, n) != 1:
+        step += 1
     return k * step % n

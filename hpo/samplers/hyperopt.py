@@ -58,7 +58,7 @@ class HyperoptSampler:
     n_candidates: int = 24
     gamma: float = 0.25
 
-    def least(self, space: SearchSpace) -> int:
+    def min_results(self, space: SearchSpace) -> int:
         """As many as hyperopt wants before it models."""
         return self.n_startup
 
@@ -106,7 +106,7 @@ def suggest(
     history, pending = _as_history(space, found, trials, set(new_ids))
     docs: list[dict[str, Any]] = []
     for k, new_id in enumerate(new_ids):
-        history.suppose(pending)
+        history.set_pending(pending)
         params = sampler.suggest(history, np.random.default_rng([seed, k]))
         if params is None:
             break

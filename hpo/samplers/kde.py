@@ -2,24 +2,22 @@
 
 Falkner, Klein and Hutter (2018), "BOHB: Robust and efficient hyperparameter optimization at scale",
 ICML, section 4 and algorithm 2. Letters are the paper's. The observations are those of the largest
-budget that has enough of them; a share `rho` of the configurations is drawn at random, whatever the
-model says, so that nothing is ever ruled out.
+budget that has enough of them. A share `rho` of the configurations is drawn at random, so that no
+region is ever excluded.
 
-The densities are those of `hpo.samplers.tpe`. So it departs from the paper and from HpBandSter in
-this:
+The densities are those of `hpo.samplers.tpe`. They differ from the paper and from HpBandSter:
 
-- Inactive dimensions are factored out: a kernel that lacks a dimension says nothing about it.
+- Inactive dimensions are factored out: a kernel without a dimension says nothing about it.
   HpBandSter fills them with random values of other configurations, which blurs both densities in
   every conditional dimension.
-- Configurations that run now count among the others, so that workers side by side do not try the
-  same.
-- One draw from l decides the branch of a conditional space, and bandwidths follow Scott's rule in l
-  and the neighbours' distances in g, not below 1/100 of a range (HpBandSter: Scott's rule in both,
-  not below 1/1000).
-- Five observations are enough, where the paper wants d + 3: to wait for so many full trainings
+- Running configurations count among the others, so that parallel workers try different ones.
+- One draw from l decides the branch of a conditional space. Bandwidths follow Scott's rule in l and
+  the distances to the neighbours in g, with 1/100 of a range as the minimum (HpBandSter: Scott's
+  rule in both, minimum 1/1000).
+- Five observations are enough, where the paper has d + 3: waiting for that many full trainings
   keeps the model at low budgets, which favour other configurations, for too long.
-- rho = 1/20 and b_w = 1 where the paper has 1/3 and 3: a third of random configurations and
-  candidates drawn from widened kernels cost more than they find (`docs/benchmarks.md`, replay).
+- rho = 1/20 and b_w = 1 where the paper has 1/3 and 3: a third of random configurations, and
+  candidates drawn from widened kernels, cost more than they gain (`docs/benchmarks.md`, replay).
 """
 
 from dataclasses import dataclass
@@ -37,14 +35,14 @@ class KDESampler:
 
     Attributes:
         rho: share of random configurations.
-        model: l and g; its `gamma` is the paper's q, `n_candidates` N_s and `widening` b_w.
+        model: the densities l and g; `gamma` is the paper's q, `n_candidates` N_s, `widening` b_w.
     """
 
     rho: float = 0.05
     model: TPESampler = TPESampler(n_candidates=64)
 
-    def least(self, space: SearchSpace) -> int:
-        """As many as `model` starts with."""
+    def min_results(self, space: SearchSpace) -> int:
+        """The start-up observations of `model`."""
         return self.model.n_startup
 
     def suggest(self, history: History, rng: np.random.Generator) -> dict[str, Value]:

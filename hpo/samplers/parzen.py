@@ -1,9 +1,9 @@
 """Parzen estimators on mixed, conditional spaces, evaluated with one matrix product.
 
 All densities are relative to the prior, which is uniform in the unit cube and over choices. The
-prior's own density is therefore 1 everywhere, and a dimension that is inactive in a configuration
-or in a kernel's centre contributes the factor 1: a centre that never had the dimension says nothing
-about it. So the prior is one more centre, the one without any dimension (`with_prior`).
+density of the prior itself is therefore 1 everywhere, and a dimension that is inactive in a
+configuration or in a kernel's centre contributes the factor 1: that centre says nothing about the
+dimension. The prior is thus one more centre, with all dimensions inactive (`with_prior`).
 
 The kernel of centre c is a product over dimensions (Falkner et al. 2018, BOHB, eq. 3), truncated to
 the unit cube:
@@ -13,12 +13,12 @@ the unit cube:
                  L_j choices
 
 with a = 1 where active. It is bilinear in phi(x) = (a x^2, a x, a, one-hot choices) and a vector
-psi(c) that holds the rest, whatever the bandwidths h are; so the log kernels of m configurations
-under n centres are one product `phi @ psi`, and the density costs m n exponentials instead of m n
-d.
+psi(c) that holds the rest, for any bandwidths h. The log kernels of m configurations under n
+centres are therefore one product `phi @ psi`, and the density takes m n exponentials instead of
+m n d.
 
-T gives the centre's own choice one observation's worth more than the others: T[c, x] is
-proportional to s + (x = c), with s = 1 / (1 + number of centres that have the dimension).
+T gives the centre's own choice more than the others: T[c, x] is proportional to s + (x = c), with
+s = 1 / (1 + number of centres in which the dimension is active).
 """
 
 from dataclasses import dataclass, replace
@@ -34,11 +34,11 @@ from hpo.space.layout import Layout
 _LOG_SQRT_2PI = 0.5 * np.log(2 * np.pi)
 _MAX_KERNELS = 100  # Bergstra et al.'s "magic clip": bandwidths never fall below 1 / 100 of a range
 _TINY = 1e-12
-_FAR = -8.3  # the normal distribution function below it is less than half of the last bit of 1
+_FAR = -8.3  # below it, the normal distribution function is negligible beside 1
 
 
 def features(layout: Layout, x: FloatArray) -> FloatArray:
-    """Phi of the module docstring for configurations `(m, d)`: `(m, 3 n_ranges + all choices)`."""
+    """`(m, 3 n_ranges + all choices)` phi of the module docstring for configurations `(m, d)`."""
     active, v = _filled(x.T[layout.ranges])
     return np.concatenate([v * v, v, active, layout.one_hot(x)], dtype=float).T
 
@@ -46,17 +46,17 @@ def features(layout: Layout, x: FloatArray) -> FloatArray:
 def with_prior(
     x: FloatArray, weights: FloatArray, prior_weight: float
 ) -> tuple[FloatArray, FloatArray]:
-    """Centres `(n + 1, d)` and weights `(n + 1,)`: those given and, last, the prior's."""
-    return np.concatenate([x, np.full((1, x.shape[1]), np.nan)]), np.concatenate(
-        [weights, [prior_weight]]
-    )
+    """Centres `(n + 1, d)` and weights `(n + 1,)`, with the prior as the last one."""
+    prior = np.full((1, x.shape[1]), np.nan)
+    return np.concatenate([x, prior]), np.concatenate([weights, [prior_weight]])
 
 
 def scott(layout: Layout, x: FloatArray, weights: FloatArray, prior_weight: float) -> FloatArray:
-    """`(n_ranges, n)` bandwidths sigma n^(-1 / (d + 4)), one for all centres `(n, d)` (Scott 1992, as BOHB has it).
+    """`(n_ranges, n)` bandwidths sigma n^(-1 / (d + 4)), the same for all centres `(n, d)`.
 
-    n is the effective number of the centres that have the dimension; their variance is drawn
-    towards that of the prior (1/12), which counts as `prior_weight` observations.
+    Scott's rule (1992), as in BOHB. n is the effective number of centres in which the dimension is
+    active; their variance is shrunk towards that of the prior (1/12), which counts as
+    `prior_weight` observations.
     """
     active, v = _filled(x.T[layout.ranges])
     w = weights * active
@@ -72,10 +72,10 @@ def scott(layout: Layout, x: FloatArray, weights: FloatArray, prior_weight: floa
 def neighbours(layout: Layout, x: FloatArray) -> FloatArray:
     """`(n_ranges, n)` bandwidths: the larger distance to the two neighbours (Bergstra et al. 2011).
 
-    Clipped to [1 / min(100, n + 2), 1]. A centre at the end of its column takes its one neighbour's
-    distance.
+    Clipped to [1 / min(100, n + 2), 1]. The first and the last centre of a dimension have one
+    neighbour.
     """
-    active, v = _filled(x.T[layout.ranges], missing=2.0)  # inactive ones come last
+    active, v = _filled(x.T[layout.ranges], missing=2.0)  # inactive centres come last
     n = np.count_nonzero(active, axis=1)
     order = _order(v) + np.arange(0, v.size, v.shape[1])[:, None]
     edges = np.empty((len(v), v.shape[1] + 2))
@@ -92,12 +92,12 @@ def neighbours(layout: Layout, x: FloatArray) -> FloatArray:
 
 @dataclass(frozen=True)
 class Parzen:
-    """A mixture of one kernel a centre.
+    """A mixture of kernels, one for each centre.
 
     Attributes:
-        layout: of the space.
+        layout: the space's columns by kind.
         centres: `(n, d)`, `nan` where inactive; a row of `nan` is the prior.
-        weights: `(n,)`, one observation weighing 1.
+        weights: `(n,)`, in observations.
         bandwidths: `(n_ranges, n)`.
     """
 
@@ -107,18 +107,18 @@ class Parzen:
     bandwidths: FloatArray
 
     def log_density(self, phi: FloatArray) -> FloatArray:
-        """`(m,)` log densities relative to the prior, from `features`."""
+        """`(m,)` log densities, relative to the prior, of configurations with these `features`."""
         terms = phi @ self._psi
         top = terms.max(axis=1)
         terms -= top[:, None]
-        # A term below e^-100 of the largest adds nothing; flooring keeps exp from slow denormal
-        # numbers.
+        # A term below e^-100 of the largest is negligible; the floor avoids denormal numbers, which
+        # are slow.
         np.maximum(terms, -100.0, out=terms)
         np.exp(terms, out=terms)
         return np.asarray(np.log(terms @ self.weights / self.weights.sum()) + top)
 
     def sample(self, rng: np.random.Generator, m: int) -> FloatArray:
-        """`(m, d)` draws with every dimension filled: inactive ones of a centre come from the prior."""
+        """`(m, d)` draws, in all dimensions: where a centre is inactive they are uniform."""
         share = np.cumsum(self.weights)
         kernel = np.searchsorted(share / share[-1], rng.random(m), side="right")
         u, c = rng.random((m, len(self.layout.parameters))).T, self.centres[kernel].T
@@ -127,32 +127,27 @@ class Parzen:
         low, above = self._tails[:, :, kernel]
         z = ndtri(low + u[ranges] * (1.0 - above - low))
         drawn[ranges] = np.minimum(np.maximum(c[ranges] + self.bandwidths[:, kernel] * z, 0.0), 1.0)
-        cell, n, s = (
-            self._cells[:, kernel],
-            self.layout.n_choices[:, None],
-            self._smoothing[:, None],
-        )
-        v = u[choices] * (n * s + 1)  # cells are s wide, the centre's own one s + 1
+        cell = self._cells[:, kernel]
+        n, s = self.layout.n_choices[:, None], self._smoothing[:, None]
+        v = u[choices] * (n * s + 1)  # the width of a cell is s, that of the centre's own s + 1
         cell = np.floor(np.maximum(np.minimum(v / s, cell), (v - 1) / s))
         drawn[choices] = (np.minimum(cell, n - 1) + 0.5) / n
         return np.where(np.isnan(c), u, drawn).T
 
     def widened(self, factor: float) -> "Parzen":
         """The same mixture with bandwidths `factor` times as large, 1 at most."""
-        return (
-            self
-            if factor == 1
-            else replace(self, bandwidths=np.minimum(factor * self.bandwidths, 1.0))
-        )
+        if factor == 1:
+            return self
+        return replace(self, bandwidths=np.minimum(factor * self.bandwidths, 1.0))
 
     @cached_property
     def _ranges(self) -> tuple[NDArray[np.bool_], FloatArray]:
-        """`(n_ranges, n)` where the centres are active, and their codes."""
+        """`(n_ranges, n)` whether the centres are active, and their codes."""
         return _filled(self.centres.T[self.layout.ranges])
 
     @cached_property
     def _cells(self) -> FloatArray:
-        """`(n_choice_columns, n)` the centres' choices."""
+        """`(n_choice_columns, n)` choices of the centres."""
         return self.layout.cells(self.centres)
 
     @cached_property
@@ -162,7 +157,7 @@ class Parzen:
 
     @cached_property
     def _tails(self) -> FloatArray:
-        """`(2, n_ranges, n)` what each kernel's normal distribution has below and above the unit interval."""
+        """`(2, n_ranges, n)` normal probability of each kernel below and above the unit interval."""
         _, c = self._ranges
         z = (np.array([-c, c - 1.0]) / self.bandwidths).ravel()
         tails, near = np.zeros(z.size), np.flatnonzero(z > _FAR)
@@ -171,7 +166,7 @@ class Parzen:
 
     @cached_property
     def _psi(self) -> FloatArray:
-        """`(3 n_ranges + all choices, n)`: see the module docstring."""
+        """`(3 n_ranges + all choices, n)` psi of the module docstring."""
         (active, c), h, (below, above) = self._ranges, self.bandwidths, self._tails
         inverse = active / (h * h)
         linear = c * inverse
@@ -185,17 +180,16 @@ class Parzen:
 
 
 def _filled(x: FloatArray, missing: float = 0.0) -> tuple[NDArray[np.bool_], FloatArray]:
-    """Where x is active, and x with `missing` elsewhere."""
+    """Whether x is active, and x with `missing` where it is not."""
     active = ~np.isnan(x)
     return active, np.where(active, x, missing)
 
 
 def _order(v: FloatArray) -> NDArray[np.int64]:
-    """`(k, n)` indices that sort each row of numbers that are not negative; equal ones keep their order.
+    """`(k, n)` indices that sort each row of non-negative numbers; equal numbers keep their order.
 
-    The bits of such numbers, read as integers, sort like the numbers. The last few (10 of 52 for
-    1,000 columns) give way to the index, so that one fast sort does it all and is the same on every
-    machine.
+    The bits of such numbers, read as integers, sort like the numbers. The index replaces the last
+    bits (10 of 52 for 1,000 columns), so that one fast sort gives the same order on every machine.
     """
     n = v.shape[1]
     index = (1 << (n - 1).bit_length()) - 1

@@ -13,12 +13,12 @@ from hpo.space import SearchSpace, Value
 
 @dataclass(frozen=True)
 class RandomSampler:
-    """Independent draws, uniform in the unit cube (so log-uniform where a scale is logarithmic)."""
+    """Independent draws, uniform in the unit cube (log-uniform for logarithmic scales)."""
 
-    def least(self, space: SearchSpace) -> int:
-        """Results are not looked at."""
+    def min_results(self, space: SearchSpace) -> int:
+        """Results are not used."""
         return 0
 
     def suggest(self, history: History, rng: np.random.Generator) -> dict[str, Value]:
-        """One draw; observations are not looked at."""
+        """One draw from the space."""
         return history.space.sample(rng)

@@ -4,16 +4,16 @@ Bergstra et al. (2011), "Algorithms for hyper-parameter optimization", NeurIPS; 
 "Tree-structured Parzen estimator: understanding its algorithm components", arXiv:2304.11127;
 Falkner et al. (2018), "BOHB", ICML.
 
-Where it departs from them, each by measurement on the problems of `benchmarks`:
+It differs from these papers where the problems of `benchmarks` showed an improvement:
 
 - l has one bandwidth per dimension (Scott), g one per observation (neighbours). A sharp g keeps the
-  search from repeating itself, a smooth l from believing single points.
-- Good observations weigh less the worse they are (Watanabe's "expected improvement" weighting, by
-  rank).
-- Five start-up points, spread out, instead of ten to twenty independent ones.
-- One draw from l decides the branch of a conditional space; the ratio is then maximised inside it.
+  search from repeating itself; a smooth l is not misled by single observations.
+- Weights of good observations decrease with their rank (Watanabe's "expected improvement"
+  weighting).
+- Five start-up points that are spread out replace ten to twenty independent ones.
+- One draw from l decides the branch of a conditional space; the ratio is then maximised within it.
 
-Cost is flat in the number of observations: l has at most `max_good` centres, g at most
+The time of a suggestion is bounded, because l has at most `max_good` centres and g at most
 `max_others`.
 """
 
@@ -35,18 +35,17 @@ class TPESampler:
     """Proposes the candidate with the largest l(x) / g(x).
 
     l is the density of the best `gamma` share of the observations (at most `max_good`), g that of
-    the others; failed trials and pending ones count among the others. With eight pending, counting
-    them was better than ignoring them on conditional and categorical problems and worse on smooth
-    ones; it also keeps copies away.
+    the others; failed and pending trials count among the others. With eight pending trials,
+    counting them was better than ignoring them on conditional and categorical problems, and worse
+    on smooth ones; it also avoids duplicates.
 
     Attributes:
         n_startup: observations before the densities are used; until then points are spread out.
         n_candidates: draws from l that are compared.
         gamma: share of good observations.
-        max_good: bound on their number.
-        max_others: bound on the observations in g. Beyond it they are thinned evenly in order of
-            loss, so that cost stays flat.
-        prior_weight: of the uniform prior in l, in observations.
+        max_good: maximum number of good observations.
+        max_others: maximum number of observations in g; more are thinned evenly in order of loss.
+        prior_weight: weight of the uniform prior in l, in observations.
         widening: factor on l's bandwidths with which candidates are drawn.
     """
 
@@ -58,8 +57,8 @@ class TPESampler:
     prior_weight: float = 1.0
     widening: float = 1.0
 
-    def least(self, space: SearchSpace) -> int:
-        """As many as the start takes."""
+    def min_results(self, space: SearchSpace) -> int:
+        """The start-up observations."""
         return self.n_startup
 
     def suggest(self, history: History, rng: np.random.Generator) -> dict[str, Value]:
@@ -73,23 +72,23 @@ class TPESampler:
         below = self._below(layout, history.x[good], history.weights[good])
         above = self._above(layout, history, thin(others, self.max_others))
         draws = below.widened(self.widening).sample(rng, self.n_candidates)
-        # One draw decides which dimensions are active. Compared with each other, branches with more
+        # One draw decides which dimensions are active. If branches were compared, those with more
         # dimensions would win by their higher densities alone, and the search would never leave the
-        # first that did well.
+        # first branch that did well.
         draws[:, layout.parents] = draws[0, layout.parents]
         candidates = space.deactivate(space.snap(draws))
         phi = features(layout, candidates)
         return space.decode(candidates[np.argmax(below.log_density(phi) - above.log_density(phi))])
 
     def _below(self, layout: Layout, x: FloatArray, weights: FloatArray) -> Parzen:
-        """l(x): weights fall linearly from the best to the last good observation (mean 1)."""
+        """l(x); weights decrease linearly from the best to the last good one (mean 1)."""
         n = len(x)
         w = weights * 2 * (n - np.arange(n)) / (n + 1)
         centres, w = with_prior(x, w, self.prior_weight)
         return Parzen(layout, centres, w, scott(layout, centres, w, self.prior_weight))
 
     def _above(self, layout: Layout, history: History, others: NDArray[np.intp]) -> Parzen:
-        """g(x)."""
+        """g(x); pending configurations are included."""
         x = np.concatenate([history.x[others], history.pending])
         weights = np.concatenate([history.weights[others], np.ones(len(history.pending))])
         centres, weights = with_prior(x, weights, 1.0)
@@ -99,9 +98,9 @@ class TPESampler:
 def split(
     losses: FloatArray, gamma: float, max_good: int
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Indices of the ceil(gamma n) best observations (at most `max_good`, best first) and of the others.
+    """Indices of the ceil(gamma n) best observations, and of the others, best first.
 
-    Failed observations are never good: where all failed there are no good ones, and l is the prior.
+    At most `max_good` are good. Failed observations are never good; if all failed, l is the prior.
     """
     order = ranked(losses)
     n_good = min(math.ceil(gamma * len(losses)), max_good, np.count_nonzero(np.isfinite(losses)))
@@ -109,9 +108,9 @@ def split(
 
 
 def ranked(losses: FloatArray) -> NDArray[np.intp]:
-    """Indices from the smallest to the largest loss; equal ones keep their order."""
-    # numpy's stable sort takes six times as long as its vectorised one, so equal ones are put in
-    # order afterwards.
+    """Indices from the smallest to the largest loss; equal losses keep their order."""
+    # numpy's stable sort takes six times as long as its vectorised one, so the order of equal
+    # losses is restored afterwards.
     order = np.argsort(losses)
     ascending = losses[order]
     group = np.zeros(len(losses), dtype=np.intp)
@@ -133,9 +132,9 @@ def thin(ordered: NDArray[np.intp], limit: int) -> NDArray[np.intp]:
 def spread_out(
     space: SearchSpace, taken: FloatArray, rng: np.random.Generator, n_draws: int = 8
 ) -> FloatArray:
-    """The one of `n_draws` random points that is farthest from those `taken` (Mitchell's best candidate).
+    """The one of `n_draws` random points that is farthest from those `taken` `(m, d)`.
 
-    Few draws, so that points do not crowd at the cube's corners.
+    This is Mitchell's best candidate. With many draws, points would gather at the cube's corners.
     """
     return farthest(space, space.sample_unit(rng, n_draws), taken)
 
@@ -143,8 +142,8 @@ def spread_out(
 def farthest(space: SearchSpace, points: FloatArray, taken: FloatArray) -> FloatArray:
     """The one of `points` `(n, d)` that is farthest from those `taken` `(m, d)`.
 
-    Distances are taken in the unit cube. Choices that differ, and a dimension that only one of the
-    two has, lie 1/2 apart.
+    Distances are Euclidean in the unit cube. Different choices are 1/2 apart, and so are two points
+    in a dimension that is active in one of them only.
     """
     gap = np.abs(points[:, None] - taken[None])
     columns = space.layout.choices

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import binom, mannwhitneyu
 
-from hpo.agreement import LEAST
+from hpo.agreement import MIN_TRIALS
 from hpo.arrays import FloatArray
 from hpo.space import SearchSpace
 from hpo.space.parameters import Categorical, Float, Integer, Parameter
@@ -291,7 +291,7 @@ def undecided(evidence: Evidence, analysis: Analysis | None) -> Iterator[Diagnos
     """The lowest rung at which most trials have one and the same loss: what goes on from there is an accident."""
     for rung, above in pairwise(evidence.rungs):
         losses = [loss for trial in evidence.trials if (loss := loss_at(trial, rung)) is not None]
-        if len(losses) < LEAST:
+        if len(losses) < MIN_TRIALS:
             continue
         loss, equal = Counter(losses).most_common(1)[0]
         if 2 * equal > len(losses):

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from hpo.agreement import agreements, shown
+from hpo.agreement import agreements, describe
 from hpo.goals import Goal
 from hpo.trial import Trial
 from pipelines.findings.diagnosis import Diagnosis, diagnosis_lines
@@ -135,7 +135,7 @@ class StudyResult:
 
     def _rungs(self) -> list[str]:
         found = agreements(self.trials) if self.budget_unit else []
-        return [shown(found, str(self.budget_unit)), ""] if found else []
+        return [describe(found, str(self.budget_unit)), ""] if found else []
 
     def _confirmed(self) -> list[str]:
         return [*self.confirmation.lines(), ""] if self.confirmation else []

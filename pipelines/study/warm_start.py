@@ -199,7 +199,7 @@ def first_points(
     names = {neighbour.study.run_id: neighbour.study.name for neighbour in warm.neighbours}
     before = [dict(point.params) for point in plan.first_points]
     found = []
-    for source, code in past.repeated(taken, most):
+    for source, code in past.best_on_same_table(taken, most):
         params = plan.space.decode(code)
         if params not in before:
             before.append(params)
@@ -247,8 +247,8 @@ def worth(past: Past, trials: Sequence[Trial]) -> list[dict[str, Any]]:
     for trial in trials:
         standings.add(trial.params, trial.budget)
         standings.update(trial)
-    seen = standings.history(TPESampler().least(past.space), 0)
-    trust = past.course(
+    seen = standings.history(TPESampler().min_results(past.space), 0)
+    trust = past.trust_after_each(
         seen.x[:MOST_RESULTS], seen.losses[:MOST_RESULTS]
     )  # quadratic in their number
     return [{"trials": n, "trust": round(float(trusted), 6)} for n, trusted in enumerate(trust, 1)]
@@ -264,7 +264,7 @@ def beside_cold(past: Past, plan: Plan, trials: Sequence[Trial]) -> tuple[Beside
     losses = np.array([trial.loss for trial in results])
     sampler = algorithm(plan.algorithm, plan.rungs, plan.eta)[0]
     many = np.count_nonzero(np.isfinite(losses)) >= FEWEST_RESULTS
-    if grants_budgets(plan.algorithm) or not sampler.least(plan.space) or not many:
+    if grants_budgets(plan.algorithm) or not sampler.min_results(plan.space) or not many:
         return ()
     own = [point for point in plan.first_points if not point.origin.startswith(WARM_ORIGIN)]
     x = np.array([plan.space.encode(trial.params) for trial in results])

@@ -84,7 +84,7 @@ def test_each_leg_is_an_event_and_no_point_of_its_curve_is() -> None:
         store.add(trial)
         for budget, better in ((9, score), (27, score + 0.05)):
             curve = tuple((float(b), better - 0.01) for b in range(1, budget, 4))
-            trial = replace(trial, budget=budget).told(
+            trial = replace(trial, budget=budget).with_outcome(
                 Report(budget, -better, {"roc_auc": better}, 0.1, curve)
             )
             store.update(trial)

@@ -29,8 +29,8 @@ from tests.strategies import spaces
 class Learned:
     """`LearnedSampler` with a past of the space at hand."""
 
-    def least(self, space: SearchSpace) -> int:
-        return self._with_past(space).least(space)
+    def min_results(self, space: SearchSpace) -> int:
+        return self._with_past(space).min_results(space)
 
     def suggest(self, history: History, rng: np.random.Generator) -> dict[str, Value] | None:
         return self._with_past(history.space).suggest(history, rng)
@@ -67,7 +67,7 @@ def history_of(space: SearchSpace, n: int, n_pending: int, losses: str, seed: in
         )
         failed = losses == "some failed" and i % 2 == 0
         history.observe(space.sample(rng), np.inf if failed else loss, weight=1.0 + (i % 3))
-    history.suppose([space.sample(rng) for _ in range(n_pending)])
+    history.set_pending([space.sample(rng) for _ in range(n_pending)])
     history.n_sampled = n + n_pending
     return history
 
@@ -171,4 +171,4 @@ def test_says_truly_whether_it_looks_at_results(name: str) -> None:
         history = history_of(FIXED, 30, 0, "different", seed)
         answers.add(str(sampler.suggest(history, np.random.default_rng(0))))
 
-    assert (len(answers) > 1) == (sampler.least(FIXED) > 0)
+    assert (len(answers) > 1) == (sampler.min_results(FIXED) > 0)

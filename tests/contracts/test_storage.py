@@ -85,14 +85,14 @@ def test_empty(place: Place) -> None:
 def test_trials_come_back_as_they_were(place: Place) -> None:
     storage = place.fresh()
     trials = [
-        trial(0).told(report(100, 0.1 + 0.2)),
-        trial(1).told(Failure("ValueError: no\nsuch thing")),
+        trial(0).with_outcome(report(100, 0.1 + 0.2)),
+        trial(1).with_outcome(Failure("ValueError: no\nsuch thing")),
         trial(2),
         trial(3, origin="default", parent=0, budget=27)
-        .told(report(9, 0.5))
-        .told(report(27, 1 / 3)),
-        trial(4, budget=300).told(report(100, 0.75)),
-        trial(5).told(report(100, math.nextafter(0.9, 1))),
+        .with_outcome(report(9, 0.5))
+        .with_outcome(report(27, 1 / 3)),
+        trial(4, budget=300).with_outcome(report(100, 0.75)),
+        trial(5).with_outcome(report(100, math.nextafter(0.9, 1))),
     ]
     for t in trials:
         storage.add(replace(t, reports=(), failure=None))
@@ -108,14 +108,14 @@ def test_trials_come_back_as_they_were(place: Place) -> None:
 def test_update_replaces(place: Place) -> None:
     storage = place.fresh()
     storage.add(trial(0, budget=9))
-    first = trial(0, budget=9).told(report(9, 0.6))
+    first = trial(0, budget=9).with_outcome(report(9, 0.6))
     storage.update(first)
     promoted = replace(first, budget=27)
     storage.update(promoted)
     assert kept(storage) == [promoted]
     again = place.again(storage)
     assert kept(again) == [promoted]
-    done = promoted.told(report(27, 0.7))
+    done = promoted.with_outcome(report(27, 0.7))
     again.update(done)
     third = place.again(again)
     assert kept(third) == [done]
@@ -138,7 +138,7 @@ def test_curves_and_undefined_metrics_do_not_harm(place: Place) -> None:
     storage = place.fresh()
     storage.add(trial(0))
     curve = tuple((float(b), math.nan if b == 20 else b / 100) for b in range(10, 101, 10))
-    told = trial(0).told(
+    told = trial(0).with_outcome(
         report(100, 0.5, metrics={"auc": 0.5, "f1": math.nan, "r2": -math.inf}, curve=curve)
     )
     storage.update(told)
@@ -152,7 +152,7 @@ def test_long_and_odd_words(place: Place) -> None:
     storage = place.fresh()
     odd = trial(0, params={"choice": "ünï 'quoted' \"double\" `tick` \\ 1"}, origin="o" * 9000)
     storage.add(odd)
-    storage.update(odd.told(Failure("x" * 20_000)))
+    storage.update(odd.with_outcome(Failure("x" * 20_000)))
     again = place.again(storage)
     loaded = again.load()[0]
     assert loaded.finished
@@ -180,7 +180,7 @@ def test_text_order_of_writes_is_kept(place: Place) -> None:
     storage = place.fresh()
     for number in range(30):
         storage.add(trial(number))
-        storage.update(trial(number).told(report(100, number / 30)))
+        storage.update(trial(number).with_outcome(report(100, number / 30)))
     again = place.again(storage)
     losses = [t.loss for t in again.load()]
     assert all(a > b for a, b in pairwise(losses))

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from hpo.agreement import agreements, shown
+from hpo.agreement import agreements, describe
 from hpo.trial import Report, Trial
 
 
@@ -20,7 +20,7 @@ def test_each_rung_is_held_against_the_next_over_the_trials_that_reached_both() 
     (found,) = agreements(trials)
     assert (found.low, found.high, found.trials) == (9.0, 27.0, 8)
     assert found.correlation == pytest.approx(spearmanr(low, high)[0])
-    assert f"9 → 27 rounds: {found.correlation:.2f} (8 trials)" in shown([found], "rounds")
+    assert f"9 → 27 rounds: {found.correlation:.2f} (8 trials)" in describe([found], "rounds")
 
 
 def test_equal_losses_have_no_order() -> None:

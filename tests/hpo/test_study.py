@@ -21,7 +21,7 @@ FIRST = (
 class Follower:
     """A sampler whose answer depends on everything that it sees."""
 
-    def least(self, space: SearchSpace) -> int:
+    def min_results(self, space: SearchSpace) -> int:
         return 1
 
     def suggest(self, history: History, rng: np.random.Generator) -> dict[str, Value]:

@@ -8,7 +8,7 @@ import pytest
 from hpo.arrays import FloatArray
 from hpo.history import History
 from hpo.past import Past, Source
-from hpo.samplers.learned import KEPT, LearnedSampler
+from hpo.samplers.learned import N_CANDIDATES, LearnedSampler
 from hpo.samplers.random import RandomSampler
 from hpo.samplers.tpe import TPESampler, spread_out
 from hpo.space import SearchSpace
@@ -22,7 +22,7 @@ class Mine:
 
     CHOICE: ClassVar[Mapping[str, Value]] = {"x": 0.123, "y": 0.5, "idle": 0.5, "kind": "a"}
 
-    def least(self, space: SearchSpace) -> int:
+    def min_results(self, space: SearchSpace) -> int:
         return 5
 
     def suggest(self, history: History, rng: np.random.Generator) -> dict[str, Value]:
@@ -45,7 +45,7 @@ def started(sampler: LearnedSampler | TPESampler, seed: int, n: int = 5) -> Floa
         params = sampler.suggest(seen, np.random.default_rng([seed, number]))
         assert params is not None
         pending.append(params)
-        seen.suppose(pending)
+        seen.set_pending(pending)
     return np.array([SPACE.encode(params) for params in pending])
 
 
@@ -89,7 +89,7 @@ def test_a_past_that_is_wrong_leaves_the_start_where_it_would_have_been() -> Non
     sampler = LearnedSampler(good_past(), TPESampler(n_startup=30))
     assert sampler.past.trust(seen.x, seen.losses) == 0.0
     mine = sampler.suggest(seen, np.random.default_rng(3))
-    assert mine == SPACE.decode(spread_out(SPACE, seen.x, np.random.default_rng(3), KEPT))
+    assert mine == SPACE.decode(spread_out(SPACE, seen.x, np.random.default_rng(3), N_CANDIDATES))
 
 
 @pytest.mark.parametrize("n", [5, 6, 40])

@@ -99,7 +99,7 @@ def test_pending_configurations_are_avoided() -> None:
     history = study(TPESampler(), BRANIN, branin, 30, seed=0)
     sampler = TPESampler()
     free = [BRANIN.encode(sampler.suggest(history, np.random.default_rng(i))) for i in range(20)]
-    history.suppose([BRANIN.decode(code) for code in free])
+    history.set_pending([BRANIN.decode(code) for code in free])
     busy = [BRANIN.encode(sampler.suggest(history, np.random.default_rng(i))) for i in range(20)]
 
     def nearest(codes: list[FloatArray]) -> float:

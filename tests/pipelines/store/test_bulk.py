@@ -34,8 +34,8 @@ def trials() -> list[Trial]:
     curve = tuple((float(b), b / 100) for b in range(1, 27, 5))
     base = Trial(0, PARAMS, 27, origin="default")
     return [
-        base.told(Report(27, -0.9, {"auc": 0.9, "tiny": 5e-324, "f1": math.nan}, 1.5, curve)),
-        replace(base, number=1).told(Failure("boom: ü")),
+        base.with_outcome(Report(27, -0.9, {"auc": 0.9, "tiny": 5e-324, "f1": math.nan}, 1.5, curve)),
+        replace(base, number=1).with_outcome(Failure("boom: ü")),
         replace(base, number=2, parent=0),
         replace(
             base, number=3, reports=(Report(9, -0.7, {"auc": 0.7}), Report(27, -0.6, {"auc": 0.6}))

@@ -48,7 +48,7 @@ def script(store: MlflowStorage) -> None:
             store.flush()
         if not trial.reports and trial.failure is None:
             result = Failure("boom") if number == 1 else told(trial.budget, number)
-            trial = trial.told(result)
+            trial = trial.with_outcome(result)
             store.update(trial)
             store.flush()
         if number == 2 and trial.budget == 9:
@@ -56,7 +56,7 @@ def script(store: MlflowStorage) -> None:
             store.update(trial)
             store.flush()
         if not trial.finished:
-            store.update(trial.told(told(27, number)))
+            store.update(trial.with_outcome(told(27, number)))
             store.flush()
     store.notes.set_winner(2)
     store.close()
@@ -263,7 +263,7 @@ def test_trial_run() -> None:
     assert run.data.tags["mlflow.parentRunId"] == store.run_id
     assert run.data.tags["hpo.trial.number"] == "7"
     assert run.data.tags["mlflow.user"]
-    store.update(store.load()[0].told(told(27, 7)))
+    store.update(store.load()[0].with_outcome(told(27, 7)))
     store.flush()
     run = stores.client().get_run(store.trial_run_id(7))
     assert run.info.status == "FINISHED"
@@ -280,12 +280,12 @@ def test_a_trial_run_has_its_seconds_in_all_and_why_it_ended(over: bool, word: s
     store, full = stores.study(rungs=[27, 81]), 81.0
     trial = Trial(0, {"model": "a", "rate": 0.1, "depth": 3}, 27.0)
     store.add(trial)
-    store.update(trial := trial.told(Report(27.0, 0.5, seconds=2.0)))
+    store.update(trial := trial.with_outcome(Report(27.0, 0.5, seconds=2.0)))
     store.flush()
     run_id = store.trial_run_id(0)
     assert stores.client().get_run(run_id).data.tags["hpo.trial.ended"] == "left at 27"
     store.update(trial := replace(trial, budget=full))
-    store.update(trial.told(Report(full, 0.4, seconds=0.5, over=over)))
+    store.update(trial.with_outcome(Report(full, 0.4, seconds=0.5, over=over)))
     store.flush()
     run = stores.client().get_run(run_id)
     assert run.data.tags["hpo.trial.ended"] == word
@@ -298,7 +298,7 @@ def test_failed_trial_run() -> None:
     store = stores.study()
     trial = Trial(0, {"rate": 0.1}, 27)
     store.add(trial)
-    store.update(trial.told(Failure("e" * 10_000)))
+    store.update(trial.with_outcome(Failure("e" * 10_000)))
     store.flush()
     run = stores.client().get_run(store.trial_run_id(0))
     assert run.info.status == "FAILED"
@@ -336,7 +336,7 @@ def test_unfinished_trials_end_with_the_study_and_come_back() -> None:
     assert stores.client().get_run(store.run_id).info.status == "RUNNING"
     (lost,) = again.load()
     assert not lost.finished
-    again.update(lost.told(told(27, 3)))
+    again.update(lost.with_outcome(told(27, 3)))
     again.close()
     assert stores.client().get_run(run.info.run_id).info.status == "FINISHED"
 
@@ -345,11 +345,11 @@ def test_best_so_far_goes_on_after_a_resume() -> None:
     store = stores.study()
     for number, auc in enumerate([0.5, 0.7]):
         store.add(Trial(number, {"rate": 0.5}, 1))
-        store.update(Trial(number, {"rate": 0.5}, 1).told(Report(1, -auc, {"auc": auc})))
+        store.update(Trial(number, {"rate": 0.5}, 1).with_outcome(Report(1, -auc, {"auc": auc})))
     store.close()
     again = stores.reopen(store.run_id)
     again.add(Trial(2, {"rate": 0.5}, 1))
-    again.update(Trial(2, {"rate": 0.5}, 1).told(Report(1, -0.6, {"auc": 0.6})))
+    again.update(Trial(2, {"rate": 0.5}, 1).with_outcome(Report(1, -0.6, {"auc": 0.6})))
     again.close()
     history = stores.client().get_metric_history(store.run_id, "best_auc")
     assert [(m.step, m.value) for m in sorted(history, key=lambda m: m.step)] == [
@@ -363,14 +363,14 @@ def test_of_a_trial_that_was_written_twice_the_one_that_got_further_counts() -> 
     store = stores.study()
     trial = Trial(0, {"rate": 0.5}, 1)
     store.add(trial)
-    store.update(trial.told(Report(1, -0.5, {"auc": 0.5})))
+    store.update(trial.with_outcome(Report(1, -0.5, {"auc": 0.5})))
     store.close()
     client = stores.client()
     common = {"mlflow.parentRunId": store.run_id, "hpo.role": "trial", "hpo.trial.budget": "1"}
     client.create_run(store.experiment_id, tags={**common, "hpo.trial.number": "0"}, start_time=1)
     orphan = client.create_run(store.experiment_id, tags=common)
     again = stores.reopen(store.run_id)
-    assert again.load() == [trial.told(Report(1, -0.5, {"auc": 0.5}))]
+    assert again.load() == [trial.with_outcome(Report(1, -0.5, {"auc": 0.5}))]
     assert client.get_run(orphan.info.run_id).info.lifecycle_stage == "deleted"
     assert again.trial_run_id(0) == store.trial_run_id(0)
     again.close()
@@ -391,7 +391,7 @@ def test_a_run_whose_answer_was_lost_is_removed_at_the_end() -> None:
 
     store = stores.study(make_writer=lambda c, e, r, known: CallWriter(Lossy(c), e, known))
     store.add(Trial(0, {"rate": 0.5}, 1))
-    store.update(Trial(0, {"rate": 0.5}, 1).told(Report(1, -0.5, {"auc": 0.5})))
+    store.update(Trial(0, {"rate": 0.5}, 1).with_outcome(Report(1, -0.5, {"auc": 0.5})))
     assert store.close()
     assert Lossy.lost == 2
     runs = children(stores.client(), store.experiment_id, store.run_id)
@@ -417,7 +417,7 @@ def test_leaderboard_and_studies() -> None:
         trial = Trial(number, {"rate": 0.5}, 1)
         store.add(trial)
         result = Failure("boom") if auc is None else Report(1, -auc, {"auc": auc})
-        store.update(trial.told(result))
+        store.update(trial.with_outcome(result))
     store.close()
     rows = leaderboard(store.run_id, tracking_uri=stores.sqlite_uri())
     assert [row["number"] for row in rows] == [1, 3, 0, 2]
@@ -475,7 +475,7 @@ def test_a_deleted_trial_does_not_end_the_study(make_writer: study_run.WriterMak
     store.add(trial)
     store.flush()
     stores.client().delete_run(store.trial_run_id(0))
-    store.update(trial.told(Report(1, -0.5, {"auc": 0.5})))
+    store.update(trial.with_outcome(Report(1, -0.5, {"auc": 0.5})))
     store.add(Trial(1, {"rate": 0.5}, 1))
     assert store.close()
     assert stores.client().get_run(store.trial_run_id(1)).info.status == "KILLED"
@@ -556,7 +556,7 @@ from hpo.trial import Trial, Report
 store = MlflowStorage.create(stores.HEADER, experiment={name!r}, connection=Connection(pace=Pace(gather=600.0)))
 for number in range(3):
     store.add(Trial(number, {{"rate": 0.5, "depth": number}}, 1))
-store.update(Trial(0, {{"rate": 0.5, "depth": 0}}, 1).told(Report(1, -0.5, {{"auc": 0.5}})))
+store.update(Trial(0, {{"rate": 0.5, "depth": 0}}, 1).with_outcome(Report(1, -0.5, {{"auc": 0.5}})))
 print(store.run_id, flush=True)
 time.sleep(600)
 """
@@ -640,12 +640,12 @@ def test_results_that_wait_on_disk_survive_a_later_promotion() -> None:
 
     store = stores.study(make_writer=make)
     store.add(Trial(0, {"rate": 0.1}, 1.0))
-    first = Trial(0, {"rate": 0.1}, 1.0).told(Report(1.0, 5.0))
+    first = Trial(0, {"rate": 0.1}, 1.0).with_outcome(Report(1.0, 5.0))
     store.update(first)
     assert store.flush(30)
     away = True
     store.update(replace(first, budget=3.0))
-    second = replace(first, budget=3.0).told(Report(3.0, 2.0))
+    second = replace(first, budget=3.0).with_outcome(Report(3.0, 2.0))
     store.update(second)
     store.update(replace(second, budget=9.0))
     stores.abandon(store)
