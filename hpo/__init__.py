@@ -1,1 +1,1 @@
-"""The search engine: spaces, trials, samplers, schedulers and the study. Knows nothing of MLflow or of models."""
+"""The search engine: spaces, trials, samplers, schedulers, the study, the loop and the workers."""

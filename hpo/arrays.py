@@ -1,4 +1,4 @@
-"""Types of arrays."""
+"""Array types."""
 
 from typing import TypeAlias
 

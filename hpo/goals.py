@@ -1,4 +1,4 @@
-"""What a study reports, and in which direction. Inside, every score is a loss: smaller is better."""
+"""The goal of a study: a score and its direction. Inside the engine every score is a loss."""
 
 from dataclasses import dataclass
 

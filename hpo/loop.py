@@ -18,7 +18,7 @@ _SLACK = 1.5  # the best trial is finished once at most this many full trainings
 
 @dataclass(frozen=True)
 class Job:
-    """One leg for a worker: train trial `number` with `params` from budget `start` to budget `to`."""
+    """One leg for a worker: train `params` from budget `start` to budget `to`."""
 
     number: int
     params: Params

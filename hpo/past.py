@@ -244,7 +244,7 @@ class Past:
 
     @cached_property
     def _similarities(self) -> FloatArray:
-        """`(s, s)` the nearest covariance to `alike`, which is none if meta-features are missing."""
+        """`(s, s)` the covariance nearest to `alike`, which may be none if values are missing."""
         if self.alike is None:
             return np.ones((len(self), len(self)))
         values, vectors = np.linalg.eigh(self.alike)

@@ -83,7 +83,7 @@ class Grid:
         return {name: params[name] for name in self.space.names if name in params}
 
     def _descend(self, position: int, context: _Context, index: int) -> tuple[int, _Context, int]:
-        """The choice at `position` that holds point `index`, its context, and the index below it."""
+        """The choice at `position` for point `index`, the context after it, and the rest of it."""
         for choice in self._choices(position, context):
             below = self._after(position, context, choice)
             size = self._count(position + 1, below)

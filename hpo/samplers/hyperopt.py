@@ -1,10 +1,10 @@
-"""hyperopt in both directions: its TPE as a sampler of ours, and our TPE as an algorithm of `hyperopt.fmin`.
+"""hyperopt's TPE as a sampler of ours, and our TPE as an algorithm of `hyperopt.fmin`.
 
 Bergstra et al. (2013), "Making a science of model search", ICML.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -25,28 +25,20 @@ from hpo.history import History
 from hpo.samplers import Sampler
 from hpo.samplers.tpe import TPESampler
 from hpo.space import Categorical, Float, Parameter, Params, SearchSpace, Value
-from hpo.space.hyperopt import (
-    Variable,
-    conditions,
-    from_code,
-    range_of,
-    to_code,
-    to_hyperopt,
-    variables,
-)
+from hpo.space.hyperopt import Graph, Variable, from_code, range_of, to_code, to_hyperopt
 
 _TPE = TPESampler()
-_EDGE = 1e-6  # a normal variable reaches from this quantile to one minus it
-_TINY = 1e-300  # what the logarithm of an observed 0 is taken of
+_EDGE = 1e-6  # normal variables are searched between this quantile and one minus it
+_TINY = 1e-300  # replaces an observed 0 before the logarithm is taken
 
 
 @dataclass(frozen=True)
 class HyperoptSampler:
-    """hyperopt's own `tpe.suggest`, driven from our trials.
+    """hyperopt's own `tpe.suggest`, called with our trials.
 
-    Its `Trials` are rebuilt from the history for each suggestion, of which `tpe.suggest` is a pure
-    function, so there is no state to lose. Failed trials have hyperopt's status for them. hyperopt
-    does not know pending trials and weights; both are left out.
+    `tpe.suggest` is a function of hyperopt's `Trials`, which are rebuilt from the history for each
+    suggestion, so there is no state to save. Failed trials have hyperopt's status for failures.
+    Pending trials and weights are unknown to hyperopt and left out.
 
     Attributes:
         n_startup: random trials before the model, hyperopt's `n_startup_jobs`.
@@ -59,7 +51,7 @@ class HyperoptSampler:
     gamma: float = 0.25
 
     def min_results(self, space: SearchSpace) -> int:
-        """As many as hyperopt wants before it models."""
+        """The start-up observations of hyperopt."""
         return self.n_startup
 
     def suggest(self, history: History, rng: np.random.Generator) -> dict[str, Value]:
@@ -68,28 +60,17 @@ class HyperoptSampler:
         free = [parameter for parameter in space if parameter.n_levels != 1]
         if not free:
             return space.sample(rng)
-        domain = Domain(_no_objective, to_hyperopt(space))
-        trials = _as_trials(free, history)
-        seed = int(rng.integers(2**31))
-        new = tpe.suggest(
+        (document,) = tpe.suggest(
             [len(history)],
-            domain,
-            trials,
-            seed,
+            Domain(_no_objective, to_hyperopt(space)),
+            _to_trials(free, history),
+            int(rng.integers(2**31)),
             n_startup_jobs=self.n_startup,
             n_EI_candidates=self.n_candidates,
             gamma=self.gamma,
             verbose=False,
         )
-        drawn = new[0]["misc"]["vals"]
-        codes = {p.name: drawn[p.name][0] for p in free if drawn.get(p.name)}
-        chosen: dict[str, Value] = {}
-        for parameter in space:
-            if parameter.n_levels == 1:
-                chosen[parameter.name] = parameter.from_unit(0.5)
-            elif parameter.name in codes:
-                chosen[parameter.name] = from_code(parameter, codes[parameter.name])
-        return {name: chosen[name] for name in space.active(chosen)}
+        return _to_params(space, document["misc"]["vals"])
 
 
 def suggest(
@@ -97,74 +78,116 @@ def suggest(
 ) -> list[dict[str, Any]]:
     """Our TPE with hyperopt's signature: `fmin(..., algo=hpo.samplers.hyperopt.suggest)`.
 
-    Works with every space that `fmin` takes. A label that is reached in a way that our conditions
-    cannot say is searched as if it were always active. Other settings: `functools.partial(suggest,
-    sampler=TPESampler(...))`.
+    It works with every space that `fmin` accepts. A label whose place in the graph our conditions
+    cannot express is searched as if it were always active. For other settings use
+    `functools.partial(suggest, sampler=TPESampler(...))`.
     """
-    found = variables(domain.expr)
-    space = SearchSpace(tuple(_coordinate(v, found) for v in found.values()))
-    history, pending = _as_history(space, found, trials, set(new_ids))
-    docs: list[dict[str, Any]] = []
+    dimensions = _Dimensions(Graph.of(domain.expr))
+    history, pending = dimensions.history(trials, new_ids)
+    documents: list[dict[str, Any]] = []
     for k, new_id in enumerate(new_ids):
         history.set_pending(pending)
         params = sampler.suggest(history, np.random.default_rng([seed, k]))
         if params is None:
             break
         pending.append(params)
-        values = {label: _to_value(found[label], value) for label, value in params.items()}
-        active = {label for label, v in found.items() if _is_reached(v, values)}
         misc = {
             "tid": new_id,
             "cmd": domain.cmd,
             "workdir": domain.workdir,
-            "idxs": {label: [new_id] if label in active else [] for label in found},
-            "vals": {label: [values[label]] if label in active else [] for label in found},
+            **_columns(new_id, dimensions.values(params)),
         }
-        docs += trials.new_trial_docs([new_id], [None], [domain.new_result()], [misc])
-    return docs
+        documents += trials.new_trial_docs([new_id], [None], [domain.new_result()], [misc])
+    return documents
+
+
+class _Dimensions:
+    """The dimensions in which the variables of a graph are searched."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.variables = graph.variables
+        self.space = SearchSpace(
+            tuple(_dimension(v, graph.conditions[v.label] or {}) for v in graph.variables.values())
+        )
+
+    def history(self, trials: Any, new_ids: Collection[int]) -> tuple[History, list[Params]]:
+        """Hyperopt's trials as observations and as pending configurations, without the new ones."""
+        history = History(self.space)
+        pending: list[Params] = []
+        for trial in trials.trials:
+            if trial["tid"] in new_ids:
+                continue
+            params = self._params(trial["misc"]["vals"])
+            if trial["state"] in (JOB_STATE_NEW, JOB_STATE_RUNNING):
+                pending.append(params)
+            else:
+                history.observe(params, _loss(trial["result"]))
+        history.n_sampled = len(history) + len(pending)
+        return history, pending
+
+    def values(self, params: Params) -> dict[str, float | None]:
+        """By label: hyperopt's value, None where the variable is inactive."""
+        values = {label: _to_value(self.variables[label], v) for label, v in params.items()}
+        return {
+            label: values[label] if _is_reached(variable, values) else None
+            for label, variable in self.variables.items()
+        }
+
+    def _params(self, vals: dict[str, list[float]]) -> Params:
+        params: dict[str, Value] = {}
+        for label, val in vals.items():
+            if val:
+                params[label] = _from_value(self.variables[label], val[0])
+        return params
 
 
 def _no_objective(_: object) -> float:
     raise NotImplementedError("this domain only describes a space")
 
 
-def _as_trials(free: Sequence[Parameter], history: History) -> Trials:
-    """The history as hyperopt's trials; weights and pending configurations have no place there."""
+def _columns(tid: int, values: dict[str, float | None]) -> dict[str, dict[str, list[Any]]]:
+    """Hyperopt's `idxs` and `vals` of one trial: empty lists for inactive variables."""
+    return {
+        "idxs": {label: [] if value is None else [tid] for label, value in values.items()},
+        "vals": {label: [] if value is None else [value] for label, value in values.items()},
+    }
+
+
+def _to_trials(free: Sequence[Parameter], history: History) -> Trials:
+    """The history as hyperopt's trials, without weights and pending configurations."""
     trials = Trials()
-    docs = []
+    documents = []
     for tid, (row, loss) in enumerate(zip(history.x, history.losses, strict=True)):
         params = history.space.decode(row)
-        vals = {p.name: [to_code(p, params[p.name])] if p.name in params else [] for p in free}
-        idxs = {name: [tid] if val else [] for name, val in vals.items()}
-        misc = {"tid": tid, "cmd": None, "workdir": None, "idxs": idxs, "vals": vals}
-        ok = {"status": STATUS_OK, "loss": float(loss)}
-        result = ok if np.isfinite(loss) else {"status": STATUS_FAIL}
-        docs += trials.new_trial_docs([tid], [None], [result], [misc])
-        docs[-1]["state"] = JOB_STATE_DONE
-    trials.insert_trial_docs(docs)
+        codes = {p.name: to_code(p, params[p.name]) if p.name in params else None for p in free}
+        misc = {"tid": tid, "cmd": None, "workdir": None, **_columns(tid, codes)}
+        documents += trials.new_trial_docs([tid], [None], [_result(float(loss))], [misc])
+        documents[-1]["state"] = JOB_STATE_DONE
+    trials.insert_trial_docs(documents)
     trials.refresh()
     return trials
 
 
-def _as_history(
-    space: SearchSpace, found: Mapping[str, Variable], trials: Any, new_ids: set[int]
-) -> tuple[History, list[Params]]:
-    """What hyperopt's trials say: observations, and the configurations that have no result yet."""
-    history = History(space)
-    pending: list[Params] = []
-    for trial in trials.trials:
-        if trial["tid"] in new_ids:
-            continue
-        vals = trial["misc"]["vals"]
-        params = {label: _from_value(found[label], val[0]) for label, val in vals.items() if val}
-        result = trial["result"]
-        if trial["state"] in (JOB_STATE_NEW, JOB_STATE_RUNNING):
-            pending.append(params)
-        else:
-            loss = result.get("loss") if result.get("status") == STATUS_OK else None
-            history.observe(params, math.inf if loss is None else float(loss))
-    history.n_sampled = len(history) + len(pending)
-    return history, pending
+def _result(loss: float) -> dict[str, Any]:
+    if not math.isfinite(loss):
+        return {"status": STATUS_FAIL}
+    return {"status": STATUS_OK, "loss": loss}
+
+
+def _loss(result: dict[str, Any]) -> float:
+    loss = result.get("loss")
+    return math.inf if loss is None or result.get("status") != STATUS_OK else float(loss)
+
+
+def _to_params(space: SearchSpace, vals: dict[str, Sequence[float]]) -> dict[str, Value]:
+    """The configuration for the values that hyperopt has drawn."""
+    params: dict[str, Value] = {}
+    for parameter in space:
+        if parameter.n_levels == 1:
+            params[parameter.name] = parameter.from_unit(0.5)
+        elif len(vals.get(parameter.name, ())):
+            params[parameter.name] = from_code(parameter, vals[parameter.name][0])
+    return {name: params[name] for name in space.active(params)}
 
 
 def _is_reached(variable: Variable, values: Params) -> bool:
@@ -173,35 +196,38 @@ def _is_reached(variable: Variable, values: Params) -> bool:
     )
 
 
-def _coordinate(v: Variable, found: Mapping[str, Variable]) -> Parameter:
-    """The dimension in which a label is searched; a normal variable by its quantile, so nothing is cut off."""
-    when = conditions(v.paths, found) or {}
+def _dimension(v: Variable, conditions: dict[str, tuple[int, ...]]) -> Parameter:
+    """The dimension in which a variable is searched.
+
+    It is the quantile of a normal variable, so that no part of its distribution is excluded.
+    """
     if v.options:
-        return Categorical(v.label, tuple(range(len(v.options))), when)
-    if "sigma" in v.numbers:
-        return Float(v.label, _EDGE, 1 - _EDGE, when=when)
-    if v.kind == "qloguniform":  # rounded in `_to_value`
-        return Float(
-            v.label, math.exp(v.numbers["low"]), math.exp(v.numbers["high"]), log=True, when=when
-        )
-    return range_of(replace(v, whole=False), v.label, when)
+        return Categorical(v.label, tuple(range(len(v.options))), conditions)
+    if v.is_normal:
+        return Float(v.label, _EDGE, 1 - _EDGE, when=conditions)
+    if v.kind == "qloguniform":  # `_to_value` rounds
+        low, high = math.exp(v.numbers["low"]), math.exp(v.numbers["high"])
+        return Float(v.label, low, high, log=True, when=conditions)
+    return range_of(replace(v, whole=False), v.label, conditions)
 
 
 def _to_value(v: Variable, value: Value) -> float:
-    """The value for hyperopt that the one of `_coordinate` stands for."""
+    """Hyperopt's value for that of the dimension."""
     if v.options or v.kind == "randint":
         return int(value)
     number = float(value)
-    if "sigma" in v.numbers:
+    if v.is_normal:
         number = v.numbers["mu"] + v.numbers["sigma"] * float(ndtri(number))
-        number = math.exp(number) if "log" in v.kind else number
-    q = v.numbers.get("q")
-    return number if q is None else round(number / q) * q
+        number = math.exp(number) if v.is_log else number
+    return number if v.q is None else round(number / v.q) * v.q
 
 
 def _from_value(v: Variable, value: float) -> Value:
-    """The value of `_coordinate` for hyperopt's."""
-    if "sigma" not in v.numbers:
-        return int(value) if v.options or v.kind == "randint" else float(value)
-    number = math.log(max(value, _TINY)) if "log" in v.kind else value
-    return float(np.clip(ndtr((number - v.numbers["mu"]) / v.numbers["sigma"]), _EDGE, 1 - _EDGE))
+    """The dimension's value for that of hyperopt."""
+    if v.options or v.kind == "randint":
+        return int(value)
+    if not v.is_normal:
+        return float(value)
+    number = math.log(max(value, _TINY)) if v.is_log else value
+    quantile = ndtr((number - v.numbers["mu"]) / v.numbers["sigma"])
+    return float(np.clip(quantile, _EDGE, 1 - _EDGE))

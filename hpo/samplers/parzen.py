@@ -157,7 +157,7 @@ class Parzen:
 
     @cached_property
     def _tails(self) -> FloatArray:
-        """`(2, n_ranges, n)` normal probability of each kernel below and above the unit interval."""
+        """`(2, n_ranges, n)` probability of each kernel below and above the unit interval."""
         _, c = self._ranges
         z = (np.array([-c, c - 1.0]) / self.bandwidths).ravel()
         tails, near = np.zeros(z.size), np.flatnonzero(z > _FAR)

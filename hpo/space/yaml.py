@@ -5,9 +5,9 @@
     boosting: [gbdt, dart]
     drop_rate: {low: 0.0, high: 0.5, when: {boosting: dart}}
 
-`type` is `float`, `integer` or `categorical`. Without it, whole bounds mean an integer, other bounds
-a float, and `choices` (or a bare list) a categorical. YAML is read as version 1.2, so `1e-4` is a
-number and `on` a string; a duplicate key is an error.
+`type` is `float`, `integer` or `categorical`. Without it, whole bounds mean an integer, other
+bounds a float, and `choices` (or a bare list) a categorical. YAML is read as version 1.2, so `1e-4`
+is a number and `on` a string; a duplicate key is an error.
 """
 
 from collections.abc import Callable, Iterator, Mapping

@@ -6,7 +6,6 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +14,8 @@ from typing import Any, Protocol
 from threadpoolctl import threadpool_limits
 
 from hpo.errors import UserError
-from hpo.loop import Executor
 from hpo.trial import Report
+from hpo.workers import Executor
 from hpo.workers.cores import WorkerPlan
 from hpo.workers.pool import WorkerPool
 from pipelines.files.cache import cache_dir
@@ -27,12 +26,8 @@ _LOCK = "in-use"
 _YOUNG = 60.0  # seconds in which a folder may not have its lock yet
 
 
-class Pool(Executor, AbstractContextManager["Pool"], Protocol):
+class Pool(Executor[Any, Report], AbstractContextManager["Pool"], Protocol):
     """An executor that can be shut down."""
-
-    def submit(self, job: Any, time_limit: float | None = None) -> "Future[Report]":
-        """Run a job."""
-        ...
 
     def shutdown(self, now: bool = False) -> None:
         """End the workers; `now` does not wait for running jobs."""

@@ -119,12 +119,12 @@ def test_a_variable_shared_by_options() -> None:
         ({"a": None, "b": hp.uniform("b", 0, 1)}, "'a': None must be a string"),
         (
             {"a": hp.uniform("x", 0, 1), "b": hp.uniform("x", 0, 2)},
-            "label 'x' stands at two variables",
+            "label 'x' is used by two variables",
         ),
         ({"a": hp.uniform("x", 0, hp.uniform("y", 1, 2))}, "'x': high of uniform must be a number"),
         (
             {"a": hp.choice("c", [{"t": "p", "n": "1"}, {"t": "q", "n": "2"}])},
-            "key 't' stands twice; give the constant a label",
+            "key 't' occurs twice; give the constant a label",
         ),
     ],
 )

@@ -164,8 +164,8 @@ def test_trust_is_measured_at_the_budget_that_the_search_sees() -> None:
     early = worth(past, [replace(trial, budget=1.0) for trial in raced])
     assert len(early) == 30
     assert early[-1]["trust"] == 0.0
-    early = [t.with_outcome(Report(9.0, float(t.params["a"]))) for t in raced[:10]]
-    full = worth(past, [*early, *raced[10:]])
+    finished = [t.with_outcome(Report(9.0, float(t.params["a"]))) for t in raced[:10]]
+    full = worth(past, [*finished, *raced[10:]])
     assert len(full) == 10
     assert full[-1]["trust"] == 1.0
 
