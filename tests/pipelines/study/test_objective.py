@@ -11,7 +11,7 @@ from hpo.goals import Goal
 from hpo.loop import Job
 from hpo.space import Float, SearchSpace
 from hpo.trial import Report, Trial
-from hpo.workers.executors import InlineExecutor
+from hpo.workers.inline import InlineExecutor
 from pipelines.files.exchange import Exchange
 from pipelines.report import StudyReport, report
 from pipelines.store import StudyStore
