@@ -1,7 +1,7 @@
 """The entry point `report`: what a study found, read back from MLflow, as text and as a page."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,116 +9,151 @@ from hpo.agreement import agreements, describe
 from hpo.errors import ParameterError, raise_all
 from hpo.trial import Trial
 from pipelines.findings.diagnosis import Diagnosis, diagnosis_lines
-from pipelines.study.report import FOLDER, LEADERBOARD, PAGE, keep
+from pipelines.study.report import FOLDER, LEADERBOARD, PAGE, encoded, save_report
+
+Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class StudyReport:
     """A study's leaderboard and diagnosis.
 
-    `rows` are the trials, best first, those without a result last: number, name, run_id, status,
-    budget, origin, failure, reports, params, metrics, seconds.
+    Attributes:
+        study: The study's run id.
+        metric: The metric that decides.
+        header: What the study was created with.
+        rows: The trials, best first, those without a result last, each with number, name, run_id,
+            status, budget, origin, failure, reports, params, metrics and seconds.
+        top: How many trials the text shows.
+        findings: The diagnosis.
+        link: Where the page opens.
     """
 
     study: str
     metric: str
     header: Mapping[str, Any]
-    rows: Sequence[Mapping[str, Any]]
+    rows: Sequence[Row]
     top: int
-    found: tuple[Diagnosis, ...] = ()
+    findings: tuple[Diagnosis, ...] = ()
     link: str = ""
 
     def __str__(self) -> str:
-        """The leaderboard, its best configuration, the diagnosis, and what was written where."""
-        header, best = self.header, next((row for row in self.rows if row["metrics"]), None)
-        failed = [row for row in self.rows if row["failure"]]
-        lines = [
-            f"study {self.study}: {header['algorithm']} over {header['model']}, {header['task']} of "
-            f"{header['target']!r}, {len(self.rows)} trials, {len(failed)} failed",
-            "",
+        """The leaderboard, its best configuration, the diagnosis, and the next command."""
+        best = next((row for row in self.rows if row["metrics"]), None)
+        parts = [
+            [self._summary()],
+            list(self._leaderboard()),
+            self._rank_agreement(),
+            _configuration(best) if best else [],
+            diagnosis_lines(self.findings),
+            [f"The report with figures: {self.link}"] if self.link else [],
+            [_next_command(best)] if best else [],
         ]
-        lines += [self._line(row) for row in self.rows[: self.top]]
-        if len(self.rows) > self.top:
-            lines.append(
-                f"… {len(self.rows) - self.top} more in {LEADERBOARD}, an artifact of the study's run"
-            )
-        if found := agreements([_trial(row) for row in self.rows]):
-            lines += ["", describe(found, header["budget_unit"])]
-        if best:
-            lines += ["", f"best configuration ({best['name']}, run {best['run_id']}):"]
-            lines += [f"  {name}: {value}" for name, value in best["params"].items()]
-        lines += ["", *diagnosis_lines(self.found)]
-        if self.link:
-            lines += ["", f"The report with figures: {self.link}"]
-        if best:
-            lines += [
-                "",
-                f"Next: mlflow run . -e train --env-manager local -P trial={best['run_id']}",
-            ]
-        return "\n".join(lines)
+        return "\n\n".join("\n".join(lines) for lines in parts if lines)
 
-    def _line(self, row: Mapping[str, Any]) -> str:
+    def _summary(self) -> str:
+        header, failed = self.header, sum(bool(row["failure"]) for row in self.rows)
+        return (
+            f"study {self.study}: {header['algorithm']} over {header['model']}, {header['task']} "
+            f"of {header['target']!r}, {len(self.rows)} trials, {failed} failed"
+        )
+
+    def _leaderboard(self) -> Iterator[str]:
+        yield from map(self._line, self.rows[: self.top])
+        more = len(self.rows) - self.top
+        if more > 0:
+            yield f"… {more} more in {LEADERBOARD}, an artifact of the study's run"
+
+    def _line(self, row: Row) -> str:
+        start = f"{row['name']:<16} {row['run_id']}  "
         if row["failure"] and not row["metrics"]:
-            return (
-                f"{row['name']:<16} {row['run_id']}  FAILED  {row['failure'].splitlines()[0]:.100}"
-            )
+            return f"{start}FAILED  {row['failure'].splitlines()[0]:.100}"
         value = row["metrics"].get(self.metric)
         score = f"{value:.5g}" if value is not None else "unfinished"
-        at = f"at {row['budget']:<8g}" if len(self.header["rungs"]) > 1 else ""
-        name, seconds = f"{row['name']:<16} {row['run_id']}", f"{row['seconds']:7.1f} s"
-        return f"{name}  {self.metric} {score:<10} {at}{seconds}  {row['origin']}"
+        budget = f"at {row['budget']:<8g}" if len(self.header["rungs"]) > 1 else ""
+        seconds = f"{row['seconds']:7.1f} s"
+        return f"{start}{self.metric} {score:<10} {budget}{seconds}  {row['origin']}"
+
+    def _rank_agreement(self) -> list[str]:
+        found = agreements(list(map(_trial, self.rows)))
+        return [describe(found, self.header["budget_unit"])] if found else []
 
 
-def _trial(row: Mapping[str, Any]) -> Trial:
+def _trial(row: Row) -> Trial:
     return Trial(row["number"], row["params"], row["budget"], reports=row["reports"])
+
+
+def _configuration(row: Row) -> list[str]:
+    values = [f"  {name}: {value}" for name, value in row["params"].items()]
+    return [f"best configuration ({row['name']}, run {row['run_id']}):", *values]
+
+
+def _next_command(row: Row) -> str:
+    return f"Next: mlflow run . -e train --env-manager local -P trial={row['run_id']}"
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Several studies side by side: a table as lines, what to take care of, and where the page opens."""
+    """Several studies side by side.
+
+    Attributes:
+        lines: The table of settings.
+        notes: What makes the comparison doubtful.
+        link: Where the page opens.
+    """
 
     lines: Sequence[str]
     notes: Sequence[str]
     link: str
 
     def __str__(self) -> str:
-        """The table of settings and the link."""
-        notes = [f"Take care: {note}" for note in self.notes]
-        return "\n".join([*self.lines, *notes, "", f"The curves: {self.link}"])
+        """The table of settings, the warnings and the link."""
+        warnings = [f"warning: {note}" for note in self.notes]
+        return "\n".join([*self.lines, *warnings, "", f"The curves: {self.link}"])
 
 
 def report(
     study: str | None = None, studies: str | None = None, top: int = 20, price: float | None = None
 ) -> StudyReport | Comparison:
-    """Show what a study found, or several side by side, and keep it as a page with figures and as tables in MLflow.
+    """Show what a study found, or several side by side, and log it as a page and tables to MLflow.
 
     Args:
         study: The run id of a study.
         studies: Run ids of several studies of one table, with commas between them.
         top: How many trials to show.
-        price: What an hour of the machine costs; then the report says what the study did.
+        price: What an hour of the machine costs; the report then says what the study cost.
 
     Raises:
         UserError: when there is no such study, or the studies cannot be compared.
     """
-    mistakes = [] if top > 0 else [f"top={top} must be greater than 0"]
-    if price is not None and not 0 <= price < float("inf"):
-        mistakes.append(f"price={price} must be a number of 0 or more")
-    if (study is None) == (studies is None):
-        mistakes.append(
-            "study or studies is needed: one run id, or several with commas between them"
-        )
-    raise_all(ParameterError, mistakes)
+    raise_all(ParameterError, _mistakes(study, studies, top, price))
     if studies is not None:
         return compare([name.strip() for name in studies.split(",") if name.strip()])
-    kept = keep(str(study), price)
+    saved = save_report(str(study), price)
     return StudyReport(
-        str(study), kept.header["metric"], kept.header, kept.rows, top, kept.found, kept.link
+        str(study),
+        saved.header["metric"],
+        saved.header,
+        saved.rows,
+        top,
+        saved.findings,
+        saved.link,
     )
 
 
+def _mistakes(
+    study: str | None, studies: str | None, top: int, price: float | None
+) -> Iterator[str]:
+    if top <= 0:
+        yield f"top={top} must be greater than 0"
+    if price is not None and not 0 <= price < float("inf"):
+        yield f"price={price} must be a number of 0 or more"
+    if (study is None) == (studies is None):
+        yield "give either study, a run id, or studies, run ids with commas between them"
+
+
 def compare(names: Sequence[str]) -> Comparison:
-    """Put studies side by side and keep the page with the first of them.
+    """Put studies side by side and log the page to the run of the first.
 
     Raises:
         UserError: when fewer than two are named, one cannot be read, or they are not of one table
@@ -127,28 +162,24 @@ def compare(names: Sequence[str]) -> Comparison:
     names = list(dict.fromkeys(names))
     if len(names) < 2:
         raise ParameterError(
-            f"studies={','.join(names)} must name two studies at least; for one take study="
+            f"studies={','.join(names)} must name at least two studies; for a single one use study="
         )
     from pipelines.findings import sidebyside
     from pipelines.study.runs import artifact_link, put_files, read_evidence
 
-    evidence = [read_evidence(name) for name in names]
-    notes = sidebyside.check(evidence)
-    groups = sidebyside.grouped(evidence)
+    studies = list(map(read_evidence, names))
+    notes = sidebyside.check(studies)
+    groups = sidebyside.grouped(studies)
     drawing = sidebyside.draw(groups)
-    page = sidebyside.comparison_page(groups, drawing, notes).to_html()
+    page = sidebyside.comparison_page(groups, drawing, notes)
+    settings = sidebyside.settings_table(groups)
     folder = f"{FOLDER}/comparison-{hashlib.sha256(','.join(names).encode()).hexdigest()[:8]}"
-    tables = {
-        "settings.csv": sidebyside.settings_table(groups),
-        "studies.csv": sidebyside.studies_table(groups),
-        "anytime.csv": sidebyside.curves_table(groups),
+    contents = {
+        PAGE: encoded(page.to_html()),
+        "anytime.png": drawing.png,
+        "settings.csv": encoded(settings.to_csv()),
+        "studies.csv": encoded(sidebyside.studies_table(groups).to_csv()),
+        "anytime.csv": encoded(sidebyside.curves_table(groups).to_csv()),
     }
-    contents = {name: table.to_csv().encode("utf-8", "replace") for name, table in tables.items()}
-    put_files(
-        names[0],
-        contents | {PAGE: page.encode("utf-8", "replace"), "anytime.png": drawing.png},
-        folder,
-    )
-    return Comparison(
-        tables["settings.csv"].lines(), notes, artifact_link(names[0], f"{folder}/{PAGE}")
-    )
+    put_files(names[0], contents, folder)
+    return Comparison(settings.lines(), notes, artifact_link(names[0], f"{folder}/{PAGE}"))

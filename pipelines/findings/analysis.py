@@ -1,27 +1,34 @@
-"""What a study's trials say about its parameters: the forest, what matters, and by how much in each trial."""
+"""What a study's trials say about its parameters: a forest, importance, and Shapley values."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from hpo.arrays import FloatArray
+from hpo.arrays import FloatArray, IntArray
 from hpo.space import SearchSpace
 from hpo.space.parameters import Params, Value
 from pipelines.findings.evidence import Comparable, Evidence
-from pipelines.findings.importance import LEAST, Forest, Importance, decompose, fit, shapley
+from pipelines.findings.importance import MIN_TRIALS, Forest, Importance, decompose, fit, shapley
 
-_EXPLAINED = 200  # trials with Shapley values: the best and an even sample of the rest
-FAIR = 0.25  # share of the variance below which what a forest says is a guess
+FAIR = 0.25  # a forest that explains a smaller share of the variance is not relied on
+_EXPLAINED = 200  # trials with Shapley values: the best half, and a sample of the rest
 
 
 @dataclass(frozen=True)
 class Analysis:
     """What a forest learned from comparable trials.
 
-    `order` holds the columns, the most important first. `branch` is the importance among the
-    parameters that are active in the winner, its choices given; None where no parameter depends on
-    another. `explained` are positions in `data`, and `shapley` `(len(explained), d)` by how much
-    each parameter moved their losses.
+    Attributes:
+        space: The search space, with d parameters.
+        data: The trials.
+        forest: The forest.
+        importance: Shares of the variance over the whole space.
+        order: The columns, the most important first.
+        explained: Positions in `data` of the trials with Shapley values.
+        shapley: By how much each parameter moved their losses, `(len(explained), d)`.
+        branch: The importance given the winner's choices; None if no parameter depends on another.
+        given: These choices.
     """
 
     space: SearchSpace
@@ -29,62 +36,73 @@ class Analysis:
     forest: Forest
     importance: Importance
     order: tuple[int, ...]
-    explained: FloatArray
+    explained: IntArray
     shapley: FloatArray
     branch: Importance | None
     given: Params
 
     @property
     def trustworthy(self) -> bool:
-        """Whether the forest predicts unseen trials well enough to act on what it says."""
+        """Whether the forest predicts unseen trials well enough to act on it."""
         return self.forest.explained >= FAIR
 
 
 def analyse(evidence: Evidence) -> Analysis | None:
-    """The analysis of a study; None when too few of its trials can be compared, or all are the same."""
+    """The analysis of a study; None for too few comparable trials, or if all losses are equal."""
     data, space, winner = evidence.comparable, evidence.space, evidence.winner
-    if winner is None or len(data.losses) < LEAST or np.ptp(data.losses) == 0:
+    if winner is None or len(data.losses) < MIN_TRIALS or np.ptp(data.losses) == 0:
         return None
     forest = fit(data.x, data.losses)
-    found = decompose(forest)
-    ranks = np.argsort(data.losses, kind="stable")
-    half = _EXPLAINED // 2
-    rest = ranks[half:]
-    explained = np.concatenate([ranks[:half], rest[:: max(len(rest) // half, 1)][:half]])
-    parents = {parent for parameter in space for parent in parameter.when}
-    choices = {name: winner.params[name] for name in parents if name in winner.params}
+    whole = decompose(forest)
+    choices = {name: winner.params[name] for name in parents(space) if name in winner.params}
     branch = decompose(forest.given(codes_of(space, choices))) if choices else None
-    order = _order(space, found, branch, choices, winner.params)
+    order = _by_importance(space, whole)
+    if branch is not None:
+        order = _branch_first(order, _by_importance(space, branch), choices, winner.params)
+    columns = tuple(map(space.names.index, order))
+    explained = _best_and_others(data.losses)
     values = shapley(forest, data.x[explained])
-    return Analysis(space, data, forest, found, order, explained, values, branch, choices)
+    return Analysis(space, data, forest, whole, columns, explained, values, branch, choices)
 
 
-def _order(
-    space: SearchSpace, whole: Importance, branch: Importance | None, given: Params, winner: Params
-) -> tuple[int, ...]:
-    """The columns by importance; where the winner lies in a branch, its choices and what is active there come first."""
-    by_total = [int(j) for j in np.argsort(-whole.total, kind="stable")]
-    if branch is None:
-        return tuple(by_total)
-    choices = [j for j in by_total if space.names[j] in given]
-    active = [
-        int(j)
-        for j in np.argsort(-branch.total, kind="stable")
-        if space.names[j] in winner and space.names[j] not in given
-    ]
-    return (*choices, *active, *(j for j in by_total if j not in choices and j not in active))
+def _best_and_others(losses: FloatArray) -> IntArray:
+    """Positions of the best half of `_EXPLAINED` trials, and of a sample of the rest."""
+    ranks, half = np.argsort(losses, kind="stable"), _EXPLAINED // 2
+    rest = ranks[half:]
+    return np.concatenate([ranks[:half], rest[:: max(len(rest) // half, 1)][:half]])
+
+
+def _by_importance(space: SearchSpace, found: Importance) -> list[str]:
+    return [space.names[j] for j in np.argsort(-found.total, kind="stable")]
+
+
+def _branch_first(
+    whole: Sequence[str], branch: Sequence[str], choices: Params, winner: Params
+) -> list[str]:
+    """The winner's choices, then what else is active in the winner, then all other parameters."""
+    first = [name for name in whole if name in choices]
+    active = [name for name in branch if name in winner]
+    return list(dict.fromkeys([*first, *active, *whole]))
+
+
+def parents(space: SearchSpace) -> set[str]:
+    """The parameters that others depend on."""
+    return {parent for parameter in space for parent in parameter.when}
 
 
 def codes_of(space: SearchSpace, values: Params) -> dict[int, float]:
-    """The codes of some values, by column."""
+    """The unit codes of some values, by column."""
     return {space.names.index(name): space[name].to_unit(value) for name, value in values.items()}
 
 
 def making_active(space: SearchSpace, name: str, preferred: Params) -> dict[str, Value]:
-    """Values of what `name` depends on, to any depth, that make it active; the preferred ones where possible."""
+    """Values of all parameters that `name` depends on, directly or not, that make it active.
+
+    A value in `preferred` is taken if it is allowed.
+    """
     chosen: dict[str, Value] = {}
     for parent, allowed in space[name].when.items():
         chosen |= making_active(space, parent, preferred)
         wanted = preferred.get(parent)
-        chosen[parent] = allowed[0] if wanted is None or wanted not in allowed else wanted
+        chosen[parent] = wanted if wanted is not None and wanted in allowed else allowed[0]
     return chosen

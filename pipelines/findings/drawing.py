@@ -1,14 +1,14 @@
-"""How figures are drawn: style, colours, and rendering to SVG and PNG.
+"""How figures are drawn: style, colours, common marks, and rendering to SVG and PNG.
 
-Codes of the unit cube are coordinates, so that every parameter stands on its own scale.
+Axes of parameters show unit codes, so that each parameter has its own scale.
 """
 
 import io
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from matplotlib import rc_context
@@ -16,27 +16,29 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
-from hpo.arrays import FloatArray
+from hpo.arrays import BoolArray, FloatArray, IntArray
 from pipelines.findings.evidence import Evidence
 
-INK, MUTED, FAINT, ACCENT, WINNER, DEFAULT = (
-    "#1f2937",
-    "#6b7280",
-    "#e5e7eb",
-    "#2563eb",
-    "#ea580c",
-    "#0f9d74",
-)
+INK = "#1f2937"
+MUTED = "#6b7280"
+FAINT = "#e5e7eb"
+FRAME = "#c5cbd5"
+LINE = "#9aa3b2"
+ACCENT = "#2563eb"
+ACCENT_LIGHT = "#a9c3f5"
+WINNER = "#ea580c"
+DEFAULT = "#0f9d74"
 PAST = "#7c3aed"
 GOOD = LinearSegmentedColormap.from_list("good", ("#d5dce6", "#8fb0e0", "#2563eb", "#172b73"))
 LOW_HIGH = LinearSegmentedColormap.from_list("low-high", ("#0f9d74", "#c9d2dd", "#b4348c"))
-WIDTH = 10.0
-_SLACK = 4.0  # pixels beside the axes where a mark still counts as drawn
-MANY = 800  # marks from which on they are stored as pixels
-MOST_LINES = 1_500  # lines of parallel coordinates: the best and an even sample of the rest
+WIDTH = 10.0  # inches
+MAX_VECTOR_MARKS = 800  # more marks than this are stored as pixels
+MAX_LINES = 1_500  # lines of trials in one figure
+_SLACK = 4.0  # pixels outside the axes where a mark is still visible
 STYLE: Any = {
-    "axes.edgecolor": "#c5cbd5",
+    "axes.edgecolor": FRAME,
     "axes.labelcolor": INK,
     "axes.labelsize": 10,
     "axes.spines.right": False,
@@ -57,13 +59,23 @@ STYLE: Any = {
     "ytick.color": MUTED,
 }
 
+Place = tuple[int, float, float]  # a trial's number, and where it stands in the image
+
 
 @dataclass(frozen=True)
 class Drawing:
     """A figure as SVG and PNG.
 
-    `marks` are trials and where they stand, as shares of the width and the height from the upper
-    left; `joined` says that the marks of a trial are one line.
+    Attributes:
+        name: The name of its file.
+        title: Its heading on the page.
+        reading: How to read it.
+        svg: The image on the page.
+        png: The image beside the page.
+        size: Width and height in pixels.
+        places: Where trials stand: number, x and y as shares of the width and the height, from the
+            upper left corner.
+        joined: Whether the places of a trial form one line.
     """
 
     name: str
@@ -72,13 +84,79 @@ class Drawing:
     svg: bytes
     png: bytes
     size: tuple[float, float]
-    marks: Sequence[tuple[int, float, float]] = ()
+    places: Sequence[Place] = ()
     joined: bool = False
 
 
+@dataclass(frozen=True)
+class Marks:
+    """Trials, by `numbers` (n,), at the data coordinates `x` and `y` (n,) of some axes."""
+
+    axes: Axes
+    numbers: Sequence[int]
+    x: FloatArray | IntArray
+    y: FloatArray
+
+    def places(self, size: tuple[float, float]) -> list[Place]:
+        """Where the marks stand in an image of `size` pixels, without those outside the axes."""
+        pixels = self.axes.transData.transform(np.column_stack([self.x, self.y]))
+        visible = self._inside(pixels)
+        x, y = pixels[visible].T / np.array(size)[:, None]
+        numbers = np.asarray(self.numbers)[visible].tolist()
+        return list(zip(numbers, np.round(x, 4).tolist(), np.round(1 - y, 4).tolist(), strict=True))
+
+    def _inside(self, pixels: FloatArray) -> BoolArray:
+        lower, upper = self.axes.bbox.get_points()
+        with np.errstate(invalid="ignore"):  # inactive parameters have the code nan
+            inside: BoolArray = np.all(
+                (pixels >= lower - _SLACK) & (pixels <= upper + _SLACK), axis=1
+            )
+        return inside
+
+
+class Limits(NamedTuple):
+    """The range of the metric that an axis shows."""
+
+    low: float
+    high: float
+
+    def clip(self, scores: FloatArray) -> FloatArray:
+        """The scores, those outside moved to the nearer end."""
+        return np.clip(scores, self.low, self.high)
+
+    def position(self, scores: FloatArray) -> FloatArray:
+        """Where scores stand between the ends: 0 is the lower, 1 the upper."""
+        return (scores - self.low) / (self.high - self.low)
+
+    def ticks(self, most: int) -> FloatArray:
+        """Round scores inside."""
+        values = np.asarray(MaxNLocator(most).tick_values(self.low, self.high))
+        return values[self.holds(values)]
+
+    def holds(self, scores: FloatArray) -> BoolArray:
+        """Which scores lie inside."""
+        return (scores >= self.low) & (scores <= self.high)
+
+
+def score_limits(evidence: Evidence, losses: FloatArray, also: Sequence[float] = ()) -> Limits:
+    """The range of the metric from the best score to a bit beyond where the worst quarter begins.
+
+    Losses in `also` extend it, unless they are far off.
+    """
+    best, quartile = float(np.min(losses)), float(np.quantile(losses, 0.75))
+    spread = max(quartile - best, abs(best) * 1e-6, 1e-12)
+    near = [loss for loss in also if loss < quartile + 3 * spread]
+    worst = max(quartile + 0.6 * spread, *near, best)
+    worst = min(worst, float(np.max([*losses, *also])) + 0.1 * spread)
+    return Limits(*sorted((evidence.score(best - 0.15 * spread), evidence.score(worst))))
+
+
 @contextmanager
-def drawing() -> Iterator[None]:
-    """The style, and silence about letters that the font has not: browsers have them, in a PNG they are boxes."""
+def drawing_style() -> Iterator[None]:
+    """The style of all figures, without warnings about letters that the font lacks.
+
+    Browsers show such letters in the SVG; in the PNG they are boxes.
+    """
     with rc_context(STYLE), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         yield
@@ -87,7 +165,7 @@ def drawing() -> Iterator[None]:
 def new_figure(
     height: float, rows: int = 1, columns: int = 1, **options: Any
 ) -> tuple[Figure, list[Axes]]:
-    """A figure of panels."""
+    """A figure of panels; `height` is in inches."""
     figure = Figure(figsize=(WIDTH, height))
     FigureCanvasAgg(figure)
     axes = figure.subplots(rows, columns, squeeze=False, **options)
@@ -99,74 +177,66 @@ def finish(
     name: str,
     title: str,
     reading: str,
-    marks: Iterable[tuple[Axes, Sequence[int], FloatArray, FloatArray]] = (),
+    marks: Sequence[Marks] = (),
     joined: bool = False,
 ) -> Drawing:
-    """Render a figure; `marks` are trials `(n,)` at data coordinates `(n,)` of some axes."""
+    """Render a figure."""
     svg, png = io.BytesIO(), io.BytesIO()
     figure.savefig(png, format="png", dpi=110)
-    width, height = figure.get_size_inches() * figure.dpi
-    places: list[tuple[int, float, float]] = []
-    for axes, numbers, x, y in marks:
-        pixels = axes.transData.transform(np.column_stack([x, y]))
-        (left, lower), (right, upper) = axes.bbox.get_points() + (
-            (-_SLACK, -_SLACK),
-            (_SLACK, _SLACK),
-        )
-        with np.errstate(invalid="ignore"):
-            inside = np.all((pixels >= (left, lower)) & (pixels <= (right, upper)), axis=1).tolist()
-        pixels = pixels / (width, height)
-        places += [
-            (int(n), round(float(px), 4), round(1 - float(py), 4))
-            for n, (px, py), there in zip(numbers, pixels, inside, strict=True)
-            if there
-        ]
+    width, height = (float(side) for side in figure.get_size_inches() * figure.dpi)
+    places: list[Place] = []
+    for group in marks:
+        places += group.places((width, height))
     figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
-    return Drawing(
-        name,
-        title,
-        reading,
-        svg.getvalue(),
-        png.getvalue(),
-        (float(width), float(height)),
-        places,
-        joined,
-    )
+    size = (width, height)
+    return Drawing(name, title, reading, svg.getvalue(), png.getvalue(), size, places, joined)
 
 
-def direction(evidence: Evidence) -> str:
-    """The metric and which way is better, for an axis."""
+def metric_label(evidence: Evidence) -> str:
+    """The metric and which direction is better, for an axis."""
     better = "higher is better" if evidence.metric.greater_is_better else "lower is better"
     return f"{evidence.metric.name} ({better})"
 
 
-def tidy(axes: Axes, grid: str = "y") -> None:
+def legend_place(evidence: Evidence) -> Literal["lower right", "upper right"]:
+    """The corner of the bad scores late in a search, where nothing is drawn."""
+    return "lower right" if evidence.metric.greater_is_better else "upper right"
+
+
+def add_grid(axes: Axes, grid: str = "y") -> None:
     """Faint lines behind the data."""
     axes.grid(axis=grid, color=FAINT, linewidth=0.8)  # type: ignore[arg-type]
     axes.set_axisbelow(True)
 
 
-def ranked(losses: FloatArray) -> FloatArray:
-    """How good each loss is among all, from 0 to 1: colours by rank are not flattened by a few bad trials."""
+def quality(losses: FloatArray) -> FloatArray:
+    """The rank of each loss as a number from 0, the worst, to 1, the best.
+
+    Colours by rank still differ where a few losses are far worse than the rest.
+    """
     return 1.0 - np.argsort(np.argsort(losses)) / max(len(losses) - 1, 1)
 
 
-def window(
-    evidence: Evidence, losses: FloatArray, also: Sequence[float] = ()
-) -> tuple[float, float]:
-    """The range of the metric that is worth looking at: from the best to where the worst quarter begins, and a bit."""
-    best, far = float(np.min(losses)), float(np.quantile(losses, 0.75))
-    spread = max(far - best, abs(best) * 1e-6, 1e-12)
-    worst = max(far + 0.6 * spread, *(loss for loss in also if loss < far + 3 * spread), best)
-    ends = sorted(
-        (
-            evidence.shown(best - 0.15 * spread),
-            evidence.shown(min(worst, float(np.max([*losses, *also])) + 0.1 * spread)),
-        )
+def scatter_by_quality(
+    axes: Axes, x: FloatArray | IntArray, y: FloatArray, losses: FloatArray, size: float
+) -> None:
+    """One dot for each trial, the darker the better."""
+    axes.scatter(
+        x,
+        y,
+        c=quality(losses),
+        cmap=GOOD,
+        s=size,
+        linewidths=0,
+        rasterized=len(losses) > MAX_VECTOR_MARKS,
     )
-    return ends[0], ends[1]
+
+
+def mark_winner(axes: Axes, x: float, y: float, label: str | None = None) -> None:
+    """A star."""
+    axes.scatter([x], [y], marker="*", s=150, color=WINNER, label=label, zorder=5)
 
 
 def dot_size(n: int) -> float:
-    """The area of a mark, in points squared, where there are `n`."""
+    """The area of each of `n` marks, in square points."""
     return 26.0 if n <= 100 else 14.0 if n <= 1_000 else 5.0

@@ -1,8 +1,8 @@
-"""Which parameters matter: a random forest over unit codes, and exact decompositions of what it has learned.
+"""Which parameters matter: a random forest over unit codes, and exact decompositions of it.
 
-A regression tree is a function of the unit cube that is constant on boxes. Leaf l has the value v_l
-on the box prod_j I_lj, whose sides have the lengths w_lj. Under the uniform distribution all that
-is asked here has a closed form:
+A regression tree is a function on the unit cube that is constant on boxes. Leaf l has the value v_l
+on the box prod_j I_lj, whose sides have the lengths w_lj. Under the uniform distribution all of
+these have a closed form:
 
 - variances (functional ANOVA: Hutter, Hoos and Leyton-Brown 2014, "An efficient approach for
   assessing hyperparameter importance"; Sobol' 2001). For a set S of parameters Var(E[f | x_S]) =
@@ -17,31 +17,34 @@ is asked here has a closed form:
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 
 import numpy as np
-import numpy.typing as npt
 from numpy.polynomial.legendre import leggauss
 
 from hpo.arrays import FloatArray
 
-LEAST = 12  # trials; of fewer a forest learns nothing
+MIN_TRIALS = 12  # a forest learns nothing from fewer
 TREES = 32
-_LEAVES = 128  # of a tree; pairs of leaves are what the decomposition costs
+_LEAVES = 128  # of a tree; the cost of the decomposition grows with their square
 _BOOTSTRAP = 2_000  # trials that one tree sees
 _PAIRED = 8  # parameters whose interactions are computed
-_FAR = 3.0  # interquartile ranges above the upper quartile: where losses are cut
+_FAR_OUT = 3.0  # losses are cut at so many interquartile ranges above the upper quartile
 
 
 @dataclass(frozen=True)
 class Boxes:
-    """One tree: `values` (L,) on the boxes from `low` (L, d) to `high` (L, d), which fill the unit cube."""
+    """One tree of L leaves: `values` (L,) on boxes from `low` (L, d) to `high` (L, d).
+
+    The boxes fill the unit cube.
+    """
 
     values: FloatArray
     low: FloatArray
     high: FloatArray
 
     def given(self, fixed: Mapping[int, float]) -> "Boxes":
-        """The tree where the codes in `fixed` are what they are: it no longer depends on these dimensions."""
+        """The tree with the codes of some parameters fixed; it no longer depends on these."""
         keep = np.ones(len(self.values), dtype=bool)
         for j, code in fixed.items():
             keep &= (self.low[:, j] <= code) & (code < self.high[:, j])
@@ -54,8 +57,8 @@ class Boxes:
 class Forest:
     """Trees over the unit cube, of the losses of `trials` trials.
 
-    `explained` is the share of the variance of unseen (out-of-bag) losses that the forest predicts;
-    1 is perfect, 0 or less is nothing at all.
+    `explained` is the share of the variance of unseen (out-of-bag) losses that the forest predicts:
+    1 is perfect, 0 or less is no better than the mean.
     """
 
     trees: tuple[Boxes, ...]
@@ -63,7 +66,7 @@ class Forest:
     trials: int
 
     def given(self, fixed: Mapping[int, float]) -> "Forest":
-        """The forest where some codes are fixed."""
+        """The forest with the codes of some parameters fixed."""
         return replace(self, trees=tuple(tree.given(fixed) for tree in self.trees))
 
 
@@ -71,10 +74,12 @@ class Forest:
 class Importance:
     """Shares of the forest's variance over the unit cube.
 
-    `main` (d,) is what a parameter explains alone and `spread` (d,) its standard deviation over the
-    trees; `total` (d,) is what would be missing without it, interactions included. `pairs` holds
-    what two parameters explain together beyond both alone, for the parameters with the largest
-    totals.
+    Attributes:
+        main: What each parameter explains alone, `(d,)`.
+        spread: The standard deviation of `main` over the trees, `(d,)`.
+        total: What each parameter explains with all its interactions, `(d,)`.
+        pairs: What two parameters explain together beyond both alone, by their columns, for the
+            parameters with the largest totals.
     """
 
     main: FloatArray
@@ -86,22 +91,22 @@ class Importance:
 def fit(x: FloatArray, losses: FloatArray, seed: int = 0) -> Forest:
     """A forest of losses `(n,)` at unit codes `(n, d)`.
 
-    An inactive parameter (`nan`) gets a random code: whatever it had been, the loss would be the
-    same. Losses far above the rest are cut to where Tukey (1977) calls a value far out, or a few
-    diverged trainings would be all the variance.
+    An inactive parameter (`nan`) gets a random code, since the loss does not depend on it. Losses
+    far above the rest are cut to what Tukey (1977) calls far out: otherwise a few diverged
+    trainings would make up all of the variance.
     """
     from sklearn.ensemble import RandomForestRegressor
 
     filled = np.where(np.isnan(x), np.random.default_rng(seed).random(x.shape), x)
     lower, upper = np.quantile(losses, (0.25, 0.75))
-    cut = np.minimum(losses, upper + _FAR * (upper - lower)) if upper > lower else losses
+    cut = np.minimum(losses, upper + _FAR_OUT * (upper - lower)) if upper > lower else losses
     forest = RandomForestRegressor(
         TREES,
         min_samples_leaf=2 if len(x) < 100 else 3,
         max_features=0.8,
         max_leaf_nodes=_LEAVES,
         max_samples=min(len(x), _BOOTSTRAP),
-        oob_score=len(x) >= LEAST,
+        oob_score=len(x) >= MIN_TRIALS,
         random_state=seed,
     ).fit(filled.astype(np.float32), cut)
     trees = tuple(_boxes(estimator.tree_, x.shape[1]) for estimator in forest.estimators_)
@@ -109,7 +114,7 @@ def fit(x: FloatArray, losses: FloatArray, seed: int = 0) -> Forest:
 
 
 def _boxes(tree: "object", d: int) -> Boxes:
-    """The leaves of scikit-learn's tree; children stand behind their parents there."""
+    """The leaves of scikit-learn's tree, in which children come after their parents."""
     left, right = getattr(tree, "children_left"), getattr(tree, "children_right")  # noqa: B009
     feature, threshold = getattr(tree, "feature"), getattr(tree, "threshold")  # noqa: B009
     low, high = np.zeros((len(left), d)), np.ones((len(left), d))
@@ -124,50 +129,41 @@ def _boxes(tree: "object", d: int) -> Boxes:
 def decompose(forest: Forest) -> Importance:
     """The forest's variance by parameters, the mean over its trees."""
     d = forest.trees[0].low.shape[1]
-    shares = [share for tree in forest.trees if (share := _shares(tree)) is not None]
-    if not shares:
+    shares = np.array([*filter(None, map(_shares, forest.trees))])  # (trees, 2, d)
+    if not len(shares):
         return Importance(np.zeros(d), np.zeros(d), np.zeros(d), {})
-    main = np.array([share[0] for share in shares])
-    total = np.array([share[1] for share in shares]).mean(axis=0)
-    top = np.sort(np.argsort(-total)[:_PAIRED])
-    pairs = np.mean([_pairs(tree, top) for tree in forest.trees if tree.values.std() > 0], axis=0)
-    found = {
-        (int(i), int(j)): max(float(pairs[a, b]), 0.0)
-        for a, i in enumerate(top)
-        for b, j in enumerate(top)
-        if a < b
-    }
-    return Importance(main.mean(axis=0), main.std(axis=0), total, found)
+    main, total = shares[:, 0], shares[:, 1].mean(axis=0)
+    top = np.sort(np.argsort(-total)[:_PAIRED]).tolist()
+    pairs = list(combinations(top, 2))
+    by_tree = [_pair_shares(tree, pairs) for tree in forest.trees if tree.values.std() > 0]
+    together = np.maximum(np.mean(by_tree, axis=0), 0.0)
+    by_pair = dict(zip(pairs, together.tolist(), strict=True))
+    return Importance(main.mean(axis=0), main.std(axis=0), total, by_pair)
 
 
-def _ratios(tree: Boxes, columns: Sequence[int]) -> tuple[FloatArray, FloatArray]:
-    """|I_lj ∩ I_mj| / (w_lj w_mj) for each of the columns, `(k, L, L)`, and u_l `(L,)`."""
+def _ratios(tree: Boxes) -> tuple[FloatArray, FloatArray]:
+    """|I_lj ∩ I_mj| / (w_lj w_mj) for each parameter, `(d, L, L)`, and u_l `(L,)`."""
     width = tree.high - tree.low
-    low, high, w = (a[:, columns].T for a in (tree.low, tree.high, width))
-    overlap = np.minimum(high[:, :, None], high[:, None, :]) - np.maximum(
-        low[:, :, None], low[:, None, :]
-    )
-    return np.maximum(overlap, 0.0) / (w[:, :, None] * w[:, None, :]), tree.values * width.prod(
-        axis=1
-    )
+    low, high, w = map(np.ascontiguousarray, (tree.low.T, tree.high.T, width.T))
+    lower = np.maximum(low[:, :, None], low[:, None, :])
+    upper = np.minimum(high[:, :, None], high[:, None, :])
+    ratios = np.maximum(upper - lower, 0.0) / (w[:, :, None] * w[:, None, :])
+    return ratios, tree.values * width.prod(axis=1)
 
 
 def _shares(tree: Boxes) -> tuple[FloatArray, FloatArray] | None:
-    """What each parameter explains alone and in total, as shares; None for a tree that is constant."""
+    """What each parameter explains alone and in total, as shares; None for a constant tree."""
     d = tree.low.shape[1]
-    ratios, u = _ratios(tree, range(d))
+    ratios, u = _ratios(tree)
     mean = u.sum() ** 2
-    before = np.ones((d + 1, *ratios.shape[1:]))  # products of the ratios of the columns before j …
+    before = np.ones((d + 1, *ratios.shape[1:]))  # products of the ratios of the columns before j
     for j in range(d):
         before[j + 1] = before[j] * ratios[j]
     variance = u @ before[d] @ u - mean
     if variance <= 1e-12 * max(mean, 1e-12):
         return None
-    main, total, behind = (
-        np.empty(d),
-        np.empty(d),
-        np.ones(ratios.shape[1:]),
-    )  # … and of those behind it
+    main, total = np.empty(d), np.empty(d)
+    behind = np.ones(ratios.shape[1:])  # the product of the ratios of the columns behind j
     for j in range(d - 1, -1, -1):
         main[j] = (u @ ratios[j] @ u - mean) / variance
         total[j] = 1 - (u @ (before[j] * behind) @ u - mean) / variance
@@ -175,35 +171,49 @@ def _shares(tree: Boxes) -> tuple[FloatArray, FloatArray] | None:
     return main, total
 
 
-def _pairs(tree: Boxes, columns: npt.NDArray[np.intp]) -> FloatArray:
-    """What two of the columns explain together beyond both alone, as shares, `(k, k)`."""
-    everything, u = _ratios(tree, range(tree.low.shape[1]))
+def _pair_shares(tree: Boxes, pairs: Sequence[tuple[int, int]]) -> FloatArray:
+    """What two parameters explain together beyond both alone, as shares, for each of the pairs."""
+    ratios, u = _ratios(tree)
     mean = u.sum() ** 2
-    variance = u @ everything.prod(axis=0) @ u - mean
-    ratios = everything[columns]
-    alone = np.array([u @ r @ u - mean for r in ratios])
-    both = np.array([[u @ (r * s) @ u - mean for s in ratios] for r in ratios])
-    return np.asarray((both - alone[:, None] - alone[None, :]) / max(variance, 1e-300))
+
+    def explained(ratio: FloatArray) -> float:
+        return float(u @ ratio @ u - mean)
+
+    alone = [explained(ratio) for ratio in ratios]
+    both = [explained(ratios[i] * ratios[j]) - alone[i] - alone[j] for i, j in pairs]
+    return np.array(both) / max(explained(ratios.prod(axis=0)), 1e-300)
 
 
 def dependence(forest: Forest, x: FloatArray, j: int, codes: FloatArray) -> FloatArray:
-    """The mean loss over configurations `(n, d)` if parameter j had the codes `(g,)`, by tree: `(trees, g)`.
+    """The mean loss over configurations if parameter j had other codes, by tree.
 
-    Friedman's (2001) partial dependence, over the configurations where the parameter is active.
+    This is Friedman's (2001) partial dependence over the configurations with an active parameter j.
+
+    Args:
+        forest: The forest of T trees.
+        x: Unit codes of the configurations, `(n, d)`, `nan` where inactive.
+        j: The parameter's column.
+        codes: Its codes, `(g,)`.
+
+    Returns:
+        Losses `(T, g)`.
     """
     at = np.where(np.isnan(x), 0.5, x)[np.isfinite(x[:, j])]
-    rows = []
-    for tree in forest.trees:
-        outside = (at[:, None] < tree.low) | (
-            (at[:, None] >= tree.high) & (tree.high < 1)
-        )  # (n, L, d)
-        others = outside.sum(axis=2) - outside[:, :, j]
-        rows.append((tree.values * (others == 0).mean(axis=0)) @ _covers(tree, j, codes))
-    return np.array(rows)
+    return np.array([_dependence(tree, at, j) @ _covers(tree, j, codes) for tree in forest.trees])
+
+
+def _dependence(tree: Boxes, x: FloatArray, j: int) -> FloatArray:
+    """What each leaf adds to the mean where it covers a code of parameter j, `(L,)`."""
+    below = x[:, None] < tree.low
+    above = (x[:, None] >= tree.high) & (tree.high < 1)
+    outside = below | above  # (n, L, d)
+    others = outside.sum(axis=2) - outside[:, :, j]
+    share: FloatArray = (others == 0).mean(axis=0)
+    return tree.values * share
 
 
 def surface(forest: Forest, i: int, j: int, codes: FloatArray) -> FloatArray:
-    """The mean loss at codes `(g,)` of the parameters i and j over all others: `(g, g)`, i by row."""
+    """The mean loss at codes `(g,)` of the parameters i (rows) and j (columns), `(g, g)`."""
     total = np.zeros((len(codes), len(codes)))
     for tree in forest.trees:
         width = tree.high - tree.low
@@ -213,7 +223,7 @@ def surface(forest: Forest, i: int, j: int, codes: FloatArray) -> FloatArray:
 
 
 def _covers(tree: Boxes, j: int, codes: FloatArray) -> FloatArray:
-    """Which leaves hold which codes of parameter j, `(L, g)` of 0 and 1."""
+    """Which leaves cover which codes of parameter j: 0 or 1, `(L, g)`."""
     inside = (tree.low[:, j, None] <= codes) & (
         (codes < tree.high[:, j, None]) | (tree.high[:, j, None] >= 1)
     )
@@ -221,32 +231,30 @@ def _covers(tree: Boxes, j: int, codes: FloatArray) -> FloatArray:
 
 
 def shapley(forest: Forest, x: FloatArray) -> FloatArray:
-    """Shapley values `(n, d)` at codes `(n, d)`: their sum over d is f(x) minus the mean of f; `nan` where inactive."""
+    """Shapley values `(n, d)` at codes `(n, d)`, `nan` where inactive.
+
+    Their sum over the parameters is f(x) minus the mean of f.
+    """
     inactive = np.isnan(x)
     at = np.where(inactive, 0.5, x)
-    values = sum((_tree_shapley(tree, at) for tree in forest.trees), np.zeros(x.shape)) / len(
-        forest.trees
-    )
-    return np.where(inactive, np.nan, values)
+    values = np.zeros(x.shape)
+    for tree in forest.trees:
+        values += _tree_shapley(tree, at)
+    return np.where(inactive, np.nan, values / len(forest.trees))
 
 
 def _tree_shapley(tree: Boxes, x: FloatArray) -> FloatArray:
     d = x.shape[1]
-    nodes, weights = leggauss((d + 1) // 2 + 1)
-    width = tree.high - tree.low
-    found = np.zeros(x.shape)
-    for value, low, high, w in zip(tree.values, tree.low, tree.high, width, strict=True):
-        sides = np.flatnonzero(w < 1)
-        inside = (
-            (low[sides] <= x[:, sides]) & ((x[:, sides] < high[sides]) | (high[sides] >= 1))
-        ).astype(float)
-        gain = inside - w[sides]  # (n, k)
-        for t, weight in zip((nodes + 1) / 2, weights / 2, strict=True):
-            factors = w[sides] + t * gain
-            found[:, sides] += (
-                value
-                * weight
-                * gain
-                * (factors.prod(axis=1)[:, None] / np.maximum(factors, 1e-300))
-            )
-    return found
+    nodes, weights = leggauss((d + 1) // 2 + 1)  # on [-1, 1]
+    nodes, weights = (nodes + 1) / 2, weights / 2
+    values = np.zeros(x.shape)
+    for value, low, high in zip(tree.values, tree.low, tree.high, strict=True):
+        sides = np.flatnonzero(high - low < 1)
+        low, high, at = low[sides], high[sides], x[:, sides]
+        inside = (low <= at) & ((at < high) | (high >= 1))
+        gain = inside - (high - low)  # (n, sides)
+        for t, weight in zip(nodes, weights, strict=True):
+            factors = high - low + t * gain
+            others = factors.prod(axis=1)[:, None] / np.maximum(factors, 1e-300)
+            values[:, sides] += value * weight * gain * others
+    return values

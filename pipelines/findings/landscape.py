@@ -1,173 +1,196 @@
-"""Figures of the space: which parameters matter, and what the result looks like over them.
+"""Figures of the space: which parameters matter, and the score over them.
 
-What is inactive in a trial is not drawn.
+A parameter that is inactive in a trial is not drawn for it.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.ticker import MaxNLocator
 
-from hpo.arrays import FloatArray
+from hpo.arrays import FloatArray, IntArray
+from hpo.space.parameters import Params
 from pipelines.findings.analysis import Analysis, codes_of, making_active
 from pipelines.findings.drawing import (
     ACCENT,
+    ACCENT_LIGHT,
     GOOD,
     INK,
+    LINE,
     LOW_HIGH,
-    MANY,
-    MOST_LINES,
+    MAX_LINES,
+    MAX_VECTOR_MARKS,
     WINNER,
     Drawing,
+    Marks,
+    add_grid,
     finish,
     new_figure,
-    ranked,
-    tidy,
-    window,
+    quality,
+    score_limits,
 )
 from pipelines.findings.evidence import Evidence
-from pipelines.findings.importance import surface
+from pipelines.findings.importance import Importance, surface
 from pipelines.findings.scales import number, short, ticks
 
 _PANELS = 12
+_AXES = 9  # of parallel coordinates
+_PAIRS = 8  # interactions in the figure of importance
+_MAPS = 3
+_CELLS = 48  # of a map along one side
+_SHARE_LABEL = "share of the variance of the loss"
 
 
 def parallel(evidence: Evidence, analysis: Analysis | None) -> Drawing | None:
     """Parallel coordinates over the parameters that matter most, and the score."""
-    data, winner = evidence.comparable, evidence.winner
+    data, winner, space = evidence.comparable, evidence.winner, evidence.space
     if winner is None or len(data.losses) < 2:
         return None
-    order = analysis.order if analysis else range(len(evidence.space))
-    columns = [j for j in order if np.isfinite(data.x[:, j]).any()][:9]
-    low, high = window(evidence, data.losses)
-    score = (np.array([evidence.shown(loss) for loss in data.losses]) - low) / (high - low)
-    y = np.column_stack([data.x[:, columns], np.clip(score, 0, 1)])
-    ranks = np.argsort(data.losses)
-    chosen = np.concatenate(
-        [
-            ranks[: MOST_LINES // 2],
-            (rest := ranks[MOST_LINES // 2 :])[:: max(2 * len(rest) // MOST_LINES, 1)],
-        ]
-    )
-    chosen = chosen[::-1]  # the best on top
+    order = analysis.order if analysis else range(len(space))
+    columns = [j for j in order if np.isfinite(data.x[:, j]).any()][:_AXES]
+    limits = score_limits(evidence, data.losses)
+    score = np.clip(limits.position(evidence.scores(data.losses)), 0, 1)
+    y = np.column_stack([data.x[:, columns], score])
+    x = np.arange(y.shape[1], dtype=float)
+    trials = _best_and_others(data.losses)[::-1]  # the best on top
     figure, (axes,) = new_figure(4.4)
     figure.subplots_adjust(left=0.06, right=0.93, top=0.82, bottom=0.05)
-    x = np.arange(y.shape[1], dtype=float)
-    lines = LineCollection(
-        [_joined(x, y[i]) for i in chosen],
-        colors=GOOD(ranked(data.losses)[chosen]),
-        linewidths=np.where(ranked(data.losses)[chosen] > 0.9, 1.3, 0.7),
-        alpha=0.35 if len(chosen) > 300 else 0.75,
-        rasterized=len(chosen) > MANY // 4,
-    )
-    axes.add_collection(lines)
+    _draw_lines(axes, [_active(x, y[i]) for i in trials], quality(data.losses)[trials])
     if winner.number in data.numbers:
-        axes.plot(
-            *_joined(x, y[data.numbers.index(winner.number)]).T,
-            color=WINNER,
-            linewidth=2.4,
-            zorder=5,
-        )
+        line = _active(x, y[data.numbers.index(winner.number)])
+        axes.plot(*line.T, color=WINNER, linewidth=2.4, zorder=5)
     for k, j in enumerate(columns):
-        _scale(
-            axes,
-            k,
-            ticks(evidence.space[evidence.space.names[j]]),
-            short(evidence.space.names[j], 20),
-        )
-    marks = [value for value in MaxNLocator(5).tick_values(low, high) if low <= value <= high]
-    _scale(
-        axes,
-        len(columns),
-        [((v - low) / (high - low), number(v)) for v in marks],
-        evidence.metric.name,
-        right=True,
-    )
+        name = space.names[j]
+        _scale(axes, k, ticks(space[name]), short(name, 20), side="left")
+    levels = limits.ticks(5)
+    labels = [number(level) for level in levels.tolist()]
+    scale = list(zip(limits.position(levels).tolist(), labels, strict=True))
+    _scale(axes, len(columns), scale, evidence.metric.name, side="right")
     axes.set(xlim=(-0.25, len(columns) + 0.25), ylim=(-0.04, 1.04))
     axes.axis("off")
-    left_out = len(evidence.space) - len(columns)
-    note = f" The {left_out} parameters that matter least are left out." if left_out else ""
+    note = f" The {len(columns)} most important of {len(space)} parameters are shown."
+    numbers = np.array(data.numbers)[trials].tolist()
     return finish(
         figure,
         "parallel_coordinates",
         "Parameters and score",
-        "Each line is a trial, dark ones are good, the orange one is the winner; where dark lines come "
-        "together, a value "
-        "works. Parameters stand in the order of their importance; a line skips those that are inactive in its trial."
-        + note,
-        [
-            (axes, np.array(data.numbers)[chosen].tolist(), np.full(len(chosen), k), y[chosen, k])
-            for k in range(y.shape[1])
-        ],
+        "Each line is a trial: dark ones are good, the orange one is the winner. Where dark lines "
+        "come together, a value works. Parameters stand in the order of their importance; a line "
+        "skips those that are inactive in its trial." + (note if len(columns) < len(space) else ""),
+        [Marks(axes, numbers, np.full(len(trials), at), y[trials, k]) for k, at in enumerate(x)],
         joined=True,
     )
 
 
-def _joined(x: FloatArray, y: FloatArray) -> FloatArray:
-    """The points of one line, without those that are inactive."""
-    there = np.isfinite(y)
-    return np.column_stack([x[there], y[there]])
+def _best_and_others(losses: FloatArray) -> IntArray:
+    """Positions of the best trials and of a sample of the rest, the best first."""
+    ranks, half = np.argsort(losses), MAX_LINES // 2
+    rest = ranks[half:]
+    return np.concatenate([ranks[:half], rest[:: max(len(rest) // half, 1)]])
 
 
-def _scale(
-    axes: Axes, at: float, labels: Sequence[tuple[float, str]], name: str, right: bool = False
-) -> None:
-    axes.plot([at, at], [0, 1], color="#9aa3b2", linewidth=1, zorder=3)
+def _active(x: FloatArray, y: FloatArray) -> FloatArray:
+    """The points of one line, without those of inactive parameters."""
+    active = np.isfinite(y)
+    return np.column_stack([x[active], y[active]])
+
+
+def _draw_lines(axes: Axes, lines: Sequence[FloatArray], goodness: FloatArray) -> None:
+    axes.add_collection(
+        LineCollection(
+            lines,
+            colors=GOOD(goodness),
+            linewidths=np.where(goodness > 0.9, 1.3, 0.7),
+            alpha=0.35 if len(lines) > 300 else 0.75,
+            rasterized=len(lines) > MAX_VECTOR_MARKS // 4,
+        )
+    )
+
+
+def _scale(axes: Axes, x: float, labels: Sequence[tuple[float, str]], name: str, side: str) -> None:
+    """A vertical axis at `x`, with its labels on one side."""
+    axes.plot([x, x], [0, 1], color=LINE, linewidth=1, zorder=3)
+    offset, align = (4, "left") if side == "right" else (-4, "right")
     for code, label in labels:
         axes.annotate(
-            label, (at, code), (4 if right else -4, 0), textcoords="offset points", ha="left" if right else "right",
-            va="center", fontsize=8.5, color=INK, zorder=6,
+            label,
+            (x, code),
+            (offset, 0),
+            textcoords="offset points",
+            ha=align,
+            va="center",
+            fontsize=8.5,
+            color=INK,
+            zorder=6,
             bbox={"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 0.6},
-        )  # fmt: skip
+        )
     axes.annotate(
-        name, (at, 1.04), (0, 4), textcoords="offset points", rotation=18, ha="left", va="bottom", fontsize=9.5,
-        fontweight="bold", annotation_clip=False,
-    )  # fmt: skip
+        name,
+        (x, 1.04),
+        (0, 4),
+        textcoords="offset points",
+        rotation=18,
+        ha="left",
+        va="bottom",
+        fontsize=9.5,
+        fontweight="bold",
+        annotation_clip=False,
+    )
 
 
 def importances(evidence: Evidence, analysis: Analysis | None) -> Drawing | None:
-    """What each parameter explains alone, with others, and which two go together."""
+    """What each parameter explains alone and with others, and which two interact."""
     if analysis is None:
         return None
     names, found = evidence.space.names, analysis.importance
-    order = [j for j in analysis.order][:_PANELS][::-1]
-    pairs = sorted(found.pairs.items(), key=lambda item: item[1])[-8:]
-    figure, (left, right) = new_figure(0.9 + 0.3 * max(len(order), 5), 1, 2, width_ratios=(1.25, 1))
+    columns = list(analysis.order[:_PANELS])[::-1]
+    figure, (left, right) = new_figure(
+        0.9 + 0.3 * max(len(columns), 5), 1, 2, width_ratios=(1.25, 1)
+    )
     figure.subplots_adjust(left=0.17, right=0.985, top=0.88, bottom=0.17, wspace=0.62)
-    main = np.clip(found.main[order], 0, None)
-    rest = np.clip(found.total[order] - main, 0, None)
-    places = np.arange(len(order))
-    left.barh(places, main, color=ACCENT, height=0.66, label="alone")
-    left.barh(places, rest, left=main, color="#a9c3f5", height=0.66, label="together with others")
-    left.errorbar(
-        main, places, xerr=found.spread[order], fmt="none", ecolor=INK, elinewidth=0.9, capsize=2
-    )
-    left.set_yticks(places, [short(names[j]) for j in order])
+    _share_bars(left, found, columns)
+    main, spread = np.clip(found.main[columns], 0, None), found.spread[columns]
+    places = np.arange(len(columns))
+    left.errorbar(main, places, xerr=spread, fmt="none", ecolor=INK, elinewidth=0.9, capsize=2)
+    left.set_yticks(places, [short(names[j]) for j in columns])
     left.legend(loc="lower right")
-    right.barh(np.arange(len(pairs)), [share for _, share in pairs], color="#a9c3f5", height=0.66)
-    right.set_yticks(
-        np.arange(len(pairs)),
-        [f"{short(names[i], 14)} × {short(names[j], 14)}" for (i, j), _ in pairs],
-    )
+    _pair_bars(right, found, names)
     for axes, title in ((left, "parameters"), (right, "interactions of two")):
-        axes.set(title=title, xlabel="share of the variance of the loss")
+        axes.set(title=title, xlabel=_SHARE_LABEL)
         axes.tick_params(axis="y", labelcolor=INK, length=0)
         axes.set_xlim(left=0)
         axes.xaxis.set_major_locator(MaxNLocator(5))
-        tidy(axes, "x")
-    trust = (
-        f"The forest behind it predicts {max(analysis.forest.explained, 0):.0%} of the variance of unseen trials"
-        + ("." if analysis.trustworthy else ": too little to rely on it.")
-    )
+        add_grid(axes, "x")
     return finish(
         figure,
         "importance",
         "Which parameters matter",
-        "How much of the variation of the result over the whole space a parameter explains, alone (dark) and together "
-        "with others (light); lines show how far the trees of the forest disagree. " + trust,
+        "How much of the variation of the result over the whole space a parameter explains, alone "
+        "(dark) and together with others (light); lines show how far the trees of the forest "
+        f"disagree. The forest predicts {max(analysis.forest.explained, 0):.0%} of the variance of "
+        "unseen trials" + ("." if analysis.trustworthy else ": too little to rely on it."),
+    )
+
+
+def _share_bars(axes: Axes, found: Importance, columns: Sequence[int]) -> None:
+    """What each parameter explains, alone and together with others."""
+    places = np.arange(len(columns))
+    main = np.clip(found.main[columns], 0, None)
+    rest = np.clip(found.total[columns] - main, 0, None)
+    axes.barh(places, main, color=ACCENT, height=0.66, label="alone")
+    axes.barh(
+        places, rest, left=main, color=ACCENT_LIGHT, height=0.66, label="together with others"
+    )
+
+
+def _pair_bars(axes: Axes, found: Importance, names: Sequence[str]) -> None:
+    pairs = sorted(found.pairs.items(), key=lambda item: item[1])[-_PAIRS:]
+    places = np.arange(len(pairs))
+    axes.barh(places, [share for _, share in pairs], color=ACCENT_LIGHT, height=0.66)
+    axes.set_yticks(
+        places, [f"{short(names[i], 14)} × {short(names[j], 14)}" for (i, j), _ in pairs]
     )
 
 
@@ -175,57 +198,52 @@ def in_branch(evidence: Evidence, analysis: Analysis | None) -> Drawing | None:
     """Importance among the parameters of the winner's branch."""
     if analysis is None or analysis.branch is None or evidence.winner is None:
         return None
-    active = set(evidence.space.active(evidence.winner.params)) - analysis.given.keys()
     names, found = evidence.space.names, analysis.branch
-    order = [int(j) for j in np.argsort(-found.total, kind="stable") if names[j] in active][
-        :_PANELS
-    ][::-1]
-    if not order:
+    active = set(evidence.space.active(evidence.winner.params)) - analysis.given.keys()
+    by_total = np.argsort(-found.total, kind="stable").tolist()
+    columns = [j for j in by_total if names[j] in active][:_PANELS][::-1]
+    if not columns:
         return None
-    figure, (axes,) = new_figure(0.9 + 0.3 * max(len(order), 4))
+    figure, (axes,) = new_figure(0.9 + 0.3 * max(len(columns), 4))
     figure.subplots_adjust(left=0.3, right=0.97, top=0.88, bottom=0.18)
-    main = np.clip(found.main[order], 0, None)
-    axes.barh(np.arange(len(order)), main, color=ACCENT, height=0.66, label="alone")
-    axes.barh(
-        np.arange(len(order)), np.clip(found.total[order] - main, 0, None), left=main, color="#a9c3f5", height=0.66,
-        label="together with others",
-    )  # fmt: skip
-    axes.set_yticks(np.arange(len(order)), [short(names[j], 34) for j in order])
-    axes.set(xlabel="share of the variance of the loss")
+    _share_bars(axes, found, columns)
+    axes.set_yticks(np.arange(len(columns)), [short(names[j], 34) for j in columns])
+    axes.set(xlabel=_SHARE_LABEL)
     axes.tick_params(axis="y", labelcolor=INK, length=0)
     axes.legend(loc="lower right")
-    tidy(axes, "x")
-    given = ", ".join(
-        f"{short(name)}={short(number(value))}" for name, value in sorted(analysis.given.items())
-    )
+    add_grid(axes, "x")
+    given = sorted(analysis.given.items())
+    choices = ", ".join(f"{short(name)}={short(number(value))}" for name, value in given)
     return finish(
         figure,
         "importance_in_branch",
         "Which parameters matter beside the winner",
-        f"The same among the trials that share the winner's choices ({short(given, 160)}): what is left to tune there.",
+        f"The same among the trials that share the winner's choices ({short(choices, 160)}): what "
+        "is left to tune there.",
     )
 
 
 def shapley_view(evidence: Evidence, analysis: Analysis | None) -> Drawing | None:
-    """By how much each parameter moved each trial, by the parameter's value."""
+    """By how much each parameter moved the score of each trial."""
     if analysis is None:
         return None
-    names, sign = evidence.space.names, -1.0
-    order = [j for j in analysis.order if np.isfinite(analysis.shapley[:, j]).any()][:_PANELS][::-1]
-    figure, (axes,) = new_figure(0.9 + 0.36 * max(len(order), 4))
+    names, data, explained = evidence.space.names, analysis.data, analysis.explained
+    columns = [j for j in analysis.order if np.isfinite(analysis.shapley[:, j]).any()]
+    columns = columns[:_PANELS][::-1]
+    figure, (axes,) = new_figure(0.9 + 0.36 * max(len(columns), 4))
     figure.subplots_adjust(left=0.2, right=0.9, top=0.97, bottom=0.15)
     rng = np.random.default_rng(0)
-    numbers, marks = np.array(analysis.data.numbers)[analysis.explained], []
-    for row, j in enumerate(order):
-        moved, codes = sign * analysis.shapley[:, j], analysis.data.x[analysis.explained, j]
-        y = row + rng.uniform(-0.28, 0.28, len(moved))
-        dots = axes.scatter(moved, y, c=codes, cmap=LOW_HIGH, vmin=0, vmax=1, s=11, linewidths=0)
-        marks.append((axes, numbers.tolist(), moved, y))
-    axes.axvline(0, color="#9aa3b2", linewidth=1)
-    axes.set_yticks(np.arange(len(order)), [short(names[j], 30) for j in order])
+    numbers, marks = np.array(data.numbers)[explained].tolist(), []
+    for row, j in enumerate(columns):
+        gain, codes = -analysis.shapley[:, j], data.x[explained, j]
+        y = row + rng.uniform(-0.28, 0.28, len(gain))
+        dots = axes.scatter(gain, y, c=codes, cmap=LOW_HIGH, vmin=0, vmax=1, s=11, linewidths=0)
+        marks.append(Marks(axes, numbers, gain, y))
+    axes.axvline(0, color=LINE, linewidth=1)
+    axes.set_yticks(np.arange(len(columns)), [short(names[j], 30) for j in columns])
     axes.tick_params(axis="y", labelcolor=INK, length=0)
     axes.set(xlabel=f"improvement of {evidence.metric.name} over the average configuration →")
-    tidy(axes, "both")
+    add_grid(axes, "both")
     bar = figure.colorbar(dots, ax=axes, pad=0.015, aspect=30, ticks=(0, 1))
     bar.ax.set_yticklabels(["low", "high"])
     bar.outline.set_visible(False)
@@ -233,73 +251,93 @@ def shapley_view(evidence: Evidence, analysis: Analysis | None) -> Drawing | Non
         figure,
         "shapley",
         "What moved each trial",
-        f"Shapley values: a dot is a trial ({len(analysis.explained)} of them), to the right where the "
-        "parameter's value "
-        "made the result better than the average configuration's, purple where the value is high, green "
-        "where it is low.",
+        f"Shapley values of {len(explained)} trials, one dot each. A dot lies to the right where "
+        "the parameter's value made the result better than the average configuration's; purple "
+        "values are high, green ones low.",
         marks,
     )
 
 
 def contours(evidence: Evidence, analysis: Analysis | None) -> Drawing | None:
     """The pairs with the strongest interactions, as maps."""
-    if analysis is None or evidence.winner is None or len(evidence.space) < 2:
+    winner = evidence.winner
+    if analysis is None or winner is None or not analysis.importance.pairs:
         return None
-    space, found = evidence.space, analysis.importance
-    strength = {
-        pair: share + 0.1 * (found.main[pair[0]] + found.main[pair[1]])
-        for pair, share in found.pairs.items()
-    }
-    pairs = sorted(strength, key=lambda pair: -strength[pair])[:3]
-    if not pairs:
-        return None
+    pairs = _strongest_pairs(analysis.importance)
     figure, panels = new_figure(3.5, 1, len(pairs))
     figure.subplots_adjust(left=0.08, right=0.985, top=0.9, bottom=0.17, wspace=0.38)
-    grid, data, marks = (np.arange(48) + 0.5) / 48, analysis.data, []
-    for axes, (i, j) in zip(panels, pairs, strict=True):
-        names = space.names[i], space.names[j]
-        at: dict[str, Any] = {}
-        for name in names:
-            at |= making_active(space, name, evidence.winner.params)
-        for name in names:
-            at.pop(name, None)
-        height = -surface(analysis.forest.given(codes_of(space, at)), i, j, grid).T
-        axes.pcolormesh(
-            np.linspace(0, 1, 49), np.linspace(0, 1, 49), height, cmap=GOOD, rasterized=True
-        )
-        if np.ptp(height) > 0:
-            axes.contour(
-                grid, grid, height, levels=6, colors="white", linewidths=0.6, linestyles="solid"
-            )
-        there = np.isfinite(data.x[:, [i, j]]).all(axis=1)
-        axes.scatter(
-            data.x[there, i], data.x[there, j], s=8, color="white", edgecolors=INK, linewidths=0.5,
-            alpha=0.9 if there.sum() < 300 else 0.3, rasterized=there.sum() > MANY // 4,
-        )  # fmt: skip
-        if evidence.winner.number in data.numbers:
-            at_winner = data.x[data.numbers.index(evidence.winner.number)]
-            axes.scatter(
-                at_winner[i],
-                at_winner[j],
-                marker="*",
-                s=130,
-                color=WINNER,
-                edgecolors="white",
-                zorder=5,
-            )
-        for set_ticks, name in ((axes.set_xticks, names[0]), (axes.set_yticks, names[1])):
-            places, labels = zip(*ticks(space[name], 5), strict=True)
-            set_ticks(places, labels, fontsize=8.5)
-        axes.set(xlim=(0, 1), ylim=(0, 1), xlabel=short(names[0]), ylabel=short(names[1]))
-        marks.append(
-            (axes, np.array(data.numbers)[there].tolist(), data.x[there, i], data.x[there, j])
-        )
+    marks = []
+    for axes, pair in zip(panels, pairs, strict=True):
+        _map(axes, analysis, pair, winner.params)
+        marks.append(_dots(axes, analysis, pair))
+        if winner.number in analysis.data.numbers:
+            position = analysis.data.numbers.index(winner.number)
+            x, y = analysis.data.x[position, list(pair)]
+            axes.scatter(x, y, marker="*", s=130, color=WINNER, edgecolors="white", zorder=5)
+        _name_axes(axes, evidence, pair)
     return finish(
         figure,
         "contours",
         "Two parameters at a time",
-        "What the forest expects for two values together, dark is better. A slanted valley means that the "
-        "two should be "
-        "tuned together; white dots are trials, and where there are none the map is a guess.",
+        "What the forest expects for two values together, dark is better. A slanted valley means "
+        "that the two should be tuned together. White dots are trials; where there are none, the "
+        "map is a guess.",
         marks,
     )
+
+
+def _strongest_pairs(found: Importance) -> list[tuple[int, int]]:
+    """The pairs that interact most; what each explains alone decides between weak ones."""
+    strength = {
+        (i, j): share + 0.1 * (found.main[i] + found.main[j])
+        for (i, j), share in found.pairs.items()
+    }
+    return sorted(strength, key=lambda pair: -strength[pair])[:_MAPS]
+
+
+def _map(axes: Axes, analysis: Analysis, pair: tuple[int, int], preferred: Params) -> None:
+    """The forest's mean loss over two parameters, given what makes both active."""
+    names = [analysis.space.names[j] for j in pair]
+    needed = [making_active(analysis.space, name, preferred) for name in names]
+    given = {k: v for values in needed for k, v in values.items() if k not in names}
+    forest = analysis.forest.given(codes_of(analysis.space, given))
+    edges, middles = np.linspace(0, 1, _CELLS + 1), (np.arange(_CELLS) + 0.5) / _CELLS
+    height = -surface(forest, *pair, middles).T
+    axes.pcolormesh(edges, edges, height, cmap=GOOD, rasterized=True)
+    if np.ptp(height) > 0:
+        axes.contour(
+            middles,
+            middles,
+            height,
+            levels=6,
+            colors="white",
+            linewidths=0.6,
+            linestyles="solid",
+        )
+
+
+def _dots(axes: Axes, analysis: Analysis, pair: tuple[int, int]) -> Marks:
+    """The trials in which both parameters are active."""
+    x, y = analysis.data.x[:, list(pair)].T
+    active = np.isfinite(x) & np.isfinite(y)
+    numbers, count = np.array(analysis.data.numbers)[active].tolist(), int(active.sum())
+    axes.scatter(
+        x[active],
+        y[active],
+        s=8,
+        color="white",
+        edgecolors=INK,
+        linewidths=0.5,
+        alpha=0.9 if count < 300 else 0.3,
+        rasterized=count > MAX_VECTOR_MARKS // 4,
+    )
+    return Marks(axes, numbers, x[active], y[active])
+
+
+def _name_axes(axes: Axes, evidence: Evidence, pair: tuple[int, int]) -> None:
+    names = [evidence.space.names[j] for j in pair]
+    for set_ticks, name in zip((axes.set_xticks, axes.set_yticks), names, strict=True):
+        places, labels = zip(*ticks(evidence.space[name], 5), strict=True)
+        set_ticks(places, labels, fontsize=8.5)
+    xlabel, ylabel = map(short, names)
+    axes.set(xlim=(0, 1), ylim=(0, 1), xlabel=xlabel, ylabel=ylabel)

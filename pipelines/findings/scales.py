@@ -1,4 +1,4 @@
-"""Names and values as they stand on axes."""
+"""Names, values and scales as text on axes and in tables."""
 
 import math
 import re
@@ -11,13 +11,18 @@ _INVISIBLE = re.compile(
 
 
 def short(text: object, most: int = 24) -> str:
-    """A name on one line, `most` characters at most; what cannot be seen becomes a space."""
+    """A text on one line of at most `most` characters; invisible characters become spaces."""
     line = " ".join(_INVISIBLE.sub(" ", str(text)).split())
     return line if len(line) <= most else f"{line[: most - most // 3 - 1]}…{line[-(most // 3) :]}"
 
 
+def first_line(text: str | None, most: int) -> str:
+    """The first line of a text that may be missing, cut to `most` characters."""
+    return short((text or "").strip().partition("\n")[0], most)
+
+
 def number(value: object, digits: int = 4) -> str:
-    """A value of a parameter or a metric, short."""
+    """A value of a parameter or a metric, rounded to `digits` significant digits."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return str(value)
     return f"{value:,}" if isinstance(value, int) else f"{value:.{digits}g}"
@@ -31,27 +36,27 @@ def duration(seconds: float) -> str:
 
 
 def ticks(parameter: Parameter, most: int = 5) -> list[tuple[float, str]]:
-    """Unit codes and labels for an axis."""
+    """Unit codes and labels for an axis, at most `most` for numbers."""
     if isinstance(parameter, Categorical):
         return [(parameter.to_unit(choice), short(choice, 12)) for choice in parameter.choices[:12]]
+    return [(parameter.to_unit(value), f"{value:.4g}") for value in _tick_values(parameter, most)]
+
+
+def _tick_values(parameter: Float | Integer, most: int) -> list[float]:
     if isinstance(parameter, Integer) and parameter.n_levels <= most:
-        values: list[float] = [
-            parameter.low + i * parameter.step for i in range(parameter.n_levels)
-        ]
-    else:
-        values = _log(parameter, most) if parameter.log else _even(parameter, most)
-    return [(parameter.to_unit(value), f"{value:.4g}") for value in values]
+        return [parameter.low + i * parameter.step for i in range(parameter.n_levels)]
+    return _log(parameter, most) if parameter.log else _even(parameter, most)
 
 
 def _log(parameter: Float | Integer, most: int) -> list[float]:
-    """Round numbers: powers of ten, then 1-2-5 and so on while few of them fit."""
+    """Round numbers: 1, 2 and 5 times powers of ten, or fewer digits if those are too many."""
+    powers = range(math.floor(math.log10(parameter.low)), math.ceil(math.log10(parameter.high)) + 1)
     for digits in ((1, 2, 5), (1, 3), (1,)):
-        low, high = math.floor(math.log10(parameter.low)), math.ceil(math.log10(parameter.high))
-        values = [digit * 10.0**power for power in range(low, high + 1) for digit in digits]
+        values = [digit * 10.0**power for power in powers for digit in digits]
         inside = [v for v in values if parameter.low * 0.999 <= v <= parameter.high * 1.001]
         if len(inside) <= most:
             break
-    inside = inside[:: math.ceil(len(inside) / most)] if inside else []
+    inside = inside[:: max(math.ceil(len(inside) / most), 1)]
     return inside if len(inside) > 1 else [float(parameter.low), float(parameter.high)]
 
 
@@ -59,7 +64,8 @@ def _even(parameter: Float | Integer, most: int) -> list[float]:
     """Multiples of 1, 2, 2.5 or 5 times a power of ten."""
     width = parameter.high - parameter.low
     magnitude = 10.0 ** math.floor(math.log10(width / most))
-    step = next(f * magnitude for f in (1, 2, 2.5, 5, 10, 20) if width / (f * magnitude) <= most)
+    steps = (factor * magnitude for factor in (1, 2, 2.5, 5, 10, 20))
+    step = next(step for step in steps if width / step <= most)
     if isinstance(parameter, Integer):
         step = max(round(step), 1)
     first = math.ceil(parameter.low / step - 1e-9)

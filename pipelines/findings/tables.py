@@ -1,111 +1,108 @@
-"""What a report says in rows: on the page, and as CSV."""
+"""The tables of a report, for the page and as CSV."""
 
 import csv
 import io
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter, itemgetter
+from typing import Any
 
 from hpo.space.parameters import Categorical, Parameter
+from hpo.trial import Trial
 from pipelines.findings.analysis import Analysis
 from pipelines.findings.diagnosis import Diagnosis
 from pipelines.findings.evidence import Evidence
-from pipelines.findings.scales import duration, number, short
+from pipelines.findings.scales import duration, first_line, number, short
 from pipelines.models import search_model
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
-_RANKED = 20  # trials of the leaderboard that the page shows
+_BEST = 20  # trials on the page
+_LISTED = 8  # numbers of failed trials for each reason
+_COLUMNS = ("number", "name", "run_id", "status", "origin", "budget", "seconds", "failure")
 
 
 @dataclass(frozen=True)
 class Table:
-    """Rows under named columns; `chosen` is the position of one that stands out."""
+    """Rows under named columns; `chosen` is the position of the row that is highlighted."""
 
     columns: Sequence[str]
     rows: Sequence[Sequence[object]]
     chosen: int | None = None
 
     def to_csv(self) -> str:
-        """The table as CSV; a text cell that a spreadsheet would take for a formula begins with an apostrophe."""
+        """The table as CSV.
+
+        Text that a spreadsheet would take for a formula is written with a leading apostrophe.
+        """
         out = io.StringIO()
         writer = csv.writer(out, lineterminator="\n")
-        writer.writerows([[_cell(value) for value in row] for row in (self.columns, *self.rows)])
+        for row in (self.columns, *self.rows):
+            writer.writerow(map(_csv_cell, row))
         return out.getvalue()
 
     def lines(self) -> list[str]:
-        """The table for a terminal, columns below each other."""
-        cells = [[*self.columns], *([_plain(value) for value in row] for row in self.rows)]
-        widths = [max(len(row[i]) for row in cells) for i in range(len(self.columns))]
-        return [
-            "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip()
-            for row in cells
-        ]
+        """The table for a terminal, in aligned columns."""
+        cells = [list(self.columns), *(list(map(_text_cell, row)) for row in self.rows)]
+        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+        return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in cells]
 
 
-def _plain(value: object) -> str:
+def _text_cell(value: object) -> str:
     return "–" if value is None else short(number(value, 5), 60)
 
 
-def _cell(value: object) -> object:
-    if value is None:
-        return ""
-    if isinstance(value, str):
-        return f"'{value}" if value.startswith(_FORMULA) else value
-    return value
+def _csv_cell(value: object) -> object:
+    if isinstance(value, str) and value.startswith(_FORMULA):
+        return f"'{value}"
+    return "" if value is None else value
 
 
-def leaderboard(rows: Sequence[Mapping[str, object]]) -> Table:
-    """All trials with all that is known of them."""
-    params = sorted({name for row in rows for name in _mapping(row["params"])})
-    metrics = sorted({name for row in rows for name in _mapping(row["metrics"])})
-    plain = ("number", "name", "run_id", "status", "origin", "budget", "seconds", "failure")
-    return Table(
-        (*plain, *metrics, *params),
-        [
-            [row[name] for name in plain]
-            + [_mapping(row["metrics"]).get(name) for name in metrics]
-            + [_mapping(row["params"]).get(name) for name in params]
-            for row in rows
-        ],
-    )
+def leaderboard(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """All trials with all their metrics and parameters.
 
-
-def _mapping(value: object) -> Mapping[str, object]:
-    return value if isinstance(value, Mapping) else {}
+    Args:
+        rows: Those of `pipelines.store.studies.leaderboard`.
+    """
+    metrics = sorted(set[str]().union(*(row["metrics"] for row in rows)))
+    params = sorted(set[str]().union(*(row["params"] for row in rows)))
+    common = itemgetter(*_COLUMNS)
+    cells = [
+        [*common(row), *map(row["metrics"].get, metrics), *map(row["params"].get, params)]
+        for row in rows
+    ]
+    return Table((*_COLUMNS, *metrics, *params), cells)
 
 
 def best_trials(evidence: Evidence) -> Table:
-    """The best trials, for people: score, budget where it differs, seconds, origin."""
-    done = sorted((t for t in evidence.trials if t.reports), key=lambda t: (t.loss, t.number))[
-        :_RANKED
-    ]
-    races = len(evidence.rungs) > 1
-    columns = ["trial", evidence.metric.name, *(["budget"] if races else []), "seconds", "origin"]
-    rows = [
-        [
-            t.number,
-            evidence.shown(t.loss),
-            *([t.reached] if races else []),
-            t.seconds,
-            t.origin,
-        ]
-        for t in done
-    ]
-    return Table(columns, rows, 0 if rows else None)
+    """The best trials; their budgets are shown if the study has rungs."""
+    columns: dict[str, Callable[[Trial], object]] = {
+        "trial": attrgetter("number"),
+        evidence.metric.name: lambda trial: evidence.score(trial.loss),
+        "budget": attrgetter("reached"),
+        "seconds": attrgetter("seconds"),
+        "origin": attrgetter("origin"),
+    }
+    if len(evidence.rungs) < 2:
+        del columns["budget"]
+    rows = [[value(trial) for value in columns.values()] for trial in evidence.ranked[:_BEST]]
+    return Table(tuple(columns), rows, chosen=0 if rows else None)
 
 
 def configuration(evidence: Evidence) -> Table:
     """The winner's values beside the default's and the range that was searched."""
-    winner = evidence.winner
-    default = next((t for t in evidence.trials if t.origin == "default"), None)
-    rows = []
-    for name, value in winner.params.items() if winner else ():
-        searched = _range(evidence.space[name]) if name in evidence.space else ""
-        rows.append([name, value, default.params.get(name) if default else None, searched])
+    winner = evidence.winner.params if evidence.winner else {}
+    default = evidence.default.params if evidence.default else {}
+    rows = [
+        [name, value, default.get(name), _range(evidence, name)] for name, value in winner.items()
+    ]
     return Table(("parameter", "winner", "default", "searched"), rows)
 
 
-def _range(parameter: Parameter) -> str:
+def _range(evidence: Evidence, name: str) -> str:
+    if name not in evidence.space:
+        return ""
+    parameter: Parameter = evidence.space[name]
     if isinstance(parameter, Categorical):
         return ", ".join(map(str, parameter.choices))
     return f"{parameter.low:g} to {parameter.high:g}{', log' if parameter.log else ''}"
@@ -113,11 +110,10 @@ def _range(parameter: Parameter) -> str:
 
 def importance(evidence: Evidence, analysis: Analysis) -> Table:
     """Shares of the variance of the loss, by parameter."""
-    found, names = analysis.importance, evidence.space.names
-    rows = [
-        [names[j], *(float(side[j]) for side in (found.main, found.spread, found.total))]
-        for j in analysis.order
-    ]
+    found, order = analysis.importance, list(analysis.order)
+    names = [evidence.space.names[j] for j in order]
+    shares = (found.main[order], found.spread[order], found.total[order])
+    rows = list(zip(names, *(share.tolist() for share in shares), strict=True))
     return Table(("parameter", "alone", "spread", "with interactions"), rows)
 
 
@@ -125,98 +121,88 @@ def interactions(evidence: Evidence, analysis: Analysis) -> Table:
     """Shares of the variance of the loss, by pairs of parameters."""
     names = evidence.space.names
     pairs = sorted(analysis.importance.pairs.items(), key=lambda item: -item[1])
-    return Table(
-        ("first", "second", "share"), [[names[i], names[j], share] for (i, j), share in pairs]
-    )
+    rows = [[names[i], names[j], share] for (i, j), share in pairs]
+    return Table(("first", "second", "share"), rows)
 
 
 def best_so_far(evidence: Evidence) -> Table:
     """The best result after each leg, with the seconds of search until then."""
-    return Table(
-        ("legs", "seconds", evidence.metric.name),
-        [[i + 1, *row] for i, row in enumerate(evidence.best)],
-    )
+    rows = [[legs, *point] for legs, point in enumerate(evidence.best, 1)]
+    return Table(("legs", "seconds", evidence.metric.name), rows)
 
 
 def failures(evidence: Evidence) -> Table:
     """Why trials failed: how often, and which."""
-    reasons = Counter(_reason(trial.failure) for trial in evidence.trials if trial.failure)
-    rows = []
-    for reason, count in reasons.most_common():
-        numbers = [
-            str(t.number) for t in evidence.trials if t.failure and _reason(t.failure) == reason
-        ]
-        rows.append([reason, count, ", ".join(numbers[:8]) + (" …" if len(numbers) > 8 else "")])
+    numbers: dict[str, list[str]] = defaultdict(list)
+    for trial in evidence.trials:
+        if trial.failure:
+            reason = first_line(trial.failure, 300) or "no reason was given"
+            numbers[reason].append(str(trial.number))
+    reasons = sorted(numbers, key=lambda reason: -len(numbers[reason]))
+    rows = [[reason, len(numbers[reason]), _listed(numbers[reason])] for reason in reasons]
     return Table(("reason", "trials", "which"), rows)
 
 
-def _reason(failure: str | None) -> str:
-    return short((failure or "").strip().split("\n")[0], 300) or "no reason was given"
+def _listed(numbers: Sequence[str]) -> str:
+    return ", ".join(numbers[:_LISTED]) + (" …" if len(numbers) > _LISTED else "")
 
 
 def costs(evidence: Evidence, price: float | None) -> Table:
-    """Where the time went, and the money when an hour of the machine has a price."""
-    training = sum(trial.seconds for trial in evidence.trials)
-    final = evidence.best[-1][1] if evidence.best else None
-    found = next((seconds for seconds, value in evidence.best if value == final), None)
-    failed = sum(
-        row["ended"] - row["started"]
-        for row in evidence.rows
-        if row["failure"] and not row["reports"]
-    )
+    """The time of a study by use, and its price if an hour of the machine has one."""
+    return Table(("what", "how much", "share"), list(_costs(evidence, price)))
+
+
+def _costs(evidence: Evidence, price: float | None) -> Iterator[tuple[str, str, str]]:
+    searching = evidence.elapsed
     workers = int(evidence.header.get("workers", 1))
-    rows: list[list[object]] = [
-        ["search, at least one trial at work", duration(evidence.elapsed), ""],
-        [
-            "training, all trials together",
-            duration(training),
-            _share(training, evidence.elapsed * workers, "of the workers' time"),
-        ],
-    ]
-    if found is not None:
-        rows.append(
-            [
-                "until the winner's result",
-                duration(found),
-                _share(found, evidence.elapsed, "of the search"),
-            ]
-        )
-    if failed:
-        rows.append(["spent on trials that failed", duration(failed), ""])
-    for family, seconds in sorted(_by_family(evidence).items(), key=lambda item: -item[1]):
-        rows.append(
-            [f"training {family}", duration(seconds), _share(seconds, training, "of the training")]
-        )
+    training = sum(trial.seconds for trial in evidence.trials)
+    used = _share(training, searching * workers, "of the workers' time")
+    yield "search, at least one trial running", duration(searching), ""
+    yield "training, all trials together", duration(training), used
+    if evidence.best:
+        found = _seconds_to_best(evidence)
+        share = _share(found, searching, "of the search")
+        yield "until the winner's result", duration(found), share
+    if failed := _failed_seconds(evidence):
+        yield "spent on failed trials", duration(failed), ""
+    for family, seconds in _seconds_by_family(evidence):
+        share = _share(seconds, training, "of the training")
+        yield f"training {family}", duration(seconds), share
     if price is not None:
-        rows.append(
-            [
-                "price of the search",
-                f"{price * evidence.elapsed / 3600:,.2f}",
-                f"at {price:g} an hour",
-            ]
-        )
-    return Table(("what", "how much", "share"), rows)
+        cost = price * searching / 3600
+        yield "price of the search", f"{cost:,.2f}", f"at {price:g} an hour"
 
 
 def _share(part: float, whole: float, of: str) -> str:
     return f"{part / whole:.0%} {of}" if whole > 0 else ""
 
 
-def _by_family(evidence: Evidence) -> dict[str, float]:
+def _seconds_to_best(evidence: Evidence) -> float:
+    _, final = evidence.best[-1]
+    return next(seconds for seconds, score in evidence.best if score == final)
+
+
+def _failed_seconds(evidence: Evidence) -> float:
+    failed = [row for row in evidence.rows if row["failure"] and not row["reports"]]
+    return sum(float(row["ended"] - row["started"]) for row in failed)
+
+
+def _seconds_by_family(evidence: Evidence) -> list[tuple[str, float]]:
+    """Training seconds by model family, the largest first; none if the study has one family."""
     model = search_model(str(evidence.header["model"]))
     if len(model.families) < 2:
-        return {}
-    spent: Counter[str] = Counter()
+        return []
+    spent: dict[str, float] = defaultdict(float)
     for trial in evidence.trials:
-        spent[model.resolve(trial.params)[0]] += trial.seconds  # type: ignore[assignment]
-    return dict(spent)
+        family, _ = model.resolve(trial.params)
+        spent[family] += trial.seconds
+    return sorted(spent.items(), key=lambda item: -item[1])
 
 
 def classes(evidence: Evidence) -> Table:
-    """How the winner does on the held-out rows of each class."""
-    return Table(
-        ("class", "held-out rows", "found"), [[c.label, c.rows, c.recall] for c in evidence.classes]
-    )
+    """How many held-out rows of each class the winner finds."""
+    rows = [[score.label, score.rows, score.recall] for score in evidence.classes]
+    return Table(("class", "held-out rows", "found"), rows)
 
 
 def past(evidence: Evidence) -> Table:
@@ -229,12 +215,21 @@ def past(evidence: Evidence) -> Table:
     return Table(("past study", "run", "similarity", "same table", "compared with this one"), rows)
 
 
-def written(
-    evidence: Evidence, analysis: Analysis | None, found: Sequence[Diagnosis], price: float | None
+def diagnoses(findings: Sequence[Diagnosis]) -> Table:
+    """Findings with their evidence and what to do."""
+    rows = [[found.severity, found.title, found.evidence, found.advice] for found in findings]
+    return Table(("severity", "finding", "evidence", "advice"), rows)
+
+
+def all_tables(
+    evidence: Evidence,
+    analysis: Analysis | None,
+    findings: Sequence[Diagnosis],
+    price: float | None,
 ) -> dict[str, Table]:
-    """The tables of a study's page by the names of their files; its best trials are in the leaderboard."""
+    """The tables of a study by the names of their files, without the leaderboard."""
     tables = {
-        "diagnosis.csv": diagnoses(found),
+        "diagnosis.csv": diagnoses(findings),
         "best_so_far.csv": best_so_far(evidence),
         "configuration.csv": configuration(evidence),
         "failures.csv": failures(evidence),
@@ -248,11 +243,3 @@ def written(
         tables["importance.csv"] = importance(evidence, analysis)
         tables["interactions.csv"] = interactions(evidence, analysis)
     return tables
-
-
-def diagnoses(found: Sequence[Diagnosis]) -> Table:
-    """Findings with their evidence and what to do."""
-    return Table(
-        ("severity", "finding", "evidence", "advice"),
-        [[d.severity, d.title, d.evidence, d.advice] for d in found],
-    )

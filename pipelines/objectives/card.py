@@ -22,7 +22,7 @@ from hpo.space.parameters import Params, Value
 from hpo.trial import Trial
 from pipelines.findings.analysis import FAIR
 from pipelines.findings.evidence import comparable
-from pipelines.findings.importance import LEAST, decompose, fit
+from pipelines.findings.importance import MIN_TRIALS, decompose, fit
 from pipelines.findings.scales import duration
 from pipelines.models import search_model, settings
 from pipelines.objectives.jobs import BEST
@@ -250,8 +250,8 @@ def _columns(subject: Subject) -> Iterator[str]:
 
 def _parameters(subject: Subject) -> Iterator[str]:
     space, data = subject.plan.space, comparable(subject.trials, subject.plan.space)
-    if len(data.losses) < LEAST or np.ptp(data.losses) == 0:
-        yield f"Not computed: it takes {LEAST} trials of one budget with different scores."
+    if len(data.losses) < MIN_TRIALS or np.ptp(data.losses) == 0:
+        yield f"Not computed: it takes {MIN_TRIALS} trials of one budget with different scores."
         return
     forest = fit(data.x, data.losses)
     if forest.explained < FAIR:

@@ -62,7 +62,8 @@ def space_notes(stored: Mapping[str, Any] | None) -> list[str]:
 def _adjusted(study: str, model: str) -> SpaceChoice:
     """The space of a past study with the changes that its diagnosis asks for."""
     from pipelines.findings.analysis import analyse
-    from pipelines.findings.diagnosis import diagnose, mended
+    from pipelines.findings.diagnosis import adjusted_space
+    from pipelines.findings.rules import diagnose
     from pipelines.study.runs import read_evidence
 
     evidence = read_evidence(study)
@@ -72,7 +73,7 @@ def _adjusted(study: str, model: str) -> SpaceChoice:
             f"space={AUTO_SPACE}{study} is of model={other}, but this study is of model={model}; "
             f"take model={other}"
         )
-    found, changes = mended(evidence.space, diagnose(evidence, analyse(evidence)))
+    found, changes = adjusted_space(evidence.space, diagnose(evidence, analyse(evidence)))
     return SpaceChoice(_checked(found, model), study=study, changes=tuple(changes))
 
 

@@ -64,8 +64,7 @@ class StoredLegs:
             seed = self._work.seed
             try:
                 return [
-                    own.resume(course.params, seed, _folder(folder, fold))
-                    for fold, own in families
+                    own.resume(course.params, seed, _folder(folder, fold)) for fold, own in families
                 ]
             except CheckpointError as error:
                 raise CheckpointError(f"{shown} is of another trial ({error})") from error

@@ -1,4 +1,4 @@
-"""The report of a study as artifacts of its run: the leaderboard, the page with its figures, and the tables."""
+"""The report of a study as artifacts of its run: leaderboard, page, figures and tables."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -13,43 +13,58 @@ LEADERBOARD = "leaderboard.csv"
 
 
 @dataclass(frozen=True)
-class Kept:
-    """A report that is an artifact of the study's run: its rows, what was found, where it opens, how long it took."""
+class SavedReport:
+    """A report that was logged to the study's run.
+
+    Attributes:
+        rows: The trials as rows, best first.
+        header: What the study was created with.
+        findings: The diagnosis.
+        link: Where the page opens.
+        seconds: How long it took to make the report.
+    """
 
     rows: Sequence[Mapping[str, Any]]
     header: Mapping[str, Any]
-    found: tuple[Diagnosis, ...]
+    findings: tuple[Diagnosis, ...]
     link: str
     seconds: float
 
 
-def keep(study: str, price: float | None = None) -> Kept:
-    """Make the report of a study and log it to the study's run; the leaderboard first, then all the rest.
+def save_report(study: str, price: float | None = None) -> SavedReport:
+    """Make the report of a study and log it to the study's run, the leaderboard first.
+
+    Args:
+        study: The study's run id.
+        price: That of an hour of the machine, for the table of costs.
 
     Raises:
         StudyError: when the study cannot be read.
     """
-    from pipelines.findings import figures, page, tables
+    from pipelines.findings import tables
     from pipelines.findings.analysis import analyse
-    from pipelines.findings.diagnosis import diagnose
+    from pipelines.findings.figures import draw_all
+    from pipelines.findings.rules import diagnose
+    from pipelines.findings.study_page import study_page
     from pipelines.study.runs import artifact_link, put_files, put_text, read_evidence
 
-    began = time.monotonic()
+    started = time.monotonic()
     evidence = read_evidence(study)
     put_text(study, tables.leaderboard(evidence.rows).to_csv(), LEADERBOARD)
     analysis = analyse(evidence)
-    found = diagnose(evidence, analysis)
-    drawings = figures.draw_all(evidence, analysis)
-    texts = {PAGE: page.study_page(evidence, analysis, found, drawings, price).to_html()}
-    texts |= {
-        name: t.to_csv() for name, t in tables.written(evidence, analysis, found, price).items()
-    }
-    contents = {name: text.encode("utf-8", "replace") for name, text in texts.items()}
-    put_files(study, contents | {f"{d.name}.png": d.png for d in drawings if d.png}, FOLDER)
-    return Kept(
-        evidence.rows,
-        evidence.header,
-        found,
-        artifact_link(study, f"{FOLDER}/{PAGE}"),
-        time.monotonic() - began,
-    )
+    findings = diagnose(evidence, analysis)
+    drawings = draw_all(evidence, analysis)
+    page = study_page(evidence, findings, drawings, price)
+    written = tables.all_tables(evidence, analysis, findings, price)
+    contents = {PAGE: encoded(page.to_html())}
+    contents |= {name: encoded(table.to_csv()) for name, table in written.items()}
+    contents |= {f"{drawing.name}.png": drawing.png for drawing in drawings}
+    put_files(study, contents, FOLDER)
+    link = artifact_link(study, f"{FOLDER}/{PAGE}")
+    seconds = time.monotonic() - started
+    return SavedReport(evidence.rows, evidence.header, findings, link, seconds)
+
+
+def encoded(text: str) -> bytes:
+    """UTF-8; characters that it cannot hold, such as lone surrogates, become question marks."""
+    return text.encode("utf-8", "replace")

@@ -14,14 +14,8 @@ from mlflow.exceptions import MlflowException
 from hpo.errors import StudyError
 from hpo.trial import Trial
 from pipelines.files.uris import safe
-from pipelines.findings.evidence import (
-    ClassScore,
-    Curve,
-    Evidence,
-    confirmation,
-    searched,
-    warm_start,
-)
+from pipelines.findings.evidence import ClassScore, Evidence, confirmation, searched
+from pipelines.findings.past import Curve, warm_start
 from pipelines.store import schema
 from pipelines.store.studies import find_study, leaderboard, read_artifact, read_header
 from pipelines.store.tracking import children, connect

@@ -188,7 +188,7 @@ class _Session:
         past, notes = self.setup.past, self.store.notes
         if past is None:
             return
-        from pipelines.findings.evidence import beside_cold_in_words
+        from pipelines.findings.past import beside_cold_in_words
         from pipelines.study.warm_start import BESIDE_COLD, TRUST, beside_cold, gain, worth
 
         trials = self.search.study.trials
@@ -220,7 +220,7 @@ class _Session:
 
         Everything that matters is logged before, so no error here may end the study.
         """
-        from pipelines.study.report import keep
+        from pipelines.study.report import save_report
 
         again = f"`report` with study={self.store.run_id} makes it"
         if self.stop.level == StopLevel.NOW:
@@ -229,14 +229,14 @@ class _Session:
         ending.say("making the report")
         try:
             self.store.flush(BRIEFLY)
-            kept = keep(self.store.run_id)
+            saved = save_report(self.store.run_id)
         except Exception as error:  # figures are drawn by a library, of names that anybody chose
             logger.debug("no report", exc_info=True)
             ending.say(
                 f"warning: there is no report ({type(error).__name__}: {str(error):.200}); {again}"
             )
             return (), None
-        return kept.found, kept.link
+        return saved.findings, saved.link
 
     def _waited(self, future: "Future[Report]") -> bool:
         """Wait for a job; False when the user wants to stop now."""

@@ -21,7 +21,7 @@ from hpo.space.parameters import Categorical
 from hpo.standings import Standings
 from hpo.study import FirstPoint
 from hpo.trial import Trial
-from pipelines.findings.evidence import SHORT_ID, WARM_ORIGIN, BesideCold, helped
+from pipelines.findings.past import SHORT_ID, WARM_ORIGIN, BesideCold, helped
 from pipelines.store.knowledge import Knowledge, counted, held_out, past_studies
 from pipelines.store.summaries import prediction
 from pipelines.study.options import AUTO, OFF, past_sources

@@ -2,13 +2,13 @@
 
 import numpy as np
 
-from pipelines.findings.course import unbeaten
+from pipelines.findings.course import pareto_front
 
 
-def test_the_front_is_what_nothing_as_cheap_beats() -> None:
+def test_no_trial_of_the_front_is_beaten_by_one_as_cheap() -> None:
     rng = np.random.default_rng(0)
     losses, seconds = rng.integers(9, size=60) / 9, rng.integers(9, size=60).astype(np.float64)
-    front = unbeaten(losses, seconds)
+    front = pareto_front(losses, seconds)
     better = [
         not any(
             losses[j] <= loss and (seconds[j], losses[j], j) < (cost, loss, i) for j in range(60)

@@ -9,8 +9,9 @@ import pytest
 from hpo.space import Categorical, Float, Integer, Params, SearchSpace
 from hpo.trial import Report, Trial
 from pipelines.findings.analysis import analyse
-from pipelines.findings.diagnosis import Diagnosis, diagnose, mended
+from pipelines.findings.diagnosis import Diagnosis, adjusted_space
 from pipelines.findings.evidence import ClassScore, Evidence
+from pipelines.findings.rules import diagnose
 from tests.pipelines.findings.made_up import SPACE, sampled, study
 
 
@@ -199,7 +200,7 @@ def test_a_rung_that_does_not_tell_trials_apart(equal: int, n: int, told: bool) 
     assert bool(diagnoses) is told
     if told:
         assert diagnoses[0].title == "3 rounds do not tell trials apart"
-        assert diagnoses[0].evidence == "5 of 8 have the same rmse there, 2"
+        assert diagnoses[0].evidence == "5 of 8 trials have the same rmse there, 2"
         assert "min_budget=10" in diagnoses[0].advice
 
 
@@ -211,9 +212,9 @@ def test_nothing_succeeded() -> None:
     assert [d.kind for d in diagnose(evidence, analyse(evidence))] == ["failed"]
 
 
-def test_the_mended_space() -> None:
+def test_the_adjusted_space() -> None:
     evidence = study(sampled(SPACE, 150, lambda p: fast_is_good({**p, "num_leaves": 60})))
-    space, words = mended(evidence.space, diagnose(evidence, analyse(evidence)))
+    space, words = adjusted_space(evidence.space, diagnose(evidence, analyse(evidence)))
     rate = space["learning_rate"]
     assert isinstance(rate, Float)
     assert (rate.low, rate.high, rate.log) == (0.005, 0.45, True)
@@ -235,7 +236,7 @@ def test_a_parent_is_never_fixed() -> None:
     evidence = study(sampled(space, 150, lambda p: float(p["learning_rate"])), space)
     (diagnosis,) = found(evidence, "idle")
     assert "data_sample_strategy" not in {change.parameter.name for change in diagnosis.changes}
-    changed, _ = mended(space, [diagnosis])
+    changed, _ = adjusted_space(space, [diagnosis])
     changed.validate(evidence.winner.params if evidence.winner else {})
 
 

@@ -4,15 +4,12 @@ import pytest
 
 from hpo.space import Float, SearchSpace
 from hpo.trial import Report, Trial
-from pipelines.findings.evidence import (
+from pipelines.findings.evidence import Rival, comparable, confirmation, searched
+from pipelines.findings.past import (
     WARM_ORIGIN,
     BesideCold,
-    Rival,
     beside_cold_in_words,
-    comparable,
-    confirmation,
     helped,
-    searched,
     warm_start,
 )
 
@@ -102,7 +99,8 @@ def test_a_past_is_read() -> None:
     [
         (
             (0.9, 0.6),
-            "the past helped: this study is ahead of 90 % after 10 trials, 60 % after 25 trials of 40 searches",
+            "the past helped: this study is ahead of 90 % after 10 trials, "
+            "60 % after 25 trials of 40 searches",
         ),
         ((0.9, 0.4), "the past helped in part: "),
         ((0.5, 0.4), "the past did not help: "),

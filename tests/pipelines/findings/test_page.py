@@ -11,11 +11,13 @@ import pytest
 
 from hpo.space import Categorical, Float, Params, SearchSpace
 from hpo.trial import Report, Trial
-from pipelines.findings import course, figures, page, tables
+from pipelines.findings import course, figures, tables
 from pipelines.findings.analysis import analyse
-from pipelines.findings.diagnosis import diagnose
-from pipelines.findings.drawing import drawing
-from pipelines.findings.evidence import BesideCold, ClassScore, Evidence, Rival, Source, Warm
+from pipelines.findings.drawing import drawing_style
+from pipelines.findings.evidence import ClassScore, Evidence, Rival
+from pipelines.findings.past import BesideCold, Source, Warm
+from pipelines.findings.rules import diagnose
+from pipelines.findings.study_page import study_page
 from tests import browser
 from tests.pipelines.findings.made_up import SPACE, sampled, study
 
@@ -38,7 +40,7 @@ def rendered(evidence: Evidence, price: float | None = None) -> str:
     found, drawings = diagnose(evidence, analysis), figures.draw_all(evidence, analysis)
     for drawn in drawings:
         ET.fromstring(drawn.svg)  # noqa: S314
-    return page.study_page(evidence, analysis, found, drawings, price).to_html()
+    return study_page(evidence, found, drawings, price).to_html()
 
 
 class Tags(html.parser.HTMLParser):
@@ -151,7 +153,7 @@ def test_classes_repeats_and_the_past_are_told() -> None:
         ),
     )
     text = rendered(evidence)
-    past = tables.written(evidence, None, (), None)["past.csv"].to_csv().splitlines()
+    past = tables.all_tables(evidence, None, (), None)["past.csv"].to_csv().splitlines()
     assert past[1] == f"<b>old</b>,{'0123abcd' * 4},0.7,yes,least in <i>size</i>"
     for shown in (
         "Where warm start helped",
@@ -161,14 +163,14 @@ def test_classes_repeats_and_the_past_are_told() -> None:
     ):
         assert shown in text
     assert (
-        "The past helped in part: this study is ahead of 75 % after 10 trials, 30 % after 30 trials of 40"
-        in text
+        "The past helped in part: this study is ahead of 75 % after 10 trials, "
+        "30 % after 30 trials of 40" in text
     )
-    assert "of the 27 other trials are no better, so that it takes" in text
-    assert "Told at the start: 1 past study left out: &lt;u&gt;still&lt;/u&gt; running." in text
+    assert "of the 27 other trials are no better, so it takes" in text
+    assert "Notes from the start: 1 past study left out: &lt;u&gt;still&lt;/u&gt; running." in text
     assert "0123abcd" * 4 in text
     assert "least in &lt;i&gt;size&lt;/i&gt;" in text
-    assert "repeats do not tell the winner from 1 of the 1 trials beside it" in text
+    assert "repeats do not tell the winner from 1 of 1 rivals" in text
     assert "<b>old" not in text
 
 
@@ -177,7 +179,7 @@ def test_the_trust_in_the_past_is_drawn_over_the_results() -> None:
     evidence = replace(
         study(sampled(SPACE, 3, quadratic)), warm=Warm(sources, ((1.0, 0.5), (2.0, 0.6)))
     )
-    with drawing():
+    with drawing_style():
         figure = course.trust(evidence, None)
         nothing = course.trust(replace(evidence, warm=Warm(sources, ((1.0, 0.5),))), None)
     assert figure is not None

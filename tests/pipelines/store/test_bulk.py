@@ -34,7 +34,9 @@ def trials() -> list[Trial]:
     curve = tuple((float(b), b / 100) for b in range(1, 27, 5))
     base = Trial(0, PARAMS, 27, origin="default")
     return [
-        base.with_outcome(Report(27, -0.9, {"auc": 0.9, "tiny": 5e-324, "f1": math.nan}, 1.5, curve)),
+        base.with_outcome(
+            Report(27, -0.9, {"auc": 0.9, "tiny": 5e-324, "f1": math.nan}, 1.5, curve)
+        ),
         replace(base, number=1).with_outcome(Failure("boom: ü")),
         replace(base, number=2, parent=0),
         replace(

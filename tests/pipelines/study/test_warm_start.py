@@ -12,7 +12,7 @@ from hpo.space import SearchSpace
 from hpo.space.parameters import Float
 from hpo.study import FirstPoint
 from hpo.trial import Report, Trial
-from pipelines.findings.evidence import WARM_ORIGIN
+from pipelines.findings.past import WARM_ORIGIN
 from pipelines.store.knowledge import Knowledge, Why
 from pipelines.store.summaries import prediction
 from pipelines.study import warm_start as warm

@@ -1,0 +1,37 @@
+"""All rules of a diagnosis, in the order of the report.
+
+A rule is a function of a finished study that yields its findings, and none if all is well.
+"""
+
+from collections.abc import Callable, Iterator
+
+from pipelines.findings.analysis import Analysis
+from pipelines.findings.diagnosis import PROBLEM, Diagnosis
+from pipelines.findings.evidence import Evidence
+from pipelines.findings.rules import score, search, space
+from pipelines.findings.rules.case import Case
+
+Rule = Callable[[Case], Iterator[Diagnosis]]
+
+RULES: tuple[Rule, ...] = (
+    space.best_at_bound,
+    score.worse_on_test,
+    search.default_not_beaten,
+    search.many_failed,
+    search.rung_undecided,
+    score.odd_fold,
+    score.lost_class,
+    score.within_noise,
+    space.unimportant,
+    search.too_few_trials,
+    search.plateau,
+)
+
+
+def diagnose(evidence: Evidence, analysis: Analysis | None) -> tuple[Diagnosis, ...]:
+    """All findings, problems first."""
+    if evidence.winner is None:
+        return tuple(search.failures(evidence))
+    case = Case(evidence, evidence.winner, analysis)
+    findings = [finding for rule in RULES for finding in rule(case)]
+    return tuple(sorted(findings, key=lambda finding: finding.severity != PROBLEM))

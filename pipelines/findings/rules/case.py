@@ -1,0 +1,43 @@
+"""A study with a winner, as the rules see it."""
+
+import math
+from dataclasses import dataclass
+
+from hpo.space import SearchSpace
+from hpo.trial import Trial
+from pipelines.findings.analysis import Analysis
+from pipelines.findings.evidence import Evidence
+
+DEFAULTS = ("default", "tuned default")  # origins of the configurations that a search starts from
+
+
+@dataclass(frozen=True)
+class Case:
+    """A study, its winner, and the analysis of its parameters if there are enough trials."""
+
+    evidence: Evidence
+    winner: Trial
+    analysis: Analysis | None
+
+    @property
+    def space(self) -> SearchSpace:
+        """The search space."""
+        return self.evidence.space
+
+    @property
+    def metric(self) -> str:
+        """The name of the metric."""
+        return self.evidence.metric.name
+
+    @property
+    def default_won(self) -> bool:
+        """Whether the winner is a configuration that the search started from."""
+        return self.winner.origin in DEFAULTS
+
+    def score_range(self, otherwise: float) -> float:
+        """The distance from the trivial baseline to the winner; `otherwise` if it is not known."""
+        trivial = self.evidence.baselines.get("trivial")
+        if trivial is None:
+            return otherwise
+        distance = abs(self.evidence.metric.to_loss(trivial) - self.winner.loss)
+        return distance if math.isfinite(distance) else otherwise
