@@ -22,10 +22,15 @@ class Goal:
         if self.direction not in (MINIMIZE, MAXIMIZE):
             raise ParameterError(f"direction={self.direction!r} must be {MINIMIZE} or {MAXIMIZE}")
 
+    @property
+    def greater_is_better(self) -> bool:
+        """Whether the score is maximised."""
+        return self.direction == MAXIMIZE
+
     def to_loss(self, value: float) -> float:
         """The loss of a score."""
-        return -value if self.direction == MAXIMIZE else value
+        return -value if self.greater_is_better else value
 
     def from_loss(self, loss: float) -> float:
         """The score of a loss."""
-        return -loss if self.direction == MAXIMIZE else loss
+        return -loss if self.greater_is_better else loss

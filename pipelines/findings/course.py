@@ -47,7 +47,7 @@ def best_so_far(evidence: Evidence, analysis: Analysis | None) -> Drawing | None
     results, winner = evidence.results, evidence.winner
     if winner is None:
         return None
-    baselines = [evidence.metric.to_loss(value) for value in evidence.baselines.values()]
+    baselines = [evidence.goal.to_loss(value) for value in evidence.baselines.values()]
     limits = score_limits(evidence, results.losses, baselines)
     figure, (left, right) = new_figure(3.9, 1, 2, sharey=True)
     figure.subplots_adjust(left=0.085, right=0.985, top=0.9, bottom=0.14, wspace=0.06)
@@ -229,7 +229,7 @@ def _typical_losses(evidence: Evidence, curves: Sequence[FloatArray]) -> FloatAr
     ends = np.concatenate([curve[-1:, 1] for curve in curves])
     late = np.concatenate([curve[len(curve) // 8 :, 1] for curve in curves])
     scores = np.concatenate([ends, late])
-    return -scores if evidence.metric.greater_is_better else scores
+    return -scores if evidence.goal.greater_is_better else scores
 
 
 def costs(evidence: Evidence, analysis: Analysis | None) -> Drawing | None:

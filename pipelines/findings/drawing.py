@@ -194,13 +194,13 @@ def finish(
 
 def metric_label(evidence: Evidence) -> str:
     """The metric and which direction is better, for an axis."""
-    better = "higher is better" if evidence.metric.greater_is_better else "lower is better"
-    return f"{evidence.metric.name} ({better})"
+    better = "higher is better" if evidence.goal.greater_is_better else "lower is better"
+    return f"{evidence.goal.name} ({better})"
 
 
 def legend_place(evidence: Evidence) -> Literal["lower right", "upper right"]:
     """The corner of the bad scores late in a search, where nothing is drawn."""
-    return "lower right" if evidence.metric.greater_is_better else "upper right"
+    return "lower right" if evidence.goal.greater_is_better else "upper right"
 
 
 def add_grid(axes: Axes, grid: str = "y") -> None:

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from hpo.arrays import FloatArray, IntArray
+from hpo.goals import Goal
 from hpo.space import SearchSpace
 from hpo.trial import Trial
 from pipelines.findings.past import Curve, Warm
-from pipelines.table.metrics import METRICS, Metric
 
 _ENOUGH_TRIALS = 20  # trials at a budget, to learn from it
 
@@ -157,9 +157,9 @@ class Evidence:
         return SearchSpace.from_dict(self.header["space"], "the study's space")
 
     @property
-    def metric(self) -> Metric:
+    def goal(self) -> Goal:
         """The metric that decides."""
-        return METRICS[str(self.header["metric"])]
+        return Goal(str(self.header["metric"]), str(self.header["direction"]))
 
     @property
     def rungs(self) -> tuple[float, ...]:
@@ -173,11 +173,11 @@ class Evidence:
 
     def score(self, loss: float) -> float:
         """A loss as the user knows it."""
-        return self.metric.from_loss(loss)
+        return self.goal.from_loss(loss)
 
     def scores(self, losses: FloatArray) -> FloatArray:
         """Losses as the user knows them."""
-        return -losses if self.metric.greater_is_better else losses
+        return -losses if self.goal.greater_is_better else losses
 
 
 def _trial(row: Mapping[str, Any]) -> Trial:

@@ -67,7 +67,7 @@ def parallel(evidence: Evidence, analysis: Analysis | None) -> Drawing | None:
     levels = limits.ticks(5)
     labels = [number(level) for level in levels.tolist()]
     scale = list(zip(limits.position(levels).tolist(), labels, strict=True))
-    _scale(axes, len(columns), scale, evidence.metric.name, side="right")
+    _scale(axes, len(columns), scale, evidence.goal.name, side="right")
     axes.set(xlim=(-0.25, len(columns) + 0.25), ylim=(-0.04, 1.04))
     axes.axis("off")
     note = f" The {len(columns)} most important of {len(space)} parameters are shown."
@@ -242,7 +242,7 @@ def shapley_view(evidence: Evidence, analysis: Analysis | None) -> Drawing | Non
     axes.axvline(0, color=LINE, linewidth=1)
     axes.set_yticks(np.arange(len(columns)), [short(names[j], 30) for j in columns])
     axes.tick_params(axis="y", labelcolor=INK, length=0)
-    axes.set(xlabel=f"improvement of {evidence.metric.name} over the average configuration →")
+    axes.set(xlabel=f"improvement of {evidence.goal.name} over the average configuration →")
     add_grid(axes, "both")
     bar = figure.colorbar(dots, ax=axes, pad=0.015, aspect=30, ticks=(0, 1))
     bar.ax.set_yticklabels(["low", "high"])

@@ -83,7 +83,7 @@ class Group:
     @property
     def test_scores(self) -> FloatArray:
         """The winners' scores on the held-out rows, for the studies that have one."""
-        metric = self.first.metric.name
+        metric = self.first.goal.name
         return np.array([study.test[metric] for study in self.studies if metric in study.test])
 
     def curves(self, curve_of: Callable[[Evidence], Curve]) -> list[Curve]:
@@ -175,7 +175,7 @@ def over_trials(study: Evidence) -> Curve:
 def over_seconds(study: Evidence) -> Curve:
     """Seconds of search and the best loss then."""
     best = study.best or ((0.0, study.score(study.trials[0].loss)),)
-    losses = [study.metric.to_loss(score) for _, score in best]
+    losses = [study.goal.to_loss(score) for _, score in best]
     return np.array([seconds for seconds, _ in best]), np.array(losses)
 
 
@@ -260,14 +260,14 @@ def _visible(groups: Sequence[Group]) -> tuple[float, float]:
     values = np.concatenate(means)
     values = values[np.isfinite(values)]
     margin = 0.05 * max(float(np.ptp(values)), 1e-12)
-    greater = groups[0].first.metric.greater_is_better
+    greater = groups[0].first.goal.greater_is_better
     low, high = np.quantile(values, (0.1, 1.0) if greater else (0.0, 0.9))
     return float(low) - margin, float(high) + margin
 
 
 def settings_table(groups: Sequence[Group]) -> Table:
     """The final scores of each setting."""
-    metric = groups[0].first.metric.name
+    metric = groups[0].first.goal.name
     columns = ("setting", "studies", metric, "standard deviation", "held-out", "trials", "seconds")
     return Table(columns, list(map(_setting_row, groups)))
 
@@ -287,7 +287,7 @@ def _setting_row(group: Group) -> list[object]:
 
 def studies_table(groups: Sequence[Group]) -> Table:
     """The studies one by one."""
-    metric = groups[0].first.metric.name
+    metric = groups[0].first.goal.name
     columns = ("setting", "study", "seed", metric, "held-out", "trials", "failed", "seconds")
     rows = [_study_row(group.label, study) for group in groups for study in group.studies]
     return Table(columns, rows)
@@ -299,7 +299,7 @@ def _study_row(setting: str, study: Evidence) -> list[object]:
         study.study,
         study.header.get("seed"),
         study.score(study.winner.loss) if study.winner else None,
-        study.test.get(study.metric.name),
+        study.test.get(study.goal.name),
         len(study.trials),
         len(study.failed),
         study.elapsed,
@@ -322,7 +322,7 @@ def comparison_page(groups: Sequence[Group], curves: Drawing, notes: Sequence[st
     first = groups[0].first
     studies = [study for group in groups for study in group.studies]
     means = np.array([group.final_scores.mean() for group in groups])
-    best = int(np.argmax(means) if first.metric.greater_is_better else np.argmin(means))
+    best = int(np.argmax(means) if first.goal.greater_is_better else np.argmin(means))
     settings = settings_table(groups)
     reading = "Means over the studies of a setting."
     sections = [
@@ -339,7 +339,7 @@ def comparison_page(groups: Sequence[Group], curves: Drawing, notes: Sequence[st
         title=f"{len(studies)} studies side by side",
         subtitle=f"{len(studies)} studies of {target}, {first.header['task']}",
         headline=groups[best].label,
-        kicker=f"the best setting, {first.metric.name} {number(float(means[best]), 5)} on average",
+        kicker=f"the best setting, {first.goal.name} {number(float(means[best]), 5)} on average",
         facts=[
             Fact("settings", str(len(groups))),
             Fact("trials", f"{trials:,}"),

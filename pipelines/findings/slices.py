@@ -68,7 +68,7 @@ def slices(evidence: Evidence, analysis: Analysis | None) -> Drawing | None:
     limits = score_limits(evidence, data.losses)
     figure, (axes,) = new_figure(2.2 * rows - 0.2)
     figure.subplots_adjust(left=0.03, right=0.99, top=0.99, bottom=0.01)
-    _frames(axes, panels, limits, evidence.metric.name)
+    _frames(axes, panels, limits, evidence.goal.name)
     if analysis:
         _expectations(axes, panels, evidence, analysis, limits)
     heights = limits.position(evidence.scores(data.losses))

@@ -26,7 +26,7 @@ def study_page(
     header, winner, name = evidence.header, evidence.winner, short(evidence.name, 60)
     headline, kicker = "No trial succeeded", ""
     if winner:
-        headline = f"{evidence.metric.name} {number(evidence.score(winner.loss), 5)}"
+        headline = f"{evidence.goal.name} {number(evidence.score(winner.loss), 5)}"
         among = f"the best of {len(evidence.trials)}, on the validation rows"
         kicker = f"trial {winner.number}, {among}"
     target = short(repr(header["target"]), 60)
@@ -61,7 +61,7 @@ def _facts(evidence: Evidence) -> Iterator[Fact]:
 
 
 def _test_facts(evidence: Evidence) -> Iterator[Fact]:
-    name, test = evidence.metric.name, evidence.test
+    name, test = evidence.goal.name, evidence.test
     if name in test:
         ends = [number(test[end]) for end in (f"{name}_low", f"{name}_high") if end in test]
         note = " to ".join(ends) or "scored once, by the winner"
@@ -147,7 +147,7 @@ def _best_from_the_past(evidence: Evidence) -> str:
 def script_data(evidence: Evidence, drawings: Sequence[Drawing]) -> dict[str, Any]:
     """The data of the script: where trials stand in the figures, and a description of each."""
     named = {trial.number: trial for trial in _named_trials(evidence.trials)}
-    metric, names = evidence.metric.name, evidence.space.names
+    metric, names = evidence.goal.name, evidence.space.names
     return {
         "charts": {drawing.name: _chart(drawing, named) for drawing in drawings},
         "columns": ["trial", metric, "seconds", "from", *(short(name, 40) for name in names)],

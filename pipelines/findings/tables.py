@@ -78,7 +78,7 @@ def best_trials(evidence: Evidence) -> Table:
     """The best trials; their budgets are shown if the study has rungs."""
     columns: dict[str, Callable[[Trial], object]] = {
         "trial": attrgetter("number"),
-        evidence.metric.name: lambda trial: evidence.score(trial.loss),
+        evidence.goal.name: lambda trial: evidence.score(trial.loss),
         "budget": attrgetter("reached"),
         "seconds": attrgetter("seconds"),
         "origin": attrgetter("origin"),
@@ -128,7 +128,7 @@ def interactions(evidence: Evidence, analysis: Analysis) -> Table:
 def best_so_far(evidence: Evidence) -> Table:
     """The best result after each leg, with the seconds of search until then."""
     rows = [[legs, *point] for legs, point in enumerate(evidence.best, 1)]
-    return Table(("legs", "seconds", evidence.metric.name), rows)
+    return Table(("legs", "seconds", evidence.goal.name), rows)
 
 
 def failures(evidence: Evidence) -> Table:

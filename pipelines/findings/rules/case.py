@@ -27,7 +27,7 @@ class Case:
     @property
     def metric(self) -> str:
         """The name of the metric."""
-        return self.evidence.metric.name
+        return self.evidence.goal.name
 
     @property
     def default_won(self) -> bool:
@@ -39,5 +39,5 @@ class Case:
         trivial = self.evidence.baselines.get("trivial")
         if trivial is None:
             return otherwise
-        distance = abs(self.evidence.metric.to_loss(trivial) - self.winner.loss)
+        distance = abs(self.evidence.goal.to_loss(trivial) - self.winner.loss)
         return distance if math.isfinite(distance) else otherwise

@@ -77,7 +77,7 @@ def worse_on_test(case: Case) -> Iterator[Diagnosis]:
     test = evidence.test.get(case.metric)
     if test is None:
         return
-    gap = evidence.metric.to_loss(test) - winner.loss
+    gap = evidence.goal.to_loss(test) - winner.loss
     gained = float(np.median(evidence.results.losses)) - winner.loss
     if gap <= gained or gap <= _FAR * case.score_range(otherwise=abs(winner.loss)):
         return
