@@ -14,6 +14,7 @@ from hpo.goals import Goal
 from hpo.space import SearchSpace
 from hpo.trial import Trial
 from pipelines.findings.past import Curve, Warm
+from pipelines.models import ALL, FAMILIES, SearchModel, search_model
 
 _ENOUGH_TRIALS = 20  # trials at a budget, to learn from it
 
@@ -160,6 +161,12 @@ class Evidence:
     def goal(self) -> Goal:
         """The metric that decides."""
         return Goal(str(self.header["metric"]), str(self.header["direction"]))
+
+    @property
+    def model(self) -> SearchModel | None:
+        """The model family that was searched; None for an objective of another kind."""
+        name = str(self.header["model"])
+        return search_model(name) if name in (*FAMILIES, ALL) else None
 
     @property
     def rungs(self) -> tuple[float, ...]:

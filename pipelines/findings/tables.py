@@ -14,7 +14,6 @@ from pipelines.findings.analysis import Analysis
 from pipelines.findings.diagnosis import Diagnosis
 from pipelines.findings.evidence import Evidence
 from pipelines.findings.scales import duration, first_line, number, short
-from pipelines.models import search_model
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _BEST = 20  # trials on the page
@@ -189,8 +188,8 @@ def _failed_seconds(evidence: Evidence) -> float:
 
 def _seconds_by_family(evidence: Evidence) -> list[tuple[str, float]]:
     """Training seconds by model family, the largest first; none if the study has one family."""
-    model = search_model(str(evidence.header["model"]))
-    if len(model.families) < 2:
+    model = evidence.model
+    if model is None or len(model.families) < 2:
         return []
     spent: dict[str, float] = defaultdict(float)
     for trial in evidence.trials:

@@ -14,7 +14,6 @@ from pipelines.findings.analysis import parents
 from pipelines.findings.diagnosis import HINT, PROBLEM, Change, Diagnosis
 from pipelines.findings.rules.case import Case
 from pipelines.findings.scales import number, short
-from pipelines.models import search_model
 
 EDGE = 0.1  # the share of a range that is its edge
 _MIN_TRIALS = 10
@@ -87,8 +86,9 @@ def _crowded(edge: Edge, codes: FloatArray, case: Case) -> bool:
 
 
 def _widen(edge: Edge, codes: FloatArray, case: Case) -> Iterator[Diagnosis]:
-    parameter, model = edge.parameter, search_model(str(case.evidence.header["model"]))
-    wider = _widened(edge, model.limits(parameter.name))
+    parameter, model = edge.parameter, case.evidence.model
+    allowed = model.limits(parameter.name) if model else (-math.inf, math.inf)
+    wider = _widened(edge, allowed)
     if wider is None:
         return
     words = f"widen {parameter.name} to {_range(wider)} (was {_range(parameter)})"
