@@ -1,4 +1,4 @@
-"""How many cores this process may use, how workers share them, and the environment that tells their libraries so."""
+"""The cores that this process may use, and how the workers share them."""
 
 import contextlib
 import os
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from hpo.errors import ParameterError
 
-_HIDDEN = "MLFLOW_"  # a worker that sees the run id becomes the parent run; nor does it need tracking secrets
+_HIDDEN = "MLFLOW_"  # a worker with the run id would act as the parent run
 _THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
@@ -21,22 +21,22 @@ _THREAD_VARIABLES = (
 
 @dataclass(frozen=True)
 class WorkerPlan:
-    """How the cores are shared out; `workers` 0 means in this process."""
+    """Worker processes, and threads of each; 0 workers means that jobs run in this process."""
 
     workers: int
     threads: int
 
 
 def plan_threads(workers: int | None = None, cores: int | None = None) -> WorkerPlan:
-    """Share the cores among the workers so that workers × threads never exceeds them.
+    """Divide the cores among the workers, so that workers × threads never exceeds them.
 
     Args:
-        workers: how many, 0 for none beside this process; None means one per core, which wastes
-            least: a trial takes as many CPU seconds with one thread as with two.
-        cores: how many there are; None means `available_cores()`.
+        workers: how many processes; 0 runs jobs in this process; None means one per core, which is
+            the most efficient, because two threads take more CPU seconds for a trial than one.
+        cores: how many cores there are; None means `available_cores()`.
 
     Raises:
-        ParameterError: `workers` is negative or exceeds the cores.
+        ParameterError: when `workers` is negative or exceeds the cores.
     """
     cores = available_cores() if cores is None else cores
     workers = cores if workers is None else workers
@@ -53,32 +53,37 @@ def plan_threads(workers: int | None = None, cores: int | None = None) -> Worker
 
 
 def available_cores() -> int:
-    """Cores that this process may use: its CPU affinity and the quota of its control groups, at least 1."""
+    """The cores that CPU affinity and control groups allow this process to use, at least 1."""
     affinity = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
     return max(1, int(min([float(affinity), *_cgroup_quotas(Path("/"))])))
 
 
 def _cgroup_quotas(root: Path) -> list[float]:
-    """CPU limits, in cores, of this process's control groups and those above (version 2, then 1)."""
-    with contextlib.suppress(OSError):
+    """CPU limits, in cores, of this process's control groups and their ancestors (v2, then v1)."""
+    try:
         lines = (root / "proc/self/cgroup").read_text().splitlines()
-        groups = {kind: path for _, kind, path in (line.split(":", 2) for line in lines)}
-        v1 = next((path for kinds, path in groups.items() if "cpu" in kinds.split(",")), "/")
-        return [
-            *_quotas(root / "sys/fs/cgroup", groups.get("", "/"), _quota_v2),
-            *_quotas(root / "sys/fs/cgroup/cpu", v1, _quota_v1),
-        ]
-    return []
+    except OSError:
+        return []
+    v2 = v1 = "/"
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if not controllers:
+            v2 = path
+        elif "cpu" in controllers.split(","):
+            v1 = path
+    return [
+        *_quotas(root / "sys/fs/cgroup", v2, _quota_v2),
+        *_quotas(root / "sys/fs/cgroup/cpu", v1, _quota_v1),
+    ]
 
 
 def _quotas(mount: Path, group: str, read: Callable[[Path], tuple[str, str]]) -> list[float]:
+    """The limits of a control group and of those above it, up to the mount point."""
     found = []
-    folder = mount / group.strip("/")
-    for place in (folder, *folder.parents):
-        if not place.is_relative_to(mount):
-            break
-        with contextlib.suppress(OSError, ValueError):
-            quota, period = map(int, read(place))  # "max" is no number: no limit
+    names = Path(group.strip("/")).parts
+    for depth in range(len(names), -1, -1):
+        with contextlib.suppress(OSError, ValueError):  # "max" is no number: no limit
+            quota, period = map(int, read(mount.joinpath(*names[:depth])))
             if quota > 0:
                 found.append(quota / period)
     return found
@@ -96,11 +101,12 @@ def _quota_v1(folder: Path) -> tuple[str, str]:
 def worker_environment(
     threads: int, env: Mapping[str, str], base: Mapping[str, str]
 ) -> dict[str, str]:
-    """The environment of the workers: `base` without MLflow's variables, with the threads, then `env`.
+    """The environment of the workers: `base` without MLflow's variables, thread settings, `env`.
 
-    OpenMP threads that wait must not spin: on shared cores LightGBM takes 40 times as long
-    otherwise. Nor may each process bind its threads to the same first cores.
+    Waiting OpenMP threads must not spin: with spinning threads on shared cores, LightGBM takes 40
+    times as long. Processes must not bind their threads, or all would use the same first cores.
     """
-    kept = {name: value for name, value in base.items() if not name.startswith(_HIDDEN)}
+    inherited = {name: value for name, value in base.items() if not name.startswith(_HIDDEN)}
     planned = dict.fromkeys(_THREAD_VARIABLES, str(threads))
-    return kept | planned | {"OMP_WAIT_POLICY": "PASSIVE", "OMP_PROC_BIND": "FALSE"} | dict(env)
+    openmp = {"OMP_WAIT_POLICY": "PASSIVE", "OMP_PROC_BIND": "FALSE"}
+    return inherited | planned | openmp | dict(env)

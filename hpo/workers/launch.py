@@ -1,4 +1,4 @@
-"""Starting the fork server of a pool: with which environment and output, and what it is told first."""
+"""Starts the fork server of a pool."""
 
 import contextlib
 import pickle
@@ -16,14 +16,20 @@ from hpo.workers.worker import Setup, command
 
 @dataclass(frozen=True)
 class Launch:
-    """How to start a fork server."""
+    """How to start a fork server.
+
+    Attributes:
+        setup: the first message to the server.
+        environment: its environment variables, and those of the workers.
+        log: file to which its output and that of the workers is appended; None for the driver's.
+    """
 
     setup: Setup
     environment: Mapping[str, str]
     log: Path | None
 
     def __call__(self) -> tuple["subprocess.Popen[bytes]", Connection]:
-        """A fork server that has been told its setup, and our end of the connection to it."""
+        """Start a server and send it its setup; return it and our end of the connection."""
         ours, theirs = socket.socketpair()
         with theirs, self.output() as output:
             process = subprocess.Popen(
@@ -33,23 +39,20 @@ class Launch:
                 stdout=output,
                 stderr=output,
                 pass_fds=[theirs.fileno()],
-                start_new_session=True,  # the terminal's Ctrl-C and hang-up are for the driver
+                start_new_session=True,  # Ctrl-C and hang-ups of the terminal are for the driver
             )
         connection = Connection(ours.detach())
-        with contextlib.suppress(OSError):  # it died at once: `listen` sees it
+        with contextlib.suppress(OSError):  # it died at once: the supervisor notices
             connection.send_bytes(pickle.dumps(self.setup))
         return process, connection
 
     def output(self) -> contextlib.AbstractContextManager[Any]:
-        """What takes the output of the server and of the workers; None leaves them the driver's."""
+        """The file for the output of the server and the workers; None for the driver's own."""
         return self.log.open("ab") if self.log else contextlib.nullcontext()
 
 
 def main_module() -> dict[str, str]:
-    """How a worker can import this process's `__main__`, should a job need something from it."""
+    """How a worker can import this process's `__main__`, if a job needs something from it."""
     data = spawn.get_preparation_data("worker")
-    return {
-        name: data[name]
-        for name in ("init_main_from_name", "init_main_from_path")
-        if data.get(name)
-    }
+    names = ("init_main_from_name", "init_main_from_path")
+    return {name: data[name] for name in names if data.get(name)}

@@ -1,4 +1,4 @@
-"""The thread that supervises the workers of a pool: it starts them, hands them jobs and settles the futures."""
+"""The thread that supervises a pool's workers: it starts them, sends jobs, settles the futures."""
 
 import contextlib
 import math
@@ -10,51 +10,106 @@ import subprocess
 import threading
 import time
 from collections import deque
+from collections.abc import Iterator
 from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from hpo.errors import JobError, PoolBroken, TimeLimitExceeded, WorkerDied, time_limit_exceeded
+from hpo.errors import (
+    JobError,
+    PoolBroken,
+    TimeLimitExceeded,
+    WorkerDied,
+    time_limit_exceeded,
+)
 from hpo.workers.launch import Launch
 from hpo.workers.worker import Exited, Raised, Ready, Signal, Start, Started, raised
 
-_ATTEMPTS = 3  # starts without one worker that comes up, then the pool is broken
+_MAX_FAILURES = 3  # failed starts in a row, without any worker up, after which the pool is broken
 _BACK_OFF = 0.1  # seconds before the second attempt, doubled for each later one
 _MAX_BACK_OFF = 30.0
 _GRACE = 1.0  # seconds from SIGTERM to SIGKILL
 _END = 5.0  # seconds for the fork server to end after its workers
+_ADVICE = {
+    "SIGKILL": "; if nobody killed it, the memory ran out: use fewer workers or smaller models",
+    "SIGSEGV": "; native code crashed",
+    "SIGABRT": "; native code crashed",
+    "SIGBUS": "; native code crashed, or a file that it has mapped was cut short",
+}
 
 
 @dataclass
 class Task:
-    """A submitted job; `deadline` is set when it starts, on the clock of `time.monotonic`."""
+    """A submitted job.
+
+    Attributes:
+        future: the job's future.
+        job: the pickled job.
+        time_limit: seconds, or None.
+        deadline: when the time limit is over, on `time.monotonic`; infinite until the job starts.
+    """
 
     future: "Future[Any]"
     job: bytes
     time_limit: float | None
     deadline: float = math.inf
 
+    def start(self) -> None:
+        """Start the clock."""
+        if self.time_limit is not None:
+            self.deadline = time.monotonic() + self.time_limit
+
 
 @dataclass
 class _Worker:
-    """A worker as the supervisor sees it."""
+    """A worker, as the supervisor knows it.
+
+    Attributes:
+        serial: the number by which the server knows it.
+        connection: to the worker.
+        pid: its process id, once known.
+        ready: whether it has built `evaluate`.
+        task: the job that it is running.
+        raised: the exception raised while building `evaluate`.
+        overdue: the error of a job over its time limit.
+        kill_at: when SIGKILL is due; infinite unless it is ending or has been asked to end.
+        killed: whether SIGKILL was sent.
+    """
 
     serial: int
     connection: Connection
     pid: int = 0
     ready: bool = False
     task: Task | None = None
-    raised: Raised | None = None  # while building `evaluate`
+    raised: Raised | None = None
     overdue: TimeLimitExceeded | None = None
-    kill_at: float | None = None  # it ends, or has been asked to; SIGKILL is due then
+    kill_at: float = math.inf
+    killed: bool = False
+
+    @property
+    def idle(self) -> bool:
+        """Whether it can take a job."""
+        return self.ready and self.task is None and not self.ending
+
+    @property
+    def ending(self) -> bool:
+        """Whether it is ending, or has been asked to end."""
+        return self.killed or self.kill_at < math.inf
+
+    @property
+    def due(self) -> float:
+        """When the supervisor has to act, on `time.monotonic`; infinite for never."""
+        if self.ending or self.task is None:
+            return self.kill_at
+        return self.task.deadline
 
 
 @dataclass
 class Shared:
-    """What the supervisor and the callers share, under `lock`."""
+    """What the supervisor and the callers of the pool share, guarded by `lock`."""
 
-    # Taken again by the callbacks of a future that ask the pool.
+    # Reentrant, because callbacks of futures may call the pool.
     lock: "threading.RLock" = field(default_factory=threading.RLock)
     queue: deque[Task] = field(default_factory=deque)
     unsettled: int = 0
@@ -62,9 +117,43 @@ class Shared:
     stopping: bool = False
     broken: PoolBroken | None = None
 
+    def next_task(self) -> Task | None:
+        """Remove the next job that was not cancelled from the queue, and mark it as running."""
+        with self.lock:
+            while self.queue:
+                task = self.queue.popleft()
+                if task.future.set_running_or_notify_cancel():
+                    return task
+                self.unsettled -= 1
+        return None
+
+    def settle(self, task: Task, outcome: Any, good: bool) -> None:
+        """Set the result of a job, or the exception `outcome` if it is not `good`."""
+        # Under one lock, so that a free worker and a finished future become visible together.
+        with self.lock:
+            self.unsettled -= 1
+            if good:
+                task.future.set_result(outcome)
+            else:
+                task.future.set_exception(outcome)
+
+    def close(self, error: PoolBroken | None) -> None:
+        """Accept no more jobs; settle the queued ones with `error`, or cancel them."""
+        with self.lock:
+            self.closing = True
+            self.broken = error
+            waiting = list(self.queue)
+            self.queue.clear()
+            self.unsettled -= len(waiting)
+        for task in waiting:
+            if error is None:
+                task.future.cancel()
+            if task.future.set_running_or_notify_cancel():
+                task.future.set_exception(error)
+
 
 class Supervisor:
-    """The pool's thread: the only one that knows the fork server and the workers."""
+    """The pool's thread, the only one that uses the fork server and the workers."""
 
     def __init__(self, size: int, shared: Shared, wake: socket.socket, launch: Launch) -> None:
         self.size = size
@@ -80,14 +169,14 @@ class Supervisor:
         self.start_at = 0.0
 
     def run(self) -> None:
-        """Supervise until the pool is shut down or broken, then end all processes and settle what is left."""
+        """Supervise until the pool is shut down or broken, then end all processes."""
         reason: PoolBroken | None = None
         try:
             while not self.finished():
                 self.step()
         except PoolBroken as error:
             reason = error
-        except BaseException as error:  # a defect here must not leave anyone waiting for ever
+        except BaseException as error:  # after a bug here, no caller may wait for ever
             reason = PoolBroken(f"the supervisor of the workers failed: {error!r}")
             raise
         finally:
@@ -97,19 +186,15 @@ class Supervisor:
                 self.give_up(reason)
 
     def finished(self) -> bool:
-        """Whether the pool is to stop now, or is closed and has nothing left to do."""
+        """Whether the pool must stop now, or is closed and has no jobs left."""
         with self.shared.lock:
             return self.shared.stopping or (self.shared.closing and self.shared.unsettled == 0)
 
     def step(self) -> None:
-        """Start and hand out what is possible, then wait for one thing to happen and see to it."""
+        """Start processes and send jobs, then wait for one event and handle it."""
         self.start()
         self.dispatch()
-        connections = [
-            worker.connection for worker in self.workers.values() if not worker.connection.closed
-        ]
-        sources: list[Any] = [self.wake, *connections]
-        readable = wait([*sources, self.server] if self.server else sources, self.patience())
+        readable = wait([*self.sources()], self.patience())
         if self.wake in readable:
             with contextlib.suppress(BlockingIOError):
                 self.wake.recv(4096)
@@ -120,11 +205,28 @@ class Supervisor:
             self.listen(self.server)
         self.enforce()
 
+    def sources(self) -> Iterator[Any]:
+        """Everything that may have something to read."""
+        yield self.wake
+        if self.server is not None:
+            yield self.server
+        for worker in self.workers.values():
+            if not worker.connection.closed:
+                yield worker.connection
+
+    def patience(self) -> float | None:
+        """Seconds until something is due; None for no limit."""
+        due = [worker.due for worker in self.workers.values()]
+        if self.server is None or (self.preloaded and len(self.workers) < self.size):
+            due.append(self.start_at)
+        soonest = min(due, default=math.inf)
+        return None if soonest == math.inf else max(soonest - time.monotonic(), 0.0)
+
     # Starting
-    # ------------------------------------------------------------------------------------------------------
+    # ------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Start what is missing, server first, unless it is too early after a failure."""
+        """Start missing processes, unless it is too early after a failure."""
         if time.monotonic() < self.start_at:
             return
         try:
@@ -141,38 +243,41 @@ class Supervisor:
             ours, theirs = socket.socketpair()
             self.workers[self.serial] = _Worker(self.serial, Connection(ours.detach()))
             with theirs:
-                self.tell(Start(self.serial), theirs.fileno())
+                self.send(Start(self.serial), theirs.fileno())
 
     def failed(self, reason: str) -> None:
-        """Count a start that gave no worker; wait before the next one.
+        """Count a start that gave no worker, and delay the next one.
 
         Raises:
-            PoolBroken: there have been too many in a row, and no other worker is up.
+            PoolBroken: after too many in a row, if no other worker is up.
         """
         self.failures += 1
-        if self.failures >= _ATTEMPTS and not any(worker.ready for worker in self.workers.values()):
+        if self.failures >= _MAX_FAILURES and not any(w.ready for w in self.workers.values()):
             raise PoolBroken(
                 f"no worker came up in {self.failures} attempts: {reason}{self.hint()}"
             )
-        self.start_at = time.monotonic() + min(
-            _BACK_OFF * 2.0 ** (self.failures - 1), _MAX_BACK_OFF
-        )
+        delay = _BACK_OFF * 2.0 ** (self.failures - 1)
+        self.start_at = time.monotonic() + min(delay, _MAX_BACK_OFF)
 
-    # Talking to the server
-    # -----------------------------------------------------------------------------------------
+    # Messages to and from the server
+    # ------------------------------------------------------------------------------------------
 
-    def tell(self, message: Start | Signal, descriptor: int | None = None) -> None:
-        """Send the server a message, and a file descriptor with it."""
+    def send(self, message: Start | Signal, descriptor: int | None = None) -> None:
+        """Send a message to the server, and a file descriptor with it."""
         if self.server is None:
             return
-        with contextlib.suppress(OSError):  # the server is gone: `listen` sees it
+        with contextlib.suppress(OSError):  # the server is gone: `listen` notices
             self.server.send(message)
             if descriptor is not None:
                 with socket.socket(fileno=os.dup(self.server.fileno())) as channel:
                     socket.send_fds(channel, [b"."], [descriptor])
 
     def listen(self, server: Connection) -> None:
-        """Take a message of the server; raises `PoolBroken` when it cannot import the preloads."""
+        """Receive and handle a message of the server.
+
+        Raises:
+            PoolBroken: when the server cannot import the preloads.
+        """
         try:
             message = server.recv()
         except (EOFError, OSError):
@@ -190,7 +295,7 @@ class Supervisor:
                 self.exited(self.workers[serial], _reason(code))
 
     def lost_server(self) -> None:
-        """The fork server died; its workers must go with it, and their children."""
+        """Kill the workers of a server that has died, with their children."""
         self.end_server()
         for worker in list(self.workers.values()):
             if worker.pid:
@@ -199,48 +304,39 @@ class Supervisor:
             self.exited(worker, "lost its fork server", counts=False)
         self.failed("the fork server died")
 
-    # Talking to workers
-    # --------------------------------------------------------------------------------------------
+    # Messages to and from workers
+    # ------------------------------------------------------------------------------------------
 
     def dispatch(self) -> None:
-        """Hand queued jobs to idle workers."""
+        """Send queued jobs to idle workers."""
         for worker in self.workers.values():
-            if (
-                worker.ready
-                and worker.task is None
-                and worker.kill_at is None
-                and (task := self.next_task())
-            ):
-                worker.task = task
-                if task.time_limit is not None:
-                    task.deadline = time.monotonic() + task.time_limit
-                with contextlib.suppress(OSError):  # it just died: `exited` settles the job
-                    worker.connection.send_bytes(task.job)
-
-    def next_task(self) -> Task | None:
-        """The next queued job that nobody has cancelled, now marked as running."""
-        with self.shared.lock:
-            while self.shared.queue:
-                task = self.shared.queue.popleft()
-                if task.future.set_running_or_notify_cancel():
-                    return task
-                self.shared.unsettled -= 1
-        return None
+            if not worker.idle:
+                continue
+            worker.task = self.shared.next_task()
+            if worker.task is None:
+                return
+            worker.task.start()
+            with contextlib.suppress(OSError):  # it has just died: `exited` settles the job
+                worker.connection.send_bytes(worker.task.job)
 
     def receive(self, worker: _Worker) -> None:
-        """Take an answer. The end of the connection settles nothing: the server says when the worker is gone."""
+        """Receive an answer of a worker.
+
+        A closed connection settles nothing: the server reports when the worker has ended.
+        """
         try:
             answer = worker.connection.recv_bytes()
         except (EOFError, OSError):
             worker.connection.close()
-            worker.kill_at = worker.kill_at or time.monotonic() + _GRACE
+            if not worker.ending:
+                worker.kill_at = time.monotonic() + _GRACE
             return
         if worker.overdue:
             return
         good, value = _unpickle(answer)
         if worker.task:
             task, worker.task = worker.task, None
-            self.settle(task, value if good else JobError(*value), good)
+            self.shared.settle(task, value if good else JobError(*value), good)
         elif good:
             worker.ready = True
             self.failures = 0
@@ -248,92 +344,53 @@ class Supervisor:
             worker.raised = value
 
     def exited(self, worker: _Worker, reason: str, counts: bool = True) -> None:
-        """Forget a worker that is gone, and settle its job."""
+        """Forget a worker that has ended, and settle its job."""
         while not worker.connection.closed and worker.connection.poll():
             self.receive(worker)  # what it sent before it ended
         worker.connection.close()
         del self.workers[worker.serial]
         if worker.task:
-            self.settle(
-                worker.task,
-                worker.overdue or WorkerDied(f"the worker {reason}{self.hint()}"),
-                False,
-            )
+            error = worker.overdue or WorkerDied(f"the worker {reason}{self.hint()}")
+            self.shared.settle(worker.task, error, False)
         if not worker.ready and counts:
             self.failed(worker.raised.traceback if worker.raised else f"the worker {reason}")
 
     def enforce(self) -> None:
-        """Signal the workers whose time is over."""
+        """Send signals to the workers that are due."""
         now = time.monotonic()
         for worker in self.workers.values():
-            task = worker.task
-            if (
-                task
-                and task.time_limit is not None
-                and worker.kill_at is None
-                and now >= task.deadline
-            ):
-                worker.overdue = time_limit_exceeded(task.time_limit)
+            if now < worker.due:
+                continue
+            if worker.ending:
+                worker.kill_at, worker.killed = math.inf, True
+                self.send(Signal(worker.serial, signal.SIGKILL))
+            elif worker.task and worker.task.time_limit is not None:
+                worker.overdue = time_limit_exceeded(worker.task.time_limit)
                 worker.kill_at = now + _GRACE
-                self.tell(Signal(worker.serial, signal.SIGTERM))
-            elif worker.kill_at is not None and now >= worker.kill_at:
-                worker.kill_at = math.inf
-                self.tell(Signal(worker.serial, signal.SIGKILL))
-
-    def patience(self) -> float | None:
-        """Seconds until something is due."""
-        due = [
-            worker.kill_at or (worker.task and worker.task.deadline)
-            for worker in self.workers.values()
-        ]
-        if self.server is None or (self.preloaded and len(self.workers) < self.size):
-            due.append(self.start_at)
-        soonest = min((moment for moment in due if moment), default=math.inf)
-        return None if soonest == math.inf else max(soonest - time.monotonic(), 0.0)
+                self.send(Signal(worker.serial, signal.SIGTERM))
 
     # Ending
-    # --------------------------------------------------------------------------------------------------------
-
-    def settle(self, task: Task, outcome: Any, good: bool) -> None:
-        """Give a future its result, or the error `outcome` when it is not `good`."""
-        # Under one lock: whoever sees the worker free sees that the future is done, and the other
-        # way round.
-        with self.shared.lock:
-            self.shared.unsettled -= 1
-            if good:
-                task.future.set_result(outcome)
-            else:
-                task.future.set_exception(outcome)
+    # ------------------------------------------------------------------------------------------
 
     def give_up(self, error: PoolBroken | None) -> None:
-        """Take no more jobs and settle those there are, with `error` or as cancelled."""
-        with self.shared.lock:
-            self.shared.closing = True
-            self.shared.broken = error
-            waiting = list(self.shared.queue)
-            self.shared.queue.clear()
-            self.shared.unsettled -= len(waiting)
-        for task in waiting:
-            if error is None:
-                task.future.cancel()
-            if task.future.set_running_or_notify_cancel():
-                task.future.set_exception(error)
+        """Accept no more jobs; settle all jobs with `error`, or as cancelled."""
+        self.shared.close(error)
         for worker in self.workers.values():
             if worker.task:
-                self.settle(worker.task, error or CancelledError(), False)
+                self.shared.settle(worker.task, error or CancelledError(), False)
 
     def end(self) -> None:
-        """End the server, and close everything that this thread holds."""
+        """End the server, and close everything that this thread has opened."""
         self.end_server()
         for worker in self.workers.values():
             worker.connection.close()
         self.wake.close()
 
     def end_server(self) -> None:
-        """The server kills all workers and ends when its connection closes."""
+        """End the server; it kills all workers when its connection closes."""
         if self.server is not None and self.process is not None:
             self.server.close()
-            if not self.preloaded:  # it has no workers yet, and is deaf while it imports
+            if not self.preloaded:  # no workers yet, and it cannot notice while it imports
                 self.process.kill()
             try:
                 self.process.wait(_END)
@@ -344,29 +401,24 @@ class Supervisor:
         self.preloaded = False
 
     def hint(self) -> str:
-        """The end of a message that says where the output is, if it is kept."""
+        """The end of a message, which names the log file if there is one."""
         return f"; what it printed is in {self.launch.log}" if self.launch.log else ""
 
 
 def _unpickle(answer: bytes) -> tuple[bool, Any]:
     try:
         good, value = pickle.loads(answer)
-    except Exception as error:  # unpickling runs the result's own code; it costs its own job only
+    except Exception as error:  # unpickling runs code of the result, and fails this job only
         return False, raised(error)
     return good, value
 
 
 def _reason(code: int) -> str:
+    """Why a worker with this exit code has ended."""
     if code >= 0:
         return f"ended itself with exit code {code}; a job must return or raise"
     try:
         name = signal.Signals(-code).name
     except ValueError:  # a real-time signal
         name = "unnamed"
-    advice = {
-        "SIGKILL": "; if nobody killed it, the memory ran out: use fewer workers or smaller models",
-        "SIGSEGV": "; native code crashed",
-        "SIGABRT": "; native code crashed",
-        "SIGBUS": "; native code crashed, or a file that it has mapped was cut short",
-    }
-    return f"was killed by signal {-code} ({name}){advice.get(name, '')}"
+    return f"was killed by signal {-code} ({name}){_ADVICE.get(name, '')}"

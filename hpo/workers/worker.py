@@ -1,14 +1,14 @@
-"""What runs outside the driver: the fork server that starts the workers, and the worker itself.
+"""The processes of a pool: the fork server that starts the workers, and the workers.
 
     driver ── socket ──► fork server ── fork ──► worker (one process group each)
        └──────────────── socket ──────────────────┘
 
-The server imports the libraries once and then forks a worker for each request; it never runs a job,
-so that OpenMP and torch have not started their threads when it forks. It is the parent of all
-workers: it alone signals and reaps them, so that no signal reaches a process that got a dead
-worker's id, and it ends them when the driver is gone. It is started with `python -c` and the
-driver's `sys.path`; the driver's environment is not touched. A child that a job starts ends with
-its worker, unless it starts a process group of its own.
+The server imports the libraries once and then forks a worker for each request. It never runs a job
+itself, so that OpenMP and torch have not started their threads when it forks. It is the parent of
+all workers, and only the parent signals and reaps them, so that no signal reaches a process that
+was given a dead worker's id. It ends the workers when the driver has died. It is started with
+`python -c` and the driver's `sys.path`; the driver's environment is not changed. A child that a job
+starts ends with its worker, unless it starts a process group of its own.
 """
 
 import contextlib
@@ -33,19 +33,19 @@ from typing import Any, NamedTuple
 _LINUX = sys.platform == "linux"
 _PRCTL = ctypes.CDLL(None).prctl if _LINUX else None
 _PR_SET_PDEATHSIG = 1
-_ORPHAN_CHECK = 0.5  # seconds between looks at who the server's parent is
-_OOM_SCORE = 500  # of 1000: when memory runs out the kernel ends a worker, not the driver
+_ORPHAN_CHECK = 0.5  # seconds between checks that the driver is alive
+_OOM_SCORE = 500  # of 1000: without memory the kernel kills a worker rather than the driver
 _TRACEBACK_CHARACTERS = 10_000
 
 
 @dataclass(frozen=True)
 class Setup:
-    """What the server gets first.
+    """The first message to the server.
 
     Args:
         preload: modules to import before the first fork.
         make_evaluate: pickled `(make_evaluate, spec)`.
-        main: how to import the driver's `__main__`, as `multiprocessing.spawn.prepare` takes it.
+        main: how to import the driver's `__main__`: the data for `multiprocessing.spawn.prepare`.
     """
 
     preload: tuple[str, ...]
@@ -54,7 +54,7 @@ class Setup:
 
 
 class Ready(NamedTuple):
-    """From the server: the libraries are imported; `error` is a traceback when one of them is not."""
+    """From the server: preloading has ended; `error` is the traceback of a failed import."""
 
     error: str
 
@@ -67,14 +67,14 @@ class Started(NamedTuple):
 
 
 class Exited(NamedTuple):
-    """From the server: worker `serial` and its process group are gone; `code` as `waitstatus_to_exitcode` has it."""
+    """From the server: worker `serial` has ended with `code`, as in `subprocess`."""
 
     serial: int
     code: int
 
 
 class Start(NamedTuple):
-    """To the server: fork worker `serial`; one file descriptor follows, the worker's end of its socket."""
+    """To the server: fork worker `serial`; the worker's end of its socket follows."""
 
     serial: int
 
@@ -95,7 +95,7 @@ class Raised(NamedTuple):
 
 
 def raised(error: BaseException) -> Raised:
-    """The texts of an exception; works for one whose `__str__` raises, too."""
+    """The texts of an exception, even if its `__str__` raises."""
     kind = type(error).__name__
     line = "".join(traceback.format_exception_only(error)).strip()
     message = line.split(f"{kind}: ", 1)[1] if f"{kind}: " in line else ""
@@ -107,8 +107,8 @@ def raised(error: BaseException) -> Raised:
 def command(descriptor: int) -> list[str]:
     """The command line of a fork server that talks over `descriptor`.
 
-    Nothing is bound in its `__main__`: names pickled from the driver's `__main__` must not be found
-    there by accident.
+    It defines no names in its `__main__`, where names pickled from the driver's `__main__` would be
+    looked up.
     """
     main = f"__import__('hpo.workers.worker', fromlist=['main']).main({descriptor}, {os.getpid()})"
     return [sys.executable, "-c", f"__import__('sys').path[:] = {[*map(str, sys.path)]}; {main}"]
@@ -116,14 +116,14 @@ def command(descriptor: int) -> list[str]:
 
 def main(descriptor: int, driver: int) -> None:
     """Run the fork server until the driver closes its end of the socket, or dies."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the driver's to handle
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver handles Ctrl-C
     faulthandler.enable()
     gone = (EOFError, OSError)
     with Connection(descriptor) as connection, contextlib.suppress(*gone):
         setup: Setup = pickle.loads(connection.recv_bytes())
-        _die_with(driver)  # while it is too busy to notice
+        _die_with(driver)  # while importing, it cannot notice that the driver has died
         error = _preload(setup.preload)
-        _outlive_parent()  # from now on it notices, and ends the workers' children as well
+        _outlive_parent()  # from now on it notices, and also ends the workers' children
         connection.send(Ready(error))
         if not error:
             _Server(connection, setup, driver).run()
@@ -133,10 +133,10 @@ def _preload(modules: tuple[str, ...]) -> str:
     try:
         for module in modules:
             importlib.import_module(module)
-    except Exception:  # a foreign import may raise anything; the driver tells the user
+    except Exception:  # an import may raise anything; the driver reports it
         return traceback.format_exc()
     gc.collect()
-    gc.freeze()  # what is imported is never collected: its pages stay shared
+    gc.freeze()  # imported objects are never collected, so their pages stay shared
     return ""
 
 
@@ -166,7 +166,7 @@ class _Server:
                     os.read(self.wake_read, 4096)
                     self.reap()
         except EOFError:
-            pass  # the driver is done, or dead
+            pass  # the driver has ended
         finally:
             for serial, pid in self.workers.items():
                 self.kill(serial, signal.SIGKILL)
@@ -181,12 +181,12 @@ class _Server:
     def start(self, serial: int) -> None:
         with socket.socket(fileno=os.dup(self.connection.fileno())) as channel:
             _, (descriptor,), _, _ = socket.recv_fds(channel, 1, 1)
-        os.set_inheritable(descriptor, False)  # a worker's children must not hold it open
+        os.set_inheritable(descriptor, False)  # a worker's children must not keep it open
         pid = os.fork()
         if pid == 0:
             self.become_worker(descriptor)
         os.close(descriptor)
-        with contextlib.suppress(OSError):  # the worker does it, too: whoever comes first
+        with contextlib.suppress(OSError):  # the worker does the same, because either may be first
             os.setpgid(pid, pid)
         self.workers[serial] = pid
         self.connection.send(Started(serial, pid))
@@ -203,15 +203,15 @@ class _Server:
             work(descriptor, self.setup)
             code = 0
         except (EOFError, OSError):
-            code = 0  # the driver is gone
+            code = 0  # the driver has ended
         except BaseException:
             traceback.print_exc()
         finally:
             _flush()
-            os._exit(code)  # the server's own frames and exit handlers are not the worker's
+            os._exit(code)  # skip the server's own frames and exit handlers
 
     def kill(self, serial: int, number: int) -> None:
-        """Signal a worker and its children; nothing when it has been reaped."""
+        """Send a signal to a worker and its children, unless it has been reaped."""
         if serial in self.workers:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.workers[serial], number)
@@ -220,18 +220,17 @@ class _Server:
         for serial, pid in list(self.workers.items()):
             gone, status = os.waitpid(pid, os.WNOHANG)
             if gone:
-                self.kill(
-                    serial, signal.SIGKILL
-                )  # its children; they keep the group's number taken
+                # Its children; until they end, the number of the group is not reused.
+                self.kill(serial, signal.SIGKILL)
                 del self.workers[serial]
                 self.connection.send(Exited(serial, os.waitstatus_to_exitcode(status)))
 
 
 def _die_with(parent: int) -> None:
-    """Have the kernel kill this process when `parent`, its parent, dies (Linux; nothing elsewhere)."""
+    """Let the kernel kill this process when its parent dies (on Linux only)."""
     if _PRCTL:
         _PRCTL(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        if os.getppid() != parent:  # it died before that call
+        if os.getppid() != parent:  # the parent died before that call
             os._exit(0)
 
 
@@ -244,8 +243,8 @@ def _outlive_parent() -> None:
 def work(descriptor: int, setup: Setup) -> None:
     """Build `evaluate` once, then answer jobs until the driver closes the socket.
 
-    The first answer is `(True, None)` or what building raised; each later one belongs to a job:
-    `(True, result)` or `(False, Raised)`.
+    The first answer is `(True, None)`, or `(False, Raised)` if building failed. Each later one
+    belongs to a job: `(True, result)` or `(False, Raised)`.
     """
     if _LINUX:
         with contextlib.suppress(OSError):
@@ -255,7 +254,7 @@ def work(descriptor: int, setup: Setup) -> None:
         try:
             make_evaluate, spec = load(setup.make_evaluate)
             evaluate = make_evaluate(spec)
-        except BaseException as error:  # whatever it is, the driver decides
+        except BaseException as error:  # the driver decides what follows
             connection.send_bytes(pickle.dumps((False, raised(error))))
             return
         connection.send_bytes(pickle.dumps((True, None)))
@@ -266,23 +265,23 @@ def work(descriptor: int, setup: Setup) -> None:
 def _answer(evaluate: Callable[[Any], Any], load: "_Loader", job: bytes) -> bytes:
     try:
         return pickle.dumps((True, evaluate(load(job))), pickle.HIGHEST_PROTOCOL)
-    except BaseException as error:  # SystemExit, too: a job costs its own trial only
+    except BaseException as error:  # also SystemExit: a job fails its own trial only
         return pickle.dumps((False, raised(error)))
     finally:
         _flush()
 
 
 def _flush() -> None:
-    """Bring what was printed to its file: workers are killed, sooner or later."""
+    """Write buffered output to its file, because workers may be killed at any time."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
         sys.stdout.flush()
         sys.stderr.flush()
 
 
 class _Loader:
-    """Unpickles; imports the driver's `__main__` only when something in it is asked for.
+    """Unpickles, and imports the driver's `__main__` only if an object needs it.
 
-    `multiprocessing` imports it in every worker, and with it whatever a command line program
+    `multiprocessing` imports it in every worker, with everything that a command line program
     imports.
     """
 
@@ -297,9 +296,8 @@ class _Loader:
                 raise
         main, self.main = self.main, {}
         this: Any = process.current_process()
-        this._inheriting = (
-            True  # so that a `__main__` without its guard does not start a pool in here
-        )
+        # As in multiprocessing, a `__main__` without a guard cannot start a pool here.
+        this._inheriting = True
         try:
             spawn.prepare(main)
         finally:
