@@ -1,4 +1,4 @@
-"""Small training and validation pairs with everything that tables hold: gaps, unseen levels, useless columns."""
+"""Small pairs of training and validation rows, with gaps, unseen levels and useless columns."""
 
 import numpy as np
 
@@ -10,7 +10,10 @@ CARDINALITIES = (3, 40, 2)
 
 
 def make_fold(kind: str, n: int = 240, seed: int = 0, *, categorical: bool = True) -> Fold:
-    """Two thirds of `n` rows to train on: 5 numeric columns (one empty, one constant), 3 categorical ones."""
+    """A fold of `n` rows, two thirds of them to train on.
+
+    It has 5 numeric columns, one of them empty and one constant, and 3 categorical ones.
+    """
     rng = np.random.default_rng(seed)
     numeric = rng.normal(size=(n, 5))
     numeric[:, 3], numeric[:, 4] = np.nan, 1.0

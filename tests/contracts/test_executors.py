@@ -1,27 +1,28 @@
-"""What every executor promises."""
+"""The contract of executors."""
 
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import AbstractContextManager
 from typing import Any
 
 import pytest
 
 from hpo.errors import JobError, TimeLimitExceeded
+from hpo.workers import Executor
 from hpo.workers.inline import InlineExecutor
 from hpo.workers.pool import WorkerPool
 from tests.jobs import PATIENCE, Evaluate, Job, StubbornError, UnprintableError, never_ready
 
-Executor = InlineExecutor[str, Job, Any] | WorkerPool[str, Job, Any]
-
+Jobs = Executor[Job, Any]
 Make = Callable[[str], Callable[[Job], Any]]
 
 
-def inline(make: Make) -> Executor:
+def inline(make: Make) -> AbstractContextManager[Jobs]:
     return InlineExecutor(make, "spec")
 
 
-def pool(make: Make) -> Executor:
+def pool(make: Make) -> AbstractContextManager[Jobs]:
     return WorkerPool(make, "spec", workers=1, threads=1, preload=["tests.jobs"])
 
 
@@ -29,7 +30,7 @@ EXECUTORS = {"inline": inline, "pool": pool}
 
 
 @pytest.fixture(scope="module", params=EXECUTORS)
-def executor(request: pytest.FixtureRequest) -> Iterator[Executor]:
+def executor(request: pytest.FixtureRequest) -> Iterator[Jobs]:
     with EXECUTORS[request.param](Evaluate) as made:
         yield made
 
@@ -38,12 +39,12 @@ def result(future: "Future[Any]") -> Any:
     return future.result(timeout=PATIENCE)
 
 
-def test_results_come_back(executor: Executor) -> None:
+def test_results_come_back(executor: Jobs) -> None:
     futures = [executor.submit(("echo", number)) for number in range(20)]
     assert [result(future) for future in futures] == list(range(20))
 
 
-def test_evaluate_is_built_once_and_stays(executor: Executor) -> None:
+def test_evaluate_is_built_once_and_stays(executor: Jobs) -> None:
     first = result(executor.submit(("state",)))
     second = result(executor.submit(("state",)))
     assert first[0] == "spec"
@@ -61,7 +62,7 @@ def test_evaluate_is_built_once_and_stays(executor: Executor) -> None:
     ],
 )
 def test_what_a_job_raises_is_told(
-    executor: Executor, kind: type[Exception], arguments: tuple[str, ...], message: str
+    executor: Jobs, kind: type[Exception], arguments: tuple[str, ...], message: str
 ) -> None:
     error = executor.submit(("raise", kind, *arguments)).exception(timeout=PATIENCE)
     assert isinstance(error, JobError)
@@ -71,21 +72,32 @@ def test_what_a_job_raises_is_told(
     assert result(executor.submit(("echo", 1))) == 1
 
 
-def test_a_job_over_its_limit_fails_and_the_next_one_runs(executor: Executor) -> None:
+def test_a_job_over_its_limit_fails_and_the_next_one_runs(executor: Jobs) -> None:
     error = executor.submit(("sleep", 0.3), 0.1).exception(timeout=PATIENCE)
     assert isinstance(error, TimeLimitExceeded)
     assert str(error) == "the job ran for longer than its limit of 0.1 s; raise the limit"
     assert result(executor.submit(("echo", 1), 30.0)) == 1
 
 
-def test_free_counts_the_jobs_that_would_start_at_once(executor: Executor) -> None:
+def test_free_counts_the_jobs_that_would_start_at_once(executor: Jobs) -> None:
     before = executor.free
     assert before == 1
     result(executor.submit(("echo", 1)))
     assert executor.free == before
 
 
-def test_callbacks_run_once(executor: Executor) -> None:
+def test_wait_returns_futures_that_are_done(executor: Jobs) -> None:
+    futures = [executor.submit(("echo", number)) for number in range(3)]
+    done: set[Future[Any]] = set()
+    while len(done) < len(futures):
+        found = executor.wait(set(futures) - done, PATIENCE)
+        assert found
+        assert all(future.done() for future in found)
+        done |= set(found)
+    assert sorted(map(result, futures)) == [0, 1, 2]
+
+
+def test_callbacks_run_once(executor: Jobs) -> None:
     called: list[int] = []
     done = threading.Event()
 

@@ -1,4 +1,7 @@
-"""What every family keeps, for every kind of task: a new family is tested by being listed."""
+"""The contract of model families, for each kind of task.
+
+All families of the registry are tested, so a new one is tested by being listed there.
+"""
 
 import json
 import subprocess
@@ -32,14 +35,14 @@ _folds: dict[str, Fold] = {}
 
 
 def fold_of(kind: str) -> Fold:
-    """The one fold that the warm families hold."""
+    """The fold of all warm families."""
     if kind not in _folds:
         _folds[kind] = make_fold(kind)
     return _folds[kind]
 
 
 def warm(name: str, kind: str) -> Family:
-    """One instance for all tests, as a worker keeps it: every test also runs after all others."""
+    """One instance for all tests, as in a worker, so that each test runs after others."""
     if (name, kind) not in _families:
         _families[name, kind] = family(name)(
             fold_of(kind), default_metric(kind), 1, horizon=RUNGS[-1]
@@ -174,7 +177,7 @@ def test_what_is_exported_predicts_what_was_scored(
 
 
 def damages(folder: Path) -> Iterator[None]:
-    """Each file cut short, changed in one byte, and missing, one after the other."""
+    """Truncate each file, change one byte of it, and remove it, one after the other."""
     for path in sorted(folder.iterdir()):
         whole = path.read_bytes()
         flipped = bytearray(whole)

@@ -1,4 +1,7 @@
-"""What every scheduler promises, over generated orders in which results come in, with failures, restarts and kills."""
+"""The contract of schedulers, over generated orders of results, with failures, restarts and kills.
+
+All races and algorithms of the registry are tested.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -8,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hpo.algorithms import RACES, algorithm, parts
+from hpo.algorithms import ALGORITHMS, RACES, algorithm, parts
 from hpo.rungs import hyperband, successive_halving
 from hpo.schedulers import MAX_FAILURES
 from hpo.schedulers.asynchronous import Asynchronous
@@ -22,16 +25,14 @@ from hpo.trial import Failure, Report, Trial
 SPACE = SearchSpace((Float("x", 0.0, 1.0), Float("y", 0.0, 1.0)))
 RUNGS = (1.0, 3.0, 9.0, 27.0)
 ETA = 3.0
-NAMES = ["random", *RACES, "bohb", "tpe+asha", "hyperopt+hyperband"]
+NAMES = [*ALGORITHMS, "random+async_hyperband", "tpe+asha", "hyperopt+hyperband"]
 
 each_race = pytest.mark.parametrize("name", RACES)
 each_algorithm = pytest.mark.parametrize("name", NAMES)
 
 
 def make(name: str, storage: MemoryStorage, trials: int, seed: int = 1) -> Study:
-    sampler, scheduler = algorithm(
-        name if name in NAMES and name != "async_hyperband" else f"random+{name}", RUNGS, ETA
-    )
+    sampler, scheduler = algorithm(name if name in NAMES else f"random+{name}", RUNGS, ETA)
     return Study(
         SPACE,
         sampler,
@@ -44,7 +45,7 @@ def make(name: str, storage: MemoryStorage, trials: int, seed: int = 1) -> Study
 
 
 def loss_at(trial: Trial, noise: float = 0.3) -> float:
-    """Falls with the budget; which configuration is better changes a little from rung to rung."""
+    """Falls with the budget; the ranking changes a little from rung to rung."""
     x, y = float(trial.params["x"]), float(trial.params["y"])
     wobble = np.random.default_rng([trial.number, round(trial.budget)]).random()
     return (x - 0.3) ** 2 + (y - 0.7) ** 2 + noise * wobble / trial.budget
@@ -58,7 +59,7 @@ def succeed(trial: Trial) -> Report | Failure:
 
 
 def sometimes_fail(seed: int) -> Outcome:
-    """A third of the legs fails or comes back as nan."""
+    """A third of the legs fails or has the loss nan."""
 
     def outcome(trial: Trial) -> Report | Failure:
         kind = np.random.default_rng([seed, trial.number, round(trial.budget)]).integers(6)
@@ -71,7 +72,7 @@ def sometimes_fail(seed: int) -> Outcome:
 
 @dataclass
 class Legs:
-    """What was granted, in order, checked as it happens."""
+    """The granted legs in order, with checks at each grant."""
 
     study: Study
     granted: list[tuple[int, float]] = field(default_factory=list)
@@ -106,7 +107,7 @@ def _races(study: Study) -> np.ndarray[tuple[int, ...], np.dtype[np.intp]]:
 
 
 def _standing(study: Study, trial: Trial) -> float:
-    """How many of its rung and race are not worse, over the places that the next rung has by now."""
+    """How many trials of its rung and race are better, divided by the places in the next rung."""
     rung, races = trial.reports[-1].budget, _races(study)
     mine = [other for other in study.trials if races[other.number] == races[trial.number]]
     told = [
@@ -137,7 +138,7 @@ orders = st.lists(st.integers(0, 7), min_size=1, max_size=40)
 @each_race
 @settings(max_examples=25)
 @given(workers=st.integers(1, 6), order=orders, trials=st.integers(1, 70), failing=st.booleans())
-def test_a_race_in_whatever_order(
+def test_a_race_with_results_in_any_order(
     name: str, workers: int, order: list[int], trials: int, failing: bool
 ) -> None:
     study = make(name, MemoryStorage(), trials)
@@ -160,7 +161,7 @@ def test_a_race_in_whatever_order(
 
 
 def _check_counts(study: Study, trials: int) -> None:
-    """No rung of a race holds more than its share."""
+    """No rung of a race holds more trials than its bracket says."""
     scheduler, races = study.scheduler, _races(study)
     assert len(races) == trials
     if not isinstance(scheduler, Synchronous):
@@ -178,8 +179,8 @@ def _check_counts(study: Study, trials: int) -> None:
 
 
 @each_race
-def test_of_a_rung_only_the_best_go_on(name: str) -> None:
-    """With one worker and no noise, whoever goes on is better than whoever stays at that rung in the same race."""
+def test_only_the_best_of_a_rung_are_promoted(name: str) -> None:
+    """With one worker and no noise, promoted trials are better than the others of rung and race."""
     study = make(name, MemoryStorage(), 120)
     run(study, 1, [0], lambda trial: Report(trial.budget, loss_at(trial, noise=0.0)))
     scheduler = study.scheduler
@@ -215,7 +216,7 @@ def test_no_worker_idles_while_configurations_may_be_started(
 
 @each_algorithm
 @pytest.mark.parametrize("outcome", [succeed, sometimes_fail(5)], ids=["all succeed", "some fail"])
-def test_a_serial_study_resumed_at_every_event_goes_the_way_of_the_uninterrupted_one(
+def test_a_serial_study_resumed_at_any_event_equals_the_uninterrupted_one(
     name: str, outcome: Outcome
 ) -> None:
     whole = run(make(name, MemoryStorage(), 25), 1, [0], outcome).study.trials
@@ -235,7 +236,7 @@ def test_a_serial_study_resumed_at_every_event_goes_the_way_of_the_uninterrupted
 @each_race
 @settings(max_examples=20)
 @given(order=orders, kills=st.sets(st.integers(0, 40), max_size=6), failing=st.booleans())
-def test_a_parallel_study_that_is_killed_keeps_its_promises(
+def test_a_parallel_study_that_is_killed_keeps_the_contract(
     name: str, order: list[int], kills: set[int], failing: bool
 ) -> None:
     storage, outcome = MemoryStorage(), sometimes_fail(9) if failing else succeed
@@ -280,7 +281,7 @@ def test_even_a_short_race_ends_with_a_full_training(name: str) -> None:
 
 @each_race
 @pytest.mark.parametrize("trials", [3, 27, 60])
-def test_a_failure_at_the_top_is_made_up_for(name: str, trials: int) -> None:
+def test_a_failure_at_the_top_is_replaced(name: str, trials: int) -> None:
     failed: list[int] = []
 
     def fail_twice(trial: Trial) -> Report | Failure:
@@ -296,7 +297,7 @@ def test_a_failure_at_the_top_is_made_up_for(name: str, trials: int) -> None:
 
 
 @each_race
-def test_a_top_that_nobody_survives_is_given_up(name: str) -> None:
+def test_a_race_ends_when_all_fail_at_the_top(name: str) -> None:
     study = make(name, MemoryStorage(), 27)
 
     def fail_at_the_top(trial: Trial) -> Report | Failure:
@@ -340,7 +341,7 @@ def test_who_is_promoted_was_promotable(name: str, order: list[int]) -> None:
                 assert number in before[RUNGS[RUNGS.index(budget) - 1]]
 
 
-def test_so_many_are_promotable_as_have_places_or_as_are_asked_for() -> None:
+def test_promotable_trials_are_limited_by_places_or_by_the_limit() -> None:
     for name, wanted in (("successive_halving", 9), ("asha", 5)):
         study = make(name, MemoryStorage(), 81)
         for trial in [study.ask() for _ in range(27)]:  # one race of the synchronous kind

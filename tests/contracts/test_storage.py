@@ -1,4 +1,4 @@
-"""What every storage must do: `MemoryStorage` says what, the MLflow ones do it too."""
+"""The contract of storages: those on MLflow behave like `MemoryStorage`."""
 
 import math
 from collections.abc import Callable
@@ -20,7 +20,7 @@ from tests.strategies import params_of, spaces
 
 
 class Place(Protocol):
-    """A kind of storage: makes a fresh one, and opens what another object has written."""
+    """A kind of storage: makes a new one, and reopens one that another object has written."""
 
     def fresh(self) -> Storage: ...
     def again(self, storage: Any) -> Storage: ...
@@ -164,7 +164,7 @@ def test_long_and_odd_words(place: Place) -> None:
 @settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_params_round_trip_exactly(data: st.DataObject) -> None:
-    """Every value of every space comes back with its type, through the text form that all MLflow stores share."""
+    """Values of any space keep their type through the text format that all MLflow stores share."""
     from pipelines.store.schema import decode_trial, grant
 
     space: SearchSpace = data.draw(spaces())

@@ -16,7 +16,7 @@ FIRST = (FirstPoint(DEFAULT, "default"),)
 
 
 def searched(seed: int, n: int = 20) -> tuple[FloatArray, FloatArray]:
-    """Codes and losses of a search without a past, on a valley with noise."""
+    """Codes and losses of a search without past studies, on a valley with noise."""
     rng = np.random.default_rng(seed)
     study = Study(
         SPACE, TPESampler(), Full(1.0), MemoryStorage(), seed=seed, max_trials=n, first_points=FIRST
@@ -29,7 +29,7 @@ def searched(seed: int, n: int = 20) -> tuple[FloatArray, FloatArray]:
 
 
 def test_a_search_without_a_past_is_ahead_of_about_half_of_its_own_simulations() -> None:
-    """Over 16 studies; a share deviates by 0.3, so the mean by 0.075: three and a half of that are allowed."""
+    """Over 16 studies: a share has deviation 0.3, the mean 0.075; 3.5 deviations are allowed."""
     past = past_of(*(source(f"s{i}", valley, i) for i in range(4)))
     ahead = []
     for seed in range(16):

@@ -30,7 +30,7 @@ def make(n: int) -> Study:
 
 
 class Workers:
-    """Jobs end when they are waited for; that of trial 1 the test settles itself."""
+    """Jobs end when they are waited for, except that of trial 1, which the test settles."""
 
     def __init__(self, n: int) -> None:
         self.n = n
@@ -144,7 +144,7 @@ def test_the_first_success_is_not_waited_for_beyond_the_grace() -> None:
 
 
 class Timed:
-    """One worker whose clock goes on by a second for each unit of budget."""
+    """One worker whose clock advances by a second for each unit of budget."""
 
     def __init__(self) -> None:
         self.now, self.free = 0.0, 1
@@ -210,7 +210,7 @@ def test_a_best_trial_that_failed_on_the_way_up_is_left() -> None:
 
 
 class Crowd(Timed):
-    """Two workers whose jobs end one by one, the oldest first."""
+    """Two workers whose jobs end one at a time, the oldest first."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -260,7 +260,7 @@ def test_a_trial_that_runs_cannot_be_finished() -> None:
 
 
 class Prompt(Timed):
-    """A worker that is done at once and takes the next job before anybody has looked at the last one's outcome."""
+    """A worker that is done at once and is free before the outcome of its last job is read."""
 
     def submit(self, job: Job, time_limit: float | None = None) -> Future[Report]:
         future = super().submit(job, time_limit)

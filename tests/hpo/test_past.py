@@ -23,7 +23,7 @@ SPACE = SearchSpace(
 
 
 def valley(x: FloatArray, at: float = 0.3) -> FloatArray:
-    """Only `x` and, much less, `y` matter."""
+    """Depends on `x` and, much less, on `y`."""
     return np.asarray((x[:, 0] - at) ** 2 + 0.05 * (x[:, 1] - 0.5) ** 2)
 
 
@@ -76,7 +76,7 @@ def test_what_many_saw_is_expected_and_something_bad_far_away() -> None:
 
 
 def test_studies_that_agree_say_more_than_one_alone() -> None:
-    """With results that are half noise, sixteen studies rank configurations better than one, and so than four."""
+    """With half noise, sixteen studies rank better than four, and four better than one."""
 
     def rough(seed: int) -> Source:
         x = SPACE.sample_unit(np.random.default_rng(seed), 20)

@@ -1,4 +1,4 @@
-"""The arithmetic of brackets, held against the tables of the papers."""
+"""The arithmetic of brackets, compared with the tables of the papers."""
 
 import pytest
 

@@ -12,7 +12,7 @@ RUNGS = (1.0, 3.0, 9.0)
 
 
 def standings(n: int) -> Standings:
-    """Trial i has x = i / n. Of four in a row one runs, one failed after rung 0, two stand at rungs 1 and 2."""
+    """Trial i has x = i / n; of four one runs, one failed after rung 0, two reached 1 and 2."""
     made = Standings(SPACE, RUNGS)
     for i in range(n):
         budget = (1.0, 3.0, 3.0, 9.0)[i % 4]

@@ -19,7 +19,7 @@ FIRST = (
 
 
 class Follower:
-    """A sampler whose answer depends on everything that it sees."""
+    """A sampler whose answer depends on the whole history."""
 
     def min_results(self, space: SearchSpace) -> int:
         return 1
@@ -94,7 +94,7 @@ class KilledError(Exception):
 
 
 class Mortal(MemoryStorage):
-    """Dies at the n-th write, before or after it has taken effect."""
+    """Raises at the n-th write, before or after writing."""
 
     def __init__(self, until: int, before: bool) -> None:
         super().__init__()

@@ -157,7 +157,7 @@ def loss_of(params: Any) -> float:
 
 @pytest.mark.parametrize("failing", [False, True])
 def test_is_hyperopt_driven_by_hand(failing: bool) -> None:
-    """The oracle: hyperopt's own trials, kept alive, with the same seeds."""
+    """The reference: hyperopt's own trials, kept from call to call, with the same seeds."""
     history = History(SPACE)
     domain, trials = Domain(lambda _: 0.0, to_hyperopt(SPACE)), Trials()
     for number in range(30):

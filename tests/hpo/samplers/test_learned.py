@@ -18,7 +18,7 @@ from tests.hpo.test_past import SPACE, past_of, source, valley
 
 @dataclass(frozen=True)
 class Mine:
-    """A sampler that starts with five and then proposes one and the same configuration."""
+    """A sampler with a start-up of five trials; then all proposals are the same."""
 
     CHOICE: ClassVar[Mapping[str, Value]] = {"x": 0.123, "y": 0.5, "idle": 0.5, "kind": "a"}
 
@@ -50,7 +50,7 @@ def started(sampler: LearnedSampler | TPESampler, seed: int, n: int = 5) -> Floa
 
 
 def test_start_up_points_are_better_where_the_past_is_right() -> None:
-    """Over 20 seeds the mean loss of five start-up points is less than two thirds of that without a past."""
+    """Over 20 seeds, the mean loss of five start-up points is less than 2/3 of the cold one."""
     with_past, without = (
         np.mean([valley(started(sampler, seed)).mean() for seed in range(20)])
         for sampler in (LearnedSampler(good_past(), TPESampler()), TPESampler())
@@ -59,7 +59,7 @@ def test_start_up_points_are_better_where_the_past_is_right() -> None:
 
 
 def test_start_up_points_are_spread_out() -> None:
-    """In the parameter that the past knows nothing of they lie as far apart as without a past."""
+    """Where past studies say nothing, they are as far apart as without a past."""
     gaps = []
     for sampler in (LearnedSampler(good_past(), TPESampler()), TPESampler(), RandomSampler()):
         idle = [started(sampler, seed)[:, 2] for seed in range(40)]  # type: ignore[arg-type]
@@ -69,7 +69,7 @@ def test_start_up_points_are_spread_out() -> None:
 
 
 def test_with_a_past_that_is_right_a_search_is_sooner_there() -> None:
-    """Over 8 seeds the mean regret after five trials is less than half of that of the same search without a past."""
+    """Over 8 seeds, the mean regret after five trials is less than half of that without a past."""
     after = []
     for sampler in (LearnedSampler(good_past(), TPESampler()), TPESampler()):
         found = []

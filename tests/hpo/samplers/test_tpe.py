@@ -33,7 +33,7 @@ def branin(params: Params) -> float:
 
 
 def two_branches(params: Params) -> float:
-    """The deep branch is good anywhere; the flat one is better, but only near 0.9."""
+    """The deep branch is good everywhere; the flat one is better, but near 0.9 only."""
     if params["kind"] == "deep":
         return 0.3 + sum((float(params[f"x{i}"]) - 0.5) ** 2 for i in range(4))
     return 3 * abs(float(params["y"]) - 0.9)

@@ -1,4 +1,4 @@
-"""Faults that a pool survives, what its workers see, and how it ends."""
+"""Faults that a pool survives, the environment of its workers, and its end."""
 
 import gc
 import os
@@ -65,7 +65,7 @@ def alive(pid: int) -> bool:
 
 
 # Faults
-# ------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,7 @@ def test_the_fork_server_is_replaced() -> None:
 
 @pytest.mark.parametrize("fault", [None, ("kill", signal.SIGKILL), ("exit", 1)])
 def test_children_end_with_their_worker(tmp_path: Path, fault: Job | None) -> None:
-    """A worker that is killed for its time, is killed from outside, or exits takes along what it started."""
+    """The children of a worker end when it exceeds its time, is killed from outside, or exits."""
     path = tmp_path / "child"
     with start(workers=1) as pool:
         outcome(pool.submit(("child", str(path), fault is None), 0.5))
@@ -218,7 +218,7 @@ def processes() -> list[Path]:
 
 
 # A pool that cannot work
-# -------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -253,7 +253,7 @@ def test_impossible_pools() -> None:
 
 
 # What workers see
-# --------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------
 
 
 def test_workers_get_the_planned_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -357,7 +357,7 @@ def test_main_is_not_imported_without_need(tmp_path: Path) -> None:
 
 
 # How it ends
-# -------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------
 
 
 def test_the_constructor_does_not_wait(tmp_path: Path) -> None:
@@ -422,7 +422,7 @@ def test_a_waiting_job_can_be_cancelled() -> None:
     "job", [("sleep", 600), ("hold", 600), ("ignore sigterm",), ("child", "child", True)]
 )
 def test_nothing_outlives_a_killed_driver(tmp_path: Path, job: Job) -> None:
-    """All processes of the pool hold the driver's stdout, so that its end means the end of all of them."""
+    """All processes of the pool hold the driver's stdout, so when it closes all have ended."""
     script = f"""
         import os, signal, time
         from hpo.workers.pool import WorkerPool
@@ -471,7 +471,7 @@ def test_the_terminal_interrupts_the_driver_alone(tmp_path: Path) -> None:
 
 
 # Planning
-# ----------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
