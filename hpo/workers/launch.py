@@ -1,6 +1,7 @@
 """Starts the fork server of a pool."""
 
 import contextlib
+import os
 import pickle
 import socket
 import subprocess
@@ -11,7 +12,43 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from hpo.workers.worker import Setup, command
+from hpo.workers.worker import Setup, Signal, Start, command
+
+_END = 5.0  # seconds for the fork server to end after its workers
+
+
+@dataclass
+class ForkServer:
+    """A running fork server, seen from the driver.
+
+    Attributes:
+        process: its process.
+        connection: our end of the connection to it.
+        preloaded: whether it has reported that it can start workers.
+    """
+
+    process: "subprocess.Popen[bytes]"
+    connection: Connection
+    preloaded: bool = False
+
+    def send(self, message: Start | Signal, descriptor: int | None = None) -> None:
+        """Send a message, and a file descriptor with it; do nothing if the server has died."""
+        with contextlib.suppress(OSError):
+            self.connection.send(message)
+            if descriptor is not None:
+                with socket.socket(fileno=os.dup(self.connection.fileno())) as channel:
+                    socket.send_fds(channel, [b"."], [descriptor])
+
+    def end(self) -> None:
+        """Close the connection, whereupon the server kills its workers and ends."""
+        self.connection.close()
+        if not self.preloaded:  # no workers yet, and it cannot notice while it imports
+            self.process.kill()
+        try:
+            self.process.wait(_END)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
 
 
 @dataclass(frozen=True)
@@ -28,8 +65,8 @@ class Launch:
     environment: Mapping[str, str]
     log: Path | None
 
-    def __call__(self) -> tuple["subprocess.Popen[bytes]", Connection]:
-        """Start a server and send it its setup; return it and our end of the connection."""
+    def __call__(self) -> ForkServer:
+        """Start a server and send it its setup."""
         ours, theirs = socket.socketpair()
         with theirs, self.output() as output:
             process = subprocess.Popen(
@@ -44,7 +81,7 @@ class Launch:
         connection = Connection(ours.detach())
         with contextlib.suppress(OSError):  # it died at once: the supervisor notices
             connection.send_bytes(pickle.dumps(self.setup))
-        return process, connection
+        return ForkServer(process, connection)
 
     def output(self) -> contextlib.AbstractContextManager[Any]:
         """The file for the output of the server and the workers; None for the driver's own."""

@@ -35,7 +35,8 @@ from hpo.errors import JobError, ParameterError
 from hpo.workers import Executor, JobT, ResultT
 from hpo.workers.cores import worker_environment
 from hpo.workers.launch import Launch, main_module
-from hpo.workers.supervisor import Shared, Supervisor, Task
+from hpo.workers.supervisor import Supervisor
+from hpo.workers.tasks import Task, TaskQueue
 from hpo.workers.worker import Setup, raised
 
 SpecT = TypeVar("SpecT")
@@ -85,14 +86,14 @@ class WorkerPool(Executor[JobT, ResultT], Generic[SpecT, JobT, ResultT]):
                 f"workers and threads must be at least 1, but got {workers} and {threads}"
             )
         self.size = workers
-        self._shared = Shared()
+        self._tasks = TaskQueue()
         self._wake_read, self._wake_write = socket.socketpair()
         self._wake_read.setblocking(False)
         self._wake_write.setblocking(False)
         setup = Setup(tuple(preload), pickle.dumps((make_evaluate, spec)), main_module())
         environment = worker_environment(threads, env or {}, os.environ)
         supervisor = Supervisor(
-            workers, self._shared, self._wake_read, Launch(setup, environment, log)
+            workers, self._tasks, self._wake_read, Launch(setup, environment, log)
         )
         self._thread = threading.Thread(target=supervisor.run, name="worker-pool", daemon=True)
         self._thread.start()
@@ -100,8 +101,8 @@ class WorkerPool(Executor[JobT, ResultT], Generic[SpecT, JobT, ResultT]):
     @property
     def free(self) -> int:
         """How many more jobs could start at once, or as soon as a worker is up."""
-        with self._shared.lock:
-            return max(self.size - self._shared.unsettled, 0)
+        with self._tasks.lock:
+            return max(self.size - self._tasks.unsettled, 0)
 
     def submit(self, job: JobT, time_limit: float | None = None) -> "Future[ResultT]":
         """Queue a job.
@@ -125,13 +126,7 @@ class WorkerPool(Executor[JobT, ResultT], Generic[SpecT, JobT, ResultT]):
         except Exception as error:  # pickling runs code of the job, and fails this job only
             future.set_exception(JobError(*raised(error)))
             return future
-        with self._shared.lock:
-            if self._shared.broken:
-                raise self._shared.broken
-            if self._shared.closing:
-                raise RuntimeError("cannot submit a job: the pool has been shut down")
-            self._shared.queue.append(task)
-            self._shared.unsettled += 1
+        self._tasks.put(task)
         self._wake()
         return future
 
@@ -148,9 +143,7 @@ class WorkerPool(Executor[JobT, ResultT], Generic[SpecT, JobT, ResultT]):
             now: whether to kill the workers; the futures of running jobs then raise
                 `CancelledError`, and queued jobs are cancelled. Otherwise all jobs are finished.
         """
-        with self._shared.lock:
-            self._shared.closing = True
-            self._shared.stopping = self._shared.stopping or now
+        self._tasks.shut_down(now)
         self._wake()
         self._thread.join()
         self._wake_write.close()

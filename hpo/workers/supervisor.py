@@ -6,13 +6,10 @@ import os
 import pickle
 import signal
 import socket
-import subprocess
-import threading
 import time
-from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import CancelledError, Future
-from dataclasses import dataclass, field
+from concurrent.futures import CancelledError
+from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
@@ -23,42 +20,20 @@ from hpo.errors import (
     WorkerDied,
     time_limit_exceeded,
 )
-from hpo.workers.launch import Launch
+from hpo.workers.launch import ForkServer, Launch
+from hpo.workers.tasks import Task, TaskQueue
 from hpo.workers.worker import Exited, Raised, Ready, Signal, Start, Started, raised
 
 _MAX_FAILURES = 3  # failed starts in a row, without any worker up, after which the pool is broken
 _BACK_OFF = 0.1  # seconds before the second attempt, doubled for each later one
 _MAX_BACK_OFF = 30.0
 _GRACE = 1.0  # seconds from SIGTERM to SIGKILL
-_END = 5.0  # seconds for the fork server to end after its workers
 _ADVICE = {
     "SIGKILL": "; if nobody killed it, the memory ran out: use fewer workers or smaller models",
     "SIGSEGV": "; native code crashed",
     "SIGABRT": "; native code crashed",
     "SIGBUS": "; native code crashed, or a file that it has mapped was cut short",
 }
-
-
-@dataclass
-class Task:
-    """A submitted job.
-
-    Attributes:
-        future: the job's future.
-        job: the pickled job.
-        time_limit: seconds, or None.
-        deadline: when the time limit is over, on `time.monotonic`; infinite until the job starts.
-    """
-
-    future: "Future[Any]"
-    job: bytes
-    time_limit: float | None
-    deadline: float = math.inf
-
-    def start(self) -> None:
-        """Start the clock."""
-        if self.time_limit is not None:
-            self.deadline = time.monotonic() + self.time_limit
 
 
 @dataclass
@@ -105,64 +80,15 @@ class _Worker:
         return self.task.deadline
 
 
-@dataclass
-class Shared:
-    """What the supervisor and the callers of the pool share, guarded by `lock`."""
-
-    # Reentrant, because callbacks of futures may call the pool.
-    lock: "threading.RLock" = field(default_factory=threading.RLock)
-    queue: deque[Task] = field(default_factory=deque)
-    unsettled: int = 0
-    closing: bool = False
-    stopping: bool = False
-    broken: PoolBroken | None = None
-
-    def next_task(self) -> Task | None:
-        """Remove the next job that was not cancelled from the queue, and mark it as running."""
-        with self.lock:
-            while self.queue:
-                task = self.queue.popleft()
-                if task.future.set_running_or_notify_cancel():
-                    return task
-                self.unsettled -= 1
-        return None
-
-    def settle(self, task: Task, outcome: Any, good: bool) -> None:
-        """Set the result of a job, or the exception `outcome` if it is not `good`."""
-        # Under one lock, so that a free worker and a finished future become visible together.
-        with self.lock:
-            self.unsettled -= 1
-            if good:
-                task.future.set_result(outcome)
-            else:
-                task.future.set_exception(outcome)
-
-    def close(self, error: PoolBroken | None) -> None:
-        """Accept no more jobs; settle the queued ones with `error`, or cancel them."""
-        with self.lock:
-            self.closing = True
-            self.broken = error
-            waiting = list(self.queue)
-            self.queue.clear()
-            self.unsettled -= len(waiting)
-        for task in waiting:
-            if error is None:
-                task.future.cancel()
-            if task.future.set_running_or_notify_cancel():
-                task.future.set_exception(error)
-
-
 class Supervisor:
     """The pool's thread, the only one that uses the fork server and the workers."""
 
-    def __init__(self, size: int, shared: Shared, wake: socket.socket, launch: Launch) -> None:
+    def __init__(self, size: int, tasks: TaskQueue, wake: socket.socket, launch: Launch) -> None:
         self.size = size
-        self.shared = shared
+        self.tasks = tasks
         self.wake = wake
         self.launch = launch
-        self.process: subprocess.Popen[bytes] | None = None
-        self.server: Connection | None = None
-        self.preloaded = False
+        self.server: ForkServer | None = None
         self.workers: dict[int, _Worker] = {}
         self.serial = 0
         self.failures = 0  # starts in a row that gave no worker
@@ -172,7 +98,7 @@ class Supervisor:
         """Supervise until the pool is shut down or broken, then end all processes."""
         reason: PoolBroken | None = None
         try:
-            while not self.finished():
+            while not self.tasks.finished:
                 self.step()
         except PoolBroken as error:
             reason = error
@@ -185,11 +111,6 @@ class Supervisor:
             finally:
                 self.give_up(reason)
 
-    def finished(self) -> bool:
-        """Whether the pool must stop now, or is closed and has no jobs left."""
-        with self.shared.lock:
-            return self.shared.stopping or (self.shared.closing and self.shared.unsettled == 0)
-
     def step(self) -> None:
         """Start processes and send jobs, then wait for one event and handle it."""
         self.start()
@@ -201,7 +122,7 @@ class Supervisor:
         for worker in list(self.workers.values()):
             if worker.connection in readable:
                 self.receive(worker)
-        if self.server in readable:
+        if self.server is not None and self.server.connection in readable:
             self.listen(self.server)
         self.enforce()
 
@@ -209,17 +130,16 @@ class Supervisor:
         """Everything that may have something to read."""
         yield self.wake
         if self.server is not None:
-            yield self.server
+            yield self.server.connection
         for worker in self.workers.values():
             if not worker.connection.closed:
                 yield worker.connection
 
     def patience(self) -> float | None:
         """Seconds until something is due; None for no limit."""
+        starting = self.server is None or (self.preloaded and len(self.workers) < self.size)
         due = [worker.due for worker in self.workers.values()]
-        if self.server is None or (self.preloaded and len(self.workers) < self.size):
-            due.append(self.start_at)
-        soonest = min(due, default=math.inf)
+        soonest = min([*due, self.start_at if starting else math.inf])
         return None if soonest == math.inf else max(soonest - time.monotonic(), 0.0)
 
     # Starting
@@ -237,13 +157,13 @@ class Supervisor:
     def start_processes(self) -> None:
         """Start the server, and the missing workers once it has preloaded."""
         if self.server is None:
-            self.process, self.server = self.launch()
-        while self.preloaded and len(self.workers) < self.size:
+            self.server = self.launch()
+        while self.server.preloaded and len(self.workers) < self.size:
             self.serial += 1
             ours, theirs = socket.socketpair()
             self.workers[self.serial] = _Worker(self.serial, Connection(ours.detach()))
             with theirs:
-                self.send(Start(self.serial), theirs.fileno())
+                self.server.send(Start(self.serial), theirs.fileno())
 
     def failed(self, reason: str) -> None:
         """Count a start that gave no worker, and delay the next one.
@@ -259,33 +179,23 @@ class Supervisor:
         delay = _BACK_OFF * 2.0 ** (self.failures - 1)
         self.start_at = time.monotonic() + min(delay, _MAX_BACK_OFF)
 
-    # Messages to and from the server
+    # Messages from the server
     # ------------------------------------------------------------------------------------------
 
-    def send(self, message: Start | Signal, descriptor: int | None = None) -> None:
-        """Send a message to the server, and a file descriptor with it."""
-        if self.server is None:
-            return
-        with contextlib.suppress(OSError):  # the server is gone: `listen` notices
-            self.server.send(message)
-            if descriptor is not None:
-                with socket.socket(fileno=os.dup(self.server.fileno())) as channel:
-                    socket.send_fds(channel, [b"."], [descriptor])
-
-    def listen(self, server: Connection) -> None:
+    def listen(self, server: ForkServer) -> None:
         """Receive and handle a message of the server.
 
         Raises:
             PoolBroken: when the server cannot import the preloads.
         """
         try:
-            message = server.recv()
+            message = server.connection.recv()
         except (EOFError, OSError):
             self.lost_server()
             return
         match message:
             case Ready(error=""):
-                self.preloaded = True
+                server.preloaded = True
             case Ready(error=error):
                 names = ", ".join(self.launch.setup.preload)
                 raise PoolBroken(f"the workers cannot import all of {names}:\n{error}")
@@ -312,7 +222,7 @@ class Supervisor:
         for worker in self.workers.values():
             if not worker.idle:
                 continue
-            worker.task = self.shared.next_task()
+            worker.task = self.tasks.take()
             if worker.task is None:
                 return
             worker.task.start()
@@ -336,7 +246,7 @@ class Supervisor:
         good, value = _unpickle(answer)
         if worker.task:
             task, worker.task = worker.task, None
-            self.shared.settle(task, value if good else JobError(*value), good)
+            self.tasks.settle(task, value if good else JobError(*value), good)
         elif good:
             worker.ready = True
             self.failures = 0
@@ -351,7 +261,7 @@ class Supervisor:
         del self.workers[worker.serial]
         if worker.task:
             error = worker.overdue or WorkerDied(f"the worker {reason}{self.hint()}")
-            self.shared.settle(worker.task, error, False)
+            self.tasks.settle(worker.task, error, False)
         if not worker.ready and counts:
             self.failed(worker.raised.traceback if worker.raised else f"the worker {reason}")
 
@@ -363,21 +273,26 @@ class Supervisor:
                 continue
             if worker.ending:
                 worker.kill_at, worker.killed = math.inf, True
-                self.send(Signal(worker.serial, signal.SIGKILL))
+                self.signal(worker, signal.SIGKILL)
             elif worker.task and worker.task.time_limit is not None:
                 worker.overdue = time_limit_exceeded(worker.task.time_limit)
                 worker.kill_at = now + _GRACE
-                self.send(Signal(worker.serial, signal.SIGTERM))
+                self.signal(worker, signal.SIGTERM)
+
+    def signal(self, worker: _Worker, number: int) -> None:
+        """Let the server send a signal to a worker and its children."""
+        if self.server is not None:
+            self.server.send(Signal(worker.serial, number))
 
     # Ending
     # ------------------------------------------------------------------------------------------
 
     def give_up(self, error: PoolBroken | None) -> None:
         """Accept no more jobs; settle all jobs with `error`, or as cancelled."""
-        self.shared.close(error)
+        self.tasks.give_up(error)
         for worker in self.workers.values():
             if worker.task:
-                self.shared.settle(worker.task, error or CancelledError(), False)
+                self.tasks.settle(worker.task, error or CancelledError(), False)
 
     def end(self) -> None:
         """End the server, and close everything that this thread has opened."""
@@ -387,18 +302,15 @@ class Supervisor:
         self.wake.close()
 
     def end_server(self) -> None:
-        """End the server; it kills all workers when its connection closes."""
-        if self.server is not None and self.process is not None:
-            self.server.close()
-            if not self.preloaded:  # no workers yet, and it cannot notice while it imports
-                self.process.kill()
-            try:
-                self.process.wait(_END)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
-        self.process = self.server = None
-        self.preloaded = False
+        """End the server, and with it all workers."""
+        if self.server is not None:
+            self.server.end()
+        self.server = None
+
+    @property
+    def preloaded(self) -> bool:
+        """Whether the server can start workers."""
+        return self.server is not None and self.server.preloaded
 
     def hint(self) -> str:
         """The end of a message, which names the log file if there is one."""
