@@ -75,19 +75,20 @@ def run(
     """
     running: dict[Future[Report], Trial] = {}
 
-    def next_leg() -> Trial | None:
-        if finishing and _should_finish_best(study, deadline - clock()):
-            return study.finish_best()
-        return study.ask()
+    def start_legs() -> bool:
+        """Start legs on the free workers; return whether more legs may follow."""
+        # Results are reported before the next leg is chosen, so that the choice can use them.
+        while executor.free > 0 and not any(map(Future.done, running)):
+            finish = finishing and _should_finish_best(study, deadline - clock())
+            trial = study.finish_best() if finish else study.ask()
+            if trial is None:
+                return False
+            running[executor.submit(_job(trial), time_limit)] = trial
+        return True
 
     while stop.level < StopLevel.NOW and clock() < _end(study, deadline, grace):
-        more = stop.level == StopLevel.CONTINUE and clock() < deadline
-        # Results are reported before the next leg is chosen, so that the choice can use them.
-        while more and executor.free > 0 and not any(map(Future.done, running)):
-            trial = next_leg()
-            more = trial is not None
-            if trial is not None:
-                running[executor.submit(_job(trial), time_limit)] = trial
+        may_start = stop.level == StopLevel.CONTINUE and clock() < deadline
+        more = may_start and start_legs()
         if not running and not more:
             return
         if not running:  # the workers are busy with other jobs

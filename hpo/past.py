@@ -26,7 +26,7 @@ The **trust** measures how well the past ranks this study's results (Kendall's t
 a normal posterior whose prior is the usual agreement. A few results therefore change it little.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -94,9 +94,10 @@ class Source:
         """Rows of the `n` best configurations, best first."""
         return ranked(self.scores)[:n]
 
-    def spread(self, n: int) -> NDArray[np.intp]:
-        """Rows of at most `n` configurations, evenly spaced by rank, best first."""
-        return thin(ranked(self.scores), n)
+    def thinned(self, n: int) -> "Source":
+        """This study with at most `n` configurations, evenly spaced by rank, best first."""
+        rows = thin(ranked(self.scores), n)
+        return replace(self, x=self.x[rows], scores=self.scores[rows])
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,8 +122,9 @@ class Past:
         """`(d,)` lengths of the kernel, in edges of the unit cube."""
         chosen = sorted(self.sources, key=lambda source: -source.similarity)[:_FIT_STUDIES]
         n = min(_FIT_TRIALS, *(len(source.x) for source in chosen))
-        x = np.stack([source.x[source.spread(n)] for source in chosen])
-        scores = np.stack([source.scores[source.spread(n)] for source in chosen])
+        thinned = [source.thinned(n) for source in chosen]
+        x = np.stack([source.x for source in thinned])
+        scores = np.stack([source.scores for source in thinned])
         return LengthFit.of(self.space, x, scores).lengths()
 
     def points(self, x: FloatArray) -> FloatArray:
@@ -201,10 +203,10 @@ class Past:
     def _known(self) -> "_Results":
         """The results that the process is conditioned on: the same number of each study."""
         each = max(MAX_RESULTS // len(self.sources), 3)
-        rows = [source.spread(each) for source in self.sources]
-        x = np.concatenate([s.x[k] for s, k in zip(self.sources, rows, strict=True)])
-        scores = np.concatenate([s.scores[k] for s, k in zip(self.sources, rows, strict=True)])
-        study = np.repeat(np.arange(len(rows)), [*map(len, rows)])
+        thinned = [source.thinned(each) for source in self.sources]
+        x = np.concatenate([source.x for source in thinned])
+        scores = np.concatenate([source.scores for source in thinned])
+        study = np.repeat(np.arange(len(thinned)), [len(source.x) for source in thinned])
         return _Results(self.points(x), scores, study)
 
     @cached_property

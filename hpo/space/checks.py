@@ -8,11 +8,11 @@ from hpo.space.parameters import Categorical, Parameter, Value
 
 def space_mistakes(parameters: Sequence[Parameter]) -> Iterator[str]:
     """Everything that is wrong with a space of these parameters."""
-    by_name = {parameter.name: parameter for parameter in parameters}
-    names = [parameter.name for parameter in parameters]
-    if len(by_name) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        yield f"names must differ, but {twice!r} occurs twice"
+    by_name: dict[str, Parameter] = {}
+    for parameter in parameters:
+        if parameter.name in by_name:
+            yield f"names must differ, but {parameter.name!r} occurs twice"
+        by_name[parameter.name] = parameter
     for parameter in parameters:
         yield from parameter.mistakes()
         for parent, values in parameter.when.items():

@@ -164,10 +164,11 @@ def _is_value(value: object) -> bool:
 def _naming_slot(options: Sequence[Apply]) -> str | int | None:
     """The key, or position in a tuple, whose text is different in all options with parameters."""
     texts = [_texts(option) for option in options if option.name != "literal"]
-    if not texts:
-        return None
-    in_all = [slot for slot in texts[0] if all(slot in text for text in texts)]
-    return next((s for s in in_all if len({text[s] for text in texts}) == len(texts)), None)
+    for slot in texts[0] if texts else ():
+        names = {text.get(slot) for text in texts}
+        if None not in names and len(names) == len(texts):
+            return slot
+    return None
 
 
 def _texts(option: Apply) -> dict[str | int, str]:
