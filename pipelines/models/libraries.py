@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import metadata
 
-from hpo.errors import UserError
+from hpo.errors import UserError, raise_all
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,15 @@ def installed_versions(libraries: Iterable[Library]) -> dict[str, str]:
     return {name: installed[1] for name, installed in found.items() if installed is not None}
 
 
+def check_installed(libraries: Iterable[Library]) -> None:
+    """Check that some distribution of every library is installed.
+
+    Raises:
+        UserError: names what to install.
+    """
+    raise_all(UserError, (_missing(each) for each in libraries if each.installed() is None))
+
+
 def requirement(library: Library) -> str:
     """The pip requirement for the installed distribution at its public version.
 
@@ -60,9 +69,13 @@ def requirement(library: Library) -> str:
     """
     installed = library.installed()
     if installed is None:
-        raise UserError(
-            f"{library.name} is not installed, but the model needs it; install "
-            f"{' or '.join(library.distributions)} and run again"
-        )
+        raise UserError(_missing(library))
     distribution, version = installed
     return f"{distribution}=={version.partition('+')[0]}"
+
+
+def _missing(library: Library) -> str:
+    return (
+        f"{library.name} is not installed, but the model needs it; install "
+        f"{' or '.join(library.distributions)} and run again"
+    )

@@ -12,7 +12,16 @@ import numpy as np
 from hpo.loop import Job
 from hpo.trial import Report
 from pipelines.files.exchange import Exchange
-from pipelines.models import CheckpointError, Family, Trainable, family, worker_modules
+from pipelines.models import (
+    CheckpointError,
+    Family,
+    Trainable,
+    family,
+    libraries,
+    search_model,
+    worker_modules,
+)
+from pipelines.models.libraries import check_installed
 from pipelines.objectives.course import Course, course_of
 from pipelines.objectives.jobs import (
     BEST,
@@ -39,7 +48,12 @@ _WARM = 2  # shares of the rows, or horizons, whose data a worker holds
 
 
 def table_worker(model: str) -> Worker:
-    """The workers of a table's study, with the libraries of a model."""
+    """The workers of a table's study, with the libraries of a model.
+
+    Raises:
+        UserError: if one of these libraries is not installed.
+    """
+    check_installed(libraries(search_model(model).families))
     return Worker(Training, (__name__, *worker_modules(model)))
 
 

@@ -41,7 +41,7 @@ def test_the_linear_model_is_the_regression_on_the_design_that_serving_makes() -
     np.testing.assert_allclose(model.predict(fold.train), expected, atol=1e-3)
 
 
-def test_a_class_without_training_rows_gets_next_to_no_probability() -> None:
+def test_a_class_without_training_rows_gets_almost_no_probability() -> None:
     fold = make_fold("multiclass")
     for kept in ((0, 2), (0, 1, 3)):
         rows = np.flatnonzero(np.isin(fold.y_train, kept))
@@ -98,7 +98,7 @@ def test_a_table_of_one_kind_of_columns_only(tmp_path: Path) -> None:
         assert model.predict(parts[1]).shape == (len(fold.valid), 2)
 
 
-def test_a_fit_is_made_again_on_resume(tmp_path: Path) -> None:
+def test_resume_fits_again(tmp_path: Path) -> None:
     fold = make_fold("regression")
     data = Linear(fold, default_metric("regression"), 1)
     model = data.start({}, 4)

@@ -1,4 +1,4 @@
-"""What LightGBM and XGBoost do beyond the contract: warm data, early stopping, awkward tables."""
+"""What LightGBM and XGBoost do beyond the contract: binned data, early stopping, unusual tables."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -36,24 +36,24 @@ def trained(family: Any, params: Params, rungs: tuple[int, ...] = (30,), seed: i
     return model
 
 
-# --- warm data ------------------------------------------------------------------------------------
+# --- binned data ----------------------------------------------------------------------------------
 
 
 def test_lightgbm_bins_once_for_all_trials_that_share_the_bins() -> None:
-    warm = data(LightGBM)
+    library = data(LightGBM)
     for params in (
         {"num_leaves": 7},
         {"min_data_in_leaf": 1, "cat_l2": 0.1},
         {"learning_rate": 0.3},
     ):
-        trained(warm, params, (5, 10))
-    assert len(warm._pairs) == 2  # one for fresh legs, one for continued ones
-    fresh = warm.pair(warm.native({}, 0), continuing=False)
+        trained(library, params, (5, 10))
+    assert len(library._pairs) == 2  # one for fresh legs, one for continued ones
+    fresh = library.pair(library.native({}, 0), continuing=False)
     handles = [dataset._handle.value for dataset in fresh]
-    trained(warm, {"extra_trees": True, "min_data_in_leaf": 2}, (5, 10))
+    trained(library, {"extra_trees": True, "min_data_in_leaf": 2}, (5, 10))
     assert [dataset._handle.value for dataset in fresh] == handles
-    trained(warm, {"max_bin": 15})
-    assert len(warm._pairs) == 3
+    trained(library, {"max_bin": 15})
+    assert len(library._pairs) == 3
 
 
 @pytest.mark.parametrize(
@@ -71,30 +71,30 @@ def test_lightgbm_bins_once_for_all_trials_that_share_the_bins() -> None:
     ids=lambda params: next(iter(params)),
 )
 @pytest.mark.parametrize("kind", KINDS)
-def test_warm_data_gives_the_model_of_fresh_data_whatever_ran_before(
+def test_shared_bins_give_the_model_of_fresh_data_after_any_other_trial(
     kind: str, params: Params
 ) -> None:
-    warm = data(LightGBM, kind)
-    trained(warm, {"num_leaves": 4, "min_data_in_leaf": 50, "feature_fraction": 0.3}, (5, 12))
+    library = data(LightGBM, kind)
+    trained(library, {"num_leaves": 4, "min_data_in_leaf": 50, "feature_fraction": 0.3}, (5, 12))
     for rungs in ((12,), (4, 12)):
         expected = trained(data(LightGBM, kind), params, rungs)
         rows = make_fold(kind).train
-        assert np.array_equal(trained(warm, params, rungs).predict(rows), expected.predict(rows))
+        assert np.array_equal(trained(library, params, rungs).predict(rows), expected.predict(rows))
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_xgboost_is_the_same_whatever_drew_random_numbers_before(kind: str) -> None:
+def test_xgboost_is_the_same_after_other_trials_drew_random_numbers(kind: str) -> None:
     params = {"subsample": 0.6, "colsample_bynode": 0.5, "colsample_bylevel": 0.7}
     rows = make_fold(kind).train
     expected = [
         trained(data(XGBoost, kind), params, rungs).predict(rows) for rungs in ((12,), (4, 12))
     ]
-    warm = data(XGBoost, kind)
+    library = data(XGBoost, kind)
     for i in range(3):
-        trained(warm, {**params, "max_bin": 16 + i}, (5,), seed=i)
-    assert len(warm._trains) == 2
+        trained(library, {**params, "max_bin": 16 + i}, (5,), seed=i)
+    assert len(library._trains) == 2
     for rungs, prediction in zip(((12,), (4, 12)), expected, strict=True):
-        assert np.array_equal(trained(warm, params, rungs).predict(rows), prediction)
+        assert np.array_equal(trained(library, params, rungs).predict(rows), prediction)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -122,18 +122,18 @@ def test_lightgbm_agrees_with_a_plain_training(kind: str) -> None:
     [{"num_leaves": 5}, {"bagging_fraction": 0.6, "feature_fraction": 0.5}, {"extra_trees": True}],
 )
 @pytest.mark.parametrize("kind", KINDS)
-def test_going_on_from_kept_scores_is_what_lightgbm_does_from_a_model(
+def test_continuing_from_stored_scores_gives_the_trees_of_init_model(
     kind: str, params: Params
 ) -> None:
-    warm, rows = data(LightGBM, kind), make_fold(kind).train
-    first, both = trained(warm, params, (12,)), trained(warm, params, (12, 30))
-    native = warm.native(params, leg_seed(3, 12))
+    library, rows = data(LightGBM, kind), make_fold(kind).train
+    first, both = trained(library, params, (12,)), trained(library, params, (12, 30))
+    native = library.native(params, leg_seed(3, 12))
     binned = lgb.Dataset(
         rows.dense(),
         make_fold(kind).y_train,
-        reference=warm.pair(native, continuing=False)[0],
+        reference=library.pair(native, continuing=False)[0],
         categorical_feature=[5, 6, 7],
-        params=warm._binning(native),
+        params=library._binning(native),
         free_raw_data=False,
     )
     plain = lgb.train(native, binned, 18, init_model=first._model.whole)
@@ -146,7 +146,7 @@ def test_going_on_from_kept_scores_is_what_lightgbm_does_from_a_model(
     for size in (1, 12, 13, 30):
         expected = plain.predict(rows.dense(), num_iteration=size)
         assert np.array_equal(both._model.whole.predict(rows.dense(), num_iteration=size), expected)
-    valid = warm.watch.fold.valid
+    valid = library.watch.fold.valid
     np.testing.assert_allclose(
         both.predict(replace(valid)), both.predict(valid), rtol=0, atol=1e-12
     )
@@ -156,18 +156,18 @@ def test_going_on_from_kept_scores_is_what_lightgbm_does_from_a_model(
 
 
 @BOTH
-def test_early_stopping_goes_on_over_legs_and_counts_as_reaching_the_budget(
+def test_early_stopping_continues_over_legs_and_counts_as_reaching_the_budget(
     family: Any, tmp_path: Path
 ) -> None:
     params = {"learning_rate": 0.5, "num_leaves" if family is LightGBM else "max_depth": 20}
-    warm = data(family)
-    model = warm.start(params, 1)
+    library = data(family)
+    model = library.start(params, 1)
     rung = 0
     while not model.stopped:
         rung += 60
         model.train(rung)
         model.save(tmp_path / "checkpoint")
-        model = warm.resume(params, 1, tmp_path / "checkpoint")
+        model = library.resume(params, 1, tmp_path / "checkpoint")
     assert model.reached == rung
     assert model.best < rung - 60
     best, scale = model.predict(make_fold("binary").valid), model.best
@@ -205,16 +205,16 @@ def test_a_round_that_finds_nothing_to_split_does_not_end_the_trial(tmp_path: Pa
         "extra_trees": True,
         "feature_fraction": 0.4,
     }
-    warm = data(LightGBM)
-    model = trained(warm, params, (40, 80))
+    library = data(LightGBM)
+    model = trained(library, params, (40, 80))
     assert model._model.size() < 80
     model.save(tmp_path / "checkpoint")
-    again = warm.resume(params, 3, tmp_path / "checkpoint")
+    again = library.resume(params, 3, tmp_path / "checkpoint")
     rows = make_fold("binary").train
     assert np.array_equal(again.predict(rows), model.predict(rows))
 
 
-# --- awkward tables and parameters ----------------------------------------------------------------
+# --- unusual tables and parameters ----------------------------------------------------------------
 
 
 @BOTH
@@ -257,14 +257,14 @@ def test_a_model_without_rounds_says_so(family: Any) -> None:
 
 @BOTH
 def test_threads_are_those_given(family: Any) -> None:
-    warm = family(make_fold("binary"), default_metric("binary"), 2)
-    assert warm.native({}, 0)["num_threads" if family is LightGBM else "nthread"] == 2
+    library = family(make_fold("binary"), default_metric("binary"), 2)
+    assert library.native({}, 0)["num_threads" if family is LightGBM else "nthread"] == 2
 
 
 # --- names ----------------------------------------------------------------------------------------
 
 
-def test_the_names_listed_for_lightgbm_are_those_of_the_library() -> None:
+def test_the_lightgbm_names_are_those_of_the_library() -> None:
     from lightgbm.basic import _ConfigAliases
 
     names = single_family("lightgbm").names
@@ -273,7 +273,7 @@ def test_the_names_listed_for_lightgbm_are_those_of_the_library() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(single_family("xgboost").names.parameters))
-def test_the_names_listed_for_xgboost_are_those_of_the_library(
+def test_the_xgboost_names_are_those_of_the_library(
     name: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     values = {"grow_policy": "lossguide", "max_bin": 16, "max_leaves": 5, "num_parallel_tree": 2}

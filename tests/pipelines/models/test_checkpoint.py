@@ -8,7 +8,7 @@ from pipelines.models.checkpoint import array_bytes, array_from_bytes, read_file
 from pipelines.models.errors import CheckpointError
 
 
-def test_what_was_written_is_read(tmp_path: Path) -> None:
+def test_files_and_facts_are_read_back(tmp_path: Path) -> None:
     write_files(tmp_path / "deep" / "a", {"x": b"1", "y": b""}, "m.json", {"fact": 3})
     facts, files = read_files(tmp_path / "deep" / "a", "m.json", {"fact": 3})
     assert files == {"x": b"1", "y": b""}
@@ -33,13 +33,13 @@ def test_a_full_disk_leaves_the_old_checkpoint_and_nothing_else(
 @pytest.mark.parametrize(
     "manifest", ["", "[]", "{}", '{"sha256": 3}', '{"sha256": {"../b": "00"}}']
 )
-def test_a_manifest_that_is_none_is_refused(tmp_path: Path, manifest: str) -> None:
+def test_an_invalid_manifest_is_refused(tmp_path: Path, manifest: str) -> None:
     (tmp_path / "m.json").write_text(manifest)
     with pytest.raises(CheckpointError, match=r"cannot be read|damaged"):
         read_files(tmp_path, "m.json", {})
 
 
-def test_other_facts_are_named(tmp_path: Path) -> None:
+def test_facts_that_differ_are_named(tmp_path: Path) -> None:
     write_files(tmp_path / "a", {}, "m.json", {"seed": 1, "params": {"b": 2.5}})
     read_files(tmp_path / "a", "m.json", json.loads('{"params": {"b": 2.5}}'))
     with pytest.raises(CheckpointError, match="other seed, data than this trial"):

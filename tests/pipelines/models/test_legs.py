@@ -44,7 +44,7 @@ def test_patience_falls_with_the_rows(rows: int, patience: int) -> None:
     assert rows_patience(rows) == patience
 
 
-def test_a_crawl_improves_the_best_round_but_not_patience() -> None:
+def test_tiny_gains_improve_the_best_round_but_not_patience() -> None:
     stopping = Stopping(patience=3, min_delta=0.1)
     for after, loss in enumerate((1.0, 0.99, 0.98, 0.97), start=1):
         stopping = stopping.observe(after, loss)
@@ -59,7 +59,7 @@ def test_a_loss_that_is_not_finite_is_an_error(loss: float) -> None:
         Stopping(3, 0.0).observe(7, loss)
 
 
-def test_the_state_survives_writing() -> None:
+def test_the_state_is_read_back_as_it_was_written() -> None:
     for stopping in (Stopping(3, 0.1), Stopping(3, 0.1).observe(2, 0.5)):
         assert Stopping.from_dict(stopping.to_dict()) == stopping
 
@@ -83,7 +83,7 @@ class Steps:
         return run_leg((start, to), stopping, self.watch, self.boost, self.current)
 
 
-def test_patience_goes_on_over_the_end_of_a_leg() -> None:
+def test_patience_continues_over_legs() -> None:
     errors = [5.0, 1.0, *np.linspace(2.0, 3.0, 18)]
     first = Steps(errors).leg(0, 4, Stopping(5, 0.0))
     assert not first.over

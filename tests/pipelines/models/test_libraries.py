@@ -4,7 +4,13 @@ import pytest
 
 from hpo.errors import UserError
 from pipelines.models import ALL, BASELINES, FAMILIES, libraries, search_model
-from pipelines.models.libraries import Library, installed_versions, requirement
+from pipelines.models.libraries import (
+    Library,
+    check_installed,
+    installed_versions,
+    requirement,
+)
+from pipelines.registry.logged import pip_requirements
 
 
 @pytest.fixture
@@ -52,3 +58,19 @@ def test_a_missing_library_has_no_version_and_no_requirement(installed: dict[str
     assert set(installed_versions(libraries(FAMILIES))) == {"lightgbm", "torch"}
     with pytest.raises(UserError, match="xgboost is not installed.*install xgboost or xgboost-cpu"):
         requirement(libraries(["xgboost"])[0])
+
+
+def test_only_the_libraries_that_a_study_needs_must_be_installed(installed: dict[str, str]) -> None:
+    check_installed(libraries(FAMILIES))
+    del installed["xgboost-cpu"]
+    check_installed(libraries(["lightgbm", "mlp"]))
+    for model in ("xgboost", ALL):
+        with pytest.raises(UserError, match="install xgboost or xgboost-cpu"):
+            check_installed(libraries(search_model(model).families))
+
+
+def test_a_logged_model_requires_the_distribution_that_is_installed(
+    installed: dict[str, str],
+) -> None:
+    installed |= {"mlflow": "3.17.2", "numpy": "2.4.6", "pandas": "3.1.1"}
+    assert pip_requirements(("xgboost", "linear"))[3:] == ["xgboost-cpu==3.1.0"]

@@ -1,4 +1,4 @@
-"""Schedules, steps and preprocessing of the MLP; what every family keeps is in tests/contracts."""
+"""Schedules, steps and preprocessing of the MLP, beyond the contract of all families."""
 
 import math
 from dataclasses import fields, replace
@@ -235,7 +235,7 @@ def test_dropout_keeps_the_mean() -> None:
     assert dropout(0.0, generator) is None
 
 
-def test_nothing_global_is_drawn_from() -> None:
+def test_global_random_generators_are_not_used() -> None:
     torch.manual_seed(1)
     np.random.seed(1)  # noqa: NPY002
     before, also = torch.get_rng_state(), np.random.get_state()[1].tolist()  # type: ignore[index]  # noqa: NPY002
@@ -336,7 +336,7 @@ def test_training_stops_when_patience_has_run_out() -> None:
     assert training.reached == 60
 
 
-def test_small_gains_do_not_count_but_are_kept() -> None:
+def test_small_gains_do_not_renew_patience_but_are_stored() -> None:
     owner = family(horizon=60, metric=falling(0.9, 0.899, 0.898, 0.897, 0.896))
     training = start(owner, patience=0.1, min_delta=0.01)
     training.train(60)
@@ -344,7 +344,7 @@ def test_small_gains_do_not_count_but_are_kept() -> None:
     assert training.best == training.steps
 
 
-def test_of_equal_evaluations_the_last_is_kept_but_patience_is_not_renewed() -> None:
+def test_of_equal_evaluations_the_last_is_stored_but_patience_is_not_renewed() -> None:
     training = start(family(horizon=60, metric=falling(0.9, 0.8, 0.8, 0.8)), patience=0.1)
     training.train(60)
     assert training.steps == training.best == 2 * training._stride() + 6
@@ -369,7 +369,7 @@ def test_diverged_training_is_an_error() -> None:
         training.train(60)
 
 
-def test_the_kept_validation_prediction_is_the_best_network_s() -> None:
+def test_the_stored_validation_predictions_are_those_of_the_best_network() -> None:
     owner = family("binary")
     training = start(owner)
     training.train(60)
@@ -404,7 +404,7 @@ def test_regressions_stay_within_the_targets_seen() -> None:
         ({"learning_rate": "high"}, "learning_rate='high' must lie in"),
     ],
 )
-def test_impossible_parameters(params: dict[str, Any], message: str) -> None:
+def test_invalid_parameters_are_refused(params: dict[str, Any], message: str) -> None:
     with pytest.raises(ParameterError, match=message):
         family().start(params, 0)
 

@@ -43,8 +43,8 @@ def data(family: Any, kind: str, horizon: int = RUNGS[-1], fidelity: str = "sche
     return family(make_fold(kind), default_metric(kind), 1, horizon=horizon, fidelity=fidelity)
 
 
-def trained(warm: Any, family: Any, rungs: tuple[int, ...] = RUNGS) -> Boosting:
-    model: Boosting = warm.start(PARAMS[family], SEED)
+def trained(library: Any, family: Any, rungs: tuple[int, ...] = RUNGS) -> Boosting:
+    model: Boosting = library.start(PARAMS[family], SEED)
     for rung in rungs:
         model.train(rung)
     return model
@@ -55,13 +55,13 @@ def trained(warm: Any, family: Any, rungs: tuple[int, ...] = RUNGS) -> Boosting:
 def test_legs_in_memory_and_through_files_are_the_same(
     family: Any, kind: str, tmp_path: Path
 ) -> None:
-    warm = data(family, kind)
-    straight = trained(warm, family)
-    model = warm.start(PARAMS[family], SEED)
+    library = data(family, kind)
+    straight = trained(library, family)
+    model = library.start(PARAMS[family], SEED)
     for rung in RUNGS:
         model.train(rung)
         model.save(tmp_path / str(rung))
-        trained(warm, family, (8,))  # another trial runs in between
+        trained(library, family, (8,))  # another trial runs in between
         model = data(family, kind).resume(PARAMS[family], SEED, tmp_path / str(rung))
     rows = make_fold(kind).train
     assert np.array_equal(model.predict(rows), straight.predict(rows))
@@ -98,26 +98,26 @@ def test_legs_in_another_process_are_the_same(tmp_path: Path) -> None:
 
 @BOTH
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_rates_of_the_rounds_are_those_that_the_library_is_told_by_a_callback(
+def test_a_schedule_gives_the_model_of_a_callback_that_sets_the_rates(
     family: Any, kind: str
 ) -> None:
-    warm = data(family, kind)
-    model = trained(warm, family, (20,))
+    library = data(family, kind)
+    model = trained(library, family, (20,))
     rates = RateSchedule(RUNGS[-1]).rates(0.1)
-    native = warm.native(PARAMS[family], leg_seed(SEED, 0))
+    native = library.native(PARAMS[family], leg_seed(SEED, 0))
     fold = make_fold(kind)
     expected: Any
     if family is LightGBM:
         callback: Any = lgb.reset_parameter(learning_rate=lambda i: rates(i + 1))
         expected = lgb.train(
-            native, warm.pair(native, continuing=False)[0], 20, callbacks=[callback]
+            native, library.pair(native, continuing=False)[0], 20, callbacks=[callback]
         )
         raw = np.asarray(expected.predict(fold.train.dense(), num_iteration=model._best_size))
     else:
         native["learning_rate"] = rates(1)  # the callback sets the rate after a round
         callback = xgb.callback.LearningRateScheduler(lambda i: rates(i + 2))
-        expected = xgb.train(native, warm.train_matrix(256), 20, callbacks=[callback])
-        raw = expected.predict(warm._matrix(fold.train), iteration_range=(0, model._best_size))
+        expected = xgb.train(native, library.train_matrix(256), 20, callbacks=[callback])
+        raw = expected.predict(library._matrix(fold.train), iteration_range=(0, model._best_size))
     shaped = np.column_stack([1 - raw.astype(float), raw]) if kind == "binary" else raw
     np.testing.assert_allclose(model.predict(fold.train), shaped, rtol=0, atol=1e-12)
 
@@ -185,7 +185,7 @@ def test_a_family_without_a_rate_keeps_its_parameters() -> None:
         family.learning_rate({})
 
 
-def test_a_share_that_is_none_is_refused() -> None:
+def test_a_share_outside_0_to_1_is_refused() -> None:
     for share in (0.0, 1.5):
         with pytest.raises(ParameterError, match=r"must lie in \(0, 1\], but got"):
             single_family("lightgbm").scaled({}, share)
