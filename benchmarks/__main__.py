@@ -5,34 +5,57 @@ from importlib import import_module
 
 from hpo.errors import UserError, closest
 
+# name -> module in this package, what it measures
 NAMES = {
-    "suggest": "milliseconds per suggestion at 10 to 10,000 observations",
-    "quality": "regret and mean rank against the peers",
-    "replay": "multi-fidelity search against the peers, on learning curves in simulated time",
-    "ones": "counting ones: our BOHB next to HpBandSter's",
-    "decisions": "milliseconds and bytes a decision with 100 to 10,000 trials",
-    "overhead": "cost of a whole study with an objective that does nothing",
-    "knowledge": "seconds to read what 1,000 past studies know",
-    "utilisation": "share of the workers' time spent in training",
-    "wallclock": "validation loss over real seconds: bohb, tpe and FLAML",
-    "mlp": "the network against pytabkit's RealMLP",
-    "tables": "make the tabulated surfaces from real trainings",
-    "curves": "make the tabulated learning curves from real trainings",
-    "rungs": "which low budget ranks configurations as the full one does",
-    "gate": "how often a challenger that is just as good is promoted",
-    "continuing": "CPU that continued legs save against training every rung from nothing",
-    "warmstart": "searches that learn from past studies against ones that do not",
-    "warmstart-in-use": "the same through `tune` itself, one study after another on one server",
-    "transfer": "how much studies of different tables share",
-    "house": "figures of the code itself: lengths, density, coupling",
-    "environments": "make the peers' environments (otherwise made when first needed)",
+    "suggest": ("search.suggest", "milliseconds per suggestion at 10 to 10,000 observations"),
+    "quality": ("search.quality", "regret and mean rank against the peers"),
+    "replay": (
+        "search.replay",
+        "multi-fidelity search against the peers, on learning curves in simulated time",
+    ),
+    "ones": ("search.ones", "counting ones: our BOHB next to HpBandSter's"),
+    "decisions": (
+        "search.decisions",
+        "milliseconds and bytes a decision with 100 to 10,000 trials",
+    ),
+    "overhead": ("product.overhead", "cost of a whole study with an objective that does nothing"),
+    "knowledge": ("product.knowledge", "seconds to read what 1,000 past studies know"),
+    "utilisation": ("product.utilisation", "share of the workers' time spent in training"),
+    "wallclock": ("product.wallclock", "validation loss over real seconds: bohb, tpe and FLAML"),
+    "mlp": ("product.mlp", "the network against pytabkit's RealMLP"),
+    "tables": ("tabulated.make_surfaces", "make the tabulated surfaces from real trainings"),
+    "curves": ("tabulated.make_curves", "make the tabulated learning curves from real trainings"),
+    "rungs": ("budgets.rungs", "which low budget ranks configurations as the full one does"),
+    "gate": ("product.gate", "how often a challenger that is just as good is promoted"),
+    "continuing": (
+        "budgets.continuing",
+        "CPU that continued legs save against training every rung from nothing",
+    ),
+    "warmstart": (
+        "warmstart.searches",
+        "searches that learn from past studies against ones that do not",
+    ),
+    "warmstart-in-use": (
+        "warmstart.in_use",
+        "the same through `tune` itself, one study after another on one server",
+    ),
+    "transfer": ("warmstart.transfer", "how much studies of different tables share"),
+    "house": ("house", "figures of the code itself: lengths, density, coupling"),
+    "environments": (
+        "environments",
+        "make the peers' environments (otherwise made when first needed)",
+    ),
 }
 
 
 def main(arguments: list[str]) -> int:
     """Run one benchmark; 2 when there is none of that name or its input is wrong."""
     if not arguments or arguments[0] in ("-h", "--help"):
-        print("\n".join(f"python -m benchmarks {name:<16} {what}" for name, what in NAMES.items()))
+        print(
+            "\n".join(
+                f"python -m benchmarks {name:<16} {what}" for name, (_, what) in NAMES.items()
+            )
+        )
         return 0 if arguments else 2
     name = arguments[0]
     try:
@@ -40,7 +63,7 @@ def main(arguments: list[str]) -> int:
             raise UserError(
                 f"unknown benchmark {name!r}{closest(name, NAMES)}; known: {', '.join(NAMES)}"
             )
-        import_module(f"benchmarks.{name.replace('-', '_')}").main(arguments[1:])
+        import_module(f"benchmarks.{NAMES[name][0]}").main(arguments[1:])
     except UserError as error:
         print(error, file=sys.stderr)
         return 2

@@ -53,60 +53,62 @@ _OWN = {
     "kde+hyperband": "kde+hyperband (this project)",
 }
 _RACERS = (
-    *(Method(name, title, "replay_own", settings={"name": name}) for name, title in _OWN.items()),
+    *(Method(name, title, "replay.own", settings={"name": name}) for name, title in _OWN.items()),
     Method(
         "bohb-r9",
         "**bohb** from R/9 (this project)",
-        "replay_own",
+        "replay.own",
         settings={"name": "bohb", "skipped": 1},
     ),
-    Method("hyperopt", "hyperopt TPE, full trainings", "replay_hyperopt"),
-    Method("optuna", "Optuna TPE, full trainings", "replay_optuna", "optuna"),
+    Method("hyperopt", "hyperopt TPE, full trainings", "replay.hyperopt"),
+    Method("optuna", "Optuna TPE, full trainings", "replay.optuna", "optuna"),
     Method(
         "optuna-hyperband",
         "Optuna TPE + Hyperband pruner",
-        "replay_optuna",
+        "replay.optuna",
         "optuna",
         {"prunes": True},
     ),
-    Method("hpbandster", "HpBandSter BOHB", "replay_hpbandster", "hpbandster", slow=True),
-    Method("syne-asha", "Syne Tune ASHA", "replay_syne_tune", "syne-tune", {"scheduler": "asha"}),
+    Method("hpbandster", "HpBandSter BOHB", "replay.hpbandster", "hpbandster", slow=True),
+    Method("syne-asha", "Syne Tune ASHA", "replay.syne_tune", "syne-tune", {"scheduler": "asha"}),
     Method(
         "syne-bohb",
         "Syne Tune BOHB",
-        "replay_syne_tune",
+        "replay.syne_tune",
         "syne-tune",
         {"scheduler": "bohb"},
         slow=True,
     ),
-    Method("dehb", "DEHB", "replay_dehb", "dehb"),
-    Method("smac", "SMAC3 multi-fidelity", "replay_smac", "smac", slow=True),
-    Method("blendsearch", "FLAML BlendSearch, resource", "replay_flaml", "flaml"),
+    Method("dehb", "DEHB", "replay.dehb", "dehb"),
+    Method("smac", "SMAC3 multi-fidelity", "replay.smac", "smac", slow=True),
+    Method("blendsearch", "FLAML BlendSearch, resource", "replay.flaml", "flaml"),
 )
-# searches over learning curves (`benchmarks.replay`)
+# searches over learning curves (`benchmarks.search.replay`)
 RACERS = {method.name: method for method in _RACERS}
 
 _CLOCKED = (
-    Method("bohb", "**bohb** (this project)", "wallclock_own", settings={"algorithm": "bohb"}),
-    Method("tpe", "**tpe** (this project)", "wallclock_own", settings={"algorithm": "tpe"}),
-    Method("flaml", "FLAML AutoML, lgbm", "wallclock_flaml", "flaml-automl"),
+    Method(
+        "bohb", "**bohb** (this project)", "product.wallclock_own", settings={"algorithm": "bohb"}
+    ),
+    Method("tpe", "**tpe** (this project)", "product.wallclock_own", settings={"algorithm": "tpe"}),
+    Method("flaml", "FLAML AutoML, lgbm", "product.wallclock_flaml", "flaml-automl"),
 )
-# real trainings on a real clock (`benchmarks.wallclock`)
+# real trainings on a real clock (`benchmarks.product.wallclock`)
 CLOCKED = {method.name: method for method in _CLOCKED}
 
 _WARMED = (
-    Method("optuna", "Optuna TPE", "warm_optuna", "optuna"),
+    Method("optuna", "Optuna TPE", "warmstart.optuna", "optuna"),
     Method(
         "optuna-nearest",
         "Optuna TPE, the nearest's best enqueued",
-        "warm_optuna",
+        "warmstart.optuna",
         "optuna",
         {"nearest": 1},
     ),
-    Method("syne-box", "Syne Tune, BORE in the bounding box", "warm_syne_tune", "syne-tune"),
-    Method("flaml-zero-shot", "FLAML, zero-shot default", "warm_flaml", "flaml-automl"),
+    Method("syne-box", "Syne Tune, BORE in the bounding box", "warmstart.syne_tune", "syne-tune"),
+    Method("flaml-zero-shot", "FLAML, zero-shot default", "warmstart.flaml", "flaml-automl"),
 )
-# searches that are asked and told from here (`benchmarks.warmstart`)
+# searches that are asked and told from here (`benchmarks.warmstart.searches`)
 WARMED = {method.name: method for method in _WARMED}
 
 

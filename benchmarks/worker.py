@@ -3,9 +3,9 @@
 `{"call": "minimise", "problem": ..., "seed": ..., "trials": ..., "first": ...}` gives the losses of
 a whole search; `{"call": "prepare", "problem": ..., "n": ..., "seed": ...}` sets up a study with n
 observations, and each `{"call": "step"}` after it gives the seconds of one more ask and tell;
-`touch`, `study` and `count` are for a study logged to MLflow (`benchmarks.overhead`), `run` for a
-study of real trainings (`benchmarks.utilisation`). `race` is a search over simulated workers,
-`decide` sets one up with n trials behind it (`benchmarks.replay`, `ones`, `decisions`). `search`
+`touch`, `study` and `count` are for a study logged to MLflow (`benchmarks.product.overhead`), `run` for a
+study of real trainings (`benchmarks.product.utilisation`). `race` is a search over simulated workers,
+`decide` sets one up with n trials behind it (`benchmarks.search.replay`, `ones`, `decisions`). `search`
 sets up one that is told from outside: `{"call": "next", "loss": ...}` gives the `params` that it
 wants to know the loss of (null: of none any more), after having heard that of the one before (null
 at first, and where the training failed).
@@ -22,10 +22,10 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.asked import Given
-from benchmarks.curves_data import load_curves
-from benchmarks.problems import counting_ones, problem
-from benchmarks.simulation import Meter, incumbents
+from benchmarks.search.problems import counting_ones, problem
+from benchmarks.search.simulation import Meter, incumbents
+from benchmarks.tabulated.curves import load_curves
+from benchmarks.warmstart.asked import Given
 from hpo.space import SearchSpace
 
 
@@ -131,7 +131,7 @@ def race(
 
 def noop() -> Any:
     """The module that needs MLflow, which not every peer has."""
-    return import_module("benchmarks.peers.noop")
+    return import_module("benchmarks.peers.product.noop")
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import optuna
 from flaml import CFO, BlendSearch, tune  # type: ignore[import-not-found]
 
 from benchmarks.peers.flat import complete, flat
-from benchmarks.problems import Problem
+from benchmarks.search.problems import Problem
 from hpo.space import Categorical, Integer, Parameter, Value
 
 SEARCHERS = {"blendsearch": BlendSearch, "cfo": CFO}

@@ -11,7 +11,7 @@ from hyperopt import hp, tpe
 from hyperopt.base import JOB_STATE_DONE, Domain, Trials
 
 from benchmarks.peers.timing import Seconds, timed
-from benchmarks.problems import Problem
+from benchmarks.search.problems import Problem
 from hpo.space import Categorical, Float, Parameter, Params, SearchSpace, Value
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import optuna
 
 from benchmarks.peers.timing import Seconds, timed
-from benchmarks.problems import Problem
+from benchmarks.search.problems import Problem
 from hpo.space import Categorical, Float, Integer, Parameter, Params, SearchSpace, Value
 
 optuna.logging.set_verbosity(logging.ERROR)

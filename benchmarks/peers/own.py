@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.peers.timing import Seconds, timed
-from benchmarks.problems import Problem
+from benchmarks.search.problems import Problem
 from hpo.samplers import Sampler
 from hpo.schedulers.full import Full
 from hpo.space import Params, SearchSpace

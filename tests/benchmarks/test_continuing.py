@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from benchmarks.continuing import shares
+from benchmarks.budgets.continuing import shares
 
 
 def test_a_race_saves_what_is_not_trained_twice() -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from benchmarks.curves_data import load_curves, synthetic_curves, tabulated_curves
+from benchmarks.tabulated.curves import load_curves, synthetic_curves, tabulated_curves
 from hpo.errors import UserError
 
 NAMES = (*synthetic_curves(), *tabulated_curves())

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from benchmarks.mlp import arrays_of, errors, summary
-from benchmarks.peers import mlp_own
+from benchmarks.peers.product import mlp_own
+from benchmarks.product.mlp import arrays_of, errors, summary
 from pipelines.table.data import prepare
 from pipelines.table.metrics import METRICS
 

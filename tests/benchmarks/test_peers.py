@@ -7,8 +7,8 @@ from hyperopt.pyll.stochastic import sample
 
 from benchmarks.methods import method
 from benchmarks.peers import hyperopt_tpe, own
-from benchmarks.problems import names, problem
-from benchmarks.quality import Job, kept, regrets, report
+from benchmarks.search.problems import names, problem
+from benchmarks.search.quality import Job, kept, regrets, report
 from hpo.errors import UserError
 
 

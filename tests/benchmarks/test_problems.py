@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from benchmarks.problems import names, problem
+from benchmarks.search.problems import names, problem
 from hpo.errors import UserError
 from hpo.space import Params
 

@@ -5,12 +5,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import decisions, ones
-from benchmarks.curves_data import load_curves
 from benchmarks.methods import RACERS, method
-from benchmarks.peers import replay_own
-from benchmarks.replay import Race, Track, full_training, kept, measured, regret, report, track
+from benchmarks.peers.replay import own
 from benchmarks.results import Results
+from benchmarks.search import decisions, ones
+from benchmarks.search.replay import (
+    Race,
+    Track,
+    full_training,
+    kept,
+    measured,
+    regret,
+    report,
+    track,
+)
+from benchmarks.tabulated.curves import load_curves
 from benchmarks.worker import race as run_race
 from hpo.algorithms import parts
 
@@ -91,7 +100,7 @@ def test_results_of_other_curves_are_not_used(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [name for name, racer in RACERS.items() if racer.module == "replay_own"]
+    "name", [name for name, racer in RACERS.items() if racer.module == "replay.own"]
 )
 def test_our_racers_are_algorithms(name: str) -> None:
     settings = RACERS[name].settings
@@ -102,7 +111,7 @@ def test_our_racers_are_algorithms(name: str) -> None:
 
 def test_a_race_on_noisy_curves_is_judged_by_the_expected_loss() -> None:
     answer = run_race(
-        replay_own, {"name": "hyperband"}, "ones4+4", seed=0, workers=2, seconds=2000.0, noisy=True
+        own, {"name": "hyperband"}, "ones4+4", seed=0, workers=2, seconds=2000.0, noisy=True
     )
     losses = [loss for _, loss in answer["incumbents"]]
     assert len(losses) > 2
@@ -124,9 +133,7 @@ def test_ones_are_shares_that_are_missing_and_a_picture(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("complete", [False, True])
 def test_a_study_with_trials_behind_it_decides_once_a_step(complete: bool) -> None:
-    made = replay_own.decider(
-        load_curves("ones4+4"), seed=0, trials=60, complete=complete, name="bohb"
-    )
+    made = own.decider(load_curves("ones4+4"), seed=0, trials=60, complete=complete, name="bohb")
     assert made.bytes > 60 * 100
     steps = [made.step() for _ in range(12)]
     assert {frozenset(step) for step in steps} == {frozenset({"wall", "cpu", "new"})}

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from benchmarks.rungs import (
+from benchmarks.budgets.rungs import (
     Judgement,
     extrapolate,
     halving,

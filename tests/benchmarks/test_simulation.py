@@ -8,10 +8,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmarks.curves_data import Curves
 from benchmarks.peers.flat import flat
-from benchmarks.peers.replay_own import race, study_of
-from benchmarks.simulation import (
+from benchmarks.peers.replay.own import race, study_of
+from benchmarks.search.simulation import (
     Finish,
     Leg,
     Meter,
@@ -21,6 +20,7 @@ from benchmarks.simulation import (
     rung_of,
     simulate,
 )
+from benchmarks.tabulated.curves import Curves
 from hpo.loop import Job
 from hpo.space import Categorical, Float, Params, SearchSpace
 from hpo.trial import Report

@@ -1,7 +1,7 @@
 import numpy as np
 
-from benchmarks.pasts import left_by, tables
-from benchmarks.transfer import report, shared
+from benchmarks.warmstart.pasts import left_by, tables
+from benchmarks.warmstart.transfer import report, shared
 
 
 def test_each_study_is_judged_by_the_others() -> None:

@@ -10,8 +10,17 @@ import pandas as pd
 import pytest
 
 from benchmarks.methods import CLOCKED
-from benchmarks.peers.wallclock_own import legs, loss_of
-from benchmarks.wallclock import Course, Search, hand_over, kept, picture, report, target_of, window
+from benchmarks.peers.product.wallclock_own import legs, loss_of
+from benchmarks.product.wallclock import (
+    Course,
+    Search,
+    hand_over,
+    kept,
+    picture,
+    report,
+    target_of,
+    window,
+)
 from hpo.errors import UserError
 from hpo.trial import Report, Trial
 from pipelines.table.data import prepare

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks import asked
-from benchmarks.asked import Given
 from benchmarks.methods import WARMED
-from benchmarks.pasts import left_by, tables
-from benchmarks.warmstart import METHODS, Method, Task, search
+from benchmarks.warmstart import asked
+from benchmarks.warmstart.asked import Given
+from benchmarks.warmstart.pasts import left_by, tables
+from benchmarks.warmstart.searches import METHODS, Method, Task, search
 from benchmarks.worker import _answer
 from hpo.space import SearchSpace
 from hpo.space.parameters import Params

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks.warmstart_in_use import Duel, Outcome, main, read, report
+from benchmarks.warmstart.in_use import Duel, Outcome, main, read, report
 from hpo.errors import UserError
 
 

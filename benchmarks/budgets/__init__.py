@@ -1,0 +1,1 @@
+"""What low budgets are worth: how well they rank, and what continued trainings save."""

@@ -1,0 +1,1 @@
+"""Studies logged to MLflow and real trainings (`benchmarks.product`)."""

@@ -1,0 +1,47 @@
+"""The objective that does nothing, and the store it is logged to."""
+
+import time
+from collections.abc import Callable
+
+import mlflow
+
+from benchmarks.search.problems import NETWORK, network
+from hpo.space import Params, SearchSpace
+
+SPACE: SearchSpace = NETWORK
+EXPERIMENT = "overhead"
+
+
+def metrics(params: Params) -> dict[str, float]:
+    """Three metrics."""
+    loss = network(params)
+    return {"loss": loss, "accuracy": 1 / (1 + loss), "log_loss": 2 * loss}
+
+
+def touch(uri: str) -> None:
+    """Create and migrate the store, so that this is not measured."""
+    mlflow.set_tracking_uri(uri)
+    mlflow.set_experiment(EXPERIMENT)
+
+
+def count(uri: str) -> int:
+    """How many runs the store has."""
+    client = mlflow.MlflowClient(uri)
+    ids = [str(e.experiment_id) for e in client.search_experiments()]
+    runs, token = 0, None
+    while True:
+        page = client.search_runs(ids, max_results=1000, page_token=token)
+        runs, token = runs + len(page), page.token
+        if not token:
+            return runs
+
+
+def timed(study: Callable[[], float]) -> dict[str, float]:
+    """Wall and CPU seconds of `study`, which returns when (on `time.perf_counter`) its last trial was told."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    told = study()
+    return {
+        "wall": time.perf_counter() - wall,
+        "cpu": time.process_time() - cpu,
+        "loop": told - wall,
+    }

@@ -1,0 +1,96 @@
+"""FLAML's `AutoML.fit` with LightGBM alone, on rows that are prepared already (`hand_over`).
+
+FLAML chooses how many of the training rows each trial gets; it always validates on the same rows.
+"""
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from benchmarks.environments import QUIET
+
+PARTS = ("train", "valid", "test")
+
+
+def run(
+    rows: str, task: str, metric: str, seed: int, seconds: float, workers: int, folder: str
+) -> dict[str, Any]:
+    """Search for `seconds`; the trials as `[seconds since the call, loss]` in order, and the winner's test loss.
+
+    One trial at a time, with `workers` threads. The last trial may end late: what comes later than
+    `seconds` is for the caller to leave out. The winner is not trained again on all rows, so that
+    its test loss is that of the model that was validated, as on our side.
+    """
+    # Threads that wait passively are our choice, not FLAML's; OpenMP looks at this when it is
+    # loaded, below.
+    for name in QUIET:
+        os.environ.pop(name, None)
+    from flaml import AutoML  # type: ignore[import-not-found]
+
+    parts = np.load(rows)
+    x, y = (
+        {part: _frame(parts, part) for part in PARTS},
+        {part: parts[f"{part}-target"] for part in PARTS},
+    )
+    log = Path(folder) / "flaml.log"
+    search, start = AutoML(), time.perf_counter()
+    search.fit(
+        X_train=x["train"],
+        y_train=y["train"],
+        X_val=x["valid"],
+        y_val=y["valid"],
+        task="regression" if task == "regression" else "classification",
+        metric=metric,
+        estimator_list=["lgbm"],
+        eval_method="holdout",
+        time_budget=seconds,
+        n_jobs=workers,
+        seed=seed,
+        retrain_full=False,
+        log_file_name=str(log),
+        log_type="all",
+        verbose=0,
+    )
+    whole = time.perf_counter() - start
+    return {
+        "events": trials(log.read_text()),
+        "test": _test_loss(search, metric, x["test"], y["test"]),
+        "whole": whole,
+    }
+
+
+def trials(log: str) -> list[tuple[float, float]]:
+    """`(seconds since the call, loss)` of each line of FLAML's log; its last line only names the best one."""
+    lines = [json.loads(line) for line in log.splitlines() if line]
+    return [
+        (line["wall_clock_time"], line["validation_loss"])
+        for line in lines
+        if "validation_loss" in line
+    ]
+
+
+def _frame(parts: Any, part: str) -> pd.DataFrame:
+    """Numbers and, as categoricals, the levels; what is missing is missing."""
+    numeric, codes = parts[f"{part}-numeric"], parts[f"{part}-categorical"]
+    columns: dict[str, Any] = {f"number {i}": numeric[:, i] for i in range(numeric.shape[1])}
+    for i, levels in enumerate(parts["cardinalities"]):
+        names = pd.Index([str(level) for level in range(levels)])
+        columns[f"category {i}"] = pd.Categorical.from_codes(codes[:, i], names)
+    return pd.DataFrame(columns)
+
+
+def _test_loss(search: Any, metric: str, x: pd.DataFrame, y: npt.NDArray[Any]) -> float:
+    from sklearn.metrics import log_loss, roc_auc_score, root_mean_squared_error
+
+    if metric == "rmse":
+        return float(root_mean_squared_error(y, search.predict(x)))
+    probabilities = search.predict_proba(x)
+    if metric == "log_loss":
+        return float(log_loss(y, probabilities))
+    return 1.0 - float(roc_auc_score(y, probabilities[:, 1]))

@@ -1,0 +1,1 @@
+"""Searches over learning curves in simulated time (`benchmarks.search.replay`)."""

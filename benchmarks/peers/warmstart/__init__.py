@@ -1,0 +1,1 @@
+"""Searches that start from past studies (`benchmarks.warmstart.searches`)."""

@@ -1,0 +1,1 @@
+"""The whole product against the peers: wall clock, overhead, utilisation, gate, network."""

@@ -1,0 +1,194 @@
+"""The network in its tuned default against pytabkit's RealMLP-TD: the same encoded rows, the same splits, one thread.
+
+Each side trains on 64 % of the rows and keeps what is best on another 16 %, by the same metric;
+both are scored on the last 20 %. The two take turns in processes of their own, so that a busy
+machine slows both alike; CPU seconds are those of training with its preprocessing.
+"""
+
+import argparse
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from benchmarks.environments import Process, cache, started
+from benchmarks.methods import Method
+from benchmarks.report import interval_text, machine, number, table, write
+from benchmarks.statistics import interval, mean_rank, mean_rank_intervals
+from hpo.arrays import FloatArray
+from hpo.errors import UserError, closest
+from pipelines.table.data import Prepared, prepare
+from pipelines.table.metrics import METRICS
+from pipelines.table.reading import load_table
+from serving.features import Matrix
+
+OWN = Method(
+    "mlp", "**mlp**, tuned default (this project)", "product.mlp_own", settings={"point": 1}
+)
+PEER = Method("realmlp", "RealMLP-TD (pytabkit)", "product.mlp_realmlp", "pytabkit")
+METHODS = (OWN, PEER)
+# Of every task, size and share of categorical columns; those that choices were made on come first.
+CHOSEN_ON = ("german_credit", "spambase", "sick_thyroid", "segment", "hpc_jobs", "cmc_contraceptive",
+             "california_housing", "wine_white", "bike_hour", "ames_housing", "adult_income")  # fmt: skip
+UNSEEN = ("phone_churn", "credit_approval", "bank_marketing", "vehicle", "letter", "splice_dna", "hypothyroid",
+          "kin8nm", "abalone", "space_ga", "hotel_rates")  # fmt: skip
+ROWS = 8_000
+
+
+def arrays_of(prepared: Prepared, path: Path) -> None:
+    """Write what both sides are handed: encoded training, validation and test rows."""
+    fold = prepared.folds[0]
+    parts: dict[str, Matrix] = {
+        "train": fold.train,
+        "valid": fold.valid,
+        "test": prepared.features.transform(prepared.test_frame),
+    }
+    encoded: dict[str, Any] = {f"{part}_numeric": rows.numeric for part, rows in parts.items()}
+    encoded |= {f"{part}_categorical": rows.categorical for part, rows in parts.items()}
+    encoded |= {
+        "kind": prepared.task.kind,
+        "n_classes": prepared.task.n_classes,
+        "cardinalities": np.array(fold.cardinalities, dtype=np.int64),
+        "mean": prepared.target.mean,
+        "scale": prepared.target.scale,
+        "train_y": fold.y_train,
+        "valid_y": fold.y_valid,
+    }
+    np.savez(path, **encoded)
+
+
+def race(
+    datasets: Path, name: str, seed: int, rows: int, processes: Mapping[str, Process], folder: Path
+) -> dict[str, Any]:
+    """Both sides on one split of one table: scores on the test rows, errors to minimise, CPU seconds."""
+    index = pd.read_csv(datasets / "index.csv").set_index("name")
+    if name not in index.index:
+        raise UserError(
+            f"no table {name!r} in {datasets / 'index.csv'}{closest(name, index.index)}"
+        )
+    frame = load_table(str(datasets / f"{name}.csv.gz"))
+    frame = frame.sample(min(rows, len(frame)), random_state=0).reset_index(drop=True)
+    task, metric = str(index.loc[name, "task"]), str(index.loc[name, "metric"])
+    prepared = prepare(frame, str(index.loc[name, "target"]), task=task, seed=seed)
+    path = folder / f"{name}-{seed}.npz"
+    arrays_of(prepared, path)
+    result: dict[str, Any] = {"table": name, "seed": seed, "metric": metric}
+    for method in METHODS if seed % 2 == 0 else METHODS[::-1]:
+        answer = processes[method.name].call(call="run", arrays=str(path), metric=metric, seed=seed)
+        score = METRICS[metric](prepared.y_test, np.load(answer["prediction"]))
+        result[method.name] = {
+            "score": score,
+            "error": 1 - score,
+            "cpu_seconds": answer["cpu_seconds"],
+        }
+    return result
+
+
+def errors(results: Sequence[Mapping[str, Any]]) -> tuple[tuple[str, ...], FloatArray]:
+    """The tables, and the errors (methods, tables, seeds) of the seeds that every table has."""
+    names = tuple(dict.fromkeys(str(r["table"]) for r in results))
+    by = {(r["table"], r["seed"]): r for r in results}
+    seeds = [s for s in sorted({r["seed"] for r in results}) if all((n, s) in by for n in names)]
+    cells = [[[by[n, s][m.name]["error"] for s in seeds] for n in names] for m in METHODS]
+    return names, np.array(cells, dtype=float)
+
+
+def summary(results: Sequence[Mapping[str, Any]]) -> str:
+    """Mean ranks over all races, errors and CPU seconds by table."""
+    names, cells = errors(results)
+    ranks, bounds = mean_rank(cells), mean_rank_intervals(cells)
+    relative = np.log(np.maximum(cells[0], 1e-4) / np.maximum(cells[1], 1e-4)).mean(
+        axis=1
+    )  # (tables,)
+    cpu = {m.name: np.array([r[m.name]["cpu_seconds"] for r in results]) for m in METHODS}
+    share = cpu[OWN.name] / cpu[PEER.name]
+    lines = [
+        f"{len(names)} tables, {cells.shape[2]} splits of each; errors are 1 - ROC AUC, 1 - accuracy, 1 - R²\n",
+        table(
+            ["", "mean rank", "CPU seconds, sum"],
+            [
+                [
+                    m.title,
+                    interval_text(ranks[i], bounds[i, 0], bounds[i, 1], 2),
+                    number(float(cpu[m.name].sum())),
+                ]
+                for i, m in enumerate(METHODS)
+            ],
+        ),
+        f"Error against RealMLP's, geometric mean over tables: {np.exp(relative.mean()):.3f} "
+        f"{_bounds(np.exp(np.array(interval(relative, np.mean))))}; "
+        f"CPU seconds against RealMLP's: sums {cpu[OWN.name].sum() / cpu[PEER.name].sum():.2f}, "
+        f"median {np.median(share):.2f} {_bounds(np.array(interval(share)))}\n",
+        table(
+            ["table", *(m.title for m in METHODS), "races won", "CPU ratio"],
+            [_row(name, cells[:, j], results) for j, name in enumerate(names)],
+        ),
+    ]
+    return "\n".join(lines)
+
+
+def _bounds(found: FloatArray) -> str:
+    return f"[{found[0]:.3f}, {found[1]:.3f}]"
+
+
+def _row(name: str, cells: FloatArray, results: Sequence[Mapping[str, Any]]) -> list[str]:
+    """`cells` (methods, seeds)."""
+    own, peer = cells
+    ratios = [
+        r[OWN.name]["cpu_seconds"] / r[PEER.name]["cpu_seconds"]
+        for r in results
+        if r["table"] == name
+    ]
+    won = float((own < peer).sum() + 0.5 * (own == peer).sum())
+    mean = [f"{errors.mean():.4f}" for errors in cells]
+    return [name, *mean, f"{won:g} of {len(own)}", f"{np.median(ratios):.2f}"]
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Race and print the tables; finished races are kept and not run again unless `--fresh`."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks mlp", description=__doc__)
+    parser.add_argument(
+        "--datasets", type=Path, required=True, help="folder with index.csv and <name>.csv.gz"
+    )
+    parser.add_argument("--tables", nargs="+", default=[*CHOSEN_ON, *UNSEEN])
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument(
+        "--rows", type=int, default=ROWS, help="larger tables are sampled down to this"
+    )
+    parser.add_argument("--fresh", action="store_true", help="run races again that were run before")
+    parser.add_argument("--quick", action="store_true", help="three small tables, once")
+    parser.add_argument("--output", type=Path, default=None, help="folder of the results")
+    options = parser.parse_args(arguments)
+    if options.quick:
+        options.tables, options.seeds = ["vehicle", "german_credit", "space_ga"], 1
+    output = options.output or cache() / "results"
+    kept = output / f"mlp-{options.rows}.jsonl"
+    if options.fresh:
+        kept.unlink(missing_ok=True)
+    results = _all(options.datasets, options.tables, range(options.seeds), options.rows, kept)
+    write(output, "mlp", summary(results), {"races": results, "machine": machine()})
+
+
+def _all(
+    datasets: Path, names: Sequence[str], seeds: Sequence[int], rows: int, kept: Path
+) -> list[dict[str, Any]]:
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    before = [json.loads(line) for line in kept.read_text().splitlines()] if kept.exists() else []
+    done = {(r["table"], r["seed"]): r for r in before}
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        started(OWN) as own,
+        started(PEER) as peer,
+        kept.open("a") as log,
+    ):
+        processes = {OWN.name: own, PEER.name: peer}
+        for seed in seeds:
+            for name in names:
+                if (name, seed) not in done:
+                    done[name, seed] = race(datasets, name, seed, rows, processes, Path(folder))
+                    print(json.dumps(done[name, seed]), file=log, flush=True)
+    return [done[name, seed] for seed in seeds for name in names]

@@ -1,0 +1,86 @@
+"""What a whole study costs beside training.
+
+1,000 trials of an objective that does nothing, each a nested run with ten parameters and three
+metrics in MLflow's SQLite store. Every variant starts with a fresh, already migrated store and runs
+alone in a process of its own; importing and migrating are not counted, waiting until everything is
+in the store is.
+"""
+
+import argparse
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.environments import cache, started
+from benchmarks.methods import Method
+from benchmarks.report import machine, number, table, write
+from benchmarks.statistics import ratio_interval
+
+VARIANTS = (
+    Method("tpe", "**tpe** (this project)", "product.mlflow_own", settings={"name": "tpe"}),
+    Method("random", "random (this project)", "product.mlflow_own", settings={"name": "random"}),
+    Method("hyperopt", "hyperopt TPE, fluent nested runs", "product.mlflow_hyperopt"),
+    Method("optuna", "Optuna TPE, its MLflow callback", "product.mlflow_optuna", "optuna-mlflow"),
+    Method("client", "random, three bare client calls", "product.mlflow_client"),
+)
+
+
+def measure(chosen: Method, trials: int, seed: int) -> dict[str, float]:
+    """Seconds of one whole study: `wall`, `cpu`, and `loop`, the part before what is written late is waited for."""
+    with tempfile.TemporaryDirectory() as folder, started(chosen) as process:
+        uri = f"sqlite:///{folder}/mlflow.db"
+        process.call(call="touch", uri=uri)
+        found = process.call(call="study", trials=trials, uri=uri, seed=seed)
+        rows = process.call(call="count", uri=uri)["runs"]
+        shutil.rmtree(Path(folder) / "mlruns", ignore_errors=True)
+    return {key: float(found[key]) for key in ("wall", "cpu", "loop")} | {"runs": float(rows)}
+
+
+def tables(measured: dict[str, list[dict[str, float]]], trials: int) -> str:
+    """Seconds of each variant, and ratios to the first."""
+    first = next(iter(measured))
+    titles = {chosen.name: chosen.title for chosen in VARIANTS}
+    rows = []
+    for name, runs in measured.items():
+        cells = [titles[name]]
+        for key in ("wall", "cpu", "loop"):
+            values, base = (np.array([r[key] for r in of]) for of in (runs, measured[first]))
+            ratio, low, high = ratio_interval(values, base)
+            text = f"{number(float(np.median(values)))} s"
+            cells.append(
+                text
+                if name == first or key == "loop"
+                else f"{text} · {ratio:.1f}× [{low:.1f}, {high:.1f}]"
+            )
+        cells.append(number(1e3 * float(np.median([r["wall"] for r in runs])) / trials))
+        rows.append(cells)
+    return (
+        f"{trials:,} trials, {len(measured[first])} runs each; median, ratio [95 % interval]\n\n"
+        + table(["study", "wall", "CPU", "until the last trial was told", "ms a trial"], rows)
+    )
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Measure and print the table."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks overhead", description=__doc__)
+    names = [chosen.name for chosen in VARIANTS]
+    parser.add_argument("--variants", nargs="+", default=names, choices=names)
+    parser.add_argument("--trials", type=int, default=1_000)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--quick", action="store_true", help="60 trials, once")
+    parser.add_argument("--output", type=Path, default=None, help="folder of the results")
+    options = parser.parse_args(arguments)
+    if options.quick:
+        options.trials, options.repeats = 60, 1
+    chosen = [variant for variant in VARIANTS if variant.name in options.variants]
+    measured: dict[str, list[dict[str, float]]] = {variant.name: [] for variant in chosen}
+    for seed in range(options.repeats):
+        for variant in chosen:
+            measured[variant.name].append(measure(variant, options.trials, seed))
+    values = {"trials": options.trials, "seconds": measured, "machine": machine()}
+    write(
+        options.output or cache() / "results", "overhead", tables(measured, options.trials), values
+    )

@@ -1,0 +1,350 @@
+"""Validation loss over real seconds: `tune` with `bohb` and with `tpe`, and FLAML, each alone on the machine.
+
+All search LightGBM on the same training rows and are scored on the same validation rows. FLAML gets
+these rows as our encoder makes them, categoricals marked, and its clock begins with `AutoML.fit`;
+ours begins with the call of `tune`, so that it pays for reading and encoding the table and for
+starting its workers. The loss at a time is the least of the legs (trials, for FLAML) that had been
+told by then.
+"""
+
+import argparse
+import hashlib
+import math
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
+
+from benchmarks.environments import ROOT, requirements_digest, started
+from benchmarks.environments import cache as cache_folder
+from benchmarks.methods import CLOCKED, Method, method
+from benchmarks.report import machine, table, write
+from benchmarks.results import MethodJob, Results
+from benchmarks.statistics import best_so_far
+from hpo.arrays import FloatArray
+from hpo.errors import UserError, closest
+from pipelines.table.data import Prepared, prepare
+from pipelines.table.metrics import metric_for
+from pipelines.table.reading import load_table
+
+IMAGE = ROOT / "docs" / "images" / "wallclock.png"
+SHARES = (1 / 8, 1 / 4, 1 / 2, 1.0)  # of the time, at which the tables look
+METRICS = ("log_loss", "roc_auc", "rmse")  # those that FLAML knows by the same name
+REFERENCE = "flaml"
+PANELS = 3  # seeds in the picture
+QUICK_SECONDS = 10
+# Greys and middle tones, which stand out from white and from black; none is told by its colour
+# alone.
+INK = "#808080"
+LINES = {"bohb": ("#d1495b", "-"), "tpe": ("#3d85e0", "--"), "flaml": ("#2f9e62", "-.")}
+
+
+@dataclass(frozen=True)
+class Search(MethodJob):
+    """One method for so many seconds; the seed is that of the split, too."""
+
+    table: str
+    metric: str
+    seconds: int
+    workers: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class Course:
+    """How a search went: losses `(n,)` of its legs, in the order of the `times` `(n,)` in seconds since the call."""
+
+    times: FloatArray
+    losses: FloatArray
+
+    @classmethod
+    def of(cls, events: Sequence[Sequence[float]], seconds: float) -> "Course":
+        """Pairs of a time and a loss, without those after `seconds`."""
+        rows = np.array(sorted(map(tuple, events)), dtype=float).reshape(-1, 2)
+        kept = rows[rows[:, 0] <= seconds]
+        return cls(kept[:, 0], kept[:, 1])
+
+    @property
+    def best(self) -> FloatArray:
+        """`(n,)`: the least loss so far."""
+        return best_so_far(self.losses)
+
+    def at(self, seconds: float) -> float:
+        """The least loss then; infinite before the first."""
+        seen = int(np.searchsorted(self.times, seconds, side="right"))
+        return float(self.losses[:seen].min(initial=math.inf))
+
+
+def hand_over(prepared: Prepared, path: Path) -> None:
+    """Keep encoded rows for a peer: numbers, level codes (-1: missing) and targets of each part, and the levels.
+
+    Targets are class codes, or numbers in original units.
+    """
+    fold, test = prepared.folds[0], prepared.features.transform(prepared.test_frame)
+    parts = {
+        "train": (fold.train, fold.target.original(fold.y_train)),
+        "valid": (fold.valid, fold.target.original(fold.y_valid)),
+        "test": (test, prepared.y_test),
+    }
+    arrays: dict[str, Any] = {"cardinalities": np.array(fold.cardinalities, dtype=int)}
+    for part, (rows, y) in parts.items():
+        arrays |= {
+            f"{part}-numeric": rows.numeric,
+            f"{part}-categorical": rows.categorical,
+            f"{part}-target": y,
+        }
+    np.savez(path, **arrays)
+
+
+def measure(
+    chosen: Method, job: Search, path: Path, target: str, prepared: Prepared
+) -> dict[str, Any]:
+    """One search in a process and a folder of its own."""
+    with tempfile.TemporaryDirectory() as folder, started(chosen, folder) as process:
+        common = {
+            "metric": job.metric,
+            "seed": job.seed,
+            "seconds": job.seconds,
+            "workers": job.workers,
+            "folder": folder,
+        }
+        if chosen.environment is None:
+            answer = process.call(call="run", table=str(path), target=target, **common)
+        else:
+            rows = Path(folder) / "rows.npz"
+            hand_over(prepared, rows)
+            answer = process.call(call="run", rows=str(rows), task=prepared.task.kind, **common)
+    fold = prepared.folds[0]
+    return {**answer, "rows": [len(fold.train), len(fold.valid), len(prepared.rows.test)]}
+
+
+def kept(folder: Path) -> Results[Search]:
+    """The searches in a folder that were made with the code and versions of today."""
+    return Results(folder, Search, lambda job: _code(job.method))
+
+
+def report(
+    answers: Sequence[Sequence[Mapping[str, Any]]], methods: Sequence[Method], seconds: int
+) -> tuple[str, dict[str, object]]:
+    """Markdown and plain values of the answers by method and seed."""
+    courses = [[Course.of(answer["events"], seconds) for answer in of] for of in answers]
+    at = [share * seconds for share in SHARES]
+    losses = np.array([[[course.at(time) for time in at] for course in of] for of in courses])
+    columns = [f"{time:g} s" for time in at]
+    rows = [
+        [
+            chosen.title,
+            *(spread(losses[i, :, j]) for j in range(len(at))),
+            f"{np.median([len(course.times) for course in courses[i]]):.0f}",
+            spread(np.array([answer["test"] for answer in answers[i]])),
+            f"{max(answer['whole'] for answer in answers[i]):.0f} s",
+        ]
+        for i, chosen in enumerate(methods)
+    ]
+    header = ["", *columns, "legs in time", "winner on the held-out rows", "whole call, at most"]
+    parts = [
+        "Best validation loss so far, median (least to most over seeds)\n",
+        table(header, rows),
+    ]
+    names = [chosen.name for chosen in methods]
+    if REFERENCE in names and len(names) > 1:
+        other = names.index(REFERENCE)
+        rows = [
+            [chosen.title, *(spread(losses[i, :, j] - losses[other, :, j]) for j in range(len(at)))]
+            for i, chosen in enumerate(methods)
+            if i != other
+        ]
+        parts += [
+            f"\nThe same less the loss of {methods[other].title} on the same split; below 0 is better\n",
+            table(["", *columns], rows),
+        ]
+    values: dict[str, object] = {
+        "methods": names,
+        "at": at,
+        "losses": losses.tolist(),
+        "answers": answers,
+    }
+    return "\n".join(parts), values
+
+
+def spread(values: FloatArray) -> str:
+    """`median (least to most)` of losses; in words where a search had none yet."""
+    if not np.isfinite(values).all():
+        return "none yet"
+    return f"{np.median(values):.4f} ({values.min():.4f} to {values.max():.4f})"
+
+
+def picture(
+    answers: Sequence[Sequence[Mapping[str, Any]]],
+    methods: Sequence[Method],
+    seconds: int,
+    metric: str,
+    path: Path,
+) -> None:
+    """The least loss so far over logarithmic seconds: a panel for each of the first seeds, whose splits differ."""
+    seeds = min(len(answers[0]), PANELS)
+    figure = Figure(figsize=(1.2 + 4.4 * seeds, 3.8), layout="constrained")
+    for seed, axes in enumerate(np.atleast_1d(figure.subplots(1, seeds))):
+        courses = [Course.of(of[seed]["events"], seconds) for of in answers]
+        for chosen, course in zip(methods, courses, strict=True):
+            color, style = LINES.get(chosen.name, (INK, ":"))
+            # To the end of the time: the last loss holds until then.
+            times, best = (
+                np.append(course.times, seconds),
+                np.append(course.best, course.at(seconds)),
+            )
+            axes.step(
+                times,
+                best,
+                where="post",
+                color=color,
+                linestyle=style,
+                linewidth=1.8,
+                label=_plain(chosen),
+            )
+        _dress(axes, courses, seconds)
+        axes.set_title(f"seed {seed}", color=INK)
+    figure.axes[0].set_ylabel(f"least validation loss ({_loss_name(metric)})", color=INK)
+    figure.axes[0].legend(frameon=False, labelcolor=INK)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110, transparent=True)
+
+
+def window(courses: Sequence[Course], seconds: float) -> tuple[float, float] | None:
+    """Losses from the least of all to the greatest that any has after a sixteenth of the time, with some margin.
+
+    What lies above is the first seconds, beside which the rest could not be told apart. None
+    without any loss.
+    """
+    ends = [course.at(seconds) for course in courses]
+    starts = [course.at(seconds / 16) for course in courses]
+    shown = [loss for loss in (*ends, *starts) if math.isfinite(loss)]
+    if not shown:
+        return None
+    low, high = min(shown), max(shown)
+    margin = 0.05 * (high - low) or 0.01 * abs(low) or 1.0
+    return low - margin, high + margin
+
+
+def target_of(datasets: Path, name: str) -> str:
+    """The target column of a table.
+
+    Raises:
+        UserError: naming the closest one when there is no such table.
+    """
+    index = pd.read_csv(datasets / "index.csv").set_index("name")
+    if name not in index.index:
+        raise UserError(
+            f"no table {name!r} in {datasets / 'index.csv'}{closest(name, index.index)}"
+        )
+    return str(index.loc[name, "target"])
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run what is missing, one search after the other, print the tables and draw the picture."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks wallclock", description=__doc__)
+    parser.add_argument(
+        "--datasets", type=Path, required=True, help="folder with index.csv and <name>.csv.gz"
+    )
+    parser.add_argument("--table", default="adult_income")
+    parser.add_argument("--metric", choices=METRICS, default="log_loss")
+    parser.add_argument(
+        "--methods", nargs="+", default=list(CLOCKED), help=f"of {', '.join(CLOCKED)}"
+    )
+    parser.add_argument("--seconds", type=int, default=120)
+    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument(
+        "--workers", type=int, default=2, help="processes of ours, threads of FLAML"
+    )
+    parser.add_argument("--quick", action="store_true", help=f"{QUICK_SECONDS} seconds, one seed")
+    parser.add_argument(
+        "--image", type=Path, default=None, help=f"instead of {IMAGE.relative_to(ROOT)}"
+    )
+    parser.add_argument("--output", type=Path, default=None, help="folder of the results")
+    options = parser.parse_args(arguments)
+    if options.quick:
+        options.seconds, options.seeds = QUICK_SECONDS, 1
+    if options.seconds < 1 or options.seeds < 1:
+        raise UserError(
+            f"seconds={options.seconds} and seeds={options.seeds} must be 1 or greater; leave them out for 120 and 2"
+        )
+    methods = [method(text, CLOCKED) for text in options.methods]
+    path, target = (
+        (options.datasets / f"{options.table}.csv.gz").resolve(),
+        target_of(options.datasets, options.table),
+    )
+    folder = options.output or cache_folder() / "results"
+    results = kept(folder / "wallclock")
+    answers: list[list[Mapping[str, Any]]] = [[] for _ in methods]
+    for seed in range(options.seeds):
+        prepared = prepare(load_table(str(path)), target, seed=seed)  # as `tune` does
+        metric_for(options.metric, prepared.task.kind, prepared.y)
+        for chosen, of in zip(methods, answers, strict=True):
+            job = Search(
+                chosen.name, options.table, options.metric, options.seconds, options.workers, seed
+            )
+            if job not in results.answers:
+                results.add(job, measure(chosen, job, path, target, prepared))
+                least = Course.of(results.answers[job]["events"], options.seconds).at(
+                    options.seconds
+                )
+                print(f"{chosen.name}, seed {seed}: {least:.4f}", file=sys.stderr, flush=True)
+            of.append(results.answers[job])
+    default = folder / "wallclock.png" if options.quick else IMAGE
+    picture(answers, methods, options.seconds, options.metric, options.image or default)
+    train, valid, test = answers[0][0]["rows"]
+    intro = (
+        f"{options.table}: {train:,} training, {valid:,} validation and {test:,} held-out rows; "
+        f"{_loss_name(options.metric)}; {options.seconds} s, {options.workers} workers (ours) or threads (FLAML), "
+        f"{options.seeds} seed(s), each with its own split.\n\n"
+    )
+    text, values = report(answers, methods, options.seconds)
+    write(folder, "wallclock", intro + text, values | {"machine": machine()})
+
+
+def _dress(axes: Axes, courses: Sequence[Course], seconds: int) -> None:
+    axes.set(xlabel="seconds since the call", xscale="log")
+    firsts = [float(course.times[0]) for course in courses if len(course.times)]
+    axes.set_xlim(max(min(firsts, default=1.0), 0.1), seconds)
+    if (shown := window(courses, seconds)) is not None:
+        axes.set_ylim(*shown)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.grid(visible=True, which="both", color=INK, alpha=0.2)
+    axes.tick_params(which="both", colors=INK)
+    axes.xaxis.label.set_color(INK)
+    for spine in axes.spines.values():
+        spine.set_color(INK)
+
+
+def _loss_name(metric: str) -> str:
+    return "1 - roc_auc" if metric == "roc_auc" else metric
+
+
+def _plain(chosen: Method) -> str:
+    return chosen.title.replace("**", "")
+
+
+@cache
+def _code(name: str) -> str:
+    chosen = method(name, CLOCKED)
+    files = [ROOT / "benchmarks" / "peers" / f"{chosen.module.replace('.', '/')}.py"]
+    if chosen.environment is None:
+        files += sorted(
+            path for part in ("hpo", "pipelines", "serving") for path in (ROOT / part).rglob("*.py")
+        )
+    code = hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:12]
+    if chosen.environment:
+        return f"{code}/{requirements_digest(chosen.environment)}"
+    return f"{code}/lightgbm {version('lightgbm')}"

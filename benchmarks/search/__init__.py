@@ -1,0 +1,1 @@
+"""Search quality and speed against the peers, on functions and replayed learning curves."""

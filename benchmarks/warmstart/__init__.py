@@ -1,0 +1,1 @@
+"""What past studies are worth to a new one."""

@@ -1,0 +1,86 @@
+"""How much studies of different tables share: how much of it is noise, and how well others rank a study's trials.
+
+For each study the others are its past (`hpo.past`). Their expectation is compared with the study's
+own losses, and the variances that were fitted to them are averaged. Studies are those of tracking
+stores, such as `warmstart-in-use` leaves (`--stores`), and those of the tabulated surfaces of
+`warmstart`.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from scipy.stats import spearmanr
+
+from benchmarks.environments import cache as cache_folder
+from benchmarks.report import interval_text, machine, table, write
+from benchmarks.statistics import interval
+from benchmarks.warmstart.pasts import left_by, tables
+from hpo.arrays import FloatArray
+from pipelines.models.catalog import settings
+from pipelines.store.knowledge import past_studies
+from warmstart.past import PastStudy
+from warmstart.transfer import learned, neighbours
+
+SURFACES = "surfaces"
+PARTS = ("all tables", "similar tables", "the table's own", "noise")
+
+
+def shared(studies: Sequence[PastStudy]) -> tuple[FloatArray, FloatArray]:
+    """By the others of each study: shares `(n, 4)` of the variance of scores, `PARTS`, and rank correlations `(n,)`."""
+    shares, correlations = [], []
+    for study in studies:
+        if study.features is None:
+            continue
+        found = neighbours(
+            [other for other in studies if other.digest != study.digest],
+            study.features,
+            model=study.model,
+            space=study.space,
+            metric=study.metric,
+            task=study.task,
+            digest=study.digest,
+        )
+        default = settings(study.model, kind=study.task).first_points[0]
+        past = learned(found, study.model, study.space, default)
+        shares.append(past.variances / past.variances.sum())
+        correlations.append(spearmanr(past.expected(study.x), study.losses)[0])
+    return np.array(shares), np.array(correlations)
+
+
+def report(named: Sequence[tuple[str, Sequence[PastStudy]]]) -> tuple[str, dict[str, object]]:
+    """Markdown and plain values, a row for each set of studies."""
+    rows, values = [], dict[str, object]()
+    for name, studies in named:
+        shares, rho = shared(studies)
+        mean = shares.mean(axis=0)
+        correlation = interval_text(float(np.nanmean(rho)), *interval(rho, np.nanmean), 2)
+        rows.append([name, str(len(rho)), *(f"{100 * share:.0f} %" for share in mean), correlation])
+        values[name] = {"shares": mean.tolist(), "correlations": rho.tolist()}
+    head = [
+        "studies of",
+        "number",
+        *PARTS,
+        "correlation of the others' expectation with the losses",
+    ]
+    return table(head, rows), {"sets": values, "machine": machine()}
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Measure and print the table."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks transfer", description=__doc__)
+    parser.add_argument("--stores", nargs="*", default=[], help="tracking URIs")
+    parser.add_argument("--model", default="lightgbm")
+    parser.add_argument("--trials", type=int, default=30, help="of the studies of the surfaces")
+    parser.add_argument("--output", type=Path, default=None, help="folder of the results")
+    options = parser.parse_args(arguments)
+    surfaces = [
+        left_by(known, 1_000 + i, cost=options.trials)
+        for i, known in enumerate(tables(options.model))
+    ]
+    named: list[tuple[str, Sequence[PastStudy]]] = [(SURFACES, surfaces)]
+    for store in options.stores:
+        named.append((Path(store).parent.name, past_studies(store).studies))
+    text, values = report(named)
+    write(options.output or cache_folder() / "results", "transfer", text, values)
