@@ -32,7 +32,7 @@ NAMES = {
         "CPU that continued legs save against training every rung from nothing",
     ),
     "warmstart": (
-        "warmstart.searches",
+        "warmstart.compare",
         "searches that learn from past studies against ones that do not",
     ),
     "warmstart-in-use": (

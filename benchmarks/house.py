@@ -1,7 +1,8 @@
-"""Figures of the code itself: how long functions are, how dense, how coupled.
+"""Figures of the code itself: length, density and coupling.
 
-Each figure is taken from the syntax trees of the four packages, without any library, so that a change can be
-compared with what stood before: `python -m benchmarks house --at <commit>` measures an older state.
+All figures come from the syntax trees of the modules, and only the standard library is needed.
+`python -m benchmarks house --at <commit>` compares with an older state, `--under <folder>` measures
+one folder.
 """
 
 import argparse
@@ -13,37 +14,51 @@ import subprocess
 import tarfile
 import tempfile
 import tokenize
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from benchmarks.environments import ROOT
-from benchmarks.report import table
+from benchmarks.markdown import table
 
-PACKAGES = ("hpo", "pipelines", "serving", "warmstart")
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = ("hpo", "pipelines", "serving", "warmstart")  # measured unless `--under` is given
+FOLDERS = (*PACKAGES, "benchmarks", "tests")
 MAX_WIDTH = 100  # characters of a line
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 _COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 _BRANCHES = (ast.If, ast.IfExp, ast.For, ast.AsyncFor, ast.While, ast.ExceptHandler, ast.match_case)
+_NO_CODE = frozenset(
+    (
+        *(tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE),
+        *(tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER),
+    )
+)
 
 
 @dataclass(frozen=True)
 class Module:
-    """One file: its text, its tree, and the numbers of the lines that hold code."""
+    """One file: its path relative to the root, text, syntax tree, and line numbers of code."""
 
-    path: Path  # relative to the root
+    path: Path
     text: str
     tree: ast.Module
     code: frozenset[int]
 
+    @property
+    def name(self) -> str:
+        """The dotted name under which it is imported."""
+        return ".".join(self.path.with_suffix("").parts).removesuffix(".__init__")
+
 
 @dataclass(frozen=True)
 class Figures:
-    """The figures of all modules together.
+    """Figures of some modules together.
 
-    Lengths are lines from `def` to the end, without the docstring. `decisions` and `comprehensions` are per 100 lines
-    of code, `wide_lines` in percent. `fan_out` is the mean number of our own modules that a module imports.
+    Lengths are in lines; a function or class is counted from its first line to its last, without
+    its docstring. `decisions` and `comprehensions` are per 100 lines of code, `wide_lines` is in
+    percent. `fan_out` is the mean number of our own modules that a module imports.
     """
 
     modules: int
@@ -63,41 +78,52 @@ class Figures:
 
 
 def read(root: Path) -> list[Module]:
-    """All modules of the packages below a root."""
-    paths = (path for package in PACKAGES for path in sorted((root / package).rglob("*.py")))
+    """All modules below a root."""
+    paths = (path for folder in FOLDERS for path in sorted((root / folder).rglob("*.py")))
     return [_module(path, root) for path in paths]
 
 
-def measure(modules: Sequence[Module]) -> Figures:
-    """The figures of some modules."""
+def under(modules: Sequence[Module], folders: Collection[str]) -> list[Module]:
+    """The modules that lie in one of the folders."""
+    return [m for m in modules if any(m.path.is_relative_to(folder) for folder in folders)]
+
+
+def measure(modules: Sequence[Module], known: Collection[str]) -> Figures:
+    """The figures of at least one module.
+
+    Args:
+        modules: the modules to measure.
+        known: dotted names of all our modules; imports of these count for `fan_out`.
+    """
     nodes = [node for module in modules for node in ast.walk(module.tree)]
     functions = [node for node in nodes if isinstance(node, Function)]
     classes = [node for node in nodes if isinstance(node, ast.ClassDef)]
     lines = [line for module in modules for line in module.text.splitlines()]
     code_lines = sum(len(module.code) for module in modules)
-    lengths = sorted(_length(function) for function in functions)
+    lengths = sorted(map(_length, functions)) or [0]
+    comprehensions = sum(isinstance(node, _COMPREHENSIONS) for node in nodes)
     return Figures(
         modules=len(modules),
         code_lines=code_lines,
         median_function=statistics.median(lengths),
         p90_function=lengths[int(0.9 * len(lengths))],
         longest_function=lengths[-1],
-        decisions=100 * sum(map(_decisions, nodes)) / code_lines,
-        comprehensions=100 * sum(isinstance(n, _COMPREHENSIONS) for n in nodes) / code_lines,
-        wide_lines=100 * sum(len(line) > MAX_WIDTH for line in lines) / len(lines),
-        most_arguments=max(map(_arguments, functions)),
-        largest_class_lines=max(map(_length, classes)),
-        largest_class_methods=max(map(_methods, classes)),
+        decisions=_percent(sum(map(_decisions, nodes)), code_lines),
+        comprehensions=_percent(comprehensions, code_lines),
+        wide_lines=_percent(sum(len(line) > MAX_WIDTH for line in lines), len(lines)),
+        most_arguments=max(map(_arguments, functions), default=0),
+        largest_class_lines=max(map(_length, classes), default=0),
+        largest_class_methods=max(map(_methods, classes), default=0),
         largest_file=max(len(module.text.splitlines()) for module in modules),
-        most_files_in_a_folder=max(_folder_sizes(modules)),
-        fan_out=statistics.mean(_fan_out(modules)),
+        most_files_in_a_folder=max(_files_by_folder(modules).values(), default=0),
+        fan_out=statistics.mean(len(_imported(module, known)) for module in modules),
     )
 
 
 def at_commit(commit: str) -> list[Module]:
-    """The modules as they stood at a commit."""
+    """All modules as they were at a commit."""
     archive = subprocess.run(
-        ["git", "archive", commit, *PACKAGES], cwd=ROOT, check=True, capture_output=True
+        ["git", "archive", commit, *FOLDERS], cwd=ROOT, check=True, capture_output=True
     ).stdout
     with tempfile.TemporaryDirectory() as folder, tarfile.open(fileobj=io.BytesIO(archive)) as tar:
         tar.extractall(folder, filter="data")
@@ -112,28 +138,26 @@ def _module(path: Path, root: Path) -> Module:
 
 def _code_lines(text: str) -> frozenset[int]:
     """Numbers of the lines that hold a token of code."""
-    blank = (tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT)
-    tokens = tokenize.generate_tokens(io.StringIO(text).readline)
-    found = [
-        range(t.start[0], t.end[0] + 1)
-        for t in tokens
-        if t.type not in (*blank, tokenize.ENDMARKER)
-    ]
-    return frozenset(number for numbers in found for number in numbers)
+    found: set[int] = set()
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type not in _NO_CODE:
+            found.update(range(token.start[0], token.end[0] + 1))
+    return frozenset(found)
 
 
 def _docstring_lines(tree: ast.Module) -> frozenset[int]:
-    found = filter(None, map(_docstring, ast.walk(tree)))
-    return frozenset(number for node in found for number in _span(node))
+    found: set[int] = set()
+    for node in ast.walk(tree):
+        docstring = _docstring(node)
+        if docstring is not None:
+            found.update(_span(docstring))
+    return frozenset(found)
 
 
 def _docstring(node: ast.AST) -> ast.stmt | None:
-    if (
-        not isinstance(node, Function | ast.ClassDef | ast.Module)
-        or ast.get_docstring(node) is None
-    ):
+    if not isinstance(node, Function | ast.ClassDef | ast.Module):
         return None
-    return node.body[0]
+    return node.body[0] if ast.get_docstring(node) is not None else None
 
 
 def _span(node: ast.stmt) -> range:
@@ -146,7 +170,7 @@ def _length(node: Function | ast.ClassDef) -> int:
 
 
 def _decisions(node: ast.AST) -> int:
-    """How many branches a node adds (McCabe 1976), those of comprehensions and of `and` and `or` included."""
+    """The branches that a node adds (McCabe 1976), including comprehensions, `and` and `or`."""
     if isinstance(node, ast.BoolOp):
         return len(node.values) - 1
     if isinstance(node, ast.comprehension):
@@ -155,8 +179,9 @@ def _decisions(node: ast.AST) -> int:
 
 
 def _arguments(function: Function) -> int:
-    given = function.args
-    named = [*given.posonlyargs, *given.args, *given.kwonlyargs]
+    """The number of named arguments without `self` and `cls`."""
+    arguments = function.args
+    named = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
     return len(named) - (bool(named) and named[0].arg in ("self", "cls"))
 
 
@@ -164,43 +189,47 @@ def _methods(node: ast.ClassDef) -> int:
     return sum(isinstance(part, Function) for part in node.body)
 
 
-def _folder_sizes(modules: Sequence[Module]) -> Iterator[int]:
-    folders = [module.path.parent for module in modules if module.path.name != "__init__.py"]
-    return (folders.count(folder) for folder in set(folders))
+def _files_by_folder(modules: Sequence[Module]) -> Counter[Path]:
+    return Counter(module.path.parent for module in modules if module.path.name != "__init__.py")
 
 
-def _fan_out(modules: Sequence[Module]) -> Iterator[int]:
-    ours = {
-        ".".join(module.path.with_suffix("").parts).removesuffix(".__init__") for module in modules
-    }
-    for module in modules:
-        yield len(set(_imported(module.tree)) & ours)
-
-
-def _imported(tree: ast.Module) -> Iterator[str]:
-    for node in ast.walk(tree):
+def _imported(module: Module, known: Collection[str]) -> set[str]:
+    """The known modules that a module imports, imports in functions included."""
+    found: set[str] = set()
+    for node in ast.walk(module.tree):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            found.update(alias.name for alias in node.names if alias.name in known)
         elif isinstance(node, ast.ImportFrom) and node.module:
-            yield node.module
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            for alias in node.names:
+                submodule = f"{node.module}.{alias.name}"
+                found.add(submodule if submodule in known else node.module)
+    return found & set(known)
+
+
+def _percent(part: int, whole: int) -> float:
+    return 100 * part / whole if whole else 0.0
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Print the figures, of an older state too, or of one folder alone."""
+    """Print the figures of the packages or of one folder, now and at an older commit."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks house", description=__doc__)
     parser.add_argument("--at", help="a commit to compare with")
-    parser.add_argument("--under", default="", help="a folder, such as pipelines/study")
+    parser.add_argument(
+        "--under", help=f"a folder such as pipelines/study, in {', '.join(FOLDERS)}"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     options = parser.parse_args(arguments)
     states = {options.at: at_commit(options.at)} if options.at else {}
     states["now"] = read(ROOT)
-    found = {
-        name: asdict(measure([m for m in modules if m.path.is_relative_to(options.under)]))
-        for name, modules in states.items()
-    }
+    figures = {}
+    for state, modules in states.items():
+        chosen = under(modules, [options.under] if options.under else PACKAGES)
+        if not chosen:
+            parser.error(f"no Python file under {options.under!r} ({state})")
+        figures[state] = asdict(measure(chosen, {module.name for module in modules}))
     if options.json:
-        print(json.dumps(found, indent=1))
+        print(json.dumps(figures, indent=1))
         return
-    rows = [[name, *(f"{values[name]:.4g}" for values in found.values())] for name in found["now"]]
-    print(table(["figure", *found], rows))
+    names = figures["now"]
+    rows = [[name, *(f"{values[name]:.4g}" for values in figures.values())] for name in names]
+    print(table(["figure", *figures], rows))

@@ -1,4 +1,4 @@
-"""Tables in Markdown, results as JSON, and a word on the machine."""
+"""Tables that compare methods, and files with the results."""
 
 import json
 import os
@@ -9,68 +9,50 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.markdown import interval_text, percent, table
 from benchmarks.statistics import interval, mean_rank, mean_rank_intervals, wins
 from hpo.arrays import FloatArray
 
-
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table."""
-    lines = [list(header), ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
-
-
-def number(value: float, digits: int = 3) -> str:
-    """A value with `digits` significant digits, without exponent for what tables hold."""
-    if value == 0:
-        return "0"
-    text = f"{value:.{digits}g}"
-    return f"{value:,.0f}" if "e" in text and abs(value) >= 1 else text
-
-
-def interval_text(value: float, low: float, high: float, decimals: int) -> str:
-    """`value [low, high]`."""
-    return f"{value:.{decimals}f} [{low:.{decimals}f}, {high:.{decimals}f}]"
-
-
-def percent(share: float, low: float, high: float) -> str:
-    """A share and its interval, in percent."""
-    return f"{100 * share:.0f} % [{100 * low:.0f}, {100 * high:.0f}]"
+LIBRARIES = ("numpy", "hyperopt", "mlflow", "lightgbm", "xgboost", "torch")
 
 
 def rank_table(titles: Sequence[str], measured: FloatArray, at: Sequence[int]) -> str:
     """Mean rank and mean regret of each method.
 
     Args:
-        titles: of the methods.
+        titles: the names of the methods, as printed.
         measured: regrets `(n_methods, n_problems, n_seeds, n_points)`.
-        at: what stands above the points.
+        at: the trials or budgets of the points, for the header.
     """
     rows = [[title] for title in titles]
     for point in range(len(at)):
         here = measured[..., point]
         mean, bounds = mean_rank(here), mean_rank_intervals(here)
         for i, row in enumerate(rows):
-            row.append(
-                f"{interval_text(mean[i], bounds[i, 0], bounds[i, 1], 2)} · {here[i].mean():.3f}"
-            )
+            rank = interval_text(mean[i], bounds[i, 0], bounds[i, 1], 2)
+            row.append(f"{rank} · {here[i].mean():.3f}")
     return table(["method", *(f"at {n}: mean rank · regret" for n in at)], rows)
 
 
 def duel_table(titles: Sequence[str], measured: FloatArray, at: Sequence[int], mine: int) -> str:
-    """How often one method is ahead of each other one; regrets as in `rank_table`."""
-    rows = [
-        [
-            title,
-            *(percent(*wins(measured[mine, ..., p], measured[i, ..., p])) for p in range(len(at))),
-        ]
-        for i, title in enumerate(titles)
-        if i != mine
-    ]
+    """How often method number `mine` beats each other method.
+
+    `measured` are regrets as in `rank_table`.
+    """
+    rows = []
+    for i, title in enumerate(titles):
+        if i == mine:
+            continue
+        shares = [wins(measured[mine, ..., p], measured[i, ..., p]) for p in range(len(at))]
+        rows.append([title, *(percent(*share) for share in shares)])
     return table(["against", *(f"at {n}" for n in at)], rows)
 
 
 def problem_table(titles: Sequence[str], problems: Sequence[str], measured: FloatArray) -> str:
-    """Median of the regrets `(n_methods, n_problems, n_seeds)` with its interval, a problem a row."""
+    """Median regrets with their intervals, one row per problem.
+
+    `measured` are regrets `(n_methods, n_problems, n_seeds)`. The lowest median is bold.
+    """
     rows = []
     for j, name in enumerate(problems):
         here = measured[:, j]
@@ -84,25 +66,22 @@ def problem_table(titles: Sequence[str], problems: Sequence[str], measured: Floa
 
 
 def machine() -> dict[str, str | int]:
-    """What the figures were measured on."""
+    """The processor and the library versions that the figures were measured with."""
     return {
         "cpu": _cpu(),
         "cores": os.cpu_count() or 0,
         "python": platform.python_version(),
-        **{
-            name: version(name)
-            for name in ("numpy", "hyperopt", "mlflow", "lightgbm", "xgboost", "torch")
-        },
+        **{name: version(name) for name in LIBRARIES},
     }
 
 
 def write(folder: Path, name: str, text: str, values: Mapping[str, object]) -> None:
-    """Print the tables, and keep them with the figures in `folder`."""
+    """Print the tables and save them in `folder` as `<name>.md`, the figures as `<name>.json`."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{name}.md").write_text(text)
     (folder / f"{name}.json").write_text(json.dumps(values, indent=1))
     print(text)
-    print(f"kept in {folder / name}.md and .json")
+    print(f"saved in {folder / name}.md and .json")
 
 
 def _cpu() -> str:

@@ -1,8 +1,8 @@
-"""What going on saves: a race whose promoted trials go on, against one that trains every rung from nothing.
+"""CPU time that a race saves when promoted trials continue instead of training from scratch.
 
 Random configurations are trained to the rungs leg by leg through saved files, as in a study, and
-anew to each rung. A race with eta = 3 has 27 trials at the first of four rungs for each one at the
-last, and pays accordingly.
+from scratch to each rung. In a race with eta = 3, for each trial at the last of four rungs there are
+27 at the first; costs are weighted accordingly.
 """
 
 import argparse
@@ -14,9 +14,10 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.datasets import add_datasets_option, find_dataset
 from benchmarks.environments import cache
-from benchmarks.report import machine, table, write
-from benchmarks.tabulated.make_surfaces import load_fold
+from benchmarks.markdown import table
+from benchmarks.report import machine, write
 from hpo.arrays import FloatArray
 from hpo.space.parameters import Params
 from pipelines.models.catalog import family, settings
@@ -25,12 +26,11 @@ from pipelines.table.metrics import METRICS
 RUNGS = (37, 111, 333, 1000)
 TRIALS = np.array([27.0, 9.0, 3.0, 1.0])
 TABLE = "adult_income"
-WHOLE = 1_000_000
 SEED = 0
 
 
 def continued(trainer: Any, params: Params, folder: Path) -> FloatArray:
-    """CPU seconds `(rungs, 3)` of the legs: to read the model of the last one, to train, and to write it."""
+    """CPU seconds `(rungs, 3)` to read the previous leg's model, to train, and to write the model."""
     seconds = np.zeros((len(RUNGS), 3))
     for leg, rung in enumerate(RUNGS):
         clock = [time.process_time()]
@@ -45,8 +45,8 @@ def continued(trainer: Any, params: Params, folder: Path) -> FloatArray:
     return seconds
 
 
-def anew(trainer: Any, params: Params) -> FloatArray:
-    """CPU seconds `(rungs,)` of one training to each rung."""
+def from_scratch(trainer: Any, params: Params) -> FloatArray:
+    """CPU seconds `(rungs,)` of a training from scratch to each rung."""
     seconds = np.zeros(len(RUNGS))
     for i, rung in enumerate(RUNGS):
         start = time.process_time()
@@ -56,9 +56,11 @@ def anew(trainer: Any, params: Params) -> FloatArray:
 
 
 def shares(legs: FloatArray, whole: FloatArray) -> FloatArray:
-    """What a race saves, what it would save if going on were free, and the shares of reading and of writing.
+    """The share of CPU time that a race saves, and three related shares.
 
-    The first two are shares of the race from nothing, the others of the race that goes on.
+    These are: what it would save if reading and writing were free, the share of reading, and that
+    of writing. The first two are relative to the race from scratch, the others to the one that
+    continues. `legs` are CPU seconds from `continued`, `whole` those from `from_scratch`.
     """
     paid, full = TRIALS @ legs.sum(axis=1), TRIALS @ whole
     ideal = TRIALS @ np.diff(whole, prepend=0.0).clip(min=0.0)
@@ -66,15 +68,13 @@ def shares(legs: FloatArray, whole: FloatArray) -> FloatArray:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Train and print the table."""
+    """Train the configurations and print the table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks continuing", description=__doc__)
-    parser.add_argument(
-        "--datasets", type=Path, required=True, help="folder with index.csv and <name>.csv.gz"
-    )
+    add_datasets_option(parser)
     parser.add_argument("--configurations", type=int, default=9)
     parser.add_argument("--output", type=Path, default=cache() / "results")
     options = parser.parse_args(arguments)
-    fold, rows = load_fold(options.datasets, TABLE, WHOLE), []
+    fold, rows = find_dataset(options.datasets, TABLE).fold(), []
     for model in ("lightgbm", "xgboost"):
         space = settings(model, kind=fold.task.kind, has_categorical=True).space
         trainer = family(model)(fold, METRICS["roc_auc"], 1, horizon=RUNGS[-1])
@@ -83,13 +83,12 @@ def main(arguments: Sequence[str]) -> None:
         ]
         trainer.start(drawn[0], SEED).train(1)
         with tempfile.TemporaryDirectory() as folder:
-            continued(
-                trainer, drawn[0], Path(folder) / "warm"
-            )  # both pairs of binned rows are made once
-            found = [
-                shares(continued(trainer, params, Path(folder) / str(i)), anew(trainer, params))
-                for i, params in enumerate(drawn)
-            ]
+            # the rows are binned once for each way of training, which no leg should pay for
+            continued(trainer, drawn[0], Path(folder) / "warm")
+            found = []
+            for i, params in enumerate(drawn):
+                legs = continued(trainer, params, Path(folder) / str(i))
+                found.append(shares(legs, from_scratch(trainer, params)))
         middle, low, high = np.median(found, axis=0), np.min(found, axis=0), np.max(found, axis=0)
         spread = (
             f"{100 * m:.0f} % ({100 * a:.0f} to {100 * b:.0f})"

@@ -19,7 +19,8 @@ from scipy.optimize import brentq
 from scipy.stats import norm
 
 from benchmarks.environments import cache
-from benchmarks.report import machine, table, write
+from benchmarks.markdown import table
+from benchmarks.report import machine, write
 from hpo.arrays import FloatArray
 from pipelines.registry.heldout import HeldOut
 from pipelines.registry.pair import Pair

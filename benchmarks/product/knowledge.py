@@ -27,7 +27,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.environments import cache
-from benchmarks.report import machine, number, table, write
+from benchmarks.markdown import number, table
+from benchmarks.report import machine, write
 from hpo.trial import Report, Trial
 from pipelines.models.catalog import settings
 from pipelines.store import schema

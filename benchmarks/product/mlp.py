@@ -1,8 +1,9 @@
-"""The network in its tuned default against pytabkit's RealMLP-TD: the same encoded rows, the same splits, one thread.
+"""The network with its tuned default against pytabkit's RealMLP-TD.
 
-Each side trains on 64 % of the rows and keeps what is best on another 16 %, by the same metric;
-both are scored on the last 20 %. The two take turns in processes of their own, so that a busy
-machine slows both alike; CPU seconds are those of training with its preprocessing.
+Both get the same encoded rows and splits, and one thread. Each trains on 64 % of the rows, keeps the
+best epoch on another 16 % by the same metric, and is scored on the last 20 %. The two take turns in
+processes of their own, so that a busy machine slows both down alike. CPU seconds are those of
+training and preprocessing.
 """
 
 import argparse
@@ -13,17 +14,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
+from benchmarks.datasets import Dataset, add_datasets_option, find_dataset
 from benchmarks.environments import Process, cache, started
+from benchmarks.markdown import interval_text, number, table
 from benchmarks.methods import Method
-from benchmarks.report import interval_text, machine, number, table, write
+from benchmarks.report import machine, write
 from benchmarks.statistics import interval, mean_rank, mean_rank_intervals
 from hpo.arrays import FloatArray
-from hpo.errors import UserError, closest
-from pipelines.table.data import Prepared, prepare
+from pipelines.table.data import Prepared
 from pipelines.table.metrics import METRICS
-from pipelines.table.reading import load_table
 from serving.features import Matrix
 
 OWN = Method(
@@ -31,16 +31,20 @@ OWN = Method(
 )
 PEER = Method("realmlp", "RealMLP-TD (pytabkit)", "product.mlp_realmlp", "pytabkit")
 METHODS = (OWN, PEER)
-# Of every task, size and share of categorical columns; those that choices were made on come first.
-CHOSEN_ON = ("german_credit", "spambase", "sick_thyroid", "segment", "hpc_jobs", "cmc_contraceptive",
-             "california_housing", "wine_white", "bike_hour", "ames_housing", "adult_income")  # fmt: skip
-UNSEEN = ("phone_churn", "credit_approval", "bank_marketing", "vehicle", "letter", "splice_dna", "hypothyroid",
-          "kin8nm", "abalone", "space_ga", "hotel_rates")  # fmt: skip
+# Tables of every task, size and share of categorical columns. The defaults were chosen on the first.
+CHOSEN_ON = (
+    *("german_credit", "spambase", "sick_thyroid", "segment", "hpc_jobs", "cmc_contraceptive"),
+    *("california_housing", "wine_white", "bike_hour", "ames_housing", "adult_income"),
+)
+UNSEEN = (
+    *("phone_churn", "credit_approval", "bank_marketing", "vehicle", "letter", "splice_dna"),
+    *("hypothyroid", "kin8nm", "abalone", "space_ga", "hotel_rates"),
+)
 ROWS = 8_000
 
 
 def arrays_of(prepared: Prepared, path: Path) -> None:
-    """Write what both sides are handed: encoded training, validation and test rows."""
+    """Write the encoded training, validation and test rows that both sides get."""
     fold = prepared.folds[0]
     parts: dict[str, Matrix] = {
         "train": fold.train,
@@ -62,21 +66,17 @@ def arrays_of(prepared: Prepared, path: Path) -> None:
 
 
 def race(
-    datasets: Path, name: str, seed: int, rows: int, processes: Mapping[str, Process], folder: Path
+    dataset: Dataset, seed: int, rows: int, processes: Mapping[str, Process], folder: Path
 ) -> dict[str, Any]:
-    """Both sides on one split of one table: scores on the test rows, errors to minimise, CPU seconds."""
-    index = pd.read_csv(datasets / "index.csv").set_index("name")
-    if name not in index.index:
-        raise UserError(
-            f"no table {name!r} in {datasets / 'index.csv'}{closest(name, index.index)}"
-        )
-    frame = load_table(str(datasets / f"{name}.csv.gz"))
-    frame = frame.sample(min(rows, len(frame)), random_state=0).reset_index(drop=True)
-    task, metric = str(index.loc[name, "task"]), str(index.loc[name, "metric"])
-    prepared = prepare(frame, str(index.loc[name, "target"]), task=task, seed=seed)
-    path = folder / f"{name}-{seed}.npz"
+    """Train both sides on one split of one table.
+
+    The result has the score on the test rows, the error and the CPU seconds of each side.
+    """
+    prepared = dataset.prepared(rows, task=dataset.task, seed=seed)
+    path = folder / f"{dataset.name}-{seed}.npz"
     arrays_of(prepared, path)
-    result: dict[str, Any] = {"table": name, "seed": seed, "metric": metric}
+    metric = dataset.metric
+    result: dict[str, Any] = {"table": dataset.name, "seed": seed, "metric": metric}
     for method in METHODS if seed % 2 == 0 else METHODS[::-1]:
         answer = processes[method.name].call(call="run", arrays=str(path), metric=metric, seed=seed)
         score = METRICS[metric](prepared.y_test, np.load(answer["prediction"]))
@@ -89,7 +89,7 @@ def race(
 
 
 def errors(results: Sequence[Mapping[str, Any]]) -> tuple[tuple[str, ...], FloatArray]:
-    """The tables, and the errors (methods, tables, seeds) of the seeds that every table has."""
+    """The tables, and errors `(methods, tables, seeds)` of the seeds that every table has."""
     names = tuple(dict.fromkeys(str(r["table"]) for r in results))
     by = {(r["table"], r["seed"]): r for r in results}
     seeds = [s for s in sorted({r["seed"] for r in results}) if all((n, s) in by for n in names)]
@@ -98,7 +98,7 @@ def errors(results: Sequence[Mapping[str, Any]]) -> tuple[tuple[str, ...], Float
 
 
 def summary(results: Sequence[Mapping[str, Any]]) -> str:
-    """Mean ranks over all races, errors and CPU seconds by table."""
+    """Markdown: mean ranks over all races, errors and CPU seconds by table."""
     names, cells = errors(results)
     ranks, bounds = mean_rank(cells), mean_rank_intervals(cells)
     relative = np.log(np.maximum(cells[0], 1e-4) / np.maximum(cells[1], 1e-4)).mean(
@@ -107,7 +107,8 @@ def summary(results: Sequence[Mapping[str, Any]]) -> str:
     cpu = {m.name: np.array([r[m.name]["cpu_seconds"] for r in results]) for m in METHODS}
     share = cpu[OWN.name] / cpu[PEER.name]
     lines = [
-        f"{len(names)} tables, {cells.shape[2]} splits of each; errors are 1 - ROC AUC, 1 - accuracy, 1 - R²\n",
+        f"{len(names)} tables, {cells.shape[2]} splits of each; "
+        "errors are 1 - ROC AUC, 1 - accuracy, 1 - R²\n",
         table(
             ["", "mean rank", "CPU seconds, sum"],
             [
@@ -136,7 +137,7 @@ def _bounds(found: FloatArray) -> str:
 
 
 def _row(name: str, cells: FloatArray, results: Sequence[Mapping[str, Any]]) -> list[str]:
-    """`cells` (methods, seeds)."""
+    """The cells of one table from errors `(methods, seeds)`."""
     own, peer = cells
     ratios = [
         r[OWN.name]["cpu_seconds"] / r[PEER.name]["cpu_seconds"]
@@ -149,17 +150,15 @@ def _row(name: str, cells: FloatArray, results: Sequence[Mapping[str, Any]]) -> 
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Race and print the tables; finished races are kept and not run again unless `--fresh`."""
+    """Run the races that are missing (with `--fresh` all of them) and print the tables."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks mlp", description=__doc__)
-    parser.add_argument(
-        "--datasets", type=Path, required=True, help="folder with index.csv and <name>.csv.gz"
-    )
+    add_datasets_option(parser)
     parser.add_argument("--tables", nargs="+", default=[*CHOSEN_ON, *UNSEEN])
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument(
-        "--rows", type=int, default=ROWS, help="larger tables are sampled down to this"
+        "--rows", type=int, default=ROWS, help="the maximum; larger tables are sampled"
     )
-    parser.add_argument("--fresh", action="store_true", help="run races again that were run before")
+    parser.add_argument("--fresh", action="store_true", help="run all races again")
     parser.add_argument("--quick", action="store_true", help="three small tables, once")
     parser.add_argument("--output", type=Path, default=None, help="folder of the results")
     options = parser.parse_args(arguments)
@@ -189,6 +188,8 @@ def _all(
         for seed in seeds:
             for name in names:
                 if (name, seed) not in done:
-                    done[name, seed] = race(datasets, name, seed, rows, processes, Path(folder))
+                    done[name, seed] = race(
+                        find_dataset(datasets, name), seed, rows, processes, Path(folder)
+                    )
                     print(json.dumps(done[name, seed]), file=log, flush=True)
     return [done[name, seed] for seed in seeds for name in names]

@@ -15,8 +15,9 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.environments import cache, started
+from benchmarks.markdown import number, table
 from benchmarks.methods import Method
-from benchmarks.report import machine, number, table, write
+from benchmarks.report import machine, write
 from benchmarks.statistics import ratio_interval
 
 VARIANTS = (

@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks.environments import cache, started
+from benchmarks.markdown import number, table
 from benchmarks.methods import Method
-from benchmarks.report import machine, number, table, write
+from benchmarks.report import machine, write
 from benchmarks.statistics import ratio_interval
 from pipelines.models.catalog import settings
 

@@ -20,19 +20,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
+from benchmarks.datasets import Dataset, add_datasets_option, find_dataset
 from benchmarks.environments import ROOT, requirements_digest, started
 from benchmarks.environments import cache as cache_folder
+from benchmarks.markdown import table
 from benchmarks.methods import CLOCKED, Method, method
-from benchmarks.report import machine, table, write
+from benchmarks.report import machine, write
 from benchmarks.results import MethodJob, Results
 from benchmarks.statistics import best_so_far
 from hpo.arrays import FloatArray
-from hpo.errors import UserError, closest
+from hpo.errors import UserError
 from pipelines.table.data import Prepared, prepare
 from pipelines.table.metrics import metric_for
 from pipelines.table.reading import load_table
@@ -106,9 +107,7 @@ def hand_over(prepared: Prepared, path: Path) -> None:
     np.savez(path, **arrays)
 
 
-def measure(
-    chosen: Method, job: Search, path: Path, target: str, prepared: Prepared
-) -> dict[str, Any]:
+def measure(chosen: Method, job: Search, dataset: Dataset, prepared: Prepared) -> dict[str, Any]:
     """One search in a process and a folder of its own."""
     with tempfile.TemporaryDirectory() as folder, started(chosen, folder) as process:
         common = {
@@ -119,7 +118,8 @@ def measure(
             "folder": folder,
         }
         if chosen.environment is None:
-            answer = process.call(call="run", table=str(path), target=target, **common)
+            table = str(dataset.path)
+            answer = process.call(call="run", table=table, target=dataset.target, **common)
         else:
             rows = Path(folder) / "rows.npz"
             hand_over(prepared, rows)
@@ -236,26 +236,10 @@ def window(courses: Sequence[Course], seconds: float) -> tuple[float, float] | N
     return low - margin, high + margin
 
 
-def target_of(datasets: Path, name: str) -> str:
-    """The target column of a table.
-
-    Raises:
-        UserError: naming the closest one when there is no such table.
-    """
-    index = pd.read_csv(datasets / "index.csv").set_index("name")
-    if name not in index.index:
-        raise UserError(
-            f"no table {name!r} in {datasets / 'index.csv'}{closest(name, index.index)}"
-        )
-    return str(index.loc[name, "target"])
-
-
 def main(arguments: Sequence[str]) -> None:
     """Run what is missing, one search after the other, print the tables and draw the picture."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks wallclock", description=__doc__)
-    parser.add_argument(
-        "--datasets", type=Path, required=True, help="folder with index.csv and <name>.csv.gz"
-    )
+    add_datasets_option(parser)
     parser.add_argument("--table", default="adult_income")
     parser.add_argument("--metric", choices=METRICS, default="log_loss")
     parser.add_argument(
@@ -279,22 +263,21 @@ def main(arguments: Sequence[str]) -> None:
             f"seconds={options.seconds} and seeds={options.seeds} must be 1 or greater; leave them out for 120 and 2"
         )
     methods = [method(text, CLOCKED) for text in options.methods]
-    path, target = (
-        (options.datasets / f"{options.table}.csv.gz").resolve(),
-        target_of(options.datasets, options.table),
-    )
+    dataset = find_dataset(options.datasets, options.table)
     folder = options.output or cache_folder() / "results"
     results = kept(folder / "wallclock")
     answers: list[list[Mapping[str, Any]]] = [[] for _ in methods]
     for seed in range(options.seeds):
-        prepared = prepare(load_table(str(path)), target, seed=seed)  # as `tune` does
+        prepared = prepare(
+            load_table(str(dataset.path)), dataset.target, seed=seed
+        )  # as `tune` does
         metric_for(options.metric, prepared.task.kind, prepared.y)
         for chosen, of in zip(methods, answers, strict=True):
             job = Search(
                 chosen.name, options.table, options.metric, options.seconds, options.workers, seed
             )
             if job not in results.answers:
-                results.add(job, measure(chosen, job, path, target, prepared))
+                results.add(job, measure(chosen, job, dataset, prepared))
                 least = Course.of(results.answers[job]["events"], options.seconds).at(
                     options.seconds
                 )

@@ -14,8 +14,9 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.environments import cache, started
+from benchmarks.markdown import number, table
 from benchmarks.methods import RACERS, Method, method
-from benchmarks.report import machine, number, table, write
+from benchmarks.report import machine, write
 from benchmarks.statistics import interval
 from hpo.arrays import FloatArray
 

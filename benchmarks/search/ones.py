@@ -1,8 +1,8 @@
-"""Counting ones, the toy of the BOHB paper (Falkner et al. 2018, section 5.1): our BOHB next to HpBandSter's.
+"""Our BOHB and HpBandSter's on counting ones, the toy problem of the BOHB paper.
 
-Regret is (d - expected number of ones) / d of the incumbent, over the total budget in units of R,
-the largest budget of one configuration. The incumbent is the configuration with the least loss at
-the largest budget that was reached.
+See Falkner et al. 2018, section 5.1. Regret is (d - expected number of ones) / d of the incumbent,
+over the total budget in units of R, the largest budget of one configuration. The incumbent is the
+configuration with the lowest loss at the largest budget so far.
 """
 
 import argparse
@@ -14,10 +14,12 @@ from matplotlib.figure import Figure
 
 from benchmarks.environments import ROOT
 from benchmarks.environments import cache as cache_folder
+from benchmarks.markdown import interval_text, table
 from benchmarks.methods import RACERS, Method, method
-from benchmarks.report import duel_table, interval_text, machine, rank_table, table, write
+from benchmarks.report import duel_table, machine, rank_table, write
 from benchmarks.results import work_off
-from benchmarks.search.replay import AT, BATCH, Measured, Race, call, cost_table, kept, measured
+from benchmarks.search.races import AT, BATCH, Measured, Setup, call, measured, stored
+from benchmarks.search.replay import cost_table
 from benchmarks.statistics import interval
 from benchmarks.tabulated.curves import load_curves, synthetic_curves
 from hpo.arrays import FloatArray
@@ -27,12 +29,9 @@ IMAGE = ROOT / "docs" / "images" / "counting-ones.png"
 
 
 def regrets(data: Measured, at: Sequence[float]) -> FloatArray:
-    """`(n_methods, n_curves, n_seeds, n_at)` shares of ones that are missing."""
+    """Shares `(n_methods, n_curves, n_seeds, n_at)` of the ones that are missing."""
     optima = np.array([load_curves(name).optimum for name in data.curves])[:, None, None]
-    losses = [
-        [[[race.at(n) for n in at] for race in seeds] for seeds in rows] for rows in data.tracks
-    ]
-    return np.asarray((np.array(losses) - optima) / -optima)
+    return np.asarray((data.losses(at) - optima) / -optima)
 
 
 def report(data: Measured) -> tuple[str, dict[str, object]]:
@@ -41,15 +40,7 @@ def report(data: Measured) -> tuple[str, dict[str, object]]:
     parts = []
     for j, name in enumerate(data.curves):
         rows = [
-            [
-                title,
-                *(
-                    interval_text(
-                        float(np.median(found[i, j, :, p])), *interval(found[i, j, :, p]), 3
-                    )
-                    for p in range(len(AT))
-                ),
-            ]
+            [title, *(_median(values) for values in found[i, j].T)]
             for i, title in enumerate(titles)
         ]
         parts += [f"\n{name}: median regret [95 % interval] after a total budget of\n"]
@@ -73,13 +64,12 @@ def report(data: Measured) -> tuple[str, dict[str, object]]:
 
 
 def picture(data: Measured, path: Path) -> None:
-    """Median regret over the total budget, with the middle half of the seeds, both axes logarithmic."""
+    """Draw the median regret and its quartiles over the total budget, on logarithmic axes."""
     at = np.geomspace(1.0, AT[-1], 60)
     found = regrets(data, at.tolist())
     figure = Figure(figsize=(4.6 * len(data.curves), 3.8), layout="constrained")
-    for j, (name, axes) in enumerate(
-        zip(data.curves, np.atleast_1d(figure.subplots(1, len(data.curves))), strict=True)
-    ):
+    panels = np.atleast_1d(figure.subplots(1, len(data.curves)))
+    for j, (name, axes) in enumerate(zip(data.curves, panels, strict=True)):
         for i, chosen in enumerate(data.methods):
             low, middle, high = np.quantile(found[i, j], [0.25, 0.5, 0.75], axis=0)
             axes.plot(at, middle, label=_plain(chosen))
@@ -93,7 +83,7 @@ def picture(data: Measured, path: Path) -> None:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Run what is missing, print the tables and draw the picture."""
+    """Run the races that are missing, print the tables and draw the picture."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks ones", description=__doc__)
     parser.add_argument(
         "--methods", nargs="+", default=list(DEFAULT), help=f"of {', '.join(RACERS)}"
@@ -109,18 +99,23 @@ def main(arguments: Sequence[str]) -> None:
     seeds = 3 if options.quick else options.seeds
     folder = options.output or cache_folder() / "results"
     methods = [method(text, RACERS) for text in options.methods]
-    results = kept(folder / "replay")
+    results = stored(folder / "replay")
+    setup = Setup(seeds, workers=1, trainings=AT[-1])
     jobs = [
-        Race(chosen.name, name, seed, workers=1, trainings=AT[-1])
+        setup.race(chosen, name, seed)
         for seed in range(seeds)
         for name in synthetic_curves()
         for chosen in methods
     ]
     work_off(jobs, methods, results, options.processes, call, BATCH)
-    data = measured(results, methods, synthetic_curves(), seeds, workers=1, trainings=AT[-1])
+    data = measured(results, methods, synthetic_curves(), setup)
     picture(data, options.image or (folder / "counting-ones.png" if options.quick else IMAGE))
     text, values = report(data)
     write(folder, "ones", f"{seeds} seeds, one worker.\n{text}", values | {"machine": machine()})
+
+
+def _median(values: FloatArray) -> str:
+    return interval_text(float(np.median(values)), *interval(values), 3)
 
 
 def _plain(chosen: Method) -> str:

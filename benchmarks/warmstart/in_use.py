@@ -27,7 +27,8 @@ import numpy as np
 
 from benchmarks.environments import ROOT
 from benchmarks.environments import cache as cache_folder
-from benchmarks.report import interval_text, machine, table, write
+from benchmarks.markdown import interval_text, table
+from benchmarks.report import machine, write
 from benchmarks.statistics import best_so_far, interval
 from hpo.arrays import FloatArray
 from hpo.errors import UserError, closest

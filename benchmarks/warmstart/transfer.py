@@ -14,7 +14,8 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from benchmarks.environments import cache as cache_folder
-from benchmarks.report import interval_text, machine, table, write
+from benchmarks.markdown import interval_text, table
+from benchmarks.report import machine, write
 from benchmarks.statistics import interval
 from benchmarks.warmstart.pasts import left_by, tables
 from hpo.arrays import FloatArray

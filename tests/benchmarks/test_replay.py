@@ -1,4 +1,4 @@
-"""The races over learning curves: what is kept of them, and the tables made of it."""
+"""The races over learning curves: stored results, and the tables made of them."""
 
 from pathlib import Path
 
@@ -9,16 +9,17 @@ from benchmarks.methods import RACERS, method
 from benchmarks.peers.replay import own
 from benchmarks.results import Results
 from benchmarks.search import decisions, ones
-from benchmarks.search.replay import (
+from benchmarks.search.races import (
     Race,
+    Setup,
     Track,
     full_training,
-    kept,
     measured,
     regret,
-    report,
+    stored,
     track,
 )
+from benchmarks.search.replay import report
 from benchmarks.tabulated.curves import load_curves
 from benchmarks.worker import race as run_race
 from hpo.algorithms import parts
@@ -36,7 +37,7 @@ def line(name: str, losses: list[float], every: float) -> dict[str, object]:
 
 def filled(folder: Path, seeds: int = 4) -> Results[Race]:
     """Races in which bohb is twice as fast as tpe and three times as fast as random."""
-    results = kept(folder)
+    results = stored(folder)
     for chosen, every in zip(METHODS, (6.0, 4.0, 2.0), strict=True):
         for name in NAMES:
             best = load_curves(name).optimum
@@ -63,20 +64,16 @@ def test_time_counts_all_workers_in_full_trainings() -> None:
 
 def test_regret_is_0_at_the_best_and_1_at_the_median_configuration() -> None:
     curves = load_curves("ones4+4")
-    assert [regret(curves, loss) for loss in (-9.0, -8.0, -6.0, -4.0, 0.0)] == [
-        0.0,
-        0.0,
-        0.5,
-        1.0,
-        2.0,
-    ]
+    losses = np.array([-9.0, -8.0, -6.0, -4.0, 0.0])
+    assert regret(curves, losses).tolist() == [0.0, 0.0, 0.5, 1.0, 2.0]
 
 
 def test_races_are_read_again_and_reported(tmp_path: Path) -> None:
     filled(tmp_path)
-    data = measured(kept(tmp_path), METHODS, NAMES, seeds=4, workers=1, trainings=25)
+    setup = Setup(seeds=4, workers=1, trainings=25)
+    data = measured(stored(tmp_path), METHODS, NAMES, setup)
     assert list(data.curves) == list(NAMES)
-    text, values = report(data, workers=1, seeds=4, trainings=25)
+    text, values = report(data, setup)
     # all get as far, so that being twice and three times as fast is what is left
     assert "| tpe, full trainings (this project) | 1.6 [1.6, 1.6] | 16 | 16 |" in text
     assert "| random, full trainings | 1.0 [1.0, 1.0] | 24 | 24 |" in text
@@ -88,15 +85,15 @@ def test_races_are_read_again_and_reported(tmp_path: Path) -> None:
 def test_curves_that_lack_a_race_are_left_out(tmp_path: Path) -> None:
     results = filled(tmp_path)
     del results.answers[Race("bohb", "ones4+4", 3, 1, 25)]
-    assert list(measured(results, METHODS, NAMES, 4, 1, 25).curves) == ["ones16+16"]
-    assert list(measured(results, METHODS, NAMES, 3, 1, 25).curves) == list(NAMES)
+    assert list(measured(results, METHODS, NAMES, Setup(4, 1, 25)).curves) == ["ones16+16"]
+    assert list(measured(results, METHODS, NAMES, Setup(3, 1, 25)).curves) == list(NAMES)
 
 
 def test_results_of_other_curves_are_not_used(tmp_path: Path) -> None:
     filled(tmp_path)
     path = tmp_path / "bohb.jsonl"
     path.write_text(path.read_text().replace('"digest": "-8/-4', '"digest": "-8/-5'))
-    assert list(measured(kept(tmp_path), METHODS, NAMES, 4, 1, 25).curves) == ["ones16+16"]
+    assert list(measured(stored(tmp_path), METHODS, NAMES, Setup(4, 1, 25)).curves) == ["ones16+16"]
 
 
 @pytest.mark.parametrize(
@@ -124,7 +121,7 @@ def test_ones_are_shares_that_are_missing_and_a_picture(tmp_path: Path) -> None:
     results = filled(tmp_path)
     for race, answer in [*results.answers.items()]:
         results.answers[Race(race.method, race.curves, race.seed, 1, 100)] = answer
-    data = measured(results, METHODS, NAMES, seeds=4, workers=1, trainings=100)
+    data = measured(results, METHODS, NAMES, Setup(seeds=4, workers=1, trainings=100))
     assert ones.regrets(data, [100])[0, :, 0, 0] == pytest.approx([1.7 / 8, 1.7 / 32])
     ones.picture(data, tmp_path / "ones.png")
     assert (tmp_path / "ones.png").read_bytes().startswith(b"\x89PNG")

@@ -3,16 +3,10 @@
 import numpy as np
 import pytest
 
-from benchmarks.budgets.rungs import (
-    Judgement,
-    extrapolate,
-    halving,
-    halving_regrets,
-    judged,
-    kept_share,
-    part_of,
-    tables_of,
-)
+from benchmarks.budgets.extrapolation import extrapolate
+from benchmarks.budgets.judging import Judgement, halving, halving_regrets, judged, kept_share
+from benchmarks.budgets.rungs import tables_of
+from benchmarks.budgets.ways import part_of
 from tests.folds import make_fold
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from benchmarks.datasets import find_dataset
 from benchmarks.methods import CLOCKED
 from benchmarks.peers.product.wallclock_own import legs, loss_of
 from benchmarks.product.wallclock import (
@@ -18,7 +19,6 @@ from benchmarks.product.wallclock import (
     kept,
     picture,
     report,
-    target_of,
     window,
 )
 from hpo.errors import UserError
@@ -138,8 +138,8 @@ def test_a_picture_is_drawn(tmp_path: Path) -> None:
     assert (tmp_path / "images" / "wallclock.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_an_unknown_table_is_told_with_the_closest(tmp_path: Path) -> None:
+def test_an_unknown_table_is_reported_with_the_closest_name(tmp_path: Path) -> None:
     (tmp_path / "index.csv").write_text("name,target\nadult_income,income\n")
-    assert target_of(tmp_path, "adult_income") == "income"
+    assert find_dataset(tmp_path, "adult_income").target == "income"
     with pytest.raises(UserError, match="did you mean 'adult_income'"):
-        target_of(tmp_path, "adult_incom")
+        find_dataset(tmp_path, "adult_incom")

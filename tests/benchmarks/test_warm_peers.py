@@ -13,7 +13,8 @@ from benchmarks.methods import WARMED
 from benchmarks.warmstart import asked
 from benchmarks.warmstart.asked import Given
 from benchmarks.warmstart.pasts import left_by, tables
-from benchmarks.warmstart.searches import METHODS, Method, Task, search
+from benchmarks.warmstart.searches import Task, search
+from benchmarks.warmstart.starts import METHODS, Method
 from benchmarks.worker import _answer
 from hpo.space import SearchSpace
 from hpo.space.parameters import Params

@@ -3,8 +3,10 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
+from benchmarks.warmstart.compare import AT, NEVER, Key, report
 from benchmarks.warmstart.pasts import left_by, past_of, tables
-from benchmarks.warmstart.searches import AT, FITS, METHODS, NEVER, Key, on_surface, report
+from benchmarks.warmstart.searches import FITS, on_surface
+from benchmarks.warmstart.starts import METHODS
 
 
 def test_no_table_is_in_its_own_past() -> None:
