@@ -5,7 +5,7 @@ from importlib import import_module
 
 from hpo.errors import UserError, closest
 
-# name -> module in this package, what it measures
+# Each benchmark by name: its module in this package, and its description.
 NAMES = {
     "suggest": ("search.suggest", "milliseconds per suggestion at 10 to 10,000 observations"),
     "quality": ("search.quality", "regret and mean rank against the peers"),
@@ -49,11 +49,11 @@ NAMES = {
 
 
 def main(arguments: list[str]) -> int:
-    """Run one benchmark; 2 when there is none of that name or its input is wrong."""
+    """Run one benchmark; returns 2 for an unknown name or invalid input."""
     if not arguments or arguments[0] in ("-h", "--help"):
         print(
             "\n".join(
-                f"python -m benchmarks {name:<16} {what}" for name, (_, what) in NAMES.items()
+                f"python -m benchmarks {name:<16} {about}" for name, (_, about) in NAMES.items()
             )
         )
         return 0 if arguments else 2

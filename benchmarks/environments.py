@@ -1,4 +1,7 @@
-"""The peers' environments, made on first use from `peers/<name>.txt`, and processes in them."""
+"""The peers' Python environments, created on first use, and worker processes in them.
+
+The requirements of each environment are pinned in `peers/<name>.txt`.
+"""
 
 import argparse
 import hashlib
@@ -34,16 +37,16 @@ class PeerError(UserError):
 
 @dataclass
 class Process:
-    """A worker (`benchmarks.worker`) of one method."""
+    """A worker process (`benchmarks.worker`) of one method."""
 
     method: Method
     popen: "subprocess.Popen[str]"
 
     def call(self, **job: Any) -> dict[str, Any]:
-        """Hand over one job and wait for its answer.
+        """Send one job and wait for its answer.
 
         Raises:
-            PeerError: when the job raised there, or the process ended.
+            PeerError: if the job raised an exception or the process ended.
         """
         if self.popen.stdin is None or self.popen.stdout is None:
             raise PeerError(f"{self.method.name}: the process has no pipes")
@@ -58,12 +61,15 @@ class Process:
 
 
 def cache() -> Path:
-    """Where environments and results live; `BENCH_CACHE` moves it."""
+    """The folder of environments and results: `BENCH_CACHE`, or `.bench` in the project."""
     return Path(os.environ.get("BENCH_CACHE", ROOT / ".bench"))
 
 
 def python(environment: str | None) -> str:
-    """The interpreter of a peer's environment, which is made when it is missing or its requirements changed."""
+    """The interpreter of a peer's environment (None: this one).
+
+    The environment is created if it is missing or its requirements have changed.
+    """
     if environment is None:
         return sys.executable
     requirements = REQUIREMENTS / f"{environment}.txt"
@@ -71,20 +77,20 @@ def python(environment: str | None) -> str:
     interpreter = folder / "bin" / "python"
     if not (folder / "complete").exists():
         shutil.rmtree(folder, ignore_errors=True)
-        print(f"making the environment of {environment} in {folder}", file=sys.stderr)
+        print(f"creating the environment {environment} in {folder}", file=sys.stderr)
         _install(folder, interpreter, requirements)
         (folder / "complete").touch()
     return str(interpreter)
 
 
 def requirements_digest(environment: str) -> str:
-    """Changes with what the environment is made of."""
+    """A digest of the requirements of an environment."""
     return hashlib.sha256((REQUIREMENTS / f"{environment}.txt").read_bytes()).hexdigest()[:12]
 
 
 @contextmanager
 def started(method: Method, folder: str | Path = ROOT) -> Iterator[Process]:
-    """A worker of `method` with its working directory in `folder`, ended on leaving."""
+    """A worker of `method` in the working directory `folder`; it is killed on exit."""
     command = [
         python(method.environment),
         "-m",
@@ -108,8 +114,11 @@ def started(method: Method, folder: str | Path = ROOT) -> Iterator[Process]:
 
 
 def versions(environment: str | None, packages: tuple[str, ...]) -> dict[str, str]:
-    """The versions of `packages` there."""
-    code = "import sys, importlib.metadata as m, json; print(json.dumps({p: m.version(p) for p in sys.argv[1:]}))"
+    """The versions of `packages` in an environment."""
+    code = (
+        "import json, sys; from importlib.metadata import version; "
+        "print(json.dumps({name: version(name) for name in sys.argv[1:]}))"
+    )
     done = subprocess.run(
         [python(environment), "-c", code, *packages],
         check=True,
@@ -122,7 +131,7 @@ def versions(environment: str | None, packages: tuple[str, ...]) -> dict[str, st
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Make every environment and say what is in it."""
+    """Create every environment and print its packages."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks environments", description=__doc__)
     parser.parse_args(arguments)
     for requirements in sorted(REQUIREMENTS.glob("*.txt")):

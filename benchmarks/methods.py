@@ -1,4 +1,4 @@
-"""The methods that are compared: where each runs and with which settings."""
+"""The methods that are compared, with their modules, environments and settings."""
 
 import ast
 from collections.abc import Mapping
@@ -10,9 +10,15 @@ from hpo.errors import UserError, closest
 
 @dataclass(frozen=True)
 class Method:
-    """A search method: the file in `benchmarks.peers`, its settings, and its environment (None: this one).
+    """A search method.
 
-    A race of a `slow` one takes so much CPU time that it gets fewer seeds.
+    Attributes:
+        name: the name on the command line.
+        title: the name in tables.
+        module: the module in `benchmarks.peers` that runs it.
+        environment: the Python environment; None for this project's own.
+        settings: keyword arguments for the functions of the module.
+        slow: whether a race takes so much CPU time that it gets fewer seeds.
     """
 
     name: str
@@ -108,12 +114,12 @@ _WARMED = (
     Method("syne-box", "Syne Tune, BORE in the bounding box", "warmstart.syne_tune", "syne-tune"),
     Method("flaml-zero-shot", "FLAML, zero-shot default", "warmstart.flaml", "flaml-automl"),
 )
-# searches that are asked and told from here (`benchmarks.warmstart.searches`)
+# searches whose losses are computed here (`benchmarks.warmstart.searches`)
 WARMED = {method.name: method for method in _WARMED}
 
 
 def method(text: str, table: Mapping[str, Method] = METHODS) -> Method:
-    """The method of a table written as `name` or, with other settings, as `name:key=value,key=value`.
+    """A method written as `name` or, with other settings, as `name:key=value,key=value`.
 
     Raises:
         UserError: for an unknown name.

@@ -1,4 +1,4 @@
-"""Results kept as lines of JSON, and the processes that work off what is missing."""
+"""Results stored as lines of JSON, and processes that compute the missing ones."""
 
 import json
 import queue
@@ -13,12 +13,12 @@ from typing import Any, Generic, TypeVar
 from benchmarks.environments import Process, started
 from benchmarks.methods import Method
 
-SAY = 50  # jobs between two lines about the progress
+PROGRESS_EVERY = 50  # jobs between two lines about the progress
 
 
 @dataclass(frozen=True)
 class MethodJob:
-    """Work for one method; what else a job is made of is said by the dataclass that extends it."""
+    """Work for one method; subclasses add the other attributes of a job."""
 
     method: str
 
@@ -27,15 +27,15 @@ JobT = TypeVar("JobT", bound=MethodJob)
 
 
 class Results(Generic[JobT]):
-    """Answers by job, one JSON object a line, so that a run goes on where it was stopped.
+    """Answers by job, stored as one JSON object per line, so that a run can be resumed.
 
-    A line whose digest is not that of its job today (the code, a version or the problem has changed
-    since) is left out, as is one that `digest` answers with None for.
+    An answer is ignored if the digest of its job has changed since (because of other code, another
+    version or another problem), or if the digest is now None.
 
     Args:
-        folder: holds `<method>.jsonl`.
+        folder: the folder of the files `<method>.jsonl`.
         job: the dataclass of the jobs.
-        digest: changes with all that an answer depends on.
+        digest: a digest of everything that an answer depends on; None for unknown problems.
     """
 
     def __init__(self, folder: Path, job: type[JobT], digest: Callable[[JobT], str | None]) -> None:
@@ -46,18 +46,18 @@ class Results(Generic[JobT]):
         self.answers: dict[JobT, Mapping[str, Any]] = {}
         for path in sorted(folder.glob("*.jsonl")):
             for line in path.read_text().splitlines():
-                self._keep(json.loads(line))
+                self._load(json.loads(line))
 
     def add(self, job: JobT, answer: Mapping[str, Any]) -> None:
-        """Keep one answer."""
+        """Store one answer."""
         row = {**asdict(job), "digest": self._digest(job), **answer}
         with self._lock:
-            self._keep(dict(row))
+            self._load(dict(row))
             self._folder.mkdir(parents=True, exist_ok=True)
             with (self._folder / f"{job.method.replace('/', '_')}.jsonl").open("a") as file:
                 file.write(json.dumps(row) + "\n")
 
-    def _keep(self, row: dict[str, Any]) -> None:
+    def _load(self, row: dict[str, Any]) -> None:
         job = self._job(**{field.name: row.pop(field.name) for field in fields(self._job)})
         if row.pop("digest") == self._digest(job):
             self.answers[job] = row
@@ -71,15 +71,15 @@ def work_off(
     call: Callable[[Process, JobT], Mapping[str, Any]],
     batch: int = 40,
 ) -> None:
-    """Run what is missing, `processes` workers side by side, each with one method at a time.
+    """Run the jobs without an answer, in parallel processes that each run one method.
 
     Args:
-        jobs: what is wanted.
-        methods: that the jobs name.
-        results: has what is there already, and gets the rest.
-        processes: how many.
-        call: hands one job to a process of its method.
-        batch: jobs that one process does before it ends.
+        jobs: all jobs.
+        methods: the methods of the jobs.
+        results: the stored answers; new ones are added.
+        processes: the number of parallel processes.
+        call: sends one job to a process of its method and returns the answer.
+        batch: the number of jobs after which a process is replaced.
     """
     waiting: queue.Queue[tuple[Method, list[JobT]]] = queue.Queue()
     left = [job for job in jobs if job not in results.answers]
@@ -100,7 +100,7 @@ def work_off(
                     results.add(job, call(process, job))
                     with lock:
                         done[0] += 1
-                        if done[0] % SAY == 0 or done[0] == len(left):
+                        if done[0] % PROGRESS_EVERY == 0 or done[0] == len(left):
                             print(f"{done[0]}/{len(left)} searches", file=sys.stderr, flush=True)
 
     with ThreadPoolExecutor(processes) as pool:

@@ -14,7 +14,10 @@ SEED = 7
 def interval(
     values: FloatArray, statistic: Callable[..., FloatArray] = np.median, level: float = 0.95
 ) -> tuple[float, float]:
-    """The percentile bootstrap interval of a statistic of `(n,)` values; `statistic` takes `axis`."""
+    """The percentile bootstrap interval of a statistic of values `(n,)`.
+
+    `statistic` must accept the argument `axis`.
+    """
     rng = np.random.default_rng(SEED)
     draws = statistic(values[rng.integers(len(values), size=(RESAMPLES, len(values)))], axis=1)
     low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
@@ -24,7 +27,7 @@ def interval(
 def ratio_interval(
     above: FloatArray, below: FloatArray, level: float = 0.95
 ) -> tuple[float, float, float]:
-    """The ratio of two medians and its bootstrap interval, both samples redrawn."""
+    """The ratio of two medians and its bootstrap interval, both samples resampled."""
     rng = np.random.default_rng(SEED)
     top = np.median(above[rng.integers(len(above), size=(RESAMPLES, len(above)))], axis=1)
     bottom = np.median(below[rng.integers(len(below), size=(RESAMPLES, len(below)))], axis=1)
@@ -33,7 +36,7 @@ def ratio_interval(
 
 
 def ranks(scores: FloatArray) -> FloatArray:
-    """Ranks `(n_methods, ...)` along the first axis, 1 is the least score, ties share their mean rank."""
+    """Ranks `(n_methods, ...)` along the first axis; 1 is the lowest, ties get the mean rank."""
     return np.asarray(rankdata(scores, axis=0), dtype=float)
 
 
@@ -43,7 +46,10 @@ def best_so_far(losses: FloatArray) -> FloatArray:
 
 
 def wins(mine: FloatArray, other: FloatArray, level: float = 0.95) -> tuple[float, float, float]:
-    """The share of races `(n_problems, n_seeds)` that `mine` wins, ties half, and its interval over seeds."""
+    """The share of races that `mine` wins, and its interval over seeds; ties count half.
+
+    Both arrays hold losses or regrets `(n_problems, n_seeds)`.
+    """
     won = (mine < other) + 0.5 * (mine == other)
     n_problems, n_seeds = won.shape
     chosen = np.random.default_rng(SEED).integers(n_seeds, size=(RESAMPLES, n_problems, n_seeds))
@@ -53,12 +59,15 @@ def wins(mine: FloatArray, other: FloatArray, level: float = 0.95) -> tuple[floa
 
 
 def mean_rank(regrets: FloatArray) -> FloatArray:
-    """Mean ranks `(n_methods,)` of regrets `(n_methods, n_problems, n_seeds)`; each seed of a problem is a race."""
+    """Mean ranks `(n_methods,)` of regrets `(n_methods, n_problems, n_seeds)`.
+
+    Methods are ranked within each seed of each problem.
+    """
     return np.asarray(ranks(regrets).mean(axis=(1, 2)))
 
 
 def mean_rank_intervals(regrets: FloatArray, level: float = 0.95) -> FloatArray:
-    """`(n_methods, 2)`: bootstrap intervals of `mean_rank`, seeds redrawn within each problem."""
+    """Bootstrap intervals `(n_methods, 2)` of `mean_rank`; seeds are resampled by problem."""
     ranked = ranks(regrets)
     _, n_problems, n_seeds = ranked.shape
     rng = np.random.default_rng(SEED)
@@ -69,16 +78,17 @@ def mean_rank_intervals(regrets: FloatArray, level: float = 0.95) -> FloatArray:
 
 
 def first_times(times: FloatArray, losses: FloatArray, target: float) -> float:
-    """When a search with losses `(n,)` at ascending times `(n,)` first came down to `target`; infinite when never."""
+    """The first of the ascending times `(n,)` with a loss of at most `target`; infinite if none."""
     reached = np.flatnonzero(losses <= target)
     return float(times[reached[0]]) if len(reached) else float("inf")
 
 
 def speed_up(times: FloatArray, horizon: float, level: float = 0.95) -> tuple[float, float, float]:
-    """How many times sooner than at `horizon` a target is reached: the median over problems of horizon / median time.
+    """How many times sooner than at `horizon` a target is reached, with its interval.
 
-    Times are `(n_problems, n_seeds)`, infinite where a search never got there, so that 0 means
-    never. For the interval problems and, within each, seeds are redrawn; the targets stay.
+    The figure is the median over problems of horizon / median time. Times are
+    `(n_problems, n_seeds)`, infinite where a search did not reach the target; 0 means never. For
+    the interval, problems and seeds within problems are resampled; the targets are fixed.
     """
     rng = np.random.default_rng(SEED)
     n_problems, n_seeds = times.shape
@@ -91,7 +101,7 @@ def speed_up(times: FloatArray, horizon: float, level: float = 0.95) -> tuple[fl
 
 
 def median_times(times: FloatArray) -> FloatArray:
-    """Medians `(n_problems,)` of times `(n_problems, n_seeds)` that may be infinite; of two middle ones the later."""
+    """Upper medians `(n_problems,)` of times `(n_problems, n_seeds)` that may be infinite."""
     return np.asarray(np.sort(times, axis=1)[:, times.shape[1] // 2])
 
 

@@ -1,14 +1,17 @@
-"""A method in its own process: one JSON object a line in, one out.
+"""A method in a process of its own: reads one JSON object per line and writes one.
 
-`{"call": "minimise", "problem": ..., "seed": ..., "trials": ..., "first": ...}` gives the losses of
-a whole search; `{"call": "prepare", "problem": ..., "n": ..., "seed": ...}` sets up a study with n
-observations, and each `{"call": "step"}` after it gives the seconds of one more ask and tell;
-`touch`, `study` and `count` are for a study logged to MLflow (`benchmarks.product.overhead`), `run` for a
-study of real trainings (`benchmarks.product.utilisation`). `race` is a search over simulated workers,
-`decide` sets one up with n trials behind it (`benchmarks.search.replay`, `ones`, `decisions`). `search`
-sets up one that is told from outside: `{"call": "next", "loss": ...}` gives the `params` that it
-wants to know the loss of (null: of none any more), after having heard that of the one before (null
-at first, and where the training failed).
+The calls, each with its other arguments in the same object:
+
+* `minimise`: the losses of a whole search on a problem.
+* `prepare`: set up a study with n observations; each `step` then returns the seconds of one more
+  ask and tell.
+* `touch`, `study`, `count`: a study logged to MLflow (`benchmarks.product.overhead`).
+* `run`: a study of real trainings (`benchmarks.product.utilisation`, `wallclock`, `mlp`).
+* `race`: a search over simulated workers (`benchmarks.search.replay`, `ones`).
+* `decide`: set up a search with n trials (`benchmarks.search.decisions`); then `step`.
+* `search`: set up a search whose losses are computed by the caller. Each `next` gets the loss of
+  the last configuration (null at first, and for a failed training) and returns the `params` of
+  the next one (null if there is none).
 """
 
 import json
@@ -38,7 +41,7 @@ def observations(name: str, n: int, seed: int) -> list[tuple[dict[str, Any], flo
 
 
 def serve(module: str, settings: dict[str, Any]) -> None:
-    """Answer jobs from standard input until it ends."""
+    """Answer the jobs from standard input until it is closed."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print must not mix with the answers
     peer = import_module(f"benchmarks.peers.{module}")
@@ -53,7 +56,7 @@ def serve(module: str, settings: dict[str, Any]) -> None:
 
 
 def _answer(job: dict[str, Any], peer: Any, settings: dict[str, Any], made: list[Any]) -> Any:
-    """`made` holds what was set up last: the step of a study, or a search."""
+    """The answer to a job; `made` holds the step function or the search that was set up last."""
     match job.pop("call"):
         case "minimise":
             start = time.process_time()
@@ -107,15 +110,17 @@ def race(
     seconds: float,
     noisy: bool,
 ) -> dict[str, Any]:
-    """A search over simulated workers: its incumbents as `(time, loss)`, its legs and the CPU seconds it thought.
+    """A search over simulated workers.
 
-    With `noisy` the curves are those of counting ones: incumbents are judged by the expected loss.
+    The answer has the incumbents as `(time, loss)`, the number of legs, the worker seconds spent
+    and the CPU seconds of the search itself. With `noisy`, the curves are those of counting ones,
+    and incumbents are judged by the expected loss.
     """
     meter, start = Meter(), time.process_time()
     finishes = peer.race(
         meter.on(load_curves(curves)), seed=seed, workers=workers, seconds=seconds, **settings
     )
-    thought = time.process_time() - start - meter.cpu_seconds
+    used = time.process_time() - start - meter.cpu_seconds
     best = [
         (round(finish.time, 6), counting_ones(finish.leg.params) if noisy else finish.loss)
         for finish in incumbents(finishes, noisy)
@@ -125,12 +130,12 @@ def race(
         "incumbents": best,
         "legs": len(finishes),
         "spent": spent,
-        "cpu_seconds": round(thought, 3),
+        "cpu_seconds": round(used, 3),
     }
 
 
 def noop() -> Any:
-    """The module that needs MLflow, which not every peer has."""
+    """The module that needs MLflow, which most environments lack."""
     return import_module("benchmarks.peers.product.noop")
 
 

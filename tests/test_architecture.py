@@ -127,9 +127,8 @@ def imported(path: Path) -> set[str]:
         if isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0 and node.module, (
-                f"{path}: relative imports hide who imports whom"
-            )
+            assert node.module, f"{path}: relative imports hide who imports whom"
+            assert node.level == 0, f"{path}: relative imports hide who imports whom"
             found.add(node.module)
             found.update(f"{node.module}.{alias.name}" for alias in node.names)
     return found

@@ -1,8 +1,8 @@
 """CPU time that a race saves when promoted trials continue instead of training from scratch.
 
 Random configurations are trained to the rungs leg by leg through saved files, as in a study, and
-from scratch to each rung. In a race with eta = 3, for each trial at the last of four rungs there are
-27 at the first; costs are weighted accordingly.
+from scratch to each rung. In a race with eta = 3, 27 trials reach the first of four rungs for one
+that reaches the last; costs are weighted accordingly.
 """
 
 import argparse
@@ -30,7 +30,7 @@ SEED = 0
 
 
 def continued(trainer: Any, params: Params, folder: Path) -> FloatArray:
-    """CPU seconds `(rungs, 3)` to read the previous leg's model, to train, and to write the model."""
+    """CPU seconds `(rungs, 3)` to read the model of the last leg, to train, and to write."""
     seconds = np.zeros((len(RUNGS), 3))
     for leg, rung in enumerate(RUNGS):
         clock = [time.process_time()]

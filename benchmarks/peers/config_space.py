@@ -1,4 +1,4 @@
-"""Our spaces as ConfigSpace's, for the peers that are built on it; runs with ConfigSpace 0.7 and 1.2."""
+"""Our search spaces in ConfigSpace (0.7 and 1.2), for the peers that use it."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,7 +10,10 @@ from hpo.space import Categorical, Integer, Parameter, Params, SearchSpace
 
 
 def config_space(space: SearchSpace, seed: int) -> ConfigSpace.ConfigurationSpace:
-    """The same parameters and conditions. Choices are named by their indices, steps are left to `params_of`."""
+    """The same parameters and conditions.
+
+    Choices are named by their indices. Steps are left out; `params_of` rounds to them.
+    """
     made = ConfigSpace.ConfigurationSpace(seed=seed)
     known = {parameter.name: _hyperparameter(parameter) for parameter in space}
     conditions = []
@@ -29,7 +32,7 @@ def config_space(space: SearchSpace, seed: int) -> ConfigSpace.ConfigurationSpac
 
 
 def params_of(config: Mapping[str, Any], space: SearchSpace) -> Params:
-    """The active parameters of one of ConfigSpace's configurations, moved onto their grids."""
+    """The active parameters of a ConfigSpace configuration, rounded to their steps."""
     units = [_unit(parameter, config.get(parameter.name)) for parameter in space]
     return space.decode(space.snap(np.array([units]))[0])
 

@@ -16,7 +16,7 @@ from hpo.space import Categorical, Float, Parameter, Params, SearchSpace, Value
 
 
 def graph(space: SearchSpace) -> Any:
-    """The space as nested `hp.choice` branches; a node that several branches need is shared by them."""
+    """The space as nested `hp.choice` branches; branches share a node that several of them need."""
     nodes: dict[str, Any] = {}
     for parameter in reversed(space.parameters):
         nodes[parameter.name] = _node(parameter, space, nodes)

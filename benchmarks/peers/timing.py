@@ -8,14 +8,14 @@ Seconds = dict[str, float]
 
 
 def timed(call: Callable[[], object]) -> Seconds:
-    """Seconds on the wall clock, which a busy machine stretches, and of this process's own work."""
+    """Wall seconds and CPU seconds of a call."""
     wall, cpu = time.perf_counter(), time.process_time()
     call()
     return {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}
 
 
 def timed_decision(decide: Callable[[], bool]) -> Seconds:
-    """Seconds of a decision, and as `new` whether it was a new configuration."""
+    """Seconds of a decision, with `new` = 1 if it was a new configuration."""
     new: list[bool] = []
     seconds = timed(lambda: new.append(decide()))
     return {**seconds, "new": float(new[0])}
@@ -23,10 +23,10 @@ def timed_decision(decide: Callable[[], bool]) -> Seconds:
 
 @dataclass(frozen=True)
 class Decider:
-    """A search with trials behind it.
+    """A search with some trials.
 
-    `step` makes one more decision and says what it took and whether it was a `new` configuration
-    (1) or not (0); `bytes` is what the memory of the trials takes.
+    `step` makes one more decision and returns its seconds, with `new` = 1 for a new configuration
+    and 0 for a promotion. `bytes` is the memory of the trials.
     """
 
     step: Callable[[], Seconds]

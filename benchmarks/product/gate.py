@@ -1,9 +1,9 @@
-"""How often does the gate promote a challenger that is just as good, at the stated 0.05, and whom do groups refuse?
+"""How often the gate promotes a challenger that is only as good as the champion, and refuses it.
 
-Pairs of models that are equally good by construction predict made-up rows, again and again; what is
-counted is how often the paired bootstrap gives the one a probability of 0.95 or more of being
-better than the other. Then the rows are eight groups, of which the challenger is as good or truly
-worse on one; counted is how often that, or any, refuses it.
+Pairs of models that are equally good by construction predict simulated rows. The first table shows
+how often the paired bootstrap gives the challenger a probability of at least 0.95 of being better;
+the stated rate is 0.05. In the second table, the rows are eight groups, and the challenger is as
+good on all of them or truly worse on one. It shows how often this group, or any, refuses it.
 """
 
 import argparse
@@ -62,7 +62,7 @@ def areas(share: float, n: int, rng: np.random.Generator) -> Drawn:
 
 
 def failing(share: float, n: int, rng: np.random.Generator) -> Drawn:
-    """The challenger puts a tenth of the positive rows below all others and ranks the rest so much better."""
+    """The challenger ranks a tenth of the positive rows last and the others better."""
     y = _classes(n, share)
     spread = np.sqrt(2 * 1.25)  # of the difference of two rows' scores
     better = spread * norm.ppf(norm.cdf(1.5 / spread) / (1 - FAILING))
@@ -75,7 +75,7 @@ def failing(share: float, n: int, rng: np.random.Generator) -> Drawn:
 def _drawn_classes(
     share: float, n: int, rng: np.random.Generator
 ) -> tuple[npt.NDArray[np.int64], FloatArray]:
-    """Classes with their true logits, which are normal of deviation 2 around what gives the share."""
+    """Classes and their true logits, which are normal with standard deviation 2."""
     z = _centre(share) + 2 * rng.normal(size=n)
     return (rng.random(n) < 1 / (1 + np.exp(-z))).astype(np.int64), z
 
@@ -92,13 +92,16 @@ def log_losses(share: float, n: int, rng: np.random.Generator) -> Drawn:
 
 
 def _log_loss_of(sharpness: float, share: float) -> float:
-    """What logits that are `sharpness` times the true ones lose on average."""
+    """The expected log loss of logits that are `sharpness` times the true ones."""
     z = _centre(share) + 2 * NODES
     return float(WEIGHTS @ (np.logaddexp(0, sharpness * z) - sharpness * z / (1 + np.exp(-z))))
 
 
 def too_sure(share: float, n: int, rng: np.random.Generator) -> Drawn:
-    """The challenger's logits are too large, the champion's too small: better on most rows, much worse on a few."""
+    """The challenger's logits are too large, the champion's too small.
+
+    The challenger is better on most rows and much worse on a few.
+    """
     y, z = _drawn_classes(share, n, rng)
     base = _log_loss_of(0.6, share)
     sharpness = brentq(lambda s: _log_loss_of(s, share) - base, 1, 5)
@@ -118,7 +121,7 @@ def heavy_squares(n: int, rng: np.random.Generator) -> Drawn:
 
 
 def few_bad_rows(n: int, rng: np.random.Generator) -> Drawn:
-    """The challenger's squares are ten times as large on 5 % of the rows, and smaller on the others."""
+    """The challenger's squared errors are ten times larger on 5 % of the rows, else smaller."""
     bad = rng.random(n) < 0.05
     shrunk = np.sqrt((1 - 0.05 * 10) / 0.95)
     return (
@@ -166,7 +169,8 @@ CASES: Mapping[str, Case] = {
                 too_sure,
             ),
             (
-                "ROC AUC, the challenger fails on a tenth of the positive rows and is better on the others",
+                "ROC AUC, the challenger fails on a tenth of the positive rows "
+                "and is better on the others",
                 failing,
             ),
         )
@@ -182,7 +186,7 @@ CASES: Mapping[str, Case] = {
 
 
 def promoted(case: Case, n: int, comparisons: int) -> float:
-    """The share of comparisons on n rows in which the challenger passes."""
+    """The share of comparisons on n rows in which the challenger is promoted."""
     rng, passed = np.random.default_rng([n, comparisons]), 0
     for seed in range(comparisons):
         metric, y, one, other = case(n, rng)
@@ -191,10 +195,11 @@ def promoted(case: Case, n: int, comparisons: int) -> float:
 
 
 def refused(worse: float, n: int, comparisons: int) -> dict[str, float]:
-    """How often eight groups of n rows refuse a challenger whose area is smaller by `worse` on the first of them.
+    """How often groups refuse a challenger whose ROC AUC is lower by `worse` on the first group.
 
-    `group` is how often that one refuses, `any` how often at least one does; `group_scores` and
-    `any_scores` say the same of a rule that looks at the scores alone.
+    There are eight groups of n rows. `group` is how often the first one refuses, `any` how often at
+    least one does. `group_scores` and `any_scores` are the same for a rule that compares only the
+    scores.
     """
     spread = np.sqrt(2 * 1.25)
     shift = spread * norm.ppf(norm.cdf(1.5 / spread) - worse)

@@ -1,9 +1,10 @@
-"""What it costs to read what past studies know: 1,000 of them with 100 trials each, in a database and over a server.
+"""Seconds to read the knowledge of 1,000 past studies with 100 trials each.
 
-The store is filled through the project's own bulk writer with what real studies leave: summaries of
-the models' own spaces, parameters, reports, meta-features. Some studies were killed, so that they
-are read from their trials. Every reading happens in a fresh process whose imports are not counted,
-once with an empty cache directory and once with what the first left in it.
+They are read from a database and through a server. The project's own bulk writer fills the store
+with the same data as real studies: summaries in the models' own spaces, parameters, reports,
+meta-features. Some studies were killed, so they are read from their trials. Every reading runs in a
+new process whose imports do not count, once with an empty cache directory and once with the cache
+of the first reading.
 """
 
 import argparse
@@ -49,7 +50,7 @@ Header = dict[str, Any]
 
 
 def header(number_: int, rng: np.random.Generator) -> Header:
-    """What study `number_` was created with."""
+    """The header of study `number_`."""
     model = MODELS[number_ % len(MODELS)]
     features = {
         f"group{i % 8}.feature_{i}": float(value)
@@ -72,8 +73,8 @@ def header(number_: int, rng: np.random.Generator) -> Header:
     }
 
 
-def told(model: str, n: int, rng: np.random.Generator) -> list[Trial]:
-    """`n` full trainings."""
+def trained(model: str, n: int, rng: np.random.Generator) -> list[Trial]:
+    """The trials of `n` full trainings."""
     space = settings(model).space
     trials = []
     for i, row in enumerate(space.sample_unit(rng, n)):
@@ -84,7 +85,7 @@ def told(model: str, n: int, rng: np.random.Generator) -> list[Trial]:
 
 
 def parent(of: Header, key: str, start: int, summary: dict[str, str] | None) -> Record:
-    """The run of a study; of one that was killed when there is no summary."""
+    """The run of a study; a study without a summary was killed."""
     facts = {
         name: str(of[name]) for name in ("model", "algorithm", "metric", "target", "task", "seed")
     }
@@ -115,7 +116,7 @@ def parent(of: Header, key: str, start: int, summary: dict[str, str] | None) -> 
 
 
 def fill(uri: str, folder: Path, studies: int, trials: int, killed: int) -> None:
-    """Make the store; the studies that were killed are the newest."""
+    """Fill the store; the newest studies are the killed ones."""
     client = connect(uri)
     engine = engine_for(client)
     if engine is None:
@@ -126,7 +127,7 @@ def fill(uri: str, folder: Path, studies: int, trials: int, killed: int) -> None
     for i in range(studies):
         rng = np.random.default_rng([0, i])
         of, start = header(i, rng), NOW + 100_000 * i
-        runs = told(of["model"], trials, rng)
+        runs = trained(of["model"], trials, rng)
         ends = i < studies - killed
         writer(
             [
@@ -194,7 +195,7 @@ def _answering(uri: str, process: "subprocess.Popen[bytes]") -> str:
 
 
 def cpu_seconds(pid: int) -> float:
-    """CPU seconds of a process and of those below it; as Linux tells them."""
+    """CPU seconds of a process and its children, from Linux's /proc."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     tasks = Path(f"/proc/{pid}/task").iterdir()
     below = (int(child) for task in tasks for child in (task / "children").read_text().split())
@@ -229,7 +230,7 @@ def read(uri: str, folder: str) -> dict[str, Any]:
 def measure(
     uri: str, repeats: int, server_pid: int | None = None
 ) -> dict[str, list[dict[str, Any]]]:
-    """Readings without and with what is kept in the cache directory, in turns."""
+    """Readings with an empty and with a filled cache directory, in turns."""
     spent = partial(cpu_seconds, server_pid) if server_pid else float
     found: dict[str, list[dict[str, Any]]] = {"empty": [], "kept": []}
     for _ in range(repeats):
@@ -240,23 +241,20 @@ def measure(
     return found
 
 
-def tables(measured: dict[str, dict[str, list[dict[str, Any]]]], what: str) -> str:
-    """Seconds by store and by cache."""
-    titles = {"empty": "empty", "kept": "as the reading before left it"}
+def tables(measured: dict[str, dict[str, list[dict[str, Any]]]], about: str) -> str:
+    """Markdown: seconds by store and by cache."""
+    titles = {"empty": "empty", "kept": "filled by the first reading"}
     rows = [
         [
             store,
             titles[name],
-            *(
-                f"{number(float(np.median(values)))} ({number(min(values))} to {number(max(values))})"
-                for values in ([run[key] for run in runs] for key in ("wall", "cpu", "server"))
-            ),
+            *(_median_and_range([run[key] for run in runs]) for key in ("wall", "cpu", "server")),
             str(runs[0]["studies"]),
         ]
         for store, by_cache in measured.items()
         for name, runs in by_cache.items()
     ]
-    return f"{what}; seconds, median (from, to)\n\n" + table(
+    return f"{about}; seconds, median (minimum to maximum)\n\n" + table(
         [
             "store",
             "cache directory",
@@ -269,8 +267,13 @@ def tables(measured: dict[str, dict[str, list[dict[str, Any]]]], what: str) -> s
     )
 
 
+def _median_and_range(values: Sequence[float]) -> str:
+    median = number(float(np.median(values)))
+    return f"{median} ({number(min(values))} to {number(max(values))})"
+
+
 def main(arguments: Sequence[str]) -> None:
-    """Fill the store when it is not there, read it, and print the table."""
+    """Fill the store if it does not exist, read it, and print the table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks knowledge", description=__doc__)
     parser.add_argument("--studies", type=int, default=1_000)
     parser.add_argument("--trials", type=int, default=100, help="of each study")
@@ -293,11 +296,14 @@ def main(arguments: Sequence[str]) -> None:
     measured = {"SQLite": measure(f"sqlite:///{database}", options.repeats)}
     with server(database) as (uri, pid):
         measured["server, one worker"] = measure(uri, options.repeats, pid)
-    what = f"{options.studies:,} studies with {options.trials:,} trials each, {options.killed} of them killed"
+    about = (
+        f"{options.studies:,} studies with {options.trials:,} trials each, "
+        f"{options.killed} of them killed"
+    )
     values = {
         "seconds": measured,
         "machine": machine(),
         "studies": options.studies,
         "trials": options.trials,
     }
-    write(options.output or cache() / "results", "knowledge", tables(measured, what), values)
+    write(options.output or cache() / "results", "knowledge", tables(measured, about), values)

@@ -1,7 +1,7 @@
 """The network with its tuned default against pytabkit's RealMLP-TD.
 
-Both get the same encoded rows and splits, and one thread. Each trains on 64 % of the rows, keeps the
-best epoch on another 16 % by the same metric, and is scored on the last 20 %. The two take turns in
+Both get the same encoded rows and splits, and one thread. Each trains on 64 % of the rows, selects
+its best epoch on another 16 % by the same metric, and is scored on the last 20 %. They alternate in
 processes of their own, so that a busy machine slows both down alike. CPU seconds are those of
 training and preprocessing.
 """
@@ -31,7 +31,8 @@ OWN = Method(
 )
 PEER = Method("realmlp", "RealMLP-TD (pytabkit)", "product.mlp_realmlp", "pytabkit")
 METHODS = (OWN, PEER)
-# Tables of every task, size and share of categorical columns. The defaults were chosen on the first.
+# Tables of every task, size and share of categorical columns. The defaults were chosen on the first
+# group.
 CHOSEN_ON = (
     *("german_credit", "spambase", "sick_thyroid", "segment", "hpc_jobs", "cmc_contraceptive"),
     *("california_housing", "wine_white", "bike_hour", "ames_housing", "adult_income"),

@@ -1,9 +1,9 @@
-"""What a whole study costs beside training.
+"""Cost of a whole study in addition to training.
 
 1,000 trials of an objective that does nothing, each a nested run with ten parameters and three
-metrics in MLflow's SQLite store. Every variant starts with a fresh, already migrated store and runs
-alone in a process of its own; importing and migrating are not counted, waiting until everything is
-in the store is.
+metrics in MLflow's SQLite store. Every variant starts with a fresh, migrated store and runs alone
+in a process of its own. Imports and migration do not count; waiting until everything is stored
+does.
 """
 
 import argparse
@@ -30,7 +30,7 @@ VARIANTS = (
 
 
 def measure(chosen: Method, trials: int, seed: int) -> dict[str, float]:
-    """Seconds of one whole study: `wall`, `cpu`, and `loop`, the part before what is written late is waited for."""
+    """Seconds of one study: `wall`, `cpu`, and `loop`, the wall time until the last result."""
     with tempfile.TemporaryDirectory() as folder, started(chosen) as process:
         uri = f"sqlite:///{folder}/mlflow.db"
         process.call(call="touch", uri=uri)
@@ -41,7 +41,7 @@ def measure(chosen: Method, trials: int, seed: int) -> dict[str, float]:
 
 
 def tables(measured: dict[str, list[dict[str, float]]], trials: int) -> str:
-    """Seconds of each variant, and ratios to the first."""
+    """Markdown: seconds of each variant, and ratios to the first."""
     first = next(iter(measured))
     titles = {chosen.name: chosen.title for chosen in VARIANTS}
     rows = []
@@ -60,7 +60,7 @@ def tables(measured: dict[str, list[dict[str, float]]], trials: int) -> str:
         rows.append(cells)
     return (
         f"{trials:,} trials, {len(measured[first])} runs each; median, ratio [95 % interval]\n\n"
-        + table(["study", "wall", "CPU", "until the last trial was told", "ms a trial"], rows)
+        + table(["study", "wall", "CPU", "until the last result", "ms a trial"], rows)
     )
 
 

@@ -1,9 +1,9 @@
-"""How much of the workers' wall time is training, in a real study of 50 LightGBM trials, and what a plain one does.
+"""Share of the workers' wall time spent in training, in a real study of 50 LightGBM trials.
 
-The plain side is an Optuna objective that builds its `Dataset` in each trial. It is handed the very
-configurations of our study with the rounds each was trained for, on the same number of processes
-with one thread each, so that both sides grow the same trees. Rates are counted from the start of
-the first trial to the end of the last.
+It is compared with a plain Optuna objective that builds its `Dataset` in each trial. This trains
+the same configurations for the same numbers of rounds, in the same number of processes with one
+thread each, so that both sides grow the same trees. Rates are measured from the start of the first
+trial to the end of the last.
 """
 
 import argparse
@@ -58,7 +58,7 @@ def measure(
 
 
 def summary(runs: Sequence[dict[str, dict[str, Any]]], trials: int, workers: int) -> str:
-    """Share of training and trials a second, with ratios to the plain objective."""
+    """Markdown: share of training and trials per second, with ratios to the plain objective."""
     rows = []
     base = np.array([trials / run[OWN.name]["searching"] for run in runs])
     for method in (OWN, PLAIN, WATCHED):
@@ -86,8 +86,8 @@ def summary(runs: Sequence[dict[str, dict[str, Any]]], trials: int, workers: int
     ]
     rounds = [c["rounds"] for c in runs[0][OWN.name]["configurations"]]
     intro = (
-        f"{trials} trials of {np.mean(rounds):.0f} rounds on average, {workers} workers with one thread, "
-        f"{len(runs)} runs\n\n"
+        f"{trials} trials of {np.mean(rounds):.0f} rounds on average, "
+        f"{workers} workers with one thread, {len(runs)} runs\n\n"
     )
     return intro + table(header, rows)
 

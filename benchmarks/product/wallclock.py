@@ -1,10 +1,9 @@
-"""Validation loss over real seconds: `tune` with `bohb` and with `tpe`, and FLAML, each alone on the machine.
+"""Validation loss over real seconds: `tune` with `bohb`, with `tpe`, and FLAML, one after another.
 
-All search LightGBM on the same training rows and are scored on the same validation rows. FLAML gets
-these rows as our encoder makes them, categoricals marked, and its clock begins with `AutoML.fit`;
-ours begins with the call of `tune`, so that it pays for reading and encoding the table and for
-starting its workers. The loss at a time is the least of the legs (trials, for FLAML) that had been
-told by then.
+All tune LightGBM on the same training rows and are scored on the same validation rows. FLAML gets
+the encoded rows with categoricals marked, and its clock starts with `AutoML.fit`. Ours starts with
+the call of `tune`, so it includes reading and encoding the table and starting the workers. The loss
+at a time is the lowest of the legs (for FLAML, trials) reported so far.
 """
 
 import argparse
@@ -39,20 +38,19 @@ from pipelines.table.metrics import metric_for
 from pipelines.table.reading import load_table
 
 IMAGE = ROOT / "docs" / "images" / "wallclock.png"
-SHARES = (1 / 8, 1 / 4, 1 / 2, 1.0)  # of the time, at which the tables look
-METRICS = ("log_loss", "roc_auc", "rmse")  # those that FLAML knows by the same name
+SHARES = (1 / 8, 1 / 4, 1 / 2, 1.0)  # of the time, the columns of the tables
+METRICS = ("log_loss", "roc_auc", "rmse")  # FLAML has the same names
 REFERENCE = "flaml"
 PANELS = 3  # seeds in the picture
 QUICK_SECONDS = 10
-# Greys and middle tones, which stand out from white and from black; none is told by its colour
-# alone.
+# Grey and medium colours are visible on white and on black. Line styles differ as well.
 INK = "#808080"
 LINES = {"bohb": ("#d1495b", "-"), "tpe": ("#3d85e0", "--"), "flaml": ("#2f9e62", "-.")}
 
 
 @dataclass(frozen=True)
 class Search(MethodJob):
-    """One method for so many seconds; the seed is that of the split, too."""
+    """One method for a number of seconds; the seed is also that of the split."""
 
     table: str
     metric: str
@@ -63,33 +61,34 @@ class Search(MethodJob):
 
 @dataclass(frozen=True)
 class Course:
-    """How a search went: losses `(n,)` of its legs, in the order of the `times` `(n,)` in seconds since the call."""
+    """The legs of a search: ascending times `(n,)` in seconds since the call, and losses `(n,)`."""
 
     times: FloatArray
     losses: FloatArray
 
     @classmethod
     def of(cls, events: Sequence[Sequence[float]], seconds: float) -> "Course":
-        """Pairs of a time and a loss, without those after `seconds`."""
+        """From pairs (time, loss), without those after `seconds`."""
         rows = np.array(sorted(map(tuple, events)), dtype=float).reshape(-1, 2)
-        kept = rows[rows[:, 0] <= seconds]
-        return cls(kept[:, 0], kept[:, 1])
+        in_time = rows[rows[:, 0] <= seconds]
+        return cls(in_time[:, 0], in_time[:, 1])
 
     @property
     def best(self) -> FloatArray:
-        """`(n,)`: the least loss so far."""
+        """The lowest loss so far `(n,)`."""
         return best_so_far(self.losses)
 
     def at(self, seconds: float) -> float:
-        """The least loss then; infinite before the first."""
+        """The lowest loss at a time; infinite before the first."""
         seen = int(np.searchsorted(self.times, seconds, side="right"))
         return float(self.losses[:seen].min(initial=math.inf))
 
 
-def hand_over(prepared: Prepared, path: Path) -> None:
-    """Keep encoded rows for a peer: numbers, level codes (-1: missing) and targets of each part, and the levels.
+def export_rows(prepared: Prepared, path: Path) -> None:
+    """Write encoded rows for a peer.
 
-    Targets are class codes, or numbers in original units.
+    Each part has numbers, level codes (-1 if missing) and targets, which are class codes or numbers
+    in original units. `cardinalities` are the numbers of levels.
     """
     fold, test = prepared.folds[0], prepared.features.transform(prepared.test_frame)
     parts = {
@@ -122,14 +121,14 @@ def measure(chosen: Method, job: Search, dataset: Dataset, prepared: Prepared) -
             answer = process.call(call="run", table=table, target=dataset.target, **common)
         else:
             rows = Path(folder) / "rows.npz"
-            hand_over(prepared, rows)
+            export_rows(prepared, rows)
             answer = process.call(call="run", rows=str(rows), task=prepared.task.kind, **common)
     fold = prepared.folds[0]
     return {**answer, "rows": [len(fold.train), len(fold.valid), len(prepared.rows.test)]}
 
 
-def kept(folder: Path) -> Results[Search]:
-    """The searches in a folder that were made with the code and versions of today."""
+def stored(folder: Path) -> Results[Search]:
+    """The searches in a folder made with the current code and versions."""
     return Results(folder, Search, lambda job: _code(job.method))
 
 
@@ -153,7 +152,7 @@ def report(
     ]
     header = ["", *columns, "legs in time", "winner on the held-out rows", "whole call, at most"]
     parts = [
-        "Best validation loss so far, median (least to most over seeds)\n",
+        "Best validation loss so far, median (minimum to maximum over seeds)\n",
         table(header, rows),
     ]
     names = [chosen.name for chosen in methods]
@@ -165,7 +164,8 @@ def report(
             if i != other
         ]
         parts += [
-            f"\nThe same less the loss of {methods[other].title} on the same split; below 0 is better\n",
+            f"\nDifference to the loss of {methods[other].title} on the same split; "
+            "below 0 is better\n",
             table(["", *columns], rows),
         ]
     values: dict[str, object] = {
@@ -178,7 +178,7 @@ def report(
 
 
 def spread(values: FloatArray) -> str:
-    """`median (least to most)` of losses; in words where a search had none yet."""
+    """`median (minimum to maximum)` of losses, or `none yet` if a search had none."""
     if not np.isfinite(values).all():
         return "none yet"
     return f"{np.median(values):.4f} ({values.min():.4f} to {values.max():.4f})"
@@ -191,18 +191,16 @@ def picture(
     metric: str,
     path: Path,
 ) -> None:
-    """The least loss so far over logarithmic seconds: a panel for each of the first seeds, whose splits differ."""
+    """Draw the lowest loss so far over logarithmic seconds, one panel per seed."""
     seeds = min(len(answers[0]), PANELS)
     figure = Figure(figsize=(1.2 + 4.4 * seeds, 3.8), layout="constrained")
     for seed, axes in enumerate(np.atleast_1d(figure.subplots(1, seeds))):
         courses = [Course.of(of[seed]["events"], seconds) for of in answers]
         for chosen, course in zip(methods, courses, strict=True):
             color, style = LINES.get(chosen.name, (INK, ":"))
-            # To the end of the time: the last loss holds until then.
-            times, best = (
-                np.append(course.times, seconds),
-                np.append(course.best, course.at(seconds)),
-            )
+            # the last loss holds until the end of the time
+            times = np.append(course.times, seconds)
+            best = np.append(course.best, course.at(seconds))
             axes.step(
                 times,
                 best,
@@ -214,17 +212,16 @@ def picture(
             )
         _dress(axes, courses, seconds)
         axes.set_title(f"seed {seed}", color=INK)
-    figure.axes[0].set_ylabel(f"least validation loss ({_loss_name(metric)})", color=INK)
+    figure.axes[0].set_ylabel(f"lowest validation loss ({_loss_name(metric)})", color=INK)
     figure.axes[0].legend(frameon=False, labelcolor=INK)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110, transparent=True)
 
 
 def window(courses: Sequence[Course], seconds: float) -> tuple[float, float] | None:
-    """Losses from the least of all to the greatest that any has after a sixteenth of the time, with some margin.
+    """The range of losses to draw: from the lowest to the highest after 1/16 of the time.
 
-    What lies above is the first seconds, beside which the rest could not be told apart. None
-    without any loss.
+    Higher losses of the first seconds would make the rest indistinguishable. None without losses.
     """
     ends = [course.at(seconds) for course in courses]
     starts = [course.at(seconds / 16) for course in courses]
@@ -237,7 +234,7 @@ def window(courses: Sequence[Course], seconds: float) -> tuple[float, float] | N
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Run what is missing, one search after the other, print the tables and draw the picture."""
+    """Run the searches that are missing one by one, print the tables and draw the picture."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks wallclock", description=__doc__)
     add_datasets_option(parser)
     parser.add_argument("--table", default="adult_income")
@@ -260,12 +257,13 @@ def main(arguments: Sequence[str]) -> None:
         options.seconds, options.seeds = QUICK_SECONDS, 1
     if options.seconds < 1 or options.seeds < 1:
         raise UserError(
-            f"seconds={options.seconds} and seeds={options.seeds} must be 1 or greater; leave them out for 120 and 2"
+            f"seconds={options.seconds} and seeds={options.seeds} must be 1 or greater; "
+            "leave them out for 120 and 2"
         )
     methods = [method(text, CLOCKED) for text in options.methods]
     dataset = find_dataset(options.datasets, options.table)
     folder = options.output or cache_folder() / "results"
-    results = kept(folder / "wallclock")
+    results = stored(folder / "wallclock")
     answers: list[list[Mapping[str, Any]]] = [[] for _ in methods]
     for seed in range(options.seeds):
         prepared = prepare(
@@ -288,8 +286,8 @@ def main(arguments: Sequence[str]) -> None:
     train, valid, test = answers[0][0]["rows"]
     intro = (
         f"{options.table}: {train:,} training, {valid:,} validation and {test:,} held-out rows; "
-        f"{_loss_name(options.metric)}; {options.seconds} s, {options.workers} workers (ours) or threads (FLAML), "
-        f"{options.seeds} seed(s), each with its own split.\n\n"
+        f"{_loss_name(options.metric)}; {options.seconds} s, {options.workers} workers (ours) "
+        f"or threads (FLAML), {options.seeds} seed(s), each with its own split.\n\n"
     )
     text, values = report(answers, methods, options.seconds)
     write(folder, "wallclock", intro + text, values | {"machine": machine()})

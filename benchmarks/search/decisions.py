@@ -1,8 +1,8 @@
-"""What a decision costs with 100 to 10,000 trials behind it, and what a trial takes of memory.
+"""CPU time of a decision with 100 to 10,000 trials, and memory per trial.
 
-A decision is one ask, for a new configuration or a promotion, and one tell. The trials are as a
-race over five rungs with random configurations leaves them; in the rows that say so, each has been
-at every rung. The methods take turns in one run, each in a process of its own.
+A decision is one ask, for a new configuration or a promotion, and one tell. The trials come from a
+race over five rungs with random configurations; in rows marked accordingly, all have reached every
+rung. The methods take turns in one run, each in a process of its own.
 """
 
 import argparse
@@ -26,7 +26,7 @@ COMPLETE = "all at five rungs"
 
 @dataclass(frozen=True)
 class Cost:
-    """CPU seconds `(n,)` of single decisions, whether they were new configurations, the bytes of all trials before."""
+    """CPU seconds `(n,)` of decisions, 1 for new configurations `(n,)`, and bytes of all trials."""
 
     seconds: FloatArray
     new: FloatArray
@@ -34,7 +34,7 @@ class Cost:
 
 
 def variants(methods: Sequence[Method]) -> list[Method]:
-    """The methods, and ours once more with trials that have been at every rung."""
+    """The methods, and ours once more with trials that have reached every rung."""
     out = []
     for chosen in methods:
         own = chosen.module == "replay.own"
@@ -61,7 +61,7 @@ def measure(methods: Sequence[Method], curves: str, trials: int, repeats: int) -
 
 
 def tables(measured: dict[int, list[Cost]], methods: Sequence[Method]) -> str:
-    """Milliseconds for each number of trials, and bytes for each trial."""
+    """Markdown: milliseconds for each number of trials, and bytes per trial."""
     new, promoted = (
         [
             [
@@ -82,7 +82,8 @@ def tables(measured: dict[int, list[Cost]], methods: Sequence[Method]) -> str:
     header = ["method", *(f"{n:,} trials" for n in measured)]
     return "\n".join(
         (
-            "Milliseconds of CPU time for a new configuration and its result, mean [95 % interval]\n",
+            "Milliseconds of CPU time for a new configuration and its result, "
+            "mean [95 % interval]\n",
             table(header, new),
             "\nMilliseconds of CPU time for a promotion and its result\n",
             table(header, promoted),

@@ -1,8 +1,7 @@
 """The functions that search is measured on: synthetic, conditional and tabulated ones.
 
-A problem is a space, a loss on it, its least loss, and the scale that normalises regrets. Every
-method, also in an environment of its own, evaluates the same function here, so nothing but numpy
-and `hpo` may be imported.
+Methods in all environments evaluate the same functions, so this module may only import numpy and
+`hpo`.
 """
 
 import math
@@ -23,11 +22,10 @@ SCALE_SEED = 20_250_101
 class Problem:
     """A loss over a space.
 
-    `optimum` is its least value, `scale` the median loss of uniformly drawn configurations: the
-    normalised regret of a loss is (loss - optimum) / (scale - optimum), so 0 is perfect and 1 what
-    a random draw gives. `default` is the configuration that every method is given first (of most
-    synthetic problems first choices and the middle of the ranges), `cheap` the low-cost part that
-    FLAML is told of.
+    `optimum` is the minimum, `scale` the median loss of uniformly drawn configurations. The
+    normalised regret of a loss is (loss - optimum) / (scale - optimum): 0 at the minimum, 1 for a
+    random draw. `default` is the first configuration that every method gets (for most synthetic
+    problems, first choices and the middle of the ranges), `cheap` FLAML's low-cost part of it.
     """
 
     name: str
@@ -51,7 +49,7 @@ def median_loss(space: SearchSpace, loss: Callable[[Params], float], n: int = 10
 
 
 def branin(params: Params) -> float:
-    """Branin-Hoo; least value 0.397887 at (-pi, 12.275), (pi, 2.275) and (9.42478, 2.475)."""
+    """Branin-Hoo; minimum 0.397887 at (-pi, 12.275), (pi, 2.275) and (9.42478, 2.475)."""
     x, y = float(params["x"]), float(params["y"])
     b, c, t = 5.1 / (4 * math.pi**2), 5 / math.pi, 1 / (8 * math.pi)
     return (y - b * x**2 + c * x - 6) ** 2 + 10 * (1 - t) * math.cos(x) + 10
@@ -77,24 +75,24 @@ _HARTMANN_P = 1e-4 * np.array(
 
 
 def hartmann6(params: Params) -> float:
-    """Hartmann in six dimensions; least value -3.32237."""
+    """Hartmann in six dimensions; minimum -3.32237."""
     x = np.array([float(params[f"x{i}"]) for i in range(6)])
     return -float(_HARTMANN_ALPHA @ np.exp(-(_HARTMANN_A * (x - _HARTMANN_P) ** 2).sum(axis=1)))
 
 
 def counting_ones(params: Params) -> float:
-    """Minus the sum of all parameters, some in {0, 1}, some in [0, 1] (Falkner et al. 2018, without the noise)."""
+    """Minus the sum of all parameters, in {0, 1} or [0, 1] (Falkner et al. 2018, without noise)."""
     return -float(sum(float(value) for value in params.values()))
 
 
 def rosenbrock(params: Params) -> float:
-    """The logarithm of one plus Rosenbrock's valley in four dimensions; least value 0 at (1, 1, 1, 1)."""
+    """log(1 + Rosenbrock) in four dimensions; minimum 0 at (1, 1, 1, 1)."""
     x = np.array([float(params[f"x{i}"]) for i in range(4)])
     return math.log1p((100 * (x[1:] - x[:-1] ** 2) ** 2 + (1 - x[:-1]) ** 2).sum())
 
 
 def network(params: Params) -> float:
-    """An imagined network: ten mixed parameters, two of them conditional; least value 0.
+    """An imagined network: ten mixed parameters, two of them conditional; minimum 0.
 
     SGD is best, but only near its own learning rate and momentum; Adam is good over a wide range;
     the learning rate interacts with the batch size.
@@ -169,7 +167,7 @@ def _nested_tree(params: Params) -> float:
 
 
 def nested(params: Params) -> float:
-    """Three kinds of models, conditions three deep; least value 0, in the branch that is hardest to tune."""
+    """Three kinds of models, conditions three deep; minimum 0, in the branch hardest to tune."""
     branches = {"linear": _nested_linear, "kernel": _nested_kernel, "tree": _nested_tree}
     return branches[str(params["kind"])](params)
 

@@ -1,4 +1,4 @@
-"""Search quality: normalised regret and mean rank after 10, 25, 50 and 100 trials, over problems and seeds."""
+"""Search quality: normalised regret and mean rank over problems and seeds."""
 
 import argparse
 import hashlib
@@ -34,17 +34,18 @@ class Job(MethodJob):
     first: bool
 
 
-def kept(folder: Path) -> Results[Job]:
-    """The searches in a folder that belong to the problems and methods of today."""
+def stored(folder: Path) -> Results[Job]:
+    """The searches in a folder whose problems and methods have not changed since."""
     return Results(folder, Job, digest)
 
 
 def digest(job: Job) -> str | None:
-    """Changes with the problem and with the code or version of the method; None for a problem that is no more."""
+    """Changes with the problem and the code or version of the method; None for unknown problems."""
     if job.problem not in names():
         return None
     chosen = problem(job.problem)
-    return f"{chosen.optimum:.6g}/{chosen.scale:.6g}/{chosen.loss(chosen.default):.6g}/{_code(job.method)}"
+    losses = (chosen.optimum, chosen.scale, chosen.loss(chosen.default))
+    return "/".join([*(f"{loss:.6g}" for loss in losses), _code(job.method)])
 
 
 @cache
@@ -68,7 +69,10 @@ def regrets(
     trials: int,
     first: bool,
 ) -> FloatArray:
-    """`(n_methods, n_problems, n_seeds, trials)` normalised regrets of the best so far; nan where not measured."""
+    """Normalised regrets of the best losses so far; nan where not measured.
+
+    The shape is `(n_methods, n_problems, n_seeds, trials)`.
+    """
     out = np.full((len(methods), len(problems), seeds, trials), np.nan)
     for i, name in enumerate(methods):
         for j, on in enumerate(problems):
@@ -89,7 +93,7 @@ def report(
     trials: int,
     first: bool,
 ) -> tuple[str, dict[str, object]]:
-    """Markdown and plain values of what has been measured."""
+    """Markdown and plain values of the problems with all searches."""
     ids, titles = [m.name for m in methods], [m.title for m in methods]
     measured = regrets(results, ids, problems, seeds, trials, first)
     complete = np.asarray(~np.isnan(measured).any(axis=(0, 2, 3)))
@@ -103,7 +107,8 @@ def report(
         else "no configuration given first"
     )
     parts = [
-        f"{len(used)} problems × {seeds} seeds, {start}. Mean rank [95 % interval over seeds] · mean regret.\n"
+        f"{len(used)} problems × {seeds} seeds, {start}. "
+        "Mean rank [95 % interval over seeds] · mean regret.\n"
     ]
     parts.append(rank_table(titles, measured, at))
     own = next(
@@ -138,7 +143,7 @@ def report(
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Run what is missing and print the tables."""
+    """Run the searches that are missing and print the tables."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks quality", description=__doc__)
     parser.add_argument(
         "--methods", nargs="+", default=list(METHODS), help="name or name:key=value,…"
@@ -152,9 +157,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument(
         "--no-first", action="store_true", help="give no method the default configuration"
     )
-    parser.add_argument(
-        "--fresh", nargs="*", default=[], help="methods whose kept results are not used"
-    )
+    parser.add_argument("--fresh", nargs="*", default=[], help="methods that are run again")
     parser.add_argument("--quick", action="store_true", help="two problems, three seeds, 25 trials")
     parser.add_argument("--output", type=Path, default=None, help="folder of the results")
     options = parser.parse_args(arguments)
@@ -164,7 +167,7 @@ def main(arguments: Sequence[str]) -> None:
     methods = [method(text) for text in options.methods]
     for name in options.fresh:
         (folder / "quality" / f"{method(name).name}.jsonl").unlink(missing_ok=True)
-    results, first = kept(folder / "quality"), not options.no_first
+    results, first = stored(folder / "quality"), not options.no_first
     jobs = [
         Job(chosen.name, name, seed, options.trials, first)
         for seed in range(options.seeds)

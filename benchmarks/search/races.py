@@ -126,7 +126,7 @@ class Measured:
         return np.stack(by_curves, axis=1)
 
     def times_to(self, reference: int) -> FloatArray:
-        """Full trainings `(n_methods, n_curves, n_seeds)` until the target of a method is reached."""
+        """Full trainings `(n_methods, n_curves, n_seeds)` to reach the target of a method."""
         targets = [self.target(reference, j) for j in range(len(self.curves))]
         return np.array(
             [
@@ -145,7 +145,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class Setup:
-    """The races to compare: seeds 0 to `seeds` - 1, numbers of workers, length in full trainings."""
+    """The races to compare: the number of seeds and workers, and the length in full trainings."""
 
     seeds: int
     workers: int

@@ -162,7 +162,7 @@ def main(arguments: Sequence[str]) -> None:
 def _reports(
     results: Results[Race], methods: Sequence[Method], options: argparse.Namespace, slow_seeds: int
 ) -> tuple[list[str], dict[str, object]]:
-    """One report per number of workers; with slow methods also one of all methods on fewer seeds."""
+    """One report per number of workers, and with slow methods another one on fewer seeds."""
     fast = [chosen for chosen in methods if not chosen.slow]
     groups = [(fast, options.seeds), (methods, slow_seeds)]
     if not fast:

@@ -1,16 +1,15 @@
-"""Searches in simulated time: a leg takes the seconds and brings the loss that its learning curve says.
+"""Searches in simulated time: learning curves give the seconds and the loss of each leg.
 
-Nothing is trained and nobody waits: the clock jumps from one finished leg to the next. What a
-search decides, and what it knows when it decides, is as with real workers; its own thinking takes
-no simulated time.
+Nothing is trained, and the clock jumps from one finished leg to the next. A search makes the same
+decisions with the same knowledge as with real workers; its own computations take no simulated time.
 
-A peer is a `Racer`; `simulate` drives it. Our own searches run through `hpo.loop.run` as they are,
-with a `SimulatedExecutor` in the place of the worker processes. Both rest on `Workers`: the same
-legs end at the same times.
+A peer is a `Racer`, which `simulate` drives. Our own searches run through `hpo.loop.run`, with a
+`SimulatedExecutor` in place of the worker processes. Both use `Workers`, so the same legs end at
+the same times.
 
-Every method gets the credit of continuing, where legs can be continued: one of a training that has
-reached a lower budget costs the difference only, also for peers that train from scratch in reality.
-A leg to a budget that was reached before is a new training.
+If legs can be continued, every method gets the benefit: a leg of a training that has reached a
+lower budget costs only the difference, even for peers that really train from scratch. A leg to a
+budget that was reached before is a new training.
 """
 
 import heapq
@@ -30,10 +29,10 @@ from hpo.trial import Report
 
 @dataclass(frozen=True)
 class Leg:
-    """Take the configuration `params` to `budget`.
+    """A training of the configuration `params` up to `budget`.
 
-    `key` names the training, so that it can be continued; `job` is what the racer wants to see
-    again with the result.
+    `key` identifies the training, so that it can be continued. `job` is returned to the racer with
+    the result.
     """
 
     key: Hashable
@@ -46,8 +45,8 @@ class Leg:
 class Finish:
     """A leg that has ended.
 
-    `time` is the simulated time of its end, `seconds` what it took, `spent` the worker seconds of
-    all legs that have ended so far. `loss` is nan when it failed.
+    `time` is the simulated time of its end, `seconds` its duration, `spent` the worker seconds of
+    all legs that have ended so far. `loss` is nan if it failed.
     """
 
     leg: Leg
@@ -58,14 +57,14 @@ class Finish:
 
 
 class Racer(Protocol):
-    """A search that is asked for legs and told their losses."""
+    """A search with an ask-and-tell interface."""
 
     def ask(self) -> Leg | None:
-        """The next leg to start; None when nothing can start before another result is in."""
+        """The next leg to start; None if the search must wait for another result."""
         ...
 
     def tell(self, finish: Finish) -> None:
-        """What came of a leg; its loss is nan when it failed."""
+        """Receive the result of a leg."""
         ...
 
 
@@ -73,8 +72,8 @@ class Workers:
     """Simulated workers and their clock.
 
     Args:
-        curves: what legs take and bring.
-        number: how many legs run at a time.
+        curves: the seconds and losses of legs.
+        number: the number of legs that run at a time.
     """
 
     def __init__(self, curves: Curves, number: int) -> None:
@@ -89,11 +88,11 @@ class Workers:
 
     @property
     def free(self) -> int:
-        """How many legs would start at once."""
+        """The number of idle workers."""
         return self._number - len(self._running)
 
     def start(self, leg: Leg) -> None:
-        """Begin a leg now; it ends at the first tabulated budget that is not below the one asked for."""
+        """Start a leg now; its budget is rounded up to the next tabulated one."""
         if leg.key not in self._known:
             self._known[leg.key] = self._curves.losses(leg.params), self._curves.seconds(leg.params)
         losses, seconds = self._known[leg.key]
@@ -102,14 +101,14 @@ class Workers:
         paid = seconds[reached] if self._curves.continued and 0 <= reached < rung else 0.0
         took = float(seconds[rung] - paid)
         self._reached[leg.key] = max(rung, reached)
-        # the second entry settles ties: what was started first is done first
+        # of legs that end at the same time, the one that was started first comes first
         heapq.heappush(
             self._running, (self.now + took, self._started, leg, took, float(losses[rung]))
         )
         self._started += 1
 
     def next(self) -> Finish | None:
-        """Let time pass until a leg ends; None when nothing runs."""
+        """Advance the clock until a leg ends; None if nothing runs."""
         if not self._running:
             return None
         self.now, _, leg, took, loss = heapq.heappop(self._running)
@@ -118,18 +117,17 @@ class Workers:
 
 
 def rung_of(budgets: tuple[float, ...], budget: float) -> int:
-    """The first of `budgets` (ascending) that is not below `budget`; the last for what is above all of them."""
-    # budgets that a peer computed as R * eta^-k miss ours by rounding
+    """The index of the first of the ascending `budgets` not below `budget`, or of the last."""
+    # peers compute budgets as R * eta^-k, which differ from ours by rounding
     found = (rung for rung, tabulated in enumerate(budgets) if tabulated >= budget * (1 - 1e-9))
     return next(found, len(budgets) - 1)
 
 
 def simulate(racer: Racer, curves: Curves, workers: int, seconds: float) -> list[Finish]:
-    """Race for so many simulated seconds and return the legs that ended, in order.
+    """Run a search for a number of simulated seconds; returns the legs that ended, in order.
 
-    A worker that is free asks at once; when several results are in at the same moment, each is told
-    and followed by a question before the next. The race ends early when nothing runs and nothing
-    can start.
+    An idle worker asks at once. If several legs end at the same time, the racer gets one result and
+    is asked before it gets the next. The race ends early if nothing runs and nothing can start.
     """
     pool = Workers(curves, workers)
     finishes: list[Finish] = []
@@ -144,10 +142,9 @@ def simulate(racer: Racer, curves: Curves, workers: int, seconds: float) -> list
 
 
 def incumbents(finishes: Iterable[Finish], noisy: bool = False) -> list[Finish]:
-    """The legs after which the best configuration was another or better.
+    """The legs that improved the best loss.
 
-    The best one has the least loss of all; where losses are noisy at low budgets, the least of
-    those at the largest budget so far.
+    If losses are noisy at low budgets, only those at the largest budget so far count.
     """
     found: list[Finish] = []
     best = (0.0, math.inf)
@@ -161,7 +158,7 @@ def incumbents(finishes: Iterable[Finish], noisy: bool = False) -> list[Finish]:
 
 @dataclass
 class Meter:
-    """CPU seconds that go into looking up curves, which are not the search's."""
+    """Measures the CPU seconds of looking up curves, which are not part of the search."""
 
     cpu_seconds: float = 0.0
 
@@ -182,9 +179,9 @@ class Meter:
 
 
 class SimulatedExecutor:
-    """Simulated workers for `hpo.loop.run`: the trial is the training that is continued.
+    """Simulated workers for `hpo.loop.run`; the legs of a trial continue each other.
 
-    `now` is the clock to hand to the loop, `finishes` are the legs that have ended.
+    `now` is the clock for the loop, `finishes` are the legs that have ended.
     """
 
     def __init__(self, curves: Curves, workers: int) -> None:
@@ -194,7 +191,7 @@ class SimulatedExecutor:
 
     @property
     def free(self) -> int:
-        """How many jobs would start at once."""
+        """The number of idle workers."""
         return self._pool.free
 
     def now(self) -> float:
@@ -202,14 +199,14 @@ class SimulatedExecutor:
         return self._pool.now
 
     def submit(self, job: Job, time_limit: float | None = None) -> "Future[Report]":
-        """Begin a leg; its future is done when `wait` has let the time pass. Time limits are not simulated."""
+        """Start a leg; `wait` completes its future. Time limits are not simulated."""
         self._pool.start(Leg(job.number, job.params, job.to))
         future: Future[Report] = Future()
         self._futures[job.number] = future
         return future
 
     def wait(self, futures: Collection["Future[Report]"], timeout: float) -> set["Future[Report]"]:
-        """Let time pass until the next leg ends, however long that takes, and return its future."""
+        """Advance the clock until the next leg ends and return its future; ignores the timeout."""
         done = self._pool.next()
         if done is None:
             return set()

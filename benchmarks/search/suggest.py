@@ -1,8 +1,8 @@
-"""Milliseconds per suggestion with 10 to 10,000 observations, on the ten-dimensional conditional space `network`.
+"""Milliseconds per suggestion with 10 to 10,000 observations, on the problem `network`.
 
 One suggestion is one ask and one tell. The methods take turns in one run, each in a process of its
-own. On a machine that does other things as well, wall time flatters the shorter calls (they fit
-between two interruptions), so CPU time comes first.
+own. On a busy machine, wall time favours shorter calls, which fit between two interruptions, so CPU
+time comes first.
 """
 
 import argparse
@@ -25,7 +25,7 @@ WARM_UP = 2
 
 
 def measure(methods: Sequence[Method], n: int, repeats: int) -> dict[str, FloatArray]:
-    """CPU and wall seconds `(2, repeats)` of each method on top of n observations, taken in turns."""
+    """CPU and wall seconds `(2, repeats)` of each method with n observations, taken in turns."""
     with ExitStack() as stack:
         processes = [stack.enter_context(started(chosen)) for chosen in methods]
         for process in processes:
@@ -40,7 +40,7 @@ def measure(methods: Sequence[Method], n: int, repeats: int) -> dict[str, FloatA
 
 
 def tables(measured: dict[int, dict[str, FloatArray]], methods: Sequence[Method]) -> str:
-    """Milliseconds, and how many times as long as the first method."""
+    """Markdown: milliseconds, and ratios to the first method."""
     header, parts = ["method", *(f"n = {n:,}" for n in measured)], []
     for i, clock in enumerate(("CPU", "wall")):
         rows, ratios = [], []

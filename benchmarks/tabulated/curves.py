@@ -1,16 +1,16 @@
-"""Learning curves to replay: what any configuration costs and loses at each rung, without training it.
+"""Learning curves to replay: seconds and loss of any configuration at each rung, without training.
 
-`python -m benchmarks curves` makes the tabulated ones: some hundred real trainings of one model on
-one table, whose losses at every rung were kept. A file holds the configurations that were trained
-(unit codes), losses and cumulative CPU seconds `(n, r)`, and two Gaussian processes that make both
-continuous: one kernel for the losses, fitted at the last rung, with weights for each rung, and one
-for the logarithms of the seconds. Losses are squashed before the fit (`sinh` brings them back).
-Where the model keeps its best state so far, a curve never rises.
+`python -m benchmarks curves` makes the tabulated ones from some hundred real trainings of one model
+on one table. A file holds the trained configurations (unit codes), losses and cumulative CPU
+seconds `(n, r)`, and two Gaussian processes that interpolate them: one for the losses, with a
+kernel fitted at the last rung and weights for each rung, and one for the logarithms of the seconds.
+Losses are squashed by `arcsinh` before the fit. If the model keeps its best state so far, a curve
+never rises.
 
 `ones4+4` and `ones16+16` are the counting ones of Falkner, Klein and Hutter, "BOHB" (ICML 2018),
 section 5.1.
 
-Only numpy and `hpo` are needed, so that every peer's environment can.
+This module may only import numpy and `hpo`, which every peer's environment has.
 """
 
 import json
@@ -37,13 +37,19 @@ ONES_BUDGETS = (9.0, 27.0, 81.0, 243.0, 729.0)
 class Curves:
     """The learning curves of all configurations of a space, at `r` rungs.
 
-    `losses(params)` are the losses `(r,)` at `budgets`, `seconds(params)` the seconds `(r,)` of
-    getting there from the start, both functions of nothing but the configuration. When it is
-    `continued`, a trial that has been at a rung pays the difference for the next one; else every
-    rung is a training of its own. `optimum` is the least loss at the largest budget, `scale` the
-    median one of random configurations, so that (loss - optimum) / (scale - optimum) is 0 for the
-    best and 1 for a random draw. At low budgets a loss can be noise: judge an incumbent by
-    `losses(params)[-1]`. `default` is the configuration that searches are given first.
+    Attributes:
+        name: the name, `model/table` for tabulated curves.
+        space: the search space.
+        default: the first configuration that searches get.
+        budgets: the ascending budgets `(r,)` of the rungs.
+        optimum: the lowest loss at the largest budget.
+        scale: the median loss there of random configurations. The normalised regret is
+            (loss - optimum) / (scale - optimum).
+        losses: gives the losses `(r,)` of a configuration. At low budgets they can be noise: judge
+            an incumbent by the last one.
+        seconds: gives the cumulative seconds `(r,)` of a configuration.
+        continued: whether a trial pays only the difference from the previous rung; otherwise every
+            rung is a training of its own.
     """
 
     name: str
@@ -59,11 +65,11 @@ class Curves:
 
 @dataclass(frozen=True)
 class Process:
-    """The posterior mean of Gaussian processes, one per rung, that share points and a Matérn 5/2 kernel.
+    """The posterior mean of one Gaussian process per rung, with a common Matérn 5/2 kernel.
 
     `x` are the features `(n, p)` of the trained configurations, `alpha` `(n, r)` the weights of
-    their kernels, `length` `(p,)` the length scales; `center` and `width` `(r,)` are the location
-    and the unit of what was fitted.
+    their kernels, `length` `(p,)` the length scales, `signal` the variance. `center` and `width`
+    `(r,)` undo the scaling of the fitted values.
     """
 
     x: FloatArray
@@ -84,7 +90,7 @@ class Process:
 
 @dataclass(frozen=True)
 class Tabulated:
-    """Losses and seconds of one model on one table; `monotone`: the losses are best-so-far ones."""
+    """Losses and seconds of one model on one table; `monotone` if losses are the best so far."""
 
     space: SearchSpace
     loss: Process
@@ -92,10 +98,10 @@ class Tabulated:
     monotone: bool
 
     def losses_at(self, units: FloatArray) -> FloatArray:
-        """Losses `(m, r)` at unit codes `(m, d)`, nan where inactive."""
+        """Losses `(m, r)` at unit codes `(m, d)`; codes of inactive parameters are nan."""
         squashed = self.loss.predict(features(self.space, units))
         losses = self.loss.center + self.loss.width * np.sinh(squashed)
-        if self.monotone:  # the last rung was fitted best, so the earlier ones give way
+        if self.monotone:  # the last rung was fitted best, so earlier ones are raised
             losses = np.maximum.accumulate(losses[:, ::-1], axis=1)[:, ::-1]
         return np.asarray(losses)
 
@@ -128,7 +134,7 @@ def load_curves(name: str) -> Curves:
     """The curves of that name, tabulated or synthetic.
 
     Raises:
-        UserError: naming the closest one when there are none.
+        UserError: for an unknown name; the message suggests the closest one.
     """
     if name in _SYNTHETIC:
         return counting_ones_curves(*_SYNTHETIC[name])
@@ -150,7 +156,7 @@ def load_curves(name: str) -> Curves:
 
 
 def read_tabulated(path: Path) -> tuple[dict[str, Any], Tabulated, FloatArray]:
-    """What a file of tabulated curves says of itself, its curves, and the trained configurations' codes `(n, d)`."""
+    """The metadata of a file, its curves, and the unit codes `(n, d)` of its configurations."""
     with np.load(path) as arrays:
         about: dict[str, Any] = json.loads(str(arrays["about"]))
         space, units = SearchSpace.from_dict(about["space"]), arrays["units"].astype(float)
@@ -162,10 +168,10 @@ def read_tabulated(path: Path) -> tuple[dict[str, Any], Tabulated, FloatArray]:
 def counting_ones_curves(n_categorical: int, n_continuous: int, seed: int = 0) -> Curves:
     """Counting ones with a budget (Falkner et al. 2018, section 5.1).
 
-    The loss is minus the sum of the categorical parameters, in {0, 1}, and of the means of b draws
-    from a Bernoulli distribution for each continuous one, in [0, 1]; b is the budget, and the draws
-    of a rung are among those of the next. They depend on the seed and the configuration. One draw
-    takes one second.
+    The loss is minus the sum of the categorical parameters, in {0, 1}, and, for each continuous
+    one in [0, 1], of the mean of b draws from a Bernoulli distribution. b is the budget; a rung
+    reuses the draws of the previous one. The draws depend on the seed and the configuration. One
+    draw takes one second.
     """
     space = SearchSpace(
         (

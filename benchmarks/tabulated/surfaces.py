@@ -1,13 +1,13 @@
-"""Tabulated surfaces: a few hundred real trainings of one model on one table, made continuous by a Gaussian process.
+"""Tabulated surfaces: real trainings of one model on one table, interpolated by a Gaussian process.
 
-`python -m benchmarks tables` makes them. A file holds the configurations that were trained (unit
-codes), their losses and seconds, and the fitted process: the posterior mean is what a method that
-proposes any other configuration gets. It has no noise, so what a search gains from luck on one
-validation split is not seen here, and it is smoother than the truth where few configurations were
-trained; the cross-validated rank correlation of each is in its file. Losses are squashed before the
-fit (`sinh` brings them back), since a diverged training would otherwise bend the whole surface.
+`python -m benchmarks tables` makes them. A file holds a few hundred trained configurations (unit
+codes), their losses and seconds, and the fitted process. The loss of any other configuration is the
+posterior mean. It has no noise, so a search cannot gain from luck on one validation split, and it
+is smoother than the truth where few configurations were trained; the file holds its cross-validated
+rank correlation. Losses are squashed by `arcsinh` before the fit, because a diverged training would
+otherwise bend the whole surface.
 
-Only numpy and `hpo` are needed to evaluate one, so that every peer's environment can.
+This module may only import numpy and `hpo`, which every peer's environment has.
 """
 
 import json
@@ -30,9 +30,9 @@ FOLDER = Path(__file__).resolve().parent / "data" / "surfaces"
 class Surface:
     """The posterior mean of a Gaussian process over trained configurations.
 
-    `x` are the features `(n, p)` of the n trained configurations, `alpha` `(n,)` the weights of
-    their kernels, `length` `(p,)` the length scales; `center` and `width` undo the squashing of the
-    losses.
+    `x` are the features `(n, p)` of the trained configurations, `alpha` `(n,)` the weights of their
+    kernels, `length` `(p,)` the length scales, `signal` the variance. `center` and `width` undo the
+    scaling of the losses.
     """
 
     model: str
@@ -49,7 +49,7 @@ class Surface:
     width: float
 
     def predict(self, units: FloatArray) -> FloatArray:
-        """Losses `(m,)` at unit codes `(m, d)`, nan where inactive."""
+        """Losses `(m,)` at unit codes `(m, d)`; codes of inactive parameters are nan."""
         points = features(self.space, units) / self.length
         squared = (
             (points**2).sum(axis=1)[:, None]
@@ -70,7 +70,10 @@ class Surface:
 
 
 def features(space: SearchSpace, units: FloatArray) -> FloatArray:
-    """What distances are taken in, `(m, p)`: choices one-hot, numbers as they are with a flag where conditional."""
+    """Features `(m, p)` of unit codes `(m, d)`, in which distances are measured.
+
+    Choices are one-hot. Numbers are themselves, with a flag for activity if they are conditional.
+    """
     columns: list[FloatArray] = []
     for parameter, codes in zip(space, units.T, strict=True):
         if isinstance(parameter, Categorical):

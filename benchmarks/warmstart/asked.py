@@ -1,4 +1,7 @@
-"""Searches by peers that are asked and told from here, since what they search on is not in their environments."""
+"""Searches by peers whose losses are computed here.
+
+The libraries that compute the losses are missing in the peers' environments.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -14,16 +17,16 @@ from hpo.space import SearchSpace
 from hpo.space.parameters import Params
 
 Evaluated = Sequence[tuple[Params, float]]
-"""A past study: configurations of the space that is searched, the best first, and their standardised losses."""
+"""A past study: configurations in the searched space and their standardised losses, best first."""
 _PROCESSES = ExitStack()
 
 
 @dataclass(frozen=True)
 class Given:
-    """What a search knows before it starts.
+    """The input of a search.
 
-    `first` are the configurations it is to start with, `past` the past studies, the most similar
-    first, and `features` the meta-features of its table.
+    `first` are the first configurations to try, `past` the past studies with the most similar one
+    first, and `features` the meta-features of the table.
     """
 
     seed: int
@@ -35,21 +38,24 @@ class Given:
 def searched_by(
     peer: str, space: SearchSpace, given: Given, loss: Callable[[Params], float | None], trials: int
 ) -> FloatArray:
-    """The losses of one search by a peer, infinite where `loss` is None and after the peer had nothing more to ask."""
+    """The losses `(trials,)` of one search by a peer.
+
+    A loss is infinite where `loss` returns None (a failed training) and after the peer has stopped.
+    """
     process, losses = _running(peer), np.full(trials, np.inf)
     process.call(call="search", space=space.to_dict(), **asdict(given))
-    told: float | None = None
+    last: float | None = None
     for i in range(trials):
-        params = process.call(call="next", loss=told)["params"]
+        params = process.call(call="next", loss=last)["params"]
         if params is None:
             break
-        told = loss(params)
-        if told is not None:
-            losses[i] = told
+        last = loss(params)
+        if last is not None:
+            losses[i] = last
     return losses
 
 
 @cache
 def _running(peer: str) -> Process:
-    """One process a peer, which ends when its standard input does, with this process."""
+    """One process per peer; it ends with this process, when its standard input is closed."""
     return _PROCESSES.enter_context(started(WARMED[peer]))

@@ -1,9 +1,9 @@
-"""Tables with a past: surfaces of real trainings, and the studies that a warm start on one of them may learn from.
+"""Tabulated surfaces of real trainings, and past studies on them that warm starts learn from.
 
-A table's past are studies of the other tables, each a search of its own by `tpe` with the defaults
-first, as a user would have left it. Only full trainings are looked at: the last rung of the curves
-that `python -m benchmarks curves --set past` makes. Meta-features are those of the rows that the
-curves were trained and validated on.
+The past studies of a table are searches on the other tables, by default with `tpe` and the defaults
+as first points, as a user would have run them. The surfaces come from the curves that
+`python -m benchmarks curves --set past` makes. Meta-features are those of the rows that the curves
+were trained and validated on.
 """
 
 import json
@@ -28,16 +28,16 @@ METRIC = {"regression": "rmse", "classification": "log_loss"}
 
 
 def kind(features: MetaFeatures) -> str:
-    """Whether a table's target is numbers or classes."""
+    """`regression` or `classification`."""
     return "regression" if features.values.get("task.regression") else "classification"
 
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """One table as a model sees it: the surface of its losses at the full budget.
+    """One table with the losses of a model on it.
 
-    `first_points` are the library's default and the tuned default; `optimum` and `scale` are the
-    least loss and the median one of random configurations, so that regrets compare.
+    `first_points` are the library's default and the tuned default. `optimum` is the lowest loss,
+    `scale` the median loss of random configurations; they normalise regrets.
     """
 
     model: str
@@ -51,7 +51,7 @@ class Table:
     surface: Tabulated
 
     def loss(self, params: Params) -> float:
-        """The loss of a configuration."""
+        """The loss of a configuration at the full budget."""
         return self.loss_at(params, self.budgets[-1])
 
     def loss_at(self, params: Params, budget: float) -> float:
@@ -90,7 +90,7 @@ def _read(model: str, name: str) -> Table:
 
 
 def searched(table: Table, seed: int, by: str = "tpe", cost: float = TRIALS) -> tuple[Trial, ...]:
-    """A study of a table by an algorithm, the defaults first, that ends at the cost of so many full trainings."""
+    """The trials of a study by an algorithm that ends after a cost in full trainings."""
     sampler, scheduler = algorithm(by, table.budgets if grants_budgets(by) else table.budgets[-1:])
     study = Study(
         table.space, sampler, scheduler, MemoryStorage(), seed=seed, first_points=table.first_points
@@ -104,7 +104,7 @@ def searched(table: Table, seed: int, by: str = "tpe", cost: float = TRIALS) -> 
 
 @cache
 def left_by(table: Table, seed: int, by: str = "tpe", cost: float = TRIALS) -> PastStudy:
-    """What a study of the table leaves for others."""
+    """The summary of a study of the table, from which later studies learn."""
     found = summary(
         searched(table, seed, by, cost),
         table.space,
@@ -117,7 +117,7 @@ def left_by(table: Table, seed: int, by: str = "tpe", cost: float = TRIALS) -> P
         features=table.features,
     )
     if found is None:
-        raise ValueError(f"a study of {table.name} without a trial")
+        raise ValueError(f"the study of {table.name} has no trial")
     return found
 
 
@@ -129,7 +129,16 @@ def past_of(
     by: str = "tpe",
     cost: float = TRIALS,
 ) -> Sequence[PastStudy]:
-    """The studies of the other tables, `most` of them drawn at random by the seed, also by families `others`."""
+    """Studies of the other tables.
+
+    Args:
+        table: the table to leave out.
+        seed: of the studies and of the draw.
+        most: the number of studies, drawn at random; None for all.
+        others: further model families whose studies are included.
+        by: the algorithm of the studies.
+        cost: of each study, in full trainings.
+    """
     known = [
         other
         for model in (table.model, *others)
@@ -141,5 +150,5 @@ def past_of(
 
 
 def same_table(table: Table, seed: int, model: str) -> Sequence[PastStudy]:
-    """The study of the very same table by another family, if there is one."""
+    """The study of the same table by another model family, if there is one."""
     return [left_by(other, 1_000 + seed) for other in tables(model) if other.name == table.name]

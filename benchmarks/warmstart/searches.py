@@ -169,7 +169,7 @@ def _best_five(task: Task, past: Past) -> Past:
 
 
 def on_surface(model: str, number: int, name: str, seed: int, trials: int) -> list[float]:
-    """One search on tabulated surface `number` by method `name`; past studies are of other tables."""
+    """One search on surface `number` by method `name`; past studies are of other tables."""
     table, method = tables(model)[number], METHODS[name]
     task = Task(
         model,

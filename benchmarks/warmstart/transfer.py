@@ -1,9 +1,9 @@
-"""How much studies of different tables share: how much of it is noise, and how well others rank a study's trials.
+"""How much studies of different tables share.
 
-For each study the others are its past (`hpo.past`). Their expectation is compared with the study's
-own losses, and the variances that were fitted to them are averaged. Studies are those of tracking
-stores, such as `warmstart-in-use` leaves (`--stores`), and those of the tabulated surfaces of
-`warmstart`.
+For each study, the model of past studies (`hpo.past`) is fitted to all others. Its expectation is
+compared with the study's own losses, and the fitted variances are averaged. The studies come from
+tracking stores, such as those of `warmstart-in-use` (`--stores`), and from the tabulated surfaces
+of `warmstart`.
 """
 
 import argparse
@@ -29,7 +29,11 @@ PARTS = ("all tables", "similar tables", "the table's own", "noise")
 
 
 def shared(studies: Sequence[PastStudy]) -> tuple[FloatArray, FloatArray]:
-    """By the others of each study: shares `(n, 4)` of the variance of scores, `PARTS`, and rank correlations `(n,)`."""
+    """Shares `(n, 4)` of the variance of scores, and rank correlations `(n,)`, of each study.
+
+    The columns of the shares are `PARTS`. The correlations are those of the losses that the other
+    studies predict with the true ones.
+    """
     shares, correlations = [], []
     for study in studies:
         if study.features is None:
@@ -51,7 +55,7 @@ def shared(studies: Sequence[PastStudy]) -> tuple[FloatArray, FloatArray]:
 
 
 def report(named: Sequence[tuple[str, Sequence[PastStudy]]]) -> tuple[str, dict[str, object]]:
-    """Markdown and plain values, a row for each set of studies."""
+    """Markdown and plain values, one row per set of studies."""
     rows, values = [], dict[str, object]()
     for name, studies in named:
         shares, rho = shared(studies)

@@ -8,7 +8,7 @@ from hyperopt.pyll.stochastic import sample
 from benchmarks.methods import method
 from benchmarks.peers import hyperopt_tpe, own
 from benchmarks.search.problems import names, problem
-from benchmarks.search.quality import Job, kept, regrets, report
+from benchmarks.search.quality import Job, regrets, report, stored
 from hpo.errors import UserError
 
 
@@ -60,7 +60,7 @@ def test_results_are_kept_and_reported(tmp_path: object) -> None:
     from pathlib import Path
 
     folder = Path(str(tmp_path))
-    results = kept(folder)
+    results = stored(folder)
     for name, shift in (("tpe", 0.0), ("random", 1.0)):
         for seed in range(3):
             results.add(
@@ -70,7 +70,7 @@ def test_results_are_kept_and_reported(tmp_path: object) -> None:
                     "cpu_seconds": 0.1,
                 },
             )
-    again = kept(folder)
+    again = stored(folder)
     assert again.answers == results.answers
     measured = regrets(again, ["tpe", "random"], ["branin"], 3, 10, True)
     assert np.all(measured[0] < measured[1])

@@ -1,4 +1,4 @@
-"""Simulated time on small cases that can be worked out by hand, and both simulators against each other."""
+"""Simulated time on small cases solved by hand, and both simulators compared."""
 
 import math
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ SPACE = SearchSpace((Float("x", 0.0, 1.0),))
 
 
 def curves(failing: float = 2.0) -> Curves:
-    """A unit of budget takes 1 + x seconds; losses fall with the budget, above `failing` there are none."""
+    """A unit of budget takes 1 + x seconds; losses fall, and are nan above the budget `failing`."""
 
     def losses(params: Params) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
         x = float(params["x"])
@@ -56,7 +56,7 @@ class Script:
 
 
 class Random:
-    """Random search at the full budget, drawing as `hpo` does: from the seed and the trial's number."""
+    """Random search at the full budget with the draws of `hpo`, from seed and trial number."""
 
     def __init__(self, seed: int) -> None:
         self.seed = seed

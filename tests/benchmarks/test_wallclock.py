@@ -15,10 +15,10 @@ from benchmarks.peers.product.wallclock_own import legs, loss_of
 from benchmarks.product.wallclock import (
     Course,
     Search,
-    hand_over,
-    kept,
+    export_rows,
     picture,
     report,
+    stored,
     window,
 )
 from hpo.errors import UserError
@@ -105,10 +105,10 @@ def test_each_leg_is_an_event_and_no_point_of_its_curve_is() -> None:
     assert all(-0.001 <= seconds <= time.time() - start for seconds, _ in found)
 
 
-def test_searches_are_kept(tmp_path: Path) -> None:
-    results = kept(tmp_path)
+def test_searches_are_stored(tmp_path: Path) -> None:
+    results = stored(tmp_path)
     results.add(Search("tpe", "t", "log_loss", 10, 2, seed=0), _answer([(1.0, 0.3)]))
-    assert kept(tmp_path).answers == {
+    assert stored(tmp_path).answers == {
         Search("tpe", "t", "log_loss", 10, 2, seed=0): {**_answer([]), "events": [[1.0, 0.3]]}
     }
 
@@ -118,7 +118,7 @@ def test_rows_are_handed_over_as_the_search_sees_them(tmp_path: Path) -> None:
     frame = pd.DataFrame({"x": rng.normal(size=90), "kind": rng.choice(["a", "b", "c"], 90)})
     frame["y"] = np.where(frame["x"] > 0, "yes", "no")
     prepared = prepare(frame, "y", seed=3)
-    hand_over(prepared, tmp_path / "rows.npz")
+    export_rows(prepared, tmp_path / "rows.npz")
     rows, fold = np.load(tmp_path / "rows.npz"), prepared.folds[0]
     for part, matrix, y in (
         ("train", fold.train, fold.y_train),

@@ -1,4 +1,4 @@
-"""Peers of the warm-start benchmark see the past as our own searches do."""
+"""Peers of the warm-start benchmark get the same past studies as our own searches."""
 
 import json
 from collections.abc import Generator
@@ -34,7 +34,7 @@ TASK = Task(
 
 
 class Stub:
-    """A peer that tries what it is given and then asks for nothing more, in a worker without a process of its own."""
+    """A peer that tries its input and then stops, in a worker within this process."""
 
     def __init__(self) -> None:
         self.told: list[float | None] = []

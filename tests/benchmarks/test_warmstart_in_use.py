@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks.warmstart.in_use import Duel, Outcome, main, read, report
+from benchmarks.warmstart.duels import Duel, Outcome, report
+from benchmarks.warmstart.in_use import main, read
 from hpo.errors import UserError
 
 
@@ -41,9 +42,8 @@ def test_regret_is_of_both_studies_of_a_table() -> None:
     assert duel.ratio[3] == pytest.approx((2 / 3,) * 3)
     assert (duel.studies, duel.worse, duel.held_out) == (1, 0.0, 1.0)
     assert duel.seconds == pytest.approx(2.0)
-    assert duel.over_seconds[-1] == pytest.approx(
-        (1 / 3, 2 / 3)
-    )  # half as many trials as without a past
+    # half as many trials as without a past
+    assert duel.over_seconds[-1] == pytest.approx((1 / 3, 2 / 3))
 
 
 def test_a_failed_trial_and_a_search_far_behind_are_cut() -> None:
@@ -77,7 +77,7 @@ def test_tables_that_come_again_are_reported_by_themselves() -> None:
     }
 
 
-def test_the_command_itself_is_chained_and_goes_on_where_it_stopped(
+def test_the_command_itself_is_chained_and_continues_where_it_stopped(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rng = np.random.default_rng(0)
@@ -106,7 +106,7 @@ def test_the_command_itself_is_chained_and_goes_on_where_it_stopped(
     assert "| this table among them | 2 |" in capsys.readouterr().out
 
 
-def test_an_unknown_table_and_a_command_that_fails_are_told(tmp_path: Path) -> None:
+def test_an_unknown_table_and_a_failing_command_are_reported(tmp_path: Path) -> None:
     (tmp_path / "index.csv").write_text("name,target\nthere,y\n")
     options = ["--datasets", str(tmp_path), "--output", str(tmp_path / "out"), "--quick"]
     with pytest.raises(UserError, match="unknown table 'their', did you mean 'there'"):

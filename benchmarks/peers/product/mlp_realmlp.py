@@ -1,4 +1,4 @@
-"""pytabkit's RealMLP-TD, on arrays: told which columns are categorical, and to watch the study's metric."""
+"""pytabkit's RealMLP-TD on arrays, with categorical columns marked and the study's metric."""
 
 import time
 from pathlib import Path
@@ -18,7 +18,7 @@ WATCHED = {
 
 
 def run(arrays: str, metric: str, seed: int) -> dict[str, Any]:
-    """Predictions of the test rows, and the CPU seconds of `fit`."""
+    """The CPU seconds of `fit`, and the file with the predictions of the test rows."""
     torch.set_num_threads(1)
     data = np.load(arrays)
     regression = str(data["kind"]) == "regression"
@@ -48,7 +48,10 @@ def run(arrays: str, metric: str, seed: int) -> dict[str, Any]:
 
 
 def _medians(numeric: Any) -> Any:
-    """It takes no missing numbers: they become the training rows' median, and a categorical column says so."""
+    """Medians of the training rows, which replace missing numbers.
+
+    RealMLP takes no missing numbers; a categorical column marks them.
+    """
     return np.array(
         [np.median(c[~np.isnan(c)]) if (~np.isnan(c)).any() else 0.0 for c in numeric.T]
     )

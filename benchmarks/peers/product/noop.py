@@ -1,4 +1,4 @@
-"""The objective that does nothing, and the store it is logged to."""
+"""An objective that does nothing, and the MLflow store for its trials."""
 
 import time
 from collections.abc import Callable
@@ -19,7 +19,7 @@ def metrics(params: Params) -> dict[str, float]:
 
 
 def touch(uri: str) -> None:
-    """Create and migrate the store, so that this is not measured."""
+    """Create and migrate the store, before the measurement."""
     mlflow.set_tracking_uri(uri)
     mlflow.set_experiment(EXPERIMENT)
 
@@ -37,11 +37,11 @@ def count(uri: str) -> int:
 
 
 def timed(study: Callable[[], float]) -> dict[str, float]:
-    """Wall and CPU seconds of `study`, which returns when (on `time.perf_counter`) its last trial was told."""
+    """Wall and CPU seconds of `study`, which returns the `time.perf_counter` of its last result."""
     wall, cpu = time.perf_counter(), time.process_time()
-    told = study()
+    last = study()
     return {
         "wall": time.perf_counter() - wall,
         "cpu": time.process_time() - cpu,
-        "loop": told - wall,
+        "loop": last - wall,
     }

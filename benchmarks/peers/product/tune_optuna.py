@@ -1,9 +1,9 @@
-"""A plain Optuna objective with LightGBM, as its examples write it: a `Dataset` per trial, one process per core.
+"""A plain Optuna objective with LightGBM as in Optuna's examples.
 
-It is handed the configurations to train and the number of rounds of each, so that both sides grow
-the same trees; Optuna still keeps the study (in the journal file that it recommends for several
-processes) and asks its TPE for a suggestion in each trial, which is then set aside. The processes
-begin their first trial together.
+It builds a `Dataset` per trial and runs one process per core. It trains given configurations for
+given numbers of rounds, so that both sides grow the same trees. Optuna still stores the study (in a
+journal file, as it recommends for several processes), and each trial asks its TPE for a suggestion,
+which is not used. The processes start their first trial together.
 """
 
 import json
@@ -43,9 +43,11 @@ def run(
     folder: str,
     watch: bool,
 ) -> dict[str, Any]:
-    """Train all configurations; wall seconds from the first trial's start to the last one's end, and from the call.
+    """Train all configurations.
 
-    `watch` scores the validation rows after every round, as early stopping needs.
+    The answer has the wall seconds from the start of the first trial to the end of the last
+    (`searching`) and of the whole call. With `watch`, the validation rows are scored after every
+    round, as for early stopping.
     """
     start = time.perf_counter()
     optuna.create_study(study_name="plain", storage=_storage(folder), direction="maximize")

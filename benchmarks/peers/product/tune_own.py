@@ -14,10 +14,11 @@ MILLISECONDS = 1e-3
 def run(
     table: str, target: str, trials: int, rounds: int, workers: int, folder: str
 ) -> dict[str, Any]:
-    """Run it; configurations with the rounds each was trained for, the seconds in training, and the wall seconds.
+    """Run the study.
 
-    `searching` is from the first trial's start to the last trial's end as MLflow has them, `whole`
-    from the call.
+    The answer has the configurations with their trained rounds, the seconds in training, and the
+    wall seconds from the start of the first trial to the end of the last in MLflow (`searching`)
+    and of the whole call.
     """
     mlflow.set_tracking_uri(f"sqlite:///{Path(folder) / 'mlflow.db'}")
     start = time.perf_counter()

@@ -1,6 +1,6 @@
-"""FLAML's `AutoML.fit` with LightGBM alone, on rows that are prepared already (`hand_over`).
+"""FLAML's `AutoML.fit` with LightGBM only, on encoded rows.
 
-FLAML chooses how many of the training rows each trial gets; it always validates on the same rows.
+FLAML chooses the number of training rows of each trial; it always validates on the same rows.
 """
 
 import json
@@ -21,14 +21,14 @@ PARTS = ("train", "valid", "test")
 def run(
     rows: str, task: str, metric: str, seed: int, seconds: float, workers: int, folder: str
 ) -> dict[str, Any]:
-    """Search for `seconds`; the trials as `[seconds since the call, loss]` in order, and the winner's test loss.
+    """Search for `seconds`, one trial at a time with `workers` threads.
 
-    One trial at a time, with `workers` threads. The last trial may end late: what comes later than
-    `seconds` is for the caller to leave out. The winner is not trained again on all rows, so that
-    its test loss is that of the model that was validated, as on our side.
+    The answer has the trials as `[seconds since the call, loss]` in order, and the winner's test
+    loss. The last trial may end late; the caller leaves out what is later than `seconds`. The
+    winner is not trained again on all rows, so its test loss is that of the validated model, as on
+    our side.
     """
-    # Threads that wait passively are our choice, not FLAML's; OpenMP looks at this when it is
-    # loaded, below.
+    # Passive waiting of threads is our setting, not FLAML's. OpenMP reads it when it is loaded.
     for name in QUIET:
         os.environ.pop(name, None)
     from flaml import AutoML  # type: ignore[import-not-found]
@@ -66,7 +66,7 @@ def run(
 
 
 def trials(log: str) -> list[tuple[float, float]]:
-    """`(seconds since the call, loss)` of each line of FLAML's log; its last line only names the best one."""
+    """`(seconds since the call, loss)` of each trial in FLAML's log."""
     lines = [json.loads(line) for line in log.splitlines() if line]
     return [
         (line["wall_clock_time"], line["validation_loss"])
@@ -76,7 +76,7 @@ def trials(log: str) -> list[tuple[float, float]]:
 
 
 def _frame(parts: Any, part: str) -> pd.DataFrame:
-    """Numbers and, as categoricals, the levels; what is missing is missing."""
+    """Numeric columns and categorical ones; missing values stay missing."""
     numeric, codes = parts[f"{part}-numeric"], parts[f"{part}-categorical"]
     columns: dict[str, Any] = {f"number {i}": numeric[:, i] for i in range(numeric.shape[1])}
     for i, levels in enumerate(parts["cardinalities"]):

@@ -1,4 +1,4 @@
-"""`tune` with a time limit on one table: the validation loss of each leg, and when the driver was told of it."""
+"""`tune` with a time limit on one table: validation losses of its legs over real seconds."""
 
 import os
 import time
@@ -26,11 +26,12 @@ def run(
     folder: str,
     algorithm: str,
 ) -> dict[str, Any]:
-    """Search for `seconds`; the legs as `[seconds since the call, loss]` in order, and the winner's test loss.
+    """Search for `seconds`.
 
-    Reading and dividing the table, encoding and the start of the workers count; making the database
-    does not, since that is done once for all studies. The time limit of `tune` begins when the
-    table is read: what comes later than `seconds` after the call is for the caller to leave out.
+    The answer has the legs as `[seconds since the call, loss]` in order, and the winner's test
+    loss. Reading and splitting the table, encoding and the start of the workers count; creating the
+    database does not, because it is done once for all studies. The time limit of `tune` starts
+    after the table is read; the caller leaves out what is later than `seconds` after the call.
     """
     os.environ["HPO_CACHE_DIR"] = str(Path(folder) / "cache")
     mlflow.set_tracking_uri(f"sqlite:///{Path(folder) / 'mlflow.db'}")
@@ -58,7 +59,10 @@ def run(
 def legs(
     client: mlflow.MlflowClient, study: str, metric: str, start: float
 ) -> list[tuple[float, float]]:
-    """`(seconds since start, loss)` of each leg of a study, in order; `start` is in seconds since 1970."""
+    """`(seconds since start, loss)` of each leg of a study, in order.
+
+    `start` is in seconds since 1970.
+    """
     experiment = client.get_run(study).info.experiment_id
     wanted = f"tags.`hpo.role` = 'trial' and tags.`mlflow.parentRunId` = '{study}'"
     found, token = [], None
@@ -75,14 +79,14 @@ def legs(
 
 
 def _reports(client: mlflow.MlflowClient, run_id: str, metric: str) -> list[Metric]:
-    """The reports among the points of the metric, which are also those of the curve: each has its seconds."""
-    told = {
+    """The points of a metric that are reports; those of the learning curve have no seconds."""
+    reported = {
         (point.step, point.timestamp) for point in client.get_metric_history(run_id, schema.SECONDS)
     }
     points = client.get_metric_history(run_id, metric)
-    return [point for point in points if (point.step, point.timestamp) in told]
+    return [point for point in points if (point.step, point.timestamp) in reported]
 
 
 def loss_of(metric: str, value: float) -> float:
-    """What FLAML minimises for this metric: a greater one counts from 1 down."""
+    """The loss that FLAML minimises for this metric: 1 - value if greater is better."""
     return 1.0 - value if METRICS[metric].greater_is_better else value

@@ -1,4 +1,4 @@
-"""DEHB over simulated workers, by its ask and tell, on the unit cube that it works in anyway."""
+"""DEHB over simulated workers, by ask and tell on the unit cube."""
 
 import math
 import tempfile
@@ -17,13 +17,13 @@ class Racer:
         self._searcher = searcher
 
     def ask(self) -> Leg:
-        """The next job. A configuration that is promoted keeps its number, so that its training is continued."""
+        """The next job; a promoted configuration keeps its id, so its training is continued."""
         job = self._searcher.ask()
         params = self._curves.space.decode(job["config"])
         return Leg(int(job["config_id"]), params, float(job["fidelity"]), job)
 
     def tell(self, finish: Finish) -> None:
-        """The job is done; one that failed counts as infinitely bad."""
+        """Report a job; the loss of a failed one is infinite."""
         loss = math.inf if math.isnan(finish.loss) else finish.loss
         self._searcher.tell(finish.leg.job, {"fitness": loss, "cost": finish.seconds})
         self._searcher._clean_inactive_brackets()
@@ -37,7 +37,7 @@ def race(curves: Curves, seed: int, workers: int, seconds: float) -> list[Finish
             min_fidelity=curves.budgets[0],
             max_fidelity=curves.budgets[-1],
             eta=curves.budgets[1] / curves.budgets[0],
-            n_workers=1,  # more would start a cluster; asking more than once is all that simulated workers need
+            n_workers=1,  # more would start a cluster; simulated workers only ask several times
             seed=seed,
             output_path=folder,
             log_level="ERROR",

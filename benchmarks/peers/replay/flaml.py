@@ -1,7 +1,6 @@
-"""FLAML's BlendSearch with a resource over simulated workers: its own scheduler raises the resource as it goes.
+"""FLAML's BlendSearch over simulated workers; its own scheduler raises the resource.
 
-Spaces are searched flat, without a low-cost start, since no method is given a first configuration
-here.
+Spaces are flat. There is no low-cost start, because no method gets a first configuration here.
 """
 
 import math
@@ -12,7 +11,7 @@ from benchmarks.search.simulation import Finish, Leg, simulate
 from benchmarks.tabulated.curves import Curves
 
 RESOURCE = "budget"
-ATTEMPTS = 100  # questions that BlendSearch may answer with nothing, as in `flaml.tune.run`
+ATTEMPTS = 100  # BlendSearch may return nothing so often, as in `flaml.tune.run`
 
 
 class Racer:
@@ -45,7 +44,7 @@ class Racer:
         return None
 
     def tell(self, finish: Finish) -> None:
-        """The trial is done."""
+        """Report a trial."""
         name, config = finish.leg.job
         if math.isnan(finish.loss):
             self._searcher.on_trial_complete(name, error=True)

@@ -1,8 +1,7 @@
 """HpBandSter's BOHB over simulated workers, without its servers.
 
-Its own generator of configurations, its own brackets and its own successive halving, driven as
-`Master.run` drives them: the oldest iteration that has a run comes first, and when none has, the
-next iteration begins.
+It uses HpBandSter's generator of configurations, brackets and successive halving, in the order of
+`Master.run`: the oldest iteration that has a run comes first; if none has, a new one begins.
 """
 
 import copy
@@ -48,7 +47,7 @@ class Racer:
         return self._leg(*self.iterations[-1].get_next_run())
 
     def tell(self, finish: Finish) -> None:
-        """Register the result with its iteration and the generator, as `Master.job_callback` does."""
+        """Register the result as `Master.job_callback` does."""
         job = finish.leg.job
         job.result = None if math.isnan(finish.loss) else {"loss": finish.loss, "info": None}
         self.iterations[job.id[0]].register_result(job)
@@ -60,7 +59,7 @@ class Racer:
 
 
 def decider(curves: Curves, seed: int, trials: int) -> Decider:
-    """BOHB with `trials` configurations behind it, as Hyperband with random ones leaves them.
+    """BOHB after Hyperband with `trials` random configurations.
 
     The bytes are those of the iterations and of the generator's observations and models.
     """
@@ -69,7 +68,7 @@ def decider(curves: Curves, seed: int, trials: int) -> Decider:
     held: dict[float, Job] = {}
 
     def note(job: Job) -> None:
-        """Learn nothing before the last result of each budget, with which all models are made."""
+        """Update the models only once per budget, with its last result."""
         budget = job.kwargs["budget"]
         if budget in held:
             learn(held[budget], update_model=False)

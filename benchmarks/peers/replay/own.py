@@ -1,4 +1,4 @@
-"""This project's algorithms over simulated workers, through `Study` and `hpo.loop.run` as every study."""
+"""This project's algorithms over simulated workers, through `Study` and `hpo.loop.run`."""
 
 import copy
 import tracemalloc
@@ -16,7 +16,7 @@ from hpo.trial import Report, Trial
 
 
 def study_of(curves: Curves, seed: int, workers: int, name: str) -> Study:
-    """A study of these curves without end, as `tune` starts it with so many workers."""
+    """An unlimited study of these curves, as `tune` starts it for a number of workers."""
     return _study(curves, seed, workers, name, MemoryStorage())
 
 
@@ -32,13 +32,13 @@ def race(
 
 
 def decider(curves: Curves, seed: int, trials: int, complete: bool, name: str) -> Decider:
-    """A study with `trials` trials behind it, as a race with random configurations leaves them.
+    """A study after a race with `trials` random configurations.
 
-    With `complete` every one of them has been at every rung. The bytes are those of the trials and
-    of all that the study keeps beside them.
+    With `complete`, all of them have reached every rung. The bytes are those of the trials and of
+    all that the study stores in addition.
     """
     known = _complete(curves, seed, trials) if complete else _raced(curves, seed, trials, name)
-    study_of(curves, seed, 1, name)  # imports what an algorithm needs, which is not to be counted
+    study_of(curves, seed, 1, name)  # imports the modules of the algorithm before measuring
     tracemalloc.start()
     storage = MemoryStorage()
     for trial in copy.deepcopy(known):

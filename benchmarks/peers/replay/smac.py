@@ -1,4 +1,4 @@
-"""SMAC3's multi-fidelity facade (random forest and Hyperband) over simulated workers, by its ask and tell."""
+"""SMAC3's multi-fidelity facade (random forest, Hyperband) over simulated workers."""
 
 import logging
 import math
@@ -32,7 +32,7 @@ class Racer:
         return Leg(key, params, info.budget, info)
 
     def tell(self, finish: Finish) -> None:
-        """The trial is done; one that failed costs as much as the worst so far (its forest takes no infinite ones)."""
+        """Report a trial; a failed one gets the highest loss so far, not an infinite one."""
         failed = math.isnan(finish.loss)
         self._worst = self._worst if failed else max(self._worst, finish.loss)
         value = TrialValue(

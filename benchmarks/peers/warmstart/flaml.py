@@ -1,7 +1,7 @@
-"""FLAML's zero-shot default of LightGBM: the one configuration that its mined portfolio holds for the nearest table.
+"""FLAML's zero-shot default of LightGBM: its portfolio's configuration for the nearest table.
 
-The number of trees, which FLAML suggests too, is the budget here, and the number of bins is not
-searched: both are left out. Values beyond the bounds become the bounds.
+FLAML also suggests the number of trees, which is the budget here, and the number of bins, which is
+not searched; both are left out. Values outside the bounds are moved to the bounds.
 """
 
 import math
@@ -20,11 +20,11 @@ NAMES = {
     "reg_alpha": "lambda_l1",
     "reg_lambda": "lambda_l2",
 }
-"""FLAML's names of what the space has, too."""
+"""Our parameters by their names in FLAML."""
 
 
 def search(space: SearchSpace, given: Given) -> Generator[Params | None, float | None]:
-    """The suggestion for the table, then nothing more; what FLAML does not name is as in the default."""
+    """The suggestion for the table and nothing more; other parameters are those of the default."""
     features = _features(given.features)
     config = suggest_config(
         _task(given.features), None, None, "lgbm", k=1, meta_feature_fn=lambda *_, **__: features
@@ -45,7 +45,7 @@ def _task(features: Mapping[str, float]) -> str:
 
 
 def _features(features: Mapping[str, float]) -> list[float]:
-    """Rows, columns, classes and the share of numeric columns, which is all that FLAML looks at."""
+    """The four features that FLAML uses: rows, columns, classes, share of numeric columns."""
     classes = 0.0 if features["task.regression"] else math.exp(features["task.log_classes"])
     rows, columns = math.exp(features["size.log_rows"]), math.exp(features["size.log_columns"])
     return [rows, columns, classes, 1.0 - features["columns.categorical_share"]]

@@ -1,4 +1,4 @@
-"""Optuna's TPE that is asked and told, from given first points and, if wanted, what the nearest past studies found."""
+"""Optuna's TPE, started with first points and the best of the nearest past studies."""
 
 from collections.abc import Generator
 
@@ -10,7 +10,10 @@ from hpo.space import Params, SearchSpace
 
 
 def search(space: SearchSpace, given: Given, nearest: int = 0) -> Generator[Params, float | None]:
-    """Configurations, each sent its loss; the best ones of the `nearest` past studies follow the first points."""
+    """A generator of configurations that is sent their losses.
+
+    The first points come first, then the best configurations of the `nearest` past studies.
+    """
     study = optuna.create_study(sampler=sampler(given.seed))
     for params in (*given.first, *(known[0][0] for known in given.past[:nearest])):
         study.enqueue_trial(dict(params), skip_if_exists=True)

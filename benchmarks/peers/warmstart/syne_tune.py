@@ -1,8 +1,8 @@
 """Syne Tune's bounding box around the best configuration of each past study, searched by its BORE.
 
-Its TPE would draw at random until 15 % of the trials are more than there are parameters. Version
+Its TPE draws at random until 15 % of the trials are more than the number of parameters. Version
 0.16 has no RUSH any more. Its zero-shot portfolio needs the same configurations in all past
-studies, and its scheduler draws at random instead of asking for the portfolio.
+studies, and its scheduler draws at random instead of using the portfolio.
 """
 
 import datetime
@@ -32,7 +32,10 @@ logging.getLogger("syne_tune").setLevel(logging.ERROR)
 
 
 def search(space: SearchSpace, given: Given) -> Generator[Params, float | None]:
-    """Configurations, each sent its loss: the first points, which the box does not hold, then those of the box."""
+    """A generator of configurations that is sent their losses.
+
+    The first points come first; they need not lie in the box. The others are from the box.
+    """
     np.random.seed(given.seed)  # noqa: NPY002 - parts of Syne Tune draw from the global generator
     domains = {parameter.name: _domain(parameter) for parameter in space}
     with redirect_stdout(None):  # it prints the box
@@ -45,7 +48,7 @@ def search(space: SearchSpace, given: Given) -> Generator[Params, float | None]:
             },
             random_seed=given.seed,
         )
-    for params in given.first:  # noqa: UP028 - what is sent would go to the list
+    for params in given.first:  # noqa: UP028 - it would send the losses to the list
         yield params
     for number in count():
         trial = Trial(number, scheduler.suggest().config, _START)

@@ -1,4 +1,4 @@
-"""Replayed curves are functions of the configuration, and their optimum and scale are what they say."""
+"""Replayed curves are functions of the configuration, with the stated optimum and scale."""
 
 import numpy as np
 import pytest
