@@ -1,4 +1,4 @@
-"""A headless Chromium for tests, spoken to in W3C WebDriver: HTTP and JSON, so that no library is needed for it."""
+"""A headless Chromium for tests, driven by W3C WebDriver (HTTP and JSON) without a library."""
 
 import base64
 import json
@@ -41,11 +41,11 @@ class Browser:
         _call(f"{self._session}/url", {"url": url})
 
     def run(self, script: str) -> Any:
-        """What a script returns in the page, or in the frame that was entered."""
+        """The return value of a script in the page, or in the frame that was entered."""
         return _call(f"{self._session}/execute/sync", {"script": script, "args": []})
 
     def enter(self, selector: str) -> None:
-        """Go into the first frame that matches."""
+        """Enter the first frame that matches."""
         until(
             lambda: self.run(f"return document.querySelectorAll({json.dumps(selector)}).length > 0")
         )
@@ -53,20 +53,20 @@ class Browser:
         _call(f"{self._session}/frame", {"id": element})
 
     def console(self) -> list[dict[str, Any]]:
-        """What the console has said since the last time: level, message, source."""
+        """New lines of the console since the last call, with level, message and source."""
         return list(_call(f"{self._session}/se/log", {"type": "browser"}))
 
     def screenshot(self, path: Path) -> None:
-        """Keep what the window shows."""
+        """Save an image of the window."""
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(base64.b64decode(_call(f"{self._session}/screenshot")))
 
 
 def until(holds: Callable[[], bool], seconds: float = 60.0) -> None:
-    """Wait for something.
+    """Wait until a condition holds.
 
     Raises:
-        TimeoutError: when it does not come.
+        TimeoutError: if it does not hold in time.
     """
     end = time.monotonic() + seconds
     while not holds():
@@ -77,7 +77,7 @@ def until(holds: Callable[[], bool], seconds: float = 60.0) -> None:
 
 @contextmanager
 def browser(width: int = 1400, height: int = 1000) -> Iterator[Browser]:
-    """A browser with a profile of its own, which is gone afterwards."""
+    """A browser with a temporary profile."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -105,7 +105,7 @@ def browser(width: int = 1400, height: int = 1000) -> Iterator[Browser]:
 
 
 def _patiently(url: str, body: dict[str, Any]) -> Any:
-    """A call to a driver that may still be starting."""
+    """Call a driver that may still be starting."""
     for _ in range(100):
         try:
             return _call(url, body)

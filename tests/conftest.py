@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 
 @pytest.fixture(scope="session", autouse=True)
 def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Artifacts go below the working directory where nothing else is said; the checkout must stay as it is."""
+    """Run in a temporary folder: by default, artifacts are written below the working directory."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(ROOT))  # for processes that import from `tests`
         patch.chdir(tmp_path_factory.mktemp("elsewhere"))
@@ -23,7 +23,7 @@ def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The session's store is the one in force, in this process and those that it starts."""
+    """Use the session's store in this process and its children."""
     import mlflow
 
     from tests.stores import sqlite_uri
@@ -35,5 +35,5 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest file first: files that run side by side then end together."""
+    """Run the longest file first, so that parallel processes end at about the same time."""
     items.sort(key=lambda item: item.path.name != "test_docs.py")

@@ -1,4 +1,4 @@
-"""A plan with as little in it as a plan can have."""
+"""Minimal plans for tests."""
 
 from typing import Any
 
@@ -27,5 +27,5 @@ _PLAIN: dict[str, Any] = {
 
 
 def plan(**values: Any) -> Plan:
-    """A plan with these values, `data` and `space` at least."""
+    """A plan with these values; `data` and `space` are required."""
     return Plan(**{**_PLAIN, **values})

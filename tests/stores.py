@@ -1,4 +1,4 @@
-"""Tracking stores for tests: one database and one server for the whole session, a new experiment for each study."""
+"""Tracking stores for tests: one database and one server, a new experiment for each study."""
 
 import atexit
 import contextlib
@@ -56,7 +56,7 @@ def _directory() -> Path:
 
 @functools.cache
 def sqlite_uri() -> str:
-    """A migrated database that does not wait for the disk."""
+    """A migrated database that is written without waiting for the disk."""
     uri = f"sqlite:///{_directory()}/tracking.db"
     do_not_wait(connect(uri))
     shutil.copy(_directory() / "tracking.db", _directory() / "empty.db")
@@ -64,7 +64,7 @@ def sqlite_uri() -> str:
 
 
 def empty_database(path: Path) -> None:
-    """Put a migrated database that holds nothing there; its artifacts go beside it."""
+    """Write an empty, migrated database; its artifacts are stored beside it."""
     sqlite_uri()
     shutil.copy(_directory() / "empty.db", path)
     with contextlib.closing(sqlite3.connect(path)) as database, database:
@@ -158,12 +158,12 @@ def study(
 def reopen(
     run_id: str, uri: str | None = None, make_writer: WriterMaker | None = None
 ) -> MlflowStorage:
-    """The study again."""
+    """Open a study again."""
     return MlflowStorage.open(run_id, connection=connection(uri, make_writer))
 
 
 def abandon(storage: MlflowStorage) -> None:
-    """Leave a study as `kill -9` leaves it: nothing flushed, nothing released, the journal as it is."""
+    """Abandon a study like `kill -9`: flush nothing, release nothing, leave the journal."""
     outbox = storage._run._outbox
     with outbox._changed:
         open_still = not outbox._closed
@@ -177,7 +177,7 @@ def abandon(storage: MlflowStorage) -> None:
 
 
 def bury(storage: MlflowStorage) -> None:
-    """Make the lease's holder a process that is gone."""
+    """Make the holder of the lease a process that has ended."""
     dead = lease.Driver(**{**storage._run._lease._me.__dict__, "born": "long ago"})
     storage.client.set_tag(storage.run_id, "hpo.driver", dead.to_tag())
 

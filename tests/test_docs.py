@@ -1,15 +1,17 @@
-"""Every code block of the README and of docs/ runs, in the order of its page, in a copy of the project.
+"""Every code block of the README and of docs/ runs, page by page, in a copy of the project.
 
-The copy holds the shipped table cut to 800 rows, so that most blocks can run as they are written.
-What a fence says of a block decides what is done with it:
+The copy has only 800 rows of the shipped table, so that most blocks run as they are written. The
+language of a block decides how it is tested:
 
-    bash     commands, run by bash console  a transcript: what follows `$ ` is run, each other line
-    must be in its output (`…` stands for anything) python   a program of its own yaml     a file,
-    named in its first line (`# space.yaml`), like a python block whose first line names one diff
-    a change to a file of the project; its lines must fit exactly one place text     output, mermaid
-    a picture: nothing to run
+* `bash`: commands.
+* `console`: a transcript. Lines after `$ ` are run; all other lines must be in the output, where
+  `…` stands for anything.
+* `python`: a program, or a file if the first line names one (`# space.py`).
+* `yaml`: a file, named in its first line (`# space.yaml`).
+* `diff`: a change to a file of the project. Its context must match exactly one place.
+* `text`, `mermaid`: nothing to run.
 
-A command that takes minutes, a network or no end at all has a cheaper one in `STAND_INS`.
+Commands that take minutes, need a network or never end are replaced by those in `STAND_INS`.
 """
 
 import contextlib
@@ -46,27 +48,30 @@ SECONDS = 240  # for one block, on a busy machine
 NOTHING_TO_RUN = ("text", "mermaid")
 CHANGES_THE_PROJECT = "docs/extending.md"
 
-# A pattern for a whole command -> (what runs instead, why). `PORT` becomes a free port.
+# Patterns for whole commands, each with the command that runs instead and the reason.
+# `PORT` becomes a free port.
 STAND_INS: Mapping[str, tuple[str, str]] = {
-    r"make demo": ("true", "it has run already: every page starts with the study that it makes"),
+    r"make demo": ("true", "it has already run: every page starts with its study"),
     r"make test": ("python -m pytest --collect-only -q tests/hpo", "the suite would run itself"),
     r"PIP_EXTRA_INDEX_URL=\S+ make env": (
         "make --dry-run env",
         "installs gigabytes from a network",
     ),
     r"mlflow run .* --env-manager uv .*": (
-        """python -c "from mlflow.utils.environment import _PythonEnv as E; E.from_yaml('python_env.yaml')" """,
-        "builds an environment of gigabytes from a network; the rest of the command stands in another block",
+        'python -c "from mlflow.utils.environment import _PythonEnv; '
+        "_PythonEnv.from_yaml('python_env.yaml')\"",
+        "installs gigabytes from a network; another block tests the rest of the command",
     ),
     r"mlflow ui (.*)": (
-        r"mlflow ui \1 --port PORT --workers 1 & until curl -sf 127.0.0.1:PORT/health; do sleep 0.5; done; kill $!",
-        "serves until it is ended",
+        r"mlflow ui \1 --port PORT --workers 1 & "
+        "until curl -sf 127.0.0.1:PORT/health; do sleep 0.5; done; kill $!",
+        "never ends",
     ),
     r"(.*model=all .*)-P trials=\d+": (
         r"\1-P trials=5 -P max_budget=5",
         "trains networks; five percent of a training of each family will do",
     ),
-    r"(.* --timeout=)\d+(.*)": (r"\g<1>3\2", "searches for as long as it is told"),
+    r"(.* --timeout=)\d+(.*)": (r"\g<1>3\2", "searches until its timeout"),
     r"python -m benchmarks ([\w-]+).*": (
         r"python -m benchmarks \1 --help",
         "takes minutes to hours",
@@ -89,7 +94,7 @@ class Block:
 
     @property
     def file(self) -> str | None:
-        """The file that the block is, if its first line says so."""
+        """The file that the block is written to, if its first line names one."""
         found = re.match(r"# ([\w./-]+\.(?:yaml|py))$", self.text.split("\n", 1)[0])
         return found.group(1) if found and self.language in ("yaml", "python") else None
 
@@ -106,19 +111,19 @@ ALL = [block for page in PAGES for block in blocks(page)]
 
 @dataclass(frozen=True)
 class Copy:
-    """A copy of the project with a study in it, and what stands for the names in capitals that the pages use."""
+    """A copy of the project with a study, and the values of the names in capitals on the pages."""
 
     folder: Path
     names: Mapping[str, str]
 
     def run(self, *command: str) -> str:
-        """What a command prints; its exit code must be 0."""
+        """The output of a command; its exit code must be 0."""
         code, output = self.result(*command)
         assert code == 0, output
         return output
 
     def result(self, *command: str) -> tuple[int, str]:
-        """Exit code and output; whatever a command leaves running is ended."""
+        """Exit code and output of a command; its remaining processes are killed."""
         log = self.folder / "output.log"
         with log.open("w") as out:
             process = subprocess.Popen(
@@ -148,7 +153,7 @@ class Copy:
         }
 
     def filled(self, text: str) -> str:
-        """The text with what stands for its names in capitals, and the ports that are free."""
+        """The text with names in capitals and ports replaced by values."""
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = str(free.getsockname()[1])
@@ -185,7 +190,7 @@ def make_copy(folder: Path) -> Copy:
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Copy:
-    """The copy in which `make demo` has run; all pages but one share it."""
+    """The copy in which `make demo` has run, for all pages but one."""
     copy = make_copy(tmp_path_factory.mktemp("docs"))
     study = re.search(r"study (\w{32}):", copy.run("make", "demo"))
     assert study
@@ -227,7 +232,7 @@ def test_block_runs(block: Block, request: pytest.FixtureRequest) -> None:
             change(copy.folder, block.text)
         case _:
             pytest.fail(
-                f"{block.name}: nobody knows how to run {block.language!r}; see the top of {__file__}"
+                f"{block.name}: unknown language {block.language!r}; see the top of {__file__}"
             )
 
 
@@ -259,7 +264,7 @@ def run_transcript(copy: Copy, text: str) -> None:
 
 
 def change(folder: Path, text: str) -> None:
-    """Apply a diff whose lines say what it changes; there are no line numbers in it."""
+    """Apply a diff without line numbers."""
     first, *lines = text.splitlines()
     path = folder / first.removeprefix("--- ")
     before = "".join(f"{line[1:]}\n" for line in lines if not line.startswith("+"))

@@ -1,4 +1,4 @@
-"""Races over rungs with real trainings."""
+"""Races over rungs with real trainings, killed, resumed and with invalid budgets."""
 
 from pathlib import Path
 

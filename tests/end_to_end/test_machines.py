@@ -1,4 +1,7 @@
-"""A race that is killed on one machine and goes on on another, which shares only MLflow and the checkpoints' place."""
+"""A race that is killed on one machine and resumed on another.
+
+The machines share only MLflow and the folder of the checkpoints.
+"""
 
 import json
 import shutil
@@ -32,7 +35,7 @@ SETTINGS = {
 
 @dataclass(frozen=True)
 class Machine(Place):
-    """A place whose tracking store is in another folder, and what else its environment has."""
+    """A place with its tracking store in another folder, and more environment variables."""
 
     store: Path
     more: Mapping[str, str]
@@ -52,7 +55,7 @@ class Machine(Place):
 def shared(
     request: pytest.FixtureRequest, tmp_path: Path
 ) -> Iterator[tuple[str, Mapping[str, str]]]:
-    """Where checkpoints are kept, and what a machine needs in its environment to get there."""
+    """The location of checkpoints, and the environment variables to access it."""
     if request.param == "folder":
         yield str(tmp_path / "shared"), {}
         return
@@ -73,14 +76,14 @@ def shared(
     server.stop()
 
 
-def say_driver(study: str, uri: str, **changes: object) -> None:
-    """Change what the tag on the study says of the driver that was killed."""
+def change_driver(study: str, uri: str, **changes: object) -> None:
+    """Change the tag of the driver that was killed."""
     client = MlflowClient(uri)
     driver = json.loads(client.get_run(study).data.tags[schema.DRIVER])
     client.set_tag(study, schema.DRIVER, json.dumps(driver | changes))
 
 
-def test_a_race_goes_on_on_another_machine(
+def test_a_race_is_resumed_on_another_machine(
     tmp_path: Path,
     table: Path,
     shared: tuple[str, Mapping[str, str]],
@@ -101,15 +104,15 @@ def test_a_race_goes_on_on_another_machine(
     process.wait()
     study = study_id(output)
     kept = Checkpoints(f"{place}/{study}")
-    assert kept.kept(), "what its trials go on from is there"
+    assert kept.kept(), "checkpoints of its trials are stored"
     shutil.rmtree(first.folder)
 
-    say_driver(study, first.tracking_uri, machine="another", host="box-a", seen=time.time())
+    change_driver(study, first.tracking_uri, machine="another", host="box-a", seen=time.time())
     code, output = second.command("tune", study=study)
     assert code == 2
     assert "on box-a" in output
     assert "if it was killed there, try again in" in output
-    say_driver(study, first.tracking_uri, seen=time.time() - 70)
+    change_driver(study, first.tracking_uri, seen=time.time() - 70)
     moved = {}
     if "://" not in place:  # the folder is mounted elsewhere
         moved = {"checkpoints": "shared there"}

@@ -1,4 +1,4 @@
-"""A real study with names that nobody should give, its report, and the report inside MLflow's UI."""
+"""A real study with hostile names, its report, and the report inside MLflow's UI."""
 
 import os
 import re
@@ -31,7 +31,8 @@ POINT_AT_THE_FIRST_TRIAL = """
 const figure = document.querySelector('figure');
 figure.scrollIntoView();
 const box = figure.getBoundingClientRect();
-const [, x, y] = JSON.parse(document.getElementById('data').textContent).charts.best_so_far.marks[0];
+const data = JSON.parse(document.getElementById('data').textContent);
+const [, x, y] = data.charts.best_so_far.marks[0];
 const at = {clientX: box.left + x * box.width, clientY: box.top + y * box.height};
 figure.dispatchEvent(new PointerEvent('pointermove', at));
 """
@@ -39,7 +40,7 @@ figure.dispatchEvent(new PointerEvent('pointermove', at));
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Place, str, str]:
-    """Where a study ran, its id, and what it printed."""
+    """The place of a study, its id and its output."""
     place = Place.made_in(tmp_path_factory.mktemp("report"))
     rng = np.random.default_rng(0)
     table = pd.DataFrame(rng.normal(size=(240, len(COLUMNS))), columns=[*COLUMNS])

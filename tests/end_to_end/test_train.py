@@ -23,14 +23,14 @@ from tests.stores import sqlite_uri
 
 @dataclass(frozen=True)
 class Race:
-    """A study of which most trials were left at the lowest rung."""
+    """A study of which most trials ended at the lowest rung."""
 
     table: Path
     study: StudyResult
     trials: tuple[str, ...]
 
     def left(self) -> str:
-        """The run id of a trial that was left at the lowest rung."""
+        """The run id of a trial that ended at the lowest rung."""
         number = next(t.number for t in self.study.trials if t.reached == 5)
         return self.trials[number]
 
@@ -74,7 +74,7 @@ def test_a_trial_that_was_left_early_is_trained_to_the_end(race: Race, plain: St
 
 
 def test_the_configuration_of_a_card_is_trained_again(race: Race, tmp_path: Path) -> None:
-    """Somebody else copies the block out of the description, and gets the same model."""
+    """The parameters in a description reproduce the model."""
     found = train(trial=race.trials[-1], register="shared")
     card = MlflowClient().get_model_version_by_alias("shared", "challenger").description or ""
     block = re.search(r"^```yaml\n(.*?)^```$", card, re.MULTILINE | re.DOTALL)
