@@ -11,7 +11,7 @@ import hashlib
 import math
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
@@ -136,45 +136,45 @@ def report(
     answers: Sequence[Sequence[Mapping[str, Any]]], methods: Sequence[Method], seconds: int
 ) -> tuple[str, dict[str, object]]:
     """Markdown and plain values of the answers by method and seed."""
-    courses = [[Course.of(answer["events"], seconds) for answer in of] for of in answers]
     at = [share * seconds for share in SHARES]
+    courses = [[Course.of(answer["events"], seconds) for answer in seeds] for seeds in answers]
     losses = np.array([[[course.at(time) for time in at] for course in of] for of in courses])
+    rows = []
+    for chosen, of, found, low in zip(methods, courses, answers, losses, strict=True):
+        legs = np.median([len(course.times) for course in of])
+        test = spread(np.array([answer["test"] for answer in found]))
+        whole = max(answer["whole"] for answer in found)
+        rows.append([chosen.title, *map(spread, low.T), f"{legs:.0f}", test, f"{whole:.0f} s"])
     columns = [f"{time:g} s" for time in at]
-    rows = [
-        [
-            chosen.title,
-            *(spread(losses[i, :, j]) for j in range(len(at))),
-            f"{np.median([len(course.times) for course in courses[i]]):.0f}",
-            spread(np.array([answer["test"] for answer in answers[i]])),
-            f"{max(answer['whole'] for answer in answers[i]):.0f} s",
-        ]
-        for i, chosen in enumerate(methods)
-    ]
     header = ["", *columns, "legs in time", "winner on the held-out rows", "whole call, at most"]
     parts = [
         "Best validation loss so far, median (minimum to maximum over seeds)\n",
         table(header, rows),
+        *_difference_section(methods, losses, columns),
     ]
-    names = [chosen.name for chosen in methods]
-    if REFERENCE in names and len(names) > 1:
-        other = names.index(REFERENCE)
-        rows = [
-            [chosen.title, *(spread(losses[i, :, j] - losses[other, :, j]) for j in range(len(at)))]
-            for i, chosen in enumerate(methods)
-            if i != other
-        ]
-        parts += [
-            f"\nDifference to the loss of {methods[other].title} on the same split; "
-            "below 0 is better\n",
-            table(["", *columns], rows),
-        ]
     values: dict[str, object] = {
-        "methods": names,
+        "methods": [chosen.name for chosen in methods],
         "at": at,
         "losses": losses.tolist(),
         "answers": answers,
     }
     return "\n".join(parts), values
+
+
+def _difference_section(
+    methods: Sequence[Method], losses: FloatArray, columns: Sequence[str]
+) -> Iterator[str]:
+    """Losses `(methods, seeds, times)` compared with those of `REFERENCE`, if it was run."""
+    names = [chosen.name for chosen in methods]
+    if REFERENCE not in names or len(names) == 1:
+        return
+    other = names.index(REFERENCE)
+    yield (
+        f"\nDifference to the loss of {methods[other].title} on the same split; below 0 is better\n"
+    )
+    differences = zip(methods, losses - losses[other], strict=True)
+    rows = [[chosen.title, *map(spread, of.T)] for chosen, of in differences]
+    yield table(["", *columns], [row for i, row in enumerate(rows) if i != other])
 
 
 def spread(values: FloatArray) -> str:
@@ -233,8 +233,7 @@ def window(courses: Sequence[Course], seconds: float) -> tuple[float, float] | N
     return low - margin, high + margin
 
 
-def main(arguments: Sequence[str]) -> None:
-    """Run the searches that are missing one by one, print the tables and draw the picture."""
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks wallclock", description=__doc__)
     add_datasets_option(parser)
     parser.add_argument("--table", default="adult_income")
@@ -244,15 +243,18 @@ def main(arguments: Sequence[str]) -> None:
     )
     parser.add_argument("--seconds", type=int, default=120)
     parser.add_argument("--seeds", type=int, default=2)
-    parser.add_argument(
-        "--workers", type=int, default=2, help="processes of ours, threads of FLAML"
-    )
+    parser.add_argument("--workers", type=int, default=2, help="our processes, or FLAML's threads")
     parser.add_argument("--quick", action="store_true", help=f"{QUICK_SECONDS} seconds, one seed")
     parser.add_argument(
         "--image", type=Path, default=None, help=f"instead of {IMAGE.relative_to(ROOT)}"
     )
     parser.add_argument("--output", type=Path, default=None, help="folder of the results")
-    options = parser.parse_args(arguments)
+    return parser
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run the searches that are missing one by one, print the tables and draw the picture."""
+    options = _parser().parse_args(arguments)
     if options.quick:
         options.seconds, options.seeds = QUICK_SECONDS, 1
     if options.seconds < 1 or options.seeds < 1:
@@ -261,26 +263,8 @@ def main(arguments: Sequence[str]) -> None:
             "leave them out for 120 and 2"
         )
     methods = [method(text, CLOCKED) for text in options.methods]
-    dataset = find_dataset(options.datasets, options.table)
     folder = options.output or cache_folder() / "results"
-    results = stored(folder / "wallclock")
-    answers: list[list[Mapping[str, Any]]] = [[] for _ in methods]
-    for seed in range(options.seeds):
-        prepared = prepare(
-            load_table(str(dataset.path)), dataset.target, seed=seed
-        )  # as `tune` does
-        metric_for(options.metric, prepared.task.kind, prepared.y)
-        for chosen, of in zip(methods, answers, strict=True):
-            job = Search(
-                chosen.name, options.table, options.metric, options.seconds, options.workers, seed
-            )
-            if job not in results.answers:
-                results.add(job, measure(chosen, job, dataset, prepared))
-                least = Course.of(results.answers[job]["events"], options.seconds).at(
-                    options.seconds
-                )
-                print(f"{chosen.name}, seed {seed}: {least:.4f}", file=sys.stderr, flush=True)
-            of.append(results.answers[job])
+    answers = _answers(methods, stored(folder / "wallclock"), options)
     default = folder / "wallclock.png" if options.quick else IMAGE
     picture(answers, methods, options.seconds, options.metric, options.image or default)
     train, valid, test = answers[0][0]["rows"]
@@ -291,6 +275,27 @@ def main(arguments: Sequence[str]) -> None:
     )
     text, values = report(answers, methods, options.seconds)
     write(folder, "wallclock", intro + text, values | {"machine": machine()})
+
+
+def _answers(
+    methods: Sequence[Method], results: Results[Search], options: argparse.Namespace
+) -> list[list[Mapping[str, Any]]]:
+    """The answers by method and seed; searches without a stored one are run."""
+    dataset = find_dataset(options.datasets, options.table)
+    answers: list[list[Mapping[str, Any]]] = [[] for _ in methods]
+    limits = (options.seconds, options.workers)
+    for seed in range(options.seeds):
+        prepared = prepare(load_table(str(dataset.path)), dataset.target, seed=seed)  # as `tune`
+        metric_for(options.metric, prepared.task.kind, prepared.y)
+        for chosen, of in zip(methods, answers, strict=True):
+            job = Search(chosen.name, options.table, options.metric, *limits, seed)
+            if job not in results.answers:
+                results.add(job, measure(chosen, job, dataset, prepared))
+                course = Course.of(results.answers[job]["events"], options.seconds)
+                best = course.at(options.seconds)
+                print(f"{chosen.name}, seed {seed}: {best:.4f}", file=sys.stderr, flush=True)
+            of.append(results.answers[job])
+    return answers
 
 
 def _dress(axes: Axes, courses: Sequence[Course], seconds: int) -> None:

@@ -2,7 +2,7 @@
 
 import argparse
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
@@ -16,7 +16,7 @@ from benchmarks.environments import cache as cache_folder
 from benchmarks.methods import METHODS, Method, method
 from benchmarks.report import duel_table, machine, problem_table, rank_table, write
 from benchmarks.results import MethodJob, Results, work_off
-from benchmarks.search.problems import names, problem
+from benchmarks.search.problems import Problem, names, problem
 from benchmarks.statistics import best_so_far, mean_rank
 from hpo.arrays import FloatArray
 
@@ -61,85 +61,104 @@ def _code(name: str) -> str:
     return code.hexdigest()[:12]
 
 
+@dataclass(frozen=True)
+class Setup:
+    """The searches to compare.
+
+    `seeds` and `trials` are numbers; with `first`, every method gets the default configuration as
+    its first point.
+    """
+
+    seeds: int
+    trials: int
+    first: bool
+
+    def job(self, method_name: str, problem_name: str, seed: int) -> Job:
+        """One of the searches."""
+        return Job(method_name, problem_name, seed, self.trials, self.first)
+
+
 def regrets(
-    results: Results[Job],
-    methods: Sequence[str],
-    problems: Sequence[str],
-    seeds: int,
-    trials: int,
-    first: bool,
+    results: Results[Job], methods: Sequence[str], problems: Sequence[str], setup: Setup
 ) -> FloatArray:
     """Normalised regrets of the best losses so far; nan where not measured.
 
     The shape is `(n_methods, n_problems, n_seeds, trials)`.
     """
-    out = np.full((len(methods), len(problems), seeds, trials), np.nan)
-    for i, name in enumerate(methods):
-        for j, on in enumerate(problems):
-            for seed in range(seeds):
-                answer = results.answers.get(Job(name, on, seed, trials, first))
-                if answer is not None:
-                    best = best_so_far(np.array(answer["losses"][:trials]))
-                    best = np.pad(best, (0, trials - len(best)), mode="edge")
-                    out[i, j, seed] = [problem(on).regret(loss) for loss in best]
+    out = np.full((len(methods), len(problems), setup.seeds, setup.trials), np.nan)
+    for i, j, seed in np.ndindex(out.shape[:3]):
+        answer = results.answers.get(setup.job(methods[i], problems[j], seed))
+        if answer is not None:
+            out[i, j, seed] = _regret(problem(problems[j]), answer["losses"], setup.trials)
     return out
 
 
+def _regret(on: Problem, losses: Sequence[float], trials: int) -> FloatArray:
+    """The regrets `(trials,)` of one search; a search that ended early keeps its last one."""
+    best = best_so_far(np.array(losses[:trials]))
+    found = np.array([on.regret(loss) for loss in best])
+    return np.pad(found, (0, trials - len(found)), mode="edge")
+
+
 def report(
-    results: Results[Job],
-    methods: Sequence[Method],
-    problems: Sequence[str],
-    seeds: int,
-    trials: int,
-    first: bool,
+    results: Results[Job], methods: Sequence[Method], problems: Sequence[str], setup: Setup
 ) -> tuple[str, dict[str, object]]:
     """Markdown and plain values of the problems with all searches."""
-    ids, titles = [m.name for m in methods], [m.title for m in methods]
-    measured = regrets(results, ids, problems, seeds, trials, first)
+    names, titles = [chosen.name for chosen in methods], [chosen.title for chosen in methods]
+    measured = regrets(results, names, problems, setup)
     complete = np.asarray(~np.isnan(measured).any(axis=(0, 2, 3)))
-    used = [name for name, good in zip(problems, complete.tolist(), strict=True) if good]
-    measured = measured[:, complete]
-    at = [n for n in AT if n <= trials]
-    measured = measured[..., [n - 1 for n in at]]
-    start = (
-        "the same default configuration given first to every method"
-        if first
-        else "no configuration given first"
-    )
-    parts = [
-        f"{len(used)} problems × {seeds} seeds, {start}. "
+    used = [problems[j] for j in np.flatnonzero(complete)]
+    at = [n for n in AT if n <= setup.trials]
+    measured = measured[:, complete][..., [n - 1 for n in at]]
+    start = "the same default configuration given first to every method"
+    intro = (
+        f"{len(used)} problems × {setup.seeds} seeds, "
+        f"{start if setup.first else 'no configuration given first'}. "
         "Mean rank [95 % interval over seeds] · mean regret.\n"
-    ]
-    parts.append(rank_table(titles, measured, at))
-    own = next(
-        (i for i, chosen in enumerate(methods) if chosen.settings.get("name") == "tpe"), None
     )
-    if own is not None and len(methods) > 1:
-        parts += [f"\nRaces in which {titles[own]} is ahead, ties half\n"]
-        parts += [duel_table(titles, measured, at, own)]
-    groups = {problem(name).group for name in used}
-    for group in sorted(groups) if len(groups) > 1 else ():
-        members = np.array([problem(name).group == group for name in used])
-        parts += [
-            f"\n{group} ({members.sum()} problems)\n",
-            rank_table(titles, measured[:, members], at),
-        ]
+    parts = [intro, rank_table(titles, measured, at)]
+    parts += _own_section(methods, measured, at)
+    parts += _group_sections(titles, used, measured, at)
     for i, n in enumerate(at):
-        parts += [f"\nMedian normalised regret after {n} trials [95 % interval]\n"]
-        parts += [problem_table(titles, used, measured[..., i])]
+        parts.append(f"\nMedian normalised regret after {n} trials [95 % interval]\n")
+        parts.append(problem_table(titles, used, measured[..., i]))
     values: dict[str, object] = {
-        "methods": ids,
+        "methods": names,
         "problems": used,
-        "seeds": seeds,
-        "first": first,
+        "seeds": setup.seeds,
+        "first": setup.first,
         "mean_rank": {n: mean_rank(measured[..., i]).tolist() for i, n in enumerate(at)},
         "mean_regret": {n: measured[..., i].mean(axis=(1, 2)).tolist() for i, n in enumerate(at)},
         "regret": {
-            n: {p: measured[:, j, :, i].tolist() for j, p in enumerate(used)}
+            n: dict(zip(used, measured[..., i].swapaxes(0, 1).tolist(), strict=True))
             for i, n in enumerate(at)
         },
     }
     return "\n".join(parts), values
+
+
+def _own_section(
+    methods: Sequence[Method], measured: FloatArray, at: Sequence[int]
+) -> Iterator[str]:
+    """The races of our `tpe` with the others, if it is among several methods."""
+    samplers = [chosen.settings.get("name") for chosen in methods]
+    if "tpe" in samplers and len(methods) > 1:
+        titles, own = [chosen.title for chosen in methods], samplers.index("tpe")
+        yield f"\nRaces in which {titles[own]} is ahead, ties half\n"
+        yield duel_table(titles, measured, at, own)
+
+
+def _group_sections(
+    titles: Sequence[str], problems: Sequence[str], measured: FloatArray, at: Sequence[int]
+) -> Iterator[str]:
+    """Ranks by group of problems, if there are several groups."""
+    groups = np.array([problem(name).group for name in problems])
+    found = sorted(set(groups.tolist()))
+    if len(found) > 1:
+        for group in found:
+            members = groups == group
+            yield f"\n{group} ({members.sum()} problems)\n"
+            yield rank_table(titles, measured[:, members], at)
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -167,16 +186,18 @@ def main(arguments: Sequence[str]) -> None:
     methods = [method(text) for text in options.methods]
     for name in options.fresh:
         (folder / "quality" / f"{method(name).name}.jsonl").unlink(missing_ok=True)
-    results, first = stored(folder / "quality"), not options.no_first
+    results = stored(folder / "quality")
+    setup = Setup(options.seeds, options.trials, first=not options.no_first)
     jobs = [
-        Job(chosen.name, name, seed, options.trials, first)
+        setup.job(chosen.name, name, seed)
         for seed in range(options.seeds)
         for name in options.problems
         for chosen in methods
     ]
     work_off(jobs, methods, results, options.processes, _search)
-    text, values = report(results, methods, options.problems, options.seeds, options.trials, first)
-    write(folder, "quality" if first else "quality-no-first", text, values | {"machine": machine()})
+    text, values = report(results, methods, options.problems, setup)
+    name = "quality" if setup.first else "quality-no-first"
+    write(folder, name, text, values | {"machine": machine()})
 
 
 def _search(process: Process, job: Job) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """What peers are given is the same space: every configuration they draw belongs to ours."""
 
+from pathlib import Path
+
 import hyperopt
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ from hyperopt.pyll.stochastic import sample
 from benchmarks.methods import method
 from benchmarks.peers import hyperopt_tpe, own
 from benchmarks.search.problems import names, problem
-from benchmarks.search.quality import Job, regrets, report, stored
+from benchmarks.search.quality import Job, Setup, regrets, report, stored
 from hpo.errors import UserError
 
 
@@ -56,11 +58,8 @@ def test_settings_are_read_from_a_methods_name() -> None:
         method("optunna")
 
 
-def test_results_are_kept_and_reported(tmp_path: object) -> None:
-    from pathlib import Path
-
-    folder = Path(str(tmp_path))
-    results = stored(folder)
+def test_results_are_stored_and_reported(tmp_path: Path) -> None:
+    results = stored(tmp_path)
     for name, shift in (("tpe", 0.0), ("random", 1.0)):
         for seed in range(3):
             results.add(
@@ -70,12 +69,11 @@ def test_results_are_kept_and_reported(tmp_path: object) -> None:
                     "cpu_seconds": 0.1,
                 },
             )
-    again = stored(folder)
+    again = stored(tmp_path)
     assert again.answers == results.answers
-    measured = regrets(again, ["tpe", "random"], ["branin"], 3, 10, True)
+    measured = regrets(again, ["tpe", "random"], ["branin"], Setup(3, 10, first=True))
     assert np.all(measured[0] < measured[1])
-    text, values = report(
-        again, [method("tpe"), method("random")], ["branin", "nested"], 3, 10, True
-    )
+    setup, methods = Setup(3, 10, first=True), [method("tpe"), method("random")]
+    text, values = report(again, methods, ["branin", "nested"], setup)
     assert values["problems"] == ["branin"]
     assert "| **tpe** (this project) | 1.00 [1.00, 1.00]" in text
