@@ -42,16 +42,14 @@ ONLY = {
     "pandas": ("pipelines", "serving", "warmstart", "benchmarks"),
     "sklearn": ("pipelines", "warmstart", "benchmarks"),
 }
-
-
 # The rooms of `pipelines`, outermost first; each imports only rooms to its right.
 ROOMS = (
     "entry points",
+    "objectives",
     "study",
     "adoption",
     "registry",
     "findings",
-    "objectives",
     "store",
     "models",
     "table",
@@ -60,7 +58,7 @@ ROOMS = (
 # Imports against this order that are still to be removed: (module, imported module).
 AGAINST_THE_ORDER = {
     ("pipelines.files.checkpoints", "pipelines.models.errors"),
-    ("pipelines.files.checkpoints", "pipelines.table.reading"),
+    ("pipelines.files.objects", "pipelines.table.reading"),
 }
 # Rooms of `hpo` that must not depend on others, not even through a third module.
 INDEPENDENT_OF = {
@@ -75,17 +73,15 @@ MAX_LINES = 400  # of a file
 TOO_LONG = {
     "hpo/space/hyperopt.py",
     "pipelines/findings/diagnosis.py",
-    "pipelines/objectives/table.py",
+    "pipelines/objectives/training.py",
     "pipelines/store/schema.py",
-    "pipelines/study/plan.py",
-    "pipelines/study/session.py",
     "pipelines/table/bootstrap.py",
     "pipelines/table/data.py",
     "pipelines/table/splits.py",
     "serving/network.py",
     "tests/hpo/workers/test_executors.py",
     "tests/pipelines/models/test_mlp.py",
-    "tests/pipelines/objectives/test_table.py",
+    "tests/pipelines/objectives/test_training.py",
     "tests/pipelines/registry/test_versions.py",
     "tests/pipelines/store/test_storage.py",
     "tests/pipelines/test_adopt.py",
@@ -168,7 +164,8 @@ def test_rooms_of_pipelines_import_only_rooms_to_their_right() -> None:
         for other in IMPORTS[name] & ours
         if ROOMS.index(room_of(other)) < ROOMS.index(room_of(name))
     }
-    assert against == AGAINST_THE_ORDER
+    assert not against - AGAINST_THE_ORDER, f"the order is {' > '.join(ROOMS)}"
+    assert not AGAINST_THE_ORDER - against, "gone; take them out of AGAINST_THE_ORDER"
 
 
 @pytest.mark.parametrize("room", INDEPENDENT_OF)
@@ -184,7 +181,9 @@ def test_folders_are_small() -> None:
 
 def test_files_are_short() -> None:
     lines = {path: len((ROOT / path).read_text("utf-8").splitlines()) for path in MODULES.values()}
-    assert {str(path) for path, n in lines.items() if n > MAX_LINES} == TOO_LONG
+    too_long = {str(path) for path, n in lines.items() if n > MAX_LINES}
+    assert not too_long - TOO_LONG, f"longer than {MAX_LINES} lines; split them"
+    assert not TOO_LONG - too_long, "short enough now; take them out of TOO_LONG"
 
 
 def test_the_driver_starts_without_model_libraries() -> None:

@@ -232,7 +232,10 @@ def _boosting_courses(
 ) -> Iterator[tuple[str, Course]]:
     yield (
         "scaled",
-        _joined(bench.train(single_family(bench.model).scaled(params, rung / full), [rung]) for rung in rungs),
+        _joined(
+            bench.train(single_family(bench.model).scaled(params, rung / full), [rung])
+            for rung in rungs
+        ),
     )
     for way, shape in SHAPES.items():
         yield way, bench.train(params, [*rungs, full], shape=shape)
