@@ -107,7 +107,7 @@ def report(
     names, titles = [chosen.name for chosen in methods], [chosen.title for chosen in methods]
     measured = regrets(results, names, problems, setup)
     complete = np.asarray(~np.isnan(measured).any(axis=(0, 2, 3)))
-    used = [problems[j] for j in np.flatnonzero(complete)]
+    used = [problems[j] for j in np.flatnonzero(complete).tolist()]
     at = [n for n in AT if n <= setup.trials]
     measured = measured[:, complete][..., [n - 1 for n in at]]
     start = "the same default configuration given first to every method"
