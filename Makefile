@@ -1,13 +1,14 @@
 # make demo   the main job on a real table, from nothing
 # make test   the whole test suite
-# make check  lint and types
+# make check  lint, types, and the documentation site with its links
+# make docs   just the documentation site, in build/site
 # make env    just the environment, in .venv
 
 PYTHON ?= python3
 BIN := .venv/bin
 DEMO_STORE ?= sqlite:///mlflow.db
 
-.PHONY: demo test check env bench clean
+.PHONY: demo test check docs env clean
 
 env: .venv/.installed
 
@@ -25,10 +26,13 @@ demo: env
 test: env
 	$(BIN)/python -m pytest -n logical --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
-check: env
+check: env docs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: env
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 clean:
 	rm -rf .venv build *.egg-info

@@ -1,17 +1,18 @@
-"""Every code block of the README and of docs/ runs, page by page, in a copy of the project.
+"""Every code block of the README and of docs/ runs, in page order, in a copy of the project.
 
-The copy has only 800 rows of the shipped table, so that most blocks run as they are written. The
-language of a block decides how it is tested:
+The copy has the example table cut to 800 rows, so that most blocks can run as they are written.
+The language of a block decides how it is run:
 
-* `bash`: commands.
-* `console`: a transcript. Lines after `$ ` are run; all other lines must be in the output, where
-  `…` stands for anything.
-* `python`: a program, or a file if the first line names one (`# space.py`).
-* `yaml`: a file, named in its first line (`# space.yaml`).
-* `diff`: a change to a file of the project. Its context must match exactly one place.
-* `text`, `mermaid`: nothing to run.
+- `bash`: commands, run by bash.
+- `console`: a transcript. The line after `$ ` is run; every other line must be in its output, where
+  `…` stands for any text.
+- `python`: a program of its own.
+- `yaml`: a file, named in its first line (`# space.yaml`). A python block whose first line names a
+  file is one, too.
+- `diff`: a change to a file of the project; its lines must fit exactly one place.
+- `text`, `mermaid`: not run.
 
-Commands that take minutes, need a network or never end are replaced by those in `STAND_INS`.
+`STAND_INS` has cheaper commands for those that take minutes, need a network or never end.
 """
 
 import contextlib
@@ -30,26 +31,33 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from pipelines import entry_points
+
 ROOT = Path(__file__).parents[1]
-PAGES = ("README.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")))
+PAGES = (
+    "README.md",
+    *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md")),
+)
 COPIED = (
-    *(
-        "MLproject",
-        "Makefile",
-        "pyproject.toml",
-        "python_env.yaml",
-        "requirements.txt",
-        "constraints.txt",
-    ),
-    *("hpo", "pipelines", "serving", "warmstart", "benchmarks", "tests"),
+    "MLproject",
+    "Makefile",
+    "pyproject.toml",
+    "python_env.yaml",
+    "requirements.txt",
+    "constraints.txt",
+    "hpo",
+    "pipelines",
+    "serving",
+    "warmstart",
+    "benchmarks",
+    "tests",
 )
 ROWS = 800
 SECONDS = 240  # for one block, on a busy machine
 NOTHING_TO_RUN = ("text", "mermaid")
 CHANGES_THE_PROJECT = "docs/extending.md"
 
-# Patterns for whole commands, each with the command that runs instead and the reason.
-# `PORT` becomes a free port.
+# A pattern for a whole command -> (what runs instead, why). `PORT` becomes a free port.
 STAND_INS: Mapping[str, tuple[str, str]] = {
     r"make demo": ("true", "it has already run: every page starts with its study"),
     r"make test": ("python -m pytest --collect-only -q tests/hpo", "the suite would run itself"),
@@ -58,20 +66,20 @@ STAND_INS: Mapping[str, tuple[str, str]] = {
         "installs gigabytes from a network",
     ),
     r"mlflow run .* --env-manager uv .*": (
-        'python -c "from mlflow.utils.environment import _PythonEnv; '
-        "_PythonEnv.from_yaml('python_env.yaml')\"",
-        "installs gigabytes from a network; another block tests the rest of the command",
+        'python -c "from mlflow.utils.environment import _PythonEnv as E; '
+        "E.from_yaml('python_env.yaml')\"",
+        "builds an environment of gigabytes from a network; other blocks run the same command",
     ),
     r"mlflow ui (.*)": (
         r"mlflow ui \1 --port PORT --workers 1 & "
-        "until curl -sf 127.0.0.1:PORT/health; do sleep 0.5; done; kill $!",
-        "never ends",
+        r"until curl -sf 127.0.0.1:PORT/health; do sleep 0.5; done; kill $!",
+        "serves until it is stopped",
     ),
     r"(.*model=all .*)-P trials=\d+": (
         r"\1-P trials=5 -P max_budget=5",
-        "trains networks; five percent of a training of each family will do",
+        "trains networks; five percent of a training of each family is enough",
     ),
-    r"(.* --timeout=)\d+(.*)": (r"\g<1>3\2", "searches until its timeout"),
+    r"(.* --timeout=)\d+(.*)": (r"\g<1>3\2", "searches until its time is over"),
     r"python -m benchmarks ([\w-]+).*": (
         r"python -m benchmarks \1 --help",
         "takes minutes to hours",
@@ -81,7 +89,7 @@ STAND_INS: Mapping[str, tuple[str, str]] = {
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block of a page; `line` is that of its first line of content."""
+    """A fenced block of a page; `line` is the number of its first line of content."""
 
     page: str
     line: int
@@ -94,7 +102,7 @@ class Block:
 
     @property
     def file(self) -> str | None:
-        """The file that the block is written to, if its first line names one."""
+        """The path of the file that the block is, if its first line names one."""
         found = re.match(r"# ([\w./-]+\.(?:yaml|py))$", self.text.split("\n", 1)[0])
         return found.group(1) if found and self.language in ("yaml", "python") else None
 
@@ -111,19 +119,19 @@ ALL = [block for page in PAGES for block in blocks(page)]
 
 @dataclass(frozen=True)
 class Copy:
-    """A copy of the project with a study, and the values of the names in capitals on the pages."""
+    """A copy of the project with a study, and the values of the pages' names in capitals."""
 
     folder: Path
     names: Mapping[str, str]
 
     def run(self, *command: str) -> str:
-        """The output of a command; its exit code must be 0."""
+        """Run a command and return its output; its exit code must be 0."""
         code, output = self.result(*command)
         assert code == 0, output
         return output
 
     def result(self, *command: str) -> tuple[int, str]:
-        """Exit code and output of a command; its remaining processes are killed."""
+        """Run a command, stop what it leaves running, and return exit code and output."""
         log = self.folder / "output.log"
         with log.open("w") as out:
             process = subprocess.Popen(
@@ -153,7 +161,7 @@ class Copy:
         }
 
     def filled(self, text: str) -> str:
-        """The text with names in capitals and ports replaced by values."""
+        """The text with the values of its names in capitals, and with a free port."""
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = str(free.getsockname()[1])
@@ -169,13 +177,13 @@ def make_copy(folder: Path) -> Copy:
     (folder / "examples").mkdir()
     table = pd.read_csv(ROOT / "examples/adult.csv.gz", dtype=str, keep_default_na=False)
     table.sample(ROWS, random_state=0).to_csv(folder / "examples/adult.csv.gz", index=False)
-    # An environment for `make` that is there already: the one that runs this test.
+    # An environment for `make`: the one that runs this test.
     (folder / ".venv").mkdir()
     for path in Path(sys.prefix).iterdir():
         (folder / ".venv" / path.name).symlink_to(path)
     (folder / ".venv" / ".installed").unlink(missing_ok=True)
     (folder / ".venv" / ".installed").touch()
-    # The console command as an installation makes it, but for the copy.
+    # The console command as an installation makes it, for the copy.
     scripts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"][
         "scripts"
     ]
@@ -190,7 +198,7 @@ def make_copy(folder: Path) -> Copy:
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Copy:
-    """The copy in which `make demo` has run, for all pages but one."""
+    """The copy in which `make demo` has run; all pages but docs/extending.md share it."""
     copy = make_copy(tmp_path_factory.mktemp("docs"))
     study = re.search(r"study (\w{32}):", copy.run("make", "demo"))
     assert study
@@ -264,7 +272,7 @@ def run_transcript(copy: Copy, text: str) -> None:
 
 
 def change(folder: Path, text: str) -> None:
-    """Apply a diff without line numbers."""
+    """Apply a diff without line numbers: its lines determine the place."""
     first, *lines = text.splitlines()
     path = folder / first.removeprefix("--- ")
     before = "".join(f"{line[1:]}\n" for line in lines if not line.startswith("+"))
@@ -291,6 +299,37 @@ def test_links_lead_somewhere(page: str) -> None:
     for target in re.findall(r"\]\(([^)#\s]+)", prose):
         if "://" not in target:
             assert ((ROOT / page).parent / target).exists(), f"{page}: {target}"
+
+
+@pytest.mark.parametrize("name", entry_points.NAMES)
+def test_parameters_are_documented(name: str) -> None:
+    """docs/parameters.md lists the parameters of each entry point with their defaults, in order."""
+    text = (ROOT / "docs/parameters.md").read_text(encoding="utf-8")
+    section = text.partition(f"\n## `{name}`\n")[2].partition("\n## ")[0]
+    documented = re.findall(r"^\| `(\w+)` \| (?:`(.+?)`|required) \|", section, re.MULTILINE)
+    parameters = entry_points.parameters(entry_points.load(name))
+    assert documented == [(parameter.name, parameter.default or "") for parameter in parameters]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_files_that_are_named_exist(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    made = {block.file for block in ALL}
+    path = r"`((?:hpo|pipelines|serving|warmstart|benchmarks|tests)/[\w/-]+\.(?:py|yaml))`"
+    missing = [name for name in re.findall(path, text) if not (ROOT / name).exists()]
+    assert not set(missing) - made
+
+
+@pytest.mark.parametrize("package", ["pipelines", "hpo"])
+def test_architecture_names_the_modules_of_each_room(package: str) -> None:
+    text = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    section = text.partition(f"\n### `{package}`\n")[2].partition("\n##")[0]
+    for rooms, modules in re.findall(r"^\| (root|`[^|]+) \| ([^|]+)", section, re.MULTILINE):
+        folders = [ROOT / package / room for room in re.findall(r"`(\w+)`", rooms)]
+        folders = folders or [ROOT / package]
+        for module in re.findall(r"`(\w+)/?`", modules):
+            places = [folder / name for folder in folders for name in (module, f"{module}.py")]
+            assert any(place.exists() for place in places), f"{rooms}: {module}"
 
 
 def test_changelog_names_the_version() -> None:
