@@ -23,13 +23,6 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     return files
 
 
-def on_page_markdown(markdown: str, **_: object) -> str:
-    """Point links from docs/ to outside pages at their copies."""
-    for source, page in OUTSIDE.items():
-        markdown = markdown.replace(f"](../{source}", f"]({page}")
-    return markdown
-
-
 def _site_link(found: re.Match[str]) -> str:
     target = found[1]
     return "](" + OUTSIDE.get(target, target.removeprefix("docs/"))
