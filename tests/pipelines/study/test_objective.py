@@ -1,6 +1,6 @@
 """A session with an objective that is no table: it needs nothing but the protocol."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -118,10 +118,10 @@ def test_a_resumed_session_goes_on_as_one_without_interruption(
 
 
 @pytest.fixture
-def storage(monkeypatch: pytest.MonkeyPatch) -> Iterator[MlflowStorage]:
+def storage(monkeypatch: pytest.MonkeyPatch) -> MlflowStorage:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", stores.sqlite_uri())
     header = PLAN.to_header()
-    yield MlflowStorage.create(header, experiment="paraboloid", connection=stores.connection())
+    return MlflowStorage.create(header, experiment="paraboloid", connection=stores.connection())
 
 
 def test_a_function_in_mlflow_is_resumed_and_reported(
