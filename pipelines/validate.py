@@ -19,7 +19,8 @@ from pipelines.objectives.start import run
 from pipelines.objectives.training import table_worker
 from pipelines.study.options import ValidateOptions
 from pipelines.study.plan import Plan
-from pipelines.study.result import StudyResult, command, short
+from pipelines.study.result import StudyResult
+from pipelines.study.summary import command, short
 from pipelines.study.workshop import workshop
 from pipelines.table.metrics import METRICS
 from pipelines.table.source import Source, rebuild_source

@@ -29,7 +29,7 @@ from pipelines.objectives.jobs import BEST
 from pipelines.registry.gate import HeldOutScore
 from pipelines.study.options import TRAIN
 from pipelines.study.plan import Plan
-from pipelines.study.result import failures
+from pipelines.study.summary import failures
 from pipelines.table.metrics import METRICS
 
 if TYPE_CHECKING:

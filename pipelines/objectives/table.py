@@ -26,9 +26,10 @@ from pipelines.objectives.jobs import (
     trial_label,
 )
 from pipelines.store.schema import test_metrics
-from pipelines.study.objective import Choice, Ended, Ending
+from pipelines.study.objective import Choice, Ending
 from pipelines.study.options import TRAIN
 from pipelines.study.plan import Plan
+from pipelines.study.result import Ended
 from pipelines.table.metrics import METRICS, evaluate, recalls
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ bar, and knows what becomes of the winner. `pipelines.objectives.table` is the o
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from hpo.goals import Goal
 from hpo.loop import Stop
@@ -15,10 +15,8 @@ from pipelines.files.exchange import Exchange
 from pipelines.store import StudyStore
 from pipelines.study.confirmation import Confirmation
 from pipelines.study.plan import Plan
+from pipelines.study.result import Ended
 from pipelines.study.workshop import Workshop
-
-if TYPE_CHECKING:
-    from pipelines.table.bootstrap import Interval
 
 
 @dataclass(frozen=True)
@@ -55,25 +53,6 @@ class Choice:
 
     winner: Trial
     confirmation: Confirmation | None = None
-
-
-@dataclass(frozen=True)
-class Ended:
-    """What came of the winner.
-
-    Attributes:
-        test: its scores on held-out data, by name.
-        interval: of the deciding score.
-        model_uri: of the logged model.
-        version: of the registered model.
-        trained_on: rows of a model that was trained on the validation rows, too.
-    """
-
-    test: Mapping[str, float] | None = None
-    interval: "Interval | None" = None
-    model_uri: str | None = None
-    version: int | None = None
-    trained_on: int | None = None
 
 
 class Objective(Protocol):

@@ -22,11 +22,12 @@ from pipelines.findings.scales import duration
 from pipelines.store import StudyStore
 from pipelines.study.checkpointing import CheckpointKeeper
 from pipelines.study.interrupts import interrupts
-from pipelines.study.objective import Choice, Ended, Ending, Objective
+from pipelines.study.objective import Choice, Ending, Objective
 from pipelines.study.plan import Plan
 from pipelines.study.progress import Reporter
-from pipelines.study.result import StudyResult, failures
+from pipelines.study.result import Ended, StudyResult
 from pipelines.study.search import Search
+from pipelines.study.summary import failures
 from pipelines.study.workshop import Workshop
 
 logger = logging.getLogger(__name__)
@@ -133,7 +134,7 @@ class _Session:
                 return replace(result, interrupted=self.stop.level > StopLevel.CONTINUE)
         if self.search.failed and self.stop.level < StopLevel.NOW:
             raise StudyError(self._no_success())
-        return replace(self._result(scores, Ended()), interrupted=True, stopped=True)
+        return replace(self._result(scores, Ended({})), interrupted=True, stopped=True)
 
     def _introduce(self, reporter: Reporter) -> None:
         plan, study = self.plan, self.search.study
@@ -209,7 +210,6 @@ class _Session:
             winner=choice.winner,
             winner_run=self.store.trial_run_id(choice.winner.number),
             confirmation=choice.confirmation,
-            registered=self.plan.register if ended.version is not None else None,
             link=self.store.notes.save_view(),
             findings=findings,
             report=page,
@@ -281,22 +281,13 @@ class _Session:
         study = self.search.study
         return StudyResult(
             run_id=self.store.run_id,
-            goal=self.objective.goal,
+            plan=self.plan,
             trials=study.trials,
-            wanted=self.plan.trials,
             baselines=baselines,
-            test=ended.test or {},
             tracking_uri=safe(self.store.tracking_uri),
             seconds=time.monotonic() - self.started,
-            interval=ended.interval,
-            model_uri=ended.model_uri,
-            version=ended.version,
-            in_memory=self.plan.data.uri is None,
-            budget_unit=self.unit,
             complete=study.complete,
-            full=self.plan.rungs[-1],
-            timeout=self.plan.timeout,
-            trained_on=ended.trained_on,
+            ended=ended,
         )
 
 

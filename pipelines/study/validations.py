@@ -23,7 +23,7 @@ from pipelines.store.parents import experiment_id
 from pipelines.store.studies import read_header
 from pipelines.store.tracking import as_study_error, children, connect, search
 from pipelines.study.plan import Plan
-from pipelines.study.result import command
+from pipelines.study.summary import command
 
 ROLE = "validation"
 

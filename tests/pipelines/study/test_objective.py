@@ -16,9 +16,9 @@ from pipelines.files.exchange import Exchange
 from pipelines.report import StudyReport, report
 from pipelines.store import StudyStore
 from pipelines.store.storage import MlflowStorage
-from pipelines.study.objective import Choice, Ended, Ending
+from pipelines.study.objective import Choice, Ending
 from pipelines.study.plan import Plan
-from pipelines.study.result import StudyResult
+from pipelines.study.result import Ended, StudyResult
 from pipelines.study.session import Setup, run_study
 from pipelines.study.workshop import Workshop
 from pipelines.table.source import DataPlan
@@ -69,7 +69,7 @@ class Paraboloid:
 
     def finish(self, choice: Choice, ending: Ending) -> Ended:
         ending.store.notes.set_winner(choice.winner.number)
-        return Ended()
+        return Ended({})
 
 
 def worker(uri: str) -> Callable[[Job], Report]:

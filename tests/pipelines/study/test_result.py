@@ -1,8 +1,11 @@
 from typing import Any
 
-from hpo.goals import Goal
+from hpo.space import Float, SearchSpace
 from hpo.trial import Report, Trial
-from pipelines.study.result import StudyResult, failures
+from pipelines.study.result import Ended, StudyResult
+from pipelines.study.summary import failures
+from pipelines.table.source import DataPlan
+from tests.plans import plan
 
 
 def trial(number: int, loss: float, origin: str = "sampler") -> Trial:
@@ -12,31 +15,30 @@ def trial(number: int, loss: float, origin: str = "sampler") -> Trial:
 def result(
     trials: tuple[Trial, ...],
     *,
-    wanted: int = 12,
     registered: str | None = None,
     in_memory: bool = False,
     linear: float = 9.0,
-    **more: Any,
+    wanted: int = 12,
+    **planned: Any,
 ) -> StudyResult:
+    uri = None if in_memory else "table.csv"
+    data = DataPlan(uri, "digest", 100, "y", "regression", "random", 0.2, "holdout")
+    chosen = {"trials": wanted, "register": registered, "data": data, "space": SPACE} | planned
     return StudyResult(
         run_id="abc",
-        goal=Goal("rmse"),
+        plan=plan(**chosen),
         trials=trials,
-        wanted=wanted,
         baselines={"linear": linear},
-        test={"rmse": 1.5},
         tracking_uri="sqlite:///my store.db",
         seconds=1.0,
+        complete=True,
+        ended=Ended({"rmse": 1.5}, model_uri="models:/m-1", version=1 if registered else None),
         winner=min(trials, key=lambda t: t.loss),
         winner_run="def",
-        model_uri="models:/m-1",
-        registered=registered,
-        version=1 if registered else None,
-        in_memory=in_memory,
-        **more,
     )
 
 
+SPACE = SearchSpace((Float("a", 0.0, 20.0),))
 TRIALS = tuple(trial(i, 20.0 - i, "default" if i == 0 else "sampler") for i in range(12))
 
 
@@ -83,7 +85,7 @@ def test_a_race_shows_how_far_each_trial_came_and_where_it_was_best() -> None:
         race(2, 1.5, 1.6),
         race(3, 4.0, granted=81, failure="x"),
     )
-    text = str(result(trials, budget_unit="rounds", full=243.0))
+    text = str(result(trials, algorithm="bohb", rungs=(27.0, 81.0, 243.0)))
     assert "sampler, 81 rounds\n" in text
     assert "sampler, 243 rounds\n" in text
     assert "sampler, 81 rounds, best at 27\n" in text
@@ -92,9 +94,9 @@ def test_a_race_shows_how_far_each_trial_came_and_where_it_was_best() -> None:
 
 def test_a_winner_that_is_not_trained_to_the_end_is_told() -> None:
     assert "it has had 81 of 243 rounds; to train it to the end: mlflow run . -e train" in str(
-        result((race(0, 3.0, 2.0),), budget_unit="rounds", full=243.0)
+        result((race(0, 3.0, 2.0),), algorithm="bohb", rungs=(27.0, 81.0, 243.0))
     )
-    whole = str(result((race(0, 3.0, 2.0, 2.0),), budget_unit="rounds", full=243.0))
+    whole = str(result((race(0, 3.0, 2.0, 2.0),), algorithm="bohb", rungs=(27.0, 81.0, 243.0)))
     assert "243 rounds" in whole
     assert "it has had" not in whole
 

@@ -1,0 +1,171 @@
+"""The text of a study's result: the leaderboard, the winner, and the next commands."""
+
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from hpo.agreement import agreements, describe
+from hpo.algorithms import grants_budgets
+from hpo.trial import Trial
+from pipelines.findings.diagnosis import diagnosis_lines
+from pipelines.models import PERCENT_OF_ROWS
+
+if TYPE_CHECKING:
+    from pipelines.study.result import StudyResult
+
+ROWS = 10  # of the leaderboard
+
+
+def summary(result: "StudyResult") -> str:
+    """The whole text."""
+    parts = [
+        _leaderboard(result),
+        _rank_agreement(result),
+        result.confirmation.lines() if result.confirmation else [],
+        list(_winner(result)),
+        diagnosis_lines(result.findings) if result.report else [],
+    ]
+    paragraphs = ["\n".join(lines) for lines in [*parts, _next_steps(result)] if lines]
+    return "\n" + "\n\n".join(paragraphs)
+
+
+def command(entry_point: str, **parameters: str) -> str:
+    """A command of this project that can be pasted into a shell."""
+    values = " ".join(f"-P {name}={shlex.quote(value)}" for name, value in parameters.items())
+    return f"mlflow run . -e {entry_point} --env-manager local {values}"
+
+
+def short(params: Mapping[str, object], most: int = 80) -> str:
+    """A configuration in at most so many characters."""
+    shown = [
+        f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}"
+        for name, value in params.items()
+    ]
+    text = ", ".join(shown)
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def failures(trials: Sequence[Trial]) -> str:
+    """The most common reason of the failed trials."""
+    reasons = [trial.failure.splitlines()[0] for trial in trials if trial.failure]
+    return max(reasons, key=reasons.count) if reasons else "none failed"
+
+
+def _leaderboard(result: "StudyResult") -> list[str]:
+    """The best trials, the default among them, and the baselines."""
+    done = sorted(filter(_succeeded, result.trials), key=lambda t: (t.loss, t.number))
+    shown = [*done[:ROWS], *(trial for trial in done[ROWS:] if trial.origin == "default")]
+    rows = [
+        (f"trial {trial.number}", result.score(trial), _origin(result, trial), short(trial.params))
+        for trial in shown
+    ]
+    rows += [(f"baseline {name}", score, "", "") for name, score in result.baselines.items()]
+    table = pd.DataFrame(rows, columns=["name", "score", "origin", "params"])
+    width, wide = table["name"].str.len().max(), table["origin"].str.len().max()
+    failed = sum(trial.failure is not None and not trial.reports for trial in result.trials)
+    count = f"{len(done)} trial{'s' * (len(done) != 1)}"
+    note = f", {failed} failed" if failed else ""
+    head = f"Leaderboard by {result.metric} on the validation rows ({count}{note})"
+    lines = [
+        f"{name:<{width}}  {score:>10.5g}  {origin:<{wide}}  {params}".rstrip()
+        for name, score, origin, params in rows
+    ]
+    return [head, *lines]
+
+
+def _succeeded(trial: Trial) -> bool:
+    return bool(trial.reports)
+
+
+def _origin(result: "StudyResult", trial: Trial) -> str:
+    """Where a trial comes from; in a race also how far it came, and where it was best."""
+    if not _races(result) or trial.best is None:
+        return trial.origin
+    best = f", best at {trial.best.budget:g}" if trial.reports[-1].loss > trial.loss else ""
+    failed = f", failed at {trial.budget:g}" if trial.failure else ""
+    return f"{trial.origin}, {trial.reached:g} {result.plan.budget_unit}{best}{failed}"
+
+
+def _races(result: "StudyResult") -> bool:
+    """Whether trials stop at several budgets."""
+    return grants_budgets(result.plan.algorithm)
+
+
+def _rank_agreement(result: "StudyResult") -> list[str]:
+    found = agreements(result.trials) if _races(result) else []
+    return [describe(found, result.plan.budget_unit)] if found else []
+
+
+def _winner(result: "StudyResult") -> Iterator[str]:
+    """The winner's scores on the held-out rows, its model, and what to know about it."""
+    if result.winner is None or result.metric not in result.test:
+        return
+    interval = result.interval
+    bounds = f" [{interval.low:.5g}, {interval.high:.5g}]" if interval else ""
+    others = [f"{name} {v:.5g}" for name, v in result.test.items() if name != result.metric]
+    more = f"  ({', '.join(others)})" if others else ""
+    yield f"Held-out test rows: {result.metric} {result.test[result.metric]:.5g}{bounds}{more}"
+    yield f"Model: {result.model_uri}"
+    yield from _budget_note(result, result.winner)
+    if result.ended.trained_on:
+        yield (
+            f"Note: it was trained on training and validation rows, {result.ended.trained_on:,}; "
+            "the score on the validation rows is that of a model trained without them"
+        )
+    if result.version is not None:
+        name = result.plan.register
+        yield f"Registered: {name} version {result.version}, alias challenger"
+    for name, score in result.baselines.items():
+        if result.goal.to_loss(score) < result.winner.loss:
+            yield (
+                f"Note: no trial beats the baseline {name}; the table may need more rows or other "
+                "columns"
+            )
+
+
+def _budget_note(result: "StudyResult", winner: Trial) -> Iterator[str]:
+    """A note on a winner that has not had a full training."""
+    unit, full = result.plan.budget_unit, result.plan.rungs[-1]
+    if not _races(result):
+        return
+    if unit == PERCENT_OF_ROWS and winner.best is not None and winner.best.budget < full:
+        yield f"Note: it was trained on {winner.best.budget:g} {unit}; `train` takes all of them"
+    elif winner.reached < full:
+        train = command("train", trial=result.winner_run)
+        yield (
+            f"Note: it has had {winner.reached:g} of {full:g} {unit}; to train it to the end: "
+            f"{train}"
+        )
+
+
+def _next_steps(result: "StudyResult") -> list[str]:
+    lines = ["Next:"]
+    links = [link for link in (result.link, result.report) if link]
+    if result.tracking_uri.startswith("http"):
+        first, *links = links or [result.tracking_uri]
+        lines.append(f"  open     {first}")
+    else:
+        uri = shlex.quote(result.tracking_uri)
+        lines.append(f"  look     mlflow ui --backend-store-uri {uri}")
+    lines += [f"           {link}" for link in links]
+    if result.version is not None:
+        lines.append(f"  promote  {command('promote', name=str(result.plan.register))}")
+    wanted = result.plan.trials
+    unfinished = result.interrupted or not result.complete or len(result.trials) < wanted
+    if unfinished:
+        lines.append(f"  resume   {_again(result, wanted)}")
+    elif wanted > 1:  # a single configuration is no search that could go on
+        lines.append(f"  go on    {_again(result, 2 * len(result.trials))}")
+    return lines
+
+
+def _again(result: "StudyResult", trials: int) -> str:
+    """How to resume the study."""
+    timeout = result.plan.timeout
+    ends = {"trials": f"{trials}", **({"timeout": f"{timeout:g}"} if timeout else {})}
+    if result.plan.data.uri is None:
+        given = ", ".join(f"{name}={value}" for name, value in ends.items())
+        return f"tune(data=…, study={result.run_id!r}, {given}), with the same table"
+    return command("tune", study=result.run_id, **ends)
