@@ -70,7 +70,7 @@ def run(
     """
     notes = space_notes(storage.header.get("space_from"))
     warm, past = known or (None, None)
-    notes += [f"warm start: {line}" for line in warm.told()] if warm else []
+    notes += [f"warm start: {line}" for line in warm.lines()] if warm else []
     objective = TableObjective(plan, prepared)
     return run_study(Setup(plan, objective, shop, storage, past, notes))
 

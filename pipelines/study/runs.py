@@ -20,7 +20,8 @@ from pipelines.store import schema
 from pipelines.store.studies import find_study, leaderboard, read_artifact, read_header
 from pipelines.store.tracking import children, connect
 from pipelines.store.views import ui
-from pipelines.study import warm_start as warm
+from pipelines.study.gain import BESIDE_COLD, TRUST
+from pipelines.study.warm_start import ARTIFACT
 
 CURVES = 24  # learning curves that are read: each is a request
 CLASSES = "classes.json"
@@ -70,7 +71,7 @@ def read_evidence(run_id: str) -> Evidence:
     there = {item.path for item in client.list_artifacts(run_id)}
     kept = {
         name: _json(client, run_id, name)
-        for name in (CLASSES, warm.ARTIFACT, warm.TRUST, warm.BESIDE_COLD)
+        for name in (CLASSES, ARTIFACT, TRUST, BESIDE_COLD)
         if name in there
     }
     done = [row for row in rows if row["reports"]]
@@ -94,7 +95,7 @@ def read_evidence(run_id: str) -> Evidence:
         else None,
         classes=_classes(kept.get(CLASSES)),
         confirmation=confirmation(run.data.tags.get(schema.CONFIRMATION)),
-        warm=warm_start(kept.get(warm.ARTIFACT), kept.get(warm.TRUST), kept.get(warm.BESIDE_COLD)),
+        warm=warm_start(kept.get(ARTIFACT), kept.get(TRUST), kept.get(BESIDE_COLD)),
         elapsed=searched(intervals, [max((end for _, end in intervals), default=0.0)])[0],
     )
 

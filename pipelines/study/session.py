@@ -190,17 +190,25 @@ class _Session:
         if past is None:
             return
         from pipelines.findings.past import beside_cold_in_words
-        from pipelines.study.warm_start import BESIDE_COLD, TRUST, beside_cold, gain, worth
+        from pipelines.study.gain import (
+            BESIDE_COLD,
+            TRUST,
+            beside_cold,
+            gain_of_first_points,
+            trust_by_result,
+        )
 
         trials = self.search.study.trials
-        values = {f"warm_start_{name}": value for name, value in gain(trials).items()}
+        values = {
+            f"warm_start_{name}": value for name, value in gain_of_first_points(trials).items()
+        }
         rows = beside_cold(past, self.plan, trials)
         if rows:
             values["warm_start_ahead"] = rows[-1].ahead
             notes.save_text(json.dumps([asdict(row) for row in rows]), BESIDE_COLD)
             reporter.say(f"warm start: {beside_cold_in_words(rows)}")
         notes.annotate(metrics=values)
-        notes.save_text(json.dumps(worth(past, trials)), TRUST)
+        notes.save_text(json.dumps(trust_by_result(past, trials)), TRUST)
 
     def _finished(self, choice: Choice, ended: Ended, ending: Ending) -> StudyResult:
         """The result of a study with a winner, after its report is made."""

@@ -1,27 +1,23 @@
-"""Warm start: what a new study takes over from past ones, fixed before its first trial and kept with it.
+"""Warm start: what a new study takes from past ones.
 
-A resumed study reads what it saw at first from its own run and never looks at the past again, so it
-goes on as it would have without the interruption, whatever other studies have ended since.
+It is fixed before the first trial and stored with the study. A resumed study reads it there and
+does not look at past studies again, so it continues as it would have without the interruption.
 """
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from hpo.algorithms import algorithm, grants_budgets
-from hpo.counterfactual import without_past
 from hpo.errors import StudyError, closest
 from hpo.past import Past
-from hpo.samplers.tpe import TPESampler
+from hpo.space import SearchSpace
 from hpo.space.parameters import Categorical
-from hpo.standings import Standings
 from hpo.study import FirstPoint
-from hpo.trial import Trial
-from pipelines.findings.past import SHORT_ID, WARM_ORIGIN, BesideCold, helped
+from pipelines.findings.past import SHORT_ID, WARM_ORIGIN
 from pipelines.store.knowledge import Knowledge, counted, held_out, past_studies
 from pipelines.store.summaries import prediction
 from pipelines.study.options import AUTO, OFF, past_sources
@@ -32,94 +28,74 @@ from warmstart.similarity import FEWEST, in_words
 from warmstart.transfer import Neighbour, learned, narrowed, neighbours, why_not
 
 ARTIFACT = "warm_start.json"
-TRUST = "warm_start_trust.json"
-BESIDE_COLD = "warm_start_beside_cold.json"
-FIRST_POINTS = 2  # of studies of the same table, after the defaults
+FIRST_POINTS = 2  # from studies of the same table, after the defaults
 SHOWN = 3
-SIMULATED = 20  # searches without a past that a study is compared with
-AFTER = (10, 25, 50, 100)  # trials at which they are compared
-MOST_RESULTS = 100  # of a study that are looked at, though the past is asked in its start-up only
-FEWEST_RESULTS = 8  # that a model can be made of
 
 
 @dataclass(frozen=True)
 class WarmStart:
-    """The past studies that a study learns from, most alike first, and what was left out, in sentences."""
+    """The past studies that a study learns from.
+
+    Attributes:
+        neighbours: the past studies, the most similar first.
+        notes: what was left out, in sentences.
+    """
 
     neighbours: tuple[Neighbour, ...] = ()
     notes: tuple[str, ...] = ()
 
     def past(self, plan: Plan) -> Past | None:
-        """What they know, in the space of the plan; None when they know nothing of it."""
+        """A model of the past studies in the space of the plan; None when they know nothing of it."""
         if not self.neighbours or not plan.first_points:
             return None
         found = learned(self.neighbours, plan.model, plan.space, plan.first_points[0].params)
         return found if len(found) else None
 
-    def told(self) -> Iterable[str]:
-        """What a user is told before the first trial."""
+    def lines(self) -> Iterator[str]:
+        """What to show to the user before the first trial."""
         yield from self.notes
         if not self.neighbours:
             yield "nothing to learn from yet; this study is the next one's past"
             return
-        n, tables = (
-            len(self.neighbours),
-            len({neighbour.study.digest for neighbour in self.neighbours}),
-        )
-        shown = "; ".join(
-            _named(neighbour, compared=tables >= FEWEST) for neighbour in self.neighbours[:SHOWN]
-        )
-        more = f"; and {n - SHOWN} more" if n > SHOWN else ""
-        yield f"{counted(n)}: {shown}{more}"
-        if tables < FEWEST:
-            yield f"with fewer than {FEWEST} tables in the past all count as equally alike"
+        tables = len({neighbour.study.digest for neighbour in self.neighbours})
+        compared = tables >= FEWEST
+        shown = [_named(neighbour, compared=compared) for neighbour in self.neighbours[:SHOWN]]
+        if len(self.neighbours) > SHOWN:
+            shown.append(f"and {len(self.neighbours) - SHOWN} more")
+        yield f"{counted(len(self.neighbours))}: {'; '.join(shown)}"
+        if not compared:
+            yield f"with fewer than {FEWEST} tables in the past, all count as equally similar"
         yield "start-up points are spread over what they expect to be good"
 
     def to_json(self) -> str:
-        """As the study keeps it."""
-        plain = [
-            {
-                "run_id": n.study.run_id,
-                "name": n.study.name,
-                "similarity": n.similarity,
-                "same_table": n.same_table,
-                "kinship": n.kinship,
-                "differences": {group: round(gap, 4) for group, gap in n.differences.items()},
-                "summary": n.study.to_text(),
-            }
-            for n in self.neighbours
-        ]
+        """The text of the artifact."""
+        plain = [_plain(neighbour) for neighbour in self.neighbours]
         return json.dumps({"neighbours": plain, "notes": list(self.notes)}, indent=1)
 
     @classmethod
     def from_json(cls, text: str) -> "WarmStart":
-        """What `to_json` wrote.
+        """The warm start that `to_json` wrote.
 
         Raises:
-            StudyError: when it is damaged.
+            StudyError: when the text is damaged.
         """
         try:
             plain = json.loads(text)
-            found = tuple(
-                Neighbour(
-                    PastStudy.from_text(n["summary"]),
-                    float(n["similarity"]),
-                    bool(n["same_table"]),
-                    float(n["kinship"]),
-                    dict(n["differences"]),
-                )
-                for n in plain["neighbours"]
-            )
-            return cls(found, tuple(plain["notes"]))
+            return cls(tuple(map(_neighbour, plain["neighbours"])), tuple(plain["notes"]))
         except (ValueError, KeyError, TypeError) as error:
             raise StudyError(
-                f"the artifact {ARTIFACT} of this study is damaged ({error}), so that it cannot go on as it began; "
-                "start a new study"
+                f"the artifact {ARTIFACT} of this study is damaged ({error}), so it cannot be "
+                "resumed as it began; start a new study"
             ) from error
 
 
 def look_back(plan: Plan, features: MetaFeatures, *, exclude: str | None) -> WarmStart:
-    """The past studies that a new one learns from.
+    """The past studies that a new study learns from.
+
+    Args:
+        plan: of the new study.
+        features: of its table.
+        exclude: the run id of the new study, which is no past one.
 
     Raises:
         StudyError: naming sources that do not exist, or that have nothing for this study.
@@ -139,51 +115,14 @@ def look_back(plan: Plan, features: MetaFeatures, *, exclude: str | None) -> War
         task=plan.data.task,
         digest=prediction(plan.data.digest, plan.data.target),
     )
-    silent = _silent(known, found, plan)
+    unused = _unused(known, found, plan)
     if named and not found:
         raise StudyError(
-            f"warm_start={plan.warm_start} names nothing to learn from: {'; '.join(silent)}; name others, or take "
-            "warm_start=auto"
+            f"warm_start={plan.warm_start} names nothing to learn from: {'; '.join(unused)}; "
+            "name others, or take warm_start=auto"
         )
-    notes = [*known.notes, *(f"nothing is learned from {source}" for source in silent)]
-    own = held_out(plan.data.split, plan.data.test_share, plan.seed)
-    return WarmStart(tuple(found), (*notes, *_seen_before(known, found, own)))
-
-
-def _seen_before(known: Knowledge, found: Sequence[Neighbour], own: str) -> Iterable[str]:
-    """A word on test rows of this study, held out as `own` says, that a past one of the very same table has seen."""
-    others = {known.held_out.get(n.study.run_id, own) for n in found if n.same_table} - {own}
-    if others:
-        yield (
-            f"past studies of this very table held out other test rows ({'; '.join(sorted(others))}; here {own}) and "
-            "have seen some of this one's, so its held-out score may be a little too good; the same seed, split and "
-            "test_share hold out the same rows"
-        )
-
-
-def _silent(known: Knowledge, found: Sequence[Neighbour], plan: Plan) -> list[str]:
-    """Each named source that no neighbour comes from, and why."""
-    heard = {neighbour.study.run_id for neighbour in found}
-    studies = {study.run_id: study for study in known.studies}
-
-    def why(run_id: str) -> str:
-        if run_id in known.omitted:
-            return known.omitted[run_id].value
-        return (
-            why_not(studies[run_id], plan.model, plan.space)
-            or "less alike, or more of the same table, than those named beside"
-        )
-
-    silent = []
-    for source, run_ids in known.named.items():
-        if not heard.intersection(run_ids):
-            reasons = Counter(map(why, run_ids)).items()
-            told = (
-                "; ".join(f"{counted(n)}: {reason}" for reason, n in reasons)
-                or "no study that has begun"
-            )
-            silent.append(f"{source} ({told})")
-    return silent
+    notes = [*known.notes, *(f"nothing is learned from {source}" for source in unused)]
+    return WarmStart(tuple(found), (*notes, *_seen_before(known, found, plan)))
 
 
 def first_points(
@@ -191,40 +130,33 @@ def first_points(
 ) -> tuple[FirstPoint, ...]:
     """Configurations to try after the plan's own: those that did best on the very same table.
 
-    `past` is what the warm start knows in the plan's space.
+    `past` is the model of the past studies in the plan's space.
     """
     if past is None or not any(neighbour.same_table for neighbour in warm.neighbours):
         return ()
-    taken = np.array([plan.space.encode(point.params) for point in plan.first_points])
+    own = [dict(point.params) for point in plan.first_points]
     names = {neighbour.study.run_id: neighbour.study.name for neighbour in warm.neighbours}
-    before = [dict(point.params) for point in plan.first_points]
-    found = []
+    taken = np.array([plan.space.encode(params) for params in own])
+    found: list[FirstPoint] = []
     for source, code in past.best_on_same_table(taken, most):
         params = plan.space.decode(code)
-        if params not in before:
-            before.append(params)
-            found.append(
-                FirstPoint(params, f"{WARM_ORIGIN}: {names[source]} ({source[:SHORT_ID]})")
-            )
+        if params not in own:
+            own.append(params)
+            origin = f"{WARM_ORIGIN}: {names[source]} ({source[:SHORT_ID]})"
+            found.append(FirstPoint(params, origin))
     return tuple(found)
 
 
 def narrowed_by(plan: Plan, warm: WarmStart) -> tuple[Plan, WarmStart]:
-    """The plan with its space narrowed to where past studies did well, and the warm start with a note on that."""
+    """Narrow the space of a plan to where past studies did well; the warm start notes it."""
     past = warm.past(plan)
     if past is None:
-        return plan, replace(
-            warm,
-            notes=(*warm.notes, "space=past: nothing is known of this space, so it stays whole"),
-        )
-    found = narrowed(past)
-    changes = [
-        f"{new.name} {new.low:.4g} to {new.high:.4g}"
-        for old, new in zip(plan.space, found, strict=True)
-        if new != old and not isinstance(new, Categorical)
-    ]
-    note = f"space=past: {', '.join(changes) or 'no range could be narrowed'}"
-    return replace(plan, space=found), replace(warm, notes=(*warm.notes, note))
+        note = "space=past: nothing is known of this space, so it is not narrowed"
+        return plan, replace(warm, notes=(*warm.notes, note))
+    space = narrowed(past)
+    changes = ", ".join(_narrowed_ranges(plan.space, space)) or "no range could be narrowed"
+    notes = (*warm.notes, f"space=past: {changes}")
+    return replace(plan, space=space), replace(warm, notes=notes)
 
 
 def started_with(plan: Plan, warm: WarmStart, past: Past | None) -> Plan:
@@ -232,73 +164,75 @@ def started_with(plan: Plan, warm: WarmStart, past: Past | None) -> Plan:
     return replace(plan, first_points=(*plan.first_points, *first_points(warm, past, plan)))
 
 
-def worth(past: Past, trials: Sequence[Trial]) -> list[dict[str, Any]]:
-    """The trust in the past after each of the first `MOST_RESULTS` results.
+def _narrowed_ranges(before: SearchSpace, after: SearchSpace) -> Iterator[str]:
+    for old, new in zip(before, after, strict=True):
+        if new != old and not isinstance(new, Categorical):
+            yield f"{new.name} {new.low:.4g} to {new.high:.4g}"
 
-    Results are those that the search itself sees: at the highest budget that has enough of them,
-    failures among them.
-    """
-    if not trials:
-        return []
-    budgets = {trial.budget for trial in trials} | {
-        r.budget for trial in trials for r in trial.reports
+
+def _plain(neighbour: Neighbour) -> dict[str, Any]:
+    differences = {group: round(gap, 4) for group, gap in neighbour.differences.items()}
+    return {
+        "run_id": neighbour.study.run_id,
+        "name": neighbour.study.name,
+        "similarity": neighbour.similarity,
+        "same_table": neighbour.same_table,
+        "kinship": neighbour.kinship,
+        "differences": differences,
+        "summary": neighbour.study.to_text(),
     }
-    standings = Standings(past.space, sorted(budgets))
-    for trial in trials:
-        standings.add(trial.params, trial.budget)
-        standings.update(trial)
-    seen = standings.history(TPESampler().min_results(past.space), 0)
-    trust = past.trust_after_each(
-        seen.x[:MOST_RESULTS], seen.losses[:MOST_RESULTS]
-    )  # quadratic in their number
-    return [{"trials": n, "trust": round(float(trusted), 6)} for n, trusted in enumerate(trust, 1)]
 
 
-def beside_cold(past: Past, plan: Plan, trials: Sequence[Trial]) -> tuple[BesideCold, ...]:
-    """How this study compares with searches without a past, which `hpo.counterfactual` simulates.
-
-    Nothing is compared where trials stop at rungs, nor where the sampler makes no model: there the
-    past gave first points only.
-    """
-    results = [trial for trial in trials if trial.finished][:MOST_RESULTS]
-    losses = np.array([trial.loss for trial in results])
-    sampler = algorithm(plan.algorithm, plan.rungs, plan.eta)[0]
-    many = np.count_nonzero(np.isfinite(losses)) >= FEWEST_RESULTS
-    if grants_budgets(plan.algorithm) or not sampler.min_results(plan.space) or not many:
-        return ()
-    own = [point for point in plan.first_points if not point.origin.startswith(WARM_ORIGIN)]
-    x = np.array([plan.space.encode(trial.params) for trial in results])
-    found, simulated = without_past(
-        past, x, losses, sampler, own, lag=plan.lag, seed=plan.seed, repeats=SIMULATED
+def _neighbour(plain: Mapping[str, Any]) -> Neighbour:
+    return Neighbour(
+        PastStudy.from_text(plain["summary"]),
+        float(plain["similarity"]),
+        bool(plain["same_table"]),
+        float(plain["kinship"]),
+        dict(plain["differences"]),
     )
-    ends = [n for n in AFTER if n < len(results)]
-    return tuple(
-        BesideCold(
-            n,
-            float(
-                np.mean(
-                    (simulated[:, n - 1] > found[n - 1])
-                    + 0.5 * (simulated[:, n - 1] == found[n - 1])
-                )
-            ),
-            SIMULATED,
+
+
+def _seen_before(known: Knowledge, found: Sequence[Neighbour], plan: Plan) -> Iterable[str]:
+    """A note on test rows of this study that a past study of the same table was trained on."""
+    own = held_out(plan.data.split, plan.data.test_share, plan.seed)
+    others = {known.held_out.get(n.study.run_id, own) for n in found if n.same_table} - {own}
+    if others:
+        yield (
+            "past studies of this very table held out other test rows "
+            f"({'; '.join(sorted(others))}; here {own}) and have seen some of this one's, so its "
+            "held-out score may be a little too good; the same seed, split and test_share hold out "
+            "the same rows"
         )
-        for n in (*ends, len(results))
-    )
 
 
-def gain(trials: Sequence[Trial]) -> Mapping[str, float]:
-    """An estimate of what the first points from the past were worth.
+def _unused(known: Knowledge, found: Sequence[Neighbour], plan: Plan) -> list[str]:
+    """Each named source that gave no neighbour, and why."""
+    used = {neighbour.study.run_id for neighbour in found}
+    return [
+        f"{source} ({_reasons(run_ids, known, plan)})"
+        for source, run_ids in known.named.items()
+        if not used.intersection(run_ids)
+    ]
 
-    `share`: of this study's other trials that are not better than the best of these points.
-    `trials`: how many of those it would take on average to find one that is as good. All at one
-    budget.
-    """
-    found = helped(trials)
-    return {} if found is None else {"share": found.share, "trials": found.trials}
+
+def _reasons(run_ids: Iterable[str], known: Knowledge, plan: Plan) -> str:
+    """Why studies are not used, with how many for each reason."""
+    reasons = Counter(_reason(run_id, known, plan) for run_id in run_ids)
+    shown = [f"{counted(n)}: {reason}" for reason, n in reasons.items()]
+    return "; ".join(shown) or "no study that has begun"
+
+
+def _reason(run_id: str, known: Knowledge, plan: Plan) -> str:
+    if run_id in known.omitted:
+        return known.omitted[run_id].value
+    study = next(study for study in known.studies if study.run_id == run_id)
+    reason = why_not(study, plan.model, plan.space)
+    return reason or "less similar, or more of the same table, than those named beside"
 
 
 def _named(neighbour: Neighbour, *, compared: bool) -> str:
+    """The name of a past study, with its similarity where tables are `compared`."""
     what = [neighbour.study.model]
     if neighbour.same_table:
         what.append("the same table")

@@ -16,8 +16,9 @@ from pipelines.findings.past import WARM_ORIGIN
 from pipelines.store.knowledge import Knowledge, Why
 from pipelines.store.summaries import prediction
 from pipelines.study import warm_start as warm
+from pipelines.study.gain import beside_cold, gain_of_first_points, trust_by_result
 from pipelines.study.plan import Plan
-from pipelines.study.warm_start import WarmStart, beside_cold, first_points, gain, look_back, worth
+from pipelines.study.warm_start import WarmStart, first_points, look_back
 from pipelines.table.source import DataPlan
 from tests.plans import plan
 from warmstart.metafeatures import MetaFeatures
@@ -61,7 +62,7 @@ def test_gain_counts_the_trials_that_the_best_point_from_the_past_beats() -> Non
         *(trial(0, 0.5, "default"), trial(1, 0.9, past), trial(2, 0.3, past), failed(3, past)),
         *(trial(4, 0.4), trial(5, 0.2), trial(6, 0.3), failed(7)),
     ]
-    assert gain(trials) == pytest.approx({"share": 3 / 4, "trials": 5 / 2})
+    assert gain_of_first_points(trials) == pytest.approx({"share": 3 / 4, "trials": 5 / 2})
 
 
 @pytest.mark.parametrize(
@@ -74,7 +75,7 @@ def test_gain_counts_the_trials_that_the_best_point_from_the_past_beats() -> Non
     ],
 )
 def test_there_is_no_gain_to_tell_without_both_kinds(trials: list[Trial]) -> None:
-    assert gain(trials) == {}
+    assert gain_of_first_points(trials) == {}
 
 
 def looked_back(
@@ -140,17 +141,19 @@ def test_trust_is_kept_after_each_result() -> None:
     x = np.linspace(0, 1, 9)[:, None]
     drawn = np.random.default_rng(0).random(90)
     trials = [trial(n, float(a), a=float(a)) for n, a in enumerate(drawn)]
-    rows = worth(Past(SPACE, (Source("right", x, x[:, 0]),)), trials)
+    rows = trust_by_result(Past(SPACE, (Source("right", x, x[:, 0]),)), trials)
     assert [row["trials"] for row in rows] == list(range(1, 91))
     assert rows[0]["trust"] == rows[-1]["trust"] == 1.0
     more = [*trials, *(trial(90 + n, 0.5) for n in range(20))]
-    many = worth(Past(SPACE, (Source("right", x, x[:, 0]),)), more)
+    many = trust_by_result(Past(SPACE, (Source("right", x, x[:, 0]),)), more)
     assert len(many) == 100
     assert many[:90] == rows
-    wrong = worth(Past(SPACE, (Source("wrong", x, -x[:, 0]),)), trials)
+    wrong = trust_by_result(Past(SPACE, (Source("wrong", x, -x[:, 0]),)), trials)
     assert wrong[0]["trust"] == 1.0
     assert wrong[-1]["trust"] == 0.0
-    assert worth(Past(SPACE, (Source("right", x, x[:, 0]),)), [failed(0)])[0]["trust"] == 1.0
+    assert (
+        trust_by_result(Past(SPACE, (Source("right", x, x[:, 0]),)), [failed(0)])[0]["trust"] == 1.0
+    )
 
 
 def test_trust_is_measured_at_the_budget_that_the_search_sees() -> None:
@@ -161,11 +164,11 @@ def test_trust_is_measured_at_the_budget_that_the_search_sees() -> None:
         Trial(n, {"a": float(a)}, 9.0 if n < 10 else 1.0, reports=(Report(1.0, -float(a)),))
         for n, a in enumerate(drawn)
     ]
-    early = worth(past, [replace(trial, budget=1.0) for trial in raced])
+    early = trust_by_result(past, [replace(trial, budget=1.0) for trial in raced])
     assert len(early) == 30
     assert early[-1]["trust"] == 0.0
     finished = [t.with_outcome(Report(9.0, float(t.params["a"]))) for t in raced[:10]]
-    full = worth(past, [*finished, *raced[10:]])
+    full = trust_by_result(past, [*finished, *raced[10:]])
     assert len(full) == 10
     assert full[-1]["trust"] == 1.0
 
@@ -228,11 +231,11 @@ def test_the_console_tells_in_what_a_past_table_is_alike() -> None:
     studies = [
         Neighbour(past_study(f"{n}", digest=f"{n}"), 0.5, False, 1.0, gaps) for n in range(4)
     ]
-    told = "\n".join(WarmStart(tuple(studies)).told())
+    told = "\n".join(WarmStart(tuple(studies)).lines())
     assert (
         "adult (lightgbm, similarity 0.50, most alike in size and target, least in landmarks)"
         in told
     )
     assert "equally alike" not in told
     copies = [Neighbour(past_study(f"{n}"), 1.0, False) for n in range(4)]
-    assert "fewer than 4 tables" in "\n".join(WarmStart(tuple(copies)).told())
+    assert "fewer than 4 tables" in "\n".join(WarmStart(tuple(copies)).lines())
