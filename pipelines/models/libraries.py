@@ -45,8 +45,11 @@ SERVING_LIBRARIES = _plain("mlflow", "numpy", "pandas")
 
 def installed_versions(libraries: Iterable[Library]) -> dict[str, str]:
     """The versions by library name; libraries that are not installed are left out."""
-    found = {library.name: library.installed() for library in libraries}
-    return {name: installed[1] for name, installed in found.items() if installed is not None}
+    versions = {}
+    for library in libraries:
+        if installed := library.installed():
+            versions[library.name] = installed[1]
+    return versions
 
 
 def check_installed(libraries: Iterable[Library]) -> None:
