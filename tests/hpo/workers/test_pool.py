@@ -1,67 +1,28 @@
-"""Faults that a pool survives, the environment of its workers, and its end."""
+"""Faults that a pool survives, and the environment of its workers."""
 
 import gc
 import os
 import random
 import signal
-import subprocess
-import sys
-import textwrap
 import threading
-import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import CancelledError, Future, wait
+from collections.abc import Iterator
+from concurrent.futures import Future, wait
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from hpo.errors import JobError, ParameterError, PoolBroken, TimeLimitExceeded, WorkerDied
-from hpo.workers.cores import WorkerPlan, available_cores, plan_threads, worker_environment
-from hpo.workers.cores import _cgroup_quotas as cgroup_quotas
+from hpo.workers.cores import worker_environment
 from hpo.workers.pool import WorkerPool
+from tests.hpo.workers.pools import Pool, alive, eventually, linux, outcome, run, start
 from tests.jobs import PATIENCE, Evaluate, Job, StubbornError, dies_at_start, never_ready
-
-Pool = WorkerPool[str, Job, Any]
-
-ROOT = Path(__file__).parents[3]
-linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-
-
-def start(
-    make: Callable[[str], Callable[[Job], Any]] = Evaluate, workers: int = 2, **options: Any
-) -> Pool:
-    return WorkerPool(
-        make, "spec", workers=workers, threads=1, **{"preload": ["tests.jobs"], **options}
-    )
 
 
 @pytest.fixture(scope="module")
 def pool() -> Iterator[Pool]:
     with start() as started:
         yield started
-
-
-def outcome(future: "Future[Any]") -> Any:
-    return future.exception(timeout=PATIENCE) or future.result()
-
-
-def eventually(condition: Callable[[], bool], seconds: float = PATIENCE) -> bool:
-    end = time.monotonic() + seconds
-    while not condition() and time.monotonic() < end:
-        time.sleep(0.01)
-    return condition()
-
-
-def alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    try:
-        return ") Z " not in Path(f"/proc/{pid}/stat").read_text()
-    except FileNotFoundError:  # it ended since, or there is no /proc
-        return not Path("/proc/self").exists()
 
 
 # Faults
@@ -295,18 +256,6 @@ def test_output_goes_to_the_log(tmp_path: Path, capfd: pytest.CaptureFixture[str
     assert capfd.readouterr() == ("", "")
 
 
-def run(folder: Path, *command: str) -> "subprocess.CompletedProcess[str]":
-    environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{folder}"}
-    return subprocess.run(
-        [sys.executable, *command],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-    )
-
-
 MAIN = """
 import sys
 from hpo.workers.pool import WorkerPool
@@ -354,170 +303,3 @@ def test_main_is_not_imported_without_need(tmp_path: Path) -> None:
     done = run(tmp_path, "own.py")
     assert done.stdout.count("imported as __m") == 1, done.stdout
     assert done.stdout.endswith("42\n"), done.stderr
-
-
-# How it ends
-# --------------------------------------------------------------------------------------------
-
-
-def test_the_constructor_does_not_wait(tmp_path: Path) -> None:
-    gate = tmp_path / "gate.py"
-    go = tmp_path / "go"
-    gate.write_text(f"import os, time\nwhile not os.path.exists({str(go)!r}): time.sleep(0.01)\n")
-    sys.path.insert(0, str(tmp_path))
-    try:
-        with start(preload=["gate"]) as pool:
-            future = pool.submit(("echo", 5))
-            assert (pool.free, future.done()) == (1, False)
-            go.touch()
-            assert outcome(future) == 5
-    finally:
-        sys.path.remove(str(tmp_path))
-
-
-def test_shutdown_finishes_what_waits() -> None:
-    pool = start(workers=1)
-    futures = [pool.submit(("sleep", 0.05)) for _ in range(5)]
-    pool.shutdown()
-    assert [future.exception(timeout=0) for future in futures] == [None] * 5
-    with pytest.raises(RuntimeError, match="has been shut down"):
-        pool.submit(("echo", 1))
-    pool.shutdown()
-
-
-def test_shutdown_now_stops_what_runs(tmp_path: Path) -> None:
-    pool = start(workers=1)
-    path = tmp_path / "child"
-    running = pool.submit(("child", str(path), True))
-    waiting = pool.submit(("echo", 1))
-    assert eventually(lambda: path.exists() and path.read_text() != "")
-    pool.shutdown(now=True)
-    assert isinstance(running.exception(timeout=0), CancelledError)
-    assert waiting.cancelled()
-    assert eventually(lambda: not alive(int(path.read_text())))
-
-
-def test_an_exception_ends_the_pool_now() -> None:
-    def interrupted() -> None:
-        with start() as pool:
-            futures.append(pool.submit(("sleep", 600)))
-            raise KeyboardInterrupt
-
-    futures: list[Future[Any]] = []
-    with pytest.raises(KeyboardInterrupt):
-        interrupted()
-    assert futures[0].done()
-
-
-def test_a_waiting_job_can_be_cancelled() -> None:
-    with start(workers=1) as pool:
-        first, second = pool.submit(("sleep", 0.2)), pool.submit(("echo", 2))
-        assert second.cancel()
-        assert outcome(pool.submit(("echo", 3))) == 3
-        assert first.done()
-        assert pool.free == 1
-
-
-@pytest.mark.parametrize(
-    "job", [("sleep", 600), ("hold", 600), ("ignore sigterm",), ("child", "child", True)]
-)
-def test_nothing_outlives_a_killed_driver(tmp_path: Path, job: Job) -> None:
-    """All processes of the pool hold the driver's stdout, so when it closes all have ended."""
-    script = f"""
-        import os, signal, time
-        from hpo.workers.pool import WorkerPool
-        from tests.jobs import Evaluate
-        pool = WorkerPool(Evaluate, "", workers=2, threads=1)
-        pool.submit(("echo", 1)).result()
-        jobs = [pool.submit({job!r}) for _ in range(2)]
-        while not all(job.running() for job in jobs):
-            time.sleep(0.01)
-        time.sleep(0.3)
-        os.kill(os.getpid(), signal.SIGKILL)
-    """
-    assert run(tmp_path, "-c", textwrap.dedent(script)).returncode == -signal.SIGKILL
-
-
-def test_nothing_outlives_a_driver_killed_during_the_preload(tmp_path: Path) -> None:
-    (tmp_path / "slow.py").write_text("import time; time.sleep(600)")
-    script = """
-        import os, signal, time
-        from hpo.workers.pool import WorkerPool
-        from tests.jobs import Evaluate
-        pool = WorkerPool(Evaluate, "", workers=2, threads=1, preload=["slow"])
-        time.sleep(0.5)
-        os.kill(os.getpid(), signal.SIGKILL)
-    """
-    assert run(tmp_path, "-c", textwrap.dedent(script)).returncode == -signal.SIGKILL
-
-
-def test_the_terminal_interrupts_the_driver_alone(tmp_path: Path) -> None:
-    script = """
-        import os, signal, time
-        from hpo.workers.pool import WorkerPool
-        from tests.jobs import Evaluate
-        signal.signal(signal.SIGINT, lambda *_: print("interrupted", flush=True))
-        os.setpgid(0, 0)
-        with WorkerPool(Evaluate, "", workers=1, threads=1) as pool:
-            pool.submit(("echo", 1)).result()
-            job = pool.submit(("sleep", 0.5))
-            time.sleep(0.1)
-            os.killpg(0, signal.SIGINT)
-            job.result()
-            print("finished", pool.submit(("kill", signal.SIGINT)).result())
-    """
-    done = run(tmp_path, "-c", textwrap.dedent(script))
-    assert done.stdout == "interrupted\nfinished None\n", done.stderr
-
-
-# Planning
-# --------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("workers", "cores", "plan"),
-    [
-        (None, 8, WorkerPlan(8, 1)),
-        (None, 1, WorkerPlan(1, 1)),
-        (3, 8, WorkerPlan(3, 2)),
-        (8, 8, WorkerPlan(8, 1)),
-        (1, 8, WorkerPlan(1, 8)),
-        (0, 8, WorkerPlan(0, 8)),
-    ],
-)
-def test_plans(workers: int | None, cores: int, plan: WorkerPlan) -> None:
-    assert plan_threads(workers, cores) == plan
-
-
-@pytest.mark.parametrize(
-    ("workers", "message"),
-    [
-        (-1, "workers must be 0 or more, but got -1"),
-        (9, r"workers=9 exceeds the 8 core\(s\) .*; take workers=8"),
-    ],
-)
-def test_impossible_plans(workers: int, message: str) -> None:
-    with pytest.raises(ParameterError, match=message):
-        plan_threads(workers, 8)
-
-
-def test_cores_are_at_least_one_and_not_more_than_there_are() -> None:
-    assert 1 <= available_cores() <= (os.cpu_count() or 1)
-
-
-def test_quotas_of_control_groups(tmp_path: Path) -> None:
-    def write(name: str, text: str) -> None:
-        path = tmp_path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-
-    assert cgroup_quotas(tmp_path) == []
-    write("proc/self/cgroup", "4:cpu,cpuacct:/job\n0::/slice/unit\n")
-    assert cgroup_quotas(tmp_path) == []
-    write("sys/fs/cgroup/slice/unit/cpu.max", "max 100000\n")
-    write("sys/fs/cgroup/slice/cpu.max", "250000 100000\n")
-    write("sys/fs/cgroup/cpu/cpu.cfs_quota_us", "-1\n")
-    write("sys/fs/cgroup/cpu/cpu.cfs_period_us", "100000\n")
-    write("sys/fs/cgroup/cpu/job/cpu.cfs_quota_us", "150000\n")
-    write("sys/fs/cgroup/cpu/job/cpu.cfs_period_us", "100000\n")
-    assert cgroup_quotas(tmp_path) == [2.5, 1.5]
