@@ -51,11 +51,8 @@ NAMES = {
 def main(arguments: list[str]) -> int:
     """Run one benchmark; returns 2 for an unknown name or invalid input."""
     if not arguments or arguments[0] in ("-h", "--help"):
-        print(
-            "\n".join(
-                f"python -m benchmarks {name:<16} {about}" for name, (_, about) in NAMES.items()
-            )
-        )
+        for name, (_, about) in NAMES.items():
+            print(f"python -m benchmarks {name:<16} {about}")
         return 0 if arguments else 2
     name = arguments[0]
     try:

@@ -8,6 +8,7 @@ good on all of them or truly worse on one. It shows how often this group, or any
 
 import argparse
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -194,59 +195,77 @@ def promoted(case: Case, n: int, comparisons: int) -> float:
     return passed / comparisons
 
 
-def refused(worse: float, n: int, comparisons: int) -> dict[str, float]:
-    """How often groups refuse a challenger whose ROC AUC is lower by `worse` on the first group.
+@dataclass(frozen=True)
+class Refusals:
+    """How often groups refuse a challenger.
 
-    There are eight groups of n rows. `group` is how often the first one refuses, `any` how often at
-    least one does. `group_scores` and `any_scores` are the same for a rule that compares only the
-    scores.
+    `group` is the rate at which the first group refuses, `any` that of at least one group.
+    `group_scores` and `any_scores` are the same for a rule that compares only the scores.
+    """
+
+    group: float
+    any: float
+    group_scores: float
+    any_scores: float
+
+
+def refused(worse: float, n: int, comparisons: int) -> Refusals:
+    """Refusals of a challenger whose ROC AUC is lower by `worse` on the first of eight groups.
+
+    `n` is the number of rows of each group.
     """
     spread = np.sqrt(2 * 1.25)
     shift = spread * norm.ppf(norm.cdf(1.5 / spread) - worse)
-    rng, found = np.random.default_rng([n, comparisons]), []
+    rng = np.random.default_rng([n, comparisons])
     group = np.repeat(np.arange(GROUPS), n)
-    frame = pd.DataFrame({"group": group.astype(str)})
+    found = []
     for _ in range(comparisons):
         y = np.tile(_classes(n, 0.3), GROUPS)
         base = rng.normal(size=len(y))
-        one, other = (base + rng.normal(0, 0.5, len(y)) for _ in "12")
-        one, other = one + np.where(group == 0, shift, 1.5) * y, other + 1.5 * y
-        rows = HeldOut(frame, y, None, of_study=False, origin="rows")
-        metric = METRICS["roc_auc"]
-        pair = Pair.on(rows, metric, probabilities(one), probabilities(other))
-        checks, _ = slice_checks(pair, rows, "group", TOLERANCE)
-        gains = [metric(y[group == g], probabilities(one[group == g])) for g in range(GROUPS)]
-        gains = [
-            gain - metric(y[group == g], probabilities(other[group == g]))
-            for g, gain in enumerate(gains)
-        ]
-        now, scores = (
-            np.array(x) for x in ([not c.passed for c in checks], [g < -TOLERANCE for g in gains])
-        )
-        found.append((now[0], now.any(), scores[0], scores.any()))
-    return dict(
-        zip(
-            ("group", "any", "group_scores", "any_scores"),
-            np.mean(found, axis=0).tolist(),
-            strict=True,
-        )
-    )
+        noise, champion_noise = (rng.normal(0, 0.5, len(y)) for _ in "12")
+        challenger = base + noise + np.where(group == 0, shift, 1.5) * y
+        champion = base + champion_noise + 1.5 * y
+        found.append(_refusals(y, group, probabilities(challenger), probabilities(champion)))
+    return Refusals(*np.mean(found, axis=0).tolist())
 
 
-def _slice_table(shares: Mapping[float, Mapping[int, Mapping[str, float]]]) -> str:
-    titles = {"": "bootstrap, corrected for eight groups", "_scores": "scores alone"}
-    rows = [
-        [
-            f"worse by {worse:g} on one of them, which refuses"
-            if worse
-            else "as good on all, any refuses",
-            title,
-            *(f"{by[('group' if worse else 'any') + rule]:.3f}" for by in sizes.values()),
-        ]
-        for worse, sizes in shares.items()
-        for rule, title in titles.items()
-    ]
-    sizes = next(iter(shares.values()))
+def _refusals(
+    y: npt.NDArray[np.int64],
+    group: npt.NDArray[np.int64],
+    challenger: FloatArray,
+    champion: FloatArray,
+) -> tuple[bool, bool, bool, bool]:
+    """Whether the first and any group refuse, by the gate's rule and by the scores."""
+    frame = pd.DataFrame({"group": group.astype(str)})
+    rows = HeldOut(frame, y, None, of_study=False, origin="rows")
+    metric = METRICS["roc_auc"]
+    checks, _ = slice_checks(Pair.on(rows, metric, challenger, champion), rows, "group", TOLERANCE)
+    failed = np.array([not check.passed for check in checks])
+    gains = []
+    for of in (group == g for g in range(GROUPS)):
+        gains.append(metric(y[of], challenger[of]) - metric(y[of], champion[of]))
+    lower = np.array(gains) < -TOLERANCE
+    return bool(failed[0]), bool(failed.any()), bool(lower[0]), bool(lower.any())
+
+
+def _rate_table(rates: Mapping[str, Mapping[int, float]], sizes: Sequence[int]) -> str:
+    rows = [[name, *(f"{rate:.3f}" for rate in by.values())] for name, by in rates.items()]
+    return table(["equal models", *(f"{n:,} rows" for n in sizes)], rows)
+
+
+def _group_table(found: Mapping[float, Mapping[int, Refusals]], sizes: Sequence[int]) -> str:
+    rows = []
+    for worse, by_size in found.items():
+        if worse:
+            title = f"worse by {worse:g} on one of them, which refuses"
+            gate = [refusals.group for refusals in by_size.values()]
+            scores = [refusals.group_scores for refusals in by_size.values()]
+        else:
+            title = "as good on all, any refuses"
+            gate = [refusals.any for refusals in by_size.values()]
+            scores = [refusals.any_scores for refusals in by_size.values()]
+        rules = {"bootstrap, corrected for eight groups": gate, "scores alone": scores}
+        rows += [[title, rule, *(f"{x:.3f}" for x in rates)] for rule, rates in rules.items()]
     return table(["challenger", "rule", *(f"8 groups of {n:,} rows" for n in sizes)], rows)
 
 
@@ -267,7 +286,7 @@ def main(arguments: Sequence[str]) -> None:
         for name, case in CASES.items()
         if options.sizes
     }
-    shares = {
+    found = {
         worse: {n: refused(worse, n, options.comparisons) for n in options.group_sizes}
         for worse in (0.0, 0.05, 0.1)
         if options.group_sizes
@@ -275,13 +294,16 @@ def main(arguments: Sequence[str]) -> None:
     error = np.sqrt(CONFIDENCE * (1 - CONFIDENCE) / options.comparisons)
     text = f"{options.comparisons:,} comparisons each, standard error {error:.3f} at 0.05\n\n"
     if rates:
-        rows = [[name, *(f"{rate:.3f}" for rate in by.values())] for name, by in rates.items()]
-        text += table(["equal models", *(f"{n:,} rows" for n in options.sizes)], rows) + "\n"
-    text += _slice_table(shares) if shares else ""
+        text += _rate_table(rates, options.sizes) + "\n"
+    if found:
+        text += _group_table(found, options.group_sizes)
     values = {
         "comparisons": options.comparisons,
         "promoted": rates,
-        "refused": shares,
+        "refused": {
+            worse: {n: asdict(refusals) for n, refusals in by_size.items()}
+            for worse, by_size in found.items()
+        },
         "machine": machine(),
     }
     write(options.output or cache() / "results", "gate", text, values)

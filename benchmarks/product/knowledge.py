@@ -127,39 +127,28 @@ def fill(uri: str, folder: Path, studies: int, trials: int, killed: int) -> None
     for i in range(studies):
         rng = np.random.default_rng([0, i])
         of, start = header(i, rng), NOW + 100_000 * i
-        runs = trained(of["model"], trials, rng)
-        ends = i < studies - killed
-        writer(
-            [
-                parent(
-                    of,
-                    f"study-{i}",
-                    start,
-                    summary_tags(summary_of(of, "0" * 32, runs)) if ends else None,
-                )
-            ]
-        )
+        done = trained(of["model"], trials, rng)
+        finished = i < studies - killed
+        summary = summary_tags(summary_of(of, "0" * 32, done)) if finished else None
+        writer([parent(of, f"study-{i}", start, summary)])
         run_id = known[f"study-{i}"]
-        if not ends:
+        if not finished:
             client.log_text(run_id, json.dumps(of), HEADER_FILE)
-        common = {
-            schema.PARENT_RUN: run_id,
-            "mlflow.user": "somebody",
-            "mlflow.source.name": "pipelines",
-        }
-        writer(
-            [
-                replace(
-                    schema.grant(trial, f"{of['model']}-{trial.number:03d}", common, start).then(
-                        schema.outcome(trial, "roc_auc", -1.0, 0, start + 1000, FULL)
-                    ),
-                    key=f"{i}-{trial.number}",
-                )
-                for trial in runs
-            ]
-        )
+        writer([_trial_record(of["model"], trial, i, run_id, start) for trial in done])
     writer.analyze()
     engine.dispose()
+
+
+def _trial_record(model: str, trial: Trial, study: int, parent_run: str, start: int) -> Record:
+    """The run of a trial of study number `study`."""
+    common = {
+        schema.PARENT_RUN: parent_run,
+        "mlflow.user": "somebody",
+        "mlflow.source.name": "pipelines",
+    }
+    granted = schema.grant(trial, f"{model}-{trial.number:03d}", common, start)
+    record = granted.then(schema.outcome(trial, "roc_auc", -1.0, 0, start + 1000, FULL))
+    return replace(record, key=f"{study}-{trial.number}")
 
 
 @contextmanager

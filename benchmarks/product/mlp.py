@@ -91,46 +91,46 @@ def race(
 
 def errors(results: Sequence[Mapping[str, Any]]) -> tuple[tuple[str, ...], FloatArray]:
     """The tables, and errors `(methods, tables, seeds)` of the seeds that every table has."""
-    names = tuple(dict.fromkeys(str(r["table"]) for r in results))
-    by = {(r["table"], r["seed"]): r for r in results}
-    seeds = [s for s in sorted({r["seed"] for r in results}) if all((n, s) in by for n in names)]
-    cells = [[[by[n, s][m.name]["error"] for s in seeds] for n in names] for m in METHODS]
-    return names, np.array(cells, dtype=float)
+    names = tuple(dict.fromkeys(str(result["table"]) for result in results))
+    by_race = {(result["table"], result["seed"]): result for result in results}
+    every = sorted({result["seed"] for result in results})
+    seeds = [seed for seed in every if all((name, seed) in by_race for name in names)]
+    found = np.zeros((len(METHODS), len(names), len(seeds)))
+    for i, j, k in np.ndindex(found.shape):
+        found[i, j, k] = by_race[names[j], seeds[k]][METHODS[i].name]["error"]
+    return names, found
 
 
 def summary(results: Sequence[Mapping[str, Any]]) -> str:
     """Markdown: mean ranks over all races, errors and CPU seconds by table."""
     names, cells = errors(results)
     ranks, bounds = mean_rank(cells), mean_rank_intervals(cells)
-    relative = np.log(np.maximum(cells[0], 1e-4) / np.maximum(cells[1], 1e-4)).mean(
-        axis=1
-    )  # (tables,)
-    cpu = {m.name: np.array([r[m.name]["cpu_seconds"] for r in results]) for m in METHODS}
-    share = cpu[OWN.name] / cpu[PEER.name]
+    own, peer = (_cpu_seconds(results, method) for method in METHODS)
+    rows = []
+    for method, rank, (low, high), seconds in zip(METHODS, ranks, bounds, (own, peer), strict=True):
+        mean = interval_text(rank, low, high, 2)
+        rows.append([method.title, mean, number(float(seconds.sum()))])
+    smallest = 1e-4  # so that a table without errors has a ratio
+    own_errors, peer_errors = np.log(np.maximum(cells, smallest))
+    relative = (own_errors - peer_errors).mean(axis=1)  # (tables,)
     lines = [
         f"{len(names)} tables, {cells.shape[2]} splits of each; "
         "errors are 1 - ROC AUC, 1 - accuracy, 1 - R²\n",
-        table(
-            ["", "mean rank", "CPU seconds, sum"],
-            [
-                [
-                    m.title,
-                    interval_text(ranks[i], bounds[i, 0], bounds[i, 1], 2),
-                    number(float(cpu[m.name].sum())),
-                ]
-                for i, m in enumerate(METHODS)
-            ],
-        ),
+        table(["", "mean rank", "CPU seconds, sum"], rows),
         f"Error against RealMLP's, geometric mean over tables: {np.exp(relative.mean()):.3f} "
         f"{_bounds(np.exp(np.array(interval(relative, np.mean))))}; "
-        f"CPU seconds against RealMLP's: sums {cpu[OWN.name].sum() / cpu[PEER.name].sum():.2f}, "
-        f"median {np.median(share):.2f} {_bounds(np.array(interval(share)))}\n",
+        f"CPU seconds against RealMLP's: sums {own.sum() / peer.sum():.2f}, "
+        f"median {np.median(own / peer):.2f} {_bounds(np.array(interval(own / peer)))}\n",
         table(
-            ["table", *(m.title for m in METHODS), "races won", "CPU ratio"],
+            ["table", *(method.title for method in METHODS), "races won", "CPU ratio"],
             [_row(name, cells[:, j], results) for j, name in enumerate(names)],
         ),
     ]
     return "\n".join(lines)
+
+
+def _cpu_seconds(results: Sequence[Mapping[str, Any]], method: Method) -> FloatArray:
+    return np.array([result[method.name]["cpu_seconds"] for result in results])
 
 
 def _bounds(found: FloatArray) -> str:
@@ -140,11 +140,8 @@ def _bounds(found: FloatArray) -> str:
 def _row(name: str, cells: FloatArray, results: Sequence[Mapping[str, Any]]) -> list[str]:
     """The cells of one table from errors `(methods, seeds)`."""
     own, peer = cells
-    ratios = [
-        r[OWN.name]["cpu_seconds"] / r[PEER.name]["cpu_seconds"]
-        for r in results
-        if r["table"] == name
-    ]
+    races = [result for result in results if result["table"] == name]
+    ratios = _cpu_seconds(races, OWN) / _cpu_seconds(races, PEER)
     won = float((own < peer).sum() + 0.5 * (own == peer).sum())
     mean = [f"{errors.mean():.4f}" for errors in cells]
     return [name, *mean, f"{won:g} of {len(own)}", f"{np.median(ratios):.2f}"]

@@ -5,7 +5,7 @@ median configuration at the largest budget.
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
@@ -112,12 +112,7 @@ class Measured:
 
     def losses(self, at: Sequence[float]) -> FloatArray:
         """Losses of the incumbents `(n_methods, n_curves, n_seeds, n_at)`."""
-        return np.array(
-            [
-                [[[race.at(n) for n in at] for race in seeds] for seeds in of_method]
-                for of_method in self.tracks
-            ]
-        )
+        return self._by_race(lambda race, _: [race.at(n) for n in at])
 
     def regrets(self, at: Sequence[float]) -> FloatArray:
         """Normalised regrets `(n_methods, n_curves, n_seeds, n_at)`."""
@@ -128,19 +123,20 @@ class Measured:
     def times_to(self, reference: int) -> FloatArray:
         """Full trainings `(n_methods, n_curves, n_seeds)` to reach the target of a method."""
         targets = [self.target(reference, j) for j in range(len(self.curves))]
-        return np.array(
-            [
-                [
-                    [first_times(race.times, race.losses, target) for race in seeds]
-                    for seeds, target in zip(of_method, targets, strict=True)
-                ]
-                for of_method in self.tracks
-            ]
-        )
+        return self._by_race(lambda race, j: first_times(race.times, race.losses, targets[j]))
 
     def target(self, reference: int, curves: int) -> float:
         """The median over seeds of the final loss of a method on one of the curves."""
         return float(np.median([race.losses[-1] for race in self.tracks[reference][curves]]))
+
+    def _by_race(self, value: Callable[[Track, int], float | list[float]]) -> FloatArray:
+        """Values `(n_methods, n_curves, n_seeds, …)` of each race and the number of its curves."""
+        return np.array(
+            [
+                [[value(race, j) for race in seeds] for j, seeds in enumerate(of_method)]
+                for of_method in self.tracks
+            ]
+        )
 
 
 @dataclass(frozen=True)
@@ -160,34 +156,26 @@ def measured(
     results: Results[Race], methods: Sequence[Method], curves: Sequence[str], setup: Setup
 ) -> Measured:
     """The races on those curves for which every method has every seed."""
-    seeds = range(setup.seeds)
-    used = [
-        name
-        for name in curves
-        if all(
-            setup.race(chosen, name, seed) in results.answers
-            for chosen in methods
-            for seed in seeds
-        )
-    ]
-    races = [
-        [[setup.race(chosen, name, seed) for seed in seeds] for name in used] for chosen in methods
-    ]
-
-    def column(key: str) -> FloatArray:
-        values = [[[results.answers[race][key] for race in row] for row in rows] for rows in races]
-        return np.array(values, dtype=float).reshape(len(methods), len(used), setup.seeds)
-
+    used = [name for name in curves if _complete(results, methods, name, setup)]
+    shape = (len(methods), len(used), setup.seeds)
+    cpu, legs, spent = np.zeros(shape), np.zeros(shape), np.zeros(shape)
+    tracks: list[list[list[Track]]] = [[[] for _ in used] for _ in methods]
+    for i, j, seed in np.ndindex(shape):
+        race = setup.race(methods[i], used[j], seed)
+        answer = results.answers[race]
+        tracks[i][j].append(track(race, answer))
+        cpu[i, j, seed], legs[i, j, seed] = answer["cpu_seconds"], answer["legs"]
+        spent[i, j, seed] = answer["spent"]
     horizons = np.array([setup.trainings * full_training(name) for name in used])[:, None]
-    return Measured(
-        methods=methods,
-        curves=used,
-        tracks=[
-            [[track(race, results.answers[race]) for race in row] for row in rows] for rows in races
-        ],
-        cpu=column("cpu_seconds"),
-        legs=column("legs"),
-        busy=column("spent") / horizons,
+    return Measured(methods, used, tracks, cpu, legs, busy=spent / horizons)
+
+
+def _complete(results: Results[Race], methods: Sequence[Method], curves: str, setup: Setup) -> bool:
+    """Whether every method has every seed on the curves."""
+    return all(
+        setup.race(chosen, curves, seed) in results.answers
+        for chosen in methods
+        for seed in range(setup.seeds)
     )
 
 

@@ -101,14 +101,11 @@ def report(
     Only seeds that every table and method has are compared. A second table compares the methods
     with the one named `against`, table by table.
     """
-    seeds = [
-        seed
-        for seed in sorted({seed for _, of, _, seed in stored if of == model})
-        if all((name, model, method, seed) in stored for name in names for method in methods)
-    ]
-    losses = np.array(
-        [[[stored[n, model, m, s][:trials] for s in seeds] for n in names] for m in methods]
-    )
+    every = sorted({seed for _, of, _, seed in stored if of == model})
+    seeds = [seed for seed in every if _complete(stored, model, names, methods, seed)]
+    losses = np.zeros((len(methods), len(names), len(seeds), trials))
+    for i, j, k in np.ndindex(losses.shape[:3]):
+        losses[i, j, k] = stored[names[j], model, methods[i], seeds[k]][:trials]
     found = Comparison.of(losses, _scales(model, names, losses, methods), methods)
     at = [n for n in AT if n <= trials]
     rows = []
@@ -129,6 +126,17 @@ def report(
     if against in methods:
         text += f"\n\n{_duels(found, at, against)}"
     return text, values
+
+
+def _complete(
+    stored: Mapping[Key, Sequence[float]],
+    model: str,
+    names: Sequence[str],
+    methods: Sequence[str],
+    seed: int,
+) -> bool:
+    """Whether every table and method has the seed."""
+    return all((name, model, method, seed) in stored for name in names for method in methods)
 
 
 def _duels(found: Comparison, at: Sequence[int], against: str) -> str:
