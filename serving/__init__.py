@@ -1,4 +1,4 @@
-"""The inference package that is shipped with every logged model; it imports nothing else of this project."""
+"""Inference: shipped with every logged model, and independent of the rest of this project."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def _load_pyfunc(path: str) -> PyfuncPredictor:
-    """Load a logged model; ``mlflow.pyfunc`` finds this by name (``loader_module="serving"``)."""
+    """Load a logged model; `mlflow.pyfunc` calls this by name (`loader_module="serving"`)."""
     from serving.predictor import Predictor, PyfuncPredictor
 
     return PyfuncPredictor(Predictor.load(Path(path)))

@@ -1,4 +1,4 @@
-"""The kinds of columns, and how each becomes numbers or codes."""
+"""The kinds of columns, and their encodings as numbers or codes."""
 
 from __future__ import annotations
 
@@ -7,61 +7,83 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
-from serving.values import FloatArray, date_part, dates, distinct, numbers
+from serving.values import BoolArray, CodeArray, FloatArray, date_part, dates, distinct, numbers
 
-CodeArray = npt.NDArray[np.int32]
+__all__ = [
+    "BooleanColumn",
+    "CategoricalColumn",
+    "CodeArray",
+    "Column",
+    "DateColumn",
+    "NumericColumn",
+    "column_from_dict",
+    "column_to_dict",
+]
 
 BOOLEANS = {"true": 1.0, "false": 0.0, "1": 1.0, "0": 0.0}
 
 
 @dataclass(frozen=True)
 class NumericColumn:
-    """A number; ``dirty`` when training rows held unreadable entries, which then count as missing."""
+    """A number.
+
+    Attributes:
+        name: of the column.
+        dirty: whether entries that cannot be read count as missing, as in the training rows.
+    """
 
     name: str
     dirty: bool = False
 
     def encode(self, series: pd.Series) -> FloatArray:
-        """Return (n,) values; one infinite, or unreadable unless ``dirty``, is a ``ValueError``."""
+        """`(n,)` values.
+
+        Raises:
+            ValueError: for infinite values, and for unreadable ones unless `dirty`.
+        """
         values, unreadable = numbers(series)
-        if not self.dirty and unreadable.any():
-            raise _unreadable(self.name, series, unreadable, "a number")
+        _check_readable(self, series, unreadable, "a number")
         infinite = np.isinf(values)
         if infinite.any():
             raise ValueError(
-                f"column {self.name!r} holds {infinite.sum()} infinite value(s); numbers must be finite: leave "
-                "the cell empty where the value is unknown"
+                f"column {self.name!r} holds {infinite.sum()} infinite value(s), but numbers must "
+                "be finite; leave the cell empty where the value is unknown"
             )
         return values
 
 
 @dataclass(frozen=True)
 class BooleanColumn:
-    """True or false, as 1.0 and 0.0; ``dirty`` as for ``NumericColumn``."""
+    """True or false, as 1.0 and 0.0; `dirty` as for `NumericColumn`."""
 
     name: str
     dirty: bool = False
 
     def encode(self, series: pd.Series) -> FloatArray:
-        """Return (n,) values; an entry that is no truth value is a ``ValueError`` unless ``dirty``."""
+        """`(n,)` values.
+
+        Raises:
+            ValueError: for entries that are neither true nor false, unless `dirty`.
+        """
         codes, texts = distinct(series)
         lookup = np.array([BOOLEANS.get(text.lower(), np.nan) for text in texts] + [np.nan])
         values = lookup[codes]
-        unreadable = np.isnan(values) & (codes >= 0)
-        if not self.dirty and unreadable.any():
-            raise _unreadable(self.name, series, unreadable, "true or false")
+        _check_readable(self, series, np.isnan(values) & (codes >= 0), "true or false")
         return values
 
 
 @dataclass(frozen=True)
 class DateColumn:
-    """A date, expanded into ``parts`` (those that varied in training); zones are turned into UTC.
+    """A date, expanded into parts; dates with a zone are converted to UTC.
 
-    ``format`` is a ``strftime`` pattern or "ISO8601"; the part ``days`` counts from 1970-01-01,
-    with the time as its fraction.
+    Attributes:
+        name: of the column.
+        format: a `strftime` pattern or "ISO8601".
+        parts: those that varied in training; `days` are counted from 1970-01-01, with the time as
+            their fraction.
+        dirty: as for `NumericColumn`.
     """
 
     name: str
@@ -70,14 +92,14 @@ class DateColumn:
     dirty: bool = False
 
     def encode(self, series: pd.Series) -> FloatArray:
-        """Return (n, parts) values; an unreadable date is a ``ValueError`` unless ``dirty``."""
+        """`(n, parts)` values.
+
+        Raises:
+            ValueError: for dates that cannot be read, unless `dirty`.
+        """
         codes, found = dates(series, self.format)
-        missing = codes < 0
-        unreadable = (
-            ~missing & found.isna()[codes] if len(found) else np.zeros(len(codes), dtype=bool)
-        )
-        if not self.dirty and unreadable.any():
-            raise _unreadable(self.name, series, unreadable, f"a date of the form {self.format}")
+        unknown = np.append(found.isna(), False)[codes]  # code -1 is a missing entry
+        _check_readable(self, series, unknown, f"a date of the form {self.format}")
         lookup = np.full((len(found) + 1, len(self.parts)), np.nan)
         for j, part in enumerate(self.parts):
             lookup[:-1, j] = date_part(found, part)
@@ -86,10 +108,13 @@ class DateColumn:
 
 @dataclass(frozen=True)
 class CategoricalColumn:
-    """One of ``levels``; codes follow their order, then ``other`` (rare and new ones), then ``missing``.
+    """One of several levels.
 
-    Without ``other`` a level that training has not seen is -1; so is a missing value without
-    ``missing``.
+    Attributes:
+        name: of the column.
+        levels: that have a code of their own, in this order.
+        other: whether rare and unseen levels share the next code; else they are -1.
+        missing: whether missing values have the last code; else they are -1.
     """
 
     name: str
@@ -103,11 +128,11 @@ class CategoricalColumn:
         return len(self.levels) + self.other + self.missing
 
     def encode(self, series: pd.Series) -> CodeArray:
-        """Return (n,) codes."""
+        """`(n,)` codes."""
         codes, texts = distinct(series)
         unseen = len(self.levels) if self.other else -1
-        known = {level: code for code, level in enumerate(self.levels)}
         missing = self.cardinality - 1 if self.missing else -1
+        known = {level: code for code, level in enumerate(self.levels)}
         lookup = np.array([known.get(text, unseen) for text in texts] + [missing], dtype=np.int32)
         return lookup[codes]
 
@@ -123,12 +148,12 @@ _KIND_OF = {column: kind for kind, column in _KINDS.items()}
 
 
 def column_to_dict(column: Column) -> dict[str, Any]:
-    """Return a JSON-serialisable form."""
+    """A JSON-serialisable form."""
     return {"kind": _KIND_OF[type(column)], **asdict(column)}
 
 
 def column_from_dict(entry: Mapping[str, Any]) -> Column:
-    """Read what ``column_to_dict`` wrote."""
+    """The inverse of `column_to_dict`."""
     fields: dict[str, Any] = {
         key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()
     }
@@ -138,11 +163,17 @@ def column_from_dict(entry: Mapping[str, Any]) -> Column:
     return _KINDS[kind](**fields)
 
 
-def _unreadable(
-    name: str, series: pd.Series, where: npt.NDArray[np.bool_], wanted: str
-) -> ValueError:
-    first = series.iloc[int(np.flatnonzero(where)[0])]
-    return ValueError(
-        f"column {name!r} must hold {wanted} in every row, as it did in training, but {int(where.sum())} "
-        f"entry/entries do not, the first is {first!r}; send null where the value is unknown"
+def _check_readable(
+    column: NumericColumn | BooleanColumn | DateColumn,
+    series: pd.Series,
+    unreadable: BoolArray,
+    expected: str,
+) -> None:
+    if column.dirty or not unreadable.any():
+        return
+    first = series.iloc[int(np.flatnonzero(unreadable)[0])]
+    raise ValueError(
+        f"column {column.name!r} must hold {expected} in every row, as in training, but "
+        f"{int(unreadable.sum())} entry/entries do not, the first is {first!r}; send null where "
+        "the value is unknown"
     )

@@ -1,8 +1,7 @@
-"""Preprocessing of raw tables, stored as JSON and free of any model library.
+"""Preprocessing of raw tables, stored as JSON and independent of any model library.
 
-Types are inferred once, on the rows that the search may see, and recorded; from then on a raw table
-is only translated. A logged model carries this very object, so that training and serving cannot
-drift apart.
+Types are inferred once, on the rows that the search uses, and recorded. From then on a raw table is
+only encoded. A logged model carries the same object, so training and serving cannot diverge.
 """
 
 from __future__ import annotations
@@ -34,25 +33,26 @@ ROWS_AT_ONCE = 1024
 class Matrix:
     """Encoded rows.
 
-    ``numeric``: (n, p) float64, ``nan`` where a value is missing. ``categorical``: (n, q) int32
-    codes below the column's cardinality, -1 where the value is unknown.
+    Attributes:
+        numeric: `(n, p)` float64, `nan` where missing.
+        categorical: `(n, q)` int32 codes below the column's cardinality, -1 where unknown.
     """
 
     numeric: FloatArray
     categorical: CodeArray
 
     def __len__(self) -> int:
-        """Return the number of rows."""
+        """The number of rows."""
         return int(self.numeric.shape[0])
 
     def take(self, rows: IntArray) -> Matrix:
-        """Return the given rows, in the given order."""
+        """The given rows, in the given order."""
         return Matrix(self.numeric[rows], self.categorical[rows])
 
     def dense(self, dtype: npt.DTypeLike = np.float64) -> npt.NDArray[np.floating]:
-        """Return one (n, p + q) float array: numeric columns, then codes with ``nan`` for unknown ones.
+        """One `(n, p + q)` float array: numeric columns, then codes with `nan` where unknown.
 
-        Numbers too large for ``dtype`` are cut, with room left for a library that adds to them.
+        Numbers are clipped to a quarter of the range of `dtype`, so that a library may add to them.
         """
         p = self.numeric.shape[1]
         out = np.empty((len(self), p + self.categorical.shape[1]), dtype=dtype)
@@ -65,13 +65,13 @@ class Matrix:
 
 @dataclass(frozen=True)
 class FeatureEncoder:
-    """Translation of a raw table into a ``Matrix``; columns are found by name."""
+    """Encodes a raw table as a `Matrix`; columns are found by name."""
 
     columns: tuple[Column, ...]
 
     @cached_property
     def numeric_names(self) -> tuple[str, ...]:
-        """Names of the numeric columns of the matrix; parts of a date are called ``column.part``."""
+        """Names of the numeric columns of the matrix; parts of a date are named `column.part`."""
         names: list[str] = []
         for column in self.columns:
             if isinstance(column, DateColumn):
@@ -100,10 +100,11 @@ class FeatureEncoder:
         return tuple(column.name for column in self.columns)
 
     def transform(self, frame: pd.DataFrame) -> Matrix:
-        """Encode a raw table of any column order; columns that training did not use are ignored.
+        """Encode a raw table, whatever the order of its columns; additional columns are ignored.
 
-        Raises ``ValueError`` for missing columns (all named), for values that are infinite, and for
-        entries that cannot be read as the column's type where every training row could.
+        Raises:
+            ValueError: for missing columns (all are named), infinite values, and entries that
+                cannot be read as the column's type if all training rows could.
         """
         positions = self._positions(frame)
         numeric: list[FloatArray] = []
@@ -121,14 +122,15 @@ class FeatureEncoder:
         )
 
     def _positions(self, frame: pd.DataFrame) -> dict[str, int]:
-        names = [str(name) for name in frame.columns]
+        """The position of each column by its name."""
+        names = [*map(str, frame.columns)]
         positions = {name: position for position, name in enumerate(names)}
         lacking = [name for name in self.inputs if name not in positions]
         if lacking:
-            spare = [name for name in names if name not in self.inputs]
-            named = ", ".join(_with_closest(name, spare) for name in lacking)
+            others = [name for name in names if name not in self.inputs]
+            shown = ", ".join(_with_closest(name, others) for name in lacking)
             raise ValueError(
-                f"the table lacks {len(lacking)} column(s) that the model needs: {named}"
+                f"the table lacks {len(lacking)} column(s) that the model needs: {shown}"
             )
         if len(positions) < len(names):
             doubled = sorted({name for name in self.inputs if names.count(name) > 1})
@@ -137,21 +139,24 @@ class FeatureEncoder:
         return positions
 
     def to_dict(self) -> dict[str, Any]:
-        """Return a JSON-serialisable form."""
+        """A JSON-serialisable form."""
         return {"columns": [column_to_dict(column) for column in self.columns]}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> FeatureEncoder:
-        """Read what ``to_dict`` wrote."""
+        """The inverse of `to_dict`."""
         return cls(tuple(column_from_dict(entry) for entry in data["columns"]))
 
 
 @dataclass(frozen=True)
 class TargetEncoder:
-    """Translation of the target column.
+    """Encodes the target column: as int64 class codes, or as (value - mean) / scale.
 
-    Classification: int64 codes in the order of ``classes`` (the labels as they stand in the table,
-    sorted). Regression: ``(value - mean) / scale``. ``kind`` is binary, multiclass or regression.
+    Attributes:
+        kind: of the task: binary, multiclass or regression.
+        classes: the sorted labels of a classification; a code is an index into them.
+        mean: of a regression target.
+        scale: of a regression target.
     """
 
     kind: str
@@ -160,30 +165,34 @@ class TargetEncoder:
     scale: float = 1.0
 
     def encode(self, series: pd.Series) -> npt.NDArray[np.int64] | FloatArray:
-        """Return (n,) codes or standardised values; a label that is no class is a ``ValueError``."""
+        """`(n,)` codes or standardised values.
+
+        Raises:
+            ValueError: for labels that are no class.
+        """
         if self.kind == "regression":
             return (numbers(series)[0] - self.mean) / self.scale
         codes, labels = labelled(series)
         known = {label: code for code, label in enumerate(self.classes)}
-        strange = [label for label in labels if label not in known]
-        if strange or (codes < 0).any():
-            shown = ", ".join(map(repr, strange[:5])) or "missing"
+        unknown = [label for label in labels if label not in known]
+        if unknown or (codes < 0).any():
+            shown = ", ".join(map(repr, unknown[:5])) or "missing"
             raise ValueError(
                 f"target holds labels that are no class: {shown}; classes: {list(self.classes)}"
             )
-        return np.array([known[label] for label in labels], dtype=np.int64)[codes]
+        return np.array([*map(known.__getitem__, labels)], dtype=np.int64)[codes]
 
     def original(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Return standardised values in original units; codes and probabilities as they are."""
+        """Standardised values in original units; codes and probabilities unchanged."""
         return values * self.scale + self.mean if self.kind == "regression" else values
 
     def labels(self, probabilities: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Return the labels (n,) of the likeliest classes for (n, k) probabilities."""
+        """The labels `(n,)` of the most probable classes, from `(n, k)` probabilities."""
         likeliest: npt.NDArray[Any] = _label_array(self.classes)[probabilities.argmax(axis=1)]
         return likeliest
 
     def to_dict(self) -> dict[str, Any]:
-        """Return a JSON-serialisable form."""
+        """A JSON-serialisable form."""
         return {
             "kind": self.kind,
             "classes": list(self.classes),
@@ -193,15 +202,16 @@ class TargetEncoder:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> TargetEncoder:
-        """Read what ``to_dict`` wrote."""
+        """The inverse of `to_dict`."""
         return cls(data["kind"], tuple(data["classes"]), float(data["mean"]), float(data["scale"]))
 
 
 def _stack(
     columns: Sequence[npt.NDArray[Any]], n_rows: int, dtype: npt.DTypeLike
 ) -> npt.NDArray[Any]:
+    """The columns as a matrix, filled block by block so that whole rows stay in the cache."""
     out = np.empty((n_rows, len(columns)), dtype=dtype)
-    for start in range(0, n_rows if columns else 0, ROWS_AT_ONCE):  # whole rows stay in the cache
+    for start in range(0, n_rows if columns else 0, ROWS_AT_ONCE):
         block = slice(start, start + ROWS_AT_ONCE)
         for j, column in enumerate(columns):
             out[block, j] = column[block]
@@ -209,14 +219,13 @@ def _stack(
 
 
 def _label_array(classes: Sequence[Label]) -> npt.NDArray[Any]:
-    if (
-        all(isinstance(label, str) for label in classes)
-        or len({type(label) for label in classes}) > 1
-    ):
-        labels = np.empty(len(classes), dtype=object)
-        labels[:] = classes
-        return labels
-    return np.array(classes)
+    """The labels as objects, unless all are numbers or booleans of one type."""
+    types = set(map(type, classes))
+    if len(types) == 1 and types != {str}:
+        return np.array(classes)
+    labels = np.empty(len(classes), dtype=object)
+    labels[:] = classes
+    return labels
 
 
 def _with_closest(name: str, names: Sequence[str]) -> str:

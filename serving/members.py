@@ -1,15 +1,14 @@
-"""Trained models as they are shipped: a folder with ``member.json`` and the native files that it names.
+"""Trained models as folders: `member.json` and the native files that it names.
 
-``member.json`` holds ``schema``, ``family``, ``kind`` (binary, multiclass or regression) and
-``sha256`` by file name. Every file is checked before a native parser sees it: those parsers trust
-their input, and a truncated LightGBM file ends the process. Nothing here is unpickled. The
-remaining keys belong to the family:
+`member.json` holds `schema`, `family`, `kind` (binary, multiclass or regression) and `sha256` by
+file name. Every file is checked before it is parsed: native parsers trust their input, and a
+truncated LightGBM file ends the process. Nothing is unpickled. The other keys depend on the family:
 
-- ``trivial``: ``prediction``, the class shares (k,) or one standardised value;
-- ``linear``: ``weights``, the name of a JSON file (see ``LinearWeights``);
-- ``lightgbm``, ``xgboost``: ``model``, the name of the native file, and ``iterations``, the number
+- `trivial`: `prediction`, the class shares (k,) or one standardised value;
+- `linear`: `weights`, the name of a JSON file (see `LinearWeights`);
+- `lightgbm`, `xgboost`: `model`, the name of the native file, and `iterations`, the number
   of rounds to predict with (0: all);
-- ``mlp``: what ``serving.network`` reads.
+- `mlp`: what `serving.network` reads.
 """
 
 from __future__ import annotations
@@ -34,12 +33,17 @@ class Member(Protocol):
     """One trained model."""
 
     def predict(self, rows: Matrix) -> FloatArray:
-        """Return (n, k) probabilities (k = 2 for binary), or (n,) standardised values."""
+        """`(n, k)` probabilities (k = 2 for binary), or `(n,)` standardised values."""
         ...
 
 
 def seal(directory: Path, description: Mapping[str, Any]) -> None:
-    """Write ``member.json``: ``family``, ``kind`` and the family's own keys, and the sum of every file."""
+    """Write `member.json` with the checksum of every file in the folder.
+
+    Args:
+        directory: of the model's files.
+        description: `family`, `kind` and the keys of the family.
+    """
     files = sorted(path for path in directory.iterdir() if path.is_file() and path.name != MANIFEST)
     manifest = {
         "schema": SCHEMA,
@@ -52,13 +56,17 @@ def seal(directory: Path, description: Mapping[str, Any]) -> None:
 
 
 def sha256(path: Path) -> str:
-    """Return a file's SHA-256 in hex."""
+    """The SHA-256 of a file in hex."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def load_member(directory: Path) -> Member:
-    """Load a model; ``ValueError`` when its files are incomplete, changed, or of another schema or family."""
+    """Load a model.
+
+    Raises:
+        ValueError: if files are missing or changed, and for another schema or an unknown family.
+    """
     manifest = _checked_manifest(directory)
     family = str(manifest.get("family"))
     if family not in LOADERS:
@@ -69,12 +77,12 @@ def load_member(directory: Path) -> Member:
 def _checked_manifest(directory: Path) -> dict[str, Any]:
     path = directory / MANIFEST
     if not path.is_file():
-        raise ValueError(f"{directory} is no model: it has no {MANIFEST}")
+        raise ValueError(f"{directory} is not a model: it has no {MANIFEST}")
     manifest = json.loads(path.read_text(encoding="utf-8"))
     if manifest.get("schema") != SCHEMA:
         raise ValueError(
-            f"{path} has schema {manifest.get('schema')!r}, this version reads {SCHEMA}; load it with the "
-            "version that wrote it"
+            f"{path} has schema {manifest.get('schema')!r}, this version reads {SCHEMA}; load it "
+            "with the version that wrote it"
         )
     for name, expected in manifest["sha256"].items():
         _check_file(directory, name, expected)
@@ -83,7 +91,7 @@ def _checked_manifest(directory: Path) -> dict[str, Any]:
 
 def _check_file(directory: Path, name: str, expected: str) -> None:
     if Path(name).name != name:
-        raise ValueError(f"{directory}: {name!r} is no plain file name")
+        raise ValueError(f"{directory}: {name!r} is not a plain file name")
     path = directory / name
     if not path.is_file():
         raise ValueError(f"{directory} is incomplete: {name} is missing; download the model again")
@@ -102,12 +110,12 @@ def _named_file(directory: Path, manifest: Mapping[str, Any], key: str) -> Path:
 
 @dataclass(frozen=True)
 class TrivialMember:
-    """The same answer for every row: class shares, or the mean."""
+    """A constant prediction: class shares, or the mean."""
 
     prediction: FloatArray
 
     def predict(self, rows: Matrix) -> FloatArray:
-        """Return the constant for each row."""
+        """The constant for each row."""
         if self.prediction.size == 1:
             return np.full(len(rows), self.prediction[0])
         return np.tile(self.prediction, (len(rows), 1))
@@ -115,11 +123,17 @@ class TrivialMember:
 
 @dataclass(frozen=True)
 class LinearWeights:
-    """A linear model over ``design``.
+    """The parameters of a linear model with m outputs.
 
-    ``center``, ``scale``: (p,) for the numeric columns; ``cardinalities``: q; ``clip``: bound on
-    the scaled values or ``None``; ``coefficients``: (m, 2p + sum of cardinalities); ``intercept``:
-    (m,), where m is the number of classes for multiclass and 1 otherwise.
+    There are as many outputs as classes for multiclass, and one otherwise.
+
+    Attributes:
+        center: `(p,)` of the numeric columns.
+        scale: `(p,)` of the numeric columns.
+        cardinalities: of the q categorical columns.
+        coefficients: `(m, 2p + sum of cardinalities)`.
+        intercept: `(m,)`.
+        clip: bound on the scaled values; None for no bound.
     """
 
     center: FloatArray
@@ -130,11 +144,11 @@ class LinearWeights:
     clip: float | None = None
 
     def design(self, rows: Matrix) -> FloatArray:
-        """Return the (n, 2p + sum of cardinalities) design."""
+        """The design matrix of these rows, see `linear_design`."""
         return linear_design(rows, self.center, self.scale, self.cardinalities, self.clip)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return a JSON-serialisable form."""
+        """A JSON-serialisable form."""
         return {
             "center": self.center.tolist(),
             "scale": self.scale.tolist(),
@@ -146,17 +160,16 @@ class LinearWeights:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> LinearWeights:
-        """Read what ``to_dict`` wrote."""
+        """The inverse of `to_dict`."""
         cardinalities = tuple(int(cardinality) for cardinality in data["cardinalities"])
         intercept = np.asarray(data["intercept"], dtype=np.float64)
+        coefficients = np.asarray(data["coefficients"], dtype=np.float64)
         width = 2 * len(data["center"]) + sum(cardinalities)
         return cls(
             center=np.asarray(data["center"], dtype=np.float64),
             scale=np.asarray(data["scale"], dtype=np.float64),
             cardinalities=cardinalities,
-            coefficients=np.asarray(data["coefficients"], dtype=np.float64).reshape(
-                len(intercept), width
-            ),
+            coefficients=coefficients.reshape(len(intercept), width),
             intercept=intercept,
             clip=data.get("clip"),
         )
@@ -169,10 +182,10 @@ def linear_design(
     cardinalities: tuple[int, ...],
     clip: float | None = None,
 ) -> FloatArray:
-    """Return the design of a linear model, (n, 2p + sum of cardinalities).
+    """The design matrix `(n, 2p + sum of cardinalities)` of a linear model.
 
-    Scaled numeric columns with 0 for missing values, then an indicator of each column's missing
-    values, then the one-hot codes (all 0 where a code is unknown).
+    It holds the scaled numeric columns with 0 for missing values, an indicator of missing values
+    for each of them, and one-hot codes (all 0 where a code is unknown).
     """
     missing = np.isnan(rows.numeric)
     scaled = (rows.numeric - center) / scale
@@ -197,7 +210,7 @@ class LinearMember:
     kind: str
 
     def predict(self, rows: Matrix) -> FloatArray:
-        """Return probabilities or standardised values."""
+        """`(n, k)` probabilities, or `(n,)` standardised values."""
         scores = self.weights.design(rows) @ self.weights.coefficients.T + self.weights.intercept
         if self.kind == "regression":
             return np.asarray(scores[:, 0])
@@ -216,9 +229,9 @@ class LightGBMMember:
     iterations: int
 
     def predict(self, rows: Matrix) -> FloatArray:
-        """Return probabilities or standardised values."""
+        """`(n, k)` probabilities, or `(n,)` standardised values."""
         raw = self.booster.predict(rows.dense(), num_iteration=self.iterations or -1)
-        return _two_columns(raw) if self.kind == "binary" else np.asarray(raw, dtype=np.float64)
+        return _probabilities(raw, self.kind)
 
 
 @dataclass(frozen=True)
@@ -230,29 +243,30 @@ class XGBoostMember:
     iterations: int
 
     def predict(self, rows: Matrix) -> FloatArray:
-        """Return probabilities or standardised values."""
+        """`(n, k)` probabilities, or `(n,)` standardised values."""
         from xgboost import DMatrix
 
         types = ["q"] * rows.numeric.shape[1] + ["c"] * rows.categorical.shape[1]
         data = DMatrix(rows.dense(np.float32), feature_types=types, enable_categorical=True)
         raw = self.booster.predict(data, iteration_range=(0, self.iterations))
-        return _two_columns(raw) if self.kind == "binary" else np.asarray(raw, dtype=np.float64)
+        return _probabilities(raw, self.kind)
 
 
 @dataclass(frozen=True)
 class NetworkMember:
-    """A network of ``serving.network``."""
+    """A network of `serving.network`."""
 
     network: Any
 
     def predict(self, rows: Matrix) -> FloatArray:
-        """Return probabilities or standardised values."""
+        """`(n, k)` probabilities, or `(n,)` standardised values."""
         return np.asarray(self.network.predict(rows.numeric, rows.categorical), dtype=np.float64)
 
 
-def _two_columns(positive: Any) -> FloatArray:
-    chance = np.asarray(positive, dtype=np.float64)
-    return np.column_stack([1.0 - chance, chance])
+def _probabilities(raw: Any, kind: str) -> FloatArray:
+    """The output of a booster; for a binary task with a column for each class."""
+    prediction = np.asarray(raw, dtype=np.float64)
+    return np.column_stack([1.0 - prediction, prediction]) if kind == "binary" else prediction
 
 
 def _load_trivial(directory: Path, manifest: Mapping[str, Any]) -> Member:

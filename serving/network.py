@@ -1,11 +1,10 @@
-"""The tabular network: preprocessing, architecture and inference; training lives elsewhere.
+"""The tabular network: architecture, inference, and files. Training is in `pipelines.models`.
 
-Preprocessing and architecture follow RealMLP (Holzmüller, Grinsztajn and Steinwart, "Better by
-Default", NeurIPS 2024); the numeric embeddings are theirs (PBLD) and those of Gorishniy, Rubachev
-and Babenko, "On Embeddings for Numerical Features in Tabular Deep Learning", NeurIPS 2022
-(piecewise linear).
+The architecture follows RealMLP (Holzmüller, Grinsztajn and Steinwart, "Better by Default", NeurIPS
+2024). The numeric embeddings are theirs (PBLD) and those of Gorishniy, Rubachev and Babenko, "On
+Embeddings for Numerical Features in Tabular Deep Learning", NeurIPS 2022 (piecewise linear).
 
-A saved network is a directory of `member.json` (family, architecture, SHA-256 sums) and
+A saved network is a folder with `member.json` (family, architecture, SHA-256 checksums) and
 `weights.pt` (tensors only).
 """
 
@@ -22,117 +21,56 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from serving.values import FloatArray, IntArray
+from serving.preprocessing import BATCH_ROWS, ONE_HOT_LEVELS, Preprocessing, blocks
+from serving.values import CodeArray, FloatArray
+
+__all__ = [
+    "ACTIVATIONS",
+    "BATCH_ROWS",
+    "MEMBER",
+    "ONE_HOT_LEVELS",
+    "SCHEMA",
+    "WEIGHTS",
+    "Architecture",
+    "Levels",
+    "Linears",
+    "Network",
+    "NetworkMember",
+    "Periodic",
+    "Piecewise",
+    "Preprocessing",
+    "load",
+    "outputs",
+    "pack",
+]
 
 SCHEMA = 1
 WEIGHTS = "weights.pt"
 MEMBER = "member.json"
-ONE_HOT_LEVELS = 9
-CLIP = 3.0
-BATCH_ROWS = 8192
-
-CodeArray = npt.NDArray[np.int32]
-
-
-@dataclass(frozen=True)
-class Preprocessing:
-    """What the training rows taught about the columns.
-
-    The dense matrix holds, in this order: the numeric columns in the order of `order` (those worth
-    an embedding first), one 0/1 column per numeric column of `indicators` (its value was missing),
-    and the one-hot columns of the categoricals with up to `ONE_HOT_LEVELS` known levels (a single
-    -1/+1 column when there are two). All of it is centred by the median, divided by the
-    interquartile range and squashed by x / sqrt(1 + (x / 3)^2).
-
-    `tables[j][code]` is 0 for a level of column j that no training row had, else its rank from 1.
-    """
-
-    order: IntArray  # (p,) columns of the numeric matrix
-    medians: FloatArray  # (p,) imputed where missing, in that order
-    indicators: IntArray  # (m,) positions within `order`
-    tables: tuple[IntArray, ...]  # q arrays of (cardinality,)
-    centre: FloatArray  # (d,)
-    scale: FloatArray  # (d,)
-
-    @property
-    def embedded(self) -> tuple[int, ...]:
-        """The categorical columns with too many levels for one-hot columns."""
-        return tuple(j for j, table in enumerate(self.tables) if _n_known(table) > ONE_HOT_LEVELS)
-
-    @property
-    def levels(self) -> tuple[int, ...]:
-        """The number of known levels of each embedded column."""
-        return tuple(_n_known(self.tables[j]) for j in self.embedded)
-
-    def raw(self, numeric: FloatArray, categorical: CodeArray) -> FloatArray:
-        """(n, d) dense columns before centring and scaling."""
-        ordered = numeric[:, self.order]
-        missing = np.isnan(ordered)
-        filled = np.where(missing, self.medians, ordered)
-        blocks = [filled, missing[:, self.indicators].astype(np.float64)]
-        for j, table in enumerate(self.tables):
-            if _n_known(table) <= ONE_HOT_LEVELS:
-                blocks.append(_one_hot(_ranks(table, categorical[:, j]), _n_known(table)))
-        return np.concatenate(blocks, axis=1)
-
-    def transform(self, numeric: FloatArray, categorical: CodeArray) -> tuple[Tensor, Tensor]:
-        """(n, d) float32 dense columns and (n, e) int64 rows of the stacked embedding table."""
-        dense = np.empty((len(numeric), len(self.centre)), dtype=np.float32)
-        for block in _blocks(len(numeric)):
-            raw = self.raw(numeric[block], categorical[block])
-            scaled = np.clip((raw - self.centre) * self.scale, -1e6, 1e6)
-            dense[block] = scaled / np.sqrt(1 + (scaled / CLIP) ** 2)
-        return torch.from_numpy(dense), torch.from_numpy(self._lookup(categorical))
-
-    def _lookup(self, categorical: CodeArray) -> IntArray:
-        """Rows of the table that stacks one unknown bucket per column and then every column's known levels."""
-        out = np.empty((len(categorical), len(self.embedded)), dtype=np.int64)
-        offset = len(self.embedded) - 1
-        for position, (j, levels) in enumerate(zip(self.embedded, self.levels, strict=True)):
-            ranks = _ranks(self.tables[j], categorical[:, j])
-            out[:, position] = np.where(ranks == 0, position, offset + ranks)
-            offset += levels
-        return out
-
-    def to_tensors(self) -> dict[str, Tensor]:
-        """Everything as tensors, the tables end to end."""
-        flat = np.concatenate([np.empty(0, np.int64), *self.tables])
-        lengths = np.array([len(table) for table in self.tables], dtype=np.int64)
-        named = {
-            "order": self.order,
-            "medians": self.medians,
-            "indicators": self.indicators,
-            "centre": self.centre,
-        }
-        arrays = {**named, "scale": self.scale, "tables": flat, "lengths": lengths}
-        return {
-            name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()
-        }
-
-    @classmethod
-    def from_tensors(cls, tensors: Mapping[str, Tensor]) -> Preprocessing:
-        """The inverse of `to_tensors`."""
-        arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
-        flat, lengths = arrays.pop("tables"), arrays.pop("lengths")
-        return cls(
-            tables=tuple(np.split(flat, np.cumsum(lengths)[:-1])) if len(lengths) else (), **arrays
-        )
 
 
 @dataclass(frozen=True)
 class Architecture:
     """The shape of a network.
 
-    The first `n_embedded` of `n_dense` columns get a numeric embedding ("none", "periodic" or
-    "piecewise") of `frequencies` features each, mapped to `embedding_size` - 1 outputs beside the
-    column itself. `levels` are the known levels of the categorical embeddings. `n_outputs` is the
-    number of classes, or 1 for regression. `networks` of this shape share the embeddings and answer
-    with their mean.
+    Attributes:
+        n_dense: number of dense columns.
+        n_embedded: the first of these get a numeric embedding.
+        levels: number of known levels of each embedded categorical column.
+        n_outputs: number of classes; 1 for regression.
+        layers: hidden layers.
+        width: of a hidden layer.
+        activation: one of `ACTIVATIONS`.
+        numeric_embedding: "none", "periodic" or "piecewise".
+        frequencies: features of a numeric embedding.
+        embedding_size: outputs of a numeric embedding, including the column itself.
+        level_size: outputs of a categorical embedding.
+        scaling: whether each input has a learned factor.
+        networks: that share the embeddings; the prediction is their mean.
     """
 
     n_dense: int
@@ -152,10 +90,9 @@ class Architecture:
     @property
     def n_inputs(self) -> int:
         """Columns that reach the first linear layer."""
-        extra = (
-            self.n_embedded * (self.embedding_size - 1) if self.numeric_embedding != "none" else 0
-        )
-        return max(1, self.n_dense + extra + len(self.levels) * self.level_size)
+        per_column = 0 if self.numeric_embedding == "none" else self.embedding_size - 1
+        embedded = self.n_embedded * per_column + len(self.levels) * self.level_size
+        return max(1, self.n_dense + embedded)
 
 
 class Periodic(nn.Module):
@@ -173,9 +110,8 @@ class Periodic(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Embed the columns."""
-        angle = torch.addcmul(
-            self.phase, x.t().unsqueeze(-1), self.frequency, value=2 * math.pi
-        )  # (p, n, f)
+        columns = x.t().unsqueeze(-1)
+        angle = torch.addcmul(self.phase, columns, self.frequency, value=2 * math.pi)  # (p, n, f)
         return torch.baddbmm(self.bias, torch.cos(angle), self.weight).permute(1, 0, 2).flatten(1)
 
 
@@ -201,10 +137,12 @@ class Piecewise(nn.Module):
 
 
 class Levels(nn.Module):
-    """Embeddings of all categorical columns in one table; an unknown level gets the mean over the training rows.
+    """Embeddings of all categorical columns in one table.
 
-    **Shape**: (n, e) rows of the stacked table -> (n, e * out). `shares` (e, levels) are the
+    An unknown level gets the mean embedding of the training rows; `shares` (e, levels) are their
     frequencies.
+
+    **Shape**: (n, e) rows of the stacked table -> (n, e * out).
     """
 
     def __init__(self, levels: tuple[int, ...], out: int) -> None:
@@ -253,7 +191,7 @@ class Network(nn.Module):
         self.activation = ACTIVATIONS[a.activation]
 
     def inputs(self, dense: Tensor, lookup: Tensor) -> Tensor:
-        """(k, n, n_inputs) what reaches the first linear layers."""
+        """The inputs `(k, n, n_inputs)` of the first linear layers."""
         blocks = [dense]
         if self.numeric is not None:
             blocks.append(self.numeric(dense[:, : self.architecture.n_embedded]))
@@ -262,16 +200,20 @@ class Network(nn.Module):
         x = torch.cat(blocks, dim=1) if len(blocks) > 1 else dense
         if x.shape[1] == 0:
             x = x.new_zeros(len(x), 1)
-        return (
-            x.expand(self.architecture.networks, *x.shape)
-            if self.factor is None
-            else x * self.factor
-        )
+        if self.factor is None:
+            return x.expand(self.architecture.networks, *x.shape)
+        return x * self.factor
 
     def forward(
         self, dense: Tensor, lookup: Tensor, drop: Callable[[Tensor], Tensor] | None = None
     ) -> Tensor:
-        """(k, n, n_outputs) logits or standardised values; `drop` gives factors for a hidden activation."""
+        """Logits or standardised values `(k, n, n_outputs)`.
+
+        Args:
+            dense: `(n, d)` dense columns.
+            lookup: `(n, e)` rows of the stacked embedding table.
+            drop: from a hidden activation to the factors of a dropout.
+        """
         x = self.inputs(dense, lookup)
         for linear in self.linears[:-1]:
             x = self.activation(linear(x))
@@ -295,19 +237,30 @@ _EMBEDDINGS: Mapping[str, Callable[[int, int, int], nn.Module]] = {
 
 @dataclass(frozen=True)
 class NetworkMember:
-    """A trained network with its preprocessing; `bounds` clip a regression to the training targets' range."""
+    """A trained network with its preprocessing.
+
+    Attributes:
+        network: the trained network.
+        preprocessing: of its inputs.
+        bounds: range of the training targets, to which a regression is clipped.
+    """
 
     network: Network
     preprocessing: Preprocessing
     bounds: tuple[float, float] | None
 
     def predict(self, numeric: FloatArray, categorical: CodeArray) -> FloatArray:
-        """(n, k) probabilities, or (n,) standardised values, for (n, p) numbers (nan: missing) and (n, q) codes.
+        """Predict `BATCH_ROWS` rows at a time, so that the memory does not grow with n.
 
-        Rows are taken `BATCH_ROWS` at a time, so that the memory needed does not grow with n.
+        Args:
+            numeric: `(n, p)` numbers, `nan` where missing.
+            categorical: `(n, q)` codes.
+
+        Returns:
+            `(n, k)` probabilities, or `(n,)` standardised values.
         """
         return np.concatenate(
-            [self._predict(numeric[b], categorical[b]) for b in _blocks(len(numeric))]
+            [self._predict(numeric[b], categorical[b]) for b in blocks(len(numeric))]
         )
 
     def _predict(self, numeric: FloatArray, categorical: CodeArray) -> FloatArray:
@@ -322,11 +275,9 @@ def outputs(
     lookup: Tensor,
     bounds: tuple[float, float] | None,
 ) -> FloatArray:
-    """(n, k) probabilities or (n,) standardised values for preprocessed rows."""
+    """`(n, k)` probabilities or `(n,)` standardised values for preprocessed rows."""
     with torch.inference_mode():
-        parts = [
-            network(dense[block], lookup[block]).double().cpu() for block in _blocks(len(dense))
-        ]
+        parts = [network(dense[b], lookup[b]).double().cpu() for b in blocks(len(dense))]
         raw = torch.cat(parts, dim=1)
     if bounds is None:
         return np.asarray(torch.softmax(raw, dim=2).mean(dim=0).numpy(), dtype=np.float64)
@@ -334,7 +285,7 @@ def outputs(
 
 
 def pack(member: NetworkMember) -> tuple[dict[str, bytes], dict[str, Any]]:
-    """The files of a saved network by name, and what `member.json` says beside their sums."""
+    """The files of a saved network by name, and the keys of `member.json` but the checksums."""
     weights = {name: tensor.detach().cpu() for name, tensor in member.network.state_dict().items()}
     content = io.BytesIO()
     torch.save({"weights": weights, "preprocessing": member.preprocessing.to_tensors()}, content)
@@ -351,13 +302,12 @@ def load(directory: Path | str) -> NetworkMember:
     """The network saved in `directory`, on the CPU.
 
     Raises:
-        ValueError: when the files are incomplete, altered, or of another schema.
+        ValueError: if files are missing or changed, and for another schema.
     """
     facts, weights = _checked(Path(directory))
     content = torch.load(io.BytesIO(weights), map_location="cpu", weights_only=True)
-    network = Network(
-        Architecture(**{**facts["architecture"], "levels": tuple(facts["architecture"]["levels"])})
-    )
+    shape = facts["architecture"]
+    network = Network(Architecture(**{**shape, "levels": tuple(shape["levels"])}))
     network.load_state_dict(content["weights"])
     bounds = facts["bounds"]
     return NetworkMember(
@@ -368,7 +318,7 @@ def load(directory: Path | str) -> NetworkMember:
 
 
 def _checked(directory: Path) -> tuple[dict[str, Any], bytes]:
-    """The manifest, and the weights once their sum is known to be the recorded one."""
+    """The manifest, and the weights if they match the recorded checksum."""
     try:
         facts: dict[str, Any] = json.loads((directory / MEMBER).read_text(encoding="utf-8"))
         content = (directory / WEIGHTS).read_bytes()
@@ -379,34 +329,12 @@ def _checked(directory: Path) -> tuple[dict[str, Any], bytes]:
     if facts.get("family") != "mlp" or facts.get("schema") != SCHEMA:
         found = f"family {facts.get('family')!r}, schema {facts.get('schema')!r}"
         raise ValueError(
-            f"{directory} holds {found}, but family 'mlp', schema {SCHEMA} is needed; export it again"
+            f"{directory} holds {found}, but family 'mlp', schema {SCHEMA} is needed; export it "
+            "again"
         )
     if hashlib.sha256(content).hexdigest() != facts.get("sha256", {}).get(WEIGHTS):
         raise ValueError(
-            f"{directory / WEIGHTS} is damaged: its SHA-256 is not the recorded one; export it again"
+            f"{directory / WEIGHTS} is damaged: its SHA-256 is not the recorded one; export it "
+            "again"
         )
     return facts, content
-
-
-def _blocks(n: int) -> list[slice]:
-    """Slices of `BATCH_ROWS` rows; one of no rows when there are none."""
-    return [slice(start, start + BATCH_ROWS) for start in range(0, max(n, 1), BATCH_ROWS)]
-
-
-def _n_known(table: IntArray) -> int:
-    return int(table.max(initial=0))
-
-
-def _ranks(table: IntArray, codes: npt.NDArray[np.int32]) -> IntArray:
-    """0 where the code is unknown (negative, beyond the table, or unseen in training), else the rank."""
-    known = (codes >= 0) & (codes < len(table))
-    return np.where(known, np.append(table, 0)[np.where(known, codes, len(table))], 0)
-
-
-def _one_hot(ranks: IntArray, known: int) -> FloatArray:
-    """(n, known) columns of 0 and 1; one column of -1, 0 (unknown), +1 for two levels; none for fewer."""
-    if known < 2:
-        return np.empty((len(ranks), 0))
-    if known == 2:
-        return np.array([0.0, -1.0, 1.0])[ranks][:, None]
-    return np.eye(known + 1)[ranks][:, 1:]

@@ -24,41 +24,39 @@ ROWS_AT_ONCE = 100_000
 
 @dataclass(frozen=True)
 class Predictor:
-    """Preprocessing and one or more trained models (one for each fold) whose predictions are averaged."""
+    """Preprocessing, and the trained models (one per fold) whose predictions are averaged."""
 
     features: FeatureEncoder
     target: TargetEncoder
     members: tuple[Member, ...]
 
     def predict_raw(self, frame: pd.DataFrame) -> FloatArray:
-        """Return (n, k) probabilities (k = 2 for binary), or (n,) values in original units.
+        """`(n, k)` probabilities (k = 2 for binary), or `(n,)` values in original units.
 
-        ``ValueError`` as in ``FeatureEncoder.transform``.
+        Raises:
+            ValueError: as `FeatureEncoder.transform`.
         """
-        starts = range(
-            0, max(len(frame), 1), ROWS_AT_ONCE
-        )  # bounds memory for tables of millions of rows
-        return np.concatenate(
-            [self._predict_some(frame.iloc[i : i + ROWS_AT_ONCE]) for i in starts]
-        )
+        starts = range(0, max(len(frame), 1), ROWS_AT_ONCE)  # bounds the memory
+        blocks = (frame.iloc[start : start + ROWS_AT_ONCE] for start in starts)
+        return np.concatenate([*map(self._predict_block, blocks)])
 
-    def _predict_some(self, frame: pd.DataFrame) -> FloatArray:
+    def _predict_block(self, frame: pd.DataFrame) -> FloatArray:
         rows = self.features.transform(frame)
         if not len(rows):  # not every model library takes an empty table
             return np.empty((0, len(self.target.classes)) if self.target.classes else 0)
         return self.predict_encoded(rows)
 
     def predict_encoded(self, rows: Matrix) -> FloatArray:
-        """Return what ``predict_raw`` does, of rows that ``features`` has encoded."""
+        """The prediction of `predict_raw`, for rows that `features` has encoded."""
         mean = np.mean([member.predict(rows) for member in self.members], axis=0)
         return np.asarray(self.target.original(mean), dtype=np.float64)
 
     def predict(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """Return ``prediction`` (label or value) and, of each class, ``probability_<label>``."""
+        """The columns `prediction` (label or value) and, for each class, `probability_<label>`."""
         return self.table(self.predict_raw(frame), frame.index)
 
     def table(self, raw: FloatArray, index: pd.Index | None = None) -> pd.DataFrame:
-        """Return what ``predict_raw`` gave as the columns of ``predict``."""
+        """Turn a result of `predict_raw` into the columns of `predict`."""
         if self.target.kind == "regression":
             return pd.DataFrame({"prediction": raw}, index=index)
         columns: dict[str, npt.NDArray[Any]] = {"prediction": self.target.labels(raw)}
@@ -67,7 +65,12 @@ class Predictor:
         return pd.DataFrame(columns, index=index)
 
     def save(self, directory: Path, members: Sequence[Path]) -> None:
-        """Write the whole object; ``members`` are the folders that ``Trainable.export`` made, in order."""
+        """Write the predictor.
+
+        Args:
+            directory: to write to.
+            members: the folders that `Trainable.export` made, in order.
+        """
         directory.mkdir(parents=True, exist_ok=True)
         for i, member in enumerate(members):
             shutil.copytree(member, directory / f"member-{i}")
@@ -82,35 +85,38 @@ class Predictor:
 
     @classmethod
     def load(cls, directory: Path) -> Predictor:
-        """Read what ``save`` wrote; ``ValueError`` when it is incomplete, damaged or of another schema."""
+        """The inverse of `save`.
+
+        Raises:
+            ValueError: if it is incomplete, damaged or of another schema.
+        """
         path = directory / DESCRIPTION
         if not path.is_file():
-            raise ValueError(f"{directory} is no predictor: it has no {DESCRIPTION}")
+            raise ValueError(f"{directory} is not a predictor: it has no {DESCRIPTION}")
         description = json.loads(path.read_text(encoding="utf-8"))
         if description.get("schema") != SCHEMA:
             raise ValueError(
-                f"{path} has schema {description.get('schema')!r}, this version reads {SCHEMA}; load it with "
-                "the version that wrote it"
+                f"{path} has schema {description.get('schema')!r}, this version reads {SCHEMA}; "
+                "load it with the version that wrote it"
             )
+        folders = (directory / f"member-{i}" for i in range(description["members"]))
         return cls(
             features=FeatureEncoder.from_dict(description["features"]),
             target=TargetEncoder.from_dict(description["target"]),
-            members=tuple(
-                load_member(directory / f"member-{i}") for i in range(description["members"])
-            ),
+            members=tuple(map(load_member, folders)),
         )
 
 
 @dataclass(frozen=True)
 class PyfuncPredictor:
-    """What ``mlflow.pyfunc`` calls."""
+    """The object that `mlflow.pyfunc` calls."""
 
     predictor: Predictor
 
     def predict(
         self, model_input: object, params: Mapping[str, object] | None = None
     ) -> pd.DataFrame:
-        """Return ``Predictor.predict`` of a table, records or an array (columns as in training)."""
+        """Predict a table, records, or an array with the columns of training in their order."""
         return self.predictor.predict(_as_frame(model_input, self.predictor.features.inputs))
 
 
@@ -120,13 +126,11 @@ def _as_frame(model_input: object, names: Sequence[str]) -> pd.DataFrame:
     if isinstance(model_input, np.ndarray):
         if model_input.ndim != 2 or model_input.shape[1] != len(names):
             raise ValueError(
-                f"an array must have shape (rows, {len(names)}), but got {model_input.shape}; better send a "
-                "table with column names"
+                f"an array must have shape (rows, {len(names)}), but got {model_input.shape}; send "
+                "a table with column names instead"
             )
         return pd.DataFrame(model_input, columns=list(names))
-    if isinstance(model_input, Mapping) and not any(
-        np.ndim(value) for value in model_input.values()
-    ):
-        return pd.DataFrame([model_input])
+    if isinstance(model_input, Mapping) and not any(map(np.ndim, model_input.values())):
+        return pd.DataFrame([model_input])  # a single record
     frame: pd.DataFrame = pd.DataFrame(model_input)  # type: ignore[call-overload]
     return frame

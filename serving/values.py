@@ -1,8 +1,9 @@
-"""Reading of single columns: what a cell means does not depend on how the table happened to be stored."""
+"""Reading single columns: the meaning of a cell does not depend on how its table was stored."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -10,59 +11,65 @@ import pandas as pd
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
+CodeArray = npt.NDArray[np.int32]
+BoolArray = npt.NDArray[np.bool_]
 Label = str | int | float | bool
+T = TypeVar("T", bound=Label)
 
 MISSING_TOKENS = frozenset(
     ["", "?", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN"]
     + ["<NA>", "N/A", "NA", "NULL", "NaN", "NaT", "None", "n/a", "nan", "null"]
 )
-"""Texts that mean "missing" in a feature column: pandas' own list and the question mark of the UCI tables."""
+"""Texts that mean "missing" in a feature column: the list of pandas, and "?" of the UCI tables."""
 
 SAMPLED_CELLS = 1000
-SECONDS_A_DAY = 86_400
+SECONDS_PER_DAY = 86_400
 DATE_PARTS = ("year", "month", "day", "weekday", "hour", "days")
 
 
-def numbers(series: pd.Series) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
-    """Return a column as (n,) float64 with ``nan`` where missing, and where an entry could not be read."""
+def numbers(series: pd.Series) -> tuple[FloatArray, BoolArray]:
+    """Read a column as numbers.
+
+    Returns:
+        `(n,)` numbers with `nan` where missing, and `(n,)` whether an entry could not be read.
+    """
     dtype = series.dtype
+    nothing = np.zeros(len(series), dtype=bool)
     if isinstance(dtype, np.dtype) and dtype.kind in "fiub":
-        return series.to_numpy(dtype=np.float64), np.zeros(len(series), dtype=bool)
+        return series.to_numpy(dtype=np.float64), nothing
     if pd.api.types.is_timedelta64_dtype(dtype):
-        return series.dt.total_seconds().to_numpy(dtype=np.float64), np.zeros(
-            len(series), dtype=bool
-        )
+        return series.dt.total_seconds().to_numpy(dtype=np.float64), nothing
     if pd.api.types.is_numeric_dtype(dtype) or pd.api.types.is_bool_dtype(dtype):
-        values = series.to_numpy(dtype=np.float64, na_value=np.nan)
-        return values, np.zeros(len(series), dtype=bool)
+        return series.to_numpy(dtype=np.float64, na_value=np.nan), nothing
     codes, texts = distinct(series)
-    parsed = np.append(parse_numbers(texts), np.nan)
-    values = parsed[codes]
+    values = np.append(parse_numbers(texts), np.nan)[codes]
     return values, np.isnan(values) & (codes >= 0)
 
 
 def parse_numbers(texts: Sequence[str]) -> FloatArray:
-    """Return each text's number, ``nan`` where it is none; "true" and "false" count as 1 and 0."""
-    lowered = {"true": "1", "false": "0"}
-    plain = pd.Series([lowered.get(text.lower(), text) for text in texts], dtype=object)
+    """The number in each text, `nan` if there is none; "true" is 1 and "false" is 0."""
+    booleans = {"true": "1", "false": "0"}
+    plain = pd.Series([booleans.get(text.lower(), text) for text in texts], dtype=object)
     return pd.to_numeric(plain, errors="coerce").to_numpy(dtype=np.float64)
 
 
 def dates(series: pd.Series, pattern: str) -> tuple[IntArray, pd.DatetimeIndex]:
-    """Return codes into the distinct dates, -1 where missing, and these dates.
+    """Read a column as dates.
 
-    They are in UTC, without zone, and ``NaT`` where the text does not follow the pattern.
+    Returns:
+        `(n,)` codes into the distinct dates, -1 where missing, and these dates in UTC without zone,
+        `NaT` where the text does not follow the pattern.
     """
-    if pd.api.types.is_datetime64_any_dtype(series.dtype):
-        codes, uniques = pd.factorize(series)
-        found = pd.DatetimeIndex(uniques)
-        return codes, found.tz_convert("UTC").tz_localize(None) if found.tz is not None else found
-    codes, texts = distinct(series)
-    return codes, parse_dates(texts, pattern)
+    if not pd.api.types.is_datetime64_any_dtype(series.dtype):
+        codes, texts = distinct(series)
+        return codes, parse_dates(texts, pattern)
+    codes, uniques = pd.factorize(series)
+    found = pd.DatetimeIndex(uniques)
+    return codes, found if found.tz is None else found.tz_convert("UTC").tz_localize(None)
 
 
 def parse_dates(texts: Sequence[str], pattern: str) -> pd.DatetimeIndex:
-    """Return each text's date in UTC without zone, ``NaT`` where it does not follow the pattern."""
+    """The date of each text in UTC without zone, `NaT` where it does not follow the pattern."""
     found = pd.to_datetime(
         pd.Series(texts, dtype=object), format=pattern, errors="coerce", utc=True
     )
@@ -70,47 +77,51 @@ def parse_dates(texts: Sequence[str], pattern: str) -> pd.DatetimeIndex:
 
 
 def date_part(found: pd.DatetimeIndex, part: str) -> FloatArray:
-    """Return one of ``DATE_PARTS`` for each date, ``nan`` for ``NaT``."""
+    """One of `DATE_PARTS` for each date, `nan` for `NaT`."""
     if part == "days":
         seconds = found.as_unit("s")  # finer units overflow some centuries away
-        return np.where(seconds.isna(), np.nan, seconds.asi8 / SECONDS_A_DAY)
-    return np.asarray(
-        getattr(found, "day_of_week" if part == "weekday" else part), dtype=np.float64
-    )
+        return np.where(seconds.isna(), np.nan, seconds.asi8 / SECONDS_PER_DAY)
+    name = "day_of_week" if part == "weekday" else part
+    return np.asarray(getattr(found, name), dtype=np.float64)
 
 
 def distinct(series: pd.Series) -> tuple[IntArray, list[str]]:
-    """Return codes into the column's distinct texts, -1 where missing, and these texts.
+    """The distinct texts of a column.
 
-    A value's text does not depend on how a table happened to be stored: 3, 3.0 and "3" are one
-    level.
+    A value has the same text however the table was stored: 3, 3.0 and "3" are equal.
+
+    Returns:
+        `(n,)` codes into the texts, -1 where missing, and the texts.
     """
-    raw_codes, uniques = _factorize(series)
-    texts: dict[str, int] = {}
-    lookup = np.full(len(uniques) + 1, -1, dtype=np.int64)
-    for position, text in enumerate([v.strip() if type(v) is str else as_text(v) for v in uniques]):
-        if text not in MISSING_TOKENS:
-            lookup[position] = texts.setdefault(text, len(texts))
-    return lookup[raw_codes], list(texts)
+    return _coded(series, as_text, MISSING_TOKENS)
 
 
 def labelled(series: pd.Series) -> tuple[IntArray, list[Label]]:
-    """Return codes into the column's distinct labels, -1 where missing, and these labels.
+    """The distinct labels of a column.
 
     Texts are taken literally ("NA" is a label); only the empty text is missing.
+
+    Returns:
+        `(n,)` codes into the labels, -1 where missing, and the labels.
     """
+    return _coded(series, _as_label, ("",))
+
+
+def _coded(
+    series: pd.Series, convert: Callable[[object], T], missing: Collection[object]
+) -> tuple[IntArray, list[T]]:
+    """Codes into the distinct converted values, -1 where missing, and these values."""
     raw_codes, uniques = _factorize(series)
-    labels: dict[Label, int] = {}
+    found: dict[T, int] = {}
     lookup = np.full(len(uniques) + 1, -1, dtype=np.int64)
-    for position, value in enumerate(uniques):
-        label = _as_label(value)
-        if label != "":
-            lookup[position] = labels.setdefault(label, len(labels))
-    return lookup[raw_codes], list(labels)
+    for position, value in enumerate(map(convert, uniques)):
+        if value not in missing:
+            lookup[position] = found.setdefault(value, len(found))
+    return lookup[raw_codes], list(found)
 
 
 def as_text(value: object) -> str:
-    """Return a value's one spelling as a level."""
+    """The text of a value as a category."""
     if isinstance(value, str):
         return value.strip()
     if isinstance(value, bool | np.bool_):
@@ -133,12 +144,11 @@ def _as_label(value: object) -> Label:
 
 
 def is_nested(series: pd.Series) -> bool:
-    """Say whether cells hold lists, mappings, arrays or the like."""
+    """Whether cells hold lists, mappings, arrays or the like."""
     if isinstance(series.dtype, np.dtype) and series.dtype != object:
         return False
-    return any(
-        isinstance(value, list | dict | set | np.ndarray) for value in series.head(SAMPLED_CELLS)
-    )
+    nested = (list, dict, set, np.ndarray)
+    return any(isinstance(value, nested) for value in series.head(SAMPLED_CELLS))
 
 
 def _factorize(series: pd.Series) -> tuple[IntArray, Sequence[object]]:
@@ -146,6 +156,7 @@ def _factorize(series: pd.Series) -> tuple[IntArray, Sequence[object]]:
         codes, uniques = pd.factorize(series)
     except (TypeError, NotImplementedError):
         raise ValueError(
-            f"column {str(series.name)!r} holds nested values; a cell must be a number, a text, a date or true/false"
+            f"column {str(series.name)!r} holds nested values; a cell must be a number, a text, a "
+            "date or true/false"
         ) from None
     return np.asarray(codes, dtype=np.int64), np.asarray(uniques, dtype=object).tolist()

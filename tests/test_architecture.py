@@ -27,6 +27,7 @@ ONLY = {
         "pipelines/models/mlp.py",
         "pipelines/models/network",
         "serving/network.py",
+        "serving/preprocessing.py",
         "benchmarks",
     ),
     "mlflow": (

@@ -1,11 +1,12 @@
-"""Reading the columns of a raw table as numbers or codes, without failing.
+"""Reads any column of a raw table as numbers or category codes.
 
-This is coarser than the preprocessing of a study: meta-features compare tables, and need not refuse
-one.
+This is coarser than the preprocessing of a study. Meta-features only compare tables, so no column
+is an error.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,22 +18,22 @@ from hpo.arrays import FloatArray, IntArray
 MISSING = frozenset(("", "?", "#n/a", "<na>", "n/a", "na", "nan", "nat", "none", "null"))
 READABLE = 0.95
 SAMPLED_TEXTS = 200
-SECONDS_A_DAY = 86_400.0
+SECONDS_PER_DAY = 86_400.0
 
-_CODE = re.compile(r"[+-]?0\d")
+_LEADING_ZERO = re.compile(r"[+-]?0\d")
 
 
 def read_column(series: pd.Series) -> FloatArray | IntArray:
-    """`(n,)` numbers with `nan` where missing (or infinite), or codes of categories with -1 where missing.
+    """Numbers `(n,)` with `nan` where missing or infinite, or category codes with -1 where missing.
 
-    Truth values are numbers, dates are days since 1970 in UTC, spans are seconds. Texts are numbers
-    or dates if 95 % of them read so, as when a table comes from CSV; else categories, whose codes
-    follow the order of the texts. A cell that holds a list, a mapping or the like counts as
+    Booleans are numbers, dates are days since 1970 in UTC, and time spans are seconds. Texts are
+    numbers or dates if 95 % of them can be read as such, as in a table from CSV. Other texts are
+    categories, coded in the order of the texts. A cell that holds a list, a mapping or the like is
     missing.
     """
     dtype = series.dtype
     if isinstance(dtype, pd.CategoricalDtype):
-        return _codes(np.asarray(series.cat.codes), [_text(value) for value in dtype.categories])[0]
+        return _Categories.of(np.asarray(series.cat.codes), dtype.categories).codes
     if pd.api.types.is_datetime64_any_dtype(dtype):
         return _days(pd.to_datetime(series, utc=True))
     if dtype.kind == "m":
@@ -42,52 +43,56 @@ def read_column(series: pd.Series) -> FloatArray | IntArray:
     return _read_texts(series)
 
 
+@dataclass(frozen=True)
+class _Categories:
+    """Codes `(n,)` into sorted texts; -1 where missing."""
+
+    codes: IntArray
+    texts: list[str]
+
+    @classmethod
+    def of(cls, codes: npt.NDArray[np.integer], values: Iterable[Any]) -> "_Categories":
+        """From codes into any values; values with equal texts become one category."""
+        own = np.array([*map(_text, values), ""], dtype=object)  # code -1 is the last entry
+        texts = sorted({text for text in own if text.lower() not in MISSING})
+        lookup = pd.Index(texts, dtype=object).get_indexer(own).astype(np.int64)
+        return cls(lookup[codes], texts)
+
+    def parsed(self, parse: Callable[[list[str]], FloatArray]) -> FloatArray | None:
+        """The parsed values `(n,)`; None if too few entries can be read."""
+        step = -(-len(self.texts) // SAMPLED_TEXTS)
+        if not self.texts or np.mean(np.isnan(parse(self.texts[::step]))) > 0.5:
+            return None
+        values = parse(self.texts)
+        counts = np.bincount(self.codes[self.codes >= 0], minlength=len(self.texts))
+        if counts[~np.isnan(values)].sum() < READABLE * counts.sum():
+            return None
+        return np.append(values, np.nan)[self.codes]
+
+
 def _read_texts(series: pd.Series) -> FloatArray | IntArray:
     if not isinstance(series.dtype, pd.StringDtype):
-        # As texts before they are told apart: 1, 1.0 and True are the same to a dictionary.
-        series = pd.Series([_text(value) for value in series], dtype=object)
-    raw_codes, uniques = pd.factorize(series)
-    codes, levels = _codes(raw_codes, [_text(value) for value in uniques])
-    numbers = (
-        None if any(_CODE.match(level) for level in levels) else _parsed(codes, levels, _numbers)
-    )
-    if numbers is not None:
-        return numbers
-    dates = _parsed(codes, levels, _dates)
-    return codes if dates is None else dates
+        # Converted before they are compared: 1, 1.0 and True are equal keys of a dictionary.
+        series = pd.Series([*map(_text, series)], dtype=object)
+    categories = _Categories.of(*pd.factorize(series))
+    if not any(map(_LEADING_ZERO.match, categories.texts)):
+        numbers = categories.parsed(_numbers)
+        if numbers is not None:
+            return numbers
+    dates = categories.parsed(_dates)
+    return categories.codes if dates is None else dates
 
 
 def _text(value: Any) -> str:
-    """A cell's text, empty if it is missing."""
+    """The text of a cell; empty if it is missing."""
     if isinstance(value, str):
         return value.strip()
     return str(value) if pd.api.types.is_scalar(value) and pd.notna(value) else ""
 
 
-def _codes(raw_codes: npt.NDArray[np.integer], texts: Sequence[str]) -> tuple[IntArray, list[str]]:
-    levels = sorted({text for text in texts if text.lower() not in MISSING})
-    codes = {level: code for code, level in enumerate(levels)}
-    lookup = np.array([codes.get(text, -1) for text in texts] + [-1], dtype=np.int64)
-    return lookup[raw_codes], levels
-
-
-def _parsed(
-    codes: IntArray, levels: list[str], parse: Callable[[list[str]], FloatArray]
-) -> FloatArray | None:
-    """`(n,)` values, or nothing if too few entries can be read."""
-    if not levels or np.mean(np.isnan(parse(levels[:: -(-len(levels) // SAMPLED_TEXTS)]))) > 0.5:
-        return None
-    values = parse(levels)
-    counts = np.bincount(codes[codes >= 0], minlength=len(levels))
-    if counts[~np.isnan(values)].sum() < READABLE * counts.sum():
-        return None
-    return np.append(values, np.nan)[codes]
-
-
 def _numbers(texts: list[str]) -> FloatArray:
-    return _finite(
-        pd.to_numeric(pd.Series(texts, dtype=object), errors="coerce").to_numpy(dtype=np.float64)
-    )
+    numbers = pd.to_numeric(pd.Series(texts, dtype=object), errors="coerce")
+    return _finite(numbers.to_numpy(dtype=np.float64))
 
 
 def _dates(texts: list[str]) -> FloatArray:
@@ -96,7 +101,7 @@ def _dates(texts: list[str]) -> FloatArray:
 
 def _days(dates: pd.Series) -> FloatArray:
     moments = dates.dt.tz_localize(None).to_numpy(dtype="datetime64[s]")
-    days = moments.astype(np.int64) / SECONDS_A_DAY
+    days = moments.astype(np.int64) / SECONDS_PER_DAY
     return np.where(np.isnat(moments), np.nan, days)
 
 

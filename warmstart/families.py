@@ -1,19 +1,19 @@
-"""What a configuration of one model family says to another.
+"""Translates configurations between model families.
 
 LightGBM and XGBoost grow the same kind of trees, and on the same table they mostly rank
-configurations alike (`docs/benchmarks.md`, warmstart). A study of all families speaks to each of
-them with that one's trials.
+configurations alike (`docs/benchmarks.md`, warmstart). A study of all families gives each family
+the trials that used it.
 """
 
 import math
 from collections.abc import Callable, Mapping
 
-from hpo.space.parameters import Params
+from hpo.space.parameters import Params, Value
 
 ALL = "all"
 LIGHTGBM, XGBOOST = "lightgbm", "xgboost"
 
-_SAME = {  # LightGBM's name: XGBoost's
+_SHARED = {  # LightGBM's name: XGBoost's
     "learning_rate": "learning_rate",
     "bagging_fraction": "subsample",
     "lambda_l1": "reg_alpha",
@@ -21,76 +21,97 @@ _SAME = {  # LightGBM's name: XGBoost's
     "max_cat_to_onehot": "max_cat_to_onehot",
     "max_bin": "max_bin",
 }
-_COLUMNS = ("colsample_bytree", "colsample_bylevel", "colsample_bynode")
-_DEEP = 10  # levels that hardly bind trees of a few hundred leaves
-# What a row adds to the weight of a leaf, the second derivative of its loss: 1 for squared errors,
-# and for log loss p (1 - p), here of a prediction that is fairly sure.
+_TO_XGBOOST = _SHARED | {"num_leaves": "max_leaves", "feature_fraction": "colsample_bylevel"}
+_TO_LIGHTGBM = {theirs: ours for ours, theirs in _SHARED.items()}
+_COLUMN_SHARES = ("colsample_bytree", "colsample_bylevel", "colsample_bynode")
+_DEEP = 10  # a depth that hardly limits trees of a few hundred leaves
+# The second derivative of the loss, which is what a row adds to the weight of a leaf: 1 for squared
+# errors, and p (1 - p) for log loss, here of a fairly certain prediction.
 _SQUARED, _LOGISTIC = 1.0, 0.1
 
 Translation = Callable[[Params, float], Params]
 
 
 def related(one: str, other: str) -> bool:
-    """Whether studies of two families say anything to each other."""
-    return one == other or ALL in (one, other) or (one, other) in _BETWEEN
+    """Whether a configuration of one family can be translated to the other."""
+    return one == other or ALL in (one, other) or (one, other) in _TRANSLATIONS
 
 
-def in_terms_of(model: str, params: Params, family: str, task: str) -> Params | None:
-    """A configuration of `family`, tried on such a task, by the names of `model`; None if it means nothing there."""
-    if family == model:
+def translate(params: Params, source: str, target: str, task: str) -> Params | None:
+    """Translate a configuration from one family to another.
+
+    Args:
+        params: of the family `source`.
+        source: family of the configuration.
+        target: family to translate to.
+        task: that the configuration was tried on: binary, multiclass or regression.
+
+    Returns:
+        The configuration with the names of `target`; None if it has no meaning there.
+    """
+    if source == target:
         return params
-    if model == ALL:
-        return {"model": family, **{f"{family}.{name}": value for name, value in params.items()}}
-    if family == ALL:
+    if target == ALL:
+        return {"model": source, **{f"{source}.{name}": value for name, value in params.items()}}
+    if source == ALL:
         chosen = str(params.get("model"))
-        own = {
-            name.removeprefix(f"{chosen}."): value
-            for name, value in params.items()
-            if name.startswith(f"{chosen}.")
-        }
-        return in_terms_of(model, own, chosen, task)
-    if (family, model) not in _BETWEEN:
+        return translate(_without_prefix(params, f"{chosen}."), chosen, target, task)
+    translation = _TRANSLATIONS.get((source, target))
+    if translation is None:
         return None
-    return _BETWEEN[family, model](params, _SQUARED if task == "regression" else _LOGISTIC)
+    return translation(params, _SQUARED if task == "regression" else _LOGISTIC)
+
+
+def _without_prefix(params: Params, prefix: str) -> Params:
+    return {
+        name.removeprefix(prefix): value
+        for name, value in params.items()
+        if name.startswith(prefix)
+    }
 
 
 def _to_xgboost(params: Params, weight: float) -> Params:
-    found = {theirs: params[ours] for ours, theirs in _SAME.items() if ours in params}
-    found |= {"grow_policy": "lossguide", "max_depth": _DEEP}  # leaf by leaf, as LightGBM grows
-    if (depth := _number(params, "max_depth")) > 0:
-        found["max_depth"] = round(depth)
-    if "num_leaves" in params:
-        found["max_leaves"] = params["num_leaves"]
-    if "feature_fraction" in params:
-        found["colsample_bylevel"] = params["feature_fraction"]
+    translated = _renamed(params, _TO_XGBOOST)
+    depth = _number(params, "max_depth")
+    translated["max_depth"] = round(depth) if depth > 0 else _DEEP
+    translated["grow_policy"] = "lossguide"  # leaf by leaf, as LightGBM grows
     if "min_data_in_leaf" in params:
-        found["min_child_weight"] = weight * _number(params, "min_data_in_leaf")
-    return found
+        translated["min_child_weight"] = weight * _number(params, "min_data_in_leaf")
+    return translated
 
 
 def _to_lightgbm(params: Params, weight: float) -> Params:
-    found = {ours: params[theirs] for ours, theirs in _SAME.items() if theirs in params}
-    leaves = []
-    if params.get("grow_policy") == "lossguide" and (most := _number(params, "max_leaves")) > 0:
-        leaves.append(most)
-    if (depth := _number(params, "max_depth")) > 0:
-        leaves.append(2.0 ** min(depth, 30.0))
-    if leaves:
-        found["num_leaves"] = round(min(leaves))
-    if shares := [_number(params, name) for name in _COLUMNS if name in params]:
-        found["feature_fraction"] = math.prod(shares)
+    translated = _renamed(params, _TO_LIGHTGBM)
+    leaves = _max_leaves(params)
+    if math.isfinite(leaves):
+        translated["num_leaves"] = round(leaves)
+    shares = [_number(params, name) for name in _COLUMN_SHARES if name in params]
+    if shares:
+        translated["feature_fraction"] = math.prod(shares)
     if "min_child_weight" in params:
-        found["min_data_in_leaf"] = round(_number(params, "min_child_weight") / weight)
-    return found
+        translated["min_data_in_leaf"] = round(_number(params, "min_child_weight") / weight)
+    return translated
+
+
+def _max_leaves(params: Params) -> float:
+    """The number of leaves that an XGBoost tree may have; infinite without a limit."""
+    depth = _number(params, "max_depth")
+    by_depth = 2.0 ** min(depth, 30.0) if depth > 0 else math.inf
+    leaves = _number(params, "max_leaves") if params.get("grow_policy") == "lossguide" else 0.0
+    return min(by_depth, leaves if leaves > 0 else math.inf)
+
+
+def _renamed(params: Params, names: Mapping[str, str]) -> dict[str, Value]:
+    return {names[name]: value for name, value in params.items() if name in names}
 
 
 def _number(params: Params, name: str) -> float:
-    """A parameter's value; 0, which means no limit to both libraries, where it is missing or no number."""
+    """The value of a parameter; 0, which both libraries read as no limit, if it is no number."""
     value = params.get(name)
     return float(value) if isinstance(value, int | float) else 0.0
 
 
-_BETWEEN: Mapping[tuple[str, str], Translation] = {
+_TRANSLATIONS: Mapping[tuple[str, str], Translation] = {
     (LIGHTGBM, XGBOOST): _to_xgboost,
     (XGBOOST, LIGHTGBM): _to_lightgbm,
 }

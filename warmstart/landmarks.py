@@ -1,13 +1,13 @@
-"""Landmarks: how well cheap models do on a small sample.
+"""Landmarks: the scores of cheap models on a small sample.
 
 Pfahringer, Bensusan & Giraud-Carrier (2000), "Meta-learning by landmarking various learning
 algorithms"; differences between them: Fürnkranz & Petrak (2001), "An evaluation of landmarking
 variants".
 
-All models but naive Bayes are regressions, of the target or of the indicators of its classes. The
-squared error of indicators is the Gini impurity, so that a tree is the usual classification tree,
-and least squares on indicators is a linear discriminant; and a class that a fold lacks is no
-special case.
+All models except naive Bayes are regressions, of the target or of indicators of its classes. The
+squared error of indicators is the Gini impurity, so a tree is the usual classification tree, and
+least squares on indicators is a linear discriminant. A class that a fold lacks needs no special
+treatment.
 """
 
 import warnings
@@ -22,13 +22,13 @@ from sklearn.neighbors import KNeighborsRegressor
 from sklearn.tree import DecisionTreeRegressor
 
 from hpo.arrays import FloatArray, IntArray
-from warmstart.sample import Sample
+from warmstart.sample import Sample, as_columns
 from warmstart.statistics import standardised, winsorised
 
 FOLDS = 3
 MIN_ROWS = 12
 MAX_CLASSES = 30
-MAX_LEVELS = 5
+MAX_CATEGORIES = 5
 NEIGHBOURS = 5
 
 MODELS: Mapping[str, Callable[[int], Any]] = {
@@ -41,27 +41,30 @@ MODELS: Mapping[str, Callable[[int], Any]] = {
 
 
 def landmarks(sample: Sample, seed: int) -> dict[str, float]:
-    """Out-of-fold scores of cheap models, the best of them, and differences; empty where none can be measured.
+    """Out-of-fold scores of cheap models, the best of them, and differences.
 
-    A score is 0 for a model that knows nothing and 1 for a perfect one: 2 AUC - 1 for binary tasks,
-    Cohen's kappa for multiclass ones, R² for regressions, where less than -1 counts as -1.
+    A score is 0 without any skill and 1 for a perfect prediction: 2 AUC - 1 for binary tasks,
+    Cohen's kappa for multiclass ones, and R² for regressions, at least -1.
+
+    Returns:
+        The scores by name; empty if the sample is too small or its target or columns are constant.
     """
-    kept, labels = _learnable(sample)
-    if len(kept) < MIN_ROWS or len(np.unique(labels)) < 2:
+    rows, labels = _learnable(sample)
+    if len(rows) < MIN_ROWS or len(np.unique(labels)) < 2:
         return {}
-    x = _design(sample, kept)
+    x = _design(sample, rows)
     if x.shape[1] == 0:
         return {}
     fold = _folds(labels)
-    wanted = standardised(labels) if sample.kind == "regression" else _indicators(labels)
-    scores = {
-        name: _score(sample.kind, labels, _out_of_fold(make, seed, x, wanted, fold))
-        for name, make in MODELS.items()
-    }
-    if sample.kind != "regression":
-        scores["naive_bayes"] = _score(
-            sample.kind, labels, _naive_bayes(x, labels.astype(np.int64), fold)
-        )
+    is_regression = sample.kind == "regression"
+    target = standardised(labels) if is_regression else _indicators(labels)
+    scores = {}
+    for name, make in MODELS.items():
+        predicted = _out_of_fold(make, seed, x, target, fold)
+        scores[name] = _score(sample.kind, labels, predicted)
+    if not is_regression:
+        predicted = _naive_bayes(x, labels.astype(np.int64), fold)
+        scores["naive_bayes"] = _score(sample.kind, labels, predicted)
     return scores | {
         "best": max(scores.values()),
         "tree_minus_shallow": scores["tree"] - scores["shallow_tree"],
@@ -71,30 +74,33 @@ def landmarks(sample: Sample, seed: int) -> dict[str, float]:
 
 
 def _learnable(sample: Sample) -> tuple[IntArray, FloatArray]:
-    """Rows, and their targets: of a classification, those of its most frequent classes that every fold has."""
+    """The rows to learn from and their targets.
+
+    Of a classification, these are the rows of the most frequent classes that every fold can hold.
+    """
     if sample.kind == "regression":
         return np.arange(len(sample)), winsorised(sample.target)
     classes, counts = np.unique(sample.target, return_counts=True)
-    frequent = classes[np.argsort(-counts, kind="stable")[:MAX_CLASSES]]
-    rows = np.flatnonzero(
-        np.isin(sample.target, np.intersect1d(frequent, classes[counts >= FOLDS]))
-    )
+    frequent = np.argsort(-counts, kind="stable")[:MAX_CLASSES]
+    usable = classes[frequent][counts[frequent] >= FOLDS]
+    rows = np.flatnonzero(np.isin(sample.target, usable))
     return rows, np.unique(sample.target[rows], return_inverse=True)[1].astype(np.float64)
 
 
 def _folds(labels: FloatArray) -> IntArray:
-    """`(n,)` numbers of folds, each with its share of every class, or of every part of a numeric target's range."""
+    """`(n,)` fold numbers, stratified by class or by the range of a numeric target."""
     fold = np.empty(len(labels), dtype=np.int64)
     fold[np.argsort(labels, kind="stable")] = np.arange(len(labels)) % FOLDS
     return fold
 
 
 def _out_of_fold(
-    make: Callable[[int], Any], seed: int, x: FloatArray, wanted: FloatArray, fold: IntArray
+    make: Callable[[int], Any], seed: int, x: FloatArray, target: FloatArray, fold: IntArray
 ) -> FloatArray:
-    predicted = np.empty_like(wanted)
+    predicted = np.empty_like(target)
     for i in range(FOLDS):
-        predicted[fold == i] = make(seed).fit(x[fold != i], wanted[fold != i]).predict(x[fold == i])
+        model = make(seed).fit(x[fold != i], target[fold != i])
+        predicted[fold == i] = model.predict(x[fold == i])
     return predicted
 
 
@@ -122,12 +128,11 @@ def _indicators(labels: FloatArray) -> FloatArray:
 
 
 def _design(sample: Sample, rows: IntArray) -> FloatArray:
-    """`(n, d)`: standardised numbers, 0 where missing, and indicators of each category's most frequent levels."""
+    """`(n, d)`: standardised numbers, 0 where missing, and indicators of frequent categories."""
     columns = [standardised(winsorised(column)) for column in sample.numeric[rows].T]
     for codes in sample.categorical[rows].T:
-        levels, counts = np.unique(codes, return_counts=True)
-        columns += [
-            codes == level for level in levels[np.argsort(-counts, kind="stable")[:MAX_LEVELS]]
-        ]
-    used = [column for column in columns if column.min() < column.max()]
-    return np.array(used, dtype=np.float64).reshape(len(used), len(rows)).T
+        categories, counts = np.unique(codes, return_counts=True)
+        frequent = categories[np.argsort(-counts, kind="stable")[:MAX_CATEGORIES]]
+        columns.extend(np.equal(frequent[:, None], codes).astype(np.float64))
+    x = as_columns(columns, len(rows), np.float64)
+    return x[:, x.min(axis=0) < x.max(axis=0)]

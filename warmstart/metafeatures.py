@@ -1,10 +1,11 @@
-"""Meta-features: a table and its task in up to fifty numbers, by which past studies are found that are like a new one.
+"""Meta-features: up to fifty numbers that describe a table and its task.
 
-Formulas and sources of all of them are in `docs/meta-features.md`. Each name is `group.feature`.
+Studies of similar tables are found by them. All formulas and their sources are in
+`docs/meta-features.md`. A name is `group.feature`.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -16,8 +17,9 @@ from hpo.arrays import FloatArray, IntArray
 from warmstart.sample import Caps, Sample, draw
 from warmstart.statistics import (
     binned,
-    distinct,
+    counts_of,
     entropy,
+    evenness,
     kurtosis,
     mutual_information,
     outlier_share,
@@ -27,21 +29,25 @@ from warmstart.statistics import (
 )
 
 VERSION = 1
-"""Of the set of features. A feature whose formula changes gets another name: what has one name means one thing."""
+"""Of the set of features. If a formula changes, its feature gets a new name."""
 
 BINS = 10
 MIN_INFORMATION = 1e-3
+INFORMATIVE = 0.01
 HIGH_CORRELATION = 0.8
+
+Column = FloatArray | IntArray
+"""`(n,)` numbers with `nan` where missing, or codes with -1 where missing."""
 
 
 @dataclass(frozen=True)
 class MetaFeatures:
-    """What is known of a table and its task.
+    """The description of a table and its task.
 
     Attributes:
-        values: finite numbers by `group.feature`. What could not be computed is not there.
+        values: finite numbers by `group.feature`; undefined ones are left out.
         version: of the set of features, see `VERSION`.
-        caps: how much was looked at, see `warmstart.sample.Caps`.
+        caps: limits on the sample, see `warmstart.sample.Caps`.
         seed: of the sample and of the landmarks.
     """
 
@@ -56,20 +62,21 @@ class MetaFeatures:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "MetaFeatures":
-        """Read what `to_dict` wrote, in this version or an older one.
+        """The inverse of `to_dict`, for this version and older ones.
 
-        Raises `ValueError` for a newer version, and for a value that is no finite number.
+        Raises:
+            ValueError: for a newer version, and for a value that is not finite.
         """
         if data["version"] > VERSION:
             raise ValueError(
-                f"meta-features of version {data['version']} were written by a newer release, this one reads up to "
-                f"{VERSION}; update it"
+                f"meta-features of version {data['version']} were written by a newer release, this "
+                f"one reads up to {VERSION}; update it"
             )
         values = {str(name): float(value) for name, value in data["values"].items()}
-        wrong = [name for name, value in values.items() if not math.isfinite(value)]
-        if wrong:
+        wrong = next((name for name, value in values.items() if not math.isfinite(value)), None)
+        if wrong is not None:
             raise ValueError(
-                f"meta-features must be finite, but {wrong[0]} is {values[wrong[0]]}; leave it out"
+                f"meta-features must be finite, but {wrong} is {values[wrong]}; leave it out"
             )
         return cls(values, int(data["version"]), dict(data["caps"]), int(data["seed"]))
 
@@ -77,7 +84,7 @@ class MetaFeatures:
 def meta_features(
     frame: pd.DataFrame, target: npt.ArrayLike, kind: str, seed: int = 0, caps: Caps | None = None
 ) -> MetaFeatures:
-    """Describe a table.
+    """Describe a table. No content of the table is an error; undefined features are left out.
 
     Args:
         frame: the raw feature columns.
@@ -85,25 +92,28 @@ def meta_features(
             are left out.
         kind: of the task: binary, multiclass or regression.
         seed: of the sample and of the landmarks.
-        caps: bounds on the cost, in rows, columns and cells.
+        caps: limits on the cost, in rows, columns and cells.
 
-    Raises `ValueError` for an unknown `kind`, when the target has not one value for each row, and
-    when a binary one has more than two classes. Nothing in the table is an error: what cannot be
-    computed is left out.
+    Raises:
+        ValueError: for an unknown `kind`, if the target has not one value for each row, and if a
+            binary target has more than two classes.
     """
-    # scikit-learn takes a second, which whoever only reads features need not wait
-    from warmstart.landmarks import landmarks
+    from warmstart.landmarks import landmarks  # scikit-learn takes a second to import
 
     caps = caps or Caps()
     sample = draw(frame, target, kind, seed, caps)
     values: dict[str, float] = {}
     with np.errstate(all="ignore"):
         for group, describe in GROUPS.items():
-            values |= {f"{group}.{name}": float(value) for name, value in describe(sample).items()}
-        found = landmarks(sample.head(caps.landmark_rows), seed)
-    values |= {f"landmarks.{name}": value for name, value in found.items()}
+            values |= _prefixed(group, describe(sample))
+        scores = landmarks(sample.head(caps.landmark_rows), seed)
+    values |= _prefixed("landmarks", scores)
     finite = {name: value for name, value in values.items() if math.isfinite(value)}
     return MetaFeatures(finite, VERSION, asdict(caps), seed)
+
+
+def _prefixed(group: str, values: Mapping[str, float]) -> dict[str, float]:
+    return {f"{group}.{name}": float(value) for name, value in values.items()}
 
 
 def _size(sample: Sample) -> dict[str, float]:
@@ -120,7 +130,7 @@ def _task(sample: Sample) -> dict[str, float]:
 
 def _columns(sample: Sample) -> dict[str, float]:
     missing = np.hstack([np.isnan(sample.numeric), sample.categorical < 0])
-    n_distinct = np.array([len(distinct(column)) for column in _each(sample)])
+    n_distinct = _per_column(_n_distinct, _all_columns(sample))
     return {
         "categorical_share": np.divide(sample.n_categorical, sample.n_columns),
         "binary_share": _mean(n_distinct == 2),
@@ -132,15 +142,21 @@ def _columns(sample: Sample) -> dict[str, float]:
 
 
 def _target(sample: Sample) -> dict[str, float]:
-    if sample.kind != "regression":
-        counts = sample.class_counts
-        return {
-            "entropy": np.divide(entropy(counts), np.log(len(counts))),
-            "majority_share": np.divide(counts.max(initial=0), sample.n_rows),
-            "minority_share": np.divide(counts.min(initial=sample.n_rows), sample.n_rows),
-        }
+    return _regression_target(sample) if sample.kind == "regression" else _class_target(sample)
+
+
+def _class_target(sample: Sample) -> dict[str, float]:
+    counts = sample.class_counts
+    return {
+        "entropy": np.divide(entropy(counts), np.log(len(counts))),
+        "majority_share": np.divide(counts.max(initial=0), sample.n_rows),
+        "minority_share": np.divide(counts.min(initial=sample.n_rows), sample.n_rows),
+    }
+
+
+def _regression_target(sample: Sample) -> dict[str, float]:
     y = winsorised(sample.target)
-    _, counts = np.unique(sample.target, return_counts=True)
+    counts = np.unique(sample.target, return_counts=True)[1]
     return {
         "skewness": np.arcsinh(skewness(y)),
         "log_kurtosis": np.log(kurtosis(y)),
@@ -151,22 +167,28 @@ def _target(sample: Sample) -> dict[str, float]:
 
 
 def _numeric(sample: Sample) -> dict[str, float]:
-    columns = [column for column in _present(sample.numeric) if column.min() < column.max()]
-    trimmed = [winsorised(column) for column in columns]
-    skews = np.abs([skewness(column) for column in trimmed])
-    kurtoses = np.log([kurtosis(column) for column in trimmed])
+    columns = _varying(sample.numeric)
+    trimmed = [*map(winsorised, columns)]
+    skews = np.log1p(np.abs(_per_column(skewness, trimmed)))
+    kurtoses = np.log(_per_column(kurtosis, trimmed))
+    means = {name: _mean(_per_column(share, columns)) for name, share in _SHARES.items()}
     return {
-        "log_skewness_mean": _mean(np.log1p(skews)),
-        "log_skewness_sd": _sd(np.log1p(skews)),
+        "log_skewness_mean": _mean(skews),
+        "log_skewness_sd": _sd(skews),
         "log_kurtosis_mean": _mean(kurtoses),
         "log_kurtosis_sd": _sd(kurtoses),
-        "outlier_share": _mean([outlier_share(column) for column in columns]),
-        "zero_share": _mean([np.mean(column == 0) for column in columns]),
-        "whole_share": _mean([np.all(column == np.floor(column)) for column in columns]),
-        "distinct_share": _mean([len(distinct(column)) / len(column) for column in columns]),
-        "mode_share": _mean([distinct(column).max() / len(column) for column in columns]),
+        **means,
         **_correlation(sample),
     }
+
+
+_SHARES: Mapping[str, Callable[[FloatArray], float]] = {  # of a column without missing values
+    "outlier_share": outlier_share,
+    "zero_share": lambda column: np.mean(column == 0),
+    "whole_share": lambda column: float(np.all(column == np.floor(column))),
+    "distinct_share": lambda column: _n_distinct(column) / len(column),
+    "mode_share": lambda column: counts_of(column).max() / len(column),
+}
 
 
 def _correlation(sample: Sample) -> dict[str, float]:
@@ -187,37 +209,35 @@ def _correlation(sample: Sample) -> dict[str, float]:
 
 
 def _categorical(sample: Sample) -> dict[str, float]:
-    counts = [distinct(column) for column in sample.categorical.T]
-    counts = [count for count in counts if len(count)]
-    levels = np.array([len(count) for count in counts])
+    counts = [*filter(len, map(counts_of, sample.categorical.T))]
+    cardinality = _per_column(len, counts)
     return {
-        "log_levels_mean": _mean(np.log(levels)),
-        "log_levels_sd": _sd(np.log(levels)),
-        "log_levels_max": np.log(levels.max(initial=0)),
-        "entropy_mean": _mean([entropy(c) / np.log(len(c)) for c in counts if len(c) > 1]),
+        "log_levels_mean": _mean(np.log(cardinality)),
+        "log_levels_sd": _sd(np.log(cardinality)),
+        "log_levels_max": np.log(cardinality.max(initial=0)),
+        "entropy_mean": _mean(_per_column(evenness, counts)),
         "mode_share": _mean([count.max() / count.sum() for count in counts]),
     }
 
 
 def _information(sample: Sample) -> dict[str, float]:
-    y = (
-        binned(sample.target, BINS)
-        if sample.kind == "regression"
-        else sample.target.astype(np.int64)
-    )
-    columns = [codes for codes in (binned(column, BINS) for column in _each(sample)) if codes.any()]
-    uncertainty = entropy(distinct(y))
+    y = sample.target.astype(np.int64)
+    if sample.kind == "regression":
+        y = binned(sample.target, BINS)
+    columns = [*filter(np.any, (binned(column, BINS) for column in _all_columns(sample)))]
+    uncertainty = entropy(counts_of(y))
     if not columns or not uncertainty > 0:
         return {}
+    counts = [*map(counts_of, columns)]
     mutual = np.array([mutual_information(codes, y) for codes in columns]) / uncertainty
-    own = np.array([entropy(distinct(codes)) for codes in columns]) / uncertainty
+    own = _per_column(entropy, counts) / uncertainty
     mean = max(float(mutual.mean()), MIN_INFORMATION)
     return {
         "mutual_mean": mutual.mean(),
         "mutual_sd": mutual.std(),
         "mutual_max": mutual.max(),
-        "informative_share": _mean(mutual > 0.01),
-        "column_entropy": _mean([entropy(distinct(c)) / np.log(len(distinct(c))) for c in columns]),
+        "informative_share": _mean(mutual > INFORMATIVE),
+        "column_entropy": _mean(_per_column(evenness, counts)),
         "log_equivalent_columns": -np.log(mean),
         "log_noise_ratio": np.log1p(max(0.0, own.mean() - mean) / mean),
     }
@@ -234,14 +254,23 @@ GROUPS: Mapping[str, Callable[[Sample], Mapping[str, float]]] = {
 }
 
 
-def _each(sample: Sample) -> Iterator[FloatArray | IntArray]:
+def _all_columns(sample: Sample) -> Iterator[Column]:
     yield from sample.numeric.T
     yield from sample.categorical.T
 
 
-def _present(numeric: FloatArray) -> list[FloatArray]:
-    columns = [column[~np.isnan(column)] for column in numeric.T]
-    return [column for column in columns if len(column)]
+def _varying(numeric: FloatArray) -> list[FloatArray]:
+    """The columns that are not constant, each without its missing values."""
+    present = (column[~np.isnan(column)] for column in numeric.T)
+    return [column for column in present if len(column) and column.min() < column.max()]
+
+
+def _per_column(statistic: Callable[[Any], float], columns: Iterable[Any]) -> FloatArray:
+    return np.array([*map(statistic, columns)], dtype=np.float64)
+
+
+def _n_distinct(column: Column) -> int:
+    return len(counts_of(column))
 
 
 def _mean(values: npt.ArrayLike) -> float:

@@ -1,10 +1,9 @@
-"""A past study as later ones see it: its table's meta-features, its space, and its best and some other configurations.
+"""The summary of a past study: its table's meta-features, its space, and some configurations.
 
-Each study leaves this about itself as one short text, so that the knowledge base is read without
-looking at a single trial. What a small budget says about a configuration is another thing than what
-a full one says (of the 25 first of 200 boosting rounds, rank correlation with the end 0.48), so
-configurations that stopped at low rungs are left out as long as there are `ENOUGH` that went
-further.
+Each study stores its summary as one short text, so that later studies learn from it without reading
+a single trial. Losses at a small budget predict those at the full budget poorly (rank correlation
+0.48 after 25 of 200 boosting rounds). So configurations that stopped at low rungs are left out if
+enough others went further.
 """
 
 import base64
@@ -25,34 +24,36 @@ from hpo.trial import Trial
 from warmstart.metafeatures import MetaFeatures
 
 VERSION = 1
-BEST, MOST = 24, 64  # configurations that are kept: the best ones, and all in all
-ENOUGH = 20  # configurations beside which those that stopped at a lower budget say nothing more
+N_BEST = 24  # configurations that are always stored
+MAX_CONFIGURATIONS = 64
+ENOUGH = 20  # configurations with a higher budget that make those with a lower one useless
+MAX_BYTES = 4_000_000  # uncompressed: a hundred times a summary of thirty parameters
+
 _STEPS = 65_535  # of a unit code
 _INACTIVE = -1
-_LARGEST = (
-    4_000_000  # bytes of the plain text: a hundred times what a summary of thirty parameters takes
+_MALFORMED = (
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    OverflowError,  # numbers that JSON allows and NumPy does not
+    RecursionError,  # nesting that JSON allows and Python does not
 )
-_EXCESSES = (
-    OverflowError,
-    RecursionError,
-)  # numbers and nesting that JSON allows and nothing else does
 
 
 @dataclass(frozen=True)
-class PastStudy:
-    """What is known of a study that has ended.
+class StudyFacts:
+    """A study without its results.
 
     Attributes:
         run_id: of its run.
-        name: what people know it by.
+        name: for people.
         model: the family, or `all`.
-        metric: what its losses were made of; a loss is smaller when it is better.
+        metric: that its losses are made of.
         task: binary, multiclass or regression.
-        digest: of what was predicted, equal for the same column of equal tables.
-        features: of the table; None for a study that has none.
+        digest: identifies what is predicted; equal for the same column of equal tables.
+        features: of the table; None if they were not computed.
         space: that was searched.
-        x: `(n, d)` unit codes of configurations, `nan` where inactive, best first.
-        losses: `(n,)` their losses, ascending.
     """
 
     run_id: str
@@ -63,14 +64,26 @@ class PastStudy:
     digest: str
     features: MetaFeatures | None
     space: SearchSpace
+
+
+@dataclass(frozen=True)
+class PastStudy(StudyFacts):
+    """A study with some of its results.
+
+    Attributes:
+        x: `(n, d)` unit codes of configurations, `nan` where inactive, best first.
+        losses: `(n,)` their losses, ascending; smaller is better.
+    """
+
     x: FloatArray
     losses: FloatArray
 
     def __len__(self) -> int:
+        """The number of configurations."""
         return len(self.losses)
 
     def to_text(self) -> str:
-        """ASCII text, some thousand characters."""
+        """ASCII text of a few thousand characters."""
         codes = np.where(np.isnan(self.x), _INACTIVE, np.round(self.x * _STEPS)).astype(int)
         features = self.features.to_dict() if self.features else None
         if features:
@@ -86,143 +99,147 @@ class PastStudy:
             "features": features,
             "space": self.space.to_dict(),
             "x": codes.tolist(),
-            "losses": [_short(loss) for loss in self.losses],
+            "losses": [*map(_short, self.losses)],
         }
         packed = zlib.compress(json.dumps(plain, separators=(",", ":")).encode(), level=9)
         return base64.b64encode(packed).decode()
 
     @classmethod
     def from_text(cls, text: str) -> "PastStudy":
-        """The study that wrote `text`.
+        """The inverse of `to_text`, for this version and older ones.
 
         Raises:
-            ValueError: when it is damaged, or of a newer version.
+            ValueError: for a damaged text and for a newer version.
         """
         try:
             plain = json.loads(_inflated(base64.b64decode(text, validate=True)))
             version = int(plain.pop("version"))
-        except (zlib.error, ValueError, KeyError, TypeError, AttributeError, *_EXCESSES) as error:
+        except (zlib.error, *_MALFORMED) as error:
             raise ValueError(f"not the summary of a study: {text[:40]!r}…") from error
         if version > VERSION:
             raise ValueError(
-                f"the summary of study {plain.get('run_id')} is of version {version}, this release reads up to "
-                f"{VERSION}; update it"
+                f"the summary of study {plain.get('run_id')} is of version {version}, this release "
+                f"reads up to {VERSION}; update it"
             )
         try:
-            return cls._checked(plain)
-        except (ValueError, KeyError, TypeError, AttributeError, *_EXCESSES) as error:
+            return cls._from_plain(plain)
+        except _MALFORMED as error:
             raise ValueError(f"a damaged summary of a study: {error}") from error
 
     @classmethod
-    def _checked(cls, plain: Mapping[str, Any]) -> "PastStudy":
+    def _from_plain(cls, plain: Mapping[str, Any]) -> "PastStudy":
         """The study in these values.
 
         Raises:
-            ValueError, KeyError, TypeError, AttributeError: naming what cannot be.
+            ValueError, KeyError, TypeError, AttributeError: for invalid values.
         """
-        words = {
-            name: plain[name] for name in ("run_id", "name", "model", "metric", "task", "digest")
-        }
-        if strange := [name for name, value in words.items() if not isinstance(value, str)]:
-            raise ValueError(f"{strange[0]} must be text, but is {words[strange[0]]!r:.40}")
-        space = _space(json.dumps(plain["space"]))
-        losses = _numbers(plain["losses"])
-        codes = np.array(plain["x"], dtype=float)
-        n = len(losses)
-        if not 0 < n <= MOST or codes.shape != (n, len(space)):
-            raise ValueError(
-                f"{n} losses and codes {codes.shape} of {len(space)} parameters do not belong together; at most {MOST} "
-                "are kept"
-            )
-        with np.errstate(all="ignore"):
-            if not np.isfinite(standardised(losses)).all():
-                raise ValueError(
-                    "losses must not be so far apart that no scores can be made of them"
-                )
-        if not np.all((codes == _INACTIVE) | ((codes >= 0) & (codes <= _STEPS))):
-            raise ValueError(f"codes must lie between 0 and {_STEPS}, or be {_INACTIVE}")
         features = plain["features"]
+        space = _space(json.dumps(plain["space"]))
+        losses = _losses(plain["losses"])
         return cls(
+            run_id=_string(plain, "run_id"),
+            name=_string(plain, "name"),
+            model=_string(plain, "model"),
+            metric=_string(plain, "metric"),
+            task=_string(plain, "task"),
+            digest=_string(plain, "digest"),
             features=None if features is None else MetaFeatures.from_dict(features),
             space=space,
-            x=np.where(codes == _INACTIVE, np.nan, codes / _STEPS),
+            x=_unit_codes(plain["x"], len(losses), len(space)),
             losses=losses,
-            **words,
         )
 
 
+def summary(trials: Sequence[Trial], facts: StudyFacts) -> PastStudy | None:
+    """Summarise a study.
+
+    Only trials count that reached at least the budget of the `ENOUGH`-th furthest one, each with
+    its best loss. The best `N_BEST` configurations are stored, and others evenly by rank, up to
+    `MAX_CONFIGURATIONS`.
+
+    Args:
+        trials: of the study.
+        facts: about the study.
+
+    Returns:
+        The summary; None if no trial has a result.
+    """
+    reported = [trial for trial in trials if trial.reports]
+    if not reported:
+        return None
+    reached = np.array([trial.reached for trial in reported])
+    far = np.flatnonzero(reached >= np.sort(reached)[::-1][:ENOUGH][-1])
+    losses = np.array([reported[i].loss for i in far])
+    order = ranked(losses)
+    chosen = np.concatenate([order[:N_BEST], thin(order[N_BEST:], MAX_CONFIGURATIONS - N_BEST)])
+    x = np.array([facts.space.encode(reported[i].params) for i in far[chosen]])
+    return PastStudy(**vars(facts), x=x, losses=losses[chosen])
+
+
 def _inflated(packed: bytes) -> bytes:
-    """What was deflated, as far as it is no more than a summary can be.
+    """Decompress a summary.
 
     Raises:
-        ValueError, zlib.error: when it is more, or torn.
+        ValueError, zlib.error: if it is larger than any summary, or cut off.
     """
     inflater = zlib.decompressobj()
-    text = inflater.decompress(packed, _LARGEST)
+    text = inflater.decompress(packed, MAX_BYTES)
     if not inflater.eof:
-        raise ValueError(f"more than {_LARGEST:,} bytes, or torn")
+        raise ValueError(f"more than {MAX_BYTES:,} bytes, or cut off")
     return text
 
 
-def _numbers(values: Any) -> FloatArray:
-    """`(n,)` finite numbers out of JSON.
+def _string(plain: Mapping[str, Any], name: str) -> str:
+    value = plain[name]
+    if not isinstance(value, str):
+        raise ValueError(f"{name} must be text, but is {value!r:.40}")
+    return value
+
+
+def _losses(values: Any) -> FloatArray:
+    """`(n,)` losses that can be standardised.
 
     Raises:
-        ValueError, TypeError: when they are anything else.
+        ValueError, TypeError: for anything else.
     """
-    if strange := [v for v in values if isinstance(v, bool) or not isinstance(v, int | float)]:
-        raise ValueError(f"{strange[0]!r:.40} is no number")
-    found = np.array(values, dtype=float)
-    if not np.isfinite(found).all():
+    for value in values:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise ValueError(f"a loss must be a number, but is {value!r:.40}")
+    losses = np.array(values, dtype=float)
+    if not 0 < len(losses) <= MAX_CONFIGURATIONS:
+        raise ValueError(
+            f"a summary holds 1 to {MAX_CONFIGURATIONS} losses, but this one holds {len(losses)}"
+        )
+    if not np.isfinite(losses).all():
         raise ValueError("losses must be finite")
-    return found
+    with np.errstate(all="ignore"):
+        if not np.isfinite(standardised(losses)).all():
+            raise ValueError("losses must not be so far apart that they cannot be standardised")
+    return losses
+
+
+def _unit_codes(values: Any, n: int, dimensions: int) -> FloatArray:
+    """`(n, d)` unit codes from their integers.
+
+    Raises:
+        ValueError, TypeError: for anything else.
+    """
+    codes = np.array(values, dtype=float)
+    if codes.shape != (n, dimensions):
+        raise ValueError(
+            f"codes of shape {codes.shape} do not match {n} losses and {dimensions} parameters"
+        )
+    if not np.all((codes == _INACTIVE) | ((codes >= 0) & (codes <= _STEPS))):
+        raise ValueError(f"codes must lie between 0 and {_STEPS}, or be {_INACTIVE}")
+    return np.where(codes == _INACTIVE, np.nan, codes / _STEPS)
 
 
 @lru_cache(maxsize=256)
 def _space(text: str) -> SearchSpace:
-    """The space that a text holds: one object for all studies of it, checked once."""
+    """The space in a text, checked once and shared by all studies that searched it."""
     return SearchSpace.from_dict(json.loads(text))
 
 
-def summary(
-    trials: Sequence[Trial],
-    space: SearchSpace,
-    *,
-    run_id: str,
-    name: str,
-    model: str,
-    metric: str,
-    task: str,
-    digest: str,
-    features: MetaFeatures | None,
-) -> PastStudy | None:
-    """What a study with these trials leaves; None when none has a result.
-
-    Trials that got as far as `ENOUGH` did count with their best loss. The best `BEST`
-    configurations are kept, and of the others so many, evenly by rank, that there are `MOST`. The
-    keyword arguments are the attributes of that name.
-    """
-    far = sorted((trial.reached for trial in trials if trial.reports), reverse=True)
-    if not far:
-        return None
-    done = [trial for trial in trials if trial.reports and trial.reached >= far[:ENOUGH][-1]]
-    losses = np.array([trial.loss for trial in done])
-    order = ranked(losses)
-    chosen = np.concatenate([order[:BEST], thin(order[BEST:], MOST - BEST)])
-    return PastStudy(
-        run_id=run_id,
-        name=name,
-        model=model,
-        metric=metric,
-        task=task,
-        digest=digest,
-        features=features,
-        space=space,
-        x=np.array([space.encode(done[i].params) for i in chosen]),
-        losses=losses[chosen],
-    )
-
-
 def _short(value: float) -> float:
-    """Six digits: more say nothing here."""
+    """The value with six significant digits, which is precise enough."""
     return float(f"{value:.6g}")

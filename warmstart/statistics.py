@@ -1,4 +1,4 @@
-"""Statistics of single columns. Where a statistic has no value it is `nan`, without a warning or an error."""
+"""Statistics of single columns; `nan` where a statistic is undefined, without a warning."""
 
 import math
 
@@ -12,7 +12,7 @@ FENCE = 1.5
 
 
 def winsorised(values: FloatArray) -> FloatArray:
-    """The numbers, with those beyond the 1 % and the 99 % quantile set to these; `nan` stays."""
+    """The numbers, clipped to their 1 % and 99 % quantiles; `nan` remains."""
     present = values[~np.isnan(values)]
     if not len(present):
         return values
@@ -20,7 +20,7 @@ def winsorised(values: FloatArray) -> FloatArray:
 
 
 def standardised(values: FloatArray) -> FloatArray:
-    """Mean 0 and standard deviation 1, and then 0 for what is missing; all 0 if the values do not differ."""
+    """The numbers with mean 0 and deviation 1; 0 where missing, and all 0 if they are constant."""
     present = ~np.isnan(values)
     if not present.any() or values[present].min() == values[present].max():
         return np.zeros(len(values))
@@ -36,7 +36,7 @@ def skewness(values: FloatArray) -> float:
 
 
 def kurtosis(values: FloatArray) -> float:
-    """m₄ / m₂² of `(n,)` numbers without `nan`, m the central moments; 3 for normal ones, at least 1."""
+    """m₄ / m₂² of `(n,)` numbers without `nan`, m the central moments; 3 for a normal sample."""
     z = standardised(values)
     return float(np.mean(z**4)) if z.any() else math.nan
 
@@ -44,7 +44,7 @@ def kurtosis(values: FloatArray) -> float:
 def outlier_share(values: FloatArray) -> float:
     """The share of `(n,)` numbers outside the fences of Tukey (1977), "Exploratory data analysis".
 
-    They stand 1.5 interquartile ranges below the lower and above the upper quartile.
+    The fences are 1.5 interquartile ranges below the lower and above the upper quartile.
     """
     if not len(values):
         return math.nan
@@ -53,10 +53,9 @@ def outlier_share(values: FloatArray) -> float:
     return float(np.mean((values < low - reach) | (values > high + reach)))
 
 
-def distinct(values: FloatArray | IntArray) -> IntArray:
-    """`(k,)` counts of the distinct values, in their order; missing ones (`nan`, -1) are not counted."""
-    missing = np.isnan(values) if values.dtype == np.float64 else values < 0
-    return np.unique(values[~missing], return_counts=True)[1].astype(np.int64)
+def counts_of(values: FloatArray | IntArray) -> IntArray:
+    """`(k,)` counts of the distinct values in their order, without missing ones (`nan`, -1)."""
+    return np.unique(values[~_missing(values)], return_counts=True)[1].astype(np.int64)
 
 
 def entropy(counts: npt.NDArray[np.integer]) -> float:
@@ -65,20 +64,26 @@ def entropy(counts: npt.NDArray[np.integer]) -> float:
     return -float(np.sum(p * np.log(p))) + 0.0
 
 
-def binned(values: FloatArray | IntArray, bins: int) -> IntArray:
-    """`(n,)` codes 0 … k - 1 of at most `bins` bins, and one more for missing values where there are any.
+def evenness(counts: npt.NDArray[np.integer]) -> float:
+    """Entropy of `(k,)` positive counts relative to its maximum ln k; `nan` if k < 2."""
+    return entropy(counts) / np.log(len(counts)) if len(counts) > 1 else math.nan
 
-    As many distinct values as bins keep a bin each. With more, numbers are cut at quantiles, and of
-    categories the most frequent keep theirs and the others share one.
+
+def binned(values: FloatArray | IntArray, bins: int) -> IntArray:
+    """`(n,)` codes 0 … k - 1 of at most `bins` bins, and one more bin for missing values if any.
+
+    Up to `bins` distinct values get a bin each. More numbers are cut at quantiles; of more
+    categories, the most frequent ones get a bin each and the others share one.
     """
-    missing = np.isnan(values) if values.dtype == np.float64 else values < 0
-    levels, codes, counts = np.unique(values[~missing], return_inverse=True, return_counts=True)
-    if len(levels) > bins and values.dtype == np.float64:
-        edges = np.unique(np.quantile(values[~missing], np.linspace(0, 1, bins + 1)[1:-1]))
-        codes = np.searchsorted(edges, values[~missing], side="left")
-    elif len(levels) > bins:
-        rank = np.empty(len(levels), dtype=np.int64)
-        rank[np.argsort(-counts, kind="stable")] = np.arange(len(levels))
+    missing = _missing(values)
+    present = values[~missing]
+    distinct, codes, counts = np.unique(present, return_inverse=True, return_counts=True)
+    if len(distinct) > bins and values.dtype == np.float64:
+        edges = np.unique(np.quantile(present, np.linspace(0, 1, bins + 1)[1:-1]))
+        codes = np.searchsorted(edges, present, side="left")
+    elif len(distinct) > bins:
+        rank = np.empty(len(distinct), dtype=np.int64)
+        rank[np.argsort(-counts, kind="stable")] = np.arange(len(distinct))
         codes = np.minimum(rank, bins - 1)[codes]
     found = np.full(len(values), -1, dtype=np.int64)
     found[~missing] = codes
@@ -86,13 +91,18 @@ def binned(values: FloatArray | IntArray, bins: int) -> IntArray:
 
 
 def mutual_information(a: IntArray, b: IntArray) -> float:
-    """I(a; b) = H(a) + H(b) - H(a, b), in nats, of `(n,)` codes, corrected for the bias of small samples.
+    """I(a; b) = H(a) + H(b) - H(a, b), in nats, of `(n,)` codes, with Miller's bias correction.
 
-    Miller (1955), "Note on the bias of information estimates": each entropy is short by (k - 1) /
-    2n, k the number of values that occur. The result stays between 0 and the smaller entropy.
+    Miller (1955), "Note on the bias of information estimates": each entropy is too small by
+    (k - 1) / 2n, where k is the number of values that occur. The result is clipped to lie between
+    0 and the smaller entropy.
     """
     pairs = np.unique(a * (b.max() + 1) + b, return_counts=True)[1]
-    one, other = distinct(a), distinct(b)
+    one, other = counts_of(a), counts_of(b)
     plain = entropy(one) + entropy(other) - entropy(pairs)
     corrected = plain + (len(one) + len(other) - len(pairs) - 1) / (2 * len(a))
     return min(max(0.0, corrected), entropy(one), entropy(other))
+
+
+def _missing(values: FloatArray | IntArray) -> npt.NDArray[np.bool_]:
+    return np.isnan(values) if values.dtype == np.float64 else values < 0

@@ -1,10 +1,11 @@
-"""From past studies to ordinary inputs of a search: first points, and what the past expects of any configuration.
+"""Turns past studies into inputs of a search: first points, and the data of a sampler.
 
-Past studies may have searched another version of the space: parameters missing or added, other
-bounds, another family, or the three families in one. What they share is used; a parameter that a
-past study did not have takes the default of the new one.
+Past studies may have searched another version of the space: with other parameters or bounds, of
+another family, or of all families in one. The shared parameters are used; a parameter that a past
+study did not have takes its default in the new space.
 """
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -15,27 +16,32 @@ from hpo.arrays import FloatArray
 from hpo.past import Past, Source, standardised
 from hpo.space import SearchSpace
 from hpo.space.parameters import Categorical, Parameter, Params, Value
-from warmstart.families import ALL, in_terms_of, related
+from warmstart.families import ALL, related, translate
 from warmstart.metafeatures import MetaFeatures
 from warmstart.past import PastStudy
 from warmstart.similarity import closeness, differences, pairwise
 
-MOST = 40  # past studies that are learned from, the most similar ones
-MOST_OF_A_TABLE = 3  # of them, by one family: a table that is tuned every night is still one table
-FEWEST_TRIALS = 3
-FEWEST_LEADERS = 4
+MAX_STUDIES = 40  # that a study learns from
+MAX_STUDIES_PER_TABLE = 3  # of one family: a table that is tuned every night is still one table
+MIN_TRIALS = 3
+MIN_LEADERS = 4
 OTHER_METRIC = 0.5
-"""Kinship of a study by another metric: rankings by two metrics agree at 0.88 in the median, 0.11 at worst."""
+"""Kinship of a study by another metric (rank correlation 0.88 in the median, 0.11 at worst)."""
 OTHER_FAMILY = 0.5
 """Kinship of a study of another family."""
 
 
 @dataclass(frozen=True)
 class Neighbour:
-    """A past study, how alike its table is, from 0 to 1, and whether it is the very same table.
+    """A past study that a new one learns from.
 
-    `kinship` is less than 1 for another metric or another family. `differences` are those of the
-    two tables by groups of meta-features, for people; {} where there are too few tables.
+    Attributes:
+        study: the past study.
+        similarity: of the two tables, from 0 to 1.
+        same_table: whether the two tables are equal.
+        kinship: less than 1 for another metric or another family.
+        differences: of the two tables, by groups of meta-features; empty if there are too few
+            tables to compare with.
     """
 
     study: PastStudy
@@ -54,116 +60,137 @@ def neighbours(
     metric: str,
     task: str,
     digest: str,
-    most: int = MOST,
+    most: int = MAX_STUDIES,
 ) -> list[Neighbour]:
-    """The past studies that can say something about a new one, the most similar first.
+    """Select the past studies that a new study learns from, the most similar first.
 
-    `why_not` says which are left out. Those of another kind of task are not: much of which
-    parameters matter, and how, is the same there. Of each table and family three are taken at most.
-    `studies` are the newest first; the keyword arguments are the new study's, as in `PastStudy`.
+    Studies that `why_not` excludes are left out. Those of another kind of task are not: which
+    parameters matter, and how, is much the same there. At most three studies of each table and
+    family are selected.
+
+    Args:
+        studies: newest first.
+        features: of the new study's table.
+        model: family of the new study.
+        space: that the new study searches.
+        metric: of the new study.
+        task: binary, multiclass or regression.
+        digest: identifies the new study's table and target.
+        most: number of studies to select.
     """
     usable = [study for study in studies if why_not(study, model, space) is None]
-    # Each table counts once among those that similarity is measured by; of its descriptions the
-    # newest.
-    tables = {
-        study.digest: study.features for study in reversed(usable) if study.features is not None
-    }
-    apart = dict(zip(tables, differences(features, list(tables.values())), strict=True))
+    groups_by_table = _differences_by_table(usable, features)
     found = []
     for study in _few_of_each_table(usable, metric):
-        comparable = (study.task == "regression") == (task == "regression")  # the same metrics
-        factor = OTHER_METRIC if comparable and study.metric != metric else 1.0
-        kinship = factor * _kinship(study.model, model)
-        groups = apart[study.digest]
+        groups = groups_by_table[study.digest]
+        same_metrics = (study.task == "regression") == (task == "regression")
+        factor = OTHER_METRIC if same_metrics and study.metric != metric else 1.0
+        kinship = factor * _family_kinship(study.model, model)
         found.append(Neighbour(study, closeness(groups), study.digest == digest, kinship, groups))
-    return sorted(
-        found, key=lambda n: (not n.same_table, -n.similarity * n.kinship, n.study.run_id)
-    )[:most]
+    found.sort(key=lambda n: (not n.same_table, -n.similarity * n.kinship, n.study.run_id))
+    return found[:most]
+
+
+def _differences_by_table(
+    studies: Sequence[PastStudy], features: MetaFeatures
+) -> dict[str, dict[str, float]]:
+    """The differences of the new table from each past one, by digest.
+
+    Each table counts once, with its newest description.
+    """
+    tables = {s.digest: s.features for s in reversed(studies) if s.features is not None}
+    return dict(zip(tables, differences(features, [*tables.values()]), strict=True))
 
 
 def why_not(study: PastStudy, model: str, space: SearchSpace) -> str | None:
-    """Why a past study says nothing to one of `model` over `space`, completing "1 past study: "; None when it does.
+    """The reason why a new study cannot learn from a past one, to complete "1 past study: ".
 
-    What counts are the results that mean something to that family, of a study of `all` only some.
+    Args:
+        study: the past study.
+        model: family of the new study.
+        space: of the new study.
+
+    Returns:
+        None if it can.
     """
     if not related(study.model, model):
         return f"of {study.model}, which says nothing of {model}"
     if study.features is None:
         return "without meta-features of its table"
-    understood = [
-        *islice(_understood(study, model), FEWEST_TRIALS)
-    ]  # no more: a thousand studies are asked
-    if len(understood) < FEWEST_TRIALS:
-        return f"fewer than {FEWEST_TRIALS} results that say something of {model}"
-    if not any(name in space for params, _ in understood for name in params):
+    translated = [*islice(_translated_trials(study, model), MIN_TRIALS)]  # no more, for speed
+    if len(translated) < MIN_TRIALS:
+        return f"fewer than {MIN_TRIALS} results that say something of {model}"
+    names = set().union(*(params for params, _ in translated))
+    if not any(name in space for name in names):
         return "of a space that shares no parameter with this one"
     return None
 
 
-def _understood(past: PastStudy, model: str) -> Iterator[tuple[Params, float]]:
-    """The configurations of a past study that mean something to a family, by its names, and their losses."""
+def _translated_trials(past: PastStudy, model: str) -> Iterator[tuple[Params, float]]:
+    """Configurations of a past study that have a meaning for a family, and their losses."""
     for code, loss in zip(past.x, past.losses, strict=True):
-        theirs = in_terms_of(model, past.space.decode(code), past.model, past.task)
-        if theirs is not None:
-            yield theirs, float(loss)
+        params = translate(past.space.decode(code), past.model, model, past.task)
+        if params is not None:
+            yield params, float(loss)
 
 
-def _few_of_each_table(studies: Sequence[PastStudy], metric: str) -> list[PastStudy]:
-    """Of each table and family those by the same metric first, then the largest, then the newest."""
-    groups: dict[tuple[str, str], list[PastStudy]] = {}
+def _few_of_each_table(studies: Sequence[PastStudy], metric: str) -> Iterator[PastStudy]:
+    """A few studies of each table and family: of the same metric first, then the largest."""
+    groups: dict[tuple[str, str], list[PastStudy]] = defaultdict(list)
     for study in sorted(studies, key=lambda study: (study.metric != metric, -len(study))):
-        groups.setdefault(_group(study), []).append(study)
-    return [study for group in groups.values() for study in group[:MOST_OF_A_TABLE]]
-
-
-def _group(study: PastStudy) -> tuple[str, str]:
-    """Equal for studies that know the same: of one table, by one family."""
-    return study.digest, study.model
+        groups[study.digest, study.model].append(study)
+    for group in groups.values():
+        yield from group[:MAX_STUDIES_PER_TABLE]
 
 
 def learned(found: Sequence[Neighbour], model: str, space: SearchSpace, default: Params) -> Past:
-    """What the neighbours know, in the space of the new study; `default` is its default configuration."""
-    # Those that an older release has kept with its study may say nothing.
-    found = [neighbour for neighbour in found if why_not(neighbour.study, model, space) is None]
-    described = [n.study.features for n in found if n.study.features is not None]
-    tables = {n.study.digest: n.study.features for n in found if n.study.features is not None}
+    """The results of neighbours in the space of a new study.
+
+    Args:
+        found: neighbours; those that `why_not` excludes are left out, since an older release may
+            have stored them.
+        model: family of the new study.
+        space: of the new study.
+        default: its default configuration.
+    """
+    usable = [n for n in found if why_not(n.study, model, space) is None]
+    features = {n.study.digest: n.study.features for n in usable if n.study.features is not None}
     sources = []
-    for neighbour in found:
+    for neighbour in usable:
         x, losses = translated(neighbour.study, model, space, default)
         sources.append(
             Source(
-                neighbour.study.run_id,
-                x,
-                standardised(losses),
-                neighbour.similarity,
-                neighbour.study.digest,
-                neighbour.same_table,
-                neighbour.kinship,
+                name=neighbour.study.run_id,
+                x=x,
+                scores=standardised(losses),
+                similarity=neighbour.similarity,
+                table=neighbour.study.digest,
+                same_table=neighbour.same_table,
+                kinship=neighbour.kinship,
             )
         )
-    return Past(space, tuple(sources), pairwise(described, list(tables.values())))
+    described = [n.study.features for n in usable if n.study.features is not None]
+    return Past(space, tuple(sources), pairwise(described, [*features.values()]))
 
 
-def _kinship(one: str, other: str) -> float:
-    """How far studies of two related families agree, given their tables."""
+def _family_kinship(one: str, other: str) -> float:
+    """The kinship of two related families."""
     return 1.0 if one == other or ALL in (one, other) else OTHER_FAMILY
 
 
 def narrowed(past: Past) -> SearchSpace:
-    """The box around the best few configurations of each past study.
+    """The bounding box of the best few configurations of each past study.
 
     Perrone et al. (2019), "Learning search spaces for Bayesian optimization: another view of
     hyperparameter transfer learning", section 4.1. Choices, parameters with steps, and those that
-    fewer than four of these configurations have stay as they are.
+    fewer than four of these configurations have keep their range.
     """
     changes = {}
     for parameter, codes in zip(past.space, past.leaders().T, strict=True):
         known = codes[np.isfinite(codes)]
-        if (
-            isinstance(parameter, Categorical)
-            or parameter.step not in (None, 1)
-            or len(known) < FEWEST_LEADERS
-        ):
+        if isinstance(parameter, Categorical) or parameter.step not in (None, 1):
+            continue
+        if len(known) < MIN_LEADERS:
             continue
         low, high = (parameter.from_unit(float(code)) for code in (known.min(), known.max()))
         if low < high:
@@ -174,28 +201,40 @@ def narrowed(past: Past) -> SearchSpace:
 def translated(
     past: PastStudy, model: str, space: SearchSpace, default: Params
 ) -> tuple[FloatArray, FloatArray]:
-    """A past study's configurations `(m, d)` as codes of another space, and their losses `(m,)`.
+    """The configurations of a past study in another space.
 
-    Values beyond the bounds become the bounds. Configurations of families that the space does not
-    have are left out.
+    Values beyond the bounds become the bounds.
+
+    Args:
+        past: the past study.
+        model: family of the new study; configurations that it cannot use are left out.
+        space: of the new study.
+        default: its default configuration.
+
+    Returns:
+        Unit codes `(m, d)` and losses `(m,)`.
     """
-    known = [*_understood(past, model)]
-    rows = [space.encode(completed(theirs, space, default)) for theirs, _ in known]
-    return np.array(rows).reshape(-1, len(space)), np.array([loss for _, loss in known])
+    rows, losses = [], []
+    for params, loss in _translated_trials(past, model):
+        rows.append(space.encode(completed(params, space, default)))
+        losses.append(loss)
+    return np.array(rows).reshape(-1, len(space)), np.array(losses)
 
 
 def completed(theirs: Params, space: SearchSpace, default: Params) -> dict[str, Value]:
-    """A configuration of the space with the values it shares with `theirs`, the others by default."""
+    """A configuration of the space with the values of `theirs` that fit, and defaults elsewhere."""
     chosen: dict[str, Value] = {}
     for parameter in space:  # parents first
-        if parameter.name not in space.active(chosen):
-            continue
-        for values in (theirs, default):
-            value = values.get(parameter.name)
-            if value is not None and _fits(parameter, value):
+        if parameter.name in space.active(chosen):
+            value = _first_fitting(parameter, (theirs, default))
+            if value is not None:
                 chosen[parameter.name] = value
-                break
     return chosen
+
+
+def _first_fitting(parameter: Parameter, candidates: Sequence[Params]) -> Value | None:
+    values = (params.get(parameter.name) for params in candidates)
+    return next((v for v in values if v is not None and _fits(parameter, v)), None)
 
 
 def _fits(parameter: Parameter, value: Value) -> bool:

@@ -21,7 +21,7 @@ from hpo.storage import MemoryStorage
 from hpo.study import FirstPoint, Study
 from hpo.trial import Report, Trial
 from warmstart.metafeatures import MetaFeatures
-from warmstart.past import PastStudy, summary
+from warmstart.past import PastStudy, StudyFacts, summary
 
 TRIALS = 50
 METRIC = {"regression": "rmse", "classification": "log_loss"}
@@ -105,9 +105,7 @@ def searched(table: Table, seed: int, by: str = "tpe", cost: float = TRIALS) -> 
 @cache
 def left_by(table: Table, seed: int, by: str = "tpe", cost: float = TRIALS) -> PastStudy:
     """The summary of a study of the table, from which later studies learn."""
-    found = summary(
-        searched(table, seed, by, cost),
-        table.space,
+    facts = StudyFacts(
         run_id=f"{table.model}/{table.name}",
         name=table.name,
         model=table.model,
@@ -115,7 +113,9 @@ def left_by(table: Table, seed: int, by: str = "tpe", cost: float = TRIALS) -> P
         task=kind(table.features),
         digest=table.name,
         features=table.features,
+        space=table.space,
     )
+    found = summary(searched(table, seed, by, cost), facts)
     if found is None:
         raise ValueError(f"the study of {table.name} has no trial")
     return found

@@ -16,7 +16,7 @@ from hpo.trial import Trial
 from pipelines.files.uris import safe
 from pipelines.store import schema
 from warmstart.metafeatures import MetaFeatures
-from warmstart.past import VERSION, PastStudy, summary
+from warmstart.past import VERSION, PastStudy, StudyFacts, summary
 
 FEWEST = 2  # configurations: a single one is neither good nor bad
 MOST_PARTS = 50
@@ -33,9 +33,7 @@ def summary_of(header: Mapping[str, Any], run_id: str, trials: Sequence[Trial]) 
     That is so with fewer than two configurations, of which the runs of `train` have one.
     """
     data = header.get("data") or {}
-    past = summary(
-        trials,
-        SearchSpace.from_dict(header["space"]),
+    facts = StudyFacts(
         run_id=run_id,
         name=_name(header, data),
         model=str(header.get("model", "")),
@@ -43,7 +41,9 @@ def summary_of(header: Mapping[str, Any], run_id: str, trials: Sequence[Trial]) 
         task=str(header.get("task", "")),
         digest=prediction(str(data.get("digest", "")), str(header.get("target", ""))),
         features=_features(header),
+        space=SearchSpace.from_dict(header["space"]),
     )
+    past = summary(trials, facts)
     return None if past is None or len(past) < FEWEST else past
 
 

@@ -194,7 +194,7 @@ def test_damage_is_found_before_a_parser_reads_it(tmp_path: Path, family: str) -
     [
         ({"schema": 2}, "schema 2, this version reads 1"),
         ({"family": "catboost"}, "unknown family 'catboost'"),
-        ({"sha256": {"../weights.json": "0"}}, "no plain file name"),
+        ({"sha256": {"../weights.json": "0"}}, "not a plain file name"),
         ({"sha256": {}}, "has no SHA-256"),
     ],
 )

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hpo.space.parameters import Params
-from warmstart.families import in_terms_of, related
+from warmstart.families import related, translate
 
 FOREST: Params = {
     "learning_rate": 0.05,
@@ -18,7 +18,7 @@ FOREST: Params = {
 
 
 def test_trees_of_lightgbm_in_terms_of_xgboost() -> None:
-    found = in_terms_of("xgboost", FOREST, "lightgbm", "binary")
+    found = translate(FOREST, "lightgbm", "xgboost", "binary")
     assert found == {
         "learning_rate": 0.05,
         "subsample": 0.8,
@@ -46,7 +46,7 @@ def test_trees_of_lightgbm_in_terms_of_xgboost() -> None:
     ],
 )
 def test_trees_of_xgboost_in_terms_of_lightgbm(theirs: Params, ours: Params) -> None:
-    assert in_terms_of("lightgbm", theirs, "xgboost", "regression") == ours
+    assert translate(theirs, "xgboost", "lightgbm", "regression") == ours
 
 
 @given(
@@ -57,20 +57,20 @@ def test_trees_of_xgboost_in_terms_of_lightgbm(theirs: Params, ours: Params) -> 
 )
 def test_what_both_have_comes_back(leaves: int, rows: int, share: float, task: str) -> None:
     forest: Params = {"num_leaves": leaves, "min_data_in_leaf": rows, "feature_fraction": share}
-    there = in_terms_of("xgboost", forest, "lightgbm", task)
+    there = translate(forest, "lightgbm", "xgboost", task)
     assert there is not None
-    back = in_terms_of("lightgbm", there, "xgboost", task)
+    back = translate(there, "xgboost", "lightgbm", task)
     assert back == {**forest, "feature_fraction": pytest.approx(share)}
 
 
 def test_the_trees_within_a_study_of_all_families_speak_to_both() -> None:
     joint = {"model": "lightgbm"} | {f"lightgbm.{name}": value for name, value in FOREST.items()}
-    assert in_terms_of("lightgbm", joint, "all", "binary") == FOREST
-    assert in_terms_of("xgboost", joint, "all", "binary") == in_terms_of(
-        "xgboost", FOREST, "lightgbm", "binary"
+    assert translate(joint, "all", "lightgbm", "binary") == FOREST
+    assert translate(joint, "all", "xgboost", "binary") == translate(
+        FOREST, "lightgbm", "xgboost", "binary"
     )
-    assert in_terms_of("mlp", joint, "all", "binary") is None
-    assert in_terms_of("all", FOREST, "lightgbm", "binary") == joint
+    assert translate(joint, "all", "mlp", "binary") is None
+    assert translate(FOREST, "lightgbm", "all", "binary") == joint
 
 
 @pytest.mark.parametrize(
@@ -88,4 +88,4 @@ def test_families_that_have_something_to_say_to_each_other(
     one: str, other: str, expected: bool
 ) -> None:
     assert related(one, other) is expected
-    assert (in_terms_of(other, {"model": other}, one, "binary") is None) is not expected
+    assert (translate({"model": other}, one, other, "binary") is None) is not expected

@@ -12,7 +12,7 @@ from hpo.space import SearchSpace
 from hpo.space.parameters import Categorical, Float, Integer
 from hpo.trial import Report, Trial
 from warmstart.metafeatures import MetaFeatures
-from warmstart.past import BEST, ENOUGH, MOST, PastStudy, summary
+from warmstart.past import ENOUGH, MAX_CONFIGURATIONS, N_BEST, PastStudy, StudyFacts, summary
 
 SPACE = SearchSpace(
     (
@@ -23,6 +23,9 @@ SPACE = SearchSpace(
     )
 )
 FEATURES = MetaFeatures({"size.log_rows": 7.123456789}, 1, {"rows": 2000}, 0)
+FACTS = StudyFacts(
+    "r1", "adult, income", "lightgbm", "roc_auc", "binary", "d1", features=FEATURES, space=SPACE
+)
 FULL = 81.0
 
 
@@ -33,17 +36,7 @@ def trial(number: int, *losses: float, budgets: tuple[float, ...] = (FULL,)) -> 
 
 
 def made(*trials: Trial) -> PastStudy:
-    found = summary(
-        trials,
-        SPACE,
-        run_id="r1",
-        name="adult, income",
-        model="lightgbm",
-        metric="roc_auc",
-        task="binary",
-        digest="d1",
-        features=FEATURES,
-    )
+    found = summary(trials, FACTS)
     assert found is not None
     return found
 
@@ -66,10 +59,10 @@ def test_a_summary_comes_back_from_its_text() -> None:
 
 def test_the_best_come_first_and_the_others_are_spread_over_the_ranks() -> None:
     past = made(*(trial(i, float(i * 37 % 200)) for i in range(200)))
-    assert len(past) == MOST
-    assert past.losses[:BEST].tolist() == list(range(BEST))
+    assert len(past) == MAX_CONFIGURATIONS
+    assert past.losses[:N_BEST].tolist() == list(range(N_BEST))
     assert past.losses[-1] == 199
-    assert np.diff(past.losses[BEST:]).max() <= 5
+    assert np.diff(past.losses[N_BEST:]).max() <= 5
 
 
 @pytest.mark.parametrize(
@@ -87,18 +80,8 @@ def test_who_stopped_early_counts_as_long_as_few_went_further(
 
 
 def test_nothing_is_left_without_a_result() -> None:
-    few = summary(
-        [Trial(0, SPACE.sample(np.random.default_rng(0)), 27.0, failure="out of memory")],
-        SPACE,
-        run_id="r",
-        name="n",
-        model="xgboost",
-        metric="rmse",
-        task="regression",
-        digest="d",
-        features=None,
-    )
-    assert few is None
+    failed = Trial(0, SPACE.sample(np.random.default_rng(0)), 27.0, failure="out of memory")
+    assert summary([failed], FACTS) is None
 
 
 def test_the_text_is_short() -> None:
@@ -108,17 +91,9 @@ def test_the_text_is_short() -> None:
     trials = [
         Trial(i, space.sample(rng), FULL, reports=(Report(FULL, rng.random()),)) for i in range(200)
     ]
-    past = summary(
-        trials,
-        space,
-        run_id="r" * 32,
-        name="n",
-        model="mlp",
-        metric="rmse",
-        task="regression",
-        digest="d" * 64,
-        features=MetaFeatures({f"group.feature_{i}": rng.random() for i in range(50)}, 1, {}, 0),
-    )
+    features = MetaFeatures({f"group.feature_{i}": rng.random() for i in range(50)}, 1, {}, 0)
+    facts = StudyFacts("r" * 32, "n", "mlp", "rmse", "regression", "d" * 64, features, space)
+    past = summary(trials, facts)
     assert past is not None
     assert len(past.to_text()) < 3 * 8_000
 
@@ -190,8 +165,8 @@ def test_what_is_missing_is_damage(name: str) -> None:
 
 def test_more_configurations_than_are_ever_kept_are_damage() -> None:
     plain = plain_text()
-    many = {name: plain[name][:1] * (MOST + 1) for name in ("x", "losses")}
-    with pytest.raises(ValueError, match=f"at most {MOST}"):
+    many = {name: plain[name][:1] * (MAX_CONFIGURATIONS + 1) for name in ("x", "losses")}
+    with pytest.raises(ValueError, match=f"1 to {MAX_CONFIGURATIONS} losses"):
         PastStudy.from_text(packed(plain | many))
 
 

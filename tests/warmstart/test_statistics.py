@@ -8,7 +8,7 @@ from scipy import stats
 
 from warmstart.statistics import (
     binned,
-    distinct,
+    counts_of,
     entropy,
     kurtosis,
     mutual_information,
@@ -55,8 +55,8 @@ def test_entropy() -> None:
 
 
 def test_distinct_does_not_count_missing_values() -> None:
-    assert distinct(np.array([2.0, np.nan, 1.0, 2.0])).tolist() == [1, 2]
-    assert distinct(np.array([5, -1, 3, 5])).tolist() == [1, 2]
+    assert counts_of(np.array([2.0, np.nan, 1.0, 2.0])).tolist() == [1, 2]
+    assert counts_of(np.array([5, -1, 3, 5])).tolist() == [1, 2]
 
 
 def test_bins() -> None:
@@ -73,8 +73,8 @@ def test_information_is_symmetric_and_bounded(pairs: list[tuple[int, int]]) -> N
     a, b = np.array(pairs).T
     found = mutual_information(a, b)
     assert found == pytest.approx(mutual_information(b, a), abs=1e-12)
-    assert 0 <= found <= min(entropy(distinct(a)), entropy(distinct(b)))
-    assert mutual_information(a, a) == pytest.approx(entropy(distinct(a)), abs=1e-12)
+    assert 0 <= found <= min(entropy(counts_of(a)), entropy(counts_of(b)))
+    assert mutual_information(a, a) == pytest.approx(entropy(counts_of(a)), abs=1e-12)
 
 
 def test_information_of_chance_is_about_nothing() -> None:

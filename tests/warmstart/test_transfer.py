@@ -12,7 +12,7 @@ from tests.strategies import spaces
 from warmstart.metafeatures import MetaFeatures
 from warmstart.past import PastStudy
 from warmstart.transfer import (
-    MOST_OF_A_TABLE,
+    MAX_STUDIES_PER_TABLE,
     OTHER_FAMILY,
     OTHER_METRIC,
     Neighbour,
@@ -258,7 +258,7 @@ def nightly(n: int) -> list[Neighbour]:
 
 def test_a_table_that_is_tuned_every_night_leaves_room_for_the_others() -> None:
     names = [neighbour.study.name for neighbour in nightly(45)]
-    assert len(names) == 11 + MOST_OF_A_TABLE
+    assert len(names) == 11 + MAX_STUDIES_PER_TABLE
     assert {f"s{i}" for i in range(11)} <= set(names)
 
 
