@@ -37,6 +37,11 @@ class NumericColumn:
     name: str
     dirty: bool = False
 
+    @property
+    def numeric_names(self) -> tuple[str, ...]:
+        """Names of the numeric columns that it becomes."""
+        return (self.name,)
+
     def encode(self, series: pd.Series) -> FloatArray:
         """`(n,)` values.
 
@@ -60,6 +65,11 @@ class BooleanColumn:
 
     name: str
     dirty: bool = False
+
+    @property
+    def numeric_names(self) -> tuple[str, ...]:
+        """Names of the numeric columns that it becomes."""
+        return (self.name,)
 
     def encode(self, series: pd.Series) -> FloatArray:
         """`(n,)` values.
@@ -91,6 +101,11 @@ class DateColumn:
     parts: tuple[str, ...]
     dirty: bool = False
 
+    @property
+    def numeric_names(self) -> tuple[str, ...]:
+        """Names of the numeric columns that it becomes: `column.part`."""
+        return tuple(f"{self.name}.{part}" for part in self.parts)
+
     def encode(self, series: pd.Series) -> FloatArray:
         """`(n, parts)` values.
 
@@ -121,6 +136,11 @@ class CategoricalColumn:
     levels: tuple[str, ...]
     other: bool = False
     missing: bool = False
+
+    @property
+    def numeric_names(self) -> tuple[str, ...]:
+        """Names of the numeric columns that it becomes: none."""
+        return ()
 
     @property
     def cardinality(self) -> int:

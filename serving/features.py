@@ -6,10 +6,12 @@ only encoded. A logged model carries the same object, so training and serving ca
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -72,13 +74,7 @@ class FeatureEncoder:
     @cached_property
     def numeric_names(self) -> tuple[str, ...]:
         """Names of the numeric columns of the matrix; parts of a date are named `column.part`."""
-        names: list[str] = []
-        for column in self.columns:
-            if isinstance(column, DateColumn):
-                names += [f"{column.name}.{part}" for part in column.parts]
-            elif not isinstance(column, CategoricalColumn):
-                names.append(column.name)
-        return tuple(names)
+        return tuple(chain.from_iterable(column.numeric_names for column in self.columns))
 
     @cached_property
     def _categorical(self) -> tuple[CategoricalColumn, ...]:
@@ -124,19 +120,18 @@ class FeatureEncoder:
     def _positions(self, frame: pd.DataFrame) -> dict[str, int]:
         """The position of each column by its name."""
         names = [*map(str, frame.columns)]
-        positions = {name: position for position, name in enumerate(names)}
-        lacking = [name for name in self.inputs if name not in positions]
+        counts = Counter(names)
+        lacking = [name for name in self.inputs if not counts[name]]
         if lacking:
             others = [name for name in names if name not in self.inputs]
             shown = ", ".join(_with_closest(name, others) for name in lacking)
             raise ValueError(
                 f"the table lacks {len(lacking)} column(s) that the model needs: {shown}"
             )
-        if len(positions) < len(names):
-            doubled = sorted({name for name in self.inputs if names.count(name) > 1})
-            if doubled:
-                raise ValueError(f"column(s) given more than once: {', '.join(map(repr, doubled))}")
-        return positions
+        doubled = sorted(name for name in self.inputs if counts[name] > 1)
+        if doubled:
+            raise ValueError(f"column(s) given more than once: {', '.join(map(repr, doubled))}")
+        return {name: position for position, name in enumerate(names)}
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-serialisable form."""

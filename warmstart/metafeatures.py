@@ -73,11 +73,11 @@ class MetaFeatures:
                 f"one reads up to {VERSION}; update it"
             )
         values = {str(name): float(value) for name, value in data["values"].items()}
-        wrong = next((name for name, value in values.items() if not math.isfinite(value)), None)
-        if wrong is not None:
-            raise ValueError(
-                f"meta-features must be finite, but {wrong} is {values[wrong]}; leave it out"
-            )
+        for name, value in values.items():
+            if not math.isfinite(value):
+                raise ValueError(
+                    f"meta-features must be finite, but {name} is {value}; leave it out"
+                )
         return cls(values, int(data["version"]), dict(data["caps"]), int(data["seed"]))
 
 

@@ -98,19 +98,13 @@ def draw(frame: pd.DataFrame, target: npt.ArrayLike, kind: str, seed: int, caps:
     """
     y = _checked(frame, target, kind)
     known = np.flatnonzero(np.isfinite(y) & ((kind == "regression") | (y >= 0)))
-    counts = np.zeros(0, dtype=np.int64)
-    if kind != "regression":
-        _, y[known], counts = np.unique(y[known], return_inverse=True, return_counts=True)
-    if kind == "binary" and len(counts) > 2:
-        raise ValueError(
-            f"a binary target has at most 2 classes, but got {len(counts)}; give kind='multiclass'"
-        )
+    class_counts = _recode(y, known, kind)
     rows = _thinned(known, max(caps.rows, caps.cells // max(1, _cost_per_row(frame))), seed)
     columns = [read_column(frame.iloc[rows, j]) for j in range(frame.shape[1])]
+    is_numeric = np.array([column.dtype == np.float64 for column in columns], dtype=bool)
     chosen, order = _order(columns, y[rows], kind, seed, caps)
-    sampled = [columns[j][chosen] for j in order]
-    numeric = [_rescaled(column) for column in sampled if column.dtype == np.float64]
-    categorical = [column for column in sampled if column.dtype != np.float64]
+    numeric = [_rescaled(columns[j][chosen]) for j in order[is_numeric[order]]]
+    categorical = [columns[j][chosen] for j in order[~is_numeric[order]]]
     sampled_target = y[rows][chosen]
     return Sample(
         numeric=as_columns(numeric, len(chosen), np.float64),
@@ -119,9 +113,21 @@ def draw(frame: pd.DataFrame, target: npt.ArrayLike, kind: str, seed: int, caps:
         kind=kind,
         n_rows=len(known),
         n_columns=len(columns),
-        n_categorical=sum(column.dtype != np.float64 for column in columns),
-        class_counts=counts,
+        n_categorical=int(np.count_nonzero(~is_numeric)),
+        class_counts=class_counts,
     )
+
+
+def _recode(y: FloatArray, known: IntArray, kind: str) -> IntArray:
+    """Make the known classes consecutive codes in place, and count them; none for a regression."""
+    if kind == "regression":
+        return np.zeros(0, dtype=np.int64)
+    _, y[known], counts = np.unique(y[known], return_inverse=True, return_counts=True)
+    if kind == "binary" and len(counts) > 2:
+        raise ValueError(
+            f"a binary target has at most 2 classes, but got {len(counts)}; give kind='multiclass'"
+        )
+    return counts.astype(np.int64)
 
 
 def as_columns(

@@ -117,11 +117,10 @@ def why_not(study: PastStudy, model: str, space: SearchSpace) -> str | None:
         return f"of {study.model}, which says nothing of {model}"
     if study.features is None:
         return "without meta-features of its table"
-    translated = [*islice(_translated_trials(study, model), MIN_TRIALS)]  # no more, for speed
-    if len(translated) < MIN_TRIALS:
+    first = [*islice(_translated_trials(study, model), MIN_TRIALS)]  # no more, for speed
+    if len(first) < MIN_TRIALS:
         return f"fewer than {MIN_TRIALS} results that say something of {model}"
-    names = set().union(*(params for params, _ in translated))
-    if not any(name in space for name in names):
+    if not any(name in space for params, _ in first for name in params):
         return "of a space that shares no parameter with this one"
     return None
 
@@ -154,23 +153,23 @@ def learned(found: Sequence[Neighbour], model: str, space: SearchSpace, default:
         default: its default configuration.
     """
     usable = [n for n in found if why_not(n.study, model, space) is None]
-    features = {n.study.digest: n.study.features for n in usable if n.study.features is not None}
-    sources = []
-    for neighbour in usable:
-        x, losses = translated(neighbour.study, model, space, default)
-        sources.append(
-            Source(
-                name=neighbour.study.run_id,
-                x=x,
-                scores=standardised(losses),
-                similarity=neighbour.similarity,
-                table=neighbour.study.digest,
-                same_table=neighbour.same_table,
-                kinship=neighbour.kinship,
-            )
-        )
+    sources = tuple(_source(neighbour, model, space, default) for neighbour in usable)
     described = [n.study.features for n in usable if n.study.features is not None]
-    return Past(space, tuple(sources), pairwise(described, [*features.values()]))
+    by_table = dict(zip((source.table for source in sources), described, strict=True))
+    return Past(space, sources, pairwise(described, [*by_table.values()]))
+
+
+def _source(neighbour: Neighbour, model: str, space: SearchSpace, default: Params) -> Source:
+    x, losses = translated(neighbour.study, model, space, default)
+    return Source(
+        name=neighbour.study.run_id,
+        x=x,
+        scores=standardised(losses),
+        similarity=neighbour.similarity,
+        table=neighbour.study.digest,
+        same_table=neighbour.same_table,
+        kinship=neighbour.kinship,
+    )
 
 
 def _family_kinship(one: str, other: str) -> float:
@@ -233,8 +232,11 @@ def completed(theirs: Params, space: SearchSpace, default: Params) -> dict[str, 
 
 
 def _first_fitting(parameter: Parameter, candidates: Sequence[Params]) -> Value | None:
-    values = (params.get(parameter.name) for params in candidates)
-    return next((v for v in values if v is not None and _fits(parameter, v)), None)
+    for params in candidates:
+        value = params.get(parameter.name)
+        if value is not None and _fits(parameter, value):
+            return value
+    return None
 
 
 def _fits(parameter: Parameter, value: Value) -> bool:

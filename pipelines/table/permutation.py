@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from pipelines.table.metrics import Metric
-from serving.columns import CategoricalColumn, Column, DateColumn
+from serving.columns import CategoricalColumn
 from serving.features import FeatureEncoder, Matrix
 from serving.predictor import Predictor
 
@@ -91,16 +91,10 @@ class _EncodedColumn:
 
 def _encoded_columns(features: FeatureEncoder) -> dict[str, _EncodedColumn]:
     found = {}
-    p = q = 0
+    p = q = 0  # the first numeric and categorical column of the next raw column
     for column in features.columns:
-        width_p, width_q = _widths(column)
-        found[column.name] = _EncodedColumn(slice(p, p + width_p), slice(q, q + width_q))
-        p, q = p + width_p, q + width_q
+        next_p = p + len(column.numeric_names)
+        next_q = q + isinstance(column, CategoricalColumn)
+        found[column.name] = _EncodedColumn(slice(p, next_p), slice(q, next_q))
+        p, q = next_p, next_q
     return found
-
-
-def _widths(column: Column) -> tuple[int, int]:
-    """The number of numeric and of categorical columns that a raw column becomes."""
-    if isinstance(column, CategoricalColumn):
-        return 0, 1
-    return len(column.parts) if isinstance(column, DateColumn) else 1, 0
