@@ -1,1 +1,1 @@
-"""Warm start: what past studies say about a new one."""
+"""Warm start: a new study learns from past ones."""

@@ -184,13 +184,7 @@ def divide(
         keep = validation.parts + 1
         _check_units(partition.n_units(rows), keep + 1, split)
     if outer:
-        rest, test = _outer_fold(partition, rows, outer)
-        if len(test) == 0 or (split.kind != "random" and partition.n_units(rest) < keep):
-            raise DataError(
-                f"split {split} has too few different values for outer fold {outer}: it needs one "
-                f"to hold out and {keep} to search on; use fewer folds, another column or "
-                "split=random"
-            )
+        test, rest = _outer_fold(partition, rows, outer, split, keep)
     else:
         test, rest = partition.holdout(rows, test_share, keep)
     if validation.folds:
@@ -268,11 +262,19 @@ def _partition(
     return ByStrata(strata, rng)
 
 
-def _outer_fold(partition: Partition, rows: IntArray, outer: Outer) -> Pair:
-    """The fold with this number; empty if there are too few units for it."""
+def _outer_fold(
+    partition: Partition, rows: IntArray, outer: Outer, split: Split, keep: int
+) -> Pair:
+    """The test rows of an outer fold, and the other rows that the search may use."""
     folds = partition.folds(rows, outer.folds)
-    nothing = rows[:0]
-    return folds[outer.number - 1] if outer.number <= len(folds) else (nothing, nothing)
+    if outer.number <= len(folds):
+        rest, test = folds[outer.number - 1]
+        if split.kind == "random" or partition.n_units(rest) >= keep:
+            return test, rest
+    raise DataError(
+        f"split {split} has too few different values for outer fold {outer}: it needs one to hold "
+        f"out and {keep} to search on; use fewer folds, another column or split=random"
+    )
 
 
 def _group_folds(

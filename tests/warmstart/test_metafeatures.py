@@ -364,7 +364,7 @@ def test_many_classes_are_no_error() -> None:
 
 
 @pytest.mark.parametrize(
-    ("y", "kind", "said"),
+    ("y", "kind", "message"),
     [
         (
             [0, 1],
@@ -376,9 +376,9 @@ def test_many_classes_are_no_error() -> None:
         ([0, 1, 2], "binary", "at most 2 classes, but got 3"),
     ],
 )
-def test_mistakes_are_told(y: list[Any], kind: str, said: str) -> None:
-    frame = pd.DataFrame({"x": range(3 if said.startswith("at most") else 2)})
-    with pytest.raises(ValueError, match=said):
+def test_invalid_arguments_raise(y: list[Any], kind: str, message: str) -> None:
+    frame = pd.DataFrame({"x": range(3 if message.startswith("at most") else 2)})
+    with pytest.raises(ValueError, match=message):
         meta_features(frame, y, kind)
 
 
@@ -403,13 +403,13 @@ def test_the_first_version_stays_readable() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"version": VERSION + 1}, "written by a newer release"),
         ({"values": {"size.log_rows": math.nan}}, "size.log_rows is nan"),
     ],
 )
-def test_what_cannot_be_read_is_told(change: dict[str, Any], said: str) -> None:
+def test_unreadable_features_raise(change: dict[str, Any], message: str) -> None:
     written = meta_features(*table(50), "multiclass").to_dict() | change
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=message):
         MetaFeatures.from_dict(written)

@@ -232,12 +232,12 @@ def test_of_a_study_of_all_only_what_means_something_counts() -> None:
 
 
 def test_a_study_that_an_older_release_kept_and_that_says_nothing_is_not_learned_from() -> None:
-    kept = [
+    stored = [
         Neighbour(of_all("few", mlp=0, lightgbm=9), 1.0, False),
         Neighbour(study("good", ONE, model="mlp"), 1.0, False),
     ]
     assert [
-        source.name for source in learned(kept, "mlp", ONE, {"learning_rate": 0.05}).sources
+        source.name for source in learned(stored, "mlp", ONE, {"learning_rate": 0.05}).sources
     ] == ["good"]
 
 

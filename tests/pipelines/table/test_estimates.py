@@ -76,10 +76,10 @@ def test_rates_are_no_higher_than_stated(n: int) -> None:
     true = np.mean([scores[:, 0] for scores in drawn])
     gains = [scores[:, 0] - scores[:, 1] for scores in drawn]
     intervals = [mean_of(scores[:, 0], 0.25) for scores in drawn]
-    told = np.mean([differences([each], 0.25)[0].p < 0.05 for each in gains])
+    significant = np.mean([differences([each], 0.25)[0].p < 0.05 for each in gains])
     missed = np.mean([not found.low <= true <= found.high for found in intervals])
     uncorrected = np.mean([differences([each], 0.0)[0].p < 0.05 for each in gains])
     bound = 0.05 + 4 * np.sqrt(0.05 * 0.95 / REPETITIONS)
-    assert 0 < told <= bound
+    assert 0 < significant <= bound
     assert 0 < missed <= bound
     assert uncorrected > 0.1
