@@ -9,9 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 
 from hpo.agreement import agreements
-from hpo.arrays import FloatArray, IntArray
+from hpo.arrays import BoolArray, FloatArray, IntArray
 from hpo.trial import Trial
-from pipelines.findings.analysis import Analysis
+from pipelines.findings.case import Case
 from pipelines.findings.drawing import (
     ACCENT,
     ACCENT_LIGHT,
@@ -37,16 +37,13 @@ from pipelines.findings.drawing import (
     scatter_by_quality,
     score_limits,
 )
-from pipelines.findings.evidence import Evidence
-from pipelines.findings.past import WARM_ORIGIN
+from pipelines.findings.evidence import Evidence, Results
 from pipelines.findings.scales import short
 
 
-def best_so_far(evidence: Evidence, analysis: Analysis | None) -> Drawing | None:
+def best_so_far(case: Case) -> Drawing:
     """The score of each trial and the best so far, over trials and over seconds."""
-    results, winner = evidence.results, evidence.winner
-    if winner is None:
-        return None
+    evidence, winner, results = case.evidence, case.winner, case.evidence.results
     baselines = [evidence.goal.to_loss(value) for value in evidence.baselines.values()]
     limits = score_limits(evidence, results.losses, baselines)
     figure, (left, right) = new_figure(3.9, 1, 2, sharey=True)
@@ -79,16 +76,13 @@ def _scores_by_trial(axes: Axes, evidence: Evidence) -> None:
     scatter_by_quality(axes, numbers, results.scores, results.losses, size)
     best = evidence.scores(np.minimum.accumulate(results.losses))
     axes.step(numbers, best, where="post", color=ACCENT, linewidth=1.8, label="best so far")
-    default = [trial for trial in evidence.scored if trial is evidence.default]
-    _marked(axes, evidence, default, marker="D", s=34, color=DEFAULT, label="default")
-    warm = [trial for trial in evidence.scored if trial.origin.startswith(WARM_ORIGIN)]
-    _marked(axes, evidence, warm, marker="P", s=52, color=PAST, label="from the past")
+    _mark(axes, results, results.is_default, marker="D", s=34, color=DEFAULT, label="default")
+    _mark(axes, results, results.is_warm, marker="P", s=52, color=PAST, label="from the past")
 
 
-def _marked(axes: Axes, evidence: Evidence, trials: Sequence[Trial], **style: Any) -> None:
-    if trials:
-        scores = [evidence.score(trial.loss) for trial in trials]
-        axes.scatter([trial.number for trial in trials], scores, zorder=4, **style)
+def _mark(axes: Axes, results: Results, chosen: BoolArray, **style: Any) -> None:
+    if chosen.any():
+        axes.scatter(results.numbers[chosen], results.scores[chosen], zorder=4, **style)
 
 
 def _best_by_seconds(axes: Axes, evidence: Evidence) -> None:
@@ -115,19 +109,20 @@ def _baseline_lines(axes: Axes, evidence: Evidence, limits: Limits) -> None:
         )
 
 
-def rungs(evidence: Evidence, analysis: Analysis | None) -> Drawing | None:
+def rungs(case: Case) -> Drawing | None:
     """How many trials reached each rung, and their results there."""
-    reports = [report for trial in evidence.trials for report in trial.reports]
+    evidence = case.evidence
+    reports = [report for trial in evidence.scored for report in trial.reports]
     counts = Counter(report.budget for report in reports)
     budgets = sorted(counts)
-    if len(budgets) < 2 or evidence.winner is None:
+    if len(budgets) < 2:
         return None
     limits = score_limits(evidence, np.array([report.loss for report in reports]))
     figure, (left, right) = new_figure(3.6, 1, 2, width_ratios=(1, 1.8))
     figure.subplots_adjust(left=0.085, right=0.985, top=0.9, bottom=0.15, wspace=0.22)
     _rung_counts(left, [counts[budget] for budget in budgets])
     marks = _rung_lines(right, evidence, budgets, limits)
-    best = _rung_path(evidence, evidence.winner, budgets, limits)
+    best = _rung_path(evidence, case.winner, budgets, limits)
     right.plot(*best.T, color=WINNER, linewidth=2.2, marker="o", markersize=4, zorder=5)
     for axes in (left, right):
         axes.set_xticks(range(len(budgets)), [f"{budget:g}" for budget in budgets])
@@ -192,11 +187,12 @@ def _rank_agreement(evidence: Evidence) -> str:
     return f" Rank agreement of the promoted trials: {'; '.join(pairs)}." if pairs else ""
 
 
-def curves(evidence: Evidence, analysis: Analysis | None) -> Drawing | None:
+def curves(case: Case) -> Drawing | None:
     """The metric over the budget, within trials."""
-    winner, losses = evidence.winner, {trial.number: trial.loss for trial in evidence.trials}
+    evidence, winner = case.evidence, case.winner
+    losses = {trial.number: trial.loss for trial in evidence.trials}
     known = {n: np.array(curve) for n, curve in evidence.curves.items() if len(curve) > 2}
-    if not known or winner is None:
+    if not known:
         return None
     figure, (axes,) = new_figure(3.7)
     figure.subplots_adjust(left=0.085, right=0.985, top=0.96, bottom=0.14)
@@ -232,10 +228,10 @@ def _typical_losses(evidence: Evidence, curves: Sequence[FloatArray]) -> FloatAr
     return -scores if evidence.goal.greater_is_better else scores
 
 
-def costs(evidence: Evidence, analysis: Analysis | None) -> Drawing | None:
+def costs(case: Case) -> Drawing | None:
     """Scores over training seconds."""
-    results, winner = evidence.results, evidence.winner
-    if len(results.numbers) < 3 or winner is None:
+    evidence, winner, results = case.evidence, case.winner, case.evidence.results
+    if len(results.numbers) < 3:
         return None
     losses, seconds = results.losses, results.seconds
     limits = score_limits(evidence, losses)
@@ -268,12 +264,13 @@ def pareto_front(losses: FloatArray, seconds: FloatArray) -> IntArray:
     return front
 
 
-def trust(evidence: Evidence, analysis: Analysis | None) -> Drawing | None:
+def trust(case: Case) -> Drawing | None:
     """How far the search trusted the past studies, by the number of results."""
-    if evidence.warm is None or len(evidence.warm.trust) < 2:
+    warm = case.evidence.warm
+    if warm is None or len(warm.trust) < 2:
         return None
     figure, (axes,) = new_figure(2.9)
-    axes.step(*np.array(evidence.warm.trust).T, where="post", color=PAST, linewidth=1.8)
+    axes.step(*np.array(warm.trust).T, where="post", color=PAST, linewidth=1.8)
     axes.set(xlabel="results", ylim=(-0.03, 1.03))
     add_grid(axes)
     return finish(

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from hpo.arrays import FloatArray, IntArray
+from hpo.arrays import BoolArray, FloatArray, IntArray
 from hpo.goals import Goal
 from hpo.space import SearchSpace
 from hpo.trial import Trial
-from pipelines.findings.past import Curve, Warm
+from pipelines.findings.past import WARM_ORIGIN, Curve, Warm
 from pipelines.models import ALL, FAMILIES, SearchModel, search_model
 
 _ENOUGH_TRIALS = 20  # trials at a budget, to learn from it
@@ -47,13 +47,16 @@ class Rival:
 class Results:
     """Trials with a result as columns `(n,)`, in the order of their numbers.
 
-    `scores` are losses as the user knows them, `seconds` are those of training.
+    `scores` are losses as the user knows them, `seconds` are those of training; `is_default` and
+    `is_warm` mark the default configuration and those from past studies.
     """
 
     numbers: IntArray
     losses: FloatArray
     scores: FloatArray
     seconds: FloatArray
+    is_default: BoolArray
+    is_warm: BoolArray
 
 
 @dataclass(frozen=True)
@@ -128,6 +131,8 @@ class Evidence:
             losses,
             self.scores(losses),
             np.array([trial.seconds for trial in self.scored]),
+            np.array([trial.origin == "default" for trial in self.scored]),
+            np.array([trial.origin.startswith(WARM_ORIGIN) for trial in self.scored]),
         )
 
     @property

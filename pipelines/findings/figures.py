@@ -1,16 +1,17 @@
 """All figures of a report, in the order of the page.
 
-A figure is a function of the evidence and the analysis, and None if there is nothing to show.
+A figure is a function of a study with a winner, and None if there is nothing to show.
 """
 
 from collections.abc import Callable
 
 from pipelines.findings import course, landscape, slices
 from pipelines.findings.analysis import Analysis
+from pipelines.findings.case import Case
 from pipelines.findings.drawing import Drawing, drawing_style
 from pipelines.findings.evidence import Evidence
 
-Draw = Callable[[Evidence, Analysis | None], Drawing | None]
+Draw = Callable[[Case], Drawing | None]
 
 FIGURES: tuple[Draw, ...] = (
     course.best_so_far,
@@ -28,7 +29,9 @@ FIGURES: tuple[Draw, ...] = (
 
 
 def draw_all(evidence: Evidence, analysis: Analysis | None) -> list[Drawing]:
-    """All figures of a study that have something to show."""
+    """All figures of a study that have something to show; none without a winner."""
+    if evidence.winner is None:
+        return []
+    case = Case(evidence, evidence.winner, analysis)
     with drawing_style():
-        drawn = [draw(evidence, analysis) for draw in FIGURES]
-    return [figure for figure in drawn if figure]
+        return [drawn for draw in FIGURES if (drawn := draw(case))]

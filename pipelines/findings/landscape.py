@@ -11,8 +11,10 @@ from matplotlib.collections import LineCollection
 from matplotlib.ticker import MaxNLocator
 
 from hpo.arrays import FloatArray, IntArray
+from hpo.space import SearchSpace
 from hpo.space.parameters import Params
 from pipelines.findings.analysis import Analysis, codes_of, making_active
+from pipelines.findings.case import Case
 from pipelines.findings.drawing import (
     ACCENT,
     ACCENT_LIGHT,
@@ -31,7 +33,6 @@ from pipelines.findings.drawing import (
     quality,
     score_limits,
 )
-from pipelines.findings.evidence import Evidence
 from pipelines.findings.importance import Importance, surface
 from pipelines.findings.scales import number, short, ticks
 
@@ -43,13 +44,12 @@ _CELLS = 48  # of a map along one side
 _SHARE_LABEL = "share of the variance of the loss"
 
 
-def parallel(evidence: Evidence, analysis: Analysis | None) -> Drawing | None:
+def parallel(case: Case) -> Drawing | None:
     """Parallel coordinates over the parameters that matter most, and the score."""
-    data, winner, space = evidence.comparable, evidence.winner, evidence.space
-    if winner is None or len(data.losses) < 2:
+    evidence, space, data = case.evidence, case.space, case.evidence.comparable
+    if len(data.losses) < 2:
         return None
-    order = analysis.order if analysis else range(len(space))
-    columns = [j for j in order if np.isfinite(data.x[:, j]).any()][:_AXES]
+    columns = case.columns[:_AXES]
     limits = score_limits(evidence, data.losses)
     score = np.clip(limits.position(evidence.scores(data.losses)), 0, 1)
     y = np.column_stack([data.x[:, columns], score])
@@ -58,8 +58,8 @@ def parallel(evidence: Evidence, analysis: Analysis | None) -> Drawing | None:
     figure, (axes,) = new_figure(4.4)
     figure.subplots_adjust(left=0.06, right=0.93, top=0.82, bottom=0.05)
     _draw_lines(axes, [_active(x, y[i]) for i in trials], quality(data.losses)[trials])
-    if winner.number in data.numbers:
-        line = _active(x, y[data.numbers.index(winner.number)])
+    if case.winner.number in data.numbers:
+        line = _active(x, y[data.numbers.index(case.winner.number)])
         axes.plot(*line.T, color=WINNER, linewidth=2.4, zorder=5)
     for k, j in enumerate(columns):
         name = space.names[j]
@@ -140,11 +140,12 @@ def _scale(axes: Axes, x: float, labels: Sequence[tuple[float, str]], name: str,
     )
 
 
-def importances(evidence: Evidence, analysis: Analysis | None) -> Drawing | None:
+def importances(case: Case) -> Drawing | None:
     """What each parameter explains alone and with others, and which two interact."""
+    analysis = case.analysis
     if analysis is None:
         return None
-    names, found = evidence.space.names, analysis.importance
+    names, found = case.space.names, analysis.importance
     columns = list(analysis.order[:_PANELS])[::-1]
     figure, (left, right) = new_figure(
         0.9 + 0.3 * max(len(columns), 5), 1, 2, width_ratios=(1.25, 1)
@@ -194,12 +195,13 @@ def _pair_bars(axes: Axes, found: Importance, names: Sequence[str]) -> None:
     )
 
 
-def in_branch(evidence: Evidence, analysis: Analysis | None) -> Drawing | None:
+def in_branch(case: Case) -> Drawing | None:
     """Importance among the parameters of the winner's branch."""
-    if analysis is None or analysis.branch is None or evidence.winner is None:
+    analysis = case.analysis
+    if analysis is None or analysis.branch is None:
         return None
-    names, found = evidence.space.names, analysis.branch
-    active = set(evidence.space.active(evidence.winner.params)) - analysis.given.keys()
+    names, found = case.space.names, analysis.branch
+    active = set(case.space.active(case.winner.params)) - analysis.given.keys()
     by_total = np.argsort(-found.total, kind="stable").tolist()
     columns = [j for j in by_total if names[j] in active][:_PANELS][::-1]
     if not columns:
@@ -223,11 +225,12 @@ def in_branch(evidence: Evidence, analysis: Analysis | None) -> Drawing | None:
     )
 
 
-def shapley_view(evidence: Evidence, analysis: Analysis | None) -> Drawing | None:
+def shapley_view(case: Case) -> Drawing | None:
     """By how much each parameter moved the score of each trial."""
+    analysis = case.analysis
     if analysis is None:
         return None
-    names, data, explained = evidence.space.names, analysis.data, analysis.explained
+    names, data, explained = case.space.names, analysis.data, analysis.explained
     columns = [j for j in analysis.order if np.isfinite(analysis.shapley[:, j]).any()]
     columns = columns[:_PANELS][::-1]
     figure, (axes,) = new_figure(0.9 + 0.36 * max(len(columns), 4))
@@ -242,7 +245,7 @@ def shapley_view(evidence: Evidence, analysis: Analysis | None) -> Drawing | Non
     axes.axvline(0, color=LINE, linewidth=1)
     axes.set_yticks(np.arange(len(columns)), [short(names[j], 30) for j in columns])
     axes.tick_params(axis="y", labelcolor=INK, length=0)
-    axes.set(xlabel=f"improvement of {evidence.goal.name} over the average configuration →")
+    axes.set(xlabel=f"improvement of {case.metric} over the average configuration →")
     add_grid(axes, "both")
     bar = figure.colorbar(dots, ax=axes, pad=0.015, aspect=30, ticks=(0, 1))
     bar.ax.set_yticklabels(["low", "high"])
@@ -258,10 +261,10 @@ def shapley_view(evidence: Evidence, analysis: Analysis | None) -> Drawing | Non
     )
 
 
-def contours(evidence: Evidence, analysis: Analysis | None) -> Drawing | None:
+def contours(case: Case) -> Drawing | None:
     """The pairs with the strongest interactions, as maps."""
-    winner = evidence.winner
-    if analysis is None or winner is None or not analysis.importance.pairs:
+    analysis, winner = case.analysis, case.winner
+    if analysis is None or not analysis.importance.pairs:
         return None
     pairs = _strongest_pairs(analysis.importance)
     figure, panels = new_figure(3.5, 1, len(pairs))
@@ -274,7 +277,7 @@ def contours(evidence: Evidence, analysis: Analysis | None) -> Drawing | None:
             position = analysis.data.numbers.index(winner.number)
             x, y = analysis.data.x[position, list(pair)]
             axes.scatter(x, y, marker="*", s=130, color=WINNER, edgecolors="white", zorder=5)
-        _name_axes(axes, evidence, pair)
+        _name_axes(axes, case.space, pair)
     return finish(
         figure,
         "contours",
@@ -334,10 +337,10 @@ def _dots(axes: Axes, analysis: Analysis, pair: tuple[int, int]) -> Marks:
     return Marks(axes, numbers, x[active], y[active])
 
 
-def _name_axes(axes: Axes, evidence: Evidence, pair: tuple[int, int]) -> None:
-    names = [evidence.space.names[j] for j in pair]
+def _name_axes(axes: Axes, space: SearchSpace, pair: tuple[int, int]) -> None:
+    names = [space.names[j] for j in pair]
     for set_ticks, name in zip((axes.set_xticks, axes.set_yticks), names, strict=True):
-        places, labels = zip(*ticks(evidence.space[name], 5), strict=True)
+        places, labels = zip(*ticks(space[name], 5), strict=True)
         set_ticks(places, labels, fontsize=8.5)
     xlabel, ylabel = map(short, names)
     axes.set(xlim=(0, 1), ylim=(0, 1), xlabel=xlabel, ylabel=ylabel)

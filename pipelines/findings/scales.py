@@ -3,6 +3,8 @@
 import math
 import re
 
+import numpy as np
+
 from hpo.space.parameters import Categorical, Float, Integer, Parameter
 
 _INVISIBLE = re.compile(
@@ -50,14 +52,15 @@ def _tick_values(parameter: Float | Integer, most: int) -> list[float]:
 
 def _log(parameter: Float | Integer, most: int) -> list[float]:
     """Round numbers: 1, 2 and 5 times powers of ten, or fewer digits if those are too many."""
-    powers = range(math.floor(math.log10(parameter.low)), math.ceil(math.log10(parameter.high)) + 1)
+    low, high = parameter.low, parameter.high
+    powers = np.arange(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     for digits in ((1, 2, 5), (1, 3), (1,)):
-        values = [digit * 10.0**power for power in powers for digit in digits]
-        inside = [v for v in values if parameter.low * 0.999 <= v <= parameter.high * 1.001]
+        values = np.outer(10.0**powers, digits).ravel()
+        inside = values[(values >= 0.999 * low) & (values <= 1.001 * high)]
         if len(inside) <= most:
             break
     inside = inside[:: max(math.ceil(len(inside) / most), 1)]
-    return inside if len(inside) > 1 else [float(parameter.low), float(parameter.high)]
+    return inside.tolist() if len(inside) > 1 else [float(low), float(high)]
 
 
 def _even(parameter: Float | Integer, most: int) -> list[float]:

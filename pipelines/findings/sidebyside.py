@@ -1,11 +1,13 @@
 """Several studies of one table side by side: their curves, by setting, and their final scores."""
 
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from scipy.stats import t as student
 
@@ -46,6 +48,7 @@ _SETTINGS = (
     "confirm",
     "space",
 )
+_MAIN_SETTINGS = ("model", "algorithm")
 
 Curve = tuple[FloatArray, FloatArray]  # places and the best loss from there on
 
@@ -137,17 +140,18 @@ def _setting(study: Evidence, name: str) -> Any:
 
 def grouped(studies: Sequence[Evidence]) -> list[Group]:
     """The studies by setting, in the order they were named."""
-    keys = [tuple(repr(_setting(study, name)) for name in _SETTINGS) for study in studies]
-    values = dict(zip(_SETTINGS, map(dict.fromkeys, zip(*keys, strict=True)), strict=True))
-    differing = [name for name in _SETTINGS if len(values[name]) > 1]
-    groups: dict[tuple[str, ...], list[Evidence]] = defaultdict(list)
-    for study, key in zip(studies, keys, strict=True):
-        groups[key].append(study)
-    spaces = list(values["space"])
-    return [
-        Group(_label(members[0], differing or ("model", "algorithm"), spaces), tuple(members))
-        for members in groups.values()
-    ]
+    settings = pd.DataFrame(map(_settings, studies))
+    differing = [name for name in _SETTINGS if settings[name].nunique() > 1]
+    spaces = list(settings["space"].unique())
+    groups = []
+    for _, rows in settings.groupby(list(_SETTINGS), sort=False):
+        members = tuple(studies[i] for i in rows.index)
+        groups.append(Group(_label(members[0], differing or _MAIN_SETTINGS, spaces), members))
+    return groups
+
+
+def _settings(study: Evidence) -> dict[str, str]:
+    return {name: repr(_setting(study, name)) for name in _SETTINGS}
 
 
 def _label(study: Evidence, names: Sequence[str], spaces: Sequence[str]) -> str:
@@ -156,14 +160,11 @@ def _label(study: Evidence, names: Sequence[str], spaces: Sequence[str]) -> str:
 
 
 def _in_words(name: str, value: Any, spaces: Sequence[str]) -> str:
-    match name:
-        case "space":
-            return f"space {spaces.index(repr(value)) + 1}"
-        case "rungs":
-            return f"rungs {', '.join(f'{rung:g}' for rung in value)}"
-        case "model" | "algorithm":
-            return str(value)
-    return f"{name} {value}"
+    if name == "space":
+        return f"space {spaces.index(repr(value)) + 1}"
+    if name == "rungs":
+        return f"rungs {', '.join(f'{rung:g}' for rung in value)}"
+    return str(value) if name in _MAIN_SETTINGS else f"{name} {value}"
 
 
 def over_trials(study: Evidence) -> Curve:
@@ -267,43 +268,52 @@ def _visible(groups: Sequence[Group]) -> tuple[float, float]:
 
 def settings_table(groups: Sequence[Group]) -> Table:
     """The final scores of each setting."""
-    metric = groups[0].first.goal.name
-    columns = ("setting", "studies", metric, "standard deviation", "held-out", "trials", "seconds")
-    return Table(columns, list(map(_setting_row, groups)))
+    return Table.of(
+        groups,
+        {
+            "setting": attrgetter("label"),
+            "studies": lambda group: len(group.studies),
+            groups[0].first.goal.name: lambda group: float(group.final_scores.mean()),
+            "standard deviation": lambda group: _deviation(group.final_scores),
+            "held-out": lambda group: _mean(group.test_scores),
+            "trials": lambda group: _mean([len(study.trials) for study in group.studies]),
+            "seconds": lambda group: _mean([study.elapsed for study in group.studies]),
+        },
+    )
 
 
-def _setting_row(group: Group) -> list[object]:
-    scores, test = group.final_scores, group.test_scores
-    return [
-        group.label,
-        len(group.studies),
-        float(scores.mean()),
-        float(scores.std(ddof=1)) if len(scores) > 1 else None,
-        float(test.mean()) if len(test) else None,
-        float(np.mean([len(study.trials) for study in group.studies])),
-        float(np.mean([study.elapsed for study in group.studies])),
-    ]
+def _mean(values: Sequence[float] | FloatArray) -> float | None:
+    return float(np.mean(values)) if len(values) else None
+
+
+def _deviation(values: FloatArray) -> float | None:
+    return float(values.std(ddof=1)) if len(values) > 1 else None
 
 
 def studies_table(groups: Sequence[Group]) -> Table:
     """The studies one by one."""
-    metric = groups[0].first.goal.name
-    columns = ("setting", "study", "seed", metric, "held-out", "trials", "failed", "seconds")
-    rows = [_study_row(group.label, study) for group in groups for study in group.studies]
-    return Table(columns, rows)
+    labels = {study.study: group.label for group in groups for study in group.studies}
+    return Table.of(
+        _studies(groups),
+        {
+            "setting": lambda study: labels[study.study],
+            "study": attrgetter("study"),
+            "seed": lambda study: study.header.get("seed"),
+            groups[0].first.goal.name: _final_score,
+            "held-out": lambda study: study.test.get(study.goal.name),
+            "trials": lambda study: len(study.trials),
+            "failed": lambda study: len(study.failed),
+            "seconds": attrgetter("elapsed"),
+        },
+    )
 
 
-def _study_row(setting: str, study: Evidence) -> list[object]:
-    return [
-        setting,
-        study.study,
-        study.header.get("seed"),
-        study.score(study.winner.loss) if study.winner else None,
-        study.test.get(study.goal.name),
-        len(study.trials),
-        len(study.failed),
-        study.elapsed,
-    ]
+def _studies(groups: Sequence[Group]) -> list[Evidence]:
+    return list(chain.from_iterable(group.studies for group in groups))
+
+
+def _final_score(study: Evidence) -> float | None:
+    return study.score(study.winner.loss) if study.winner else None
 
 
 def curves_table(groups: Sequence[Group]) -> Table:
@@ -320,7 +330,7 @@ def curves_table(groups: Sequence[Group]) -> Table:
 def comparison_page(groups: Sequence[Group], curves: Drawing, notes: Sequence[str]) -> Page:
     """The page of a comparison."""
     first = groups[0].first
-    studies = [study for group in groups for study in group.studies]
+    studies = _studies(groups)
     means = np.array([group.final_scores.mean() for group in groups])
     best = int(np.argmax(means) if first.goal.greater_is_better else np.argmin(means))
     settings = settings_table(groups)

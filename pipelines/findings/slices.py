@@ -15,6 +15,7 @@ from matplotlib.collections import LineCollection, PolyCollection
 from hpo.arrays import FloatArray
 from hpo.space.parameters import Parameter
 from pipelines.findings.analysis import Analysis
+from pipelines.findings.case import Case
 from pipelines.findings.drawing import (
     FAINT,
     FRAME,
@@ -58,19 +59,19 @@ class Panel:
         return np.column_stack([self.x + codes, self.y + np.clip(positions, 0, 1)])
 
 
-def slices(evidence: Evidence, analysis: Analysis | None) -> Drawing | None:
+def slices(case: Case) -> Drawing | None:
     """The score over each parameter, and what the forest expects of it alone."""
-    data, winner = evidence.comparable, evidence.winner
-    if len(data.losses) < _MIN_TRIALS or winner is None:
+    evidence, winner, data = case.evidence, case.winner, case.evidence.comparable
+    if len(data.losses) < _MIN_TRIALS:
         return None
-    panels = _panels(evidence, analysis)
+    panels = _panels(case)
     rows = -(-len(panels) // _PER_ROW)
     limits = score_limits(evidence, data.losses)
     figure, (axes,) = new_figure(2.2 * rows - 0.2)
     figure.subplots_adjust(left=0.03, right=0.99, top=0.99, bottom=0.01)
     _frames(axes, panels, limits, evidence.goal.name)
-    if analysis:
-        _expectations(axes, panels, evidence, analysis, limits)
+    if case.analysis:
+        _expectations(axes, panels, evidence, case.analysis, limits)
     heights = limits.position(evidence.scores(data.losses))
     dots = [
         panel.at(_jittered(data.x[:, panel.column], panel.parameter), heights) for panel in panels
@@ -93,14 +94,11 @@ def slices(evidence: Evidence, analysis: Analysis | None) -> Drawing | None:
     )
 
 
-def _panels(evidence: Evidence, analysis: Analysis | None) -> list[Panel]:
-    """The most important parameters, without those that are inactive in all trials."""
-    space, x = evidence.space, evidence.comparable.x
-    order = analysis.order if analysis else range(len(space))
-    columns = [j for j in order if np.isfinite(x[:, j]).any()][:_PANELS]
+def _panels(case: Case) -> list[Panel]:
+    space = case.space
     return [
         Panel(space[space.names[j]], j, (k % _PER_ROW) * _RIGHT, -(k // _PER_ROW) * _DOWN)
-        for k, j in enumerate(columns)
+        for k, j in enumerate(case.columns[:_PANELS])
     ]
 
 

@@ -23,12 +23,8 @@ def study_page(
     price: float | None = None,
 ) -> Page:
     """The page of one study; `price` is that of an hour of the machine."""
-    header, winner, name = evidence.header, evidence.winner, short(evidence.name, 60)
-    headline, kicker = "No trial succeeded", ""
-    if winner:
-        headline = f"{evidence.goal.name} {number(evidence.score(winner.loss), 5)}"
-        among = f"the best of {len(evidence.trials)}, on the validation rows"
-        kicker = f"trial {winner.number}, {among}"
+    header, name = evidence.header, short(evidence.name, 60)
+    headline, kicker = _headline(evidence)
     target = short(repr(header["target"]), 60)
     return Page(
         title=f"Study {name}",
@@ -45,6 +41,16 @@ def study_page(
             READ_FROM_MLFLOW,
         ],
         data=script_data(evidence, drawings),
+    )
+
+
+def _headline(evidence: Evidence) -> tuple[str, str]:
+    winner, n = evidence.winner, len(evidence.trials)
+    if winner is None:
+        return "No trial succeeded", ""
+    return (
+        f"{evidence.goal.name} {number(evidence.score(winner.loss), 5)}",
+        f"trial {winner.number}, the best of {n}, on the validation rows",
     )
 
 

@@ -3,10 +3,10 @@
 import csv
 import io
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from operator import attrgetter, itemgetter
-from typing import Any
+from typing import Any, TypeVar
 
 from hpo.space.parameters import Categorical, Parameter
 from hpo.trial import Trial
@@ -20,6 +20,8 @@ _BEST = 20  # trials on the page
 _LISTED = 8  # numbers of failed trials for each reason
 _COLUMNS = ("number", "name", "run_id", "status", "origin", "budget", "seconds", "failure")
 
+Item = TypeVar("Item")
+
 
 @dataclass(frozen=True)
 class Table:
@@ -28,6 +30,12 @@ class Table:
     columns: Sequence[str]
     rows: Sequence[Sequence[object]]
     chosen: int | None = None
+
+    @classmethod
+    def of(cls, items: Iterable[Item], columns: Mapping[str, Callable[[Item], object]]) -> "Table":
+        """A row for each item; `columns` computes the value of each column."""
+        rows = [[value(item) for value in columns.values()] for item in items]
+        return cls(tuple(columns), rows)
 
     def to_csv(self) -> str:
         """The table as CSV.
@@ -84,18 +92,22 @@ def best_trials(evidence: Evidence) -> Table:
     }
     if len(evidence.rungs) < 2:
         del columns["budget"]
-    rows = [[value(trial) for value in columns.values()] for trial in evidence.ranked[:_BEST]]
-    return Table(tuple(columns), rows, chosen=0 if rows else None)
+    return replace(Table.of(evidence.ranked[:_BEST], columns), chosen=0)
 
 
 def configuration(evidence: Evidence) -> Table:
     """The winner's values beside the default's and the range that was searched."""
     winner = evidence.winner.params if evidence.winner else {}
     default = evidence.default.params if evidence.default else {}
-    rows = [
-        [name, value, default.get(name), _range(evidence, name)] for name, value in winner.items()
-    ]
-    return Table(("parameter", "winner", "default", "searched"), rows)
+    return Table.of(
+        winner,
+        {
+            "parameter": str,
+            "winner": winner.get,
+            "default": default.get,
+            "searched": lambda name: _range(evidence, name),
+        },
+    )
 
 
 def _range(evidence: Evidence, name: str) -> str:
@@ -118,10 +130,15 @@ def importance(evidence: Evidence, analysis: Analysis) -> Table:
 
 def interactions(evidence: Evidence, analysis: Analysis) -> Table:
     """Shares of the variance of the loss, by pairs of parameters."""
-    names = evidence.space.names
-    pairs = sorted(analysis.importance.pairs.items(), key=lambda item: -item[1])
-    rows = [[names[i], names[j], share] for (i, j), share in pairs]
-    return Table(("first", "second", "share"), rows)
+    names, share = evidence.space.names, analysis.importance.pairs
+    return Table.of(
+        sorted(share, key=lambda pair: -share[pair]),
+        {
+            "first": lambda pair: names[pair[0]],
+            "second": lambda pair: names[pair[1]],
+            "share": lambda pair: share[pair],
+        },
+    )
 
 
 def best_so_far(evidence: Evidence) -> Table:
@@ -137,9 +154,14 @@ def failures(evidence: Evidence) -> Table:
         if trial.failure:
             reason = first_line(trial.failure, 300) or "no reason was given"
             numbers[reason].append(str(trial.number))
-    reasons = sorted(numbers, key=lambda reason: -len(numbers[reason]))
-    rows = [[reason, len(numbers[reason]), _listed(numbers[reason])] for reason in reasons]
-    return Table(("reason", "trials", "which"), rows)
+    return Table.of(
+        sorted(numbers, key=lambda reason: -len(numbers[reason])),
+        {
+            "reason": str,
+            "trials": lambda reason: len(numbers[reason]),
+            "which": lambda reason: _listed(numbers[reason]),
+        },
+    )
 
 
 def _listed(numbers: Sequence[str]) -> str:
@@ -200,24 +222,42 @@ def _seconds_by_family(evidence: Evidence) -> list[tuple[str, float]]:
 
 def classes(evidence: Evidence) -> Table:
     """How many held-out rows of each class the winner finds."""
-    rows = [[score.label, score.rows, score.recall] for score in evidence.classes]
-    return Table(("class", "held-out rows", "found"), rows)
+    return Table.of(
+        evidence.classes,
+        {
+            "class": attrgetter("label"),
+            "held-out rows": attrgetter("rows"),
+            "found": attrgetter("recall"),
+        },
+    )
 
 
 def past(evidence: Evidence) -> Table:
     """The past studies that were learned from."""
     sources = evidence.warm.sources if evidence.warm else ()
-    rows = [
-        [s.name, s.run_id, s.similarity, "yes" if s.same_table else "no", s.why or None]
-        for s in sources
-    ]
-    return Table(("past study", "run", "similarity", "same table", "compared with this one"), rows)
+    return Table.of(
+        sources,
+        {
+            "past study": attrgetter("name"),
+            "run": attrgetter("run_id"),
+            "similarity": attrgetter("similarity"),
+            "same table": lambda source: "yes" if source.same_table else "no",
+            "compared with this one": lambda source: source.why or None,
+        },
+    )
 
 
 def diagnoses(findings: Sequence[Diagnosis]) -> Table:
     """Findings with their evidence and what to do."""
-    rows = [[found.severity, found.title, found.evidence, found.advice] for found in findings]
-    return Table(("severity", "finding", "evidence", "advice"), rows)
+    return Table.of(
+        findings,
+        {
+            "severity": attrgetter("severity"),
+            "finding": attrgetter("title"),
+            "evidence": attrgetter("evidence"),
+            "advice": attrgetter("advice"),
+        },
+    )
 
 
 def all_tables(

@@ -6,10 +6,10 @@ A rule is a function of a finished study that yields its findings, and none if a
 from collections.abc import Callable, Iterator
 
 from pipelines.findings.analysis import Analysis
+from pipelines.findings.case import Case
 from pipelines.findings.diagnosis import PROBLEM, Diagnosis
 from pipelines.findings.evidence import Evidence
 from pipelines.findings.rules import score, search, space
-from pipelines.findings.rules.case import Case
 
 Rule = Callable[[Case], Iterator[Diagnosis]]
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from hpo.arrays import FloatArray
+from pipelines.findings.case import Case
 from pipelines.findings.diagnosis import HINT, PROBLEM, Diagnosis
 from pipelines.findings.evidence import ClassScore
-from pipelines.findings.rules.case import Case
 from pipelines.findings.scales import number, short
 
 _SIGNIFICANT = 0.05  # p-value below which a difference is real
@@ -41,11 +41,12 @@ def _repeats(case: Case) -> Iterator[Diagnosis]:
 
 def _folds(case: Case) -> Iterator[Diagnosis]:
     losses = np.sort(case.evidence.comparable.losses)
-    error, k = _standard_error(case)
-    if len(losses) < _BEST or error is None:
+    k = _n_folds(case.evidence.header)
+    if k < 2 or len(losses) < _BEST:
         return
+    error = _metrics(case).get(f"{case.metric}_std", math.nan) / math.sqrt(k)
     distance = losses[_BEST - 1] - losses[0]
-    if error <= distance:
+    if not error > distance:  # nor if the error is not known
         return
     yield Diagnosis(
         "noise",
@@ -58,13 +59,10 @@ def _folds(case: Case) -> Iterator[Diagnosis]:
     )
 
 
-def _standard_error(case: Case) -> tuple[float | None, int]:
-    """The standard error of the winner's score over the folds, and how many there are."""
-    kind, _, k = str(case.evidence.header.get("validation", "")).partition(":")
-    spread = _metrics(case).get(f"{case.metric}_std")
-    if kind != "cv" or not k.isdigit() or int(k) < 2 or spread is None:
-        return None, 0
-    return spread / math.sqrt(int(k)), int(k)
+def _n_folds(header: Mapping[str, object]) -> int:
+    """The folds of `validation=cv:K`; 0 for another validation."""
+    kind, _, k = str(header.get("validation", "")).partition(":")
+    return int(k) if kind == "cv" and k.isdigit() else 0
 
 
 def _metrics(case: Case) -> Mapping[str, float]:

@@ -10,10 +10,10 @@ from scipy.stats import mannwhitneyu
 from hpo.agreement import MIN_TRIALS
 from hpo.arrays import FloatArray
 from hpo.space.parameters import Parameter
+from pipelines.findings.case import DEFAULTS, Case
 from pipelines.findings.diagnosis import HINT, PROBLEM, Diagnosis
 from pipelines.findings.evidence import Evidence
 from pipelines.findings.past import loss_at
-from pipelines.findings.rules.case import DEFAULTS, Case
 from pipelines.findings.scales import first_line, number, short
 
 _MIN_SAMPLED = 10  # trials that lose against the default before that is a finding

@@ -11,8 +11,8 @@ from scipy.stats import binom
 from hpo.arrays import BoolArray, FloatArray, IntArray
 from hpo.space.parameters import Categorical, Float, Integer, Parameter, Value
 from pipelines.findings.analysis import parents
+from pipelines.findings.case import Case
 from pipelines.findings.diagnosis import HINT, PROBLEM, Change, Diagnosis
-from pipelines.findings.rules.case import Case
 from pipelines.findings.scales import number, short
 
 EDGE = 0.1  # the share of a range that is its edge
@@ -27,34 +27,43 @@ _MAX_FACTOR = 10.0  # by which a logarithmic range is widened
 
 @dataclass(frozen=True)
 class Edge:
-    """The upper or lower end of a parameter's range."""
+    """One end of a parameter's range.
+
+    Attributes:
+        parameter: The parameter.
+        name: Which end it is, in words.
+        field: The parameter's field with the value where the range ends.
+        sign: The direction out of the range.
+        code: The unit code of the end.
+    """
 
     parameter: Float | Integer
-    upper: bool
-
-    @property
-    def name(self) -> str:
-        """Which end it is."""
-        return "upper" if self.upper else "lower"
-
-    @property
-    def sign(self) -> int:
-        """The direction that leads out of the range."""
-        return 1 if self.upper else -1
+    name: str
+    field: str
+    sign: int
+    code: float
 
     @property
     def bound(self) -> float:
         """The value where the range ends."""
-        return float(self.parameter.high if self.upper else self.parameter.low)
+        return float(getattr(self.parameter, self.field))
 
     @property
     def width(self) -> float:
-        """How much of the range, as a share, is near this end: one level at least."""
+        """How much of the range, as a share, is near this end: at least one level."""
         return max(EDGE, 1 / (self.parameter.n_levels or math.inf))
 
     def near(self, codes: FloatArray) -> BoolArray:
         """Which unit codes are near this end."""
-        return (1 - codes if self.upper else codes) < self.width
+        return np.abs(codes - self.code) < self.width
+
+
+def edges(parameter: Float | Integer) -> tuple[Edge, Edge]:
+    """Both ends of a range."""
+    return (
+        Edge(parameter, "lower", "low", sign=-1, code=0.0),
+        Edge(parameter, "upper", "high", sign=1, code=1.0),
+    )
 
 
 def best_at_bound(case: Case) -> Iterator[Diagnosis]:
@@ -71,7 +80,7 @@ def best_at_bound(case: Case) -> Iterator[Diagnosis]:
         if isinstance(parameter, Categorical) or parameter.name not in case.winner.params:
             continue
         active = codes[np.isfinite(codes)]
-        for edge in (Edge(parameter, upper=False), Edge(parameter, upper=True)):
+        for edge in edges(parameter):
             if _crowded(edge, active, case):
                 yield from _widen(edge, active, case)
 
@@ -122,13 +131,13 @@ def _widened(edge: Edge, allowed: tuple[float, float] | None) -> Float | Integer
         bound = round(bound)
     if edge.sign * (bound - edge.bound) <= 0 or (edge.parameter.log and bound <= 0):
         return None
-    moved: dict[str, Any] = {"high" if edge.upper else "low": bound}
+    moved: dict[str, Any] = {edge.field: bound}
     return replace(edge.parameter, **moved)
 
 
 def _log_bound(edge: Edge) -> float:
     factor = min(math.sqrt(edge.parameter.high / edge.parameter.low), _MAX_FACTOR)
-    return edge.bound * factor if edge.upper else edge.bound / factor
+    return float(edge.bound * factor**edge.sign)
 
 
 def _linear_bound(edge: Edge) -> float:

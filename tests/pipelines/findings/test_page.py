@@ -13,6 +13,7 @@ from hpo.space import Categorical, Float, Params, SearchSpace
 from hpo.trial import Report, Trial
 from pipelines.findings import course, figures, tables
 from pipelines.findings.analysis import analyse
+from pipelines.findings.case import Case
 from pipelines.findings.drawing import drawing_style
 from pipelines.findings.evidence import ClassScore, Evidence, Rival
 from pipelines.findings.past import BesideCold, Source, Warm
@@ -179,9 +180,11 @@ def test_the_trust_in_the_past_is_drawn_over_the_results() -> None:
     evidence = replace(
         study(sampled(SPACE, 3, quadratic)), warm=Warm(sources, ((1.0, 0.5), (2.0, 0.6)))
     )
+    short = replace(evidence, warm=Warm(sources, ((1.0, 0.5),)))
+    case = Case(evidence, evidence.trials[0], None)
     with drawing_style():
-        figure = course.trust(evidence, None)
-        nothing = course.trust(replace(evidence, warm=Warm(sources, ((1.0, 0.5),))), None)
+        figure = course.trust(case)
+        nothing = course.trust(replace(case, evidence=short))
     assert figure is not None
     assert "results" in figure.svg.decode()
     assert nothing is None

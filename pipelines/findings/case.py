@@ -1,7 +1,9 @@
-"""A study with a winner, as the rules see it."""
+"""A study with a winner: the input of rules and figures."""
 
 import math
 from dataclasses import dataclass
+
+import numpy as np
 
 from hpo.space import SearchSpace
 from hpo.trial import Trial
@@ -23,6 +25,13 @@ class Case:
     def space(self) -> SearchSpace:
         """The search space."""
         return self.evidence.space
+
+    @property
+    def columns(self) -> list[int]:
+        """The parameters that are active in any comparable trial, the most important first."""
+        x = self.evidence.comparable.x
+        order = self.analysis.order if self.analysis else range(len(self.space))
+        return [j for j in order if np.isfinite(x[:, j]).any()]
 
     @property
     def metric(self) -> str:
