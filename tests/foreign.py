@@ -1,6 +1,6 @@
-"""Runs as other tools log them, each in an experiment of its own: `python -m tests.foreign EXPERIMENT …`.
+"""Runs as other tools log them: `python -m tests.foreign TOOL …` logs each tool's to an experiment.
 
-A process of its own, because autologging patches the libraries for good.
+It runs in a process of its own, because autologging patches the libraries permanently.
 """
 
 import sys
@@ -19,7 +19,7 @@ QUIET: Mapping[str, Any] = {"log_models": False, "log_datasets": False, "silent"
 
 
 def table() -> pd.DataFrame:
-    """Two classes, numbers and a category."""
+    """A table with two classes, four numeric columns and a categorical one."""
     rng = np.random.default_rng(0)
     frame = pd.DataFrame(rng.normal(size=(ROWS, 4)), columns=list("abcd")).round(4)
     frame["kind"] = rng.choice(["x", "y", "z"], ROWS)
@@ -46,7 +46,7 @@ def auc(params: Mapping[str, Any], rounds: int = 5) -> float:
 
 
 def hyperopt() -> None:
-    """A parent run, and in it a nested run for each evaluation, logged in the objective; one fails."""
+    """A parent run with a nested run for each evaluation, logged in the objective; one fails."""
     from math import log
 
     from hyperopt import STATUS_FAIL, STATUS_OK, fmin, hp, tpe
@@ -79,7 +79,7 @@ def hyperopt() -> None:
 
 
 def sklearn() -> None:
-    """A randomised search, whose candidates autologging makes nested runs of."""
+    """A randomised search; autologging logs its candidates as nested runs."""
     import lightgbm
     from scipy.stats import loguniform, randint
     from sklearn.model_selection import RandomizedSearchCV
@@ -98,7 +98,7 @@ def sklearn() -> None:
 
 
 def lightgbm() -> None:
-    """Flat runs of LightGBM's own training, with early stopping, of two lengths."""
+    """Flat runs of `lightgbm.train` with early stopping and two numbers of rounds."""
     import lightgbm
 
     mlflow.lightgbm.autolog(**QUIET)
@@ -120,7 +120,7 @@ def lightgbm() -> None:
 
 
 def xgboost() -> None:
-    """Flat runs that autologging itself makes of XGBoost's scikit-learn model; what was not set is logged as None."""
+    """Flat runs that autologging starts for `XGBClassifier`; unset parameters are logged as None."""
     import xgboost
 
     mlflow.xgboost.autolog(**QUIET)
@@ -134,7 +134,7 @@ def xgboost() -> None:
 
 
 def by_hand() -> None:
-    """Flat runs with names of somebody's own, a metric that nobody knows, and folds nested in one of them."""
+    """Flat runs with custom names and an unknown metric; one of them has nested folds."""
     for i in range(10):
         with mlflow.start_run(run_name=f"try {i}"):
             params = {
@@ -153,7 +153,7 @@ def by_hand() -> None:
 
 
 def optuna() -> None:
-    """Flat runs of Optuna's MLflow callback: six trials are done, one is pruned, one fails."""
+    """Flat runs of Optuna's MLflow callback: six trials complete, one is pruned, one fails."""
     import optuna
     from optuna_integration.mlflow import MLflowCallback
 

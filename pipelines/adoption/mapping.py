@@ -7,6 +7,7 @@ A name is looked up among the aliases of the library, with or without a prefix s
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -140,6 +141,7 @@ def _why_left_out(model: str, logged: str, given: Mapped) -> str:
     return SET_BY_STUDY if look_up(model, logged, "reserved") else UNKNOWN
 
 
+@cache
 def look_up(model: str, logged: str, section: str = "parameters") -> str | None:
     """The main name of a logged parameter, with or without its prefix; None if there is none.
 

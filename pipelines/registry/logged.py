@@ -35,6 +35,7 @@ from serving.values import as_text
 TRIAL_NUMBER = "hpo.trial.number"  # on a logged model: the number of its trial
 CONTENT = "hpo.content"  # on a logged model: the digest of its predictor's files
 
+MODEL_NAME = "model"
 EXAMPLE_ROWS = 5
 
 ANY = AnyType()  # type: ignore[no-untyped-call]
@@ -94,7 +95,6 @@ def log_winner(
     metrics: Mapping[str, float] | None = None,
     params: Mapping[str, object] | None = None,
     tags: Mapping[str, str] | None = None,
-    name: str = "model",
 ) -> LoggedWinner:
     """Log a saved predictor as a model of a run.
 
@@ -108,7 +108,6 @@ def log_winner(
         metrics: Logged on the run and linked to the model, if finite.
         params: Stored on the model.
         tags: Stored on the model.
-        name: The name of the model.
 
     Raises:
         ValueError: If the folder is not a predictor, or `example` lacks one of its columns.
@@ -119,7 +118,7 @@ def log_winner(
     requirements = pip_requirements(contents.families)
     logged = client.create_logged_model(
         client.get_run(run_id).info.experiment_id,
-        name=name,
+        name=MODEL_NAME,
         source_run_id=run_id,
         tags={**(tags or {}), CONTENT: _content(predictor_dir)},
         params={key: str(value) for key, value in (params or {}).items()},
@@ -127,15 +126,15 @@ def log_winner(
     )
     status = LoggedModelStatus.FAILED
     try:
+        model = Model(
+            artifact_path=logged.artifact_location,
+            run_id=run_id,
+            model_uuid=logged.model_id,
+            model_id=logged.model_id,
+            signature=model_signature,
+        )
         with tempfile.TemporaryDirectory() as temporary:
             path = Path(temporary) / "model"
-            model = Model(
-                artifact_path=logged.artifact_location,
-                run_id=run_id,
-                model_uuid=logged.model_id,
-                model_id=logged.model_id,
-                signature=model_signature,
-            )
             _write_model(path, model, contents, example, requirements)
             client.log_model_artifacts(logged.model_id, str(path))
         client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])

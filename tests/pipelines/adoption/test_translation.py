@@ -11,7 +11,8 @@ from pipelines.adoption import mapping
 from pipelines.adoption.mapping import load_mapping, mapping_mistakes, read_mapping
 from pipelines.adoption.ranges import from_optuna, widened_range
 from pipelines.adoption.runs import ForeignRun
-from pipelines.adoption.translation import CONSTANT, INACTIVE, Translation, translate
+from pipelines.adoption.space import CONSTANT, INACTIVE
+from pipelines.adoption.translation import Translation, translate
 from pipelines.models import settings
 
 
