@@ -120,7 +120,7 @@ def lightgbm() -> None:
 
 
 def xgboost() -> None:
-    """Flat runs that autologging starts for `XGBClassifier`; unset parameters are logged as None."""
+    """Flat runs that autologging starts for `XGBClassifier`; it logs unset parameters as None."""
     import xgboost
 
     mlflow.xgboost.autolog(**QUIET)

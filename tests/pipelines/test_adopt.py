@@ -97,9 +97,7 @@ def nothing_is_left(place: Place) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("tool", ASKED)
-def test_what_a_tool_has_logged_becomes_a_past_study_and_can_be_given_back(
-    place: Place, tool: str
-) -> None:
+def test_runs_of_a_tool_are_adopted_and_the_adoption_is_undone(place: Place, tool: str) -> None:
     before = place.rows()
     found = place.adopted(tool)
     assert found.study is not None
@@ -170,7 +168,7 @@ def test_autologged_boosting(place: Place) -> None:
     )
 
 
-def test_names_of_somebodys_own(place: Place) -> None:
+def test_custom_names(place: Place) -> None:
     found = place.adopted("by_hand", dry_run=True)
     assert len(found.trials) == 10
     assert found.trials[found.found.trials.index(found.best)].params == {
@@ -235,7 +233,7 @@ def test_runs_of_another_model_are_not_misread(place: Place) -> None:
     )
 
 
-def test_a_wrong_model_does_not_replace_what_was_adopted_well(place: Place) -> None:
+def test_a_wrong_model_does_not_replace_an_adoption(place: Place) -> None:
     logged("of lightgbm", *LIGHTGBM)
     good = adopt("of lightgbm", place.table, **SAID)
     assert isinstance(good, Adoption)
@@ -245,7 +243,7 @@ def test_a_wrong_model_does_not_replace_what_was_adopted_well(place: Place) -> N
     assert [past.run_id for past in past_studies().studies] == [good.study]
 
 
-def test_runs_that_no_training_can_have_made_do_not_widen_the_past(place: Place) -> None:
+def test_runs_with_impossible_values_do_not_widen_the_space(place: Place) -> None:
     wrong: Sequence[dict[str, Any]] = [
         {"learning_rate": -1},
         {"bagging_fraction": 5},
@@ -263,7 +261,7 @@ def test_runs_that_no_training_can_have_made_do_not_widen_the_past(place: Place)
     assert found.translation.space.names == ("num_leaves", "lambda_l2")
 
 
-def test_percent_are_no_shares(place: Place) -> None:
+def test_percentages_are_refused(place: Place) -> None:
     logged("in percent", *LIGHTGBM)
     asked: Mapping[str, Any] = {**SAID, "metric": "pct_auc"}
     with pytest.raises(
@@ -280,7 +278,7 @@ def test_percent_are_no_shares(place: Place) -> None:
         f"IntDistribution(high={10**400}, log=True, low=1, step=1)",
     ],
 )
-def test_odd_ranges_of_optuna_stop_nothing(place: Place, text: str) -> None:
+def test_unusable_ranges_of_optuna_do_not_stop_an_adoption(place: Place, text: str) -> None:
     rows = [{"min_data_in_leaf": 1 + i} for i in range(6)]
     experiment = f"odd range {len(text)}"
     logged(experiment, *rows, tags={"min_data_in_leaf_distribution": text})
@@ -289,7 +287,7 @@ def test_odd_ranges_of_optuna_stop_nothing(place: Place, text: str) -> None:
     assert [past.run_id for past in past_studies().studies] == [found.study]
 
 
-def test_an_adoption_is_taken_back_by_the_experiment_and_not_by_its_name_then(place: Place) -> None:
+def test_undo_uses_the_current_name_of_an_experiment(place: Place) -> None:
     client = MlflowClient(mlflow.get_tracking_uri())
     first = logged("same name", *LIGHTGBM)
     of_first = adopt("same name", place.table, **SAID)
@@ -310,7 +308,7 @@ def test_an_adoption_is_taken_back_by_the_experiment_and_not_by_its_name_then(pl
     assert undone.studies == (of_first.study,)
 
 
-def test_what_was_adopted_from_an_experiment_that_is_no_more_goes_by_its_name_then(
+def test_undo_uses_the_former_name_of_a_deleted_experiment(
     place: Place,
 ) -> None:
     gone = logged("soon gone", *LIGHTGBM)
@@ -326,13 +324,13 @@ def test_what_was_adopted_from_an_experiment_that_is_no_more_goes_by_its_name_th
     assert undone.studies == (found.study,)
 
 
-def test_the_experiment_stands_for_what_was_adopted_from_it(place: Place) -> None:
+def test_warm_start_finds_adoptions_by_experiment(place: Place) -> None:
     found = place.adopted("hyperopt")
     place.adopted("sklearn")
     assert [past.run_id for past in past_studies(sources=["hyperopt"]).studies] == [found.study]
 
 
-def test_runs_that_a_filter_divides_become_studies_of_their_own(place: Place) -> None:
+def test_runs_of_different_filters_become_separate_studies(place: Place) -> None:
     odd, even = (place.adopted("by_hand", filter=f"params.sampling = '{i}'") for i in range(2))
     assert (odd.replaced, even.replaced) == ((), ())
     assert len(odd.trials) == len(even.trials) == 5
@@ -346,7 +344,7 @@ def test_all_pages_are_read(place: Place, monkeypatch: pytest.MonkeyPatch) -> No
     assert len(place.adopted("hyperopt", dry_run=True).trials) == 11
 
 
-def test_it_says_that_there_is_nothing_to_go_on_with(place: Place) -> None:
+def test_an_adopted_study_cannot_be_resumed_or_reported(place: Place) -> None:
     study = place.adopted("hyperopt").study
     assert study is not None
     for look in (lambda: report(study), lambda: tune(study=study)):
@@ -376,7 +374,7 @@ def test_a_dry_run_writes_nothing(place: Place) -> None:
     assert place.rows() == before
 
 
-def test_mistakes_are_told_together(place: Place) -> None:
+def test_all_mistakes_are_reported_at_once(place: Place) -> None:
     with pytest.raises(ParameterError) as error:
         adopt(
             "hyperopt",
@@ -451,7 +449,7 @@ def test_what_cannot_be_adopted(place: Place, given: Mapping[str, Any], message:
     assert place.rows() == before
 
 
-def test_there_is_nothing_to_take_back(place: Place) -> None:
+def test_undo_without_an_adoption_is_an_error(place: Place) -> None:
     with pytest.raises(
         ParameterError, match="no study was adopted from experiment 'x'; nothing is adopted here"
     ):
@@ -474,7 +472,7 @@ def test_the_run_of_mlflow_run_becomes_the_study(
     assert place.adopted("hyperopt").study == run_id
 
 
-def test_what_cannot_be_written_leaves_a_failed_run_and_no_study(
+def test_a_failed_write_leaves_a_failed_run_and_no_study(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object) -> None:

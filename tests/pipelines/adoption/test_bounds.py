@@ -53,7 +53,7 @@ def ends() -> Iterator[tuple[str, str, float, bool]]:
 
 
 @pytest.mark.parametrize(("model", "name", "value", "within"), list(ends()))
-def test_the_libraries_take_what_lies_within_and_nothing_else(
+def test_the_libraries_accept_exactly_the_bounds(
     model: str, name: str, value: float, within: bool
 ) -> None:
     assert trains(model, name, value) == within

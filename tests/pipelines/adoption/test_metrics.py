@@ -82,7 +82,7 @@ def test_a_metric_of_another_task_is_an_error() -> None:
     )  # the table could not be read, which is another error
 
 
-def test_a_negative_square_is_no_number() -> None:
+def test_a_negative_square_is_nan() -> None:
     assert math.isnan(logged_metric("mse", "regression").value(-1.0))
 
 
@@ -138,9 +138,7 @@ def test_bounds_of_every_metric(name: str) -> None:
         ("mcc", "binary", [-1.5, 1.5], r"mcc, which must lie in .-1, 1., but 2 of 2"),
     ],
 )
-def test_values_that_a_metric_cannot_have(
-    logged: str, kind: str, values: list[float], says: str
-) -> None:
+def test_impossible_values(logged: str, kind: str, values: list[float], says: str) -> None:
     assert re.search(says, str(impossible_values(logged_metric(logged, kind), values)))
 
 

@@ -49,7 +49,7 @@ def test_names_are_found_by_alias_and_behind_prefixes() -> None:
     assert found.names["min_data_in_leaf"] == ("LGBMClassifier__min_child_samples",)
 
 
-def test_the_space_is_the_models_own_widened_to_hold_what_was_seen() -> None:
+def test_the_models_own_space_is_widened_to_hold_the_values() -> None:
     found = translated(
         {"learning_rate": 0.5, "num_leaves": 3, "extra_trees": "true", "lambda_l1": 0},
         {"learning_rate": 1e-4, "num_leaves": "1000.0", "extra_trees": "False", "lambda_l1": 9},
@@ -63,7 +63,7 @@ def test_the_space_is_the_models_own_widened_to_hold_what_was_seen() -> None:
     assert found.space.encode(found.configurations["0"])[found.space.names.index("lambda_l1")] == 0
 
 
-def test_a_parameter_without_a_range_gets_one_that_fits() -> None:
+def test_an_unknown_range_is_that_of_the_values() -> None:
     rows = [
         {"max_depth": d, "path_smooth": s, "max_bin": b}
         for d, s, b in ((3, 0.0, 15), (-1, 0.5, 2000))
@@ -74,7 +74,7 @@ def test_a_parameter_without_a_range_gets_one_that_fits() -> None:
     assert found.space["max_bin"] == Integer("max_bin", 15, 2000, log=True)
 
 
-def test_what_is_left_out_is_named_with_the_reason() -> None:
+def test_parameters_are_left_out_with_a_reason() -> None:
     found = translated(
         *(
             {"num_leaves": n, "n_estimators": 100 * n, "seed": n, "note": n, "max_bin": 63, "x": n}
@@ -96,7 +96,7 @@ def test_what_is_left_out_is_named_with_the_reason() -> None:
     )
 
 
-def test_what_a_run_lacks_is_the_librarys_default() -> None:
+def test_missing_values_are_the_librarys_default() -> None:
     found = translated(
         {"num_leaves": 7, "eta": 0.3, "max_bin": 63},
         {"num_leaves": 9},
@@ -110,14 +110,14 @@ def test_what_a_run_lacks_is_the_librarys_default() -> None:
 
 
 @pytest.mark.parametrize("text", ["None", "null", "", "nan"])
-def test_none_is_what_was_not_set(text: str) -> None:
+def test_none_means_not_set(text: str) -> None:
     found = translated(
         {"max_depth": text, "subsample": 0.5}, {"max_depth": 7, "subsample": 0.9}, model="xgboost"
     )
     assert found.configurations["0"]["max_depth"] == 6
 
 
-def test_values_that_a_parameter_cannot_take_leave_out_their_run() -> None:
+def test_a_run_with_an_unreadable_value_is_left_out() -> None:
     rows = [{"num_leaves": v} for v in (3, "many", 2.5, "inf", "'9'")]
     found = translated(*rows)
     assert [found.configurations[name]["num_leaves"] for name in ("0", "4")] == [3, 9]
@@ -145,9 +145,7 @@ def test_values_that_a_parameter_cannot_take_leave_out_their_run() -> None:
         ({"n_estimators": -5}, r"num_iterations must lie in \[1, 2147483647\]"),
     ],
 )
-def test_a_run_with_what_the_library_does_not_take_is_left_out(
-    row: Mapping[str, Any], rule: str
-) -> None:
+def test_a_run_with_an_impossible_value_is_left_out(row: Mapping[str, Any], rule: str) -> None:
     good = [{"num_leaves": 8 + i, "n_estimators": 100} for i in range(2)]
     found = translated(*good, {"num_leaves": 20, **row})
     assert set(found.configurations) == {"0", "1"}
@@ -158,7 +156,7 @@ def test_a_run_with_what_the_library_does_not_take_is_left_out(
     assert found.space["num_leaves"] == settings("lightgbm").space["num_leaves"]
 
 
-def test_what_libraries_take_counts_wherever_searches_would_not_go() -> None:
+def test_possible_values_outside_the_usual_ranges_count() -> None:
     rows = [
         {"reg_lambda": 1e5, "max_depth": 0, "eta": 1e9},
         {"reg_lambda": 0, "max_depth": 30, "eta": 1.5},
@@ -169,7 +167,7 @@ def test_what_libraries_take_counts_wherever_searches_would_not_go() -> None:
     assert found.space["max_depth"] == Integer("max_depth", 0, 30)
 
 
-def test_rounds_that_are_not_set_are_no_length() -> None:
+def test_rounds_that_are_not_set_are_ignored() -> None:
     rows = [{"num_leaves": 8, "n_estimators": "None"}, {"num_leaves": 9, "n_estimators": "nan"}]
     found = translated(*rows)
     assert len(found.configurations) == 2
@@ -204,7 +202,7 @@ def test_a_mapping_renames_and_translates_values() -> None:
     )
 
 
-def test_bagging_that_was_off_is_not_taken_for_bagging() -> None:
+def test_bagging_that_was_off_is_corrected() -> None:
     rows = [{"subsample": s, "subsample_freq": f} for s, f in ((0.5, 0), (0.6, 1), (0.7, 0))]
     found = translated(*rows)
     assert [row["bagging_fraction"] for row in found.configurations.values()] == [1.0, 0.6, 1.0]
@@ -235,7 +233,7 @@ def test_a_choice_called_none_is_a_choice() -> None:
     assert translated(*rows, model="mlp").configurations["0"]["numeric_embedding"] == "none"
 
 
-def test_the_range_that_optuna_has_logged_is_taken() -> None:
+def test_the_range_that_optuna_logged_is_used() -> None:
     tags = {
         "learning_rate_distribution": "FloatDistribution(high=0.3, log=True, low=0.001, step=None)",
         # Numeric choices: the parameter stays an integer, as in the model's own space.
@@ -259,7 +257,7 @@ def test_the_range_that_optuna_has_logged_is_taken() -> None:
         ("learning_rate", "log-uniform", None),
     ],
 )
-def test_a_range_that_the_parameter_cannot_have_is_left_out_with_a_note(
+def test_an_impossible_range_is_ignored_with_a_note(
     name: str, text: str, expected: tuple[int, int] | None
 ) -> None:
     values = (3, 5) if isinstance(settings("lightgbm").space[name], Integer) else (0.8, 0.9)
@@ -298,11 +296,11 @@ def test_a_range_that_the_parameter_cannot_have_is_left_out_with_a_note(
         ("7", None),
     ],
 )
-def test_optunas_texts_are_read_and_never_run(text: str, expected: object) -> None:
+def test_distributions_are_parsed_and_never_evaluated(text: str, expected: object) -> None:
     assert from_optuna("p", text) == expected
 
 
-def test_a_range_never_shrinks_below_what_was_seen() -> None:
+def test_a_range_holds_all_values() -> None:
     searched = Integer("p", 2, 4)
     assert widened_range("p", searched, Integer("p", 1, 9), [0, 7]) == Integer("p", 0, 7)
     assert widened_range("p", None, None, ["b", "a"]) == Categorical("p", ("a", "b"))

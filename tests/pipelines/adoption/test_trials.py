@@ -64,7 +64,7 @@ def test_a_parent_that_repeats_its_best_child_only_groups() -> None:
     assert others == {trials.GROUPS: 1}
 
 
-def test_a_parent_without_the_metric_groups_even_children_that_do_not_count() -> None:
+def test_a_parent_without_the_metric_only_groups() -> None:
     names, others = found(
         run("parent", None, params={}), run("a", parent="parent", status="FAILED")
     )

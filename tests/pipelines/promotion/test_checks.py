@@ -151,7 +151,7 @@ def test_many_groups_need_more_evidence() -> None:
     assert [check.passed for check in checks] == [False, *[True] * 499]
 
 
-def test_a_slice_that_is_one_group_of_the_split_is_judged_by_its_rows() -> None:
+def test_a_slice_of_a_single_group_is_compared_by_rows() -> None:
     units = np.repeat(np.arange(8), 600)
     assert [check.passed for check in sliced(600, 40, units=units)[0]] == [False, *[True] * 7]
     both = np.repeat(np.arange(80), 60)  # ten units in a group, of which one errs more

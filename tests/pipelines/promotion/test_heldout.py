@@ -41,7 +41,7 @@ def test_the_studys_own_table_gives_its_held_out_rows(store: Store, name: str) -
     assert "400 rows that the challenger's study held out" in str(result)
 
 
-def test_rows_that_were_trained_on_are_not_new(store: Store, name: str) -> None:
+def test_rows_of_the_training_table_are_refused(store: Store, name: str) -> None:
     store.register(name, "good")
     grown = pd.concat([pd.read_csv(store.table), make_table(300, seed=9)])
     with pytest.raises(
@@ -76,7 +76,7 @@ def test_too_few_rows(store: Store, name: str) -> None:
         promote(name, data=make_table(49, seed=9))
 
 
-def test_a_study_that_is_gone(store: Store, name: str) -> None:
+def test_a_deleted_study(store: Store, name: str) -> None:
     store.register(name, "good", study="0" * 32)
     with pytest.raises(PromotionRefusedError, match="there is no run '0000.*decide by hand"):
         promote(name)

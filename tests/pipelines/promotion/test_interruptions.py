@@ -262,7 +262,7 @@ def test_only_models_of_this_project_are_read(store: Store, name: str, tmp_path:
         promote(name, version=1)
 
 
-def test_a_model_whose_files_are_gone(store: Store, name: str, tmp_path: Path) -> None:
+def test_a_model_with_missing_files(store: Store, name: str, tmp_path: Path) -> None:
     store.client.create_registered_model(name)
     tags = replace(store.score, value=0.9).to_tags()
     store.client.create_model_version(name, source=str(tmp_path / "nowhere"), tags=tags)

@@ -59,7 +59,7 @@ def test_impossible_parameters(store: Store, given: Mapping[str, Any], words: st
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
-def test_a_score_that_is_no_number_is_refused(store: Store, name: str, value: float) -> None:
+def test_a_score_that_is_not_finite_is_refused(store: Store, name: str, value: float) -> None:
     store.register(name, "good", value=value)
     with pytest.raises(
         PromotionRefusedError, match=f"version 1 of {name} scored {value} on the held-out rows"
@@ -79,7 +79,7 @@ def test_versions_without_a_readable_score(store: Store, name: str) -> None:
         promote(name)
 
 
-def test_parameters_are_read_off_the_signature() -> None:
+def test_parameters_come_from_the_signature() -> None:
     found = {parameter.name: parameter for parameter in entry_points.parameters(promote)}
     assert list(found)[:3] == ["name", "version", "dry_run"]
     assert found["name"].default is None
@@ -90,5 +90,5 @@ def test_parameters_are_read_off_the_signature() -> None:
     assert all(parameter.help for parameter in found.values())
 
 
-def test_candidates_name_themselves() -> None:
+def test_the_name_of_a_candidate() -> None:
     assert str(Candidate("m", 1, None, {})) == "version 1 of m"

@@ -40,7 +40,9 @@ def test_a_useless_first_model_is_refused(store: Store, name: str) -> None:
     assert gate.EVIDENCE not in store.tags(name, 1)
 
 
-def test_a_better_model_is_promoted_and_the_old_one_kept(store: Store, name: str) -> None:
+def test_a_better_model_is_promoted_and_the_old_one_becomes_previous(
+    store: Store, name: str
+) -> None:
     for model in ("bad", "fair", "good"):
         store.register(name, model)
         result = promote(name)
@@ -72,7 +74,7 @@ def test_an_equal_or_worse_model_is_refused_with_the_table(
     assert aliases(store.client, name) == {"challenger": 2, "champion": 1}
 
 
-def test_a_margin_and_a_confidence_can_be_asked_for(store: Store, name: str) -> None:
+def test_margin_and_confidence(store: Store, name: str) -> None:
     store.register(name, "bad")
     promote(name)
     store.register(name, "good")

@@ -23,7 +23,7 @@ def test_rollback_goes_back_step_by_step(store: Store, name: str) -> None:
         rollback(name)
 
 
-def test_what_was_rolled_back_is_promoted_only_when_named(store: Store, name: str) -> None:
+def test_a_rolled_back_version_is_promoted_only_by_number(store: Store, name: str) -> None:
     three_champions(store, name)
     rollback(name)
     with pytest.raises(
@@ -36,9 +36,7 @@ def test_what_was_rolled_back_is_promoted_only_when_named(store: Store, name: st
     assert aliases(store.client, name) == {"challenger": 4, "champion": 3, "previous": 4}
 
 
-def test_rollback_leads_to_no_version_that_was_rolled_back_or_deleted(
-    store: Store, name: str
-) -> None:
+def test_rollback_skips_versions_that_were_rolled_back_or_deleted(store: Store, name: str) -> None:
     three_champions(store, name)
     store.client.set_model_version_tag(name, "1", gate.ROLLED_BACK, "to version 0")
     assert rollback(name).previous is None
