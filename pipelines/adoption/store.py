@@ -4,8 +4,10 @@ Each is a run of its own that lists the runs it was made from. Those are read an
 deleting the run undoes an adoption.
 """
 
-from collections.abc import Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import partial
 
 from mlflow import MlflowClient
@@ -21,6 +23,27 @@ from pipelines.store.parents import end_as_failed, parent_run, write_study
 from pipelines.store.studies import read_header
 from pipelines.store.summaries import summary_of, summary_tags
 from pipelines.store.tracking import as_study_error, experiments, first_line, search
+
+
+@dataclass(frozen=True)
+class _Adopted:
+    """An adopted study.
+
+    Attributes:
+        run_id: Its run id.
+        experiment_id: The experiment that it was adopted from.
+        experiment: The name that the experiment had then.
+    """
+
+    run_id: str
+    experiment_id: str
+    experiment: str
+
+    @classmethod
+    def of(cls, run: Run) -> "_Adopted":
+        """The adopted study of a run with the tags of one."""
+        tags = run.data.tags
+        return cls(run.info.run_id, tags[schema.ADOPTED_ID], tags[schema.ADOPTED])
 
 
 def find_experiment(client: MlflowClient, name: str) -> Experiment:
@@ -82,24 +105,24 @@ def adopted_from(client: MlflowClient, experiment: str) -> list[str]:
     """
     studies = _adopted_studies(client)
     with as_study_error("the experiments of adopted studies cannot be looked up"):
-        current = _current_names(client, {run.data.tags[schema.ADOPTED_ID] for run in studies})
-    names = {run.info.run_id: _source_name(run, current) for run in studies}
-    existing = [
-        run.info.run_id
-        for run in studies
-        if current[run.data.tags[schema.ADOPTED_ID]] == experiment
-    ]
-    found = existing or [run_id for run_id, name in names.items() if name == experiment]
+        current = _current_names(client, {study.experiment_id for study in studies})
+    existing: dict[str, list[str]] = defaultdict(list)
+    deleted: dict[str, list[str]] = defaultdict(list)
+    for study in studies:
+        if name := current[study.experiment_id]:
+            existing[name].append(study.run_id)
+        else:
+            deleted[study.experiment].append(study.run_id)
+    found = existing.get(experiment) or deleted.get(experiment)
     if not found:
-        raise ParameterError(_not_adopted(experiment, sorted(set(names.values()))))
+        raise ParameterError(_not_adopted(experiment, sorted({*existing, *deleted})))
     return found
 
 
-def _not_adopted(experiment: str, names: list[str]) -> str:
+def _not_adopted(experiment: str, names: Sequence[str]) -> str:
     known = f"adopted are: {', '.join(map(repr, names))}" if names else "nothing is adopted here"
-    return (
-        f"no study was adopted from experiment {experiment!r}{closest(experiment, names)}; {known}"
-    )
+    hint = closest(experiment, names)
+    return f"no study was adopted from experiment {experiment!r}{hint}; {known}"
 
 
 def _current_names(client: MlflowClient, ids: Iterable[str]) -> dict[str, str | None]:
@@ -114,27 +137,22 @@ def _current_names(client: MlflowClient, ids: Iterable[str]) -> dict[str, str | 
     return names
 
 
-def _source_name(run: Run, current: Mapping[str, str | None]) -> str:
-    """The current name of the adopted experiment, or the one that it had when it was adopted."""
-    return current[run.data.tags[schema.ADOPTED_ID]] or run.data.tags[schema.ADOPTED]
-
-
-def _adopted_studies(client: MlflowClient) -> list[Run]:
+def _adopted_studies(client: MlflowClient) -> list[_Adopted]:
     with as_study_error("adopted studies cannot be looked up"):
         ids = [str(experiment.experiment_id) for experiment in experiments(client)]
-        return list(search(client, ids, f"tags.`{schema.ADOPTED_ID}` LIKE '%'")) if ids else []
+        found = search(client, ids, f"tags.`{schema.ADOPTED_ID}` LIKE '%'") if ids else ()
+        return [_Adopted.of(run) for run in found]
 
 
 def overlapping(client: MlflowClient, experiment: Experiment, run_ids: Iterable[str]) -> list[str]:
     """The run ids of studies that were adopted from an experiment and contain any of its runs."""
     wanted = frozenset(run_ids)
-    found = []
-    for run in _adopted_studies(client):
-        study = run.info.run_id
-        same_experiment = run.data.tags[schema.ADOPTED_ID] == experiment.experiment_id
-        if same_experiment and wanted & _trial_runs(client, study, wanted):
-            found.append(study)
-    return found
+    return [
+        study.run_id
+        for study in _adopted_studies(client)
+        if study.experiment_id == experiment.experiment_id
+        and wanted & _trial_runs(client, study.run_id, wanted)
+    ]
 
 
 def _trial_runs(client: MlflowClient, study: str, default: frozenset[str]) -> frozenset[str]:
