@@ -475,7 +475,7 @@ def test_the_run_of_mlflow_run_becomes_the_study(
 def test_a_failed_write_leaves_a_failed_run_and_no_study(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*_: object) -> None:
+    def full(*_: object, **options: object) -> None:
         raise OSError("no space left on device")
 
     monkeypatch.setattr("pipelines.adoption.store.write_study", full)
