@@ -49,7 +49,8 @@ def trials_among(
     names mean. A parent run only groups its nested runs, even if it repeats the best of them. But
     if all nested runs have the configuration of their parent, they are parts of it, such as folds.
     """
-    problems = {run.run_id: _problem(run, metric) for run in runs}
+    parents = {run.parent for run in runs}
+    problems = {run.run_id: _problem(run, metric, run.run_id in parents) for run in runs}
     candidates = [run for run in runs if problems[run.run_id] is None]
     configurations = _configurations(runs, model, given)
     others = {} if given else runs_of_other_families(candidates, model)
@@ -63,7 +64,7 @@ def trials_among(
     return Found(trials, Counter(filter(None, problems.values())))
 
 
-def _problem(run: ForeignRun, metric: LoggedMetric) -> str | None:
+def _problem(run: ForeignRun, metric: LoggedMetric, is_parent: bool) -> str | None:
     """Why a run is not a trial of any model; None if it may be one."""
     if schema.ROLE in run.tags:
         return OURS
@@ -72,7 +73,7 @@ def _problem(run: ForeignRun, metric: LoggedMetric) -> str | None:
     if run.tags.get(OPTUNA_STATE) in ("PRUNED", "FAIL"):
         return PRUNED
     if metric.logged not in run.metrics:
-        return NO_METRIC
+        return GROUPS if is_parent else NO_METRIC
     value = run.metrics[metric.logged]
     return None if math.isfinite(value) and abs(value) <= _MAX_METRIC else NOT_FINITE
 
@@ -98,14 +99,13 @@ def _resolve_nesting(
     for run in runs:
         if run.parent and problems[run.run_id] is None:
             nested[run.parent].append(run.run_id)
-    parents = {run.parent for run in runs}
     for run_id in problems:
-        children = nested.get(run_id, [])
-        own = configurations[run_id]
+        children = nested.get(run_id)
         if not children:
-            if run_id in parents and problems[run_id] == NO_METRIC:
-                problems[run_id] = GROUPS
-        elif problems[run_id] is None and all(configurations[child] == own for child in children):
+            continue
+        own = configurations[run_id]
+        repeated = all(configurations[child] == own for child in children)
+        if problems[run_id] is None and repeated:
             problems.update(dict.fromkeys(children, PARTS))
         else:
             problems[run_id] = GROUPS

@@ -18,7 +18,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
         patch.delenv("MLFLOW_RUN_ID", raising=False)
         patch.setenv("MLFLOW_TRACKING_URI", uri)
         patch.setattr(mlflow, "get_tracking_uri", stores.sqlite_uri)
-        patch.setattr(bootstrap, "MOST_DRAWS", 1_000)
+        patch.setattr(bootstrap, "MAX_DRAWS", 1_000)
         patch.setattr(cost, "MAX_REQUESTS", 3)
         patch.setattr(cost, "MAX_BATCHES", 2)
         patch.setattr(champions, "SETTLE", 0.0)
