@@ -81,7 +81,6 @@ TOO_LONG = {
     "tests/hpo/workers/test_executors.py",
     "tests/pipelines/models/test_mlp.py",
     "tests/pipelines/objectives/test_training.py",
-    "tests/pipelines/registry/test_versions.py",
     "tests/pipelines/store/test_storage.py",
     "tests/pipelines/test_adopt.py",
     "tests/warmstart/test_metafeatures.py",
