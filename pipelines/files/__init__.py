@@ -1,1 +1,1 @@
-"""Files outside MLflow: URIs that may be shown, the cache folder, checkpoints."""
+"""Files outside MLflow: URIs that are safe to show, the cache folder, and checkpoints."""

@@ -1,4 +1,4 @@
-"""Checkpoints of trials that may be promoted: one file for each trial and rung (`files.objects`)."""
+"""Checkpoints of trials that may be promoted: one file per trial and rung (`files.objects`)."""
 
 import re
 import shutil
@@ -10,22 +10,22 @@ from functools import cached_property
 from pathlib import Path
 
 from pipelines.files.cache import cache_dir
-from pipelines.files.objects import DamagedError, Objects, reason
-from pipelines.files.uris import safe
-from pipelines.models.errors import CheckpointError
+from pipelines.files.errors import CheckpointError, DamagedError
+from pipelines.files.objects import Objects
+from pipelines.files.uris import first_line, safe
 
-# Checkpoints stored at a rung whose number of promotions is open. A trial beyond them is trained
-# again from the start.
-MOST_PER_RUNG = 20
-FORGOTTEN = 30 * 86_400.0  # seconds; a checkpoint that is lost can be trained again
+# Checkpoints stored per rung when the number of promotions is open. A promoted trial without a
+# checkpoint is trained from the start.
+MAX_PER_RUNG = 20
+MAX_AGE = 30 * 86_400.0  # seconds; training replaces a deleted checkpoint
 
 _SUFFIX = ".checkpoint"
 _FILE = re.compile(r"trial-(\d+)-at-([0-9.e+-]+)\.checkpoint", re.ASCII)
 
 
 @dataclass(frozen=True, order=True)
-class Kept:
-    """A checkpoint that exists, and its size."""
+class StoredCheckpoint:
+    """A checkpoint that exists, and its size in bytes."""
 
     number: int
     budget: float
@@ -33,15 +33,15 @@ class Kept:
 
 
 def checkpoint_place(run_id: str) -> str:
-    """The folder on this machine for the checkpoints of a study; it outlives a killed driver."""
+    """The folder on this machine for the checkpoints of a study; it survives a killed driver."""
     return str((cache_dir() / "checkpoints" / run_id).absolute())
 
 
-def sweep_places(older_than: float = FORGOTTEN) -> None:
-    """Delete this machine's checkpoints of studies that were not resumed for `older_than` seconds."""
+def sweep_places(older_than: float = MAX_AGE) -> None:
+    """Delete the local checkpoints of studies that were not resumed for `older_than` seconds."""
     root = cache_dir() / "checkpoints"
     for folder in root.iterdir() if root.is_dir() else ():
-        with suppress(OSError):  # another process was faster, or it belongs to somebody else
+        with suppress(OSError):  # another process deleted it, or another user owns it
             if time.time() - folder.stat().st_mtime > older_than:
                 shutil.rmtree(folder)
 
@@ -51,8 +51,8 @@ class Checkpoints:
     """The checkpoints of one study, at a URI of its own.
 
     Attributes:
-        uri: of the folder. `memory://` is for one process only, and not for a study.
-        scratch: where folders are packed; None takes the system's temporary folder.
+        uri: of the folder. `memory://` works within one process only, so not for a study.
+        scratch: where folders are packed; None uses the system's temporary folder.
     """
 
     uri: str
@@ -63,7 +63,7 @@ class Checkpoints:
         return Objects(self.uri, self.scratch)
 
     def save(self, number: int, budget: float, write: Callable[[Path], object]) -> None:
-        """Store what `write` puts into an empty folder, in place of an earlier checkpoint.
+        """Store the files that `write` puts into an empty folder, replacing an earlier one.
 
         Raises:
             CheckpointError: when it cannot be written.
@@ -72,16 +72,16 @@ class Checkpoints:
             self._objects.save(_name(number, budget), write)
         except OSError as error:
             raise CheckpointError(
-                f"{_shown(number, budget)} cannot be written ({reason(error)})"
+                f"{_label(number, budget)} cannot be written ({first_line(error)})"
             ) from error
 
     def load(self, number: int, budget: float, into: Path) -> Path:
-        """The folder `into` with what `save` was given.
+        """Unpack a checkpoint into the folder `into` and return that folder.
 
         Raises:
             CheckpointError: when it is missing or damaged, or cannot be read.
         """
-        shown = _shown(number, budget)
+        shown = _label(number, budget)
         try:
             return self._objects.load(_name(number, budget), into)
         except FileNotFoundError as error:
@@ -89,27 +89,29 @@ class Checkpoints:
         except DamagedError as error:
             raise CheckpointError(f"{shown} is damaged ({error})") from error
         except Exception as error:  # each file system has errors of its own
-            raise CheckpointError(f"{shown} cannot be read ({reason(error)})") from error
+            raise CheckpointError(f"{shown} cannot be read ({first_line(error)})") from error
 
     def delete(self, number: int, budget: float) -> None:
-        """Delete a checkpoint; one that is not there is no error.
+        """Delete a checkpoint; a missing one is ignored.
 
         Raises:
             CheckpointError: when it cannot be deleted.
         """
         self._delete(_name(number, budget))
 
-    def kept(self) -> list[Kept]:
+    def stored(self) -> list[StoredCheckpoint]:
         """The checkpoints that exist, by trial and budget.
 
         Raises:
             CheckpointError: when the place cannot be read.
         """
         found = [(_FILE.fullmatch(name), size) for name, size in self._names()]
-        return sorted(Kept(int(match[1]), float(match[2]), size) for match, size in found if match)
+        return sorted(
+            StoredCheckpoint(int(match[1]), float(match[2]), size) for match, size in found if match
+        )
 
     def clear(self) -> None:
-        """Delete all checkpoints, what interrupted writes left, and a local folder that is empty then.
+        """Delete all checkpoints, partly written ones, and the local folder if it is then empty.
 
         Raises:
             CheckpointError: when one cannot be deleted.
@@ -118,14 +120,14 @@ class Checkpoints:
             if _FILE.match(name):
                 self._delete(name)
         if self._objects.folder is not None:
-            with suppress(OSError):  # not empty, or never made
+            with suppress(OSError):  # not empty, or never created
                 self._objects.folder.rmdir()
 
     def check(self) -> None:
-        """Find out before a study starts whether the place works.
+        """Check before a study starts that checkpoints can be stored.
 
         Raises:
-            StudyError: naming what is missing.
+            StudyError: with the reason when they cannot.
         """
         self._objects.check("checkpoints")
 
@@ -133,33 +135,35 @@ class Checkpoints:
         try:
             return self._objects.names()
         except Exception as error:  # each file system has errors of its own
-            raise CheckpointError(f"{safe(self.uri)} cannot be listed ({reason(error)})") from error
+            raise CheckpointError(
+                f"{safe(self.uri)} cannot be listed ({first_line(error)})"
+            ) from error
 
     def _delete(self, name: str) -> None:
         try:
             self._objects.delete(name)
         except Exception as error:  # each file system has errors of its own
             raise CheckpointError(
-                f"{safe(self.uri)}/{name} cannot be deleted ({reason(error)})"
+                f"{safe(self.uri)}/{name} cannot be deleted ({first_line(error)})"
             ) from error
 
 
 def superseded(
-    kept: Iterable[Kept],
+    stored: Iterable[StoredCheckpoint],
     promotable: Mapping[float, Sequence[int]],
     *,
     busy: Collection[int] = (),
-) -> list[Kept]:
-    """The checkpoints that may be deleted: no trial will be promoted from them, and none is busy.
+) -> list[StoredCheckpoint]:
+    """The checkpoints that may be deleted: no trial can be promoted from them or is using them.
 
     Args:
-        kept: those that exist.
+        stored: the existing checkpoints.
         promotable: by budget of the rung, the trials that may still be promoted from it.
-        busy: trials with a running leg. It reads the checkpoint that it starts from, and writes the
-            next one before it reports.
+        busy: trials with a running leg. The leg reads the checkpoint that it starts from, and
+            writes the next one before it reports.
     """
     needed = {(number, budget) for budget, numbers in promotable.items() for number in numbers}
-    idle = (item for item in kept if item.number not in busy)
+    idle = (item for item in stored if item.number not in busy)
     return [item for item in idle if (item.number, item.budget) not in needed]
 
 
@@ -167,5 +171,5 @@ def _name(number: int, budget: float) -> str:
     return f"trial-{int(number)}-at-{float(budget)!r}{_SUFFIX}"
 
 
-def _shown(number: int, budget: float) -> str:
+def _label(number: int, budget: float) -> str:
     return f"the checkpoint of trial {number} at {budget:g}"

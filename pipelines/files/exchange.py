@@ -1,8 +1,8 @@
-"""What the driver and its workers hand each other: folders under names, at a URI that both reach.
+"""Folders that the driver and its workers exchange, under names at a URI that all can reach.
 
-On a shared disk a folder is renamed into place and read where it is, so that large arrays are
-mapped and not copied. Elsewhere it is one file (`pipelines.files.objects`), which each process
-copies once.
+On a shared disk a folder is renamed into place and read in place, so that large arrays are mapped
+and not copied. Elsewhere a folder is one file (`pipelines.files.objects`) that each process copies
+once.
 """
 
 import shutil
@@ -21,7 +21,7 @@ class Exchange:
 
     Attributes:
         uri: of the exchange.
-        copies: the folder of this process for copies of what is stored remotely.
+        copies: the folder for this process's copies of remote folders.
     """
 
     uri: str
@@ -37,7 +37,7 @@ class Exchange:
         return self._objects.folder or self.copies or Path(tempfile.gettempdir())
 
     def put(self, name: str, write: Callable[[Path], object]) -> None:
-        """Store what `write` puts into an empty folder: all of it, or nothing.
+        """Store the files that `write` puts into an empty folder, all or none of them.
 
         Raises:
             OSError: when it cannot be written.
@@ -66,7 +66,7 @@ class Exchange:
         root = self._objects.folder
         if root is not None:
             if not (root / name).is_dir():
-                raise FileNotFoundError(f"{self.uri} holds no {name}")
+                raise FileNotFoundError(f"there is no {name} in {self.uri}")
             return root / name
         place = self.scratch / _file(name)
         if not place.exists():
@@ -81,7 +81,7 @@ class Exchange:
         return _file(name) in dict(self._objects.names())
 
     def remove(self, name: str) -> None:
-        """Delete a folder; one that is not there is no error."""
+        """Delete a folder; a missing one is ignored."""
         root = self._objects.folder
         if root is not None:
             shutil.rmtree(root / name, ignore_errors=True)

@@ -1,7 +1,7 @@
-"""Folders as single files at a URI, in any place that fsspec opens.
+"""Folders stored as single files at a URI, in any place that fsspec opens.
 
-The file is an uncompressed zip behind a line with its SHA-256. Nothing of it is parsed before that
-sum agrees, and nothing is unpickled.
+A file is one line with a SHA-256 and then an uncompressed zip. The zip is parsed only after its
+SHA-256 was checked, and nothing is unpickled.
 """
 
 import hashlib
@@ -13,7 +13,7 @@ import threading
 import time
 import uuid
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,28 +25,24 @@ from fsspec.implementations.local import LocalFileSystem
 from fsspec.implementations.memory import MemoryFileSystem
 
 from hpo.errors import StudyError
-from pipelines.files.uris import safe
-from pipelines.table.reading import BUCKETS, missing_library
+from pipelines.files.errors import DamagedError, NoAnswerError
+from pipelines.files.uris import BUCKETS, first_line, missing_library, protocol, safe
 
 T = TypeVar("T")
 
-PATIENCE = 60.0  # seconds that a remote place has for one answer
+TIME_LIMIT = 60.0  # seconds for one operation at a remote place
 
-_REST = 10.0
+_PAUSE_FACTOR = 10.0  # a slow failure pauses all operations for this many times its duration
 _INSIDE = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)*", re.ASCII)
 _HEAD = b"mlflow-warmstart checkpoint 1, sha256 "
-
-
-class DamagedError(ValueError):
-    """Content that is not what `save` wrote."""
 
 
 @dataclass(frozen=True)
 class Objects:
     """Folders stored under names at a URI.
 
-    On a local disk a file is renamed into place and readable by its owner only. Elsewhere it is
-    put as a whole, and what an interrupted write leaves fails its SHA-256. Buckets are never
+    On a local disk a file is renamed into place, and only its owner can read it. Elsewhere it is
+    uploaded in one piece, and a partly written file fails the SHA-256 check. Buckets are never
     created.
 
     Attributes:
@@ -58,7 +54,7 @@ class Objects:
     scratch: Path | None = None
 
     def save(self, name: str, write: Callable[[Path], object]) -> None:
-        """Store what `write` puts into an empty folder, in place of what the name held.
+        """Store the files that `write` puts into an empty folder, replacing earlier content.
 
         Raises:
             OSError: when the folder or the file cannot be written.
@@ -70,15 +66,15 @@ class Objects:
         try:
             self._put(name, _HEAD + _sum(body) + b"\n" + body)
         except Exception as error:  # each file system has errors of its own
-            raise OSError(reason(error)) from error
+            raise OSError(first_line(error)) from error
 
     def load(self, name: str, into: Path) -> Path:
-        """Write what the name holds below the folder `into`, and nowhere else; returns `into`.
+        """Unpack the files stored under a name into the folder `into` and return that folder.
 
         Raises:
             FileNotFoundError: when there is no such name.
             DamagedError: when the content is not what `save` wrote.
-            Exception: whatever else the file system raises.
+            Exception: other errors of the file system.
         """
         content = self._ask(lambda files, root: files.cat_file(f"{root}/{name}"))
         try:
@@ -88,10 +84,10 @@ class Objects:
         return into
 
     def names(self) -> list[tuple[str, int]]:
-        """Names and sizes (bytes) of all files there; none when the folder does not exist.
+        """Names and sizes (bytes) of all stored files; empty when the folder does not exist.
 
         Raises:
-            Exception: whatever the file system raises.
+            Exception: errors of the file system.
         """
 
         def listed(files: Any, root: str) -> list[dict[str, Any]]:
@@ -107,10 +103,10 @@ class Objects:
         return [(PurePosixPath(entry["name"]).name, int(entry["size"])) for entry in files]
 
     def delete(self, name: str) -> None:
-        """Delete a name; one that is not there is no error.
+        """Delete a name; a missing name is ignored.
 
         Raises:
-            Exception: whatever the file system raises.
+            Exception: errors of the file system.
         """
         try:
             self._ask(lambda files, root: files.rm_file(f"{root}/{name}"))
@@ -118,10 +114,10 @@ class Objects:
             return
 
     def check(self, what: str) -> None:
-        """Write, read and delete a tiny file, to find out before a study whether the place works.
+        """Write, read and delete a tiny file to check before a study that the place works.
 
         Raises:
-            StudyError: with `what` cannot be stored there, and why.
+            StudyError: when `what` cannot be stored there, with the reason.
         """
         name = f"check-{uuid.uuid4().hex}"
         try:
@@ -131,19 +127,21 @@ class Objects:
         except ImportError as error:
             raise StudyError(missing_library(safe(self.uri), error)) from error
         except Exception as error:  # each file system has errors of its own
-            raise StudyError(self._unusable(what, reason(error))) from error
+            raise StudyError(self._unusable(what, first_line(error))) from error
         if read != _HEAD:
-            raise StudyError(self._unusable(what, "what is read there is not what was written"))
+            raise StudyError(
+                self._unusable(what, "the content read back differs from the content written")
+            )
         if isinstance(self._opened[0], MemoryFileSystem):
             raise StudyError(
                 self._unusable(
-                    what, "each process has a memory of its own, and the workers are several"
+                    what, "each process has a memory of its own, and workers are processes"
                 )
             )
 
     @property
     def folder(self) -> Path | None:
-        """The folder, where it is on this machine; None for a remote one."""
+        """The folder on this machine; None when it is remote."""
         files, root = self._opened
         return Path(root) if isinstance(files, LocalFileSystem) else None
 
@@ -159,15 +157,15 @@ class Objects:
         return files, str(root).rstrip("/")
 
     @cached_property
-    def _patience(self) -> "_Patience":
-        return _Patience()
+    def _breaker(self) -> "_CircuitBreaker":
+        return _CircuitBreaker()
 
     def _ask(self, operation: Callable[[Any, str], T]) -> T:
         """Run an operation on (file system, root); a remote one has a time limit."""
         files, root = self._opened
         if isinstance(files, LocalFileSystem):
             return operation(files, root)
-        return self._patience.run(lambda: operation(files, root))
+        return self._breaker.run(lambda: operation(files, root))
 
     def _put(self, name: str, content: bytes) -> None:
         def put(files: Any, root: str) -> None:
@@ -177,7 +175,7 @@ class Objects:
             try:
                 files.pipe_file(f"{root}/{name}", content)
             except FileNotFoundError:
-                if self.uri.partition("://")[0] in BUCKETS:
+                if protocol(self.uri) in BUCKETS:
                     raise  # folders are a part of names there, so the bucket is missing
                 files.makedirs(root, exist_ok=True)
                 files.pipe_file(f"{root}/{name}", content)
@@ -185,16 +183,12 @@ class Objects:
         self._ask(put)
 
 
-class SilentError(OSError):
-    """A place does not answer."""
+class _CircuitBreaker:
+    """Limits the time lost to a remote place that does not answer.
 
-
-class _Patience:
-    """Limits what a place that does not answer costs.
-
-    One operation has `PATIENCE` seconds, whatever the file system's own retries would take. After a
-    failure that took a second or more, the place is not asked for `_REST` times as long, so that a
-    tenth of the time is lost.
+    One operation may take `TIME_LIMIT` seconds, however long the file system itself would retry.
+    After a failure that took a second or more, operations fail at once for `_PAUSE_FACTOR` times
+    that duration. An outage therefore costs about a tenth of the time.
     """
 
     def __init__(self) -> None:
@@ -205,29 +199,23 @@ class _Patience:
         """Run an operation.
 
         Raises:
-            SilentError: when it takes too long, or the place is not asked now.
-            Exception: whatever the operation raises.
+            NoAnswerError: when it takes too long, or the place is paused.
+            Exception: errors of the operation.
         """
         began = time.monotonic()
         if began < self._until:
-            raise SilentError(f"{self._reason}; asked again in {self._until - began:.0f} s")
+            raise NoAnswerError(f"{self._reason}; next attempt in {self._until - began:.0f} s")
         try:
-            return _within(PATIENCE, operation)
+            return _within(TIME_LIMIT, operation)
         except Exception as error:
             now = time.monotonic()
             if now - began >= 1.0:
-                self._until, self._reason = now + _REST * (now - began), reason(error)
+                self._until, self._reason = now + _PAUSE_FACTOR * (now - began), first_line(error)
             raise
 
 
-def reason(error: Exception) -> str:
-    """The first line of an error, without secrets."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return safe(lines[0]) if lines else type(error).__name__
-
-
 def _within(seconds: float, operation: Callable[[], T]) -> T:
-    """Run an operation that may never return in a thread that ends with the process."""
+    """Run an operation that may never return; its daemon thread ends with the process."""
     answer: Future[T] = Future()
 
     def run() -> None:
@@ -242,7 +230,7 @@ def _within(seconds: float, operation: Callable[[], T]) -> T:
     except TimeoutError as error:
         if answer.done():
             raise
-        raise SilentError(f"no answer in {seconds:g} s") from error
+        raise NoAnswerError(f"no answer in {seconds:g} s") from error
 
 
 def _sum(body: bytes) -> bytes:
@@ -263,7 +251,7 @@ def _replace(path: Path, content: bytes) -> None:
 
 
 def _packed(folder: Path) -> bytes:
-    """The files of a folder as a zip without compression, the same bytes for the same files."""
+    """The files of a folder as an uncompressed zip; equal files give equal bytes."""
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
         for path in sorted(path for path in folder.rglob("*") if path.is_file()):
@@ -273,21 +261,26 @@ def _packed(folder: Path) -> bytes:
 
 
 def _unpack(content: bytes, into: Path) -> None:
-    """Write the files of a package below `into`, and nowhere else."""
+    """Write the files of a package into the folder `into`, and never outside it."""
     head, _, body = content.partition(b"\n")
     if head != _HEAD + _sum(body):
-        raise DamagedError("its SHA-256 is not the one in its first line")
+        raise DamagedError("its SHA-256 differs from the one in its first line")
     with zipfile.ZipFile(io.BytesIO(body)) as archive:
         entries = archive.infolist()
-        for entry in entries:
-            if not _INSIDE.fullmatch(entry.filename):
-                raise DamagedError(
-                    f"it holds {entry.filename!r}, which is no name of a file in a checkpoint"
-                )
-        packed = any(entry.compress_type != zipfile.ZIP_STORED for entry in entries)
-        if packed or sum(entry.file_size for entry in entries) > len(body):
-            raise DamagedError("it unpacks to more than it holds")
+        _check_entries(entries, len(body))
         for entry in entries:
             place = into / entry.filename
             place.parent.mkdir(parents=True, exist_ok=True)
             place.write_bytes(archive.read(entry))
+
+
+def _check_entries(entries: Sequence[zipfile.ZipInfo], size: int) -> None:
+    """Refuse names that lead outside the folder, and content larger than the package of `size`."""
+    for entry in entries:
+        if not _INSIDE.fullmatch(entry.filename):
+            raise DamagedError(
+                f"it contains {entry.filename!r}, which is not a valid file name in a checkpoint"
+            )
+    compressed = any(entry.compress_type != zipfile.ZIP_STORED for entry in entries)
+    if compressed or sum(entry.file_size for entry in entries) > size:
+        raise DamagedError("its files are larger than the package itself")

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hpo.space.parameters import Params
+from pipelines.files.errors import CheckpointError
 from pipelines.models.catalog import (
     ALL,
     BASELINES,
@@ -25,7 +26,7 @@ from pipelines.models.catalog import (
     single_family,
     worker_modules,
 )
-from pipelines.models.errors import CheckpointError, TrainingError
+from pipelines.models.errors import TrainingError
 from pipelines.models.families import SingleFamily
 from pipelines.models.legs import Curve
 from pipelines.models.search import FIDELITIES, PERCENT_OF_ROWS, Budget, SearchModel, Settings

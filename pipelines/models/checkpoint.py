@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from hpo.arrays import FloatArray
-from pipelines.models.errors import CheckpointError
+from pipelines.files.errors import CheckpointError
 
 _OWN = "manifest_sha256"
 

@@ -3,10 +3,3 @@
 
 class TrainingError(ValueError):
     """A model that cannot be used; the trial fails with this message."""
-
-
-class CheckpointError(ValueError):
-    """A checkpoint that is missing, damaged or of another trial.
-
-    The leg has to be trained from the start.
-    """

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from hpo.algorithms import grants_budgets
 from hpo.study import Study
 from pipelines.files.checkpoints import (
-    MOST_PER_RUNG,
+    MAX_PER_RUNG,
     Checkpoints,
     checkpoint_place,
     superseded,
@@ -54,7 +54,7 @@ class CheckpointKeeper:
                 self._checkpoints.clear()
                 return
             _supersede(self._checkpoints, study)
-            kept = self._checkpoints.kept()
+            kept = self._checkpoints.stored()
         except CheckpointError as error:
             say(f"warning: {error}")
             return
@@ -65,5 +65,5 @@ class CheckpointKeeper:
 
 def _supersede(checkpoints: Checkpoints, study: Study) -> None:
     busy = {trial.number for trial in study.trials if not trial.finished}
-    for item in superseded(checkpoints.kept(), study.promotable(MOST_PER_RUNG), busy=busy):
+    for item in superseded(checkpoints.stored(), study.promotable(MAX_PER_RUNG), busy=busy):
         checkpoints.delete(item.number, item.budget)

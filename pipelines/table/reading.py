@@ -23,15 +23,11 @@ import pyarrow as pa
 import pyarrow.feather
 
 from hpo.errors import DataError, closest
-from pipelines.files.uris import safe
+from pipelines.files.uris import missing_library, safe
 from pipelines.table.delimited import SNIFFED_BYTES, first_line, read_csv
 
 DIGEST_BYTES = 16
 
-# The extra of this package that installs the library for a protocol.
-BUCKETS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"} | dict.fromkeys(
-    ("az", "abfs", "abfss"), "azure"
-)
 _WIDEST = {"i": np.dtype(np.int64), "u": np.dtype(np.uint64), "f": np.dtype(np.float64)}
 _NOT_TABLES = {
     b"%PDF": "a PDF document",
@@ -145,17 +141,6 @@ def _read(uri: str) -> bytes:
     except Exception as error:  # every remote file system has its own errors
         raise DataError(f"{shown} cannot be opened: {safe(first_line(error))}") from None
     return content
-
-
-def missing_library(uri: str, error: ImportError) -> str:
-    """The message for a URI whose file system needs a library that is not installed."""
-    protocol = uri.partition("://")[0]
-    extra = BUCKETS.get(protocol)
-    remedy = f'pip install "mlflow-warmstart[{extra}]"' if extra else "install that library"
-    return (
-        f"{uri} needs a library for {protocol}:// that is not installed ({first_line(error)}); "
-        f"{remedy}"
-    )
 
 
 def _closest_file(uri: str) -> str:

@@ -104,7 +104,7 @@ def test_a_race_is_resumed_on_another_machine(
     process.wait()
     study = study_id(output)
     kept = Checkpoints(f"{place}/{study}")
-    assert kept.kept(), "checkpoints of its trials are stored"
+    assert kept.stored(), "checkpoints of its trials are stored"
     shutil.rmtree(first.folder)
 
     change_driver(study, first.tracking_uri, machine="another", host="box-a", seen=time.time())
@@ -124,6 +124,6 @@ def test_a_race_is_resumed_on_another_machine(
     found = trials_of(second, study, monkeypatch)
     assert facts(found) == facts(expected)
     assert any(len(trial.reports) > 1 for trial in found)
-    assert kept.kept() == [], "the study is done"
+    assert kept.stored() == [], "the study is done"
     with sqlite3.connect(tmp_path / "mlflow.db") as database:
         assert "a-secret-of-mine" not in "".join(database.iterdump())

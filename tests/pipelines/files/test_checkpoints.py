@@ -16,14 +16,14 @@ from fsspec.implementations.local import LocalFileSystem
 
 from hpo.errors import StudyError
 from pipelines.files.checkpoints import (
-    FORGOTTEN,
+    MAX_AGE,
     Checkpoints,
-    Kept,
+    StoredCheckpoint,
     checkpoint_place,
     superseded,
     sweep_places,
 )
-from pipelines.models.errors import CheckpointError
+from pipelines.files.errors import CheckpointError
 
 FILES = {"leg.json": b"{}", "fold-0/model.lgb": b"tree\n" * 1000, "fold-1/state.json": b"\x00\xff"}
 
@@ -50,15 +50,15 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Checkpoint
 
 
 def test_what_is_saved_is_loaded(place: Checkpoints, tmp_path: Path) -> None:
-    assert place.kept() == []
+    assert place.stored() == []
     for number, budget in ((12, 81.0), (3, 12.345679012345679), (3, 1.0)):
         place.save(number, budget, write)
-    assert [(kept.number, kept.budget) for kept in place.kept()] == [
+    assert [(kept.number, kept.budget) for kept in place.stored()] == [
         (3, 1.0),
         (3, 12.345679012345679),
         (12, 81.0),
     ]
-    assert all(5000 < kept.bytes < 6500 for kept in place.kept())
+    assert all(5000 < kept.bytes < 6500 for kept in place.stored())
     assert read(place.load(3, 12.345679012345679, tmp_path / "out")) == FILES
 
     place.save(12, 81, lambda folder: (folder / "leg.json").write_bytes(b"later"))
@@ -68,7 +68,7 @@ def test_what_is_saved_is_loaded(place: Checkpoints, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="the checkpoint of trial 12 at 81 is missing"):
         place.load(12, 81, tmp_path / "none")
     place.clear()
-    assert place.kept() == []
+    assert place.stored() == []
     place.clear()
 
 
@@ -80,10 +80,10 @@ def test_a_remote_file_system_with_real_folders(
     place = Checkpoints("sftp://host/deep/study")
     place.check()
     place.save(1, 9, write)
-    assert [(kept.number, kept.budget) for kept in place.kept()] == [(1, 9.0)]
+    assert [(kept.number, kept.budget) for kept in place.stored()] == [(1, 9.0)]
     assert read(place.load(1, 9, tmp_path / "out")) == FILES
     place.clear()
-    assert place.kept() == []
+    assert place.stored() == []
 
 
 def test_the_same_files_are_the_same_bytes(tmp_path: Path) -> None:
@@ -102,7 +102,7 @@ def test_local_files_are_private_and_leave_nothing_behind(tmp_path: Path) -> Non
     assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
     assert [path.name for path in tmp_path.iterdir()] == ["own"]
     (tmp_path / "own" / f"{file.name}.abc").write_bytes(b"of a writer that was killed")
-    assert [kept.number for kept in place.kept()] == [1]
+    assert [kept.number for kept in place.stored()] == [1]
     place.clear()
     assert not (tmp_path / "own").exists()
 
@@ -161,7 +161,7 @@ def test_names_that_lead_elsewhere_are_refused(tmp_path: Path, name: str) -> Non
     (file,) = (tmp_path / "own").iterdir()
     file.write_bytes(forged({"leg.json": b"{}", name: b"x"}))
     before = sorted(tmp_path.rglob("*"))
-    with pytest.raises(CheckpointError, match="is damaged .it holds"):
+    with pytest.raises(CheckpointError, match="is damaged .it contains"):
         place.load(1, 9, tmp_path / "deep" / "out")
     assert sorted(tmp_path.rglob("*")) == before
 
@@ -171,7 +171,7 @@ def test_what_unpacks_to_more_than_it_holds_is_refused(tmp_path: Path) -> None:
     place.save(1, 9, write)
     (file,) = (tmp_path / "own").iterdir()
     file.write_bytes(forged({"leg.json": bytes(10_000_000)}, zipfile.ZIP_DEFLATED))
-    with pytest.raises(CheckpointError, match="unpacks to more than it holds"):
+    with pytest.raises(CheckpointError, match="larger than the package itself"):
         place.load(1, 9, tmp_path / "out")
 
 
@@ -191,7 +191,7 @@ def test_a_place_that_cannot_be_written_is_told_before_the_study(tmp_path: Path)
 def test_a_place_that_all_processes_share_passes(tmp_path: Path) -> None:
     for uri in (str(tmp_path / "path"), f"file://{tmp_path}/uri"):
         Checkpoints(uri).check()
-        assert Checkpoints(uri).kept() == []
+        assert Checkpoints(uri).stored() == []
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
     with pytest.raises(StudyError, match="each process has a memory of its own"):
         Checkpoints("memory://bucket/study").check()
@@ -245,16 +245,16 @@ def test_a_store_that_keeps_silent_is_left_alone_for_a_while(
 ) -> None:
     remote = Slow(path=str(tmp_path), fs=LocalFileSystem())
     monkeypatch.setattr(fsspec.core, "url_to_fs", lambda _: (remote, "study"))
-    monkeypatch.setattr("pipelines.files.objects.PATIENCE", patience)
+    monkeypatch.setattr("pipelines.files.objects.TIME_LIMIT", patience)
     place = Checkpoints("sftp://host/study")
     with pytest.raises(CheckpointError, match=f"trial 1 at 9 cannot be written .{why}.$"):
         place.save(1, 9, write)
     with pytest.raises(
-        CheckpointError, match=f"trial 2 at 9 cannot be written .{why}; asked again in 1. s"
+        CheckpointError, match=f"trial 2 at 9 cannot be written .{why}; next attempt in 1. s"
     ):
         place.save(2, 9, write)
-    with pytest.raises(CheckpointError, match=f"cannot be listed .{why}; asked again in"):
-        place.kept()
+    with pytest.raises(CheckpointError, match=f"cannot be listed .{why}; next attempt in"):
+        place.stored()
     assert remote.asked == 1
 
 
@@ -278,7 +278,7 @@ def test_the_local_place_is_in_the_cache(monkeypatch: pytest.MonkeyPatch, tmp_pa
 
 
 def test_what_may_be_deleted_is_all_but_the_best_that_may_go_on() -> None:
-    kept = [Kept(number, budget, 10) for budget in (3.0, 9.0) for number in range(30)]
+    kept = [StoredCheckpoint(number, budget, 10) for budget in (3.0, 9.0) for number in range(30)]
     promotable = {3.0: [*range(10, 30)], 9.0: [4, 2]}
 
     def stay(promotable: Mapping[float, Sequence[int]], *busy: int) -> set[tuple[int, float]]:
@@ -295,7 +295,7 @@ def test_checkpoints_that_nobody_went_on_with_are_forgotten(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HPO_CACHE_DIR", str(tmp_path))
-    for name, age in (("old", FORGOTTEN + 60), ("young", FORGOTTEN - 60)):
+    for name, age in (("old", MAX_AGE + 60), ("young", MAX_AGE - 60)):
         Checkpoints(checkpoint_place(name)).save(1, 9.0, lambda folder: None)
         os.utime(tmp_path / "checkpoints" / name, (time.time() - age,) * 2)
     sweep_places()

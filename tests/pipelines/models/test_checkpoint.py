@@ -4,8 +4,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pipelines.files.errors import CheckpointError
 from pipelines.models.checkpoint import array_bytes, array_from_bytes, read_files, write_files
-from pipelines.models.errors import CheckpointError
 
 
 def test_files_and_facts_are_read_back(tmp_path: Path) -> None:

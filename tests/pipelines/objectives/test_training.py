@@ -248,7 +248,7 @@ def test_a_trial_is_the_same_however_its_legs_are_run(
     straight = place(model, fidelity=fidelity)
     at_once = straight.worker()(Job(7, params, 0, 20))
     assert at_once.note == ""
-    assert straight.checkpoints.kept() == []  # nobody goes on from the largest budget
+    assert straight.checkpoints.stored() == []  # nobody goes on from the largest budget
     expected = straight.exported()
     assert len(expected) >= 4
 
@@ -263,7 +263,7 @@ def test_a_trial_is_the_same_however_its_legs_are_run(
         assert [report.note for report in reports] == ["", "", ""]
         assert outcome(reports[-1]) == outcome(at_once)
         assert shop.exported() == expected
-        assert [(kept.number, kept.budget) for kept in shop.checkpoints.kept()] == [
+        assert [(kept.number, kept.budget) for kept in shop.checkpoints.stored()] == [
             (7, 4.0),
             (7, 9.0),
         ]

@@ -1,0 +1,13 @@
+"""Errors of stored files and checkpoints."""
+
+
+class CheckpointError(ValueError):
+    """A checkpoint is missing, damaged or of another trial; the leg is trained from the start."""
+
+
+class DamagedError(ValueError):
+    """A stored file does not hold what `Objects.save` wrote."""
+
+
+class NoAnswerError(OSError):
+    """A remote place did not answer in time."""
