@@ -1,4 +1,4 @@
-"""A study's store in memory, which a test can look into."""
+"""A study's store in memory that a test can inspect."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -52,7 +52,7 @@ class MemoryNotes:
 
 
 class MemoryStore(MemoryStorage):
-    """Trials in memory; `reachable` says whether what is written arrives."""
+    """Trials in memory; `reachable` says whether writes arrive."""
 
     run_id = "the-study"
     tracking_uri = "sqlite:///x.db"

@@ -20,13 +20,15 @@ from typing import Any
 
 from mlflow import MlflowClient
 
+from hpo.trial import Report
 from pipelines.store import lease
 from pipelines.store.outbox import Pace
 from pipelines.store.storage import MlflowStorage
 from pipelines.store.study_run import Connection, WriterMaker
-from pipelines.store.tracking import CallWriter, ClientRuns, Writer, connect
+from pipelines.store.tracking import connect
+from pipelines.store.writers import CallWriter, ClientRuns, Writer
 
-HASTE = Pace(gather=0.0, beat=60.0, retry=0.01, retry_most=0.05)
+HASTE = Pace(gather=0.0, beat=60.0, retry=0.01, max_retry=0.05)
 SPACE: dict[str, Any] = {
     "model": {"type": "categorical", "choices": ["a", "b"]},
     "rate": {"type": "float", "low": 1e-3, "high": 1.0, "log": True},
@@ -73,7 +75,7 @@ def empty_database(path: Path) -> None:
 
 
 def do_not_wait(client: MlflowClient) -> None:
-    """Let this process write to an SQLite store without waiting for the disk."""
+    """Switch off synchronous writes to an SQLite store in this process."""
     engine = client._tracking_client.store.engine
     import sqlalchemy as sa
 
@@ -128,23 +130,23 @@ def client(uri: str | None = None) -> MlflowClient:
 
 
 def calls(
-    client: MlflowClient, experiment_id: str, run_id: str, known: MutableMapping[str, str]
+    client: MlflowClient, experiment_id: str, run_id: str, run_ids: MutableMapping[str, str]
 ) -> Writer:
-    """Writes through MLflow's public client, whatever the store."""
-    return CallWriter(ClientRuns(client), experiment_id, known)
+    """A writer that uses MLflow's public client with every kind of store."""
+    return CallWriter(ClientRuns(client), experiment_id, run_ids)
 
 
 def connection(
     uri: str | None = None, make_writer: WriterMaker | None = None, pace: Pace = HASTE
 ) -> Connection:
-    """To the SQLite store, or to `uri`."""
+    """A connection to the SQLite store, or to `uri`."""
     return Connection(uri or sqlite_uri(), make_writer, pace)
 
 
 def study(
     uri: str | None = None, make_writer: WriterMaker | None = None, **changes: Any
 ) -> MlflowStorage:
-    """A new study in an experiment of its own; `changes` go into the header or to `create`."""
+    """Create a study in an experiment of its own; `changes` go into the header or to `create`."""
     options = {name: changes.pop(name) for name in ("run_id", "name") if name in changes}
     pace = changes.pop("pace", HASTE)
     return MlflowStorage.create(
@@ -160,6 +162,13 @@ def reopen(
 ) -> MlflowStorage:
     """Open a study again."""
     return MlflowStorage.open(run_id, connection=connection(uri, make_writer))
+
+
+def report(budget: float, number: int) -> Report:
+    """A report of trial `number`, with a curve."""
+    auc = number / 10 + budget / 100
+    curve = tuple((b, auc / 2) for b in range(1, int(budget), 4))
+    return Report(budget, -auc, {"auc": auc, "f1": 0.5}, 0.25, curve)
 
 
 def abandon(storage: MlflowStorage) -> None:

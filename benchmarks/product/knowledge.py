@@ -30,13 +30,14 @@ import numpy as np
 from benchmarks.environments import cache
 from benchmarks.markdown import number, table
 from benchmarks.report import machine, write
+from hpo.goals import Goal
 from hpo.trial import Report, Trial
 from pipelines.models.catalog import settings
 from pipelines.store import schema
 from pipelines.store.bulk import BulkWriter, engine_for
 from pipelines.store.lease import Driver
 from pipelines.store.parents import HEADER_FILE, describe
-from pipelines.store.schema import Record
+from pipelines.store.records import Point, Record, grant, outcome
 from pipelines.store.summaries import summary_of, summary_tags
 from pipelines.store.tracking import connect
 
@@ -107,7 +108,7 @@ def parent(of: Header, key: str, start: int, summary: dict[str, str] | None) -> 
         key,
         tags,
         params=facts | {"trials": "100", "data": of["data"]["uri"]},
-        metrics=tuple((name, 0.9, start, 0) for name in names),
+        metrics=tuple(Point(name, 0.9, start, 0) for name in names),
         mark=(schema.SCHEMA, schema.VERSION),
         status=schema.RUNNING if summary is None else schema.FINISHED,
         start=start,
@@ -146,8 +147,8 @@ def _trial_record(model: str, trial: Trial, study: int, parent_run: str, start: 
         "mlflow.user": "somebody",
         "mlflow.source.name": "pipelines",
     }
-    granted = schema.grant(trial, f"{model}-{trial.number:03d}", common, start)
-    record = granted.then(schema.outcome(trial, "roc_auc", -1.0, 0, start + 1000, FULL))
+    granted = grant(trial, f"{model}-{trial.number:03d}", common, start)
+    record = granted.then(outcome(trial, Goal("roc_auc", "maximize"), 0, start + 1000, FULL))
     return replace(record, key=f"{study}-{trial.number}")
 
 

@@ -8,7 +8,7 @@ from pipelines.store.schema import Confirmed
 
 
 class StudyNotes(Protocol):
-    """What is stored of a study beside its trials. Writing returns at once."""
+    """Notes on a study beside its trials. Writing returns at once."""
 
     def annotate(
         self,
@@ -28,11 +28,11 @@ class StudyNotes(Protocol):
         ...
 
     def confirmed(self, number: int) -> Confirmed | None:
-        """The scores of a trial on repeated folds, as far as they are known."""
+        """The scores of a trial on repeated folds, as far as they exist."""
         ...
 
     def add_confirmed(self, number: int, confirmed: Confirmed, part: int | None = None) -> None:
-        """Store the scores of a trial on repeated folds; that of `part` is new."""
+        """Store the scores of a trial on repeated folds; the score of `part` is new."""
         ...
 
     def save_text(self, text: str, name: str) -> None:
@@ -68,7 +68,7 @@ class StudyStore(Storage, Protocol):
 
     @property
     def notes(self) -> StudyNotes:
-        """What is stored beside the trials."""
+        """Notes beside the trials."""
         ...
 
     @property

@@ -1,7 +1,6 @@
-"""What is stored of a study beside its trials: metrics, tags, baselines, the winner, texts, a view."""
+"""Notes on a study beside its trials: metrics, tags, baselines, the winner, texts and a view."""
 
 import logging
-import math
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +8,8 @@ from typing import Any
 from mlflow.exceptions import MlflowException
 
 from pipelines.store import schema, views
-from pipelines.store.schema import Confirmed, Point, Record
+from pipelines.store.records import Point, Record
+from pipelines.store.schema import Confirmed
 from pipelines.store.study_run import StudyRun
 from pipelines.store.tracking import first_line
 
@@ -63,11 +63,11 @@ class Annotations:
         )
 
     def confirmed(self, number: int) -> Confirmed | None:
-        """The scores of a trial on repeated folds, of this session or an earlier one."""
+        """The scores of a trial on repeated folds, from this session or an earlier one."""
         return self._confirmed.get(number)
 
     def add_confirmed(self, number: int, confirmed: Confirmed, part: int | None = None) -> None:
-        """Store the scores of a trial on repeated folds; that of `part` is new."""
+        """Store the scores of a trial on repeated folds; the score of `part` is new."""
         self._confirmed[number] = confirmed
         metric = f"confirm_{self._header['metric']}"
         new = {} if part is None else {metric: confirmed.scores[part]}
@@ -102,7 +102,6 @@ def now() -> int:
 
 
 def _points(metrics: Mapping[str, float], step: int, at: int) -> tuple[Point, ...]:
-    """The finite ones of some metrics as values at a step."""
+    """The finite metrics as points."""
     schema.check_names(metrics)
-    finite = {name: float(value) for name, value in metrics.items() if math.isfinite(value)}
-    return tuple((name, value, at, step) for name, value in finite.items())
+    return tuple(Point(name, value, at, step) for name, value in schema.finite(metrics).items())

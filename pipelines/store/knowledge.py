@@ -1,10 +1,10 @@
-"""What past studies know, read from MLflow: their summaries, and no trial of theirs.
+"""The knowledge of past studies: their summaries, read from MLflow without reading their trials.
 
-One paged query brings the runs of all studies with their tags, and with the tags the summaries. A
-study that could not leave one (killed with `kill -9`, or written by the first release) is read from
-its trials, the newest few of those only, up to some number of trials; what is read so is kept in
-the cache directory, since nobody but its driver may write to a study's run. Whatever is wrong with
-one study leaves out that study and is counted in a note.
+One paged query returns the runs of all studies, with the summaries in their tags. A study that was
+killed, or that the first release wrote, has no summary and is read from its trials: the newest few
+such studies only, up to a number of trials. The result is stored in the cache directory, because
+only its driver may write to the run of a study. A study that cannot be read is left out and counted
+in a note.
 """
 
 import json
@@ -12,7 +12,7 @@ import logging
 import re
 import time
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import TYPE_CHECKING
@@ -24,6 +24,7 @@ from pipelines.files.cache import cache_dir
 from pipelines.files.uris import safe
 from pipelines.store import schema
 from pipelines.store.lease import Driver
+from pipelines.store.records import decode_trial
 from pipelines.store.studies import find_study, read_header
 from pipelines.store.summaries import NewerSummaryError, summary_from, summary_of, summary_tags
 from pipelines.store.tracking import as_study_error, children, connect, experiments, search
@@ -36,17 +37,15 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-MOST_READ = 20  # studies that are read from their trials, about 1 ms a trial
-MOST_TRIALS = (
-    10_000  # of one of them, the newest; and after so many of all together no further study is read
-)
+MAX_READ = 20  # studies that are read from their trials, which takes about 1 ms per trial
+MAX_TRIALS = 10_000  # newest trials of one such study; after so many in all, no more are read
 _EVERY_STUDY = f"tags.`{schema.SCHEMA}` LIKE '%'"
 _EVERY_ADOPTED = f"tags.`{schema.ADOPTED_ID}` LIKE '%'"
 _RUN_ID = re.compile(r"[\w\-]{1,256}", re.ASCII)
 
 
 class Why(Enum):
-    """Why a study is not among what is known; the value completes "3 past studies left out: "."""
+    """Why a study is left out; the value completes "3 past studies left out: "."""
 
     RUNNING = "still running"
     TOO_FEW = "fewer than two results"
@@ -54,18 +53,21 @@ class Why(Enum):
     METRIC = "by a metric that this release does not know"
     UNREADABLE = "incomplete or damaged in MLflow"
     OLDER = (
-        f"without a summary, of which only the newest {MOST_READ}, with about {MOST_TRIALS:,} trials, are read; "
-        "one that is resumed leaves its summary"
+        f"without a summary, of which only the newest {MAX_READ}, with about {MAX_TRIALS:,} "
+        "trials, are read; to add a summary, resume the study"
     )
 
 
 @dataclass(frozen=True)
 class Knowledge:
-    """Past studies, the newest first, and sentences on what is not among them.
+    """Past studies, newest first.
 
-    `omitted` says by run id why a study is not, `named` which studies, by run ids, each named
-    source stands for, and `held_out` by run id which test rows were set aside, in the words of the
-    function of that name.
+    Attributes:
+        studies: to learn from.
+        notes: sentences for the user on the studies that are left out.
+        omitted: the reason for each study that is left out, by run id.
+        named: by source, the run ids of the studies that it stands for.
+        held_out: by run id, which rows were held out for the test (`held_out`).
     """
 
     studies: tuple[PastStudy, ...]
@@ -81,69 +83,90 @@ def past_studies(
     sources: Sequence[str] | None = None,
     exclude: str | None = None,
 ) -> Knowledge:
-    """What the studies of a tracking store left for later ones.
+    """Read what the studies of a tracking store have learned.
 
     Args:
-        tracking_uri: of the store; without it the one in force.
-        sources: run ids of studies and names of experiments to learn from, also those that were
-            adopted from; without them all studies of the store.
-        exclude: the run id of a study that is not to learn from itself.
+        tracking_uri: of the store; None uses MLflow's current one.
+        sources: run ids of studies, and names of experiments whose studies, also adopted ones, to
+            learn from; None uses all studies of the store.
+        exclude: the run id of a study that must not learn from itself.
 
     Raises:
-        StudyError: when the store cannot be read, or naming every source that does not exist.
+        StudyError: when the store cannot be read, or with every source that does not exist.
     """
     client = connect(tracking_uri, reading=True)
     with as_study_error(f"past studies cannot be read from {safe(client.tracking_uri)}"):
-        named = {
-            source: _counting(runs, exclude) for source, runs in _named(client, sources).items()
-        }
-        every = named.values() if sources is not None else [_counting(_all_runs(client), exclude)]
-        runs = {run.info.run_id: run for found in every for run in found}
-        known = _known(client, sorted(runs.values(), key=_age, reverse=True))
-    return replace(
-        known,
-        named={source: tuple(run.info.run_id for run in runs) for source, runs in named.items()},
-    )
+        if sources is None:
+            return _known(client, _countable(_all_studies(client), exclude))
+        found = _named(client, sources)
+        by_source = {source: _countable(runs, exclude) for source, runs in found.items()}
+        distinct = {run.info.run_id: run for runs in by_source.values() for run in runs}
+        known = _known(client, distinct.values())
+    named = {source: _run_ids(runs) for source, runs in by_source.items()}
+    return replace(known, named=named)
 
 
-def _counting(runs: Iterable["Run"], exclude: str | None) -> list["Run"]:
-    """Those inside a validation do not count: of parts of one table there would be as many as there are folds."""
+def _run_ids(runs: Iterable["Run"]) -> tuple[str, ...]:
+    return tuple(run.info.run_id for run in runs)
+
+
+def _known(client: "MlflowClient", runs: Iterable["Run"]) -> Knowledge:
+    return _Reader(client).read(sorted(runs, key=_age, reverse=True))
+
+
+def _countable(runs: Iterable["Run"], exclude: str | None) -> list["Run"]:
+    """The runs without the excluded one and the studies of validations.
+
+    The studies of a validation use parts of one table, which would count once for each outer fold.
+    """
     return [run for run in runs if run.info.run_id != exclude and schema.OUTER not in run.data.tags]
 
 
-def _known(client: "MlflowClient", runs: Sequence["Run"]) -> Knowledge:
-    """What `runs`, the newest first, know."""
-    now, tried, left = time.time(), 0, MOST_TRIALS
-    studies: list[PastStudy] = []
-    omitted: dict[str, Why] = {}
-    read, unkept = 0, ""
-    for run in runs:
-        found = _left_by(run, now)
-        if found is None:
-            found = Why.OLDER
-            if tried < MOST_READ and left > 0:
-                reading = _read_from_trials(client, run)
-                found, left = reading.found, left - reading.trials
-                unkept = unkept or reading.unkept
-            tried += 1
-            read += isinstance(found, PastStudy)
+class _Reader:
+    """Reads studies from their summaries, and a few from their trials."""
+
+    def __init__(self, client: "MlflowClient") -> None:
+        self._client = client
+        self._now = time.time()
+        self._studies_left = MAX_READ
+        self._trials_left = MAX_TRIALS
+        self._not_saved = ""
+        self._n_from_trials = 0
+
+    def read(self, runs: Sequence["Run"]) -> Knowledge:
+        """Read the studies of these runs, which are sorted from new to old."""
+        found = {run.info.run_id: self._study(run) for run in runs}
+        studies = {run_id: past for run_id, past in found.items() if isinstance(past, PastStudy)}
+        omitted = {run_id: why for run_id, why in found.items() if isinstance(why, Why)}
+        return Knowledge(
+            studies=tuple(replace(past, run_id=run_id) for run_id, past in studies.items()),
+            notes=tuple(_notes(Counter(omitted.values()), self._n_from_trials, self._not_saved)),
+            omitted=omitted,
+            held_out={run.info.run_id: _held_out_by(run) for run in runs},
+        )
+
+    def _study(self, run: "Run") -> PastStudy | Why:
+        found = _from_tags(run, self._now) or self._from_trials(run)
         if isinstance(found, PastStudy) and found.metric not in METRICS:
-            found = Why.METRIC
-        if isinstance(found, Why):
-            omitted[run.info.run_id] = found
-        else:
-            studies.append(replace(found, run_id=run.info.run_id))
-    rows = {run.info.run_id: _held_out_by(run) for run in runs}
-    return Knowledge(
-        tuple(studies),
-        tuple(_notes(Counter(omitted.values()), read, unkept)),
-        omitted,
-        held_out=rows,
-    )
+            return Why.METRIC
+        return found
+
+    def _from_trials(self, run: "Run") -> PastStudy | Why:
+        if self._studies_left == 0 or self._trials_left <= 0:
+            return Why.OLDER
+        self._studies_left -= 1
+        reading = _read_from_trials(self._client, run)
+        self._trials_left -= reading.trials
+        self._not_saved = self._not_saved or reading.not_saved
+        self._n_from_trials += isinstance(reading.found, PastStudy)
+        return reading.found
 
 
 def held_out(split: str, test_share: object, seed: object) -> str:
-    """Equal for studies of one table that hold out the same rows of it: windows of time depend on no seed."""
+    """A text that is equal for studies of one table that hold out the same rows.
+
+    A split by time does not depend on the seed.
+    """
     share = f"split={split}, test_share={test_share}"
     return share if split.startswith("time:") else f"{share}, seed={seed}"
 
@@ -155,18 +178,21 @@ def _held_out_by(run: "Run") -> str:
     return held_out(tags["hpo.split"], tags["hpo.test_share"], tags.get("hpo.seed"))
 
 
-def _notes(omitted: Mapping[Why, int], read: int, unkept: str) -> Iterable[str]:
+def _notes(omitted: Mapping[Why, int], from_trials: int, not_saved: str) -> Iterable[str]:
     for why in Why:
         if n := omitted.get(why):
             yield f"{counted(n)} left out: {why.value}"
-    if read:
-        yield f"{counted(read)} without a summary: read from the trials"
-    if unkept:
-        yield f"what was read from trials is read again the next time: {unkept}; set HPO_CACHE_DIR to another directory"
+    if from_trials:
+        yield f"{counted(from_trials)} without a summary: read from the trials"
+    if not_saved:
+        yield (
+            f"trials that were read now will be read again next time: {not_saved}; "
+            "set HPO_CACHE_DIR to another directory"
+        )
 
 
 def counted(n: int) -> str:
-    """So many past studies, in words."""
+    """`1 past study`, `2 past studies`, and so on."""
     return f"{n} past {'study' if n == 1 else 'studies'}"
 
 
@@ -174,11 +200,11 @@ def _age(run: "Run") -> tuple[int, str]:
     return run.info.start_time or 0, run.info.run_id
 
 
-def _left_by(run: "Run", now: float) -> PastStudy | Why | None:
-    """What a run's tags say; None when they say nothing that holds.
+def _from_tags(run: "Run", now: float) -> PastStudy | Why | None:
+    """Read the summary in the tags of a run; None when the trials must be read instead.
 
-    A run that is `RUNNING` with no driver alive was killed: its trials know more than an earlier
-    session's summary.
+    A run that is `RUNNING` without a living driver was killed. Its trials have more results than
+    the summary of an earlier session.
     """
     tags = run.data.tags
     if tags[schema.SCHEMA] != schema.VERSION:
@@ -196,60 +222,62 @@ def _left_by(run: "Run", now: float) -> PastStudy | Why | None:
 
 @dataclass(frozen=True)
 class _Reading:
-    """What the trials of a study said, how many those were, and why that could not be kept for the next time."""
+    """What the trials of a study say.
+
+    Attributes:
+        found: its summary, or why it is left out.
+        trials: how many were read.
+        not_saved: why this could not be saved for the next time; empty when it was.
+    """
 
     found: PastStudy | Why
     trials: int
-    unkept: str = ""
+    not_saved: str = ""
 
 
 def _read_from_trials(client: "MlflowClient", run: "Run") -> _Reading:
-    """What the trials of a study say, or said when they were read the last time."""
-    memory = _Memory(client.tracking_uri, run)
-    if (known := memory.recall()) is not None:
-        return known
-    below: list[Run] = []
+    """Read a study from its trials, or from the cache."""
+    cache = _CachedReading(client.tracking_uri, run)
+    if (cached := cache.load()) is not None:
+        return cached
+    runs: list[Run] = []
     try:
         header = read_header(client, run.info.run_id)
-        below = children(client, run.info.experiment_id, run.info.run_id, "trial", MOST_TRIALS)
-        trials = [
-            trial
-            for child in below
-            if (trial := schema.decode_trial(child.data.tags, child.data.params))
-        ]
+        runs = children(client, run.info.experiment_id, run.info.run_id, "trial", MAX_TRIALS)
+        decoded = (decode_trial(child.data.tags, child.data.params) for child in runs)
+        trials = [trial for trial in decoded if trial is not None]
         past = summary_of(header, run.info.run_id, trials)
     except (StudyError, ValueError, KeyError, TypeError) as error:
         logger.debug("study %s cannot be read from its trials: %s", run.info.run_id, error)
-        return _Reading(Why.UNREADABLE, len(below))
-    return _Reading(past or Why.TOO_FEW, len(below), memory.keep(past, len(below)))
+        return _Reading(Why.UNREADABLE, len(runs))
+    return _Reading(past or Why.TOO_FEW, len(runs), cache.save(past, len(runs)))
 
 
-class _Memory:
-    """What the trials of one study said, in a file; whatever is wrong with it costs the time to read them again.
+class _CachedReading:
+    """A file with what the trials of one study say. A file that cannot be read is ignored.
 
-    It holds for the study as it stands: whoever resumes it changes its status, its end or its
-    driver.
+    It is valid while the study is unchanged: resuming a study changes its status, end or driver.
     """
 
     def __init__(self, tracking_uri: str, run: "Run") -> None:
         info = run.info
         self._path = cache_dir() / "knowledge" / f"{info.run_id}.json"
         state = [safe(tracking_uri), info.status, info.end_time, run.data.tags.get(schema.DRIVER)]
-        self._of = json.dumps(state)
+        self._state = json.dumps(state)
 
-    def recall(self) -> _Reading | None:
-        """What was kept of the study as it stands now; None when nothing is."""
+    def load(self) -> _Reading | None:
+        """The saved reading of the study as it is now; None when there is none."""
         try:
-            kept = json.loads(self._path.read_text(encoding="ascii"))
-            if kept["of"] != self._of:
+            saved = json.loads(self._path.read_text(encoding="ascii"))
+            if saved["of"] != self._state:
                 return None
-            return _Reading(summary_from(kept["tags"]) or Why.TOO_FEW, int(kept["trials"]))
+            return _Reading(summary_from(saved["tags"]) or Why.TOO_FEW, int(saved["trials"]))
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
-    def keep(self, past: PastStudy | None, trials: int) -> str:
-        """Keep it for the next time; why that cannot be, or nothing."""
-        text = json.dumps({"of": self._of, "tags": summary_tags(past), "trials": trials})
+    def save(self, past: PastStudy | None, trials: int) -> str:
+        """Save a reading. Returns why that failed, or an empty text."""
+        text = json.dumps({"of": self._state, "tags": summary_tags(past), "trials": trials})
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._path.write_text(text, encoding="ascii")
@@ -258,45 +286,67 @@ class _Memory:
         return ""
 
 
-def _all_runs(client: "MlflowClient") -> list["Run"]:
-    """The parent runs of all studies."""
-    ids = [str(place.experiment_id) for place in experiments(client)]
+def _all_studies(client: "MlflowClient") -> list["Run"]:
+    ids = [str(found.experiment_id) for found in experiments(client)]
     return list(search(client, ids, _EVERY_STUDY)) if ids else []
 
 
-def _named(client: "MlflowClient", sources: Sequence[str] | None) -> dict[str, list["Run"]]:
+def _named(client: "MlflowClient", sources: Sequence[str]) -> dict[str, list["Run"]]:
     """The parent runs of the studies that each source stands for.
 
-    An experiment stands for the studies in it and for those that were adopted from it, wherever
-    they lie.
-
     Raises:
-        StudyError: naming every source that does not exist.
+        StudyError: with every source that does not exist.
     """
     if not sources:
         return {}
-    places = {str(place.name): str(place.experiment_id) for place in experiments(client)}
-    ids = list(places.values())
+    places = {str(found.name): str(found.experiment_id) for found in experiments(client)}
+    by_experiment = {places[source]: source for source in sources if source in places}
+    run_ids = sorted(set(sources) - places.keys())
     found: dict[str, dict[str, Run]] = {source: {} for source in sources}
-    if named := {places[source]: source for source in sources if source in places}:
-        for run in search(client, list(named), _EVERY_STUDY):
-            found[named[run.info.experiment_id]][run.info.run_id] = run
-        for run in search(client, ids, _EVERY_ADOPTED):
-            if source := named.get(run.data.tags[schema.ADOPTED_ID]):
-                found[source][run.info.run_id] = run
-    run_ids = sorted({source for source in sources if source not in places})
-    if ids and (plain := [run_id for run_id in run_ids if _RUN_ID.fullmatch(run_id)]):
-        listed = ", ".join(f"'{run_id}'" for run_id in plain)
-        for run in search(client, ids, f"{_EVERY_STUDY} AND attributes.run_id IN ({listed})"):
-            found[run.info.run_id][run.info.run_id] = run
-    raise_all(
-        StudyError, (_missing(client, run_id, places) for run_id in run_ids if not found[run_id])
-    )
+    ids = list(places.values())
+    for source, run in [
+        *_in_experiments(client, by_experiment, ids),
+        *_with_ids(client, run_ids, ids),
+    ]:
+        found[source][run.info.run_id] = run
+    unknown = (run_id for run_id in run_ids if not found[run_id])
+    raise_all(StudyError, (_missing(client, source, places) for source in unknown))
     return {source: list(runs.values()) for source, runs in found.items()}
 
 
+def _in_experiments(
+    client: "MlflowClient", sources: Mapping[str, str], ids: list[str]
+) -> Iterator[tuple[str, "Run"]]:
+    """The studies in some experiments, and those adopted from them in any experiment.
+
+    Args:
+        client: of the store.
+        sources: the names of the experiments by id.
+        ids: of all experiments.
+    """
+    if not sources:
+        return
+    for run in search(client, list(sources), _EVERY_STUDY):
+        yield sources[run.info.experiment_id], run
+    for run in search(client, ids, _EVERY_ADOPTED):
+        if source := sources.get(run.data.tags[schema.ADOPTED_ID]):
+            yield source, run
+
+
+def _with_ids(
+    client: "MlflowClient", run_ids: Iterable[str], ids: list[str]
+) -> Iterator[tuple[str, "Run"]]:
+    """The studies with these run ids, in any of the experiments with `ids`."""
+    valid = [run_id for run_id in run_ids if _RUN_ID.fullmatch(run_id)]
+    if not valid or not ids:
+        return
+    listed = ", ".join(f"'{run_id}'" for run_id in valid)
+    for run in search(client, ids, f"{_EVERY_STUDY} AND attributes.run_id IN ({listed})"):
+        yield run.info.run_id, run
+
+
 def _missing(client: "MlflowClient", source: str, names: Collection[str]) -> str:
-    """What is wrong with a source that is no study and no experiment."""
+    """The message for a source that is neither a study nor an experiment."""
     if re.fullmatch(r"[0-9a-f]{32}", source):
         try:
             find_study(client, source)
@@ -304,8 +354,8 @@ def _missing(client: "MlflowClient", source: str, names: Collection[str]) -> str
             return str(error)
     place = client.get_experiment_by_name(source)
     if place is not None and place.lifecycle_stage != LifecycleStage.ACTIVE:
-        return f"experiment {source!r} was deleted; restore it in MLflow, or name another"
+        return f"experiment {source!r} was deleted; restore it in MLflow, or give another name"
     return (
-        f"{source!r} is neither an experiment of {safe(client.tracking_uri)} nor the run id of a study"
-        f"{closest(source, names)}"
+        f"{source!r} is neither an experiment of {safe(client.tracking_uri)} "
+        f"nor the run id of a study{closest(source, names)}"
     )

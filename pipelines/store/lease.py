@@ -1,8 +1,9 @@
-"""Who runs a study: a tag on its run that the driver renews, so that no second driver starts on it.
+"""The lease of a study: a tag with its driver, so that no second driver runs the same study.
 
-A driver is taken for dead when its process is gone (same machine), or when it has not renewed the
-tag for `STALE` seconds (another machine; clocks are expected to agree better than that). Two takers
-of a dead driver's study cannot both win: each writes its own token, waits, and reads what is there.
+A driver renews the tag regularly. It counts as dead when its process has ended (on this machine) or
+when it has not renewed the tag for `STALE` seconds (on another machine; clocks must agree better
+than that). When two drivers take over the study of a dead one, only one wins: each writes its own
+token, waits, and reads the tag again.
 """
 
 import json
@@ -19,13 +20,23 @@ from mlflow import MlflowClient
 from hpo.errors import StudyError
 from pipelines.store import schema
 
-STALE = 60.0
-SETTLE = 0.3
+STALE = 60.0  # seconds
+SETTLE = 0.3  # seconds between writing a token and reading it again
 
 
 @dataclass(frozen=True)
 class Driver:
-    """A driving process: where it runs, its token, when it began and when it was last seen (seconds since 1970)."""
+    """The process that runs a study.
+
+    Attributes:
+        host: its name, for messages.
+        machine: identifies the machine (`machine`).
+        pid: process id.
+        born: when the process started (`birth`).
+        token: identifies this driver.
+        since: when it took the study, in seconds since 1970.
+        seen: when it last renewed the lease, in seconds since 1970.
+    """
 
     host: str
     machine: str
@@ -36,12 +47,12 @@ class Driver:
     seen: float
 
     def to_tag(self) -> str:
-        """The driver as the value of the tag."""
+        """Encode as the value of the tag."""
         return json.dumps(asdict(self))
 
     @classmethod
     def from_tag(cls, value: str | None) -> "Driver | None":
-        """The driver that the tag names; None when it names none (an unreadable one is nobody's)."""
+        """Decode a value of the tag; None when it is empty or unreadable."""
         try:
             plain = json.loads(value or "null")
             return cls(**plain) if plain else None
@@ -50,16 +61,21 @@ class Driver:
 
     @classmethod
     def myself(cls) -> "Driver":
-        """This process, with a fresh token."""
+        """This process, with a new token."""
         now = time.time()
         pid = os.getpid()
         return cls(socket.gethostname(), machine(), pid, birth(pid), uuid.uuid4().hex, now, now)
 
     def alive(self, now: float) -> bool:
-        """Whether this driver still runs, as far as can be known from here."""
+        """Whether this driver still runs, as far as this process can know."""
         if self.machine == machine():
-            return birth(self.pid) == self.born != ""
+            return self.born != "" and birth(self.pid) == self.born
         return abs(now - self.seen) < STALE
+
+    def is_same_process(self, other: "Driver") -> bool:
+        """Whether both are drivers in one process, one after the other."""
+        mine, theirs = (self.machine, self.pid, self.born), (other.machine, other.pid, other.born)
+        return mine == theirs
 
     def __str__(self) -> str:
         ago = max(time.time() - self.seen, 0.0)
@@ -68,7 +84,7 @@ class Driver:
 
 
 def machine() -> str:
-    """What two processes share exactly when they can see each other's process ids: host, boot and pid namespace."""
+    """The host, boot and pid namespace: equal for processes that see each other's process ids."""
     parts = [socket.gethostname()]
     boot, namespace = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")
     if boot.exists():
@@ -77,7 +93,7 @@ def machine() -> str:
 
 
 def birth(pid: int) -> str:
-    """When process `pid` started, in the system's own words; empty when there is no such process."""
+    """When a process started, in the system's notation; empty when there is no such process."""
     stat = Path(f"/proc/{pid}/stat")
     if not Path("/proc/self/stat").exists():
         return "running" if _exists(pid) else ""
@@ -85,7 +101,8 @@ def birth(pid: int) -> str:
         fields = stat.read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
         return ""
-    return "" if fields[0] == "Z" else fields[19]
+    state, start_time = fields[0], fields[19]
+    return "" if state == "Z" else start_time
 
 
 def _exists(pid: int) -> bool:
@@ -99,7 +116,14 @@ def _exists(pid: int) -> bool:
 
 
 class Lease:
-    """The right to write to one study, or `what` else it is, held until it is released or its holder dies."""
+    """The right to write to one study.
+
+    Args:
+        client: of the tracking store.
+        run_id: of the study.
+        write: sets the tag.
+        what: the kind of run, for messages.
+    """
 
     def __init__(
         self, client: MlflowClient, run_id: str, write: Callable[[str], None], what: str = "study"
@@ -110,17 +134,14 @@ class Lease:
         self._write = write
         self._me = Driver.myself()
 
-    def _holder(self) -> Driver | None:
-        return Driver.from_tag(self._client.get_run(self._run_id).data.tags.get(schema.DRIVER))
-
     def acquire(self, *, settle: float = SETTLE) -> None:
-        """Take it.
+        """Take the lease. A dead driver is replaced.
 
         Raises:
-            StudyError: when another driver has it, or wins the race for it.
+            StudyError: when another driver has the lease, or takes it at the same time.
         """
         holder = self._holder()
-        if holder is not None and not self._was_me(holder) and holder.alive(time.time()):
+        if holder is not None and self._is_active(holder):
             raise self._taken(holder)
         self._write(self._me.to_tag())
         if holder is not None:
@@ -129,19 +150,11 @@ class Lease:
         if winner is None or winner.token != self._me.token:
             raise self._taken(winner)
 
-    def _was_me(self, holder: Driver) -> bool:
-        """An earlier driver in this very process: it has ended, since the journal is held by this one."""
-        return (holder.machine, holder.pid, holder.born) == (
-            self._me.machine,
-            self._me.pid,
-            self._me.born,
-        )
-
     def renew(self) -> None:
-        """Say that this driver lives.
+        """Store that this driver is alive.
 
         Raises:
-            StudyError: when another driver has taken the study meanwhile.
+            StudyError: when another driver has taken the lease.
         """
         holder = self._holder()
         if holder is not None and holder.token != self._me.token:
@@ -150,19 +163,34 @@ class Lease:
         self._write(self._me.to_tag())
 
     def release(self) -> None:
-        """Let the next driver in at once, unless one has taken the study already."""
+        """Give the lease up, unless another driver has taken it already."""
         holder = self._holder()
         if holder is not None and holder.token == self._me.token:
             self._write("")
 
+    def _holder(self) -> Driver | None:
+        return Driver.from_tag(self._client.get_run(self._run_id).data.tags.get(schema.DRIVER))
+
+    def _is_active(self, holder: Driver) -> bool:
+        """Whether the holder still runs the study.
+
+        An earlier driver of this process has ended, because this driver has locked the journal.
+        """
+        return not self._me.is_same_process(holder) and holder.alive(time.time())
+
     def _taken(self, holder: Driver | None) -> StudyError:
-        said = (
-            f"{self._what} {self._run_id} is being run by another driver ({holder or 'unknown'}); wait until it ends "
-            "or stop it with Ctrl-C"
+        message = (
+            f"{self._what} {self._run_id} is being run by another driver ({holder or 'unknown'}); "
+            "wait until it ends or stop it with Ctrl-C"
         )
-        if holder is not None and holder.machine == machine():
-            return StudyError(said)  # whether its process lives is known here
-        left = "" if holder is None else f"in {max(holder.seen + STALE - time.time(), 1.0):.0f} s, "
+        if holder is None:
+            return StudyError(
+                f"{message}; if it was killed, try again after {STALE:.0f} s without a sign of it"
+            )
+        if holder.machine == machine():
+            return StudyError(message)  # its process is known to run
+        left = max(holder.seen + STALE - time.time(), 1.0)
         return StudyError(
-            f"{said}; if it was killed there, try again {left}when nothing was heard of it for {STALE:.0f} s"
+            f"{message}; if it was killed, try again in {left:.0f} s: a driver that has not "
+            f"renewed its lease for {STALE:.0f} s counts as dead"
         )

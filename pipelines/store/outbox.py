@@ -1,12 +1,12 @@
-"""The outbox: what MLflow has not got yet.
+"""The outbox: a queue of records on their way to MLflow.
 
-The driver puts records in and goes on; one thread hands them to a writer, several at a time. Every
-record first goes to a journal file, so that what waited when the driver was killed is delivered
-when the study is opened again. The journal is emptied as soon as nothing waits: it is a queue,
-never a second store.
+The driver adds records without waiting, and one thread passes them to a writer, several at a time.
+Each record is first appended to a journal file. If the driver is killed, the next driver of the
+study writes the records that are left there. The journal is emptied when no record waits: it is a
+queue and not a second store.
 
-A record appended to the journal is safe from the death of the process at once (the system holds it)
-and from the death of the machine from the next delivery attempt on, which begins with an fsync.
+An appended record survives the death of the process at once, and a crash of the machine from the
+next write attempt on, which begins with an fsync.
 """
 
 import fcntl
@@ -19,19 +19,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hpo.errors import StudyError
-from pipelines.store.schema import Record
+from pipelines.store.records import Record
 
 logger = logging.getLogger(__name__)
 
-MAX_WAITING = 10_000
-COMPACT_BYTES = 16 << 20
+MAX_WAITING = 10_000  # runs
+COMPACT_BYTES = 16 << 20  # a longer journal is rewritten
 
 
 class Journal:
-    """Records of one study in a file that only one process at a time can hold.
+    """A file with the records of one study, locked by one process at a time.
 
     Raises:
-        StudyError: when another process holds it, or the directory cannot be written.
+        StudyError: when another process has locked it, or the directory cannot be written.
     """
 
     def __init__(self, path: Path) -> None:
@@ -52,7 +52,7 @@ class Journal:
             ) from error
 
     def read(self) -> list[Record]:
-        """All complete records, in order; a torn last line is what a crash left and never happened.
+        """All complete records in order; a torn last line is ignored.
 
         Raises:
             StudyError: when the file is damaged.
@@ -63,16 +63,16 @@ class Journal:
                 records.append(Record.from_json(line.decode()))
             except ValueError as error:
                 raise StudyError(
-                    f"line {number} of {self.path} is damaged; it holds results that MLflow has not got: "
-                    "mend it, or remove the file to do without them"
+                    f"line {number} of {self.path} is damaged; the file has results that MLflow "
+                    "does not have yet: repair the line, or delete the file to lose these results"
                 ) from error
         return records
 
     def append(self, record: Record) -> None:
-        """Add a record.
+        """Append a record.
 
         Raises:
-            OSError: when the disk refuses it.
+            OSError: when it cannot be written.
         """
         data = record.to_json().encode() + b"\n"
         while data:
@@ -83,15 +83,15 @@ class Journal:
         return os.fstat(self._file).st_size
 
     def sync(self) -> None:
-        """Make what was appended survive the machine."""
+        """Force appended records to the disk (fsync)."""
         os.fsync(self._file)
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Delete all records."""
         os.ftruncate(self._file, 0)
 
     def rewrite(self, records: Sequence[Record]) -> None:
-        """Replace the content by `records`, atomically."""
+        """Replace the content with these records, atomically."""
         fresh = self.path.with_suffix(".new")
         fresh.write_text("".join(record.to_json() + "\n" for record in records))
         os.replace(fresh, self.path)
@@ -99,7 +99,7 @@ class Journal:
         self._file = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
 
     def close(self) -> None:
-        """Let go of the file, and remove it when it is empty."""
+        """Close and unlock the file; delete it when it is empty."""
         if not self.size():
             self.path.unlink(missing_ok=True)
             self.path.with_suffix(".lock").unlink(missing_ok=True)
@@ -108,52 +108,68 @@ class Journal:
 
 
 def _locked(path: Path) -> int:
-    """A descriptor of `path`, locked until it is closed or the process dies.
+    """Lock a file and return its descriptor; it is unlocked when that is closed.
+
+    The previous holder may delete the file between the opening and the locking. Then the lock is of
+    a deleted file, and the next attempt opens the file again.
 
     Raises:
-        BlockingIOError: when another holds it.
+        BlockingIOError: when another process has locked it.
     """
     while True:
         lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.stat(path).st_ino == os.fstat(lock).st_ino:
+            if _is_open_at(path, lock):
                 return lock
-            os.close(
-                lock
-            )  # the holder before removed the file between the two calls, and another made it
-        except FileNotFoundError:
-            os.close(lock)  # the same, and nobody made it yet
         except OSError:
             os.close(lock)
             raise
+        os.close(lock)
 
 
-class Unreachable(Exception):  # noqa: N818  (a state of the world, not a mistake)
-    """The store did not answer; the same attempt may succeed later."""
+def _is_open_at(path: Path, descriptor: int) -> bool:
+    """Whether the path still leads to the open file."""
+    try:
+        return os.stat(path).st_ino == os.fstat(descriptor).st_ino
+    except FileNotFoundError:
+        return False
+
+
+class Unreachable(Exception):  # noqa: N818  (a state of the store, not a mistake)
+    """The store did not answer; a later attempt may succeed."""
 
 
 @dataclass(frozen=True)
 class Pace:
-    """Seconds between the outbox's steps.
+    """Seconds between the steps of an outbox.
 
-    `gather` is how long records wait for company, `beat` the time between two calls of the
-    heartbeat, `retry` and `retry_most` the first and the longest pause after a store that did not
-    answer.
+    Attributes:
+        gather: a record waits so long for others that can be written with it.
+        beat: between two heartbeats.
+        retry: first pause after the store did not answer; it doubles with each attempt.
+        max_retry: longest such pause.
     """
 
     gather: float = 0.1
     beat: float = 15.0
     retry: float = 0.5
-    retry_most: float = 10.0
+    max_retry: float = 10.0
 
 
 class Outbox:
-    """One thread that hands waiting records to `write`, in the order in which their runs first appeared.
+    """One thread that passes waiting records to a writer.
 
-    Records of the same run that wait together are merged. `write` must be idempotent, raise
-    `Unreachable` when trying again makes sense, and anything else when it does not; `beat` is
-    called on the same thread.
+    Runs are written in the order in which they first appeared. Waiting records of the same run are
+    merged.
+
+    Args:
+        journal: for records that are not written yet.
+        write: writes records. It must be idempotent, raise `Unreachable` when a later attempt may
+            succeed, and another exception when not.
+        beat: the heartbeat, called on the same thread.
+        pace: seconds between the steps.
+        max_waiting: when so many runs wait, `put` blocks.
     """
 
     def __init__(
@@ -175,25 +191,24 @@ class Outbox:
         self._in_flight: dict[str, Record] = {}
         self._urgent = False
         self._closing = False
-        self._closed = (
-            False  # the journal is gone; a write that still hangs must not touch it when it returns
-        )
-        self._away_since: float | None = None
+        # After closing, a write that still hangs must not touch the journal when it returns.
+        self._closed = False
+        self._down_since: float | None = None
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="mlflow-writer", daemon=True)
         self._thread.start()
 
     @property
     def waiting(self) -> int:
-        """How many runs have something that MLflow has not got."""
+        """How many runs have data that is not in MLflow yet."""
         with self._changed:
             return len(self._waiting.keys() | self._in_flight.keys())
 
     def put(self, record: Record) -> None:
-        """Keep a record and return; blocks only while the outbox is full.
+        """Add a record and return; blocks only while the outbox is full.
 
         Raises:
-            StudyError: when the records can no longer be delivered.
+            StudyError: when writing failed for good.
         """
         with self._changed:
             self._raise_failure()
@@ -203,15 +218,17 @@ class Outbox:
                 self._journal.append(record)
             except OSError as error:
                 raise StudyError(
-                    f"cannot write {self._journal.path} ({error.strerror}), where results wait for MLflow; free space "
-                    "or set HPO_CACHE_DIR, then resume the study: all earlier results are kept"
+                    f"cannot write {self._journal.path} ({error.strerror}), where results wait for "
+                    "MLflow; free space or set HPO_CACHE_DIR, then resume the study: all earlier "
+                    "results are saved"
                 ) from error
             self._add(record)
             self._changed.notify_all()
 
     def _wait_for_room(self) -> None:
         logger.warning(
-            "MLflow is behind: %d runs wait to be written, no more fit; the study pauses until it catches up",
+            "MLflow is behind: %d runs wait to be written, which is the limit; "
+            "the study pauses until there is room",
             len(self._waiting),
         )
         while len(self._waiting) >= self._max_waiting:
@@ -228,7 +245,7 @@ class Outbox:
         """Wait until everything is written; False when `timeout` seconds were not enough.
 
         Raises:
-            StudyError: when the records can no longer be delivered.
+            StudyError: when writing failed for good.
         """
         end = None if timeout is None else time.monotonic() + timeout
         with self._changed:
@@ -244,11 +261,10 @@ class Outbox:
         return True
 
     def close(self, timeout: float | None = None) -> bool:
-        """Flush, stop the thread and let go of the journal; False when something still waits in it.
+        """Flush, stop the thread and close the journal; False when records still wait in it.
 
         Raises:
-            StudyError: when the records can no longer be delivered; the thread and the journal are
-                let go all the same.
+            StudyError: when writing failed for good; thread and journal are closed anyway.
         """
         try:
             return self.flush(timeout)
@@ -256,7 +272,7 @@ class Outbox:
             with self._changed:
                 self._closing = True
                 self._changed.notify_all()
-            self._thread.join(self._pace.retry_most)
+            self._thread.join(self._pace.max_retry)
             with self._changed:
                 self._closed = True
                 self._journal.close()
@@ -264,8 +280,9 @@ class Outbox:
     def _raise_failure(self) -> None:
         if self._failure is not None:
             raise StudyError(
-                f"{str(self._failure) or type(self._failure).__name__}; what MLflow has not got is kept in "
-                f"{self._journal.path} and is written when the study is continued"
+                f"{str(self._failure) or type(self._failure).__name__}; results that are not in "
+                f"MLflow are saved in {self._journal.path} and are written when the study is "
+                "resumed"
             ) from self._failure
 
     def _run(self) -> None:
@@ -284,8 +301,8 @@ class Outbox:
                     self._beat()
             except Unreachable as error:
                 self._put_back(error, pause)
-                pause = min(pause * 2, self._pace.retry_most)
-            except BaseException as error:  # noqa: BLE001  (the thread's border: handed to the driver as a value)
+                pause = min(pause * 2, self._pace.max_retry)
+            except BaseException as error:  # noqa: BLE001  (the thread's border: `put` raises it)
                 self._fail(error)
                 return
             else:
@@ -293,26 +310,25 @@ class Outbox:
                 self._delivered()
 
     def _take(self, next_beat: float) -> list[Record] | None:
-        """The records that wait, once there are some (or a beat is due); None when the outbox closes."""
+        """The waiting records, or none when a heartbeat is due; None when the outbox closes."""
         with self._changed:
-            while not self._waiting and not self._closing and time.monotonic() < next_beat:
-                self._changed.wait(max(next_beat - time.monotonic(), 0.0))
+            self._wait_until(next_beat, lambda: bool(self._waiting) or self._closing)
             if self._closing:
                 return None
             gathered = time.monotonic() + self._pace.gather
-            while (
-                not (self._urgent or self._closing)
-                and (left := min(gathered, next_beat) - time.monotonic()) > 0
-            ):
-                self._changed.wait(left)
+            self._wait_until(min(gathered, next_beat), lambda: self._urgent or self._closing)
             self._urgent = False
             self._in_flight, self._waiting = self._waiting, {}
             return list(self._in_flight.values())
 
+    def _wait_until(self, end: float, is_due: Callable[[], bool]) -> None:
+        """Wait for a condition, at most until `end` on the monotonic clock."""
+        self._changed.wait_for(is_due, max(end - time.monotonic(), 0.0))
+
     def _put_back(self, error: Unreachable, pause: float) -> None:
         with self._changed:
-            if self._away_since is None:
-                self._away_since = time.monotonic()
+            if self._down_since is None:
+                self._down_since = time.monotonic()
                 logger.warning(
                     "MLflow does not answer (%s); results wait in %s", error, self._journal.path
                 )
@@ -326,11 +342,11 @@ class Outbox:
         with self._changed:
             if self._closed:
                 return
-            if self._away_since is not None:
+            if self._down_since is not None:
                 logger.warning(
-                    "MLflow answers again after %.0f s", time.monotonic() - self._away_since
+                    "MLflow answers again after %.0f s", time.monotonic() - self._down_since
                 )
-                self._away_since = None
+                self._down_since = None
             self._in_flight = {}
             if not self._waiting:
                 self._journal.clear()

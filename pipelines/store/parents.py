@@ -1,4 +1,4 @@
-"""The parent run of a study: the run that becomes it, and what it holds before the first trial."""
+"""The parent run of a study: how it is created and what it stores before the first trial."""
 
 import json
 import os
@@ -14,9 +14,11 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking.context.registry import resolve_tags
 
 from hpo.errors import StudyError
+from hpo.goals import MAXIMIZE, MINIMIZE
 from hpo.space import SearchSpace
+from pipelines.files.uris import protocol
 from pipelines.store import schema
-from pipelines.store.tracking import first_line
+from pipelines.store.tracking import first_line, is_http
 
 HEADER_FILE = "study.json"
 SPACE_FILE = "space.yaml"
@@ -33,15 +35,25 @@ _HEADER_TAGS = (
     "validation",
 )
 
+_BUDGETS = ("trials", "timeout", "workers")
+MAX_DATASET_NAME = 500
+MAX_DIGEST = 36
+
 Header = Mapping[str, Any]
+"""What a study was created with, as JSON values."""
 
 
 def check_header(header: Header) -> None:
-    """Raises `StudyError` for a header that lacks something, `ParameterError` for names that MLflow cannot keep."""
+    """Check a header before its study is created.
+
+    Raises:
+        StudyError: when an entry is missing or the direction is invalid.
+        ParameterError: for a name that MLflow does not accept.
+    """
     missing = [name for name in ("space", "metric", "direction") if name not in header]
     if missing:
         raise StudyError(f"a study's header needs {', '.join(missing)}")
-    if header["direction"] not in ("minimize", "maximize"):
+    if header["direction"] not in (MINIMIZE, MAXIMIZE):
         raise StudyError(f"direction must be minimize or maximize, but got {header['direction']!r}")
     schema.check_names(header["space"])
     schema.check_names({header["metric"]: None})
@@ -55,37 +67,49 @@ def parent_run(
     header: Header,
     parent: str | None = None,
 ) -> Run:
-    """The run that is to become a study: that of `run_id`, or a new one.
+    """The run that becomes a study.
+
+    Args:
+        client: of the tracking store.
+        run_id: an existing run; None creates one.
+        experiment: its name, for a new run (`experiment_id`).
+        name: of the run; None makes one from the header, or leaves that of an existing run.
+        header: of the study.
+        parent: run id of the validation that a new run is nested in.
 
     Raises:
-        StudyError: when the run is deleted or already a study.
+        StudyError: when the run was deleted or is a study already.
     """
     if run_id is None:
-        tags = resolve_tags({schema.ROLE: "study"})
-        if above := parent or os.environ.get("MLFLOW_PARENT_RUN_ID"):
-            tags[schema.PARENT_RUN] = above
-        place = (
-            client.get_run(parent).info.experiment_id
-            if parent
-            else experiment_id(client, experiment)
-        )
-        return client.create_run(place, tags=tags, run_name=name or _run_name(header))
+        return _new_run(client, parent, experiment, name or _run_name(header))
     run = client.get_run(run_id)
     if run.info.lifecycle_stage != LifecycleStage.ACTIVE:
         raise StudyError(
-            f"run {run_id}, which was to become the study, was deleted; is MLFLOW_RUN_ID left over?"
+            f"run {run_id}, which should become the study, was deleted; unset MLFLOW_RUN_ID if it "
+            "is left over"
         )
     if schema.SCHEMA in run.data.tags:
-        raise StudyError(f"run {run_id} is a study already; to continue it, give its id as `study`")
+        raise StudyError(f"run {run_id} is a study already; to resume it, give its id as `study`")
     if name:
         client.update_run(run_id, name=name)
     return run
 
 
+def _new_run(client: MlflowClient, parent: str | None, experiment: str | None, name: str) -> Run:
+    tags = resolve_tags({schema.ROLE: "study"})
+    if above := parent or os.environ.get("MLFLOW_PARENT_RUN_ID"):
+        tags[schema.PARENT_RUN] = above
+    if parent:
+        place = client.get_run(parent).info.experiment_id
+    else:
+        place = experiment_id(client, experiment)
+    return client.create_run(place, tags=tags, run_name=name)
+
+
 def end_as_failed(
     client: MlflowClient, run_id: str, kind: object, error: BaseException | None, trace: object
 ) -> None:
-    """Say on a run why no study came of it, if an error says so; for `ExitStack.push`."""
+    """End the run of a study that could not be created; an exit callback for `ExitStack.push`."""
     if error is None:
         return
     with suppress(MlflowException):
@@ -102,15 +126,19 @@ def _run_name(header: Header) -> str:
 
 
 def experiment_id(client: MlflowClient, name: str | None = None) -> str:
-    """The id of the experiment `name`, made when missing; of the one in force without a name.
+    """The id of an experiment, which is created when it does not exist.
+
+    Without a name it is that of MLFLOW_EXPERIMENT_NAME or MLFLOW_EXPERIMENT_ID, or else the default
+    experiment.
 
     Raises:
-        StudyError: when it was deleted.
+        StudyError: when the experiment was deleted.
     """
     name = name or os.environ.get("MLFLOW_EXPERIMENT_NAME")
     if name is None:
         return os.environ.get("MLFLOW_EXPERIMENT_ID") or "0"
-    if (found := client.get_experiment_by_name(name)) is None:
+    found = client.get_experiment_by_name(name)
+    if found is None:
         try:
             return str(client.create_experiment(name))
         except MlflowException:
@@ -118,7 +146,9 @@ def experiment_id(client: MlflowClient, name: str | None = None) -> str:
             if found is None:
                 raise
     if found.lifecycle_stage != LifecycleStage.ACTIVE:
-        raise StudyError(f"experiment {name!r} was deleted; restore it in MLflow, or name another")
+        raise StudyError(
+            f"experiment {name!r} was deleted; restore it in MLflow, or give another name"
+        )
     return str(found.experiment_id)
 
 
@@ -129,7 +159,17 @@ def write_study(
     artifacts: Mapping[str, str] = MappingProxyType({}),
     description: str | None = None,
 ) -> None:
-    """Everything that the study's run holds before its first trial; the tag `hpo.schema` last."""
+    """Write to the run of a study everything that is known before its first trial.
+
+    The tag `hpo.schema` is written last. A run without it is not a study.
+
+    Args:
+        client: of the tracking store.
+        run: that becomes the study.
+        header: what the study is created with.
+        artifacts: texts by file name.
+        description: of the run; None makes one from the header.
+    """
     run_id = run.info.run_id
     client.log_text(run_id, json.dumps(dict(header), indent=1, ensure_ascii=False), HEADER_FILE)
     client.log_text(run_id, SearchSpace.from_dict(header["space"]).to_yaml(), SPACE_FILE)
@@ -138,66 +178,79 @@ def write_study(
     data = header.get("data") or {}
     if data.get("digest"):
         client.log_inputs(run_id, [_dataset(data)])
-    facts = {name: str(header[name]) for name in _HEADER_TAGS if header.get(name) is not None}
-    plain = {
-        **facts,
-        **{
-            name: str(header[name]) for name in ("trials", "timeout", "workers") if header.get(name)
-        },
-    }
-    if data.get("uri"):
-        plain["data"] = str(data["uri"])
-    params = [
-        Param(k, schema.cut(v, schema.MAX_PARAM))
-        for k, v in plain.items()
-        if k not in run.data.params
-    ]
-    tags = {f"hpo.{name}": schema.cut(value) for name, value in facts.items()}
-    if data.get("digest"):
-        tags["hpo.data.digest"] = str(data["digest"])
-    if data.get("outer"):
-        tags[schema.OUTER] = str(data["outer"])
-    tags |= {schema.ROLE: "study", schema.NOTE: schema.cut(description or describe(header))}
+    tags = _tags(header, description or describe(header))
     client.log_batch(
-        run_id, params=params, tags=[RunTag(k, v) for k, v in tags.items()], synchronous=True
+        run_id,
+        params=_params(header, known=run.data.params),
+        tags=[RunTag(name, value) for name, value in tags.items()],
+        synchronous=True,
     )
     client.set_tag(run_id, schema.SCHEMA, schema.VERSION)
 
 
+def _facts(header: Header) -> dict[str, str]:
+    """The entries that are logged both as tags and as parameters."""
+    return {name: str(header[name]) for name in _HEADER_TAGS if header.get(name) is not None}
+
+
+def _params(header: Header, known: Mapping[str, str]) -> list[Param]:
+    """The parameters of a study's run, without those that `mlflow run` has logged already."""
+    values = _facts(header)
+    values |= {name: str(header[name]) for name in _BUDGETS if header.get(name)}
+    data = header.get("data") or {}
+    if data.get("uri"):
+        values["data"] = str(data["uri"])
+    new = {name: value for name, value in values.items() if name not in known}
+    return [Param(name, schema.cut(value, schema.MAX_PARAM)) for name, value in new.items()]
+
+
+def _tags(header: Header, description: str) -> dict[str, str]:
+    tags = {f"hpo.{name}": schema.cut(value) for name, value in _facts(header).items()}
+    data = header.get("data") or {}
+    if data.get("digest"):
+        tags["hpo.data.digest"] = str(data["digest"])
+    if data.get("outer"):
+        tags[schema.OUTER] = str(data["outer"])
+    return tags | {schema.ROLE: "study", schema.NOTE: schema.cut(description)}
+
+
 def _dataset(data: Mapping[str, Any]) -> DatasetInput:
-    """The table as MLflow knows data sets; its digest is given, not computed from all rows again."""
+    """The table as a data set of MLflow. Its digest is known, so that MLflow computes none."""
     uri = str(data.get("uri", ""))
-    remote = "://" in uri and not uri.startswith("file://")
-    source = {"url": uri} if uri.startswith(("http://", "https://")) else {"uri": uri}
+    is_remote = "://" in uri and not uri.startswith("file://")
     profile = {f"num_{name}": data[name] for name in ("rows", "columns") if name in data}
     dataset = Dataset(
-        name=str(data.get("name") or Path(uri.partition("?")[0] if remote else uri).name or "data")[
-            :500
-        ],
-        digest=str(data["digest"])[:36],
-        source_type=uri.split("://")[0] if remote else "local",
-        source=json.dumps(source),
+        name=_dataset_name(data, uri.partition("?")[0] if is_remote else uri),
+        digest=str(data["digest"])[:MAX_DIGEST],
+        source_type=protocol(uri) if is_remote else "local",
+        source=json.dumps({"url" if is_http(uri) else "uri": uri}),
         profile=json.dumps(profile) if profile else None,
     )
     return DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])
 
 
+def _dataset_name(data: Mapping[str, Any], path: str) -> str:
+    name = data.get("name") or Path(path).name or "data"
+    return str(name)[:MAX_DATASET_NAME]
+
+
 def describe(header: Header) -> str:
-    """A study in a sentence or two of Markdown, for the run's description."""
+    """A description of a study in Markdown."""
     data = header.get("data") or {}
     table = f" on {_code(data['uri'])}" if data.get("uri") else ""
     target = f", target {_code(header['target'])}" if header.get("target") else ""
     names = ", ".join(map(_code, header["space"]))
+    metric = header["metric"]
     return (
         f"Hyperparameter search of **{header.get('model', 'a model')}**{table}{target}: "
         f"{header.get('algorithm', 'search')}, seed {header.get('seed', 'none')}, "
-        f"{header['direction']} **{header['metric']}**.\n\nSearched: {names}.\n\n"
-        "Each trial is a nested run; `best_"
-        + str(header["metric"])
-        + "` is the best so far by finished trials. If it was stopped, `tune` with `study=` and its run id goes on."
+        f"{header['direction']} **{metric}**.\n\n"
+        f"Searched: {names}.\n\n"
+        f"Each trial is a nested run; `best_{metric}` is the best score so far by number of "
+        "finished trials. To resume a stopped study, call `tune` with `study=` and its run id."
     )
 
 
 def _code(text: str) -> str:
-    """A name or a path as Markdown that shows it and nothing else."""
+    """A name or path as inline code of Markdown, without line breaks or backticks."""
     return f"`{' '.join(text.split()).replace('`', chr(39))}`"

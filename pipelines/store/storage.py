@@ -1,6 +1,6 @@
-"""A study in MLflow: the parent run is the study and each nested run a trial. There is no other store.
+"""A study in MLflow: the parent run is the study, and each nested run is a trial.
 
-`docs/mlflow-schema.md` describes which names stand on which run.
+`docs/mlflow-schema.md` describes the tags of each run.
 """
 
 import math
@@ -10,14 +10,14 @@ from functools import partial
 from types import MappingProxyType
 
 from mlflow import MlflowClient
-from mlflow.entities import Run
 
+from hpo.goals import Goal
 from hpo.trial import Trial
 from pipelines.store import schema
 from pipelines.store.annotations import Annotations, now
 from pipelines.store.outbox import Journal
 from pipelines.store.parents import Header, check_header, end_as_failed, parent_run, write_study
-from pipelines.store.schema import Record
+from pipelines.store.records import Point, Record, grant, outcome, without_curves
 from pipelines.store.studies import find_study, read_header
 from pipelines.store.study_run import Connection, StudyRun, journal_path
 from pipelines.store.summaries import summary_of, summary_tags
@@ -30,8 +30,8 @@ class MlflowStorage:
     """The trials of one study in MLflow. Made by `create` or `open`, used by one driver at a time.
 
     Attributes:
-        header: what the study was created with; JSON values.
-        notes: what is stored beside the trials.
+        header: what the study was created with, as JSON values.
+        notes: on the study, beside the trials.
     """
 
     def __init__(self, run: StudyRun, header: Header) -> None:
@@ -39,10 +39,10 @@ class MlflowStorage:
         self.notes = Annotations(run, self.header)
         self._run = run
         self._trials = dict(run.found.trials)
-        self._metric = str(header["metric"])
-        self._sign = -1.0 if header["direction"] == "maximize" else 1.0
-        self._full = float(rungs[-1]) if (rungs := header.get("rungs")) else None
-        self._told = sum(len(t.reports) + bool(t.failure) for t in self._trials.values())
+        self._goal = Goal(str(header["metric"]), header["direction"])
+        rungs = header.get("rungs")
+        self._full = float(rungs[-1]) if rungs else None
+        self._finished_legs = sum(len(t.reports) + bool(t.failure) for t in self._trials.values())
         self._best = min((trial.loss for trial in self._trials.values()), default=math.inf)
 
     @classmethod
@@ -62,10 +62,10 @@ class MlflowStorage:
         Args:
             header: JSON values; `space`, `metric` and `direction` ("minimize" or "maximize") are
                 needed, `data` is a mapping with `uri` and `digest`.
-            run_id: the run to use, such as that of `mlflow run`; None makes one in `experiment`.
-            parent: the run that this study is a part of. The study is made in its experiment.
-            experiment: its name; made when missing. None takes MLFLOW_EXPERIMENT_ID or
-                MLFLOW_EXPERIMENT_NAME, else the default experiment.
+            run_id: the run to use, such as that of `mlflow run`; None creates a run.
+            parent: the run that this study is a part of. The study is created in its experiment.
+            experiment: its name; created when missing. None uses MLFLOW_EXPERIMENT_NAME or
+                MLFLOW_EXPERIMENT_ID, or else the default experiment.
             name: of the run.
             artifacts: texts to store with the study, by file name.
             connection: how the store is reached.
@@ -90,33 +90,24 @@ class MlflowStorage:
 
     @classmethod
     def open(cls, run_id: str, *, connection: Connection = _HERE) -> "MlflowStorage":
-        """Open an existing study, and write what an earlier driver could not deliver.
+        """Open an existing study, and write results that an earlier driver could not write.
 
         Raises:
-            StudyError: when there is no such study, it has another schema, or another driver runs
-                it.
+            StudyError: when there is no such study, it has another schema version, or another
+                driver runs it.
         """
         client = connect(connection.tracking_uri)
-        with as_study_error(f"study {run_id} cannot be opened"):
+        with as_study_error(f"study {run_id} cannot be opened"), ExitStack() as on_failure:
             run = find_study(client, run_id)
-            storage = cls._opened(client, run, read_header(client, run_id), connection)
-            try:
-                client.update_run(run_id, status=schema.RUNNING)
-            except BaseException:
-                storage.close(schema.KILLED, timeout=0.0)
-                raise
+            header = read_header(client, run_id)
+            journal = Journal(journal_path(run.info.run_id))
+            on_failure.callback(journal.close)
+            storage = cls(StudyRun(client, run, journal, connection), header)
+            on_failure.pop_all()
+            on_failure.callback(storage.close, schema.KILLED, timeout=0.0)
+            client.update_run(run_id, status=schema.RUNNING)
+            on_failure.pop_all()
             return storage
-
-    @classmethod
-    def _opened(
-        cls, client: MlflowClient, run: Run, header: Header, connection: Connection
-    ) -> "MlflowStorage":
-        journal = Journal(journal_path(run.info.run_id))
-        try:
-            return cls(StudyRun(client, run, journal, connection), header)
-        except BaseException:
-            journal.close()
-            raise
 
     @property
     def run_id(self) -> str:
@@ -125,7 +116,7 @@ class MlflowStorage:
 
     @property
     def experiment_id(self) -> str:
-        """The experiment that the study is in."""
+        """The id of the experiment that the study is in."""
         return self._run.experiment_id
 
     @property
@@ -140,21 +131,22 @@ class MlflowStorage:
 
     @property
     def waiting(self) -> int:
-        """How many runs have something that MLflow does not have yet."""
+        """How many runs have data that is not in MLflow yet."""
         return self._run.waiting
 
     def load(self) -> list[Trial]:
-        """All trials in order of their numbers; legs that were lost with a driver are unfinished."""
-        return [schema.without_curves(self._trials[number]) for number in sorted(self._trials)]
+        """All trials by number. Trials whose leg was lost with a driver are unfinished."""
+        return [without_curves(self._trials[number]) for number in sorted(self._trials)]
 
     def add(self, trial: Trial) -> None:
-        """Store a trial that has just been granted.
+        """Store a new trial.
 
         Raises:
             ParameterError: for a value that MLflow cannot store.
-            StudyError: when nothing can be written any more.
+            StudyError: when writing failed for good.
         """
-        self._run.put(schema.grant(trial, self._name(trial), self._run.common, now()))
+        name = _run_name(self.header, trial)
+        self._run.put(grant(trial, name, self._run.common, now()))
         self._trials[trial.number] = trial
         if trial.reports or trial.failure is not None:
             self.update(trial)
@@ -163,12 +155,12 @@ class MlflowStorage:
         """Store the outcome of a trial's leg, or the larger budget that it was granted.
 
         Raises:
-            StudyError: when nothing can be written any more.
+            StudyError: when writing failed for good.
         """
         before = self._trials.get(trial.number)
         known = len(before.reports) if before else 0
         at = now()
-        self._run.put(schema.outcome(trial, self._metric, self._sign, known, at, self._full))
+        self._run.put(outcome(trial, self._goal, known, at, self._full))
         self._trials[trial.number] = trial
         if trial.finished and not (before and before.finished):
             self._log_best(trial, at)
@@ -182,10 +174,10 @@ class MlflowStorage:
         return self._run.run_id_of(schema.trial_key(number), timeout)
 
     def flush(self, timeout: float | None = None) -> bool:
-        """Wait until MLflow has everything; False when `timeout` seconds were not enough.
+        """Wait until all data is in MLflow; False after `timeout` seconds.
 
         Raises:
-            StudyError: when it cannot be written any more.
+            StudyError: when writing failed for good.
         """
         return self._run.flush(timeout)
 
@@ -203,7 +195,7 @@ class MlflowStorage:
         resumed.
 
         Raises:
-            StudyError: when something cannot be written any more; the study is released anyway.
+            StudyError: when writing failed for good; the study is released anyway.
         """
         try:
             for trial in self._trials.values():
@@ -217,23 +209,30 @@ class MlflowStorage:
             delivered = self._run.close(timeout)
         return delivered
 
-    def _name(self, trial: Trial) -> str:
-        """The name of a trial's run: its model and its number."""
-        model = str(self.header.get("model", "trial"))
-        if model == "all":
-            model = str(trial.params.get("model", model))
-        return f"{model}-{trial.number:03d}"
-
     def _log_best(self, trial: Trial, at: int) -> None:
         """Log the best score so far on the study; the step counts finished legs."""
         self._best = min(self._best, trial.loss)
-        self._told += 1
+        self._finished_legs += 1
         if math.isfinite(self._best):
-            point = (f"best_{self._metric}", self._sign * self._best, at, self._told)
+            score = self._goal.from_loss(self._best)
+            point = Point(f"best_{self._goal.name}", score, at, self._finished_legs)
             self._run.put(Record(schema.STUDY_KEY, metrics=(point,)))
+
+
+def _run_name(header: Header, trial: Trial) -> str:
+    """The name of a trial's run: its model and its number."""
+    model = str(header.get("model", "trial"))
+    if model == "all":
+        model = str(trial.params.get("model", model))
+    return f"{model}-{trial.number:03d}"
 
 
 def _stopped(trial: Trial) -> Record:
     """The record of a trial that is left on the way to its granted budget."""
-    where = {schema.ENDED: f"stopped on the way from {trial.reached:g} to {trial.budget:g}"}
-    return Record(schema.trial_key(trial.number), tags=where, status=schema.KILLED, end=now())
+    state = f"stopped on the way from {trial.reached:g} to {trial.budget:g}"
+    return Record(
+        schema.trial_key(trial.number),
+        tags={schema.ENDED: state},
+        status=schema.KILLED,
+        end=now(),
+    )

@@ -1,4 +1,4 @@
-"""Reading studies back from MLflow: which there are, what each was created with, and its trials as rows."""
+"""Reading studies from MLflow: the list of studies, their headers, artifacts and trials."""
 
 import json
 import logging
@@ -15,6 +15,7 @@ from hpo.trial import Trial
 from pipelines.files.uris import safe
 from pipelines.store import schema
 from pipelines.store.parents import HEADER_FILE
+from pipelines.store.records import decode_trial
 from pipelines.store.tracking import children, connect, experiments, first_line, search
 
 logger = logging.getLogger(__name__)
@@ -23,28 +24,35 @@ logger = logging.getLogger(__name__)
 def leaderboard(
     run_id: str, n: int | None = None, *, tracking_uri: str | None = None
 ) -> list[dict[str, Any]]:
-    """The study's trials as rows, best first, those without a result last; sorted here, never by the server.
+    """The trials of a study, best first and those without a result last.
 
-    Each row has number, name, run_id, status, budget, origin, failure, reports, params, metrics (of
-    the best report), seconds (of training), started and ended (seconds since 1970).
+    They are sorted here, because not every store sorts them alike.
+
+    Args:
+        run_id: of the study.
+        n: how many; None for all.
+        tracking_uri: of the store; None uses MLflow's current one.
+
+    Returns:
+        For each trial number, name, run_id, status, budget, origin, failure, reports, params,
+        metrics (of its best report), seconds (of training), started and ended (seconds since 1970).
 
     Raises:
         StudyError: when there is no such study.
     """
     client = connect(tracking_uri)
     run = find_study(client, run_id)
-    tags = run.data.tags
-    rows = []
+    found: list[tuple[Trial, Run]] = []
     for child in children(client, run.info.experiment_id, run_id, "trial"):
-        trial = schema.decode_trial(child.data.tags, child.data.params)
+        trial = decode_trial(child.data.tags, child.data.params)
         if trial is not None:
-            rows.append((trial, child))
-    rows.sort(key=lambda row: (row[0].loss, row[0].number))
-    best: dict[int, dict[str, Any]] = {}
-    for trial, child in rows:
-        best.setdefault(trial.number, _row(trial, child))
-    logger.debug("study %s of %s has %d trials", run_id, tags.get("hpo.model"), len(best))
-    return list(best.values())[:n]
+            found.append((trial, child))
+    found.sort(key=lambda pair: (pair[0].loss, pair[0].number))
+    rows: dict[int, dict[str, Any]] = {}
+    for trial, child in found:
+        rows.setdefault(trial.number, _row(trial, child))
+    logger.debug("study %s has %d trials", run_id, len(rows))
+    return list(rows.values())[:n]
 
 
 def _row(trial: Trial, run: Run) -> dict[str, Any]:
@@ -66,65 +74,76 @@ def _row(trial: Trial, run: Run) -> dict[str, Any]:
 
 
 def studies(experiment: str | None = None, *, tracking_uri: str | None = None) -> list[Run]:
-    """The parent runs of all studies of an experiment (of all experiments without it), the newest first."""
+    """The parent runs of the studies in an experiment, newest first.
+
+    Args:
+        experiment: its name; None for all experiments.
+        tracking_uri: of the store; None uses MLflow's current one.
+    """
     client = connect(tracking_uri)
-    if experiment is None:
-        places = experiments(client)
-    else:
-        places = [place for place in [client.get_experiment_by_name(experiment)] if place]
-    ids = [str(place.experiment_id) for place in places]
+    ids = _experiment_ids(client, experiment)
     if not ids:
         return []
-    return [
-        run
-        for run in search(client, ids, f"tags.`{schema.ROLE}` = 'study'")
-        if schema.SCHEMA in run.data.tags
-    ]
+    runs = search(client, ids, f"tags.`{schema.ROLE}` = 'study'")
+    return [run for run in runs if schema.SCHEMA in run.data.tags]
+
+
+def _experiment_ids(client: MlflowClient, name: str | None) -> list[str]:
+    if name is None:
+        return [str(found.experiment_id) for found in experiments(client)]
+    found = client.get_experiment_by_name(name)
+    return [str(found.experiment_id)] if found else []
 
 
 def find_study(client: MlflowClient, run_id: str) -> Run:
     """The parent run of a study.
 
     Raises:
-        StudyError: when the run is missing, deleted, no study, or of another schema.
+        StudyError: when the run is missing, deleted, not a study, or of another schema version.
     """
     try:
         run = client.get_run(run_id)
     except MlflowException as error:
         raise StudyError(
             f"there is no run {run_id!r} in {safe(client.tracking_uri)} ({first_line(error)}); "
-            "a study is named by the id of its parent run"
+            "give the id of the study's parent run"
         ) from error
-    tags = run.data.tags
-    if run.info.lifecycle_stage != LifecycleStage.ACTIVE:
-        raise StudyError(f"study {run_id} was deleted; restore its run in MLflow first")
-    if (experiment := tags.get(schema.ADOPTED)) is not None:
-        raise StudyError(
-            f"study {run_id} was adopted: its trials are the runs of experiment {experiment!r}, listed in its artifact "
-            f"{HEADER_FILE}; later studies learn from it, but there is nothing in it to resume or to report"
-        )
-    if tags.get(schema.ROLE) == "validation":
-        raise StudyError(
-            f"run {run_id} is a validation; the studies nested in it are reported one by one"
-        )
-    if schema.SCHEMA not in tags:
-        parent = tags.get(schema.PARENT_RUN)
-        role = tags.get(schema.ROLE)
-        if role in ("trial", "baseline") and parent:
-            raise StudyError(f"run {run_id} is a {role} of study {parent}; give that id")
-        raise StudyError(
-            f"run {run_id} is no study, or its driver died before it had begun; start a new one"
-        )
-    if tags[schema.SCHEMA] != schema.VERSION:
-        raise StudyError(
-            f"study {run_id} has schema {tags[schema.SCHEMA]}, but this version reads {schema.VERSION}; "
-            "use the version that wrote it, or start a new study"
-        )
+    if problem := _problem(run):
+        raise StudyError(problem)
     return run
 
 
+def _problem(run: Run) -> str | None:
+    """Why a run cannot be read as a study; None when it can."""
+    run_id, tags = run.info.run_id, run.data.tags
+    if run.info.lifecycle_stage != LifecycleStage.ACTIVE:
+        return f"study {run_id} was deleted; restore its run in MLflow first"
+    if schema.ADOPTED in tags:
+        return (
+            f"study {run_id} was adopted: its trials are the runs of experiment "
+            f"{tags[schema.ADOPTED]!r}, listed in its artifact {HEADER_FILE}; later studies learn "
+            "from it, but it cannot be resumed or reported"
+        )
+    if tags.get(schema.ROLE) == "validation":
+        return f"run {run_id} is a validation; give the id of one of the studies nested in it"
+    if schema.SCHEMA not in tags:
+        return _not_a_study(run_id, tags.get(schema.ROLE), tags.get(schema.PARENT_RUN))
+    if tags[schema.SCHEMA] != schema.VERSION:
+        return (
+            f"study {run_id} has schema {tags[schema.SCHEMA]}, but this version reads "
+            f"{schema.VERSION}; use the version that wrote it, or start a new study"
+        )
+    return None
+
+
+def _not_a_study(run_id: str, role: str | None, parent: str | None) -> str:
+    if role in ("trial", "baseline") and parent:
+        return f"run {run_id} is a {role} of study {parent}; give that id"
+    return f"run {run_id} is not a study, or its driver died while creating it; start a new study"
+
+
 def read_header(client: MlflowClient, run_id: str) -> dict[str, Any]:
-    """What a study was created with.
+    """The header of a study.
 
     Raises:
         StudyError: when the artifact is missing or unreadable.
@@ -152,5 +171,6 @@ def read_artifact(client: MlflowClient, run_id: str, name: str) -> str:
 
 def _unreadable(run_id: str, name: str, error: Exception) -> StudyError:
     return StudyError(
-        f"study {run_id} cannot be read: its artifact {name} is missing or damaged ({first_line(error)})"
+        f"study {run_id} cannot be read: its artifact {name} is missing or damaged "
+        f"({first_line(error)}); start a new study"
     )

@@ -1,8 +1,8 @@
-"""The runs of one study: its lease, the ids of its runs, and the queue of what is to be written.
+"""The runs of one study: its lease, the ids of its runs, and the queue of pending writes.
 
 Writing returns at once: records go through an outbox (`pipelines.store.outbox`) to one thread. It
 writes them in bulk into a database that is opened directly (`pipelines.store.bulk`), and call by
-call everywhere else (`pipelines.store.tracking`).
+call everywhere else (`pipelines.store.writers`).
 """
 
 import logging
@@ -21,17 +21,10 @@ from pipelines.store import schema
 from pipelines.store.bulk import BulkWriter, engine_for
 from pipelines.store.lease import Lease
 from pipelines.store.outbox import Journal, Outbox, Pace
+from pipelines.store.records import Record
 from pipelines.store.recovery import Found, read_runs, undelivered
-from pipelines.store.schema import Record
-from pipelines.store.tracking import (
-    CallWriter,
-    ClientRuns,
-    HttpRuns,
-    Writer,
-    first_line,
-    is_http,
-    told_apart,
-)
+from pipelines.store.tracking import classified_errors, first_line, is_http
+from pipelines.store.writers import CallWriter, ClientRuns, HttpRuns, Writer
 
 logger = logging.getLogger(__name__)
 
@@ -47,11 +40,11 @@ WriterMaker = Callable[[MlflowClient, str, str, MutableMapping[str, str]], Write
 
 @dataclass(frozen=True)
 class Connection:
-    """How the store of a study is reached; by default as MLflow is configured in this process.
+    """How the store of a study is reached. By default it is the one that MLflow is configured for.
 
     Attributes:
-        tracking_uri: of the store; None takes the one in force.
-        make_writer: makes what writes the records; None chooses by the kind of the store.
+        tracking_uri: of the store; None uses MLflow's current one.
+        make_writer: makes the writer of records; None chooses it by the kind of the store.
         pace: of the outbox.
     """
 
@@ -61,17 +54,17 @@ class Connection:
 
 
 class StudyRun:
-    """The parent run of a study and its nested runs, held by one driver at a time.
+    """The parent run of a study and its nested runs, used by one driver at a time.
 
     Attributes:
-        client: what the study is read and written with.
+        client: of the tracking store.
         run_id: of the parent run.
         experiment_id: of its experiment.
-        found: the nested runs as this driver found them.
-        common: tags that every nested run gets.
+        found: the nested runs that this driver found.
+        common: tags of every nested run.
 
     Raises:
-        StudyError: when another driver holds the study.
+        StudyError: when another driver runs the study.
     """
 
     def __init__(
@@ -97,22 +90,22 @@ class StudyRun:
 
     @property
     def waiting(self) -> int:
-        """How many runs have something that MLflow does not have yet."""
+        """How many runs have data that is not in MLflow yet."""
         return self._outbox.waiting
 
     def put(self, record: Record) -> None:
         """Queue a record and return.
 
         Raises:
-            StudyError: when nothing can be written any more.
+            StudyError: when writing failed for good.
         """
         self._outbox.put(record)
 
     def flush(self, timeout: float | None = None) -> bool:
-        """Wait until MLflow has everything; False when `timeout` seconds were not enough.
+        """Wait until all data is in MLflow; False after `timeout` seconds.
 
         Raises:
-            StudyError: when nothing can be written any more.
+            StudyError: when writing failed for good.
         """
         return self._outbox.flush(timeout)
 
@@ -133,10 +126,10 @@ class StudyRun:
         return self._run_ids[key]
 
     def close(self, timeout: float | None) -> bool:
-        """Write what is left and release the study; False when something still waits on disk.
+        """Write pending data and release the study; False when data still waits on disk.
 
         Raises:
-            StudyError: when something cannot be written any more; the study is released anyway.
+            StudyError: when writing failed for good; the study is released anyway.
         """
         try:
             delivered = self._outbox.close(timeout)
@@ -147,7 +140,7 @@ class StudyRun:
         return delivered
 
     def _recover(self, journal: Journal) -> Found:
-        """Read what MLflow has, and write what the journal of a dead driver adds to it."""
+        """Read the runs from MLflow, and write the records in the journal of a dead driver."""
         found = self._read()
         late = undelivered(journal.read(), found.trials)
         if late:
@@ -157,7 +150,7 @@ class StudyRun:
         return found
 
     def _read(self) -> Found:
-        """The nested runs; those without a commit mark are deleted."""
+        """Read the nested runs and delete those without a mark."""
         found = read_runs(self.client, self.experiment_id, self.run_id)
         self._run_ids |= found.run_ids
         for run_id in found.orphans:
@@ -165,24 +158,24 @@ class StudyRun:
         return found
 
     def _write_in_order(self, records: Sequence[Record]) -> None:
-        """Write the study's own record last: what it says of trials holds once they are there."""
+        """Write the record of the study last, because it refers to trials."""
         self._write(sorted(records, key=lambda record: record.key == schema.STUDY_KEY))
 
     def _tidy(self) -> None:
-        """Update the database's statistics, or delete runs that a lost answer may have doubled."""
+        """Update the database's statistics, or delete runs that were created twice."""
         if isinstance(self._write, BulkWriter):
             self._write.analyze()
-        elif isinstance(self._write, CallWriter) and self._write.doubtful:
+        elif isinstance(self._write, CallWriter) and self._write.may_have_orphans:
             try:
                 self._read()
             except MlflowException as error:
-                logger.debug("orphans were left to the next driver: %s", first_line(error))
+                logger.debug("orphans are left for the next driver: %s", first_line(error))
 
     def _set_driver(self, value: str) -> None:
         self.client.set_tag(self.run_id, schema.DRIVER, value)
 
     def _beat(self) -> None:
-        with told_apart():
+        with classified_errors():
             self._lease.renew()
 
     def _release(self) -> None:
@@ -193,18 +186,18 @@ class StudyRun:
 
 
 def journal_path(run_id: str) -> Path:
-    """The file in which the results of a study wait for MLflow."""
+    """The file in which results of a study wait for MLflow."""
     return cache_dir() / "outbox" / f"{run_id}.jsonl"
 
 
 def _writer(
-    client: MlflowClient, experiment_id: str, run_id: str, known: MutableMapping[str, str]
+    client: MlflowClient, experiment_id: str, run_id: str, run_ids: MutableMapping[str, str]
 ) -> Writer:
     uri = client.tracking_uri
     if is_http(uri):
-        return CallWriter(HttpRuns(uri), experiment_id, known)
+        return CallWriter(HttpRuns(uri), experiment_id, run_ids)
     engine = engine_for(client)
     if engine is not None:
-        return BulkWriter(engine, experiment_id, run_id, known)
+        return BulkWriter(engine, experiment_id, run_id, run_ids)
     logger.info("%s cannot be written in bulk; trials are logged one by one", safe(uri))
-    return CallWriter(ClientRuns(client), experiment_id, known)
+    return CallWriter(ClientRuns(client), experiment_id, run_ids)

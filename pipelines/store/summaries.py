@@ -1,8 +1,8 @@
-"""The summary that a study leaves on its own run: made of its trials, kept as tags.
+"""The summary of a study, from which later studies learn: made from its trials, stored as tags.
 
-Its text (`warmstart.past`) is longer than a tag may be, so it is cut into `hpo.summary.0`, `.1`, …;
-the tag `hpo.summary` says how many belong together and what their SHA-256 is. A summary that was
-written in part only, or mixed from two, is recognised by that.
+The text of a summary (`warmstart.past`) can be longer than a tag, so it is cut into
+`hpo.summary.0`, `.1`, .... The tag `hpo.summary` has the number of parts and their SHA-256, by
+which a partly written or mixed summary is recognised.
 """
 
 import hashlib
@@ -18,19 +18,19 @@ from pipelines.store import schema
 from warmstart.metafeatures import MetaFeatures
 from warmstart.past import VERSION, PastStudy, StudyFacts, summary
 
-FEWEST = 2  # configurations: a single one is neither good nor bad
-MOST_PARTS = 50
-_NAME = 100  # characters of a file or a column
+MIN_CONFIGURATIONS = 2  # a single one is neither good nor bad
+MAX_PARTS = 50
+_MAX_NAME = 100  # characters of a file or column name
 
 
 class NewerSummaryError(ValueError):
-    """A summary that a newer release has written."""
+    """A summary that was written by a newer release."""
 
 
 def summary_of(header: Mapping[str, Any], run_id: str, trials: Sequence[Trial]) -> PastStudy | None:
-    """What a study with this header and these trials leaves; None when there is nothing to learn from it.
+    """The summary of a study; None when there is nothing to learn from it.
 
-    That is so with fewer than two configurations, of which the runs of `train` have one.
+    That is so with fewer than two configurations, such as in the runs of `train`.
     """
     data = header.get("data") or {}
     facts = StudyFacts(
@@ -44,19 +44,22 @@ def summary_of(header: Mapping[str, Any], run_id: str, trials: Sequence[Trial]) 
         space=SearchSpace.from_dict(header["space"]),
     )
     past = summary(trials, facts)
-    return None if past is None or len(past) < FEWEST else past
+    return None if past is None or len(past) < MIN_CONFIGURATIONS else past
 
 
 def prediction(table: str, target: str) -> str:
-    """Equal when the same column of the same table is predicted, by the digest of the table."""
+    """Identifies the prediction of a column, by the digest of its table."""
     return f"{table}:{_digest(target)}"
 
 
 def summary_tags(past: PastStudy | None) -> dict[str, str]:
-    """A summary as tags of its study's run; of None, and of one that is out of all proportion, that there is none."""
+    """The tags that store a summary.
+
+    For None, and for a summary of more than `MAX_PARTS` parts, they say that there is none.
+    """
     text = "" if past is None else past.to_text()
     parts = [text[start : start + schema.MAX_TAG] for start in range(0, len(text), schema.MAX_TAG)]
-    if len(parts) > MOST_PARTS:
+    if len(parts) > MAX_PARTS:
         parts = []
     tags = {f"{schema.SUMMARY}.{i}": part for i, part in enumerate(parts)}
     mark = {"version": VERSION, "parts": len(parts), "sha256": _digest("".join(parts))}
@@ -64,24 +67,18 @@ def summary_tags(past: PastStudy | None) -> dict[str, str]:
 
 
 def summary_from(tags: Mapping[str, str]) -> PastStudy | None:
-    """The summary that a run's tags hold; None when they say that there is nothing to learn.
+    """Read a summary from the tags of its run; None when they say that there is none.
 
     Raises:
         NewerSummaryError: when a newer release has written it.
-        ValueError: when it is missing, torn or damaged.
+        ValueError: when it is missing, incomplete or damaged.
     """
     try:
         mark = json.loads(tags[schema.SUMMARY])
-        version, parts, digest = int(mark["version"]), int(mark["parts"]), str(mark["sha256"])
-        if version > VERSION:
-            raise NewerSummaryError(
-                f"a summary of version {version}; this release reads up to {VERSION}"
-            )
-        if not 0 <= parts <= MOST_PARTS:
-            raise ValueError(f"a summary of {parts} parts; there are at most {MOST_PARTS}")
-        text = "".join(tags[f"{schema.SUMMARY}.{i}"] for i in range(parts))
-        if digest != _digest(text):
-            raise ValueError("the parts do not belong together")
+        parts = int(mark["parts"])
+        text = _joined(tags, int(mark["version"]), parts)
+        if _digest(text) != str(mark["sha256"]):
+            raise ValueError("the parts of the summary do not belong together")
         return PastStudy.from_text(text) if parts else None
     except (KeyError, TypeError) as error:
         raise ValueError(f"not the summary of a study: {error} is missing") from error
@@ -89,16 +86,26 @@ def summary_from(tags: Mapping[str, str]) -> PastStudy | None:
         raise ValueError(f"not the summary of a study: {error}") from error
 
 
+def _joined(tags: Mapping[str, str], version: int, parts: int) -> str:
+    if version > VERSION:
+        raise NewerSummaryError(
+            f"a summary of version {version}, but this release reads up to {VERSION}"
+        )
+    if not 0 <= parts <= MAX_PARTS:
+        raise ValueError(f"a summary of {parts} parts, but there are at most {MAX_PARTS}")
+    return "".join(tags[f"{schema.SUMMARY}.{i}"] for i in range(parts))
+
+
 def _name(header: Mapping[str, Any], data: Mapping[str, Any]) -> str:
     uri = safe(str(data.get("uri") or "")).partition("?")[0]
     table = Path(uri).name or "a table in memory"
     target = header.get("target")
     names = (table, str(target)) if target else (table,)
-    return ", ".join(schema.cut(" ".join(name.split()), _NAME) for name in names)
+    return ", ".join(schema.cut(" ".join(name.split()), _MAX_NAME) for name in names)
 
 
 def _features(header: Mapping[str, Any]) -> MetaFeatures | None:
-    """None where they are missing, damaged or of a newer release: a study counts without them, too."""
+    """The table's meta-features; None when they are missing, damaged or of a newer release."""
     try:
         return MetaFeatures.from_dict(header["meta_features"])
     except (KeyError, TypeError, ValueError, AttributeError):

@@ -1,8 +1,8 @@
-"""Saved views of MLflow's UI: one link that opens a study sorted, with the right columns and charts.
+"""Saved views of MLflow's UI: a link that opens a study sorted, with suitable columns and charts.
 
-A saved view is an experiment tag `mlflow.sharedViewState.<key>` that holds a name, two times and
-the UI's own state, compressed. The form was read from MLflow 3.17's UI and is documented nowhere:
-making a view is an attempt whose failure costs a line in the log.
+A saved view is an experiment tag `mlflow.sharedViewState.<key>` with a name, two times, and the
+state of the UI, compressed. The format was read from the UI of MLflow 3.17 and is not documented.
+So a view that cannot be saved is only logged.
 """
 
 import base64
@@ -25,24 +25,26 @@ logger = logging.getLogger(__name__)
 
 TAG = "mlflow.sharedViewState."
 OWN = "hpo-"
-MAX_VIEWS = 40
-MAX_VALUE = 20_000
+MAX_VIEWS = 40  # per experiment
+MAX_VALUE = 20_000  # characters of a tag
 MAX_COLUMNS = 20
-MAX_AXES = 8  # more cannot be read in a card
+MAX_AXES = 8  # more are not readable in a chart
 LOCAL_UI = "http://127.0.0.1:5000"
 
 
 def save(
     client: MlflowClient, experiment_id: str, run_id: str, header: Mapping[str, Any]
 ) -> str | None:
-    """Save the view of a study; its link, or None when MLflow did not take it."""
+    """Save the view of a study and return its link; None when it cannot be saved."""
     key = OWN + run_id
     name = f"{header.get('model', 'study')}, {header.get('algorithm', 'search')} ({run_id[:8]})"
     value = envelope(name, state(run_id, header), round(time.time() * 1000))
     try:
         if len(value) > MAX_VALUE or not _make_room(client, experiment_id, TAG + key):
             logger.debug(
-                "no saved view: %d characters, or %d views of others", len(value), MAX_VIEWS
+                "no saved view: it has %d characters, or users have saved %d views",
+                len(value),
+                MAX_VIEWS,
             )
             return None
         client.set_experiment_tag(experiment_id, TAG + key, value)
@@ -53,28 +55,26 @@ def save(
 
 
 def link(tracking_uri: str, experiment_id: str, key: str, *, charts: bool = True) -> str:
-    """Where the view opens."""
+    """The URL that opens a saved view."""
     mode = "&compareRunsMode=CHART" if charts else ""
     return f"{ui(tracking_uri)}/#/experiments/{experiment_id}/runs?viewStateShareKey={key}{mode}"
 
 
 def ui(tracking_uri: str) -> str:
-    """Where MLflow's UI is: the tracking server, else where `mlflow ui` serves by default."""
+    """The URL of MLflow's UI: the tracking server, or else the default of `mlflow ui`."""
     return without_login(tracking_uri).rstrip("/") if is_http(tracking_uri) else LOCAL_UI
 
 
 def _make_room(client: MlflowClient, experiment_id: str, tag: str) -> bool:
-    """Delete this project's oldest views until one more fits; False when others' alone are too many."""
-    views = {
-        k: v for k, v in client.get_experiment(experiment_id).tags.items() if k.startswith(TAG)
-    }
-    own = sorted(
-        (k for k in views if k.startswith(TAG + OWN) and k != tag), key=lambda k: _created(views[k])
-    )
-    excess = len(views.keys() - {tag}) + 1 - MAX_VIEWS
+    """Delete our oldest views until one more fits; False when there are too many of users."""
+    tags = client.get_experiment(experiment_id).tags
+    others = [name for name in tags if name.startswith(TAG) and name != tag]
+    own = [name for name in others if name.startswith(TAG + OWN)]
+    excess = max(len(others) + 1 - MAX_VIEWS, 0)
     if excess > len(own):
         return False
-    for old in own[: max(excess, 0)]:
+    own.sort(key=lambda name: _created(tags[name]))
+    for old in own[:excess]:
         client.delete_experiment_tag(experiment_id, old)
     return True
 
@@ -87,7 +87,7 @@ def _created(value: str) -> float:
 
 
 def envelope(name: str, view: Mapping[str, Any], now: int) -> str:
-    """The tag's value: name and times in the open, the state compressed."""
+    """The value of the tag: name and times as JSON, with the compressed state."""
     packed = base64.b64encode(zlib.compress(json.dumps(view).encode())).decode()
     return json.dumps(
         {"name": name, "createdAt": now, "updatedAt": now, "state": f"deflate;{packed}"}
@@ -95,17 +95,19 @@ def envelope(name: str, view: Mapping[str, Any], now: int) -> str:
 
 
 def state(run_id: str, header: Mapping[str, Any]) -> dict[str, Any]:
-    """The UI's state: which runs, in which order, which columns, which charts."""
+    """The state of the UI: filter, order, columns and charts."""
     metric = str(header["metric"])
     space: Mapping[str, Mapping[str, Any]] = header["space"]
-    always = [name for name, parameter in space.items() if not parameter.get("when")]
+    unconditional = [name for name, parameter in space.items() if not parameter.get("when")]
     columns = [f"metrics.`{metric}`", f"metrics.`{schema.SECONDS}`", f"tags.`{schema.ORIGIN}`"]
     if len(header.get("rungs", ())) > 1:
         columns += [f"tags.`{schema.BUDGET}`", f"tags.`{schema.ENDED}`"]
     columns += [f"params.`{name}`" for name in space][:MAX_COLUMNS]
     section = f"{run_id}-section"
     return {
-        "searchFilter": f"tags.`{schema.PARENT_RUN}` = '{run_id}' AND tags.`{schema.ROLE}` = 'trial'",
+        "searchFilter": (
+            f"tags.`{schema.PARENT_RUN}` = '{run_id}' AND tags.`{schema.ROLE}` = 'trial'"
+        ),
         "orderByKey": f"metrics.`{metric}`",
         "orderByAsc": header["direction"] == "minimize",
         "startTime": "ALL",
@@ -117,7 +119,7 @@ def state(run_id: str, header: Mapping[str, Any]) -> dict[str, Any]:
         "hideEmptyCharts": True,
         "isAccordionReordered": True,
         "compareRunSections": [_section(section)],
-        "compareRunCharts": _charts(run_id, section, metric, always),
+        "compareRunCharts": _charts(run_id, section, metric, unconditional),
     }
 
 
@@ -133,7 +135,10 @@ def _section(uuid: str) -> dict[str, Any]:
 
 
 def _charts(run_id: str, section: str, metric: str, params: list[str]) -> list[dict[str, Any]]:
-    """Parallel coordinates over the parameters that every trial has (others would hide trials), curves, cost."""
+    """Charts of the parameters, the learning curves and the cost.
+
+    `params` are those of every trial: parallel coordinates hide trials that lack a parameter.
+    """
     parallel = {
         "type": "PARALLEL",
         "selectedParams": params[:MAX_AXES],

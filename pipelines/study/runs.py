@@ -17,6 +17,7 @@ from pipelines.files.uris import safe
 from pipelines.findings.evidence import ClassScore, Evidence, confirmation, searched
 from pipelines.findings.past import Curve, warm_start
 from pipelines.store import schema
+from pipelines.store.records import decode_trial
 from pipelines.store.studies import find_study, leaderboard, read_artifact, read_header
 from pipelines.store.tracking import children, connect
 from pipelines.store.views import ui
@@ -183,7 +184,7 @@ def study_of_trial(run_id: str) -> tuple[dict[str, Any], Trial]:
         raise StudyError(
             f"there is no run {run_id!r} in {safe(client.tracking_uri)}; a trial is named by its run id"
         ) from error
-    trial = schema.decode_trial(run.data.tags, run.data.params)
+    trial = decode_trial(run.data.tags, run.data.params)
     if trial is None:
         raise StudyError(
             f"run {run_id} is no trial; `report` lists the trials of a study with their run ids"

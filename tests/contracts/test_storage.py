@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hpo.space import SearchSpace
 from hpo.storage import MemoryStorage, Storage
 from hpo.trial import Failure, Report, Trial
-from pipelines.store.schema import without_curves
+from pipelines.store.records import decode_trial, grant, without_curves
 from pipelines.store.storage import MlflowStorage
 from tests import stores
 from tests.strategies import params_of, spaces
@@ -165,8 +165,6 @@ def test_long_and_odd_words(place: Place) -> None:
 @given(data=st.data())
 def test_params_round_trip_exactly(data: st.DataObject) -> None:
     """Values of any space keep their type through the text format that all MLflow stores share."""
-    from pipelines.store.schema import decode_trial, grant
-
     space: SearchSpace = data.draw(spaces())
     params = data.draw(params_of(space))
     record = grant(Trial(0, params, 1), "t", {}, 0)

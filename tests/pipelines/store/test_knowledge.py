@@ -199,7 +199,7 @@ def test_only_the_newest_are_read_from_their_trials(
     experiment: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     storages = [unsummed(ended(experiment)) for _ in range(3)]
-    monkeypatch.setattr(knowledge, "MOST_READ", 1)
+    monkeypatch.setattr(knowledge, "MAX_READ", 1)
     for _ in range(2):  # what is kept from the time before changes nothing
         found = known(experiment)
         assert [past.run_id for past in found.studies] == [storages[-1].run_id]
@@ -212,13 +212,13 @@ def test_only_so_many_trials_are_read(
     experiment: str, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     storages = [unsummed(ended(experiment, n)) for n in (4, 5, 6)]
-    monkeypatch.setattr(knowledge, "MOST_TRIALS", 7)
+    monkeypatch.setattr(knowledge, "MAX_TRIALS", 7)
     for _ in range(2):  # what is kept from the time before changes nothing
         found = known(experiment)
         assert [len(past) for past in found.studies] == [6, 5]
         assert found.omitted == {storages[0].run_id: Why.OLDER}
     shutil.rmtree(cache / "knowledge")
-    monkeypatch.setattr(knowledge, "MOST_TRIALS", 3)
+    monkeypatch.setattr(knowledge, "MAX_TRIALS", 3)
     assert [(past.run_id, len(past)) for past in known(experiment).studies] == [
         (storages[-1].run_id, 3)
     ]
@@ -232,7 +232,7 @@ def test_a_cache_that_cannot_be_written_costs_time_only(
     monkeypatch.setenv("HPO_CACHE_DIR", str(tmp_path / "file" / "cache"))
     found = known(experiment)
     assert texts(found) == [told(storage)]
-    assert found.notes[1].startswith("what was read from trials is read again the next time: ")
+    assert found.notes[1].startswith("trials that were read now will be read again next time: ")
     assert "cannot be written (Not a directory); set HPO_CACHE_DIR" in found.notes[1]
     with pytest.raises(StudyError, match="set HPO_CACHE_DIR"):
         tracking.connect(stores.sqlite_uri())

@@ -145,7 +145,7 @@ def test_a_damaged_mark_is_recognised(mark: str) -> None:
 
 
 def test_more_parts_than_a_summary_has_are_refused_before_they_are_put_together() -> None:
-    tags = {f"{schema.SUMMARY}.{i}": "x" for i in range(summaries.MOST_PARTS + 1)}
+    tags = {f"{schema.SUMMARY}.{i}": "x" for i in range(summaries.MAX_PARTS + 1)}
     mark = {"version": 1, "parts": len(tags), "sha256": ""}
     with pytest.raises(ValueError, match="at most 50"):
         summary_from(tags | {schema.SUMMARY: json.dumps(mark)})
@@ -159,6 +159,6 @@ def test_a_newer_summary_is_told_apart() -> None:
 
 
 def test_a_summary_out_of_all_proportion_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(summaries, "MOST_PARTS", 1)
+    monkeypatch.setattr(summaries, "MAX_PARTS", 1)
     assert summary_from(summary_tags(long())) is None
     assert summary_from(summary_tags(made(COMPLETE))) is not None
