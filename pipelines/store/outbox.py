@@ -14,7 +14,8 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -189,7 +190,7 @@ class Outbox:
         self._changed = threading.Condition()
         self._waiting: dict[str, Record] = {}
         self._in_flight: dict[str, Record] = {}
-        self._urgent = False
+        self._hurrying = 0
         self._closing = False
         # After closing, a write that still hangs must not touch the journal when it returns.
         self._closed = False
@@ -231,11 +232,21 @@ class Outbox:
             "the study pauses until there is room",
             len(self._waiting),
         )
-        while len(self._waiting) >= self._max_waiting:
-            self._urgent = True
-            self._changed.notify_all()
-            self._changed.wait(1.0)
-            self._raise_failure()
+        with self._hurry():
+            self._changed.wait_for(
+                lambda: self._failure is not None or len(self._waiting) < self._max_waiting
+            )
+        self._raise_failure()
+
+    @contextmanager
+    def _hurry(self) -> Iterator[None]:
+        """Let the thread write without gathering records first."""
+        self._hurrying += 1
+        self._changed.notify_all()
+        try:
+            yield
+        finally:
+            self._hurrying -= 1
 
     def _add(self, record: Record) -> None:
         before = self._waiting.get(record.key)
@@ -247,18 +258,12 @@ class Outbox:
         Raises:
             StudyError: when writing failed for good.
         """
-        end = None if timeout is None else time.monotonic() + timeout
-        with self._changed:
-            while self._waiting or self._in_flight:
-                self._raise_failure()
-                left = None if end is None else end - time.monotonic()
-                if left is not None and left <= 0:
-                    return False
-                self._urgent = True
-                self._changed.notify_all()
-                self._changed.wait(left)
+        with self._changed, self._hurry():
+            is_done = self._changed.wait_for(
+                lambda: self._failure is not None or not (self._waiting or self._in_flight), timeout
+            )
             self._raise_failure()
-        return True
+            return is_done
 
     def close(self, timeout: float | None = None) -> bool:
         """Flush, stop the thread and close the journal; False when records still wait in it.
@@ -316,9 +321,11 @@ class Outbox:
             if self._closing:
                 return None
             gathered = time.monotonic() + self._pace.gather
-            self._wait_until(min(gathered, next_beat), lambda: self._urgent or self._closing)
-            self._urgent = False
+            self._wait_until(
+                min(gathered, next_beat), lambda: bool(self._hurrying) or self._closing
+            )
             self._in_flight, self._waiting = self._waiting, {}
+            self._changed.notify_all()  # there is room again
             return list(self._in_flight.values())
 
     def _wait_until(self, end: float, is_due: Callable[[], bool]) -> None:

@@ -9,7 +9,16 @@ from types import MappingProxyType
 from typing import Any
 
 from mlflow import MlflowClient
-from mlflow.entities import Dataset, DatasetInput, InputTag, LifecycleStage, Param, Run, RunTag
+from mlflow.entities import (
+    Dataset,
+    DatasetInput,
+    Experiment,
+    InputTag,
+    LifecycleStage,
+    Param,
+    Run,
+    RunTag,
+)
 from mlflow.exceptions import MlflowException
 from mlflow.tracking.context.registry import resolve_tags
 
@@ -120,7 +129,7 @@ def end_as_failed(
 
 
 def _run_name(header: Header) -> str:
-    outer = (header.get("data") or {}).get("outer")
+    outer = _data(header).get("outer")
     fold = f"-fold-{outer.partition('/')[0]}" if outer else ""
     return f"{header.get('model', 'study')}-{header.get('algorithm', 'search')}{fold}"
 
@@ -137,19 +146,23 @@ def experiment_id(client: MlflowClient, name: str | None = None) -> str:
     name = name or os.environ.get("MLFLOW_EXPERIMENT_NAME")
     if name is None:
         return os.environ.get("MLFLOW_EXPERIMENT_ID") or "0"
-    found = client.get_experiment_by_name(name)
-    if found is None:
-        try:
-            return str(client.create_experiment(name))
-        except MlflowException:
-            found = client.get_experiment_by_name(name)  # another process was faster
-            if found is None:
-                raise
+    found = client.get_experiment_by_name(name) or _new_experiment(client, name)
     if found.lifecycle_stage != LifecycleStage.ACTIVE:
         raise StudyError(
             f"experiment {name!r} was deleted; restore it in MLflow, or give another name"
         )
     return str(found.experiment_id)
+
+
+def _new_experiment(client: MlflowClient, name: str) -> Experiment:
+    """Create an experiment, or get the one that another process has created in the meantime."""
+    try:
+        return client.get_experiment(client.create_experiment(name))
+    except MlflowException:
+        found = client.get_experiment_by_name(name)
+        if found is None:
+            raise
+        return found
 
 
 def write_study(
@@ -175,7 +188,7 @@ def write_study(
     client.log_text(run_id, SearchSpace.from_dict(header["space"]).to_yaml(), SPACE_FILE)
     for name, text in artifacts.items():
         client.log_text(run_id, text, name)
-    data = header.get("data") or {}
+    data = _data(header)
     if data.get("digest"):
         client.log_inputs(run_id, [_dataset(data)])
     tags = _tags(header, description or describe(header))
@@ -193,25 +206,33 @@ def _facts(header: Header) -> dict[str, str]:
     return {name: str(header[name]) for name in _HEADER_TAGS if header.get(name) is not None}
 
 
+def _data(header: Header) -> Mapping[str, Any]:
+    """The entries on the table: `uri`, `digest`, `name`, `rows`, `columns` and `outer`."""
+    return header.get("data") or {}
+
+
+def _given(values: Mapping[str, object]) -> dict[str, str]:
+    """The values that are given, as texts."""
+    return {name: str(value) for name, value in values.items() if value}
+
+
 def _params(header: Header, known: Mapping[str, str]) -> list[Param]:
     """The parameters of a study's run, without those that `mlflow run` has logged already."""
     values = _facts(header)
-    values |= {name: str(header[name]) for name in _BUDGETS if header.get(name)}
-    data = header.get("data") or {}
-    if data.get("uri"):
-        values["data"] = str(data["uri"])
-    new = {name: value for name, value in values.items() if name not in known}
-    return [Param(name, schema.cut(value, schema.MAX_PARAM)) for name, value in new.items()]
+    values |= _given({name: header.get(name) for name in _BUDGETS})
+    values |= _given({"data": _data(header).get("uri")})
+    new = values.keys() - known.keys()
+    return [Param(k, schema.cut(v, schema.MAX_PARAM)) for k, v in values.items() if k in new]
 
 
 def _tags(header: Header, description: str) -> dict[str, str]:
-    tags = {f"hpo.{name}": schema.cut(value) for name, value in _facts(header).items()}
-    data = header.get("data") or {}
-    if data.get("digest"):
-        tags["hpo.data.digest"] = str(data["digest"])
-    if data.get("outer"):
-        tags[schema.OUTER] = str(data["outer"])
-    return tags | {schema.ROLE: "study", schema.NOTE: schema.cut(description)}
+    data = _data(header)
+    return {
+        **{f"hpo.{name}": schema.cut(value) for name, value in _facts(header).items()},
+        **_given({"hpo.data.digest": data.get("digest"), schema.OUTER: data.get("outer")}),
+        schema.ROLE: "study",
+        schema.NOTE: schema.cut(description),
+    }
 
 
 def _dataset(data: Mapping[str, Any]) -> DatasetInput:
@@ -236,7 +257,7 @@ def _dataset_name(data: Mapping[str, Any], path: str) -> str:
 
 def describe(header: Header) -> str:
     """A description of a study in Markdown."""
-    data = header.get("data") or {}
+    data = _data(header)
     table = f" on {_code(data['uri'])}" if data.get("uri") else ""
     target = f", target {_code(header['target'])}" if header.get("target") else ""
     names = ", ".join(map(_code, header["space"]))
