@@ -4,7 +4,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,30 +16,17 @@ from pipelines.adoption.metrics import AUTO, DIRECTIONS, logged_metric
 from pipelines.adoption.result import Adoption, Undone, listed
 from pipelines.adoption.runs import ForeignRun, optuna_direction
 from pipelines.adoption.study import ForeignRuns, adopted_study, read_trials
+from pipelines.entry_points import entry_point
 from pipelines.models import FAMILIES
 from pipelines.table.source import Source
 
 # The defaults of `tune`, so that the meta-features are those of such a study.
-_SPLIT, _TEST_SHARE, _VALIDATION, _SEED = "random", 0.2, "holdout", 0
+_DIVISION = ("random", 0.2, "holdout", 0)  # split, test_share, validation, seed
 
 
-def adopt(
-    experiment: str,
-    data: str | Path | pd.DataFrame | None = None,
-    target: str | None = None,
-    model: str = "lightgbm",
-    metric: str | None = None,
-    direction: str = AUTO,
-    means: str | None = None,
-    mapping: str | Path | Mapping[str, Any] | None = None,
-    filter: str | None = None,
-    task: str = "auto",
-    dry_run: bool = False,
-    undo: bool = False,
-) -> Adoption | Undone:
-    """Adopt runs that this project did not log as a past study, for later studies to learn from.
-
-    The study is a run of its own; the runs that it is made from are read and never changed.
+@dataclass(frozen=True)
+class AdoptOptions:
+    """Which runs are adopted, and how they are read.
 
     Args:
         experiment: The name of the MLflow experiment with the runs, nested or not.
@@ -56,6 +43,42 @@ def adopt(
         task: auto, binary, multiclass or regression.
         dry_run: Only show which runs count and how they are read; write nothing.
         undo: Delete the studies that were adopted from the experiment; only its name is needed.
+    """
+
+    experiment: str
+    data: str | Path | pd.DataFrame | None = None
+    target: str | None = None
+    model: str = "lightgbm"
+    metric: str | None = None
+    direction: str = AUTO
+    means: str | None = None
+    mapping: str | Path | Mapping[str, Any] | None = None
+    filter: str | None = None
+    task: str = "auto"
+    dry_run: bool = False
+    undo: bool = False
+
+    def mistakes(self) -> Iterator[str]:
+        """What is wrong with the options, as far as that can be said without the runs."""
+        if self.data is None or self.target is None:
+            yield (
+                "data and target are needed: later studies find this one by the features of its "
+                "table"
+            )
+        if self.model not in FAMILIES:
+            hint = closest(self.model, FAMILIES)
+            yield f"unknown model {self.model!r}{hint}; models: {', '.join(FAMILIES)}"
+        directions = (AUTO, *DIRECTIONS)
+        if self.direction not in directions:
+            hint = closest(self.direction, DIRECTIONS)
+            yield f"unknown direction {self.direction!r}{hint}; directions: {', '.join(directions)}"
+
+
+@entry_point(AdoptOptions)
+def adopt(options: AdoptOptions) -> Adoption | Undone:
+    """Adopt runs that this project did not log as a past study, for later studies to learn from.
+
+    The study is a run of its own; the runs that it is made from are read and never changed.
 
     Raises:
         UserError: If the input is invalid; the message lists all mistakes. Nothing was written.
@@ -64,33 +87,36 @@ def adopt(
     from pipelines.adoption import store
     from pipelines.store.tracking import connect
 
-    if undo:
-        return _undo(experiment, dry_run)
+    if options.undo:
+        return _undo(options.experiment, options.dry_run)
     client = connect()
-    mistakes = list(_argument_mistakes(data, target, model, direction))
+    mistakes = list(options.mistakes())
     entries: Mapping[str, Any] = {}
     with _collecting(mistakes):
-        entries = load_mapping(mapping)
-        mistakes += mapping_mistakes(entries, model) if model in FAMILIES else []
+        entries = load_mapping(options.mapping)
+        if options.model in FAMILIES:
+            mistakes += mapping_mistakes(entries, options.model)
     runs: Sequence[ForeignRun] = ()
     with _collecting(mistakes):
-        place = store.find_experiment(client, experiment)
-        runs = store.read_runs(client, place, filter or "", run_id)
-        mistakes += _run_mistakes(runs, experiment, metric, entries)
+        place = store.find_experiment(client, options.experiment)
+        runs = store.read_runs(client, place, options.filter or "", run_id)
+        mistakes += _run_mistakes(runs, options.experiment, options.metric, entries)
     kind = None
     with _collecting(mistakes):
-        if data is not None and target is not None:
-            source = Source(data, target, task, _SPLIT, _TEST_SHARE, _VALIDATION, _SEED)
+        if options.data is not None and options.target is not None:
+            source = Source(options.data, options.target, options.task, *_DIVISION)
             prepared = source.prepare()
             kind = prepared.task.kind
     with _collecting(mistakes):
-        if metric and runs:
-            logged = optuna_direction(runs, metric) if direction == AUTO else None
-            judged = logged_metric(metric, kind, logged or direction, means)
+        if options.metric and runs:
+            logged = optuna_direction(runs, options.metric) if options.direction == AUTO else None
+            judged = logged_metric(options.metric, kind, logged or options.direction, options.means)
     raise_all(ParameterError, mistakes)
-    foreign = ForeignRuns(experiment, runs, judged, model, read_mapping(entries, model))
-    found = read_trials(foreign, prepared)
-    if dry_run:
+    mapped = read_mapping(entries, options.model)
+    found = read_trials(
+        ForeignRuns(options.experiment, runs, judged, options.model, mapped), prepared
+    )
+    if options.dry_run:
         return found
     study = adopted_study(found, source, prepared, place.experiment_id)
     replaced = store.overlapping(client, place, [run.run_id for run in found.found.trials])
@@ -117,19 +143,6 @@ def _collecting(mistakes: list[str]) -> Iterator[None]:
         yield
     except UserError as error:
         mistakes.append(str(error))
-
-
-def _argument_mistakes(
-    data: object, target: str | None, model: str, direction: str
-) -> Iterator[str]:
-    if data is None or target is None:
-        yield "data and target are needed: later studies find this one by the features of its table"
-    if model not in FAMILIES:
-        yield f"unknown model {model!r}{closest(model, FAMILIES)}; models: {', '.join(FAMILIES)}"
-    directions = (AUTO, *DIRECTIONS)
-    if direction not in directions:
-        hint = closest(direction, DIRECTIONS)
-        yield f"unknown direction {direction!r}{hint}; directions: {', '.join(directions)}"
 
 
 def _run_mistakes(

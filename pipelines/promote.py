@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from hpo.errors import ParameterError, StudyError, UserError
+from pipelines.entry_points import entry_point
 from pipelines.registry.gate import (
     ROLLED_BACK,
     Candidate,
@@ -69,25 +70,9 @@ class Promotion:
         return steps
 
 
-def promote(
-    name: str,
-    version: int | None = None,
-    dry_run: bool = False,
-    data: str | Path | pd.DataFrame | None = None,
-    margin: float = 0.0,
-    confidence: float = 0.95,
-    slice: str | None = None,
-    tolerance: float = 0.01,
-    max_latency: str | float | None = None,
-    max_size: float | None = None,
-) -> Promotion:
-    """Make the challenger of a registered model its champion, if it passes all checks.
-
-    Challenger and champion predict the same rows: those that the challenger's study held out, or
-    new ones. The challenger must be better with a given probability (paired bootstrap over the
-    rows), also than the trivial baseline; accept the champion's inputs and answer in the same form;
-    and be within the given limits. The replaced champion gets the alias `previous`. After a kill at
-    any moment, running `promote` again completes it.
+@dataclass(frozen=True)
+class PromoteOptions:
+    """Which version is promoted, and what it must pass.
 
     Args:
         name: The registered model.
@@ -103,44 +88,82 @@ def promote(
         max_latency: The most milliseconds for one row (99th percentile), or limits like
             p50:5,p99x1000:80.
         max_size: The most megabytes of the model's files.
+    """
+
+    name: str
+    version: int | None = None
+    dry_run: bool = False
+    data: str | Path | pd.DataFrame | None = None
+    margin: float = 0.0
+    confidence: float = 0.95
+    slice: str | None = None
+    tolerance: float = 0.01
+    max_latency: str | float | None = None
+    max_size: float | None = None
+
+    def limits(self) -> Limits:
+        """The limits that the challenger must keep.
+
+        Raises:
+            ParameterError: If one is invalid.
+        """
+        return Limits(
+            self.margin,
+            self.confidence,
+            self.slice,
+            self.tolerance,
+            read_latency(self.max_latency),
+            self.max_size,
+        )
+
+
+@entry_point(PromoteOptions)
+def promote(options: PromoteOptions) -> Promotion:
+    """Make the challenger of a registered model its champion, if it passes all checks.
+
+    Challenger and champion predict the same rows: those that the challenger's study held out, or
+    new ones. The challenger must be better with a given probability (paired bootstrap over the
+    rows), also than the trivial baseline; accept the champion's inputs and answer in the same form;
+    and be within the given limits. The replaced champion gets the alias `previous`. After a kill at
+    any moment, running `promote` again completes it.
 
     Raises:
         PromotionRefusedError: If the challenger fails a check, or cannot be compared.
         UserError: If there is no such model, version or challenger, or a parameter is invalid.
     """
-    limits = Limits(margin, confidence, slice, tolerance, read_latency(max_latency), max_size)
+    limits = options.limits()
     from pipelines.registry import champions, versions
     from pipelines.store.tracking import connect
 
-    versions.check_model_name(name)
-    if version is not None and version < 1:
+    versions.check_model_name(options.name)
+    if options.version is not None and options.version < 1:
         raise ParameterError(
-            f"version={version} must be 1 or more; leave it out for the challenger"
+            f"version={options.version} must be 1 or more; leave it out for the challenger"
         )
     client = connect()
-    aliases = versions.aliases(client, name)
-    number = aliases.get(versions.CHALLENGER) if version is None else version
+    aliases = versions.aliases(client, options.name)
+    number = options.version or aliases.get(versions.CHALLENGER)
     if number is None:
         raise UserError(
-            f"registered model {name!r} has no challenger; register one with "
-            f"`tune -P register={name}`, or name a version with -P version="
+            f"registered model {options.name!r} has no challenger; register one with "
+            f"`tune -P register={options.name}`, or name a version with -P version="
         )
-    challenger = versions.candidate(client, name, number)
+    challenger = versions.candidate(client, options.name, number)
     current = aliases.get(versions.CHAMPION)
     if current == number:
-        return Promotion(challenger, None, None, done=False, dry_run=dry_run)
-    if version is None and ROLLED_BACK in challenger.tags:
+        return Promotion(challenger, None, None, done=False, dry_run=options.dry_run)
+    if options.version is None and ROLLED_BACK in challenger.tags:
         raise PromotionRefusedError(
             f"{challenger} was champion and was rolled back ({challenger.tags[ROLLED_BACK]}); it "
             f"is promoted again only when it is named: -P version={number}"
         )
-    champion = None if current is None else versions.candidate(client, name, current)
-    verdict = _judge(challenger, champion, data, limits)
+    champion = None if current is None else versions.candidate(client, options.name, current)
+    verdict = _judge(challenger, champion, options.data, limits)
     if verdict.failed:
         raise PromotionRefusedError(_refusal(challenger, champion, verdict))
-    if not dry_run:
+    if not options.dry_run:
         champions.make_champion(client, challenger, champion, verdict)
-    return Promotion(challenger, champion, verdict, done=True, dry_run=dry_run)
+    return Promotion(challenger, champion, verdict, done=True, dry_run=options.dry_run)
 
 
 def _judge(
