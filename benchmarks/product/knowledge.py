@@ -37,7 +37,7 @@ from pipelines.store import schema
 from pipelines.store.bulk import BulkWriter, engine_for
 from pipelines.store.lease import Driver
 from pipelines.store.parents import HEADER_FILE, describe
-from pipelines.store.records import Point, Record, grant, outcome
+from pipelines.store.records import Record, grant, outcome
 from pipelines.store.summaries import summary_of, summary_tags
 from pipelines.store.tracking import connect
 
@@ -108,7 +108,7 @@ def parent(of: Header, key: str, start: int, summary: dict[str, str] | None) -> 
         key,
         tags,
         params=facts | {"trials": "100", "data": of["data"]["uri"]},
-        metrics=tuple(Point(name, 0.9, start, 0) for name in names),
+        metrics=tuple((name, 0.9, start, 0) for name in names),
         mark=(schema.SCHEMA, schema.VERSION),
         status=schema.RUNNING if summary is None else schema.FINISHED,
         start=start,

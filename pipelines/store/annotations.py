@@ -104,4 +104,4 @@ def now() -> int:
 def _points(metrics: Mapping[str, float], step: int, at: int) -> tuple[Point, ...]:
     """The finite metrics as points."""
     schema.check_names(metrics)
-    return tuple(Point(name, value, at, step) for name, value in schema.finite(metrics).items())
+    return tuple((name, value, at, step) for name, value in schema.finite(metrics).items())

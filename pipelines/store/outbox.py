@@ -325,7 +325,6 @@ class Outbox:
                 min(gathered, next_beat), lambda: bool(self._hurrying) or self._closing
             )
             self._in_flight, self._waiting = self._waiting, {}
-            self._changed.notify_all()  # there is room again
             return list(self._in_flight.values())
 
     def _wait_until(self, end: float, is_due: Callable[[], bool]) -> None:

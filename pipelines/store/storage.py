@@ -17,7 +17,7 @@ from pipelines.store import schema
 from pipelines.store.annotations import Annotations, now
 from pipelines.store.outbox import Journal
 from pipelines.store.parents import Header, check_header, end_as_failed, parent_run, write_study
-from pipelines.store.records import Point, Record, grant, outcome, without_curves
+from pipelines.store.records import Record, grant, outcome, without_curves
 from pipelines.store.studies import find_study, read_header
 from pipelines.store.study_run import Connection, StudyRun, journal_path
 from pipelines.store.summaries import summary_of, summary_tags
@@ -215,7 +215,7 @@ class MlflowStorage:
         self._finished_legs += 1
         if math.isfinite(self._best):
             score = self._goal.from_loss(self._best)
-            point = Point(f"best_{self._goal.name}", score, at, self._finished_legs)
+            point = (f"best_{self._goal.name}", score, at, self._finished_legs)
             self._run.put(Record(schema.STUDY_KEY, metrics=(point,)))
 
 

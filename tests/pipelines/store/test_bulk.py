@@ -14,7 +14,7 @@ from hpo.space.parameters import Value
 from hpo.trial import Failure, Report, Trial
 from pipelines.store import bulk
 from pipelines.store.outbox import Unreachable
-from pipelines.store.records import Point, Record
+from pipelines.store.records import Record
 from pipelines.store.storage import MlflowStorage
 from pipelines.store.writers import ClientRuns
 from tests import stores
@@ -203,7 +203,7 @@ def test_statements_for_postgresql_compile() -> None:
 
     writer = object.__new__(bulk.BulkWriter)
     writer._insert = bulk._INSERT["postgresql"]
-    record = Record("k", tags={"a": "b"}, params={"p": "1"}, metrics=(Point("m", 1.0, 1, 1),))
+    record = Record("k", tags={"a": "b"}, params={"p": "1"}, metrics=(("m", 1.0, 1, 1),))
     writer._write_rows(Connection(), [record], {"k": "r"})  # type: ignore[arg-type]
     assert len(statements) == 4
     assert all("ON CONFLICT" in statement for statement in statements)

@@ -7,7 +7,7 @@ import pytest
 from hpo.errors import StudyError
 from pipelines.files.cache import cache_dir
 from pipelines.store.outbox import Journal, Outbox, Pace, Unreachable
-from pipelines.store.records import Point, Record
+from pipelines.store.records import Record
 
 QUICK = Pace(gather=0.0, beat=60.0, retry=0.005, max_retry=0.02)
 
@@ -61,21 +61,17 @@ def test_records_of_a_run_that_wait_together_are_merged(journal: Journal) -> Non
     store = Store()
     outbox = Outbox(journal, store, pace=Pace(gather=60.0))
     outbox.put(
-        Record(
-            "a", "name", {"x": "1"}, {"p": "1"}, (Point("m", 1.0, 5, 1),), ("n", "0"), "RUNNING", 5
-        )
+        Record("a", "name", {"x": "1"}, {"p": "1"}, (("m", 1.0, 5, 1),), ("n", "0"), "RUNNING", 5)
     )
     outbox.put(record("b"))
-    outbox.put(
-        Record("a", tags={"x": "2"}, metrics=(Point("m", 2.0, 6, 2),), status="FINISHED", end=9)
-    )
+    outbox.put(Record("a", tags={"x": "2"}, metrics=(("m", 2.0, 6, 2),), status="FINISHED", end=9))
     assert outbox.flush(10)
     merged = Record(
         "a",
         "name",
         {"x": "2"},
         {"p": "1"},
-        (Point("m", 1.0, 5, 1), Point("m", 2.0, 6, 2)),
+        (("m", 1.0, 5, 1), ("m", 2.0, 6, 2)),
         ("n", "0"),
         "FINISHED",
         5,

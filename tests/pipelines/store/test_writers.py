@@ -9,7 +9,7 @@ from mlflow.protos import databricks_pb2
 from hpo.errors import StudyError
 from hpo.trial import Report, Trial
 from pipelines.store import study_run
-from pipelines.store.records import Point, Record
+from pipelines.store.records import Record
 from pipelines.store.tracking import children
 from pipelines.store.writers import CallWriter, ClientRuns
 from tests import stores
@@ -97,7 +97,7 @@ def test_batches_respect_the_limits_of_mlflow(
         "trial-0",
         tags={f"t{i}": "x" for i in range(n_tags)},
         params={f"p{i}": "1" for i in range(n_params)},
-        metrics=tuple(Point(f"m{i}", 1.0, 1, 1) for i in range(n_metrics)),
+        metrics=tuple((f"m{i}", 1.0, 1, 1) for i in range(n_metrics)),
     )
     CallWriter(runs, "0", {"trial-0": "r"})([record])
     assert runs.sizes == sizes
