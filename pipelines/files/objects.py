@@ -47,7 +47,7 @@ class Objects:
 
     Attributes:
         uri: of the folder that holds the files.
-        scratch: where folders are packed; None takes the system's temporary folder.
+        scratch: where folders are packed; None uses the system's temporary folder.
     """
 
     uri: str
@@ -58,7 +58,7 @@ class Objects:
 
         Raises:
             OSError: when the folder or the file cannot be written.
-            Exception: whatever `write` raises.
+            Exception: errors of `write`.
         """
         with tempfile.TemporaryDirectory(prefix="packed-", dir=self.scratch) as folder:
             write(Path(folder))

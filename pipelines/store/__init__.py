@@ -1,4 +1,4 @@
-"""Everything that reads or writes MLflow's tracking store, and what a running study needs of it."""
+"""MLflow's tracking store: reading, writing, and the protocols that a running study uses."""
 
 from collections.abc import Mapping
 from typing import Any, Protocol
@@ -58,7 +58,7 @@ class StudyStore(Storage, Protocol):
 
     @property
     def header(self) -> Mapping[str, Any]:
-        """What the study was created with."""
+        """The settings that the study was created with."""
         ...
 
     @property

@@ -222,7 +222,7 @@ def _from_tags(run: "Run", now: float) -> PastStudy | Why | None:
 
 @dataclass(frozen=True)
 class _Reading:
-    """What the trials of a study say.
+    """The result of reading a study from its trials.
 
     Attributes:
         found: its summary, or why it is left out.
@@ -254,7 +254,7 @@ def _read_from_trials(client: "MlflowClient", run: "Run") -> _Reading:
 
 
 class _CachedReading:
-    """A file with what the trials of one study say. A file that cannot be read is ignored.
+    """A file with the reading of one study. An unreadable file is ignored.
 
     It is valid while the study is unchanged: resuming a study changes its status, end or driver.
     """

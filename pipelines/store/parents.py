@@ -49,7 +49,7 @@ MAX_DATASET_NAME = 500
 MAX_DIGEST = 36
 
 Header = Mapping[str, Any]
-"""What a study was created with, as JSON values."""
+"""The settings that a study was created with, as JSON values."""
 
 
 def check_header(header: Header) -> None:
@@ -179,7 +179,7 @@ def write_study(
     Args:
         client: of the tracking store.
         run: that becomes the study.
-        header: what the study is created with.
+        header: the settings of the study.
         artifacts: texts by file name.
         description: of the run; None makes one from the header.
     """

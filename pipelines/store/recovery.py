@@ -1,4 +1,4 @@
-"""What a new driver finds: the runs of a study, and results that are not in MLflow yet."""
+"""Recovery of a study: its runs in MLflow, and results that an earlier driver did not write."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field

@@ -30,7 +30,7 @@ class MlflowStorage:
     """The trials of one study in MLflow. Made by `create` or `open`, used by one driver at a time.
 
     Attributes:
-        header: what the study was created with, as JSON values.
+        header: the settings that the study was created with, as JSON values.
         notes: on the study, beside the trials.
     """
 
