@@ -11,6 +11,7 @@ from pipelines.files.checkpoints import (
     Checkpoints,
     checkpoint_place,
     superseded,
+    sweep_places,
 )
 from pipelines.files.uris import safe
 from pipelines.models import CheckpointError
@@ -29,6 +30,7 @@ class CheckpointKeeper:
     """
 
     def __init__(self, plan: Plan, run_id: str) -> None:
+        sweep_places()  # those of studies that were given up
         place = f"{plan.checkpoints.rstrip('/')}/{run_id}" if plan.checkpoints else None
         races = grants_budgets(plan.algorithm)
         self._checkpoints = Checkpoints(place or checkpoint_place(run_id)) if races else None

@@ -1,5 +1,6 @@
 """How a session ends, with workers and a store that the test plays itself."""
 
+import os
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
@@ -193,3 +194,17 @@ def test_what_goes_wrong_while_closing_does_not_hide_the_reason(
 
     with pytest.raises(KeyboardInterrupt):
         run(interrupted, Full())
+
+
+def test_a_session_deletes_checkpoints_that_nobody_resumed(
+    asked: Stop, run: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HPO_CACHE_DIR", str(tmp_path / "cache"))
+    old, new = (tmp_path / "cache" / "checkpoints" / name for name in ("old", "new"))
+    for folder in (old, new):
+        folder.mkdir(parents=True)
+    os.utime(old, (0, 0))
+    asked.level = StopLevel.FINISH_RUNNING
+    run(succeed, MemoryStore())
+    assert not old.exists()
+    assert new.exists()
