@@ -39,7 +39,7 @@ def test_trials_over_their_limit_fail_and_a_hopeless_study_ends(place: Place, ta
     assert code == 2, output
     assert "ran for longer than its limit of 0.001 s" in output
     assert len(re.findall(r"^trial \d+/100 FAILED", output, re.MULTILINE)) < 20
-    assert "go on with study=" in output
+    assert "resume with study=" in output
 
 
 def test_at_the_timeout_the_study_ends_with_its_winner(place: Place, table: Path) -> None:

@@ -111,7 +111,7 @@ def test_a_race_is_resumed_on_another_machine(
     code, output = second.command("tune", study=study)
     assert code == 2
     assert "on box-a" in output
-    assert "if it was killed there, try again in" in output
+    assert "if it was killed, try again in" in output
     change_driver(study, first.tracking_uri, seen=time.time() - 70)
     moved = {}
     if "://" not in place:  # the folder is mounted elsewhere
