@@ -1,4 +1,4 @@
-"""Planning a study: what the options leave to the model, the table and the machine is settled here."""
+"""The plan of a study, from its options, the table, the model and the machine."""
 
 import math
 from collections.abc import Sequence
@@ -185,8 +185,8 @@ def rungs(
             f"min_budget={lower} or less" if lower >= 1 else f"max_budget={math.ceil(eta)} or more"
         )
         raise ParameterError(
-            f"min_budget={least:g} leaves no rung below max_budget={most:g} with eta={eta:g}; {algorithm} needs two at "
-            f"least: take {way_out}"
+            f"min_budget={least:g} leaves no rung below max_budget={most:g} with eta={eta:g}; "
+            f"{algorithm} needs at least two rungs: take {way_out}"
         )
     return found
 

@@ -90,7 +90,7 @@ class StoredLegs:
         return ""
 
     def _identity(self, budget: float) -> dict[str, Any]:
-        """What a checkpoint must agree with beside what its family checks, as JSON gives it back."""
+        """What a checkpoint must agree with, beside what its family checks, as read from JSON."""
         work = {key: value for key, value in asdict(self._work).items() if key != "checkpoints"}
         return {**work, "rungs": list(self._work.rungs), "budget": budget, **self._origin}
 

@@ -101,7 +101,7 @@ class TableObjective:
             return Choice(best)
         if ending.stop.level > StopLevel.CONTINUE:
             ending.say(
-                "the best trials were not confirmed; the study does it when it is resumed to its end"
+                "the best trials were not confirmed; resume the study to its end to confirm them"
             )
             return Choice(best)
         found = confirm(ending, self._prepared, self._plan.confirm)

@@ -1,4 +1,4 @@
-"""The winner: its object is scored on the held-out rows, and the same object is logged and registered."""
+"""The winner: one predictor is scored on the held-out rows, logged and registered."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from hpo.errors import StudyError
-from pipelines.models import search_model
-from pipelines.objectives.card import ARTIFACT, Subject, description, model_card, whole
+from pipelines.objectives.card import ARTIFACT, description, model_card, whole
+from pipelines.objectives.card_sections import Subject
 from pipelines.objectives.jobs import models_of
 from pipelines.registry.gate import HeldOutScore
-from pipelines.registry.logged import TRIAL_NUMBER, log_winner, logged_before
+from pipelines.registry.logged import TRIAL_NUMBER, LoggedWinner, log_winner, logged_before
 from pipelines.registry.versions import Origin, register_winner
 from pipelines.store.tracking import connect, first_line
 from pipelines.study.objective import Choice, Ending
@@ -31,9 +32,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Scored:
-    """A predictor's folder with the truth `(n,)` and its predictions `(n,)` or `(n, k)` on the held-out rows.
+    """A predictor and its predictions on the n held-out rows.
 
-    `groups` (n,) are codes of rows that depend on each other, None when there are none.
+    Attributes:
+        folder: of the predictor.
+        y: the encoded target, `(n,)`.
+        prediction: `(n,)`, or `(n, k)` for k classes.
+        groups: `(n,)` codes of rows that depend on each other; None if there are none.
     """
 
     folder: Path
@@ -44,13 +49,13 @@ class Scored:
 
 @dataclass(frozen=True)
 class Won:
-    """What is known of the winner when a study ends.
+    """The winner with its scores on the held-out rows.
 
     Attributes:
-        choice: the winner, and how the best few were compared.
-        ending: the study around it.
-        scored: its model on the held-out rows.
-        test: every metric there.
+        choice: the winner, and how the best trials were compared.
+        ending: the end of the search.
+        scored: its predictor.
+        test: every metric on the held-out rows.
         interval: of the deciding metric.
         trivial: the deciding metric of the trivial baseline on the same rows.
     """
@@ -65,7 +70,13 @@ class Won:
 
 @dataclass(frozen=True)
 class Logged:
-    """Where the winner is, and the version it was registered as, if it was."""
+    """The logged winner.
+
+    Attributes:
+        uri: of the model.
+        version: of the registered model; None if none was registered.
+        seconds: that logging took; 0 if an earlier session had logged it.
+    """
 
     uri: str
     version: int | None
@@ -73,7 +84,7 @@ class Logged:
 
 
 def score(prepared: "Prepared", plan: Plan, ending: Ending, label: str) -> Scored:
-    """Make one predictor of the models with this label, and predict the raw held-out rows."""
+    """Join the models with this label into one predictor, and predict the raw held-out rows."""
     exchange = ending.workshop.exchange
     place = exchange.scratch / "predictors" / label
     members = sorted(exchange.get(models_of(label)).iterdir())
@@ -84,58 +95,69 @@ def score(prepared: "Prepared", plan: Plan, ending: Ending, label: str) -> Score
 
 
 def log(plan: Plan, prepared: "Prepared", won: Won) -> Logged:
-    """Log the scored model with the study, and register it when the plan says so.
+    """Log the scored predictor with the study, and register it if the plan has a name for it.
 
     Raises:
-        StudyError: when MLflow does not take it.
+        StudyError: when MLflow refuses it.
     """
     try:
         return _log(plan, prepared, won)
     except MlflowException as error:
         raise StudyError(
-            f"MLflow did not take the winner ({first_line(error)}); all trials are stored: when "
-            f"that is repaired, `tune` with study={won.ending.store.run_id} logs the winner again"
+            f"MLflow refused the winner ({first_line(error)}); all trials are stored: when this is "
+            f"repaired, resume with study={won.ending.store.run_id} to log the winner"
         ) from error
 
 
 def _log(plan: Plan, prepared: "Prepared", won: Won) -> Logged:
-    store, best, folder = won.ending.store, won.choice.winner, won.scored.folder
-    client = connect(store.tracking_uri)
-    winner = logged_before(client, store.run_id, folder)
-    if winner is None:
-        winner = log_winner(
-            client,
-            store.run_id,
-            folder,
-            prepared.example,
-            metrics={f"test_{name}": value for name, value in won.test.items()},
-            params=best.params,
-            tags={TRIAL_NUMBER: str(best.number)},
-        )
+    client = connect(won.ending.store.tracking_uri)
+    winner = _logged_winner(client, prepared, won)
     if not plan.register:
         return Logged(winner.uri, None, winner.seconds)
-    held_out = HeldOutScore(
-        metric=plan.metric,
-        greater_is_better=METRICS[plan.metric].greater_is_better,
-        value=won.test.get(plan.metric, float("nan")),  # such a version is never promoted
-        baseline=won.trivial,
-        data=plan.data.digest,
-        split=prepared.rows.digest,
-        rows=len(prepared.test_frame),
-    )
-    card = model_card(_subject(plan, prepared, won, held_out))
+    store, trial = won.ending.store, won.choice.winner
+    subject = _subject(plan, prepared, won)
+    card = model_card(subject)
     store.notes.save_text(whole(card), ARTIFACT)
     origin = Origin(
         study=store.run_id,
-        trial=store.trial_run_id(best.number),
-        family=search_model(plan.model).resolve(best.params)[0],
-        score=held_out,
+        trial=store.trial_run_id(trial.number),
+        family=subject.family,
+        score=subject.score,
     )
     registered = register_winner(client, winner, plan.register, origin, description(card))
     return Logged(winner.uri, registered.version, winner.seconds)
 
 
-def _subject(plan: Plan, prepared: "Prepared", won: Won, held_out: HeldOutScore) -> Subject:
+def _logged_winner(client: MlflowClient, prepared: "Prepared", won: Won) -> LoggedWinner:
+    """Log the predictor, unless an earlier session has logged the same one."""
+    run_id, folder, trial = won.ending.store.run_id, won.scored.folder, won.choice.winner
+    logged = logged_before(client, run_id, folder)
+    if logged is not None:
+        return logged
+    return log_winner(
+        client,
+        run_id,
+        folder,
+        prepared.example,
+        metrics={f"test_{name}": value for name, value in won.test.items()},
+        params=trial.params,
+        tags={TRIAL_NUMBER: str(trial.number)},
+    )
+
+
+def _held_out_score(plan: Plan, prepared: "Prepared", won: Won) -> HeldOutScore:
+    return HeldOutScore(
+        metric=plan.metric,
+        greater_is_better=plan.goal.greater_is_better,
+        value=won.test.get(plan.metric, float("nan")),  # a version with nan is never promoted
+        baseline=won.trivial,
+        data=plan.data.digest,
+        split=prepared.rows.digest,
+        rows=len(prepared.test_frame),
+    )
+
+
+def _subject(plan: Plan, prepared: "Prepared", won: Won) -> Subject:
     metric, scored, store = METRICS[plan.metric], won.scored, won.ending.store
     predictor = Predictor.load(scored.folder)
     return Subject(
@@ -145,7 +167,7 @@ def _subject(plan: Plan, prepared: "Prepared", won: Won, held_out: HeldOutScore)
         prepared=prepared,
         best=won.choice.winner,
         trials=won.ending.trials,
-        score=held_out,
+        score=_held_out_score(plan, prepared, won),
         test=won.test,
         interval=won.interval,
         baselines=won.ending.baselines,

@@ -1,4 +1,4 @@
-"""The model card: what it tells, that names cannot break it, and that its configuration reads back."""
+"""The model card: its text, names that could break it, and YAML that reads back exactly."""
 
 import re
 from dataclasses import replace
@@ -13,8 +13,9 @@ from hpo.space.parameters import Params
 from hpo.space.yaml import load
 from hpo.trial import Report, Trial
 from pipelines.models import settings as settings_of
-from pipelines.objectives import card as module
-from pipelines.objectives.card import Section, Subject, as_yaml, description, model_card, whole
+from pipelines.objectives.card import LIMIT, Section, description, model_card, whole
+from pipelines.objectives.card_sections import ASSUMED_WATTS, WATTS, Subject, watts_per_core
+from pipelines.objectives.recipe import as_yaml
 from pipelines.registry.gate import HeldOutScore
 from pipelines.study.confirmation import Confirmation
 from pipelines.table.bootstrap import Interval
@@ -70,7 +71,7 @@ def subject(
 
 
 def test_a_card_tells_what_was_logged(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(module.WATTS, raising=False)
+    monkeypatch.delenv(WATTS, raising=False)
     text = whole(model_card(subject()))
     for words in (
         "**lightgbm** predicts y (regression): **rmse 1.5** [1.25, 1.75] on 20 held-out rows (lower is better; trivial "
@@ -118,10 +119,10 @@ def test_parameters_that_matter_are_named_when_there_are_trials_enough() -> None
 
 
 def test_the_watts_are_the_users(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(module.WATTS, "25")
+    monkeypatch.setenv(WATTS, "25")
     assert "100 Wh = core hours × 25 W a core ($HPO_WATTS_PER_CORE)" in whole(model_card(subject()))
-    monkeypatch.setenv(module.WATTS, "much")
-    assert module.watts_per_core()[0] == module.WATTS_ASSUMED
+    monkeypatch.setenv(WATTS, "much")
+    assert watts_per_core()[0] == ASSUMED_WATTS
 
 
 def test_what_is_not_there_is_said() -> None:
@@ -161,11 +162,11 @@ def test_a_description_fits_the_registry_and_says_what_it_lacks() -> None:
     assert "Scores, Data" not in description(card, len(whole(card)) - 1)
     long = model_card(subject(params={"data_sample_strategy": "goss" * 2_000}))
     text = description(long)
-    assert len(text) <= module.LIMIT
+    assert len(text) <= LIMIT
     assert "No room here for: Configuration. See" in text
     assert "## Cost" in text, "what fits is there"
     assert "model_card.md" in text
-    assert len(description([Section("", ("x" * 9_000,))])) == module.LIMIT
+    assert len(description([Section("", ("x" * 9_000,))])) == LIMIT
 
 
 VALUES = st.one_of(

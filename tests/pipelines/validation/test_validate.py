@@ -14,9 +14,10 @@ from hpo.errors import DataError, ParameterError, StudyError
 from pipelines.report import report
 from pipelines.store.knowledge import past_studies
 from pipelines.store.lease import Driver, birth
-from pipelines.study.validations import FoldResult, begun, plan_of, unfinished
 from pipelines.table.estimates import mean_of
-from pipelines.validate import ValidationResult, spread, validate
+from pipelines.validate import validate
+from pipelines.validation.result import ValidationResult, spread
+from pipelines.validation.runs import FoldResult, read_plan, unfinished
 from tests.pipelines.objectives.test_training import regression
 
 
@@ -61,7 +62,7 @@ def test_the_last_lines_say_how_to_go_on() -> None:
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        ({"folds": 1}, ParameterError, "folds=1 must be a whole number from 2 to 20"),
+        ({"folds": 1}, ParameterError, "folds=1 must be 2 or greater"),
         ({"trials": 0, "model": "lgbm"}, ParameterError, "2 mistakes"),
         ({"target": None}, ParameterError, "data and target are needed"),
         ({"target": "z"}, DataError, "no target column 'z'"),
@@ -88,7 +89,7 @@ def test_only_a_validation_is_gone_on_with(store: str) -> None:
     other = MlflowClient(store).create_run("0").info.run_id
     with pytest.raises(StudyError, match="there is no run 'abc'"):
         validate(resume="abc")
-    with pytest.raises(StudyError, match=f"run {other} is no validation"):
+    with pytest.raises(StudyError, match=f"run {other} is not a validation"):
         validate(resume=other)
 
 
@@ -101,7 +102,7 @@ def test_one_that_runs_is_left_alone_and_one_that_was_killed_is_named(
     store: str, validation: ValidationResult, capsys: pytest.CaptureFixture[str]
 ) -> None:
     client, run_id = MlflowClient(store), validation.run_id
-    assert f"-P resume={run_id}` goes on" in client.get_run(run_id).data.tags["mlflow.note.content"]
+    assert f"-P resume={run_id}`." in client.get_run(run_id).data.tags["mlflow.note.content"]
     client.update_run(run_id, status="RUNNING")
     alive = replace(Driver.myself(), pid=os.getppid(), born=birth(os.getppid()))
     client.set_tag(run_id, "hpo.driver", alive.to_tag())
@@ -110,7 +111,7 @@ def test_one_that_runs_is_left_alone_and_one_that_was_killed_is_named(
     run = client.get_run(run_id)
     assert run.info.status == "RUNNING"
     assert "hpo.failure" not in run.data.tags
-    plan = plan_of(run_id, begun(run_id))
+    plan = read_plan(run_id)
     assert run_id not in unfinished(plan)
 
     client.set_tag(run_id, "hpo.driver", replace(alive, born="before").to_tag())
@@ -158,7 +159,9 @@ def test_studies_are_nested_and_a_lost_fold_is_searched_again(
         assert len(below(found.study, "trial")) == 2
     assert "2 trials, 0 failed" in str(report(whole.folds[0].study))
     assert not {study.run_id for study in past_studies(store).studies} & set(studies)
-    with pytest.raises(StudyError, match="is a validation; the studies nested in it"):
+    with pytest.raises(
+        StudyError, match="is a validation; give the id of one of the studies nested in it"
+    ):
         report(whole.run_id)
 
     first, second = whole.folds

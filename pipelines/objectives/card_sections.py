@@ -1,0 +1,262 @@
+"""The sections of a model card; each function yields the lines of one section."""
+
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from hpo.trial import Trial
+from pipelines.findings.analysis import FAIR
+from pipelines.findings.evidence import comparable
+from pipelines.findings.importance import MIN_TRIALS, decompose, fit
+from pipelines.findings.scales import duration
+from pipelines.models import search_model, settings
+from pipelines.objectives.jobs import BEST
+from pipelines.objectives.markdown import code_block, escaped, table
+from pipelines.objectives.recipe import as_yaml, train_command
+from pipelines.registry.gate import HeldOutScore
+from pipelines.study.options import TRAIN
+from pipelines.study.plan import Plan
+from pipelines.study.summary import failures
+
+if TYPE_CHECKING:
+    from hpo.space.parameters import Params
+    from pipelines.study.confirmation import Confirmation
+    from pipelines.table.bootstrap import Interval
+    from pipelines.table.data import Prepared
+    from pipelines.table.permutation import Permuted
+
+WATTS = "HPO_WATTS_PER_CORE"  # environment variable
+ASSUMED_WATTS = 10.0
+MAX_COLUMNS, MAX_PARAMETERS = 15, 8  # rows of the tables of importance
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What a card describes.
+
+    Attributes:
+        study: the run id of the study.
+        trial: the run id of the winner.
+        plan: of the study.
+        prepared: the table.
+        best: the winner.
+        trials: all of the study.
+        score: the held-out score that the registry compares.
+        test: every metric on the held-out rows.
+        interval: of the deciding metric on the held-out rows.
+        baselines: the deciding metric on the validation rows, by name.
+        permuted: the importance of the columns.
+        confirmation: how the best trials did on repeated folds.
+    """
+
+    study: str
+    trial: str
+    plan: Plan
+    prepared: "Prepared"
+    best: Trial
+    trials: Sequence[Trial]
+    score: HeldOutScore
+    test: Mapping[str, float]
+    interval: "Interval | None"
+    baselines: Mapping[str, float]
+    permuted: "Permuted | None"
+    confirmation: "Confirmation | None" = None
+
+    @property
+    def family(self) -> str:
+        """The model family of the winner."""
+        return self._resolved[0]
+
+    @property
+    def params(self) -> "Params":
+        """The winner's parameters as its family knows them."""
+        return self._resolved[1]
+
+    @cached_property
+    def _resolved(self) -> "tuple[str, Params]":
+        return search_model(self.plan.model).resolve(self.best.params)
+
+
+def headline(subject: Subject) -> Iterator[str]:
+    """The model, its task and its score."""
+    score, data, interval = subject.score, subject.plan.data, subject.interval
+    better = "higher" if score.greater_is_better else "lower"
+    bounds = f" [{interval.low:.6g}, {interval.high:.6g}]" if interval else ""
+    yield (
+        f"**{subject.family}** predicts {escaped(data.target)} ({data.task}): "
+        f"**{score}**{bounds} on {score.rows:,} held-out rows "
+        f"({better} is better; trivial baseline {score.baseline:.6g})."
+    )
+    yield ""
+    yield f"Study `{subject.study}`, trial `{subject.trial}`."
+
+
+def configuration(subject: Subject) -> Iterator[str]:
+    """The winner's parameters, and the command that trains them again."""
+    yield f"Save this as `params.yaml`, or use `-P trial={subject.trial}` instead of `params`."
+    yield ""
+    yield from code_block(as_yaml(subject.params), "yaml")
+    yield ""
+    yield from code_block(train_command(subject.plan, subject.family), "bash")
+
+
+def scores(subject: Subject) -> Iterator[str]:
+    """Every metric on the held-out rows, and the deciding one on the validation rows."""
+    metric, interval = subject.score.metric, subject.interval
+    bounds = f" (95 % interval {interval.low:.6g} to {interval.high:.6g})" if interval else ""
+    rows = [(metric, f"{subject.score.value:.6g}{bounds}")]
+    rows += [(name, f"{value:.6g}") for name, value in subject.test.items() if name != metric]
+    yield from table(("metric", "held-out rows"), rows)
+    yield ""
+    yield _validation_scores(subject)
+    if subject.confirmation:
+        yield f"{subject.confirmation.lines()[0]}."
+
+
+def _validation_scores(subject: Subject) -> str:
+    score = subject.plan.goal.from_loss(subject.best.loss)
+    reason = "" if subject.confirmation else ", by which it was chosen"
+    before = "" if subject.plan.rows == TRAIN else " (before it was trained on them, too)"
+    baselines = [f", baseline {name} {value:.6g}" for name, value in subject.baselines.items()]
+    return (
+        f"On the validation rows{reason}: {subject.score.metric} {score:.6g}{before}"
+        f"{''.join(baselines)}."
+    )
+
+
+def data(subject: Subject) -> Iterator[str]:
+    """The table, its columns and the division of its rows."""
+    plan, prepared = subject.plan.data, subject.prepared
+    features, rows = prepared.features, prepared.rows
+    place = "in memory" if plan.uri is None else escaped(plan.uri.rpartition("/")[2])
+    yield f"- table {place}, digest `{plan.digest}`, {plan.rows:,} rows with a target"
+    yield (
+        f"- {len(features.inputs)} columns read ({len(features.numeric_names)} numeric, "
+        f"{len(features.categorical_names)} categorical features), "
+        f"target {escaped(plan.target)}, {plan.task}"
+    )
+    train, valid = rows.folds[0]
+    used = f"{len(train):,} to train, {len(valid):,} to validate"
+    if len(rows.folds) > 1:
+        used = f"{len(rows.rest):,} in {len(rows.folds)} folds"
+    yield (
+        f"- {used}, {len(rows.test):,} held out; split {escaped(plan.split)} of "
+        f"{plan.test_share:g}, validation {plan.validation}, seed {subject.plan.seed}, "
+        f"digest `{subject.score.split}`"
+    )
+
+
+def search(subject: Subject) -> Iterator[str]:
+    """The search, and how long the winner was trained."""
+    plan, best = subject.plan, subject.best
+    if len(subject.trials) == 1:
+        yield f"- one configuration, from: {escaped(best.origin)}"
+    else:
+        yield f"- {plan.algorithm} over {_trials(subject)}"
+        yield f"- won by trial {best.number}, from: {escaped(best.origin)}"
+    reached = f"{best.reached:g} of {plan.rungs[-1]:g} {plan.budget_unit}"
+    best_at = best.best.metrics.get(BEST, math.nan) if best.best else math.nan
+    unit = settings(subject.family).budget.unit
+    yield f"- trained for {reached}, best after {best_at:.4g} {unit}"
+    if plan.rows != TRAIN:
+        n_rows = len(subject.prepared.rows.rest)
+        yield f"- trained once more for as long on {n_rows:,} training and validation rows"
+
+
+def _trials(subject: Subject) -> str:
+    started = [trial for trial in subject.trials if trial.reports or trial.failure]
+    failed = [trial for trial in started if not trial.reports]
+    reason = f" ({escaped(failures(failed))})" if failed else ""
+    return (
+        f"{len(subject.plan.space)} parameters of {subject.plan.model}: "
+        f"{len(started)} trials, {len(failed)} failed{reason}"
+    )
+
+
+def limits(subject: Subject) -> Iterator[str]:
+    """What the model and its scores cannot do."""
+    regression = subject.prepared.task.kind == "regression"
+    yield "- missing values and unseen levels are accepted; missing columns are refused"
+    yield (
+        "- the interval is that of this model on rows like the held-out ones; other times or "
+        "places may differ, and it is too narrow if rows depend on each other"
+    )
+    yield "- no group of rows was examined separately: `promote -P slice=COLUMN` does"
+    if regression and subject.family != "mlp":
+        yield "- trees predict nothing beyond the range of the targets in training"
+    if not regression:
+        yield "- probabilities are those of the model; they were not calibrated"
+
+
+def importance_of_columns(subject: Subject) -> Iterator[str]:
+    """The loss of each column when its held-out values are shuffled."""
+    permuted, metric = subject.permuted, subject.score.metric
+    if permuted is None:
+        yield (f"Not computed: {metric} is not defined on the rows, or there are too many columns.")
+        return
+    shown, others = permuted.losses[:MAX_COLUMNS], permuted.losses[MAX_COLUMNS:]
+    rows = [(escaped(name), f"{loss:.4g}") for name, loss in shown]
+    if others:
+        rows.append((f"{len(others)} more", f"{others[0][1]:.4g} or less"))
+    yield (
+        f"How much worse {metric} gets on {permuted.rows:,} held-out rows when a column is "
+        "shuffled:"
+    )
+    yield ""
+    yield from table(("column", "loss"), rows)
+
+
+def importance_of_parameters(subject: Subject) -> Iterator[str]:
+    """The share of each parameter in the variance of the scores (fANOVA)."""
+    space = subject.plan.space
+    trials = comparable(subject.trials, space)
+    n_trials = len(trials.losses)
+    if n_trials < MIN_TRIALS or np.ptp(trials.losses) == 0:
+        yield f"Not computed: it takes {MIN_TRIALS} trials of one budget with different scores."
+        return
+    forest = fit(trials.x, trials.losses)
+    if forest.explained < FAIR:
+        yield f"Not computed: {n_trials} trials are not enough to predict the score."
+        return
+    shares = dict(zip(space.names, decompose(forest).total, strict=True))
+    ranked = sorted(shares, key=lambda name: -shares[name])[:MAX_PARAMETERS]
+    yield (
+        "Share of the score's variance that would be missing without the parameter "
+        f"(fANOVA of {n_trials} trials):"
+    )
+    yield ""
+    yield from table(
+        ("parameter", "share"), [(escaped(name), f"{shares[name]:.3f}") for name in ranked]
+    )
+
+
+def cost(subject: Subject) -> Iterator[str]:
+    """The time of all trainings, and an estimate of their energy."""
+    threads = subject.plan.threads
+    seconds = sum(trial.seconds for trial in subject.trials)
+    core_hours = seconds * threads / 3600
+    watts, origin = watts_per_core()
+    yield (
+        f"- trainings that succeeded: {duration(seconds)} of workers with {threads} thread(s), "
+        f"{core_hours:.3g} core hours at most"
+    )
+    yield (
+        f"- energy, an estimate and not measured: {core_hours * watts:.3g} Wh = core hours × "
+        f"{watts:g} W a core ({origin}); memory, other devices and idle cores are not included"
+    )
+
+
+def watts_per_core() -> tuple[float, str]:
+    """The power of a busy core in watts, and the origin of the number."""
+    try:
+        watts = float(os.environ.get(WATTS, ""))
+    except ValueError:
+        watts = math.nan
+    if math.isfinite(watts) and watts > 0:
+        return watts, f"${WATTS}"
+    return ASSUMED_WATTS, f"assumed; ${WATTS} sets it"

@@ -1,0 +1,68 @@
+"""How to train a configuration again: its values as YAML, and the command."""
+
+import json
+import re
+import shlex
+
+from hpo.space.parameters import Params, Value
+from pipelines.models import search_model, settings
+from pipelines.study.options import TRAIN, TrainOptions
+from pipelines.study.plan import Plan
+
+_PLAIN_KEY = re.compile(r"[A-Za-z_]\w*")
+
+
+def as_yaml(params: Params) -> str:
+    """A configuration as YAML, which `train -P params=` reads back exactly.
+
+    An empty configuration stands for the library's defaults.
+    """
+    return "".join(f"{_key(name)}: {_scalar(value)}\n" for name, value in params.items()) or "{}\n"
+
+
+def train_command(plan: Plan, family: str) -> str:
+    """The command that trains the configuration in `params.yaml` like the winner of a study.
+
+    It uses the same rows and the same budget.
+    """
+    given = {
+        "params": "params.yaml",
+        "data": plan.data.uri or "TABLE",
+        "target": plan.data.target,
+        "model": family,
+        "metric": plan.metric,
+        "seed": plan.seed,
+        "task": plan.data.task,
+        **_unusual(plan, family),
+    }
+    values = " ".join(f"-P {name}={shlex.quote(str(value))}" for name, value in given.items())
+    return f"mlflow run . -e train --env-manager local {values}"
+
+
+def _unusual(plan: Plan, family: str) -> dict[str, object]:
+    """The options that differ from the defaults of `train`."""
+    options = {
+        "split": (plan.data.split, TrainOptions.split),
+        "test_share": (plan.data.test_share, TrainOptions.test_share),
+        "validation": (plan.data.validation, TrainOptions.validation),
+        "budget": (_full_budget(plan, family), settings(family).budget.max),
+        "rows": (plan.rows, TRAIN),
+    }
+    return {name: value for name, (value, default) in options.items() if value != default}
+
+
+def _full_budget(plan: Plan, family: str) -> int:
+    """The rounds or steps of a full training."""
+    if plan.fidelity == "rows":  # its budgets are shares of the rows
+        return settings(family).budget.max
+    return search_model(plan.model).rounds(family, plan.rungs[-1])
+
+
+def _key(name: str) -> str:
+    return name if _PLAIN_KEY.fullmatch(name) else _scalar(name)
+
+
+def _scalar(value: Value) -> str:
+    """A value as JSON, which is YAML 1.2 if characters that YAML cannot hold are escaped."""
+    text = json.dumps(value, ensure_ascii=False)
+    return "".join(c if c.isprintable() else f"\\U{ord(c):08x}" for c in text)

@@ -1,0 +1,1 @@
+"""Nested cross-validation: how good a whole search is on rows that it has not seen."""
