@@ -16,6 +16,7 @@ from pipelines.models import search_model, settings
 from pipelines.objectives.planning import check, new_plan, source_of
 from pipelines.objectives.space import SpaceChoice
 from pipelines.objectives.start import run
+from pipelines.objectives.table import publish_folds
 from pipelines.objectives.training import table_worker
 from pipelines.study.options import OFF, SearchOptions, TrainOptions
 from pipelines.study.plan import Plan
@@ -72,7 +73,7 @@ def _from_file(options: TrainOptions, run_id: str | None) -> StudyResult:
     )
     worker_plan = plan_threads(1)
     with workshop(table_worker(options.model), worker_plan) as shop:
-        prepared = source.prepare()
+        prepared = publish_folds(source.prepare(), shop.exchange)
         plan = replace(
             new_plan(search, SpaceChoice(_only(params)), source, prepared, worker_plan),
             first_points=(FirstPoint(params, "given"),),
@@ -100,7 +101,7 @@ def _again(trial: str, options: TrainOptions, run_id: str | None) -> StudyResult
     )
     source = rebuild_source(plan.data, plan.seed, options.data)
     with workshop(table_worker(plan.model), WorkerPlan(1, plan.threads)) as shop:
-        prepared = source.prepare()
+        prepared = publish_folds(source.prepare(), shop.exchange)
         plan.refuse_other(source.plan(prepared))
         return _run(plan, prepared, shop, run_id)
 

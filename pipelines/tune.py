@@ -9,6 +9,7 @@ from pipelines.files.checkpoints import Checkpoints
 from pipelines.objectives.planning import check, new_plan, source_of
 from pipelines.objectives.space import choose_space
 from pipelines.objectives.start import resume_study, start_study
+from pipelines.objectives.table import publish_folds
 from pipelines.objectives.training import table_worker
 from pipelines.study.options import TuneOptions
 from pipelines.study.result import StudyResult
@@ -34,7 +35,7 @@ def tune(options: TuneOptions) -> StudyResult:
         Checkpoints(place).check()
     chosen = choose_space(options.space, options.model)
     with workshop(table_worker(options.model), worker_plan) as shop:
-        prepared = source.prepare()
+        prepared = publish_folds(source.prepare(), shop.exchange)
         plan = replace(
             new_plan(options, chosen, source, prepared, worker_plan),
             checkpoints=place,

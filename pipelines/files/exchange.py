@@ -34,7 +34,12 @@ class Exchange:
     @cached_property
     def scratch(self) -> Path:
         """A folder on this machine for temporary files."""
-        return self._objects.folder or self.copies or Path(tempfile.gettempdir())
+        return self._objects.folder or Path(self._copies.name)
+
+    @cached_property
+    def _copies(self) -> "tempfile.TemporaryDirectory[str]":
+        """This process's copies of what is stored remotely; deleted with this object."""
+        return tempfile.TemporaryDirectory(prefix="exchange-")
 
     def put(self, name: str, write: Callable[[Path], object]) -> None:
         """Store the files that `write` puts into an empty folder, all or none of them.
@@ -70,7 +75,9 @@ class Exchange:
             return root / name
         place = self.scratch / _file(name)
         if not place.exists():
-            self._objects.load(_file(name), place)
+            with tempfile.TemporaryDirectory(prefix="get-", dir=self.scratch) as fresh:
+                loaded = self._objects.load(_file(name), Path(fresh) / "folder")
+                loaded.rename(place)
         return place
 
     def has(self, name: str) -> bool:

@@ -19,20 +19,18 @@ from hpo.errors import JobError, TimeLimitExceeded, WorkerDied
 from hpo.goals import Goal
 from hpo.loop import Job, StopLevel
 from hpo.trial import Report, Trial
-from hpo.workers.cores import WorkerPlan
 from pipelines.objectives.jobs import PARTS, Part
 from pipelines.store import StudyNotes, schema
 from pipelines.store.schema import Confirmed
 from pipelines.study.confirmation import Confirmation
 from pipelines.study.objective import Ending
-from pipelines.study.workshop import Pool
+from pipelines.study.workshop import POLL, Pool
 
 if TYPE_CHECKING:
     from pipelines.table.data import Prepared
     from pipelines.table.splits import Rows
 
 REPEATS, FOLDS = 2, 5
-POLL = 0.2  # seconds between looks at the user's requests
 
 
 def candidates(trials: Sequence[Trial], most: int) -> tuple[Trial, ...]:
@@ -146,8 +144,8 @@ class _Scoring:
             if not all(trial.finished for trial in self.ending.trials):
                 # Its workers are busy with legs that the search did not wait for.
                 pool.shutdown(now=True)
-                wanted = WorkerPlan(self.ending.plan.workers, self.ending.plan.threads)
-                pool = stack.enter_context(self.ending.workshop.more(wanted))
+                workshop = self.ending.workshop
+                pool = stack.enter_context(workshop.open_pool(workshop.worker_plan))
             return self._run_in(pool)
 
     def _run_in(self, pool: Pool) -> bool:

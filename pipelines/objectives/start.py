@@ -10,10 +10,11 @@ from pipelines.files.checkpoints import Checkpoints
 from pipelines.models import settings
 from pipelines.objectives.planning import budget_of, header, rungs, worker_plan_of
 from pipelines.objectives.space import SpaceChoice, choose_space, space_notes
-from pipelines.objectives.table import TableObjective
+from pipelines.objectives.table import TableObjective, publish_folds
 from pipelines.objectives.training import table_worker
 from pipelines.study.options import OFF, PAST, TuneOptions
 from pipelines.study.plan import Plan
+from pipelines.study.report import save_report
 from pipelines.study.result import StudyResult
 from pipelines.study.session import Setup, run_study
 from pipelines.study.workshop import Workshop, workshop
@@ -72,7 +73,7 @@ def run(
     warm, past = known or (None, None)
     notes += [f"warm start: {line}" for line in warm.lines()] if warm else []
     objective = TableObjective(plan, prepared)
-    return run_study(Setup(plan, objective, shop, storage, past, notes))
+    return run_study(Setup(plan, objective, shop, storage, past, notes, save_report))
 
 
 def resume_study(study: str, options: TuneOptions, run_id: str | None) -> StudyResult:
@@ -98,7 +99,7 @@ def resume_study(study: str, options: TuneOptions, run_id: str | None) -> StudyR
     if plan.checkpoints is not None:
         Checkpoints(plan.checkpoints).check()
     with workshop(table_worker(plan.model), worker_plan_of(plan, options.workers)) as shop:
-        prepared = source.prepare()
+        prepared = publish_folds(source.prepare(), shop.exchange)
         plan.refuse_other(source.plan(prepared))
         known = None
         if plan.warm_start != OFF:

@@ -1,7 +1,6 @@
 """The objective of `tune`: a model family on the encoded rows of one table."""
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, wait
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -29,14 +28,13 @@ from pipelines.store.schema import test_metrics
 from pipelines.study.objective import Choice, Ending
 from pipelines.study.options import TRAIN
 from pipelines.study.plan import Plan
-from pipelines.study.result import Ended
+from pipelines.study.result import Outcome
+from pipelines.study.workshop import wait_for
 from pipelines.table.metrics import METRICS, evaluate, recalls
 
 if TYPE_CHECKING:
     from pipelines.objectives.winner import Scored
     from pipelines.table.data import Prepared
-
-POLL = 0.2  # seconds between looks at the user's requests
 
 
 class TableObjective:
@@ -44,7 +42,7 @@ class TableObjective:
 
     Args:
         plan: of the study.
-        prepared: the table, encoded. The folds are written to the exchange and read from there.
+        prepared: the table, encoded, without its folds (`publish_folds`).
     """
 
     def __init__(self, plan: Plan, prepared: "Prepared") -> None:
@@ -68,10 +66,8 @@ class TableObjective:
         return f"{data.task} of {data.target!r}, {self._plan.metric}"
 
     def publish(self, exchange: Exchange, checkpoints: str | None) -> None:
-        """Put the encoded folds and the settings of the trainings into the exchange."""
-        plan, prepared = self._plan, self._prepared
-        exchange.put(FOLDS, prepared.save)
-        self._prepared = replace(prepared, folds=())  # the workers have them from now on
+        """Put the settings of the trainings into the exchange; `publish_folds` has put the folds."""
+        plan = self._plan
         Work(
             plan.model,
             plan.metric,
@@ -107,7 +103,7 @@ class TableObjective:
         found = confirm(ending, self._prepared, self._plan.confirm)
         return Choice(ending.trials[found.winner], found) if found else Choice(best)
 
-    def secure(self, winner: Trial, ending: Ending) -> bool:
+    def ensure_model(self, winner: Trial, ending: Ending) -> bool:
         """Train the winner once more where its model is missing, or is to see the validation rows.
 
         Raises:
@@ -131,7 +127,7 @@ class TableObjective:
             )
         return again is not None
 
-    def finish(self, choice: Choice, ending: Ending) -> Ended:
+    def finish(self, choice: Choice, ending: Ending) -> Outcome:
         """Score the winner once on the held-out rows, log and register it.
 
         Raises:
@@ -151,14 +147,14 @@ class TableObjective:
             ending.say(
                 f"warning: {name} is not defined on the held-out rows, so there is no test score"
             )
+        won = Won(choice, ending, scored, test, interval, self._trivial_score(ending))
         notes.annotate(metrics=test_metrics(name, test, interval))
         notes.set_winner(choice.winner.number)
-        self._store_classes(scored, ending)
-        won = Won(choice, ending, scored, test, interval, self._trivial_score(ending))
         logged = log(self._plan, self._prepared, won)
+        self._store_classes(scored, ending)
         how = f"logged in {logged.seconds:.1f} s" if logged.seconds else "logged already"
         ending.say(f"winner: trial {choice.winner.number}, {how}")
-        return Ended(
+        return Outcome(
             test=test,
             interval=interval,
             model_uri=logged.uri,
@@ -199,9 +195,9 @@ class TableObjective:
         Raises:
             StudyError: when it fails.
         """
-        with ending.workshop.more(WorkerPlan(1, self._plan.threads)) as pool:
+        with ending.workshop.open_pool(WorkerPlan(1, self._plan.threads)) as pool:
             future = pool.submit(job)
-            done = _waited(future, ending)
+            done = wait_for(future, ending.stop)
             pool.shutdown(now=True)
         if not done:
             return None
@@ -215,12 +211,10 @@ class TableObjective:
             ) from error
 
 
-def _waited(future: "Future[Report]", ending: Ending) -> bool:
-    """Wait for a job; False when the user wants to stop now."""
-    while ending.stop.level < StopLevel.NOW:
-        if wait([future], timeout=POLL).done:
-            return True
-    return False
+def publish_folds(prepared: "Prepared", exchange: Exchange) -> "Prepared":
+    """Put the encoded folds into the exchange; the table without them, which the driver keeps."""
+    exchange.put(FOLDS, prepared.save)
+    return replace(prepared, folds=())
 
 
 def _best_report(trial: Trial) -> Report:

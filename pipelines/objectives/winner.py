@@ -17,7 +17,7 @@ from pipelines.objectives.jobs import models_of
 from pipelines.registry.gate import HeldOutScore
 from pipelines.registry.logged import TRIAL_NUMBER, LoggedWinner, log_winner, logged_before
 from pipelines.registry.versions import Origin, register_winner
-from pipelines.store.tracking import connect, first_line
+from pipelines.store.tracking import first_line
 from pipelines.study.objective import Choice, Ending
 from pipelines.study.plan import Plan
 from pipelines.table.metrics import METRICS
@@ -110,14 +110,14 @@ def log(plan: Plan, prepared: "Prepared", won: Won) -> Logged:
 
 
 def _log(plan: Plan, prepared: "Prepared", won: Won) -> Logged:
-    client = connect(won.ending.store.tracking_uri)
+    client = MlflowClient(won.ending.store.tracking_uri)  # its calls are retried
     winner = _logged_winner(client, prepared, won)
     if not plan.register:
         return Logged(winner.uri, None, winner.seconds)
     store, trial = won.ending.store, won.choice.winner
     subject = _subject(plan, prepared, won)
     card = model_card(subject)
-    store.notes.save_text(whole(card), ARTIFACT)
+    client.log_text(store.run_id, whole(card), ARTIFACT)
     origin = Origin(
         study=store.run_id,
         trial=store.trial_run_id(trial.number),

@@ -15,7 +15,7 @@ from pipelines.files.exchange import Exchange
 from pipelines.store import StudyStore
 from pipelines.study.confirmation import Confirmation
 from pipelines.study.plan import Plan
-from pipelines.study.result import Ended
+from pipelines.study.result import Outcome
 from pipelines.study.workshop import Workshop
 
 
@@ -88,7 +88,7 @@ class Objective(Protocol):
         """Choose the winner; `best` is the best trial of the search."""
         ...
 
-    def secure(self, winner: Trial, ending: Ending) -> bool:
+    def ensure_model(self, winner: Trial, ending: Ending) -> bool:
         """Make sure that everything exists that `finish` needs; False when the user stops it.
 
         Raises:
@@ -96,7 +96,7 @@ class Objective(Protocol):
         """
         ...
 
-    def finish(self, choice: Choice, ending: Ending) -> Ended:
+    def finish(self, choice: Choice, ending: Ending) -> Outcome:
         """Score, log and register the winner.
 
         Raises:

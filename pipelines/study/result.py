@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Ended:
+class Outcome:
     """What came of the winner.
 
     Attributes:
@@ -64,7 +64,7 @@ class StudyResult:
     tracking_uri: str
     seconds: float
     complete: bool
-    ended: Ended
+    ended: Outcome
     winner: Trial | None = None
     winner_run: str = ""
     confirmation: "Confirmation | None" = None

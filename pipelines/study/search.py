@@ -57,6 +57,7 @@ class Search:
         checkpoints: CheckpointKeeper,
         stop: Stop,
         reporter: Reporter,
+        *,
         began: float,
     ) -> None:
         """Run trials, and show each that has reported; the timeout counts from `began`."""

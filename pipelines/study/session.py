@@ -7,8 +7,8 @@ evaluated, where it is stored and where it runs is theirs.
 import json
 import logging
 import time
-from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, wait
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import asdict, dataclass, replace
 
 from hpo.algorithms import grants_budgets
@@ -25,10 +25,11 @@ from pipelines.study.interrupts import interrupts
 from pipelines.study.objective import Choice, Ending, Objective
 from pipelines.study.plan import Plan
 from pipelines.study.progress import Reporter
-from pipelines.study.result import Ended, StudyResult
+from pipelines.study.report import SavedReport
+from pipelines.study.result import Outcome, StudyResult
 from pipelines.study.search import Search
 from pipelines.study.summary import failures
-from pipelines.study.workshop import Workshop
+from pipelines.study.workshop import POLL, Workshop, wait_for
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +37,6 @@ BASELINE_SECONDS = 120.0
 # Seconds that a finished study waits for MLflow, before and after a message.
 BRIEFLY, PATIENCE = 20.0, 600.0
 AT_ONCE, UNHURRIED = 5.0, 60.0  # seconds to write what is left when the study closes
-POLL = 0.2  # seconds between looks at the user's requests
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,7 @@ class Setup:
         store: where the trials are stored.
         past: the model of past studies, if the study learns from them.
         notes: lines to show before the search.
+        make_report: makes the report of a study that is written; None for no report.
     """
 
     plan: Plan
@@ -58,6 +59,7 @@ class Setup:
     store: StudyStore
     past: Past | None = None
     notes: Sequence[str] = ()
+    make_report: Callable[[str], SavedReport] | None = None
 
 
 def run_study(setup: Setup) -> StudyResult:
@@ -120,8 +122,14 @@ class _Session:
         goal, share = self.objective.goal, self.search.share
         with Reporter(goal, plan.trials, plan.timeout, share, unit=self.unit) as reporter:
             self._introduce(reporter)
-            where = self.workshop, self.checkpoints
-            self.search.run(self.objective, *where, self.stop, reporter, self.started)
+            self.search.run(
+                self.objective,
+                self.workshop,
+                self.checkpoints,
+                self.stop,
+                reporter,
+                began=self.started,
+            )
             scores = self._baseline_scores(baselines, reporter)
             ending = self._ending(scores, reporter)
             choice = self._choose(ending)
@@ -134,7 +142,9 @@ class _Session:
                 return replace(result, interrupted=self.stop.level > StopLevel.CONTINUE)
         if self.search.failed and self.stop.level < StopLevel.NOW:
             raise StudyError(self._no_success())
-        return replace(self._result(scores, Ended({})), interrupted=True, stopped=True)
+        result = self._result(scores, Outcome({}))
+        confirmation = choice.confirmation if choice else None
+        return replace(result, confirmation=confirmation, interrupted=True, stopped=True)
 
     def _introduce(self, reporter: Reporter) -> None:
         plan, study = self.plan, self.search.study
@@ -161,7 +171,7 @@ class _Session:
         """Wait for the baselines and store them."""
         scores: dict[str, float] = {}
         for name, future in futures.items():
-            if not self._waited(future):
+            if not wait_for(future, self.stop):
                 break
             try:
                 report = future.result()
@@ -174,15 +184,24 @@ class _Session:
 
     def _ending(self, baselines: Mapping[str, float], reporter: Reporter) -> Ending:
         trials = self.search.study.trials
-        given = self.plan, trials, baselines, self.workshop, self.store
-        return Ending(*given, self.stop, reporter.say)
+        return Ending(
+            plan=self.plan,
+            trials=trials,
+            baselines=baselines,
+            workshop=self.workshop,
+            store=self.store,
+            stop=self.stop,
+            say=reporter.say,
+        )
 
     def _choose(self, ending: Ending) -> Choice | None:
         best = self.search.study.best_trial
         return None if best is None else self.objective.choose(best, ending)
 
     def _secured(self, choice: Choice, ending: Ending) -> bool:
-        return self.stop.level < StopLevel.NOW and self.objective.secure(choice.winner, ending)
+        return self.stop.level < StopLevel.NOW and self.objective.ensure_model(
+            choice.winner, ending
+        )
 
     def _log_gain_of_past(self, reporter: Reporter) -> None:
         """Log the trust in the past trial by trial, and how a search without it would have gone."""
@@ -210,7 +229,7 @@ class _Session:
         notes.annotate(metrics=values)
         notes.save_text(json.dumps(trust_by_result(past, trials)), TRUST)
 
-    def _finished(self, choice: Choice, ended: Ended, ending: Ending) -> StudyResult:
+    def _finished(self, choice: Choice, ended: Outcome, ending: Ending) -> StudyResult:
         """The result of a study with a winner, after its report is made."""
         findings, page = self._report(ending)
         return replace(
@@ -228,8 +247,8 @@ class _Session:
 
         Everything that matters is logged before, so no error here may end the study.
         """
-        from pipelines.study.report import save_report
-
+        if self.setup.make_report is None:
+            return (), None
         again = f"`report` with study={self.store.run_id} makes it"
         if self.stop.level == StopLevel.NOW:
             ending.say(f"the report was left out; {again}")
@@ -237,7 +256,7 @@ class _Session:
         ending.say("making the report")
         try:
             self.store.flush(BRIEFLY)
-            saved = save_report(self.store.run_id)
+            saved = self.setup.make_report(self.store.run_id)
         except Exception as error:  # figures are drawn by a library, of names that anybody chose
             logger.debug("no report", exc_info=True)
             ending.say(
@@ -245,13 +264,6 @@ class _Session:
             )
             return (), None
         return saved.findings, saved.link
-
-    def _waited(self, future: "Future[Report]") -> bool:
-        """Wait for a job; False when the user wants to stop now."""
-        while self.stop.level < StopLevel.NOW:
-            if wait([future], timeout=POLL).done:
-                return True
-        return False
 
     def _delivered(self, reporter: Reporter) -> bool:
         """Wait until the store has every trial, which the winner's model refers to.
@@ -285,7 +297,7 @@ class _Session:
             f"when it is repaired, resume with study={self.store.run_id} or start a new study"
         )
 
-    def _result(self, baselines: Mapping[str, float], ended: Ended) -> StudyResult:
+    def _result(self, baselines: Mapping[str, float], ended: Outcome) -> StudyResult:
         study = self.search.study
         return StudyResult(
             run_id=self.store.run_id,

@@ -6,6 +6,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, wait
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any, Protocol
 from threadpoolctl import threadpool_limits
 
 from hpo.errors import UserError
+from hpo.loop import Stop, StopLevel
 from hpo.trial import Report
 from hpo.workers import Executor
 from hpo.workers.cores import WorkerPlan
@@ -22,6 +24,8 @@ from pipelines.files.cache import cache_dir
 from pipelines.files.exchange import Exchange
 
 PREFIX = "mlflow-warmstart-"
+POLL = 0.2  # seconds between looks at the user's requests
+
 _LOCK = "in-use"
 _YOUNG = 60.0  # seconds in which a folder may not have its lock yet
 
@@ -54,12 +58,14 @@ class Workshop:
     Attributes:
         pool: the executor of the search.
         exchange: shared with the workers.
-        more: opens a further pool of the same kind of workers.
+        worker_plan: of that executor.
+        open_pool: opens a further pool of the same kind of workers.
     """
 
     pool: Pool
     exchange: Exchange
-    more: Callable[[WorkerPlan], Pool]
+    worker_plan: WorkerPlan
+    open_pool: Callable[[WorkerPlan], Pool]
 
 
 @contextmanager
@@ -76,17 +82,25 @@ def workshop(worker: Worker, worker_plan: WorkerPlan) -> Iterator[Workshop]:
     with _folder() as folder, threadpool_limits(1, user_api="blas"):
         log = worker_log()
 
-        def more(wanted: WorkerPlan) -> Pool:
+        def open_pool(wanted: WorkerPlan) -> Pool:
             return _workers(worker, wanted, folder)
 
         try:
-            with more(worker_plan) as pool:
-                yield Workshop(pool, Exchange(str(folder)), more)
+            with open_pool(worker_plan) as pool:
+                yield Workshop(pool, Exchange(str(folder)), worker_plan, open_pool)
         except BaseException:
             if not (log.exists() and log.stat().st_size):
                 log.unlink(missing_ok=True)
             raise  # a log with content is left, because the errors name it
         log.unlink(missing_ok=True)
+
+
+def wait_for(future: "Future[Report]", stop: Stop) -> bool:
+    """Wait for a job; False when the user wants to stop now."""
+    while stop.level < StopLevel.NOW:
+        if wait([future], timeout=POLL).done:
+            return True
+    return False
 
 
 def _workers(worker: Worker, worker_plan: WorkerPlan, folder: Path) -> Pool:

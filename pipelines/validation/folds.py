@@ -14,6 +14,7 @@ from hpo.workers.cores import WorkerPlan, plan_threads
 from pipelines.objectives.planning import header, new_plan, source_of, worker_plan_of
 from pipelines.objectives.space import choose_space
 from pipelines.objectives.start import resume_study, run
+from pipelines.objectives.table import publish_folds
 from pipelines.objectives.training import table_worker
 from pipelines.study.options import TuneOptions, ValidateOptions
 from pipelines.study.plan import Plan
@@ -58,7 +59,8 @@ class Table:
 
         Done before anything is trained, so that a mistake in the last fold shows at once.
         """
-        return [self.prepare(number) for number in range(1, self.folds + 1)]
+        numbers = range(1, self.folds + 1)
+        return [replace(self.prepare(number), folds=()) for number in numbers]
 
 
 @dataclass(frozen=True)
@@ -175,7 +177,7 @@ def _search(work: Validation, number: int, study: str | None) -> StudyResult:
         options = TuneOptions(work.table.source.data, study=study, workers=work.worker_plan.workers)
         return resume_study(study, options, None)
     with workshop(table_worker(work.plan.model), work.worker_plan) as shop:
-        prepared = work.table.prepare(number)
+        prepared = publish_folds(work.table.prepare(number), shop.exchange)
         plan = replace(work.plan, data=work.table.source_of(number).plan(prepared))
         storage = MlflowStorage.create(header(plan, prepared), parent=work.run_id)
         return run(plan, prepared, shop, storage)

@@ -16,7 +16,7 @@ def exchange(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Exchang
         yield Exchange(str(tmp_path))
         return
     uri = f"memory://{tmp_path.name}"
-    yield Exchange(uri, tmp_path)
+    yield Exchange(uri)
     fsspec.filesystem("memory").rm(uri, recursive=True)
 
 
@@ -59,3 +59,13 @@ def test_a_writer_that_fails_leaves_nothing(exchange: Exchange) -> None:
     with pytest.raises(ValueError, match="of the test"):
         exchange.put("a", fail)
     assert not exchange.has("a")
+
+
+def test_exchanges_do_not_share_their_copies(tmp_path: Path) -> None:
+    one, two = Exchange(f"memory://{tmp_path.name}/one"), Exchange(f"memory://{tmp_path.name}/two")
+    one.put("a", hello)
+    two.put("a", lambda folder: (folder / "other.txt").write_text("other"))
+    assert (one.get("a") / "part").is_dir()
+    assert [path.name for path in two.get("a").iterdir()] == ["other.txt"]
+    two.put("a", hello)
+    assert (two.get("a") / "part").is_dir()

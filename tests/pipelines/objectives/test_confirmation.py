@@ -13,6 +13,7 @@ from hpo.errors import JobError
 from hpo.goals import Goal
 from hpo.loop import Job, Stop, StopLevel
 from hpo.trial import Report, Trial
+from hpo.workers.cores import WorkerPlan
 from pipelines.files.exchange import Exchange
 from pipelines.models import settings
 from pipelines.objectives.confirmation import candidates, confirm, judge
@@ -142,7 +143,12 @@ def run(prepared: Prepared, tmp_path: Path) -> Callable[..., tuple[Confirmation 
         workers: Workers, store: Store, stop: Stop | None = None
     ) -> tuple[Confirmation | None, list[str]]:
         said: list[str] = []
-        shop = Workshop(cast(Pool, workers), Exchange(str(tmp_path)), lambda _: cast(Pool, workers))
+        shop = Workshop(
+            cast(Pool, workers),
+            Exchange(str(tmp_path)),
+            WorkerPlan(1, 1),
+            lambda _: cast(Pool, workers),
+        )
         trials = tuple(trial for trial in TRIALS)
         nothing: dict[str, float] = {}
         given = chosen, trials, nothing, shop, cast(StudyStore, store), stop or Stop()

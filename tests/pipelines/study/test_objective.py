@@ -11,6 +11,7 @@ from hpo.goals import Goal
 from hpo.loop import Job
 from hpo.space import Float, SearchSpace
 from hpo.trial import Report, Trial
+from hpo.workers.cores import WorkerPlan
 from hpo.workers.inline import InlineExecutor
 from pipelines.files.exchange import Exchange
 from pipelines.report import StudyReport, report
@@ -18,7 +19,8 @@ from pipelines.store import StudyStore
 from pipelines.store.storage import MlflowStorage
 from pipelines.study.objective import Choice, Ending
 from pipelines.study.plan import Plan
-from pipelines.study.result import Ended, StudyResult
+from pipelines.study.report import save_report
+from pipelines.study.result import Outcome, StudyResult
 from pipelines.study.session import Setup, run_study
 from pipelines.study.workshop import Workshop
 from pipelines.table.source import DataPlan
@@ -64,12 +66,12 @@ class Paraboloid:
     def choose(self, best: Trial, ending: Ending) -> Choice:
         return Choice(best)
 
-    def secure(self, winner: Trial, ending: Ending) -> bool:
+    def ensure_model(self, winner: Trial, ending: Ending) -> bool:
         return True
 
-    def finish(self, choice: Choice, ending: Ending) -> Ended:
+    def finish(self, choice: Choice, ending: Ending) -> Outcome:
         ending.store.notes.set_winner(choice.winner.number)
-        return Ended({})
+        return Outcome({})
 
 
 def worker(uri: str) -> Callable[[Job], Report]:
@@ -90,8 +92,10 @@ def session(tmp_path: Path) -> Callable[..., StudyResult]:
 
     def run(store: StudyStore, chosen: Plan = PLAN, objective: Paraboloid | None = None) -> Any:
         executor = InlineExecutor(worker, exchange.uri)
-        shop = Workshop(executor, exchange, lambda _: executor)
-        return run_study(Setup(chosen, objective or Paraboloid(), shop, store))
+        shop = Workshop(executor, exchange, WorkerPlan(1, 1), lambda _: executor)
+        make = save_report if isinstance(store, MlflowStorage) else None
+        chosen_objective = objective or Paraboloid()
+        return run_study(Setup(chosen, chosen_objective, shop, store, make_report=make))
 
     return run
 

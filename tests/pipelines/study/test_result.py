@@ -2,7 +2,7 @@ from typing import Any
 
 from hpo.space import Float, SearchSpace
 from hpo.trial import Report, Trial
-from pipelines.study.result import Ended, StudyResult
+from pipelines.study.result import Outcome, StudyResult
 from pipelines.study.summary import failures
 from pipelines.table.source import DataPlan
 from tests.plans import plan
@@ -32,7 +32,7 @@ def result(
         tracking_uri="sqlite:///my store.db",
         seconds=1.0,
         complete=True,
-        ended=Ended({"rmse": 1.5}, model_uri="models:/m-1", version=1 if registered else None),
+        ended=Outcome({"rmse": 1.5}, model_uri="models:/m-1", version=1 if registered else None),
         winner=min(trials, key=lambda t: t.loss),
         winner_run="def",
     )

@@ -14,6 +14,7 @@ import pytest
 from hpo.errors import JobError, StudyError
 from hpo.loop import Job, Stop, StopLevel
 from hpo.trial import Report
+from hpo.workers.cores import WorkerPlan
 from pipelines.files.exchange import Exchange
 from pipelines.models import settings
 from pipelines.objectives.jobs import models_of
@@ -100,7 +101,10 @@ def run(tmp_path: Path) -> Callable[..., Any]:
 
     def start(answer: Answer, store: MemoryStore, again: Answer | None = None) -> Any:
         shop = Workshop(
-            Workers(answer), Exchange(str(tmp_path)), lambda _: Workers(again or answer)
+            Workers(answer),
+            Exchange(str(tmp_path)),
+            WorkerPlan(1, 1),
+            lambda _: Workers(again or answer),
         )
         return run_study(Setup(chosen, TableObjective(chosen, prepared), shop, store))
 
