@@ -1,4 +1,4 @@
-"""The console command: one subcommand for each entry point, made from its signature."""
+"""The console command, with a subcommand for each entry point, made from its signature."""
 
 import logging
 import os
@@ -17,7 +17,7 @@ EXIT_INTERRUPTED = 130
 
 
 class _Text(click.ParamType[object]):
-    """Text that is read as one of the kinds of a public parameter."""
+    """A value of a public parameter, read from text."""
 
     name = "text"
 
@@ -32,7 +32,7 @@ class _Text(click.ParamType[object]):
 
 
 class _Group(click.Group):
-    """Subcommands that are imported only when they are asked for."""
+    """The entry points as subcommands; a module is imported when its subcommand is used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(entry_points.NAMES)
@@ -53,7 +53,7 @@ class _Group(click.Group):
 
 
 class _Command(click.Command):
-    """A command whose unknown options are told like every other mistake."""
+    """A command that reports its usage errors as `ParameterError`."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         try:
@@ -69,7 +69,7 @@ class _Command(click.Command):
 
 
 def command(name: str, function: Callable[..., Any]) -> click.Command:
-    """The click command of one entry point; it prints what the function returns."""
+    """The click command of an entry point; it prints the result of the function."""
 
     def run(**values: Any) -> None:
         result = function(**values)
@@ -77,45 +77,40 @@ def command(name: str, function: Callable[..., Any]) -> click.Command:
         if getattr(result, "stopped", False):
             sys.exit(EXIT_INTERRUPTED)
 
-    options = [
-        click.Option(
-            [f"--{p.name}", *([f"--{p.name.replace('_', '-')}"] if "_" in p.name else [])],
-            type=_Text(p),
-            required=p.default is None,
-            help=p.help,
-            **_default(p),
-        )
-        for p in entry_points.parameters(function)
-    ]
-    return _Command(name, params=[*options], callback=run, help=entry_points.summary(function))
+    options: list[click.Parameter] = list(map(_option, entry_points.parameters(function)))
+    return _Command(name, params=options, callback=run, help=entry_points.summary(function))
 
 
-def _default(parameter: Parameter) -> dict[str, Any]:
-    """How click is told of a default; one of None would make click take a required option for given."""
-    return {} if parameter.default is None else {"default": parameter.default, "show_default": True}
+def _option(parameter: Parameter) -> click.Option:
+    """The option of a parameter, also with hyphens in place of underscores."""
+    spellings = dict.fromkeys((parameter.name, parameter.name.replace("_", "-")))
+    flags = [f"--{name}" for name in spellings]
+    text = _Text(parameter)
+    if parameter.default is None:  # with default=None, click would not require the option
+        return click.Option(flags, type=text, required=True, help=parameter.help)
+    return click.Option(
+        flags, type=text, default=parameter.default, show_default=True, help=parameter.help
+    )
 
 
 group = _Group(
     "mlflow-warmstart",
-    no_args_is_help=False,  # that no command was given is told like every other mistake
-    help="Hyperparameter search for tables that keeps all of its state in MLflow.",
+    no_args_is_help=False,  # a missing command is reported as a mistake
+    help="Hyperparameter search for tables that stores all of its state in MLflow.",
 )
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line and exit: 0 on success, 2 on a user's mistake, 130 when interrupted."""
+    """Run the command line and exit: 0 on success, 2 after a user error, 130 if interrupted."""
     run_id = os.environ.get("MLFLOW_RUN_ID")
-    logging.getLogger("mlflow.pyfunc").setLevel(
-        logging.WARNING
-    )  # it tells of each step of saving a model
+    # MLflow logs each step of saving a model.
+    logging.getLogger("mlflow.pyfunc").setLevel(logging.WARNING)
     try:
         group.main(arguments, standalone_mode=False)
     except (UserError, click.UsageError) as error:
-        reason = (
-            str(error) if isinstance(error, UserError) else f"{error.format_message()} See --help"
-        )
+        reason = _message(error)
         click.echo(f"error: {reason}", err=True)
-        _fail(run_id, reason)  # after the words: it may wait for a server that is away
+        _fail(run_id, reason)  # after the message, because an unreachable server takes time
         sys.exit(EXIT_USER_ERROR)
     except (click.Abort, KeyboardInterrupt):
         _fail(run_id, "interrupted before the study began", status="KILLED")
@@ -125,8 +120,12 @@ def main(arguments: list[str] | None = None) -> None:
         raise
 
 
+def _message(error: UserError | click.UsageError) -> str:
+    return str(error) if isinstance(error, UserError) else f"{error.format_message()} See --help"
+
+
 def _fail(run_id: str | None, reason: str, status: str = "FAILED") -> None:
-    """Say on the run that `mlflow run` made why nothing came of it."""
+    """End the run of `mlflow run`, if there is one, with the reason."""
     if run_id is None:
         return
     from pipelines.study.runs import fail_run

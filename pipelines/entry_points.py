@@ -1,4 +1,4 @@
-"""The public parameters of the entry points: one definition for Python, the console and `MLproject`.
+"""The parameters of the entry points: one definition for Python, the console and `MLproject`.
 
 `promote`, `rollback`, `report` and `adopt` are plain functions: their signature and the `Args:` of
 their docstring define their parameters. `tune`, `validate` and `train` share many options, which
@@ -9,9 +9,10 @@ those arguments.
 import functools
 import inspect
 import re
+import textwrap
 import types
 import typing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, ParamSpec, TypeVar
@@ -21,12 +22,20 @@ OptionsT = TypeVar("OptionsT")
 ResultT = TypeVar("ResultT")
 
 NAMES = ("tune", "validate", "train", "promote", "rollback", "report", "adopt")
-NONE = "none"  # how None is written where all values are text
+NONE = "none"  # None as text
+WIDTH = 100  # characters of a line of a docstring
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """One public parameter: its name, the kinds of values it takes, its default as text, and what it means."""
+    """A parameter of an entry point.
+
+    Attributes:
+        name: as a Python identifier.
+        kinds: the types of its values.
+        default: as text; None for a required parameter.
+        help: its meaning.
+    """
 
     name: str
     kinds: tuple[type, ...]
@@ -34,30 +43,35 @@ class Parameter:
     help: str
 
     def parse(self, text: str) -> Any:
-        """The value that `text` stands for.
+        """Read a value from text.
 
         Raises:
-            ValueError: when it is none of the kinds; the message says what was expected.
+            ValueError: when it has none of the types; the message says what is expected.
         """
         if type(None) in self.kinds and text.strip().lower() in ("", NONE):
             return None
         if bool in self.kinds:
-            if text.lower() not in ("true", "false"):
-                raise ValueError(f"{self.name}={text!r} must be true or false")
-            return text.lower() == "true"
+            return self._parse_bool(text)
         if str in self.kinds:
             return text
-        number = int if int in self.kinds else float
+        return self._parse_number(text)
+
+    def _parse_bool(self, text: str) -> bool:
+        if text.lower() not in ("true", "false"):
+            raise ValueError(f"{self.name}={text!r} must be true or false")
+        return text.lower() == "true"
+
+    def _parse_number(self, text: str) -> float:
+        number, type_name = (int, "a whole number") if int in self.kinds else (float, "a number")
         try:
             return number(text)
         except ValueError:
-            word = "a whole number" if number is int else "a number"
             none = f" or {NONE}" if type(None) in self.kinds else ""
-            raise ValueError(f"{self.name}={text!r} must be {word}{none}") from None
+            raise ValueError(f"{self.name}={text!r} must be {type_name}{none}") from None
 
 
 def load(name: str) -> Callable[..., Any]:
-    """The function behind an entry point; its module is imported only now."""
+    """Import an entry point."""
     function: Callable[..., Any] = getattr(import_module(f"pipelines.{name}"), name)
     return function
 
@@ -65,10 +79,10 @@ def load(name: str) -> Callable[..., Any]:
 def entry_point(
     options: Callable[P, OptionsT],
 ) -> Callable[[Callable[[OptionsT], ResultT]], Callable[P, ResultT]]:
-    """Make a function of some options a function that takes the options as arguments.
+    """Decorate a function of an options object: it takes the options as arguments instead.
 
     Args:
-        options: a frozen dataclass whose docstrings explain its fields under `Args:`.
+        options: a frozen dataclass whose docstring explains its fields under `Args:`.
     """
 
     def decorate(run: Callable[[OptionsT], ResultT]) -> Callable[P, ResultT]:
@@ -101,46 +115,45 @@ def summary(function: Callable[..., Any]) -> str:
 def mlproject() -> str:
     """The text of the file `MLproject`."""
     lines = [
-        "# Made by `python -m pipelines.entry_points > MLproject` from the signatures of the entry points.",
+        "# Made by `python -m pipelines.entry_points > MLproject` from the signatures of the "
+        "entry points.",
         "name: mlflow-warmstart",
         "python_env: python_env.yaml",
         "entry_points:",
     ]
     for name in NAMES:
-        function = load(name)
-        lines += [f"  {name}:", "    parameters:"]
-        found = parameters(function)
-        for parameter in found:
-            default = "" if parameter.default is None else f', default: "{parameter.default}"'
-            lines.append(f"      {parameter.name}: {{type: string{default}}}")
-        options = " ".join(f"--{p.name}={{{p.name}}}" for p in found)
-        lines.append(f"    command: python -m pipelines {name} {options}")
+        lines += _mlproject_entry(name, parameters(load(name)))
     return "\n".join(lines) + "\n"
 
 
+def _mlproject_entry(name: str, found: Iterable[Parameter]) -> Iterator[str]:
+    yield f"  {name}:"
+    yield "    parameters:"
+    command = f"python -m pipelines {name}"
+    for parameter in found:
+        default = "" if parameter.default is None else f', default: "{parameter.default}"'
+        yield f"      {parameter.name}: {{type: string{default}}}"
+        command += f" --{parameter.name}={{{parameter.name}}}"
+    yield f"    command: {command}"
+
+
 def _kinds(hint: Any) -> tuple[type, ...]:
-    options = (
-        typing.get_args(hint)
-        if isinstance(hint, types.UnionType) or typing.get_origin(hint)
-        else (hint,)
-    )
-    return tuple(typing.get_origin(option) or option for option in options)
+    """The types of a hint, without what generic types contain."""
+    is_union = isinstance(hint, types.UnionType) or typing.get_origin(hint)
+    kinds = typing.get_args(hint) if is_union else (hint,)
+    return tuple(typing.get_origin(kind) or kind for kind in kinds)
 
 
 def _as_text(default: object) -> str | None:
     if default is inspect.Parameter.empty:
         return None
-    return (
-        NONE
-        if default is None
-        else str(default).lower()
-        if isinstance(default, bool)
-        else str(default)
-    )
+    if default is None:
+        return NONE
+    return str(default).lower() if isinstance(default, bool) else str(default)
 
 
 def _meanings(documented: Callable[..., Any]) -> dict[str, str]:
-    """What each parameter means, by the `Args:` of a function, or of a class and its bases."""
+    """The meaning of each parameter, from the `Args:` of a function, or a class and its bases."""
     sources = reversed(documented.__mro__) if isinstance(documented, type) else (documented,)
     found: dict[str, str] = {}
     for source in sources:
@@ -157,8 +170,17 @@ def _entries(doc: str) -> Iterator[tuple[str, str]]:
 
 
 def _documented(doc: str, meanings: dict[str, str]) -> str:
-    """A docstring with `Args:` before its `Raises:`."""
-    entries = "\n".join(f"    {name}: {meaning}" for name, meaning in meanings.items() if name)
+    """A docstring with `Args:` before its `Raises:`, wrapped to `WIDTH`."""
+    wrapper = textwrap.TextWrapper(
+        width=WIDTH,
+        initial_indent=" " * 4,
+        subsequent_indent=" " * 8,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    entries = "\n".join(
+        wrapper.fill(f"{name}: {meaning}") for name, meaning in meanings.items() if name
+    )
     before, raises, after = doc.partition("\n\nRaises:")
     return f"{before}\n\nArgs:\n{entries}{raises}{after}"
 

@@ -165,7 +165,7 @@ def compare(names: Sequence[str]) -> Comparison:
             f"studies={','.join(names)} must name at least two studies; for a single one use study="
         )
     from pipelines.findings import sidebyside
-    from pipelines.study.runs import artifact_link, put_files, read_evidence
+    from pipelines.study.runs import artifact_link, log_files, read_evidence
 
     studies = list(map(read_evidence, names))
     notes = sidebyside.check(studies)
@@ -181,5 +181,5 @@ def compare(names: Sequence[str]) -> Comparison:
         "studies.csv": encoded(sidebyside.studies_table(groups).to_csv()),
         "anytime.csv": encoded(sidebyside.curves_table(groups).to_csv()),
     }
-    put_files(names[0], contents, folder)
+    log_files(names[0], contents, folder)
     return Comparison(settings.lines(), notes, artifact_link(names[0], f"{folder}/{PAGE}"))

@@ -1,9 +1,9 @@
-"""The entry point `train`: one configuration at the full budget, scored, logged and registered like a winner."""
+"""The entry point `train`: one configuration at the full budget, logged like a winner."""
 
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeGuard
 
 from hpo.errors import ParameterError, SpaceError
 from hpo.space import SearchSpace
@@ -13,7 +13,8 @@ from hpo.study import FirstPoint
 from hpo.workers.cores import WorkerPlan, plan_threads
 from pipelines.entry_points import entry_point
 from pipelines.models import search_model, settings
-from pipelines.objectives.planning import check, new_plan, source_of
+from pipelines.objectives.checks import check
+from pipelines.objectives.planning import new_plan, source_of
 from pipelines.objectives.space import SpaceChoice
 from pipelines.objectives.start import run
 from pipelines.objectives.table import publish_folds
@@ -27,7 +28,7 @@ from pipelines.table.source import rebuild_source
 if TYPE_CHECKING:
     from pipelines.table.data import Prepared
 
-# The options that a trial leaves open.
+# The options that may be given with a trial.
 FREE = ("trial", "data", "register", "rows")
 
 
@@ -35,7 +36,7 @@ FREE = ("trial", "data", "register", "rows")
 def train(options: TrainOptions) -> StudyResult:
     """Train one configuration at the full budget: that of an earlier trial, or one from a file.
 
-    A trial is trained at its study's full budget even when it was left at a lower one.
+    A trial that stopped at a smaller budget is trained at the full budget of its study, too.
 
     Raises:
         UserError: with what is wrong and the way out, before anything is trained.
@@ -48,14 +49,14 @@ def train(options: TrainOptions) -> StudyResult:
     if options.trial is None:
         check(options)
         return _from_file(options, run_id)
-    check(options, _superfluous(options))
-    return _again(options.trial, options, run_id)
+    check(options, _not_with_trial(options))
+    return _from_trial(options.trial, options, run_id)
 
 
-def _superfluous(options: TrainOptions) -> list[str]:
-    """The options that were given although a trial brings its own."""
+def _not_with_trial(options: TrainOptions) -> list[str]:
+    """The mistakes of options that are those of the trial."""
     return [
-        f"{name}={value!r} is for params; a trial brings its own {name}: leave it out"
+        f"{name}={value!r} is for params; a trial has its own {name}: leave it out"
         for name, value in options.given().items()
         if name not in FREE
     ]
@@ -63,7 +64,7 @@ def _superfluous(options: TrainOptions) -> list[str]:
 
 def _from_file(options: TrainOptions, run_id: str | None) -> StudyResult:
     source = source_of(options, options.test_share, " with params")
-    params = _read(str(options.params), options.model)
+    params = _read_params(str(options.params), options.model)
     search = SearchOptions(
         model=options.model,
         metric=options.metric,
@@ -75,7 +76,7 @@ def _from_file(options: TrainOptions, run_id: str | None) -> StudyResult:
     with workshop(table_worker(options.model), worker_plan) as shop:
         prepared = publish_folds(source.prepare(), shop.exchange)
         plan = replace(
-            new_plan(search, SpaceChoice(_only(params)), source, prepared, worker_plan),
+            new_plan(search, SpaceChoice(_space_of(params)), source, prepared, worker_plan),
             first_points=(FirstPoint(params, "given"),),
             register=options.register,
             rows=options.rows,
@@ -83,17 +84,17 @@ def _from_file(options: TrainOptions, run_id: str | None) -> StudyResult:
         return _run(plan, prepared, shop, run_id)
 
 
-def _again(trial: str, options: TrainOptions, run_id: str | None) -> StudyResult:
+def _from_trial(trial: str, options: TrainOptions, run_id: str | None) -> StudyResult:
     from pipelines.study.runs import study_of_trial
 
     header, found = study_of_trial(trial)
     plan = replace(
         Plan.from_header(header),
-        algorithm="random",  # no race: the one trial gets the largest budget
+        algorithm="random",  # no race: the trial gets the full budget at once
         first_points=(FirstPoint(found.params, f"trial {trial}"),),
         trials=1,
         timeout=None,
-        trial_timeout=None,  # that of the study was meant for one leg
+        trial_timeout=None,  # the study's is for a single leg
         register=options.register,
         rows=options.rows,
         confirm=None,
@@ -102,7 +103,7 @@ def _again(trial: str, options: TrainOptions, run_id: str | None) -> StudyResult
     source = rebuild_source(plan.data, plan.seed, options.data)
     with workshop(table_worker(plan.model), WorkerPlan(1, plan.threads)) as shop:
         prepared = publish_folds(source.prepare(), shop.exchange)
-        plan.refuse_other(source.plan(prepared))
+        plan.check_same_data(source.plan(prepared))
         return _run(plan, prepared, shop, run_id)
 
 
@@ -112,7 +113,8 @@ def _run(plan: Plan, prepared: "Prepared", shop: Workshop, run_id: str | None) -
     return run(plan, prepared, shop, MlflowStorage.create(plan.to_header(), run_id=run_id))
 
 
-def _read(path: str, model: str) -> Params:
+def _read_params(path: str, model: str) -> Params:
+    """Read a configuration from YAML; an empty file stands for the library's defaults."""
     if not Path(path).is_file():
         raise ParameterError(
             f"params={path!r} is not a file; it must be YAML like `learning_rate: 0.05`"
@@ -120,23 +122,25 @@ def _read(path: str, model: str) -> Params:
     values = load_file(Path(path))
     if values is None:
         return {}
-    if not isinstance(values, dict) or not all(
-        isinstance(v, bool | int | float | str) for v in values.values()
-    ):
+    if not _is_configuration(values):
         raise ParameterError(
             f"{path} must map each parameter to one value, like `learning_rate: 0.05`"
         )
     try:
-        search_model(model).check_space(_only(values) or settings(model).space)
+        search_model(model).check_space(_space_of(values) or settings(model).space)
     except SpaceError as error:
         raise ParameterError(f"{path}: {error}") from error
     return values
 
 
-def _only(params: dict[str, Value] | Params) -> SearchSpace | None:
-    """The space that holds just this configuration."""
-    return (
-        SearchSpace(tuple(Categorical(name, (value,)) for name, value in params.items()))
-        if params
-        else None
-    )
+def _is_configuration(values: object) -> TypeGuard[dict[str, Value]]:
+    if not isinstance(values, dict):
+        return False
+    return all(isinstance(value, bool | int | float | str) for value in values.values())
+
+
+def _space_of(params: Params) -> SearchSpace | None:
+    """The space with this configuration alone; None for an empty one."""
+    if not params:
+        return None
+    return SearchSpace(tuple(Categorical(name, (value,)) for name, value in params.items()))

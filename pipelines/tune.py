@@ -6,7 +6,8 @@ from dataclasses import replace
 from hpo.workers.cores import plan_threads
 from pipelines.entry_points import entry_point
 from pipelines.files.checkpoints import Checkpoints
-from pipelines.objectives.planning import check, new_plan, source_of
+from pipelines.objectives.checks import check
+from pipelines.objectives.planning import new_plan, source_of
 from pipelines.objectives.space import choose_space
 from pipelines.objectives.start import resume_study, start_study
 from pipelines.objectives.table import publish_folds

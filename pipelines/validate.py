@@ -3,7 +3,7 @@
 import os
 
 from pipelines.entry_points import entry_point
-from pipelines.objectives.planning import check
+from pipelines.objectives.checks import check
 from pipelines.study.options import ValidateOptions
 from pipelines.validation.folds import new_validation, resumed_validation, run_validation
 from pipelines.validation.result import ValidationResult

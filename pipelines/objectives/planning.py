@@ -1,21 +1,18 @@
 """The plan of a study, from its options, the table, the model and the machine."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from hpo.algorithms import algorithm as named
 from hpo.algorithms import grants_budgets
-from hpo.errors import ParameterError, raise_all
+from hpo.errors import ParameterError
 from hpo.rungs import Budgets
 from hpo.space import SearchSpace
 from hpo.space.parameters import Categorical, Params, Value
 from hpo.study import FirstPoint
 from hpo.workers.cores import WorkerPlan, available_cores
 from pipelines.models import (
-    ALL,
-    FAMILIES,
     PERCENT_OF_ROWS,
     Budget,
     SearchModel,
@@ -24,14 +21,7 @@ from pipelines.models import (
     settings,
 )
 from pipelines.objectives.space import SpaceChoice
-from pipelines.study.options import (
-    AUTO,
-    Options,
-    SearchOptions,
-    TrainOptions,
-    TuneOptions,
-    mistakes,
-)
+from pipelines.study.options import AUTO, Options, SearchOptions
 from pipelines.study.plan import Plan
 from pipelines.table.metrics import metric_for
 from pipelines.table.source import Source, described
@@ -39,42 +29,31 @@ from pipelines.table.source import Source, described
 if TYPE_CHECKING:
     from pipelines.table.data import Prepared
 
-FULL_TRAININGS = 50  # the cost of a study whose number of trials is not given
-_ROWS = Budget(PERCENT_OF_ROWS, 10, 100)
-
-
-def check(options: Options, others: Sequence[str] = ()) -> None:
-    """Check what needs no table, all at once; `others` are mistakes that are known already.
-
-    Raises:
-        ParameterError: naming every mistake.
-    """
-    one = isinstance(options, TrainOptions)
-    models = tuple(FAMILIES) if one else (*FAMILIES, ALL)
-    raise_all(ParameterError, [*mistakes(options, models), *others])
-    register = options.register if isinstance(options, TuneOptions | TrainOptions) else None
-    if register:
-        from pipelines.registry.versions import check_model_name
-
-        check_model_name(register)
+FULL_TRAININGS = 50  # the cost of a study if the number of trials is not given
+SHARES_OF_ROWS = Budget(PERCENT_OF_ROWS, 10, 100)
 
 
 def source_of(options: Options, test_share: float, unless: str) -> Source:
-    """The table of some options and how its rows are divided.
+    """The table of the options, and the division of its rows.
+
+    Args:
+        options: of an entry point.
+        test_share: of the held-out rows.
+        unless: the end of the message if the table or the target is missing.
 
     Raises:
-        ParameterError: without a table or a target, which are needed `unless` something holds.
+        ParameterError: without a table or a target.
     """
     if options.data is None or options.target is None:
         raise ParameterError(f"data and target are needed{unless}")
     return Source(
-        options.data,
-        options.target,
-        options.task,
-        options.split,
-        test_share,
-        options.validation,
-        options.seed,
+        data=options.data,
+        target=options.target,
+        task=options.task,
+        split=options.split,
+        test_share=test_share,
+        validation=options.validation,
+        seed=options.seed,
     )
 
 
@@ -90,17 +69,16 @@ def new_plan(
     Raises:
         UserError: for options that do not go together.
     """
-    kind, wanted = prepared.task.kind, "" if options.metric == AUTO else options.metric
-    metric = metric_for(wanted, kind, prepared.y)
+    kind = prepared.task.kind
+    metric = metric_for("" if options.metric == AUTO else options.metric, kind, prepared.y)
     has_categorical = bool(prepared.features.cardinalities)
-    own = settings(options.model, kind=kind, has_categorical=has_categorical)
-    space = own.space if chosen.space is None else chosen.space
-    granted = budget_of(own.budget, options.algorithm, options.fidelity)
+    defaults = settings(options.model, kind=kind, has_categorical=has_categorical)
+    space = defaults.space if chosen.space is None else chosen.space
+    budget = budget_of(defaults.budget, options.algorithm, options.fidelity)
     low, high = options.min_budget, options.max_budget
-    steps = rungs(options.algorithm, granted, low, high, options.eta)
-    usual = usual_trials(options.algorithm, steps, options.eta)
+    steps = rungs(options.algorithm, budget, low, high, options.eta)
     workers = worker_plan.workers
-    waits = workers > 1 and not grants_budgets(options.algorithm)
+    repeatable = workers > 1 and not grants_budgets(options.algorithm)
     return Plan(
         model=options.model,
         algorithm=options.algorithm,
@@ -109,16 +87,16 @@ def new_plan(
         seed=source.seed,
         data=source.plan(prepared),
         space=space,
-        first_points=first_points(own, space),
+        first_points=first_points(defaults, space),
         rungs=steps,
         eta=options.eta,
-        budget_unit=granted.unit,
-        fidelity=granted.fidelity,
+        budget_unit=budget.unit,
+        fidelity=budget.fidelity,
         checkpoints=None,
         workers=workers,
         threads=worker_plan.threads,
-        lag=2 * workers if waits else 0,
-        trials=usual if options.trials is None else options.trials,
+        lag=2 * workers if repeatable else 0,
+        trials=options.trials or default_trials(options.algorithm, steps, options.eta),
         timeout=options.timeout,
         trial_timeout=options.trial_timeout,
         confirm=options.confirm,
@@ -126,106 +104,113 @@ def new_plan(
 
 
 def header(plan: Plan, prepared: "Prepared") -> dict[str, Any]:
-    """What a new study is created with."""
+    """The header of a new study: its plan and the meta-features of its table."""
     return plan.to_header() | {"meta_features": described(prepared)}
 
 
 def worker_plan_of(plan: Plan, workers: int | None) -> WorkerPlan:
-    """The workers of a resumed study: as many as before, or as given.
+    """The workers of a resumed study: as many as before, or `workers`.
 
-    The threads of a trial stay the same, because its result depends on them.
+    The threads of a worker stay the same, because the results of trials depend on them.
 
     Raises:
         ParameterError: for more workers than there are cores.
     """
-    most = max(available_cores() // plan.threads, 1)
+    max_workers = max(available_cores() // plan.threads, 1)
     if workers is None:
-        return WorkerPlan(min(plan.workers, most), plan.threads)
-    if workers > most:
+        return WorkerPlan(min(plan.workers, max_workers), plan.threads)
+    if workers > max_workers:
         raise ParameterError(
             f"workers={workers} with {plan.threads} thread(s) each, as the study began, exceed the "
-            f"{available_cores()} core(s) that this process may use; take workers={most} or fewer, "
-            "or leave it out"
+            f"{available_cores()} core(s) that this process may use; take workers={max_workers} or "
+            "fewer, or leave it out"
         )
     return WorkerPlan(workers, plan.threads)
 
 
 def budget_of(own: Budget, algorithm: str, fidelity: str) -> Budget:
-    """What trials are granted: the model's own budget, or shares of the rows."""
+    """The budget of the trials: that of the model, or shares of the rows."""
     if not grants_budgets(algorithm):
         return replace(own, fidelity="rounds")
     kind = own.fidelity if fidelity == AUTO else fidelity
-    return replace(_ROWS if kind == "rows" else own, fidelity=kind)
+    return replace(SHARES_OF_ROWS if kind == "rows" else own, fidelity=kind)
 
 
 def rungs(
     algorithm: str, own: Budget, low: int | None, high: int | None, eta: float
 ) -> tuple[float, ...]:
-    """The budgets at which the trials of a study may stop; where none is given, those of `own`.
+    """The budgets at which the trials of a study may stop, ascending.
+
+    Args:
+        algorithm: of the study.
+        own: the model's budget.
+        low: the smallest budget; None takes that of the model.
+        high: the largest budget; None takes that of the model.
+        eta: the factor between budgets.
 
     Raises:
         ParameterError: when they do not fit together.
     """
-    most = float(high or own.max)
-    if own.is_share and most > 100:
+    largest = float(high or own.max)
+    if own.is_share and largest > 100:
         raise ParameterError(
-            f"max_budget={most:g} must be 100 or less: budgets are {own.unit} here"
+            f"max_budget={largest:g} must be 100 or less: budgets are {own.unit} here"
         )
     if not grants_budgets(algorithm):
-        return (most,)
-    if high is None and low is not None and low > most:
+        return (largest,)
+    if high is None and low is not None and low > largest:
         raise ParameterError(
             f"min_budget={low} must not exceed the model's own max_budget={own.max}; give both"
         )
-    least = float(low) if low else min(own.min, max(most // eta, 1.0))
-    found = Budgets(least, most, eta).rungs
+    smallest = float(low) if low else min(own.min, max(largest // eta, 1.0))
+    found = Budgets(smallest, largest, eta).rungs
     if len(found) < 2:
-        lower = math.floor(most / eta + 1e-9)
-        way_out = (
-            f"min_budget={lower} or less" if lower >= 1 else f"max_budget={math.ceil(eta)} or more"
-        )
         raise ParameterError(
-            f"min_budget={least:g} leaves no rung below max_budget={most:g} with eta={eta:g}; "
-            f"{algorithm} needs at least two rungs: take {way_out}"
+            f"min_budget={smallest:g} leaves no rung below max_budget={largest:g} with "
+            f"eta={eta:g}; {algorithm} needs at least two rungs: take {_two_rungs(largest, eta)}"
         )
     return found
 
 
-def usual_trials(algorithm: str, steps: tuple[float, ...], eta: float) -> int:
-    """How many configurations an algorithm tries at the cost of `FULL_TRAININGS`."""
+def _two_rungs(largest: float, eta: float) -> str:
+    """The options that leave a rung below the largest budget."""
+    lower = math.floor(largest / eta + 1e-9)
+    return f"min_budget={lower} or less" if lower >= 1 else f"max_budget={math.ceil(eta)} or more"
+
+
+def default_trials(algorithm: str, steps: tuple[float, ...], eta: float) -> int:
+    """The number of trials that cost as much as `FULL_TRAININGS` full trainings."""
     return math.ceil(FULL_TRAININGS / named(algorithm, steps, eta)[1].cost)
 
 
 def first_points(settings: Settings, space: SearchSpace) -> tuple[FirstPoint, ...]:
-    """The library's default and the tuned default, as far as the parameters of `space` go.
+    """The library's default and the tuned default, restricted to the parameters of `space`.
 
-    A parameter that a default does not name is left to the library, unless the space leaves it one
-    choice only.
+    A parameter that a default does not name is left to the library, unless the space has a single
+    choice for it.
     """
-    names = ["default"] + ["tuned default"] * (len(settings.first_points) - 1)
     model = search_model(settings.name)
-    points = [_projected(model, point, space) for point in settings.first_points]
-    unique = [i for i, point in enumerate(points) if point not in points[:i]]
-    return tuple(FirstPoint(points[i], names[i]) for i in unique)
+    found: list[FirstPoint] = []
+    for i, point in enumerate(settings.first_points):
+        params = _projected(model, point, space)
+        if params not in [earlier.params for earlier in found]:
+            found.append(FirstPoint(params, "tuned default" if i else "default"))
+    return tuple(found)
 
 
 def _projected(model: SearchModel, point: Params, space: SearchSpace) -> dict[str, Value]:
+    """The values of a configuration for the active parameters of a space, parents first."""
     known = {model.canonical_name(name): value for name, value in point.items()}
+    parents = {parent for parameter in space for parent in parameter.when}
     chosen: dict[str, Value] = {}
     for parameter in space:
-        if parameter.name not in space.active(chosen):
+        name = parameter.name
+        if name not in space.active(chosen):
             continue
-        value = known.get(model.canonical_name(parameter.name))
+        value = known.get(model.canonical_name(name))
         if isinstance(parameter, Categorical) and (value is None or parameter.index(value) < 0):
-            value = (
-                parameter.choices[0]
-                if parameter.n_levels == 1 or _is_parent(space, parameter.name)
-                else None
-            )
+            forced = parameter.n_levels == 1 or name in parents
+            value = parameter.choices[0] if forced else None
         if value is not None:
-            chosen[parameter.name] = value
+            chosen[name] = value
     return chosen
-
-
-def _is_parent(space: SearchSpace, name: str) -> bool:
-    return any(name in parameter.when for parameter in space)

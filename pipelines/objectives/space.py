@@ -1,12 +1,13 @@
-"""The space that the option `space` means, read before the table is."""
+"""The option `space`, read before the table."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from hpo.errors import SpaceError, closest
 from hpo.space import SearchSpace
+from hpo.space.parameters import Parameter
 from hpo.space.yaml import load_file
 from pipelines.models import SearchModel, search_model
 from pipelines.study.options import DEFAULT, PAST
@@ -16,13 +17,13 @@ AUTO_SPACE = "auto:"
 
 @dataclass(frozen=True)
 class SpaceChoice:
-    """What is searched.
+    """The space of a new study.
 
     Attributes:
-        space: None stands for the model's own, which depends on the table.
+        space: None for that of the model, which depends on the table.
         narrow: whether past studies may narrow it.
-        study: the run id of the study that it was adjusted from; "" for none.
-        changes: what was adjusted, in words.
+        study: the run id of the study whose space was adjusted; "" for none.
+        changes: the adjustments, one sentence each.
     """
 
     space: SearchSpace | None = None
@@ -31,7 +32,7 @@ class SpaceChoice:
     changes: tuple[str, ...] = ()
 
     def to_header(self) -> dict[str, Any]:
-        """What the new study stores of it."""
+        """The entries in the header of the study."""
         if not self.study:
             return {}
         return {"space_from": {"study": self.study, "changes": list(self.changes)}}
@@ -41,8 +42,8 @@ def choose_space(space: object, model: str) -> SpaceChoice:
     """Read `default`, `past`, `auto:<run id>`, a YAML file, a space, plain values or an hp graph.
 
     Raises:
-        SpaceError: when it cannot be read, or holds what the model does not know.
-        StudyError: when `auto:` names no study.
+        SpaceError: when it cannot be read, or has a parameter that the model does not have.
+        StudyError: when the run id of `auto:` is not that of a study.
     """
     if isinstance(space, str) and space in (DEFAULT, PAST):
         return SpaceChoice(narrow=space == PAST)
@@ -52,7 +53,7 @@ def choose_space(space: object, model: str) -> SpaceChoice:
 
 
 def space_notes(stored: Mapping[str, Any] | None) -> list[str]:
-    """What a study tells about the space that it was given, from its header."""
+    """Lines to show about an adjusted space, from the header of the study."""
     if not stored:
         return []
     changes = stored["changes"] or ["nothing to adjust, it is unchanged"]
@@ -60,7 +61,7 @@ def space_notes(stored: Mapping[str, Any] | None) -> list[str]:
 
 
 def _adjusted(study: str, model: str) -> SpaceChoice:
-    """The space of a past study with the changes that its diagnosis asks for."""
+    """The space of a past study, adjusted by its diagnosis."""
     from pipelines.findings.analysis import analyse
     from pipelines.findings.diagnosis import adjusted_space
     from pipelines.findings.rules import diagnose
@@ -78,43 +79,46 @@ def _adjusted(study: str, model: str) -> SpaceChoice:
 
 
 def _checked(space: SearchSpace, model: str) -> SearchSpace:
+    """The space itself, if the model has its parameters."""
     found = search_model(model)
     found.check_space(_without_switches(found, space))
     return space
 
 
 def _without_switches(model: SearchModel, space: SearchSpace) -> SearchSpace:
-    """The parameters that reach the model.
+    """The parameters that are passed to the model.
 
-    A categorical that the model does not know, but that others depend on, only chooses between
-    branches of the space.
+    A parent that the model does not know only chooses between branches of the space.
     """
     parents = {parent for parameter in space for parent in parameter.when}
     switches = {name for name in parents if not model.knows(name)}
-    kept = [
-        replace(
-            p, when={parent: values for parent, values in p.when.items() if parent not in switches}
-        )
-        for p in space
-        if p.name not in switches
-    ]
-    return SearchSpace(tuple(kept))
+    passed = [_without_parents(p, switches) for p in space if p.name not in switches]
+    return SearchSpace(tuple(passed))
+
+
+def _without_parents(parameter: Parameter, parents: Collection[str]) -> Parameter:
+    """The parameter without its conditions on these parents."""
+    when = {parent: values for parent, values in parameter.when.items() if parent not in parents}
+    return replace(parameter, when=when)
 
 
 def _read(space: object) -> SearchSpace:
     if isinstance(space, SearchSpace):
         return space
     if isinstance(space, str | Path):
-        path = Path(space)
-        if not path.is_file():
-            beside = [p.name for p in path.parent.glob("*.y*ml") if p.is_file()]
-            raise SpaceError(
-                f"space={str(space)!r} is neither `default`, `past`, `auto:<run id>` nor a file"
-                f"{closest(path.name, [*beside, DEFAULT, PAST])}"
-            )
-        return SearchSpace.from_dict(load_file(path), str(path))
+        return _read_file(Path(space))
     if isinstance(space, Mapping) and all(isinstance(v, Mapping | list) for v in space.values()):
         return SearchSpace.from_dict(space)
     from hpo.space.hyperopt import from_hyperopt
 
     return from_hyperopt(space)
+
+
+def _read_file(path: Path) -> SearchSpace:
+    if not path.is_file():
+        similar = [other.name for other in path.parent.glob("*.y*ml") if other.is_file()]
+        raise SpaceError(
+            f"space={str(path)!r} is neither `default`, `past`, `auto:<run id>` nor a file"
+            f"{closest(path.name, [*similar, DEFAULT, PAST])}"
+        )
+    return SearchSpace.from_dict(load_file(path), str(path))

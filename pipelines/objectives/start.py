@@ -25,19 +25,22 @@ if TYPE_CHECKING:
     from pipelines.study.warm_start import WarmStart
     from pipelines.table.data import Prepared
 
-# The options that a resumed study may be given; everything else is as the study began.
+# Options that a resumed study may be given with new values. The others must be as it began.
 FREE = ("study", "trials", "timeout", "register", "data", "workers", "confirm")
+OF_PLAN = ("model", "algorithm", "metric", "seed", "trial_timeout", "warm_start", "fidelity")
+OF_DATA = ("target", "task", "split", "test_share", "validation")
+OF_BUDGETS = ("min_budget", "max_budget", "eta")
 
 
 def start_study(
     plan: Plan, chosen: SpaceChoice, prepared: "Prepared", shop: Workshop, run_id: str | None
 ) -> StudyResult:
-    """Look at past studies, create the study in MLflow, and run it.
+    """Read past studies, create the study in MLflow, and run it.
 
-    `run_id` is that of `mlflow run`, which becomes the study; None makes a run.
+    The run `run_id` of `mlflow run` becomes the study; None creates a run.
 
     Raises:
-        StudyError: when a past study that is named does not exist, or no trial succeeded.
+        StudyError: when a named past study does not exist, or no trial succeeded.
     """
     from pipelines.store.storage import MlflowStorage
     from pipelines.study.warm_start import ARTIFACT, look_back, narrowed_by, started_with
@@ -64,7 +67,7 @@ def run(
     storage: "MlflowStorage",
     known: "tuple[WarmStart, Past | None] | None" = None,
 ) -> StudyResult:
-    """Run a study of a table; `known` is the warm start and its model.
+    """Run a study of a table; `known` is the warm start and the model of past studies.
 
     Raises:
         StudyError: when no trial succeeded.
@@ -77,7 +80,7 @@ def run(
 
 
 def resume_study(study: str, options: TuneOptions, run_id: str | None) -> StudyResult:
-    """Resume a study; `run_id` is a run of `mlflow run` that notes it.
+    """Resume a study; `run_id` is a run of `mlflow run`, on which it is noted.
 
     Raises:
         StudyError: when there is no such study, or the options are not those that it began with.
@@ -89,7 +92,7 @@ def resume_study(study: str, options: TuneOptions, run_id: str | None) -> StudyR
     plan, given = Plan.from_header(study_header(study)), options.given()
     _refuse_changes(study, plan, given)
     source = rebuild_source(plan.data, plan.seed, options.data)
-    plan = plan.going_on(
+    plan = plan.resumed(
         trials=options.trials,
         timeout=options.timeout,
         register=options.register,
@@ -100,7 +103,7 @@ def resume_study(study: str, options: TuneOptions, run_id: str | None) -> StudyR
         Checkpoints(plan.checkpoints).check()
     with workshop(table_worker(plan.model), worker_plan_of(plan, options.workers)) as shop:
         prepared = publish_folds(source.prepare(), shop.exchange)
-        plan.refuse_other(source.plan(prepared))
+        plan.check_same_data(source.plan(prepared))
         known = None
         if plan.warm_start != OFF:
             warm = WarmStart.from_json(read_text(study, ARTIFACT))
@@ -130,20 +133,14 @@ def _refuse_changes(study: str, plan: Plan, given: Mapping[str, Any]) -> None:
 
 
 def _began_with(plan: Plan, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The options that a study began with, as far as they are given now."""
-    names = ("model", "algorithm", "metric", "seed", "trial_timeout", "warm_start", "fidelity")
-    of_data = ("target", "task", "split", "test_share", "validation")
-    began = {name: getattr(plan, name) for name in names}
-    began |= {name: getattr(plan.data, name) for name in of_data}
-    ladder = {name: given[name] for name in ("min_budget", "max_budget", "eta") if name in given}
-    if ladder:
-        ends = {
-            "min_budget": int(plan.rungs[0]),
-            "max_budget": int(plan.rungs[-1]),
-            "eta": plan.eta,
-        }
-        began |= ladder if _rungs(plan, ends | ladder) == plan.rungs else ends
-    # Checkpoints that are not at the new place are trained again.
+    """The options that a study began with, among those that are given now.
+
+    A given value that means the same as that of the study is returned as it is.
+    """
+    began = {name: getattr(plan, name) for name in OF_PLAN}
+    began |= {name: getattr(plan.data, name) for name in OF_DATA}
+    began |= _budgets(plan, {name: given[name] for name in OF_BUDGETS if name in given})
+    # Trials whose checkpoints are not at the new place are trained from the beginning.
     began["checkpoints"] = given.get("checkpoints") if grants_budgets(plan.algorithm) else None
     if "space" in given:
         began["space"] = given["space"] if _same_space(plan, given["space"]) else "another one"
@@ -152,12 +149,21 @@ def _began_with(plan: Plan, given: Mapping[str, Any]) -> dict[str, Any]:
 
 def _same_space(plan: Plan, space: object) -> bool:
     if isinstance(space, str) and space == PAST:
-        return True  # the study itself holds what the past was then
+        return True  # the study has stored the space that the past studies gave
     chosen = choose_space(space, plan.model).space
     return (chosen or settings(plan.model, kind=plan.data.task).space) == plan.space
 
 
-def _rungs(plan: Plan, wanted: Mapping[str, Any]) -> tuple[float, ...]:
-    """The rungs that a plan's study would have had with these budgets."""
+def _budgets(plan: Plan, given: dict[str, Any]) -> dict[str, Any]:
+    """The budget options of a study; those given if they make the same rungs."""
+    if not given:
+        return {}
+    began: dict[str, Any] = {
+        "min_budget": int(plan.rungs[0]),
+        "max_budget": int(plan.rungs[-1]),
+        "eta": plan.eta,
+    }
+    wanted = began | given
     own = budget_of(settings(plan.model, kind=plan.data.task).budget, plan.algorithm, plan.fidelity)
-    return rungs(plan.algorithm, own, wanted["min_budget"], wanted["max_budget"], wanted["eta"])
+    steps = rungs(plan.algorithm, own, wanted["min_budget"], wanted["max_budget"], wanted["eta"])
+    return given if steps == plan.rungs else began

@@ -1,8 +1,8 @@
-"""How the best few trials of a study did on the same repeated folds."""
+"""The scores of the best trials on the same repeated folds, and tests of their differences."""
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,17 +10,22 @@ import numpy as np
 if TYPE_CHECKING:
     from pipelines.table.estimates import Difference, Estimate
 
-ALIKE = 0.05  # a p-value above this is no evidence of a difference
+SIGNIFICANCE = 0.05  # a greater p-value is no evidence of a difference
 
 
 @dataclass(frozen=True)
 class Confirmation:
-    """How the best few trials did on the same parts, and what that says.
+    """The best trials of a search on repeated folds.
 
-    `scores` are `(n_parts,)` values of the metric by trial number, `estimate` the mean of the
-    winner's, `against` by how much the winner is better than each other trial, the best first.
-    `searched` is the trial that the search itself found best, `default` the library's default, and
-    `failures` say why a trial is missing.
+    Attributes:
+        metric: the deciding one.
+        winner: the trial with the best mean.
+        searched: the best trial of the search itself.
+        default: the trial of the library's default; None without one.
+        scores: `(n_parts,)` by trial number.
+        estimate: the mean of the winner's scores.
+        against: the gain of the winner over each other trial, best trial first.
+        failures: why a trial has no scores, by trial number.
     """
 
     metric: str
@@ -43,53 +48,42 @@ class Confirmation:
         return next(iter(self.against), None)
 
     def lines(self) -> list[str]:
-        """What it comes to, for a reader."""
-        n, found = len(self.scores[self.winner]), self.estimate
-        lines = [
-            f"Confirmed on {n} parts of the search's rows, {len(self.scores)} trials: trial {self.winner}, "
-            f"{self.metric} {found.mean:.5g} [{found.low:.5g}, {found.high:.5g}]"
-            + (
-                f"; the search's best was trial {self.searched}"
-                if self.searched != self.winner
-                else ""
-            )
-        ]
-        shown = dict.fromkeys(
-            number for number in (self.default, self.runner_up) if number in self.against
-        )
-        lines += [f"  {self._compared(number)}" for number in shown if number is not None]
-        lines += [
-            f"  trial {number} failed: {reason:.200}" for number, reason in self.failures.items()
-        ]
+        """The winner, its comparison with the default and the runner-up, and the failures."""
+        lines = [self._headline()]
+        for number in dict.fromkeys((self.default, self.runner_up)):
+            if number is not None and number in self.against:
+                lines.append(f"  {self._comparison(number)}")
+        for number, reason in self.failures.items():
+            lines.append(f"  trial {number} failed: {reason:.200}")
         return lines
 
-    def _compared(self, number: int) -> str:
-        names = {self.default: "the default", self.runner_up: "the runner-up"}
-        found = self.against[number]
-        verdict = (
-            "no more than chance may give" if found.adjusted > ALIKE else "more than chance gives"
-        )
-        of = f" (of {len(self.against)} tests)" if len(self.against) > 1 else ""
+    def _headline(self) -> str:
+        n_parts, mean = len(self.scores[self.winner]), self.estimate
+        changed = self.searched != self.winner
+        note = f"; the search's best was trial {self.searched}" if changed else ""
         return (
-            f"better than {names[number]}, trial {number}, by {found.estimate.mean:.3g} [{found.estimate.low:.3g}, "
-            f"{found.estimate.high:.3g}], p = {found.adjusted:.2g}{of}: {verdict}"
+            f"Confirmed on {n_parts} parts of the search's rows, {len(self.scores)} trials: "
+            f"trial {self.winner}, {self.metric} {mean.mean:.5g} [{mean.low:.5g}, {mean.high:.5g}]"
+            f"{note}"
+        )
+
+    def _comparison(self, number: int) -> str:
+        name = "the runner-up" if number == self.runner_up else "the default"
+        test, n_tests = self.against[number], len(self.against)
+        gain = test.estimate
+        significant = test.adjusted <= SIGNIFICANCE
+        verdict = "more than chance gives" if significant else "no more than chance may give"
+        of = f" (of {n_tests} tests)" if n_tests > 1 else ""
+        return (
+            f"better than {name}, trial {number}, by {gain.mean:.3g} "
+            f"[{gain.low:.3g}, {gain.high:.3g}], p = {test.adjusted:.2g}{of}: {verdict}"
         )
 
     def to_tag(self) -> str:
-        """The same for programs, as JSON."""
-        return json.dumps(
-            {
-                "winner": self.winner,
-                "searched": self.searched,
-                "means": self.means,
-                "tests": [
-                    {
-                        "trial": number,
-                        "p": found.p,
-                        "p_holm": found.adjusted,
-                        **found.estimate.__dict__,
-                    }
-                    for number, found in self.against.items()
-                ],
-            }
-        )
+        """JSON, with the mean of each trial and the test against each other trial."""
+        tests = [
+            {"trial": number, "p": test.p, "p_holm": test.adjusted, **asdict(test.estimate)}
+            for number, test in self.against.items()
+        ]
+        found = {"winner": self.winner, "searched": self.searched, "means": self.means}
+        return json.dumps(found | {"tests": tests})

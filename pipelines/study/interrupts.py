@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and a closed terminal as requests to a running study."""
+"""Ctrl-C, SIGTERM and a closed terminal as requests to stop a running study."""
 
 import signal
 import sys
@@ -13,16 +13,17 @@ from hpo.loop import Stop, StopLevel
 _ONE_EVENT = 1.0  # seconds; `mlflow run` sends SIGTERM 0.25 s after passing on a Ctrl-C
 _MESSAGES = {
     StopLevel.FINISH_RUNNING: "finishing the trials that run; press Ctrl-C again to stop now",
-    StopLevel.NOW: "stopping now; the trials that run are kept as unfinished",
+    StopLevel.NOW: "stopping now; the trials that run are stored as unfinished",
 }
 
 
 @contextmanager
 def interrupts() -> Iterator[Stop]:
-    """While inside, the first signal asks to finish what runs and the second to stop now; a third one kills.
+    """Turn signals into requests, which the yielded `Stop` holds.
 
-    Signals within a second of each other count once. They belong to the main thread: in any other
-    one nothing is changed, and nobody asks.
+    The first signal asks to finish the running trials, the second to stop now, and a third one
+    raises `KeyboardInterrupt`. Signals within a second of each other count once. Only the main
+    thread can handle signals: in any other one nothing is changed.
     """
     stop, last = Stop(), 0.0
     if threading.current_thread() is not threading.main_thread():
@@ -52,7 +53,6 @@ def interrupts() -> Iterator[Stop]:
 
 
 def _say(text: str) -> None:
-    with suppress(
-        OSError, RuntimeError
-    ):  # a closed terminal; a signal in the middle of another line
+    # OSError: a closed terminal. RuntimeError: a signal while another line is printed.
+    with suppress(OSError, RuntimeError):
         print(text, file=sys.stderr, flush=True)

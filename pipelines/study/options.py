@@ -1,29 +1,22 @@
-"""The options of `tune`, `validate` and `train`: each is named, typed, explained and limited here, once.
+"""The options of `tune`, `validate` and `train`: their names, types, meanings and limits.
 
-The Python signatures, the console commands, `MLproject` and the checks all follow from these
-classes (`pipelines.entry_points`).
+The Python signatures, the console commands, `MLproject` and the checks are made from these classes
+(`pipelines.entry_points`, `pipelines.objectives.checks`).
 """
 
 import math
-import types
-import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from hpo.algorithms import grants_budgets
-from hpo.errors import ParameterError, closest
-from hpo.rungs import Budgets
+from hpo.errors import ParameterError
 from hpo.space import SearchSpace
-from pipelines.models import FIDELITIES
 
 AUTO, OFF = "auto", "off"
-# Of spaces: the model's own, and that narrowed to where past studies did well.
-DEFAULT, PAST = "default", "past"
+DEFAULT, PAST = "default", "past"  # spaces: the model's, and that narrowed by past studies
 TRAIN, TRAIN_AND_VALIDATION = "train", "train+validation"
 ROWS = (TRAIN, TRAIN_AND_VALIDATION)  # what the logged model may be trained on
 MAX_BUDGET = 1_000_000
@@ -35,7 +28,7 @@ Space = str | Path | SearchSpace | Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Limit:
-    """The numbers that an option takes: above or from some number, up to or below another."""
+    """The range of a numeric option; None leaves an end open."""
 
     above: float | None = None
     at_least: float | None = None
@@ -43,7 +36,7 @@ class Limit:
     below: float | None = None
 
     def mistake(self, name: str, value: float) -> str | None:
-        """What is wrong with a value; None when nothing is."""
+        """The message for a value outside the range; None for a value inside."""
         if self.above is not None and self.below is not None:
             inside = self.above < value < self.below
             between = f"must lie between {self.above:g} and {self.below:g}"
@@ -64,24 +57,28 @@ BUDGET = Limit(above=0, at_most=MAX_BUDGET)
 
 
 def option(default: Any, limit: Limit | None = None, *, checked: bool = True) -> Any:
-    """An option with its default and its limit.
+    """Define an option.
 
-    The type of an option that is not `checked` here is checked where its value is read, by a
-    message that knows more.
+    Args:
+        default: its default.
+        limit: its range, for a number.
+        checked: whether its type is checked with that of the others. If not, the code that reads
+            the value checks it, with a message that says more.
     """
     return field(default=default, metadata={"limit": limit, "checked": checked})
 
 
 @dataclass(frozen=True)
 class Options:
-    """What is learned from which table.
+    """The table and the model.
 
     Args:
         data: The table: CSV (compressed too), Parquet or Feather, as a path or any URI that fsspec
             opens.
         target: The column to predict.
         model: lightgbm, xgboost, mlp, or all for one search over the three.
-        metric: What decides; auto is roc_auc for two classes, log_loss for more, rmse for numbers.
+        metric: The deciding score; auto is roc_auc for two classes, log_loss for more, rmse for
+            numbers.
         seed: Of the splits, the models and the search.
         task: auto, binary, multiclass or regression.
         split: How test rows are held out: random, time:COLUMN or group:COLUMN.
@@ -105,7 +102,7 @@ class Options:
 
 @dataclass(frozen=True)
 class SearchOptions(Options):
-    """How a search goes.
+    """The search.
 
     Args:
         algorithm: tpe, bohb, asha, hyperband, successive_halving, hyperopt, random, grid; or pairs
@@ -210,37 +207,14 @@ class TrainOptions(Options):
     rows: str = option(TRAIN)
 
 
-def mistakes(options: Options, models: Mapping[str, Any] | tuple[str, ...]) -> Iterator[str]:
-    """What is wrong with some options, as far as that can be said without the table."""
-    hints = typing.get_type_hints(type(options))
-    wrong_types = set()
-    for each in fields(options):
-        value = getattr(options, each.name)
-        wanted = _wanted(hints[each.name])
-        if each.metadata["checked"] and not _is_a(value, hints[each.name]):
-            wrong_types.add(each.name)
-            yield f"{each.name}={value!r} must be {wanted}"
-        elif (limit := each.metadata["limit"]) is not None and value is not None:
-            mistake = limit.mistake(each.name, value)
-            if mistake is not None:
-                yield mistake
-    if "model" not in wrong_types and options.model not in models:
-        known = ", ".join(models)
-        yield f"unknown model {options.model!r}{closest(options.model, models)}; models: {known}"
-    if isinstance(options, SearchOptions) and not {"algorithm", "fidelity"} & wrong_types:
-        yield from _budget_mistakes(options, wrong_types)
-    if isinstance(options, TrainOptions) and options.rows not in ROWS:
-        hint = closest(str(options.rows), ROWS)
-        yield f"unknown rows={options.rows!r}{hint}; it must be {' or '.join(ROWS)}"
-    if isinstance(options, TuneOptions):
-        yield from _past_mistakes(options)
-
-
 def past_sources(warm_start: object) -> tuple[str, ...] | None:
-    """The past studies that the option `warm_start` names; None for all (`auto`), () for `off`.
+    """Read the names of past studies from the option `warm_start`.
+
+    Returns:
+        Run ids and names of experiments; None for all past studies (`auto`), () for `off`.
 
     Raises:
-        ParameterError: when it names nothing.
+        ParameterError: when it is not text, or names nothing.
     """
     rule = (
         "must be text: auto, off, or run ids of studies and names of experiments with commas "
@@ -259,78 +233,14 @@ def past_sources(warm_start: object) -> tuple[str, ...] | None:
 
 
 def _as_text(warm_start: object) -> str:
-    """The text that somebody meant who gave a list, or True or False."""
+    """The text that stands for a list, True or False."""
     if isinstance(warm_start, list | tuple):
         return ",".join(map(str, warm_start)) or OFF
     return OFF if warm_start is False else AUTO
 
 
-def _past_mistakes(options: TuneOptions) -> Iterator[str]:
-    try:
-        past_sources(options.warm_start)
-    except ParameterError as error:
-        yield str(error)
-    if isinstance(options.space, str) and options.space == PAST and options.warm_start == OFF:
-        yield (
-            "space=past narrows the space to where past studies did well; it needs warm_start=auto"
-        )
-
-
-def _budget_mistakes(options: SearchOptions, wrong_types: set[str]) -> Iterator[str]:
-    """What is wrong with the algorithm and the budgets that it grants."""
-    try:
-        races = grants_budgets(options.algorithm)
-    except ParameterError as error:
-        yield str(error)
-        return
-    if getattr(options, "study", None) is not None:
-        return  # the algorithm is that of the study, which is compared with these options
-    given = options.given()
-    if not races:
-        for name in ("min_budget", "eta", "fidelity", "checkpoints"):
-            if name in given:
-                yield (
-                    f"{name}={given[name]!r} is for algorithms that grant budgets, such as bohb; "
-                    "leave it out"
-                )
-    if not {"min_budget", "max_budget", "eta"} & wrong_types:
-        low, high = options.min_budget or 1, options.max_budget or MAX_BUDGET
-        try:
-            if low > 0 and high > 0:  # anything else is a mistake of its own
-                Budgets(low, high, options.eta or 3.0)
-        except ParameterError as error:
-            yield str(error)
-    kinds = (AUTO, *FIDELITIES)
-    if options.fidelity not in kinds:
-        hint = closest(options.fidelity, kinds)
-        yield f"unknown fidelity {options.fidelity!r}{hint}; fidelities: {', '.join(kinds)}"
-
-
 def _differ(value: object, default: object) -> bool:
-    """Whether a value is not the default; a table is never compared with anything."""
+    """Whether a value is not the default; a table is never compared with its default by value."""
     if value is default:
         return False
     return not (isinstance(value, type(default)) and bool(value == default))
-
-
-def _kinds(hint: Any) -> tuple[Any, ...]:
-    return typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-
-
-def _is_a(value: object, hint: Any) -> bool:
-    """Whether a value has one of the plain types of a hint; an integer is a number, True is not."""
-    kinds = _kinds(hint)
-    if value is None:
-        return type(None) in kinds
-    if float in kinds or int in kinds:
-        wanted = Real if float in kinds else Integral
-        return isinstance(value, wanted) and not isinstance(value, bool)
-    return isinstance(value, tuple(kind for kind in kinds if isinstance(kind, type)))
-
-
-def _wanted(hint: Any) -> str:
-    """The name of the values that a hint allows."""
-    kinds = _kinds(hint)
-    if float in kinds:
-        return "a number"
-    return "a whole number" if int in kinds else "text"

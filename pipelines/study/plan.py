@@ -1,8 +1,7 @@
-"""What defines a study: everything that a later process needs to go on with it.
+"""The plan of a study: everything that a later process needs to resume it.
 
-A plan is written once, as the header of the study in MLflow, and read back on resume; what may
-change between two sessions (how many trials, how long, on how many workers) is not part of its
-identity.
+A plan is written once, as the header of the study in MLflow, and read back when the study is
+resumed. A later session may change how many trials it has, how long and on how many workers.
 """
 
 import hashlib
@@ -21,7 +20,8 @@ from pipelines.models.libraries import STUDY_LIBRARIES, installed_versions
 from pipelines.study.options import OFF, TRAIN
 from pipelines.table.source import DataPlan
 
-TRIAL_SECONDS = 3600.0
+TRIAL_SECONDS = 3600.0  # after which a leg fails, unless the user gives a limit
+SHOWN = ("target", "task", "split", "test_share", "validation")  # data plan, repeated in the header
 
 
 @dataclass(frozen=True)
@@ -29,13 +29,33 @@ class Plan:
     """A study before its first trial.
 
     `workers`, `threads` and `lag` are fixed with the study because its results depend on them
-    (`hpo.study`; torch also depends on the number of threads). `rungs` are the budgets at which
-    trials may stop, ascending, in `budget_unit`; the last is a full training, and `eta` the factor
-    between them. `fidelity` says what a smaller budget means
-    (`pipelines.models.catalog.FIDELITIES`), `checkpoints` where trials that may go on are kept.
-    `rows` is one of `ROWS`: what the model that is logged was trained on. `confirm` is how many of
-    the best trials are trained again on other divisions of the rows before the winner is named.
-    `warm_start` says which past studies were learned from (`sources`).
+    (`hpo.study`; torch also depends on the number of threads).
+
+    Attributes:
+        model: a model family, or `all`.
+        algorithm: a pair of sampler and scheduler, by name.
+        metric: the deciding score.
+        direction: `maximize` or `minimize`.
+        seed: of the splits, the models and the search.
+        data: the table and the use of its rows.
+        space: what is searched.
+        first_points: configurations that are tried first.
+        rungs: the budgets at which trials may stop, ascending; the last is a full training.
+        eta: the factor between rungs.
+        budget_unit: of the rungs.
+        fidelity: what a smaller budget means (`pipelines.models.catalog.FIDELITIES`).
+        checkpoints: the URI where trials that may be promoted are stored; None for this machine.
+        workers: worker processes.
+        threads: of each worker.
+        lag: results that the sampler waits for (`hpo.study.Study`).
+        trials: how many there are in all.
+        timeout: seconds of a session; None for no limit.
+        trial_timeout: seconds of a leg; None for `TRIAL_SECONDS`.
+        register: the name of the registered model; None registers nothing.
+        rows: what the logged model is trained on, one of `pipelines.study.options.ROWS`.
+        confirm: how many of the best trials are trained again on repeated folds before the winner
+            is named; None for none.
+        warm_start: the past studies that the search learns from (the option `warm_start`).
     """
 
     model: str
@@ -69,86 +89,68 @@ class Plan:
 
     @property
     def time_limit(self) -> float:
-        """Seconds after which a leg fails; a leg that hangs must end some time."""
+        """Seconds after which a leg fails, so that one that hangs comes to an end."""
         return self.trial_timeout or TRIAL_SECONDS
 
     @property
     def search_seed(self) -> int:
-        """The seed of the search: of the study's seed and the table.
+        """The seed of the search, from the study's seed and the table.
 
-        With the study's seed alone, every study with the default seed would start with the same
-        configurations, and however many a server held, later ones would learn nothing of others.
+        With the study's seed alone, all studies with the default seed would try the same
+        configurations, and later studies could not learn about others.
         """
         words = f"{self.seed}:{self.data.digest}:{self.data.target}:{self.data.outer}"
         return int(hashlib.sha256(words.encode()).hexdigest()[:8], 16)
 
     def to_header(self) -> dict[str, Any]:
-        """Plain values, as the study keeps them in MLflow."""
-        plain = {field.name: getattr(self, field.name) for field in fields(self)}
-        plain["checkpoints"] = self.checkpoints and safe(self.checkpoints)
-        data = {field.name: getattr(self.data, field.name) for field in fields(self.data)}
-        points = [
-            {"params": dict(point.params), "origin": point.origin} for point in self.first_points
-        ]
-        shown = {
-            name: data[name] for name in ("target", "task", "split", "test_share", "validation")
+        """Plain values, as they are stored in MLflow; URIs are without secrets."""
+        data = _values_of(self.data)
+        versions = installed_versions([*STUDY_LIBRARIES, *libraries(FAMILIES)])
+        return {
+            **_values_of(self),
+            **{name: data[name] for name in SHOWN},
+            "checkpoints": self.checkpoints and safe(self.checkpoints),
+            "data": data,
+            "space": self.space.to_dict(),
+            "first_points": [
+                {"params": dict(point.params), "origin": point.origin}
+                for point in self.first_points
+            ],
+            "versions": {"python": platform.python_version(), **versions},
         }
-        environment = {
-            "python": platform.python_version(),
-            **installed_versions([*STUDY_LIBRARIES, *libraries(FAMILIES)]),
-        }
-        return (
-            plain
-            | shown
-            | {
-                "data": data,
-                "space": self.space.to_dict(),
-                "first_points": points,
-                "versions": environment,
-            }
-        )
 
     @classmethod
     def from_header(cls, header: Mapping[str, Any]) -> "Plan":
-        """The plan that `to_header` wrote.
+        """Read what `to_header` wrote.
 
         Raises:
-            StudyError: when the header lacks something.
+            StudyError: when a value is missing.
         """
         try:
-            values = {
-                field.name: header[field.name]
-                for field in fields(cls)
-                if field.default is MISSING
-                or field.name in header  # a study may be older than a choice
-            }
-            values["data"] = DataPlan(**values["data"])
-            values["rungs"] = tuple(values["rungs"])
-            values["space"] = SearchSpace.from_dict(values["space"], "the study's space")
-            values["first_points"] = tuple(
-                FirstPoint(p["params"], p["origin"]) for p in values["first_points"]
-            )
+            values = _stored_values(header)
         except (KeyError, TypeError) as error:
             raise StudyError(
-                f"the study's header is incomplete: {error} is missing; it cannot be resumed"
+                f"the study's header is incomplete ({error} is missing), so it cannot be resumed; "
+                "start a new study"
             ) from error
         return cls(**values)
 
-    def refuse_other(self, data: DataPlan) -> None:
-        """Check that a table and its use are those of this study.
+    def check_same_data(self, data: DataPlan) -> None:
+        """Check that a table and the use of its rows are those of this study.
 
         Raises:
-            StudyError: naming each difference.
+            StudyError: naming the first difference.
         """
-        for field in fields(DataPlan):
-            mine, other = getattr(self.data, field.name), getattr(data, field.name)
-            if field.name != "uri" and mine != other:
+        mine, other = _values_of(self.data), _values_of(data)
+        for name in mine:
+            if name != "uri" and mine[name] != other[name]:
                 raise StudyError(
-                    f"this study is of another data set: {field.name} was {mine!r} and is {other!r} now; "
-                    "start a new study (leave `study` out), or give it the table that it began with"
+                    f"this study has another data set: {name} was {mine[name]!r}, but now it is "
+                    f"{other[name]!r}; pass the table that the study began with, or start a new "
+                    "study (leave `study` out)"
                 )
 
-    def going_on(
+    def resumed(
         self,
         *,
         trials: int | None,
@@ -157,21 +159,42 @@ class Plan:
         confirm: int | None,
         checkpoints: str | None,
     ) -> "Plan":
-        """This plan with what a later session may change.
+        """This plan with what a later session may change; None leaves a value as it is.
+
+        Only the timeout is that of the session: None stands for no limit.
 
         Raises:
-            StudyError: when the place of the checkpoints cannot be known from the study.
+            StudyError: when the URI of the checkpoints has a secret, which is not stored.
         """
         if checkpoints is None and is_hidden(self.checkpoints or ""):
             raise StudyError(
-                f"the study's checkpoints are at {self.checkpoints}, and what stood in place of {HIDDEN} is kept "
-                "nowhere: give the URI as checkpoints=, or another place, where its trials begin anew"
+                f"the study's checkpoints are at {self.checkpoints}, and the secret in place of "
+                f"{HIDDEN} is not stored: give the full URI as checkpoints=, or a new place, where "
+                "its trials start from the beginning"
             )
         return replace(
             self,
             checkpoints=checkpoints or self.checkpoints,
             trials=trials or self.trials,
             timeout=timeout,
-            register=register if register else self.register,
+            register=register or self.register,
             confirm=confirm or self.confirm,
         )
+
+
+def _values_of(plan: "Plan | DataPlan") -> dict[str, Any]:
+    return {field.name: getattr(plan, field.name) for field in fields(plan)}
+
+
+def _stored_values(header: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of a plan; an older study may lack those that have a default."""
+    names = [each.name for each in fields(Plan) if each.default is MISSING or each.name in header]
+    values = {name: header[name] for name in names}
+    points = [FirstPoint(point["params"], point["origin"]) for point in values["first_points"]]
+    return {
+        **values,
+        "data": DataPlan(**values["data"]),
+        "rungs": tuple(values["rungs"]),
+        "space": SearchSpace.from_dict(values["space"], "the study's space"),
+        "first_points": tuple(points),
+    }

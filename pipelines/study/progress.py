@@ -1,5 +1,6 @@
-"""What a running study shows: best so far, rate, time left."""
+"""The progress of a running study: the best score so far, the rate, the time left."""
 
+import math
 import sys
 import time
 from dataclasses import dataclass, field
@@ -13,11 +14,11 @@ from hpo.goals import Goal
 from hpo.trial import Trial
 from pipelines.findings.scales import duration
 
-_WHOLE = 1000  # what the bar shows of a study, in parts
+_BAR_LENGTH = 1000  # steps of the bar for a whole study
 
 
-class _Patient(Console):
-    """A console whose reader may go away (`… | head`, a closed terminal, a full disk): nothing is shown then."""
+class _QuietConsole(Console):
+    """A console that goes quiet if nobody reads it: `… | head`, a closed terminal, a full disk."""
 
     def _check_buffer(self) -> None:
         try:
@@ -31,13 +32,15 @@ class _Patient(Console):
 
 @dataclass
 class Reporter:
-    """Shows trials as they are told: a live bar on a terminal, one line each elsewhere.
+    """Shows trials as they report: a live bar on a terminal, otherwise one line for each.
 
-    When nobody can read it any more the study goes on all the same.
-
-    `total` is the number of trials the study will have and `timeout` its seconds, each None when it
-    has no such end; `share` is how much of the study was done before this process began, and `unit`
-    that of the budgets, where trials stop at several.
+    Attributes:
+        goal: the deciding score.
+        total: the number of trials; None for no limit.
+        timeout: seconds of the session; None for no limit.
+        share: the share of the study that was done before this session.
+        unit: of the budgets; None if trials stop at a single one.
+        stream: where the progress is printed.
     """
 
     goal: Goal
@@ -48,9 +51,9 @@ class Reporter:
     stream: TextIO = field(default_factory=lambda: sys.stderr)
 
     def __post_init__(self) -> None:
-        self._console = _Patient(file=self.stream, highlight=False, soft_wrap=True)
+        self._console = _QuietConsole(file=self.stream, highlight=False, soft_wrap=True)
         self._start = time.monotonic()
-        self._told = 0
+        self._n_reports = 0
         self._share = self.share
         self._bar: Progress | None = None
 
@@ -65,7 +68,7 @@ class Reporter:
             )
             self._bar.start()
             self._bar.add_task(
-                "starting workers", total=_WHOLE, completed=round(_WHOLE * self.share)
+                "starting workers", total=_BAR_LENGTH, completed=round(_BAR_LENGTH * self.share)
             )
         return self
 
@@ -82,19 +85,16 @@ class Reporter:
         """Print a line beside the bar."""
         (self._bar.console if self._bar else self._console).print(text, markup=False)
 
-    def told(self, trial: Trial, best: Trial | None, share: float) -> None:
-        """Show one more finished leg, after which this share of the study is done."""
-        self._told += 1
+    def show(self, trial: Trial, best: Trial | None, share: float) -> None:
+        """Show a finished leg; `share` is the share of the study that is done with it."""
+        self._n_reports += 1
         self._share = share
-        line = f"{self._result(trial)}  {self._best(best)}  {self._pace()}"
+        state = f"{self._best(best)}  {self._pace()}"
         if self._bar:
-            self._bar.update(
-                self._bar.task_ids[0],
-                completed=round(_WHOLE * share),
-                description=f"{self._best(best)}  {self._pace()}",
-            )
+            done = round(_BAR_LENGTH * share)
+            self._bar.update(self._bar.task_ids[0], completed=done, description=state)
         if trial.failure or not self._bar:
-            self.say(line)
+            self.say(f"{self._result(trial)}  {state}")
         if trial.reports and trial.reports[-1].note:
             self.say(f"trial {trial.number}: {trial.reports[-1].note}")
 
@@ -102,26 +102,30 @@ class Reporter:
         of = f"/{self.total}" if self.total else ""
         if trial.failure:
             return f"trial {trial.number}{of} FAILED: {trial.failure.splitlines()[0]:.200}"
-        value = self._in_users_direction(trial.reports[-1].loss)
+        score = self.goal.from_loss(trial.reports[-1].loss)
         at = f" at {trial.reached:g} {self.unit}" if self.unit else ""
-        return f"trial {trial.number}{of} ({trial.origin}){at}  {self.goal.name} {value:.5g}  {trial.seconds:.1f} s"
+        return (
+            f"trial {trial.number}{of} ({trial.origin}){at}  "
+            f"{self.goal.name} {score:.5g}  {trial.seconds:.1f} s"
+        )
 
     def _best(self, best: Trial | None) -> str:
-        return (
-            f"best {self._in_users_direction(best.loss):.5g} (trial {best.number})"
-            if best
-            else "no result yet"
-        )
+        if best is None:
+            return "no result yet"
+        return f"best {self.goal.from_loss(best.loss):.5g} (trial {best.number})"
 
     def _pace(self) -> str:
         elapsed = time.monotonic() - self._start
-        rate = self._told / elapsed if elapsed > 0 else 0.0
-        made = self._share - self.share
-        ends = [elapsed * (1 - self._share) / made] if made > 0 else []
-        ends += [self.timeout - elapsed] if self.timeout else []
-        eta = f"  ETA {duration(min(ends))}" if ends else ""
+        rate = self._n_reports / elapsed if elapsed > 0 else 0.0
+        left = self._seconds_left(elapsed)
+        eta = f"  ETA {duration(left)}" if left < math.inf else ""
         legs = "legs" if self.unit else "trials"
         return f"{rate:.2f} {legs}/s{eta}"
 
-    def _in_users_direction(self, loss: float) -> float:
-        return self.goal.from_loss(loss)
+    def _seconds_left(self, elapsed: float) -> float:
+        """Until the last trial or the timeout, whichever comes first; inf if unknown."""
+        left = self.timeout - elapsed if self.timeout else math.inf
+        done = self._share - self.share
+        if done > 0:
+            left = min(left, elapsed * (1 - self._share) / done)
+        return left

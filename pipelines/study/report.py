@@ -46,11 +46,11 @@ def save_report(study: str, price: float | None = None) -> SavedReport:
     from pipelines.findings.figures import draw_all
     from pipelines.findings.rules import diagnose
     from pipelines.findings.study_page import study_page
-    from pipelines.study.runs import artifact_link, put_files, put_text, read_evidence
+    from pipelines.study.runs import artifact_link, log_files, log_text, read_evidence
 
     started = time.monotonic()
     evidence = read_evidence(study)
-    put_text(study, tables.leaderboard(evidence.rows).to_csv(), LEADERBOARD)
+    log_text(study, tables.leaderboard(evidence.rows).to_csv(), LEADERBOARD)
     analysis = analyse(evidence)
     findings = diagnose(evidence, analysis)
     drawings = draw_all(evidence, analysis)
@@ -59,7 +59,7 @@ def save_report(study: str, price: float | None = None) -> SavedReport:
     contents = {PAGE: encoded(page.to_html())}
     contents |= {name: encoded(table.to_csv()) for name, table in written.items()}
     contents |= {f"{drawing.name}.png": drawing.png for drawing in drawings}
-    put_files(study, contents, FOLDER)
+    log_files(study, contents, FOLDER)
     link = artifact_link(study, f"{FOLDER}/{PAGE}")
     seconds = time.monotonic() - started
     return SavedReport(evidence.rows, evidence.header, findings, link, seconds)

@@ -36,7 +36,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class StudyResult:
-    """A study at the end of a session. Its text is the leaderboard, the winner, and what to do next.
+    """A study at the end of a session. As text: the leaderboard, the winner and the next commands.
 
     Attributes:
         run_id: of the study.

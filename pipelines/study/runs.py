@@ -1,4 +1,4 @@
-"""Small reads and writes on single runs, for the entry points."""
+"""Reading and writing single runs, for the entry points and the report."""
 
 import json
 import tempfile
@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import quote
 
 from mlflow import MlflowClient
+from mlflow.entities import Metric, Run
 from mlflow.exceptions import MlflowException
 
 from hpo.errors import StudyError
@@ -24,14 +25,15 @@ from pipelines.store.views import ui
 from pipelines.study.gain import BESIDE_COLD, TRUST
 from pipelines.study.warm_start import ARTIFACT
 
-CURVES = 24  # learning curves that are read: each is a request
-CLASSES = "classes.json"
-MAX_LABEL = 200
-RESUMED = "hpo.study"  # on a run of `mlflow run` that went on with a study: the study's run id
+CURVES = 24  # learning curves that are read; each is a request
+CLASSES = "classes.json"  # an artifact
+MAX_LABEL = 200  # characters of the name of a class
+TEST = "test_"  # prefix of metrics on the held-out rows
+RESUMED = "hpo.study"  # tag of a run of `mlflow run` that resumed a study: the study's run id
 
 
 def study_header(run_id: str) -> dict[str, Any]:
-    """What a study was created with.
+    """The header of a study: its plan and the meta-features of its table.
 
     Raises:
         StudyError: when there is no such study, or it cannot be read.
@@ -42,7 +44,7 @@ def study_header(run_id: str) -> dict[str, Any]:
 
 
 def read_text(run_id: str, name: str) -> str:
-    """An artifact of a study that is text.
+    """The text of an artifact of a study.
 
     Raises:
         StudyError: when it is missing or unreadable.
@@ -51,65 +53,91 @@ def read_text(run_id: str, name: str) -> str:
 
 
 def read_evidence(run_id: str) -> Evidence:
-    """All that MLflow knows of a study.
+    """Read a study with its trials for a report.
 
     Raises:
         StudyError: when there is no such study, or it cannot be read.
     """
     client = connect(None)
     run, header, rows = find_study(client, run_id), read_header(client, run_id), leaderboard(run_id)
-    metric = str(header["metric"])
-    best = sorted(
-        client.get_metric_history(run_id, f"best_{metric}"), key=lambda m: (m.step, m.timestamp)
-    )
+    metric, tags = str(header["metric"]), run.data.tags
+    artifacts = _json_artifacts(client, run_id)
     intervals = [(row["started"], row["ended"]) for row in rows]
-    seconds = searched(intervals, [point.timestamp / 1000 for point in best])
-    baselines = {
-        child.data.tags[schema.BASELINE]: child.data.metrics[metric]
-        for child in children(client, run.info.experiment_id, run_id, "baseline")
-        if schema.BASELINE in child.data.tags and metric in child.data.metrics
-    }
-    there = {item.path for item in client.list_artifacts(run_id)}
-    kept = {
-        name: _json(client, run_id, name)
-        for name in (CLASSES, ARTIFACT, TRUST, BESIDE_COLD)
-        if name in there
-    }
-    done = [row for row in rows if row["reports"]]
-    chosen = [
-        *done[: CURVES // 2],
-        *(rest := done[CURVES // 2 :])[:: max(2 * len(rest) // CURVES, 1)],
-    ][:CURVES]
+    last = max((end for _, end in intervals), default=0.0)
+    sample = _sample([row for row in rows if row["reports"]])
     return Evidence(
         study=run_id,
         name=str(run.info.run_name),
         header=header,
         rows=rows,
-        best=tuple(zip(seconds, (float(point.value) for point in best), strict=True)),
-        curves={row["number"]: _curve(client, row["run_id"], metric) for row in chosen},
-        baselines=baselines,
-        test={
-            k.removeprefix("test_"): v for k, v in run.data.metrics.items() if k.startswith("test_")
-        },
-        chosen=int(run.data.tags[schema.WINNER_NUMBER])
-        if schema.WINNER_NUMBER in run.data.tags
-        else None,
-        classes=_classes(kept.get(CLASSES)),
-        confirmation=confirmation(run.data.tags.get(schema.CONFIRMATION)),
-        warm=warm_start(kept.get(ARTIFACT), kept.get(TRUST), kept.get(BESIDE_COLD)),
-        elapsed=searched(intervals, [max((end for _, end in intervals), default=0.0)])[0],
+        best=_best_scores(client, run_id, metric, intervals),
+        curves={row["number"]: _curve(client, row["run_id"], metric) for row in sample},
+        baselines=_baselines(client, run, metric),
+        test=_test_scores(run.data.metrics),
+        chosen=int(tags[schema.WINNER_NUMBER]) if schema.WINNER_NUMBER in tags else None,
+        classes=_classes(artifacts.get(CLASSES)),
+        confirmation=confirmation(tags.get(schema.CONFIRMATION)),
+        warm=warm_start(*map(artifacts.get, (ARTIFACT, TRUST, BESIDE_COLD))),
+        elapsed=searched(intervals, [last])[0],
     )
 
 
-def _json(client: MlflowClient, run_id: str, name: str) -> Any:
-    """What a JSON artifact holds; None when it cannot be read."""
-    try:
-        return json.loads(read_artifact(client, run_id, name))
-    except (StudyError, ValueError):
-        return None
+def _best_scores(
+    client: MlflowClient, run_id: str, metric: str, intervals: Sequence[tuple[float, float]]
+) -> Curve:
+    """The best score so far by seconds of search."""
+    points = _history(client, run_id, f"best_{metric}")
+    seconds = searched(intervals, [point.timestamp / 1000 for point in points])
+    return tuple(zip(seconds, (float(point.value) for point in points), strict=True))
+
+
+def _baselines(client: MlflowClient, run: Run, metric: str) -> dict[str, float]:
+    """The scores of the baselines, by name."""
+    runs = children(client, run.info.experiment_id, run.info.run_id, "baseline")
+    return {
+        child.data.tags[schema.BASELINE]: child.data.metrics[metric]
+        for child in runs
+        if schema.BASELINE in child.data.tags and metric in child.data.metrics
+    }
+
+
+def _test_scores(metrics: Mapping[str, float]) -> dict[str, float]:
+    """The winner's scores on the held-out rows, by metric."""
+    names = [name for name in metrics if name.startswith(TEST)]
+    return {name.removeprefix(TEST): metrics[name] for name in names}
+
+
+def _json_artifacts(client: MlflowClient, run_id: str) -> dict[str, Any]:
+    """The JSON artifacts of a study that exist and can be read, by name."""
+    names = {item.path for item in client.list_artifacts(run_id)}
+    found: dict[str, Any] = {}
+    for name in names & {CLASSES, ARTIFACT, TRUST, BESIDE_COLD}:
+        with suppress(StudyError, ValueError):
+            found[name] = json.loads(read_artifact(client, run_id, name))
+    return found
+
+
+def _sample(rows: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+    """`CURVES` rows at most: the best ones, and as many spread evenly over the others."""
+    best, others = rows[: CURVES // 2], rows[CURVES // 2 :]
+    step = max(2 * len(others) // CURVES, 1)
+    return [*best, *others[::step]][:CURVES]
+
+
+def _curve(client: MlflowClient, run_id: str, metric: str) -> Curve:
+    """A trial's metric by budget; of two values at one budget the last one counts."""
+    points = _history(client, run_id, metric)
+    return tuple({float(point.step): float(point.value) for point in points}.items())
+
+
+def _history(client: MlflowClient, run_id: str, metric: str) -> list[Metric]:
+    """The values of a metric by step, then by time."""
+    points = client.get_metric_history(run_id, metric)
+    return sorted(points, key=lambda point: (point.step, point.timestamp))
 
 
 def _classes(plain: Any) -> tuple[ClassScore, ...]:
+    """Read what `classes_text` wrote; empty for anything else."""
     try:
         return tuple(
             ClassScore(str(label), int(rows), float(recall)) for label, rows, recall in plain or ()
@@ -119,33 +147,32 @@ def _classes(plain: Any) -> tuple[ClassScore, ...]:
 
 
 def classes_text(classes: Sequence[tuple[str, int, float]]) -> str:
-    """The artifact `CLASSES`: of each class its label, its held-out rows, the share that is found."""
-    known = [
+    """The artifact `CLASSES` as JSON.
+
+    Args:
+        classes: label, number of held-out rows and recall of each class. Classes without rows are
+            left out.
+    """
+    found = [
         (schema.cut(label, MAX_LABEL), rows, recall) for label, rows, recall in classes if rows
     ]
-    return json.dumps(known, ensure_ascii=False)
-
-
-def _curve(client: MlflowClient, run_id: str, metric: str) -> Curve:
-    """A trial's metric by budget; of two values at one budget the last counts."""
-    history = sorted(client.get_metric_history(run_id, metric), key=lambda m: (m.step, m.timestamp))
-    return tuple({float(point.step): float(point.value) for point in history}.items())
+    return json.dumps(found, ensure_ascii=False)
 
 
 def note_resumed(run_id: str, study: str) -> None:
-    """Say on a run that its work went into an existing study."""
+    """Note on a run of `mlflow run` that it resumed a study."""
     client = connect(None)
     client.set_tag(run_id, schema.ROLE, "resume")
     client.set_tag(run_id, RESUMED, study)
 
 
-def put_text(run_id: str, text: str, name: str) -> None:
-    """Keep a text as an artifact of a run."""
+def log_text(run_id: str, text: str, name: str) -> None:
+    """Log a text as an artifact of a run."""
     connect(None).log_text(run_id, text, name)
 
 
-def put_files(run_id: str, contents: Mapping[str, bytes], folder: str) -> None:
-    """Keep files as artifacts of a run, below a folder."""
+def log_files(run_id: str, contents: Mapping[str, bytes], folder: str) -> None:
+    """Log files as artifacts of a run, in a folder."""
     with tempfile.TemporaryDirectory() as directory:
         for name, content in contents.items():
             (Path(directory) / name).write_bytes(content)
@@ -153,16 +180,17 @@ def put_files(run_id: str, contents: Mapping[str, bytes], folder: str) -> None:
 
 
 def artifact_link(run_id: str, path: str) -> str:
-    """Where MLflow's UI shows an artifact."""
+    """The address of an artifact in MLflow's UI."""
     client = connect(None)
     experiment = client.get_run(run_id).info.experiment_id
-    return f"{ui(client.tracking_uri)}/#/experiments/{experiment}/runs/{run_id}/artifacts/{quote(path)}"
+    run = f"experiments/{experiment}/runs/{run_id}"
+    return f"{ui(client.tracking_uri)}/#/{run}/artifacts/{quote(path)}"
 
 
 def fail_run(run_id: str, reason: str, status: str = "FAILED") -> None:
-    """End a run that came to nothing, with the reason, if MLflow can be reached.
+    """End a run with the reason of its failure, if MLflow can be reached.
 
-    A run that is a study says by itself how it ended, and is left alone.
+    The run of a study is not changed, because the study has stored its own end.
     """
     client = MlflowClient()
     with suppress(MlflowException):
@@ -175,18 +203,18 @@ def study_of_trial(run_id: str) -> tuple[dict[str, Any], Trial]:
     """The header of the study that a trial belongs to, and the trial.
 
     Raises:
-        StudyError: when the run is no trial.
+        StudyError: when the run is not a trial.
     """
     client = connect(None)
     try:
         run = client.get_run(run_id)
     except MlflowException as error:
         raise StudyError(
-            f"there is no run {run_id!r} in {safe(client.tracking_uri)}; a trial is named by its run id"
+            f"there is no run {run_id!r} in {safe(client.tracking_uri)}; give the run id of a trial"
         ) from error
     trial = decode_trial(run.data.tags, run.data.params)
     if trial is None:
         raise StudyError(
-            f"run {run_id} is no trial; `report` lists the trials of a study with their run ids"
+            f"run {run_id} is not a trial; `report` lists the trials of a study with their run ids"
         )
     return study_header(run.data.tags[schema.PARENT_RUN]), trial

@@ -73,7 +73,7 @@ class Search:
         )
         for trial in trials:
             best = self.study.best_trial
-            reporter.told(trial, best, self.share)
+            reporter.show(trial, best, self.share)
             objective.reported(trial, best, workshop.exchange)
             checkpoints.tidy(self.study)
             if best is None and self._n_finished() >= MAX_FAILURES:

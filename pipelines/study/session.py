@@ -79,7 +79,8 @@ def run_study(setup: Setup) -> StudyResult:
         delivered = store.close(status, timeout=timeout)
     if not delivered:
         logger.warning(
-            "MLflow cannot be reached: results wait on disk and are written when the study is resumed"
+            "MLflow cannot be reached: results are queued on disk, and written when the study is "
+            "resumed"
         )
     return result
 

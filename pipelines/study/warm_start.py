@@ -45,7 +45,7 @@ class WarmStart:
     notes: tuple[str, ...] = ()
 
     def past(self, plan: Plan) -> Past | None:
-        """A model of the past studies in the space of the plan; None when they know nothing of it."""
+        """A model of the past studies in the space of the plan; None if none of them covers it."""
         if not self.neighbours or not plan.first_points:
             return None
         found = learned(self.neighbours, plan.model, plan.space, plan.first_points[0].params)

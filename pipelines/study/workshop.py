@@ -121,7 +121,8 @@ def worker_log() -> Path:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(
-            f"cannot write {folder} ({error.strerror}); set HPO_CACHE_DIR to a directory that can be written"
+            f"cannot write {folder} ({error.strerror}); set HPO_CACHE_DIR to a directory that can "
+            "be written"
         ) from error
     return folder / f"{os.getpid()}.log"
 
@@ -134,8 +135,8 @@ def _folder() -> Iterator[Path]:
         lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise UserError(
-            f"cannot write {tempfile.gettempdir()} ({error.strerror}), where the encoded table goes; free space or set "
-            "TMPDIR to a directory that can be written"
+            f"cannot write {tempfile.gettempdir()} ({error.strerror}), where the encoded table is "
+            "stored; free space, or set TMPDIR to a directory that can be written"
         ) from error
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -3,6 +3,7 @@
 import pytest
 
 from pipelines.cli import main
+from pipelines.entry_points import NAMES, WIDTH, load
 
 
 @pytest.mark.parametrize(
@@ -15,7 +16,7 @@ from pipelines.cli import main
         (["tune", "--trials=many"], "trials='many' must be a whole number or none"),
         (["tune", "--data"], "'--data' requires an argument"),
         (["tune", "x.csv"], "unexpected extra argument"),
-        (["report"], "study or studies is needed"),
+        (["report"], "give either study, a run id, or studies"),
         (["promote"], "Missing option '--name'"),
         (["train"], "give either trial"),
     ],
@@ -35,3 +36,9 @@ def test_a_mistake_is_one_line_and_exit_code_2(
     assert printed.err.startswith("error: ")
     assert message in printed.err
     assert printed.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_docstrings_of_entry_points_have_short_lines(name: str) -> None:
+    lines = (load(name).__doc__ or "").splitlines()
+    assert max(map(len, lines)) <= WIDTH

@@ -20,12 +20,13 @@ def test_a_line_for_each_trial_in_the_users_direction() -> None:
     stream = io.StringIO()
     with Reporter(ROC_AUC, 3, None, stream=stream) as reporter:
         reporter.say("[not markup]")
-        reporter.told(trial(0, 0.75), trial(0, 0.75), 1 / 3)
-        reporter.told(Trial(1, {}, 1.0, failure="ValueError: no\nmore"), trial(0, 0.75), 2 / 3)
+        reporter.show(trial(0, 0.75), trial(0, 0.75), 1 / 3)
+        reporter.show(Trial(1, {}, 1.0, failure="ValueError: no\nmore"), trial(0, 0.75), 2 / 3)
     said, first, second = stream.getvalue().splitlines()
     assert said == "[not markup]"
     assert re.fullmatch(
-        r"trial 0/3 \(default\)  roc_auc 0.75  0.2 s  best 0.75 \(trial 0\)  [\d.]+ trials/s  ETA 0:0\d",
+        r"trial 0/3 \(default\)  roc_auc 0.75  0.2 s  best 0.75 \(trial 0\)  "
+        r"[\d.]+ trials/s  ETA 0:0\d",
         first,
     )
     assert second.startswith("trial 1/3 FAILED: ValueError: no  best 0.75 (trial 0)")
@@ -45,7 +46,7 @@ def test_a_study_outlives_whoever_reads_its_progress(error: OSError, terminal: b
 
     with Reporter(ROC_AUC, 3, None, stream=Gone()) as reporter:
         reporter.say("hello")
-        reporter.told(trial(0, 0.75), trial(0, 0.75), 1 / 3)
+        reporter.show(trial(0, 0.75), trial(0, 0.75), 1 / 3)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,149 @@
+"""Checks of the options that need no table."""
+
+import types
+import typing
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import Field, fields
+from numbers import Integral, Real
+from typing import Any
+
+from hpo.algorithms import grants_budgets
+from hpo.errors import ParameterError, closest, raise_all
+from hpo.rungs import Budgets
+from pipelines.models import ALL, FAMILIES, FIDELITIES
+from pipelines.study.options import (
+    AUTO,
+    MAX_BUDGET,
+    OFF,
+    PAST,
+    ROWS,
+    Options,
+    SearchOptions,
+    TrainOptions,
+    TuneOptions,
+    past_sources,
+)
+
+FOR_RACES = ("min_budget", "eta", "fidelity", "checkpoints")  # options of races only
+
+
+def check(options: Options, others: Sequence[str] = ()) -> None:
+    """Check what needs no table, and report all mistakes at once.
+
+    Args:
+        options: of an entry point.
+        others: mistakes that are known already.
+
+    Raises:
+        ParameterError: naming every mistake.
+    """
+    wrong = _value_mistakes(options)
+    raise_all(ParameterError, [*wrong.values(), *_other_mistakes(options, wrong), *others])
+    register = options.register if isinstance(options, TuneOptions | TrainOptions) else None
+    if register:
+        from pipelines.registry.versions import check_model_name
+
+        check_model_name(register)
+
+
+def _value_mistakes(options: Options) -> dict[str, str]:
+    """The mistakes in the type and the limit of each option, by its name."""
+    hints = typing.get_type_hints(type(options))
+    mistakes: dict[str, str] = {}
+    for option in fields(options):
+        mistake = _value_mistake(option, getattr(options, option.name), hints[option.name])
+        if mistake is not None:
+            mistakes[option.name] = mistake
+    return mistakes
+
+
+def _value_mistake(option: "Field[Any]", value: Any, hint: Any) -> str | None:
+    if option.metadata["checked"] and not _is_a(value, hint):
+        return f"{option.name}={value!r} must be {_type_name(hint)}"
+    limit = option.metadata["limit"]
+    if limit is None or value is None:
+        return None
+    mistake: str | None = limit.mistake(option.name, value)
+    return mistake
+
+
+def _other_mistakes(options: Options, wrong: Collection[str]) -> Iterator[str]:
+    """The mistakes in names, and in options that do not go together.
+
+    `wrong` are the options whose values are mistakes already.
+    """
+    if "model" not in wrong:
+        models = FAMILIES if isinstance(options, TrainOptions) else (*FAMILIES, ALL)
+        yield from _unknown("model", options.model, tuple(models))
+    if isinstance(options, SearchOptions) and not {"algorithm", "fidelity"} & set(wrong):
+        yield from _budget_mistakes(options, wrong)
+    if isinstance(options, TrainOptions) and options.rows not in ROWS:
+        hint = closest(str(options.rows), ROWS)
+        yield f"unknown rows={options.rows!r}{hint}; it must be {' or '.join(ROWS)}"
+    if isinstance(options, TuneOptions):
+        yield from _past_mistakes(options)
+
+
+def _unknown(option: str, name: str, known: Sequence[str]) -> Iterator[str]:
+    if name not in known:
+        plural = "fidelities" if option == "fidelity" else f"{option}s"
+        yield f"unknown {option} {name!r}{closest(name, known)}; {plural}: {', '.join(known)}"
+
+
+def _past_mistakes(options: TuneOptions) -> Iterator[str]:
+    try:
+        past_sources(options.warm_start)
+    except ParameterError as error:
+        yield str(error)
+    if isinstance(options.space, str) and options.space == PAST and options.warm_start == OFF:
+        yield (
+            "space=past narrows the space to where past studies did well; it needs warm_start=auto"
+        )
+
+
+def _budget_mistakes(options: SearchOptions, wrong: Collection[str]) -> Iterator[str]:
+    """The mistakes in the algorithm and in the budgets that it grants."""
+    try:
+        races = grants_budgets(options.algorithm)
+    except ParameterError as error:
+        yield str(error)
+        return
+    if isinstance(options, TuneOptions) and options.study is not None:
+        return  # the study has an algorithm, and these options are compared with its own
+    if not races:
+        given = options.given()
+        for name in FOR_RACES:
+            if name in given:
+                yield (
+                    f"{name}={given[name]!r} is for algorithms that grant budgets, such as bohb; "
+                    "leave it out"
+                )
+    if not {"min_budget", "max_budget", "eta"} & set(wrong):
+        try:
+            Budgets(options.min_budget or 1, options.max_budget or MAX_BUDGET, options.eta)
+        except ParameterError as error:
+            yield str(error)
+    yield from _unknown("fidelity", options.fidelity, (AUTO, *FIDELITIES))
+
+
+def _kinds(hint: Any) -> tuple[Any, ...]:
+    """The types of a union, or the single type."""
+    return typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+
+
+def _is_a(value: object, hint: Any) -> bool:
+    """Whether a value has one of the types of a hint; integers are numbers, but True is not."""
+    kinds = _kinds(hint)
+    if value is None:
+        return type(None) in kinds
+    if float in kinds or int in kinds:
+        number = Real if float in kinds else Integral
+        return isinstance(value, number) and not isinstance(value, bool)
+    return isinstance(value, tuple(kind for kind in kinds if isinstance(kind, type)))
+
+
+def _type_name(hint: Any) -> str:
+    kinds = _kinds(hint)
+    if float in kinds:
+        return "a number"
+    return "a whole number" if int in kinds else "text"
