@@ -1,6 +1,8 @@
-"""What the past was worth to a study, estimated when the study ends."""
+"""How much past studies helped a study, estimated when the study ends."""
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -12,7 +14,8 @@ from hpo.past import Past
 from hpo.samplers.tpe import TPESampler
 from hpo.standings import Standings
 from hpo.trial import Trial
-from pipelines.findings.past import WARM_ORIGIN, BesideCold, helped
+from pipelines.findings.past import WARM_ORIGIN, BesideCold, beside_cold_in_words, helped
+from pipelines.store import StudyNotes
 from pipelines.study.plan import Plan
 
 TRUST = "warm_start_trust.json"
@@ -22,6 +25,33 @@ SIMULATED = 20  # searches without a past that a study is compared with
 AFTER = (10, 25, 50, 100)  # trials at which they are compared
 MAX_RESULTS = 100  # of a study that are used; the cost is quadratic in their number
 MIN_RESULTS = 8  # that a model can be fitted to
+
+
+def log_gain(
+    past: Past,
+    plan: Plan,
+    trials: Sequence[Trial],
+    notes: StudyNotes,
+    say: Callable[[str], None],
+) -> None:
+    """Log the gain of the first points, simulated searches without a past, and the trust.
+
+    Args:
+        past: the model of past studies.
+        plan: of the study.
+        trials: of the study.
+        notes: where it is logged.
+        say: shows a line to the user.
+    """
+    gain = gain_of_first_points(trials)
+    values = {f"warm_start_{name}": value for name, value in gain.items()}
+    rows = beside_cold(past, plan, trials)
+    if rows:
+        values["warm_start_ahead"] = rows[-1].ahead
+        notes.save_text(json.dumps([asdict(row) for row in rows]), BESIDE_COLD)
+        say(f"warm start: {beside_cold_in_words(rows)}")
+    notes.annotate(metrics=values)
+    notes.save_text(json.dumps(trust_by_result(past, trials)), TRUST)
 
 
 def trust_by_result(past: Past, trials: Sequence[Trial]) -> list[dict[str, Any]]:

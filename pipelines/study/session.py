@@ -4,12 +4,11 @@ The session knows an objective (`pipelines.study.objective`), a store and a work
 evaluated, where it is stored and where it runs is theirs.
 """
 
-import json
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
 from hpo.algorithms import grants_budgets
 from hpo.errors import JobError, StudyError, TimeLimitExceeded, UserError, WorkerDied
@@ -206,29 +205,11 @@ class _Session:
 
     def _log_gain_of_past(self, reporter: Reporter) -> None:
         """Log the trust in the past trial by trial, and how a search without it would have gone."""
-        past, notes = self.setup.past, self.store.notes
-        if past is None:
-            return
-        from pipelines.findings.past import beside_cold_in_words
-        from pipelines.study.gain import (
-            BESIDE_COLD,
-            TRUST,
-            beside_cold,
-            gain_of_first_points,
-            trust_by_result,
-        )
+        past, trials = self.setup.past, self.search.study.trials
+        if past is not None:
+            from pipelines.study.gain import log_gain
 
-        trials = self.search.study.trials
-        values = {
-            f"warm_start_{name}": value for name, value in gain_of_first_points(trials).items()
-        }
-        rows = beside_cold(past, self.plan, trials)
-        if rows:
-            values["warm_start_ahead"] = rows[-1].ahead
-            notes.save_text(json.dumps([asdict(row) for row in rows]), BESIDE_COLD)
-            reporter.say(f"warm start: {beside_cold_in_words(rows)}")
-        notes.annotate(metrics=values)
-        notes.save_text(json.dumps(trust_by_result(past, trials)), TRUST)
+            log_gain(past, self.plan, trials, self.store.notes, reporter.say)
 
     def _finished(self, choice: Choice, ended: Outcome, ending: Ending) -> StudyResult:
         """The result of a study with a winner, after its report is made."""
