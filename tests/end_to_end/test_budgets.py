@@ -111,7 +111,8 @@ def test_shares_of_the_rows_as_budgets_and_checkpoints_elsewhere(place: Place, t
         ({"eta": 1}, "eta=1 must be 2 or more"),
         (
             {"min_budget": 30},
-            "min_budget=30 leaves no rung below max_budget=41 with eta=3; bohb needs at least two rungs",
+            "min_budget=30 leaves no rung below max_budget=41 with eta=3; "
+            "bohb needs at least two rungs",
         ),
         ({"max_budget": 2, "min_budget": 1}, "take max_budget=3 or more"),
         ({"min_budget": 50}, "min_budget=50 must not exceed max_budget=41"),

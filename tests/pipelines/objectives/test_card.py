@@ -74,8 +74,8 @@ def test_a_card_tells_what_was_logged(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(WATTS, raising=False)
     text = whole(model_card(subject()))
     for words in (
-        "**lightgbm** predicts y (regression): **rmse 1.5** [1.25, 1.75] on 20 held-out rows (lower is better; trivial "
-        "baseline 2).",
+        "**lightgbm** predicts y (regression): **rmse 1.5** [1.25, 1.75] on 20 held-out rows "
+        "(lower is better; trivial baseline 2).",
         "| rmse | 1.5 (95 % interval 1.25 to 1.75) |",
         "| mae | 1 |",
         "by which it was chosen: rmse 1.25, baseline trivial 2.25.",
@@ -87,7 +87,8 @@ def test_a_card_tells_what_was_logged(monkeypatch: pytest.MonkeyPatch) -> None:
         "| 25 more | 0.0625 or less |",
         "2:00:00 of workers with 2 thread(s), 4 core hours at most",
         "40 Wh = core hours × 10 W a core (assumed; $HPO_WATTS_PER_CORE sets it)",
-        "-P params=params.yaml -P data=/data/x.csv -P target=y -P model=lightgbm -P metric=rmse -P seed=7",
+        "-P params=params.yaml -P data=/data/x.csv -P target=y -P model=lightgbm "
+        "-P metric=rmse -P seed=7",
         "-P budget=50",
     ):
         assert words in text
