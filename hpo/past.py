@@ -68,7 +68,7 @@ def standardised(losses: FloatArray) -> FloatArray:
 
 
 @dataclass(frozen=True)
-class Source:
+class PastSource:
     """A past study, encoded in the space of the new one.
 
     Attributes:
@@ -94,7 +94,7 @@ class Source:
         """Rows of the `n` best configurations, best first."""
         return ranked(self.scores)[:n]
 
-    def thinned(self, n: int) -> "Source":
+    def thinned(self, n: int) -> "PastSource":
         """This study with at most `n` configurations, evenly spaced by rank, best first."""
         rows = thin(ranked(self.scores), n)
         return replace(self, x=self.x[rows], scores=self.scores[rows])
@@ -111,7 +111,7 @@ class Past:
     """
 
     space: SearchSpace
-    sources: tuple[Source, ...]
+    sources: tuple[PastSource, ...]
     alike: FloatArray | None = None
 
     def __len__(self) -> int:

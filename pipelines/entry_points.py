@@ -1,9 +1,9 @@
 """The parameters of the entry points: one definition for Python, the console and `MLproject`.
 
-`promote`, `rollback`, `report` and `adopt` are plain functions: their signature and the `Args:` of
-their docstring define their parameters. `tune`, `validate` and `train` share many options, which
-are fields of frozen dataclasses (`pipelines.study.options`); `entry_point` makes a function of
-those arguments.
+The parameters of `rollback` and `report` are those of their signature and the `Args:` of their
+docstring. The other entry points have more of them, as fields of frozen dataclasses
+(`pipelines.study.options` for `tune`, `validate` and `train`, which share many); `entry_point`
+makes a function of those arguments.
 """
 
 import functools
@@ -12,10 +12,12 @@ import re
 import textwrap
 import types
 import typing
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, ParamSpec, TypeVar
+
+from hpo.errors import ParameterError, closest, raise_all
 
 P = ParamSpec("P")
 OptionsT = TypeVar("OptionsT")
@@ -88,14 +90,26 @@ def entry_point(
     def decorate(run: Callable[[OptionsT], ResultT]) -> Callable[P, ResultT]:
         @functools.wraps(run)
         def call(*args: P.args, **kwargs: P.kwargs) -> ResultT:
+            _check_names(run.__name__, kwargs, signature.parameters)
             return run(options(*args, **kwargs))
 
-        signature = inspect.signature(options)
+        returned = inspect.signature(run).return_annotation
+        signature = inspect.signature(options).replace(return_annotation=returned)
         call.__signature__ = signature  # type: ignore[attr-defined]
         call.__doc__ = _documented(inspect.getdoc(run) or "", _meanings(options))
         return call
 
     return decorate
+
+
+def _check_names(function: str, given: Iterable[str], known: Collection[str]) -> None:
+    """Check that a function is called with parameters that it has.
+
+    Raises:
+        ParameterError: naming every unknown one.
+    """
+    unknown = (f"unknown parameter {n!r}{closest(n, known)}" for n in given if n not in known)
+    raise_all(ParameterError, (f"{text}; see help({function})" for text in unknown))
 
 
 def parameters(function: Callable[..., Any]) -> tuple[Parameter, ...]:

@@ -13,7 +13,7 @@ from itertools import islice
 import numpy as np
 
 from hpo.arrays import FloatArray
-from hpo.past import Past, Source, standardised
+from hpo.past import Past, PastSource, standardised
 from hpo.space import SearchSpace
 from hpo.space.parameters import Categorical, Parameter, Params, Value
 from warmstart.families import ALL, related, translate
@@ -159,9 +159,9 @@ def learned(found: Sequence[Neighbour], model: str, space: SearchSpace, default:
     return Past(space, sources, pairwise(described, [*by_table.values()]))
 
 
-def _source(neighbour: Neighbour, model: str, space: SearchSpace, default: Params) -> Source:
+def _source(neighbour: Neighbour, model: str, space: SearchSpace, default: Params) -> PastSource:
     x, losses = translated(neighbour.study, model, space, default)
-    return Source(
+    return PastSource(
         name=neighbour.study.run_id,
         x=x,
         scores=standardised(losses),

@@ -18,7 +18,7 @@ _ENOUGH_OTHERS = 3  # other trials at a budget, to compare a warm-started one wi
 
 
 @dataclass(frozen=True)
-class Source:
+class LearnedFrom:
     """A past study that was learned from; `why` says in what its table is alike."""
 
     run_id: str
@@ -69,7 +69,7 @@ class Warm:
         beside_cold: The study beside searches without a past.
     """
 
-    sources: tuple[Source, ...]
+    sources: tuple[LearnedFrom, ...]
     trust: Curve
     notes: tuple[str, ...] = ()
     beside_cold: tuple[BesideCold, ...] = ()
@@ -162,8 +162,8 @@ def warm_start(past: Any, trust: Any, beside_cold: Any) -> Warm | None:
     return Warm(sources, curve, notes, beside) if sources else None
 
 
-def _source(neighbour: Mapping[str, Any]) -> Source:
-    return Source(
+def _source(neighbour: Mapping[str, Any]) -> LearnedFrom:
+    return LearnedFrom(
         str(neighbour.get("run_id", "")),
         str(neighbour["name"]),
         float(neighbour["similarity"]),

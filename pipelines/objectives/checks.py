@@ -82,6 +82,8 @@ def _other_mistakes(options: Options, wrong: Collection[str]) -> Iterator[str]:
         yield f"unknown rows={options.rows!r}{hint}; it must be {' or '.join(ROWS)}"
     if isinstance(options, TuneOptions):
         yield from _past_mistakes(options)
+    elif isinstance(options, SearchOptions) and _is_past(options.space):
+        yield "space=past needs past studies, and validate uses none; leave space out"
 
 
 def _unknown(option: str, name: str, known: Sequence[str]) -> Iterator[str]:
@@ -90,12 +92,16 @@ def _unknown(option: str, name: str, known: Sequence[str]) -> Iterator[str]:
         yield f"unknown {option} {name!r}{closest(name, known)}; {plural}: {', '.join(known)}"
 
 
+def _is_past(space: object) -> bool:
+    return isinstance(space, str) and space == PAST
+
+
 def _past_mistakes(options: TuneOptions) -> Iterator[str]:
     try:
         past_sources(options.warm_start)
     except ParameterError as error:
         yield str(error)
-    if isinstance(options.space, str) and options.space == PAST and options.warm_start == OFF:
+    if _is_past(options.space) and options.warm_start == OFF:
         yield (
             "space=past narrows the space to where past studies did well; it needs warm_start=auto"
         )

@@ -69,13 +69,24 @@ def option(default: Any, limit: Limit | None = None, *, checked: bool = True) ->
 
 
 @dataclass(frozen=True)
-class Options:
-    """The table and the model.
+class TableOptions:
+    """The table. These two may be given by position; all other options are given by name.
 
     Args:
         data: The table: CSV (compressed too), Parquet or Feather, as a path or any URI that fsspec
             opens.
         target: The column to predict.
+    """
+
+    data: Table = option(None, checked=False)
+    target: str | None = option(None, checked=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(TableOptions):
+    """The model, and how it is scored.
+
+    Args:
         model: lightgbm, xgboost, mlp, or all for one search over the three.
         metric: The deciding score; auto is roc_auc for two classes, log_loss for more, rmse for
             numbers.
@@ -85,8 +96,6 @@ class Options:
         validation: holdout, or cv:K for K folds.
     """
 
-    data: Table = option(None, checked=False)
-    target: str | None = option(None, checked=False)
     model: str = option("lightgbm")
     metric: str = option("auto")
     seed: int = option(0, Limit(at_least=0))
@@ -100,7 +109,7 @@ class Options:
         return {name: value for name, (value, default) in values.items() if _differ(value, default)}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SearchOptions(Options):
     """The search.
 
@@ -138,7 +147,7 @@ class SearchOptions(Options):
     confirm: int | None = option(None, POSITIVE)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TuneOptions(SearchOptions):
     """Search the hyperparameters of a model for one table.
 
@@ -160,7 +169,7 @@ class TuneOptions(SearchOptions):
     checkpoints: str | None = option(None)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ValidateOptions(SearchOptions):
     """Validate a whole search by nested cross-validation.
 
@@ -178,7 +187,7 @@ class ValidateOptions(SearchOptions):
     resume: str | None = option(None, checked=False)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TrainOptions(Options):
     """Train one configuration.
 

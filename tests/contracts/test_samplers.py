@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from hpo import algorithms
 from hpo.history import History
-from hpo.past import Past, Source, standardised
+from hpo.past import Past, PastSource, standardised
 from hpo.samplers import Sampler
 from hpo.samplers.learned import LearnedSampler
 from hpo.samplers.tpe import TPESampler
@@ -40,7 +40,7 @@ class Learned:
         for seed, n in enumerate((3, 20, 64)):
             rng = np.random.default_rng(seed)
             x = space.sample_unit(rng, n)
-            sources.append(Source(f"s{seed}", x, standardised(rng.normal(size=n)), 0.3 * seed))
+            sources.append(PastSource(f"s{seed}", x, standardised(rng.normal(size=n)), 0.3 * seed))
         return LearnedSampler(Past(space, tuple(sources)), TPESampler(n_startup=4))
 
 

@@ -7,7 +7,7 @@ from scipy.stats import kendalltau
 
 from hpo.arrays import FloatArray
 from hpo.kernels import matern
-from hpo.past import Past, Source, standardised
+from hpo.past import Past, PastSource, standardised
 from hpo.space import SearchSpace
 from hpo.space.parameters import Categorical, Float
 
@@ -33,12 +33,12 @@ def source(
     seed: int,
     similarity: float = 1.0,
     n: int = 40,
-) -> Source:
+) -> PastSource:
     x = SPACE.sample_unit(np.random.default_rng(seed), n)
-    return Source(name, x, standardised(loss(x)), similarity, name)
+    return PastSource(name, x, standardised(loss(x)), similarity, name)
 
 
-def past_of(*sources: Source) -> Past:
+def past_of(*sources: PastSource) -> Past:
     return Past(SPACE, sources)
 
 
@@ -66,7 +66,10 @@ def test_what_many_saw_is_expected_and_something_bad_far_away() -> None:
         SPACE.sample_unit(np.random.default_rng(seed), 30) * [0.3, 1, 1, 1, 1] for seed in range(4)
     ]
     past = past_of(
-        *(Source(f"s{i}", x, standardised(valley(x)), 1.0, f"s{i}") for i, x in enumerate(corners))
+        *(
+            PastSource(f"s{i}", x, standardised(valley(x)), 1.0, f"s{i}")
+            for i, x in enumerate(corners)
+        )
     )
     there = past.expected(corners[0])
     assert np.corrcoef(there, standardised(valley(corners[0])))[0, 1] > 0.9
@@ -78,10 +81,10 @@ def test_what_many_saw_is_expected_and_something_bad_far_away() -> None:
 def test_studies_that_agree_say_more_than_one_alone() -> None:
     """With half noise, sixteen studies rank better than four, and four better than one."""
 
-    def rough(seed: int) -> Source:
+    def rough(seed: int) -> PastSource:
         x = SPACE.sample_unit(np.random.default_rng(seed), 20)
         scores = standardised(valley(x)) + np.random.default_rng(100 + seed).normal(size=20)
-        return Source(f"s{seed}", x, standardised(np.exp(scores)), 1.0, f"s{seed}")
+        return PastSource(f"s{seed}", x, standardised(np.exp(scores)), 1.0, f"s{seed}")
 
     x = SPACE.sample_unit(np.random.default_rng(99), 300)
     found = [

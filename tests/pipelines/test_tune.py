@@ -7,6 +7,7 @@ import pytest
 from hpo.errors import ParameterError
 from pipelines.train import train
 from pipelines.tune import tune
+from pipelines.validate import validate
 
 
 @pytest.mark.parametrize(
@@ -89,3 +90,13 @@ def test_a_table_and_a_target_are_needed() -> None:
 def test_train_refuses_impossible_values_as_well(given: dict[str, object], message: str) -> None:
     with pytest.raises(ParameterError, match=message):
         train(**given)  # type: ignore[arg-type]
+
+
+def test_unknown_parameters_are_refused_with_the_closest_name() -> None:
+    with pytest.raises(ParameterError, match="unknown parameter 'trails', did you mean 'trials'"):
+        tune("there is no such file", "y", trails=5)  # type: ignore[call-arg]
+
+
+def test_a_validation_does_not_narrow_its_space() -> None:
+    with pytest.raises(ParameterError, match="space=past needs past studies"):
+        validate("there is no such file", "y", space="past")

@@ -7,7 +7,7 @@ import pytest
 
 from hpo.arrays import FloatArray
 from hpo.history import History
-from hpo.past import Past, Source
+from hpo.past import Past, PastSource
 from hpo.samplers.learned import N_CANDIDATES, LearnedSampler
 from hpo.samplers.random import RandomSampler
 from hpo.samplers.tpe import TPESampler, spread_out
@@ -101,6 +101,6 @@ def test_after_the_start_the_studys_own_sampler_decides(n: int) -> None:
 
 def test_a_past_of_one_study_with_three_trials_is_enough() -> None:
     x = SPACE.sample_unit(np.random.default_rng(0), 3)
-    past = Past(SPACE, (Source("s", x, np.array([0.0, 1.0, -1.0]), 1.0),))
+    past = Past(SPACE, (PastSource("s", x, np.array([0.0, 1.0, -1.0]), 1.0),))
     for n in (0, 1, 2, 3, 8):
         assert LearnedSampler(past, TPESampler()).suggest(history(n), np.random.default_rng(n))

@@ -16,7 +16,7 @@ from pipelines.findings.analysis import analyse
 from pipelines.findings.case import Case
 from pipelines.findings.drawing import drawing_style
 from pipelines.findings.evidence import ClassScore, Evidence, Rival
-from pipelines.findings.past import BesideCold, Source, Warm
+from pipelines.findings.past import BesideCold, LearnedFrom, Warm
 from pipelines.findings.rules import diagnose
 from pipelines.findings.study_page import study_page
 from tests import browser
@@ -145,8 +145,8 @@ def test_classes_repeats_and_the_past_are_told() -> None:
         confirmation=(Rival(7, 0.01, -0.1, 0.12, 0.6),),
         warm=Warm(
             (
-                Source("0123abcd" * 4, "<b>old</b>", 0.7, True, "least in <i>size</i>"),
-                Source("4567cdef" * 4, "_$silent$", 0.1, False),
+                LearnedFrom("0123abcd" * 4, "<b>old</b>", 0.7, True, "least in <i>size</i>"),
+                LearnedFrom("4567cdef" * 4, "_$silent$", 0.1, False),
             ),
             ((1.0, 0.5), (2.0, 0.6)),
             ("1 past study left out: <u>still</u> running",),
@@ -176,7 +176,7 @@ def test_classes_repeats_and_the_past_are_told() -> None:
 
 
 def test_the_trust_in_the_past_is_drawn_over_the_results() -> None:
-    sources = (Source("0" * 8, "_0", 0.5, False),)
+    sources = (LearnedFrom("0" * 8, "_0", 0.5, False),)
     evidence = replace(
         study(sampled(SPACE, 3, quadratic)), warm=Warm(sources, ((1.0, 0.5), (2.0, 0.6)))
     )
@@ -212,7 +212,7 @@ def test_rungs_and_branches_are_drawn() -> None:
         for t in trials
     ]
     raced = [replace(t, origin="warm start: a") if t.number == 3 else t for t in raced]
-    warm = Warm((Source("a" * 32, "a", 0.5, False),), ())
+    warm = Warm((LearnedFrom("a" * 32, "a", 0.5, False),), ())
     text = rendered(replace(study(raced, space, rungs=[10.0, 30.0]), warm=warm))
     assert "at 30 rounds; " in text
     assert "trials were granted each budget" in text

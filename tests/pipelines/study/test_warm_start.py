@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from hpo.errors import StudyError
-from hpo.past import Past, Source
+from hpo.past import Past
 from hpo.space import SearchSpace
 from hpo.space.parameters import Float
 from hpo.study import FirstPoint
@@ -141,24 +141,25 @@ def test_trust_is_kept_after_each_result() -> None:
     x = np.linspace(0, 1, 9)[:, None]
     drawn = np.random.default_rng(0).random(90)
     trials = [trial(n, float(a), a=float(a)) for n, a in enumerate(drawn)]
-    rows = trust_by_result(Past(SPACE, (Source("right", x, x[:, 0]),)), trials)
+    rows = trust_by_result(Past(SPACE, (PastSource("right", x, x[:, 0]),)), trials)
     assert [row["trials"] for row in rows] == list(range(1, 91))
     assert rows[0]["trust"] == rows[-1]["trust"] == 1.0
     more = [*trials, *(trial(90 + n, 0.5) for n in range(20))]
-    many = trust_by_result(Past(SPACE, (Source("right", x, x[:, 0]),)), more)
+    many = trust_by_result(Past(SPACE, (PastSource("right", x, x[:, 0]),)), more)
     assert len(many) == 100
     assert many[:90] == rows
-    wrong = trust_by_result(Past(SPACE, (Source("wrong", x, -x[:, 0]),)), trials)
+    wrong = trust_by_result(Past(SPACE, (PastSource("wrong", x, -x[:, 0]),)), trials)
     assert wrong[0]["trust"] == 1.0
     assert wrong[-1]["trust"] == 0.0
     assert (
-        trust_by_result(Past(SPACE, (Source("right", x, x[:, 0]),)), [failed(0)])[0]["trust"] == 1.0
+        trust_by_result(Past(SPACE, (PastSource("right", x, x[:, 0]),)), [failed(0)])[0]["trust"]
+        == 1.0
     )
 
 
 def test_trust_is_measured_at_the_budget_that_the_search_sees() -> None:
     x = np.linspace(0, 1, 9)[:, None]
-    past = Past(SPACE, (Source("right", x, x[:, 0]),))
+    past = Past(SPACE, (PastSource("right", x, x[:, 0]),))
     drawn = np.random.default_rng(0).random(30)
     raced = [
         Trial(n, {"a": float(a)}, 9.0 if n < 10 else 1.0, reports=(Report(1.0, -float(a)),))
@@ -178,7 +179,7 @@ def test_a_study_is_compared_with_searches_without_a_past(best: int, helped: boo
     """One has its best result at once, the other at its end; the losses follow no pattern."""
     rng = np.random.default_rng(5)
     x = np.linspace(0, 1, 9)[:, None]
-    past = Past(SPACE, (Source("s", x, rng.normal(size=9)),))
+    past = Past(SPACE, (PastSource("s", x, rng.normal(size=9)),))
     drawn = rng.random((25, 2)).tolist()
     trials = [trial(n, -1.0 if n == best else loss, a=a) for n, (a, loss) in enumerate(drawn)]
     rows = beside_cold(past, PLAN, trials)
@@ -189,7 +190,7 @@ def test_a_study_is_compared_with_searches_without_a_past(best: int, helped: boo
 
 def test_nothing_is_compared_where_nothing_can_be() -> None:
     x = np.linspace(0, 1, 9)[:, None]
-    past = Past(SPACE, (Source("s", x, x[:, 0]),))
+    past = Past(SPACE, (PastSource("s", x, x[:, 0]),))
     trials = [trial(n, float(n), a=n / 9) for n in range(9)]
     assert beside_cold(past, PLAN, trials)
     assert beside_cold(past, PLAN, trials[:7]) == ()
