@@ -71,7 +71,7 @@ def test_a_study_says_what_it_learns_from_and_starts_there(
 ) -> None:
     study, output = whole
     assert "warm start: 1 past study: people.csv, income (lightgbm)" in output
-    assert "fewer than 4 tables in the past all count as equally similar" in output
+    assert "fewer than 4 tables in the past, all count as equally similar" in output
     assert "warm start: start-up points are spread over what they expect to be good" in output
     trials = trials_of(there, study)
     assert [origin for origin, _, _ in trials][:3] == ["default", "tuned default", "sampler"]
