@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from hpo.errors import StudyError
-from hpo.past import Past
+from hpo.past import Past, PastSource
 from hpo.space import SearchSpace
 from hpo.space.parameters import Float
 from hpo.study import FirstPoint
