@@ -66,7 +66,7 @@ class TableObjective:
         return f"{data.task} of {data.target!r}, {self._plan.metric}"
 
     def publish(self, exchange: Exchange, checkpoints: str | None) -> None:
-        """Put the settings of the trainings into the exchange; `publish_folds` has put the folds."""
+        """Put the settings of the trainings into the exchange, beside the folds."""
         plan = self._plan
         Work(
             plan.model,

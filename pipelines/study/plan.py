@@ -43,7 +43,7 @@ class Plan:
         rungs: the budgets at which trials may stop, ascending; the last is a full training.
         eta: the factor between rungs.
         budget_unit: of the rungs.
-        fidelity: what a smaller budget means (`pipelines.models.catalog.FIDELITIES`).
+        fidelity: what a smaller budget means (`pipelines.models.search.FIDELITIES`).
         checkpoints: the URI where trials that may be promoted are stored; None for this machine.
         workers: worker processes.
         threads: of each worker.
