@@ -161,6 +161,7 @@ def test_nothing_leaks_over_respawns() -> None:
         server = outcome(pool.submit(("pids",)))[1]
         outcome(pool.submit(("exit", 1)))
         outcome(pool.submit(("echo", 1)))
+        gc.collect()
         before = open_files(os.getpid()), open_files(server)
         for _ in range(20):
             outcome(pool.submit(("exit", 1)))
