@@ -30,7 +30,7 @@ class ClassScore:
 
 @dataclass(frozen=True)
 class Rival:
-    """A trial that was trained again beside the winner, on rows divided anew.
+    """A trial that was trained again beside the winner, on repeated folds.
 
     `gain` is by how much the winner is better, in the metric's units, with its confidence interval
     from `low` to `high`. `p` is that of a paired test, corrected for the number of rivals.

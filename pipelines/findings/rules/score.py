@@ -34,7 +34,7 @@ def _repeats(case: Case) -> Iterator[Diagnosis]:
         HINT,
         f"repeats do not tell the winner from {len(close)} of {len(rivals)} rivals",
         f"the winner gains {nearest.gain:.2g} [{nearest.low:.2g}, {nearest.high:.2g}] "
-        f"{case.metric} over trial {nearest.number} on rows divided anew, p = {nearest.p:.2g}",
+        f"{case.metric} over trial {nearest.number} on other folds, p = {nearest.p:.2g}",
         "take the cheapest or simplest of them; more rows help more than more trials",
     )
 
