@@ -59,6 +59,11 @@ def time_limit_exceeded(time_limit: float) -> TimeLimitExceeded:
     )
 
 
+def reason(error: BaseException) -> str:
+    """Why something ended: the message of a `UserError`, any other error with its type."""
+    return str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+
+
 def closest(name: str, known: Iterable[str]) -> str:
     """A hint to append to a message: `, did you mean 'x'?` for the most similar known name.
 

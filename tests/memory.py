@@ -1,7 +1,6 @@
 """A study's store in memory that a test can inspect."""
 
 from collections.abc import Mapping
-from typing import Any
 
 from hpo.storage import MemoryStorage
 from pipelines.store.schema import Confirmed
@@ -62,7 +61,6 @@ class MemoryStore(MemoryStorage):
         super().__init__()
         self.reachable = reachable
         self.closed: list[object] = []
-        self.header: Mapping[str, Any] = {}
         self.notes = MemoryNotes()
 
     def trial_run_id(self, number: int) -> str:

@@ -1,6 +1,7 @@
 """The plan of a study, from its options, the table, the model and the machine."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,7 @@ from pipelines.objectives.space import SpaceChoice
 from pipelines.study.options import AUTO, Options, SearchOptions
 from pipelines.study.plan import Plan
 from pipelines.table.metrics import metric_for
-from pipelines.table.source import Source, described
+from pipelines.table.source import Source
 
 if TYPE_CHECKING:
     from pipelines.table.data import Prepared
@@ -103,9 +104,9 @@ def new_plan(
     )
 
 
-def header(plan: Plan, prepared: "Prepared") -> dict[str, Any]:
+def header(plan: Plan, features: Mapping[str, Any]) -> dict[str, Any]:
     """The header of a new study: its plan and the meta-features of its table."""
-    return plan.to_header() | {"meta_features": described(prepared)}
+    return plan.to_header() | {"meta_features": features}
 
 
 def worker_plan_of(plan: Plan, workers: int | None) -> WorkerPlan:

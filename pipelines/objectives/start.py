@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from hpo.algorithms import grants_budgets
 from hpo.errors import StudyError, raise_all
 from hpo.past import Past
 from pipelines.files.checkpoints import Checkpoints
@@ -18,7 +17,7 @@ from pipelines.study.report import save_report
 from pipelines.study.result import StudyResult
 from pipelines.study.session import Setup, run_study
 from pipelines.study.workshop import Workshop, workshop
-from pipelines.table.source import absolute, rebuild_source
+from pipelines.table.source import absolute, described, rebuild_source
 
 if TYPE_CHECKING:
     from pipelines.store.storage import MlflowStorage
@@ -46,18 +45,18 @@ def start_study(
     from pipelines.study.warm_start import ARTIFACT, look_back, narrowed_by, started_with
     from warmstart.metafeatures import MetaFeatures
 
-    stored = header(plan, prepared) | chosen.to_header()
-    if plan.warm_start == OFF:
-        return run(plan, prepared, shop, MlflowStorage.create(stored, run_id=run_id))
-    warm = look_back(plan, MetaFeatures.from_dict(stored["meta_features"]), exclude=run_id)
-    if chosen.narrow:
-        plan, warm = narrowed_by(plan, warm)
-    past = warm.past(plan)
-    plan = started_with(plan, warm, past)
-    stored |= plan.to_header()
-    artifacts = {ARTIFACT: warm.to_json()}
+    features = described(prepared)
+    known, artifacts = None, {}
+    if plan.warm_start != OFF:
+        warm = look_back(plan, MetaFeatures.from_dict(features), exclude=run_id)
+        if chosen.narrow:
+            plan, warm = narrowed_by(plan, warm)
+        known = warm, warm.past(plan)
+        plan = started_with(plan, *known)
+        artifacts = {ARTIFACT: warm.to_json()}
+    stored = header(plan, features) | chosen.to_header()
     storage = MlflowStorage.create(stored, run_id=run_id, artifacts=artifacts)
-    return run(plan, prepared, shop, storage, (warm, past))
+    return run(plan, prepared, shop, storage, known)
 
 
 def run(
@@ -141,7 +140,7 @@ def _began_with(plan: Plan, given: Mapping[str, Any]) -> dict[str, Any]:
     began |= {name: getattr(plan.data, name) for name in OF_DATA}
     began |= _budgets(plan, {name: given[name] for name in OF_BUDGETS if name in given})
     # Trials whose checkpoints are not at the new place are trained from the beginning.
-    began["checkpoints"] = given.get("checkpoints") if grants_budgets(plan.algorithm) else None
+    began["checkpoints"] = given.get("checkpoints") if plan.races else None
     if "space" in given:
         began["space"] = given["space"] if _same_space(plan, given["space"]) else "another one"
     return began

@@ -5,6 +5,7 @@ import json
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -36,10 +37,7 @@ class StoredLegs:
         self._checkpoints = Checkpoints(str(work.checkpoints), scratch) if continues else None
         self._work = work
         self._scratch = scratch
-        self._origin: dict[str, Any] = {
-            "targets": _targets_digest(folds),
-            "versions": installed_versions(libraries(search_model(work.model).families)),
-        }
+        self._folds = folds
 
     def resume(
         self, job: Job, course: Course, families: Sequence[tuple[Fold, Family]]
@@ -88,6 +86,14 @@ class StoredLegs:
         except CheckpointError as error:
             return f"{error}: if promoted, the trial will be trained again from the start"
         return ""
+
+    @cached_property
+    def _origin(self) -> dict[str, Any]:
+        """The folds, by their targets, and the libraries; only checkpoints need them."""
+        return {
+            "targets": _targets_digest(self._folds),
+            "versions": installed_versions(libraries(search_model(self._work.model).families)),
+        }
 
     def _identity(self, budget: float) -> dict[str, Any]:
         """What a checkpoint must agree with, beside what its family checks, as read from JSON."""

@@ -1,7 +1,7 @@
 """MLflow's tracking store: reading, writing, and the protocols that a running study uses."""
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Protocol
 
 from hpo.storage import Storage
 from pipelines.store.schema import Confirmed
@@ -54,11 +54,6 @@ class StudyStore(Storage, Protocol):
     @property
     def run_id(self) -> str:
         """The id of the study."""
-        ...
-
-    @property
-    def header(self) -> Mapping[str, Any]:
-        """The settings that the study was created with."""
         ...
 
     @property

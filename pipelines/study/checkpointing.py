@@ -4,7 +4,6 @@ import logging
 import time
 from collections.abc import Callable
 
-from hpo.algorithms import grants_budgets
 from hpo.study import Study
 from pipelines.files.checkpoints import (
     MAX_PER_RUNG,
@@ -32,8 +31,7 @@ class CheckpointKeeper:
     def __init__(self, plan: Plan, run_id: str) -> None:
         sweep_places()  # those of studies that were given up
         place = f"{plan.checkpoints.rstrip('/')}/{run_id}" if plan.checkpoints else None
-        races = grants_budgets(plan.algorithm)
-        self._checkpoints = Checkpoints(place or checkpoint_place(run_id)) if races else None
+        self._checkpoints = Checkpoints(place or checkpoint_place(run_id)) if plan.races else None
         self.uri = self._checkpoints.uri if self._checkpoints else None
         self._tidied = time.monotonic()
 

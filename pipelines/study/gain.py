@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from hpo.algorithms import algorithm, grants_budgets
+from hpo.algorithms import algorithm
 from hpo.arrays import FloatArray
 from hpo.counterfactual import without_past
 from hpo.past import Past
@@ -83,7 +83,7 @@ def beside_cold(past: Past, plan: Plan, trials: Sequence[Trial]) -> tuple[Beside
     losses = np.array([trial.loss for trial in results])
     sampler = algorithm(plan.algorithm, plan.rungs, plan.eta)[0]
     enough = np.count_nonzero(np.isfinite(losses)) >= MIN_RESULTS
-    if grants_budgets(plan.algorithm) or not sampler.min_results(plan.space) or not enough:
+    if plan.races or not sampler.min_results(plan.space) or not enough:
         return ()
     own = [point for point in plan.first_points if not point.origin.startswith(WARM_ORIGIN)]
     x = np.array([plan.space.encode(trial.params) for trial in results])

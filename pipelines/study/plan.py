@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields, replace
 from typing import Any
 
+from hpo.algorithms import grants_budgets
 from hpo.errors import StudyError
 from hpo.goals import Goal
 from hpo.space import SearchSpace
@@ -86,6 +87,11 @@ class Plan:
     def goal(self) -> Goal:
         """The score that decides."""
         return Goal(self.metric, self.direction)
+
+    @property
+    def races(self) -> bool:
+        """Whether trials stop at several budgets."""
+        return grants_budgets(self.algorithm)
 
     @property
     def time_limit(self) -> float:

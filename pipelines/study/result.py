@@ -46,7 +46,7 @@ class StudyResult:
         tracking_uri: of the store, without secrets.
         seconds: that the session took.
         complete: whether nothing is left to train.
-        ended: what came of the winner.
+        outcome: what came of the winner.
         winner: the trial that won; None when there is no winner yet.
         winner_run: its run id.
         confirmation: how the best few did on repeated folds, with `confirm`.
@@ -64,7 +64,7 @@ class StudyResult:
     tracking_uri: str
     seconds: float
     complete: bool
-    ended: Outcome
+    outcome: Outcome
     winner: Trial | None = None
     winner_run: str = ""
     confirmation: "Confirmation | None" = None
@@ -97,22 +97,22 @@ class StudyResult:
     @property
     def test(self) -> Mapping[str, float]:
         """The winner's scores on the held-out rows, by name."""
-        return self.ended.test
+        return self.outcome.test
 
     @property
     def interval(self) -> "Interval | None":
         """The interval of the deciding score on the held-out rows."""
-        return self.ended.interval
+        return self.outcome.interval
 
     @property
     def model_uri(self) -> str | None:
         """The URI of the winner's model."""
-        return self.ended.model_uri
+        return self.outcome.model_uri
 
     @property
     def version(self) -> int | None:
         """The version of the registered model; None when none was registered."""
-        return self.ended.version
+        return self.outcome.version
 
     def score(self, trial: Trial) -> float:
         """A trial's best score, in the goal's direction."""

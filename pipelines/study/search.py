@@ -46,9 +46,14 @@ class Search:
         return min(done / self._expected, 1.0)
 
     @property
+    def n_finished(self) -> int:
+        """How many trials are finished."""
+        return sum(trial.finished for trial in self.study.trials)
+
+    @property
     def failed(self) -> bool:
         """Whether there are finished trials and none of them succeeded."""
-        return self.study.best_trial is None and any(t.finished for t in self.study.trials)
+        return self.study.best_trial is None and self.n_finished > 0
 
     def run(
         self,
@@ -76,8 +81,5 @@ class Search:
             reporter.show(trial, best, self.share)
             objective.reported(trial, best, workshop.exchange)
             checkpoints.tidy(self.study)
-            if best is None and self._n_finished() >= MAX_FAILURES:
+            if best is None and self.n_finished >= MAX_FAILURES:
                 stop.level = max(stop.level, StopLevel.FINISH_RUNNING)
-
-    def _n_finished(self) -> int:
-        return sum(trial.finished for trial in self.study.trials)

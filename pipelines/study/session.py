@@ -10,8 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 
-from hpo.algorithms import grants_budgets
-from hpo.errors import JobError, StudyError, TimeLimitExceeded, UserError, WorkerDied
+from hpo.errors import JobError, StudyError, TimeLimitExceeded, UserError, WorkerDied, reason
 from hpo.loop import Stop, StopLevel
 from hpo.past import Past
 from hpo.trial import Report
@@ -87,12 +86,11 @@ def run_study(setup: Setup) -> StudyResult:
 def _close_after(error: BaseException, store: StudyStore) -> None:
     """Close the store of a session that ended in `error`, which matters more than errors here."""
     interrupted = isinstance(error, KeyboardInterrupt)
-    reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
     try:
         if interrupted:
             store.close("KILLED", "interrupted", timeout=AT_ONCE)
         else:
-            store.close("FAILED", reason, timeout=UNHURRIED)
+            store.close("FAILED", reason(error), timeout=UNHURRIED)
     except UserError as second:
         logger.warning("the study could not be closed: %s", second)
 
@@ -109,7 +107,7 @@ class _Session:
         self.stop = stop
         self.search = Search(setup.plan, setup.store, setup.past)
         self.checkpoints = CheckpointKeeper(setup.plan, setup.store.run_id)
-        self.unit = setup.plan.budget_unit if grants_budgets(setup.plan.algorithm) else None
+        self.unit = setup.plan.budget_unit if setup.plan.races else None
         self.started = time.monotonic()
 
     def run(self) -> StudyResult:
@@ -137,8 +135,8 @@ class _Session:
             self.checkpoints.close(study, reporter.say)
             if choice and self._secured(choice, ending) and self._delivered(reporter):
                 self._log_gain_of_past(reporter)
-                ended = self.objective.finish(choice, ending)
-                result = self._finished(choice, ended, ending)
+                outcome = self.objective.finish(choice, ending)
+                result = self._finished(choice, outcome, ending)
                 return replace(result, interrupted=self.stop.level > StopLevel.CONTINUE)
         if self.search.failed and self.stop.level < StopLevel.NOW:
             raise StudyError(self._no_success())
@@ -148,7 +146,7 @@ class _Session:
 
     def _introduce(self, reporter: Reporter) -> None:
         plan, study = self.plan, self.search.study
-        done = sum(trial.finished for trial in study.trials)
+        done = self.search.n_finished
         there = f"; {done} trials are there already" if done else ""
         for line in self.objective.notes:
             reporter.say(line)
@@ -211,11 +209,11 @@ class _Session:
 
             log_gain(past, self.plan, trials, self.store.notes, reporter.say)
 
-    def _finished(self, choice: Choice, ended: Outcome, ending: Ending) -> StudyResult:
+    def _finished(self, choice: Choice, outcome: Outcome, ending: Ending) -> StudyResult:
         """The result of a study with a winner, after its report is made."""
         findings, page = self._report(ending)
         return replace(
-            self._result(ending.baselines, ended),
+            self._result(ending.baselines, outcome),
             winner=choice.winner,
             winner_run=self.store.trial_run_id(choice.winner.number),
             confirmation=choice.confirmation,
@@ -273,13 +271,13 @@ class _Session:
         return True
 
     def _no_success(self) -> str:
-        trials = [trial for trial in self.search.study.trials if trial.finished]
+        common = failures(self.search.study.trials)
         return (
-            f"none of {len(trials)} trials succeeded; the most common reason: {failures(trials)}; "
+            f"none of {self.search.n_finished} trials succeeded; the most common reason: {common}; "
             f"when it is repaired, resume with study={self.store.run_id} or start a new study"
         )
 
-    def _result(self, baselines: Mapping[str, float], ended: Outcome) -> StudyResult:
+    def _result(self, baselines: Mapping[str, float], outcome: Outcome) -> StudyResult:
         study = self.search.study
         return StudyResult(
             run_id=self.store.run_id,
@@ -289,7 +287,7 @@ class _Session:
             tracking_uri=safe(self.store.tracking_uri),
             seconds=time.monotonic() - self.started,
             complete=study.complete,
-            ended=ended,
+            outcome=outcome,
         )
 
 

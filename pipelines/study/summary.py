@@ -4,10 +4,7 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-import pandas as pd
-
 from hpo.agreement import agreements, describe
-from hpo.algorithms import grants_budgets
 from hpo.trial import Trial
 from pipelines.findings.diagnosis import diagnosis_lines
 from pipelines.models import PERCENT_OF_ROWS
@@ -62,8 +59,8 @@ def _leaderboard(result: "StudyResult") -> list[str]:
         for trial in shown
     ]
     rows += [(f"baseline {name}", score, "", "") for name, score in result.baselines.items()]
-    table = pd.DataFrame(rows, columns=["name", "score", "origin", "params"])
-    width, wide = table["name"].str.len().max(), table["origin"].str.len().max()
+    width = max((len(name) for name, *_ in rows), default=0)
+    wide = max((len(origin) for _, _, origin, _ in rows), default=0)
     failed = sum(trial.failure is not None and not trial.reports for trial in result.trials)
     count = f"{len(done)} trial{'s' * (len(done) != 1)}"
     note = f", {failed} failed" if failed else ""
@@ -81,20 +78,15 @@ def _succeeded(trial: Trial) -> bool:
 
 def _origin(result: "StudyResult", trial: Trial) -> str:
     """Where a trial comes from; in a race also how far it came, and where it was best."""
-    if not _races(result) or trial.best is None:
+    if not result.plan.races or trial.best is None:
         return trial.origin
     best = f", best at {trial.best.budget:g}" if trial.reports[-1].loss > trial.loss else ""
     failed = f", failed at {trial.budget:g}" if trial.failure else ""
     return f"{trial.origin}, {trial.reached:g} {result.plan.budget_unit}{best}{failed}"
 
 
-def _races(result: "StudyResult") -> bool:
-    """Whether trials stop at several budgets."""
-    return grants_budgets(result.plan.algorithm)
-
-
 def _rank_agreement(result: "StudyResult") -> list[str]:
-    found = agreements(result.trials) if _races(result) else []
+    found = agreements(result.trials) if result.plan.races else []
     return [describe(found, result.plan.budget_unit)] if found else []
 
 
@@ -109,9 +101,9 @@ def _winner(result: "StudyResult") -> Iterator[str]:
     yield f"Held-out test rows: {result.metric} {result.test[result.metric]:.5g}{bounds}{more}"
     yield f"Model: {result.model_uri}"
     yield from _budget_note(result, result.winner)
-    if result.ended.trained_on:
+    if result.outcome.trained_on:
         yield (
-            f"Note: it was trained on training and validation rows, {result.ended.trained_on:,}; "
+            f"Note: it was trained on training and validation rows, {result.outcome.trained_on:,}; "
             "the score on the validation rows is that of a model trained without them"
         )
     if result.version is not None:
@@ -128,7 +120,7 @@ def _winner(result: "StudyResult") -> Iterator[str]:
 def _budget_note(result: "StudyResult", winner: Trial) -> Iterator[str]:
     """A note on a winner that has not had a full training."""
     unit, full = result.plan.budget_unit, result.plan.rungs[-1]
-    if not _races(result):
+    if not result.plan.races:
         return
     if unit == PERCENT_OF_ROWS and winner.best is not None and winner.best.budget < full:
         yield f"Note: it was trained on {winner.best.budget:g} {unit}; `train` takes all of them"

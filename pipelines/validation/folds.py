@@ -20,7 +20,7 @@ from pipelines.study.options import TuneOptions, ValidateOptions
 from pipelines.study.plan import Plan
 from pipelines.study.result import StudyResult
 from pipelines.study.workshop import workshop
-from pipelines.table.source import Source, rebuild_source
+from pipelines.table.source import Source, described, rebuild_source
 from pipelines.table.splits import Outer
 from pipelines.validation.result import ValidationResult, estimates, resume_command
 
@@ -179,7 +179,7 @@ def _search(work: Validation, number: int, study: str | None) -> StudyResult:
     with workshop(table_worker(work.plan.model), work.worker_plan) as shop:
         prepared = publish_folds(work.table.prepare(number), shop.exchange)
         plan = replace(work.plan, data=work.table.source_of(number).plan(prepared))
-        storage = MlflowStorage.create(header(plan, prepared), parent=work.run_id)
+        storage = MlflowStorage.create(header(plan, described(prepared)), parent=work.run_id)
         return run(plan, prepared, shop, storage)
 
 

@@ -16,7 +16,7 @@ from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.tracking.context.registry import resolve_tags
 
-from hpo.errors import StudyError, UserError
+from hpo.errors import StudyError, reason
 from pipelines.files.uris import safe
 from pipelines.store import schema
 from pipelines.store.lease import Driver, Lease
@@ -186,10 +186,9 @@ def driving(run_id: str) -> Iterator[None]:
 
 def _end_after(error: BaseException, client: MlflowClient, run_id: str) -> None:
     """End the run of a validation that `error` stopped, if MLflow can be reached."""
-    reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
     status = schema.KILLED if isinstance(error, KeyboardInterrupt) else schema.FAILED
     with suppress(MlflowException):
-        client.set_tag(run_id, schema.FAILURE, schema.cut(reason))
+        client.set_tag(run_id, schema.FAILURE, schema.cut(reason(error)))
         client.set_terminated(run_id, status)
 
 

@@ -32,7 +32,7 @@ def result(
         tracking_uri="sqlite:///my store.db",
         seconds=1.0,
         complete=True,
-        ended=Outcome({"rmse": 1.5}, model_uri="models:/m-1", version=1 if registered else None),
+        outcome=Outcome({"rmse": 1.5}, model_uri="models:/m-1", version=1 if registered else None),
         winner=min(trials, key=lambda t: t.loss),
         winner_run="def",
     )
