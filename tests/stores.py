@@ -22,11 +22,11 @@ from mlflow import MlflowClient
 
 from hpo.trial import Report
 from pipelines.store import lease
-from pipelines.store.outbox import Pace
+from pipelines.store.delivery.outbox import Pace
+from pipelines.store.delivery.writers import CallWriter, ClientRuns, Writer
 from pipelines.store.storage import MlflowStorage
 from pipelines.store.study_run import Connection, WriterMaker
 from pipelines.store.tracking import connect
-from pipelines.store.writers import CallWriter, ClientRuns, Writer
 
 HASTE = Pace(gather=0.0, beat=60.0, retry=0.01, max_retry=0.05)
 SPACE: dict[str, Any] = {

@@ -21,7 +21,7 @@ from benchmarks.report import machine, write
 from hpo.arrays import FloatArray
 from hpo.space.parameters import Params
 from pipelines.models.catalog import family, settings
-from pipelines.table.metrics import METRICS
+from pipelines.table.scores.metrics import METRICS
 
 RUNGS = (37, 111, 333, 1000)
 TRIALS = np.array([27.0, 9.0, 3.0, 1.0])

@@ -25,7 +25,7 @@ from pipelines.models.boosting import RateSchedule
 from pipelines.models.catalog import family, settings, single_family
 from pipelines.models.errors import TrainingError
 from pipelines.table.data import Fold
-from pipelines.table.metrics import Metric
+from pipelines.table.scores.metrics import Metric
 
 FULL = {"lightgbm": 405, "xgboost": 405, "mlp": 810}  # budget of a full training, R
 DIVISORS = (27, 9, 3)

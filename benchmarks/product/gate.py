@@ -26,9 +26,9 @@ from hpo.arrays import FloatArray
 from pipelines.registry.heldout import HeldOut
 from pipelines.registry.pair import Pair
 from pipelines.registry.slices import slice_checks
-from pipelines.table import bootstrap
-from pipelines.table.bootstrap import paired_gain
-from pipelines.table.metrics import METRICS
+from pipelines.table.scores import bootstrap
+from pipelines.table.scores.bootstrap import paired_gain
+from pipelines.table.scores.metrics import METRICS
 
 Drawn = tuple[str, npt.NDArray[Any], FloatArray, FloatArray]
 """A metric, targets, the challenger's predictions and the champion's."""

@@ -34,7 +34,7 @@ from hpo.goals import Goal
 from hpo.trial import Report, Trial
 from pipelines.models.catalog import settings
 from pipelines.store import schema
-from pipelines.store.bulk import BulkWriter, engine_for
+from pipelines.store.delivery.bulk import BulkWriter, engine_for
 from pipelines.store.lease import Driver
 from pipelines.store.parents import HEADER_FILE, describe
 from pipelines.store.records import Record, grant, outcome

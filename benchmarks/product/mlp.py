@@ -23,7 +23,7 @@ from benchmarks.report import machine, write
 from benchmarks.statistics import interval, mean_rank, mean_rank_intervals
 from hpo.arrays import FloatArray
 from pipelines.table.data import Prepared
-from pipelines.table.metrics import METRICS
+from pipelines.table.scores.metrics import METRICS
 from serving.features import Matrix
 
 OWN = Method(

@@ -34,8 +34,8 @@ from benchmarks.statistics import best_so_far
 from hpo.arrays import FloatArray
 from hpo.errors import UserError
 from pipelines.table.data import Prepared, prepare
-from pipelines.table.metrics import metric_for
 from pipelines.table.reading import load_table
+from pipelines.table.scores.metrics import metric_for
 
 IMAGE = ROOT / "docs" / "images" / "wallclock.png"
 SHARES = (1 / 8, 1 / 4, 1 / 2, 1.0)  # of the time, the columns of the tables

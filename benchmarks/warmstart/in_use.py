@@ -29,7 +29,7 @@ from benchmarks.warmstart.duels import STARTS, Outcome, report
 from hpo.errors import UserError
 from pipelines.store.studies import leaderboard, read_header, studies
 from pipelines.store.tracking import connect
-from pipelines.table.metrics import METRICS
+from pipelines.table.scores.metrics import METRICS
 
 SEED_AGAIN = 1_000  # added to the seed of a table's second study, so that other rows are held out
 QUICK_TABLES, QUICK_TRIALS = 3, 6

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from hpo.errors import ParameterError, closest
 from pipelines.adoption.bounds import Bounds
-from pipelines.table.metrics import CLASSIFICATION, METRICS, metric_for
+from pipelines.table.scores.metrics import CLASSIFICATION, METRICS, metric_for
 
 AUTO = "auto"
 DIRECTIONS = ("minimize", "maximize")
@@ -108,7 +108,7 @@ class LoggedMetric:
 
     @property
     def ours(self) -> bool:
-        """Whether this is a metric of `pipelines.table.metrics`, so that other studies compare."""
+        """Whether this is a metric of `table.scores.metrics`, so that other studies compare."""
         return self.name in METRICS
 
     @property

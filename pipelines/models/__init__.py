@@ -31,7 +31,7 @@ from pipelines.models.families import SingleFamily
 from pipelines.models.legs import Curve
 from pipelines.models.search import FIDELITIES, PERCENT_OF_ROWS, Budget, SearchModel, Settings
 from pipelines.table.data import Fold
-from pipelines.table.metrics import Metric
+from pipelines.table.scores.metrics import Metric
 from serving.features import Matrix
 
 __all__ = [

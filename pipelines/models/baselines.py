@@ -25,7 +25,7 @@ from pipelines.models.checkpoint import write_files
 from pipelines.models.errors import TrainingError
 from pipelines.models.legs import Curve, checked
 from pipelines.table.data import Fold, Task
-from pipelines.table.metrics import Metric
+from pipelines.table.scores.metrics import Metric
 from serving.features import Matrix
 from serving.members import (
     MANIFEST,

@@ -24,7 +24,7 @@ from pipelines.models.checkpoint import array_bytes, array_from_bytes, read_file
 from pipelines.models.families import MAX_RATE
 from pipelines.models.legs import Curve, Stopping, Watch, checked, leg_seed, run_leg
 from pipelines.table.data import Fold
-from pipelines.table.metrics import Metric
+from pipelines.table.scores.metrics import Metric
 from serving.features import Matrix
 from serving.members import MANIFEST
 from serving.members import SCHEMA as MEMBER_SCHEMA

@@ -12,7 +12,7 @@ import numpy as np
 from hpo.arrays import FloatArray
 from pipelines.models.errors import TrainingError
 from pipelines.table.data import Fold
-from pipelines.table.metrics import METRICS, Metric
+from pipelines.table.scores.metrics import METRICS, Metric
 
 Curve = tuple[tuple[float, float], ...]
 

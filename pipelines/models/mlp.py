@@ -28,7 +28,7 @@ from pipelines.models.network.data import Data
 from pipelines.models.network.settings import Hyperparameters
 from pipelines.models.network.steps import Stepper, frozen_copy
 from pipelines.table.data import Fold
-from pipelines.table.metrics import Metric
+from pipelines.table.scores.metrics import Metric
 from serving import network as net
 from serving.features import Matrix
 

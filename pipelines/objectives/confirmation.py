@@ -91,7 +91,7 @@ def judge(goal: Goal, scores: Mapping[int, tuple[float, ...]], ratio: float) -> 
         scores: `(n_parts,)` by trial number.
         ratio: n_test / n_train of the parts.
     """
-    from pipelines.table.estimates import differences, mean_of
+    from pipelines.table.scores.estimates import differences, mean_of
 
     losses = {number: np.vectorize(goal.to_loss)(each) for number, each in scores.items()}
     winner, *others = sorted(losses, key=lambda number: float(losses[number].mean()))

@@ -24,7 +24,7 @@ from pipelines.models import (
 from pipelines.objectives.space import SpaceChoice
 from pipelines.study.options import AUTO, Options, SearchOptions
 from pipelines.study.plan import Plan
-from pipelines.table.metrics import metric_for
+from pipelines.table.scores.metrics import metric_for
 from pipelines.table.source import Source
 
 if TYPE_CHECKING:

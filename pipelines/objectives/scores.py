@@ -12,7 +12,7 @@ from pipelines.models.legs import CURVE_POINTS
 from pipelines.objectives.course import CONTINUED, Course, budget_per_round
 from pipelines.objectives.jobs import BEST, Work
 from pipelines.table.data import Fold
-from pipelines.table.metrics import Metric, evaluate
+from pipelines.table.scores.metrics import Metric, evaluate
 
 Curve = tuple[tuple[float, float], ...]
 

@@ -30,7 +30,7 @@ from pipelines.study.options import TRAIN
 from pipelines.study.plan import Plan
 from pipelines.study.result import Outcome
 from pipelines.study.workshop import wait_for
-from pipelines.table.metrics import METRICS, evaluate, recalls
+from pipelines.table.scores.metrics import METRICS, evaluate, recalls
 
 if TYPE_CHECKING:
     from pipelines.objectives.winner import Scored
@@ -134,7 +134,7 @@ class TableObjective:
             StudyError: when MLflow does not take it.
         """
         from pipelines.objectives.winner import Won, log, score
-        from pipelines.table.bootstrap import score_interval
+        from pipelines.table.scores.bootstrap import score_interval
 
         name, notes = self.goal.name, ending.store.notes
         scored = score(self._prepared, self._plan, ending, self._winner_label(choice.winner))

@@ -41,7 +41,7 @@ from pipelines.objectives.scores import Trained, leg_curve, mean_scores
 from pipelines.objectives.stored_legs import StoredLegs
 from pipelines.study.workshop import Worker
 from pipelines.table.data import Fold, load_folds, load_part
-from pipelines.table.metrics import METRICS
+from pipelines.table.scores.metrics import METRICS
 from pipelines.table.shares import subset
 
 _WARM = 2  # shares of the rows, or horizons, whose data a worker holds

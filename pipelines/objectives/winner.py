@@ -12,7 +12,7 @@ from mlflow.exceptions import MlflowException
 
 from hpo.errors import StudyError
 from pipelines.objectives.card import ARTIFACT, description, model_card, whole
-from pipelines.objectives.card_sections import Subject
+from pipelines.objectives.card.sections import Subject
 from pipelines.objectives.jobs import models_of
 from pipelines.registry.gate import HeldOutScore
 from pipelines.registry.logged import TRIAL_NUMBER, LoggedWinner, log_winner, logged_before
@@ -20,14 +20,14 @@ from pipelines.registry.versions import Origin, register_winner
 from pipelines.store.tracking import first_line
 from pipelines.study.objective import Choice, Ending
 from pipelines.study.plan import Plan
-from pipelines.table.metrics import METRICS
-from pipelines.table.permutation import permuted
+from pipelines.table.scores.metrics import METRICS
+from pipelines.table.scores.permutation import permuted
 from pipelines.table.splits import group_codes
 from serving.predictor import Predictor
 
 if TYPE_CHECKING:
-    from pipelines.table.bootstrap import Interval
     from pipelines.table.data import Prepared
+    from pipelines.table.scores.bootstrap import Interval
 
 
 @dataclass(frozen=True)

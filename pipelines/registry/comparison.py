@@ -18,8 +18,8 @@ from pipelines.registry.heldout import HeldOut
 from pipelines.registry.pair import Pair
 from pipelines.registry.schema import schema_check
 from pipelines.registry.slices import slice_checks
-from pipelines.table.bootstrap import Gain
-from pipelines.table.metrics import METRICS
+from pipelines.table.scores.bootstrap import Gain
+from pipelines.table.scores.metrics import METRICS
 
 if TYPE_CHECKING:
     from serving.predictor import Predictor

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from hpo.arrays import FloatArray, IntArray
-from pipelines.table.bootstrap import Gain, paired_gain
-from pipelines.table.metrics import Metric
+from pipelines.table.scores.bootstrap import Gain, paired_gain
+from pipelines.table.scores.metrics import Metric
 
 if TYPE_CHECKING:
     from pipelines.registry.heldout import HeldOut

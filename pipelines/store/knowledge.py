@@ -28,7 +28,7 @@ from pipelines.store.records import decode_trial
 from pipelines.store.studies import find_study, read_header
 from pipelines.store.summaries import NewerSummaryError, summary_from, summary_of, summary_tags
 from pipelines.store.tracking import as_study_error, children, connect, experiments, search
-from pipelines.table.metrics import METRICS
+from pipelines.table.scores.metrics import METRICS
 from warmstart.past import PastStudy
 
 if TYPE_CHECKING:

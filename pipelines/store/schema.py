@@ -16,7 +16,7 @@ from hpo.errors import ParameterError
 from hpo.space.parameters import Params, Value
 
 if TYPE_CHECKING:
-    from pipelines.table.bootstrap import Interval
+    from pipelines.table.scores.bootstrap import Interval
 
 VERSION = "1"
 

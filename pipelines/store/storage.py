@@ -15,7 +15,7 @@ from hpo.goals import Goal
 from hpo.trial import Trial
 from pipelines.store import schema
 from pipelines.store.annotations import Annotations, now
-from pipelines.store.outbox import Journal
+from pipelines.store.delivery.outbox import Journal
 from pipelines.store.parents import Header, check_header, end_as_failed, parent_run, write_study
 from pipelines.store.records import Record, grant, outcome, without_curves
 from pipelines.store.studies import find_study, read_header

@@ -1,8 +1,8 @@
 """The runs of one study: its lease, the ids of its runs, and the queue of pending writes.
 
-Writing returns at once: records go through an outbox (`pipelines.store.outbox`) to one thread. It
-writes them in bulk into a database that is opened directly (`pipelines.store.bulk`), and call by
-call everywhere else (`pipelines.store.writers`).
+Writing returns at once: records go through an outbox (`store.delivery.outbox`) to one thread. It
+writes them in bulk into a database that is opened directly (`store.delivery.bulk`), and call by
+call everywhere else (`store.delivery.writers`).
 """
 
 import logging
@@ -18,13 +18,13 @@ from hpo.errors import StudyError
 from pipelines.files.cache import cache_dir
 from pipelines.files.uris import safe
 from pipelines.store import schema
-from pipelines.store.bulk import BulkWriter, engine_for
+from pipelines.store.delivery.bulk import BulkWriter, engine_for
+from pipelines.store.delivery.outbox import Journal, Outbox, Pace
+from pipelines.store.delivery.writers import CallWriter, ClientRuns, HttpRuns, Writer
 from pipelines.store.lease import Lease
-from pipelines.store.outbox import Journal, Outbox, Pace
 from pipelines.store.records import Record
 from pipelines.store.recovery import Found, read_runs, undelivered
 from pipelines.store.tracking import classified_errors, first_line, is_http
-from pipelines.store.writers import CallWriter, ClientRuns, HttpRuns, Writer
 
 logger = logging.getLogger(__name__)
 

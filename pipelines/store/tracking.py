@@ -20,7 +20,7 @@ from pipelines.files import uris
 from pipelines.files.cache import cache_dir
 from pipelines.files.uris import safe
 from pipelines.store import schema
-from pipelines.store.outbox import Unreachable
+from pipelines.store.delivery.outbox import Unreachable
 
 http_request: Callable[..., Any] = rest_utils.http_request
 host_credentials: Callable[[str], Any] = credentials.get_default_host_creds

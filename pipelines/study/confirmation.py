@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from pipelines.table.estimates import Difference, Estimate
+    from pipelines.table.scores.estimates import Difference, Estimate
 
 SIGNIFICANCE = 0.05  # a greater p-value is no evidence of a difference
 

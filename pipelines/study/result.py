@@ -12,7 +12,7 @@ from pipelines.study.summary import summary
 
 if TYPE_CHECKING:
     from pipelines.study.confirmation import Confirmation
-    from pipelines.table.bootstrap import Interval
+    from pipelines.table.scores.bootstrap import Interval
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hpo.errors import DataError
-from pipelines.table.metrics import Metric
+from pipelines.table.scores.metrics import Metric
 from pipelines.table.splits import Rows
 from serving.features import Matrix, TargetEncoder
 from serving.values import IntArray

@@ -12,7 +12,7 @@ import pandas as pd
 
 from hpo.arrays import FloatArray, IntArray
 from hpo.errors import DataError, ParameterError, closest
-from pipelines.table.metrics import TASKS
+from pipelines.table.scores.metrics import TASKS
 from pipelines.table.splits import Rows, quantile_strata
 from serving.features import TargetEncoder
 from serving.values import Label, labelled, numbers

@@ -10,7 +10,7 @@ from hpo.goals import Goal
 from pipelines.study.summary import command, short
 
 if TYPE_CHECKING:
-    from pipelines.table.estimates import Estimate
+    from pipelines.table.scores.estimates import Estimate
     from pipelines.validation.runs import FoldResult
 
 
@@ -98,7 +98,7 @@ def estimates(
         goal: the deciding score.
         ratio: n_test / n_train, the mean over the folds.
     """
-    from pipelines.table.estimates import mean_of
+    from pipelines.table.scores.estimates import mean_of
 
     scored = [fold for fold in folds if math.isfinite(fold.outer)]
     if not scored:

@@ -23,7 +23,7 @@ from pipelines.models import (
     settings,
 )
 from pipelines.table.data import Fold
-from pipelines.table.metrics import default_metric
+from pipelines.table.scores.metrics import default_metric
 from serving.members import load_member
 from tests.folds import KINDS, make_fold
 

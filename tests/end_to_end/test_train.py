@@ -14,7 +14,7 @@ from mlflow import MlflowClient
 from pipelines import entry_points
 from pipelines.store.studies import leaderboard
 from pipelines.study.result import StudyResult
-from pipelines.table.metrics import METRICS
+from pipelines.table.scores.metrics import METRICS
 from pipelines.table.source import Source
 from pipelines.train import train
 from pipelines.tune import tune

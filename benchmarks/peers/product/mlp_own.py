@@ -8,7 +8,7 @@ import numpy as np
 
 from pipelines.models.catalog import family, settings
 from pipelines.table.data import Fold, Task
-from pipelines.table.metrics import METRICS
+from pipelines.table.scores.metrics import METRICS
 from serving.features import Matrix, TargetEncoder
 
 

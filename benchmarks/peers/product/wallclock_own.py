@@ -9,7 +9,7 @@ import mlflow
 from mlflow.entities import Metric
 
 from pipelines.store import schema
-from pipelines.table.metrics import METRICS
+from pipelines.table.scores.metrics import METRICS
 from pipelines.tune import tune
 
 TRIALS = 100_000  # more than there is time for

@@ -5,7 +5,7 @@ import pytest
 
 from hpo.errors import ParameterError
 from pipelines.adoption.metrics import impossible_values, logged_metric
-from pipelines.table.metrics import METRICS
+from pipelines.table.scores.metrics import METRICS
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from sklearn.linear_model import LogisticRegression
 from pipelines.models import baselines
 from pipelines.models.baselines import Linear, Trivial
 from pipelines.table.data import Task
-from pipelines.table.metrics import default_metric
+from pipelines.table.scores.metrics import default_metric
 from serving.features import Matrix
 from serving.members import linear_design, load_member
 from tests.folds import KINDS, make_fold

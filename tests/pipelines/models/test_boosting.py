@@ -17,7 +17,7 @@ from pipelines.models.legs import leg_seed
 from pipelines.models.lightgbm import LightGBM
 from pipelines.models.xgboost import XGBoost
 from pipelines.table.data import Fold
-from pipelines.table.metrics import METRICS, default_metric
+from pipelines.table.scores.metrics import METRICS, default_metric
 from serving.features import Matrix
 from serving.members import load_member
 from tests.folds import KINDS, make_fold

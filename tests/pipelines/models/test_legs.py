@@ -14,7 +14,7 @@ from pipelines.models.legs import (
     rows_patience,
     run_leg,
 )
-from pipelines.table.metrics import METRICS
+from pipelines.table.scores.metrics import METRICS
 from tests.folds import make_fold
 
 

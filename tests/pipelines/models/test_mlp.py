@@ -22,7 +22,7 @@ from pipelines.models.network.settings import (
     ema_decay,
     schedule_factor,
 )
-from pipelines.table.metrics import METRICS, Metric, default_metric
+from pipelines.table.scores.metrics import METRICS, Metric, default_metric
 from serving.features import Matrix
 from serving.network import Levels, Network, Piecewise
 from tests.folds import KINDS, make_fold

@@ -17,7 +17,7 @@ from pipelines.models.families import MAX_RATE
 from pipelines.models.legs import leg_seed
 from pipelines.models.lightgbm import LightGBM
 from pipelines.models.xgboost import XGBoost
-from pipelines.table.metrics import default_metric
+from pipelines.table.scores.metrics import default_metric
 from tests.folds import KINDS, make_fold
 
 BOTH = pytest.mark.parametrize("family", [LightGBM, XGBoost])

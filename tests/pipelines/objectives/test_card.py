@@ -14,13 +14,13 @@ from hpo.space.yaml import load
 from hpo.trial import Report, Trial
 from pipelines.models import settings as settings_of
 from pipelines.objectives.card import LIMIT, Section, description, model_card, whole
-from pipelines.objectives.card_sections import ASSUMED_WATTS, WATTS, Subject, watts_per_core
-from pipelines.objectives.recipe import as_yaml
+from pipelines.objectives.card.recipe import as_yaml
+from pipelines.objectives.card.sections import ASSUMED_WATTS, WATTS, Subject, watts_per_core
 from pipelines.registry.gate import HeldOutScore
 from pipelines.study.confirmation import Confirmation
-from pipelines.table.bootstrap import Interval
-from pipelines.table.estimates import Estimate
-from pipelines.table.permutation import Permuted
+from pipelines.table.scores.bootstrap import Interval
+from pipelines.table.scores.estimates import Estimate
+from pipelines.table.scores.permutation import Permuted
 from pipelines.table.source import Source
 from tests.plans import plan
 

@@ -30,7 +30,7 @@ from pipelines.objectives.jobs import (
 )
 from pipelines.objectives.training import Training
 from pipelines.table.data import Prepared, load_folds, prepare
-from pipelines.table.metrics import METRICS
+from pipelines.table.scores.metrics import METRICS
 from pipelines.table.shares import subset
 from serving.members import load_member
 from serving.predictor import Predictor

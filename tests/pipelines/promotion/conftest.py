@@ -5,7 +5,7 @@ import pytest
 from mlflow import MlflowClient
 
 from pipelines.registry import champions, cost
-from pipelines.table import bootstrap
+from pipelines.table.scores import bootstrap
 from tests import stores
 from tests.pipelines.promotion.models import NAMES, Store, make_store
 

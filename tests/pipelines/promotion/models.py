@@ -17,7 +17,7 @@ from pipelines.registry.gate import (
 )
 from pipelines.registry.logged import LoggedWinner, log_winner
 from pipelines.registry.versions import Origin, register_winner
-from pipelines.table.metrics import METRICS
+from pipelines.table.scores.metrics import METRICS
 from pipelines.table.source import Source
 from serving.columns import CategoricalColumn, Column, NumericColumn
 from serving.features import FeatureEncoder, TargetEncoder

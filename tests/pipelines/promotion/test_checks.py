@@ -15,7 +15,7 @@ from pipelines.registry.pair import Pair
 from pipelines.registry.schema import schema_check
 from pipelines.registry.slices import slice_checks
 from pipelines.registry.versions import aliases
-from pipelines.table.metrics import METRICS
+from pipelines.table.scores.metrics import METRICS
 from serving.columns import BooleanColumn, CategoricalColumn, Column, DateColumn, NumericColumn
 from serving.features import TargetEncoder
 from tests.pipelines.promotion.models import SCORE, YES_NO, Store, X, Z, make_table, predictor

@@ -23,7 +23,7 @@ from pipelines.registry.logged import (
     log_winner,
 )
 from pipelines.table.data import Fold, Task
-from pipelines.table.metrics import METRICS
+from pipelines.table.scores.metrics import METRICS
 from serving.predictor import Predictor
 from tests.pipelines.registry.models import (
     FEATURES,

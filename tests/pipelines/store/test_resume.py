@@ -17,12 +17,12 @@ from mlflow.entities import Run
 from hpo.errors import StudyError
 from hpo.trial import Failure, Report, Trial
 from pipelines.store import schema, study_run
-from pipelines.store.bulk import BulkWriter, engine_for
-from pipelines.store.outbox import Unreachable
+from pipelines.store.delivery.bulk import BulkWriter, engine_for
+from pipelines.store.delivery.outbox import Unreachable
+from pipelines.store.delivery.writers import CallWriter, ClientRuns, Writer
 from pipelines.store.records import Record
 from pipelines.store.storage import MlflowStorage
 from pipelines.store.tracking import children
-from pipelines.store.writers import CallWriter, ClientRuns, Writer
 from tests import stores
 
 
@@ -218,7 +218,7 @@ def test_kill_minus_nine(tmp_path: Path) -> None:
 import sys, time
 from tests import stores
 from pipelines.store.storage import MlflowStorage
-from pipelines.store.outbox import Pace
+from pipelines.store.delivery.outbox import Pace
 from pipelines.store.study_run import Connection
 from hpo.trial import Trial, Report
 store = MlflowStorage.create(

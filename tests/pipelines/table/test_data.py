@@ -10,7 +10,7 @@ import pytest
 
 from hpo.errors import DataError, ParameterError
 from pipelines.table.data import Task, load_folds, prepare
-from pipelines.table.metrics import METRICS, evaluate
+from pipelines.table.scores.metrics import METRICS, evaluate
 from serving.columns import CategoricalColumn
 from serving.features import FeatureEncoder
 

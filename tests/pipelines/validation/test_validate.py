@@ -14,7 +14,7 @@ from hpo.errors import DataError, ParameterError, StudyError
 from pipelines.report import report
 from pipelines.store.knowledge import past_studies
 from pipelines.store.lease import Driver, birth
-from pipelines.table.estimates import mean_of
+from pipelines.table.scores.estimates import mean_of
 from pipelines.validate import validate
 from pipelines.validation.result import ValidationResult, spread
 from pipelines.validation.runs import FoldResult, read_plan, unfinished

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from pipelines.table.metrics import Metric
+from pipelines.table.scores.metrics import Metric
 from serving.columns import CategoricalColumn
 from serving.features import FeatureEncoder, Matrix
 from serving.predictor import Predictor

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from hpo.arrays import FloatArray
-from pipelines.table.estimates import differences, holm, mean_of
+from pipelines.table.scores.estimates import differences, holm, mean_of
 
 RNG = np.random.default_rng(3)
 

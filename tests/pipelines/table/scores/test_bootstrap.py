@@ -10,10 +10,10 @@ from scipy.optimize import brentq
 from scipy.stats import norm
 
 from hpo.arrays import FloatArray
-from pipelines.table import bootstrap
-from pipelines.table.bootstrap import Jackknife, paired_gain, score_interval
-from pipelines.table.metrics import METRICS
-from pipelines.table.weighted import weighted_score
+from pipelines.table.scores import bootstrap
+from pipelines.table.scores.bootstrap import Jackknife, paired_gain, score_interval
+from pipelines.table.scores.metrics import METRICS
+from pipelines.table.scores.weighted import weighted_score
 
 RNG = np.random.default_rng(5)
 

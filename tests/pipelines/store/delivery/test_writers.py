@@ -9,9 +9,9 @@ from mlflow.protos import databricks_pb2
 from hpo.errors import StudyError
 from hpo.trial import Report, Trial
 from pipelines.store import study_run
+from pipelines.store.delivery.writers import CallWriter, ClientRuns
 from pipelines.store.records import Record
 from pipelines.store.tracking import children
-from pipelines.store.writers import CallWriter, ClientRuns
 from tests import stores
 
 

@@ -15,9 +15,9 @@ from pipelines.findings.evidence import comparable
 from pipelines.findings.importance import MIN_TRIALS, decompose, fit
 from pipelines.findings.scales import duration
 from pipelines.models import search_model, settings
+from pipelines.objectives.card.markdown import code_block, escaped, table
+from pipelines.objectives.card.recipe import as_yaml, train_command
 from pipelines.objectives.jobs import BEST
-from pipelines.objectives.markdown import code_block, escaped, table
-from pipelines.objectives.recipe import as_yaml, train_command
 from pipelines.registry.gate import HeldOutScore
 from pipelines.study.options import TRAIN
 from pipelines.study.plan import Plan
@@ -26,9 +26,9 @@ from pipelines.study.summary import failures
 if TYPE_CHECKING:
     from hpo.space.parameters import Params
     from pipelines.study.confirmation import Confirmation
-    from pipelines.table.bootstrap import Interval
     from pipelines.table.data import Prepared
-    from pipelines.table.permutation import Permuted
+    from pipelines.table.scores.bootstrap import Interval
+    from pipelines.table.scores.permutation import Permuted
 
 WATTS = "HPO_WATTS_PER_CORE"  # environment variable
 ASSUMED_WATTS = 10.0

@@ -12,11 +12,11 @@ from mlflow.store.db import utils as database
 from hpo.errors import StudyError
 from hpo.space.parameters import Value
 from hpo.trial import Failure, Report, Trial
-from pipelines.store import bulk
-from pipelines.store.outbox import Unreachable
+from pipelines.store.delivery import bulk
+from pipelines.store.delivery.outbox import Unreachable
+from pipelines.store.delivery.writers import ClientRuns
 from pipelines.store.records import Record
 from pipelines.store.storage import MlflowStorage
-from pipelines.store.writers import ClientRuns
 from tests import stores
 
 TABLES = ("runs", "tags", "params", "metrics", "latest_metrics")

@@ -30,7 +30,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from hpo.errors import StudyError
 from pipelines.store import schema
-from pipelines.store.outbox import Unreachable
+from pipelines.store.delivery.outbox import Unreachable
 from pipelines.store.records import Record
 from pipelines.store.tracking import first_line, is_permanent
 

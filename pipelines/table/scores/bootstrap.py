@@ -3,7 +3,7 @@
 The rows are drawn again with replacement, thousands of times. The paired bootstrap (Efron and
 Tibshirani 1993) scores both models on the same draws, so that what makes rows easy or hard for both
 cancels out. A draw is represented by weights: how often it holds each row (see
-`pipelines.table.weighted`).
+`pipelines.table.scores.weighted`).
 
 The plain share of draws with a gain is overconfident in two cases, and is corrected downwards for
 both.
@@ -31,8 +31,8 @@ import numpy.typing as npt
 from scipy import stats
 
 from hpo.arrays import FloatArray, IntArray
-from pipelines.table.metrics import Metric
-from pipelines.table.weighted import WeightedScore, is_vectorised, weighted_score
+from pipelines.table.scores.metrics import Metric
+from pipelines.table.scores.weighted import WeightedScore, is_vectorised, weighted_score
 
 MAX_DRAWS, MIN_DRAWS = 4_000, 500
 MAX_CELLS = 60_000_000  # draws times rows, unless this gives fewer than MIN_DRAWS

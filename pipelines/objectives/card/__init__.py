@@ -9,8 +9,8 @@ whole card is an artifact of the study's run.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipelines.objectives import card_sections as sections
-from pipelines.objectives.card_sections import Subject
+from pipelines.objectives.card import sections
+from pipelines.objectives.card.sections import Subject
 
 LIMIT = 5_000  # characters of a description
 ARTIFACT = "model_card.md"

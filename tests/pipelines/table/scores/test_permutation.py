@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipelines.table import permutation
-from pipelines.table.metrics import METRICS
-from pipelines.table.permutation import permuted
+from pipelines.table.scores import permutation
+from pipelines.table.scores.metrics import METRICS
+from pipelines.table.scores.permutation import permuted
 from serving.columns import CategoricalColumn, DateColumn, NumericColumn
 from serving.features import FeatureEncoder, Matrix, TargetEncoder
 from serving.predictor import Predictor

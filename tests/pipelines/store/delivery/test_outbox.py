@@ -6,7 +6,7 @@ import pytest
 
 from hpo.errors import StudyError
 from pipelines.files.cache import cache_dir
-from pipelines.store.outbox import Journal, Outbox, Pace, Unreachable
+from pipelines.store.delivery.outbox import Journal, Outbox, Pace, Unreachable
 from pipelines.store.records import Record
 
 QUICK = Pace(gather=0.0, beat=60.0, retry=0.005, max_retry=0.02)
@@ -212,7 +212,7 @@ def test_only_one_process_holds_a_journal(tmp_path: Path) -> None:
 def test_a_long_journal_is_rewritten_with_what_waits(
     journal: Journal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipelines.store.outbox.COMPACT_BYTES", 1000)
+    monkeypatch.setattr("pipelines.store.delivery.outbox.COMPACT_BYTES", 1000)
     release, entered = threading.Event(), threading.Event()
 
     def slow(records: Sequence[Record]) -> None:

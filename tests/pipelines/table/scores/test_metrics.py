@@ -5,7 +5,7 @@ import pytest
 from sklearn import metrics as sk
 
 from hpo.errors import ParameterError
-from pipelines.table.metrics import METRICS, TASKS, default_metric, evaluate, metric_for
+from pipelines.table.scores.metrics import METRICS, TASKS, default_metric, evaluate, metric_for
 
 REFERENCE = {
     "roc_auc": lambda y, p: sk.roc_auc_score(y, p[:, 1]),

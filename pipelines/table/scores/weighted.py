@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hpo.arrays import FloatArray, IntArray
-from pipelines.table.metrics import Metric
+from pipelines.table.scores.metrics import Metric
 
 WeightedScore = Callable[[FloatArray], FloatArray]
 """From weights (draws, rows) to scores (draws,); `nan` where a draw does not define the metric."""

@@ -1,0 +1,1 @@
+"""How records reach the tracking store: an outbox with a journal, and its writers."""
