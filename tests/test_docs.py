@@ -25,13 +25,14 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from pipelines import entry_points
+from tests import prefork
 
 ROOT = Path(__file__).parents[1]
 PAGES = (
@@ -123,6 +124,7 @@ class Copy:
 
     folder: Path
     names: Mapping[str, str]
+    shims: tuple[Path, ...] = ()  # folders of commands that go before all others
 
     def run(self, *command: str) -> str:
         """Run a command and return its output; its exit code must be 0."""
@@ -153,7 +155,12 @@ class Copy:
     @property
     def environment(self) -> Mapping[str, str]:
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "MAKE"))}
-        places = (self.folder / "bin", self.folder / ".venv" / "bin", kept["PATH"])
+        places = (
+            self.folder / "shims",
+            self.folder / "bin",
+            self.folder / ".venv/bin",
+            kept["PATH"],
+        )
         return kept | {
             "HPO_CACHE_DIR": str(self.folder / "cache"),
             "PATH": os.pathsep.join(map(str, places)),
@@ -198,7 +205,10 @@ def make_copy(folder: Path) -> Copy:
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Copy:
-    """The copy in which `make demo` has run; all pages but docs/extending.md share it."""
+    """The copy in which `make demo` has run; all pages but docs/extending.md share it.
+
+    After the demo, commands run in forks of a process that has imported the project.
+    """
     copy = make_copy(tmp_path_factory.mktemp("docs"))
     study = re.search(r"study (\w{32}):", copy.run("make", "demo"))
     assert study
@@ -210,7 +220,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Copy:
     for block in ALL:
         if block.file and block.page != CHANGES_THE_PROJECT:
             (copy.folder / block.file).write_text(block.text, encoding="utf-8")
-    return copy
+    return replace(copy, shims=(prefork.shims(str(copy.folder)),))
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tests import prefork
 from tests.stores import empty_database
 
 ROOT = Path(__file__).parents[2]
@@ -35,11 +36,11 @@ class Place:
     @property
     def environment(self) -> Mapping[str, str]:
         kept = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_")}
-        path = f"{Path(sys.executable).parent}{os.pathsep}{kept['PATH']}"
+        places = (prefork.shims(str(ROOT)), Path(sys.executable).parent, kept["PATH"])
         return kept | {
             "MLFLOW_TRACKING_URI": self.tracking_uri,
             "HPO_CACHE_DIR": str(self.folder / "cache"),
-            "PATH": path,
+            "PATH": os.pathsep.join(map(str, places)),
             "PYTHONPATH": str(ROOT),
         }
 
@@ -61,13 +62,15 @@ class Place:
 
     def command(self, entry_point: str, **parameters: object) -> tuple[int, str]:
         """`python -m pipelines ENTRY_POINT --name=value …`."""
-        return self.run(*command_line(entry_point, **parameters))
+        _, *arguments = command_line(entry_point, **parameters)
+        return self.run(str(prefork.shims(str(ROOT)) / "python"), *arguments)
 
     def mlflow_run(self, entry_point: str, **parameters: object) -> tuple[int, str]:
         """`mlflow run` of this project."""
         values = [part for name, value in parameters.items() for part in ("-P", f"{name}={value}")]
+        mlflow = str(prefork.shims(str(ROOT)) / "mlflow")
         return self.run(
-            "mlflow", "run", str(ROOT), "-e", entry_point, "--env-manager", "local", *values
+            mlflow, "run", str(ROOT), "-e", entry_point, "--env-manager", "local", *values
         )
 
 

@@ -1,0 +1,175 @@
+"""Commands that start at once: a server that has imported the project forks one process for each.
+
+Importing MLflow and the project takes most of the time of a short command. `shims` writes a folder
+of commands for `PATH`: `mlflow`, `mlflow-warmstart`, and a `python` that sends `-m pipelines` to
+the server and runs everything else itself. What runs is the same code, in a process of its own,
+with the working directory, the environment and the output of the caller.
+"""
+
+import atexit
+import contextlib
+import functools
+import gc
+import importlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from pathlib import Path
+from typing import NoReturn
+
+IMPORTED = (
+    "mlflow.cli",
+    "pipelines.cli",
+    "pipelines.adopt",
+    "pipelines.promote",
+    "pipelines.report",
+    "pipelines.rollback",
+    "pipelines.train",
+    "pipelines.tune",
+    "pipelines.validate",
+    "pipelines.objectives.start",
+    "pipelines.objectives.table",
+    "pipelines.findings.figures",
+    "pipelines.registry.logged",
+    "pipelines.store.storage",
+)
+# What a command runs: a function of a module.
+COMMANDS = {
+    "mlflow": ("mlflow.cli", "cli"),
+    "mlflow-warmstart": ("pipelines.cli", "main"),
+    "pipelines": ("pipelines.cli", "main"),
+}
+SECONDS_TO_START = 120
+_CLIENT = """#!{python} -IS
+import json, os, socket, sys
+connection = socket.socket(socket.AF_UNIX)
+connection.connect({address!r})
+request = [{command!r}, sys.argv, os.getcwd(), dict(os.environ)]
+data = json.dumps(request).encode()
+socket.send_fds(connection, [len(data).to_bytes(8, "big")], [0, 1, 2])
+connection.sendall(data)
+sys.exit(int(connection.recv(16) or b"1"))
+"""
+_PYTHON = """#!/bin/sh
+if [ "$1" = -m ] && [ "$2" = pipelines ]; then shift 2; exec {folder}/pipelines "$@"; fi
+exec {python} "$@"
+"""
+
+
+@functools.cache
+def shims(python_path: str) -> Path:
+    """A folder of commands for `PATH`; the server behind them runs until this process ends.
+
+    Args:
+        python_path: whose code the commands run.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="prefork-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    address = folder / "socket"
+    for command in COMMANDS:
+        text = _CLIENT.format(python=sys.executable, address=str(address), command=command)
+        _write(folder / command, text)
+    _write(folder / "python", _PYTHON.format(folder=folder, python=sys.executable))
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_")}
+    server = subprocess.Popen(
+        [sys.executable, "-m", "tests.prefork", str(address)],
+        env={**environment, "PYTHONPATH": python_path},
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    atexit.register(_stop, server)
+    _wait_for(address, server)
+    return folder
+
+
+def _stop(server: "subprocess.Popen[bytes]") -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(server.pid, signal.SIGKILL)
+    server.wait()
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text)
+    path.chmod(0o755)
+
+
+def _wait_for(path: Path, server: "subprocess.Popen[bytes]") -> None:
+    end = time.monotonic() + SECONDS_TO_START
+    while not path.exists():
+        if server.poll() is not None or time.monotonic() > end:
+            raise RuntimeError(f"the server did not start: exit code {server.poll()}")
+        time.sleep(0.05)
+
+
+def serve(address: str) -> None:
+    """Answer requests until killed."""
+    for module in IMPORTED:
+        importlib.import_module(module)
+    gc.freeze()  # a collection in a child would copy all pages
+    listening = socket.socket(socket.AF_UNIX)
+    listening.bind(address)
+    listening.listen(64)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for those that answer
+    while True:
+        connection, _ = listening.accept()
+        if os.fork() == 0:
+            listening.close()
+            _answer(connection)
+        connection.close()
+
+
+def _answer(connection: socket.socket) -> NoReturn:
+    """Run one command in a process of its own and send its exit code."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    length, descriptors, _, _ = socket.recv_fds(connection, 8, 3)
+    with connection.makefile("rb") as stream:
+        request = json.loads(stream.read(int.from_bytes(length, "big")))
+    child = os.fork()
+    if child == 0:
+        connection.close()
+        for number, descriptor in enumerate(descriptors):
+            os.dup2(descriptor, number)
+            os.close(descriptor)
+        _run(*request)
+    _, status = os.waitpid(child, 0)
+    with contextlib.suppress(OSError):  # the caller was killed
+        connection.sendall(str(os.waitstatus_to_exitcode(status) % 256).encode())
+    os._exit(0)
+
+
+def _run(command: str, argv: list[str], folder: str, environment: dict[str, str]) -> NoReturn:
+    """Become the command."""
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environment)
+    sys.argv = argv
+    module, function = COMMANDS[command]
+    code: object = 1
+    try:
+        code = getattr(importlib.import_module(module), function)()
+    except SystemExit as ended:
+        code = ended.code
+    except BaseException:
+        traceback.print_exc()
+    # What an interpreter does at its end, without taking the imported modules apart: seconds here.
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    if code is not None and not isinstance(code, int):
+        print(code, file=sys.stderr)
+        code = 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code or 0)
+
+
+if __name__ == "__main__":
+    serve(sys.argv[1])
