@@ -40,6 +40,7 @@ NAMES = {
         "the same through `tune` itself, one study after another on one server",
     ),
     "transfer": ("warmstart.transfer", "how much studies of different tables share"),
+    "past-kinds": ("warmstart.kinds", "what past studies of other kinds predict"),
     "house": ("house", "figures of the code itself: lengths, density, coupling"),
     "environments": (
         "environments",

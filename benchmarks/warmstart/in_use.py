@@ -14,7 +14,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -84,30 +84,44 @@ def tuned(setting: Setting, job: Job, folder: Path) -> Outcome:
     Raises:
         UserError: if the command fails; the message holds the end of its output.
     """
-    place = folder / f"{setting.name}-{job.order}-{job.start}"
-    place.mkdir(parents=True, exist_ok=True)
-    store = f"sqlite:///{place / 'mlflow.db'}"
-    options = {
-        **asdict(setting),
-        "data": job.dataset.path,
-        "target": job.dataset.target,
-        "seed": job.seed,
-        "warm_start": job.start,
-    }
-    command = [sys.executable, "-m", "pipelines", "tune"]
+    store = folder / f"{setting.name}-{job.order}-{job.start}"
+    options = {**asdict(setting), "seed": job.seed, "warm_start": job.start}
+    wall = tune(job.dataset, options, store)
+    return _outcome(job, tracking_uri(store), wall)
+
+
+def tracking_uri(store: Path) -> str:
+    """The tracking URI of the studies in a folder."""
+    return f"sqlite:///{store / 'mlflow.db'}"
+
+
+def tune(dataset: Dataset, options: Mapping[str, object], store: Path) -> float:
+    """Run `tune` on a table, with a tracking store in a folder; the seconds that it took.
+
+    Raises:
+        UserError: if the command fails; the message holds the end of its output.
+    """
+    store.mkdir(parents=True, exist_ok=True)
+    given = {"data": dataset.path, "target": dataset.target, **options}
     began = time.monotonic()
     done = subprocess.run(
-        [*command, *(f"--{name}={value}" for name, value in options.items())],
-        cwd=place,
-        env={**os.environ, "MLFLOW_TRACKING_URI": store, "PYTHONPATH": str(ROOT)},
+        [
+            *(sys.executable, "-m", "pipelines", "tune"),
+            *(f"--{name}={value}" for name, value in given.items()),
+        ],
+        cwd=store,
+        env={
+            **os.environ,
+            "MLFLOW_TRACKING_URI": tracking_uri(store),
+            "PYTHONPATH": str(ROOT),
+        },
         capture_output=True,
         text=True,
     )
-    wall = time.monotonic() - began
     if done.returncode:
         output = (done.stdout + done.stderr)[-MAX_OUTPUT:]
-        raise UserError(f"{job.dataset.name}, order {job.order}, warm_start={job.start}: {output}")
-    return _outcome(job, store, wall)
+        raise UserError(f"{dataset.name}, {dict(options)}: {output}")
+    return time.monotonic() - began
 
 
 def _outcome(job: Job, store: str, wall: float) -> Outcome:

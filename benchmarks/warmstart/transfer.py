@@ -28,18 +28,21 @@ SURFACES = "surfaces"
 PARTS = ("all tables", "similar tables", "the table's own", "noise")
 
 
-def shared(studies: Sequence[PastStudy]) -> tuple[FloatArray, FloatArray]:
+def shared(
+    studies: Sequence[PastStudy], past: Sequence[PastStudy] | None = None
+) -> tuple[FloatArray, FloatArray]:
     """Shares `(n, 4)` of the variance of scores, and rank correlations `(n,)`, of each study.
 
-    The columns of the shares are `PARTS`. The correlations are those of the losses that the other
-    studies predict with the true ones.
+    The columns of the shares are `PARTS`. The correlations are those of the losses that past
+    studies of other tables predict with the true ones. By default, the studies are each other's
+    past.
     """
     shares, correlations = [], []
     for study in studies:
         if study.features is None:
             continue
         found = neighbours(
-            [other for other in studies if other.digest != study.digest],
+            [other for other in past or studies if other.digest != study.digest],
             study.features,
             model=study.model,
             space=study.space,
@@ -48,9 +51,9 @@ def shared(studies: Sequence[PastStudy]) -> tuple[FloatArray, FloatArray]:
             digest=study.digest,
         )
         default = settings(study.model, kind=study.task).first_points[0]
-        past = learned(found, study.model, study.space, default)
-        shares.append(past.variances / past.variances.sum())
-        correlations.append(spearmanr(past.expected(study.x), study.losses)[0])
+        model = learned(found, study.model, study.space, default)
+        shares.append(model.variances / model.variances.sum())
+        correlations.append(spearmanr(model.expected(study.x), study.losses)[0])
     return np.array(shares), np.array(correlations)
 
 
