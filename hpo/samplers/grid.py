@@ -145,13 +145,29 @@ class Grid:
 def _grid_values(parameter: Parameter, resolution: int) -> list[Value]:
     if isinstance(parameter, Categorical):
         return list(parameter.choices)
-    if parameter.n_levels is None or parameter.n_levels > resolution:
+    if parameter.n_levels is None:
         codes = np.linspace(0, 1, resolution) if resolution > 1 else np.array([0.5])
-    elif parameter.log:  # the cells differ in width, so the levels are listed
-        return list(range(int(parameter.low), int(parameter.high) + 1))
-    else:
-        codes = np.linspace(0, 1, 2 * parameter.n_levels + 1)[1::2]
-    return [parameter.from_unit(code) for code in np.unique(parameter.snap(codes)).tolist()]
+        return [parameter.from_unit(code) for code in codes.tolist()]
+    if parameter.log:
+        numbers = _spaced(int(parameter.low), int(parameter.high), resolution, log=True)
+        return [*numbers]
+    levels = _spaced(0, parameter.n_levels - 1, resolution)
+    return [parameter.from_unit((level + 0.5) / parameter.n_levels) for level in levels]
+
+
+def _spaced(first: int, last: int, most: int, *, log: bool = False) -> list[int]:
+    """All whole numbers from `first` to `last`, or `most` of them at even distances."""
+    if last - first < most:
+        return list(range(first, last + 1))
+    if most == 1:
+        return [round(math.sqrt(first * last)) if log else (first + last) // 2]
+    ideal = np.geomspace(first, last, most) if log else np.linspace(first, last, most)
+    found = np.rint(ideal).astype(np.int64)
+    found[0], found[-1] = first, last
+    # On a log scale the first ones may be less than one apart.
+    room = np.arange(most)
+    found = np.maximum.accumulate(found - room) + room
+    return [int(number) for number in np.minimum(found, last - room[::-1])]
 
 
 def _children_early(space: SearchSpace) -> list[Parameter]:

@@ -18,7 +18,7 @@ from hyperopt import (
     Trials,
     tpe,
 )
-from hyperopt.base import Domain
+from hyperopt.base import JOB_STATE_CANCEL, Domain
 from scipy.special import ndtr, ndtri
 
 from hpo.history import History
@@ -114,8 +114,10 @@ class _Dimensions:
         """Hyperopt's trials as observations and as pending configurations, without the new ones."""
         history = History(self.space)
         pending: list[Params] = []
-        for trial in trials.trials:
-            if trial["tid"] in new_ids:
+        # `trials.trials` leaves out what raised under `catch_eval_exceptions`.
+        for trial in trials._dynamic_trials:
+            other = trials._exp_key is not None and trial["exp_key"] != trials._exp_key
+            if other or trial["tid"] in new_ids or trial["state"] == JOB_STATE_CANCEL:
                 continue
             params = self._params(trial["misc"]["vals"])
             if trial["state"] in (JOB_STATE_NEW, JOB_STATE_RUNNING):
@@ -219,7 +221,13 @@ def _to_value(v: Variable, value: Value) -> float:
     if v.is_normal:
         number = v.numbers["mu"] + v.numbers["sigma"] * float(ndtri(number))
         number = math.exp(number) if v.is_log else number
-    return number if v.q is None else round(number / v.q) * v.q
+    if v.q is None:
+        return number
+    multiple = round(number / v.q)
+    if v.kind == "qloguniform":
+        first, last = v.multiples(math.exp(v.numbers["low"]), math.exp(v.numbers["high"]))
+        multiple = min(max(multiple, first), last)
+    return multiple * v.q
 
 
 def _from_value(v: Variable, value: float) -> Value:

@@ -4,11 +4,14 @@ A unit code lies in [0, 1]. A continuous parameter maps linearly (or logarithmic
 interval. A parameter with m levels divides it into m cells: the code of level i is the middle of
 the i-th cell, and any number in the cell decodes to it. The cell of a logarithmic integer k spans
 [log(k - 1/2), log(k + 1/2)], so that uniform codes are log-uniform integers.
+
+NumPy's scalars become Python's, so that a space can be written and compared.
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -19,16 +22,33 @@ Value: TypeAlias = bool | int | float | str
 Params: TypeAlias = Mapping[str, Value]
 When: TypeAlias = Mapping[str, tuple[Value, ...]]
 
+# Codes are floats, which keep so many levels apart. The limit leaves room for rounding, also of the
+# logarithms of whole numbers.
+MAX_LEVELS = 2**44
+
+
+def plain(value: Any) -> Any:
+    """A NumPy scalar as Python's own number, text or truth value; anything else as it is."""
+    return value.item() if isinstance(value, np.generic) else value
+
 
 def same(a: object, b: object) -> bool:
     """Equality that keeps `True`, `1` and `"1"` apart but lets `1` equal `1.0`."""
-    return a == b and isinstance(a, bool) == isinstance(b, bool)
+    return _identity(plain(a)) == _identity(plain(b))
+
+
+def _identity(value: object) -> tuple[bool, object]:
+    """What is equal for the same values, as a key of dictionaries."""
+    return isinstance(value, bool), value
 
 
 def _is_finite_number(value: object) -> bool:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
-    return math.isfinite(value)
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number beyond the floats
+        return False
 
 
 @dataclass(frozen=True)
@@ -44,6 +64,9 @@ class Float:
     log: bool = False
     step: float | None = None
     when: When = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _make_plain(self, "low", "high", "log", "step")
 
     @property
     def n_levels(self) -> int | None:
@@ -62,7 +85,8 @@ class Float:
         if self.step is not None:
             return (round((number - self.low) / self.step) + 0.5) / (self.n_levels or 1)
         if self.log:
-            return math.log(number / self.low) / math.log(self.high / self.low)
+            first, last = math.log(self.low), math.log(self.high)
+            return (math.log(number) - first) / (last - first)
         return (number - self.low) / (self.high - self.low)
 
     def from_unit(self, unit: float) -> float:
@@ -70,7 +94,7 @@ class Float:
         if self.step is not None:
             number = self.low + self.step * _cell(unit, self.n_levels or 1)
         elif self.log:
-            number = self.low * (self.high / self.low) ** unit
+            number = self.low ** (1 - unit) * self.high**unit
         else:
             number = self.low + (self.high - self.low) * unit
         return float(min(max(number, self.low), self.high))
@@ -100,6 +124,9 @@ class Integer:
     step: int = 1
     when: When = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        _make_plain(self, "low", "high", "log", "step")
+
     @property
     def n_levels(self) -> int:
         """The number of possible values."""
@@ -114,6 +141,12 @@ class Integer:
                     f"but got {number!r}"
                 )
                 return
+        if max(abs(self.low), abs(self.high), abs(self.step)) > MAX_LEVELS:
+            yield (
+                f"{self.name}: bounds and step of an integer must lie within ±2^44 (1.8e13); "
+                "for larger numbers take a float"
+            )
+            return
         yield from _range_mistakes(self)
 
     def to_unit(self, value: Value) -> float:
@@ -137,6 +170,7 @@ class Integer:
 
     def why_not(self, value: object) -> str | None:
         """Why `value` is invalid for this parameter; None if it is valid."""
+        value = plain(value)
         if isinstance(value, float) and value.is_integer():
             value = int(value)
         if isinstance(value, bool) or not isinstance(value, int):
@@ -161,6 +195,10 @@ class Categorical:
     choices: tuple[Value, ...]
     when: When = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "choices", tuple(map(plain, self.choices)))
+        _make_plain(self)
+
     @property
     def n_levels(self) -> int:
         """The number of choices."""
@@ -173,12 +211,24 @@ class Categorical:
         for i, choice in enumerate(self.choices):
             if not isinstance(choice, bool | int | float | str):
                 yield f"{self.name}: choice {choice!r} must be a string, a number or a boolean"
-            elif any(same(choice, other) for other in self.choices[:i]):
+            elif choice != choice:
+                yield f"{self.name}: choice {choice!r} must be a number"
+            elif self.index(choice) != i:
                 yield f"{self.name}: choices must differ, but {choice!r} occurs twice"
 
     def index(self, value: object) -> int:
         """The position of `value` among the choices; -1 if it is not one of them."""
-        return next((i for i, choice in enumerate(self.choices) if same(choice, value)), -1)
+        value = plain(value)
+        try:
+            return self._positions.get(_identity(value), -1)
+        except TypeError:  # a list is no choice
+            return -1
+
+    @cached_property
+    def _positions(self) -> dict[tuple[bool, object], int]:
+        """The position of each choice, the first of equals."""
+        hashable = [c if isinstance(c, Hashable) else repr(c) for c in self.choices]
+        return {_identity(choice): i for i, choice in reversed([*enumerate(hashable)])}
 
     def to_unit(self, value: Value) -> float:
         """The unit code of `value`; an unknown value has the code of the first choice."""
@@ -205,6 +255,14 @@ class Categorical:
 
 
 Parameter: TypeAlias = Float | Integer | Categorical
+
+
+def _make_plain(parameter: Parameter, *names: str) -> None:
+    """Replace NumPy's scalars in these fields and in the conditions."""
+    for name in names:
+        object.__setattr__(parameter, name, plain(getattr(parameter, name)))
+    when = {parent: tuple(map(plain, values)) for parent, values in parameter.when.items()}
+    object.__setattr__(parameter, "when", when)
 
 
 def middles(unit: FloatArray, n_levels: int | FloatArray) -> FloatArray:
@@ -235,17 +293,37 @@ def _range_mistakes(parameter: Float | Integer) -> Iterator[str]:
     if low >= high:
         remedy = "swap them" if low > high else f"for a fixed value write [{low}]"
         yield f"{name}: `low < high` must hold, but got low={low}, high={high}; {remedy}"
+    elif not math.isfinite(high - low):
+        yield (
+            f"{name}: high - low must be a number that a float can hold, but got low={low}, "
+            f"high={high}; take a narrower range or a log scale"
+        )
+        return
     if parameter.log and low <= 0:
         yield f"{name}: a log scale needs low > 0, but got low={low}"
+    elif parameter.log and low < high and math.log(low) == math.log(high):
+        yield f"{name}: low={low} and high={high} are one point on a log scale; leave log out"
     if step is None:
         return
     if not (_is_finite_number(step) and step > 0):
         yield f"{name}: step must be a positive number, but got {step!r}"
     elif parameter.log and step != 1:
         yield f"{name}: a log scale takes no step, but got step={step}"
+    elif low < high and not _can_step(low, high, step):
+        yield (
+            f"{name}: step={step} is too small for [{low}, {high}]: there are at most 2^44 levels "
+            "that floats keep apart; take a larger step or leave it out"
+        )
+
+
+def _can_step(low: float, high: float, step: float) -> bool:
+    """Whether floats keep the levels apart."""
+    apart = step >= 4 * max(math.ulp(low), math.ulp(high))
+    return apart and (high - low) / step < MAX_LEVELS
 
 
 def _outside(parameter: Float | Integer, value: object) -> str | None:
+    value = plain(value)
     if not (isinstance(value, int | float) and _is_finite_number(value)):
         return f"{parameter.name}={value!r} must be a finite number"
     if not parameter.low <= value <= parameter.high:

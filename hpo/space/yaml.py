@@ -15,12 +15,13 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from hpo.errors import SpaceError, closest, raise_all
 from hpo.space import SearchSpace
-from hpo.space.parameters import Categorical, Float, Integer, Parameter, Value
+from hpo.space.parameters import Categorical, Float, Integer, Parameter, Value, plain
 
 _KEYS = {
     "float": ("type", "low", "high", "log", "step", "when"),
@@ -86,7 +87,8 @@ def parse(definition: Any, source: str) -> SearchSpace:
         )
     mistakes: list[str] = []
     parameters: list[Parameter] = []
-    for name, entry in definition.items():
+    for name, written in definition.items():
+        entry = _plain_entry(written)
         found = list(_entry_mistakes(name, entry))
         mistakes += found
         if not found:
@@ -96,6 +98,23 @@ def parse(definition: Any, source: str) -> SearchSpace:
         return SearchSpace(tuple(parameters))
     except SpaceError as error:
         raise SpaceError(f"{source}: {error}") from error
+
+
+def _plain_entry(entry: Any) -> Any:
+    """An entry with lists in place of ranges and arrays, and without NumPy's scalars."""
+    if not isinstance(entry, Mapping):
+        return _plain_value(entry)
+    plain_keys = entry.keys() - {"when"}
+    found = {key: _plain_value(entry[key]) for key in entry if key in plain_keys}
+    if isinstance(found.get("choices"), tuple):
+        found["choices"] = list(found["choices"])
+    return {key: found.get(key, entry[key]) for key in entry}
+
+
+def _plain_value(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    return list(value) if isinstance(value, range) else plain(value)
 
 
 def _short(error: YAMLError) -> str:
@@ -121,6 +140,11 @@ def _entry_mistakes(name: object, entry: Any) -> Iterator[str]:
         yield f"a parameter's name must be a string, but got {name!r}"
     elif isinstance(entry, Mapping):
         yield from (f"{name}: {mistake}" for mistake in _mapping_mistakes(entry))
+    elif isinstance(entry, tuple):
+        yield (
+            f"{name}: {entry!r} may be choices or bounds; write {list(entry)} for choices, "
+            "{'low': ..., 'high': ...} for a range"
+        )
     elif not isinstance(entry, list):
         yield (
             f"{name}: expected a list of choices or a mapping, but got {entry!r}; "
@@ -150,7 +174,8 @@ def _parameter(name: str, entry: Any) -> Parameter:
         return Categorical(name, tuple(entry))
     when: dict[str, tuple[Value, ...]] = {}
     for parent, values in entry.get("when", {}).items():
-        when[str(parent)] = tuple(values) if isinstance(values, list) else (values,)
+        several = isinstance(values, list | tuple | range | np.ndarray)
+        when[str(parent)] = tuple(values) if several else (values,)
     kind = _kind(entry)
     if kind == "categorical":
         return Categorical(name, tuple(entry["choices"]), when)

@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from hpo.errors import SpaceError, closest
 from hpo.space import SearchSpace
 from hpo.space.parameters import Parameter
@@ -13,6 +15,7 @@ from pipelines.models import SearchModel, search_model
 from pipelines.study.options import DEFAULT, PAST
 
 AUTO_SPACE = "auto:"
+_ENTRIES = (Mapping, list, tuple, range, np.ndarray)  # of plain spaces, right or wrong
 
 
 @dataclass(frozen=True)
@@ -107,7 +110,7 @@ def _read(space: object) -> SearchSpace:
         return space
     if isinstance(space, str | Path):
         return _read_file(Path(space))
-    if isinstance(space, Mapping) and all(isinstance(v, Mapping | list) for v in space.values()):
+    if isinstance(space, Mapping) and all(isinstance(v, _ENTRIES) for v in space.values()):
         return SearchSpace.from_dict(space)
     from hpo.space.hyperopt import from_hyperopt
 

@@ -10,7 +10,7 @@ from typing import Any
 from hyperopt.pyll import Apply, as_apply
 
 from hpo.errors import SpaceError
-from hpo.space.parameters import Value
+from hpo.space.parameters import plain
 
 # The way from the root to a node: (label of a choice, position of the option), outermost first.
 Path = tuple[tuple[str, int], ...]
@@ -27,6 +27,8 @@ ARGUMENTS = {
     "qlognormal": ("mu", "sigma", "q"),
     "randint": ("low", "high"),
 }
+
+_TOLERANCE = 1e-9  # of a multiple: 0.3 / 0.2 is a little less than 1.5
 
 
 @dataclass
@@ -68,13 +70,22 @@ class Variable:
         """The step to multiples of which values are rounded."""
         return self.numbers.get("q")
 
+    def multiples(self, low: float, high: float) -> tuple[int, int]:
+        """The first and the last multiple of `q` to which numbers in [low, high) are rounded.
+
+        A multiple that only the end itself would be rounded to is never drawn.
+        """
+        q = self.q or 1.0
+        first = math.floor(low / q + 0.5 + _TOLERANCE)
+        return first, max(math.ceil(high / q - 0.5 - _TOLERANCE), first)
+
 
 @dataclass(frozen=True)
 class Constant:
     """A constant under a dictionary key."""
 
     key: str
-    value: Value
+    value: Any
     path: Path
 
 
@@ -151,6 +162,9 @@ class _Walk:
             self._record(node, place)
         elif node.name in ("float", "int"):
             self.visit(node.pos_args[0], replace(place, whole=place.whole or node.name == "int"))
+        elif node.name == "pos_args" and place.key is not None and _is_constant(node):
+            values = [plain(child.obj) for child in node.pos_args]
+            self.constants.append(Constant(place.key, values, place.path))
         elif node.name in ("dict", "pos_args"):
             for key, child in _items(node):
                 self.visit(child, replace(place, key=key, whole=False))
@@ -158,7 +172,7 @@ class _Walk:
             for child in node.inputs():
                 self.visit(child, replace(place, within=node.name, whole=False))
         elif place.key is not None and place.within is None:
-            self.constants.append(Constant(place.key, node.obj, place.path))
+            self.constants.append(Constant(place.key, plain(node.obj), place.path))
 
     def _choice(self, node: Apply, place: _Place) -> None:
         index, *options = node.pos_args
@@ -182,6 +196,11 @@ class _Walk:
         return self.variables[label]
 
 
+def _is_constant(node: Apply) -> bool:
+    """Whether a list or a tuple has nothing but constants."""
+    return bool(node.pos_args) and all(child.name == "literal" for child in node.pos_args)
+
+
 def _items(node: Apply) -> list[tuple[str | None, Apply]]:
     """The children of a tuple, list or dictionary, with their keys."""
     return [*((None, child) for child in node.pos_args), *node.named_args]
@@ -198,7 +217,7 @@ def _distribution(label: str, drawn: Apply) -> tuple[str, dict[str, float]]:
             raise SpaceError(
                 f"{label!r}: {name} of {drawn.name} must be a number, not an expression"
             )
-        numbers[name] = node.obj
+        numbers[name] = plain(node.obj)
     if drawn.name == "randint" and "high" not in numbers:  # randint(upper)
         numbers = {"low": 0, "high": numbers["low"]}
     return drawn.name, numbers

@@ -11,7 +11,7 @@ from hyperopt.pyll import Apply
 from hpo.errors import SpaceError, raise_all
 from hpo.space import Categorical, Float, Integer, Parameter, SearchSpace, Value
 from hpo.space.hyperopt.graph import ARGUMENTS, Constant, Graph, Path, Variable
-from hpo.space.parameters import When
+from hpo.space.parameters import When, plain, same
 
 _SIGMAS = 3.0  # standard deviations at which normal distributions are truncated
 
@@ -25,7 +25,7 @@ def from_hyperopt(graph: object) -> SearchSpace:
         SpaceError: naming the labels that have no counterpart, and what to write instead.
     """
     found = Graph.of(graph)
-    if not found.variables and not found.constants:
+    if not found.variables and not any(_is_value(c.value) for c in found.constants):
         raise SpaceError(
             f"there is nothing to search in the space {graph!r:.80}; give a YAML file, a mapping "
             "like {'learning_rate': {'low': 0.01, 'high': 0.3}}, or a graph of hp.* expressions"
@@ -44,14 +44,14 @@ def range_of(v: Variable, name: str, when: When) -> Parameter:
     low, high = _bounds(v)
     if v.kind == "randint":
         return _integer(name, int(low), int(high) - 1, when)
-    if v.is_log and v.q is not None:
-        return _integer(name, max(round(math.exp(low)), 1), round(math.exp(high)), when, log=True)
     if v.is_log:
-        return Float(name, math.exp(low), math.exp(high), log=True, when=when)
+        low, high = math.exp(low), math.exp(high)
     if v.q is None:
-        return Float(name, float(low), float(high), when=when)
-    first, last = round(low / v.q), round(high / v.q)
-    if v.whole and float(v.q).is_integer():
+        return Float(name, float(low), float(high), log=v.is_log, when=when)
+    first, last = v.multiples(low, high)
+    if v.is_log:  # q is 1
+        return _integer(name, max(first, 1), max(last, 1), when, log=True)
+    if v.whole:
         step = int(v.q)
         return _integer(name, first * step, last * step, when, step=step)
     if first == last:
@@ -104,7 +104,7 @@ class _Translation:
         """The parameter for a variable."""
         name, when = self.names[v.label], self.when(v.paths)
         if v.options:
-            return Categorical(name, self.values[v.label], when)
+            return Categorical(name, _distinct(self.values[v.label]), when)
         return range_of(v, name, when)
 
 
@@ -131,16 +131,51 @@ def _distribution_mistakes(v: Variable) -> Iterator[str]:
         yield (
             f"{v.label!r}: {v.kind} needs q=1, but got q={v.q}; take q=1, or quniform with q={v.q}"
         )
-    elif v.whole and v.q is None and v.kind != "randint":
-        yield f"{v.label!r}: scope.int truncates {v.kind}; use uniformint, or qloguniform with q=1"
+    elif v.whole and v.kind != "randint" and not float(v.q or 0.5).is_integer():
+        yield (
+            f"{v.label!r}: scope.int truncates {v.kind}; use uniformint, or qloguniform with q=1"
+            if v.q is None
+            else f"{v.label!r}: scope.int truncates multiples of q={v.q}; give q a whole number"
+        )
+    elif v.q is not None and not v.q > 0:
+        yield f"{v.label!r}: {v.kind} needs q > 0, but got q={v.q}"
+    elif not _is_representable(v):
+        yield f"{v.label!r}: the ends of {v.kind} must be numbers that a float can hold{_hint(v)}"
+
+
+def _is_representable(v: Variable) -> bool:
+    try:
+        ends = [math.exp(end) if v.is_log else end for end in _bounds(v)]
+    except OverflowError:
+        return False
+    return all(map(math.isfinite, ends)) and (v.kind != "loguniform" or ends[0] > 0)
+
+
+def _hint(v: Variable) -> str:
+    low, high = _bounds(v)
+    return f", but got exp({low:g}) and exp({high:g})" if v.is_log else f", but got {low}, {high}"
 
 
 def _option_mistakes(v: Variable) -> Iterator[str]:
     for option in v.options:
-        if option.name == "literal" and not _is_value(option.obj):
+        if _is_literal(option) and not _is_value(option.obj):
             yield (
                 f"{v.label!r}: option {option.obj!r} must be a string, a number or a boolean; "
                 "write its name and translate it in the objective"
+            )
+        elif not _is_literal(option) and option.name not in ("dict", "pos_args"):
+            yield (
+                f"{v.label!r}: an option must be a value or a dictionary with parameters, but one "
+                "is a range or a choice of its own; name the branches, for example "
+                f"[{{'kind': 'default'}}, {{'kind': 'tuned', {v.label!r}: hp...}}]"
+            )
+    values = _option_values(v.options, _naming_slot(v.options))
+    own = [value for value, option in zip(values, v.options, strict=True) if _is_literal(option)]
+    for value, option in zip(values, v.options, strict=True):
+        if not _is_literal(option) and any(same(value, other) for other in own):
+            yield (
+                f"{v.label!r}: its dictionary at position {value} has no name, and {value} is also "
+                "an option; give each dictionary a text of its own, like {'kind': 'sgd', ...}"
             )
 
 
@@ -148,7 +183,11 @@ def _constant_mistakes(constants: Sequence[Constant], names: Iterable[str]) -> I
     seen = set(names)
     for constant in constants:
         if not _is_value(constant.value):
-            yield f"{constant.key!r}: {constant.value!r} must be a string, a number or a boolean"
+            hint = f"; for a choice write hp.choice({constant.key!r}, {constant.value!r})"
+            yield (
+                f"{constant.key!r}: {constant.value!r} must be a string, a number or a boolean"
+                f"{hint if isinstance(constant.value, list) else ''}"
+            )
         if constant.key in seen:
             yield (
                 f"key {constant.key!r} occurs twice; "
@@ -158,15 +197,23 @@ def _constant_mistakes(constants: Sequence[Constant], names: Iterable[str]) -> I
 
 
 def _is_value(value: object) -> bool:
-    return isinstance(value, bool | int | float | str)
+    return isinstance(plain(value), bool | int | float | str)
+
+
+def _is_literal(option: Apply) -> bool:
+    return bool(option.name == "literal")
 
 
 def _naming_slot(options: Sequence[Apply]) -> str | int | None:
-    """The key, or position in a tuple, whose text is different in all options with parameters."""
-    texts = [_texts(option) for option in options if option.name != "literal"]
+    """The key, or position in a tuple, whose text names each option with parameters.
+
+    The texts differ from each other and from the plain options.
+    """
+    texts = [_texts(option) for option in options if not _is_literal(option)]
+    own = [plain(option.obj) for option in options if _is_literal(option)]
     for slot in texts[0] if texts else ():
         names = {text.get(slot) for text in texts}
-        if None not in names and len(names) == len(texts):
+        if None not in names and len(names) == len(texts) and names.isdisjoint(own):
             return slot
     return None
 
@@ -174,19 +221,22 @@ def _naming_slot(options: Sequence[Apply]) -> str | int | None:
 def _texts(option: Apply) -> dict[str | int, str]:
     """The texts of an option by key, or by position in a tuple."""
     slots = [*enumerate(option.pos_args)] if option.name == "pos_args" else [*option.named_args]
-    return {k: n.obj for k, n in slots if n.name == "literal" and isinstance(n.obj, str)}
+    return {k: str(n.obj) for k, n in slots if n.name == "literal" and isinstance(n.obj, str)}
 
 
 def _option_values(options: Sequence[Apply], slot: str | int | None) -> tuple[Value, ...]:
-    """The options' own values and names; their positions if these are not all different."""
+    """For each option its own value, or the text that names it, or its position."""
     values: list[Value] = []
-    for option in options:
-        if option.name == "literal":
-            values.append(option.obj)
-        elif slot is not None:
-            values.append(_texts(option)[slot])
-    distinct = {(isinstance(value, bool), value) for value in values}
-    return tuple(values) if len(distinct) == len(options) else tuple(range(len(options)))
+    for position, option in enumerate(options):
+        if _is_literal(option):
+            values.append(plain(option.obj))
+        else:
+            values.append(position if slot is None else _texts(option)[slot])
+    return tuple(values)
+
+
+def _distinct(values: Sequence[Value]) -> tuple[Value, ...]:
+    return tuple(v for i, v in enumerate(values) if not any(same(v, w) for w in values[:i]))
 
 
 def _bounds(v: Variable) -> tuple[float, float]:

@@ -89,6 +89,36 @@ def test_ranges_take_their_bounds_and_all_levels_when_there_are_few() -> None:
     assert [Grid(many, 3)[i]["n"] for i in range(3)] == [10, 505, 1000]
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "log", "expected"),
+    [
+        (1, 6, True, [1, 2, 3, 4, 6]),
+        (1, 10, True, [1, 2, 3, 6, 10]),
+        (1, 1000, True, [1, 6, 32, 178, 1000]),
+        (1, 2**40, True, [1, 2**10, 2**20, 2**30, 2**40]),
+        (0, 5, False, [0, 1, 2, 4, 5]),
+        (0, 100, False, [0, 25, 50, 75, 100]),
+    ],
+)
+def test_whole_numbers_are_spaced_from_bound_to_bound(
+    low: int, high: int, log: bool, expected: list[int]
+) -> None:
+    grid = Grid(SearchSpace((Integer("x", low, high, log=log),)), 5)
+
+    assert [grid[i]["x"] for i in range(grid.size)] == expected
+
+
+@given(low=st.integers(1, 50), n=st.integers(1, 200), resolution=st.integers(1, 9))
+def test_a_grid_has_its_resolution_wherever_there_are_enough_levels(
+    low: int, n: int, resolution: int
+) -> None:
+    grid = Grid(SearchSpace((Integer("x", low, low + n, log=True),)), resolution)
+    numbers = [grid[i]["x"] for i in range(grid.size)]
+
+    assert len(set(numbers)) == min(resolution, n + 1)
+    assert resolution == 1 or {low, low + n} <= set(numbers)
+
+
 def test_a_grid_too_large_to_write_down() -> None:
     flags = [Categorical(f"use{i}", (True, False)) for i in range(60)]
     ranges = [Float(f"x{i}", 0.0, 1.0, when={f"use{i}": (True,)}) for i in range(60)]

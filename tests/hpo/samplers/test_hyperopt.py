@@ -119,6 +119,46 @@ def test_fmin_with_failing_trials() -> None:
     assert late.count(0) < late.count(1)
 
 
+def test_fmin_learns_from_trials_that_raise() -> None:
+    def half(x: float) -> float:
+        if x < 0:
+            raise RuntimeError("diverged")
+        return (x - 5) ** 2
+
+    trials = Trials()
+    fmin(
+        half,
+        hp.uniform("x", -10, 10),
+        algo=suggest,
+        max_evals=40,
+        trials=trials,
+        catch_eval_exceptions=True,
+        rstate=np.random.default_rng(0),
+        show_progressbar=False,
+        verbose=False,
+    )
+
+    # hyperopt counts only what succeeded: 40 of them, with few failures beside
+    assert len(trials._dynamic_trials) - len(trials.trials) < 10
+
+
+def test_fmin_draws_only_what_hyperopt_draws_at_the_ends() -> None:
+    trials = Trials()
+    space = {"x": hp.qloguniform("x", np.log(2.5), np.log(7.5), 1)}
+    fmin(
+        lambda p: -abs(p["x"] - 5),  # the best are at the ends
+        space,
+        algo=suggest,
+        max_evals=60,
+        trials=trials,
+        rstate=np.random.default_rng(0),
+        show_progressbar=False,
+        verbose=False,
+    )
+
+    assert {*trials.vals["x"]} <= {3, 4, 5, 6, 7}
+
+
 def test_fmin_over_a_label_under_different_choices() -> None:
     shared = hp.uniform("x", 0, 1)
     graph = [hp.choice("c", [("p", shared), "q"]), hp.choice("d", [("p", shared), "q"])]

@@ -19,7 +19,9 @@ from tests.strategies import params_of, spaces
         (hp.uniform("a", -1, 2), Float("a", -1.0, 2.0)),
         (hp.uniform("a", low=-1, high=2), Float("a", -1.0, 2.0)),
         (hp.loguniform("a", 0.0, 1.0), Float("a", 1.0, math.e, log=True)),
-        (hp.quniform("a", 1, 9, 2), Float("a", 0.0, 8.0, step=2)),
+        (hp.quniform("a", 1, 9, 2), Float("a", 2.0, 8.0, step=2)),
+        (hp.quniform("a", 0.3, 1, 0.2), Float("a", 0.4, 1.0, step=0.2)),
+        (scope.int(hp.quniform("a", 15, 255, 30)), Integer("a", 30, 240, step=30)),
         (hp.quniform("a", 0.1, 0.4, 0.1), Float("a", 0.1, 0.4, step=0.1)),
         (hp.quniform("a", 0.1, 0.4, 5), Categorical("a", (0.0,))),
         (scope.int(hp.quniform("a", 10, 30, 10)), Integer("a", 10, 30, step=10)),
@@ -35,6 +37,10 @@ from tests.strategies import params_of, spaces
         (hp.qlognormal("a", 2, 0.5, 1), Integer("a", 2, 33, log=True)),
         (hp.choice("a", ["x", 2, True]), Categorical("a", ("x", 2, True))),
         (hp.pchoice("a", [(0.3, "x"), (0.7, "y")]), Categorical("a", ("x", "y"))),
+        (hp.choice("a", [31, 31, 63]), Categorical("a", (31, 63))),
+        (hp.choice("a", [5, 5.0, True, 1]), Categorical("a", (5, True, 1))),
+        (hp.pchoice("a", [(0.5, 31), (0.25, 31), (0.25, 63)]), Categorical("a", (31, 63))),
+        (hp.choice("a", np.arange(1, 4)), Categorical("a", (1, 2, 3))),
     ],
 )
 def test_each_distribution(node: object, expected: Parameter) -> None:
@@ -48,6 +54,33 @@ def test_each_distribution(node: object, expected: Parameter) -> None:
         assert found.log == expected.log  # type: ignore[union-attr]
         assert found.step == expected.step  # type: ignore[union-attr]
         assert [found.low, found.high] == pytest.approx([expected.low, expected.high])  # type: ignore[union-attr]
+
+
+@settings(max_examples=50, deadline=None)
+@given(low=st.integers(-40, 40), width=st.integers(1, 80), q=st.integers(1, 40))
+def test_quantised_ranges_hold_exactly_what_hyperopt_draws(low: int, width: int, q: int) -> None:
+    low_, high_, q_ = low / 8, (low + width) / 8, q / 8
+    (found,) = from_hyperopt(hp.quniform("a", low_, high_, q_))
+
+    # The middles of fine cells, none of which is rounded at its edge: hyperopt's own formula.
+    drawn = np.round((low_ + (np.arange(8 * width) + 0.5) / 64) / q_) * q_
+    n_levels = found.n_levels or 0
+    levels = [found.from_unit((i + 0.5) / n_levels) for i in range(n_levels)]
+    assert levels == np.unique(drawn + 0.0).tolist()
+
+
+def test_numpy_scalars_are_plain_values() -> None:
+    graph = {
+        "a": hp.choice("a", np.linspace(0.1, 0.3, 3)),
+        "b": hp.quniform("b", np.float64(0.1), np.float32(1), np.float64(0.25)),
+        "c": np.int64(3),
+        "d": hp.choice("d", np.array(["gbdt", "dart"])),
+    }
+
+    space = from_hyperopt(graph)
+
+    assert SearchSpace.from_yaml(space.to_yaml()) == space
+    assert all(type(value) in (int, float, str) for value in space.decode(np.full(4, 0.9)).values())
 
 
 def test_nested_choices_become_conditions() -> None:
@@ -122,6 +155,21 @@ def test_a_variable_shared_by_options() -> None:
             "label 'x' is used by two variables",
         ),
         ({"a": hp.uniform("x", 0, hp.uniform("y", 1, 2))}, "'x': high of uniform must be a number"),
+        (
+            {"a": hp.choice("depth", [-1, hp.uniformint("d", 2, 12)])},
+            "'depth': an option must be a value or a dictionary with parameters",
+        ),
+        (
+            {"a": hp.choice("c", [{"x": hp.uniform("x", 0, 1)}, 0])},
+            "'c': its dictionary at position 0 has no name, and 0 is also an option",
+        ),
+        (
+            {"a": [15, 31], "b": hp.uniform("b", 0, 1)},
+            r"'a': \[15, 31\] must be .*; for a choice write hp.choice\('a', \[15, 31\]\)",
+        ),
+        ({"a": scope.int(hp.quniform("q", 0, 5, 0.5))}, "'q': scope.int truncates multiples of q"),
+        ({"a": hp.loguniform("l", 0, 1000)}, "'l': the ends .* but got exp.0. and exp.1000."),
+        ({"a": hp.qnormal("n", 0, 1, 0)}, "'n': qnormal needs q > 0, but got q=0"),
         (
             {"a": hp.choice("c", [{"t": "p", "n": "1"}, {"t": "q", "n": "2"}])},
             "key 't' occurs twice; give the constant a label",

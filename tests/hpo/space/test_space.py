@@ -1,8 +1,9 @@
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from hpo.errors import SpaceError
@@ -111,6 +112,7 @@ def test_values_outside_the_bounds_are_clipped_when_encoded() -> None:
             "a: {choices: [1], when: {b: 1}}\nb: {choices: [1], when: {a: 1}}",
             "must not form a cycle, but a, b",
         ),
+        ("a: {choices: [.nan]}", "a: choice nan must be a number"),
         ("a: []", "needs at least one choice"),
         ("a: {low: 1.5, high: 2, type: integer}", "must be whole numbers, but got 1.5"),
     ],
@@ -165,3 +167,69 @@ def test_restrict_fixes_and_narrows() -> None:
         SPACE.restrict(leaves={"high": 999})
     with pytest.raises(SpaceError, match="did you mean 'leaves'"):
         SPACE.restrict(leafs=3)
+
+
+@pytest.mark.parametrize(
+    "definition",
+    [
+        {"a": {"low": np.float64(0.1), "high": np.float32(1.0), "log": np.bool_(True)}},
+        {"a": {"low": np.int64(1), "high": np.int32(9), "step": np.int64(2)}},
+        {"a": np.arange(1, 4), "b": {"low": 0, "high": 1, "when": {"a": np.int64(2)}}},
+        {"a": [np.str_("x"), "y"], "b": range(3), "c": {"choices": np.array([True, False])}},
+    ],
+)
+def test_numpy_scalars_arrays_and_ranges_are_plain_values(definition: dict[str, Any]) -> None:
+    space = SearchSpace.from_dict(definition)
+
+    assert SearchSpace.from_yaml(space.to_yaml()) == space
+    drawn = space.decode(np.full(len(space), 0.5))
+    params: dict[str, Any] = {name: np.array(value)[()] for name, value in drawn.items()}
+    space.validate(params)
+    assert space.decode(space.encode(params)) == drawn
+
+
+@settings(max_examples=300)
+@given(
+    low=st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(10**400), 10**400),
+    high=st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(10**400), 10**400),
+    log=st.booleans(),
+    step=st.none() | st.floats(0, exclude_min=True) | st.integers(1, 10**20),
+    kind=st.sampled_from([Float, Integer]),
+)
+@example(5e-324, 1.7e308, True, None, Float)
+@example(-1.7e308, 1.7e308, False, None, Float)
+@example(1e300, 1.0000000000000002e300, True, None, Float)
+@example(1e16, 1.0000000000001e16, False, 1, Float)
+@example(1, 2**44, True, 1, Integer)
+@example(-(2**43), 2**43 - 1, False, 1, Integer)
+def test_any_range_that_floats_hold_works_or_is_refused(
+    low: float, high: float, log: bool, step: float | None, kind: type
+) -> None:
+    low, high = min(low, high), max(low, high)
+    try:
+        space = SearchSpace((kind("a", low, high, log, step or 1 if kind is Integer else step),))
+    except SpaceError:
+        return
+    (parameter,) = space
+    near = 0.0 if log else 1e-9 * (high - low)
+
+    for unit in (0.0, 1e-9, 0.3, 0.5, 1.0 - 1e-9, 1.0):
+        value = parameter.from_unit(unit)
+        assert parameter.why_not(value) is None
+        code = parameter.to_unit(value)
+        assert 0 <= code <= 1
+        assert parameter.from_unit(code) == pytest.approx(value, rel=1e-9, abs=near)
+        if parameter.n_levels is not None:  # levels are exact
+            assert parameter.from_unit(code) == value
+            assert space.snap(np.array([[unit]]))[0, 0] == pytest.approx(code, abs=1e-9)
+    assert parameter.from_unit(0.0) == low
+    assert step is not None or parameter.from_unit(1.0) == pytest.approx(high, abs=near)
+
+
+def test_a_thousand_choices_are_found_at_once() -> None:
+    choices = tuple(f"choice {i}" for i in range(1000))
+    parameter = Categorical("a", choices)
+
+    assert [parameter.index(choice) for choice in choices] == [*range(1000)]
+    assert parameter.index(True) == parameter.index([1]) == -1
+    assert Categorical("a", (1, True, "1")).index(np.True_) == 1
