@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from serving.values import BoolArray, CodeArray, FloatArray, date_part, dates, distinct, numbers
+from serving.dates import date_part, dates
+from serving.numbers import PLAIN, NumberFormat, numbers
+from serving.values import (
+    MISSING_MARKS,
+    MISSING_TOKENS,
+    BoolArray,
+    CodeArray,
+    FloatArray,
+    as_text,
+    distinct,
+    factorize,
+    masked,
+)
 
 __all__ = [
     "BooleanColumn",
@@ -17,11 +31,14 @@ __all__ = [
     "CodeArray",
     "Column",
     "DateColumn",
+    "NumberFormat",
     "NumericColumn",
     "column_from_dict",
     "column_to_dict",
 ]
 
+AMBIGUOUS, MISSING = -2, -3  # instead of the code of a level
+MAX_EXACT = 2**53  # of the whole numbers that a float holds
 BOOLEANS = {"true": 1.0, "false": 0.0, "1": 1.0, "0": 0.0}
 
 
@@ -32,10 +49,14 @@ class NumericColumn:
     Attributes:
         name: of the column.
         dirty: whether entries that cannot be read count as missing, as in the training rows.
+        format: how its texts write a number.
+        precision: the bits of a float in training; 32 if others are to be rounded to it.
     """
 
     name: str
     dirty: bool = False
+    format: NumberFormat = PLAIN
+    precision: int = 64
 
     @property
     def numeric_names(self) -> tuple[str, ...]:
@@ -48,15 +69,28 @@ class NumericColumn:
         Raises:
             ValueError: for infinite values, and for unreadable ones unless `dirty`.
         """
-        values, unreadable = numbers(series)
-        _check_readable(self, series, unreadable, "a number")
+        values, unreadable = numbers(series, self.format)
+        _check_readable(self, series, unreadable, self.expected)
+        if unreadable.any():
+            values = np.where(unreadable, np.nan, values)
         infinite = np.isinf(values)
         if infinite.any():
             raise ValueError(
                 f"column {self.name!r} holds {infinite.sum()} infinite value(s), but numbers must "
                 "be finite; leave the cell empty where the value is unknown"
             )
+        if self.precision == 32:  # 0.1 and the 0.10000000149 of 32 bits are one value
+            with np.errstate(over="ignore"):
+                return values.astype(np.float32).astype(np.float64)
         return values
+
+    @property
+    def expected(self) -> str:
+        """What the cells must hold, for messages."""
+        if self.format == PLAIN:
+            return "a number"
+        kind = "a duration" if self.format.duration else "a number"
+        return f"{kind} in a text like '{self.format}'"
 
 
 @dataclass(frozen=True)
@@ -79,9 +113,9 @@ class BooleanColumn:
         """
         codes, texts = distinct(series)
         lookup = np.array([BOOLEANS.get(text.lower(), np.nan) for text in texts] + [np.nan])
-        values = lookup[codes]
-        _check_readable(self, series, np.isnan(values) & (codes >= 0), "true or false")
-        return values
+        readable = [text in MISSING_MARKS or text.lower() in BOOLEANS for text in texts]
+        _check_readable(self, series, masked(codes, np.logical_not(readable)), "true or false")
+        return lookup[codes]
 
 
 @dataclass(frozen=True)
@@ -90,7 +124,7 @@ class DateColumn:
 
     Attributes:
         name: of the column.
-        format: a `strftime` pattern or "ISO8601".
+        format: a `strftime` pattern, "ISO8601", or "%Y-Q%q" for quarters.
         parts: those that varied in training; `days` are counted from 1970-01-01, with the time as
             their fraction.
         dirty: as for `NumericColumn`.
@@ -112,9 +146,8 @@ class DateColumn:
         Raises:
             ValueError: for dates that cannot be read, unless `dirty`.
         """
-        codes, found = dates(series, self.format)
-        unknown = np.append(found.isna(), False)[codes]  # code -1 is a missing entry
-        _check_readable(self, series, unknown, f"a date of the form {self.format}")
+        codes, found, unreadable = dates(series, self.format)
+        _check_readable(self, series, unreadable, f"a date of the form {self.format}")
         lookup = np.full((len(found) + 1, len(self.parts)), np.nan)
         for j, part in enumerate(self.parts):
             lookup[:-1, j] = date_part(found, part)
@@ -125,17 +158,23 @@ class DateColumn:
 class CategoricalColumn:
     """One of several levels.
 
+    A level is found by its text. A number finds the level that it would be read from, like 2101 the
+    level "02101", if there is just one in the training rows.
+
     Attributes:
         name: of the column.
         levels: that have a code of their own, in this order.
         other: whether rare and unseen levels share the next code; else they are -1.
         missing: whether missing values have the last code; else they are -1.
+        ambiguous: one of the texts of each number that several training texts write, like "1" and
+            "01" do.
     """
 
     name: str
     levels: tuple[str, ...]
     other: bool = False
     missing: bool = False
+    ambiguous: tuple[str, ...] = ()
 
     @property
     def numeric_names(self) -> tuple[str, ...]:
@@ -147,29 +186,118 @@ class CategoricalColumn:
         """The number of codes."""
         return len(self.levels) + self.other + self.missing
 
+    @cached_property
+    def _codes(self) -> dict[str, int]:
+        return {level: code for code, level in enumerate(self.levels)}
+
+    @cached_property
+    def _codes_of_numbers(self) -> dict[int | float, int]:
+        """The code of the level that writes a number; it is -2 if several do."""
+        truths = zip((0, 1), ("false", "true"), strict=True)  # as databases store them
+        codes: dict[int | float, int] = {
+            number: self._codes[text] for number, text in truths if text in self._codes
+        }
+        for text, number in written_numbers(self.levels):
+            codes[number] = self._codes[text]
+            if abs(number) > MAX_EXACT:  # a float has lost its last digits
+                codes[float(number)] = AMBIGUOUS
+        return codes | {number: AMBIGUOUS for _, number in written_numbers(self.ambiguous)}
+
     def encode(self, series: pd.Series) -> CodeArray:
-        """`(n,)` codes."""
-        codes, texts = distinct(series)
-        unseen = len(self.levels) if self.other else -1
+        """`(n,)` codes.
+
+        Raises:
+            ValueError: for numbers that may stand for several levels.
+        """
+        codes, raw = factorize(series)
+        as_numbers = pd.api.types.is_numeric_dtype(series.dtype)
+        found = np.array([self._code(value, as_numbers) for value in raw], dtype=np.int32)
+        refused = masked(codes, found == AMBIGUOUS)
+        if refused.any():
+            first = series.iloc[int(np.flatnonzero(refused)[0])]
+            raise ValueError(
+                f"column {self.name!r} holds the number {first!s}, which may stand for several "
+                f"levels of the training rows, such as {self._similar(first)}; send the texts of "
+                f"training, with pandas.read_csv(…, dtype={{{self.name!r}: str}}) for example"
+            )
         missing = self.cardinality - 1 if self.missing else -1
-        known = {level: code for code, level in enumerate(self.levels)}
-        lookup = np.array([known.get(text, unseen) for text in texts] + [missing], dtype=np.int32)
-        return lookup[codes]
+        found[found == MISSING] = missing
+        return np.append(found, np.int32(missing))[codes]
+
+    def _code(self, value: object, as_numbers: bool) -> int:
+        """The code of a value, `AMBIGUOUS` or `MISSING`.
+
+        A number in a column of numbers may have been a text. In a column of mixed values it is
+        known to be a number.
+        """
+        text = as_text(value)
+        if text in MISSING_TOKENS:
+            return MISSING
+        number = value if isinstance(value, float) else written_number(text)
+        if isinstance(value, bool | np.bool_):
+            number = None
+        by_number = None if number is None else self._codes_of_numbers.get(number)
+        if text in self._codes and not (as_numbers and by_number == AMBIGUOUS):
+            return self._codes[text]
+        if by_number is not None and not (by_number == AMBIGUOUS and isinstance(value, str)):
+            return by_number
+        return len(self.levels) if self.other else -1
+
+    def _similar(self, value: object) -> str:
+        """Two texts of training that write the number."""
+        number = float(as_text(value))
+        texts = dict.fromkeys((*self.levels, *self.ambiguous))
+        same = [text for text, other in written_numbers(texts) if float(other) == number]
+        return " and ".join(map(repr, same[:2]))
+
+
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?inf(inity)?", re.I)
+
+
+def written_number(text: str) -> int | float | None:
+    """The number that a reader of tables makes of a text; None if it stays a text."""
+    if not _NUMBER.fullmatch(text):
+        return None
+    return int(text) if text.lstrip("+-").isdecimal() else float(text)
+
+
+def written_numbers(texts: Iterable[str]) -> Iterator[tuple[str, int | float]]:
+    """Each text that a reader of tables may take for a number, and this number."""
+    for text in texts:
+        number = written_number(text)
+        if number is not None:
+            yield text, number
+
+
+def ambiguous_numbers(texts: Sequence[str]) -> tuple[str, ...]:
+    """The texts whose number an earlier text has written, in another way."""
+    seen: set[int | float] = set()
+    found: dict[int | float, str] = {}
+    for text, number in written_numbers(texts):
+        if number in seen:
+            found[number] = text
+        seen.add(number)
+    return tuple(sorted(found.values()))
 
 
 Column = NumericColumn | BooleanColumn | DateColumn | CategoricalColumn
-_KINDS: dict[str, type[Column]] = {
-    "numeric": NumericColumn,
+KINDS: dict[str, type[Column]] = {
+    "number": NumericColumn,
     "boolean": BooleanColumn,
     "date": DateColumn,
-    "categorical": CategoricalColumn,
+    "category": CategoricalColumn,
 }
-_KIND_OF = {column: kind for kind, column in _KINDS.items()}
+_KIND_OF = {column: kind for kind, column in KINDS.items()}
 
 
 def column_to_dict(column: Column) -> dict[str, Any]:
     """A JSON-serialisable form."""
-    return {"kind": _KIND_OF[type(column)], **asdict(column)}
+    return {"kind": kind_of(column), **asdict(column)}
+
+
+def kind_of(column: Column) -> str:
+    """One of `KINDS`."""
+    return _KIND_OF[type(column)]
 
 
 def column_from_dict(entry: Mapping[str, Any]) -> Column:
@@ -178,9 +306,11 @@ def column_from_dict(entry: Mapping[str, Any]) -> Column:
         key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()
     }
     kind = fields.pop("kind")
-    if kind not in _KINDS:
-        raise ValueError(f"unknown kind of column {kind!r}; known: {', '.join(_KINDS)}")
-    return _KINDS[kind](**fields)
+    if kind not in KINDS:
+        raise ValueError(f"unknown kind of column {kind!r}; known: {', '.join(KINDS)}")
+    if kind == "number":
+        fields["format"] = NumberFormat(**fields["format"])
+    return KINDS[kind](**fields)
 
 
 def _check_readable(

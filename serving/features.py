@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from difflib import get_close_matches
 from functools import cached_property
 from itertools import chain
@@ -26,7 +26,8 @@ from serving.columns import (
     column_from_dict,
     column_to_dict,
 )
-from serving.values import FloatArray, IntArray, Label, labelled, numbers
+from serving.numbers import PLAIN, NumberFormat, numbers
+from serving.values import FloatArray, IntArray, Label, labelled
 
 ROWS_AT_ONCE = 1024
 
@@ -152,12 +153,14 @@ class TargetEncoder:
         classes: the sorted labels of a classification; a code is an index into them.
         mean: of a regression target.
         scale: of a regression target.
+        format: how the texts of a regression target write a number.
     """
 
     kind: str
     classes: tuple[Label, ...] = ()
     mean: float = 0.0
     scale: float = 1.0
+    format: NumberFormat = PLAIN
 
     def encode(self, series: pd.Series) -> npt.NDArray[np.int64] | FloatArray:
         """`(n,)` codes or standardised values.
@@ -166,7 +169,7 @@ class TargetEncoder:
             ValueError: for labels that are no class.
         """
         if self.kind == "regression":
-            return (numbers(series)[0] - self.mean) / self.scale
+            return (numbers(series, self.format)[0] - self.mean) / self.scale
         codes, labels = labelled(series)
         known = {label: code for code, label in enumerate(self.classes)}
         unknown = [label for label in labels if label not in known]
@@ -193,12 +196,19 @@ class TargetEncoder:
             "classes": list(self.classes),
             "mean": self.mean,
             "scale": self.scale,
+            "format": asdict(self.format),
         }
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> TargetEncoder:
         """The inverse of `to_dict`."""
-        return cls(data["kind"], tuple(data["classes"]), float(data["mean"]), float(data["scale"]))
+        return cls(
+            data["kind"],
+            tuple(data["classes"]),
+            float(data["mean"]),
+            float(data["scale"]),
+            NumberFormat(**data["format"]),
+        )
 
 
 def _stack(

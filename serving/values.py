@@ -1,13 +1,18 @@
-"""Reading single columns: the meaning of a cell does not depend on how its table was stored."""
+"""Reading single columns: the meaning of a cell does not depend on how its table was stored.
+
+`serving.numbers` and `serving.dates` read the cells of numeric columns and of dates.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
+from datetime import datetime
 from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import pyarrow as pa
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -20,75 +25,24 @@ MISSING_TOKENS = frozenset(
     ["", "?", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN"]
     + ["<NA>", "N/A", "NA", "NULL", "NaN", "NaT", "None", "n/a", "nan", "null"]
 )
-"""Texts that mean "missing" in a feature column: the list of pandas, and "?" of the UCI tables."""
+"""Texts that mean "missing" in every column: the list of pandas, and "?" of the UCI tables."""
 
+MISSING_MARKS = MISSING_TOKENS.union(
+    [".", "..", "-", "--", "---", "\N{EN DASH}", "\N{EM DASH}", "n.a.", "N.A.", "na", "#DIV/0!"],
+    ["#NAME?", "#NULL!", "#NUM!", "#REF!", "#VALUE!"],  # errors of a spreadsheet
+)
+"""Texts that mean "missing" among numbers, dates and truth values; elsewhere they are levels."""
+
+TRUTHS = ("true", "false")  # in any case: readers of CSV make truth values of them
 SAMPLED_CELLS = 1000
-SECONDS_PER_DAY = 86_400
-DATE_PARTS = ("year", "month", "day", "weekday", "hour", "days")
-
-
-def numbers(series: pd.Series) -> tuple[FloatArray, BoolArray]:
-    """Read a column as numbers.
-
-    Returns:
-        `(n,)` numbers with `nan` where missing, and `(n,)` whether an entry could not be read.
-    """
-    dtype = series.dtype
-    nothing = np.zeros(len(series), dtype=bool)
-    if isinstance(dtype, np.dtype) and dtype.kind in "fiub":
-        return series.to_numpy(dtype=np.float64), nothing
-    if pd.api.types.is_timedelta64_dtype(dtype):
-        return series.dt.total_seconds().to_numpy(dtype=np.float64), nothing
-    if pd.api.types.is_numeric_dtype(dtype) or pd.api.types.is_bool_dtype(dtype):
-        return series.to_numpy(dtype=np.float64, na_value=np.nan), nothing
-    codes, texts = distinct(series)
-    values = np.append(parse_numbers(texts), np.nan)[codes]
-    return values, np.isnan(values) & (codes >= 0)
-
-
-def parse_numbers(texts: Sequence[str]) -> FloatArray:
-    """The number in each text, `nan` if there is none; "true" is 1 and "false" is 0."""
-    booleans = {"true": "1", "false": "0"}
-    plain = pd.Series([booleans.get(text.lower(), text) for text in texts], dtype=object)
-    return pd.to_numeric(plain, errors="coerce").to_numpy(dtype=np.float64)
-
-
-def dates(series: pd.Series, pattern: str) -> tuple[IntArray, pd.DatetimeIndex]:
-    """Read a column as dates.
-
-    Returns:
-        `(n,)` codes into the distinct dates, -1 where missing, and these dates in UTC without zone,
-        `NaT` where the text does not follow the pattern.
-    """
-    if not pd.api.types.is_datetime64_any_dtype(series.dtype):
-        codes, texts = distinct(series)
-        return codes, parse_dates(texts, pattern)
-    codes, uniques = pd.factorize(series)
-    found = pd.DatetimeIndex(uniques)
-    return codes, found if found.tz is None else found.tz_convert("UTC").tz_localize(None)
-
-
-def parse_dates(texts: Sequence[str], pattern: str) -> pd.DatetimeIndex:
-    """The date of each text in UTC without zone, `NaT` where it does not follow the pattern."""
-    found = pd.to_datetime(
-        pd.Series(texts, dtype=object), format=pattern, errors="coerce", utc=True
-    )
-    return pd.DatetimeIndex(found).tz_localize(None)
-
-
-def date_part(found: pd.DatetimeIndex, part: str) -> FloatArray:
-    """One of `DATE_PARTS` for each date, `nan` for `NaT`."""
-    if part == "days":
-        seconds = found.as_unit("s")  # finer units overflow some centuries away
-        return np.where(seconds.isna(), np.nan, seconds.asi8 / SECONDS_PER_DAY)
-    name = "day_of_week" if part == "weekday" else part
-    return np.asarray(getattr(found, name), dtype=np.float64)
+_TRUE, _FALSE = object(), object()
 
 
 def distinct(series: pd.Series) -> tuple[IntArray, list[str]]:
     """The distinct texts of a column.
 
-    A value has the same text however the table was stored: 3, 3.0 and "3" are equal.
+    A value has the same text however the table was stored: 3, 3.0 and "3" are equal, and so are
+    true, "True" and "TRUE".
 
     Returns:
         `(n,)` codes into the texts, -1 where missing, and the texts.
@@ -111,7 +65,7 @@ def _coded(
     series: pd.Series, convert: Callable[[object], T], missing: Collection[object]
 ) -> tuple[IntArray, list[T]]:
     """Codes into the distinct converted values, -1 where missing, and these values."""
-    raw_codes, uniques = _factorize(series)
+    raw_codes, uniques = factorize(series)
     found: dict[T, int] = {}
     lookup = np.full(len(uniques) + 1, -1, dtype=np.int64)
     for position, value in enumerate(map(convert, uniques)):
@@ -120,16 +74,71 @@ def _coded(
     return lookup[raw_codes], list(found)
 
 
+def factorize(series: pd.Series) -> tuple[IntArray, list[object]]:
+    """The distinct values of a column as they are; `True` and 1 are different values.
+
+    Returns:
+        `(n,)` codes into the values, -1 where missing, and the values.
+
+    Raises:
+        ValueError: for nested values.
+    """
+    series = relative(series)
+    try:
+        truths = series.dtype == object and pd.api.types.infer_dtype(series).startswith("mixed")
+        codes, uniques = pd.factorize(series.map(_marked) if truths else series)
+    except (TypeError, NotImplementedError):
+        raise ValueError(
+            f"column {str(series.name)!r} holds nested values; a cell must be a number, a text, a "
+            "date or true/false"
+        ) from None
+    values: list[object] = np.asarray(uniques, dtype=object).tolist()
+    if truths:
+        values = [value is _TRUE if value in (_TRUE, _FALSE) else value for value in values]
+    return np.asarray(codes, dtype=np.int64), values
+
+
+def _marked(value: object) -> object:
+    """The value, or an object that stands for true or false: to Python, `True` equals 1."""
+    if isinstance(value, bool | np.bool_):
+        return _TRUE if value else _FALSE
+    return value
+
+
+def relative(series: pd.Series) -> pd.Series:
+    """The column in the type that pandas has for an Arrow, period or sparse type.
+
+    Arrow's numbers, texts and truth values stay as they are: pandas reads them like its own.
+    """
+    dtype = series.dtype
+    if isinstance(dtype, pd.SparseDtype):
+        dense: pd.Series = series.astype(dtype.subtype)
+        return dense
+    if isinstance(dtype, pd.PeriodDtype):
+        starts: pd.Series = series.dt.to_timestamp()
+        return starts
+    if not isinstance(dtype, pd.ArrowDtype):
+        return series
+    kind = dtype.pyarrow_dtype
+    if pa.types.is_dictionary(kind) or pa.types.is_temporal(kind) or pa.types.is_decimal(kind):
+        values = pa.array(series).to_pandas(date_as_object=False)
+        return pd.Series(values.array, index=series.index, name=series.name)
+    return series
+
+
 def as_text(value: object) -> str:
     """The text of a value as a category."""
     if isinstance(value, str):
-        return value.strip()
+        text = value.strip()
+        return text.lower() if len(text) in (4, 5) and text.lower() in TRUTHS else text
     if isinstance(value, bool | np.bool_):
         return "true" if value else "false"
     if isinstance(value, float | np.floating) and float(value).is_integer():
         return str(int(value))
     if isinstance(value, bytes):
-        return value.decode("utf-8", errors="replace").strip()
+        return as_text(value.decode("utf-8", errors="replace"))
+    if isinstance(value, datetime):
+        return str(value).removesuffix(" 00:00:00")  # as pandas writes a column of days
     return str(value)
 
 
@@ -140,7 +149,7 @@ def _as_label(value: object) -> Label:
         return int(value)
     if isinstance(value, float | np.floating):
         return int(value) if float(value).is_integer() else float(value)
-    return as_text(value)
+    return value.strip() if isinstance(value, str) else as_text(value)
 
 
 def is_nested(series: pd.Series) -> bool:
@@ -151,12 +160,6 @@ def is_nested(series: pd.Series) -> bool:
     return any(isinstance(value, nested) for value in series.head(SAMPLED_CELLS))
 
 
-def _factorize(series: pd.Series) -> tuple[IntArray, Sequence[object]]:
-    try:
-        codes, uniques = pd.factorize(series)
-    except (TypeError, NotImplementedError):
-        raise ValueError(
-            f"column {str(series.name)!r} holds nested values; a cell must be a number, a text, a "
-            "date or true/false"
-        ) from None
-    return np.asarray(codes, dtype=np.int64), np.asarray(uniques, dtype=object).tolist()
+def masked(codes: IntArray, per_value: npt.ArrayLike) -> BoolArray:
+    """Whether each row has a value that is marked, `(n,)`; a missing one has not."""
+    return np.append(np.asarray(per_value, dtype=bool), False)[codes]

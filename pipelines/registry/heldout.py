@@ -13,7 +13,8 @@ from hpo.errors import DataError, StudyError, closest
 from pipelines.registry.gate import HeldOutScore, PromotionRefusedError
 from pipelines.table.source import DataPlan, rebuild_source
 from pipelines.table.splits import group_codes
-from serving.values import labelled, numbers
+from serving.numbers import numbers
+from serving.values import labelled
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -206,7 +207,7 @@ def _has_target(target: TargetEncoder, series: pd.Series, shown: str) -> npt.NDA
             return labelled(series)[0] >= 0
         except ValueError as error:
             raise DataError(f"{shown}: target {error}") from error
-    values, unreadable = numbers(series)
+    values, unreadable = numbers(series, target.format)
     invalid = unreadable | np.isinf(values)
     if invalid.any():
         first = series.iloc[int(np.flatnonzero(invalid)[0])]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from pipelines.registry.gate import Check
 from serving.columns import BooleanColumn, CategoricalColumn, Column, DateColumn, NumericColumn
+from serving.numbers import PLAIN
 
 if TYPE_CHECKING:
     from serving.predictor import Predictor
@@ -56,7 +57,9 @@ def _accepts(column: Column, current: Column) -> bool:
     if isinstance(column, DateColumn):
         return isinstance(current, DateColumn) and column.format == current.format
     if isinstance(column, NumericColumn):
-        return not isinstance(current, DateColumn)
+        if isinstance(current, NumericColumn):
+            return column.format == current.format
+        return isinstance(current, BooleanColumn)
     return isinstance(current, BooleanColumn)
 
 
@@ -65,6 +68,8 @@ def _kind(column: Column) -> str:
     words = type(column).__name__.removesuffix("Column").lower()
     if isinstance(column, DateColumn):
         words += f" of the form {column.format}"
+    if isinstance(column, NumericColumn) and column.format != PLAIN:
+        words += f" like {column.format}"
     if not isinstance(column, CategoricalColumn) and column.dirty:
         words += " (others count as missing)"
     return words

@@ -226,10 +226,8 @@ def _fit_features(
         excluded.append(split.column)
         notes = (f"{split.column}: not used as a feature, new rows come from other groups",)
     raw = frame.drop(columns=excluded)
-    kinds = {}
-    if split.kind == "time" and pd.api.types.is_numeric_dtype(frame[split.column].dtype):
-        kinds[split.column] = "numeric"  # a time may number the rows, and is no identifier
-    encoder, column_notes = fit_features(raw, kinds, rows.rest)
+    keep = [split.column] if split.kind == "time" else []  # a time may number the rows
+    encoder, column_notes = fit_features(raw, None, rows.rest, keep)
     test = raw.iloc[rows.test]
     columns = tuple(_tolerant(column, test[column.name]) for column in encoder.columns)
     return FeatureEncoder(columns), notes + column_notes

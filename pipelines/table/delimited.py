@@ -44,7 +44,7 @@ def read_csv(uri: str, raw: bytes) -> pd.DataFrame:
         raw += b"\n"  # pyarrow rejects a header that ends with the file
     text = _DelimitedText(uri, raw, _delimiter(raw))
     names = text.header()
-    typed = _typed_columns(text.cells(len(names)), decimal_comma=text.delimiter == ";")
+    typed = _typed_columns(text.cells(len(names)))
     frame: pd.DataFrame = typed.to_pandas()
     return frame.set_axis(names, axis="columns")
 
@@ -147,12 +147,12 @@ def _fit(lines: list[str], delimiter: str) -> tuple[int, int]:
     return widths.count(widths[0]), widths[0]
 
 
-def _typed_columns(cells: pa.Table, decimal_comma: bool) -> pa.Table:
-    columns = [_typed(column, decimal_comma) for column in cells.columns]
+def _typed_columns(cells: pa.Table) -> pa.Table:
+    columns = [_typed(column) for column in cells.columns]
     return pa.table(columns, names=cells.column_names)
 
 
-def _typed(cells: pa.ChunkedArray, decimal_comma: bool) -> pa.ChunkedArray:
+def _typed(cells: pa.ChunkedArray) -> pa.ChunkedArray:
     """A column as int64, float64 or bool; as stripped text if it is none of these."""
     numbers = _as_numbers(cells)
     if numbers is not None:
@@ -163,9 +163,6 @@ def _typed(cells: pa.ChunkedArray, decimal_comma: bool) -> pa.ChunkedArray:
         missing = pc.is_in(texts, pa.array(sorted(MISSING_TOKENS), texts.type))
         present = pc.if_else(missing, pa.scalar(None, texts.type), texts)
         typed = _as_numbers(present)
-        if typed is None and decimal_comma:
-            with_points = pc.replace_substring_regex(present, r"^([+-]?\d+),(\d+)$", r"\1.\2")
-            typed = _as_numbers(with_points)
     return texts if typed is None else typed
 
 

@@ -23,8 +23,9 @@ import pandas as pd
 
 from hpo.arrays import FloatArray, IntArray
 from hpo.errors import DataError, ParameterError, closest
+from pipelines.table.cells import times
 from pipelines.table.partition import ByGroup, ByStrata, ByTime, Pair, Partition
-from serving.values import date_part, dates, distinct, numbers
+from serving.values import distinct
 
 MIN_ROWS = 10
 MAX_STRATA = 10
@@ -295,19 +296,9 @@ def _check_units(found: int, needed: int, split: Split) -> None:
 
 def _times(frame: pd.DataFrame, column: str) -> IntArray:
     """Each row's position in time, 0 the earliest; rows of one time share it."""
-    series = frame[column]
-    if pd.api.types.is_datetime64_any_dtype(series.dtype):
-        values = _days(series)
-    else:
-        values, unreadable = numbers(series)
-        values = _days(series) if unreadable.any() else values
-    _check_complete(Split("time", column), np.isnan(values), "a number or an ISO date")
+    values = times(frame[column])
+    _check_complete(Split("time", column), np.isnan(values), "a number or a date")
     return np.unique(values, return_inverse=True)[1].astype(np.int64)
-
-
-def _days(series: pd.Series) -> FloatArray:
-    codes, found = dates(series, "ISO8601")
-    return np.append(date_part(found, "days"), np.nan)[codes]
 
 
 def _groups(frame: pd.DataFrame, column: str) -> IntArray:

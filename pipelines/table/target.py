@@ -15,7 +15,8 @@ from hpo.errors import DataError, ParameterError, closest
 from pipelines.table.scores.metrics import TASKS
 from pipelines.table.splits import Rows, quantile_strata
 from serving.features import TargetEncoder
-from serving.values import Label, labelled, numbers
+from serving.numbers import numbers
+from serving.values import Label, labelled
 
 MAX_CODED_CLASSES = 20  # more distinct numbers are a regression
 MAX_CLASSES = 1000

@@ -1,0 +1,154 @@
+"""How the cells of a column are read: its type, before its use is judged.
+
+It is found from all rows, so that features, the split by time and the target read a column alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from hpo.arrays import FloatArray, IntArray
+from pipelines.table.formats import (
+    READABLE,
+    REQUESTED,
+    Numbers,
+    date_in_numbers,
+    find_dates,
+    find_numbers,
+)
+from serving.columns import BooleanColumn, DateColumn, NumericColumn
+from serving.dates import ISO, dates, days, parse_dates
+from serving.numbers import PLAIN, NumberFormat, numbers
+from serving.values import MISSING_MARKS, MISSING_TOKENS, TRUTHS, distinct, relative
+
+DURATION = NumberFormat(duration=True)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How the cells of a column are read.
+
+    Attributes:
+        column: the type; a date has no parts yet. None for a category.
+        note: for the user, on how they are read; empty if there was no choice.
+    """
+
+    column: NumericColumn | BooleanColumn | DateColumn | None
+    note: str = ""
+
+
+def read(
+    name: str, series: pd.Series, rows: IntArray | None = None, kind: str | None = None
+) -> Reading:
+    """Find out how the cells of a column are read.
+
+    Args:
+        name: of the column.
+        series: all rows, from which a format is found.
+        rows: those that decide on the type; all if None.
+        kind: one of `serving.columns.KINDS`, instead of the inferred type.
+    """
+    series = relative(series)
+    dtype = series.dtype
+    if kind == "category" or (kind is None and isinstance(dtype, pd.CategoricalDtype)):
+        return Reading(None)
+    if kind == "boolean" or (kind is None and pd.api.types.is_bool_dtype(dtype)):
+        return Reading(BooleanColumn(name))
+    if pd.api.types.is_datetime64_any_dtype(dtype):
+        return Reading(DateColumn(name, ISO, ()))
+    if pd.api.types.is_timedelta64_dtype(dtype):
+        return Reading(NumericColumn(name, format=DURATION))
+    if pd.api.types.is_numeric_dtype(dtype) and not pd.api.types.is_bool_dtype(dtype):
+        return _read_numbers(name, series, kind)
+    codes, texts = distinct(series)
+    seen = codes if rows is None else codes[rows]
+    counts = np.bincount(seen[seen >= 0], minlength=len(texts))
+    return _read_texts(name, texts, counts, kind)
+
+
+def times(series: pd.Series) -> FloatArray:
+    """`(n,)` values that order the rows in time, `nan` where there is neither number nor date."""
+    column = read(str(series.name), series).column
+    if isinstance(column, DateColumn):
+        return days(series, column.format)
+    if isinstance(column, NumericColumn):
+        return numbers(series, column.format)[0]
+    return np.full(len(series), np.nan)
+
+
+def _read_numbers(name: str, series: pd.Series, kind: str | None) -> Reading:
+    pattern = "" if kind == "number" else date_in_numbers(numbers(series)[0])
+    if pattern or kind == "date":
+        unreadable = dates(series, pattern or ISO)[2]
+        column = DateColumn(name, pattern or ISO, (), dirty=bool(unreadable.any()))
+        return Reading(column, f"read as {pattern}" if pattern else "")
+    width = getattr(series.dtype, "itemsize", 8)
+    is_single = pd.api.types.is_float_dtype(series.dtype) and width <= 4
+    return Reading(NumericColumn(name, precision=32 if is_single else 64))
+
+
+def _read_texts(name: str, texts: Sequence[str], counts: IntArray, kind: str | None) -> Reading:
+    seen = [text for text, count in zip(texts, counts, strict=True) if count]
+    truths = [text in TRUTHS for text in seen if text not in MISSING_MARKS]
+    if kind is None and truths and all(truths):
+        return Reading(BooleanColumn(name))
+    share = READABLE if kind is None else REQUESTED
+    if kind != "date":
+        found = find_numbers(texts, counts, share, requested=kind == "number")
+        if found is not None:
+            return _numbers_in_texts(name, texts, counts, found, kind)
+    form = find_dates(texts, share) if kind != "number" else None
+    if form is None:
+        return Reading(None)
+    unreadable = np.asarray(parse_dates(texts, form.pattern).isna())
+    unreadable &= [text not in MISSING_MARKS for text in texts]
+    if counts[unreadable].sum() > (1 - share) * counts.sum():
+        return Reading(None)
+    note = "" if form.pattern == ISO else f"read as {form.pattern}"
+    if form.other:
+        note += f"; day and month cannot be told apart, {form.other} reads all rows as well"
+    return Reading(DateColumn(name, form.pattern, (), dirty=bool(unreadable.any())), note)
+
+
+def _numbers_in_texts(
+    name: str,
+    texts: Sequence[str],
+    counts: IntArray,
+    found: Numbers,
+    kind: str | None,
+) -> Reading:
+    pattern = date_in_numbers(found.values) if kind is None and found.format == PLAIN else ""
+    if pattern:
+        return Reading(DateColumn(name, pattern, (), found.unreadable), f"read as {pattern}")
+    column = NumericColumn(name, found.unreadable, found.format)
+    return Reading(column, _how_read(texts, counts, found))
+
+
+def _how_read(texts: Sequence[str], counts: IntArray, found: Numbers) -> str:
+    """The note on numbers that are not written plainly; empty if all are."""
+    notes = []
+    cells = list(zip(texts, found.values.tolist(), counts.tolist(), strict=True))
+    if found.format != PLAIN:
+        numbers = [(text, value) for text, value, _ in cells if not np.isnan(value)]
+        text, value = max(numbers, key=lambda cell: len(cell[0]))
+        unit = " seconds" if found.format.duration else ""
+        notes.append(f"text read as numbers, '{text}' as {value:.15g}{unit}")
+    marks = [(text, n) for text, _, n in cells if n and text in MISSING_MARKS - MISSING_TOKENS]
+    if marks:
+        shown = " and ".join(f"'{text}'" for text, _ in marks[:3])
+        notes.append(f"{shown} counts as missing ({sum(n for _, n in marks):,} entries)")
+    others = [
+        (text, n) for text, value, n in cells if n and np.isnan(value) and text not in MISSING_MARKS
+    ]
+    if others:
+        share = sum(n for _, n in others) / counts.sum()
+        begin = "" if notes else "text read as numbers; "
+        notes.append(
+            f"{begin}{share:.1%} of the entries, such as '{others[0][0]}', cannot be read and "
+            "count as missing"
+        )
+    return "; ".join(notes)

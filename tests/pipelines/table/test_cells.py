@@ -1,0 +1,125 @@
+"""How cells are read is found once, for features, the target and the split by time."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pipelines.table.cells import Reading, read, times
+from serving.columns import DateColumn, NumericColumn
+from serving.numbers import NumberFormat
+
+DAYS = pd.date_range("2023-11-20", periods=120, freq="37h")
+AMOUNTS = np.arange(60) * 1234.5 - 9000
+
+
+def found(values: Any, kind: str | None = None) -> Reading:
+    return read("x", pd.Series(values), kind=kind)
+
+
+@pytest.mark.parametrize(
+    ("texts", "expected"),
+    [
+        ([f"{x:,.2f}" for x in AMOUNTS], NumberFormat(thousands=",")),
+        ([f"${x:,.2f}" for x in AMOUNTS], NumberFormat(thousands=",", unit="$")),
+        ([f"EUR {x:,.2f}" for x in AMOUNTS], NumberFormat(thousands=",", unit="EUR")),
+        ([f"{x:.1f} %" for x in AMOUNTS], NumberFormat(unit="%")),
+        ([f"{x:.1f} km/h" for x in AMOUNTS], NumberFormat(unit="km/h")),
+        ([f"({-x:,.0f})" if x < 0 else f"{x:,.0f}" for x in AMOUNTS], NumberFormat(thousands=",")),
+        (["1.234,5", "12,25", "7"], NumberFormat(",", ".")),
+        (["0,123", "1,5"], NumberFormat(",")),
+        (["1\u202f234,5", "12"], NumberFormat(",", " ")),
+        (["1.5", "2", "."], NumberFormat()),
+        (["05:30", "23:15:10"], NumberFormat(duration=True)),
+    ],
+)
+def test_the_format_of_numbers(texts: Any, expected: NumberFormat) -> None:
+    assert found(texts).column == NumericColumn("x", format=expected)
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        ["02101", "10001"],
+        ["user-000123", "user-000124"],
+        ["36 months", "60 months"],
+        ["$5", "€6"],
+        ["10-20", "20-30"],
+        ["1", "2", "3+"],
+        ["10.0.0.1", "10.0.0.2"],
+        ["a", "-"],
+        ["5'11", "6'02"],
+    ],
+)
+def test_what_is_no_number_stays_a_category(texts: Any) -> None:
+    assert found(texts).column is None
+
+
+def test_a_note_says_how_numbers_were_read() -> None:
+    assert "'$1,234.50' as 1234.5" in found(["$1,234.50", "$2"]).note
+    assert "'-' counts as missing (2 entries)" in found(["-", "-", "1", "2"]).note
+    assert found(["1", "2.5", "NA"]).note == ""
+
+
+@pytest.mark.parametrize(
+    ("pattern", "other"),
+    [
+        ("%m/%d/%Y %I:%M:%S %p", ""),
+        ("%d-%b-%y", ""),
+        ("%B %d, %Y", ""),
+        ("%d.%m.%Y", ""),
+        ("%d/%m/%Y", ""),
+        ("%Y%m%d", ""),
+        ("%b %Y", ""),
+    ],
+)
+@pytest.mark.parametrize("as_numbers", [False, True])
+def test_the_format_of_dates(pattern: str, other: str, as_numbers: bool) -> None:
+    texts = pd.Series(DAYS.strftime(pattern))
+    values: Any = texts.astype(int) if as_numbers and texts.str.isdecimal().all() else texts
+    column = found(values).column
+    assert column == DateColumn("x", pattern, ())
+    expected = pd.DatetimeIndex(pd.to_datetime(texts, format=pattern)).as_unit("s").asi8 / 86_400
+    np.testing.assert_array_equal(times(pd.Series(values)), expected)
+
+
+@pytest.mark.parametrize("as_text", [True, False])
+def test_months_that_look_like_numbers(as_text: bool) -> None:
+    texts = [f"{i % 12 + 1:02}.{2000 + i // 12}" for i in range(40)]
+    values = pd.Series(texts if as_text else [*map(float, texts)], name="x")
+    assert found(values).column == DateColumn("x", "%m.%Y", ())
+    assert (np.diff(times(values)) > 0).all()
+
+
+@pytest.mark.parametrize(
+    "numbers", [[2021, 2022, 2023, 2024, 2025], [20231, 20245, 1, 2, 3], [1.2, 2.2, 3.2, 4.2, 5.2]]
+)
+def test_other_numbers_are_no_dates(numbers: Any) -> None:
+    assert found(numbers).column == NumericColumn("x")
+
+
+def test_quarters() -> None:
+    column = found([f"{2000 + i // 4}Q{i % 4 + 1}" for i in range(20)]).column
+    assert column == DateColumn("x", "%Y-Q%q", ())
+
+
+def test_day_and_month_are_told_apart_by_all_rows_or_a_note_says_so() -> None:
+    early = ["03/04/2024", "05/06/2024"] * 10
+    assert "cannot be told apart, %d/%m/%Y reads all rows" in found(early).note
+    rows = np.arange(len(early))
+    late = read("x", pd.Series([*early, "13/04/2024"]), rows)
+    assert late == Reading(DateColumn("x", "%d/%m/%Y", ()), "read as %d/%m/%Y")
+
+
+def test_a_category_type_is_kept() -> None:
+    assert found(pd.Categorical([3, 1, 2, 3])).column is None
+    arrow = pd.Series([3, 1, 2]).astype("category").array
+    assert found(arrow).column is None
+
+
+def test_a_requested_type() -> None:
+    assert found(["007", "008"], "number").column == NumericColumn("x")
+    assert found([1, 2], "category").column is None
+    assert found(["1", "2", "3+"], "number").column == NumericColumn("x", dirty=True)
+    assert found(["2024-01-01", "soon"], "date").column == DateColumn("x", "ISO8601", (), True)
