@@ -26,6 +26,7 @@ from serving.columns import (
     column_from_dict,
     column_to_dict,
 )
+from serving.names import normal_names
 from serving.numbers import PLAIN, NumberFormat, numbers
 from serving.values import FloatArray, IntArray, Label, labelled
 
@@ -99,6 +100,8 @@ class FeatureEncoder:
     def transform(self, frame: pd.DataFrame) -> Matrix:
         """Encode a raw table, whatever the order of its columns; additional columns are ignored.
 
+        Names are compared in their normal form, as in training.
+
         Raises:
             ValueError: for missing columns (all are named), infinite values, and entries that
                 cannot be read as the column's type if all training rows could.
@@ -120,7 +123,7 @@ class FeatureEncoder:
 
     def _positions(self, frame: pd.DataFrame) -> dict[str, int]:
         """The position of each column by its name."""
-        names = [*map(str, frame.columns)]
+        names = normal_names(frame.columns)
         counts = Counter(names)
         lacking = [name for name in self.inputs if not counts[name]]
         if lacking:

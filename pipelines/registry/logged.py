@@ -29,6 +29,7 @@ from pipelines.models import libraries
 from pipelines.models.libraries import SERVING_LIBRARIES, requirement
 from serving.features import FeatureEncoder, TargetEncoder
 from serving.members import MANIFEST
+from serving.names import normal_names
 from serving.predictor import DESCRIPTION, Predictor
 from serving.values import as_text
 
@@ -184,25 +185,32 @@ def signature(
 ) -> ModelSignature:
     """The signature of a model.
 
-    The inputs are `columns`, of which the model's own are required; the outputs are those of
-    `Predictor.predict`. Inputs have no types on purpose: MLflow refuses an int64 column where it
-    expects a double, a double where it expects an integer, and a categorical or all-missing column
-    where it expects a string, although the same table, read from another file or in parts, may
-    have any of these types. The predictor itself checks the values, names those that it cannot
-    read, and accepts everything that it accepted in training.
+    The inputs are `columns`, of which the model's own are required. A name that is not in its
+    normal form may be sent as it is or in this form, so MLflow requires neither, and the predictor
+    checks it. The outputs are those of `Predictor.predict`.
+
+    Inputs have no types on purpose: MLflow refuses an int64 column where it expects a double, a
+    double where it expects an integer, and a categorical or all-missing column where it expects a
+    string, although the same table, read from another file or in parts, may have any of these
+    types. The predictor itself checks the values, names those that it cannot read, and accepts
+    everything that it accepted in training.
 
     Raises:
         ValueError: If the model reads a column that is not among `columns`.
     """
     required = set(features.inputs)
-    if missing := sorted(required.difference(columns)):
+    names = normal_names(columns)
+    if missing := sorted(required.difference(names)):
         raise ValueError(
             f"the example lacks the model's column(s) {', '.join(map(repr, missing))}; give raw "
             "rows"
         )
-    inputs: list[ColSpec | TensorSpec] = [
-        ColSpec(ANY, name, required=name in required) for name in columns
-    ]
+    inputs: list[ColSpec | TensorSpec] = []
+    for name, spelled in zip(names, columns, strict=True):
+        is_required = name == spelled and name in required
+        inputs.append(ColSpec(ANY, name, required=is_required))
+        if name != spelled:
+            inputs.append(ColSpec(ANY, spelled, required=False))
     return ModelSignature(inputs=Schema(inputs), outputs=_outputs(features, target))
 
 

@@ -7,7 +7,8 @@ The mean and scale of a regression target come from the same rows.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from pipelines.table.folds import (
     save_folds,
     save_parts,
 )
-from pipelines.table.reading import digest, load_table, with_text_names
+from pipelines.table.reading import digest, load_table, spelling, with_text_names, without_index
 from pipelines.table.splits import (
     Outer,
     Rows,
@@ -40,6 +41,7 @@ from pipelines.table.splits import (
 from pipelines.table.target import Target, check_both_classes, listed, read_target
 from serving.columns import CategoricalColumn, Column
 from serving.features import FeatureEncoder, TargetEncoder
+from serving.names import normal_name
 
 __all__ = [
     "Fold",
@@ -68,6 +70,7 @@ class Prepared:
         rows: how these rows are divided.
         notes: sentences for the user about what was found and what was dropped.
         digest: identifies the raw table; `rows.digest` identifies the division.
+        spelling: the names of the user's table that are not in their normal form, by normal name.
     """
 
     task: Task
@@ -79,6 +82,7 @@ class Prepared:
     rows: Rows
     notes: tuple[str, ...]
     digest: str
+    spelling: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def test_frame(self) -> pd.DataFrame:
@@ -97,8 +101,9 @@ class Prepared:
 
     @property
     def example(self) -> pd.DataFrame:
-        """A few raw training rows, with only the columns that the model reads."""
-        return self.frame.iloc[self.rows.rest[:EXAMPLE_ROWS]][list(self.features.inputs)]
+        """A few training rows of the user's table, with only the columns that the model reads."""
+        rows = self.frame.iloc[self.rows.rest[:EXAMPLE_ROWS]][list(self.features.inputs)]
+        return rows.rename(columns=self.spelling)
 
     def save(self, directory: Path) -> None:
         """Write the folds for `load_folds`."""
@@ -170,7 +175,7 @@ def prepare(
     """
     if not 0.0 < test_share < 0.5:
         raise ParameterError(f"test_share must lie between 0 and 0.5, but got {test_share}")
-    frame = with_text_names(frame)
+    frame, index_note = without_index(with_text_names(frame))
     target = _known_column(frame, target)
     how = Split.parse(split, [name for name in frame.columns if name != target])
     folds = Validation.parse(validation)
@@ -200,13 +205,14 @@ def prepare(
         ),
         frame=frame,
         rows=rows,
-        notes=(*_summary(found, features, rows, split), *dropped_rows, *column_notes),
+        notes=(*_summary(found, features, rows, split), *index_note, *dropped_rows, *column_notes),
         digest=whole_digest,
+        spelling=spelling(frame),
     )
 
 
 def _known_column(frame: pd.DataFrame, target: str) -> str:
-    target = str(target).strip()
+    target = normal_name(target)
     names = list(frame.columns)
     if target not in names:
         raise DataError(

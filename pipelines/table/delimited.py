@@ -24,6 +24,7 @@ DELIMITERS = (",", ";", "\t", "|")
 SNIFFED_BYTES = 1 << 16
 SAMPLED_ROWS = 1000
 BLOCK_BYTES = 1 << 24
+MIN_SWALLOWED = 2  # fewer lines in a narrow table may be text with a delimiter in it
 
 
 def read_csv(uri: str, raw: bytes) -> pd.DataFrame:
@@ -61,11 +62,17 @@ class _DelimitedText:
     delimiter: str
 
     def header(self) -> list[str]:
-        """The column names; a column without a name gets `Unnamed: <position>`."""
+        """The column names.
+
+        Raises:
+            DataError: if they are not UTF-8 text.
+        """
         stream = io.BytesIO(self.raw)
         lines = io.TextIOWrapper(stream, encoding="utf-8", errors="replace", newline="")
         names = next(filter(None, csv.reader(lines, delimiter=self.delimiter)))
-        return [name.strip() or f"Unnamed: {i}" for i, name in enumerate(names)]
+        if any("\ufffd" in name for name in names) and (mistake := self._undecodable()):
+            raise DataError(mistake)
+        return names
 
     def cells(self, n_columns: int) -> pa.Table:
         """All cells as text; an empty cell is missing.
@@ -90,21 +97,15 @@ class _DelimitedText:
             )
         except pa.ArrowInvalid as error:
             raise DataError(self._mistake(n_columns, error)) from None
-        if self.raw.count(b'"') % 2:
-            self._check_quotes()
+        if b'"' in self.raw and any(line.count(b'"') % 2 for line in self.raw.split(b"\n")):
+            self._check_quotes(n_columns)
         return cells
 
     def _mistake(self, n_columns: int, error: Exception) -> str:
         """The message for text that pyarrow cannot parse."""
-        try:
-            text = self.raw.decode("utf-8")
-        except UnicodeDecodeError as undecodable:
-            line = self.raw.count(b"\n", 0, undecodable.start) + 1
-            byte = self.raw[undecodable.start]
-            return (
-                f"{self.uri} is not UTF-8 text: line {line} holds the byte 0x{byte:02x}; save the "
-                "file as UTF-8"
-            )
+        if undecodable := self._undecodable():
+            return undecodable
+        text = self.raw.decode("utf-8")
         reader = csv.reader(io.StringIO(text, newline=""), delimiter=self.delimiter)
         widths = ((reader.line_num, len(fields)) for fields in reader if fields)
         wrong = [(line, width) for line, width in widths if width != n_columns]
@@ -117,17 +118,55 @@ class _DelimitedText:
             f"quote values that hold {self.delimiter!r}"
         )
 
-    def _check_quotes(self) -> None:
+    def _undecodable(self) -> str:
+        """The message for text that is not UTF-8; empty if it is."""
+        try:
+            self.raw.decode("utf-8")
+        except UnicodeDecodeError as error:
+            line = self.raw.count(b"\n", 0, error.start) + 1
+            return (
+                f"{self.uri} is not UTF-8 text: line {line} holds the byte "
+                f"0x{self.raw[error.start]:02x}; save the file as UTF-8"
+            )
+        return ""
+
+    def _check_quotes(self, n_columns: int) -> None:
+        """Check the quoted values that go over several lines.
+
+        A stray quote makes one value of all lines up to the next quote.
+
+        Raises:
+            DataError: if one does not end, goes on after its end, or holds whole rows.
+        """
         text = io.StringIO(self.raw.decode("utf-8"), newline="")
         reader = csv.reader(text, delimiter=self.delimiter, strict=True)
         start = 1
         try:
-            for _ in reader:
+            for fields in reader:
+                if reader.line_num > start and self._holds_rows(fields, n_columns):
+                    raise DataError(
+                        f"{self.uri}: a quoted value that begins in line {start} goes on to line "
+                        f"{reader.line_num} and holds whole rows; remove the stray quote, or write "
+                        "it twice and quote the value"
+                    )
                 start = reader.line_num + 1
-        except csv.Error:
+        except csv.Error as error:
+            wrong = "does not end" if "unexpected end" in str(error) else "goes on after its end"
             raise DataError(
-                f"{self.uri}: a quoted value that begins in line {start} does not end; close it"
+                f"{self.uri}: a quoted value that begins in line {start} {wrong} (line "
+                f"{reader.line_num}); close it, or remove the stray quote"
             ) from None
+
+    def _holds_rows(self, fields: list[str], n_columns: int) -> bool:
+        """Whether all further lines of a value have as many fields as the table has columns."""
+        for value in fields:
+            further = value.splitlines()[1:]
+            few = len(further) < MIN_SWALLOWED and n_columns <= MIN_SWALLOWED
+            if further and not few:
+                widths = {line.count(self.delimiter) + 1 for line in further}
+                if widths == {n_columns}:
+                    return True
+        return False
 
 
 def _delimiter(raw: bytes) -> str:

@@ -15,6 +15,7 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import PurePosixPath
+from typing import Any
 
 import fsspec
 import numpy as np
@@ -25,8 +26,10 @@ import pyarrow.feather
 from hpo.errors import DataError, closest
 from pipelines.files.uris import missing_library, safe
 from pipelines.table.delimited import SNIFFED_BYTES, first_line, read_csv
+from serving.names import normal_name, normal_names
 
 DIGEST_BYTES = 16
+SPELLING = "spelling"
 
 _WIDEST = {"i": np.dtype(np.int64), "u": np.dtype(np.uint64), "f": np.dtype(np.float64)}
 _NOT_TABLES = {
@@ -51,7 +54,7 @@ def load_table(uri: str) -> pd.DataFrame:
     Column names and text cells are stripped of white space. Numbers, booleans and texts are
     recognised; empty cells are missing; a column of digits with leading zeros stays text. Texts
     like "NA" are missing in a column of numbers, but not among other texts, where they may be
-    labels.
+    labels. The index of a Parquet or Feather file is the index of the table, and no column.
 
     Raises:
         DataError: if there is no file, or it cannot be read as one table.
@@ -71,12 +74,14 @@ def load_table(uri: str) -> pd.DataFrame:
 
 
 def with_text_names(frame: pd.DataFrame, source: str = "the table") -> pd.DataFrame:
-    """The table with column names as stripped texts.
+    """The table with column names in their normal form.
+
+    How the others were spelled is kept in `attrs`, for the signature of a logged model.
 
     Raises:
-        DataError: if two names are equal.
+        DataError: if two names are equal then.
     """
-    names = [str(name).strip() for name in frame.columns]
+    names = normal_names(frame.columns)
     doubled = [name for name, count in Counter(names).items() if count > 1]
     if doubled:
         shown = ", ".join(map(repr, doubled[:5]))
@@ -86,7 +91,29 @@ def with_text_names(frame: pd.DataFrame, source: str = "the table") -> pd.DataFr
             f"{source} has more than one column called {shown}; "
             f"{hint if headless else 'rename or remove one'}"
         )
-    return frame.set_axis(names, axis="columns")
+    named = frame.set_axis(names, axis="columns")
+    changed = {name: old for name, old in zip(names, frame.columns, strict=True) if name != old}
+    named.attrs[SPELLING] = spelling(frame) | changed
+    return named
+
+
+def spelling(frame: pd.DataFrame) -> dict[str, Any]:
+    """How the table spelled the names that are not in their normal form, by normal name."""
+    return dict(frame.attrs.get(SPELLING, {}))
+
+
+def without_index(frame: pd.DataFrame) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """The table with its rows numbered, because an index is no column, and a note on what it lost.
+
+    Row numbers are not worth a note.
+    """
+    index = frame.index
+    names = [normal_name(name) for name in index.names if name is not None]
+    if not names and isinstance(index, pd.RangeIndex):
+        return frame.reset_index(drop=True), ()
+    shown = f"the index {', '.join(map(repr, names))}" if names else "an index without a name"
+    note = f"{shown} is not used, it is no column; reset_index() makes it one"
+    return frame.reset_index(drop=True), (note,)
 
 
 def digest(frame: pd.DataFrame) -> str:
@@ -206,9 +233,10 @@ def _unzipped(uri: str, raw: bytes) -> bytes:
 
 def _parsed(uri: str, raw: bytes) -> pd.DataFrame:
     if raw.startswith(b"PAR1"):
-        return _with_index_as_columns(pd.read_parquet(io.BytesIO(raw)))
+        return pd.read_parquet(io.BytesIO(raw))
     if raw.startswith((b"ARROW1", b"FEA1")):
-        return _with_index_as_columns(pyarrow.feather.read_feather(io.BytesIO(raw)))
+        feather: pd.DataFrame = pyarrow.feather.read_feather(io.BytesIO(raw))
+        return feather
     if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
         raw = raw.decode("utf-16").encode()
     raw = raw.removeprefix(b"\xef\xbb\xbf")
@@ -220,10 +248,6 @@ def _parsed(uri: str, raw: bytes) -> pd.DataFrame:
             f"{uri} is binary, but neither Parquet nor Feather; give CSV, Parquet or Feather"
         )
     return read_csv(uri, raw)
-
-
-def _with_index_as_columns(frame: pd.DataFrame) -> pd.DataFrame:
-    return frame if isinstance(frame.index, pd.RangeIndex) else frame.reset_index()
 
 
 def _is_number(text: str) -> bool:

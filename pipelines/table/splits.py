@@ -25,6 +25,7 @@ from hpo.arrays import FloatArray, IntArray
 from hpo.errors import DataError, ParameterError, closest
 from pipelines.table.cells import times
 from pipelines.table.partition import ByGroup, ByStrata, ByTime, Pair, Partition
+from serving.names import normal_name
 from serving.values import distinct
 
 MIN_ROWS = 10
@@ -87,6 +88,7 @@ class Split:
                 f"split must be 'random', 'time:COLUMN' or 'group:COLUMN', but got {text!r}"
                 f"{closest(kind, SPLITS)}"
             )
+        column = normal_name(column)
         if colon and column not in columns:
             raise ParameterError(
                 f"split {text!r}: the table has no column {column!r}{closest(column, columns)}; "
@@ -238,7 +240,8 @@ def resample(
 
 def group_codes(split: str, frame: pd.DataFrame) -> IntArray | None:
     """Codes `(n,)` of rows that depend on each other; None unless rows are split by group."""
-    kind, _, column = split.partition(":")
+    kind, _, name = split.partition(":")
+    column = normal_name(name)
     if kind != "group" or column not in frame.columns:
         return None
     codes, texts = distinct(frame[column])

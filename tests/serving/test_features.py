@@ -101,6 +101,12 @@ def test_all_missing_columns_are_named() -> None:
         ENCODER.transform(frame().drop(columns=["age", "city"]).rename(columns={"color": "colour"}))
 
 
+def test_names_are_compared_in_their_normal_form() -> None:
+    encoder = FeatureEncoder((NumericColumn("3"), NumericColumn("Größe")))
+    request = pd.DataFrame([[1.0, 2.0]], columns=[3, " Gro\u0308ße\ufeff"])
+    assert encoder.transform(request).numeric.tolist() == [[1.0, 2.0]]
+
+
 def test_doubled_columns_matter_only_when_used() -> None:
     doubled = frame()
     doubled.insert(0, "age", 1.0, allow_duplicates=True)

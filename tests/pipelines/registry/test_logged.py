@@ -28,7 +28,8 @@ from pipelines.registry.logged import (
     pip_requirements,
     signature,
 )
-from serving.features import TargetEncoder
+from serving.columns import NumericColumn
+from serving.features import FeatureEncoder, TargetEncoder
 from serving.predictor import Predictor
 from tests.pipelines.registry.models import (
     FEATURES,
@@ -266,3 +267,10 @@ def test_a_model_of_an_earlier_session_is_found_again(
     member = next(copy.rglob("member.json"))
     member.write_bytes(member.read_bytes() + b" ")
     assert logged_before(client, run_id, copy) is None, "what was scored is another object"
+
+
+def test_a_name_may_be_sent_as_the_table_spells_it() -> None:
+    features = FeatureEncoder((NumericColumn("a"), NumericColumn("b"), NumericColumn("3")))
+    inputs = signature(features, TargetEncoder("regression"), ["a", " b", 3]).inputs  # type: ignore[list-item]
+    assert inputs.required_input_names() == ["a"]
+    assert inputs.optional_input_names() == ["b", " b", "3", 3]

@@ -11,10 +11,11 @@ import fsspec
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.feather
 import pytest
 
 from hpo.errors import DataError
-from pipelines.table.reading import digest, load_table
+from pipelines.table.reading import digest, load_table, with_text_names, without_index
 
 ROOT = Path(__file__).parents[3]
 
@@ -113,11 +114,26 @@ def test_a_column_without_name_gets_one(tmp_path: Path) -> None:
     assert list(load(tmp_path, b",a\n0,5\n1,6\n").columns) == ["Unnamed: 0", "a"]
 
 
-def test_a_named_index_of_parquet_is_a_column(tmp_path: Path) -> None:
-    pd.DataFrame({"a": [1, 2]}, index=pd.Index([7, 8], name="key")).to_parquet(
-        tmp_path / "t.parquet"
-    )
-    assert list(load_table(str(tmp_path / "t.parquet")).columns) == ["key", "a"]
+@pytest.mark.parametrize("suffix", ["parquet", "feather"])
+def test_an_index_is_no_column(tmp_path: Path, suffix: str) -> None:
+    frame = pd.DataFrame({"a": [1, 2]}, index=pd.Index([7, 8], name="key"))
+    pa.feather.write_feather(pa.Table.from_pandas(frame), tmp_path / "t.feather")
+    frame.to_parquet(tmp_path / "t.parquet")
+    found, notes = without_index(load_table(str(tmp_path / f"t.{suffix}")))
+    assert list(found.columns) == ["a"]
+    assert list(found.index) == [0, 1]
+    assert notes == ("the index 'key' is not used, it is no column; reset_index() makes it one",)
+    assert "an index without a name" in without_index(frame.rename_axis(None))[1][0]
+    assert without_index(frame.reset_index())[1] == ()
+
+
+def test_names_have_one_normal_form(tmp_path: Path) -> None:
+    content = "\ufeff id , Gro\u0308ße,3\n1,2,3\n".encode()
+    assert list(load(tmp_path, content).columns) == ["id", "Größe", "3"]
+    frame = pd.DataFrame([[1, 2, 3]], columns=[b"id ", "Gro\u0308ße", 3])
+    assert list(with_text_names(frame).columns) == ["id", "Größe", "3"]
+    with pytest.raises(DataError, match="more than one column called '3'"):
+        with_text_names(pd.DataFrame([[1, 2]], columns=[3, " 3"]))
 
 
 @pytest.mark.parametrize(
@@ -136,6 +152,7 @@ def test_a_named_index_of_parquet_is_a_column(tmp_path: Path) -> None:
         (b"a,b\n1,2\n3\n4,5,6\n", "2 row.s. .*line 3 has 1"),
         (b'a,b\n1,"2\n3,4\n', "begins in line 2 does not end"),
         ("a,b\n1,é\n".encode("latin-1"), "line 2 holds the byte 0xe9"),
+        ("a,é\n1,2\n".encode("latin-1"), "line 1 holds the byte 0xe9"),
         (gzip.compress(CSV, mtime=0)[:-9], "is damaged"),
         (b"\x28\xb5\x2f\xfd123", "is damaged"),
         (b"PK\x03\x04123", "is damaged"),
@@ -146,6 +163,27 @@ def test_a_named_index_of_parquet_is_a_column(tmp_path: Path) -> None:
 def test_what_is_no_table_is_one_clear_error(tmp_path: Path, content: Any, message: str) -> None:
     with pytest.raises(DataError, match=message):
         load(tmp_path, content)
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (['"abc,1,x', "abc,2,y", '"abc,3,z', "d,4,w"], "begins in line 2 goes on after its end"),
+        (["a,1,x", 'b,2,"y', "c,3,z", 'd,4,w"', "e,5,v"], "line 3 goes on to line 5 and holds"),
+        (["a,1,x", 'b,2,"y', "c,3,z"], "line 3 does not end"),
+    ],
+)
+def test_a_stray_quote_is_an_error_with_its_line(
+    tmp_path: Path, lines: list[str], message: str
+) -> None:
+    with pytest.raises(DataError, match=message):
+        load(tmp_path, "\n".join(["t,b,y", *lines, ""]).encode())
+
+
+def test_quotes_that_are_text_are_kept(tmp_path: Path) -> None:
+    rows = b't,b\n5" pipe,1\n"two\nlines, one comma",2\n"a ""b"" c",3\n'
+    found = load(tmp_path, rows)["t"].tolist()
+    assert found == ['5" pipe', "two\nlines, one comma", 'a "b" c']
 
 
 def test_archives_hold_one_table(tmp_path: Path) -> None:
