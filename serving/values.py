@@ -53,12 +53,12 @@ def distinct(series: pd.Series) -> tuple[IntArray, list[str]]:
 def labelled(series: pd.Series) -> tuple[IntArray, list[Label]]:
     """The distinct labels of a column.
 
-    Texts are taken literally ("NA" is a label); only the empty text is missing.
+    Other texts than those that mean "missing" are taken literally.
 
     Returns:
         `(n,)` codes into the labels, -1 where missing, and the labels.
     """
-    return _coded(series, _as_label, ("",))
+    return _coded(series, _as_label, MISSING_TOKENS)
 
 
 def _coded(

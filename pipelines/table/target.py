@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,11 +12,13 @@ import pandas as pd
 
 from hpo.arrays import FloatArray, IntArray
 from hpo.errors import DataError, ParameterError, closest
+from pipelines.table.cells import read
 from pipelines.table.scores.metrics import TASKS
 from pipelines.table.splits import Rows, quantile_strata
+from serving.columns import NumericColumn
 from serving.features import TargetEncoder
-from serving.numbers import numbers
-from serving.values import Label, labelled
+from serving.numbers import PLAIN, NumberFormat, numbers
+from serving.values import Label, is_nested, labelled, relative
 
 MAX_CODED_CLASSES = 20  # more distinct numbers are a regression
 MAX_CLASSES = 1000
@@ -35,6 +37,7 @@ class Target:
         codes: `(n,)` indices into `labels`; empty for a regression.
         labels: the classes in order of appearance; empty for a regression.
         values: `(n,)` numbers of a regression; empty for a classification.
+        format: how texts of a regression target write a number.
     """
 
     name: str
@@ -42,6 +45,7 @@ class Target:
     codes: IntArray
     labels: tuple[Label, ...]
     values: FloatArray
+    format: NumberFormat = PLAIN
 
     @property
     def is_regression(self) -> bool:
@@ -64,7 +68,8 @@ class Target:
             return TargetEncoder(self.kind, tuple(sorted(self.labels, key=_sort_key)))
         values = self.values[rows]
         scale = float(values.std())
-        return TargetEncoder(self.kind, (), float(values.mean()), scale if scale > 0 else 1.0)
+        scale = scale if scale > 0 else 1.0
+        return TargetEncoder(self.kind, (), float(values.mean()), scale, self.format)
 
     def describe(self) -> str:
         """One line for the user: the task, and the range or the largest classes."""
@@ -114,9 +119,12 @@ def read_target(
         raise ParameterError(
             f"unknown task {task!r}{closest(task, TASKS)}; tasks: {', '.join(TASKS)}"
         )
-    series = _as_numbers_if_possible(frame[name])
+    series = _as_numbers_if_possible(relative(frame[name]))
     if pd.api.types.is_datetime64_any_dtype(series.dtype):
         raise DataError(f"target {name!r} is a date; turn it into a number or into classes")
+    form, form_note = PLAIN, ""
+    if not _is_numeric(series):
+        form, form_note, series = _numbers_in_texts(series, task)
     if _is_numeric(series):
         _check_finite(name, numbers(series)[0])
     known = _known_rows(series, task)
@@ -124,12 +132,38 @@ def read_target(
         raise DataError(
             f"target {name!r} is missing in all {len(frame):,} rows; name another target column"
         )
-    notes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = (form_note,) if form_note else ()
     if not known.all():
-        missing = int((~known).sum())
-        notes = (f"{missing:,} of {len(frame):,} rows were dropped, they have no {name!r}",)
+        notes += (_dropped_rows(frame[name], known),)
         frame, series = frame[known].reset_index(drop=True), series[known].reset_index(drop=True)
-    return frame.assign(**{name: series}), _target(name, series, task), notes
+    target = replace(_target(name, series, task), format=form)
+    return frame.assign(**{name: series}), target, notes
+
+
+def _dropped_rows(series: pd.Series, known: npt.NDArray[np.bool_]) -> str:
+    """The note on rows without a target, with the texts that count as missing."""
+    note = f"{(~known).sum():,} of {len(known):,} rows were dropped, they have no {series.name!r}"
+    texts = {str(cell).strip() for cell in series[~known] if isinstance(cell, str)} - {""}
+    if texts:
+        shown = ", ".join(map(repr, sorted(texts)[:3]))
+        note += f" ({shown} counts as missing; give it another name if it is a class)"
+    return note
+
+
+def _numbers_in_texts(series: pd.Series, task: str | None) -> tuple[NumberFormat, str, pd.Series]:
+    """The numbers of a regression target of texts, their format, and a note on how it was read."""
+    is_category = isinstance(series.dtype, pd.CategoricalDtype)
+    if task not in (None, "regression") or is_category or is_nested(series):
+        return PLAIN, "", series
+    reading = read(str(series.name), series)
+    column = reading.column
+    if not isinstance(column, NumericColumn) or column.dirty:
+        return PLAIN, "", series
+    values = pd.Series(numbers(series, column.format)[0], series.index, name=series.name)
+    if task is None and values.nunique() <= MAX_CODED_CLASSES:
+        return PLAIN, "", series
+    note = f"target {series.name!r}: {reading.note}" if reading.note else ""
+    return column.format, note, values
 
 
 def _as_numbers_if_possible(series: pd.Series) -> pd.Series:

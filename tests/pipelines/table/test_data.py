@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 
 from hpo.errors import DataError, ParameterError
-from pipelines.table.data import Task, load_folds, prepare
+from pipelines.table.data import Task, load_folds, load_table, prepare
 from pipelines.table.scores.metrics import METRICS, evaluate
 from serving.columns import CategoricalColumn
-from serving.features import FeatureEncoder
+from serving.features import FeatureEncoder, TargetEncoder
 
 ROOT = Path(__file__).parents[3]
 
@@ -45,7 +45,9 @@ def cycle(*values: Any, n: Any = N) -> Any:
         (cycle(True, False), Task("binary", 2)),
         (cycle(3.5, -1.0), Task("binary", 2)),
         (pd.Categorical(cycle("a", "b", "c")), Task("multiclass", 3)),
-        (cycle("NA", "None", "nan"), Task("multiclass", 3)),
+        (cycle("a", "b", "c", "NA", "None"), Task("multiclass", 3)),
+        ([f"${i:,}" for i in range(N)], Task("regression", 0)),
+        (pd.Series(cycle(1.5, 2.5, 9.5)).astype("category"), Task("multiclass", 3)),
         (cycle(0, 1, 2), Task("multiclass", 3)),
         (cycle(1.0, 2.0, 3.0), Task("multiclass", 3)),
         (pd.array(cycle(1, 2, 3, None), dtype="Int64"), Task("multiclass", 3)),
@@ -135,6 +137,25 @@ def test_doubled_and_infinite_columns() -> None:
         bad.loc[row, "number"] = np.inf
         with pytest.raises(DataError, match="'number' holds 1 infinite value"):
             prepare(bad, "y", split="time:when")
+
+
+def test_a_missing_target_is_the_same_in_a_file_and_in_a_frame(tmp_path: Path) -> None:
+    frame = table(y=cycle("good", "bad", "NA"))
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    path = str(tmp_path / "t.csv")
+    for read in (frame, pd.read_csv(path), load_table(path)):
+        prepared = prepare(read, "y")
+        assert prepared.target.classes == ("bad", "good")
+        assert len(prepared.frame) == N * 2 // 3
+    assert any("'NA' counts as missing" in note for note in prepare(frame, "y").notes)
+
+
+def test_a_target_of_amounts_is_a_number() -> None:
+    prepared = prepare(table(y=[f"{i},5" for i in range(N)]), "y")
+    assert prepared.y[:2].tolist() == [0.5, 1.5]
+    assert "target 'y': text read as numbers, '100,5' as 100.5" in prepared.notes
+    new = TargetEncoder.from_dict(json.loads(json.dumps(prepared.target.to_dict())))
+    assert new.original(new.encode(pd.Series(["7,5"]))).tolist() == [pytest.approx(7.5)]
 
 
 def test_rows_without_a_target_are_dropped_and_counted() -> None:
