@@ -8,7 +8,9 @@ truncated LightGBM file ends the process. Nothing is unpickled. The other keys d
 - `linear`: `weights`, the name of a JSON file (see `LinearWeights`);
 - `lightgbm`, `xgboost`: `model`, the name of the native file, and `iterations`, the number
   of rounds to predict with (0: all);
-- `mlp`: what `serving.network` reads.
+- `mlp`: what `serving.network` reads;
+- `hist_gradient_boosting`: `model`, the name of a skops file; `n_classes` and `dtype`, see
+  `serving.scikit`.
 """
 
 from __future__ import annotations
@@ -298,10 +300,18 @@ def _load_mlp(directory: Path, manifest: Mapping[str, Any]) -> Member:
     return NetworkMember(network.load(directory))
 
 
+def _load_scikit(directory: Path, manifest: Mapping[str, Any]) -> Member:
+    from serving import scikit
+
+    path = _named_file(directory, manifest, "model")
+    return scikit.load(path, int(manifest["n_classes"]), str(manifest["dtype"]))
+
+
 LOADERS: Mapping[str, Callable[[Path, Mapping[str, Any]], Member]] = {
     "trivial": _load_trivial,
     "linear": _load_linear,
     "lightgbm": _load_lightgbm,
     "xgboost": _load_xgboost,
     "mlp": _load_mlp,
+    "hist_gradient_boosting": _load_scikit,
 }

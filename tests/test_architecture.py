@@ -44,6 +44,7 @@ ONLY = {
     ),
     "pandas": ("pipelines", "serving", "warmstart", "benchmarks"),
     "sklearn": ("pipelines", "warmstart", "benchmarks"),
+    "skops": ("pipelines/models/scikit", "serving/scikit.py"),
 }
 # The rooms of `pipelines`, outermost first; each imports only rooms to its right.
 ROOMS = (

@@ -1,8 +1,9 @@
 """Translates configurations between model families.
 
 LightGBM and XGBoost grow the same kind of trees, and on the same table they mostly rank
-configurations alike (`docs/benchmarks.md`, warmstart). A study of all families gives each family
-the trials that used it.
+configurations alike (`docs/benchmarks.md`, warmstart). Histogram gradient boosting of scikit-learn
+grows LightGBM's trees; the parameters that it has mean the same. A study of all families gives each
+family the trials that used it.
 """
 
 import math
@@ -11,7 +12,7 @@ from collections.abc import Callable, Mapping
 from hpo.space.parameters import Params, Value
 
 ALL = "all"
-LIGHTGBM, XGBOOST = "lightgbm", "xgboost"
+LIGHTGBM, XGBOOST, HISTOGRAM = "lightgbm", "xgboost", "hist_gradient_boosting"
 
 _SHARED = {  # LightGBM's name: XGBoost's
     "learning_rate": "learning_rate",
@@ -23,6 +24,14 @@ _SHARED = {  # LightGBM's name: XGBoost's
 }
 _TO_XGBOOST = _SHARED | {"num_leaves": "max_leaves", "feature_fraction": "colsample_bylevel"}
 _TO_LIGHTGBM = {theirs: ours for ours, theirs in _SHARED.items()}
+_TO_HISTOGRAM = {  # LightGBM's name: scikit-learn's
+    "feature_fraction_bynode": "max_features",
+    "lambda_l2": "l2_regularization",
+    "learning_rate": "learning_rate",
+    "min_data_in_leaf": "min_samples_leaf",
+    "num_leaves": "max_leaf_nodes",
+}
+_FROM_HISTOGRAM = {theirs: ours for ours, theirs in _TO_HISTOGRAM.items()}
 _COLUMN_SHARES = ("colsample_bytree", "colsample_bylevel", "colsample_bynode")
 _DEEP = 10  # a depth that hardly limits trees of a few hundred leaves
 # The second derivative of the loss, which is what a row adds to the weight of a leaf: 1 for squared
@@ -114,4 +123,6 @@ def _number(params: Params, name: str) -> float:
 _TRANSLATIONS: Mapping[tuple[str, str], Translation] = {
     (LIGHTGBM, XGBOOST): _to_xgboost,
     (XGBOOST, LIGHTGBM): _to_lightgbm,
+    (LIGHTGBM, HISTOGRAM): lambda params, _: _renamed(params, _TO_HISTOGRAM),
+    (HISTOGRAM, LIGHTGBM): lambda params, _: _renamed(params, _FROM_HISTOGRAM),
 }

@@ -2,8 +2,8 @@
 
 With a number outside its bounds a training ends with an error, so a run that logged a score cannot
 have used it. The bounds are wider than `pipelines.models.limits`, which holds the ranges that are
-worth searching: a run with a penalty of 1e5 is possible. A test compares this table with LightGBM
-and XGBoost.
+worth searching: a run with a penalty of 1e5 is possible. A test compares this table with LightGBM,
+XGBoost and scikit-learn.
 """
 
 import math
@@ -102,6 +102,15 @@ BOUNDS: Mapping[str, Mapping[str, Bounds]] = {
         "reg_lambda": _NOT_NEGATIVE,
         "scale_pos_weight": _NOT_NEGATIVE,
         "subsample": _FRACTION_OR_ZERO,
+    },
+    "hist_gradient_boosting": {
+        "l2_regularization": _NOT_NEGATIVE,
+        "learning_rate": _POSITIVE,
+        "max_depth": _COUNT,
+        "max_features": _FRACTION,
+        "max_iter": _COUNT,
+        "max_leaf_nodes": Bounds(2, _INT32),
+        "min_samples_leaf": _COUNT,
     },
     "mlp": {
         "accumulation": _COUNT,

@@ -7,7 +7,11 @@ from pipelines.adoption.mapping import Meaning, look_up
 from pipelines.adoption.runs import ForeignRun
 from pipelines.adoption.values import LoggedParameter, parse
 
-_ROUNDS = {"lightgbm": "num_iterations", "xgboost": "n_estimators"}
+_ROUNDS = {
+    "lightgbm": "num_iterations",
+    "xgboost": "n_estimators",
+    "hist_gradient_boosting": "max_iter",
+}
 
 
 def rounds_parameters(model: str, names: Iterable[str]) -> list[LoggedParameter]:

@@ -135,6 +135,11 @@ class BoostingFamily(ABC):
         task = self.watch.fold.task
         return {"num_class": task.n_classes} if task.kind == "multiclass" else {}
 
+    @property
+    def serving_facts(self) -> dict[str, Any]:
+        """More facts that serving needs."""
+        return {}
+
     def rates(self, native: Params) -> Rates | None:
         """The learning rate of each round; None if it is constant."""
         if self.schedule is None:
@@ -142,8 +147,13 @@ class BoostingFamily(ABC):
         return self.schedule.rates(self.description.learning_rate(native))
 
     @abstractmethod
-    def grow(self, params: Params, seed: int, earlier: Any | None, start: int) -> Grower:
-        """A model for the leg after `start` rounds, which continues the trees of `earlier`."""
+    def grow(
+        self, params: Params, seed: int, earlier: Any | None, rounds: tuple[int, int]
+    ) -> Grower:
+        """A model for a leg, which continues the trees of `earlier`.
+
+        `rounds` are those reached, and those that the leg reaches unless it stops early.
+        """
 
     @abstractmethod
     def predict(self, model: Any, rows: Matrix, size: int) -> npt.NDArray[np.floating[Any]]:
@@ -263,13 +273,14 @@ class Boosting:
             "model": self._family.file,
             "iterations": 0,  # all: the file holds no rounds after the best one
             "best_iteration": self._best_size,
+            **self._family.serving_facts,
         }
         write_files(directory, {self._family.file: content}, MANIFEST, facts)
 
     def _leg(self, to: int) -> Curve:
         start = self.reached
         seed = leg_seed(self._seed, start)
-        grower = self._family.grow(self._params, seed, self._model, start)
+        grower = self._family.grow(self._params, seed, self._model, (start, to))
         leg = run_leg(
             (start, to),
             self._stopping,

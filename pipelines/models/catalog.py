@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Iterable, Mapping
 from functools import cache
+from itertools import chain
 from types import MappingProxyType
 from typing import Any
 
@@ -22,6 +23,7 @@ FAMILIES: Mapping[str, str] = MappingProxyType(
         "lightgbm": "pipelines.models.lightgbm:LightGBM",
         "xgboost": "pipelines.models.xgboost:XGBoost",
         "mlp": "pipelines.models.mlp:MLP",
+        "hist_gradient_boosting": "pipelines.models.scikit.gradient:HistGradientBoosting",
     }
 )
 BASELINES: Mapping[str, str] = MappingProxyType(
@@ -31,6 +33,7 @@ BASELINES: Mapping[str, str] = MappingProxyType(
     }
 )
 ALL = "all"
+JOINT = ("lightgbm", "xgboost", "mlp")  # the families of `all`
 
 
 def family(name: str) -> Any:
@@ -60,13 +63,13 @@ def single_family(name: str) -> SingleFamily:
 
 @cache
 def search_model(name: str) -> SearchModel:
-    """What a study with `model=name` searches: one family, or for `all` every family jointly.
+    """What a study with `model=name` searches: one family, or for `all` those of `JOINT` together.
 
     Raises:
         ParameterError: if the name is unknown.
     """
     if name == ALL:
-        return JointSearch(ALL, {member: single_family(member) for member in FAMILIES})
+        return JointSearch(ALL, {member: single_family(member) for member in JOINT})
     return single_family(name)
 
 
@@ -81,8 +84,8 @@ def settings(model: str, *, kind: str = "binary", has_categorical: bool = True) 
 
 def libraries(names: Iterable[str]) -> tuple[Library, ...]:
     """The libraries of these families, without repetition; baselines have none of their own."""
-    found = [single_family(name).library for name in names if name in FAMILIES]
-    return tuple(dict.fromkeys(library for library in found if library is not None))
+    found = [single_family(name).libraries for name in names if name in FAMILIES]
+    return tuple(dict.fromkeys(chain.from_iterable(found)))
 
 
 def worker_modules(model: str) -> list[str]:

@@ -26,7 +26,7 @@ class SingleFamily:
     Attributes:
         name: The value of `model=`.
         description: One sentence for people.
-        library: The library that has to be installed; None if the family needs none of its own.
+        libraries: What has to be installed, for training and for serving.
         budget: The budgets of a study.
         space: The default space.
         default: The library's defaults.
@@ -40,7 +40,7 @@ class SingleFamily:
 
     name: str
     description: str
-    library: Library | None
+    libraries: tuple[Library, ...]
     budget: Budget
     space: SearchSpace
     default: Params
@@ -56,11 +56,10 @@ class SingleFamily:
         source = f"{name}.yaml"
         values = dict(load(files("pipelines.models").joinpath(source).read_text("utf-8"), source))
         space = SearchSpace.from_dict(values.pop("space"), source)
-        distributions = values.pop("distributions", None)
         tuned = values.pop("tuned_default")
         return cls(
             name=name,
-            library=Library(tuple(distributions)) if distributions else None,
+            libraries=tuple(map(Library.of, values.pop("libraries", ()))),
             budget=Budget(**values.pop("budget")),
             space=space,
             tuned_default={group: tuned.get(group, tuned) for group in TASK_GROUPS},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 
@@ -17,6 +17,11 @@ class Library:
     """
 
     distributions: tuple[str, ...]
+
+    @classmethod
+    def of(cls, names: str | Sequence[str]) -> Library:
+        """The library of one distribution, or of several of which any one is enough."""
+        return cls((names,) if isinstance(names, str) else tuple(names))
 
     @property
     def name(self) -> str:
@@ -33,14 +38,10 @@ class Library:
         return None
 
 
-def _plain(*names: str) -> tuple[Library, ...]:
-    return tuple(Library((name,)) for name in names)
-
-
 # The libraries that every study uses, and those that every logged model needs.
 # Each model family declares its own in its YAML file.
-STUDY_LIBRARIES = _plain("mlflow", "hyperopt", "scikit-learn", "pandas", "numpy")
-SERVING_LIBRARIES = _plain("mlflow", "numpy", "pandas")
+STUDY_LIBRARIES = tuple(map(Library.of, ("mlflow", "hyperopt", "scikit-learn", "pandas", "numpy")))
+SERVING_LIBRARIES = tuple(map(Library.of, ("mlflow", "numpy", "pandas")))
 
 
 def installed_versions(libraries: Iterable[Library]) -> dict[str, str]:

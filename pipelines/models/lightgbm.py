@@ -57,12 +57,14 @@ class LightGBM(BoostingFamily):
     def _pairs(self) -> OrderedDict[tuple[object, ...], Pair]:
         return OrderedDict()
 
-    def grow(self, params: Params, seed: int, earlier: Forest | None, start: int) -> Grower:
+    def grow(
+        self, params: Params, seed: int, earlier: Forest | None, rounds: tuple[int, int]
+    ) -> Grower:
         """A booster on the binned data, which continues the trees of `earlier`."""
         native = self.native(params, seed)
         rates = self.rates(native)
         if rates is not None:
-            native["learning_rate"] = rates(start + 1)
+            native["learning_rate"] = rates(rounds[0] + 1)
         pair = self.pair(native, continuing=earlier is not None)
         if earlier is not None:
             for name, rows in zip(_ROWS, pair, strict=True):

@@ -55,7 +55,9 @@ class XGBoost(BoostingFamily):
     def _valid(self) -> xgb.DMatrix:
         return self._matrix(self.watch.fold.valid)
 
-    def grow(self, params: Params, seed: int, earlier: Ensemble | None, start: int) -> Grower:
+    def grow(
+        self, params: Params, seed: int, earlier: Ensemble | None, rounds: tuple[int, int]
+    ) -> Grower:
         """A booster on the binned data, which continues the trees of `earlier`."""
         native = self.native(params, seed)
         rows = (self.train_matrix(int(native["max_bin"])), self._valid)
@@ -73,7 +75,7 @@ class XGBoost(BoostingFamily):
         return Grower(
             Ensemble(booster, rows, b"" if earlier is None else earlier.content),
             boost,
-            lambda: start + booster.num_boosted_rounds(),
+            lambda: rounds[0] + booster.num_boosted_rounds(),
             lambda: np.array(booster.predict(self._valid)),
         )
 

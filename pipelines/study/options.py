@@ -87,7 +87,7 @@ class Options(TableOptions):
     """The model, and how it is scored.
 
     Args:
-        model: lightgbm, xgboost, mlp, or all for one search over the three.
+        model: A family, such as lightgbm, or all for one search over several.
         metric: The deciding score; auto is roc_auc for two classes, log_loss for more, rmse for
             numbers.
         seed: Of the splits, the models and the search.
@@ -196,7 +196,7 @@ class TrainOptions(Options):
         params: A YAML file with the values that are not to be the library's defaults.
         data: The table; needed with params, and with a trial whose table has moved.
         target: The column to predict; needed with params.
-        model: lightgbm, xgboost or mlp; a trial brings its own.
+        model: A family, such as lightgbm; a trial brings its own.
         metric: What it is scored by; auto is roc_auc for two classes, log_loss for more, rmse for
             numbers.
         seed: Of the splits and the model; a trial brings its own.

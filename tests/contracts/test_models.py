@@ -56,6 +56,7 @@ def sampling_params(name: str, kind: str) -> dict[str, Value]:
     more: dict[str, dict[str, Value]] = {
         "lightgbm": {"bagging_fraction": 0.7, "feature_fraction": 0.6, "extra_trees": True},
         "xgboost": {"subsample": 0.7, "colsample_bylevel": 0.7, "colsample_bynode": 0.7},
+        "hist_gradient_boosting": {"max_features": 0.5},
     }
     return found.first_points[1] | more.get(name, {})
 

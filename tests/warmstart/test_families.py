@@ -63,6 +63,20 @@ def test_what_both_have_comes_back(leaves: int, rows: int, share: float, task: s
     assert back == {**forest, "feature_fraction": pytest.approx(share)}
 
 
+def test_trees_of_lightgbm_in_terms_of_scikit_learn() -> None:
+    found = translate(FOREST, "lightgbm", "hist_gradient_boosting", "binary")
+    expected = {
+        "learning_rate": 0.05,
+        "max_leaf_nodes": 60,
+        "min_samples_leaf": 20,
+        "l2_regularization": 0.2,
+    }
+    assert found == expected
+    back = translate(expected, "hist_gradient_boosting", "lightgbm", "binary")
+    assert back == {name: FOREST[name] for name in FOREST if back and name in back}
+    assert len(back) == 4
+
+
 def test_the_trees_within_a_study_of_all_families_speak_to_both() -> None:
     joint = {"model": "lightgbm"} | {f"lightgbm.{name}": value for name, value in FOREST.items()}
     assert translate(joint, "all", "lightgbm", "binary") == FOREST
@@ -82,6 +96,8 @@ def test_the_trees_within_a_study_of_all_families_speak_to_both() -> None:
         ("all", "mlp", True),
         ("mlp", "all", True),
         ("mlp", "xgboost", False),
+        ("lightgbm", "hist_gradient_boosting", True),
+        ("hist_gradient_boosting", "xgboost", False),
     ],
 )
 def test_families_that_have_something_to_say_to_each_other(

@@ -2,11 +2,13 @@
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import lightgbm
 import numpy as np
 import pytest
 import xgboost
+from sklearn.ensemble import HistGradientBoostingRegressor
 
 from hpo.space.parameters import Categorical, Float, Integer
 from pipelines.adoption.bounds import BOUNDS, Bounds, is_possible_range, why_impossible
@@ -16,10 +18,13 @@ _RNG = np.random.default_rng(0)
 X = _RNG.normal(size=(60, 3))
 Y = (X[:, 0] > 0).astype(int)
 HARMLESS = {"lightgbm": {"verbosity": -1, "num_threads": 1}, "xgboost": {"nthread": 1}}
+ESTIMATORS = {"hist_gradient_boosting": HistGradientBoostingRegressor}
 
 
 def trains(model: str, name: str, value: float) -> bool:
     """Whether the library takes a value, for one round on 60 rows."""
+    if model in ESTIMATORS:
+        return _fits(ESTIMATORS[model], name, value)
     params = {
         "objective": "binary" if model == "lightgbm" else "binary:logistic",
         name: value,
@@ -35,9 +40,19 @@ def trains(model: str, name: str, value: float) -> bool:
     return True
 
 
+def _fits(estimator: Any, name: str, value: float) -> bool:
+    """Whether an estimator of scikit-learn accepts a value."""
+    typed = float(value) if name in {"max_features", "max_samples"} else value
+    try:
+        estimator(**({"max_iter": 1} | {name: typed})).fit(X, Y)
+    except ValueError:
+        return False
+    return True
+
+
 def ends() -> Iterator[tuple[str, str, float, bool]]:
     """Values at the ends of the table's bounds and just beyond, and whether they are within."""
-    for model in HARMLESS:
+    for model in (*HARMLESS, *ESTIMATORS):
         for name, bounds in BOUNDS[model].items():
             if (
                 name == "n_estimators"

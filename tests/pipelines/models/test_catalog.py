@@ -18,12 +18,14 @@ from pipelines.models import (
     single_family,
     worker_modules,
 )
+from pipelines.models.catalog import JOINT
 from tests.folds import KINDS
 
 CATEGORICAL_ONLY = {
     "lightgbm": {"min_data_per_group", "cat_l2", "cat_smooth", "max_cat_to_onehot"},
     "xgboost": {"max_cat_to_onehot"},
     "mlp": set(),
+    "hist_gradient_boosting": set(),
 }
 
 
@@ -67,13 +69,13 @@ def test_all_is_one_conditional_space_with_prefixed_names() -> None:
     joined = settings(ALL)
     model = joined.space["model"]
     assert isinstance(model, Categorical)
-    assert model.choices == tuple(FAMILIES)
+    assert model.choices == JOINT
     assert joined.space["lightgbm.learning_rate"].when == {"model": ("lightgbm",)}
     assert joined.space["xgboost.max_leaves"].when == {
         "model": ("xgboost",),
         "xgboost.grow_policy": ("lossguide",),
     }
-    assert {point["model"] for point in joined.first_points} == set(FAMILIES)
+    assert {point["model"] for point in joined.first_points} == set(JOINT)
     rng = np.random.default_rng(0)
     for _ in range(20):
         params = joined.space.sample(rng)
@@ -85,7 +87,7 @@ def test_all_is_one_conditional_space_with_prefixed_names() -> None:
 def test_budgets_of_all_are_percent_of_a_full_training_of_each_family() -> None:
     assert search_model("lightgbm").rounds("lightgbm", 81.0) == 81
     joint = search_model(ALL)
-    for name in FAMILIES:
+    for name in JOINT:
         full = settings(name).budget
         assert joint.rounds(name, 100.0) == full.max
         assert joint.rounds(name, settings(ALL).budget.min) >= full.min * 0.9
@@ -170,7 +172,7 @@ def test_a_switch_between_branches_never_reaches_the_model() -> None:
     assert search_model(ALL).resolve(joint) == ("lightgbm", {"num_leaves": 7})
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", JOINT)
 def test_a_joint_search_answers_for_a_prefixed_name_as_the_family_does(name: str) -> None:
     single, joint = single_family(name), search_model(ALL)
     for own in (*single.names.parameters, *single.names.reserved, "eta", "subsample", "nonsense"):

@@ -127,9 +127,11 @@ def test_requirements_are_pinned_and_public(files: Path, winner: LoggedWinner) -
     assert tuple(text.split()) == winner.requirements
     assert [line.split("==")[0] for line in text.split()] == ["mlflow", "numpy", "pandas"]
     for name in FAMILIES:
-        (pinned,) = pip_requirements((name, name))[3:]
-        assert pinned.startswith(libraries([name])[0].distributions)
-        assert "+" not in pinned
+        for pinned, library in zip(
+            pip_requirements((name, name))[3:], libraries([name]), strict=True
+        ):
+            assert pinned.startswith(library.distributions)
+            assert "+" not in pinned
 
 
 def test_missing_library_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:

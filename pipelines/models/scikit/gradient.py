@@ -1,0 +1,195 @@
+"""Histogram gradient boosting of scikit-learn, continued with `warm_start`.
+
+Each call of `fit` bins the rows and predicts them by the earlier trees. A leg therefore grows many
+rounds with one call and scores them afterwards, tree by tree, so some rounds may be grown after the
+one at which training stops; they are dropped.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
+from copy import copy
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import expit, softmax
+from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+from sklearn.pipeline import Pipeline
+from skops.io import dumps
+from threadpoolctl import ThreadpoolController
+
+from hpo.arrays import FloatArray
+from hpo.space.parameters import Params, Value
+from pipelines.models.boosting import BoostingFamily, Grower, Rates
+from pipelines.models.scikit.columns import joint_codes, positions
+from serving.features import Matrix
+from serving.scikit import parsed, predictions
+
+_MAX_LEVELS = 255
+# The rounds of one call of `fit`: a quarter of those grown already, but at least so many.
+_ROUNDS = 50
+
+
+class HistGradientBoosting(BoostingFamily):
+    """Histogram gradient boosting on one fold."""
+
+    name = "hist_gradient_boosting"
+    file = "model.skops"
+    dtype = "float64"
+
+    @cached_property
+    def _columns(self) -> Any:
+        fold = self.watch.fold
+        return joint_codes(fold, _MAX_LEVELS).fit(fold.train.dense(self.dtype))
+
+    @cached_property
+    def train(self) -> npt.NDArray[np.floating[Any]]:
+        """The encoded training rows."""
+        return self.encoded(self.watch.fold.train)
+
+    @cached_property
+    def valid(self) -> npt.NDArray[np.floating[Any]]:
+        """The encoded validation rows."""
+        return self.encoded(self.watch.fold.valid)
+
+    @cached_property
+    def _controller(self) -> ThreadpoolController:
+        return ThreadpoolController()
+
+    def limited(self) -> AbstractContextManager[Any]:
+        """A context in which scikit-learn, which has no parameter for it, takes few threads."""
+        limit: AbstractContextManager[Any] = self._controller.limit(
+            limits=self.threads, user_api="openmp"
+        )
+        return limit
+
+    def encoded(self, rows: Matrix) -> npt.NDArray[np.floating[Any]]:
+        """The rows as the estimator takes them."""
+        return np.asarray(self._columns.transform(rows.dense(self.dtype)))
+
+    def grow(
+        self, params: Params, seed: int, earlier: Any | None, rounds: tuple[int, int]
+    ) -> Grower:
+        """An estimator that continues the trees of `earlier`."""
+        native = self.native(params, seed)
+        classifies = bool(self.watch.fold.task.n_classes)
+        made = HistGradientBoostingClassifier if classifies else HistGradientBoostingRegressor
+        numeric, categorical = positions(self.watch.fold)
+        codes = [len(numeric) + j for j in range(len(categorical))]
+        estimator = earlier or made(**native, categorical_features=codes)
+        leg = _Leg(self, estimator, rounds, self.rates(native))
+        return Grower(estimator, leg.boost, lambda: leg.after, leg.predict)
+
+    def predict(self, model: Any, rows: Matrix, size: int) -> npt.NDArray[np.floating[Any]]:
+        """Probabilities or standardised values by the first `size` rounds."""
+        with self.limited():
+            found = predictions(
+                _part(model, 0, size), self.encoded(rows), self.watch.fold.task.n_classes
+            )
+        return found[:, 1] if self.watch.fold.task.kind == "binary" else found
+
+    def dump(self, model: Any, size: int | None) -> bytes:
+        """The preprocessing and the trees as a skops file."""
+        part = model if size is None else _part(model, 0, size)
+        return bytes(dumps(Pipeline([("columns", self._columns), ("model", part)])))
+
+    def scores(self, model: Any) -> Mapping[str, FloatArray]:
+        """None: the next leg predicts the rows again."""
+        return {}
+
+    def parse(self, content: bytes, scores: Mapping[str, FloatArray]) -> Any:
+        """The estimator of an undamaged file."""
+        return parsed(content)["model"]
+
+    @property
+    def serving_facts(self) -> dict[str, Any]:
+        """How serving calls the pipeline."""
+        return {"n_classes": self.watch.fold.task.n_classes, "dtype": self.dtype}
+
+    def native(self, params: Params, seed: int) -> dict[str, Value]:
+        """The parameters that scikit-learn gets."""
+        return {
+            **self.description.canonical(params),
+            "early_stopping": False,
+            "max_bins": _MAX_LEVELS,
+            "random_state": seed,
+            "warm_start": True,
+        }
+
+
+class _Leg:
+    """Grows the trees of one leg ahead of the round that is scored."""
+
+    def __init__(
+        self,
+        family: HistGradientBoosting,
+        estimator: Any,
+        rounds: tuple[int, int],
+        rates: Rates | None,
+    ) -> None:
+        self._family = family
+        self._estimator = estimator
+        self._rates = rates
+        self._grown, self._to = rounds
+        self._sums: FloatArray = np.empty((0, 1))  # of the validation rows, (n, k)
+        self._staged: Iterator[FloatArray] = iter(())
+        self.after = rounds[0]
+
+    def boost(self, after: int) -> None:
+        """Add a round."""
+        with self._family.limited():
+            if after > self._grown:
+                self._fit(min(self._to, self._grown + max(_ROUNDS, self._grown // 4)))
+            self._sums = next(self._staged)
+        self.after = after
+
+    def predict(self) -> FloatArray:
+        """Probabilities, of the second class alone if the task is binary, or values."""
+        task, classes = self._family.watch.fold.task, getattr(self._estimator, "classes_", None)
+        if classes is None:
+            return self._sums[:, 0]
+        found = np.zeros((len(self._sums), task.n_classes))
+        if len(classes) == 2:
+            found[:, classes[1]] = expit(self._sums[:, 0])
+            found[:, classes[0]] = 1.0 - found[:, classes[1]]
+        else:
+            found[:, classes] = softmax(self._sums, axis=1)
+        return found[:, 1] if task.kind == "binary" else found
+
+    def _fit(self, to: int) -> None:
+        family, estimator, grown = self._family, self._estimator, self._grown
+        estimator.set_params(max_iter=to)
+        if self._rates is not None:
+            rates = [self._rates(after) for after in range(grown + 1, to + 1)]
+            estimator.set_params(learning_rate=float(np.mean(rates)))
+        estimator.fit(family.train, family.watch.fold.y_train)
+        if grown and not self._sums.size:
+            self._sums = _last(_staged(_part(estimator, 0, grown), family.valid))
+        self._staged = _staged(_part(estimator, grown, to, self._sums), family.valid)
+        self._grown = to
+
+
+def _part(estimator: Any, start: int, end: int, sums: FloatArray | None = None) -> Any:
+    """The estimator with the trees of the rounds from `start` to `end` alone.
+
+    They are added to `sums`, `(n, k)` raw predictions for the rows to predict, if there are any.
+    """
+    part = copy(estimator)
+    part._predictors = estimator._predictors[start:end]
+    if sums is not None and sums.size:
+        part._baseline_prediction = sums
+    return part
+
+
+def _staged(estimator: Any, x: npt.NDArray[np.floating[Any]]) -> Iterator[FloatArray]:
+    """The sums of the trees after each round, `(n, k)`; k is 1 for two classes and regressions."""
+    staged = getattr(estimator, "staged_decision_function", estimator.staged_predict)
+    return (np.reshape(sums, (len(x), -1)) for sums in staged(x))
+
+
+def _last(sums: Iterator[FloatArray]) -> FloatArray:
+    return deque(sums, maxlen=1).pop()
