@@ -9,8 +9,8 @@ truncated LightGBM file ends the process. Nothing is unpickled. The other keys d
 - `lightgbm`, `xgboost`: `model`, the name of the native file, and `iterations`, the number
   of rounds to predict with (0: all);
 - `mlp`: what `serving.network` reads;
-- `hist_gradient_boosting`: `model`, the name of a skops file; `n_classes` and `dtype`, see
-  `serving.scikit`.
+- `hist_gradient_boosting`, `random_forest`, `extra_trees`: `model`, the name of a skops file;
+  `n_classes` and `dtype`, see `serving.scikit`.
 """
 
 from __future__ import annotations
@@ -314,4 +314,6 @@ LOADERS: Mapping[str, Callable[[Path, Mapping[str, Any]], Member]] = {
     "xgboost": _load_xgboost,
     "mlp": _load_mlp,
     "hist_gradient_boosting": _load_scikit,
+    "random_forest": _load_scikit,
+    "extra_trees": _load_scikit,
 }

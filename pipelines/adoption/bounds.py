@@ -50,6 +50,18 @@ _COUNT_OR_ZERO = Bounds(0, _INT32)
 _WHOLE = Bounds(-_INT32, _INT32)
 _BINS = Bounds(2, _INT32)
 
+_FOREST = {
+    "ccp_alpha": _NOT_NEGATIVE,
+    "max_depth": _COUNT,
+    "max_leaf_nodes": Bounds(2, _INT32),
+    "max_samples": _POSITIVE,
+    "min_impurity_decrease": _NOT_NEGATIVE,
+    "min_samples_leaf": _COUNT,
+    "min_samples_split": Bounds(2, _INT32),
+    "min_weight_fraction_leaf": Bounds(0, 0.5),
+    "n_estimators": _COUNT,
+}
+
 BOUNDS: Mapping[str, Mapping[str, Bounds]] = {
     "lightgbm": {
         "bagging_fraction": _FRACTION,
@@ -112,6 +124,8 @@ BOUNDS: Mapping[str, Mapping[str, Bounds]] = {
         "max_leaf_nodes": Bounds(2, _INT32),
         "min_samples_leaf": _COUNT,
     },
+    "random_forest": _FOREST,
+    "extra_trees": _FOREST,
     "mlp": {
         "accumulation": _COUNT,
         "batch_size": _COUNT,

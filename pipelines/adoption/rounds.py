@@ -11,6 +11,8 @@ _ROUNDS = {
     "lightgbm": "num_iterations",
     "xgboost": "n_estimators",
     "hist_gradient_boosting": "max_iter",
+    "random_forest": "n_estimators",
+    "extra_trees": "n_estimators",
 }
 
 

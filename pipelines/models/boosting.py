@@ -140,6 +140,10 @@ class BoostingFamily(ABC):
         """More facts that serving needs."""
         return {}
 
+    def stopping(self) -> Stopping:
+        """The state of early stopping before the first round."""
+        return self.watch.stopping()
+
     def rates(self, native: Params) -> Rates | None:
         """The learning rate of each round; None if it is constant."""
         if self.schedule is None:
@@ -171,7 +175,7 @@ class BoostingFamily(ABC):
         """
 
     @abstractmethod
-    def parse(self, content: bytes, scores: Mapping[str, FloatArray]) -> Any:
+    def parse(self, content: bytes, params: Params, scores: Mapping[str, FloatArray]) -> Any:
         """The model of a serialised form that is undamaged; `scores` may be empty if it is done."""
 
 
@@ -182,7 +186,7 @@ class Boosting:
         self._family = family
         self._params = dict(params)
         self._seed = seed
-        self._stopping: Stopping = family.watch.stopping()
+        self._stopping: Stopping = family.stopping()
         self._model: Any = None
         self._best_size = 0
         self._valid_prediction: FloatArray | None = None
@@ -256,7 +260,7 @@ class Boosting:
             for name, content in files.items()
             if name.startswith(_SCORES)
         }
-        self._model = family.parse(files[family.file], scores)
+        self._model = family.parse(files[family.file], params, scores)
         self._valid_prediction = array_from_bytes(files[_VALID]) if _VALID in files else None
         self._stopping = Stopping.from_dict(facts["stopping"])
         self._best_size = facts["best_size"]

@@ -24,6 +24,8 @@ FAMILIES: Mapping[str, str] = MappingProxyType(
         "xgboost": "pipelines.models.xgboost:XGBoost",
         "mlp": "pipelines.models.mlp:MLP",
         "hist_gradient_boosting": "pipelines.models.scikit.gradient:HistGradientBoosting",
+        "random_forest": "pipelines.models.scikit.forests:RandomForest",
+        "extra_trees": "pipelines.models.scikit.forests:ExtraTrees",
     }
 )
 BASELINES: Mapping[str, str] = MappingProxyType(

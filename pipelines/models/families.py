@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
+from typing import Any
 
 from hpo.errors import ParameterError, SpaceError, raise_all
 from hpo.space import SearchSpace
@@ -29,8 +30,8 @@ class SingleFamily:
         libraries: What has to be installed, for training and for serving.
         budget: The budgets of a study.
         space: The default space.
-        default: The library's defaults.
-        tuned_default: A point for each of `TASK_GROUPS`; what it leaves out is as in `default`.
+        default: The library's defaults for each of `TASK_GROUPS`.
+        tuned_default: A point for each of them; what it leaves out is as in `default`.
         names: The names of the parameters, with aliases.
         categorical_only: Parameters that are searched only on tables with categorical columns.
         rate: The learning rate that some fidelities change; None if the family's schedules follow
@@ -43,7 +44,7 @@ class SingleFamily:
     libraries: tuple[Library, ...]
     budget: Budget
     space: SearchSpace
-    default: Params
+    default: Mapping[str, Params]
     tuned_default: Mapping[str, Params]
     names: ParameterNames
     categorical_only: Sequence[str] = ()
@@ -56,13 +57,13 @@ class SingleFamily:
         source = f"{name}.yaml"
         values = dict(load(files("pipelines.models").joinpath(source).read_text("utf-8"), source))
         space = SearchSpace.from_dict(values.pop("space"), source)
-        tuned = values.pop("tuned_default")
         return cls(
             name=name,
             libraries=tuple(map(Library.of, values.pop("libraries", ()))),
             budget=Budget(**values.pop("budget")),
             space=space,
-            tuned_default={group: tuned.get(group, tuned) for group in TASK_GROUPS},
+            default=_by_group(values.pop("default")),
+            tuned_default=_by_group(values.pop("tuned_default")),
             names=ParameterNames(
                 name,
                 values.pop("parameters", dict.fromkeys(space.names, ())),
@@ -82,8 +83,9 @@ class SingleFamily:
         dropped = () if has_categorical else self.categorical_only
         space = SearchSpace(tuple(p for p in self.space if p.name not in dropped))
         group = "regression" if kind == "regression" else "classification"
-        tuned = {**self.default, **self.tuned_default[group]}
-        first = tuple(_only_active(space, point) for point in (self.default, tuned))
+        default = self.default[group]
+        tuned = {**default, **self.tuned_default[group]}
+        first = tuple(_only_active(space, point) for point in (default, tuned))
         return Settings(self.name, self.description, self.budget, space, first)
 
     def check_space(self, space: SearchSpace) -> None:
@@ -134,7 +136,7 @@ class SingleFamily:
         """
         if self.rate is None:
             raise ParameterError(f"{self.name} has no learning rate that a budget changes")
-        return float(params.get(self.rate, self.default[self.rate]))
+        return float(params.get(self.rate, self.default[TASK_GROUPS[0]][self.rate]))
 
     def scaled(self, params: Params, share: float) -> dict[str, Value]:
         """The parameters for a training with `share` of the full budget, under main names.
@@ -152,6 +154,11 @@ class SingleFamily:
             return found
         rate = self.learning_rate(found)
         return {**found, self.rate: min(rate * math.sqrt(1 / share), max(rate, MAX_RATE))}
+
+
+def _by_group(point: Mapping[str, Any]) -> dict[str, Params]:
+    """The point of each of `TASK_GROUPS`, where it has one for each or the same for all."""
+    return {group: point.get(group, point) for group in TASK_GROUPS}
 
 
 def _only_active(space: SearchSpace, point: Params) -> dict[str, Value]:

@@ -91,7 +91,7 @@ class LightGBM(BoostingFamily):
             model.scores = model.sums()
         return model.scores
 
-    def parse(self, content: bytes, scores: Mapping[str, FloatArray]) -> Forest:
+    def parse(self, content: bytes, params: Params, scores: Mapping[str, FloatArray]) -> Forest:
         """The model of an undamaged text; `scores` are needed to continue it."""
         return Forest(lgb.Booster(model_str=content.decode()), scores=scores)
 

@@ -93,7 +93,7 @@ class XGBoost(BoostingFamily):
         """The margins by all trees of the training and the validation rows, `(n,)` or `(n, k)`."""
         return model.margins
 
-    def parse(self, content: bytes, scores: Mapping[str, FloatArray]) -> Ensemble:
+    def parse(self, content: bytes, params: Params, scores: Mapping[str, FloatArray]) -> Ensemble:
         """The model of an undamaged document; `scores` are its margins, needed to continue it."""
         return Ensemble.read(content, scores)
 

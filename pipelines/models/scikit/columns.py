@@ -2,13 +2,47 @@
 
 from __future__ import annotations
 
+import warnings
+from functools import cached_property
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from sklearn.compose import ColumnTransformer
-from sklearn.preprocessing import OrdinalEncoder
+from sklearn.preprocessing import OrdinalEncoder, TargetEncoder
 
 from pipelines.table.data import Fold
+from serving.features import Matrix
+
+_FOLDS = 5
+
+
+class Encoded:
+    """The rows of a fold in the form that `columns` makes of them.
+
+    Args:
+        fold: The rows; `columns` is fitted to those of the training.
+        columns: A transformer that is not fitted yet; it may use the target.
+        dtype: Of the dense rows that it takes.
+    """
+
+    def __init__(self, fold: Fold, columns: ColumnTransformer, dtype: str) -> None:
+        self._fold = fold
+        self._dtype = dtype
+        self.columns = columns
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # classes with fewer rows than folds
+            # Not the same as `of`: targets are encoded out of fold.
+            self.train = columns.fit_transform(fold.train.dense(dtype), fold.y_train)
+
+    @cached_property
+    def valid(self) -> npt.NDArray[np.floating[Any]]:
+        """The validation rows."""
+        return self.of(self._fold.valid)
+
+    def of(self, rows: Matrix) -> npt.NDArray[np.floating[Any]]:
+        """Other rows."""
+        return np.asarray(self.columns.transform(rows.dense(self._dtype)))
 
 
 def positions(fold: Fold) -> tuple[list[int], list[int]]:
@@ -30,6 +64,21 @@ def joint_codes(fold: Fold, levels: int) -> ColumnTransformer:
         encoded_missing_value=np.nan,
         max_categories=levels,
     )
+    return columns(fold, "passthrough", encoder)
+
+
+def plain_codes(fold: Fold) -> ColumnTransformer:
+    """Codes as numbers, in the order of the labels."""
+    return columns(fold, "passthrough", "passthrough")
+
+
+def target_means(fold: Fold) -> ColumnTransformer:
+    """The mean target of each level, or the share of each class, shrunk towards that of all rows.
+
+    Training rows get the means of other folds, so that no row sees its own target.
+    """
+    target = "auto" if fold.task.n_classes else "continuous"
+    encoder = TargetEncoder(target_type=target, cv=_FOLDS, random_state=fold.index)
     return columns(fold, "passthrough", encoder)
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager
 from copy import copy
 from functools import cached_property
 from typing import Any
@@ -18,58 +17,22 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import expit, softmax
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
-from sklearn.pipeline import Pipeline
-from skops.io import dumps
-from threadpoolctl import ThreadpoolController
 
 from hpo.arrays import FloatArray
 from hpo.space.parameters import Params, Value
-from pipelines.models.boosting import BoostingFamily, Grower, Rates
-from pipelines.models.scikit.columns import joint_codes, positions
-from serving.features import Matrix
-from serving.scikit import parsed, predictions
+from pipelines.models.boosting import Grower, Rates
+from pipelines.models.scikit.columns import Encoded, joint_codes, positions
+from pipelines.models.scikit.family import ScikitTrees, estimator_of
 
 _MAX_LEVELS = 255
 # The rounds of one call of `fit`: a quarter of those grown already, but at least so many.
 _ROUNDS = 50
 
 
-class HistGradientBoosting(BoostingFamily):
+class HistGradientBoosting(ScikitTrees):
     """Histogram gradient boosting on one fold."""
 
     name = "hist_gradient_boosting"
-    file = "model.skops"
-    dtype = "float64"
-
-    @cached_property
-    def _columns(self) -> Any:
-        fold = self.watch.fold
-        return joint_codes(fold, _MAX_LEVELS).fit(fold.train.dense(self.dtype))
-
-    @cached_property
-    def train(self) -> npt.NDArray[np.floating[Any]]:
-        """The encoded training rows."""
-        return self.encoded(self.watch.fold.train)
-
-    @cached_property
-    def valid(self) -> npt.NDArray[np.floating[Any]]:
-        """The encoded validation rows."""
-        return self.encoded(self.watch.fold.valid)
-
-    @cached_property
-    def _controller(self) -> ThreadpoolController:
-        return ThreadpoolController()
-
-    def limited(self) -> AbstractContextManager[Any]:
-        """A context in which scikit-learn, which has no parameter for it, takes few threads."""
-        limit: AbstractContextManager[Any] = self._controller.limit(
-            limits=self.threads, user_api="openmp"
-        )
-        return limit
-
-    def encoded(self, rows: Matrix) -> npt.NDArray[np.floating[Any]]:
-        """The rows as the estimator takes them."""
-        return np.asarray(self._columns.transform(rows.dense(self.dtype)))
 
     def grow(
         self, params: Params, seed: int, earlier: Any | None, rounds: tuple[int, int]
@@ -80,35 +43,19 @@ class HistGradientBoosting(BoostingFamily):
         made = HistGradientBoostingClassifier if classifies else HistGradientBoostingRegressor
         numeric, categorical = positions(self.watch.fold)
         codes = [len(numeric) + j for j in range(len(categorical))]
-        estimator = earlier or made(**native, categorical_features=codes)
+        estimator = made(**native, categorical_features=codes) if earlier is None else earlier[1]
         leg = _Leg(self, estimator, rounds, self.rates(native))
-        return Grower(estimator, leg.boost, lambda: leg.after, leg.predict)
+        return Grower((self.encoded, estimator), leg.boost, lambda: leg.after, leg.predict)
 
-    def predict(self, model: Any, rows: Matrix, size: int) -> npt.NDArray[np.floating[Any]]:
-        """Probabilities or standardised values by the first `size` rounds."""
-        with self.limited():
-            found = predictions(
-                _part(model, 0, size), self.encoded(rows), self.watch.fold.task.n_classes
-            )
-        return found[:, 1] if self.watch.fold.task.kind == "binary" else found
+    def parse(
+        self, content: bytes, params: Params, scores: Mapping[str, FloatArray]
+    ) -> tuple[Encoded, Any]:
+        """The model of an undamaged file."""
+        return self.encoded, estimator_of(content)
 
-    def dump(self, model: Any, size: int | None) -> bytes:
-        """The preprocessing and the trees as a skops file."""
-        part = model if size is None else _part(model, 0, size)
-        return bytes(dumps(Pipeline([("columns", self._columns), ("model", part)])))
-
-    def scores(self, model: Any) -> Mapping[str, FloatArray]:
-        """None: the next leg predicts the rows again."""
-        return {}
-
-    def parse(self, content: bytes, scores: Mapping[str, FloatArray]) -> Any:
-        """The estimator of an undamaged file."""
-        return parsed(content)["model"]
-
-    @property
-    def serving_facts(self) -> dict[str, Any]:
-        """How serving calls the pipeline."""
-        return {"n_classes": self.watch.fold.task.n_classes, "dtype": self.dtype}
+    def part(self, estimator: Any, size: int) -> Any:
+        """A copy of the estimator with its first `size` rounds."""
+        return _part(estimator, 0, size)
 
     def native(self, params: Params, seed: int) -> dict[str, Value]:
         """The parameters that scikit-learn gets."""
@@ -119,6 +66,11 @@ class HistGradientBoosting(BoostingFamily):
             "random_state": seed,
             "warm_start": True,
         }
+
+    @cached_property
+    def encoded(self) -> Encoded:
+        """The rows as the estimator takes them."""
+        return Encoded(self.watch.fold, joint_codes(self.watch.fold, _MAX_LEVELS), self.dtype)
 
 
 class _Leg:
@@ -158,7 +110,7 @@ class _Leg:
             found[:, classes[0]] = 1.0 - found[:, classes[1]]
         else:
             found[:, classes] = softmax(self._sums, axis=1)
-        return found[:, 1] if task.kind == "binary" else found
+        return self._family.as_boosters(found)
 
     def _fit(self, to: int) -> None:
         family, estimator, grown = self._family, self._estimator, self._grown
@@ -166,10 +118,10 @@ class _Leg:
         if self._rates is not None:
             rates = [self._rates(after) for after in range(grown + 1, to + 1)]
             estimator.set_params(learning_rate=float(np.mean(rates)))
-        estimator.fit(family.train, family.watch.fold.y_train)
+        estimator.fit(family.encoded.train, family.watch.fold.y_train)
         if grown and not self._sums.size:
-            self._sums = _last(_staged(_part(estimator, 0, grown), family.valid))
-        self._staged = _staged(_part(estimator, grown, to, self._sums), family.valid)
+            self._sums = _last(_staged(_part(estimator, 0, grown), family.encoded.valid))
+        self._staged = _staged(_part(estimator, grown, to, self._sums), family.encoded.valid)
         self._grown = to
 
 

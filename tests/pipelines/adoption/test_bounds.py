@@ -2,13 +2,18 @@
 
 import math
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import lightgbm
 import numpy as np
 import pytest
 import xgboost
-from sklearn.ensemble import HistGradientBoostingRegressor
+from sklearn.ensemble import (
+    ExtraTreesRegressor,
+    HistGradientBoostingRegressor,
+    RandomForestRegressor,
+)
 
 from hpo.space.parameters import Categorical, Float, Integer
 from pipelines.adoption.bounds import BOUNDS, Bounds, is_possible_range, why_impossible
@@ -18,7 +23,11 @@ _RNG = np.random.default_rng(0)
 X = _RNG.normal(size=(60, 3))
 Y = (X[:, 0] > 0).astype(int)
 HARMLESS = {"lightgbm": {"verbosity": -1, "num_threads": 1}, "xgboost": {"nthread": 1}}
-ESTIMATORS = {"hist_gradient_boosting": HistGradientBoostingRegressor}
+ESTIMATORS = {
+    "hist_gradient_boosting": partial(HistGradientBoostingRegressor, max_iter=1),
+    "random_forest": partial(RandomForestRegressor, n_estimators=1),
+    "extra_trees": partial(ExtraTreesRegressor, n_estimators=1, bootstrap=True),
+}
 
 
 def trains(model: str, name: str, value: float) -> bool:
@@ -44,7 +53,7 @@ def _fits(estimator: Any, name: str, value: float) -> bool:
     """Whether an estimator of scikit-learn accepts a value."""
     typed = float(value) if name in {"max_features", "max_samples"} else value
     try:
-        estimator(**({"max_iter": 1} | {name: typed})).fit(X, Y)
+        estimator(**{name: typed}).fit(X, Y)
     except ValueError:
         return False
     return True
@@ -54,9 +63,7 @@ def ends() -> Iterator[tuple[str, str, float, bool]]:
     """Values at the ends of the table's bounds and just beyond, and whether they are within."""
     for model in (*HARMLESS, *ESTIMATORS):
         for name, bounds in BOUNDS[model].items():
-            if (
-                name == "n_estimators"
-            ):  # no parameter of XGBoost's own training, which takes it as an argument
+            if (model, name) == ("xgboost", "n_estimators"):  # an argument of its training
                 continue
             step = 1 if bounds.high > 1 and math.isfinite(bounds.high) else 0.25
             if abs(bounds.low) < 100:

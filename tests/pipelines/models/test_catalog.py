@@ -26,6 +26,8 @@ CATEGORICAL_ONLY = {
     "xgboost": {"max_cat_to_onehot"},
     "mlp": set(),
     "hist_gradient_boosting": set(),
+    "random_forest": {"encoding"},
+    "extra_trees": {"encoding"},
 }
 
 
@@ -111,7 +113,7 @@ def test_unknown_models_name_the_closest() -> None:
 
 def test_every_listed_class_is_there() -> None:
     for name in (*FAMILIES, *BASELINES):
-        assert family(name).budget_unit in ("rounds", "steps", "fits")
+        assert family(name).budget_unit in ("rounds", "steps", "trees", "fits")
 
 
 @pytest.mark.parametrize(
