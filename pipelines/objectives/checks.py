@@ -23,6 +23,7 @@ from pipelines.study.options import (
     TuneOptions,
     past_sources,
 )
+from pipelines.table.overrides import parse_overrides
 
 FOR_RACES = ("min_budget", "eta", "fidelity", "checkpoints")  # options of races only
 
@@ -75,6 +76,8 @@ def _other_mistakes(options: Options, wrong: Collection[str]) -> Iterator[str]:
     if "model" not in wrong:
         models = FAMILIES if isinstance(options, TrainOptions) else (*FAMILIES, ALL)
         yield from _unknown("model", options.model, tuple(models))
+    if options.types is not None or options.drop is not None:
+        yield from _override_mistakes(options)
     if isinstance(options, SearchOptions) and not {"algorithm", "fidelity"} & set(wrong):
         yield from _budget_mistakes(options, wrong)
     if isinstance(options, TrainOptions) and options.rows not in ROWS:
@@ -90,6 +93,13 @@ def _unknown(option: str, name: str, known: Sequence[str]) -> Iterator[str]:
     if name not in known:
         plural = "fidelities" if option == "fidelity" else f"{option}s"
         yield f"unknown {option} {name!r}{closest(name, known)}; {plural}: {', '.join(known)}"
+
+
+def _override_mistakes(options: Options) -> Iterator[str]:
+    try:
+        parse_overrides(options.types, options.drop)
+    except ParameterError as error:
+        yield str(error)
 
 
 def _is_past(space: object) -> bool:

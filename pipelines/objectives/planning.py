@@ -24,6 +24,7 @@ from pipelines.models import (
 from pipelines.objectives.space import SpaceChoice
 from pipelines.study.options import AUTO, Options, SearchOptions
 from pipelines.study.plan import Plan
+from pipelines.table.overrides import parse_overrides
 from pipelines.table.scores.metrics import metric_for
 from pipelines.table.source import Source
 
@@ -55,6 +56,7 @@ def source_of(options: Options, test_share: float, unless: str) -> Source:
         test_share=test_share,
         validation=options.validation,
         seed=options.seed,
+        overrides=parse_overrides(options.types, options.drop),
     )
 
 

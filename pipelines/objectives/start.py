@@ -17,6 +17,7 @@ from pipelines.study.report import save_report
 from pipelines.study.result import StudyResult
 from pipelines.study.session import Setup, run_study
 from pipelines.study.workshop import Workshop, workshop
+from pipelines.table.overrides import as_options, parse_overrides
 from pipelines.table.source import absolute, described, rebuild_source
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 FREE = ("study", "trials", "timeout", "register", "data", "workers", "confirm")
 OF_PLAN = ("model", "algorithm", "metric", "seed", "trial_timeout", "warm_start", "fidelity")
 OF_DATA = ("target", "task", "split", "test_share", "validation")
+OF_COLUMNS = ("types", "drop")
 OF_BUDGETS = ("min_budget", "max_budget", "eta")
 
 
@@ -141,9 +143,17 @@ def _began_with(plan: Plan, given: Mapping[str, Any]) -> dict[str, Any]:
     began |= _budgets(plan, {name: given[name] for name in OF_BUDGETS if name in given})
     # Trials whose checkpoints are not at the new place are trained from the beginning.
     began["checkpoints"] = given.get("checkpoints") if plan.races else None
+    began |= {name: _as_began(plan, name, given[name]) for name in OF_COLUMNS if name in given}
     if "space" in given:
         began["space"] = given["space"] if _same_space(plan, given["space"]) else "another one"
     return began
+
+
+def _as_began(plan: Plan, name: str, value: Any) -> Any:
+    """The value of `types` or `drop` that a study began with; the given one if it is the same."""
+    began = as_options(plan.data.overrides).get(name)
+    same = as_options(parse_overrides(**{name: value})).get(name) == began
+    return value if same else began
 
 
 def _same_space(plan: Plan, space: object) -> bool:

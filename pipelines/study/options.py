@@ -5,7 +5,7 @@ The Python signatures, the console commands, `MLproject` and the checks are made
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,8 @@ MAX_BUDGET = 1_000_000
 MAX_FOLDS = 20
 
 Table = str | Path | pd.DataFrame | None
+Types = str | Mapping[str, str] | None
+Names = str | Sequence[str] | None
 Space = str | Path | SearchSpace | Mapping[str, Any]
 
 
@@ -94,6 +96,9 @@ class Options(TableOptions):
         task: auto, binary, multiclass or regression.
         split: How test rows are held out: random, time:COLUMN or group:COLUMN.
         validation: holdout, or cv:K for K folds.
+        types: Types of columns instead of the inferred ones, such as zip:category,age:number;
+            number, category, date or boolean.
+        drop: Columns that are not used as features, with commas between.
     """
 
     model: str = option("lightgbm")
@@ -102,6 +107,8 @@ class Options(TableOptions):
     task: str = option("auto")
     split: str = option("random")
     validation: str = option("holdout")
+    types: Types = option(None, checked=False)
+    drop: Names = option(None, checked=False)
 
     def given(self) -> dict[str, Any]:
         """The options that differ from their defaults."""

@@ -33,6 +33,7 @@ from hpo.arrays import FloatArray, IntArray
 from hpo.errors import DataError, raise_all
 from pipelines.table.cells import read
 from pipelines.table.formats import sampled
+from pipelines.table.overrides import DROP
 from serving.columns import (
     BooleanColumn,
     CategoricalColumn,
@@ -90,7 +91,8 @@ def fit_features(
 
     Args:
         frame: the feature columns.
-        kinds: one of `serving.columns.KINDS` by column name, instead of the inferred type.
+        kinds: one of `serving.columns.KINDS`, or "drop", by column name, instead of what is
+            inferred.
         rows: to infer from; all if None.
         keep: columns that are used even if they look like an index or an identifier.
 
@@ -134,6 +136,8 @@ def _listed(names: Sequence[str]) -> str:
 
 def _find(name: str, series: pd.Series, rows: IntArray, kind: str | None, keep: bool) -> Finding:
     seen = series.iloc[rows]
+    if kind == DROP:
+        return Finding(name, None, "dropped, as requested")
     if pd.api.types.is_complex_dtype(series.dtype) or is_nested(series):
         return Finding(name, None, "dropped, its cells are not numbers, texts, dates or true/false")
     if not keep and kind is None and _is_index(name, seen):

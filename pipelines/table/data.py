@@ -28,6 +28,7 @@ from pipelines.table.folds import (
     save_folds,
     save_parts,
 )
+from pipelines.table.overrides import Overrides, check_overrides
 from pipelines.table.reading import digest, load_table, spelling, with_text_names, without_index
 from pipelines.table.splits import (
     Outer,
@@ -39,7 +40,7 @@ from pipelines.table.splits import (
     resample,
 )
 from pipelines.table.target import Target, check_both_classes, listed, read_target
-from serving.columns import CategoricalColumn, Column
+from serving.columns import KINDS, CategoricalColumn, Column, kind_of
 from serving.features import FeatureEncoder, TargetEncoder
 from serving.names import normal_name
 
@@ -54,6 +55,7 @@ __all__ = [
 ]
 
 EXAMPLE_ROWS = 5
+SHOWN_NAMES = 8  # of each type
 
 
 @dataclass(frozen=True)
@@ -156,6 +158,7 @@ def prepare(
     validation: str = "holdout",
     seed: int = 0,
     outer: str = "",
+    overrides: Overrides | None = None,
 ) -> Prepared:
     """Infer the task and the column types, divide the rows and encode them.
 
@@ -168,6 +171,7 @@ def prepare(
         validation: "holdout" or "cv:K".
         seed: of the division.
         outer: a fold like "2/5" that is tested on instead of a random share.
+        overrides: types of columns instead of the inferred ones, see `parse_overrides`.
 
     Raises:
         ParameterError: for impossible arguments.
@@ -181,6 +185,7 @@ def prepare(
     folds = Validation.parse(validation)
     held_out = Outer.parse(outer) if outer else None
     whole_digest = digest(frame)
+    check_overrides(frame, overrides or {}, target)
 
     frame, found, dropped_rows = read_target(frame, target, task)
     if not found.is_regression and how.kind == "random":
@@ -191,7 +196,7 @@ def prepare(
     if not found.is_regression:
         check_both_classes(split, rows, y)
 
-    features, column_notes = _fit_features(frame, target, rows, how)
+    features, column_notes = _fit_features(frame, target, rows, how, overrides or {})
     encoding = Encoding(Task(found.kind, len(encoder.classes)), encoder, features.cardinalities)
     table = EncodedRows(features.transform(frame), y)
     return Prepared(
@@ -205,7 +210,13 @@ def prepare(
         ),
         frame=frame,
         rows=rows,
-        notes=(*_summary(found, features, rows, split), *index_note, *dropped_rows, *column_notes),
+        notes=(
+            *_summary(found, features, rows, split),
+            _types(features),
+            *index_note,
+            *dropped_rows,
+            *column_notes,
+        ),
         digest=whole_digest,
         spelling=spelling(frame),
     )
@@ -223,7 +234,7 @@ def _known_column(frame: pd.DataFrame, target: str) -> str:
 
 
 def _fit_features(
-    frame: pd.DataFrame, target: str, rows: Rows, split: Split
+    frame: pd.DataFrame, target: str, rows: Rows, split: Split, overrides: Overrides
 ) -> tuple[FeatureEncoder, tuple[str, ...]]:
     """The encoder of the feature columns, and notes for the user."""
     excluded = [target]
@@ -233,7 +244,7 @@ def _fit_features(
         notes = (f"{split.column}: not used as a feature, new rows come from other groups",)
     raw = frame.drop(columns=excluded)
     keep = [split.column] if split.kind == "time" else []  # a time may number the rows
-    encoder, column_notes = fit_features(raw, None, rows.rest, keep)
+    encoder, column_notes = fit_features(raw, overrides, rows.rest, keep)
     test = raw.iloc[rows.test]
     columns = tuple(_tolerant(column, test[column.name]) for column in encoder.columns)
     return FeatureEncoder(columns), notes + column_notes
@@ -252,6 +263,19 @@ def _tolerant(column: Column, test: pd.Series) -> Column:
         except ValueError as error:
             raise DataError(str(error)) from None
     return column
+
+
+def _types(features: FeatureEncoder) -> str:
+    """The types of the columns, in one sentence."""
+    names: dict[str, list[str]] = {}
+    for column in features.columns:
+        names.setdefault(kind_of(column), []).append(column.name)
+    return "types: " + "; ".join(f"{kind} {_shown(names[kind])}" for kind in KINDS if kind in names)
+
+
+def _shown(names: list[str]) -> str:
+    more = len(names) - SHOWN_NAMES
+    return ", ".join(names[:SHOWN_NAMES]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def _summary(

@@ -1,6 +1,7 @@
 """Where the table of a study comes from, and how its rows are used."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,7 @@ class DataPlan:
         test_share: share of the test rows.
         validation: "holdout" or "cv:K".
         outer: the fold, like "2/5", that an outer cross-validation holds out instead of a share.
+        overrides: types of columns that the user chose, by name; "drop" for those left out.
     """
 
     uri: str | None
@@ -38,6 +40,7 @@ class DataPlan:
     test_share: float
     validation: str
     outer: str = ""
+    overrides: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,7 @@ class Source:
     validation: str
     seed: int
     outer: str = ""
+    overrides: Mapping[str, str] = field(default_factory=dict)
 
     def prepare(self) -> "Prepared":
         """Read the table, infer the task, divide the rows and encode them.
@@ -77,6 +81,7 @@ class Source:
             validation=self.validation,
             seed=self.seed,
             outer=self.outer,
+            overrides=self.overrides,
         )
 
     def plan(self, prepared: "Prepared") -> DataPlan:
@@ -91,6 +96,7 @@ class Source:
             test_share=self.test_share,
             validation=self.validation,
             outer=self.outer,
+            overrides=dict(self.overrides),
         )
 
 
@@ -118,6 +124,7 @@ def rebuild_source(
         validation=plan.validation,
         seed=seed,
         outer=plan.outer,
+        overrides=plan.overrides,
     )
 
 

@@ -8,6 +8,7 @@ from hpo.space.parameters import Params, Value
 from pipelines.models import search_model, settings
 from pipelines.study.options import TRAIN, TrainOptions
 from pipelines.study.plan import Plan
+from pipelines.table.overrides import as_options
 
 _PLAIN_KEY = re.compile(r"[A-Za-z_]\w*")
 
@@ -48,7 +49,8 @@ def _unusual(plan: Plan, family: str) -> dict[str, object]:
         "budget": (_full_budget(plan, family), settings(family).budget.max),
         "rows": (plan.rows, TRAIN),
     }
-    return {name: value for name, (value, default) in options.items() if value != default}
+    unusual = {name: value for name, (value, default) in options.items() if value != default}
+    return unusual | as_options(plan.data.overrides)
 
 
 def _full_budget(plan: Plan, family: str) -> int:
