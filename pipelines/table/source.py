@@ -1,6 +1,6 @@
 """Where the table of a study comes from, and how its rows are used."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,6 +9,9 @@ import pandas as pd
 
 from hpo.errors import StudyError
 from pipelines.files.uris import HIDDEN, is_hidden, safe
+from serving.columns import Column, DateColumn, NumericColumn
+from serving.dates import ISO, dates
+from serving.numbers import PLAIN
 
 if TYPE_CHECKING:
     from pipelines.table.data import Prepared
@@ -154,7 +157,21 @@ def described(prepared: "Prepared") -> dict[str, Any]:
 
     rows = prepared.rows.rest
     frame = prepared.frame.iloc[rows].drop(columns=prepared.target_name)
-    return meta_features(frame, prepared.y[rows], prepared.task.kind).to_dict()
+    return meta_features(
+        _as_read(frame, prepared.features.columns), prepared.y[rows], prepared.task.kind
+    ).to_dict()
+
+
+def _as_read(frame: pd.DataFrame, columns: Iterable[Column]) -> pd.DataFrame:
+    """The table with numbers and dates in place of the texts that write them in a format."""
+    read: dict[str, Any] = {}
+    for column in columns:
+        if isinstance(column, NumericColumn) and column.format != PLAIN:
+            read[column.name] = column.encode(frame[column.name])
+        elif isinstance(column, DateColumn) and column.format != ISO:
+            codes, found, _ = dates(frame[column.name], column.format)
+            read[column.name] = found.append(pd.DatetimeIndex([pd.NaT]))[codes]
+    return frame.assign(**read)
 
 
 def absolute(uri: str) -> str:

@@ -134,6 +134,15 @@ def test_rare_levels_share_one() -> None:
     assert "401 levels" in notes
 
 
+def test_many_levels_that_repeat_are_a_category() -> None:
+    texts = [f"user-{i % 2000:06}" for i in range(6000)]
+    column, notes = column_of(texts)
+    assert len(column.levels) == 2000
+    assert "a category with many levels: 2,000 in 6,000 rows" in notes
+    sentences = [f"one of the many sentences, number {i % 2000}" for i in range(6000)]
+    assert "free text" in column_of(sentences)[1]
+
+
 def test_a_few_unreadable_numbers_are_missing_and_reported() -> None:
     values = [f"{value:.3f}" for value in RNG.normal(size=N)]
     values[5] = "broken"

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipelines.table.source import Source, absolute
+from pipelines.table.source import Source, absolute, described
 
 
 @pytest.mark.parametrize("target", [2, "2", " 2 "])
@@ -22,3 +22,17 @@ def test_places_mean_the_same_from_anywhere(
     monkeypatch.chdir(tmp_path)
     assert absolute("~/legs") == absolute("legs") == str(tmp_path / "legs")
     assert absolute("s3://bucket/~/legs") == "s3://bucket/~/legs"
+
+
+def test_a_table_is_described_by_its_values_and_not_by_how_they_are_written() -> None:
+    rng = np.random.default_rng(0)
+    values, days = rng.uniform(0, 9999, 60).round(2), pd.date_range("2024-01-01", periods=60)
+    plain = pd.DataFrame({"price": values, "day": days, "y": rng.normal(size=60)})
+    written = plain.assign(
+        price=[f"${value:,.2f}" for value in values], day=days.strftime("%d.%m.%Y")
+    )
+    one, two = (
+        described(Source(frame, "y", "auto", "random", 0.2, "holdout", 0).prepare())
+        for frame in (plain, written)
+    )
+    assert one == two
