@@ -16,6 +16,10 @@ class StudyError(UserError):
     """A study that cannot be created, resumed or continued."""
 
 
+class TakenError(StudyError):
+    """Another driver has the study."""
+
+
 class DataError(UserError):
     """A table that cannot be used."""
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from hpo.errors import ParameterError, UserError, closest
+from hpo.errors import ParameterError, TakenError, UserError, closest
 from pipelines import entry_points
 from pipelines.entry_points import Parameter
 
@@ -110,7 +110,10 @@ def main(arguments: list[str] | None = None) -> None:
     except (UserError, click.UsageError) as error:
         reason = _message(error)
         click.echo(f"error: {reason}", err=True)
-        _fail(run_id, reason)  # after the message, because an unreachable server takes time
+        # After the message, because an unreachable server takes time. The run of a study that
+        # another driver has is that driver's.
+        if not isinstance(error, TakenError):
+            _fail(run_id, reason)
         sys.exit(EXIT_USER_ERROR)
     except (click.Abort, KeyboardInterrupt):
         _fail(run_id, "interrupted before the study began", status="KILLED")

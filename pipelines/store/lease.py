@@ -1,27 +1,35 @@
 """The lease of a study: a tag with its driver, so that no second driver runs the same study.
 
-A driver renews the tag regularly. It counts as dead when its process has ended (on this machine) or
-when it has not renewed the tag for `STALE` seconds (on another machine; clocks must agree better
-than that). When two drivers take over the study of a dead one, only one wins: each writes its own
-token, waits, and reads the tag again.
+A driver renews the tag regularly, on a thread of its own. It counts as dead when its process has
+ended (on this machine), or when its tag is old and does not change for `WATCH` seconds (on another
+machine, whose clock may be wrong). When two drivers take over the study of a dead one, each writes
+its own token, waits, and reads the tag again.
+
+The token is also a fence. A driver may be frozen for an hour, or its server may answer after a
+minute, so that another driver takes its study. Therefore the tag is read again before data is
+written, and a driver that does not find its own token there writes nothing and ends.
 """
 
 import json
+import logging
+import math
 import os
 import socket
+import threading
 import time
 import uuid
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from mlflow import MlflowClient
+from hpo.errors import TakenError
 
-from hpo.errors import StudyError
-from pipelines.store import schema
+logger = logging.getLogger(__name__)
 
 STALE = 60.0  # seconds
+WATCH = 20.0  # seconds, more than between two heartbeats
 SETTLE = 0.3  # seconds between writing a token and reading it again
+FRESH = 1.0  # seconds for which a token that was read counts as that of the study
 
 
 @dataclass(frozen=True)
@@ -66,9 +74,14 @@ class Driver:
         pid = os.getpid()
         return cls(socket.gethostname(), machine(), pid, birth(pid), uuid.uuid4().hex, now, now)
 
+    @property
+    def is_here(self) -> bool:
+        """Whether it is a process that this process can see."""
+        return self.machine == machine()
+
     def alive(self, now: float) -> bool:
         """Whether this driver still runs, as far as this process can know."""
-        if self.machine == machine():
+        if self.is_here:
             return self.born != "" and birth(self.pid) == self.born
         return abs(now - self.seen) < STALE
 
@@ -119,29 +132,35 @@ class Lease:
     """The right to write to one study.
 
     Args:
-        client: of the tracking store.
         run_id: of the study.
+        read: the value of the tag now; None if there is none.
         write: sets the tag.
         what: the kind of run, for messages.
     """
 
     def __init__(
-        self, client: MlflowClient, run_id: str, write: Callable[[str], None], what: str = "study"
+        self,
+        run_id: str,
+        read: Callable[[], str | None],
+        write: Callable[[str], None],
+        what: str = "study",
     ) -> None:
         self._what = what
-        self._client = client
         self._run_id = run_id
+        self._read = read
         self._write = write
         self._me = Driver.myself()
+        self._held_at = -math.inf
 
-    def acquire(self, *, settle: float = SETTLE) -> None:
+    def acquire(self, *, settle: float = SETTLE, watch: float | None = None) -> None:
         """Take the lease. A dead driver is replaced.
 
         Raises:
-            StudyError: when another driver has the lease, or takes it at the same time.
+            TakenError: when another driver has the lease, or takes it at the same time.
         """
         holder = self._holder()
-        if holder is not None and self._is_active(holder):
+        watch = WATCH if watch is None else watch
+        if holder is not None and self._is_active(holder, watch):
             raise self._taken(holder)
         self._write(self._me.to_tag())
         if holder is not None:
@@ -154,13 +173,39 @@ class Lease:
         """Store that this driver is alive.
 
         Raises:
-            StudyError: when another driver has taken the lease.
+            TakenError: when another driver has taken the lease.
         """
-        holder = self._holder()
-        if holder is not None and holder.token != self._me.token:
-            raise self._taken(holder)
+        self.check(self._read())
         self._me = replace(self._me, seen=time.time())
         self._write(self._me.to_tag())
+
+    def verify(self) -> None:
+        """Read the tag, unless that was done in the last second.
+
+        Raises:
+            TakenError: when another driver has taken the lease.
+        """
+        # Unlike the monotonic clock, this one counts the time in which the machine sleeps.
+        now = time.clock_gettime(time.CLOCK_BOOTTIME)
+        if now - self._held_at >= FRESH:
+            self.check(self._read())
+            self._held_at = now
+
+    def check(self, value: str | None) -> None:
+        """Check that a value of the tag is that of this driver.
+
+        An empty one means that another driver has taken the study and finished.
+
+        Raises:
+            TakenError: when it is not.
+        """
+        holder = Driver.from_tag(value)
+        if holder is None or holder.token != self._me.token:
+            other = f"driver ({holder})" if holder else "driver, which has ended"
+            raise TakenError(
+                f"{self._what} {self._run_id} was taken over by another {other}, so this one stops "
+                "and writes nothing more"
+            )
 
     def release(self) -> None:
         """Give the lease up, unless another driver has taken it already."""
@@ -169,28 +214,72 @@ class Lease:
             self._write("")
 
     def _holder(self) -> Driver | None:
-        return Driver.from_tag(self._client.get_run(self._run_id).data.tags.get(schema.DRIVER))
+        return Driver.from_tag(self._read())
 
-    def _is_active(self, holder: Driver) -> bool:
+    def _is_active(self, holder: Driver, watch: float) -> bool:
         """Whether the holder still runs the study.
 
         An earlier driver of this process has ended, because this driver has locked the journal.
         """
-        return not self._me.is_same_process(holder) and holder.alive(time.time())
+        if self._me.is_same_process(holder):
+            return False
+        return holder.alive(time.time()) or (not holder.is_here and self._moves(holder, watch))
 
-    def _taken(self, holder: Driver | None) -> StudyError:
+    def _moves(self, holder: Driver, watch: float) -> bool:
+        """Whether the tag changes while it is watched."""
+        end = time.monotonic() + watch
+        while time.monotonic() < end:
+            time.sleep(min(watch / 10, 1.0))
+            if self._holder() != holder:
+                return True
+        return False
+
+    def _taken(self, holder: Driver | None) -> TakenError:
         message = (
             f"{self._what} {self._run_id} is being run by another driver ({holder or 'unknown'}); "
             "wait until it ends or stop it with Ctrl-C"
         )
         if holder is None:
-            return StudyError(
+            return TakenError(
                 f"{message}; if it was killed, try again after {STALE:.0f} s without a sign of it"
             )
-        if holder.machine == machine():
-            return StudyError(message)  # its process is known to run
+        if holder.is_here:
+            return TakenError(message)  # its process is known to run
         left = max(holder.seen + STALE - time.time(), 1.0)
-        return StudyError(
+        return TakenError(
             f"{message}; if it was killed, try again in {left:.0f} s: a driver that has not "
             f"renewed its lease for {STALE:.0f} s counts as dead"
         )
+
+
+class Heart:
+    """A thread that renews a lease, whatever the driver and its writer wait for.
+
+    Args:
+        renew: renews the lease.
+        lost: called once with the error if the lease is lost for good.
+        pause: seconds between two beats.
+    """
+
+    def __init__(
+        self, renew: Callable[[], None], lost: Callable[[BaseException], None], pause: float
+    ) -> None:
+        self._renew = renew
+        self._lost = lost
+        self._pause = pause
+        self._stopped = threading.Event()
+        threading.Thread(target=self._run, name="mlflow-heartbeat", daemon=True).start()
+
+    def stop(self) -> None:
+        """Beat no more. A beat that waits for the store is not waited for."""
+        self._stopped.set()
+
+    def _run(self) -> None:
+        while not self._stopped.wait(self._pause):
+            try:
+                self._renew()
+            except TakenError as error:
+                self._lost(error)
+                return
+            except Exception as error:  # noqa: BLE001  (the store may answer the next beat)
+                logger.debug("the lease was not renewed: %s", error)

@@ -21,10 +21,10 @@ from pipelines.store import schema
 from pipelines.store.delivery.bulk import BulkWriter, engine_for
 from pipelines.store.delivery.outbox import Journal, Outbox, Pace
 from pipelines.store.delivery.writers import CallWriter, ClientRuns, HttpRuns, Writer
-from pipelines.store.lease import Lease
+from pipelines.store.lease import Heart, Lease
 from pipelines.store.records import Record
 from pipelines.store.recovery import Found, read_runs, undelivered
-from pipelines.store.tracking import classified_errors, first_line, is_http
+from pipelines.store.tracking import first_line, is_http, read_tags
 
 logger = logging.getLogger(__name__)
 
@@ -79,14 +79,16 @@ class StudyRun:
         self._run_ids = {schema.STUDY_KEY: self.run_id}
         make = connection.make_writer or _writer
         self._write = make(client, self.experiment_id, self.run_id, self._run_ids)
-        self._lease = Lease(client, self.run_id, self._set_driver)
+        self._lease = Lease(self.run_id, self._driver, self._set_driver)
         self._lease.acquire()
         try:
             self.found = self._recover(journal)
         except BaseException:
             self._release()
             raise
-        self._outbox = Outbox(journal, self._write_in_order, self._beat, pace=connection.pace)
+        pace = connection.pace or Pace()
+        self._outbox = Outbox(journal, self._write_in_order, pace=pace)
+        self._heart = Heart(self._lease.renew, self._outbox.fail, pace.beat)
 
     @property
     def waiting(self) -> int:
@@ -134,6 +136,7 @@ class StudyRun:
         try:
             delivered = self._outbox.close(timeout)
         finally:
+            self._heart.stop()
             self._release()
         if delivered:
             self._tidy()
@@ -159,7 +162,8 @@ class StudyRun:
 
     def _write_in_order(self, records: Sequence[Record]) -> None:
         """Write the record of the study last, because it refers to trials."""
-        self._write(sorted(records, key=lambda record: record.key == schema.STUDY_KEY))
+        in_order = sorted(records, key=lambda record: record.key == schema.STUDY_KEY)
+        self._write(in_order, self._lease)
 
     def _tidy(self) -> None:
         """Update the database's statistics, or delete runs that were created twice."""
@@ -171,12 +175,11 @@ class StudyRun:
             except MlflowException as error:
                 logger.debug("orphans are left for the next driver: %s", first_line(error))
 
+    def _driver(self) -> str | None:
+        return read_tags(self.client, self.run_id).get(schema.DRIVER)
+
     def _set_driver(self, value: str) -> None:
         self.client.set_tag(self.run_id, schema.DRIVER, value)
-
-    def _beat(self) -> None:
-        with classified_errors():
-            self._lease.renew()
 
     def _release(self) -> None:
         try:

@@ -4,16 +4,21 @@ import fcntl
 import hashlib
 import logging
 import os
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 import mlflow
+import requests
 from mlflow import MlflowClient
 from mlflow.entities import Experiment, Run, ViewType
 from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import TEMPORARILY_UNAVAILABLE
+from mlflow.protos.service_pb2 import SearchRuns
 from mlflow.utils import credentials, rest_utils
+from mlflow.utils.proto_json_utils import parse_dict
 
 from hpo.errors import StudyError
 from pipelines.files import uris
@@ -22,6 +27,9 @@ from pipelines.files.uris import safe
 from pipelines.store import schema
 from pipelines.store.delivery.outbox import Unreachable
 
+T = TypeVar("T")
+
+fill: Callable[[dict[str, Any], Any], None] = parse_dict
 http_request: Callable[..., Any] = rest_utils.http_request
 host_credentials: Callable[[str], Any] = credentials.get_default_host_creds
 
@@ -45,6 +53,9 @@ _TEMPORARY_CODES = {
     "DEADLINE_EXCEEDED",
 }
 _TEMPORARY_STATUSES = (408, 429)  # HTTP: time-out, too many requests
+_PAUSES = (0.3, 1.0, 2.0, 4.0)  # seconds between the attempts to read
+_NO_CONNECTION = (requests.ConnectionError, requests.Timeout)
+OK = 200
 
 
 def connect(uri: str | None = None, *, reading: bool = False) -> MlflowClient:
@@ -67,7 +78,7 @@ def connect(uri: str | None = None, *, reading: bool = False) -> MlflowClient:
     uri = uri or mlflow.get_tracking_uri()
     try:
         if is_http(uri):
-            rest_call(uri, "experiments/search", {"max_results": 1}, "GET")
+            patiently(lambda: rest_call(uri, "experiments/search", {"max_results": 1}, "GET"))
             return MlflowClient(uri)
         with _first_access(uri, lock_needed=not reading):
             client = MlflowClient(uri)
@@ -85,11 +96,21 @@ def is_http(uri: str) -> bool:
     return uri.startswith(("http://", "https://"))
 
 
-def rest_call(uri: str, path: str, body: dict[str, Any], method: str = "POST") -> dict[str, Any]:
+def rest_call(
+    uri: str, path: str, body: dict[str, Any], method: str = "POST", *, needs: str = ""
+) -> dict[str, Any]:
     """Make one request of MLflow's REST interface, without retries, and return its JSON.
 
+    Args:
+        uri: of the server.
+        path: of the request.
+        body: its fields.
+        method: of HTTP.
+        needs: a field that the answer must have.
+
     Raises:
-        MlflowException: when the server does not answer in time or refuses.
+        MlflowException: when the server does not answer in time or refuses, or when its answer is
+            empty or incomplete.
     """
     endpoint = f"/api/2.0/mlflow/{path}"
     payload = {"params": body} if method == "GET" else {"json": body}
@@ -102,8 +123,44 @@ def rest_call(uri: str, path: str, body: dict[str, Any], method: str = "POST") -
         raise_on_status=False,
         **payload,
     )
-    answer: dict[str, Any] = rest_utils.verify_rest_response(response, endpoint).json()
-    return answer
+    # MLflow takes an answer without a body for one without results. It is a connection that broke.
+    is_empty = response.status_code == OK and not response.text.strip()
+    answer = {} if is_empty else rest_utils.verify_rest_response(response, endpoint).json()
+    if is_empty or (needs and needs not in answer):
+        raise MlflowException(f"the answer to {path} is incomplete", TEMPORARILY_UNAVAILABLE)
+    return dict(answer)
+
+
+def patiently(call: Callable[[], T], pauses: Sequence[float] = _PAUSES) -> T:
+    """The result of a call, which is repeated after temporary errors.
+
+    A server that cannot be reached at all is asked only once more.
+
+    Raises:
+        MlflowException: the last error.
+    """
+    for attempt, pause in enumerate(pauses):
+        try:
+            return call()
+        except MlflowException as error:
+            is_away = isinstance(error.__cause__ or error.__context__, _NO_CONNECTION)
+            if not _is_temporary(error) or (is_away and attempt > 0):
+                raise
+            time.sleep(pause)
+    return call()
+
+
+def read_tags(client: MlflowClient, run_id: str) -> dict[str, str]:
+    """The tags of a run.
+
+    Raises:
+        MlflowException: when the store does not answer or has no such run.
+    """
+    if not is_http(client.tracking_uri):
+        return dict(client.get_run(run_id).data.tags)
+    uri, body = client.tracking_uri, {"run_id": run_id}
+    answer = patiently(lambda: rest_call(uri, "runs/get", body, "GET", needs="run"))
+    return {tag["key"]: tag.get("value", "") for tag in answer["run"]["data"].get("tags", ())}
 
 
 @contextmanager
@@ -152,16 +209,32 @@ def search(client: MlflowClient, experiment_ids: list[str], rule: str) -> Iterat
     seen: set[str] = set()
     token = None
     while True:
-        page = client.search_runs(
-            experiment_ids, rule, ViewType.ACTIVE_ONLY, PAGE, page_token=token
-        )
+        page, token = _page(client, experiment_ids, rule, token)
         for run in page:
             if run.info.run_id not in seen:
                 seen.add(run.info.run_id)
                 yield run
-        token = page.token
         if not token:
             return
+
+
+def _page(
+    client: MlflowClient, experiment_ids: list[str], rule: str, token: str | None
+) -> tuple[Sequence[Run], str | None]:
+    """The next runs of a search, and the token of those after them."""
+    uri = client.tracking_uri
+    if not is_http(uri):
+        page = client.search_runs(
+            experiment_ids, rule, ViewType.ACTIVE_ONLY, PAGE, page_token=token
+        )
+        return page, page.token
+    body: dict[str, Any] = {"experiment_ids": experiment_ids, "filter": rule, "max_results": PAGE}
+    body |= {"run_view_type": "ACTIVE_ONLY"} | ({"page_token": token} if token else {})
+    # Not the client's call, which takes a broken connection for an empty page.
+    answer = patiently(lambda: rest_call(uri, "runs/search", body))
+    found = SearchRuns.Response()
+    fill(answer, found)
+    return [Run.from_proto(run) for run in found.runs], found.next_page_token or None
 
 
 def children(

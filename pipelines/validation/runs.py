@@ -22,7 +22,7 @@ from pipelines.store import schema
 from pipelines.store.lease import Driver, Lease
 from pipelines.store.parents import experiment_id
 from pipelines.store.studies import read_header
-from pipelines.store.tracking import as_study_error, children, connect, search
+from pipelines.store.tracking import as_study_error, children, connect, read_tags, search
 from pipelines.study.plan import Plan
 from pipelines.study.summary import command
 
@@ -168,7 +168,10 @@ def driving(run_id: str) -> Iterator[None]:
     def write(driver: str) -> None:
         client.set_tag(run_id, schema.DRIVER, driver)
 
-    lease = Lease(client, run_id, write, "validation")
+    def read() -> str | None:
+        return read_tags(client, run_id).get(schema.DRIVER)
+
+    lease = Lease(run_id, read, write, "validation")
     with as_study_error(f"validation {run_id} cannot be opened"):
         lease.acquire()
         client.update_run(run_id, status=schema.RUNNING)

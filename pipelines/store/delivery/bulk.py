@@ -31,6 +31,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from hpo.errors import StudyError
 from pipelines.store import schema
 from pipelines.store.delivery.outbox import Unreachable
+from pipelines.store.delivery.writers import OPEN, Fence
 from pipelines.store.records import Record
 from pipelines.store.tracking import first_line, is_permanent
 
@@ -87,8 +88,10 @@ class BulkWriter:
         self._run_ids = run_ids
         self._insert = _INSERT[engine.dialect.name]
 
-    def __call__(self, records: Sequence[Record]) -> None:
+    def __call__(self, records: Sequence[Record], fence: Fence = OPEN) -> None:
         """Write records.
+
+        The fence is checked in the same transaction.
 
         Raises:
             Unreachable: when the database is locked or does not answer.
@@ -106,6 +109,7 @@ class BulkWriter:
             _insert_runs(connection, [self._run_row(r, ids[r.key], location) for r in new])
             _update_runs(connection, old, ids)
             self._write_rows(connection, [*old, *new], ids)
+            fence.check(self._driver(connection))
             self.before_commit(connection)
         self._run_ids.update(new_ids)
 
@@ -126,6 +130,17 @@ class BulkWriter:
 
     def before_commit(self, connection: sa.Connection) -> None:
         """Called before the commit; tests let writing fail here."""
+
+    def _driver(self, connection: sa.Connection) -> str | None:
+        """The tag with the study's driver, which nobody can change before the commit.
+
+        SQLite has locked the database at the first write; others lock the row.
+        """
+        tag = sa.select(TAGS.c.value).where(
+            TAGS.c.run_uuid == self._parent, TAGS.c.key == schema.DRIVER
+        )
+        value: str | None = connection.execute(tag.with_for_update()).scalar_one_or_none()
+        return value
 
     def _artifact_location(self, connection: sa.Connection) -> str:
         """The experiment's artifact location.

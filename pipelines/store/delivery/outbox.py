@@ -138,7 +138,15 @@ def _is_open_at(path: Path, descriptor: int) -> bool:
 
 
 class Unreachable(Exception):  # noqa: N818  (a state of the store, not a mistake)
-    """The store did not answer; a later attempt may succeed."""
+    """The store did not answer; a later attempt may succeed.
+
+    Attributes:
+        written: keys of the records of this attempt that the store has all the same.
+    """
+
+    def __init__(self, message: str, written: frozenset[str] = frozenset()) -> None:
+        super().__init__(message)
+        self.written = written
 
 
 @dataclass(frozen=True)
@@ -147,7 +155,7 @@ class Pace:
 
     Attributes:
         gather: a record waits so long for others that can be written with it.
-        beat: between two heartbeats.
+        beat: between two heartbeats of the driver.
         retry: first pause after the store did not answer; it doubles with each attempt.
         max_retry: longest such pause.
     """
@@ -168,7 +176,6 @@ class Outbox:
         journal: for records that are not written yet.
         write: writes records. It must be idempotent, raise `Unreachable` when a later attempt may
             succeed, and another exception when not.
-        beat: the heartbeat, called on the same thread.
         pace: seconds between the steps.
         max_waiting: when so many runs wait, `put` blocks.
     """
@@ -177,14 +184,12 @@ class Outbox:
         self,
         journal: Journal,
         write: Callable[[Sequence[Record]], None],
-        beat: Callable[[], None] = lambda: None,
         *,
         pace: Pace | None = None,
         max_waiting: int = MAX_WAITING,
     ) -> None:
         self._journal = journal
         self._write = write
-        self._beat = beat
         self._pace = pace or Pace()
         self._max_waiting = max_waiting
         self._changed = threading.Condition()
@@ -290,46 +295,46 @@ class Outbox:
                 "resumed"
             ) from self._failure
 
+    def fail(self, error: BaseException) -> None:
+        """Stop for good: the next `put` or `flush` raises the error."""
+        with self._changed:
+            self._failure = self._failure or error
+            self._changed.notify_all()
+
     def _run(self) -> None:
         pause = self._pace.retry
-        next_beat = time.monotonic() + self._pace.beat
         while True:
-            batch = self._take(next_beat)
+            batch = self._take()
             if batch is None:
                 return
             try:
-                if batch:
-                    self._journal.sync()
-                    self._write(batch)
-                if time.monotonic() >= next_beat:
-                    next_beat = time.monotonic() + self._pace.beat
-                    self._beat()
+                self._journal.sync()
+                self._write(batch)
             except Unreachable as error:
+                # Where some records got through, the store is there and only refuses now and then.
+                pause = self._pace.retry if error.written else pause
                 self._put_back(error, pause)
                 pause = min(pause * 2, self._pace.max_retry)
             except BaseException as error:  # noqa: BLE001  (the thread's border: `put` raises it)
-                self._fail(error)
+                self.fail(error)
                 return
             else:
                 pause = self._pace.retry
                 self._delivered()
 
-    def _take(self, next_beat: float) -> list[Record] | None:
-        """The waiting records, or none when a heartbeat is due; None when the outbox closes."""
+    def _take(self) -> list[Record] | None:
+        """The waiting records; None when the outbox closes or has failed."""
         with self._changed:
-            self._wait_until(next_beat, lambda: bool(self._waiting) or self._closing)
-            if self._closing:
+            self._changed.wait_for(lambda: bool(self._waiting) or self._ends)
+            if self._ends:
                 return None
-            gathered = time.monotonic() + self._pace.gather
-            self._wait_until(
-                min(gathered, next_beat), lambda: bool(self._hurrying) or self._closing
-            )
+            self._changed.wait_for(lambda: bool(self._hurrying) or self._ends, self._pace.gather)
             self._in_flight, self._waiting = self._waiting, {}
             return list(self._in_flight.values())
 
-    def _wait_until(self, end: float, is_due: Callable[[], bool]) -> None:
-        """Wait for a condition, at most until `end` on the monotonic clock."""
-        self._changed.wait_for(is_due, max(end - time.monotonic(), 0.0))
+    @property
+    def _ends(self) -> bool:
+        return self._closing or self._failure is not None
 
     def _put_back(self, error: Unreachable, pause: float) -> None:
         with self._changed:
@@ -338,11 +343,12 @@ class Outbox:
                 logger.warning(
                     "MLflow does not answer (%s); results wait in %s", error, self._journal.path
                 )
-            later, self._waiting, self._in_flight = self._waiting, self._in_flight, {}
+            left = {k: r for k, r in self._in_flight.items() if k not in error.written}
+            later, self._waiting, self._in_flight = self._waiting, left, {}
             for record in later.values():
                 self._add(record)
-            if not self._closing:
-                self._changed.wait_for(lambda: self._closing, pause)
+            self._changed.notify_all()  # there may be room now
+            self._changed.wait_for(lambda: self._ends, pause)
 
     def _delivered(self) -> None:
         with self._changed:
@@ -358,9 +364,4 @@ class Outbox:
                 self._journal.clear()
             elif self._journal.size() > COMPACT_BYTES:
                 self._journal.rewrite(list(self._waiting.values()))
-            self._changed.notify_all()
-
-    def _fail(self, error: BaseException) -> None:
-        with self._changed:
-            self._failure = error
             self._changed.notify_all()

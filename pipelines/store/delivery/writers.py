@@ -10,6 +10,7 @@ from mlflow.exceptions import MlflowException
 
 from hpo.errors import StudyError
 from pipelines.store import schema
+from pipelines.store.delivery.outbox import Unreachable
 from pipelines.store.records import Point, Record
 from pipelines.store.tracking import classified_errors, rest_call
 
@@ -17,7 +18,31 @@ logger = logging.getLogger(__name__)
 
 _MAX_ITEMS, _MAX_PARAMS, _MAX_TAGS = 1_000, 100, 100  # per batch, set by MLflow
 
-Writer = Callable[[Sequence[Record]], None]
+
+class Fence(Protocol):
+    """Whether this driver still has the study (`pipelines.store.lease`)."""
+
+    def verify(self) -> None:
+        """Raise an error if another driver has it now."""
+        ...
+
+    def check(self, value: str | None) -> None:
+        """Raise an error if a value of the driver's tag is that of another driver."""
+        ...
+
+
+class Open:
+    """No fence, for a store that nobody else writes to."""
+
+    def verify(self) -> None:
+        """Nothing to check."""
+
+    def check(self, value: str | None) -> None:
+        """Nothing to check."""
+
+
+OPEN = Open()
+Writer = Callable[[Sequence[Record], Fence], None]
 Batch = tuple[list[Point], dict[str, str], dict[str, str]]
 """Metrics, parameters and tags of one call."""
 
@@ -91,7 +116,8 @@ class HttpRuns:
             "user_id": tags.get("mlflow.user", "unknown"),
             "tags": _pairs(tags),
         }
-        return str(rest_call(self._uri, "runs/create", body)["run"]["info"]["run_id"])
+        answer = rest_call(self._uri, "runs/create", body, needs="run")
+        return str(answer["run"]["info"]["run_id"])
 
     def log(
         self, run_id: str, metrics: list[Point], params: dict[str, str], tags: dict[str, str]
@@ -130,21 +156,30 @@ class CallWriter:
         self._run_ids = run_ids
         self.may_have_orphans = False
 
-    def __call__(self, records: Sequence[Record]) -> None:
-        """Write records in order.
+    def __call__(self, records: Sequence[Record], fence: Fence = OPEN) -> None:
+        """Write records in order; before each one, check the fence.
 
         Raises:
-            Unreachable: when the store does not answer.
+            Unreachable: when the store does not answer; it names the records that are written.
             StudyError: when it refuses to write, or the study's run was deleted.
         """
-        for record in records:
-            if record.key in self._run_ids:
-                self._update(record, self._run_ids[record.key])
-            elif record.mark is not None:
+        for done, record in enumerate(records):
+            try:
                 with classified_errors():
-                    self._create(record)
-            else:
-                logger.warning("the run of %s was deleted; its new data is ignored", record.key)
+                    fence.verify()
+                self._write(record)
+            except Unreachable as error:
+                written = frozenset(earlier.key for earlier in records[:done])
+                raise Unreachable(str(error), written) from error
+
+    def _write(self, record: Record) -> None:
+        if record.key in self._run_ids:
+            self._update(record, self._run_ids[record.key])
+        elif record.mark is not None:
+            with classified_errors():
+                self._create(record)
+        else:
+            logger.warning("the run of %s was deleted; its new data is ignored", record.key)
 
     def _update(self, record: Record, run_id: str) -> None:
         try:

@@ -3,13 +3,18 @@
 import json
 import subprocess
 import sys
+import threading
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
-from hpo.errors import StudyError
-from pipelines.store.lease import Driver, Lease
+from hpo.errors import StudyError, TakenError
+from hpo.trial import Trial
+from pipelines.store import lease
+from pipelines.store.delivery.outbox import Unreachable
+from pipelines.store.lease import FRESH, Driver, Heart, Lease
+from pipelines.store.study_run import WriterMaker
+from pipelines.store.tracking import children
 from tests import stores
 
 
@@ -20,7 +25,9 @@ def test_a_running_study_is_refused_on_the_same_machine() -> None:
     store.close()
 
 
-def test_a_study_that_runs_elsewhere_is_refused_until_it_is_stale() -> None:
+def test_a_study_that_runs_elsewhere_is_refused_until_it_is_stale(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     store = stores.study()
     store.close()
     here = Driver.myself()
@@ -28,6 +35,7 @@ def test_a_study_that_runs_elsewhere_is_refused_until_it_is_stale() -> None:
     stores.client().set_tag(store.run_id, "hpo.driver", away.to_tag())
     with pytest.raises(StudyError, match=f"process {here.pid} on far since .* last seen"):
         stores.reopen(store.run_id)
+    monkeypatch.setattr(lease, "WATCH", 0.0)
     stores.client().set_tag(store.run_id, "hpo.driver", replace(away, seen=away.seen - 61).to_tag())
     stores.reopen(store.run_id).close()
 
@@ -42,34 +50,106 @@ def test_a_dead_process_of_this_machine_is_no_driver() -> None:
     stores.reopen(store.run_id).close()
 
 
+class Tag:
+    """The tag of a study, in memory."""
+
+    def __init__(self, value: str | None = None) -> None:
+        self.value = value
+
+    def read(self) -> str | None:
+        return self.value
+
+    def write(self, value: str) -> None:
+        self.value = value
+
+    def lease(self) -> Lease:
+        return Lease("r", self.read, self.write)
+
+
+AWAY = replace(Driver.myself(), host="far", machine="far", token="thief")
+
+
 def test_of_two_takers_the_last_writer_wins() -> None:
-    tag = {"value": ""}
-
-    class Client:
-        def get_run(self, run_id: str) -> Any:
-            class Data:
-                tags = {"hpo.driver": tag["value"]}
-
-            class Found:
-                data = Data()
-
-            return Found()
-
-    away = replace(Driver.myself(), host="far", machine="far")
-    tag["value"] = replace(away, seen=0.0).to_tag()
+    tag = Tag(replace(AWAY, seen=0.0).to_tag())
 
     def write_then_lose(value: str) -> None:
-        tag["value"] = replace(away, token="faster").to_tag()
+        tag.value = replace(AWAY, token="faster").to_tag()
 
-    with pytest.raises(StudyError, match="another driver"):
-        Lease(Client(), "r", write_then_lose).acquire(settle=0)  # type: ignore[arg-type]
+    with pytest.raises(TakenError, match="another driver"):
+        Lease("r", tag.read, write_then_lose).acquire(settle=0, watch=0)
 
-    tag["value"] = ""
-    mine = Lease(Client(), "r", lambda value: tag.update(value=value))  # type: ignore[arg-type]
+    tag = Tag()
+    mine = tag.lease()
     mine.acquire()
     mine.renew()
-    tag["value"] = replace(away, token="thief").to_tag()
-    with pytest.raises(StudyError, match="another driver"):
+    tag.value = AWAY.to_tag()
+    with pytest.raises(TakenError, match="another driver"):
         mine.renew()
     mine.release()
-    assert json.loads(tag["value"])["token"] == "thief"
+    assert json.loads(tag.value)["token"] == "thief"
+
+
+@pytest.mark.parametrize("after", [AWAY.to_tag(), ""], ids=["runs", "has ended"])
+def test_a_driver_that_lost_its_study_may_not_write(after: str) -> None:
+    tag = Tag()
+    mine = tag.lease()
+    mine.acquire()
+    mine.verify()
+    tag.value = after
+    mine.verify()  # read a moment ago
+    mine._held_at -= FRESH
+    with pytest.raises(TakenError, match="taken over by another driver.* writes nothing more"):
+        mine.verify()
+    with pytest.raises(TakenError, match="taken over by another driver"):
+        mine.renew()
+    assert tag.value == after
+
+
+def test_a_driver_with_a_wrong_clock_is_alive_while_its_tag_changes() -> None:
+    tag = Tag(replace(AWAY, seen=0.0).to_tag())
+
+    def read_and_beat() -> str | None:
+        value, tag.value = tag.value, replace(AWAY, seen=15.0).to_tag()
+        return value
+
+    with pytest.raises(TakenError, match="process .* on far"):
+        Lease("r", read_and_beat, tag.write).acquire(watch=0.1)
+
+
+def test_the_heart_beats_by_itself_until_the_study_is_lost() -> None:
+    beats, lost = threading.Semaphore(0), threading.Event()
+    errors: list[BaseException] = [Unreachable("no answer")]
+
+    def renew() -> None:
+        beats.release()
+        if errors:
+            raise errors.pop()
+
+    heart = Heart(renew, lambda error: lost.set(), pause=0.01)
+    for _ in range(3):
+        assert beats.acquire(timeout=10)
+    assert not lost.is_set()
+    errors.append(TakenError("lost"))
+    assert lost.wait(10)
+    heart.stop()
+
+
+@pytest.mark.parametrize("make_writer", [None, stores.calls])
+@pytest.mark.parametrize("after", [AWAY.to_tag(), ""], ids=["runs", "has ended"])
+def test_a_driver_that_wakes_up_after_another_took_its_study_changes_nothing(
+    make_writer: WriterMaker | None, after: str
+) -> None:
+    store = stores.study(make_writer=make_writer)
+    stores.client().set_tag(store.run_id, "hpo.driver", after)
+    store.add(Trial(0, {"rate": 0.5}, 1))
+    store.notes.annotate(tags={"note": "mine"})
+    with pytest.raises(StudyError, match="taken over by another driver"):
+        store.flush(30)
+    with pytest.raises(StudyError, match="taken over by another driver"):
+        store.close()
+    tags = stores.client().get_run(store.run_id).data.tags
+    assert tags.get("hpo.driver", "") == after
+    assert "note" not in tags
+    assert not children(stores.client(), store.experiment_id, store.run_id)
+    stores.client().set_tag(store.run_id, "hpo.driver", "")
+    stores.reopen(store.run_id, make_writer=make_writer).close()

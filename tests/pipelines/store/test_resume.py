@@ -19,7 +19,7 @@ from hpo.trial import Failure, Report, Trial
 from pipelines.store import schema, study_run
 from pipelines.store.delivery.bulk import BulkWriter, engine_for
 from pipelines.store.delivery.outbox import Unreachable
-from pipelines.store.delivery.writers import CallWriter, ClientRuns, Writer
+from pipelines.store.delivery.writers import OPEN, CallWriter, ClientRuns, Fence, Writer
 from pipelines.store.records import Record
 from pipelines.store.storage import MlflowStorage
 from pipelines.store.tracking import children
@@ -116,9 +116,9 @@ class DeadlyBulk(BulkWriter):
         self.deadline = deadline
         self.after = after
 
-    def __call__(self, records: Sequence[Record]) -> None:
+    def __call__(self, records: Sequence[Record], fence: Fence = OPEN) -> None:
         self.count += 1
-        super().__call__(records)
+        super().__call__(records, fence)
         if self.count == self.deadline and self.after:
             raise Killed
 
@@ -309,10 +309,10 @@ def test_results_that_wait_on_disk_survive_a_later_promotion() -> None:
     ) -> Writer:
         write = CallWriter(ClientRuns(client), experiment, known)
 
-        def sometimes(records: Sequence[Record]) -> None:
+        def sometimes(records: Sequence[Record], fence: Fence) -> None:
             if away:
                 raise Unreachable("away")
-            write(records)
+            write(records, fence)
 
         return sometimes
 

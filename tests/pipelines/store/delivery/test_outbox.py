@@ -157,20 +157,35 @@ def test_closing_while_the_store_is_away_keeps_everything(journal: Journal) -> N
     again.close()
 
 
-def test_the_heart_beats_while_nothing_happens(journal: Journal) -> None:
-    beats = threading.Semaphore(0)
-    outbox = Outbox(journal, Store(), beats.release, pace=Pace(beat=0.01))
-    for _ in range(3):
-        assert beats.acquire(timeout=10)
-    outbox.close()
+def test_what_got_through_is_not_sent_again(journal: Journal) -> None:
+    sent: list[str] = []
+
+    def write(records: Sequence[Record]) -> None:
+        """Takes two records a call, and refuses the third."""
+        sent.extend(r.key for r in records[:2])
+        if len(records) > 2:
+            raise Unreachable("slow down", frozenset(r.key for r in records[:2]))
+
+    held = threading.Event()
+
+    def first_waits(records: Sequence[Record]) -> None:
+        held.wait(10)
+        write(records)
+
+    outbox = Outbox(journal, first_waits, pace=QUICK)
+    for i in range(21):
+        outbox.put(record(f"t{i}"))
+    held.set()
+    assert outbox.flush(10)
+    assert sorted(sent) == sorted(f"t{i}" for i in range(21))
+    assert outbox.close(10)
 
 
-def test_a_heart_that_finds_another_driver_stops_the_writer(journal: Journal) -> None:
-    def beat() -> None:
-        raise StudyError("another driver has the study")
-
-    outbox = Outbox(journal, Store(), beat, pace=Pace(beat=0.01))
+def test_a_failure_from_outside_stops_the_writer(journal: Journal) -> None:
+    outbox = Outbox(journal, Store(), pace=QUICK)
+    outbox.fail(StudyError("another driver has the study"))
     outbox._thread.join(10)
+    assert not outbox._thread.is_alive()
     with pytest.raises(StudyError, match="another driver"):
         outbox.put(record("a"))
     with pytest.raises(StudyError, match="another driver"):
