@@ -11,7 +11,9 @@ import pandas as pd
 from hpo.errors import ParameterError, StudyError, UserError
 from pipelines.entry_points import entry_point
 from pipelines.registry.gate import (
+    ALL_ROWS,
     ROLLED_BACK,
+    TRAINED_ON,
     Candidate,
     HeldOutScore,
     Limits,
@@ -190,8 +192,14 @@ def _judge(
         theirs = None if champion is None else _load(champion, Path(folder))
     study = _study_table(challenger, score)
     rows = held_out_rows(study, mine.predictor.target, data)
+    if rows.of_study and challenger.tags.get(TRAINED_ON) == ALL_ROWS:
+        raise PromotionRefusedError(
+            f"{challenger} was trained on all rows of its table (refit=all), those that its study "
+            "held out among them, so it cannot be compared on them; give new rows with -P data=, "
+            f"or {_by_hand(challenger)}"
+        )
     verdict = compare(mine, theirs, rows, score, limits)
-    fair = champion is None or not rows.of_study or score.same_rows(champion.tags)
+    fair = champion is None or not rows.of_study or score.unseen_by(champion.tags)
     return verdict if fair else replace(verdict, notes=(*verdict.notes, _UNFAIR))
 
 

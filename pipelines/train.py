@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pipelines.table.data import Prepared
 
 # The options that may be given with a trial.
-FREE = ("trial", "data", "register", "rows")
+FREE = ("trial", "data", "register", "refit")
 
 
 @entry_point(TrainOptions)
@@ -71,6 +71,7 @@ def _from_file(options: TrainOptions, run_id: str | None) -> StudyResult:
         algorithm="random",
         trials=1,
         max_budget=options.budget,
+        refit=options.refit,
     )
     worker_plan = plan_threads(1)
     with workshop(table_worker(options.model), worker_plan) as shop:
@@ -79,7 +80,6 @@ def _from_file(options: TrainOptions, run_id: str | None) -> StudyResult:
             new_plan(search, SpaceChoice(_space_of(params)), source, prepared, worker_plan),
             first_points=(FirstPoint(params, "given"),),
             register=options.register,
-            rows=options.rows,
         )
         return _run(plan, prepared, shop, run_id)
 
@@ -96,7 +96,7 @@ def _from_trial(trial: str, options: TrainOptions, run_id: str | None) -> StudyR
         timeout=None,
         trial_timeout=None,  # the study's is for a single leg
         register=options.register,
-        rows=options.rows,
+        refit=options.refit,
         confirm=None,
         warm_start=OFF,
     )

@@ -12,15 +12,17 @@ from hpo.errors import ParameterError, closest, raise_all
 from hpo.rungs import Budgets
 from pipelines.models import ALL, FAMILIES, FIDELITIES
 from pipelines.study.options import (
+    ALL_ROWS,
     AUTO,
     MAX_BUDGET,
     OFF,
     PAST,
-    ROWS,
+    REFITS,
     Options,
     SearchOptions,
     TrainOptions,
     TuneOptions,
+    ValidateOptions,
     past_sources,
 )
 from pipelines.table.overrides import parse_overrides
@@ -80,13 +82,23 @@ def _other_mistakes(options: Options, wrong: Collection[str]) -> Iterator[str]:
         yield from _override_mistakes(options)
     if isinstance(options, SearchOptions) and not {"algorithm", "fidelity"} & set(wrong):
         yield from _budget_mistakes(options, wrong)
-    if isinstance(options, TrainOptions) and options.rows not in ROWS:
-        hint = closest(str(options.rows), ROWS)
-        yield f"unknown rows={options.rows!r}{hint}; it must be {' or '.join(ROWS)}"
+    if "refit" not in wrong:
+        yield from _refit_mistakes(options)
     if isinstance(options, TuneOptions):
         yield from _past_mistakes(options)
     elif isinstance(options, SearchOptions) and _is_past(options.space):
         yield "space=past needs past studies, and validate uses none; leave space out"
+
+
+def _refit_mistakes(options: Options) -> Iterator[str]:
+    if options.refit not in REFITS:
+        hint = closest(options.refit, REFITS)
+        yield f"unknown refit={options.refit!r}{hint}; it is one of {', '.join(REFITS)}"
+    elif options.refit == ALL_ROWS and isinstance(options, ValidateOptions):
+        yield (
+            "refit=all trains on the test rows after the score, and validate keeps no model; take "
+            "refit=on or leave it out"
+        )
 
 
 def _unknown(option: str, name: str, known: Sequence[str]) -> Iterator[str]:

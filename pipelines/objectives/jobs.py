@@ -7,7 +7,7 @@ from hpo.loop import Job
 from pipelines.files.exchange import Exchange
 
 # Names in the exchange.
-FOLDS, PARTS, WORK = "folds", "parts", "work"
+FOLDS, PARTS, TEST, WORK = "folds", "parts", "test", "work"
 BEST = "best_iteration"  # the metric that counts the rounds or steps after which a model was best
 
 _WORK_FILE = "work.json"
@@ -51,9 +51,15 @@ class Work:
 
 @dataclass(frozen=True)
 class Baseline:
-    """Train a baseline instead of a trial."""
+    """Train a baseline instead of a trial; `whole` trains one on all rows but the test rows."""
 
     name: str
+    whole: bool = False
+
+    @property
+    def label(self) -> str:
+        """The label of its models."""
+        return f"{self.name}-refit" if self.whole else self.name
 
 
 @dataclass(frozen=True)
@@ -67,11 +73,20 @@ class Rebuild:
 class Refit:
     """Train a trial's configuration on all rows but the test rows, for as long as was best.
 
-    `best` is the trial's metric `BEST`.
+    Attributes:
+        job: of the trial.
+        best: the trial's metric `BEST`.
+        test_rows: whether the test rows (`TEST` in the exchange) are added.
     """
 
     job: Job
     best: float
+    test_rows: bool = False
+
+    @property
+    def label(self) -> str:
+        """The label of its model."""
+        return f"trial-{self.job.number}-{'all-rows' if self.test_rows else 'refit'}"
 
 
 @dataclass(frozen=True)
@@ -93,8 +108,3 @@ def models_of(label: str) -> str:
 def trial_label(number: int, budget: float) -> str:
     """The label of the models of a trial at a budget."""
     return f"trial-{number}-at-{budget:g}"
-
-
-def refit_label(number: int) -> str:
-    """The label of the model that was trained on all rows but the test rows."""
-    return f"trial-{number}-refit"

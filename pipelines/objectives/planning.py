@@ -103,6 +103,7 @@ def new_plan(
         timeout=options.timeout,
         trial_timeout=options.trial_timeout,
         confirm=options.confirm,
+        refit=options.refit,
     )
 
 

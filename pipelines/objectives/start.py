@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pipelines.table.data import Prepared
 
 # Options that a resumed study may be given with new values. The others must be as it began.
-FREE = ("study", "trials", "timeout", "register", "data", "workers", "confirm")
+FREE = ("study", "trials", "timeout", "register", "data", "workers", "confirm", "refit")
 OF_PLAN = ("model", "algorithm", "metric", "seed", "trial_timeout", "warm_start", "fidelity")
 OF_DATA = ("target", "task", "split", "test_share", "validation")
 OF_COLUMNS = ("types", "drop")
@@ -98,6 +98,7 @@ def resume_study(study: str, options: TuneOptions, run_id: str | None) -> StudyR
         timeout=options.timeout,
         register=options.register,
         confirm=options.confirm,
+        refit=given.get("refit"),
         checkpoints=absolute(options.checkpoints) if options.checkpoints else None,
     )
     if plan.checkpoints is not None:

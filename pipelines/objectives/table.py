@@ -16,17 +16,16 @@ from pipelines.objectives.confirmation import confirm
 from pipelines.objectives.jobs import (
     BEST,
     FOLDS,
+    TEST,
     Baseline,
     Rebuild,
     Refit,
     Work,
     models_of,
-    refit_label,
     trial_label,
 )
 from pipelines.store.schema import test_metrics
 from pipelines.study.objective import Choice, Ending
-from pipelines.study.options import TRAIN
 from pipelines.study.plan import Plan
 from pipelines.study.result import Outcome
 from pipelines.study.workshop import wait_for
@@ -35,6 +34,9 @@ from pipelines.table.scores.metrics import METRICS, evaluate, recalls
 if TYPE_CHECKING:
     from pipelines.objectives.winner import Scored
     from pipelines.table.data import Prepared
+
+
+TRIVIAL = "trivial"  # the baseline that the registry compares with
 
 
 class TableObjective:
@@ -111,21 +113,43 @@ class TableObjective:
         """
         report = _best_report(winner)
         job = Job(winner.number, winner.params, 0.0, report.budget)
-        if self._refits:
-            rows = len(self._prepared.rows.rest)
-            ending.say(f"training trial {winner.number} once more, on {rows:,} rows")
-            return self._train_again(Refit(job, report.metrics[BEST]), ending) is not None
+        if self._plan.refits:
+            best = self._best_iteration(winner, job, ending)
+            return best is not None and self._refit(Refit(job, best), ending)
         if ending.workshop.exchange.has(models_of(_label(winner))):
             return True
         ending.say(f"training trial {winner.number} once more: its model was not stored")
-        again = self._train_again(Rebuild(job), ending)
-        if again is not None and again.loss != winner.loss:
-            before, now = self.goal.from_loss(winner.loss), self.goal.from_loss(again.loss)
+        again = self._train_again(winner, [Rebuild(job)], ending)
+        if again and again[0].loss != winner.loss:
+            before, now = self.goal.from_loss(winner.loss), self.goal.from_loss(again[0].loss)
             ending.say(
                 f"warning: trial {winner.number} scored {before:.8g} before and {now:.8g} now; "
                 "were libraries or the kind of machine changed in between?"
             )
         return again is not None
+
+    def _best_iteration(self, winner: Trial, job: Job, ending: Ending) -> float | None:
+        """The metric `BEST` of the winner; it is trained again where the store has lost it."""
+        found = _best_report(winner).metrics.get(BEST)
+        if found is not None:
+            return found
+        again = self._train_again(winner, [Rebuild(job)], ending)
+        return again[0].metrics[BEST] if again else None
+
+    def _refit(self, job: Refit, ending: Ending) -> bool:
+        """Train the winner, and the trivial baseline beside it, on training and validation rows.
+
+        With `refit=all` a second model of the winner is trained on the test rows, too.
+        """
+        prepared, number = self._prepared, job.job.number
+        rows = len(prepared.rows.rest)
+        ending.say(f"training trial {number} once more, on {rows:,} rows")
+        jobs: list[Baseline | Refit] = [Baseline(TRIVIAL, whole=True), job]
+        if self._plan.uses_test_rows:
+            ending.workshop.exchange.put(TEST, prepared.save_test)
+            ending.say(f"and, for the model that is logged, on all {len(prepared.frame):,} rows")
+            jobs.append(replace(job, test_rows=True))
+        return self._train_again(ending.trials[number], jobs, ending) is not None
 
     def finish(self, choice: Choice, ending: Ending) -> Outcome:
         """Score the winner once on the held-out rows, log and register it.
@@ -133,11 +157,12 @@ class TableObjective:
         Raises:
             StudyError: when MLflow does not take it.
         """
-        from pipelines.objectives.winner import Won, log, score
+        from pipelines.objectives.winner import Won, join, log, score
         from pipelines.table.scores.bootstrap import score_interval
 
         name, notes = self.goal.name, ending.store.notes
-        scored = score(self._prepared, self._plan, ending, self._winner_label(choice.winner))
+        label, logged_label = self._winner_labels(choice.winner)
+        scored = score(self._prepared, self._plan, ending, label)
         test = evaluate(self._prepared.task.kind, scored.y, scored.prediction)
         interval = None
         if name in test:
@@ -147,7 +172,8 @@ class TableObjective:
             ending.say(
                 f"warning: {name} is not defined on the held-out rows, so there is no test score"
             )
-        won = Won(choice, ending, scored, test, interval, self._trivial_score(ending))
+        folder = join(self._prepared, ending, logged_label)
+        won = Won(choice, ending, scored, folder, test, interval, self._trivial_score(ending))
         notes.annotate(metrics=test_metrics(name, test, interval))
         notes.set_winner(choice.winner.number)
         logged = log(self._plan, self._prepared, won)
@@ -159,23 +185,31 @@ class TableObjective:
             interval=interval,
             model_uri=logged.uri,
             version=logged.version,
-            trained_on=len(self._prepared.rows.rest) if self._refits else None,
+            trained_on=self._trained_on,
         )
 
     @property
-    def _refits(self) -> bool:
-        return self._plan.rows != TRAIN
+    def _trained_on(self) -> int | None:
+        """The rows of a model that was trained once more."""
+        if self._plan.uses_test_rows:
+            return len(self._prepared.frame)
+        return len(self._prepared.rows.rest) if self._plan.refits else None
 
-    def _winner_label(self, winner: Trial) -> str:
-        return refit_label(winner.number) if self._refits else _label(winner)
+    def _winner_labels(self, winner: Trial) -> tuple[str, str]:
+        """The labels of the model that is scored, and of the one that is logged."""
+        report = _best_report(winner)
+        job = Refit(Job(winner.number, winner.params, 0.0, report.budget), 0.0)
+        scored = job.label if self._plan.refits else _label(winner)
+        return scored, replace(job, test_rows=True).label if self._plan.uses_test_rows else scored
 
     def _trivial_score(self, ending: Ending) -> float:
         """The trivial baseline's score on the held-out rows; nan without one."""
         from pipelines.objectives.winner import score
 
-        if "trivial" not in ending.baselines:
+        if TRIVIAL not in ending.baselines:
             return float("nan")
-        trivial = score(self._prepared, self._plan, ending, "trivial")
+        label = Baseline(TRIVIAL, whole=self._plan.refits).label
+        trivial = score(self._prepared, self._plan, ending, label)
         values = evaluate(self._prepared.task.kind, trivial.y, trivial.prediction)
         return values.get(self.goal.name, float("nan"))
 
@@ -189,23 +223,28 @@ class TableObjective:
             rows = [(str(label), *each) for label, each in zip(labels, found, strict=True)]
             ending.store.notes.save_text(classes_text(rows), CLASSES)
 
-    def _train_again(self, job: Rebuild | Refit, ending: Ending) -> Report | None:
-        """Do a job with a worker of its own; None when the user stops it.
+    def _train_again(
+        self, winner: Trial, jobs: Sequence[Baseline | Rebuild | Refit], ending: Ending
+    ) -> list[Report] | None:
+        """Do jobs with a worker of their own, one by one; None when the user stops it.
 
         Raises:
-            StudyError: when it fails.
+            StudyError: when one fails.
         """
-        with ending.workshop.open_pool(WorkerPlan(1, self._plan.threads)) as pool:
-            future = pool.submit(job)
-            done = wait_for(future, ending.stop)
-            pool.shutdown(now=True)
-        if not done:
-            return None
+        reports: list[Report] = []
         try:
-            return future.result()
+            with ending.workshop.open_pool(WorkerPlan(1, self._plan.threads)) as pool:
+                for job in jobs:
+                    future = pool.submit(job)
+                    if not wait_for(future, ending.stop):
+                        pool.shutdown(now=True)
+                        return None
+                    reports.append(future.result())
+                pool.shutdown(now=True)
+            return reports
         except (JobError, WorkerDied) as error:
             raise StudyError(
-                f"trial {job.job.number} is the best, but training it once more for its model "
+                f"trial {winner.number} is the best, but training it once more for its model "
                 f"failed: {error}; all trials are stored: when that is repaired, `tune` with "
                 f"study={ending.store.run_id} logs the winner"
             ) from error

@@ -27,6 +27,7 @@ from pipelines.objectives.jobs import (
     BEST,
     FOLDS,
     PARTS,
+    TEST,
     Baseline,
     Part,
     Rebuild,
@@ -34,13 +35,13 @@ from pipelines.objectives.jobs import (
     TableJob,
     Work,
     models_of,
-    refit_label,
     trial_label,
 )
 from pipelines.objectives.scores import Trained, leg_curve, mean_scores
 from pipelines.objectives.stored_legs import StoredLegs
 from pipelines.study.workshop import Worker
 from pipelines.table.data import Fold, load_folds, load_part
+from pipelines.table.folds import EncodedRows
 from pipelines.table.scores.metrics import METRICS
 from pipelines.table.shares import subset
 
@@ -80,13 +81,16 @@ class Training:
             Exception: whatever training raises; the trial fails for that reason.
         """
         match job:
+            case Baseline(name, whole=False):
+                return self._whole(Course(name, {}, (1,), 1), job.label, 1.0)
             case Baseline(name):
-                return self._whole(Course(name, {}, (1,), 1), name, 1.0)
+                return self._refit(Course(name, {}, (1,), 1), 1.0, job.label)
             case Rebuild(inner):
                 label = trial_label(inner.number, inner.to)
                 return self._whole(course_of(self.work, inner), label, inner.to)
-            case Refit(inner, best):
-                return self._refit(inner, best)
+            case Refit(inner, best, test_rows):
+                course = course_of(self.work, inner)
+                return self._refit(course, best, job.label, test_rows=test_rows)
             case Part(inner, index):
                 return self._on_part(inner, index)
             case Job():
@@ -116,22 +120,22 @@ class Training:
         self._export(trained, label)
         return self._report(budget, trained, began)
 
-    def _refit(self, job: Job, best: float) -> Report:
-        """Train one model on the rows of all folds.
+    def _refit(self, course: Course, best: float, label: str, *, test_rows: bool = False) -> Report:
+        """Train one model on the rows of all folds, and on the test rows if they are asked for.
 
         Its report has no loss, because no row is left to validate on. Training ends at the same
         part of its schedule as before: a network sees more steps where its limit of epochs rules.
         """
         began = time.monotonic()
-        course = course_of(self.work, job)
-        fold = self._folds[-1].whole()  # the last fold holds all rows, whatever the split
+        more = (EncodedRows.load(self._exchange.get(TEST)),) if test_rows else ()
+        fold = self._folds[-1].whole(*more)  # the last fold holds all rows, whatever the split
         model = self._families.made(course, fold).start(course.params, self.work.seed)
         horizon = float(np.mean([alone.horizon for alone in self._fresh(course)]))
         to = max(1, round(best * model.horizon / horizon))
         for stop in (*(stop for stop in course.stops if stop < to), to):
             model.train(stop)
-        self._export([Trained(fold, model, ())], refit_label(job.number))
-        return Report(job.to, math.nan, {BEST: float(to)}, time.monotonic() - began)
+        self._export([Trained(fold, model, ())], label)
+        return Report(float(to), math.nan, {BEST: float(to)}, time.monotonic() - began)
 
     def _leg(self, job: Job) -> Report:
         """Train a trial from where its last leg ended; it is exported when none was better.

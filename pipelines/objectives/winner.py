@@ -14,7 +14,7 @@ from hpo.errors import StudyError
 from pipelines.objectives.card import ARTIFACT, description, model_card, whole
 from pipelines.objectives.card.sections import Subject
 from pipelines.objectives.jobs import models_of
-from pipelines.registry.gate import HeldOutScore
+from pipelines.registry.gate import ALL_ROWS, TRAINED_ON, HeldOutScore
 from pipelines.registry.logged import TRIAL_NUMBER, LoggedWinner, log_winner, logged_before
 from pipelines.registry.versions import Origin, register_winner
 from pipelines.store.tracking import first_line
@@ -22,6 +22,7 @@ from pipelines.study.objective import Choice, Ending
 from pipelines.study.plan import Plan
 from pipelines.table.scores.metrics import METRICS
 from pipelines.table.scores.permutation import permuted
+from pipelines.table.source import HOLDOUT
 from pipelines.table.splits import group_codes
 from serving.predictor import Predictor
 
@@ -55,6 +56,7 @@ class Won:
         choice: the winner, and how the best trials were compared.
         ending: the end of the search.
         scored: its predictor.
+        folder: of the predictor that is logged: the same, or one that was trained on all rows.
         test: every metric on the held-out rows.
         interval: of the deciding metric.
         trivial: the deciding metric of the trivial baseline on the same rows.
@@ -63,6 +65,7 @@ class Won:
     choice: Choice
     ending: Ending
     scored: Scored
+    folder: Path
     test: Mapping[str, float]
     interval: "Interval | None"
     trivial: float
@@ -83,12 +86,19 @@ class Logged:
     seconds: float
 
 
-def score(prepared: "Prepared", plan: Plan, ending: Ending, label: str) -> Scored:
-    """Join the models with this label into one predictor, and predict the raw held-out rows."""
+def join(prepared: "Prepared", ending: Ending, label: str) -> Path:
+    """The folder of a predictor that joins the models with this label."""
     exchange = ending.workshop.exchange
     place = exchange.scratch / "predictors" / label
-    members = sorted(exchange.get(models_of(label)).iterdir())
-    Predictor(prepared.features, prepared.target, ()).save(place, members)
+    if not place.exists():
+        members = sorted(exchange.get(models_of(label)).iterdir())
+        Predictor(prepared.features, prepared.target, ()).save(place, members)
+    return place
+
+
+def score(prepared: "Prepared", plan: Plan, ending: Ending, label: str) -> Scored:
+    """Predict the raw held-out rows with the models of this label, joined into one predictor."""
+    place = join(prepared, ending, label)
     rows = prepared.test_frame
     prediction = Predictor.load(place).predict_raw(rows)
     return Scored(place, prepared.y_test, prediction, group_codes(plan.data.split, rows))
@@ -111,7 +121,7 @@ def log(plan: Plan, prepared: "Prepared", won: Won) -> Logged:
 
 def _log(plan: Plan, prepared: "Prepared", won: Won) -> Logged:
     client = MlflowClient(won.ending.store.tracking_uri)  # its calls are retried
-    winner = _logged_winner(client, prepared, won)
+    winner = _logged_winner(client, plan, prepared, won)
     if not plan.register:
         return Logged(winner.uri, None, winner.seconds)
     store, trial = won.ending.store, won.choice.winner
@@ -123,14 +133,17 @@ def _log(plan: Plan, prepared: "Prepared", won: Won) -> Logged:
         trial=store.trial_run_id(trial.number),
         family=subject.family,
         score=subject.score,
+        trained_on=_trained_on(plan),
     )
     registered = register_winner(client, winner, plan.register, origin, description(card))
     return Logged(winner.uri, registered.version, winner.seconds)
 
 
-def _logged_winner(client: MlflowClient, prepared: "Prepared", won: Won) -> LoggedWinner:
+def _logged_winner(
+    client: MlflowClient, plan: Plan, prepared: "Prepared", won: Won
+) -> LoggedWinner:
     """Log the predictor, unless an earlier session has logged the same one."""
-    run_id, folder, trial = won.ending.store.run_id, won.scored.folder, won.choice.winner
+    run_id, folder, trial = won.ending.store.run_id, won.folder, won.choice.winner
     logged = logged_before(client, run_id, folder)
     if logged is not None:
         return logged
@@ -141,8 +154,15 @@ def _logged_winner(client: MlflowClient, prepared: "Prepared", won: Won) -> Logg
         prepared.example,
         metrics={f"test_{name}": value for name, value in won.test.items()},
         params=trial.params,
-        tags={TRIAL_NUMBER: str(trial.number)},
+        tags={TRIAL_NUMBER: str(trial.number), TRAINED_ON: _trained_on(plan)},
     )
+
+
+def _trained_on(plan: Plan) -> str:
+    """The rows that the logged model was trained on, as its tag says them."""
+    if plan.uses_test_rows:
+        return ALL_ROWS
+    return "train+validation" if plan.refits or plan.data.validation != HOLDOUT else "train"
 
 
 def _held_out_score(plan: Plan, prepared: "Prepared", won: Won) -> HeldOutScore:

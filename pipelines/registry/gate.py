@@ -21,6 +21,8 @@ BASELINE = "hpo.test.baseline"
 DATA = "hpo.test.data"
 SPLIT = "hpo.test.split"
 ROWS = "hpo.test.rows"
+TRAINED_ON = "hpo.trained_on"  # also on a logged model: train, train+validation or ALL_ROWS
+ALL_ROWS = "all"  # the held-out rows among them, after the score
 _REQUIRED = (METRIC, DIRECTION, SCORE, DATA, SPLIT, ROWS)
 
 # Tags of a version that was promoted.
@@ -113,12 +115,13 @@ class HeldOutScore:
                 "with `tune -P register=NAME`"
             ) from error
 
-    def same_rows(self, tags: Mapping[str, str]) -> bool:
-        """Whether a version with these tags was scored on the same rows.
+    def unseen_by(self, tags: Mapping[str, str]) -> bool:
+        """Whether a version with these tags was scored on the same rows, and not trained on them.
 
-        If so, neither model was trained on them.
+        Only then is a comparison on these rows fair.
         """
-        return (tags.get(DATA), tags.get(SPLIT)) == (self.data, self.split)
+        same = (tags.get(DATA), tags.get(SPLIT)) == (self.data, self.split)
+        return same and tags.get(TRAINED_ON) != ALL_ROWS
 
     def __str__(self) -> str:
         """The metric and its value."""

@@ -17,7 +17,12 @@ from mlflow.models import Model
 
 import serving
 from hpo.errors import ParameterError, UserError, closest, raise_all
-from pipelines.registry.gate import Candidate, HeldOutScore, PromotionRefusedError
+from pipelines.registry.gate import (
+    TRAINED_ON,
+    Candidate,
+    HeldOutScore,
+    PromotionRefusedError,
+)
 from pipelines.registry.logged import LoggedWinner
 from pipelines.store.tracking import first_line
 from serving.predictor import Predictor
@@ -54,12 +59,14 @@ class Origin:
         trial: The run id of the trial.
         family: The model family.
         score: The score on the study's held-out rows.
+        trained_on: The rows that the model was trained on (the tag `TRAINED_ON`).
     """
 
     study: str
     trial: str
     family: str
     score: HeldOutScore
+    trained_on: str = "train"
 
     def to_tags(self) -> dict[str, str]:
         """The origin as tags of a model version."""
@@ -68,6 +75,7 @@ class Origin:
             STUDY: self.study,
             TRIAL: self.trial,
             FAMILY: self.family,
+            TRAINED_ON: self.trained_on,
         }
 
 

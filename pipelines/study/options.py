@@ -17,8 +17,8 @@ from hpo.space import SearchSpace
 
 AUTO, OFF = "auto", "off"
 DEFAULT, PAST = "default", "past"  # spaces: the model's, and that narrowed by past studies
-TRAIN, TRAIN_AND_VALIDATION = "train", "train+validation"
-ROWS = (TRAIN, TRAIN_AND_VALIDATION)  # what the logged model may be trained on
+ON, ALL_ROWS = "on", "all"
+REFITS = (AUTO, ON, OFF, ALL_ROWS)  # what the logged model is trained on (the option `refit`)
 MAX_BUDGET = 1_000_000
 MAX_FOLDS = 20
 
@@ -99,6 +99,9 @@ class Options(TableOptions):
         types: Types of columns instead of the inferred ones, such as zip:category,age:number;
             number, category, date or boolean.
         drop: Columns that are not used as features, with commas between.
+        refit: What the logged model is trained on: auto trains it once more on training and
+            validation rows where a holdout validates, on with cv:K, too; off does not; all adds the
+            test rows after the score.
     """
 
     model: str = option("lightgbm")
@@ -109,6 +112,7 @@ class Options(TableOptions):
     validation: str = option("holdout")
     types: Types = option(None, checked=False)
     drop: Names = option(None, checked=False)
+    refit: str = option(AUTO)
 
     def given(self) -> dict[str, Any]:
         """The options that differ from their defaults."""
@@ -211,8 +215,6 @@ class TrainOptions(Options):
             nothing.
         test_share: The share of rows that is held out.
         budget: The boosting rounds or training steps; none takes the model's own.
-        rows: train, or train+validation for a model trained once more on both, for as long as was
-            best without.
     """
 
     trial: str | None = option(None, checked=False)
@@ -220,7 +222,6 @@ class TrainOptions(Options):
     register: str | None = option(None)
     test_share: float = option(0.2, Limit(above=0, below=0.5))
     budget: int | None = option(None, BUDGET)
-    rows: str = option(TRAIN)
 
 
 def past_sources(warm_start: object) -> tuple[str, ...] | None:

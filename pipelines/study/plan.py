@@ -18,8 +18,8 @@ from hpo.study import FirstPoint
 from pipelines.files.uris import HIDDEN, is_hidden, safe
 from pipelines.models import FAMILIES, libraries
 from pipelines.models.libraries import STUDY_LIBRARIES, installed_versions
-from pipelines.study.options import OFF, TRAIN
-from pipelines.table.source import DataPlan
+from pipelines.study.options import ALL_ROWS, AUTO, OFF
+from pipelines.table.source import HOLDOUT, DataPlan
 
 TRIAL_SECONDS = 3600.0  # after which a leg fails, unless the user gives a limit
 SHOWN = ("target", "task", "split", "test_share", "validation")  # data plan, repeated in the header
@@ -53,7 +53,7 @@ class Plan:
         timeout: seconds of a session; None for no limit.
         trial_timeout: seconds of a leg; None for `TRIAL_SECONDS`.
         register: the name of the registered model; None registers nothing.
-        rows: what the logged model is trained on, one of `pipelines.study.options.ROWS`.
+        refit: what the logged model is trained on, one of `pipelines.study.options.REFITS`.
         confirm: how many of the best trials are trained again on repeated folds before the winner
             is named; None for none.
         warm_start: the past studies that the search learns from (the option `warm_start`).
@@ -79,7 +79,7 @@ class Plan:
     timeout: float | None
     trial_timeout: float | None
     register: str | None = None
-    rows: str = TRAIN
+    refit: str = OFF
     confirm: int | None = None
     warm_start: str = OFF
 
@@ -87,6 +87,21 @@ class Plan:
     def goal(self) -> Goal:
         """The score that decides."""
         return Goal(self.metric, self.direction)
+
+    @property
+    def refits(self) -> bool:
+        """Whether the winner is trained once more, on training and validation rows.
+
+        The models of several folds have seen all these rows already.
+        """
+        if self.refit == AUTO:
+            return self.data.validation == HOLDOUT
+        return self.refit != OFF
+
+    @property
+    def uses_test_rows(self) -> bool:
+        """Whether the logged model is trained on the test rows, too, after its score."""
+        return self.refit == ALL_ROWS
 
     @property
     def races(self) -> bool:
@@ -163,6 +178,7 @@ class Plan:
         timeout: float | None,
         register: str | None,
         confirm: int | None,
+        refit: str | None,
         checkpoints: str | None,
     ) -> "Plan":
         """This plan with what a later session may change; None leaves a value as it is.
@@ -185,6 +201,7 @@ class Plan:
             timeout=timeout,
             register=register or self.register,
             confirm=confirm or self.confirm,
+            refit=refit or self.refit,
         )
 
 

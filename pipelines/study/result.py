@@ -24,7 +24,7 @@ class Outcome:
         interval: of the deciding score.
         model_uri: of the logged model.
         version: of the registered model.
-        trained_on: rows of a model that was trained on the validation rows, too.
+        trained_on: rows of a model that was trained once more, on more than the training rows.
     """
 
     test: Mapping[str, float]

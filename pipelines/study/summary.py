@@ -101,7 +101,12 @@ def _winner(result: "StudyResult") -> Iterator[str]:
     yield f"Held-out test rows: {result.metric} {result.test[result.metric]:.5g}{bounds}{more}"
     yield f"Model: {result.model_uri}"
     yield from _budget_note(result, result.winner)
-    if result.outcome.trained_on:
+    if result.plan.uses_test_rows and result.outcome.trained_on:
+        yield (
+            f"Note: it was trained on all {result.outcome.trained_on:,} rows after the score; the "
+            "scores are those of the model without the test rows"
+        )
+    elif result.outcome.trained_on:
         yield (
             f"Note: it was trained on training and validation rows, {result.outcome.trained_on:,}; "
             "the score on the validation rows is that of a model trained without them"

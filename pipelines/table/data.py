@@ -111,6 +111,11 @@ class Prepared:
         """Write the folds for `load_folds`."""
         save_folds(directory, self._encoding(), self.folds)
 
+    def save_test(self, directory: Path) -> None:
+        """Write the encoded test rows for `EncodedRows.load`."""
+        rows = self.features.transform(self.test_frame)
+        EncodedRows(rows, self._encoded_target()[self.rows.test]).save(directory)
+
     def resampled(self, split: str, *, repeats: int, folds: int, seed: int) -> Rows:
         """Divide the rows of the search again, several times (see `splits.resample`).
 

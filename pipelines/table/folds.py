@@ -69,13 +69,14 @@ class Fold:
         """
         return metric(self.target.original(self.y_valid), self.target.original(prediction))
 
-    def whole(self) -> Fold:
-        """The fold with the validation rows appended to the training rows."""
+    def whole(self, *more: EncodedRows) -> Fold:
+        """The fold with the validation rows, and `more`, appended to the training rows."""
+        parts = [self.train, self.valid, *(rows.features for rows in more)]
         train = Matrix(
-            np.concatenate([self.train.numeric, self.valid.numeric]),
-            np.concatenate([self.train.categorical, self.valid.categorical]),
+            np.concatenate([part.numeric for part in parts]),
+            np.concatenate([part.categorical for part in parts]),
         )
-        y_train = np.concatenate([self.y_train, self.y_valid])
+        y_train = np.concatenate([self.y_train, self.y_valid, *(rows.target for rows in more)])
         return replace(self, train=train, y_train=y_train, fixed=True)
 
 

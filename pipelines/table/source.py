@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from pipelines.table.data import Prepared
 
 
+HOLDOUT = "holdout"  # the validation without folds
+
+
 @dataclass(frozen=True)
 class DataPlan:
     """The table of a study and the use of its rows, as a later process needs them.

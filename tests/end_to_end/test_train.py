@@ -12,6 +12,8 @@ import pytest
 from mlflow import MlflowClient
 
 from pipelines import entry_points
+from pipelines.promote import promote
+from pipelines.registry.gate import PromotionRefusedError
 from pipelines.store.studies import leaderboard
 from pipelines.study.result import StudyResult
 from pipelines.table.scores.metrics import METRICS
@@ -63,7 +65,7 @@ def race(
 @pytest.fixture(scope="module")
 def plain(race: Race) -> StudyResult:
     """That trial, trained again."""
-    return train(trial=race.left())
+    return train(trial=race.left(), refit="off")
 
 
 def test_a_trial_that_was_left_early_is_trained_to_the_end(race: Race, plain: StudyResult) -> None:
@@ -99,7 +101,7 @@ def test_the_configuration_of_a_card_is_trained_again(race: Race, tmp_path: Path
 
 
 def test_on_training_and_validation_rows(race: Race, plain: StudyResult) -> None:
-    found = train(trial=race.left(), rows="train+validation", register="all-rows")
+    found = train(trial=race.left(), register="all-rows")
     assert found.best_score == plain.best_score, "that of the model without the validation rows"
     assert found.test != plain.test
     assert "trained on training and validation rows, 240" in str(found)
@@ -126,3 +128,13 @@ def test_on_training_and_validation_rows(race: Race, plain: StudyResult) -> None
 
     again = tune(study=found.run_id)
     assert again.model_uri == found.model_uri, "a resumed session comes to the same model"
+
+    last = tune(study=found.run_id, refit="all", register="on-every-row")
+    assert last.test == found.test, "the score is that of the model without the test rows"
+    assert last.model_uri != found.model_uri
+    assert "trained on all 300 rows after the score" in str(last)
+    version = MlflowClient().get_model_version_by_alias("on-every-row", "challenger")
+    assert version.tags["hpo.trained_on"] == "all"
+    assert "once more on all 300 rows" in str(version.description)
+    with pytest.raises(PromotionRefusedError, match="trained on all rows .* give new rows"):
+        promote("on-every-row")

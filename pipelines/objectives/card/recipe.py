@@ -6,7 +6,7 @@ import shlex
 
 from hpo.space.parameters import Params, Value
 from pipelines.models import search_model, settings
-from pipelines.study.options import TRAIN, TrainOptions
+from pipelines.study.options import TrainOptions
 from pipelines.study.plan import Plan
 from pipelines.table.overrides import as_options
 
@@ -47,7 +47,7 @@ def _unusual(plan: Plan, family: str) -> dict[str, object]:
         "test_share": (plan.data.test_share, TrainOptions.test_share),
         "validation": (plan.data.validation, TrainOptions.validation),
         "budget": (_full_budget(plan, family), settings(family).budget.max),
-        "rows": (plan.rows, TRAIN),
+        "refit": (plan.refit, TrainOptions.refit),
     }
     unusual = {name: value for name, (value, default) in options.items() if value != default}
     return unusual | as_options(plan.data.overrides)

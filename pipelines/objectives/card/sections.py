@@ -19,7 +19,6 @@ from pipelines.objectives.card.markdown import code_block, escaped, table
 from pipelines.objectives.card.recipe import as_yaml, train_command
 from pipelines.objectives.jobs import BEST
 from pipelines.registry.gate import HeldOutScore
-from pipelines.study.options import TRAIN
 from pipelines.study.plan import Plan
 from pipelines.study.summary import failures
 
@@ -121,7 +120,7 @@ def scores(subject: Subject) -> Iterator[str]:
 def _validation_scores(subject: Subject) -> str:
     score = subject.plan.goal.from_loss(subject.best.loss)
     reason = "" if subject.confirmation else ", by which it was chosen"
-    before = "" if subject.plan.rows == TRAIN else " (before it was trained on them, too)"
+    before = " (before it was trained on them, too)" if subject.plan.refits else ""
     baselines = [f", baseline {name} {value:.6g}" for name, value in subject.baselines.items()]
     return (
         f"On the validation rows{reason}: {subject.score.metric} {score:.6g}{before}"
@@ -163,9 +162,16 @@ def search(subject: Subject) -> Iterator[str]:
     best_at = best.best.metrics.get(BEST, math.nan) if best.best else math.nan
     unit = settings(subject.family).budget.unit
     yield f"- trained for {reached}, best after {best_at:.4g} {unit}"
-    if plan.rows != TRAIN:
-        n_rows = len(subject.prepared.rows.rest)
+    rows = subject.prepared.rows
+    if plan.refits:
+        n_rows = len(rows.rest)
         yield f"- trained once more for as long on {n_rows:,} training and validation rows"
+    if plan.uses_test_rows:
+        n_rows = len(rows.rest) + len(rows.test)
+        yield (
+            f"- after the score it was trained once more on all {n_rows:,} rows: the scores are "
+            "those of the model without the held-out rows, on which no comparison is fair any more"
+        )
 
 
 def _trials(subject: Subject) -> str:

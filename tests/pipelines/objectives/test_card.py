@@ -31,7 +31,7 @@ def subject(
     name: str = "x",
     target: str = "y",
     params: Params | None = None,
-    rows: str = "train",
+    refit: str = "off",
     bare: bool = False,
 ) -> Subject:
     rng = np.random.default_rng(0)
@@ -51,7 +51,7 @@ def subject(
         threads=2,
         lag=4,
         trials=4,
-        rows=rows,
+        refit=refit,
     )
     return Subject(
         study="5" * 32,
@@ -127,11 +127,11 @@ def test_the_watts_are_the_users(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_is_not_there_is_said() -> None:
-    text = whole(model_card(subject(rows="train+validation", bare=True)))
+    text = whole(model_card(subject(refit="on", bare=True)))
     assert "95 %" not in text
     assert "Not computed" in text
     assert "(before it was trained on them, too)" in text
-    assert "-P rows=train+validation" in text
+    assert "-P refit=on" in text
 
 
 def test_names_break_neither_lines_nor_tables_nor_pages() -> None:

@@ -25,7 +25,6 @@ from pipelines.objectives.jobs import (
     Refit,
     Work,
     models_of,
-    refit_label,
     trial_label,
 )
 from pipelines.objectives.training import Training
@@ -187,7 +186,7 @@ def test_a_refit_takes_all_rows_and_as_long_as_was_best(
     report = worker(Refit(job, best))
     assert report.metrics == {BEST: round(best)}
     assert np.isnan(report.loss), "no row is left to validate on"
-    (member,) = members(shop.folder, refit_label(7)).iterdir()
+    (member,) = members(shop.folder, Refit(job, 0.0).label).iterdir()
 
     folds = load_folds(shop.folder / FOLDS)
     whole = folds[1].whole()
@@ -209,7 +208,7 @@ def test_a_refit_never_stops_early(place: Callable[..., Place]) -> None:
     best = worker(job).metrics[BEST]
     assert best < 200
     worker(Refit(job, 400.0))
-    (member,) = members(shop.folder, refit_label(7)).iterdir()
+    (member,) = members(shop.folder, Refit(job, 0.0).label).iterdir()
     assert json.loads((member / "member.json").read_text())["best_iteration"] == 400
 
 
