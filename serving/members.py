@@ -5,12 +5,12 @@ file name. Every file is checked before it is parsed: native parsers trust their
 truncated LightGBM file ends the process. Nothing is unpickled. The other keys depend on the family:
 
 - `trivial`: `prediction`, the class shares (k,) or one standardised value;
-- `linear`: `weights`, the name of a JSON file (see `LinearWeights`);
-- `lightgbm`, `xgboost`: `model`, the name of the native file, and `iterations`, the number
-  of rounds to predict with (0: all);
+- `ridge`: `weights`, the name of a JSON file (see `LinearWeights`);
+- `lightgbm`, `xgboost`, `catboost`: `model`, the name of the native file, and `iterations`, the
+  number of rounds to predict with (0: all);
 - `mlp`: what `serving.network` reads;
-- `hist_gradient_boosting`, `random_forest`, `extra_trees`: `model`, the name of a skops file;
-  `n_classes` and `dtype`, see `serving.scikit`.
+- `hist_gradient_boosting`, `random_forest`, `extra_trees`, `linear`: `model`, the name of a skops
+  file; `n_classes` and `dtype`, see `serving.scikit`.
 """
 
 from __future__ import annotations
@@ -275,7 +275,7 @@ def _load_trivial(directory: Path, manifest: Mapping[str, Any]) -> Member:
     return TrivialMember(np.atleast_1d(np.asarray(manifest["prediction"], dtype=np.float64)))
 
 
-def _load_linear(directory: Path, manifest: Mapping[str, Any]) -> Member:
+def _load_ridge(directory: Path, manifest: Mapping[str, Any]) -> Member:
     text = _named_file(directory, manifest, "weights").read_text(encoding="utf-8")
     return LinearMember(LinearWeights.from_dict(json.loads(text)), manifest["kind"])
 
@@ -300,6 +300,12 @@ def _load_mlp(directory: Path, manifest: Mapping[str, Any]) -> Member:
     return NetworkMember(network.load(directory))
 
 
+def _load_catboost(directory: Path, manifest: Mapping[str, Any]) -> Member:
+    from serving import catboost
+
+    return catboost.load(_named_file(directory, manifest, "model"), manifest["kind"])
+
+
 def _load_scikit(directory: Path, manifest: Mapping[str, Any]) -> Member:
     from serving import scikit
 
@@ -309,11 +315,13 @@ def _load_scikit(directory: Path, manifest: Mapping[str, Any]) -> Member:
 
 LOADERS: Mapping[str, Callable[[Path, Mapping[str, Any]], Member]] = {
     "trivial": _load_trivial,
-    "linear": _load_linear,
+    "ridge": _load_ridge,
     "lightgbm": _load_lightgbm,
     "xgboost": _load_xgboost,
     "mlp": _load_mlp,
+    "catboost": _load_catboost,
     "hist_gradient_boosting": _load_scikit,
     "random_forest": _load_scikit,
     "extra_trees": _load_scikit,
+    "linear": _load_scikit,
 }

@@ -7,17 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import skops.io
 from skops.io.exceptions import UntrustedTypesFoundException
 
 from serving.features import Matrix
 from serving.values import FloatArray
 
-# The types that our models hold beside those that skops trusts anyway: trees, and what histogram
-# gradient boosting checks its categories with.
+# The types that our models hold beside those that skops trusts anyway: trees, the type of imputed
+# values, and what histogram gradient boosting checks its categories with.
 TRUSTED = (
     "functools.partial",
+    "numpy.dtype",
     "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
     "sklearn.tree._tree.Tree",
     "sklearn.utils.validation.check_array",
@@ -43,11 +43,11 @@ class ScikitMember:
         return predictions(self.estimator, rows.dense(self.dtype), self.n_classes)
 
 
-def predictions(estimator: Any, x: npt.NDArray[np.floating[Any]], n_classes: int) -> FloatArray:
-    """`(n, n_classes)` probabilities, 0 for a class without training rows, or `(n,)` values."""
+def predictions(estimator: Any, x: Any, n_classes: int) -> FloatArray:
+    """Of dense or sparse rows: probabilities, 0 for a class without training rows, or values."""
     if not n_classes:
         return np.asarray(estimator.predict(x), dtype=np.float64)
-    probabilities = np.zeros((len(x), n_classes))
+    probabilities = np.zeros((x.shape[0], n_classes))
     probabilities[:, estimator.classes_] = estimator.predict_proba(x)
     return probabilities
 

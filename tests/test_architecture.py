@@ -23,6 +23,7 @@ ONLY = {
     "hyperopt": ("hpo/samplers/hyperopt.py", "hpo/space/hyperopt", "benchmarks"),
     "lightgbm": ("pipelines/models/lightgbm.py", "serving/members.py", "benchmarks"),
     "xgboost": ("pipelines/models/xgboost.py", "serving/members.py", "benchmarks"),
+    "catboost": ("pipelines/models/catboost.py", "serving/catboost.py"),
     "torch": (
         "pipelines/models/mlp.py",
         "pipelines/models/network",

@@ -10,6 +10,7 @@ from pipelines.adoption.values import LoggedParameter, parse
 _ROUNDS = {
     "lightgbm": "num_iterations",
     "xgboost": "n_estimators",
+    "catboost": "iterations",
     "hist_gradient_boosting": "max_iter",
     "random_forest": "n_estimators",
     "extra_trees": "n_estimators",

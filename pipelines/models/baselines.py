@@ -16,8 +16,9 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
+from sklearn import linear_model
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.linear_model import LogisticRegression
 
 from hpo.arrays import FloatArray
 from hpo.space.parameters import Params
@@ -106,13 +107,13 @@ class Trivial(BaselineFamily):
         return Fitted(TrivialMember(prediction), {"prediction": prediction.tolist()}, {})
 
 
-class Linear(BaselineFamily):
+class Ridge(BaselineFamily):
     """Logistic, softmax or ridge regression on scaled and one-hot columns.
 
     It is fitted to 20,000 rows at most.
     """
 
-    name = "linear"
+    name = "ridge"
 
     def fit(self, seed: int) -> Fitted:
         """The coefficients of a regularised fit, stored as JSON.
@@ -269,7 +270,9 @@ def _solve(
     Fits that have not converged after the last iteration are good enough for a baseline.
     """
     if task.kind == "regression":
-        ridge = Ridge(alpha=1.0, solver="sparse_cg", max_iter=_ITERATIONS).fit(design, y)
+        ridge = linear_model.Ridge(alpha=1.0, solver="sparse_cg", max_iter=_ITERATIONS).fit(
+            design, y
+        )
         return np.atleast_2d(ridge.coef_), np.atleast_1d(ridge.intercept_)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)

@@ -23,15 +23,17 @@ FAMILIES: Mapping[str, str] = MappingProxyType(
         "lightgbm": "pipelines.models.lightgbm:LightGBM",
         "xgboost": "pipelines.models.xgboost:XGBoost",
         "mlp": "pipelines.models.mlp:MLP",
+        "catboost": "pipelines.models.catboost:CatBoost",
         "hist_gradient_boosting": "pipelines.models.scikit.gradient:HistGradientBoosting",
         "random_forest": "pipelines.models.scikit.forests:RandomForest",
         "extra_trees": "pipelines.models.scikit.forests:ExtraTrees",
+        "linear": "pipelines.models.scikit.linear:Linear",
     }
 )
 BASELINES: Mapping[str, str] = MappingProxyType(
     {
         "trivial": "pipelines.models.baselines:Trivial",
-        "linear": "pipelines.models.baselines:Linear",
+        "ridge": "pipelines.models.baselines:Ridge",
     }
 )
 ALL = "all"

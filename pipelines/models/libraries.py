@@ -79,7 +79,5 @@ def requirement(library: Library) -> str:
 
 
 def _missing(library: Library) -> str:
-    return (
-        f"{library.name} is not installed, but the model needs it; install "
-        f"{' or '.join(library.distributions)} and run again"
-    )
+    commands = " or ".join(f"`pip install {name}`" for name in library.distributions)
+    return f"{library.name} is not installed, but the model needs it; run {commands}"

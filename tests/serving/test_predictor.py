@@ -55,7 +55,7 @@ def export_linear(directory: Any, kind: str) -> Any:
         np.zeros(2), np.ones(2), (3,), RNG.normal(size=(outputs, 7)), RNG.normal(size=outputs), 3.0
     )
     (directory / "weights.json").write_text(json.dumps(weights.to_dict()))
-    seal(directory, {"family": "linear", "kind": kind, "weights": "weights.json"})
+    seal(directory, {"family": "ridge", "kind": kind, "weights": "weights.json"})
     return LinearMember(weights, kind).predict(ROWS)
 
 
@@ -193,7 +193,7 @@ def test_damage_is_found_before_a_parser_reads_it(tmp_path: Path, family: str) -
     ("change", "message"),
     [
         ({"schema": 2}, "schema 2, this version reads 1"),
-        ({"family": "catboost"}, "unknown family 'catboost'"),
+        ({"family": "tabm"}, "unknown family 'tabm'"),
         ({"sha256": {"../weights.json": "0"}}, "not a plain file name"),
         ({"sha256": {}}, "has no SHA-256"),
     ],

@@ -7,7 +7,6 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from sklearn.compose import ColumnTransformer
 from sklearn.preprocessing import OrdinalEncoder, TargetEncoder
 
@@ -36,13 +35,13 @@ class Encoded:
             self.train = columns.fit_transform(fold.train.dense(dtype), fold.y_train)
 
     @cached_property
-    def valid(self) -> npt.NDArray[np.floating[Any]]:
+    def valid(self) -> Any:
         """The validation rows."""
         return self.of(self._fold.valid)
 
-    def of(self, rows: Matrix) -> npt.NDArray[np.floating[Any]]:
-        """Other rows."""
-        return np.asarray(self.columns.transform(rows.dense(self._dtype)))
+    def of(self, rows: Matrix) -> Any:
+        """Other rows; sparse if most of the columns are one-hot."""
+        return self.columns.transform(rows.dense(self._dtype))
 
 
 def positions(fold: Fold) -> tuple[list[int], list[int]]:

@@ -112,7 +112,7 @@ def test_baselines_are_jobs_as_well(
 ) -> None:
     worker = objective(prepare(regression(), "y"), "rmse")
 
-    trivial, linear = worker(Baseline("trivial")), worker(Baseline("linear"))
+    trivial, linear = worker(Baseline("trivial")), worker(Baseline("ridge"))
 
     assert linear.loss < trivial.loss
     assert members(tmp_path, "trivial").is_dir()

@@ -75,7 +75,7 @@ def write(folder: Path, weights: tuple[float, float], columns: tuple[Column, ...
     member = folder.with_name(f"{folder.name}-member")
     member.mkdir(parents=True)
     (member / "weights.json").write_text(json.dumps(linear(weights, columns).to_dict()))
-    seal(member, {"family": "linear", "kind": "binary", "weights": "weights.json"})
+    seal(member, {"family": "ridge", "kind": "binary", "weights": "weights.json"})
     Predictor(FeatureEncoder(columns), YES_NO, ()).save(folder, [member])
     return folder
 

@@ -69,7 +69,7 @@ def write_predictor(directory: Path, target: TargetEncoder = INCOME) -> Path:
     member = directory.with_name(f"{directory.name}-member")
     member.mkdir(parents=True)
     (member / "weights.json").write_text(json.dumps(weights.to_dict()))
-    seal(member, {"family": "linear", "kind": target.kind, "weights": "weights.json"})
+    seal(member, {"family": "ridge", "kind": target.kind, "weights": "weights.json"})
     Predictor(FEATURES, target, ()).save(directory, [member])
     return directory
 
