@@ -18,6 +18,7 @@ from importlib import import_module
 from typing import Any, ParamSpec, TypeVar
 
 from hpo.errors import ParameterError, closest, raise_all
+from pipelines.store.autologging import without_autologging
 
 P = ParamSpec("P")
 OptionsT = TypeVar("OptionsT")
@@ -91,7 +92,8 @@ def entry_point(
         @functools.wraps(run)
         def call(*args: P.args, **kwargs: P.kwargs) -> ResultT:
             _check_names(run.__name__, kwargs, signature.parameters)
-            return run(options(*args, **kwargs))
+            with without_autologging():
+                return run(options(*args, **kwargs))
 
         returned = inspect.signature(run).return_annotation
         signature = inspect.signature(options).replace(return_annotation=returned)
