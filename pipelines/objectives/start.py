@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from hpo.errors import StudyError, raise_all
 from hpo.past import Past
 from pipelines.files.checkpoints import Checkpoints
-from pipelines.models import settings
+from pipelines.models import identity, settings
 from pipelines.objectives.planning import budget_of, header, rungs, worker_plan_of
 from pipelines.objectives.space import SpaceChoice, choose_space, space_notes
 from pipelines.objectives.table import TableObjective, publish_folds
@@ -77,7 +77,8 @@ def run(
     warm, past = known or (None, None)
     notes += [f"warm start: {line}" for line in warm.lines()] if warm else []
     objective = TableObjective(plan, prepared)
-    return run_study(Setup(plan, objective, shop, storage, past, notes, save_report))
+    same = identity(plan.model)
+    return run_study(Setup(plan, objective, shop, storage, past, notes, save_report, same))
 
 
 def resume_study(study: str, options: TuneOptions, run_id: str | None) -> StudyResult:

@@ -55,6 +55,7 @@ class StudyResult:
         report: of the page with figures; None when there is none.
         interrupted: the user asked for the end.
         stopped: trials were left unfinished.
+        exhausted: all configurations of the space have been tried.
     """
 
     run_id: str
@@ -73,6 +74,7 @@ class StudyResult:
     report: str | None = None
     interrupted: bool = False
     stopped: bool = False
+    exhausted: bool = False
 
     @property
     def goal(self) -> Goal:

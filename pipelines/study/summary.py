@@ -150,10 +150,11 @@ def _next_steps(result: "StudyResult") -> list[str]:
     if result.version is not None:
         lines.append(f"  promote  {command('promote', name=str(result.plan.register))}")
     wanted = result.plan.trials
-    unfinished = result.interrupted or not result.complete or len(result.trials) < wanted
+    fewer = len(result.trials) < wanted and not result.exhausted
+    unfinished = result.interrupted or not result.complete or fewer
     if unfinished:
         lines.append(f"  resume   {_again(result, wanted)}")
-    elif wanted > 1:  # a single configuration is no search that could go on
+    elif wanted > 1 and not result.exhausted:  # a single configuration is no search
         lines.append(f"  go on    {_again(result, 2 * len(result.trials))}")
     return lines
 
