@@ -169,8 +169,8 @@ class _Session:
         few = study.n_configurations
         if few is not None and few < plan.trials:
             reporter.say(
-                f"the space has {few} configurations that differ, so there are {few} trials at most, not "
-                f"{plan.trials}"
+                f"the space has {few} configurations that differ, so there are at most {few} "
+                f"trials, not {plan.trials}"
             )
         elif study.complete:
             reporter.say(
