@@ -45,6 +45,14 @@ class Parameter:
     default: str | None
     help: str
 
+    @property
+    def type_name(self) -> str:
+        """The type of its values, for `--help`."""
+        names = {bool: "true|false", int: "whole number", float: "number"}
+        found = [names[kind] for kind in (bool, int, float) if kind in self.kinds]
+        name = "text" if str in self.kinds or not found else found[0]
+        return f"{name}|{NONE}" if type(None) in self.kinds and self.default == NONE else name
+
     def parse(self, text: str) -> Any:
         """Read a value from text.
 

@@ -132,7 +132,7 @@ class _Session:
                 reporter,
                 began=self.started,
             )
-            if study.exhausted:
+            if study.exhausted and not plan.trains_one:
                 n = len(study.trials)
                 reporter.say(
                     f"{n}/{n}: all configurations of the space have been tried; the search is over"
@@ -159,14 +159,20 @@ class _Session:
         there = f"; {done} trials are there already" if done else ""
         for line in self.objective.notes:
             reporter.say(line)
+        what = (
+            f"one configuration of {plan.model}"
+            if plan.trains_one
+            else f"{plan.algorithm} over {len(plan.space)} parameters of {plan.model}"
+        )
         reporter.say(
-            f"study {self.store.run_id}: {plan.algorithm} over {len(plan.space)} parameters of "
-            f"{plan.model}, {self.objective.describe()}, "
+            f"study {self.store.run_id}: {what}, {self.objective.describe()}, "
             f"{plan.workers} workers × {plan.threads} threads{_rungs(plan)}{there}"
         )
         for line in self.setup.notes:
             reporter.say(line)
         few = study.n_configurations
+        if plan.trains_one:
+            return
         if few is not None and few < plan.trials:
             reporter.say(
                 f"the space has {few} configurations that differ, so there are at most {few} "

@@ -99,6 +99,8 @@ def _winner(result: "StudyResult") -> Iterator[str]:
     others = [f"{name} {v:.5g}" for name, v in result.test.items() if name != result.metric]
     more = f"  ({', '.join(others)})" if others else ""
     yield f"Held-out test rows: {result.metric} {result.test[result.metric]:.5g}{bounds}{more}"
+    if result.outcome.default is not None:
+        yield f"  {result.outcome.default}"
     yield f"Model: {result.model_uri}"
     yield from _budget_note(result, result.winner)
     if result.plan.uses_test_rows and result.outcome.trained_on:
