@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hpo.space import Categorical, Float, Integer, Params, SearchSpace
-from pipelines.models import family, identity, search_model, single_family
+from pipelines.models import FAMILIES, family, identity, search_model, single_family
 from pipelines.models.network.settings import Hyperparameters
 from pipelines.objectives.planning import projected
 from pipelines.table.scores.metrics import default_metric
@@ -57,7 +57,8 @@ def test_what_changes_a_model_is_another_configuration(
 def test_what_is_left_out_is_what_the_file_says(name: str) -> None:
     unset = single_family(name).unset
     assert predictions(name, {}) == predictions(name, unset)
-    assert {*single_family(name).names.parameters} == {*unset, *single_family(name).default}
+    default = single_family(name).default["classification"]
+    assert {*single_family(name).names.parameters} == {*unset, *default}
 
 
 def test_what_is_left_out_of_a_network_is_what_the_file_says() -> None:
@@ -106,7 +107,7 @@ def test_a_default_is_projected_onto_a_space_of_ones_own() -> None:
 
 
 @pytest.mark.parametrize("kind", ["binary", "regression"])
-@pytest.mark.parametrize("name", ["lightgbm", "xgboost", "mlp", "all"])
+@pytest.mark.parametrize("name", [*FAMILIES, "all"])
 def test_projected_defaults_hold_all_active_parameters(name: str, kind: str) -> None:
     model = search_model(name)
     space = model.settings(kind=kind).space
