@@ -125,7 +125,7 @@ def _table_mistakes(options: Options) -> Iterator[str]:
     elif target is not None and not isinstance(target, str | int):
         yield f"target={target!r} must be the name of a column"
     elif target is None and data is not None and _needs_target(options):
-        yield "target is missing; give the name of the column to predict"
+        yield "target=None: data and target are needed; give the name of the column to predict"
 
 
 def _needs_target(options: Options) -> bool:

@@ -104,7 +104,11 @@ def test_mistakes_of_every_kind_are_told_at_once() -> None:
 @pytest.mark.parametrize(
     ("data", "target", "words"),
     [
-        ("t.csv", None, "target is missing; give the name of the column to predict"),
+        (
+            "t.csv",
+            None,
+            "target=None: data and target are needed; give the name of the column to predict",
+        ),
         ([1, 2], "y", "data must be a path, a URI or a pandas DataFrame, but it is a list"),
         ("t.csv", 1.5, "target=1.5 must be the name of a column"),
     ],
