@@ -14,9 +14,9 @@ design: with lag 0 all results are used, and a study repeats from its seed with 
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
-import numpy as np
-
+from hpo.configurations import Configurations, Identity, by_value
 from hpo.errors import StudyError
 from hpo.samplers import Sampler
 from hpo.schedulers import Promote, Sample, Scheduler
@@ -47,6 +47,9 @@ class Study:
         first_points: the configurations of the first trials, in order.
         lag: how many trials back a result must lie to be used (see the module docstring); 0 uses
             all results.
+        identity: what two configurations that are the same training have in common; no
+            configuration is tried twice, and a finite space ends. None for an objective that is not
+            deterministic.
 
     Raises:
         StudyError: when trials are missing in the storage.
@@ -63,13 +66,15 @@ class Study:
         max_trials: int | None = None,
         first_points: Sequence[FirstPoint] = (),
         lag: int = 0,
+        identity: Identity | None = by_value,
     ) -> None:
         self.space = space
         self.sampler = sampler
         self.scheduler = scheduler
         self.seed = seed
         self.max_trials = max_trials
-        self.first_points = tuple(first_points)
+        first = Configurations(space, sampler, identity)
+        self.first_points = tuple(point for point in first_points if first.add(point.params))
         self.lag = lag
         self._storage = storage
         self._trials = list(storage.load())
@@ -77,12 +82,18 @@ class Study:
         self._lost = [trial.number for trial in reversed(self._trials) if not trial.finished]
         self._standings = Standings(space, scheduler.rungs)
         self._seen = 0  # with a lag: how many trials have their outcome in the standings
+        self._configurations = Configurations(space, sampler, identity)
         for trial in self._trials:
+            self._configurations.add(trial.params)
             self._standings.add(trial.params, trial.budget)
             if not lag:
                 self._standings.update(trial)
         best = min(filter(_succeeded, self._trials), key=_rank, default=None)
         self._best = None if best is None else best.number
+        self._exhausted = False
+        if self._trials and not self._lost and not self._all_started:
+            number = len(self._trials)
+            self._exhausted = self._use_results_for(number) and self._point(number) is None
 
     @property
     def trials(self) -> tuple[Trial, ...]:
@@ -103,10 +114,20 @@ class Study:
         return self.scheduler.rungs[-1]
 
     @property
+    def exhausted(self) -> bool:
+        """Whether the search has ended before `max_trials`, with all configurations tried."""
+        return self._exhausted
+
+    @cached_property
+    def n_configurations(self) -> int | None:
+        """How many configurations there are to try; None if they are too many to list."""
+        return self._configurations.total(point.params for point in self.first_points)
+
+    @property
     def complete(self) -> bool:
         """Whether all trials have been started and finished, and none is left to promote."""
         return (
-            self._all_started
+            self._closing
             and all(trial.finished for trial in self._trials)
             and self.scheduler.next(self._standings, closing=True) is None
         )
@@ -129,7 +150,7 @@ class Study:
         """
         if self._lost:
             return self._trials[self._lost.pop()]
-        decision = self.scheduler.next(self._standings, closing=self._all_started)
+        decision = self.scheduler.next(self._standings, closing=self._closing)
         if isinstance(decision, Sample):
             number = len(self._trials)
             if not self._use_results_for(number):
@@ -137,7 +158,8 @@ class Study:
             point = self._point(number)
             if point is not None:
                 return self._start(Trial(number, dict(point.params), decision.budget, point.origin))
-            decision = self.scheduler.next(self._standings, closing=True)  # the space is exhausted
+            self._exhausted = True
+            decision = self.scheduler.next(self._standings, closing=True)
         return self._promote(decision) if isinstance(decision, Promote) else None
 
     @property
@@ -188,8 +210,14 @@ class Study:
     def _all_started(self) -> bool:
         return self.max_trials is not None and len(self._trials) >= self.max_trials
 
+    @property
+    def _closing(self) -> bool:
+        """Whether no new configuration starts."""
+        return self._all_started or self._exhausted
+
     def _start(self, trial: Trial) -> Trial:
         self._trials.append(trial)
+        self._configurations.add(trial.params)
         self._standings.add(trial.params, trial.budget)
         self._storage.add(trial)
         return trial
@@ -208,7 +236,7 @@ class Study:
         history = self._standings.history(
             self.sampler.min_results(self.space), number - len(self.first_points)
         )
-        params = self.sampler.suggest(history, np.random.default_rng([self.seed, number]))
+        params = self._configurations.propose(history, [self.seed, number])
         return None if params is None else FirstPoint(params, "sampler")
 
     def _use_results_for(self, number: int) -> bool:

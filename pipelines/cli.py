@@ -23,6 +23,7 @@ class _Text(click.ParamType[object]):
 
     def __init__(self, parameter: Parameter) -> None:
         self.parameter = parameter
+        self.name = parameter.type_name
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         try:

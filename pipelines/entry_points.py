@@ -18,6 +18,7 @@ from importlib import import_module
 from typing import Any, ParamSpec, TypeVar
 
 from hpo.errors import ParameterError, closest, raise_all
+from pipelines.store.autologging import without_autologging
 
 P = ParamSpec("P")
 OptionsT = TypeVar("OptionsT")
@@ -43,6 +44,14 @@ class Parameter:
     kinds: tuple[type, ...]
     default: str | None
     help: str
+
+    @property
+    def type_name(self) -> str:
+        """The type of its values, for `--help`."""
+        names = {bool: "true|false", int: "whole number", float: "number"}
+        found = [names[kind] for kind in (bool, int, float) if kind in self.kinds]
+        name = "text" if str in self.kinds or not found else found[0]
+        return f"{name}|{NONE}" if type(None) in self.kinds and self.default == NONE else name
 
     def parse(self, text: str) -> Any:
         """Read a value from text.
@@ -91,7 +100,8 @@ def entry_point(
         @functools.wraps(run)
         def call(*args: P.args, **kwargs: P.kwargs) -> ResultT:
             _check_names(run.__name__, kwargs, signature.parameters)
-            return run(options(*args, **kwargs))
+            with without_autologging():
+                return run(options(*args, **kwargs))
 
         returned = inspect.signature(run).return_annotation
         signature = inspect.signature(options).replace(return_annotation=returned)

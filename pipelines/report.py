@@ -9,6 +9,7 @@ from hpo.agreement import agreements, describe
 from hpo.errors import ParameterError, raise_all
 from hpo.trial import Trial
 from pipelines.findings.diagnosis import Diagnosis, diagnosis_lines
+from pipelines.store.autologging import without_autologging
 from pipelines.study.report import FOLDER, LEADERBOARD, PAGE, encoded, save_report
 
 Row = Mapping[str, Any]
@@ -112,6 +113,7 @@ class Comparison:
         return "\n".join([*self.lines, *warnings, "", f"The curves: {self.link}"])
 
 
+@without_autologging()
 def report(
     study: str | None = None, studies: str | None = None, top: int = 20, price: float | None = None
 ) -> StudyReport | Comparison:

@@ -23,6 +23,7 @@ from hpo.space import Categorical, Parameter, SearchSpace, Value
 # The choices, by position, of the parents on which later parameters depend.
 _Context = tuple[tuple[str, int], ...]
 
+RESOLUTION = 5  # values of a range
 _INACTIVE = -1  # instead of the position of a choice
 _GOLDEN = (math.sqrt(5) - 1) / 2
 
@@ -38,7 +39,7 @@ class GridSampler:
         SpaceError: when `resolution` is below 1.
     """
 
-    resolution: int = 5
+    resolution: int = RESOLUTION
 
     def __post_init__(self) -> None:
         if self.resolution < 1:
@@ -53,7 +54,7 @@ class GridSampler:
         grid = Grid(history.space, self.resolution)
         if history.n_sampled >= grid.size:
             return None
-        return grid[_spread(history.n_sampled, grid.size)]
+        return grid[spread(history.n_sampled, grid.size)]
 
 
 @dataclass(frozen=True)
@@ -142,6 +143,15 @@ class Grid:
         return tuple(item for item in extended if item[0] in self._needed[position])
 
 
+def nearest_on_grid(parameter: Parameter, value: Value, resolution: int = RESOLUTION) -> Value:
+    """The value of a grid's parameter that is nearest to another one, on its own scale."""
+    if isinstance(parameter, Categorical):
+        return value
+    at = parameter.to_unit(value)
+    values = _grid_values(parameter, resolution)
+    return min(values, key=lambda other: abs(parameter.to_unit(other) - at))
+
+
 def _grid_values(parameter: Parameter, resolution: int) -> list[Value]:
     if isinstance(parameter, Categorical):
         return list(parameter.choices)
@@ -182,7 +192,7 @@ def _children_early(space: SearchSpace) -> list[Parameter]:
     return list(placed.values())
 
 
-def _spread(k: int, n: int) -> int:
+def spread(k: int, n: int) -> int:
     """The k-th number of a walk that visits 0 .. n-1 once each, far from its last steps."""
     step = max(round(n * _GOLDEN), 1)
     while math.gcd(step, n) != 1:

@@ -34,11 +34,11 @@ def plain(value: Any) -> Any:
 
 def same(a: object, b: object) -> bool:
     """Equality that keeps `True`, `1` and `"1"` apart but lets `1` equal `1.0`."""
-    return _identity(plain(a)) == _identity(plain(b))
+    return identity(plain(a)) == identity(plain(b))
 
 
-def _identity(value: object) -> tuple[bool, object]:
-    """What is equal for the same values, as a key of dictionaries."""
+def identity(value: object) -> tuple[bool, object]:
+    """What is equal for values that are the same, as a key of dictionaries."""
     return isinstance(value, bool), value
 
 
@@ -220,7 +220,7 @@ class Categorical:
         """The position of `value` among the choices; -1 if it is not one of them."""
         value = plain(value)
         try:
-            return self._positions.get(_identity(value), -1)
+            return self._positions.get(identity(value), -1)
         except TypeError:  # a list is no choice
             return -1
 
@@ -228,7 +228,7 @@ class Categorical:
     def _positions(self) -> dict[tuple[bool, object], int]:
         """The position of each choice, the first of equals."""
         hashable = [c if isinstance(c, Hashable) else repr(c) for c in self.choices]
-        return {_identity(choice): i for i, choice in reversed([*enumerate(hashable)])}
+        return {identity(choice): i for i, choice in reversed([*enumerate(hashable)])}
 
     def to_unit(self, value: Value) -> float:
         """The unit code of `value`; an unknown value has the code of the first choice."""

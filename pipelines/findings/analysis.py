@@ -52,17 +52,17 @@ def analyse(evidence: Evidence) -> Analysis | None:
     data, space, winner = evidence.comparable, evidence.space, evidence.winner
     if winner is None or len(data.losses) < MIN_TRIALS or np.ptp(data.losses) == 0:
         return None
-    forest = fit(data.x, data.losses)
+    forest = fit(data.x, data.losses, choices(space))
     whole = decompose(forest)
-    choices = {name: winner.params[name] for name in parents(space) if name in winner.params}
-    branch = decompose(forest.given(codes_of(space, choices))) if choices else None
+    given = {name: winner.params[name] for name in parents(space) if name in winner.params}
+    branch = decompose(forest.given(codes_of(space, given))) if given else None
     order = _by_importance(space, whole)
     if branch is not None:
-        order = _branch_first(order, _by_importance(space, branch), choices, winner.params)
+        order = _branch_first(order, _by_importance(space, branch), given, winner.params)
     columns = tuple(map(space.names.index, order))
     explained = _best_and_others(data.losses)
     values = shapley(forest, data.x[explained])
-    return Analysis(space, data, forest, whole, columns, explained, values, branch, choices)
+    return Analysis(space, data, forest, whole, columns, explained, values, branch, given)
 
 
 def _best_and_others(losses: FloatArray) -> IntArray:
@@ -83,6 +83,12 @@ def _branch_first(
     first = [name for name in whole if name in choices]
     active = [name for name in branch if name in winner]
     return list(dict.fromkeys([*first, *active, *whole]))
+
+
+def choices(space: SearchSpace) -> dict[int, int]:
+    """The number of choices of each categorical parameter, by column."""
+    layout = space.layout
+    return dict(zip(layout.choices.tolist(), layout.n_choices.astype(int).tolist(), strict=True))
 
 
 def parents(space: SearchSpace) -> set[str]:

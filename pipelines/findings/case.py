@@ -10,6 +10,7 @@ from hpo.trial import Trial
 from pipelines.findings.analysis import Analysis
 from pipelines.findings.evidence import Evidence
 
+PER_PARAMETER = 5  # trials that a sampler needs for each parameter
 DEFAULTS = ("default", "tuned default")  # origins of the configurations that a search starts from
 
 
@@ -37,6 +38,21 @@ class Case:
     def metric(self) -> str:
         """The name of the metric."""
         return self.evidence.goal.name
+
+    @property
+    def n_finished(self) -> int:
+        """How many trials are finished."""
+        return sum(trial.finished for trial in self.evidence.trials)
+
+    @property
+    def n_searched(self) -> int:
+        """How many parameters have more than one value."""
+        return sum(parameter.n_levels != 1 for parameter in self.space)
+
+    @property
+    def n_needed(self) -> int:
+        """How many trials show which parameters matter."""
+        return PER_PARAMETER * self.n_searched
 
     @property
     def default_won(self) -> bool:

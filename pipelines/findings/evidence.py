@@ -10,11 +10,14 @@ from typing import Any
 import numpy as np
 
 from hpo.arrays import BoolArray, FloatArray, IntArray
+from hpo.configurations import Configurations
 from hpo.goals import Goal
+from hpo.samplers.grid import GridSampler
+from hpo.samplers.random import RandomSampler
 from hpo.space import SearchSpace
 from hpo.trial import Trial
 from pipelines.findings.past import WARM_ORIGIN, Curve, Warm
-from pipelines.models import ALL, FAMILIES, SearchModel, search_model
+from pipelines.models import ALL, FAMILIES, SearchModel, identity, search_model
 
 _ENOUGH_TRIALS = 20  # trials at a budget, to learn from it
 
@@ -172,6 +175,18 @@ class Evidence:
         """The model family that was searched; None for an objective of another kind."""
         name = str(self.header["model"])
         return search_model(name) if name in (*FAMILIES, ALL) else None
+
+    @cached_property
+    def exhausted(self) -> bool:
+        """Whether all configurations of a small space have been tried."""
+        if self.model is None or not self.trials:
+            return False
+        # Of the samplers, only the grid does not draw from the whole space.
+        grid = str(self.header["algorithm"]).partition("+")[0] == "grid"
+        sampler = GridSampler() if grid else RandomSampler()
+        known = Configurations(self.space, sampler, identity(self.model.name))
+        total = known.total(trial.params for trial in self.trials)
+        return total is not None and sum(known.add(trial.params) for trial in self.trials) == total
 
     @property
     def rungs(self) -> tuple[float, ...]:

@@ -13,21 +13,26 @@ these have a closed form:
   of the game's multilinear extension along j (Owen 1972, "Multilinear extensions of games"). A
   leaf's integrand is a polynomial of a degree below the number of its sides, so Gauss-Legendre
   quadrature is exact.
+
+Choices have no order. Each tree sorts the cells of a choice by the mean loss of the trials that it
+sees (Breiman et al. 1984, "Classification and regression trees"; Fisher 1958), so the order in
+which a space lists them does not matter. Cells keep their widths, so the formulas stay the same.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 
 import numpy as np
 from numpy.polynomial.legendre import leggauss
 
-from hpo.arrays import FloatArray
+from hpo.arrays import FloatArray, IntArray
 
 MIN_TRIALS = 12  # a forest learns nothing from fewer
 TREES = 32
 _LEAVES = 128  # of a tree; the cost of the decomposition grows with their square
 _BOOTSTRAP = 2_000  # trials that one tree sees
+_FEW = 64  # levels whose order the forest does not rely on
 _PAIRED = 8  # parameters whose interactions are computed
 _FAR_OUT = 3.0  # losses are cut at so many interquartile ranges above the upper quartile
 
@@ -36,21 +41,35 @@ _FAR_OUT = 3.0  # losses are cut at so many interquartile ranges above the upper
 class Boxes:
     """One tree of L leaves: `values` (L,) on boxes from `low` (L, d) to `high` (L, d).
 
-    The boxes fill the unit cube.
+    The boxes fill the unit cube, in which the cells of choices are sorted: `places` has the new
+    positions of the cells `(n_choices,)` by column.
     """
 
     values: FloatArray
     low: FloatArray
     high: FloatArray
+    places: Mapping[int, IntArray] = field(default_factory=dict)
+
+    def sorted(self, x: FloatArray) -> FloatArray:
+        """Codes `(n, d)` where the boxes have them."""
+        found = np.array(x)
+        for j in self.places:
+            found[:, j] = self.sorted_codes(j, x[:, j])
+        return found
+
+    def sorted_codes(self, j: int, codes: FloatArray) -> FloatArray:
+        """Codes `(n,)` of parameter j where the boxes have them."""
+        return _moved(codes, self.places[j]) if j in self.places else codes
 
     def given(self, fixed: Mapping[int, float]) -> "Boxes":
         """The tree with the codes of some parameters fixed; it no longer depends on these."""
         keep = np.ones(len(self.values), dtype=bool)
-        for j, code in fixed.items():
+        for j, value in fixed.items():
+            code = self.sorted_codes(j, np.array([value]))[0]
             keep &= (self.low[:, j] <= code) & (code < self.high[:, j])
         low, high = self.low[keep], self.high[keep]
         low[:, [*fixed]], high[:, [*fixed]] = 0.0, 1.0
-        return Boxes(self.values[keep], low, high)
+        return replace(self, values=self.values[keep], low=low, high=high)
 
 
 @dataclass(frozen=True)
@@ -88,29 +107,91 @@ class Importance:
     pairs: Mapping[tuple[int, int], float]
 
 
-def fit(x: FloatArray, losses: FloatArray, seed: int = 0) -> Forest:
+def fit(
+    x: FloatArray, losses: FloatArray, choices: Mapping[int, int] | None = None, seed: int = 0
+) -> Forest:
     """A forest of losses `(n,)` at unit codes `(n, d)`.
 
     An inactive parameter (`nan`) gets a random code, since the loss does not depend on it. Losses
     far above the rest are cut to what Tukey (1977) calls far out: otherwise a few diverged
     trainings would make up all of the variance.
-    """
-    from sklearn.ensemble import RandomForestRegressor
 
-    filled = np.where(np.isnan(x), np.random.default_rng(seed).random(x.shape), x)
+    Args:
+        x: The codes.
+        losses: The losses.
+        choices: The number of choices of each column without order. By default, these are the
+            columns whose codes are those of a few levels.
+        seed: Of the forest.
+    """
+    from sklearn.tree import DecisionTreeRegressor
+
+    rng = np.random.default_rng(seed)
+    filled = np.where(np.isnan(x), rng.random(x.shape), x)
     lower, upper = np.quantile(losses, (0.25, 0.75))
     cut = np.minimum(losses, upper + _FAR_OUT * (upper - lower)) if upper > lower else losses
-    forest = RandomForestRegressor(
-        TREES,
-        min_samples_leaf=2 if len(x) < 100 else 3,
-        max_features=0.8,
-        max_leaf_nodes=_LEAVES,
-        max_samples=min(len(x), _BOOTSTRAP),
-        oob_score=len(x) >= MIN_TRIALS,
-        random_state=seed,
-    ).fit(filled.astype(np.float32), cut)
-    trees = tuple(_boxes(estimator.tree_, x.shape[1]) for estimator in forest.estimators_)
-    return Forest(trees, float(getattr(forest, "oob_score_", np.nan)), len(x))
+    unordered = _unordered(x) if choices is None else choices
+    trees: list[Boxes] = []
+    predictions = np.full((TREES, len(x)), np.nan)  # of the trials that a tree has not seen
+    for k in range(TREES):
+        seen = rng.integers(len(x), size=min(len(x), _BOOTSTRAP))
+        places = {j: _places(x[seen, j], cut[seen], n) for j, n in unordered.items()}
+        at = Boxes(cut, filled, filled, places).sorted(filled).astype(np.float32)
+        tree = DecisionTreeRegressor(
+            min_samples_leaf=2 if len(x) < 100 else 3,
+            max_features=0.8,
+            max_leaf_nodes=_LEAVES,
+            random_state=int(rng.integers(2**31)),
+        ).fit(at[seen], cut[seen])
+        trees.append(replace(_boxes(tree.tree_, x.shape[1]), places=places))
+        unseen = np.setdiff1d(np.arange(len(x)), seen)
+        predictions[k, unseen] = tree.predict(at[unseen]) if len(unseen) else np.nan
+    return Forest(tuple(trees), _explained(predictions, cut), len(x))
+
+
+def _explained(predictions: FloatArray, losses: FloatArray) -> float:
+    """R² of the mean of the predictions `(T, n)` for losses `(n,)`; `nan` for too few."""
+    known = np.isfinite(predictions).any(axis=0)
+    if len(losses) < MIN_TRIALS or np.ptp(losses[known]) == 0:
+        return float("nan") if len(losses) < MIN_TRIALS else 1.0
+    errors = np.nanmean(predictions[:, known], axis=0) - losses[known]
+    return float(1 - (errors**2).mean() / losses[known].var())
+
+
+def _unordered(x: FloatArray) -> dict[int, int]:
+    """The columns whose codes are the middles of a few cells, and their numbers of cells."""
+    found: dict[int, int] = {}
+    for j, column in enumerate(x.T):
+        codes = np.unique(column[np.isfinite(column)])
+        if 1 < len(codes) <= _FEW:
+            n = next((n for n in range(2, _FEW + 1) if _are_middles(codes, n)), 0)
+            found |= {j: n} if n else {}
+    return found
+
+
+def _are_middles(codes: FloatArray, n: int) -> bool:
+    cells = codes * n - 0.5
+    return bool(np.abs(cells - np.rint(cells)).max() < 1e-9)
+
+
+def _places(codes: FloatArray, losses: FloatArray, n: int) -> IntArray:
+    """The positions `(n,)` of the cells of n choices, sorted by the mean of losses `(m,)`.
+
+    A choice that was not tried has the mean of all.
+    """
+    active = np.isfinite(codes)
+    cells = np.minimum((codes[active] * n).astype(np.intp), n - 1)
+    total, count = (np.bincount(cells, w, n) for w in (losses[active] - losses.mean(), None))
+    order = np.argsort(total / np.maximum(count, 1), kind="stable")
+    places = np.empty(n, dtype=np.int64)
+    places[order] = np.arange(n)
+    return places
+
+
+def _moved(codes: FloatArray, places: IntArray) -> FloatArray:
+    """Codes with their cells at other places; `nan` stays."""
+    n = len(places)
+    cells = np.minimum(np.nan_to_num(codes) * n, n - 1).astype(np.intp)
+    return np.asarray(codes + (places[cells] - cells) / n)
 
 
 def _boxes(tree: "object", d: int) -> Boxes:
@@ -204,6 +285,7 @@ def dependence(forest: Forest, x: FloatArray, j: int, codes: FloatArray) -> Floa
 
 def _dependence(tree: Boxes, x: FloatArray, j: int) -> FloatArray:
     """What each leaf adds to the mean where it covers a code of parameter j, `(L,)`."""
+    x = tree.sorted(x)
     below = x[:, None] < tree.low
     above = (x[:, None] >= tree.high) & (tree.high < 1)
     outside = below | above  # (n, L, d)
@@ -224,6 +306,7 @@ def surface(forest: Forest, i: int, j: int, codes: FloatArray) -> FloatArray:
 
 def _covers(tree: Boxes, j: int, codes: FloatArray) -> FloatArray:
     """Which leaves cover which codes of parameter j: 0 or 1, `(L, g)`."""
+    codes = tree.sorted_codes(j, codes)
     inside = (tree.low[:, j, None] <= codes) & (
         (codes < tree.high[:, j, None]) | (tree.high[:, j, None] >= 1)
     )
@@ -247,7 +330,7 @@ def _tree_shapley(tree: Boxes, x: FloatArray) -> FloatArray:
     d = x.shape[1]
     nodes, weights = leggauss((d + 1) // 2 + 1)  # on [-1, 1]
     nodes, weights = (nodes + 1) / 2, weights / 2
-    values = np.zeros(x.shape)
+    values, x = np.zeros(x.shape), tree.sorted(x)
     for value, low, high in zip(tree.values, tree.low, tree.high, strict=True):
         sides = np.flatnonzero(high - low < 1)
         low, high, at = low[sides], high[sides], x[:, sides]

@@ -6,13 +6,15 @@ Nothing here imports a model library, so the driver can check a space and plan b
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from functools import cache
 from itertools import chain
 from types import MappingProxyType
 from typing import Any
 
+from hpo.configurations import Identity, by_value
 from hpo.errors import ParameterError
+from hpo.space.parameters import Params
 from pipelines.models.families import SingleFamily
 from pipelines.models.joint import JointSearch
 from pipelines.models.libraries import Library
@@ -84,6 +86,21 @@ def settings(model: str, *, kind: str = "binary", has_categorical: bool = True) 
         ParameterError: if the model is unknown.
     """
     return search_model(model).settings(kind=kind, has_categorical=has_categorical)
+
+
+def identity(model: str) -> Identity:
+    """What two configurations that are the same training have in common.
+
+    Raises:
+        ParameterError: if the model is unknown.
+    """
+    searched = search_model(model)
+
+    def effective(params: Params) -> Hashable:
+        family, values = searched.effective(params)
+        return family, by_value(values)
+
+    return effective
 
 
 def libraries(names: Iterable[str]) -> tuple[Library, ...]:

@@ -12,6 +12,7 @@ from hpo.errors import ParameterError, SpaceError, raise_all
 from hpo.space import SearchSpace
 from hpo.space.parameters import Params, Value
 from hpo.space.yaml import load
+from pipelines.models.effective import effective
 from pipelines.models.libraries import Library
 from pipelines.models.names import ParameterNames
 from pipelines.models.search import Budget, Settings
@@ -37,6 +38,8 @@ class SingleFamily:
         rate: The learning rate that some fidelities change; None if the family's schedules follow
             its horizon instead.
         ranges: The sensible values of parameters, by main name (`limits` in the YAML file).
+        unset: What a trial gets for parameters that it leaves out, by main name, where that is not
+            in `default`, or is another value.
     """
 
     name: str
@@ -50,6 +53,7 @@ class SingleFamily:
     categorical_only: Sequence[str] = ()
     rate: str | None = None
     ranges: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    unset: Params = field(default_factory=dict)
 
     @classmethod
     def read(cls, name: str) -> SingleFamily:
@@ -82,11 +86,22 @@ class SingleFamily:
         """The defaults for a task of this kind, on a table with or without categorical columns."""
         dropped = () if has_categorical else self.categorical_only
         space = SearchSpace(tuple(p for p in self.space if p.name not in dropped))
-        group = "regression" if kind == "regression" else "classification"
-        default = self.default[group]
-        tuned = {**default, **self.tuned_default[group]}
-        first = tuple(_only_active(space, point) for point in (default, tuned))
+        first = tuple(_only_active(space, point) for point in self.defaults(kind))
         return Settings(self.name, self.description, self.budget, space, first)
+
+    def defaults(self, kind: str) -> tuple[Params, ...]:
+        """The library's default and the tuned default, with every parameter that is known."""
+        group = "regression" if kind == "regression" else "classification"
+        default = {**self.unset, **self.default[group]}
+        return default, {**default, **self.tuned_default[group]}
+
+    def effective(self, params: Params) -> tuple[str, dict[str, Value]]:
+        """This family, and the values with an effect of all its parameters under main names."""
+        family, own = self.resolve(params)
+        first, *others = self.default.values()  # what differs by the task is not known here
+        same = {n: v for n, v in first.items() if all(v == other.get(n) for other in others)}
+        values = {**same, **self.unset, **self.canonical(own)}
+        return family, effective(family, self.space, values)
 
     def check_space(self, space: SearchSpace) -> None:
         """Check that a user's space holds only parameters that a space may hold.

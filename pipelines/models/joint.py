@@ -50,6 +50,26 @@ class JointSearch:
             tuple(_nested_point(family, point) for family, point in points),
         )
 
+    def defaults(self, kind: str) -> tuple[Params, ...]:
+        """The default of the first family and the tuned default of each, with every parameter.
+
+        Each has the defaults of the other families, too.
+        """
+        both = {name: member.defaults(kind) for name, member in self.members.items()}
+        tuned = {
+            f"{name}.{own}": value
+            for name, points in both.items()
+            for own, value in points[-1].items()
+        }
+        first = next(iter(self.members))
+        default = {**tuned, **_nested_point(first, both[first][0])}
+        return default, *({**tuned, MODEL: name} for name in self.members)
+
+    def effective(self, params: Params) -> tuple[str, dict[str, Value]]:
+        """The chosen family, and the values with an effect of all its parameters."""
+        family, own = self.resolve(params)
+        return self.members[family].effective(own)
+
     def check_space(self, space: SearchSpace) -> None:
         """Check that a user's space chooses a family and holds only parameters of families.
 

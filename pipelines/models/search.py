@@ -72,6 +72,15 @@ class SearchModel(Protocol):
     def settings(self, *, kind: str = "binary", has_categorical: bool = True) -> Settings:
         """The defaults for a task of this kind, on a table with or without categorical columns."""
 
+    def defaults(self, kind: str) -> tuple[Params, ...]:
+        """The points of `Settings.first_points` with every parameter that has a known default."""
+
+    def effective(self, params: Params) -> tuple[str, dict[str, Value]]:
+        """The family that a trial trains, and the values with an effect of all its parameters.
+
+        Configurations with the same effective values are the same training.
+        """
+
     def check_space(self, space: SearchSpace) -> None:
         """Check that a user's space holds only parameters that a space may hold.
 

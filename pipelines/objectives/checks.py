@@ -5,12 +5,17 @@ import typing
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import Field, fields
 from numbers import Integral, Real
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
+
 from hpo.algorithms import grants_budgets
-from hpo.errors import ParameterError, closest, raise_all
+from hpo.errors import ParameterError, UserError, closest, raise_all
 from hpo.rungs import Budgets
 from pipelines.models import ALL, FAMILIES, FIDELITIES
+from pipelines.objectives.space import AUTO_SPACE, choose_space
 from pipelines.study.options import (
     ALL_ROWS,
     AUTO,
@@ -41,7 +46,9 @@ def check(options: Options, others: Sequence[str] = ()) -> None:
         ParameterError: naming every mistake.
     """
     wrong = _value_mistakes(options)
-    raise_all(ParameterError, [*wrong.values(), *_other_mistakes(options, wrong), *others])
+    found = [*wrong.values(), *_table_mistakes(options), *_other_mistakes(options, wrong), *others]
+    if found:  # alone, a mistake in the space is an error of its own
+        raise_all(ParameterError, dict.fromkeys([*found, *_space_mistakes(options, wrong)]))
     register = options.register if isinstance(options, TuneOptions | TrainOptions) else None
     if register:
         from pipelines.registry.versions import check_model_name
@@ -99,6 +106,46 @@ def _refit_mistakes(options: Options) -> Iterator[str]:
             "refit=all trains on the test rows after the score, and validate keeps no model; take "
             "refit=on or leave it out"
         )
+
+
+def _table_mistakes(options: Options) -> Iterator[str]:
+    """The mistakes in the table and the target that can be seen without reading."""
+    data, target = options.data, options.target
+    if isinstance(data, np.ndarray):
+        yield "data is a NumPy array, without column names; give pd.DataFrame(data, columns=…)"
+    elif data is not None and not isinstance(data, str | Path | pd.DataFrame):
+        yield (
+            f"data must be a path, a URI or a pandas DataFrame, but it is a {type(data).__name__}"
+        )
+    if isinstance(target, pd.Series | pd.Index | np.ndarray | pd.DataFrame | list | tuple):
+        yield (
+            f"target is a {type(target).__name__} of values, but it must be the name of a column "
+            "of data; add the column with data.assign(y=…) and take target='y'"
+        )
+    elif target is not None and not isinstance(target, str | int):
+        yield f"target={target!r} must be the name of a column"
+    elif target is None and data is not None and _needs_target(options):
+        yield "target=None: data and target are needed; give the name of the column to predict"
+
+
+def _needs_target(options: Options) -> bool:
+    """Whether the target is not that of an earlier study, validation or trial."""
+    earlier = (getattr(options, name, None) for name in ("study", "resume", "trial"))
+    return all(run_id is None for run_id in earlier)
+
+
+def _space_mistakes(options: Options, wrong: Collection[str]) -> list[str]:
+    """The mistakes in the space, one by one; that of a past study is not read."""
+    if not isinstance(options, SearchOptions) or "model" in wrong:
+        return []
+    if isinstance(options.space, str) and options.space.startswith(AUTO_SPACE):
+        return []
+    try:
+        choose_space(options.space, options.model)
+    except UserError as error:
+        first, *more = str(error).split("\n- ")
+        return more or [first]
+    return []
 
 
 def _unknown(option: str, name: str, known: Sequence[str]) -> Iterator[str]:

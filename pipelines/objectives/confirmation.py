@@ -7,7 +7,7 @@ stored with its trial at once, so that a resumed study trains the rest only.
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hpo.configurations import Identity, by_value
 from hpo.errors import JobError, TimeLimitExceeded, WorkerDied
 from hpo.goals import Goal
 from hpo.loop import Job, StopLevel
 from hpo.trial import Report, Trial
+from pipelines.models import identity
 from pipelines.objectives.jobs import PARTS, Part
 from pipelines.store import StudyNotes, schema
 from pipelines.store.schema import Confirmed
@@ -33,9 +35,17 @@ if TYPE_CHECKING:
 REPEATS, FOLDS = 2, 5
 
 
-def candidates(trials: Sequence[Trial], most: int) -> tuple[Trial, ...]:
-    """The best `most` trials with a result, best first, and the default as the reference."""
-    ranked = sorted((t for t in trials if t.reports), key=lambda t: (t.loss, t.number))
+def candidates(
+    trials: Sequence[Trial], most: int, identity: Identity = by_value
+) -> tuple[Trial, ...]:
+    """The best `most` trials with a result, best first, and the default as the reference.
+
+    Of trials with the same configuration (`identity`) there is the best one.
+    """
+    best: dict[Hashable, Trial] = {}
+    for trial in sorted((t for t in trials if t.reports), key=lambda t: (t.loss, t.number)):
+        best.setdefault(identity(trial.params), trial)
+    ranked = list(best.values())
     default = [trial for trial in ranked[most:] if trial.origin == "default"]
     return (*ranked[:most], *default)
 
@@ -47,7 +57,7 @@ def confirm(ending: Ending, prepared: "Prepared", most: int) -> Confirmation | N
     confirmation; the scores so far are stored.
     """
     plan, say = ending.plan, ending.say
-    trials = candidates(ending.trials, most)
+    trials = candidates(ending.trials, most, identity(plan.model))
     rows = prepared.resampled(plan.data.split, repeats=REPEATS, folds=FOLDS, seed=plan.seed)
     scoring = _Scoring(
         ending, trials, len(rows.folds), {t.number: _known(ending, t, rows) for t in trials}

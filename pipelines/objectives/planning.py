@@ -1,16 +1,18 @@
 """The plan of a study, from its options, the table, the model and the machine."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from hpo.algorithms import algorithm as named
-from hpo.algorithms import grants_budgets
+from hpo.algorithms import grants_budgets, parts
+from hpo.configurations import Identity
 from hpo.errors import ParameterError
 from hpo.rungs import Budgets
+from hpo.samplers.grid import nearest_on_grid
 from hpo.space import SearchSpace
-from hpo.space.parameters import Categorical, Params, Value
+from hpo.space.parameters import Categorical, Parameter, Params, Value
 from hpo.study import FirstPoint
 from hpo.workers.cores import WorkerPlan, available_cores
 from pipelines.models import (
@@ -18,9 +20,11 @@ from pipelines.models import (
     Budget,
     SearchModel,
     Settings,
+    identity,
     search_model,
     settings,
 )
+from pipelines.models.effective import NO_LIMIT
 from pipelines.objectives.space import SpaceChoice
 from pipelines.study.options import AUTO, Options, SearchOptions
 from pipelines.study.plan import Plan
@@ -32,6 +36,8 @@ if TYPE_CHECKING:
     from pipelines.table.data import Prepared
 
 FULL_TRAININGS = 50  # the cost of a study if the number of trials is not given
+GRID = "grid"
+_MOST = 1e300  # compared instead of no limit
 SHARES_OF_ROWS = Budget(PERCENT_OF_ROWS, 10, 100)
 
 
@@ -90,7 +96,7 @@ def new_plan(
         seed=source.seed,
         data=source.plan(prepared),
         space=space,
-        first_points=first_points(defaults, space),
+        first_points=_first_points(options, chosen, defaults, kind),
         rungs=steps,
         eta=options.eta,
         budget_unit=budget.unit,
@@ -187,34 +193,70 @@ def default_trials(algorithm: str, steps: tuple[float, ...], eta: float) -> int:
     return math.ceil(FULL_TRAININGS / named(algorithm, steps, eta)[1].cost)
 
 
-def first_points(settings: Settings, space: SearchSpace) -> tuple[FirstPoint, ...]:
-    """The library's default and the tuned default, restricted to the parameters of `space`.
+def _first_points(
+    options: SearchOptions, chosen: SpaceChoice, own: Settings, kind: str
+) -> tuple[FirstPoint, ...]:
+    """The library's default and the tuned default, projected onto a space that is not the model's.
 
-    A parameter that a default does not name is left to the library, unless the space has a single
-    choice for it.
+    The defaults may lie outside the model's own space on purpose.
     """
-    model = search_model(settings.name)
-    found: list[FirstPoint] = []
-    for i, point in enumerate(settings.first_points):
-        params = _projected(model, point, space)
-        if params not in [earlier.params for earlier in found]:
-            found.append(FirstPoint(params, "tuned default" if i else "default"))
-    return tuple(found)
+    model = search_model(options.model)
+    points = own.first_points
+    if chosen.space is not None:
+        points = tuple(
+            projected(model, point, chosen.space, on_grid=parts(options.algorithm)[0] == GRID)
+            for point in model.defaults(kind)
+        )
+    return distinct(points, identity(options.model))
 
 
-def _projected(model: SearchModel, point: Params, space: SearchSpace) -> dict[str, Value]:
-    """The values of a configuration for the active parameters of a space, parents first."""
+def distinct(points: Sequence[Params], identity: Identity) -> tuple[FirstPoint, ...]:
+    """The default and the tuned defaults, without those that are the same training."""
+    found: dict[Hashable, FirstPoint] = {}
+    for i, params in enumerate(points):
+        found.setdefault(identity(params), FirstPoint(params, "tuned default" if i else "default"))
+    return tuple(found.values())
+
+
+def projected(
+    model: SearchModel, point: Params, space: SearchSpace, *, on_grid: bool = False
+) -> dict[str, Value]:
+    """The configuration of a space that is nearest to a point, parents first.
+
+    A parameter that the point does not name has the middle of its range, or its first choice.
+    """
     known = {model.canonical_name(name): value for name, value in point.items()}
-    parents = {parent for parameter in space for parent in parameter.when}
-    chosen: dict[str, Value] = {}
+    found: dict[str, Value] = {}
     for parameter in space:
-        name = parameter.name
-        if name not in space.active(chosen):
-            continue
-        value = known.get(model.canonical_name(name))
-        if isinstance(parameter, Categorical) and (value is None or parameter.index(value) < 0):
-            forced = parameter.n_levels == 1 or name in parents
-            value = parameter.choices[0] if forced else None
-        if value is not None:
-            chosen[name] = value
-    return chosen
+        if parameter.name in space.active(found):
+            name = model.canonical_name(parameter.name)
+            value = _nearest(parameter, known.get(name), name.rpartition(".")[2])
+            found[parameter.name] = nearest_on_grid(parameter, value) if on_grid else value
+    return found
+
+
+def _nearest(parameter: Parameter, value: Value | None, name: str) -> Value:
+    """The value of a parameter that is nearest to one of the library's parameter `name`."""
+    if isinstance(parameter, Categorical):
+        if value is not None and parameter.index(value) >= 0:
+            return parameter.choices[parameter.index(value)]
+        numbers = [choice for choice in parameter.choices if _is_number(choice)]
+        if value is None or not _is_number(value) or len(numbers) < parameter.n_levels:
+            return parameter.choices[0]
+        at = min(_size(value, name), _MOST)
+        return min(numbers, key=lambda choice: abs(at - min(_size(choice, name), _MOST)))
+    if value is None or not _is_number(value):
+        return parameter.from_unit(0.5)
+    inside = min(max(_size(value, name), parameter.low), parameter.high)
+    if parameter.n_levels is None:
+        return float(inside)
+    return parameter.from_unit(parameter.to_unit(inside))
+
+
+def _is_number(value: Value) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _size(value: Value, name: str) -> float:
+    """A number, infinite where it stands for no limit."""
+    return math.inf if name in NO_LIMIT and float(value) <= 0 else float(value)

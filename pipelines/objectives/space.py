@@ -9,7 +9,7 @@ import numpy as np
 
 from hpo.errors import SpaceError, closest
 from hpo.space import SearchSpace
-from hpo.space.parameters import Parameter
+from hpo.space.parameters import Categorical, Parameter
 from hpo.space.yaml import load_file
 from pipelines.models import SearchModel, search_model
 from pipelines.study.options import DEFAULT, PAST
@@ -61,6 +61,21 @@ def space_notes(stored: Mapping[str, Any] | None) -> list[str]:
         return []
     changes = stored["changes"] or ["nothing to adjust, it is unchanged"]
     return [f"space: that of study {stored['study']}", *(f"space: {change}" for change in changes)]
+
+
+def step_notes(space: SearchSpace) -> list[str]:
+    """A warning for each range whose steps do not reach its upper bound."""
+    notes = []
+    for parameter in space:
+        if isinstance(parameter, Categorical) or parameter.n_levels is None or parameter.log:
+            continue
+        last = parameter.from_unit(1.0)
+        if abs(float(parameter.high) - float(last)) > 1e-6 * float(parameter.step or 1):
+            notes.append(
+                f"warning: space: {parameter.name} never takes high={parameter.high}, because the "
+                f"steps of {parameter.step} from low={parameter.low} end at {last:g}"
+            )
+    return notes
 
 
 def _adjusted(study: str, model: str) -> SpaceChoice:

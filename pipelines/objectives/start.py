@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 from hpo.errors import StudyError, raise_all
 from hpo.past import Past
 from pipelines.files.checkpoints import Checkpoints
-from pipelines.models import settings
+from pipelines.models import identity, settings
 from pipelines.objectives.planning import budget_of, header, rungs, worker_plan_of
-from pipelines.objectives.space import SpaceChoice, choose_space, space_notes
+from pipelines.objectives.space import SpaceChoice, choose_space, space_notes, step_notes
 from pipelines.objectives.table import TableObjective, publish_folds
 from pipelines.objectives.training import table_worker
 from pipelines.study.options import OFF, PAST, TuneOptions
@@ -73,11 +73,12 @@ def run(
     Raises:
         StudyError: when no trial succeeded.
     """
-    notes = space_notes(storage.header.get("space_from"))
+    notes = [*step_notes(plan.space), *space_notes(storage.header.get("space_from"))]
     warm, past = known or (None, None)
     notes += [f"warm start: {line}" for line in warm.lines()] if warm else []
     objective = TableObjective(plan, prepared)
-    return run_study(Setup(plan, objective, shop, storage, past, notes, save_report))
+    same = identity(plan.model)
+    return run_study(Setup(plan, objective, shop, storage, past, notes, save_report, same))
 
 
 def resume_study(study: str, options: TuneOptions, run_id: str | None) -> StudyResult:

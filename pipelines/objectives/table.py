@@ -27,7 +27,7 @@ from pipelines.objectives.jobs import (
 from pipelines.store.schema import test_metrics
 from pipelines.study.objective import Choice, Ending
 from pipelines.study.plan import Plan
-from pipelines.study.result import Outcome
+from pipelines.study.result import BesideDefault, Outcome
 from pipelines.study.workshop import wait_for
 from pipelines.table.scores.metrics import METRICS, evaluate, recalls
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from pipelines.objectives.winner import Scored
     from pipelines.table.data import Prepared
 
-
+DEFAULT_ORIGIN = "default"  # of the trial of the library's default
 TRIVIAL = "trivial"  # the baseline that the registry compares with
 
 
@@ -51,6 +51,7 @@ class TableObjective:
         self._plan = plan
         self._prepared = prepared
         self._kept = ""  # the label of the best trial's models
+        self._default = ""  # that of the default's, which is scored beside the winner
 
     @cached_property
     def goal(self) -> Goal:
@@ -85,11 +86,14 @@ class TableObjective:
         return {name: Baseline(name) for name in BASELINES}
 
     def reported(self, trial: Trial, best: Trial | None, exchange: Exchange) -> None:
-        """Delete models that are not those of the best trial."""
+        """Delete models that are neither those of the best trial nor of the default."""
         if best is None or not trial.reports:
             return
-        label = _label(best)
-        for old in {self._kept, trial_label(trial.number, trial.reports[-1].budget)} - {label, ""}:
+        label, own = _label(best), trial_label(trial.number, trial.reports[-1].budget)
+        default = self._default
+        if trial.origin == DEFAULT_ORIGIN:
+            self._default = _label(trial)
+        for old in {self._kept, own, default} - {label, self._default, ""}:
             exchange.remove(models_of(old))
         self._kept = label
 
@@ -174,7 +178,9 @@ class TableObjective:
             )
         folder = join(self._prepared, ending, logged_label)
         won = Won(choice, ending, scored, folder, test, interval, self._trivial_score(ending))
-        notes.annotate(metrics=test_metrics(name, test, interval))
+        beside = self._beside_default(choice.winner, scored, ending) if name in test else None
+        default_metrics = _default_metrics(name, beside)
+        notes.annotate(metrics={**test_metrics(name, test, interval), **default_metrics})
         notes.set_winner(choice.winner.number)
         logged = log(self._plan, self._prepared, won)
         self._store_classes(scored, ending)
@@ -186,7 +192,32 @@ class TableObjective:
             model_uri=logged.uri,
             version=logged.version,
             trained_on=self._trained_on,
+            default=beside,
         )
+
+    def _beside_default(
+        self, winner: Trial, scored: "Scored", ending: Ending
+    ) -> BesideDefault | None:
+        """The default on the held-out rows, if its model is still there and is not the winner.
+
+        The models of the search are compared, not one of them trained on more rows.
+        """
+        from pipelines.objectives.winner import score
+        from pipelines.table.scores.bootstrap import paired_gain
+
+        exchange, labels = ending.workshop.exchange, (_label(winner), self._default)
+        if winner.origin == DEFAULT_ORIGIN or not self._default:
+            return None
+        if not all(exchange.has(models_of(label)) for label in labels):
+            return None
+        refits, metric = self._plan.refits, METRICS[self.goal.name]
+        other = score(self._prepared, self._plan, ending, labels[1])
+        if refits:
+            scored = score(self._prepared, self._plan, ending, labels[0])
+        gain = paired_gain(
+            metric, scored.y, scored.prediction, other.prediction, groups=scored.groups
+        )
+        return BesideDefault(metric(other.y, other.prediction), gain, refits)
 
     @property
     def _trained_on(self) -> int | None:
@@ -248,6 +279,19 @@ class TableObjective:
                 f"failed: {error}; all trials are stored: when that is repaired, `tune` with "
                 f"study={ending.store.run_id} logs the winner"
             ) from error
+
+
+def _default_metrics(name: str, beside: BesideDefault | None) -> Mapping[str, float]:
+    """What is logged of the default on the held-out rows."""
+    if beside is None:
+        return {}
+    gain = beside.gain
+    return {
+        f"test_{name}_default": beside.score,
+        f"test_{name}_gain": gain.value,
+        f"test_{name}_gain_low": gain.low,
+        f"test_{name}_gain_high": gain.high,
+    }
 
 
 def publish_folds(prepared: "Prepared", exchange: Exchange) -> "Prepared":

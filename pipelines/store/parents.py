@@ -28,6 +28,7 @@ from hpo.space import SearchSpace
 from pipelines.files.uris import protocol
 from pipelines.store import schema
 from pipelines.store.tracking import first_line, is_http
+from pipelines.store.views import open_on_runs
 
 HEADER_FILE = "study.json"
 SPACE_FILE = "space.yaml"
@@ -184,6 +185,7 @@ def write_study(
         description: of the run; None makes one from the header.
     """
     run_id = run.info.run_id
+    open_on_runs(client, run.info.experiment_id)
     client.log_text(run_id, json.dumps(dict(header), indent=1, ensure_ascii=False), HEADER_FILE)
     client.log_text(run_id, SearchSpace.from_dict(header["space"]).to_yaml(), SPACE_FILE)
     for name, text in artifacts.items():

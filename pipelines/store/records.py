@@ -13,6 +13,8 @@ from hpo.trial import Report, Trial
 from pipelines.store import schema
 from pipelines.store.schema import cut
 
+MAX_NOTE = 160  # characters of a configuration in a description
+
 Point = tuple[str, float, int, int]
 """One value of a metric: name, value, milliseconds since 1970, step.
 
@@ -102,6 +104,7 @@ def grant(trial: Trial, name: str, common: Mapping[str, str], now: int) -> Recor
         schema.ENDED: "running",
         schema.ORIGIN: cut(trial.origin),
         schema.RUN_NAME: name,
+        schema.NOTE: f"{cut(trial.origin)}: {_short(trial)}" if trial.params else cut(trial.origin),
     }
     if trial.parent is not None:
         tags[schema.PARENT_TRIAL] = str(trial.parent)
@@ -137,6 +140,8 @@ def outcome(trial: Trial, goal: Goal, known: int, now: int, full: float | None =
         tags |= _report_tags(report)
     if trial.reports:
         tags[schema.REPORTS] = encode_reports(trial)
+        score = f"{goal.name} {goal.from_loss(trial.loss):.5g} after {trial.reached:g}"
+        tags[schema.NOTE] = f"{score}, {cut(trial.origin)}: {_short(trial)}"
     if trial.failure is not None:
         tags[schema.FAILURE] = cut(trial.failure or "failed without a reason")
     status = status_of(trial)
@@ -147,6 +152,15 @@ def outcome(trial: Trial, goal: Goal, known: int, now: int, full: float | None =
         status=status,
         end=None if status == schema.RUNNING else now,
     )
+
+
+def _short(trial: Trial) -> str:
+    """The configuration in one line, for the run's description."""
+    values = [
+        f"{n}={v:.4g}" if isinstance(v, float) else f"{n}={v}" for n, v in trial.params.items()
+    ]
+    text = ", ".join(values).replace("\n", " ")
+    return text if len(text) <= MAX_NOTE else f"{text[: MAX_NOTE - 1]}…"
 
 
 def _report_tags(report: Report) -> dict[str, str]:

@@ -27,8 +27,9 @@ TAG = "mlflow.sharedViewState."
 OWN = "hpo-"
 MAX_VIEWS = 40  # per experiment
 MAX_VALUE = 20_000  # characters of a tag
-MAX_COLUMNS = 20
-MAX_AXES = 8  # more are not readable in a chart
+MAX_COLUMNS = 100
+MAX_AXES = 40
+KIND, DEVELOPMENT = "mlflow.experimentKind", "custom_model_development"
 LOCAL_UI = "http://127.0.0.1:5000"
 
 
@@ -52,6 +53,15 @@ def save(
         logger.debug("no saved view: %s", first_line(error))
         return None
     return link(client.tracking_uri, experiment_id, key)
+
+
+def open_on_runs(client: MlflowClient, experiment_id: str) -> None:
+    """Tag an experiment so that its page opens on runs and not on traces, unless it has a kind."""
+    try:
+        if KIND not in client.get_experiment(experiment_id).tags:
+            client.set_experiment_tag(experiment_id, KIND, DEVELOPMENT)
+    except (MlflowException, RequestException) as error:
+        logger.debug("the experiment has no kind: %s", first_line(error))
 
 
 def link(tracking_uri: str, experiment_id: str, key: str, *, charts: bool = True) -> str:

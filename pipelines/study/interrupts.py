@@ -11,10 +11,18 @@ from types import FrameType
 from hpo.loop import Stop, StopLevel
 
 _ONE_EVENT = 1.0  # seconds; `mlflow run` sends SIGTERM 0.25 s after passing on a Ctrl-C
-_MESSAGES = {
-    StopLevel.FINISH_RUNNING: "finishing the trials that run; press Ctrl-C again to stop now",
-    StopLevel.NOW: "stopping now; the trials that run are stored as unfinished",
-}
+_CTRL_C = "press Ctrl-C again"
+_AGAIN = {signal.SIGTERM: "send SIGTERM again", signal.SIGHUP: "send SIGTERM"}
+
+
+def message(level: StopLevel, number: int) -> str:
+    """What a signal does."""
+    name = signal.Signals(number).name
+    by = "" if number == signal.SIGINT else f"{name}: "
+    if level is StopLevel.NOW:
+        return f"{by}stopping now; the trials that run are stored as unfinished"
+    again = _AGAIN.get(signal.Signals(number), _CTRL_C)
+    return f"{by}finishing the trials that run; {again} to stop now"
 
 
 @contextmanager
@@ -39,7 +47,7 @@ def interrupts() -> Iterator[Stop]:
         if stop.level is StopLevel.NOW:
             raise KeyboardInterrupt
         stop.level = StopLevel(stop.level + 1)
-        _say(_MESSAGES[stop.level])
+        _say(message(stop.level, number))
 
     numbers = [signal.SIGINT, signal.SIGTERM]
     if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # nohup ignores it

@@ -109,6 +109,12 @@ class Plan:
         return grants_budgets(self.algorithm)
 
     @property
+    def trains_one(self) -> bool:
+        """Whether a single given configuration is trained, which is no search."""
+        given = [point for point in self.first_points if point.origin != "default"]
+        return self.trials == 1 == len(self.first_points) == len(given)
+
+    @property
     def time_limit(self) -> float:
         """Seconds after which a leg fails, so that one that hangs comes to an end."""
         return self.trial_timeout or TRIAL_SECONDS

@@ -12,7 +12,31 @@ from pipelines.study.summary import summary
 
 if TYPE_CHECKING:
     from pipelines.study.confirmation import Confirmation
-    from pipelines.table.scores.bootstrap import Interval
+    from pipelines.table.scores.bootstrap import Gain, Interval
+
+
+@dataclass(frozen=True)
+class BesideDefault:
+    """The library's default on the held-out rows, and the gain of the winner over it there.
+
+    Both are as the search trained them, without the validation rows: `refitted` says that the
+    logged model was trained once more.
+    """
+
+    score: float
+    gain: "Gain"
+    refitted: bool = False
+
+    def __str__(self) -> str:
+        """A sentence about the gain, which may be noise."""
+        as_searched = ", both without the validation rows" if self.refitted else ""
+        gain, default = self.gain, f"the default ({self.score:.5g}{as_searched})"
+        if gain.low <= 0 <= gain.high:
+            within = max(-gain.low, gain.high)
+            return f"no better than {default} within {within:.2g}, the chance of other rows (95 %)"
+        sides = ("better", 1) if gain.value > 0 else ("worse", -1)
+        ends = sorted((sides[1] * gain.low, sides[1] * gain.high))
+        return f"{sides[0]} than {default} by {abs(gain.value):.3g} [{ends[0]:.3g}, {ends[1]:.3g}]"
 
 
 @dataclass(frozen=True)
@@ -25,6 +49,7 @@ class Outcome:
         model_uri: of the logged model.
         version: of the registered model.
         trained_on: rows of a model that was trained once more, on more than the training rows.
+        default: the default on the same rows; None if it won or its model is gone.
     """
 
     test: Mapping[str, float]
@@ -32,6 +57,7 @@ class Outcome:
     model_uri: str | None = None
     version: int | None = None
     trained_on: int | None = None
+    default: BesideDefault | None = None
 
 
 @dataclass(frozen=True)
@@ -55,6 +81,7 @@ class StudyResult:
         report: of the page with figures; None when there is none.
         interrupted: the user asked for the end.
         stopped: trials were left unfinished.
+        exhausted: all configurations of the space have been tried.
     """
 
     run_id: str
@@ -73,6 +100,7 @@ class StudyResult:
     report: str | None = None
     interrupted: bool = False
     stopped: bool = False
+    exhausted: bool = False
 
     @property
     def goal(self) -> Goal:

@@ -2,6 +2,7 @@
 
 from hpo import loop
 from hpo.algorithms import algorithm
+from hpo.configurations import Identity, by_value
 from hpo.loop import Stop, StopLevel
 from hpo.past import Past
 from hpo.study import Study
@@ -22,7 +23,9 @@ class Search:
         study: the trials, and what to try next.
     """
 
-    def __init__(self, plan: Plan, store: StudyStore, past: Past | None) -> None:
+    def __init__(
+        self, plan: Plan, store: StudyStore, past: Past | None, identity: Identity | None = by_value
+    ) -> None:
         sampler, scheduler = algorithm(plan.algorithm, plan.rungs, plan.eta, past)
         self.study = Study(
             plan.space,
@@ -33,9 +36,18 @@ class Search:
             max_trials=plan.trials,
             first_points=plan.first_points,
             lag=plan.lag,
+            identity=identity,
         )
         self._plan = plan
-        self._expected = plan.trials * scheduler.cost * plan.rungs[-1]
+        self._expected = self.n_trials * scheduler.cost * plan.rungs[-1]
+
+    @property
+    def n_trials(self) -> int:
+        """How many trials there will be: those of the plan, or fewer in a small space."""
+        few = self.study.n_configurations
+        if self.study.exhausted:
+            return len(self.study.trials)
+        return self._plan.trials if few is None else min(self._plan.trials, few)
 
     @property
     def share(self) -> float:

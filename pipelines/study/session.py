@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 
+from hpo.configurations import Identity, by_value
 from hpo.errors import JobError, StudyError, TimeLimitExceeded, UserError, WorkerDied, reason
 from hpo.loop import Stop, StopLevel
 from hpo.past import Past
@@ -49,6 +50,8 @@ class Setup:
         past: the model of past studies, if the study learns from them.
         notes: lines to show before the search.
         make_report: makes the report of a study that is written; None for no report.
+        identity: what two configurations that are the same training have in common; None if the
+            objective is not deterministic.
     """
 
     plan: Plan
@@ -58,6 +61,7 @@ class Setup:
     past: Past | None = None
     notes: Sequence[str] = ()
     make_report: Callable[[str], SavedReport] | None = None
+    identity: Identity | None = by_value
 
 
 def run_study(setup: Setup) -> StudyResult:
@@ -105,7 +109,7 @@ class _Session:
         self.store = setup.store
         self.setup = setup
         self.stop = stop
-        self.search = Search(setup.plan, setup.store, setup.past)
+        self.search = Search(setup.plan, setup.store, setup.past, setup.identity)
         self.checkpoints = CheckpointKeeper(setup.plan, setup.store.run_id)
         self.unit = setup.plan.budget_unit if setup.plan.races else None
         self.started = time.monotonic()
@@ -118,7 +122,7 @@ class _Session:
             for name, job in self.objective.baselines().items()
         }
         goal, share = self.objective.goal, self.search.share
-        with Reporter(goal, plan.trials, plan.timeout, share, unit=self.unit) as reporter:
+        with Reporter(goal, self.search.n_trials, plan.timeout, share, unit=self.unit) as reporter:
             self._introduce(reporter)
             self.search.run(
                 self.objective,
@@ -128,6 +132,11 @@ class _Session:
                 reporter,
                 began=self.started,
             )
+            if study.exhausted and not plan.trains_one:
+                n = len(study.trials)
+                reporter.say(
+                    f"{n}/{n}: all configurations of the space have been tried; the search is over"
+                )
             scores = self._baseline_scores(baselines, reporter)
             ending = self._ending(scores, reporter)
             choice = self._choose(ending)
@@ -150,14 +159,26 @@ class _Session:
         there = f"; {done} trials are there already" if done else ""
         for line in self.objective.notes:
             reporter.say(line)
+        what = (
+            f"one configuration of {plan.model}"
+            if plan.trains_one
+            else f"{plan.algorithm} over {len(plan.space)} parameters of {plan.model}"
+        )
         reporter.say(
-            f"study {self.store.run_id}: {plan.algorithm} over {len(plan.space)} parameters of "
-            f"{plan.model}, {self.objective.describe()}, "
+            f"study {self.store.run_id}: {what}, {self.objective.describe()}, "
             f"{plan.workers} workers × {plan.threads} threads{_rungs(plan)}{there}"
         )
         for line in self.setup.notes:
             reporter.say(line)
-        if study.complete:
+        few = study.n_configurations
+        if plan.trains_one:
+            return
+        if few is not None and few < plan.trials:
+            reporter.say(
+                f"the space has {few} configurations that differ, so there are at most {few} "
+                f"trials, not {plan.trials}"
+            )
+        elif study.complete:
             reporter.say(
                 f"no trial is left to run: trials={plan.trials}; for more give trials greater "
                 f"than {done}"
@@ -287,6 +308,7 @@ class _Session:
             tracking_uri=safe(self.store.tracking_uri),
             seconds=time.monotonic() - self.started,
             complete=study.complete,
+            exhausted=study.exhausted,
             outcome=outcome,
         )
 

@@ -99,6 +99,8 @@ def _winner(result: "StudyResult") -> Iterator[str]:
     others = [f"{name} {v:.5g}" for name, v in result.test.items() if name != result.metric]
     more = f"  ({', '.join(others)})" if others else ""
     yield f"Held-out test rows: {result.metric} {result.test[result.metric]:.5g}{bounds}{more}"
+    if result.outcome.default is not None:
+        yield f"  {result.outcome.default}"
     yield f"Model: {result.model_uri}"
     yield from _budget_note(result, result.winner)
     if result.plan.uses_test_rows and result.outcome.trained_on:
@@ -150,10 +152,11 @@ def _next_steps(result: "StudyResult") -> list[str]:
     if result.version is not None:
         lines.append(f"  promote  {command('promote', name=str(result.plan.register))}")
     wanted = result.plan.trials
-    unfinished = result.interrupted or not result.complete or len(result.trials) < wanted
+    fewer = len(result.trials) < wanted and not result.exhausted
+    unfinished = result.interrupted or not result.complete or fewer
     if unfinished:
         lines.append(f"  resume   {_again(result, wanted)}")
-    elif wanted > 1:  # a single configuration is no search that could go on
+    elif wanted > 1 and not result.exhausted:  # a single configuration is no search
         lines.append(f"  go on    {_again(result, 2 * len(result.trials))}")
     return lines
 

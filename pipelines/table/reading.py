@@ -10,12 +10,14 @@ import gzip
 import hashlib
 import io
 import lzma
+import socket
 import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import PurePosixPath
 from typing import Any
+from urllib.parse import urlsplit
 
 import fsspec
 import numpy as np
@@ -29,6 +31,13 @@ from pipelines.table.delimited import SNIFFED_BYTES, first_line, read_csv
 from serving.names import normal_name, normal_names
 
 DIGEST_BYTES = 16
+# How libraries say that a host name has no address.
+_NO_ADDRESS = (
+    "Name or service not known",
+    "name resolution",
+    "nodename nor servname",
+    "getaddrinfo",
+)
 SPELLING = "spelling"
 
 _WIDEST = {"i": np.dtype(np.int64), "u": np.dtype(np.uint64), "f": np.dtype(np.float64)}
@@ -159,15 +168,36 @@ def _read(uri: str) -> bytes:
     try:
         with fsspec.open(uri, "rb", compression=None) as stream:
             content: bytes = stream.read()
-    except FileNotFoundError:
+    except FileNotFoundError as error:
+        if _is_unknown_host(error):
+            raise DataError(_unknown_host(uri)) from None
         raise DataError(f"there is no file {shown}{_closest_file(uri)}") from None
     except IsADirectoryError:
         raise DataError(f"{shown} is a folder; give one table file") from None
     except ImportError as error:
         raise DataError(missing_library(shown, error)) from None
     except Exception as error:  # every remote file system has its own errors
+        if _is_unknown_host(error):
+            raise DataError(_unknown_host(uri)) from None
         raise DataError(f"{shown} cannot be opened: {safe(first_line(error))}") from None
     return content
+
+
+def _is_unknown_host(error: BaseException | None) -> bool:
+    """Whether an error, or what caused it, is that a host name has no address."""
+    while error is not None:
+        if isinstance(error, socket.gaierror) or any(t in str(error) for t in _NO_ADDRESS):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _unknown_host(uri: str) -> str:
+    host = urlsplit(uri).hostname or uri
+    return (
+        f"{safe(uri)} cannot be opened: the host {host!r} is not known; check its name and the "
+        "network"
+    )
 
 
 def _closest_file(uri: str) -> str:

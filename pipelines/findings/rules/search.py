@@ -10,7 +10,7 @@ from scipy.stats import mannwhitneyu
 from hpo.agreement import MIN_TRIALS
 from hpo.arrays import FloatArray
 from hpo.space.parameters import Parameter
-from pipelines.findings.case import DEFAULTS, Case
+from pipelines.findings.case import DEFAULTS, PER_PARAMETER, Case
 from pipelines.findings.diagnosis import HINT, PROBLEM, Diagnosis
 from pipelines.findings.evidence import Evidence
 from pipelines.findings.past import loss_at
@@ -18,7 +18,6 @@ from pipelines.findings.scales import first_line, number, short
 
 _MIN_SAMPLED = 10  # trials that lose against the default before that is a finding
 _MIN_PLATEAU = 20  # trials; a plateau cannot be seen in fewer
-_PER_PARAMETER = 5  # trials that a sampler needs for each parameter
 _FAILED = 0.1  # share of failed trials that is a finding
 _BY_CHANCE = 0.01  # probability of taking chance for a difference in any parameter
 
@@ -42,15 +41,14 @@ def default_not_beaten(case: Case) -> Iterator[Diagnosis]:
 
 def too_few_trials(case: Case) -> Iterator[Diagnosis]:
     """Too few trials for so many parameters; a single trial is no search."""
-    n, d = _finished(case.evidence), _searched(case)
-    needed = _PER_PARAMETER * d
-    if not 2 <= n < needed:
+    n, d, needed = case.n_finished, case.n_searched, case.n_needed
+    if not 2 <= n < needed or case.evidence.exhausted:
         return
     yield Diagnosis(
         "few",
         HINT,
         f"{n} trials are few for {d} parameters",
-        f"that is {n / d:.1f} for each; a sampler needs about {_PER_PARAMETER} for each to see "
+        f"that is {n / d:.1f} for each; a sampler needs about {PER_PARAMETER} for each to see "
         "which matter",
         f"go on: -P study={case.evidence.study} -P trials={max(needed, 2 * n)}, or search fewer "
         "parameters",
@@ -59,10 +57,10 @@ def too_few_trials(case: Case) -> Iterator[Diagnosis]:
 
 def plateau(case: Case) -> Iterator[Diagnosis]:
     """Enough trials, but none of the last half improved the score."""
-    n, winner = _finished(case.evidence), case.winner
+    n, winner = case.n_finished, case.winner
     since = n - 1 - winner.number
-    needed = max(_MIN_PLATEAU, _PER_PARAMETER * _searched(case))
-    if n < needed or since < n / 2 or case.default_won:
+    needed = max(_MIN_PLATEAU, case.n_needed)
+    if n < needed or since < n / 2 or case.default_won or case.evidence.exhausted:
         return
     yield Diagnosis(
         "plateau",
@@ -74,14 +72,6 @@ def plateau(case: Case) -> Iterator[Diagnosis]:
     )
 
 
-def _finished(evidence: Evidence) -> int:
-    return sum(trial.finished for trial in evidence.trials)
-
-
-def _searched(case: Case) -> int:
-    return sum(parameter.n_levels != 1 for parameter in case.space)
-
-
 def many_failed(case: Case) -> Iterator[Diagnosis]:
     """Many trials failed: the most common reasons, and where in the space."""
     return failures(case.evidence)
@@ -89,7 +79,7 @@ def many_failed(case: Case) -> Iterator[Diagnosis]:
 
 def failures(evidence: Evidence) -> Iterator[Diagnosis]:
     """The same for a study that may have no winner."""
-    failed, n = len(evidence.failed), _finished(evidence)
+    failed, n = len(evidence.failed), sum(trial.finished for trial in evidence.trials)
     if failed < max(2, _FAILED * n):
         return
     reasons = Counter(first_line(trial.failure, 120) for trial in evidence.failed)

@@ -152,7 +152,10 @@ def _linear_bound(edge: Edge) -> float:
 def unimportant(case: Case) -> Iterator[Diagnosis]:
     """Parameters that explain next to nothing, by a forest that predicts unseen trials."""
     analysis, space = case.analysis, case.space
-    if analysis is None or not analysis.trustworthy or len(analysis.data.losses) < 2 * len(space):
+    few = case.n_finished < case.n_needed  # then another rule says that one cannot tell
+    if analysis is None or not analysis.trustworthy or few:
+        return
+    if len(analysis.data.losses) < 2 * len(space):
         return
     total = (analysis.branch or analysis.importance).total
     columns = _fixable(total, _free(case))

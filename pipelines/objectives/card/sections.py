@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hpo.trial import Trial
-from pipelines.findings.analysis import FAIR
+from pipelines.findings.analysis import FAIR, choices
 from pipelines.findings.evidence import comparable
 from pipelines.findings.importance import MIN_TRIALS, decompose, fit
 from pipelines.findings.scales import duration
@@ -225,7 +225,7 @@ def importance_of_parameters(subject: Subject) -> Iterator[str]:
     if n_trials < MIN_TRIALS or np.ptp(trials.losses) == 0:
         yield f"Not computed: it takes {MIN_TRIALS} trials of one budget with different scores."
         return
-    forest = fit(trials.x, trials.losses)
+    forest = fit(trials.x, trials.losses, choices(space))
     if forest.explained < FAIR:
         yield f"Not computed: {n_trials} trials are not enough to predict the score."
         return

@@ -4,6 +4,7 @@ import math
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from hpo.space import Categorical, Float, Integer, Params, SearchSpace
@@ -245,3 +246,25 @@ def test_a_finding_is_one_line(severity: str) -> None:
     assert str(Diagnosis("k", severity, "title", "evidence", "advice")).endswith(
         "title: evidence → advice"
     )
+
+
+def test_few_trials_are_never_called_enough_to_fix_parameters() -> None:
+    """One rule must not say what another says cannot be known yet."""
+    trials = sampled(SPACE, 80, lambda params: math.log(float(params["learning_rate"])))
+    kinds = [
+        {d.kind for d in diagnose(evidence, analyse(evidence))}
+        for evidence in (study(trials[:n]) for n in (13, 16, 19, 20, 80))
+    ]
+    assert not any({"few", "idle"} <= kind for kind in kinds)
+    assert "few" in kinds[0]
+    assert "idle" in kinds[-1]
+
+
+def test_a_space_that_is_tried_whole_is_not_told_to_go_on() -> None:
+    space = SearchSpace((Categorical("extra_trees", (False, True)), Integer("num_leaves", 2, 3)))
+    trials = [
+        Trial(i, space.decode(code), 1.0, "sampler", (Report(1.0, float(i)),))
+        for i, code in enumerate(np.array([[0.2, 0.2], [0.2, 0.8], [0.8, 0.2], [0.8, 0.8]]))
+    ]
+    assert found(study(trials[:3], space), "few")
+    assert not found(study(trials, space), "few")

@@ -135,3 +135,33 @@ def test_equal_losses_have_no_importance() -> None:
     found = decompose(fit(uniform(), np.ones(N)))
     assert not found.main.any()
     assert not found.pairs
+
+
+@pytest.mark.parametrize("order", ["abcdefghijkl", "acegikbdfhjl", "lkjihgfedcba"])
+def test_the_order_of_choices_changes_nothing(order: str) -> None:
+    """Half of the choices are good: loss = bad + x / 2, whose variances are 1/4 and 1/48."""
+    rng = np.random.default_rng(1)
+    chosen = rng.choice(list("abcdefghijkl"), 200)
+    x = np.column_stack([[order.index(c) for c in chosen], rng.random((200, 2))])
+    x[:, 0] = (x[:, 0] + 0.5) / 12
+    losses = np.where(np.isin(chosen, list("acegik")), 0.0, 1.0) + x[:, 1] / 2
+    forest = fit(x, losses, {0: 12})
+
+    assert decompose(forest).main == pytest.approx([12 / 13, 1 / 13, 0], abs=0.05)
+    assert forest.explained > 0.95
+    codes = (np.array([order.index("a"), order.index("b")]) + 0.5) / 12
+    good, bad = dependence(forest, x, 0, codes).mean(axis=0)
+    assert bad - good == pytest.approx(1, abs=0.1)
+    assert decompose(forest.given({0: float(codes[0])})).main[1] > 0.8
+    values = shapley(forest, x)
+    assert values[losses > 0.75, 0].min() > 0.3
+    assert values[losses < 0.25, 0].max() < -0.3
+    at_good, at_bad = surface(forest, 0, 1, np.array([*codes, 0.5]))[:2].mean(axis=1)
+    assert at_bad - at_good > 0.8
+
+
+def test_choices_without_effect_explain_nothing() -> None:
+    rng = np.random.default_rng(0)
+    x = np.column_stack([(np.arange(60) + 0.5) / 60, rng.random((60, 2))])
+
+    assert fit(x, rng.normal(size=60), {0: 60}).explained < 0.1

@@ -15,7 +15,7 @@ from hpo.loop import Job, Stop, StopLevel
 from hpo.trial import Report, Trial
 from hpo.workers.cores import WorkerPlan
 from pipelines.files.exchange import Exchange
-from pipelines.models import settings
+from pipelines.models import identity, settings
 from pipelines.objectives.confirmation import candidates, confirm, judge
 from pipelines.objectives.jobs import PARTS, Part
 from pipelines.store import StudyStore
@@ -31,9 +31,8 @@ from tests.plans import plan
 
 def trial(number: int, loss: float | None, origin: str = "sampler") -> Trial:
     reports = () if loss is None else (Report(5.0, loss, {"rmse": loss}),)
-    return Trial(
-        number, {"learning_rate": 0.1}, 5.0, origin, reports, failure="no" if loss is None else None
-    )
+    params = {"learning_rate": 0.1 + number / 100}
+    return Trial(number, params, 5.0, origin, reports, failure="no" if loss is None else None)
 
 
 TRIALS = (
@@ -49,6 +48,17 @@ TRIALS = (
 def test_the_best_are_asked_and_always_the_default() -> None:
     assert [t.number for t in candidates(TRIALS, 2)] == [4, 3, 0]
     assert [t.number for t in candidates(TRIALS, 50)] == [4, 3, 5, 1, 0]
+
+
+def test_a_configuration_is_confirmed_once() -> None:
+    again = (
+        *TRIALS,
+        replace(TRIALS[4], number=6),
+        replace(TRIALS[4], number=7, params={"eta": TRIALS[4].params["learning_rate"]}),
+    )
+
+    assert [t.number for t in candidates(again, 2, identity("lightgbm"))] == [4, 3, 0]
+    assert [t.number for t in candidates(again, 3)] == [4, 7, 3, 0]
 
 
 def judged(
@@ -115,7 +125,9 @@ class Workers:
         future: Future[Report] = Future()
         self.free = 0
         self.asked.append((job.index, job.job.number))
-        assert job.job == Job(job.job.number, {"learning_rate": 0.1}, 0.0, 5.0)
+        assert job.job == Job(
+            job.job.number, {"learning_rate": 0.1 + job.job.number / 100}, 0.0, 5.0
+        )
         try:
             future.set_result(Report(5.0, self.score(job.job.number, job.index)))
         except ValueError as error:

@@ -1,10 +1,16 @@
+import re
+from typing import Any
+
+import pandas as pd
 import pytest
 
-from hpo.errors import SpaceError
-from hpo.space import Params
+from hpo.errors import ParameterError, SpaceError
+from hpo.space import Params, SearchSpace
 from hpo.space.parameters import Float
-from pipelines.objectives.space import SpaceChoice, choose_space, space_notes
+from pipelines.objectives.checks import check
+from pipelines.objectives.space import SpaceChoice, choose_space, space_notes, step_notes
 from pipelines.study import runs
+from pipelines.study.options import TuneOptions
 from tests.pipelines.findings.made_up import SPACE, sampled, study
 
 
@@ -50,3 +56,66 @@ def test_the_space_of_another_model_is_refused() -> None:
         match="is of model=lightgbm, but this study is of model=xgboost; take model=lightgbm",
     ):
         choose_space("auto:0123", "xgboost")
+
+
+def test_a_step_that_does_not_reach_the_upper_bound_is_noticed() -> None:
+    space = SearchSpace.from_dict(
+        {
+            "num_leaves": {"low": 2, "high": 31, "step": 10},
+            "bagging_fraction": {"low": 0.1, "high": 1.0, "step": 0.1},
+            "max_bin": [63, 255],
+        }
+    )
+
+    (note,) = step_notes(space)
+
+    assert note == (
+        "warning: space: num_leaves never takes high=31, because the steps of 10 from low=2 end at "
+        "22"
+    )
+
+
+def test_mistakes_of_every_kind_are_told_at_once() -> None:
+    frame = pd.DataFrame({"a": [1, 2], "y": [0, 1]})
+    options = TuneOptions(
+        frame.to_numpy(),  # type: ignore[arg-type]
+        frame["y"],  # type: ignore[arg-type]
+        trials=0,
+        algorithm="tpee",
+        space={"lerning_rate": [0.1], "num_leves": [1]},
+    )
+
+    with pytest.raises(ParameterError) as error:
+        check(options)
+
+    text = str(error.value)
+    assert text.startswith("6 mistakes:")
+    for words in (
+        "data is a NumPy array, without column names; give pd.DataFrame(data, columns=…)",
+        "target is a Series of values, but it must be the name of a column",
+        "trials=0 must be greater than 0",
+        "unknown algorithm 'tpee', did you mean 'tpe'?",
+        "lightgbm has no parameter 'lerning_rate', did you mean 'learning_rate'?",
+        "lightgbm has no parameter 'num_leves', did you mean 'num_leaves'?",
+    ):
+        assert words in text
+
+
+@pytest.mark.parametrize(
+    ("data", "target", "words"),
+    [
+        (
+            "t.csv",
+            None,
+            "target=None: data and target are needed; give the name of the column to predict",
+        ),
+        ([1, 2], "y", "data must be a path, a URI or a pandas DataFrame, but it is a list"),
+        ("t.csv", 1.5, "target=1.5 must be the name of a column"),
+    ],
+)
+def test_a_wrong_table_or_target_has_a_sentence_of_its_own(
+    data: Any, target: Any, words: str
+) -> None:
+    with pytest.raises(ParameterError, match=re.escape(words)):
+        check(TuneOptions(data, target))
+    check(TuneOptions("t.csv", study="a run id"))  # the study has a target

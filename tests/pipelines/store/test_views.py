@@ -64,7 +64,9 @@ def test_the_view_of_a_study() -> None:
 def test_saving_twice_leaves_one_view() -> None:
     store = stores.study()
     assert store.notes.save_view() == store.notes.save_view()
-    assert len(tags(stores.client(), store.experiment_id)) == 1
+    found = tags(stores.client(), store.experiment_id)
+    assert len([name for name in found if name.startswith(views.TAG)]) == 1
+    assert found["mlflow.experimentKind"] == "custom_model_development"  # opens on runs
     store.close()
 
 
@@ -108,7 +110,7 @@ def test_a_huge_space_gets_a_view_that_fits() -> None:
     }
     value = views.envelope("n", views.state("r" * 32, {**stores.HEADER, "space": space}), 0)
     assert len(value) < views.MAX_VALUE
-    assert len(opened(value)["selectedColumns"]) < 30
+    assert len(opened(value)["selectedColumns"]) < 110
 
 
 def test_links_lead_to_the_server() -> None:

@@ -4,9 +4,9 @@ import threading
 
 import pytest
 
-from hpo.loop import Stop
+from hpo.loop import Stop, StopLevel
 from pipelines.study import interrupts as module
-from pipelines.study.interrupts import interrupts
+from pipelines.study.interrupts import interrupts, message
 
 
 def test_each_signal_asks_for_more(
@@ -57,3 +57,10 @@ def test_another_thread_leaves_signals_alone() -> None:
     thread.start()
     thread.join()
     assert seen == [Stop()]
+
+
+def test_each_signal_says_what_it_does_and_what_stops_at_once() -> None:
+    soon, now = StopLevel.FINISH_RUNNING, StopLevel.NOW
+    assert message(soon, signal.SIGINT).endswith("press Ctrl-C again to stop now")
+    assert message(soon, signal.SIGTERM).startswith("SIGTERM: finishing the trials that run; send")
+    assert message(now, signal.SIGTERM).startswith("SIGTERM: stopping now")
