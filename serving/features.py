@@ -28,7 +28,7 @@ from serving.columns import (
 )
 from serving.names import normal_names
 from serving.numbers import PLAIN, NumberFormat, numbers
-from serving.values import FloatArray, IntArray, Label, labelled
+from serving.values import FloatArray, IntArray, Label, label_key, labelled
 
 ROWS_AT_ONCE = 1024
 
@@ -174,14 +174,14 @@ class TargetEncoder:
         if self.kind == "regression":
             return (numbers(series, self.format)[0] - self.mean) / self.scale
         codes, labels = labelled(series)
-        known = {label: code for code, label in enumerate(self.classes)}
-        unknown = [label for label in labels if label not in known]
+        known = {label_key(label): code for code, label in enumerate(self.classes)}
+        unknown = [label for label in labels if label_key(label) not in known]
         if unknown or (codes < 0).any():
             shown = ", ".join(map(repr, unknown[:5])) or "missing"
             raise ValueError(
                 f"target holds labels that are no class: {shown}; classes: {list(self.classes)}"
             )
-        return np.array([*map(known.__getitem__, labels)], dtype=np.int64)[codes]
+        return np.array([known[label_key(label)] for label in labels], dtype=np.int64)[codes]
 
     def original(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Standardised values in original units; codes and probabilities unchanged."""

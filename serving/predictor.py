@@ -20,6 +20,7 @@ from serving.values import FloatArray
 SCHEMA = 1
 DESCRIPTION = "predictor.json"
 ROWS_AT_ONCE = 100_000
+MAX_OFF = 1e-3  # by which the probabilities of a row may differ from 1 in all
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,8 @@ class Predictor:
     def predict_encoded(self, rows: Matrix) -> FloatArray:
         """The prediction of `predict_raw`, for rows that `features` has encoded."""
         mean = np.mean([member.predict(rows) for member in self.members], axis=0)
+        if self.target.classes:
+            _check_sums(mean)
         return np.asarray(self.target.original(mean), dtype=np.float64)
 
     def predict(self, frame: pd.DataFrame) -> pd.DataFrame:
@@ -118,6 +121,17 @@ class PyfuncPredictor:
     ) -> pd.DataFrame:
         """Predict a table, records, or an array with the columns of training in their order."""
         return self.predictor.predict(_as_frame(model_input, self.predictor.features.inputs))
+
+
+def _check_sums(probabilities: FloatArray) -> None:
+    """Raise `ValueError` for probabilities of a row that do not sum to 1."""
+    off = np.abs(probabilities.sum(axis=1) - 1.0)
+    if (off > MAX_OFF).any():
+        row = int(np.nanargmax(off))
+        raise ValueError(
+            f"the model's probabilities must sum to 1 in each row, but in row {row} they sum to "
+            f"{probabilities[row].sum():g}; the model is damaged, train it again"
+        )
 
 
 def _as_frame(model_input: object, names: Sequence[str]) -> pd.DataFrame:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection
 from datetime import datetime
 from typing import TypeVar
@@ -51,14 +52,52 @@ def distinct(series: pd.Series) -> tuple[IntArray, list[str]]:
 
 
 def labelled(series: pd.Series) -> tuple[IntArray, list[Label]]:
-    """The distinct labels of a column.
+    """The distinct labels of a column, one for each class (see `label_key`).
 
-    Other texts than those that mean "missing" are taken literally.
+    Where all cells are texts, a label is the first of its texts in the alphabet, else the number
+    or truth value that they stand for.
 
     Returns:
         `(n,)` codes into the labels, -1 where missing, and the labels.
     """
-    return _coded(series, _as_label, MISSING_TOKENS)
+    raw_codes, uniques = factorize(series)
+    members: dict[Label, list[Label]] = {}
+    keys: list[Label | None] = []
+    for label in map(_as_label, uniques):
+        key = None if label in MISSING_TOKENS else label_key(label)
+        keys.append(key)
+        if key is not None:
+            members.setdefault(key, []).append(label)
+    position = {key: code for code, key in enumerate(members)}
+    lookup = np.array([-1 if key is None else position[key] for key in keys] + [-1], dtype=np.int64)
+    only_texts = all(isinstance(label, str) for same in members.values() for label in same)
+    labels = [
+        min(map(str, same)) if only_texts or isinstance(key, str) else _typed(key, same)
+        for key, same in members.items()
+    ]
+    return lookup[raw_codes], labels
+
+
+def label_key(label: Label) -> Label:
+    """What all spellings of a label have in common, so that they are one class.
+
+    1, 1.0, "1", "1.0", true and "True" are one label, and so are 0, "0" and false. "01" is another.
+    """
+    if not isinstance(label, str):
+        number = float(label)
+        return int(label) if number.is_integer() else number
+    if label.lower() in TRUTHS:
+        return int(label.lower() == "true")
+    if re.fullmatch(r"-?(0|[1-9]\d{0,14})(\.\d{1,15})?", label):
+        return label_key(float(label))
+    return label
+
+
+def _typed(key: Label, same: list[Label]) -> Label:
+    """A truth value where the label has only those and their texts, else the number."""
+    texts = [label.lower() in TRUTHS for label in same if isinstance(label, str)]
+    values = [isinstance(label, bool) for label in same if not isinstance(label, str)]
+    return bool(key) if all(texts) and all(values) else key
 
 
 def _coded(

@@ -18,6 +18,7 @@ import pandas as pd
 
 from hpo.errors import DataError, ParameterError, closest
 from pipelines.table.columns import fit_features
+from pipelines.table.copies import copies_note
 from pipelines.table.folds import (
     EncodedRows,
     Encoding,
@@ -28,6 +29,7 @@ from pipelines.table.folds import (
     save_folds,
     save_parts,
 )
+from pipelines.table.leaks import leak_notes
 from pipelines.table.overrides import Overrides, check_overrides
 from pipelines.table.reading import digest, load_table, spelling, with_text_names, without_index
 from pipelines.table.splits import (
@@ -220,7 +222,9 @@ def prepare(
             _types(features),
             *index_note,
             *dropped_rows,
+            *copies_note(rows.n_copies, len(frame)),
             *column_notes,
+            *leak_notes(features, table.take(rows.rest), found.is_regression),
         ),
         digest=whole_digest,
         spelling=spelling(frame),

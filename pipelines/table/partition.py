@@ -49,42 +49,61 @@ class ByStrata:
     Attributes:
         strata: `(n,)` codes.
         rng: consumed by each call.
+        units: `(n,)` numbers of rows that stay together: each has the number of the first row of
+            its unit. None divides all rows freely.
     """
 
     strata: IntArray
     rng: np.random.Generator
+    units: IntArray | None = None
 
     def holdout(self, rows: IntArray, share: float, keep: int) -> Pair:
         """Take at least one row of each stratum that has more than `keep`."""
-        stratum = self.strata[rows]
+        stratum, first = self._strata(rows)
         members = np.bincount(stratum)
-        taken = self._rank_within(stratum) < _quota(members, share, keep)[stratum]
+        start, size = self._ranks(stratum, first)
+        quota = _quota(members, share, keep)[stratum]
+        taken = (start + size / 2 <= quota) | ((start == 0) & (quota > 0))
+        taken &= start + size <= (members - keep)[stratum]
         if not taken.any():
-            taken[np.argmax(members[stratum])] = True
+            taken = first == first[np.argmax(members[stratum])]
         return rows[taken], rows[~taken]
 
     def folds(self, rows: IntArray, k: int) -> list[Pair]:
-        """Deal the rows stratum by stratum; the sizes of two folds differ by at most one row."""
+        """Deal the units stratum by stratum; two folds differ by at most one unit."""
+        stratum, first = self._strata(rows)
+        order = self._shuffled(stratum, first)
         fold_of = np.empty(len(rows), dtype=np.int64)
-        fold_of[self._shuffled(self.strata[rows])] = np.arange(len(rows)) % k
+        fold_of[order] = (np.cumsum(np.diff(first[order], prepend=-1) != 0) - 1) % k
         return _pairs(rows, fold_of)
 
     def n_units(self, rows: IntArray) -> int:
-        """The number of rows."""
-        return len(rows)
+        """The number of rows, of which equal ones count once."""
+        return len(rows) if self.units is None else len(np.unique(self.units[rows]))
 
-    def _shuffled(self, stratum: IntArray) -> IntArray:
-        """A random order of the rows within each stratum, one stratum after the other."""
-        return np.lexsort((self.rng.random(len(stratum)), stratum))
+    def _strata(self, rows: IntArray) -> tuple[IntArray, IntArray]:
+        """The stratum of each row's unit, and the position of the unit's first row."""
+        if self.units is None:
+            return self.strata[rows], np.arange(len(rows))
+        units = self.units[rows]
+        _, first, inverse = np.unique(units, return_index=True, return_inverse=True)
+        return self.strata[units], first[inverse]
 
-    def _rank_within(self, stratum: IntArray) -> IntArray:
-        """Each row's place in a random order of its stratum."""
-        order = self._shuffled(stratum)
-        starts = np.flatnonzero(np.diff(stratum[order], prepend=-1))
-        lengths = np.diff(np.append(starts, len(stratum)))
-        rank = np.empty(len(stratum), dtype=np.int64)
-        rank[order] = np.arange(len(stratum)) - np.repeat(starts, lengths)
-        return rank
+    def _shuffled(self, stratum: IntArray, first: IntArray) -> IntArray:
+        """A random order of the units within each stratum, one stratum after the other."""
+        keys = self.rng.random(len(stratum))[first]
+        return np.lexsort((first, keys, stratum))
+
+    def _ranks(self, stratum: IntArray, first: IntArray) -> tuple[IntArray, IntArray]:
+        """The rows before each row's unit in a random order of its stratum; the unit's size."""
+        order = self._shuffled(stratum, first)
+        position = np.empty(len(stratum), dtype=np.int64)
+        position[order] = np.arange(len(stratum))
+        unit_start = np.full(len(stratum), len(stratum))
+        np.minimum.at(unit_start, first, position)
+        stratum_start = np.append(0, np.cumsum(np.bincount(stratum)))[stratum]
+        size = np.bincount(first, minlength=len(stratum))
+        return unit_start[first] - stratum_start, size[first]
 
 
 @dataclass(frozen=True)

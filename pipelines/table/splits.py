@@ -1,6 +1,7 @@
 """How the rows of a table are divided into test, training and validation rows, from a seed.
 
-- `random` keeps the proportions of the classes, or of quantile ranges of a regression target.
+- `random` keeps the proportions of the classes, or of quantile ranges of a regression target, and
+  equal rows together.
 - `time:COLUMN` tests on the last rows and validates on the last of the others; `cv:K` uses
   expanding windows. Rows of one time stay together.
 - `group:COLUMN` keeps the rows of a group together.
@@ -24,6 +25,7 @@ import pandas as pd
 from hpo.arrays import FloatArray, IntArray
 from hpo.errors import DataError, ParameterError, closest
 from pipelines.table.cells import times
+from pipelines.table.copies import copies
 from pipelines.table.partition import ByGroup, ByStrata, ByTime, Pair, Partition
 from serving.names import normal_name
 from serving.values import distinct
@@ -123,10 +125,17 @@ class Outer:
 
 @dataclass(frozen=True)
 class Rows:
-    """Ascending row numbers: the test rows, and the training and validation rows of each fold."""
+    """Ascending row numbers: the test rows, and the training and validation rows of each fold.
+
+    Attributes:
+        test: the test rows.
+        folds: the training and validation rows of each fold.
+        n_copies: rows that are equal to an earlier one, and were kept with it.
+    """
 
     test: IntArray
     folds: tuple[Pair, ...]
+    n_copies: int = 0
 
     @cached_property
     def rest(self) -> IntArray:
@@ -179,21 +188,25 @@ def divide(
             f"{len(frame)} rows are too few to train, validate and test on; at least {MIN_ROWS} "
             "are needed"
         )
-    partition = _partition(frame, strata, split, np.random.default_rng([seed, _DIVIDE]))
-    rows = np.arange(len(frame))
+    rows, rng = np.arange(len(frame)), np.random.default_rng([seed, _DIVIDE])
+    partition: Partition
     if split.kind == "random":
         keep = max(2, validation.folds)  # of each stratum, for training and every validation
+        least = keep + (outer.folds if outer else 2)
+        partition = ByStrata(strata, rng, copies(frame, strata, least))
+        n_copies = len(rows) - partition.n_units(rows)
     else:
-        keep = validation.parts + 1
+        keep, n_copies = validation.parts + 1, 0
+        partition = _partition(frame, split, rng)
         _check_units(partition.n_units(rows), keep + 1, split)
     if outer:
         test, rest = _outer_fold(partition, rows, outer, split, keep)
     else:
         test, rest = partition.holdout(rows, test_share, keep)
     if validation.folds:
-        return Rows(test, tuple(partition.folds(rest, validation.folds)))
+        return Rows(test, tuple(partition.folds(rest, validation.folds)), n_copies)
     valid, train = partition.holdout(rest, test_share, keep=1)
-    return Rows(test, ((train, valid),))
+    return Rows(test, ((train, valid),), n_copies)
 
 
 def resample(
@@ -229,12 +242,13 @@ def resample(
         n = min(repeats * folds, max(by_time.n_units(rest) // 2, 1))
         return tuple(by_time.windows(rest, len(rest) * (0.5 + 0.5 * np.arange(n) / n)))
     pairs: list[Pair] = []
+    units = copies(frame, strata, folds + 2) if split.kind == "random" else None
     for repeat in range(repeats):
         rng = np.random.default_rng([seed, repeat, _RESAMPLE])
         if split.kind == "group":
             pairs += _group_folds(_groups(frame, split.column), rest, folds, rng)
         else:
-            pairs += ByStrata(strata, rng).folds(rest, folds)
+            pairs += ByStrata(strata, rng, units).folds(rest, folds)
     return tuple(pairs)
 
 
@@ -256,14 +270,10 @@ def quantile_strata(values: FloatArray) -> IntArray:
     return ranks * n_strata // max(1, len(values))
 
 
-def _partition(
-    frame: pd.DataFrame, strata: IntArray, split: Split, rng: np.random.Generator
-) -> Partition:
+def _partition(frame: pd.DataFrame, split: Split, rng: np.random.Generator) -> Partition:
     if split.kind == "time":
         return ByTime(_times(frame, split.column))
-    if split.kind == "group":
-        return ByGroup(_groups(frame, split.column), rng)
-    return ByStrata(strata, rng)
+    return ByGroup(_groups(frame, split.column), rng)
 
 
 def _outer_fold(

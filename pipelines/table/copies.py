@@ -1,0 +1,89 @@
+"""Equal rows of a table, which a random split keeps on one side."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from hpo.arrays import IntArray
+from serving.values import factorize, is_nested
+
+CHECKED_COLUMNS = 3  # after so many more columns, rows that differ from all others are left out
+LOUD_SHARE = 0.05  # of copies, from which the note is a warning
+MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
+COMMON_ROWS = 5  # a row with more copies than this, and than this share, is a common combination of
+COMMON_SHARE = 0.02  # values, as tables with few levels have them, and no copy
+
+
+def copies(frame: pd.DataFrame, strata: IntArray, least: int) -> IntArray | None:
+    """Units `(n,)` of equal rows: each row's number is that of the first row equal to it.
+
+    All columns count, the target too, but not a column that numbers the rows. Rows stay units of
+    their own where they are common combinations of values, and in a stratum that has fewer than
+    `least` different rows.
+
+    Args:
+        frame: the table.
+        strata: `(n,)` codes; equal rows of different strata get the stratum of the first.
+        least: different rows that a stratum must have.
+
+    Returns:
+        None if no rows are equal.
+    """
+    counted = [i for i in range(frame.shape[1]) if not _numbers_rows(frame.iloc[:, i])]
+    if not counted:
+        return None
+    counted.sort(key=lambda i: frame.dtypes.iloc[i] != np.float64)  # those tell most rows apart
+    rows, hashed = np.arange(len(frame)), np.zeros(len(frame), dtype=np.uint64)
+    for done, position in enumerate(counted, start=1):
+        hashed = hashed * MULTIPLIER + _hashed(frame.iloc[rows, position])
+        if done % CHECKED_COLUMNS == 0 or done == len(counted):
+            doubled = pd.Series(hashed).duplicated(keep=False).to_numpy()
+            rows, hashed = rows[doubled], hashed[doubled]
+        if not len(rows):
+            return None
+    _, first, inverse, sizes = np.unique(
+        hashed, return_index=True, return_inverse=True, return_counts=True
+    )
+    first = rows[first]
+    together = sizes <= max(COMMON_ROWS, COMMON_SHARE * len(frame))
+    n_different = np.bincount(strata)
+    np.subtract.at(n_different, strata[rows], 1)
+    np.add.at(n_different, strata[first], 1)
+    together &= (n_different >= least)[strata[first]]
+    if not together.any():
+        return None
+    units = np.arange(len(frame))
+    units[rows] = np.where(together[inverse], first[inverse], rows)
+    return units
+
+
+def _hashed(series: pd.Series) -> npt.NDArray[np.uint64]:
+    if isinstance(series.dtype, np.dtype) and series.dtype.kind in "iufbmM":
+        values = series.to_numpy()
+        return pd.util.hash_array(values + 0.0 if values.dtype.kind == "f" else values)
+    codes, _ = factorize(series.map(repr) if is_nested(series) else series)
+    return pd.util.hash_array(codes)
+
+
+def _numbers_rows(series: pd.Series) -> bool:
+    """Whether whole numbers count the rows up."""
+    if not isinstance(series.dtype, np.dtype) or series.dtype.kind not in "iu":
+        return False
+    return bool(len(series) > 1 and (np.diff(series.to_numpy()) == 1).all())
+
+
+def copies_note(n_copies: int, n_rows: int) -> tuple[str, ...]:
+    """What the user is told of equal rows."""
+    if not n_copies:
+        return ()
+    text = f"{n_copies:,} of {n_rows:,} rows are equal to another row; equal rows stay on one side"
+    if n_copies >= LOUD_SHARE * n_rows:
+        text = (
+            f"warning: {text} of every split, because a model that has seen a row knows its copy; "
+            "leave them out if they are a mistake"
+        )
+    else:
+        text += " of every split"
+    return (text,)
