@@ -63,6 +63,9 @@ class MemoryStore(MemoryStorage):
         self.closed: list[object] = []
         self.notes = MemoryNotes()
 
+    def verify(self) -> None:
+        pass
+
     def trial_run_id(self, number: int) -> str:
         return f"run-of-trial-{number}"
 

@@ -121,12 +121,14 @@ def log(plan: Plan, prepared: "Prepared", won: Won) -> Logged:
 
 def _log(plan: Plan, prepared: "Prepared", won: Won) -> Logged:
     client = MlflowClient(won.ending.store.tracking_uri)  # its calls are retried
+    won.ending.store.verify()
     winner = _logged_winner(client, plan, prepared, won)
     if not plan.register:
         return Logged(winner.uri, None, winner.seconds)
     store, trial = won.ending.store, won.choice.winner
     subject = _subject(plan, prepared, won)
     card = model_card(subject)
+    store.verify()  # logging the model took a while
     client.log_text(store.run_id, whole(card), ARTIFACT)
     origin = Origin(
         study=store.run_id,

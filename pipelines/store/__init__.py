@@ -71,6 +71,10 @@ class StudyStore(Storage, Protocol):
         """How many runs are not written yet."""
         ...
 
+    def verify(self) -> None:
+        """Raise `TakenError` when another driver has the study: nothing may be written then."""
+        ...
+
     def trial_run_id(self, number: int) -> str:
         """The run id of a trial."""
         ...

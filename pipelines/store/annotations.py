@@ -75,8 +75,13 @@ class Annotations:
         self.annotate(metrics=new, tags=tags, step=part or 0, trial=number)
 
     def save_text(self, text: str, name: str) -> None:
-        """Store a text as an artifact. A failure is logged and costs the artifact only."""
+        """Store a text as an artifact. A failure is logged and costs the artifact only.
+
+        Raises:
+            TakenError: when another driver has the study.
+        """
         try:
+            self._run.verify()
             self._run.client.log_text(self._run.run_id, text, name)
         except MlflowException as error:
             logger.warning("the artifact %s could not be stored: %s", name, first_line(error))
@@ -93,6 +98,11 @@ class Annotations:
     def save_view(self) -> str | None:
         """Save a view of this study in MLflow's UI and return its link; None when that failed."""
         run = self._run
+        try:
+            run.verify()
+        except MlflowException as error:
+            logger.warning("the view could not be saved: %s", first_line(error))
+            return None
         return views.save(run.client, run.experiment_id, run.run_id, self._header)
 
 

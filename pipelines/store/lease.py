@@ -128,6 +128,11 @@ def _exists(pid: int) -> bool:
     return True
 
 
+def seconds_with_sleep() -> float:
+    """A clock that, unlike the monotonic one, counts the time in which the machine sleeps."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
 class Lease:
     """The right to write to one study.
 
@@ -136,6 +141,7 @@ class Lease:
         read: the value of the tag now; None if there is none.
         write: sets the tag.
         what: the kind of run, for messages.
+        clock: seconds since some moment.
     """
 
     def __init__(
@@ -144,11 +150,13 @@ class Lease:
         read: Callable[[], str | None],
         write: Callable[[str], None],
         what: str = "study",
+        clock: Callable[[], float] = seconds_with_sleep,
     ) -> None:
         self._what = what
         self._run_id = run_id
         self._read = read
         self._write = write
+        self._clock = clock
         self._me = Driver.myself()
         self._held_at = -math.inf
 
@@ -169,13 +177,18 @@ class Lease:
         if winner is None or winner.token != self._me.token:
             raise self._taken(winner)
 
+    @property
+    def token(self) -> str:
+        """Identifies this driver."""
+        return self._me.token
+
     def renew(self) -> None:
         """Store that this driver is alive.
 
         Raises:
             TakenError: when another driver has taken the lease.
         """
-        self.check(self._read())
+        self._read_and_check()
         self._me = replace(self._me, seen=time.time())
         self._write(self._me.to_tag())
 
@@ -185,11 +198,19 @@ class Lease:
         Raises:
             TakenError: when another driver has taken the lease.
         """
-        # Unlike the monotonic clock, this one counts the time in which the machine sleeps.
-        now = time.clock_gettime(time.CLOCK_BOOTTIME)
-        if now - self._held_at >= FRESH:
+        if self._clock() - self._held_at >= FRESH:
+            self._held_at = self._read_and_check()
+
+    def _read_and_check(self) -> float:
+        """Check the tag, and return when it began to be read.
+
+        A driver that is frozen while it reads has an old answer when it goes on, and reads again.
+        """
+        while True:
+            began = self._clock()
             self.check(self._read())
-            self._held_at = now
+            if self._clock() - began < STALE / 2:
+                return began
 
     def check(self, value: str | None) -> None:
         """Check that a value of the tag is that of this driver.

@@ -22,7 +22,8 @@ class Found:
         trials: by number.
         confirmed: their scores on repeated folds, by number.
         run_ids: of trials and baselines, by the key of their record.
-        orphans: ids of runs without a mark. They never counted as trials.
+        orphans: ids of runs that do not count: those without a mark, and second runs of a trial,
+            which a driver made that had lost the study.
     """
 
     trials: dict[int, Trial] = field(default_factory=dict)
@@ -31,19 +32,31 @@ class Found:
     orphans: list[str] = field(default_factory=list)
 
 
-def read_runs(client: MlflowClient, experiment_id: str, run_id: str) -> Found:
-    """Read the nested runs of a study and end those that a dead driver left running."""
+def read_runs(
+    client: MlflowClient, experiment_id: str, run_id: str, known: Mapping[str, str]
+) -> Found:
+    """Read the nested runs of a study and end those that a dead driver left running.
+
+    Args:
+        client: of the store.
+        experiment_id: of the study.
+        run_id: of the study.
+        known: the runs that this driver writes to, by the key of their record.
+    """
     found = Found()
-    best: dict[int, tuple[Trial, Run]] = {}
+    runs: dict[int, list[tuple[Trial, Run]]] = {}
     for run in children(client, experiment_id, run_id):
         trial = decode_trial(run.data.tags, run.data.params)
         if trial is None:
             _add_other(found, run)
-        elif trial.number not in best or _precedence(trial, run) < _precedence(*best[trial.number]):
-            best[trial.number] = (trial, run)
-    for trial, run in best.values():
+        else:
+            runs.setdefault(trial.number, []).append((trial, run))
+    for number, same in runs.items():
+        mine = known.get(schema.trial_key(number))
+        (trial, run), *others = sorted(same, key=lambda pair: _precedence(pair[0], pair[1], mine))
         _add_trial(found, trial, run)
         _end_if_finished(client, trial, run)
+        found.orphans += [str(other.info.run_id) for _, other in others]
     return found
 
 
@@ -77,9 +90,10 @@ def undelivered(journal: Iterable[Record], trials: Mapping[int, Trial]) -> Seque
     return list(merged.values())
 
 
-def _precedence(trial: Trial, run: Run) -> tuple[Any, ...]:
-    """Sorts several runs of one trial: more reports first, then the older run."""
+def _precedence(trial: Trial, run: Run, mine: str | None) -> tuple[Any, ...]:
+    """Sorts several runs of one trial: this driver's, then more reports, then the older run."""
     return (
+        run.info.run_id != mine,
         -len(trial.reports),
         trial.failure is not None,
         run.info.start_time,

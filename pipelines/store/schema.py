@@ -24,6 +24,7 @@ VERSION = "1"
 SCHEMA = "hpo.schema"  # the format's version; written last, it marks the study as created
 ROLE = "hpo.role"  # study, trial, baseline or validation
 DRIVER = "hpo.driver"
+HOLDER = "hpo.holder"  # token of the driver that took the study last; it stays after the end
 WINNER = "hpo.winner"
 WINNER_NUMBER = "hpo.winner.trial"
 SUMMARY = "hpo.summary"  # for later studies; its text is in tags with the suffixes .0, .1, ...

@@ -129,6 +129,16 @@ class MlflowStorage:
         """The tracking store of this study."""
         return str(self._run.client.tracking_uri)
 
+    def verify(self) -> None:
+        """Check that no other driver has taken the study, before something is written directly.
+
+        Raises:
+            TakenError: when another driver has.
+            StudyError: when MLflow does not answer.
+        """
+        with as_study_error(f"study {self.run_id} cannot be written"):
+            self._run.verify()
+
     @property
     def waiting(self) -> int:
         """How many runs have data that is not in MLflow yet."""

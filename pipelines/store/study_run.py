@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mlflow import MlflowClient
-from mlflow.entities import Run
+from mlflow.entities import Run, RunTag
 from mlflow.exceptions import MlflowException
 
-from hpo.errors import StudyError
+from hpo.errors import StudyError, TakenError
 from pipelines.files.cache import cache_dir
 from pipelines.files.uris import safe
 from pipelines.store import schema
@@ -80,6 +80,8 @@ class StudyRun:
         make = connection.make_writer or _writer
         self._write = make(client, self.experiment_id, self.run_id, self._run_ids)
         self._lease = Lease(self.run_id, self._driver, self._set_driver)
+        _drop_overtaken(journal, tags.get(schema.HOLDER))
+        journal.sign(self._lease.token)  # before the tag: until then, the journal is the last one's
         self._lease.acquire()
         try:
             self.found = self._recover(journal)
@@ -110,6 +112,15 @@ class StudyRun:
             StudyError: when writing failed for good.
         """
         return self._outbox.flush(timeout)
+
+    def verify(self) -> None:
+        """Check that no other driver has taken the study, before something is written directly.
+
+        Raises:
+            TakenError: when another driver has.
+            MlflowException: when MLflow does not answer.
+        """
+        self._lease.verify()
 
     def has_run(self, key: str) -> bool:
         """Whether MLflow has the run with this key."""
@@ -153,8 +164,8 @@ class StudyRun:
         return found
 
     def _read(self) -> Found:
-        """Read the nested runs and delete those without a mark."""
-        found = read_runs(self.client, self.experiment_id, self.run_id)
+        """Read the nested runs and delete those without a mark or of another driver."""
+        found = read_runs(self.client, self.experiment_id, self.run_id, self._run_ids)
         self._run_ids |= found.run_ids
         for run_id in found.orphans:
             self.client.delete_run(run_id)
@@ -169,23 +180,40 @@ class StudyRun:
         """Update the database's statistics, or delete runs that were created twice."""
         if isinstance(self._write, BulkWriter):
             self._write.analyze()
-        elif isinstance(self._write, CallWriter) and self._write.may_have_orphans:
+        else:  # other stores have no transactions
             try:
                 self._read()
-            except MlflowException as error:
+            except (MlflowException, TakenError) as error:
                 logger.debug("orphans are left for the next driver: %s", first_line(error))
 
     def _driver(self) -> str | None:
         return read_tags(self.client, self.run_id).get(schema.DRIVER)
 
     def _set_driver(self, value: str) -> None:
-        self.client.set_tag(self.run_id, schema.DRIVER, value)
+        tags = {schema.DRIVER: value} | ({schema.HOLDER: self._lease.token} if value else {})
+        pairs = [RunTag(name, text) for name, text in tags.items()]
+        self.client.log_batch(self.run_id, tags=pairs, synchronous=True)
 
     def _release(self) -> None:
         try:
             self._lease.release()
         except MlflowException as error:
             logger.debug("the study's lease was not released: %s", first_line(error))
+
+
+def _drop_overtaken(journal: Journal, holder: str | None) -> None:
+    """Empty the journal of a driver after which another one has run the study.
+
+    That one has run these trials again.
+    """
+    signed = journal.signed_by()
+    if signed and holder is not None and holder not in signed:
+        logger.warning(
+            "the results that wait in %s are left out: another driver has run the study since "
+            "then, and these trials again",
+            journal.path,
+        )
+        journal.clear()
 
 
 def journal_path(run_id: str) -> Path:

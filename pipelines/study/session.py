@@ -11,7 +11,15 @@ from concurrent.futures import Future
 from dataclasses import dataclass, replace
 
 from hpo.configurations import Identity, by_value
-from hpo.errors import JobError, StudyError, TimeLimitExceeded, UserError, WorkerDied, reason
+from hpo.errors import (
+    JobError,
+    StudyError,
+    TakenError,
+    TimeLimitExceeded,
+    UserError,
+    WorkerDied,
+    reason,
+)
 from hpo.loop import Stop, StopLevel
 from hpo.past import Past
 from hpo.trial import Report
@@ -95,6 +103,8 @@ def _close_after(error: BaseException, store: StudyStore) -> None:
             store.close("KILLED", "interrupted", timeout=AT_ONCE)
         else:
             store.close("FAILED", reason(error), timeout=UNHURRIED)
+    except TakenError:
+        pass  # as `error` says
     except UserError as second:
         logger.warning("the study could not be closed: %s", second)
 
@@ -257,7 +267,10 @@ class _Session:
         ending.say("making the report")
         try:
             self.store.flush(BRIEFLY)
+            self.store.verify()
             saved = self.setup.make_report(self.store.run_id)
+        except TakenError:
+            raise
         except Exception as error:  # figures are drawn by a library, of names that anybody chose
             logger.debug("no report", exc_info=True)
             ending.say(

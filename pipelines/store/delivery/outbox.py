@@ -10,6 +10,7 @@ next write attempt on, which begins with an fsync.
 """
 
 import fcntl
+import json
 import logging
 import os
 import threading
@@ -19,13 +20,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from hpo.errors import StudyError
+from hpo.errors import StudyError, TakenError
 from pipelines.store.records import Record
 
 logger = logging.getLogger(__name__)
 
 MAX_WAITING = 10_000  # runs
 COMPACT_BYTES = 16 << 20  # a longer journal is rewritten
+_SIGNED = "signed"
 
 
 class Journal:
@@ -37,6 +39,7 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._signature = b""
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._lock = _locked(path.with_suffix(".lock"))
@@ -52,16 +55,30 @@ class Journal:
                 "set HPO_CACHE_DIR to a directory that can be written"
             ) from error
 
+    def sign(self, token: str) -> None:
+        """Sign the records here, and those to come, with the token of a driver."""
+        self._signature = json.dumps({_SIGNED: token}).encode() + b"\n"
+        if self.size():
+            self._write(self._signature)
+
+    def signed_by(self) -> frozenset[str]:
+        """The tokens of the drivers that have signed the records."""
+        return frozenset(line for line in self._read() if isinstance(line, str))
+
     def read(self) -> list[Record]:
         """All complete records in order; a torn last line is ignored.
 
         Raises:
             StudyError: when the file is damaged.
         """
-        records = []
+        return [line for line in self._read() if isinstance(line, Record)]
+
+    def _read(self) -> list[Record | str]:
+        """The records and signatures in order."""
+        records: list[Record | str] = []
         for number, line in enumerate(self.path.read_bytes().split(b"\n")[:-1], start=1):
             try:
-                records.append(Record.from_json(line.decode()))
+                records.append(_signature(line) or Record.from_json(line.decode()))
             except ValueError as error:
                 raise StudyError(
                     f"line {number} of {self.path} is damaged; the file has results that MLflow "
@@ -75,7 +92,10 @@ class Journal:
         Raises:
             OSError: when it cannot be written.
         """
-        data = record.to_json().encode() + b"\n"
+        line = record.to_json().encode() + b"\n"
+        self._write(line if self.size() else self._signature + line)
+
+    def _write(self, data: bytes) -> None:
         while data:
             data = data[os.write(self._file, data) :]
 
@@ -94,7 +114,8 @@ class Journal:
     def rewrite(self, records: Sequence[Record]) -> None:
         """Replace the content with these records, atomically."""
         fresh = self.path.with_suffix(".new")
-        fresh.write_text("".join(record.to_json() + "\n" for record in records))
+        lines = "".join(record.to_json() + "\n" for record in records)
+        fresh.write_bytes(self._signature + lines.encode())
         os.replace(fresh, self.path)
         os.close(self._file)
         self._file = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
@@ -106,6 +127,13 @@ class Journal:
             self.path.with_suffix(".lock").unlink(missing_ok=True)
         os.close(self._file)
         os.close(self._lock)
+
+
+def _signature(line: bytes) -> str | None:
+    """The token in a line that is a signature; None for any other."""
+    if not line.startswith(b'{"%s":' % _SIGNED.encode()):
+        return None
+    return str(json.loads(line)[_SIGNED])
 
 
 def _locked(path: Path) -> int:
@@ -285,9 +313,13 @@ class Outbox:
             self._thread.join(self._pace.max_retry)
             with self._changed:
                 self._closed = True
+                if isinstance(self._failure, TakenError):
+                    self._journal.clear()  # another driver runs these trials
                 self._journal.close()
 
     def _raise_failure(self) -> None:
+        if isinstance(self._failure, TakenError):
+            raise TakenError(str(self._failure)) from self._failure
         if self._failure is not None:
             raise StudyError(
                 f"{str(self._failure) or type(self._failure).__name__}; results that are not in "

@@ -6,7 +6,6 @@ from typing import Any, Protocol
 
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
-from mlflow.exceptions import MlflowException
 
 from hpo.errors import StudyError
 from pipelines.store import schema
@@ -54,6 +53,10 @@ class Runs(Protocol):
         """Create a run and return its id."""
         ...
 
+    def find(self, experiment_id: str, rule: str) -> str | None:
+        """The id of a run that matches a filter; None if there is none."""
+        ...
+
     def log(
         self, run_id: str, metrics: list[Point], params: dict[str, str], tags: dict[str, str]
     ) -> None:
@@ -75,6 +78,11 @@ class ClientRuns:
         """Create a run and return its id."""
         run = self._client.create_run(experiment_id, start_time=start, tags=tags, run_name=name)
         return str(run.info.run_id)
+
+    def find(self, experiment_id: str, rule: str) -> str | None:
+        """The id of a run that matches a filter; None if there is none."""
+        found = self._client.search_runs([experiment_id], rule, max_results=1)
+        return str(found[0].info.run_id) if found else None
 
     def log(
         self, run_id: str, metrics: list[Point], params: dict[str, str], tags: dict[str, str]
@@ -119,6 +127,12 @@ class HttpRuns:
         answer = rest_call(self._uri, "runs/create", body, needs="run")
         return str(answer["run"]["info"]["run_id"])
 
+    def find(self, experiment_id: str, rule: str) -> str | None:
+        """The id of a run that matches a filter; None if there is none."""
+        body = {"experiment_ids": [experiment_id], "filter": rule, "max_results": 1}
+        found = rest_call(self._uri, "runs/search", body).get("runs")
+        return str(found[0]["info"]["run_id"]) if found else None
+
     def log(
         self, run_id: str, metrics: list[Point], params: dict[str, str], tags: dict[str, str]
     ) -> None:
@@ -146,15 +160,14 @@ class CallWriter:
     mark is in the last batch of a record, and MLflow writes the tags of a batch after its
     parameters and metrics. A run without a mark is an orphan; the next driver deletes it.
 
-    Attributes:
-        may_have_orphans: whether a run may have been created whose id did not arrive.
+    A run whose id did not arrive may exist: it is looked up by its name before it is created again.
     """
 
     def __init__(self, runs: Runs, experiment_id: str, run_ids: MutableMapping[str, str]) -> None:
         self._runs = runs
         self._experiment_id = experiment_id
         self._run_ids = run_ids
-        self.may_have_orphans = False
+        self._asked_for: set[str] = set()  # names of runs whose id did not arrive
 
     def __call__(self, records: Sequence[Record], fence: Fence = OPEN) -> None:
         """Write records in order; before each one, check the fence.
@@ -194,15 +207,20 @@ class CallWriter:
 
     def _create(self, record: Record) -> None:
         name, start = record.name or record.key, record.start or 0
-        try:
+        run_id = self._find(name) if name in self._asked_for else None
+        if run_id is None:
+            self._asked_for.add(name)
             run_id = self._runs.create(self._experiment_id, name, start, dict(record.tags))
-        except MlflowException:
-            self.may_have_orphans = True
-            raise
+        self._asked_for.discard(name)
         self._run_ids[record.key] = run_id
         self._log(run_id, record, dict([record.mark] if record.mark else []))
         if record.status and record.status != schema.RUNNING:
             self._runs.set_status(run_id, record.status, record.end)
+
+    def _find(self, name: str) -> str | None:
+        parent = self._run_ids[schema.STUDY_KEY]
+        rule = f"tags.`{schema.PARENT_RUN}` = '{parent}' AND attributes.run_name = '{name}'"
+        return self._runs.find(self._experiment_id, rule)
 
     def _log(self, run_id: str, record: Record, tags: dict[str, str]) -> None:
         for metrics, params, batch_tags in _batches(record, tags):

@@ -13,7 +13,7 @@ from hpo.trial import Trial
 from pipelines.store import lease
 from pipelines.store.delivery.outbox import Unreachable
 from pipelines.store.lease import FRESH, Driver, Heart, Lease
-from pipelines.store.study_run import WriterMaker
+from pipelines.store.study_run import WriterMaker, journal_path
 from pipelines.store.tracking import children
 from tests import stores
 
@@ -105,6 +105,26 @@ def test_a_driver_that_lost_its_study_may_not_write(after: str) -> None:
     assert tag.value == after
 
 
+def test_a_driver_that_was_frozen_while_it_read_the_tag_reads_it_again() -> None:
+    tag, now = Tag(), [0.0]
+
+    def read_slowly() -> str | None:
+        value = tag.value
+        if now[0] == 100.0:  # the answer is on its way: the machine sleeps for an hour
+            now[0], tag.value = 3700.0, AWAY.to_tag()
+        return value
+
+    mine = Lease("r", read_slowly, tag.write, clock=lambda: now[0])
+    mine.acquire()
+    mine.renew()
+    for act in (mine.verify, mine.renew):
+        now[0] = 100.0
+        with pytest.raises(TakenError, match="taken over by another driver"):
+            act()
+        assert tag.value == AWAY.to_tag()
+        tag.value = replace(mine._me).to_tag()
+
+
 def test_a_driver_with_a_wrong_clock_is_alive_while_its_tag_changes() -> None:
     tag = Tag(replace(AWAY, seen=0.0).to_tag())
 
@@ -143,6 +163,9 @@ def test_a_driver_that_wakes_up_after_another_took_its_study_changes_nothing(
     stores.client().set_tag(store.run_id, "hpo.driver", after)
     store.add(Trial(0, {"rate": 0.5}, 1))
     store.notes.annotate(tags={"note": "mine"})
+    for write in (store.verify, lambda: store.notes.save_text("mine", "a.txt")):
+        with pytest.raises(TakenError, match="taken over by another driver"):
+            write()
     with pytest.raises(StudyError, match="taken over by another driver"):
         store.flush(30)
     with pytest.raises(StudyError, match="taken over by another driver"):
@@ -150,6 +173,8 @@ def test_a_driver_that_wakes_up_after_another_took_its_study_changes_nothing(
     tags = stores.client().get_run(store.run_id).data.tags
     assert tags.get("hpo.driver", "") == after
     assert "note" not in tags
+    assert "a.txt" not in [f.path for f in stores.client().list_artifacts(store.run_id)]
+    assert not journal_path(store.run_id).exists()
     assert not children(stores.client(), store.experiment_id, store.run_id)
     stores.client().set_tag(store.run_id, "hpo.driver", "")
     stores.reopen(store.run_id, make_writer=make_writer).close()

@@ -11,9 +11,9 @@ from typing import Any, Self
 
 import pytest
 
-from hpo.errors import JobError, StudyError
+from hpo.errors import JobError, StudyError, TakenError
 from hpo.loop import Job, Stop, StopLevel
-from hpo.trial import Report
+from hpo.trial import Report, Trial
 from hpo.workers.cores import WorkerPlan
 from pipelines.files.exchange import Exchange
 from pipelines.models import settings
@@ -198,6 +198,23 @@ def test_what_goes_wrong_while_closing_does_not_hide_the_reason(
 
     with pytest.raises(KeyboardInterrupt):
         run(interrupted, Full())
+
+
+def test_a_driver_that_lost_its_study_says_so_once(
+    asked: Stop, run: Callable[..., Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    class Lost(MemoryStore):
+        def add(self, trial: Trial) -> None:
+            raise TakenError("another driver has it")
+
+        def close(
+            self, status: str, reason: str | None = None, *, timeout: float | None = None
+        ) -> bool:
+            raise TakenError("another driver has it")
+
+    with pytest.raises(TakenError, match="another driver has it"):
+        run(succeed, Lost())
+    assert not caplog.records
 
 
 def test_a_session_deletes_checkpoints_that_nobody_resumed(

@@ -210,6 +210,25 @@ def test_a_journal_that_cannot_be_read_says_so(tmp_path: Path) -> None:
     journal.close()
 
 
+def test_records_are_signed_by_their_drivers(tmp_path: Path) -> None:
+    path = tmp_path / "study.jsonl"
+    journal = Journal(path)
+    journal.sign("first")
+    assert journal.size() == 0
+    journal.append(record("a"))
+    journal.append(record("b"))
+    journal.sign("second")
+    assert sorted(journal.signed_by()) == ["first", "second"]
+    assert journal.read() == [record("a"), record("b")]
+    journal.rewrite([record("b")])
+    assert [*journal.signed_by(), *journal.read()] == ["second", record("b")]
+    journal.clear()
+    assert not journal.signed_by()
+    journal.append(record("c"))
+    assert [*journal.signed_by(), *journal.read()] == ["second", record("c")]
+    journal.close()
+
+
 def test_only_one_process_holds_a_journal(tmp_path: Path) -> None:
     path = tmp_path / "study.jsonl"
     first = Journal(path)

@@ -1,6 +1,6 @@
 """Writing when answers are lost or runs are deleted."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from mlflow.exceptions import MlflowException
@@ -15,26 +15,28 @@ from pipelines.store.tracking import children
 from tests import stores
 
 
-def test_a_run_whose_answer_was_lost_is_removed_at_the_end() -> None:
+@pytest.mark.parametrize("arrives", [True, False])
+def test_a_run_whose_answer_was_lost_is_looked_up_before_it_is_made_again(arrives: bool) -> None:
     class Lossy(ClientRuns):
-        lost = 0
+        made: ClassVar[list[str]] = []
 
         def create(self, *args: Any) -> str:
-            run_id = super().create(*args)
-            Lossy.lost += 1
-            if Lossy.lost == 1:
+            lost = not Lossy.made
+            Lossy.made.append(super().create(*args) if arrives or not lost else "")
+            if lost:
                 raise MlflowException(
                     "timed out", error_code=databricks_pb2.TEMPORARILY_UNAVAILABLE
                 )
-            return run_id
+            return Lossy.made[-1]
 
     store = stores.study(make_writer=lambda c, e, r, known: CallWriter(Lossy(c), e, known))
     store.add(Trial(0, {"rate": 0.5}, 1))
     store.update(Trial(0, {"rate": 0.5}, 1).with_outcome(Report(1, -0.5, {"auc": 0.5})))
     assert store.close()
-    assert Lossy.lost == 2
     runs = children(stores.client(), store.experiment_id, store.run_id)
     assert [run.data.tags.get("hpo.trial.number") for run in runs] == ["0"]
+    assert [run.info.run_id for run in runs] == Lossy.made[-1:]
+    assert len(Lossy.made) == (1 if arrives else 2)
 
 
 @pytest.mark.parametrize("make_writer", [None, stores.calls])
