@@ -29,10 +29,11 @@ from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
 from hpo.arrays import FloatArray
-from hpo.space.layout import Layout
+from hpo.space.layout import ALL, Kept, Layout
 
 _LOG_SQRT_2PI = 0.5 * np.log(2 * np.pi)
 _MAX_KERNELS = 100  # Bergstra et al.'s "magic clip": bandwidths never fall below 1 / 100 of a range
+_MANY_CHOICES = 100  # in all; of more, those that no configuration has are left out
 _TINY = 1e-12
 _FAR = -8.3  # below it, the normal distribution function is negligible beside 1
 
@@ -108,7 +109,8 @@ class Parzen:
 
     def log_density(self, phi: FloatArray) -> FloatArray:
         """`(m,)` log densities, relative to the prior, of configurations with these `features`."""
-        terms = phi @ self._psi
+        kept = self._kept(phi)
+        terms = phi @ self._psi() if kept is ALL else self._sparse_terms(phi, kept)
         top = terms.max(axis=1)
         terms -= top[:, None]
         # A term below e^-100 of the largest is negligible; the floor avoids denormal numbers, which
@@ -116,6 +118,19 @@ class Parzen:
         np.maximum(terms, -100.0, out=terms)
         np.exp(terms, out=terms)
         return np.asarray(np.log(terms @ self.weights / self.weights.sum()) + top)
+
+    def _kept(self, phi: FloatArray) -> Kept:
+        """The choices that any configuration has, if there are so many that this saves time."""
+        first = 3 * len(self.layout.ranges)
+        if phi.shape[1] - first <= _MANY_CHOICES:
+            return ALL
+        return np.flatnonzero(phi[:, first:].any(axis=0))
+
+    def _sparse_terms(self, phi: FloatArray, kept: Kept) -> FloatArray:
+        """The product of phi and psi without choices that no configuration has."""
+        first = 3 * len(self.layout.ranges)
+        phi = np.concatenate([phi[:, :first], phi[:, first:][:, kept]], axis=1)
+        return np.asarray(phi @ self._psi(kept))
 
     def sample(self, rng: np.random.Generator, m: int) -> FloatArray:
         """`(m, d)` draws, in all dimensions: where a centre is inactive they are uniform."""
@@ -164,16 +179,18 @@ class Parzen:
         tails[near] = ndtr(z[near])
         return tails.reshape(2, *c.shape)
 
-    @cached_property
-    def _psi(self) -> FloatArray:
-        """`(3 n_ranges + all choices, n)` psi of the module docstring."""
+    def _psi(self, kept: Kept = ALL) -> FloatArray:
+        """`(3 n_ranges + choices, n)` psi of the module docstring, for all choices or some."""
         (active, c), h, (below, above) = self._ranges, self.bandwidths, self._tails
         inverse = active / (h * h)
         linear = c * inverse
         constant = -0.5 * c * linear - active * (np.log(h * (1.0 - above - below)) + _LOG_SQRT_2PI)
-        n, s, wide = self.layout.n_choices, self._smoothing, self.layout.per_choice
-        own, other = (wide(np.log(n * t / (n * s + 1)))[:, None] for t in (s + 1, s))
-        hit, present = self.layout.one_hot(self.centres), wide(~np.isnan(self._cells))
+        n, s, layout = self.layout.n_choices, self._smoothing, self.layout
+        own, other = (
+            layout.per_choice(np.log(n * t / (n * s + 1)), kept)[:, None] for t in (s + 1, s)
+        )
+        hit = layout.one_hot(self.centres, kept)
+        present = layout.per_choice(~np.isnan(self._cells), kept)
         return np.concatenate(
             [-0.5 * inverse, linear, constant, np.where(hit, own, other * present)]
         )

@@ -2,12 +2,16 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hpo.arrays import BoolArray, FloatArray
 from hpo.space.parameters import Categorical, Integer, Parameter
+
+Kept: TypeAlias = "NDArray[np.intp] | slice"
+ALL = slice(None)
 
 
 @dataclass(frozen=True)
@@ -64,13 +68,16 @@ class Layout:
         n = self.n_choices[:, None]
         return np.minimum(np.floor(x.T[self.choices] * n), n - 1)
 
-    def per_choice(self, rows: FloatArray) -> FloatArray:
-        """Rows `(n_choice_columns, ...)`, each repeated for every choice of its column."""
-        return rows[self._owners]
+    def per_choice(self, rows: FloatArray, kept: Kept = ALL) -> FloatArray:
+        """Rows `(n_choice_columns, ...)`, each repeated for every choice of its column.
 
-    def one_hot(self, x: FloatArray) -> BoolArray:
+        `kept` are some of all choices.
+        """
+        return rows[self._owners[kept]]
+
+    def one_hot(self, x: FloatArray, kept: Kept = ALL) -> BoolArray:
         """`(all choices, n)` whether codes `(n, d)` have that choice; False where inactive."""
-        return np.asarray(self.per_choice(self.cells(x)) == self._positions)
+        return np.asarray(self.per_choice(self.cells(x), kept) == self._positions[kept])
 
     @cached_property
     def _owners(self) -> NDArray[np.intp]:

@@ -252,3 +252,17 @@ def test_neighbour_bandwidths() -> None:
     np.testing.assert_allclose(
         neighbours(layout, ties)[0, [0, 1, 3, 4]], [0.75, 1 / 6, 1 / 6, 0.75]
     )
+
+
+def test_with_many_choices_only_those_of_the_candidates_are_evaluated() -> None:
+    layout = SearchSpace(
+        (Categorical("c", tuple(range(300))), Float("x", 0.0, 1.0), Categorical("d", (0, 1)))
+    ).layout
+    rng = np.random.default_rng(0)
+    x, weights = with_prior(rng.random((50, 3)), np.ones(50), 1.0)
+    mixture = Parzen(layout, x, weights, neighbours(layout, x))
+    phi = features(layout, rng.random((8, 3)))
+
+    terms = phi @ mixture._psi()
+    expected = np.log(np.exp(terms) @ weights / weights.sum())
+    assert mixture.log_density(phi) == pytest.approx(expected)
