@@ -156,7 +156,7 @@ class Copy:
     def environment(self) -> Mapping[str, str]:
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "MAKE"))}
         places = (
-            self.folder / "shims",
+            *self.shims,
             self.folder / "bin",
             self.folder / ".venv/bin",
             kept["PATH"],
