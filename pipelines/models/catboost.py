@@ -83,7 +83,11 @@ class CatBoost(BoostingFamily):
 
     def parse(self, content: bytes, params: Params, scores: Mapping[str, FloatArray]) -> Any:
         """The model of an undamaged file."""
-        return Model().load_model(blob=content)
+        # Not `blob=`: such a model keeps pointers into the bytes, also after they are freed.
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / self.file
+            path.write_bytes(content)
+            return Model().load_model(str(path))
 
     def native(self, params: Params) -> dict[str, Value]:
         """The parameters that CatBoost gets."""

@@ -147,11 +147,7 @@ def test_legs_in_another_process_are_the_same(name: str, tmp_path: Path) -> None
     subprocess.run(command, check=True, cwd=Path(__file__).parents[2], timeout=300)
     for kind in KINDS:
         expected = trained(name, kind, RUNGS).predict(make_fold(kind).train)
-        there = np.load(tmp_path / f"{kind}.npy")
-        if name == "catboost":  # not equal to the last bit; the cause is not known yet
-            np.testing.assert_allclose(there, expected, rtol=0.05, atol=0.05)
-        else:
-            assert np.array_equal(there, expected)
+        assert np.array_equal(np.load(tmp_path / f"{kind}.npy"), expected)
 
 
 def test_the_same_seed_gives_the_same_model_on_warm_and_on_fresh_data(name: str, kind: str) -> None:
