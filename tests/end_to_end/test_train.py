@@ -76,8 +76,11 @@ def test_a_trial_that_was_left_early_is_trained_to_the_end(race: Race, plain: St
 
 
 def test_the_configuration_of_a_card_is_trained_again(race: Race, tmp_path: Path) -> None:
-    """The parameters in a description reproduce the model."""
-    found = train(trial=race.trials[-1], register="shared")
+    """The parameters in a description reproduce the model.
+
+    It is not trained once more, for as many rounds as were best: legs decide on those, too.
+    """
+    found = train(trial=race.trials[-1], register="shared", refit="off")
     card = MlflowClient().get_model_version_by_alias("shared", "challenger").description or ""
     block = re.search(r"^```yaml\n(.*?)^```$", card, re.MULTILINE | re.DOTALL)
     command = re.search(
@@ -95,8 +98,9 @@ def test_the_configuration_of_a_card_is_trained_again(race: Race, tmp_path: Path
     again = train(params=str(tmp_path / "params.yaml"), **values)
     assert again.best_params == found.best_params
     assert again.trials[0].reached == 15
-    # Legs and threads differ, and with them the number of rounds that the final training takes.
-    assert again.test["roc_auc"] == pytest.approx(found.test["roc_auc"], abs=0.05)
+    assert again.test["roc_auc"] == pytest.approx(
+        found.test["roc_auc"], abs=0.02
+    )  # legs and threads differ
 
 
 def test_on_training_and_validation_rows(race: Race, plain: StudyResult) -> None:
