@@ -1,9 +1,9 @@
 """What kinds of past studies predict.
 
-Every table is tuned once in each of several ways, by `tune` itself and without a past. The model of
-past studies (`hpo.past`) is fitted to the studies of one kind on all other tables, and its
-expectation is compared with the losses of a table's own study of the first kind. Only the kind of
-the past differs between the rows.
+Every table is tuned once in each of several ways, by `tune` itself; only in one of them a study
+learns from those before it. The model of past studies (`hpo.past`) is fitted to the studies of one
+kind on all other tables, and its expectation is compared with the losses of a table's own study of
+the first kind. Only the kind of the past differs between the rows.
 
 Studies that exist already are not run again.
 """
@@ -13,22 +13,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-
 from benchmarks.datasets import Dataset, add_datasets_option, find_dataset, read_index
 from benchmarks.environments import cache as cache_folder
-from benchmarks.markdown import interval_text, table
+from benchmarks.markdown import table
 from benchmarks.report import machine, write
-from benchmarks.statistics import interval
 from benchmarks.warmstart.in_use import tracking_uri, tune
-from benchmarks.warmstart.transfer import shared
+from benchmarks.warmstart.transfer import mean_text, shared
 from hpo.arrays import FloatArray
 from pipelines.store.knowledge import past_studies
 from warmstart.past import PastStudy
 
 TRIALS = 25
-OTHER_METRIC = {"regression": "mae"}  # by task; all others
-OTHER_METRIC_OF_CLASSES = "accuracy"
+REGRESSION_METRIC, CLASS_METRIC = "mae", "accuracy"  # neither is a default
 QUICK_TABLES, QUICK_TRIALS, QUICK_KINDS = 6, 6, 2
 
 
@@ -52,7 +48,8 @@ class Kind:
         """The options of a study."""
         metric = {}
         if self.other_metric:
-            metric = {"metric": OTHER_METRIC.get(dataset.task, OTHER_METRIC_OF_CLASSES)}
+            is_regression = dataset.task == "regression"
+            metric = {"metric": REGRESSION_METRIC if is_regression else CLASS_METRIC}
         return {"warm_start": "off", "trials": trials, **metric, **self.options}
 
 
@@ -92,7 +89,7 @@ def report(
     for title, past in kinds:
         found[title] = shared(studies, past)[1]
         less = found[title] - found[kinds[0][0]]
-        rows.append([title, str(len(less)), _mean(found[title]), _mean(less)])
+        rows.append([title, str(len(less)), mean_text(found[title]), mean_text(less)])
     head = [
         "kind of the past",
         "tables",
@@ -101,10 +98,6 @@ def report(
     ]
     plain = {title: rho.tolist() for title, rho in found.items()}
     return table(head, rows), {"correlations": plain, "machine": machine()}
-
-
-def _mean(values: FloatArray) -> str:
-    return interval_text(float(np.nanmean(values)), *interval(values, np.nanmean), 2)
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -57,14 +57,20 @@ def shared(
     return np.array(shares), np.array(correlations)
 
 
+def mean_text(correlations: FloatArray) -> str:
+    """The mean of correlations `(n,)` with its interval."""
+    mean = float(np.nanmean(correlations))
+    return interval_text(mean, *interval(correlations, np.nanmean), 2)
+
+
 def report(named: Sequence[tuple[str, Sequence[PastStudy]]]) -> tuple[str, dict[str, object]]:
     """Markdown and plain values, one row per set of studies."""
     rows, values = [], dict[str, object]()
     for name, studies in named:
         shares, rho = shared(studies)
         mean = shares.mean(axis=0)
-        correlation = interval_text(float(np.nanmean(rho)), *interval(rho, np.nanmean), 2)
-        rows.append([name, str(len(rho)), *(f"{100 * share:.0f} %" for share in mean), correlation])
+        parts = (f"{100 * share:.0f} %" for share in mean)
+        rows.append([name, str(len(rho)), *parts, mean_text(rho)])
         values[name] = {"shares": mean.tolist(), "correlations": rho.tolist()}
     head = [
         "studies of",

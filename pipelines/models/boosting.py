@@ -144,6 +144,13 @@ class BoostingFamily(ABC):
         """The state of early stopping before the first round."""
         return self.watch.stopping()
 
+    def mean_rate(self, native: Params, rounds: tuple[int, int]) -> float | None:
+        """The mean learning rate of the rounds after one and until another; None if constant."""
+        rates = self.rates(native)
+        if rates is None:
+            return None
+        return float(np.mean([rates(after) for after in range(rounds[0] + 1, rounds[1] + 1)]))
+
     def rates(self, native: Params) -> Rates | None:
         """The learning rate of each round; None if it is constant."""
         if self.schedule is None:

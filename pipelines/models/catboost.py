@@ -21,13 +21,11 @@ from scipy.special import expit, softmax
 
 from hpo.arrays import FloatArray
 from hpo.space.parameters import Params, Value
-from pipelines.models.boosting import BoostingFamily, Grower, Rates
-from pipelines.models.legs import leg_seed
+from pipelines.models.boosting import BoostingFamily, Grower
+from pipelines.models.legs import grown_ahead, leg_seed
 from serving.catboost import features
 from serving.features import Matrix
 
-# The rounds of one call: a quarter of those grown already, but at least so many.
-_ROUNDS = 50
 _LOSSES = {"binary": "Logloss", "multiclass": "MultiClass", "regression": "RMSE"}
 
 
@@ -118,7 +116,6 @@ class _Leg:
         self._family = family
         self._native = native
         self._seed = seed
-        self._rates: Rates | None = family.rates(native)
         self._to = rounds[1]
         self._grown = self.after = rounds[0]
         self._before: FloatArray = np.zeros(())  # the sums of the trees before this call
@@ -131,7 +128,7 @@ class _Leg:
     def boost(self, after: int) -> None:
         """Add a round."""
         if after > self._grown:
-            self._fit(min(self._to, self._grown + max(_ROUNDS, self._grown // 4)))
+            self._fit(grown_ahead(self._grown, self._to))
         self._current = self._before + np.asarray(next(self._staged))
         self.after = after
 
@@ -146,9 +143,9 @@ class _Leg:
             "iterations": to - start,
             "random_seed": leg_seed(self._seed, start),
         }
-        if self._rates is not None:
-            rates = [self._rates(after) for after in range(start + 1, to + 1)]
-            native["learning_rate"] = float(np.mean(rates))
+        rate = family.mean_rate(self._native, (start, to))
+        if rate is not None:
+            native["learning_rate"] = rate
         self._before = self._current
         self.model = Model(native).fit(family.train, init_model=self.model)
         self._staged = self.model.staged_predict(

@@ -19,6 +19,7 @@ Curve = tuple[tuple[float, float], ...]
 CURVE_POINTS = 50
 _EVERY_ROUND_UNTIL = 20
 _STRIDE = 5
+_ROUNDS_OF_A_CALL = 50
 _MIN_DELTA = 1e-5
 _ABSURD = 1e100
 
@@ -32,6 +33,14 @@ _PROPER = {"binary": "log_loss", "multiclass": "log_loss", "regression": "rmse"}
 def leg_seed(seed: int, start: int) -> int:
     """The seed, below 2**31, of the leg that begins after `start` rounds."""
     return int(np.random.SeedSequence([seed, start]).generate_state(1)[0] >> 1)
+
+
+def grown_ahead(grown: int, to: int) -> int:
+    """The round until which one call grows trees, for a library that cannot grow one at a time.
+
+    A quarter of the rounds grown already, but at least 50: each call has costs of its own.
+    """
+    return min(to, grown + max(_ROUNDS_OF_A_CALL, grown // 4))
 
 
 def evaluations(start: int, to: int) -> list[int]:

@@ -86,7 +86,7 @@ class Refit:
     @property
     def label(self) -> str:
         """The label of its model."""
-        return f"trial-{self.job.number}-{'all-rows' if self.test_rows else 'refit'}"
+        return refit_label(self.job.number, test_rows=self.test_rows)
 
 
 @dataclass(frozen=True)
@@ -108,3 +108,8 @@ def models_of(label: str) -> str:
 def trial_label(number: int, budget: float) -> str:
     """The label of the models of a trial at a budget."""
     return f"trial-{number}-at-{budget:g}"
+
+
+def refit_label(number: int, *, test_rows: bool = False) -> str:
+    """The label of the model of a trial that was trained once more."""
+    return f"trial-{number}-{'all-rows' if test_rows else 'refit'}"

@@ -22,6 +22,7 @@ from pipelines.objectives.jobs import (
     Refit,
     Work,
     models_of,
+    refit_label,
     trial_label,
 )
 from pipelines.store.schema import test_metrics
@@ -228,10 +229,10 @@ class TableObjective:
 
     def _winner_labels(self, winner: Trial) -> tuple[str, str]:
         """The labels of the model that is scored, and of the one that is logged."""
-        report = _best_report(winner)
-        job = Refit(Job(winner.number, winner.params, 0.0, report.budget), 0.0)
-        scored = job.label if self._plan.refits else _label(winner)
-        return scored, replace(job, test_rows=True).label if self._plan.uses_test_rows else scored
+        scored = refit_label(winner.number) if self._plan.refits else _label(winner)
+        if self._plan.uses_test_rows:
+            return scored, refit_label(winner.number, test_rows=True)
+        return scored, scored
 
     def _trivial_score(self, ending: Ending) -> float:
         """The trivial baseline's score on the held-out rows; nan without one."""

@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from http import HTTPStatus
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -29,7 +30,7 @@ from pipelines.store.delivery.outbox import Unreachable
 
 T = TypeVar("T")
 
-fill: Callable[[dict[str, Any], Any], None] = parse_dict
+_fill: Callable[[dict[str, Any], Any], None] = parse_dict
 http_request: Callable[..., Any] = rest_utils.http_request
 host_credentials: Callable[[str], Any] = credentials.get_default_host_creds
 
@@ -55,7 +56,6 @@ _TEMPORARY_CODES = {
 _TEMPORARY_STATUSES = (408, 429)  # HTTP: time-out, too many requests
 _PAUSES = (0.3, 1.0, 2.0, 4.0)  # seconds between the attempts to read
 _NO_CONNECTION = (requests.ConnectionError, requests.Timeout)
-OK = 200
 
 
 def connect(uri: str | None = None, *, reading: bool = False) -> MlflowClient:
@@ -124,7 +124,7 @@ def rest_call(
         **payload,
     )
     # MLflow takes an answer without a body for one without results. It is a connection that broke.
-    is_empty = response.status_code == OK and not response.text.strip()
+    is_empty = response.status_code == HTTPStatus.OK and not response.text.strip()
     answer = {} if is_empty else rest_utils.verify_rest_response(response, endpoint).json()
     if is_empty or (needs and needs not in answer):
         raise MlflowException(f"the answer to {path} is incomplete", TEMPORARILY_UNAVAILABLE)
@@ -233,7 +233,7 @@ def _page(
     # Not the client's call, which takes a broken connection for an empty page.
     answer = patiently(lambda: rest_call(uri, "runs/search", body))
     found = SearchRuns.Response()
-    fill(answer, found)
+    _fill(answer, found)
     return [Run.from_proto(run) for run in found.runs], found.next_page_token or None
 
 

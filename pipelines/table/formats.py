@@ -147,17 +147,10 @@ _CLOCKS = (
     + (" %I %p",)
 )
 _MONTHS = (
-    "%b %Y",
-    "%B %Y",
-    "%b-%Y",
-    "%B-%Y",
-    "%b-%y",
-    "%b %y",
-    "%b/%Y",
-    "%Y-%b",
-    "%Y %b",
-    "%Y %B",
-) + ("%b, %Y", "%B, %Y", "%m.%Y", "%m/%Y", "%m-%Y", "%Y/%m", "%Y.%m", "%m/%y")
+    ("%b %Y", "%B %Y", "%b-%Y", "%B-%Y", "%b-%y", "%b %y", "%b/%Y")
+    + ("%Y-%b", "%Y %b", "%Y %B", "%b, %Y", "%B, %Y")
+    + ("%m.%Y", "%m/%Y", "%m-%Y", "%Y/%m", "%Y.%m", "%m/%y")
+)
 _OTHERS = ("%a %b %d %H:%M:%S %Y", "%Y%m%d", "%Y%m%d%H%M%S", "%Y%m%d %H:%M:%S", "%Y%m%d %H:%M")
 FORMATS = (*map("".join, product(_DAYS, _CLOCKS)), *_MONTHS, *_OTHERS)
 _DATE_LIKE = re.compile(

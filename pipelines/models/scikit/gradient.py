@@ -20,13 +20,12 @@ from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostin
 
 from hpo.arrays import FloatArray
 from hpo.space.parameters import Params, Value
-from pipelines.models.boosting import Grower, Rates
+from pipelines.models.boosting import Grower
+from pipelines.models.legs import grown_ahead
 from pipelines.models.scikit.columns import Encoded, joint_codes, positions
 from pipelines.models.scikit.family import ScikitTrees, estimator_of
 
 _MAX_LEVELS = 255
-# The rounds of one call of `fit`: a quarter of those grown already, but at least so many.
-_ROUNDS = 50
 
 
 class HistGradientBoosting(ScikitTrees):
@@ -44,7 +43,7 @@ class HistGradientBoosting(ScikitTrees):
         numeric, categorical = positions(self.watch.fold)
         codes = [len(numeric) + j for j in range(len(categorical))]
         estimator = made(**native, categorical_features=codes) if earlier is None else earlier[1]
-        leg = _Leg(self, estimator, rounds, self.rates(native))
+        leg = _Leg(self, native, estimator, rounds)
         return Grower((self.encoded, estimator), leg.boost, lambda: leg.after, leg.predict)
 
     def parse(
@@ -79,13 +78,13 @@ class _Leg:
     def __init__(
         self,
         family: HistGradientBoosting,
+        native: Params,
         estimator: Any,
         rounds: tuple[int, int],
-        rates: Rates | None,
     ) -> None:
         self._family = family
+        self._native = native
         self._estimator = estimator
-        self._rates = rates
         self._grown, self._to = rounds
         self._sums: FloatArray = np.empty((0, 1))  # of the validation rows, (n, k)
         self._staged: Iterator[FloatArray] = iter(())
@@ -95,7 +94,7 @@ class _Leg:
         """Add a round."""
         with self._family.limited():
             if after > self._grown:
-                self._fit(min(self._to, self._grown + max(_ROUNDS, self._grown // 4)))
+                self._fit(grown_ahead(self._grown, self._to))
             self._sums = next(self._staged)
         self.after = after
 
@@ -115,9 +114,9 @@ class _Leg:
     def _fit(self, to: int) -> None:
         family, estimator, grown = self._family, self._estimator, self._grown
         estimator.set_params(max_iter=to)
-        if self._rates is not None:
-            rates = [self._rates(after) for after in range(grown + 1, to + 1)]
-            estimator.set_params(learning_rate=float(np.mean(rates)))
+        rate = family.mean_rate(self._native, (grown, to))
+        if rate is not None:
+            estimator.set_params(learning_rate=rate)
         estimator.fit(family.encoded.train, family.watch.fold.y_train)
         if grown and not self._sums.size:
             self._sums = _last(_staged(_part(estimator, 0, grown), family.encoded.valid))
