@@ -107,5 +107,5 @@ def test_an_unknown_table_and_a_failing_command_are_reported(tmp_path: Path) -> 
     options = ["--datasets", str(tmp_path), "--output", str(tmp_path / "out"), "--quick"]
     with pytest.raises(UserError, match="unknown table 'their', did you mean 'there'"):
         main([*options, "--tables", "their"])
-    with pytest.raises(UserError, match=r"(?s)there, order 0, warm_start=off: .*there.csv.gz"):
+    with pytest.raises(UserError, match=r"there, .*'warm_start': 'off'.*there.csv.gz"):
         main(options)
