@@ -28,6 +28,7 @@ logger = logging.getLogger(__name__)
 MAX_WAITING = 10_000  # runs
 COMPACT_BYTES = 16 << 20  # a longer journal is rewritten
 _SIGNED = "signed"
+_LAST_CALL = 0.5  # seconds to wait at the end for a write that hangs
 
 
 class Journal:
@@ -310,7 +311,7 @@ class Outbox:
             with self._changed:
                 self._closing = True
                 self._changed.notify_all()
-            self._thread.join(self._pace.max_retry)
+            self._thread.join(_LAST_CALL)
             with self._changed:
                 self._closed = True
                 if isinstance(self._failure, TakenError):
