@@ -39,7 +39,7 @@ class _Checked:
     def __call__(
         self, method: str, url: str, max_retries: int, *args: Any, **options: Any
     ) -> requests.Response:
-        data = options.get("data")  # may be a file, of an artifact
+        data: Any = options.get("data")  # may be a file, of an artifact
         start = data.tell() if hasattr(data, "tell") else None
         for pause in _PAUSES[:max_retries]:
             answer = self._ask(method, url, max_retries, *args, **options)

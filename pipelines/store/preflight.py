@@ -12,6 +12,7 @@ from typing import Any
 import requests
 import sqlalchemy as sa
 from mlflow.exceptions import MlflowException
+from mlflow.tracking._tracking_service.utils import _tracking_store_registry
 from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 
 from hpo.errors import StudyError, closest
@@ -19,7 +20,6 @@ from pipelines.files.uris import first_line, protocol, safe
 
 CONNECT_SECONDS = 5
 _DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
-_SERVERS = ("http", "https", "databricks", "uc")
 _DRIVERS = {"psycopg": "psycopg[binary]", "psycopg2": "psycopg2-binary", "MySQLdb": "mysqlclient"}
 _REFUSED = {
     401: "it refuses the user or password (HTTP 401); set MLFLOW_TRACKING_USERNAME and "
@@ -80,11 +80,12 @@ def check_database(uri: str) -> None:
 def _check_scheme(uri: str, kind: str) -> None:
     if "://" not in uri and not uri.startswith(_DATABASES):
         return  # a folder
-    if kind not in (*_SERVERS, "file"):
+    known = [scheme for scheme in _tracking_store_registry._registry if scheme]  # also of plugins
+    if protocol(uri) not in known:
         raise StudyError(
-            f"the tracking store {safe(uri)} has the unknown scheme {protocol(uri)!r}"
-            f"{closest(kind, (*_DATABASES, *_SERVERS))}; set MLFLOW_TRACKING_URI to an address "
-            "such as sqlite:///mlflow.db or http://host:5000"
+            f"the tracking store {safe(uri)} cannot be used: the scheme {kind!r} is not known"
+            f"{closest(kind, known)}; set MLFLOW_TRACKING_URI to an address such as "
+            "sqlite:///mlflow.db or http://host:5000"
         )
 
 

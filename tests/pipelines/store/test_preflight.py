@@ -14,12 +14,12 @@ from pipelines.store.tracking import connect
 @pytest.mark.parametrize(
     ("uri", "said"),
     [
-        ("sqllite:///x.db", r"unknown scheme 'sqllite', did you mean 'sqlite'\?; set MLFLOW_TRACK"),
+        ("sqllite:///x.db", r"scheme 'sqllite' is not known, did you mean 'sqlite'\?; set MLFLOW_"),
         ("http://127.0.0.1:1", r"http://127.0.0.1:1 cannot be used: .*Connection refused; start"),
         ("http://u:a/b#c@127.0.0.1:1", r"http://\*\*\*@127.0.0.1:1 cannot be used"),
         ("sqlite:////proc/none/x.db", r"cannot be used: /proc/none .*; start it, or set MLFLOW_TR"),
         ("sqlite:////proc/x.db", r"cannot be used: unable to open database file; start it"),
-        ("nothing+odd://host", r"unknown scheme 'nothing\+odd'"),
+        ("nothing+odd://host", r"cannot be used: the scheme 'nothing' is not known; set"),
     ],
 )
 def test_a_store_that_cannot_be_used_is_told_in_one_line(
