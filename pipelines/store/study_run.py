@@ -21,7 +21,8 @@ from pipelines.files.cache import cache_dir
 from pipelines.files.uris import safe
 from pipelines.store import schema
 from pipelines.store.delivery.bulk import BulkWriter, engine_for
-from pipelines.store.delivery.outbox import Journal, Outbox, Pace, Unreachable
+from pipelines.store.delivery.journal import Journal
+from pipelines.store.delivery.outbox import Outbox, Pace, Unreachable
 from pipelines.store.delivery.writers import CallWriter, ClientRuns, HttpRuns, Writer
 from pipelines.store.lease import Heart, Lease
 from pipelines.store.records import Record

@@ -21,7 +21,7 @@ from mlflow.utils.proto_json_utils import parse_dict
 
 from hpo.errors import StudyError
 from pipelines.files import uris
-from pipelines.files.cache import cache_dir
+from pipelines.files.cache import cache_dir, open_private
 from pipelines.store import schema
 from pipelines.store.answers import check_answers
 from pipelines.store.delivery.outbox import Unreachable
@@ -175,9 +175,8 @@ def _lock(uri: str, *, needed: bool) -> int | None:
     directory = cache_dir()
     name = hashlib.sha256(uri.encode()).hexdigest()[:16]
     try:
-        directory.mkdir(parents=True, exist_ok=True)
-        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
-        return os.open(directory / f"store-{name}.lock", flags, 0o600)
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return open_private(directory / f"store-{name}.lock", os.O_RDWR | os.O_CREAT)
     except OSError as error:
         if not needed:
             return None
