@@ -36,9 +36,16 @@ class StopLevel(IntEnum):
 
 @dataclass
 class Stop:
-    """A request to end a run. Signal handlers change `level` while the run is going on."""
+    """A request to end a run. Signal handlers change `level` while the run is going on.
+
+    Attributes:
+        level: how urgent it is.
+        in_call: whether a call is going on that does not look at `level`. A request to stop now
+            ends it by a `KeyboardInterrupt`.
+    """
 
     level: StopLevel = StopLevel.CONTINUE
+    in_call: bool = False
 
 
 def run(

@@ -63,6 +63,9 @@ def _not_with_trial(options: TrainOptions) -> list[str]:
 
 
 def _from_file(options: TrainOptions, run_id: str | None) -> StudyResult:
+    from pipelines.store.tracking import connect
+
+    connect()  # what cannot be reached is told before a table is read
     source = source_of(options, options.test_share, " with params")
     params = _read_params(str(options.params), options.model)
     search = SearchOptions(

@@ -29,6 +29,9 @@ def tune(options: TuneOptions) -> StudyResult:
     check(options)
     if options.study is not None:
         return resume_study(options.study, options, run_id)
+    from pipelines.store.tracking import connect
+
+    connect()  # what cannot be reached is told before a table is read
     source = source_of(options, options.test_share, ", unless study names a study to resume")
     worker_plan = plan_threads(options.workers)
     place = None if options.checkpoints is None else absolute(options.checkpoints)

@@ -18,11 +18,19 @@ from typing import Any
 import numpy as np
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
+from ruamel.yaml.events import (
+    AliasEvent,
+    CollectionEndEvent,
+    CollectionStartEvent,
+    Event,
+    ScalarEvent,
+)
 
 from hpo.errors import SpaceError, closest, raise_all
 from hpo.space import SearchSpace
 from hpo.space.parameters import Categorical, Float, Integer, Parameter, Value, plain
 
+MAX_DEPTH, MAX_VALUES = 30, 100_000
 _KEYS = {
     "float": ("type", "low", "high", "log", "step", "when"),
     "integer": ("type", "low", "high", "log", "step", "when"),
@@ -43,9 +51,61 @@ def load(text: str, source: str) -> Any:
         SpaceError: when the text is not YAML, naming `source` and the line.
     """
     try:
+        _check_size(text, source)
         return YAML(typ="safe", pure=True).load(text)
     except YAMLError as error:
         raise SpaceError(f"{source} is not valid YAML: {_short(error)}") from error
+    except (ValueError, ArithmeticError) as error:  # such as a number of 5,000 digits
+        if isinstance(error, SpaceError):
+            raise
+        raise SpaceError(f"{source} is not valid YAML: {str(error):.80}") from error
+
+
+def _check_size(text: str, source: str) -> None:
+    """Check how large and deep the values will be, before any is built.
+
+    A few lines of aliases to aliases can stand for more values than fit into memory.
+
+    Raises:
+        SpaceError: when they are too many or too deep.
+        YAMLError: when the text is not YAML.
+    """
+    size = _Size()
+    for event in YAML(typ="safe", pure=True).parse(StringIO(text)):
+        if problem := size.add(event):
+            raise SpaceError(f"{source}, line {event.start_mark.line + 1}: {problem}")
+
+
+class _Size:
+    """Counts the values that the events of a document will make, with aliases resolved."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._named: dict[str, int] = {}  # how many values an anchor stands for
+        self._open: list[tuple[str | None, int]] = []  # collections: anchor, values before it
+
+    def add(self, event: Event) -> str | None:
+        """Count an event; returns what is wrong."""
+        if isinstance(event, AliasEvent):
+            if any(anchor == event.anchor for anchor, _ in self._open):
+                return f"*{event.anchor} stands within the value that it names; write it out"
+            self._count += self._named.get(event.anchor, 1)
+        elif isinstance(event, CollectionStartEvent):
+            self._open.append((event.anchor, self._count))
+        elif isinstance(event, CollectionEndEvent):
+            self._end(*self._open.pop())
+        elif isinstance(event, ScalarEvent):
+            self._end(event.anchor, self._count)
+        if len(self._open) > MAX_DEPTH:
+            return f"values are nested more than {MAX_DEPTH} deep; a space needs four levels"
+        if self._count > MAX_VALUES:
+            return f"there are more than {MAX_VALUES:,} values, with aliases resolved; write fewer"
+        return None
+
+    def _end(self, anchor: str | None, before: int) -> None:
+        self._count += 1
+        if anchor is not None:
+            self._named[anchor] = self._count - before
 
 
 def load_file(path: Path) -> Any:

@@ -85,7 +85,10 @@ class Launch:
 
     def output(self) -> contextlib.AbstractContextManager[Any]:
         """The file for the output of the server and the workers; None for the driver's own."""
-        return self.log.open("ab") if self.log else contextlib.nullcontext()
+        if self.log is None:
+            return contextlib.nullcontext()
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+        return os.fdopen(os.open(self.log, flags, 0o600), "ab")
 
 
 def main_module() -> dict[str, str]:

@@ -92,11 +92,18 @@ class WorkerPool(Executor[JobT, ResultT], Generic[SpecT, JobT, ResultT]):
         self._wake_write.setblocking(False)
         setup = Setup(tuple(preload), pickle.dumps((make_evaluate, spec)), main_module())
         environment = worker_environment(threads, env or {}, os.environ)
-        supervisor = Supervisor(
+        self._supervisor = Supervisor(
             workers, self._tasks, self._wake_read, Launch(setup, environment, log)
         )
-        self._thread = threading.Thread(target=supervisor.run, name="worker-pool", daemon=True)
+        self._thread = threading.Thread(
+            target=self._supervisor.run, name="worker-pool", daemon=True
+        )
         self._thread.start()
+
+    @property
+    def log_is_named(self) -> bool:
+        """Whether the error of a job names the log file."""
+        return self._supervisor.log_is_named
 
     @property
     def free(self) -> int:

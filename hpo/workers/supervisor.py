@@ -93,6 +93,7 @@ class Supervisor:
         self.serial = 0
         self.failures = 0  # starts in a row that gave no worker
         self.start_at = 0.0
+        self.log_is_named = False  # in a message
 
     def run(self) -> None:
         """Supervise until the pool is shut down or broken, then end all processes."""
@@ -314,6 +315,7 @@ class Supervisor:
 
     def hint(self) -> str:
         """The end of a message, which names the log file if there is one."""
+        self.log_is_named = self.launch.log is not None
         return f"; what it printed is in {self.launch.log}" if self.launch.log else ""
 
 

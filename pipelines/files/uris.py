@@ -18,7 +18,8 @@ BUCKETS = {
     "abfss": "azure",
 }
 
-_LOGIN = re.compile(r"(?<=://)[^/?#]*@")
+# A password may hold any character, so that everything up to the last @ may be one.
+_LOGIN = re.compile(r"(?<=://)(?:[^/?#:@\s'\"]*:(?:(?!://)[^\s'\"])*|[^/?#]*)@")
 _QUERY = re.compile(r"(://[^?\s'\"]*)\?[^\s'\"]*")
 
 

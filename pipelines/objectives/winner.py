@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from pipelines.table.scores.bootstrap import Interval
 
 
+ATTEMPTS = 3  # to log the winner
+
+
 @dataclass(frozen=True)
 class Scored:
     """A predictor and its predictions on the n held-out rows.
@@ -107,16 +110,22 @@ def score(prepared: "Prepared", plan: Plan, ending: Ending, label: str) -> Score
 def log(plan: Plan, prepared: "Prepared", won: Won) -> Logged:
     """Log the scored predictor with the study, and register it if the plan has a name for it.
 
+    A request whose answer was lost is refused when it is repeated. So there are several attempts;
+    each looks first for what earlier ones have logged.
+
     Raises:
         StudyError: when MLflow refuses it.
     """
-    try:
-        return _log(plan, prepared, won)
-    except MlflowException as error:
-        raise StudyError(
-            f"MLflow refused the winner ({first_line(error)}); all trials are stored: when this is "
-            f"repaired, resume with study={won.ending.store.run_id} to log the winner"
-        ) from error
+    refused = None
+    for _ in range(ATTEMPTS):
+        try:
+            return _log(plan, prepared, won)
+        except MlflowException as error:
+            refused = error
+    raise StudyError(
+        f"MLflow refused the winner ({first_line(refused)}); all trials are stored: when this is "
+        f"repaired, resume with study={won.ending.store.run_id} to log the winner"
+    ) from refused
 
 
 def _log(plan: Plan, prepared: "Prepared", won: Won) -> Logged:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from mlflow.entities import LifecycleStage
 
 from hpo.errors import StudyError, closest, raise_all
-from pipelines.files.cache import cache_dir
+from pipelines.files.cache import cache_dir, make_private, write_private
 from pipelines.files.uris import safe
 from pipelines.store import schema
 from pipelines.store.lease import Driver
@@ -279,8 +279,8 @@ class _CachedReading:
         """Save a reading. Returns why that failed, or an empty text."""
         text = json.dumps({"of": self._state, "tags": summary_tags(past), "trials": trials})
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._path.write_text(text, encoding="ascii")
+            make_private(self._path.parent)
+            write_private(self._path, text.encode("ascii"))
         except OSError as error:
             return f"{self._path.parent} cannot be written ({error.strerror})"
         return ""

@@ -29,6 +29,7 @@ logger = logging.getLogger(__name__)
 STALE = 60.0  # seconds
 WATCH = 20.0  # seconds, more than between two heartbeats
 SETTLE = 0.3  # seconds between writing a token and reading it again
+FROZEN = 5.0  # seconds without a tick of a thread that ticks every second
 FRESH = 1.0  # seconds for which a token that was read counts as that of the study
 
 
@@ -280,25 +281,53 @@ class Heart:
         renew: renews the lease.
         lost: called once with the error if the lease is lost for good.
         pause: seconds between two beats.
+        clock: seconds since some moment.
     """
 
     def __init__(
-        self, renew: Callable[[], None], lost: Callable[[BaseException], None], pause: float
+        self,
+        renew: Callable[[], None],
+        lost: Callable[[BaseException], None],
+        pause: float,
+        clock: Callable[[], float] = seconds_with_sleep,
     ) -> None:
         self._renew = renew
         self._lost = lost
         self._pause = pause
+        self._clock = clock
+        self._ticked: float | None = clock()  # None during a beat
+        self._was_frozen = False
         self._stopped = threading.Event()
         threading.Thread(target=self._run, name="mlflow-heartbeat", daemon=True).start()
+
+    @property
+    def was_frozen(self) -> bool:
+        """Whether the process did not run for a while, and has not renewed its lease since."""
+        ticked = self._ticked
+        return self._was_frozen or (ticked is not None and self._clock() - ticked > FROZEN)
 
     def stop(self) -> None:
         """Beat no more. A beat that waits for the store is not waited for."""
         self._stopped.set()
 
+    def _wait(self) -> bool:
+        """Wait for the next beat, or until the process was frozen; False when it is stopped."""
+        end = self._clock() + self._pause
+        while (now := self._clock()) < end:
+            self._ticked = now
+            if self._stopped.wait(min(end - now, 1.0)):
+                return False
+            if self.was_frozen:
+                self._was_frozen = True
+                break
+        return True
+
     def _run(self) -> None:
-        while not self._stopped.wait(self._pause):
+        while self._wait():
+            self._ticked = None
             try:
                 self._renew()
+                self._was_frozen = False
             except TakenError as error:
                 self._lost(error)
                 return

@@ -15,7 +15,7 @@ from hpo.goals import Goal
 from hpo.trial import Trial
 from pipelines.store import schema
 from pipelines.store.annotations import Annotations, now
-from pipelines.store.delivery.outbox import Journal
+from pipelines.store.delivery.journal import Journal, sweep_journals
 from pipelines.store.parents import Header, check_header, end_as_failed, parent_run, write_study
 from pipelines.store.records import Record, grant, outcome, without_curves
 from pipelines.store.studies import find_study, read_header
@@ -75,6 +75,7 @@ class MlflowStorage:
         """
         client = connect(connection.tracking_uri)
         check_header(header)
+        sweep_journals(journal_path("").parent)
         with as_study_error("the study cannot be created"):
             run = parent_run(client, run_id, experiment, name, header, parent)
             with ExitStack() as on_failure:

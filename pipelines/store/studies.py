@@ -151,7 +151,7 @@ def read_header(client: MlflowClient, run_id: str) -> dict[str, Any]:
     try:
         header: dict[str, Any] = json.loads(read_artifact(client, run_id, HEADER_FILE))
         return header
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise _unreadable(run_id, HEADER_FILE, error) from error
 
 

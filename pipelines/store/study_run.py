@@ -6,7 +6,9 @@ call everywhere else (`store.delivery.writers`).
 """
 
 import logging
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +21,8 @@ from pipelines.files.cache import cache_dir
 from pipelines.files.uris import safe
 from pipelines.store import schema
 from pipelines.store.delivery.bulk import BulkWriter, engine_for
-from pipelines.store.delivery.outbox import Journal, Outbox, Pace
+from pipelines.store.delivery.journal import Journal
+from pipelines.store.delivery.outbox import Outbox, Pace, Unreachable
 from pipelines.store.delivery.writers import CallWriter, ClientRuns, HttpRuns, Writer
 from pipelines.store.lease import Heart, Lease
 from pipelines.store.records import Record
@@ -28,6 +31,7 @@ from pipelines.store.tracking import first_line, is_http, read_tags
 
 logger = logging.getLogger(__name__)
 
+BRIEFLY, PATIENTLY = 1.0, 30.0  # seconds to release a study whose server is away, or answers
 _COMMON_TAGS = (
     "mlflow.user",
     "mlflow.source.name",
@@ -83,12 +87,12 @@ class StudyRun:
         _drop_overtaken(journal, tags.get(schema.HOLDER))
         journal.sign(self._lease.token)  # before the tag: until then, the journal is the last one's
         self._lease.acquire()
+        pace = connection.pace or Pace()
         try:
-            self.found = self._recover(journal)
+            self.found = self._recover(journal, pace)
         except BaseException:
             self._release()
             raise
-        pace = connection.pace or Pace()
         self._outbox = Outbox(journal, self._write_in_order, pace=pace)
         self._heart = Heart(self._lease.renew, self._outbox.fail, pace.beat)
 
@@ -101,9 +105,21 @@ class StudyRun:
         """Queue a record and return.
 
         Raises:
+            TakenError: when this process was frozen and another driver has the study now.
             StudyError: when writing failed for good.
         """
+        if self._heart.was_frozen:
+            self._find_out()
         self._outbox.put(record)
+
+    def _find_out(self) -> None:
+        """Find out whether another driver has the study, if MLflow answers."""
+        try:
+            self._lease.verify()
+        except TakenError as error:
+            self._outbox.fail(error)
+        except MlflowException as error:
+            logger.debug("the lease was not verified: %s", first_line(error))
 
     def flush(self, timeout: float | None = None) -> bool:
         """Wait until all data is in MLflow; False after `timeout` seconds.
@@ -144,21 +160,24 @@ class StudyRun:
         Raises:
             StudyError: when writing failed for good; the study is released anyway.
         """
+        delivered = False
         try:
             delivered = self._outbox.close(timeout)
+            if delivered:
+                self._tidy()
         finally:
             self._heart.stop()
-            self._release()
-        if delivered:
-            self._tidy()
+            release = threading.Thread(target=self._release, daemon=True)
+            release.start()
+            release.join(PATIENTLY if delivered else BRIEFLY)
         return delivered
 
-    def _recover(self, journal: Journal) -> Found:
+    def _recover(self, journal: Journal, pace: Pace) -> Found:
         """Read the runs from MLflow, and write the records in the journal of a dead driver."""
         found = self._read()
         late = undelivered(journal.read(), found.trials)
         if late:
-            self._write_in_order(late)
+            self._write_patiently(late, pace)
             found = self._read()
         journal.clear()
         return found
@@ -170,6 +189,24 @@ class StudyRun:
         for run_id in found.orphans:
             self.client.delete_run(run_id)
         return found
+
+    def _write_patiently(self, records: Sequence[Record], pace: Pace) -> None:
+        """Write records; give up after some attempts in which none got through.
+
+        Raises:
+            Unreachable: the last time.
+        """
+        left, pauses = list(records), _pauses(pace)
+        while left:
+            try:
+                self._write_in_order(left)
+                return
+            except Unreachable as error:
+                if error.written:
+                    left, pauses = [r for r in left if r.key not in error.written], _pauses(pace)
+                if (pause := next(pauses, None)) is None:
+                    raise
+                time.sleep(pause)
 
     def _write_in_order(self, records: Sequence[Record]) -> None:
         """Write the record of the study last, because it refers to trials."""
@@ -199,6 +236,14 @@ class StudyRun:
             self._lease.release()
         except MlflowException as error:
             logger.debug("the study's lease was not released: %s", first_line(error))
+
+
+def _pauses(pace: Pace) -> Iterator[float]:
+    """Growing pauses between attempts, up to the longest one of an outbox."""
+    pause = pace.retry
+    while pause < pace.max_retry:
+        yield pause
+        pause *= 2
 
 
 def _drop_overtaken(journal: Journal, holder: str | None) -> None:

@@ -12,7 +12,6 @@ from itertools import islice
 from typing import Any, TypeVar
 
 import mlflow
-import requests
 from mlflow import MlflowClient
 from mlflow.entities import Experiment, Run, ViewType
 from mlflow.exceptions import MlflowException
@@ -23,10 +22,11 @@ from mlflow.utils.proto_json_utils import parse_dict
 
 from hpo.errors import StudyError
 from pipelines.files import uris
-from pipelines.files.cache import cache_dir
-from pipelines.files.uris import safe
+from pipelines.files.cache import cache_dir, open_private
 from pipelines.store import schema
+from pipelines.store.answers import check_answers
 from pipelines.store.delivery.outbox import Unreachable
+from pipelines.store.preflight import check_database, is_away, no_connection, usable
 
 T = TypeVar("T")
 
@@ -55,7 +55,6 @@ _TEMPORARY_CODES = {
 }
 _TEMPORARY_STATUSES = (408, 429)  # HTTP: time-out, too many requests
 _PAUSES = (0.3, 1.0, 2.0, 4.0)  # seconds between the attempts to read
-_NO_CONNECTION = (requests.ConnectionError, requests.Timeout)
 
 
 def connect(uri: str | None = None, *, reading: bool = False) -> MlflowClient:
@@ -76,19 +75,16 @@ def connect(uri: str | None = None, *, reading: bool = False) -> MlflowClient:
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
     uri = uri or mlflow.get_tracking_uri()
-    try:
+    with usable(uri):
         if is_http(uri):
+            check_answers()
             patiently(lambda: rest_call(uri, "experiments/search", {"max_results": 1}, "GET"))
             return MlflowClient(uri)
         with _first_access(uri, lock_needed=not reading):
+            check_database(uri)
             client = MlflowClient(uri)
             client.search_experiments(max_results=1)
             return client
-    except (MlflowException, Unreachable) as error:
-        raise StudyError(
-            f"the tracking store {safe(uri)} cannot be used: {first_line(error)}; "
-            "start it, or set MLFLOW_TRACKING_URI to another"
-        ) from error
 
 
 def is_http(uri: str) -> bool:
@@ -143,8 +139,7 @@ def patiently(call: Callable[[], T], pauses: Sequence[float] = _PAUSES) -> T:
         try:
             return call()
         except MlflowException as error:
-            is_away = isinstance(error.__cause__ or error.__context__, _NO_CONNECTION)
-            if not _is_temporary(error) or (is_away and attempt > 0):
+            if not _is_temporary(error) or (is_away(error) and attempt > 0):
                 raise
             time.sleep(pause)
     return call()
@@ -180,9 +175,8 @@ def _lock(uri: str, *, needed: bool) -> int | None:
     directory = cache_dir()
     name = hashlib.sha256(uri.encode()).hexdigest()[:16]
     try:
-        directory.mkdir(parents=True, exist_ok=True)
-        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
-        return os.open(directory / f"store-{name}.lock", flags, 0o600)
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return open_private(directory / f"store-{name}.lock", os.O_RDWR | os.O_CREAT)
     except OSError as error:
         if not needed:
             return None
@@ -291,7 +285,8 @@ def classified_errors() -> Iterator[None]:
         yield
     except MlflowException as error:
         if _is_temporary(error):
-            raise Unreachable(schema.cut(first_line(error), 160)) from error
+            message = no_connection(error) or first_line(error)
+            raise Unreachable(schema.cut(message, 160)) from error
         raise StudyError(f"MLflow refuses to write: {first_line(error)}") from error
 
 

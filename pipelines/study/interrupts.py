@@ -30,8 +30,9 @@ def interrupts() -> Iterator[Stop]:
     """Turn signals into requests, which the yielded `Stop` holds.
 
     The first signal asks to finish the running trials, the second to stop now, and a third one
-    raises `KeyboardInterrupt`. Signals within a second of each other count once. Only the main
-    thread can handle signals: in any other one nothing is changed.
+    raises `KeyboardInterrupt`; so does the second where `Stop.in_call` is set. Signals within a
+    second of each other count once. Only the main thread can handle signals: in any other one
+    nothing is changed.
     """
     stop, last = Stop(), 0.0
     if threading.current_thread() is not threading.main_thread():
@@ -48,6 +49,8 @@ def interrupts() -> Iterator[Stop]:
             raise KeyboardInterrupt
         stop.level = StopLevel(stop.level + 1)
         _say(message(stop.level, number))
+        if stop.in_call and stop.level is StopLevel.NOW:
+            raise KeyboardInterrupt
 
     numbers = [signal.SIGINT, signal.SIGTERM]
     if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # nohup ignores it

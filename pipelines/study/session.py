@@ -6,8 +6,9 @@ evaluated, where it is stored and where it runs is theirs.
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from hpo.configurations import Identity, by_value
@@ -43,7 +44,11 @@ logger = logging.getLogger(__name__)
 BASELINE_SECONDS = 120.0
 # Seconds that a finished study waits for MLflow, before and after a message.
 BRIEFLY, PATIENCE = 20.0, 600.0
-AT_ONCE, UNHURRIED = 5.0, 60.0  # seconds to write what is left when the study closes
+AT_ONCE, UNHURRIED = 2.0, 60.0  # seconds to write what is left when the study closes
+
+
+class NoAnswerError(StudyError):
+    """MLflow has not answered for a long time."""
 
 
 @dataclass(frozen=True)
@@ -97,12 +102,13 @@ def run_study(setup: Setup) -> StudyResult:
 
 def _close_after(error: BaseException, store: StudyStore) -> None:
     """Close the store of a session that ended in `error`, which matters more than errors here."""
-    interrupted = isinstance(error, KeyboardInterrupt)
     try:
-        if interrupted:
+        if isinstance(error, KeyboardInterrupt):
             store.close("KILLED", "interrupted", timeout=AT_ONCE)
+            logger.warning("stopped; resume with study=%s", store.run_id)
         else:
-            store.close("FAILED", reason(error), timeout=UNHURRIED)
+            timeout = AT_ONCE if isinstance(error, NoAnswerError) else UNHURRIED
+            store.close("FAILED", reason(error), timeout=timeout)
     except TakenError:
         pass  # as `error` says
     except UserError as second:
@@ -154,14 +160,24 @@ class _Session:
             self.checkpoints.close(study, reporter.say)
             if choice and self._secured(choice, ending) and self._delivered(reporter):
                 self._log_gain_of_past(reporter)
-                outcome = self.objective.finish(choice, ending)
-                result = self._finished(choice, outcome, ending)
+                with self._in_call():
+                    outcome = self.objective.finish(choice, ending)
+                    result = self._finished(choice, outcome, ending)
                 return replace(result, interrupted=self.stop.level > StopLevel.CONTINUE)
         if self.search.failed and self.stop.level < StopLevel.NOW:
             raise StudyError(self._no_success())
         result = self._result(scores, Outcome({}))
         confirmation = choice.confirmation if choice else None
         return replace(result, confirmation=confirmation, interrupted=True, stopped=True)
+
+    @contextmanager
+    def _in_call(self) -> Iterator[None]:
+        """Let a request to stop now end what waits for MLflow itself, by a `KeyboardInterrupt`."""
+        self.stop.in_call = True
+        try:
+            yield
+        finally:
+            self.stop.in_call = False
 
     def _introduce(self, reporter: Reporter) -> None:
         plan, study = self.plan, self.search.study
@@ -261,9 +277,6 @@ class _Session:
         if self.setup.make_report is None:
             return (), None
         again = f"`report` with study={self.store.run_id} makes it"
-        if self.stop.level == StopLevel.NOW:
-            ending.say(f"the report was left out; {again}")
-            return (), None
         ending.say("making the report")
         try:
             self.store.flush(BRIEFLY)
@@ -271,6 +284,9 @@ class _Session:
             saved = self.setup.make_report(self.store.run_id)
         except TakenError:
             raise
+        except KeyboardInterrupt:
+            ending.say(f"the report was left out; {again}")
+            return (), None
         except Exception as error:  # figures are drawn by a library, of names that anybody chose
             logger.debug("no report", exc_info=True)
             ending.say(
@@ -286,7 +302,7 @@ class _Session:
             False when the user wants to stop now.
 
         Raises:
-            StudyError: when MLflow does not answer for a long time.
+            NoAnswerError: when MLflow does not answer for a long time.
         """
         began, noted = time.monotonic(), False
         while not self.store.flush(POLL):
@@ -294,10 +310,13 @@ class _Session:
                 return False
             waited = time.monotonic() - began
             if waited > BRIEFLY and not noted:
-                reporter.say(f"waiting for MLflow, {self.store.waiting} runs are not written yet")
+                reporter.say(
+                    f"waiting for MLflow, {self.store.waiting} runs are not written yet; giving up "
+                    f"after {duration(PATIENCE)}"
+                )
                 noted = True
             if waited > BRIEFLY + PATIENCE:
-                raise StudyError(
+                raise NoAnswerError(
                     f"MLflow has not answered for {duration(waited)}; the results wait on this "
                     "machine, and nothing is lost: when it is back, `tune` with "
                     f"study={self.store.run_id} logs them and the winner"

@@ -20,13 +20,14 @@ from hpo.trial import Report
 from hpo.workers import Executor
 from hpo.workers.cores import WorkerPlan
 from hpo.workers.pool import WorkerPool
-from pipelines.files.cache import cache_dir
+from pipelines.files.cache import cache_dir, make_private
 from pipelines.files.exchange import Exchange
 
 PREFIX = "mlflow-warmstart-"
 POLL = 0.2  # seconds between looks at the user's requests
 
 _LOCK = "in-use"
+_KEPT = 30 * 86400.0  # seconds
 _YOUNG = 60.0  # seconds in which a folder may not have its lock yet
 
 
@@ -80,19 +81,20 @@ def workshop(worker: Worker, worker_plan: WorkerPlan) -> Iterator[Workshop]:
     """
     sweep()
     with _folder() as folder, threadpool_limits(1, user_api="blas"):
-        log = worker_log()
+        log, pools = worker_log(), list[WorkerPool[str, Any, Report]]()
 
         def open_pool(wanted: WorkerPlan) -> Pool:
-            return _workers(worker, wanted, folder)
+            pools.append(_workers(worker, wanted, folder))
+            return pools[-1]
 
+        named = True
         try:
             with open_pool(worker_plan) as pool:
                 yield Workshop(pool, Exchange(str(folder)), worker_plan, open_pool)
-        except BaseException:
-            if not (log.exists() and log.stat().st_size):
+            named = any(pool.log_is_named for pool in pools)
+        finally:  # a log with content is left where an error or a failed trial names it
+            if not named or not (log.exists() and log.stat().st_size):
                 log.unlink(missing_ok=True)
-            raise  # a log with content is left, because the errors name it
-        log.unlink(missing_ok=True)
 
 
 def wait_for(future: "Future[Report]", stop: Stop) -> bool:
@@ -103,7 +105,7 @@ def wait_for(future: "Future[Report]", stop: Stop) -> bool:
     return False
 
 
-def _workers(worker: Worker, worker_plan: WorkerPlan, folder: Path) -> Pool:
+def _workers(worker: Worker, worker_plan: WorkerPlan, folder: Path) -> WorkerPool[str, Any, Report]:
     return WorkerPool(
         worker.make,
         str(folder),
@@ -118,7 +120,7 @@ def worker_log() -> Path:
     """Where the workers of this process print to."""
     folder = cache_dir() / "workers"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_private(folder)
     except OSError as error:
         raise UserError(
             f"cannot write {folder} ({error.strerror}); set HPO_CACHE_DIR to a directory that can "
@@ -147,11 +149,20 @@ def _folder() -> Iterator[Path]:
 
 
 def sweep() -> None:
-    """Remove the folders of drivers that were killed: they hold encoded tables."""
+    """Remove what drivers have left that were killed: encoded tables, and logs.
+
+    A log with content is kept for a while, because a message may name it.
+    """
     for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
         with suppress(OSError):  # somebody else's, or gone
             if time.time() - folder.stat().st_mtime > _YOUNG and not _in_use(folder):
                 shutil.rmtree(folder, ignore_errors=True)
+
+    for log in (cache_dir() / "workers").glob("*.log"):
+        with suppress(OSError, ValueError):
+            old = time.time() - log.stat().st_mtime > _KEPT or not log.stat().st_size
+            if old and not Path(f"/proc/{int(log.stem)}").exists():
+                log.unlink()
 
 
 def _in_use(folder: Path) -> bool:

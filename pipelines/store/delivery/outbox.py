@@ -9,160 +9,22 @@ An appended record survives the death of the process at once, and a crash of the
 next write attempt on, which begins with an fsync.
 """
 
-import fcntl
-import json
 import logging
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 from hpo.errors import StudyError, TakenError
+from pipelines.store.delivery.journal import Journal
 from pipelines.store.records import Record
 
 logger = logging.getLogger(__name__)
 
 MAX_WAITING = 10_000  # runs
 COMPACT_BYTES = 16 << 20  # a longer journal is rewritten
-_SIGNED = "signed"
-
-
-class Journal:
-    """A file with the records of one study, locked by one process at a time.
-
-    Raises:
-        StudyError: when another process has locked it, or the directory cannot be written.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._signature = b""
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._lock = _locked(path.with_suffix(".lock"))
-            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        except BlockingIOError as error:
-            raise StudyError(
-                f"study {path.stem} is being run by another process of this machine; "
-                "wait until it has ended, or stop it with Ctrl-C"
-            ) from error
-        except OSError as error:
-            raise StudyError(
-                f"cannot write {path} ({error.strerror}), where results wait for MLflow; "
-                "set HPO_CACHE_DIR to a directory that can be written"
-            ) from error
-
-    def sign(self, token: str) -> None:
-        """Sign the records here, and those to come, with the token of a driver."""
-        self._signature = json.dumps({_SIGNED: token}).encode() + b"\n"
-        if self.size():
-            self._write(self._signature)
-
-    def signed_by(self) -> frozenset[str]:
-        """The tokens of the drivers that have signed the records."""
-        return frozenset(line for line in self._read() if isinstance(line, str))
-
-    def read(self) -> list[Record]:
-        """All complete records in order; a torn last line is ignored.
-
-        Raises:
-            StudyError: when the file is damaged.
-        """
-        return [line for line in self._read() if isinstance(line, Record)]
-
-    def _read(self) -> list[Record | str]:
-        """The records and signatures in order."""
-        records: list[Record | str] = []
-        for number, line in enumerate(self.path.read_bytes().split(b"\n")[:-1], start=1):
-            try:
-                records.append(_signature(line) or Record.from_json(line.decode()))
-            except ValueError as error:
-                raise StudyError(
-                    f"line {number} of {self.path} is damaged; the file has results that MLflow "
-                    "does not have yet: repair the line, or delete the file to lose these results"
-                ) from error
-        return records
-
-    def append(self, record: Record) -> None:
-        """Append a record.
-
-        Raises:
-            OSError: when it cannot be written.
-        """
-        line = record.to_json().encode() + b"\n"
-        self._write(line if self.size() else self._signature + line)
-
-    def _write(self, data: bytes) -> None:
-        while data:
-            data = data[os.write(self._file, data) :]
-
-    def size(self) -> int:
-        """Bytes in the file."""
-        return os.fstat(self._file).st_size
-
-    def sync(self) -> None:
-        """Force appended records to the disk (fsync)."""
-        os.fsync(self._file)
-
-    def clear(self) -> None:
-        """Delete all records."""
-        os.ftruncate(self._file, 0)
-
-    def rewrite(self, records: Sequence[Record]) -> None:
-        """Replace the content with these records, atomically."""
-        fresh = self.path.with_suffix(".new")
-        lines = "".join(record.to_json() + "\n" for record in records)
-        fresh.write_bytes(self._signature + lines.encode())
-        os.replace(fresh, self.path)
-        os.close(self._file)
-        self._file = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
-
-    def close(self) -> None:
-        """Close and unlock the file; delete it when it is empty."""
-        if not self.size():
-            self.path.unlink(missing_ok=True)
-            self.path.with_suffix(".lock").unlink(missing_ok=True)
-        os.close(self._file)
-        os.close(self._lock)
-
-
-def _signature(line: bytes) -> str | None:
-    """The token in a line that is a signature; None for any other."""
-    if not line.startswith(b'{"%s":' % _SIGNED.encode()):
-        return None
-    return str(json.loads(line)[_SIGNED])
-
-
-def _locked(path: Path) -> int:
-    """Lock a file and return its descriptor; it is unlocked when that is closed.
-
-    The previous holder may delete the file between the opening and the locking. Then the lock is of
-    a deleted file, and the next attempt opens the file again.
-
-    Raises:
-        BlockingIOError: when another process has locked it.
-    """
-    while True:
-        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if _is_open_at(path, lock):
-                return lock
-        except OSError:
-            os.close(lock)
-            raise
-        os.close(lock)
-
-
-def _is_open_at(path: Path, descriptor: int) -> bool:
-    """Whether the path still leads to the open file."""
-    try:
-        return os.stat(path).st_ino == os.fstat(descriptor).st_ino
-    except FileNotFoundError:
-        return False
+_LAST_CALL = 0.5  # seconds to wait at the end for a write that hangs
 
 
 class Unreachable(Exception):  # noqa: N818  (a state of the store, not a mistake)
@@ -310,7 +172,7 @@ class Outbox:
             with self._changed:
                 self._closing = True
                 self._changed.notify_all()
-            self._thread.join(self._pace.max_retry)
+            self._thread.join(_LAST_CALL)
             with self._changed:
                 self._closed = True
                 if isinstance(self._failure, TakenError):

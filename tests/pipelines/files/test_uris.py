@@ -24,6 +24,8 @@ from tests.stores import HEADER
         ("s3://bucket/a@b.csv", "s3://bucket/a@b.csv"),
         ("sqlite:////home/me@work/mlflow.db", "sqlite:////home/me@work/mlflow.db"),
         ("postgresql://me:p@ss@host:5432/db", "postgresql://***@host:5432/db"),
+        ("postgresql://me:p/s#s?w@rd@host/db", "postgresql://***@host/db"),
+        ("http://me:p/ss@host, http://me:p#ss@host", "http://***@host, http://***@host"),
         ("https://me:pw@host/a.csv?sig=secret&x=1", "https://***@host/a.csv?***"),
         (
             "zip://a.csv::https://me:pw@host/a.zip?sig=secret",

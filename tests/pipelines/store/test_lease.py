@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import threading
+import time
 from dataclasses import replace
 
 import pytest
@@ -152,6 +153,43 @@ def test_the_heart_beats_by_itself_until_the_study_is_lost() -> None:
     errors.append(TakenError("lost"))
     assert lost.wait(10)
     heart.stop()
+
+
+def test_a_process_that_was_frozen_doubts_its_lease_until_it_is_renewed() -> None:
+    now, renewing, renewed = [0.0], threading.Event(), threading.Event()
+
+    def renew() -> None:
+        renewing.set()
+        assert renewed.wait(10)
+
+    heart = Heart(renew, lambda error: None, pause=15.0, clock=lambda: now[0])
+    assert not heart.was_frozen
+    now[0] += 100.0
+    assert heart.was_frozen
+    assert renewing.wait(10)
+    assert heart.was_frozen  # as long as the answer is on its way
+    renewed.set()
+    for _ in range(1000):
+        if not heart.was_frozen:
+            break
+        time.sleep(0.01)
+    assert not heart.was_frozen
+    heart.stop()
+
+
+@pytest.mark.parametrize("make_writer", [None, stores.calls])
+def test_a_driver_that_was_frozen_takes_no_result_for_a_study_that_it_lost(
+    make_writer: WriterMaker | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = stores.study(make_writer=make_writer)
+    monkeypatch.setattr(Heart, "was_frozen", True)
+    store.add(Trial(0, {"rate": 0.5}, 1))
+    stores.client().set_tag(store.run_id, "hpo.driver", AWAY.to_tag())
+    store._run._lease._held_at -= FRESH
+    with pytest.raises(TakenError, match="taken over by another driver"):
+        store.add(Trial(1, {"rate": 0.5}, 1))
+    with pytest.raises(TakenError):
+        store.close()
 
 
 @pytest.mark.parametrize("make_writer", [None, stores.calls])

@@ -8,7 +8,6 @@ from collections.abc import Callable, MutableMapping, Sequence
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -19,7 +18,6 @@ from hpo.errors import StudyError
 from hpo.trial import Failure, Report, Trial
 from pipelines.store import schema, study_run
 from pipelines.store.delivery.bulk import BulkWriter, engine_for
-from pipelines.store.delivery.outbox import Pace, Unreachable
 from pipelines.store.delivery.writers import OPEN, CallWriter, ClientRuns, Fence, Writer
 from pipelines.store.records import Record
 from pipelines.store.storage import MlflowStorage
@@ -302,73 +300,4 @@ def test_of_a_trial_that_was_written_twice_the_one_that_got_further_counts() -> 
     for run in (orphan, late):
         assert client.get_run(run.info.run_id).info.lifecycle_stage == "deleted"
     assert again.trial_run_id(0) == store.trial_run_id(0)
-    again.close()
-
-
-def test_the_end_removes_what_a_driver_wrote_that_had_lost_the_study() -> None:
-    """Its request may have been on the way while the study was taken over."""
-    store = stores.study(make_writer=stores.calls)
-    store.add(Trial(0, {"rate": 0.5}, 1))
-    client = stores.client()
-    late = client.create_run(
-        store.experiment_id,
-        tags={**client.get_run(store.trial_run_id(0)).data.tags, "hpo.trial.reports": "[]"},
-        start_time=1,
-    )
-    store.close("KILLED")
-    runs = children(client, store.experiment_id, store.run_id)
-    assert [run.info.run_id for run in runs] == [store.trial_run_id(0)]
-    assert client.get_run(late.info.run_id).info.lifecycle_stage == "deleted"
-
-
-@pytest.mark.parametrize("overtaken", [True, False])
-def test_results_that_wait_on_disk_are_of_use_until_another_driver_runs_the_study(
-    overtaken: bool, caplog: pytest.LogCaptureFixture
-) -> None:
-    store = stores.study(pace=Pace(gather=60.0))
-    store.add(Trial(0, {"rate": 0.5}, 1))
-    stores.abandon(store)
-    if overtaken:  # with another cache directory: on another machine
-        with pytest.MonkeyPatch.context() as patch, TemporaryDirectory() as cache:
-            patch.setenv("HPO_CACHE_DIR", cache)
-            stores.reopen(store.run_id).close()
-    for _ in range(2):
-        again = stores.reopen(store.run_id)
-        assert len(again.load()) == (0 if overtaken else 1)
-        again.close()
-    assert ("are left out" in caplog.text) is overtaken
-
-
-def test_results_that_wait_on_disk_survive_a_later_promotion() -> None:
-    away = False
-
-    def make(
-        client: MlflowClient, experiment: str, run_id: str, known: MutableMapping[str, str]
-    ) -> Writer:
-        write = CallWriter(ClientRuns(client), experiment, known)
-
-        def sometimes(records: Sequence[Record], fence: Fence) -> None:
-            if away:
-                raise Unreachable("away")
-            write(records, fence)
-
-        return sometimes
-
-    store = stores.study(make_writer=make)
-    store.add(Trial(0, {"rate": 0.1}, 1.0))
-    first = Trial(0, {"rate": 0.1}, 1.0).with_outcome(Report(1.0, 5.0))
-    store.update(first)
-    assert store.flush(30)
-    away = True
-    store.update(replace(first, budget=3.0))
-    second = replace(first, budget=3.0).with_outcome(Report(3.0, 2.0))
-    store.update(second)
-    store.update(replace(second, budget=9.0))
-    stores.abandon(store)
-
-    again = stores.reopen(store.run_id)
-    (loaded,) = again.load()
-    assert [(report.budget, report.loss) for report in loaded.reports] == [(1.0, 5.0), (3.0, 2.0)]
-    assert loaded.budget == 9.0
-    assert not loaded.finished
     again.close()

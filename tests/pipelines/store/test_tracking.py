@@ -1,13 +1,16 @@
 """Requests to a server that answers badly."""
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import requests
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import TEMPORARILY_UNAVAILABLE
+from urllib3.connection import HTTPConnection
+from urllib3.connectionpool import ConnectionPool
+from urllib3.exceptions import MaxRetryError, NewConnectionError
 
 from pipelines.store import tracking
 from pipelines.store.tracking import patiently, read_tags, rest_call, search
@@ -93,7 +96,10 @@ def failing(errors: Sequence[Exception]) -> Callable[[], int]:
 
 def away() -> MlflowException:
     error = MlflowException("no connection")
-    error.__cause__ = requests.ConnectionError("refused")
+    refused = NewConnectionError(cast(HTTPConnection, None), "Connection refused")
+    error.__cause__ = requests.ConnectionError(
+        MaxRetryError(cast(ConnectionPool, None), "/", refused)
+    )
     return error
 
 
@@ -101,6 +107,12 @@ def test_a_server_that_is_away_is_asked_twice() -> None:
     assert patiently(failing([away()]), pauses=(0, 0, 0)) == 7
     with pytest.raises(MlflowException, match="no connection"):
         patiently(failing([away(), away()]), pauses=(0, 0, 0))
+
+
+def test_a_connection_that_breaks_off_is_asked_for_again_and_again() -> None:
+    broken = MlflowException("broken")
+    broken.__cause__ = requests.ConnectionError("the answer broke off")
+    assert patiently(failing([broken] * 3), pauses=(0, 0, 0)) == 7
 
 
 def test_patience_ends() -> None:

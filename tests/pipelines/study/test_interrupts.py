@@ -25,6 +25,18 @@ def test_each_signal_asks_for_more(
     assert "finishing the trials" in capsys.readouterr().err
 
 
+def test_stopping_now_ends_a_call_that_does_not_look_at_the_request(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "_ONE_EVENT", 0.0)
+    with interrupts() as stop:
+        stop.in_call = True
+        os.kill(os.getpid(), signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+        assert stop.level == 2
+
+
 def test_the_two_signals_of_one_ctrl_c_count_once() -> None:
     with interrupts() as stop:
         os.kill(os.getpid(), signal.SIGINT)

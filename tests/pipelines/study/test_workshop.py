@@ -1,14 +1,16 @@
 import os
 import signal
+import stat
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from hpo.errors import UserError
+from hpo.errors import UserError, WorkerDied
 from hpo.loop import Job
 from hpo.workers.cores import WorkerPlan
 from pipelines.objectives.jobs import FOLDS, Work
@@ -27,6 +29,13 @@ def _places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def folders() -> list[Path]:
     return sorted(Path(tempfile.gettempdir()).glob(f"{PREFIX}*"))
+
+
+class Fatal:
+    """A job that ends the process in which it is read."""
+
+    def __reduce__(self) -> Any:
+        return os._exit, (3,)
 
 
 def grow_old(folder: Path) -> None:
@@ -61,6 +70,37 @@ def test_of_a_mistake_only_a_log_that_says_something_stays() -> None:
             fail(text)
         assert worker_log().exists() == bool(text)
         assert folders() == []
+
+
+def test_a_log_that_the_failure_of_a_trial_names_stays(tmp_path: Path) -> None:
+    with workshop(table_worker("lightgbm"), WorkerPlan(1, 1)) as shop:
+        died = shop.pool.submit(Fatal())
+        with pytest.raises(WorkerDied, match=f"what it printed is in {worker_log()}"):
+            died.result(timeout=60)
+        assert stat.S_IMODE(worker_log().stat().st_mode) == 0o600
+        assert stat.S_IMODE(worker_log().parent.stat().st_mode) == 0o700
+        with worker_log().open("a") as log:
+            log.write("last words")
+    assert worker_log().exists()
+    worker_log().unlink()
+
+
+def test_logs_of_killed_drivers_are_swept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HPO_CACHE_DIR", str(tmp_path / "cache"))
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    child.wait()
+    mine = worker_log()
+    empty, recent, other = (
+        mine.with_name(name) for name in (f"{child.pid}.log", "99999998.log", "of-me.log")
+    )
+    for log in (mine, empty, other):
+        log.touch()
+    recent.write_text("words")
+    sweep()
+    assert sorted(mine.parent.iterdir()) == sorted([mine, recent, other])
+    os.utime(recent, (0, 0))
+    sweep()
+    assert sorted(mine.parent.iterdir()) == sorted([mine, other])
 
 
 def test_what_a_killed_driver_left_goes_with_the_next_one() -> None:

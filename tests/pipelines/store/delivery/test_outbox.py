@@ -6,7 +6,8 @@ import pytest
 
 from hpo.errors import StudyError
 from pipelines.files.cache import cache_dir
-from pipelines.store.delivery.outbox import Journal, Outbox, Pace, Unreachable
+from pipelines.store.delivery.journal import Journal
+from pipelines.store.delivery.outbox import Outbox, Pace, Unreachable
 from pipelines.store.records import Record
 
 QUICK = Pace(gather=0.0, beat=60.0, retry=0.005, max_retry=0.02)
