@@ -28,9 +28,6 @@ from pipelines.table.source import rebuild_source
 if TYPE_CHECKING:
     from pipelines.table.data import Prepared
 
-# The options that may be given with a trial.
-FREE = ("trial", "data", "register", "refit")
-
 
 @entry_point(TrainOptions)
 def train(options: TrainOptions) -> StudyResult:
@@ -57,8 +54,7 @@ def _not_with_trial(options: TrainOptions) -> list[str]:
     """The mistakes of options that are those of the trial."""
     return [
         f"{name}={value!r} is for params; a trial has its own {name}: leave it out"
-        for name, value in options.given().items()
-        if name not in FREE
+        for name, value in options.fixed().items()
     ]
 
 

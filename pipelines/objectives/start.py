@@ -25,8 +25,7 @@ if TYPE_CHECKING:
     from pipelines.study.warm_start import WarmStart
     from pipelines.table.data import Prepared
 
-# Options that a resumed study may be given with new values. The others must be as it began.
-FREE = ("study", "trials", "timeout", "register", "data", "workers", "confirm", "refit")
+# The options that a study keeps (`later` in `pipelines.study.options` marks the others).
 OF_PLAN = ("model", "algorithm", "metric", "seed", "trial_timeout", "warm_start", "fidelity")
 OF_DATA = ("target", "task", "split", "test_share", "validation")
 OF_COLUMNS = ("types", "drop")
@@ -90,7 +89,7 @@ def resume_study(study: str, options: TuneOptions, run_id: str | None) -> StudyR
     from pipelines.study.runs import note_resumed, read_text, study_header
     from pipelines.study.warm_start import ARTIFACT, WarmStart
 
-    plan, given = Plan.from_header(study_header(study)), options.given()
+    plan, given = Plan.from_header(study_header(study)), options.fixed()
     _refuse_changes(study, plan, given)
     source = rebuild_source(plan.data, plan.seed, options.data)
     plan = plan.resumed(
@@ -98,7 +97,7 @@ def resume_study(study: str, options: TuneOptions, run_id: str | None) -> StudyR
         timeout=options.timeout,
         register=options.register,
         confirm=options.confirm,
-        refit=given.get("refit"),
+        refit=options.given().get("refit"),
         checkpoints=absolute(options.checkpoints) if options.checkpoints else None,
     )
     if plan.checkpoints is not None:
@@ -129,7 +128,7 @@ def _refuse_changes(study: str, plan: Plan, given: Mapping[str, Any]) -> None:
             f"study {study} began with {name}={began[name]!r}, but got {value!r}; "
             f"leave {name} out, or start a new study"
             for name, value in given.items()
-            if name not in FREE and began[name] != value
+            if began[name] != value
         ),
     )
 

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from pipelines.validation.runs import FoldResult
 
 HOLDOUT = 0.2  # of the rows of an outer fold's search, where it validates on a holdout
-_WITH_RESUME = ("resume", "data", "workers")  # options that a resumed validation may be given
 
 
 @dataclass(frozen=True)
@@ -115,7 +114,7 @@ def resumed_validation(run_id: str, options: ValidateOptions, own_run: str | Non
     from pipelines.study.runs import note_resumed
     from pipelines.validation.runs import read_plan
 
-    others = [name for name in options.given() if name not in _WITH_RESUME]
+    others = list(options.fixed())
     if others:
         raise ParameterError(
             f"a resumed validation keeps its options: leave out {', '.join(others)}, or start a "
