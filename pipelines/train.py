@@ -19,6 +19,7 @@ from pipelines.objectives.space import SpaceChoice
 from pipelines.objectives.start import run
 from pipelines.objectives.table import publish_folds
 from pipelines.objectives.training import table_worker
+from pipelines.objectives.unchanged import check_unchanged
 from pipelines.study.options import OFF, SearchOptions, TrainOptions
 from pipelines.study.plan import Plan
 from pipelines.study.result import StudyResult
@@ -43,19 +44,10 @@ def train(options: TrainOptions) -> StudyResult:
         raise ParameterError(
             "give either trial (the run id of a trial) or params (a YAML file), and not both"
         )
+    check(options)
     if options.trial is None:
-        check(options)
         return _from_file(options, run_id)
-    check(options, _not_with_trial(options))
     return _from_trial(options.trial, options, run_id)
-
-
-def _not_with_trial(options: TrainOptions) -> list[str]:
-    """The mistakes of options that are those of the trial."""
-    return [
-        f"{name}={value!r} is for params; a trial has its own {name}: leave it out"
-        for name, value in options.fixed().items()
-    ]
 
 
 def _from_file(options: TrainOptions, run_id: str | None) -> StudyResult:
@@ -84,8 +76,11 @@ def _from_trial(trial: str, options: TrainOptions, run_id: str | None) -> StudyR
     from pipelines.study.runs import study_of_trial
 
     header, found = study_of_trial(trial)
+    began = Plan.from_header(header)
+    way_out = "give the values of the trial in a file, as params="
+    check_unchanged(f"trial {trial}", options, began, instead=way_out)
     plan = replace(
-        Plan.from_header(header),
+        began,
         algorithm="random",  # no race: the trial gets the full budget at once
         first_points=(FirstPoint(found.params, f"trial {trial}"),),
         trials=1,

@@ -1,35 +1,26 @@
 """Starting and resuming the study of a table."""
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from hpo.errors import StudyError, raise_all
 from hpo.past import Past
 from pipelines.files.checkpoints import Checkpoints
-from pipelines.models import settings
-from pipelines.objectives.planning import budget_of, header, rungs, worker_plan_of
-from pipelines.objectives.space import SpaceChoice, choose_space, space_notes
+from pipelines.objectives.planning import header, worker_plan_of
+from pipelines.objectives.space import SpaceChoice, space_notes
 from pipelines.objectives.table import TableObjective, publish_folds
 from pipelines.objectives.training import table_worker
-from pipelines.study.options import OFF, PAST, TuneOptions
+from pipelines.objectives.unchanged import check_unchanged
+from pipelines.study.options import OFF, TuneOptions
 from pipelines.study.plan import Plan
 from pipelines.study.report import save_report
 from pipelines.study.result import StudyResult
 from pipelines.study.session import Setup, run_study
 from pipelines.study.workshop import Workshop, workshop
-from pipelines.table.overrides import as_options, parse_overrides
 from pipelines.table.source import absolute, described, rebuild_source
 
 if TYPE_CHECKING:
     from pipelines.store.storage import MlflowStorage
     from pipelines.study.warm_start import WarmStart
     from pipelines.table.data import Prepared
-
-# The options that a study keeps (`later` in `pipelines.study.options` marks the others).
-OF_PLAN = ("model", "algorithm", "metric", "seed", "trial_timeout", "warm_start", "fidelity")
-OF_DATA = ("target", "task", "split", "test_share", "validation")
-OF_COLUMNS = ("types", "drop")
-OF_BUDGETS = ("min_budget", "max_budget", "eta")
 
 
 def start_study(
@@ -89,8 +80,8 @@ def resume_study(study: str, options: TuneOptions, run_id: str | None) -> StudyR
     from pipelines.study.runs import note_resumed, read_text, study_header
     from pipelines.study.warm_start import ARTIFACT, WarmStart
 
-    plan, given = Plan.from_header(study_header(study)), options.fixed()
-    _refuse_changes(study, plan, given)
+    plan = Plan.from_header(study_header(study))
+    check_unchanged(f"study {study}", options, plan, instead="start a new study")
     source = rebuild_source(plan.data, plan.seed, options.data)
     plan = plan.resumed(
         trials=options.trials,
@@ -113,66 +104,3 @@ def resume_study(study: str, options: TuneOptions, run_id: str | None) -> StudyR
         if run_id is not None:
             note_resumed(run_id, study)
         return run(plan, prepared, shop, storage, known)
-
-
-def _refuse_changes(study: str, plan: Plan, given: Mapping[str, Any]) -> None:
-    """Check that the options are those that a study began with.
-
-    Raises:
-        StudyError: naming each that differs.
-    """
-    began = _began_with(plan, given)
-    raise_all(
-        StudyError,
-        (
-            f"study {study} began with {name}={began[name]!r}, but got {value!r}; "
-            f"leave {name} out, or start a new study"
-            for name, value in given.items()
-            if began[name] != value
-        ),
-    )
-
-
-def _began_with(plan: Plan, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The options that a study began with, among those that are given now.
-
-    A given value that means the same as that of the study is returned as it is.
-    """
-    began = {name: getattr(plan, name) for name in OF_PLAN}
-    began |= {name: getattr(plan.data, name) for name in OF_DATA}
-    began |= _budgets(plan, {name: given[name] for name in OF_BUDGETS if name in given})
-    # Trials whose checkpoints are not at the new place are trained from the beginning.
-    began["checkpoints"] = given.get("checkpoints") if plan.races else None
-    began |= {name: _as_began(plan, name, given[name]) for name in OF_COLUMNS if name in given}
-    if "space" in given:
-        began["space"] = given["space"] if _same_space(plan, given["space"]) else "another one"
-    return began
-
-
-def _as_began(plan: Plan, name: str, value: Any) -> Any:
-    """The value of `types` or `drop` that a study began with; the given one if it is the same."""
-    began = as_options(plan.data.overrides).get(name)
-    same = as_options(parse_overrides(**{name: value})).get(name) == began
-    return value if same else began
-
-
-def _same_space(plan: Plan, space: object) -> bool:
-    if isinstance(space, str) and space == PAST:
-        return True  # the study has stored the space that the past studies gave
-    chosen = choose_space(space, plan.model).space
-    return (chosen or settings(plan.model, kind=plan.data.task).space) == plan.space
-
-
-def _budgets(plan: Plan, given: dict[str, Any]) -> dict[str, Any]:
-    """The budget options of a study; those given if they make the same rungs."""
-    if not given:
-        return {}
-    began: dict[str, Any] = {
-        "min_budget": int(plan.rungs[0]),
-        "max_budget": int(plan.rungs[-1]),
-        "eta": plan.eta,
-    }
-    wanted = began | given
-    own = budget_of(settings(plan.model, kind=plan.data.task).budget, plan.algorithm, plan.fidelity)
-    steps = rungs(plan.algorithm, own, wanted["min_budget"], wanted["max_budget"], wanted["eta"])
-    return given if steps == plan.rungs else began

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from hpo.errors import ParameterError
 from hpo.workers.cores import WorkerPlan, plan_threads
 from pipelines.objectives.planning import header, new_plan, source_of, worker_plan_of
 from pipelines.objectives.space import choose_space
 from pipelines.objectives.start import resume_study, run
 from pipelines.objectives.table import publish_folds
 from pipelines.objectives.training import table_worker
+from pipelines.objectives.unchanged import check_unchanged
 from pipelines.study.options import TuneOptions, ValidateOptions
 from pipelines.study.plan import Plan
 from pipelines.study.result import StudyResult
@@ -108,19 +108,15 @@ def resumed_validation(run_id: str, options: ValidateOptions, own_run: str | Non
     """Read a validation that was stopped; `own_run` is a run of `mlflow run` that notes it.
 
     Raises:
-        ParameterError: for options that a resumed validation takes from its start.
-        StudyError: when there is no such validation, or its table is gone.
+        StudyError: when there is no such validation, the options are not those that it began with,
+            or its table is gone.
     """
     from pipelines.study.runs import note_resumed
     from pipelines.validation.runs import read_plan
 
-    others = list(options.fixed())
-    if others:
-        raise ParameterError(
-            f"a resumed validation keeps its options: leave out {', '.join(others)}, or start a "
-            "new one without resume"
-        )
     plan = read_plan(run_id)
+    way_out = "start a new validation, without resume"
+    check_unchanged(f"validation {run_id}", options, plan, instead=way_out)
     source = replace(rebuild_source(plan.data, plan.seed, options.data), outer="")
     if own_run is not None:
         note_resumed(own_run, run_id)
