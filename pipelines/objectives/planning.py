@@ -1,9 +1,8 @@
 """The plan of a study, from its options, the table, the model and the machine."""
 
 import math
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from hpo.algorithms import algorithm as named
 from hpo.algorithms import grants_budgets
@@ -88,7 +87,6 @@ def new_plan(
         metric=metric.name,
         direction="maximize" if metric.greater_is_better else "minimize",
         seed=source.seed,
-        data=source.plan(prepared),
         space=space,
         first_points=first_points(defaults, space),
         rungs=steps,
@@ -105,11 +103,6 @@ def new_plan(
         confirm=options.confirm,
         refit=options.refit,
     )
-
-
-def header(plan: Plan, features: Mapping[str, Any]) -> dict[str, Any]:
-    """The header of a new study: its plan and the meta-features of its table."""
-    return plan.to_header() | {"meta_features": features}
 
 
 def worker_plan_of(plan: Plan, workers: int | None) -> WorkerPlan:

@@ -4,18 +4,19 @@ from typing import TYPE_CHECKING
 
 from hpo.past import Past
 from pipelines.files.checkpoints import Checkpoints
-from pipelines.objectives.planning import header, worker_plan_of
+from pipelines.objectives.planning import worker_plan_of
 from pipelines.objectives.space import SpaceChoice, space_notes
 from pipelines.objectives.table import TableObjective, publish_folds
 from pipelines.objectives.training import table_worker
 from pipelines.objectives.unchanged import check_unchanged
+from pipelines.study.objective import check_same, header_of
 from pipelines.study.options import OFF, TuneOptions
 from pipelines.study.plan import Plan
 from pipelines.study.report import save_report
 from pipelines.study.result import StudyResult
 from pipelines.study.session import Setup, run_study
 from pipelines.study.workshop import Workshop, workshop
-from pipelines.table.source import absolute, described, rebuild_source
+from pipelines.table.source import DataPlan, absolute, rebuild_source
 
 if TYPE_CHECKING:
     from pipelines.store.storage import MlflowStorage
@@ -24,7 +25,12 @@ if TYPE_CHECKING:
 
 
 def start_study(
-    plan: Plan, chosen: SpaceChoice, prepared: "Prepared", shop: Workshop, run_id: str | None
+    plan: Plan,
+    chosen: SpaceChoice,
+    data: DataPlan,
+    prepared: "Prepared",
+    shop: Workshop,
+    run_id: str | None,
 ) -> StudyResult:
     """Read past studies, create the study in MLflow, and run it.
 
@@ -35,24 +41,24 @@ def start_study(
     """
     from pipelines.store.storage import MlflowStorage
     from pipelines.study.warm_start import ARTIFACT, look_back, narrowed_by, started_with
-    from warmstart.metafeatures import MetaFeatures
 
-    features = described(prepared)
+    header = header_of(plan, TableObjective(plan, data, prepared))
     known, artifacts = None, {}
     if plan.warm_start != OFF:
-        warm = look_back(plan, MetaFeatures.from_dict(features), exclude=run_id)
+        warm = look_back(plan, header, exclude=run_id)
         if chosen.narrow:
             plan, warm = narrowed_by(plan, warm)
         known = warm, warm.past(plan)
         plan = started_with(plan, *known)
         artifacts = {ARTIFACT: warm.to_json()}
-    stored = header(plan, features) | chosen.to_header()
+    stored = header | plan.to_header() | chosen.to_header()
     storage = MlflowStorage.create(stored, run_id=run_id, artifacts=artifacts)
-    return run(plan, prepared, shop, storage, known)
+    return run(plan, data, prepared, shop, storage, known)
 
 
 def run(
     plan: Plan,
+    data: DataPlan,
     prepared: "Prepared",
     shop: Workshop,
     storage: "MlflowStorage",
@@ -66,7 +72,7 @@ def run(
     notes = space_notes(storage.header.get("space_from"))
     warm, past = known or (None, None)
     notes += [f"warm start: {line}" for line in warm.lines()] if warm else []
-    objective = TableObjective(plan, prepared)
+    objective = TableObjective(plan, data, prepared)
     return run_study(Setup(plan, objective, shop, storage, past, notes, save_report))
 
 
@@ -80,9 +86,10 @@ def resume_study(study: str, options: TuneOptions, run_id: str | None) -> StudyR
     from pipelines.study.runs import note_resumed, read_text, study_header
     from pipelines.study.warm_start import ARTIFACT, WarmStart
 
-    plan = Plan.from_header(study_header(study))
-    check_unchanged(f"study {study}", options, plan, instead="start a new study")
-    source = rebuild_source(plan.data, plan.seed, options.data)
+    header = study_header(study)
+    plan, began = Plan.from_header(header), DataPlan.from_header(header)
+    check_unchanged(f"study {study}", options, plan, began, instead="start a new study")
+    source = rebuild_source(began, plan.seed, options.data)
     plan = plan.resumed(
         trials=options.trials,
         timeout=options.timeout,
@@ -95,7 +102,8 @@ def resume_study(study: str, options: TuneOptions, run_id: str | None) -> StudyR
         Checkpoints(plan.checkpoints).check()
     with workshop(table_worker(plan.model), worker_plan_of(plan, options.workers)) as shop:
         prepared = publish_folds(source.prepare(), shop.exchange)
-        plan.check_same_data(source.plan(prepared))
+        data = source.plan(prepared)
+        check_same(TableObjective(plan, data, prepared), header)
         known = None
         if plan.warm_start != OFF:
             warm = WarmStart.from_json(read_text(study, ARTIFACT))
@@ -103,4 +111,4 @@ def resume_study(study: str, options: TuneOptions, run_id: str | None) -> StudyR
         storage = MlflowStorage.open(study)
         if run_id is not None:
             note_resumed(run_id, study)
-        return run(plan, prepared, shop, storage, known)
+        return run(plan, data, prepared, shop, storage, known)

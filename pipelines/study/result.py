@@ -55,6 +55,7 @@ class StudyResult:
         report: of the page with figures; None when there is none.
         interrupted: the user asked for the end.
         stopped: trials were left unfinished.
+        in_memory: whether a resumed study has to be given again what is evaluated.
     """
 
     run_id: str
@@ -73,6 +74,7 @@ class StudyResult:
     report: str | None = None
     interrupted: bool = False
     stopped: bool = False
+    in_memory: bool = False
 
     @property
     def goal(self) -> Goal:

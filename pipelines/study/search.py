@@ -22,14 +22,14 @@ class Search:
         study: the trials, and what to try next.
     """
 
-    def __init__(self, plan: Plan, store: StudyStore, past: Past | None) -> None:
+    def __init__(self, plan: Plan, identity: str, store: StudyStore, past: Past | None) -> None:
         sampler, scheduler = algorithm(plan.algorithm, plan.rungs, plan.eta, past)
         self.study = Study(
             plan.space,
             sampler,
             scheduler,
             store,
-            seed=plan.search_seed,
+            seed=plan.search_seed(identity),
             max_trials=plan.trials,
             first_points=plan.first_points,
             lag=plan.lag,

@@ -105,7 +105,7 @@ class _Session:
         self.store = setup.store
         self.setup = setup
         self.stop = stop
-        self.search = Search(setup.plan, setup.store, setup.past)
+        self.search = Search(setup.plan, setup.objective.identity, setup.store, setup.past)
         self.checkpoints = CheckpointKeeper(setup.plan, setup.store.run_id)
         self.unit = setup.plan.budget_unit if setup.plan.races else None
         self.started = time.monotonic()
@@ -152,7 +152,7 @@ class _Session:
             reporter.say(line)
         reporter.say(
             f"study {self.store.run_id}: {plan.algorithm} over {len(plan.space)} parameters of "
-            f"{plan.model}, {self.objective.describe()}, "
+            f"{plan.model}, {self.objective.describe()}, {plan.metric}, "
             f"{plan.workers} workers × {plan.threads} threads{_rungs(plan)}{there}"
         )
         for line in self.setup.notes:
@@ -288,6 +288,7 @@ class _Session:
             seconds=time.monotonic() - self.started,
             complete=study.complete,
             outcome=outcome,
+            in_memory=self.objective.in_memory,
         )
 
 

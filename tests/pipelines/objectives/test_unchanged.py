@@ -13,6 +13,7 @@ from pipelines.table.source import DataPlan
 from tests.plans import plan
 
 OVERRIDES = {"zip": "category", "id": "drop"}
+TABLE = DataPlan("a.csv", "d", 9, "y", "regression", "group:a", 0.3, "cv:4", "1/3", OVERRIDES)
 PLAN = plan(
     algorithm="asha",
     seed=3,
@@ -24,7 +25,6 @@ PLAN = plan(
     confirm=2,
     warm_start="off",
     space=settings("lightgbm", kind="regression").space,
-    data=DataPlan("a.csv", "d", 9, "y", "regression", "group:a", 0.3, "cv:4", "1/3", OVERRIDES),
 )
 SAME: dict[str, Any] = {
     "target": "y",
@@ -35,6 +35,7 @@ SAME: dict[str, Any] = {
     "validation": "cv:4",
     "types": "zip:category",
     "drop": "id",
+    "refit": "off",
     "algorithm": "asha",
     "trials": 7,
     "timeout": 60.0,
@@ -60,6 +61,7 @@ OTHER: dict[str, Any] = {
     "validation": "cv:5",
     "types": "zip:number",
     "drop": "name",
+    "refit": "all",
     "algorithm": "bohb",
     "trials": 8,
     "timeout": 1.0,
@@ -82,7 +84,7 @@ def kept(kind: type[Options]) -> list[str]:
 
 
 def check_with(kind: type[Options], **given: Any) -> None:
-    check_unchanged("study abc", kind(**given), PLAN, instead="start a new study")
+    check_unchanged("study abc", kind(**given), PLAN, TABLE, instead="start a new study")
 
 
 @pytest.mark.parametrize("kind", [TuneOptions, ValidateOptions, TrainOptions])

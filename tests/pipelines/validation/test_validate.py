@@ -113,11 +113,11 @@ def test_one_that_runs_is_left_alone_and_one_that_was_killed_is_named(
     assert "hpo.failure" not in run.data.tags
     with pytest.raises(StudyError, match=f"validation {run_id} began with folds=2, but got 3"):
         validate(regression(), "y", folds=3, resume=run_id)
-    plan = read_plan(run_id)
-    assert run_id not in unfinished(plan)
+    _, data = read_plan(run_id)
+    assert run_id not in unfinished(data)
 
     client.set_tag(run_id, "hpo.driver", replace(alive, born="before").to_tag())
-    assert run_id in unfinished(plan)
+    assert run_id in unfinished(data)
     capsys.readouterr()
     validate(regression(), "y", folds=2, trials=1, max_budget=5)
     said = capsys.readouterr().err
