@@ -77,8 +77,8 @@ def test_a_table_and_a_target_are_needed() -> None:
         ({"params": "b", "model": "all"}, "unknown model 'all'.*; models: lightgbm, xgboost, mlp"),
         ({"params": "b", "data": "d", "target": "y"}, "params='b' is not a file"),
         (
-            {"params": "b", "rows": "all"},
-            "unknown rows='all'; it must be train or train.validation",
+            {"params": "b", "refit": "some"},
+            "unknown refit='some'; it is one of auto, on, off, all",
         ),
         ({"trial": "a", "register": "a/b"}, "cannot name a registered model"),
     ],

@@ -119,5 +119,5 @@ def test_all_changes_are_told_together() -> None:
 def test_what_a_later_session_decides_is_free() -> None:
     later = {"trials": 99, "timeout": 1.0, "confirm": 9, "workers": 2, "register": "name"}
     check_with(TuneOptions, data="moved.csv", study="abc", **later)
-    check_with(TrainOptions, trial="abc", rows="train+validation", register="name")
+    check_with(TrainOptions, trial="abc", refit="all", register="name")
     check_with(ValidateOptions, resume="abc", workers=2)
