@@ -9,6 +9,7 @@ from hpo.agreement import agreements, describe
 from hpo.errors import ParameterError, raise_all
 from hpo.trial import Trial
 from pipelines.findings.diagnosis import Diagnosis, diagnosis_lines
+from pipelines.findings.scales import predicted
 from pipelines.store.autologging import without_autologging
 from pipelines.study.report import FOLDER, LEADERBOARD, PAGE, encoded, save_report
 
@@ -55,8 +56,8 @@ class StudyReport:
     def _summary(self) -> str:
         header, failed = self.header, sum(bool(row["failure"]) for row in self.rows)
         return (
-            f"study {self.study}: {header['algorithm']} over {header['model']}, {header['task']} "
-            f"of {header['target']!r}, {len(self.rows)} trials, {failed} failed"
+            f"study {self.study}: {header['algorithm']} over {header['model']}"
+            f"{predicted(header)}, {len(self.rows)} trials, {failed} failed"
         )
 
     def _leaderboard(self) -> Iterator[str]:

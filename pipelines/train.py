@@ -17,19 +17,18 @@ from pipelines.objectives.checks import check
 from pipelines.objectives.planning import new_plan, source_of
 from pipelines.objectives.space import SpaceChoice
 from pipelines.objectives.start import run
-from pipelines.objectives.table import publish_folds
+from pipelines.objectives.table import TableObjective, publish_folds
 from pipelines.objectives.training import table_worker
+from pipelines.objectives.unchanged import check_unchanged
+from pipelines.study.objective import check_same
 from pipelines.study.options import OFF, SearchOptions, TrainOptions
 from pipelines.study.plan import Plan
 from pipelines.study.result import StudyResult
 from pipelines.study.workshop import Workshop, workshop
-from pipelines.table.source import rebuild_source
+from pipelines.table.source import DataPlan, rebuild_source
 
 if TYPE_CHECKING:
     from pipelines.table.data import Prepared
-
-# The options that may be given with a trial.
-FREE = ("trial", "data", "register", "refit")
 
 
 @entry_point(TrainOptions)
@@ -46,20 +45,10 @@ def train(options: TrainOptions) -> StudyResult:
         raise ParameterError(
             "give either trial (the run id of a trial) or params (a YAML file), and not both"
         )
+    check(options)
     if options.trial is None:
-        check(options)
         return _from_file(options, run_id)
-    check(options, _not_with_trial(options))
     return _from_trial(options.trial, options, run_id)
-
-
-def _not_with_trial(options: TrainOptions) -> list[str]:
-    """The mistakes of options that are those of the trial."""
-    return [
-        f"{name}={value!r} is for params; a trial has its own {name}: leave it out"
-        for name, value in options.given().items()
-        if name not in FREE
-    ]
 
 
 def _from_file(options: TrainOptions, run_id: str | None) -> StudyResult:
@@ -84,15 +73,18 @@ def _from_file(options: TrainOptions, run_id: str | None) -> StudyResult:
             first_points=(FirstPoint(params, "given"),),
             register=options.register,
         )
-        return _run(plan, prepared, shop, run_id)
+        return _run(plan, source.plan(prepared), prepared, shop, run_id)
 
 
 def _from_trial(trial: str, options: TrainOptions, run_id: str | None) -> StudyResult:
     from pipelines.study.runs import study_of_trial
 
     header, found = study_of_trial(trial)
+    began, table = Plan.from_header(header), DataPlan.from_header(header)
+    way_out = "give the values of the trial in a file, as params="
+    check_unchanged(f"trial {trial}", options, began, table, instead=way_out)
     plan = replace(
-        Plan.from_header(header),
+        began,
         algorithm="random",  # no race: the trial gets the full budget at once
         first_points=(FirstPoint(found.params, f"trial {trial}"),),
         trials=1,
@@ -103,17 +95,21 @@ def _from_trial(trial: str, options: TrainOptions, run_id: str | None) -> StudyR
         confirm=None,
         warm_start=OFF,
     )
-    source = rebuild_source(plan.data, plan.seed, options.data)
+    source = rebuild_source(table, plan.seed, options.data)
     with workshop(table_worker(plan.model), WorkerPlan(1, plan.threads)) as shop:
         prepared = publish_folds(source.prepare(), shop.exchange)
-        plan.check_same_data(source.plan(prepared))
-        return _run(plan, prepared, shop, run_id)
+        data = source.plan(prepared)
+        check_same(TableObjective(plan, data, prepared), header)
+        return _run(plan, data, prepared, shop, run_id)
 
 
-def _run(plan: Plan, prepared: "Prepared", shop: Workshop, run_id: str | None) -> StudyResult:
+def _run(
+    plan: Plan, data: DataPlan, prepared: "Prepared", shop: Workshop, run_id: str | None
+) -> StudyResult:
     from pipelines.store.storage import MlflowStorage
 
-    return run(plan, prepared, shop, MlflowStorage.create(plan.to_header(), run_id=run_id))
+    header = plan.to_header() | data.to_header()  # nothing to learn from: no meta-features
+    return run(plan, data, prepared, shop, MlflowStorage.create(header, run_id=run_id))
 
 
 def _read_params(path: str, model: str) -> Params:

@@ -46,4 +46,4 @@ def tune(options: TuneOptions) -> StudyResult:
             register=options.register,
             warm_start=options.warm_start,
         )
-        return start_study(plan, chosen, prepared, shop, run_id)
+        return start_study(plan, chosen, source.plan(prepared), prepared, shop, run_id)

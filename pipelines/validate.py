@@ -19,7 +19,7 @@ def validate(options: ValidateOptions) -> ValidationResult:
         UserError: with what is wrong and the way out, before anything is trained.
     """
     run_id = os.environ.pop("MLFLOW_RUN_ID", None)
+    check(options)
     if options.resume is not None:
         return run_validation(resumed_validation(options.resume, options, run_id))
-    check(options)
     return run_validation(new_validation(options, run_id))

@@ -27,5 +27,5 @@ _PLAIN: dict[str, Any] = {
 
 
 def plan(**values: Any) -> Plan:
-    """A plan with these values; `data` and `space` are required."""
+    """A plan with these values; `space` is required."""
     return Plan(**{**_PLAIN, **values})

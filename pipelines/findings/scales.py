@@ -2,6 +2,8 @@
 
 import math
 import re
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +18,13 @@ def short(text: object, most: int = 24) -> str:
     """A text on one line of at most `most` characters; invisible characters become spaces."""
     line = " ".join(_INVISIBLE.sub(" ", str(text)).split())
     return line if len(line) <= most else f"{line[: most - most // 3 - 1]}…{line[-(most // 3) :]}"
+
+
+def predicted(header: Mapping[str, Any]) -> str:
+    """What a study of a table predicts, as `, binary of 'income'`; nothing for other studies."""
+    if header.get("target") is None:
+        return ""
+    return f", {header['task']} of {short(repr(header['target']), 60)}"
 
 
 def first_line(text: str | None, most: int) -> str:

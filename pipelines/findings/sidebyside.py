@@ -24,7 +24,7 @@ from pipelines.findings.drawing import (
 )
 from pipelines.findings.evidence import Evidence
 from pipelines.findings.page import READ_FROM_MLFLOW, Fact, Page, Section
-from pipelines.findings.scales import duration, number, short
+from pipelines.findings.scales import duration, number, predicted, short
 from pipelines.findings.tables import Table
 
 COLOURS = ("#2563eb", "#ea580c", "#0f9d74", "#b4348c", "#9a6700", "#475569")
@@ -344,10 +344,9 @@ def comparison_page(groups: Sequence[Group], curves: Drawing, notes: Sequence[st
         sections.insert(0, Section("Warnings", code="\n".join(notes)))
     trials = sum(len(study.trials) for study in studies)
     seconds = sum(study.elapsed for study in studies)
-    target = short(repr(first.header["target"]), 60)
     return Page(
         title=f"{len(studies)} studies side by side",
-        subtitle=f"{len(studies)} studies of {target}, {first.header['task']}",
+        subtitle=f"{len(studies)} studies{predicted(first.header)}",
         headline=groups[best].label,
         kicker=f"the best setting, {first.goal.name} {number(float(means[best]), 5)} on average",
         facts=[

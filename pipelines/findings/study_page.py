@@ -10,7 +10,7 @@ from pipelines.findings.drawing import Drawing
 from pipelines.findings.evidence import Evidence
 from pipelines.findings.page import READ_FROM_MLFLOW, Fact, Page, Section
 from pipelines.findings.past import Warm, beside_cold_in_words, helped, loss_at
-from pipelines.findings.scales import duration, number, short
+from pipelines.findings.scales import duration, number, predicted, short
 
 _NAMED = 1_500  # trials that the pointer finds: the best and an even sample of the rest
 _NO_FINDINGS = Diagnosis("fine", "fine", "No findings", "None of the checks found a problem.", "")
@@ -25,23 +25,27 @@ def study_page(
     """The page of one study; `price` is that of an hour of the machine."""
     header, name = evidence.header, short(evidence.name, 60)
     headline, kicker = _headline(evidence)
-    target = short(repr(header["target"]), 60)
     return Page(
         title=f"Study {name}",
-        subtitle=f"{header['model']} by {header['algorithm']}, {header['task']} of {target}, "
-        f"study {name}",
+        subtitle=f"{header['model']} by {header['algorithm']}{predicted(header)}, study {name}",
         headline=headline,
         kicker=kicker,
         facts=list(_facts(evidence)),
         sections=list(_sections(evidence, findings, drawings, price)),
         footer=[
-            f"Study {evidence.study}; {header['data'].get('rows', '?')} rows, split "
-            f"{header.get('split')}, validation {short(header.get('validation'), 60)}, seed "
-            f"{header.get('seed')}.",
+            f"Study {evidence.study}; {_rows(header)}seed {header.get('seed')}.",
             READ_FROM_MLFLOW,
         ],
         data=script_data(evidence, drawings),
     )
+
+
+def _rows(header: Mapping[str, Any]) -> str:
+    """The use of a table's rows; nothing for another objective."""
+    if "split" not in header:
+        return ""
+    rows = header["data"].get("rows", "?")
+    return f"{rows} rows, split {header['split']}, validation {short(header['validation'], 60)}, "
 
 
 def _headline(evidence: Evidence) -> tuple[str, str]:

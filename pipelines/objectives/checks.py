@@ -35,18 +35,14 @@ from pipelines.table.overrides import parse_overrides
 FOR_RACES = ("min_budget", "eta", "fidelity", "checkpoints")  # options of races only
 
 
-def check(options: Options, others: Sequence[str] = ()) -> None:
+def check(options: Options) -> None:
     """Check what needs no table, and report all mistakes at once.
-
-    Args:
-        options: of an entry point.
-        others: mistakes that are known already.
 
     Raises:
         ParameterError: naming every mistake.
     """
     wrong = _value_mistakes(options)
-    found = [*wrong.values(), *_table_mistakes(options), *_other_mistakes(options, wrong), *others]
+    found = [*wrong.values(), *_table_mistakes(options), *_other_mistakes(options, wrong)]
     if found:  # alone, a mistake in the space is an error of its own
         raise_all(ParameterError, dict.fromkeys([*found, *_space_mistakes(options, wrong)]))
     register = options.register if isinstance(options, TuneOptions | TrainOptions) else None
@@ -183,8 +179,8 @@ def _budget_mistakes(options: SearchOptions, wrong: Collection[str]) -> Iterator
     except ParameterError as error:
         yield str(error)
         return
-    if isinstance(options, TuneOptions) and options.study is not None:
-        return  # the study has an algorithm, and these options are compared with its own
+    if _is_resumed(options):
+        return  # what is resumed has an algorithm, and these options are compared with its own
     if not races:
         given = options.given()
         for name in FOR_RACES:
@@ -199,6 +195,12 @@ def _budget_mistakes(options: SearchOptions, wrong: Collection[str]) -> Iterator
         except ParameterError as error:
             yield str(error)
     yield from _unknown("fidelity", options.fidelity, (AUTO, *FIDELITIES))
+
+
+def _is_resumed(options: SearchOptions) -> bool:
+    if isinstance(options, ValidateOptions):
+        return options.resume is not None
+    return isinstance(options, TuneOptions) and options.study is not None
 
 
 def _kinds(hint: Any) -> tuple[Any, ...]:

@@ -1,9 +1,9 @@
 """The plan of a study, from its options, the table, the model and the machine."""
 
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from hpo.algorithms import algorithm as named
 from hpo.algorithms import grants_budgets, parts
@@ -94,7 +94,6 @@ def new_plan(
         metric=metric.name,
         direction="maximize" if metric.greater_is_better else "minimize",
         seed=source.seed,
-        data=source.plan(prepared),
         space=space,
         first_points=_first_points(options, chosen, defaults, kind),
         rungs=steps,
@@ -111,11 +110,6 @@ def new_plan(
         confirm=options.confirm,
         refit=options.refit,
     )
-
-
-def header(plan: Plan, features: Mapping[str, Any]) -> dict[str, Any]:
-    """The header of a new study: its plan and the meta-features of its table."""
-    return plan.to_header() | {"meta_features": features}
 
 
 def worker_plan_of(plan: Plan, workers: int | None) -> WorkerPlan:

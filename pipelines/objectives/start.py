@@ -1,40 +1,36 @@
 """Starting and resuming the study of a table."""
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from hpo.errors import StudyError, raise_all
 from hpo.past import Past
 from pipelines.files.checkpoints import Checkpoints
-from pipelines.models import identity, settings
-from pipelines.objectives.planning import budget_of, header, rungs, worker_plan_of
-from pipelines.objectives.space import SpaceChoice, choose_space, space_notes, step_notes
+from pipelines.objectives.planning import worker_plan_of
+from pipelines.objectives.space import SpaceChoice, space_notes, step_notes
 from pipelines.objectives.table import TableObjective, publish_folds
 from pipelines.objectives.training import table_worker
-from pipelines.study.options import OFF, PAST, TuneOptions
+from pipelines.objectives.unchanged import check_unchanged
+from pipelines.study.objective import check_same, header_of
+from pipelines.study.options import OFF, TuneOptions
 from pipelines.study.plan import Plan
 from pipelines.study.report import save_report
 from pipelines.study.result import StudyResult
 from pipelines.study.session import Setup, run_study
 from pipelines.study.workshop import Workshop, workshop
-from pipelines.table.overrides import as_options, parse_overrides
-from pipelines.table.source import absolute, described, rebuild_source
+from pipelines.table.source import DataPlan, absolute, rebuild_source
 
 if TYPE_CHECKING:
     from pipelines.store.storage import MlflowStorage
     from pipelines.study.warm_start import WarmStart
     from pipelines.table.data import Prepared
 
-# Options that a resumed study may be given with new values. The others must be as it began.
-FREE = ("study", "trials", "timeout", "register", "data", "workers", "confirm", "refit")
-OF_PLAN = ("model", "algorithm", "metric", "seed", "trial_timeout", "warm_start", "fidelity")
-OF_DATA = ("target", "task", "split", "test_share", "validation")
-OF_COLUMNS = ("types", "drop")
-OF_BUDGETS = ("min_budget", "max_budget", "eta")
-
 
 def start_study(
-    plan: Plan, chosen: SpaceChoice, prepared: "Prepared", shop: Workshop, run_id: str | None
+    plan: Plan,
+    chosen: SpaceChoice,
+    data: DataPlan,
+    prepared: "Prepared",
+    shop: Workshop,
+    run_id: str | None,
 ) -> StudyResult:
     """Read past studies, create the study in MLflow, and run it.
 
@@ -45,24 +41,24 @@ def start_study(
     """
     from pipelines.store.storage import MlflowStorage
     from pipelines.study.warm_start import ARTIFACT, look_back, narrowed_by, started_with
-    from warmstart.metafeatures import MetaFeatures
 
-    features = described(prepared)
+    header = header_of(plan, TableObjective(plan, data, prepared))
     known, artifacts = None, {}
     if plan.warm_start != OFF:
-        warm = look_back(plan, MetaFeatures.from_dict(features), exclude=run_id)
+        warm = look_back(plan, header, exclude=run_id)
         if chosen.narrow:
             plan, warm = narrowed_by(plan, warm)
         known = warm, warm.past(plan)
         plan = started_with(plan, *known)
         artifacts = {ARTIFACT: warm.to_json()}
-    stored = header(plan, features) | chosen.to_header()
+    stored = header | plan.to_header() | chosen.to_header()
     storage = MlflowStorage.create(stored, run_id=run_id, artifacts=artifacts)
-    return run(plan, prepared, shop, storage, known)
+    return run(plan, data, prepared, shop, storage, known)
 
 
 def run(
     plan: Plan,
+    data: DataPlan,
     prepared: "Prepared",
     shop: Workshop,
     storage: "MlflowStorage",
@@ -76,9 +72,8 @@ def run(
     notes = [*step_notes(plan.space), *space_notes(storage.header.get("space_from"))]
     warm, past = known or (None, None)
     notes += [f"warm start: {line}" for line in warm.lines()] if warm else []
-    objective = TableObjective(plan, prepared)
-    same = identity(plan.model)
-    return run_study(Setup(plan, objective, shop, storage, past, notes, save_report, same))
+    objective = TableObjective(plan, data, prepared)
+    return run_study(Setup(plan, objective, shop, storage, past, notes, save_report))
 
 
 def resume_study(study: str, options: TuneOptions, run_id: str | None) -> StudyResult:
@@ -91,22 +86,24 @@ def resume_study(study: str, options: TuneOptions, run_id: str | None) -> StudyR
     from pipelines.study.runs import note_resumed, read_text, study_header
     from pipelines.study.warm_start import ARTIFACT, WarmStart
 
-    plan, given = Plan.from_header(study_header(study)), options.given()
-    _refuse_changes(study, plan, given)
-    source = rebuild_source(plan.data, plan.seed, options.data)
+    header = study_header(study)
+    plan, began = Plan.from_header(header), DataPlan.from_header(header)
+    check_unchanged(f"study {study}", options, plan, began, instead="start a new study")
+    source = rebuild_source(began, plan.seed, options.data)
     plan = plan.resumed(
         trials=options.trials,
         timeout=options.timeout,
         register=options.register,
         confirm=options.confirm,
-        refit=given.get("refit"),
+        refit=options.given().get("refit"),
         checkpoints=absolute(options.checkpoints) if options.checkpoints else None,
     )
     if plan.checkpoints is not None:
         Checkpoints(plan.checkpoints).check()
     with workshop(table_worker(plan.model), worker_plan_of(plan, options.workers)) as shop:
         prepared = publish_folds(source.prepare(), shop.exchange)
-        plan.check_same_data(source.plan(prepared))
+        data = source.plan(prepared)
+        check_same(TableObjective(plan, data, prepared), header)
         known = None
         if plan.warm_start != OFF:
             warm = WarmStart.from_json(read_text(study, ARTIFACT))
@@ -114,67 +111,4 @@ def resume_study(study: str, options: TuneOptions, run_id: str | None) -> StudyR
         storage = MlflowStorage.open(study)
         if run_id is not None:
             note_resumed(run_id, study)
-        return run(plan, prepared, shop, storage, known)
-
-
-def _refuse_changes(study: str, plan: Plan, given: Mapping[str, Any]) -> None:
-    """Check that the options are those that a study began with.
-
-    Raises:
-        StudyError: naming each that differs.
-    """
-    began = _began_with(plan, given)
-    raise_all(
-        StudyError,
-        (
-            f"study {study} began with {name}={began[name]!r}, but got {value!r}; "
-            f"leave {name} out, or start a new study"
-            for name, value in given.items()
-            if name not in FREE and began[name] != value
-        ),
-    )
-
-
-def _began_with(plan: Plan, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The options that a study began with, among those that are given now.
-
-    A given value that means the same as that of the study is returned as it is.
-    """
-    began = {name: getattr(plan, name) for name in OF_PLAN}
-    began |= {name: getattr(plan.data, name) for name in OF_DATA}
-    began |= _budgets(plan, {name: given[name] for name in OF_BUDGETS if name in given})
-    # Trials whose checkpoints are not at the new place are trained from the beginning.
-    began["checkpoints"] = given.get("checkpoints") if plan.races else None
-    began |= {name: _as_began(plan, name, given[name]) for name in OF_COLUMNS if name in given}
-    if "space" in given:
-        began["space"] = given["space"] if _same_space(plan, given["space"]) else "another one"
-    return began
-
-
-def _as_began(plan: Plan, name: str, value: Any) -> Any:
-    """The value of `types` or `drop` that a study began with; the given one if it is the same."""
-    began = as_options(plan.data.overrides).get(name)
-    same = as_options(parse_overrides(**{name: value})).get(name) == began
-    return value if same else began
-
-
-def _same_space(plan: Plan, space: object) -> bool:
-    if isinstance(space, str) and space == PAST:
-        return True  # the study has stored the space that the past studies gave
-    chosen = choose_space(space, plan.model).space
-    return (chosen or settings(plan.model, kind=plan.data.task).space) == plan.space
-
-
-def _budgets(plan: Plan, given: dict[str, Any]) -> dict[str, Any]:
-    """The budget options of a study; those given if they make the same rungs."""
-    if not given:
-        return {}
-    began: dict[str, Any] = {
-        "min_budget": int(plan.rungs[0]),
-        "max_budget": int(plan.rungs[-1]),
-        "eta": plan.eta,
-    }
-    wanted = began | given
-    own = budget_of(settings(plan.model, kind=plan.data.task).budget, plan.algorithm, plan.fidelity)
-    steps = rungs(plan.algorithm, own, wanted["min_budget"], wanted["max_budget"], wanted["eta"])
-    return given if steps == plan.rungs else began
+        return run(plan, data, prepared, shop, storage, known)

@@ -3,15 +3,16 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from hpo.configurations import Identity
 from hpo.errors import JobError, StudyError, WorkerDied
 from hpo.goals import Goal
 from hpo.loop import Job, StopLevel
 from hpo.trial import Report, Trial
 from hpo.workers.cores import WorkerPlan
 from pipelines.files.exchange import Exchange
-from pipelines.models import BASELINES
+from pipelines.models import BASELINES, identity
 from pipelines.objectives.confirmation import confirm
 from pipelines.objectives.jobs import (
     BEST,
@@ -31,6 +32,7 @@ from pipelines.study.plan import Plan
 from pipelines.study.result import BesideDefault, Outcome
 from pipelines.study.workshop import wait_for
 from pipelines.table.scores.metrics import METRICS, evaluate, recalls
+from pipelines.table.source import DataPlan, described
 
 if TYPE_CHECKING:
     from pipelines.objectives.winner import Scored
@@ -45,11 +47,13 @@ class TableObjective:
 
     Args:
         plan: of the study.
+        data: the table and the use of its rows.
         prepared: the table, encoded, without its folds (`publish_folds`).
     """
 
-    def __init__(self, plan: Plan, prepared: "Prepared") -> None:
+    def __init__(self, plan: Plan, data: DataPlan, prepared: "Prepared") -> None:
         self._plan = plan
+        self._data = data
         self._prepared = prepared
         self._kept = ""  # the label of the best trial's models
         self._default = ""  # that of the default's, which is scored beside the winner
@@ -60,14 +64,41 @@ class TableObjective:
         return self._plan.goal
 
     @property
+    def name(self) -> str:
+        """The table, the target and the outer fold."""
+        return self._data.identity
+
+    @property
+    def identity(self) -> Identity:
+        """That of the settings that the family's library uses."""
+        return identity(self._plan.model)
+
+    @property
+    def fingerprint(self) -> Mapping[str, Any]:
+        """The content of the table, and the use of its rows."""
+        return self._data.fingerprint
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether the table has no place from which it can be read again."""
+        return self._data.uri is None
+
+    def described(self) -> Mapping[str, Any]:
+        """The table and the use of its rows."""
+        return self._data.to_header()
+
+    def meta_features(self) -> Mapping[str, Any]:
+        """Of the rows that the search uses."""
+        return described(self._prepared)
+
+    @property
     def notes(self) -> Sequence[str]:
         """What was noticed in the table."""
         return [f"data: {note}" for note in self._prepared.notes]
 
     def describe(self) -> str:
-        """The task, the target and the metric."""
-        data = self._plan.data
-        return f"{data.task} of {data.target!r}, {self._plan.metric}"
+        """The task and the target."""
+        return f"{self._data.task} of {self._data.target!r}"
 
     def publish(self, exchange: Exchange, checkpoints: str | None) -> None:
         """Put the settings of the trainings into the exchange, beside the folds."""
@@ -107,7 +138,7 @@ class TableObjective:
                 "the best trials were not confirmed; resume the study to its end to confirm them"
             )
             return Choice(best)
-        found = confirm(ending, self._prepared, self._plan.confirm)
+        found = confirm(ending, self._prepared, self._data.split, self._plan.confirm)
         return Choice(ending.trials[found.winner], found) if found else Choice(best)
 
     def ensure_model(self, winner: Trial, ending: Ending) -> bool:
@@ -118,7 +149,7 @@ class TableObjective:
         """
         report = _best_report(winner)
         job = Job(winner.number, winner.params, 0.0, report.budget)
-        if self._plan.refits:
+        if self._refits:
             best = self._best_iteration(winner, job, ending)
             return best is not None and self._refit(Refit(job, best), ending)
         if ending.workshop.exchange.has(models_of(_label(winner))):
@@ -167,7 +198,7 @@ class TableObjective:
 
         name, notes = self.goal.name, ending.store.notes
         label, logged_label = self._winner_labels(choice.winner)
-        scored = score(self._prepared, self._plan, ending, label)
+        scored = score(self._prepared, self._data, ending, label)
         test = evaluate(self._prepared.task.kind, scored.y, scored.prediction)
         interval = None
         if name in test:
@@ -183,7 +214,7 @@ class TableObjective:
         default_metrics = _default_metrics(name, beside)
         notes.annotate(metrics={**test_metrics(name, test, interval), **default_metrics})
         notes.set_winner(choice.winner.number)
-        logged = log(self._plan, self._prepared, won)
+        logged = log(self._plan, self._data, self._prepared, won)
         self._store_classes(scored, ending)
         how = f"logged in {logged.seconds:.1f} s" if logged.seconds else "logged already"
         ending.say(f"winner: trial {choice.winner.number}, {how}")
@@ -211,25 +242,30 @@ class TableObjective:
             return None
         if not all(exchange.has(models_of(label)) for label in labels):
             return None
-        refits, metric = self._plan.refits, METRICS[self.goal.name]
-        other = score(self._prepared, self._plan, ending, labels[1])
+        refits, metric = self._refits, METRICS[self.goal.name]
+        other = score(self._prepared, self._data, ending, labels[1])
         if refits:
-            scored = score(self._prepared, self._plan, ending, labels[0])
+            scored = score(self._prepared, self._data, ending, labels[0])
         gain = paired_gain(
             metric, scored.y, scored.prediction, other.prediction, groups=scored.groups
         )
         return BesideDefault(metric(other.y, other.prediction), gain, refits)
 
     @property
+    def _refits(self) -> bool:
+        """Whether the winner is trained once more, on training and validation rows."""
+        return self._plan.refits(self._data.has_folds)
+
+    @property
     def _trained_on(self) -> int | None:
         """The rows of a model that was trained once more."""
         if self._plan.uses_test_rows:
             return len(self._prepared.frame)
-        return len(self._prepared.rows.rest) if self._plan.refits else None
+        return len(self._prepared.rows.rest) if self._refits else None
 
     def _winner_labels(self, winner: Trial) -> tuple[str, str]:
         """The labels of the model that is scored, and of the one that is logged."""
-        scored = refit_label(winner.number) if self._plan.refits else _label(winner)
+        scored = refit_label(winner.number) if self._refits else _label(winner)
         if self._plan.uses_test_rows:
             return scored, refit_label(winner.number, test_rows=True)
         return scored, scored
@@ -240,8 +276,8 @@ class TableObjective:
 
         if TRIVIAL not in ending.baselines:
             return float("nan")
-        label = Baseline(TRIVIAL, whole=self._plan.refits).label
-        trivial = score(self._prepared, self._plan, ending, label)
+        label = Baseline(TRIVIAL, whole=self._refits).label
+        trivial = score(self._prepared, self._data, ending, label)
         values = evaluate(self._prepared.task.kind, trivial.y, trivial.prediction)
         return values.get(self.goal.name, float("nan"))
 

@@ -22,7 +22,7 @@ from pipelines.study.objective import Choice, Ending
 from pipelines.study.plan import Plan
 from pipelines.table.scores.metrics import METRICS
 from pipelines.table.scores.permutation import permuted
-from pipelines.table.source import HOLDOUT
+from pipelines.table.source import DataPlan
 from pipelines.table.splits import group_codes
 from serving.predictor import Predictor
 
@@ -99,15 +99,15 @@ def join(prepared: "Prepared", ending: Ending, label: str) -> Path:
     return place
 
 
-def score(prepared: "Prepared", plan: Plan, ending: Ending, label: str) -> Scored:
+def score(prepared: "Prepared", data: DataPlan, ending: Ending, label: str) -> Scored:
     """Predict the raw held-out rows with the models of this label, joined into one predictor."""
     place = join(prepared, ending, label)
     rows = prepared.test_frame
     prediction = Predictor.load(place).predict_raw(rows)
-    return Scored(place, prepared.y_test, prediction, group_codes(plan.data.split, rows))
+    return Scored(place, prepared.y_test, prediction, group_codes(data.split, rows))
 
 
-def log(plan: Plan, prepared: "Prepared", won: Won) -> Logged:
+def log(plan: Plan, data: DataPlan, prepared: "Prepared", won: Won) -> Logged:
     """Log the scored predictor with the study, and register it if the plan has a name for it.
 
     A request whose answer was lost is refused when it is repeated. So there are several attempts;
@@ -119,7 +119,7 @@ def log(plan: Plan, prepared: "Prepared", won: Won) -> Logged:
     refused = None
     for _ in range(ATTEMPTS):
         try:
-            return _log(plan, prepared, won)
+            return _log(plan, data, prepared, won)
         except MlflowException as error:
             refused = error
     raise StudyError(
@@ -128,14 +128,14 @@ def log(plan: Plan, prepared: "Prepared", won: Won) -> Logged:
     ) from refused
 
 
-def _log(plan: Plan, prepared: "Prepared", won: Won) -> Logged:
+def _log(plan: Plan, data: DataPlan, prepared: "Prepared", won: Won) -> Logged:
     client = MlflowClient(won.ending.store.tracking_uri)  # its calls are retried
     won.ending.store.verify()
-    winner = _logged_winner(client, plan, prepared, won)
+    winner = _logged_winner(client, plan, data, prepared, won)
     if not plan.register:
         return Logged(winner.uri, None, winner.seconds)
     store, trial = won.ending.store, won.choice.winner
-    subject = _subject(plan, prepared, won)
+    subject = _subject(plan, data, prepared, won)
     card = model_card(subject)
     store.verify()  # logging the model took a while
     client.log_text(store.run_id, whole(card), ARTIFACT)
@@ -144,14 +144,14 @@ def _log(plan: Plan, prepared: "Prepared", won: Won) -> Logged:
         trial=store.trial_run_id(trial.number),
         family=subject.family,
         score=subject.score,
-        trained_on=_trained_on(plan),
+        trained_on=_trained_on(plan, data),
     )
     registered = register_winner(client, winner, plan.register, origin, description(card))
     return Logged(winner.uri, registered.version, winner.seconds)
 
 
 def _logged_winner(
-    client: MlflowClient, plan: Plan, prepared: "Prepared", won: Won
+    client: MlflowClient, plan: Plan, data: DataPlan, prepared: "Prepared", won: Won
 ) -> LoggedWinner:
     """Log the predictor, unless an earlier session has logged the same one."""
     run_id, folder, trial = won.ending.store.run_id, won.folder, won.choice.winner
@@ -165,15 +165,15 @@ def _logged_winner(
         prepared.example,
         metrics={f"test_{name}": value for name, value in won.test.items()},
         params=trial.params,
-        tags={TRIAL_NUMBER: str(trial.number), TRAINED_ON: _trained_on(plan)},
+        tags={TRIAL_NUMBER: str(trial.number), TRAINED_ON: _trained_on(plan, data)},
     )
 
 
-def _trained_on(plan: Plan) -> str:
+def _trained_on(plan: Plan, data: DataPlan) -> str:
     """The rows that the logged model was trained on, as its tag says them."""
     if plan.uses_test_rows:
         return ALL_ROWS
-    return "train+validation" if plan.refits or plan.data.validation != HOLDOUT else "train"
+    return "train+validation" if plan.refits(data.has_folds) or data.has_folds else "train"
 
 
 def _held_out_score(plan: Plan, prepared: "Prepared", won: Won) -> HeldOutScore:
@@ -182,19 +182,20 @@ def _held_out_score(plan: Plan, prepared: "Prepared", won: Won) -> HeldOutScore:
         greater_is_better=plan.goal.greater_is_better,
         value=won.test.get(plan.metric, float("nan")),  # a version with nan is never promoted
         baseline=won.trivial,
-        data=plan.data.digest,
+        data=prepared.digest,
         split=prepared.rows.digest,
         rows=len(prepared.test_frame),
     )
 
 
-def _subject(plan: Plan, prepared: "Prepared", won: Won) -> Subject:
+def _subject(plan: Plan, data: DataPlan, prepared: "Prepared", won: Won) -> Subject:
     metric, scored, store = METRICS[plan.metric], won.scored, won.ending.store
     predictor = Predictor.load(scored.folder)
     return Subject(
         study=store.run_id,
         trial=store.trial_run_id(won.choice.winner.number),
         plan=plan,
+        data=data,
         prepared=prepared,
         best=won.choice.winner,
         trials=won.ending.trials,

@@ -32,8 +32,14 @@ def summary_of(header: Mapping[str, Any], run_id: str, trials: Sequence[Trial]) 
 
     That is so with fewer than two configurations, such as in the runs of `train`.
     """
+    past = summary(trials, facts_of(header, run_id))
+    return None if past is None or len(past) < MIN_CONFIGURATIONS else past
+
+
+def facts_of(header: Mapping[str, Any], run_id: str) -> StudyFacts:
+    """What is known of a study before its first trial, from its header."""
     data = header.get("data") or {}
-    facts = StudyFacts(
+    return StudyFacts(
         run_id=run_id,
         name=_name(header, data),
         model=str(header.get("model", "")),
@@ -43,8 +49,6 @@ def summary_of(header: Mapping[str, Any], run_id: str, trials: Sequence[Trial]) 
         features=_features(header),
         space=SearchSpace.from_dict(header["space"]),
     )
-    past = summary(trials, facts)
-    return None if past is None or len(past) < MIN_CONFIGURATIONS else past
 
 
 def prediction(table: str, target: str) -> str:

@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from hpo.configurations import Identity
+from hpo.errors import StudyError
 from hpo.goals import Goal
 from hpo.loop import Stop
 from hpo.trial import Trial
@@ -64,6 +66,34 @@ class Objective(Protocol):
         ...
 
     @property
+    def name(self) -> str:
+        """Names what is evaluated; the seed of the search depends on it."""
+        ...
+
+    @property
+    def identity(self) -> Identity | None:
+        """What configurations that are the same training share; None if it is not deterministic."""
+        ...
+
+    @property
+    def fingerprint(self) -> Mapping[str, Any]:
+        """What must be equal when a study is resumed, as plain values: its entry `data`."""
+        ...
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether a resumed study has to be given again what is evaluated."""
+        ...
+
+    def described(self) -> Mapping[str, Any]:
+        """Its part of the study's header; `data` has at least the fingerprint."""
+        ...
+
+    def meta_features(self) -> Mapping[str, Any] | None:
+        """By which later studies find this one (`warmstart.metafeatures`); None for none."""
+        ...
+
+    @property
     def notes(self) -> Sequence[str]:
         """What a user should know of the input, in sentences."""
         ...
@@ -103,3 +133,26 @@ class Objective(Protocol):
             StudyError: when MLflow does not take it.
         """
         ...
+
+
+def header_of(plan: Plan, objective: Objective) -> dict[str, Any]:
+    """The header of a new study: its plan, and what its objective says of itself."""
+    features = objective.meta_features()
+    known = {} if features is None else {"meta_features": features}
+    return {**plan.to_header(), **objective.described(), **known}
+
+
+def check_same(objective: Objective, header: Mapping[str, Any]) -> None:
+    """Check that what is evaluated is what the study with this header began with.
+
+    Raises:
+        StudyError: naming the first difference.
+    """
+    began = header["data"]
+    for name, now in objective.fingerprint.items():
+        if began.get(name) != now:
+            raise StudyError(
+                f"this study has another data set: {name} was {began.get(name)!r}, but now it is "
+                f"{now!r}; pass the data that the study began with, or start a new study (leave "
+                "`study` out)"
+            )

@@ -58,7 +58,9 @@ POSITIVE = Limit(above=0)
 BUDGET = Limit(above=0, at_most=MAX_BUDGET)
 
 
-def option(default: Any, limit: Limit | None = None, *, checked: bool = True) -> Any:
+def option(
+    default: Any, limit: Limit | None = None, *, checked: bool = True, later: bool = False
+) -> Any:
     """Define an option.
 
     Args:
@@ -66,8 +68,10 @@ def option(default: Any, limit: Limit | None = None, *, checked: bool = True) ->
         limit: its range, for a number.
         checked: whether its type is checked with that of the others. If not, the code that reads
             the value checks it, with a message that says more.
+        later: whether it may be given with what is taken up again: the study that is resumed, the
+            validation, or the trial that is trained. The others are then as they were at first.
     """
-    return field(default=default, metadata={"limit": limit, "checked": checked})
+    return field(default=default, metadata={"limit": limit, "checked": checked, "later": later})
 
 
 @dataclass(frozen=True)
@@ -80,7 +84,7 @@ class TableOptions:
         target: The column to predict.
     """
 
-    data: Table = option(None, checked=False)
+    data: Table = option(None, checked=False, later=True)
     target: str | None = option(None, checked=False)
 
 
@@ -113,6 +117,11 @@ class Options(TableOptions):
     types: Types = option(None, checked=False)
     drop: Names = option(None, checked=False)
     refit: str = option(AUTO)
+
+    def fixed(self) -> dict[str, Any]:
+        """The given options that what is taken up again has values of its own for."""
+        later = {each.name for each in fields(self) if each.metadata["later"]}
+        return {name: value for name, value in self.given().items() if name not in later}
 
     def given(self) -> dict[str, Any]:
         """The options that differ from their defaults."""
@@ -148,7 +157,7 @@ class SearchOptions(Options):
     algorithm: str = option("tpe")
     trials: int | None = option(None, POSITIVE)
     timeout: float | None = option(None, POSITIVE)
-    workers: int | None = option(None, POSITIVE)
+    workers: int | None = option(None, POSITIVE, later=True)
     space: Space = option(DEFAULT, checked=False)
     min_budget: int | None = option(None, POSITIVE)
     max_budget: int | None = option(None, BUDGET)
@@ -173,8 +182,12 @@ class TuneOptions(SearchOptions):
             is on this machine. A resumed study may be given a new place.
     """
 
-    study: str | None = option(None, checked=False)
-    register: str | None = option(None)
+    study: str | None = option(None, checked=False, later=True)
+    register: str | None = option(None, later=True)
+    trials: int | None = option(None, POSITIVE, later=True)
+    timeout: float | None = option(None, POSITIVE, later=True)
+    confirm: int | None = option(None, POSITIVE, later=True)
+    refit: str = option(AUTO, later=True)
     warm_start: str = option(AUTO, checked=False)
     test_share: float = option(0.2, Limit(above=0, below=0.5))
     checkpoints: str | None = option(None)
@@ -195,7 +208,7 @@ class ValidateOptions(SearchOptions):
     """
 
     folds: int = option(5, Limit(at_least=2, at_most=MAX_FOLDS))
-    resume: str | None = option(None, checked=False)
+    resume: str | None = option(None, checked=False, later=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -217,11 +230,12 @@ class TrainOptions(Options):
         budget: The boosting rounds or training steps; none takes the model's own.
     """
 
-    trial: str | None = option(None, checked=False)
+    trial: str | None = option(None, checked=False, later=True)
     params: str | None = option(None, checked=False)
-    register: str | None = option(None)
+    register: str | None = option(None, later=True)
     test_share: float = option(0.2, Limit(above=0, below=0.5))
     budget: int | None = option(None, BUDGET)
+    refit: str = option(AUTO, later=True)
 
 
 def past_sources(warm_start: object) -> tuple[str, ...] | None:

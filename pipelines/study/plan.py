@@ -19,10 +19,8 @@ from pipelines.files.uris import HIDDEN, is_hidden, safe
 from pipelines.models import FAMILIES, libraries
 from pipelines.models.libraries import STUDY_LIBRARIES, installed_versions
 from pipelines.study.options import ALL_ROWS, AUTO, OFF
-from pipelines.table.source import HOLDOUT, DataPlan
 
 TRIAL_SECONDS = 3600.0  # after which a leg fails, unless the user gives a limit
-SHOWN = ("target", "task", "split", "test_share", "validation")  # data plan, repeated in the header
 
 
 @dataclass(frozen=True)
@@ -38,7 +36,6 @@ class Plan:
         metric: the deciding score.
         direction: `maximize` or `minimize`.
         seed: of the splits, the models and the search.
-        data: the table and the use of its rows.
         space: what is searched.
         first_points: configurations that are tried first.
         rungs: the budgets at which trials may stop, ascending; the last is a full training.
@@ -64,7 +61,6 @@ class Plan:
     metric: str
     direction: str
     seed: int
-    data: DataPlan
     space: SearchSpace
     first_points: tuple[FirstPoint, ...]
     rungs: tuple[float, ...]
@@ -88,15 +84,12 @@ class Plan:
         """The score that decides."""
         return Goal(self.metric, self.direction)
 
-    @property
-    def refits(self) -> bool:
+    def refits(self, has_folds: bool) -> bool:
         """Whether the winner is trained once more, on training and validation rows.
 
         The models of several folds have seen all these rows already.
         """
-        if self.refit == AUTO:
-            return self.data.validation == HOLDOUT
-        return self.refit != OFF
+        return not has_folds if self.refit == AUTO else self.refit != OFF
 
     @property
     def uses_test_rows(self) -> bool:
@@ -119,25 +112,21 @@ class Plan:
         """Seconds after which a leg fails, so that one that hangs comes to an end."""
         return self.trial_timeout or TRIAL_SECONDS
 
-    @property
-    def search_seed(self) -> int:
-        """The seed of the search, from the study's seed and the table.
+    def search_seed(self, name: str) -> int:
+        """The seed of the search, from the study's seed and the name of its objective.
 
         With the study's seed alone, all studies with the default seed would try the same
         configurations, and later studies could not learn about others.
         """
-        words = f"{self.seed}:{self.data.digest}:{self.data.target}:{self.data.outer}"
+        words = f"{self.seed}:{name}"
         return int(hashlib.sha256(words.encode()).hexdigest()[:8], 16)
 
     def to_header(self) -> dict[str, Any]:
         """Plain values, as they are stored in MLflow; URIs are without secrets."""
-        data = _values_of(self.data)
         versions = installed_versions([*STUDY_LIBRARIES, *libraries(FAMILIES)])
         return {
-            **_values_of(self),
-            **{name: data[name] for name in SHOWN},
+            **{field.name: getattr(self, field.name) for field in fields(self)},
             "checkpoints": self.checkpoints and safe(self.checkpoints),
-            "data": data,
             "space": self.space.to_dict(),
             "first_points": [
                 {"params": dict(point.params), "origin": point.origin}
@@ -161,21 +150,6 @@ class Plan:
                 "start a new study"
             ) from error
         return cls(**values)
-
-    def check_same_data(self, data: DataPlan) -> None:
-        """Check that a table and the use of its rows are those of this study.
-
-        Raises:
-            StudyError: naming the first difference.
-        """
-        mine, other = _values_of(self.data), _values_of(data)
-        for name in mine:
-            if name != "uri" and mine[name] != other[name]:
-                raise StudyError(
-                    f"this study has another data set: {name} was {mine[name]!r}, but now it is "
-                    f"{other[name]!r}; pass the table that the study began with, or start a new "
-                    "study (leave `study` out)"
-                )
 
     def resumed(
         self,
@@ -211,10 +185,6 @@ class Plan:
         )
 
 
-def _values_of(plan: "Plan | DataPlan") -> dict[str, Any]:
-    return {field.name: getattr(plan, field.name) for field in fields(plan)}
-
-
 def _stored_values(header: Mapping[str, Any]) -> dict[str, Any]:
     """The values of a plan; an older study may lack those that have a default."""
     names = [each.name for each in fields(Plan) if each.default is MISSING or each.name in header]
@@ -222,7 +192,6 @@ def _stored_values(header: Mapping[str, Any]) -> dict[str, Any]:
     points = [FirstPoint(point["params"], point["origin"]) for point in values["first_points"]]
     return {
         **values,
-        "data": DataPlan(**values["data"]),
         "rungs": tuple(values["rungs"]),
         "space": SearchSpace.from_dict(values["space"], "the study's space"),
         "first_points": tuple(points),

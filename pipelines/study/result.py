@@ -82,6 +82,7 @@ class StudyResult:
         interrupted: the user asked for the end.
         stopped: trials were left unfinished.
         exhausted: all configurations of the space have been tried.
+        in_memory: whether a resumed study has to be given again what is evaluated.
     """
 
     run_id: str
@@ -101,6 +102,7 @@ class StudyResult:
     interrupted: bool = False
     stopped: bool = False
     exhausted: bool = False
+    in_memory: bool = False
 
     @property
     def goal(self) -> Goal:

@@ -2,7 +2,6 @@
 
 from hpo import loop
 from hpo.algorithms import algorithm
-from hpo.configurations import Identity, by_value
 from hpo.loop import Stop, StopLevel
 from hpo.past import Past
 from hpo.study import Study
@@ -24,7 +23,7 @@ class Search:
     """
 
     def __init__(
-        self, plan: Plan, store: StudyStore, past: Past | None, identity: Identity | None = by_value
+        self, plan: Plan, objective: Objective, store: StudyStore, past: Past | None
     ) -> None:
         sampler, scheduler = algorithm(plan.algorithm, plan.rungs, plan.eta, past)
         self.study = Study(
@@ -32,11 +31,11 @@ class Search:
             sampler,
             scheduler,
             store,
-            seed=plan.search_seed,
+            seed=plan.search_seed(objective.name),
             max_trials=plan.trials,
             first_points=plan.first_points,
             lag=plan.lag,
-            identity=identity,
+            identity=objective.identity,
         )
         self._plan = plan
         self._expected = self.n_trials * scheduler.cost * plan.rungs[-1]

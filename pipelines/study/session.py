@@ -11,7 +11,6 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from hpo.configurations import Identity, by_value
 from hpo.errors import (
     JobError,
     StudyError,
@@ -63,8 +62,6 @@ class Setup:
         past: the model of past studies, if the study learns from them.
         notes: lines to show before the search.
         make_report: makes the report of a study that is written; None for no report.
-        identity: what two configurations that are the same training have in common; None if the
-            objective is not deterministic.
     """
 
     plan: Plan
@@ -74,7 +71,6 @@ class Setup:
     past: Past | None = None
     notes: Sequence[str] = ()
     make_report: Callable[[str], SavedReport] | None = None
-    identity: Identity | None = by_value
 
 
 def run_study(setup: Setup) -> StudyResult:
@@ -125,7 +121,7 @@ class _Session:
         self.store = setup.store
         self.setup = setup
         self.stop = stop
-        self.search = Search(setup.plan, setup.store, setup.past, setup.identity)
+        self.search = Search(setup.plan, setup.objective, setup.store, setup.past)
         self.checkpoints = CheckpointKeeper(setup.plan, setup.store.run_id)
         self.unit = setup.plan.budget_unit if setup.plan.races else None
         self.started = time.monotonic()
@@ -191,7 +187,7 @@ class _Session:
             else f"{plan.algorithm} over {len(plan.space)} parameters of {plan.model}"
         )
         reporter.say(
-            f"study {self.store.run_id}: {what}, {self.objective.describe()}, "
+            f"study {self.store.run_id}: {what}, {self.objective.describe()}, {plan.metric}, "
             f"{plan.workers} workers × {plan.threads} threads{_rungs(plan)}{there}"
         )
         for line in self.setup.notes:
@@ -342,6 +338,7 @@ class _Session:
             complete=study.complete,
             exhausted=study.exhausted,
             outcome=outcome,
+            in_memory=self.objective.in_memory,
         )
 
 

@@ -165,7 +165,7 @@ def _again(result: "StudyResult", trials: int) -> str:
     """How to resume the study."""
     timeout = result.plan.timeout
     ends = {"trials": f"{trials}", **({"timeout": f"{timeout:g}"} if timeout else {})}
-    if result.plan.data.uri is None:
+    if result.in_memory:
         given = ", ".join(f"{name}={value}" for name, value in ends.items())
         return f"tune(data=…, study={result.run_id!r}, {given}), with the same table"
     return command("tune", study=result.run_id, **ends)

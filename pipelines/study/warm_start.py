@@ -19,7 +19,7 @@ from hpo.space.parameters import Categorical
 from hpo.study import FirstPoint
 from pipelines.findings.past import SHORT_ID, WARM_ORIGIN
 from pipelines.store.knowledge import Knowledge, counted, held_out, past_studies
-from pipelines.store.summaries import prediction
+from pipelines.store.summaries import facts_of
 from pipelines.study.options import AUTO, OFF, past_sources
 from pipelines.study.plan import Plan
 from warmstart.metafeatures import MetaFeatures
@@ -30,6 +30,7 @@ from warmstart.transfer import Neighbour, learned, narrowed, neighbours, why_not
 ARTIFACT = "warm_start.json"
 FIRST_POINTS = 2  # from studies of the same table, after the defaults
 SHOWN = 3
+NO_FEATURES = MetaFeatures({}, 0, {}, 0)  # equally similar to every table
 
 
 @dataclass(frozen=True)
@@ -89,12 +90,12 @@ class WarmStart:
             ) from error
 
 
-def look_back(plan: Plan, features: MetaFeatures, *, exclude: str | None) -> WarmStart:
+def look_back(plan: Plan, header: Mapping[str, Any], *, exclude: str | None) -> WarmStart:
     """The past studies that a new study learns from.
 
     Args:
         plan: of the new study.
-        features: of its table.
+        header: that it will have.
         exclude: the run id of the new study, which is no past one.
 
     Raises:
@@ -106,14 +107,15 @@ def look_back(plan: Plan, features: MetaFeatures, *, exclude: str | None) -> War
     except StudyError as error:
         hint = closest(plan.warm_start, (AUTO, OFF)) if named else ""
         raise StudyError(f"warm_start={plan.warm_start}: {error}{hint}") from error
+    facts = facts_of(header, "")
     found = neighbours(
         known.studies,
-        features,
+        facts.features or NO_FEATURES,
         model=plan.model,
         space=plan.space,
         metric=plan.metric,
-        task=plan.data.task,
-        digest=prediction(plan.data.digest, plan.data.target),
+        task=facts.task,
+        digest=facts.digest,
     )
     unused = _unused(known, found, plan)
     if named and not found:
@@ -122,7 +124,7 @@ def look_back(plan: Plan, features: MetaFeatures, *, exclude: str | None) -> War
             "name others, or take warm_start=auto"
         )
     notes = [*known.notes, *(f"nothing is learned from {source}" for source in unused)]
-    return WarmStart(tuple(found), (*notes, *_seen_before(known, found, plan)))
+    return WarmStart(tuple(found), (*notes, *_seen_before(known, found, header)))
 
 
 def first_points(
@@ -193,9 +195,13 @@ def _neighbour(plain: Mapping[str, Any]) -> Neighbour:
     )
 
 
-def _seen_before(known: Knowledge, found: Sequence[Neighbour], plan: Plan) -> Iterable[str]:
+def _seen_before(
+    known: Knowledge, found: Sequence[Neighbour], header: Mapping[str, Any]
+) -> Iterable[str]:
     """A note on test rows of this study that a past study of the same table was trained on."""
-    own = held_out(plan.data.split, plan.data.test_share, plan.seed)
+    if "split" not in header:
+        return
+    own = held_out(header["split"], header["test_share"], header["seed"])
     others = {known.held_out.get(n.study.run_id, own) for n in found if n.same_table} - {own}
     if others:
         yield (

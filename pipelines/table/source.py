@@ -1,7 +1,7 @@
 """Where the table of a study comes from, and how its rows are used."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,8 @@ from serving.numbers import PLAIN
 
 if TYPE_CHECKING:
     from pipelines.table.data import Prepared
+
+SHOWN = ("target", "task", "split", "test_share", "validation")  # repeated in a header
 
 
 HOLDOUT = "holdout"  # the validation without folds
@@ -47,6 +49,45 @@ class DataPlan:
     validation: str
     outer: str = ""
     overrides: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def has_folds(self) -> bool:
+        """Whether several folds validate, whose models have seen all their rows."""
+        return self.validation != HOLDOUT
+
+    @property
+    def identity(self) -> str:
+        """Names the prediction, and the rows that it is made for."""
+        return f"{self.digest}:{self.target}:{self.outer}"
+
+    @property
+    def fingerprint(self) -> dict[str, Any]:
+        """All but the place of the table, which may have moved."""
+        return {name: value for name, value in self.to_dict().items() if name != "uri"}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values by name."""
+        return {each.name: getattr(self, each.name) for each in fields(self)}
+
+    def to_header(self) -> dict[str, Any]:
+        """The table's part of the header of a study; its settings stand there twice, as tags."""
+        values = self.to_dict()
+        return {**{name: values[name] for name in SHOWN}, "data": values}
+
+    @classmethod
+    def from_header(cls, header: Mapping[str, Any]) -> "DataPlan":
+        """Read what `to_header` wrote.
+
+        Raises:
+            StudyError: when the study has no table.
+        """
+        try:
+            return cls(**header["data"])
+        except (KeyError, TypeError) as error:
+            raise StudyError(
+                f"the study's header has no table ({error}), so it cannot be resumed; start a new "
+                "study"
+            ) from error
 
 
 @dataclass(frozen=True)

@@ -9,18 +9,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from hpo.errors import ParameterError
 from hpo.workers.cores import WorkerPlan, plan_threads
-from pipelines.objectives.planning import header, new_plan, source_of, worker_plan_of
+from pipelines.objectives.planning import new_plan, source_of, worker_plan_of
 from pipelines.objectives.space import choose_space
 from pipelines.objectives.start import resume_study, run
-from pipelines.objectives.table import publish_folds
+from pipelines.objectives.table import TableObjective, publish_folds
 from pipelines.objectives.training import table_worker
+from pipelines.objectives.unchanged import check_unchanged
+from pipelines.study.objective import header_of
 from pipelines.study.options import TuneOptions, ValidateOptions
 from pipelines.study.plan import Plan
 from pipelines.study.result import StudyResult
 from pipelines.study.workshop import workshop
-from pipelines.table.source import Source, described, rebuild_source
+from pipelines.table.source import DataPlan, Source, rebuild_source
 from pipelines.table.splits import Outer
 from pipelines.validation.result import ValidationResult, estimates, resume_command
 
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from pipelines.validation.runs import FoldResult
 
 HOLDOUT = 0.2  # of the rows of an outer fold's search, where it validates on a holdout
-_WITH_RESUME = ("resume", "data", "workers")  # options that a resumed validation may be given
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,7 @@ class Validation:
     Attributes:
         run_id: of the validation.
         plan: what its studies share.
+        data: the table and the use of its rows in one of the outer folds.
         table: the table and its outer folds.
         ratio: n_test / n_train, the mean over the outer folds.
         worker_plan: the workers of each search.
@@ -77,6 +78,7 @@ class Validation:
 
     run_id: str
     plan: Plan
+    data: DataPlan
     table: Table
     ratio: float
     worker_plan: WorkerPlan
@@ -96,38 +98,35 @@ def new_validation(options: ValidateOptions, run_id: str | None) -> Validation:
     table = Table(source, _read(source), options.folds)
     parts = table.prepare_all()
     plan = new_plan(options, space, table.source_of(1), parts[0], worker_plan)
-    for earlier in unfinished(plan):
+    data = table.source_of(1).plan(parts[0])
+    for earlier in unfinished(data):
         _say(
             f"note: validation {earlier} of this table was not finished; to resume it: "
             f"{resume_command(earlier)}"
         )
-    run_id = create(plan, options.folds, run_id)
-    return Validation(run_id, plan, table, _ratio(parts), worker_plan)
+    run_id = create(plan, data, options.folds, run_id)
+    return Validation(run_id, plan, data, table, _ratio(parts), worker_plan)
 
 
 def resumed_validation(run_id: str, options: ValidateOptions, own_run: str | None) -> Validation:
     """Read a validation that was stopped; `own_run` is a run of `mlflow run` that notes it.
 
     Raises:
-        ParameterError: for options that a resumed validation takes from its start.
-        StudyError: when there is no such validation, or its table is gone.
+        StudyError: when there is no such validation, the options are not those that it began with,
+            or its table is gone.
     """
     from pipelines.study.runs import note_resumed
     from pipelines.validation.runs import read_plan
 
-    others = [name for name in options.given() if name not in _WITH_RESUME]
-    if others:
-        raise ParameterError(
-            f"a resumed validation keeps its options: leave out {', '.join(others)}, or start a "
-            "new one without resume"
-        )
-    plan = read_plan(run_id)
-    source = replace(rebuild_source(plan.data, plan.seed, options.data), outer="")
+    plan, data = read_plan(run_id)
+    way_out = "start a new validation, without resume"
+    check_unchanged(f"validation {run_id}", options, plan, data, instead=way_out)
+    source = replace(rebuild_source(data, plan.seed, options.data), outer="")
     if own_run is not None:
         note_resumed(own_run, run_id)
-    table = Table(source, _read(source), Outer.parse(plan.data.outer).folds)
+    table = Table(source, _read(source), Outer.parse(data.outer).folds)
     ratio = _ratio(table.prepare_all())
-    return Validation(run_id, plan, table, ratio, worker_plan_of(plan, options.workers))
+    return Validation(run_id, plan, data, table, ratio, worker_plan_of(plan, options.workers))
 
 
 def run_validation(work: Validation) -> ValidationResult:
@@ -178,9 +177,10 @@ def _search(work: Validation, number: int, study: str | None) -> StudyResult:
         return resume_study(study, options, None)
     with workshop(table_worker(work.plan.model), work.worker_plan) as shop:
         prepared = publish_folds(work.table.prepare(number), shop.exchange)
-        plan = replace(work.plan, data=work.table.source_of(number).plan(prepared))
-        storage = MlflowStorage.create(header(plan, described(prepared)), parent=work.run_id)
-        return run(plan, prepared, shop, storage)
+        plan, data = work.plan, work.table.source_of(number).plan(prepared)
+        header = header_of(plan, TableObjective(plan, data, prepared))
+        storage = MlflowStorage.create(header, parent=work.run_id)
+        return run(plan, data, prepared, shop, storage)
 
 
 def _fold_result(number: int, study: StudyResult) -> "FoldResult":
@@ -212,7 +212,7 @@ def _result(
         estimate=estimate,
         optimism=optimism,
         stopped=stopped,
-        in_memory=work.plan.data.uri is None,
+        in_memory=work.data.uri is None,
     )
 
 

@@ -25,6 +25,7 @@ from pipelines.store.studies import read_header
 from pipelines.store.tracking import as_study_error, children, connect, read_tags, search
 from pipelines.study.plan import Plan
 from pipelines.study.summary import command
+from pipelines.table.source import DataPlan
 
 ROLE = "validation"
 
@@ -75,7 +76,7 @@ class Stored:
     results: Mapping[int, FoldResult]
 
 
-def create(plan: Plan, folds: int, run_id: str | None) -> str:
+def create(plan: Plan, data: DataPlan, folds: int, run_id: str | None) -> str:
     """Create the run of a validation, or use the run `run_id` of `mlflow run`.
 
     Returns:
@@ -90,8 +91,8 @@ def create(plan: Plan, folds: int, run_id: str | None) -> str:
         known = run.data.params
         client.log_batch(
             run.info.run_id,
-            params=[Param(k, v) for k, v in _params(plan, folds).items() if k not in known],
-            tags=[RunTag(k, v) for k, v in _tags(plan, folds, run.info.run_id).items()],
+            params=[Param(k, v) for k, v in _params(plan, data, folds).items() if k not in known],
+            tags=[RunTag(k, v) for k, v in _tags(plan, data, folds, run.info.run_id).items()],
         )
     return str(run.info.run_id)
 
@@ -102,18 +103,18 @@ def _new_run(client: MlflowClient, plan: Plan) -> Run:
     return client.create_run(experiment_id(client), tags=tags, run_name=name)
 
 
-def _params(plan: Plan, folds: int) -> dict[str, str]:
+def _params(plan: Plan, data: DataPlan, folds: int) -> dict[str, str]:
     return {
         "folds": str(folds),
         "model": plan.model,
         "algorithm": plan.algorithm,
         "metric": plan.metric,
-        "target": plan.data.target,
+        "target": data.target,
         "trials": str(plan.trials),
     }
 
 
-def _tags(plan: Plan, folds: int, run_id: str) -> dict[str, str]:
+def _tags(plan: Plan, data: DataPlan, folds: int, run_id: str) -> dict[str, str]:
     note = (
         f"Nested cross-validation of a search with **{plan.algorithm}** for **{plan.model}**, "
         f"{folds} outer folds, by **{plan.metric}**. Each outer fold is a nested study, whose "
@@ -123,14 +124,14 @@ def _tags(plan: Plan, folds: int, run_id: str) -> dict[str, str]:
     return {
         schema.ROLE: ROLE,
         schema.NOTE: note,
-        "hpo.data.digest": plan.data.digest,
+        "hpo.data.digest": data.digest,
         "hpo.metric": plan.metric,
-        "hpo.split": plan.data.split,
+        "hpo.split": data.split,
     }
 
 
-def unfinished(plan: Plan) -> list[str]:
-    """The run ids of validations of the plan's table and target that can be resumed.
+def unfinished(data: DataPlan) -> list[str]:
+    """The run ids of validations of a table and target that can be resumed.
 
     Only the current experiment is searched.
 
@@ -139,12 +140,12 @@ def unfinished(plan: Plan) -> list[str]:
     """
     client, now = connect(), time.time()
     rule = (
-        f"tags.`{schema.ROLE}` = '{ROLE}' AND tags.`hpo.data.digest` = '{plan.data.digest}' "
+        f"tags.`{schema.ROLE}` = '{ROLE}' AND tags.`hpo.data.digest` = '{data.digest}' "
         f"AND attributes.status != '{schema.FINISHED}'"
     )
     with as_study_error("earlier validations cannot be read"):
         runs = list(search(client, [experiment_id(client)], rule))
-    of_target = [run for run in runs if run.data.params.get("target") == plan.data.target]
+    of_target = [run for run in runs if run.data.params.get("target") == data.target]
     stopped = [str(run.info.run_id) for run in of_target if not _has_driver(run, now)]
     return [run_id for run_id in stopped if stored(run_id).studies]
 
@@ -241,8 +242,8 @@ def _age(study: Run) -> tuple[int, str]:
     return study.info.start_time, study.info.run_id
 
 
-def read_plan(run_id: str) -> Plan:
-    """The plan that the studies of a validation share, apart from the outer fold.
+def read_plan(run_id: str) -> tuple[Plan, DataPlan]:
+    """The plan that the studies of a validation share, and the table of one of them.
 
     Raises:
         StudyError: when the validation has no study yet.
@@ -252,7 +253,8 @@ def read_plan(run_id: str) -> Plan:
         raise StudyError(
             f"validation {run_id} was stopped before its first study began; start a new one"
         )
-    return Plan.from_header(read_header(connect(), next(iter(studies.values()))))
+    header = read_header(connect(), next(iter(studies.values())))
+    return Plan.from_header(header), DataPlan.from_header(header)
 
 
 def save_fold(result: FoldResult) -> None:

@@ -80,10 +80,6 @@ def test_a_table_and_a_target_are_needed() -> None:
             {"params": "b", "refit": "alll"},
             "unknown refit='alll', did you mean 'all'.*it is one of auto, on, off, all",
         ),
-        (
-            {"trial": "a", "budget": 5, "seed": 1},
-            "(?s)2 mistakes:.*seed=1 is for params.*budget=5 is for params",
-        ),
         ({"trial": "a", "register": "a/b"}, "cannot name a registered model"),
     ],
 )

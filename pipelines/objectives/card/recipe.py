@@ -9,6 +9,7 @@ from pipelines.models import search_model, settings
 from pipelines.study.options import TrainOptions
 from pipelines.study.plan import Plan
 from pipelines.table.overrides import as_options
+from pipelines.table.source import DataPlan
 
 _PLAIN_KEY = re.compile(r"[A-Za-z_]\w*")
 
@@ -21,36 +22,36 @@ def as_yaml(params: Params) -> str:
     return "".join(f"{_key(name)}: {_scalar(value)}\n" for name, value in params.items()) or "{}\n"
 
 
-def train_command(plan: Plan, family: str) -> str:
+def train_command(plan: Plan, data: DataPlan, family: str) -> str:
     """The command that trains the configuration in `params.yaml` like the winner of a study.
 
     It uses the same rows and the same budget.
     """
     given = {
         "params": "params.yaml",
-        "data": plan.data.uri or "TABLE",
-        "target": plan.data.target,
+        "data": data.uri or "TABLE",
+        "target": data.target,
         "model": family,
         "metric": plan.metric,
         "seed": plan.seed,
-        "task": plan.data.task,
-        **_unusual(plan, family),
+        "task": data.task,
+        **_unusual(plan, data, family),
     }
     values = " ".join(f"-P {name}={shlex.quote(str(value))}" for name, value in given.items())
     return f"mlflow run . -e train --env-manager local {values}"
 
 
-def _unusual(plan: Plan, family: str) -> dict[str, object]:
+def _unusual(plan: Plan, data: DataPlan, family: str) -> dict[str, object]:
     """The options that differ from the defaults of `train`."""
     options = {
-        "split": (plan.data.split, TrainOptions.split),
-        "test_share": (plan.data.test_share, TrainOptions.test_share),
-        "validation": (plan.data.validation, TrainOptions.validation),
+        "split": (data.split, TrainOptions.split),
+        "test_share": (data.test_share, TrainOptions.test_share),
+        "validation": (data.validation, TrainOptions.validation),
         "budget": (_full_budget(plan, family), settings(family).budget.max),
         "refit": (plan.refit, TrainOptions.refit),
     }
     unusual = {name: value for name, (value, default) in options.items() if value != default}
-    return unusual | as_options(plan.data.overrides)
+    return unusual | as_options(data.overrides)
 
 
 def _full_budget(plan: Plan, family: str) -> int:

@@ -21,6 +21,7 @@ from pipelines.objectives.jobs import BEST
 from pipelines.registry.gate import HeldOutScore
 from pipelines.study.plan import Plan
 from pipelines.study.summary import failures
+from pipelines.table.source import DataPlan
 
 if TYPE_CHECKING:
     from hpo.space.parameters import Params
@@ -42,6 +43,7 @@ class Subject:
         study: the run id of the study.
         trial: the run id of the winner.
         plan: of the study.
+        data: the table and the use of its rows.
         prepared: the table.
         best: the winner.
         trials: all of the study.
@@ -56,6 +58,7 @@ class Subject:
     study: str
     trial: str
     plan: Plan
+    data: DataPlan
     prepared: "Prepared"
     best: Trial
     trials: Sequence[Trial]
@@ -83,7 +86,7 @@ class Subject:
 
 def headline(subject: Subject) -> Iterator[str]:
     """The model, its task and its score."""
-    score, data, interval = subject.score, subject.plan.data, subject.interval
+    score, data, interval = subject.score, subject.data, subject.interval
     better = "higher" if score.greater_is_better else "lower"
     bounds = f" [{interval.low:.6g}, {interval.high:.6g}]" if interval else ""
     yield (
@@ -101,7 +104,7 @@ def configuration(subject: Subject) -> Iterator[str]:
     yield ""
     yield from code_block(as_yaml(subject.params), "yaml")
     yield ""
-    yield from code_block(train_command(subject.plan, subject.family), "bash")
+    yield from code_block(train_command(subject.plan, subject.data, subject.family), "bash")
 
 
 def scores(subject: Subject) -> Iterator[str]:
@@ -120,7 +123,11 @@ def scores(subject: Subject) -> Iterator[str]:
 def _validation_scores(subject: Subject) -> str:
     score = subject.plan.goal.from_loss(subject.best.loss)
     reason = "" if subject.confirmation else ", by which it was chosen"
-    before = " (before it was trained on them, too)" if subject.plan.refits else ""
+    before = (
+        " (before it was trained on them, too)"
+        if subject.plan.refits(subject.data.has_folds)
+        else ""
+    )
     baselines = [f", baseline {name} {value:.6g}" for name, value in subject.baselines.items()]
     return (
         f"On the validation rows{reason}: {subject.score.metric} {score:.6g}{before}"
@@ -130,7 +137,7 @@ def _validation_scores(subject: Subject) -> str:
 
 def data(subject: Subject) -> Iterator[str]:
     """The table, its columns and the division of its rows."""
-    plan, prepared = subject.plan.data, subject.prepared
+    plan, prepared = subject.data, subject.prepared
     features, rows = prepared.features, prepared.rows
     place = "in memory" if plan.uri is None else escaped(plan.uri.rpartition("/")[2])
     yield f"- table {place}, digest `{plan.digest}`, {plan.rows:,} rows with a target"
@@ -163,7 +170,7 @@ def search(subject: Subject) -> Iterator[str]:
     unit = settings(subject.family).budget.unit
     yield f"- trained for {reached}, best after {best_at:.4g} {unit}"
     rows = subject.prepared.rows
-    if plan.refits:
+    if plan.refits(subject.data.has_folds):
         n_rows = len(rows.rest)
         yield f"- trained once more for as long on {n_rows:,} training and validation rows"
     if plan.uses_test_rows:

@@ -44,7 +44,6 @@ def subject(
     failed = Trial(2, {}, 50, "sampler", failure=f"ValueError: {name}")
     study_plan = plan(
         seed=7,
-        data=replace(source.plan(prepared), uri=f"/data/{name}.csv"),
         space=settings_of("lightgbm").space,
         rungs=(50.0,),
         workers=2,
@@ -57,6 +56,7 @@ def subject(
         study="5" * 32,
         trial="7" * 32,
         plan=study_plan,
+        data=replace(source.plan(prepared), uri=f"/data/{name}.csv"),
         prepared=prepared,
         best=best,
         trials=(failed, best),

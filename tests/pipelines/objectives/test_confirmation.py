@@ -24,7 +24,6 @@ from pipelines.study.confirmation import Confirmation
 from pipelines.study.objective import Ending
 from pipelines.study.workshop import Pool, Workshop
 from pipelines.table.data import Prepared, load_part, prepare
-from pipelines.table.source import Source
 from tests.pipelines.objectives.test_training import regression
 from tests.plans import plan
 
@@ -148,8 +147,7 @@ def prepared() -> Prepared:
 
 @pytest.fixture
 def run(prepared: Prepared, tmp_path: Path) -> Callable[..., tuple[Confirmation | None, list[str]]]:
-    source = Source(regression(), "y", "auto", "random", 0.2, "holdout", 0)
-    chosen = plan(data=source.plan(prepared), space=settings("lightgbm").space)
+    chosen = plan(space=settings("lightgbm").space)
 
     def start(
         workers: Workers, store: Store, stop: Stop | None = None
@@ -164,7 +162,7 @@ def run(prepared: Prepared, tmp_path: Path) -> Callable[..., tuple[Confirmation 
         trials = tuple(trial for trial in TRIALS)
         nothing: dict[str, float] = {}
         given = chosen, trials, nothing, shop, cast(StudyStore, store), stop or Stop()
-        return confirm(Ending(*given, said.append), prepared, 3), said
+        return confirm(Ending(*given, said.append), prepared, "random", 3), said
 
     return start
 

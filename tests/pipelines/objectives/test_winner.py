@@ -27,7 +27,7 @@ def test_a_refused_winner_is_logged_by_a_later_attempt(
 
     monkeypatch.setattr(winner, "_log", attempt)
     if refusals < ATTEMPTS:
-        assert log(PLAN, PLAN, WON).uri == "models:/m"
+        assert log(PLAN, PLAN, PLAN, WON).uri == "models:/m"
         return
     with pytest.raises(StudyError, match=r"UNIQUE .*resume with study=the-study to log the winner"):
-        log(PLAN, PLAN, WON)
+        log(PLAN, PLAN, PLAN, WON)

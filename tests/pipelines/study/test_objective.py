@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from hpo.configurations import by_value
+from hpo.errors import StudyError
 from hpo.goals import Goal
 from hpo.loop import Job
 from hpo.space import Float, SearchSpace
@@ -17,25 +19,22 @@ from pipelines.files.exchange import Exchange
 from pipelines.report import StudyReport, report
 from pipelines.store import StudyStore
 from pipelines.store.storage import MlflowStorage
-from pipelines.study.objective import Choice, Ending
+from pipelines.study.objective import Choice, Ending, check_same, header_of
 from pipelines.study.plan import Plan
 from pipelines.study.report import save_report
 from pipelines.study.result import Outcome, StudyResult
 from pipelines.study.session import Setup, run_study
 from pipelines.study.workshop import Workshop
-from pipelines.table.source import DataPlan
 from tests import stores
 from tests.memory import MemoryStore
 from tests.plans import plan
 
 SPACE = SearchSpace((Float("x", -5.0, 5.0), Float("y", -5.0, 5.0)))
-NO_TABLE = DataPlan(None, "paraboloid-1", 0, "", "function", "", 0.0, "")
 PLAN = plan(
     model="paraboloid",
     metric="height",
     direction="maximize",
     space=SPACE,
-    data=NO_TABLE,
     trials=12,
     first_points=(),
     algorithm="tpe",
@@ -46,13 +45,23 @@ class Paraboloid:
     """Its height at (x, y), which is to be maximised; the parameters are all that is left of it."""
 
     goal = Goal("height", "maximize")
+    name = "paraboloid"
+    identity = staticmethod(by_value)
+    in_memory = False
     notes: Sequence[str] = ()
 
-    def __init__(self) -> None:
+    def __init__(self, version: int = 1) -> None:
+        self.fingerprint = {"version": version}
         self.reports = 0
 
+    def described(self) -> Mapping[str, Any]:
+        return {"data": self.fingerprint}
+
+    def meta_features(self) -> None:
+        return None
+
     def describe(self) -> str:
-        return "height of a paraboloid"
+        return "a paraboloid"
 
     def publish(self, exchange: Exchange, checkpoints: str | None) -> None:
         exchange.put("top", lambda folder: (folder / "top.txt").write_text("1"))
@@ -124,7 +133,7 @@ def test_a_resumed_session_goes_on_as_one_without_interruption(
 @pytest.fixture
 def storage(monkeypatch: pytest.MonkeyPatch) -> MlflowStorage:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", stores.sqlite_uri())
-    header = PLAN.to_header()
+    header = header_of(PLAN, Paraboloid())
     return MlflowStorage.create(header, experiment="paraboloid", connection=stores.connection())
 
 
@@ -133,6 +142,9 @@ def test_a_function_in_mlflow_is_resumed_and_reported(
 ) -> None:
     session(storage, replace(PLAN, trials=5))
     again = stores.reopen(storage.run_id)
+    check_same(Paraboloid(), again.header)
+    with pytest.raises(StudyError, match="version was 1, but now it is 2; pass the data"):
+        check_same(Paraboloid(version=2), again.header)
     result = session(again)
     assert len(result.trials) == PLAN.trials
     assert result.report is not None
@@ -140,3 +152,4 @@ def test_a_function_in_mlflow_is_resumed_and_reported(
     assert isinstance(shown, StudyReport)
     assert shown.rows[0]["metrics"]["height"] == result.best_score
     assert f"height {result.best_score:.5g}" in str(shown)
+    assert "tpe over paraboloid, 12 trials" in str(shown)

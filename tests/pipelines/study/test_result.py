@@ -4,7 +4,6 @@ from hpo.space import Float, SearchSpace
 from hpo.trial import Report, Trial
 from pipelines.study.result import Outcome, StudyResult
 from pipelines.study.summary import failures
-from pipelines.table.source import DataPlan
 from tests.plans import plan
 
 
@@ -21,9 +20,7 @@ def result(
     wanted: int = 12,
     **planned: Any,
 ) -> StudyResult:
-    uri = None if in_memory else "table.csv"
-    data = DataPlan(uri, "digest", 100, "y", "regression", "random", 0.2, "holdout")
-    chosen = {"trials": wanted, "register": registered, "data": data, "space": SPACE} | planned
+    chosen = {"trials": wanted, "register": registered, "space": SPACE} | planned
     return StudyResult(
         run_id="abc",
         plan=plan(**chosen),
@@ -35,6 +32,7 @@ def result(
         outcome=Outcome({"rmse": 1.5}, model_uri="models:/m-1", version=1 if registered else None),
         winner=min(trials, key=lambda t: t.loss),
         winner_run="def",
+        in_memory=in_memory,
     )
 
 

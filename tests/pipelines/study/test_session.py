@@ -90,10 +90,9 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Stop:
 @pytest.fixture
 def run(tmp_path: Path) -> Callable[..., Any]:
     prepared: Prepared = prepare(regression(), "y")
-    source = Source(regression(), "y", "auto", "random", 0.2, "holdout", 0)
+    data = Source(regression(), "y", "auto", "random", 0.2, "holdout", 0).plan(prepared)
     chosen = plan(
         algorithm="random",
-        data=source.plan(prepared),
         space=settings("lightgbm").space,
         rungs=(5.0,),
         lag=1,
@@ -106,7 +105,7 @@ def run(tmp_path: Path) -> Callable[..., Any]:
             WorkerPlan(1, 1),
             lambda _: Workers(again or answer),
         )
-        return run_study(Setup(chosen, TableObjective(chosen, prepared), shop, store))
+        return run_study(Setup(chosen, TableObjective(chosen, data, prepared), shop, store))
 
     return start
 

@@ -30,12 +30,12 @@ FEATURES = MetaFeatures({"size.log_rows": 7.0}, 1, {}, 0)
 PLAN = plan(
     metric="roc_auc",
     direction="maximize",
-    data=DataPlan("a.csv", "d", 100, "income", "binary", "random", 0.2, "holdout"),
     space=SPACE,
     first_points=(FirstPoint({"a": 0.5}, "default"),),
     trials=10,
     warm_start="here,there",
 )
+TABLE = DataPlan("a.csv", "d", 100, "income", "binary", "random", 0.2, "holdout")
 
 
 def past_study(
@@ -82,7 +82,8 @@ def looked_back(
     monkeypatch: pytest.MonkeyPatch, known: Knowledge, chosen: Plan = PLAN
 ) -> WarmStart:
     monkeypatch.setattr(warm, "past_studies", lambda **_: known)
-    return look_back(chosen, FEATURES, exclude=None)
+    header = chosen.to_header() | TABLE.to_header() | {"meta_features": FEATURES.to_dict()}
+    return look_back(chosen, header, exclude=None)
 
 
 def test_a_named_source_that_teaches_nothing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,13 +129,28 @@ def test_sources_that_all_teach_nothing_are_an_error_with_the_reasons(
 def test_test_rows_that_a_study_of_the_same_table_has_seen_are_told(
     before: str, told: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    same = prediction(PLAN.data.digest, PLAN.data.target)
+    same = prediction(TABLE.digest, TABLE.target)
     for digest in (same, "another table"):
         known = Knowledge((past_study("a", digest=digest),), (), held_out={"a": before})
         notes = looked_back(monkeypatch, known).notes
         assert any(
             f"({before}; here split=random, test_share=0.2, seed=0)" in note for note in notes
         ) == (told and digest == same)
+
+
+def test_an_objective_without_meta_features_learns_from_past_studies(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    known = Knowledge((past_study("good"),), (), {}, {"here": ("good",), "there": ()})
+    monkeypatch.setattr(warm, "past_studies", lambda **_: known)
+    found = look_back(PLAN, PLAN.to_header(), exclude=None).neighbours
+    assert [neighbour.study.run_id for neighbour in found] == ["good"]
+
+
+def test_the_seed_of_the_search_is_that_of_earlier_releases() -> None:
+    folded = replace(TABLE, outer="2/5")
+    assert PLAN.search_seed(TABLE.identity) == 1_098_689_758
+    assert replace(PLAN, seed=7).search_seed(folded.identity) == 4_144_416_873
 
 
 def test_trust_is_kept_after_each_result() -> None:

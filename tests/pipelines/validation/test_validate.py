@@ -72,7 +72,7 @@ def test_the_last_lines_say_how_to_go_on() -> None:
             DataError,
             "outer fold 4/4: it needs one to hold out and 2",
         ),
-        ({"resume": "abc"}, ParameterError, "leave out target"),
+        ({"resume": "abc", "workers": -1}, ParameterError, "workers=-1 must be greater than 0"),
     ],
 )
 def test_mistakes_are_told_before_anything_is_made(
@@ -111,11 +111,13 @@ def test_one_that_runs_is_left_alone_and_one_that_was_killed_is_named(
     run = client.get_run(run_id)
     assert run.info.status == "RUNNING"
     assert "hpo.failure" not in run.data.tags
-    plan = read_plan(run_id)
-    assert run_id not in unfinished(plan)
+    with pytest.raises(StudyError, match=f"validation {run_id} began with folds=2, but got 3"):
+        validate(regression(), "y", folds=3, resume=run_id)
+    _, data = read_plan(run_id)
+    assert run_id not in unfinished(data)
 
     client.set_tag(run_id, "hpo.driver", replace(alive, born="before").to_tag())
-    assert run_id in unfinished(plan)
+    assert run_id in unfinished(data)
     capsys.readouterr()
     validate(regression(), "y", folds=2, trials=1, max_budget=5)
     said = capsys.readouterr().err

@@ -1,0 +1,98 @@
+"""Options given again: to a resumed study or validation, or to the training of an earlier trial.
+
+All but those marked `later` (`pipelines.study.options`) were decided when it began, so they may be
+repeated but not changed.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from hpo.errors import StudyError, raise_all
+from pipelines.models import settings
+from pipelines.objectives.planning import budget_of, rungs
+from pipelines.objectives.space import choose_space
+from pipelines.study.options import PAST, Options
+from pipelines.study.plan import Plan
+from pipelines.table.overrides import as_options, parse_overrides
+from pipelines.table.source import DataPlan
+from pipelines.table.splits import Outer
+
+OF_COLUMNS = ("types", "drop")
+OF_BUDGETS = ("min_budget", "max_budget", "eta")
+
+
+def check_unchanged(
+    what: str, options: Options, plan: Plan, data: DataPlan, *, instead: str
+) -> None:
+    """Check that the given options are those that something began with.
+
+    Args:
+        what: it is, such as "study" and its run id.
+        options: given now.
+        plan: that it began with.
+        data: the table that it began with.
+        instead: what to do to have other values, after "leave it out, or".
+
+    Raises:
+        StudyError: naming each option that differs.
+    """
+    given = options.fixed()
+    began = _began_with(plan, data, given)
+    raise_all(
+        StudyError,
+        (
+            f"{what} began with {name}={began[name]!r}, but got {value!r}; leave {name} out, or "
+            f"{instead}"
+            for name, value in given.items()
+            if began[name] != value
+        ),
+    )
+
+
+def _began_with(plan: Plan, data: DataPlan, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a plan.
+
+    A given value that means the same as that of the plan is returned as it is.
+    """
+    began = {**vars(data), **vars(plan)}
+    began |= _budgets(plan, data.task, {name: given[name] for name in OF_BUDGETS if name in given})
+    began["budget"] = int(plan.rungs[-1])
+    if data.outer:
+        began["folds"] = Outer.parse(data.outer).folds
+    # Trials whose checkpoints are not at the new place are trained from the beginning.
+    began["checkpoints"] = given.get("checkpoints") if plan.races else None
+    began |= {name: _as_began(data, name, given[name]) for name in OF_COLUMNS if name in given}
+    if "space" in given:
+        began["space"] = (
+            given["space"] if _same_space(plan, data.task, given["space"]) else "another one"
+        )
+    return began
+
+
+def _as_began(data: DataPlan, name: str, value: Any) -> Any:
+    """The value of `types` or `drop` that it began with; the given one if it is the same."""
+    began = as_options(data.overrides).get(name)
+    same = as_options(parse_overrides(**{name: value})).get(name) == began
+    return value if same else began
+
+
+def _same_space(plan: Plan, task: str, space: object) -> bool:
+    if isinstance(space, str) and space == PAST:
+        return True  # the study has stored the space that the past studies gave
+    chosen = choose_space(space, plan.model).space
+    return (chosen or settings(plan.model, kind=task).space) == plan.space
+
+
+def _budgets(plan: Plan, task: str, given: dict[str, Any]) -> dict[str, Any]:
+    """The budget options of a plan; those given if they make the same rungs."""
+    if not given:
+        return {}
+    began: dict[str, Any] = {
+        "min_budget": int(plan.rungs[0]),
+        "max_budget": int(plan.rungs[-1]),
+        "eta": plan.eta,
+    }
+    wanted = began | given
+    own = budget_of(settings(plan.model, kind=task).budget, plan.algorithm, plan.fidelity)
+    steps = rungs(plan.algorithm, own, wanted["min_budget"], wanted["max_budget"], wanted["eta"])
+    return given if steps == plan.rungs else began
