@@ -1,8 +1,9 @@
-"""The entry point `tune`: search the hyperparameters of a model for one table."""
+"""The entry point `tune`: search the hyperparameters of a model for one table, or of any code."""
 
 import os
 from dataclasses import replace
 
+from hpo.errors import StudyError
 from hpo.workers.cores import plan_threads
 from pipelines.entry_points import entry_point
 from pipelines.files.checkpoints import Checkpoints
@@ -20,7 +21,9 @@ from pipelines.table.source import absolute
 
 @entry_point(TuneOptions)
 def tune(options: TuneOptions) -> StudyResult:
-    """Search the hyperparameters of a model for a table, and log each trial as a nested run.
+    """Search the hyperparameters of a model for a table, or of your own code.
+
+    Each trial is logged as a nested run.
 
     Raises:
         UserError: with what is wrong and the way out, before anything is trained.
@@ -28,7 +31,29 @@ def tune(options: TuneOptions) -> StudyResult:
     run_id = os.environ.pop("MLFLOW_RUN_ID", None)
     check(options)
     if options.study is not None:
-        return resume_study(options.study, options, run_id)
+        return _resume(options.study, options, run_id)
+    if options.objective is not None:
+        from pipelines.objectives.code.start import start_code_study
+
+        return start_code_study(options, run_id)
+    return _start(options, run_id)
+
+
+def _resume(study: str, options: TuneOptions, run_id: str | None) -> StudyResult:
+    """Resume a study of whatever kind."""
+    from pipelines.objectives.code.start import is_code, resume_code_study
+    from pipelines.study.runs import study_header
+
+    header = study_header(study)
+    if is_code(header):
+        return resume_code_study(study, header, options, run_id)
+    if options.objective is not None:
+        raise StudyError(f"study {study} is one of a table; leave objective out to resume it")
+    return resume_study(study, header, options, run_id)
+
+
+def _start(options: TuneOptions, run_id: str | None) -> StudyResult:
+    """Start the study of a table."""
     from pipelines.store.tracking import connect
 
     connect()  # what cannot be reached is told before a table is read

@@ -42,8 +42,22 @@ Translation = Callable[[Params, float], Params]
 
 
 def related(one: str, other: str) -> bool:
-    """Whether a configuration of one family can be translated to the other."""
-    return one == other or ALL in (one, other) or (one, other) in _TRANSLATIONS
+    """Whether a configuration of one family can be translated to the other.
+
+    Code of users, named `module:function`, has no families: what matters is whether two spaces
+    share parameters.
+    """
+    return (
+        (is_code(one) and is_code(other))
+        or one == other
+        or ALL in (one, other)
+        or (one, other) in _TRANSLATIONS
+    )
+
+
+def is_code(model: str) -> bool:
+    """Whether a model is code of a user."""
+    return ":" in model
 
 
 def translate(params: Params, source: str, target: str, task: str) -> Params | None:
@@ -58,7 +72,7 @@ def translate(params: Params, source: str, target: str, task: str) -> Params | N
     Returns:
         The configuration with the names of `target`; None if it has no meaning there.
     """
-    if source == target:
+    if source == target or (is_code(source) and is_code(target)):
         return params
     if target == ALL:
         return {"model": source, **{f"{source}.{name}": value for name, value in params.items()}}

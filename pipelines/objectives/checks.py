@@ -15,6 +15,7 @@ from hpo.algorithms import grants_budgets
 from hpo.errors import ParameterError, UserError, closest, raise_all
 from hpo.rungs import Budgets
 from pipelines.models import ALL, FAMILIES, FIDELITIES
+from pipelines.objectives.code import checks as code
 from pipelines.objectives.space import AUTO_SPACE, choose_space
 from pipelines.study.options import (
     ALL_ROWS,
@@ -42,14 +43,30 @@ def check(options: Options) -> None:
         ParameterError: naming every mistake.
     """
     wrong = _value_mistakes(options)
+    if isinstance(options, TuneOptions) and options.objective is not None:
+        raise_all(ParameterError, [*wrong.values(), *_code_mistakes(options, wrong)])
+        _check_register(options)
+        return
     found = [*wrong.values(), *_table_mistakes(options), *_other_mistakes(options, wrong)]
     if found:  # alone, a mistake in the space is an error of its own
         raise_all(ParameterError, dict.fromkeys([*found, *_space_mistakes(options, wrong)]))
+    _check_register(options)
+
+
+def _check_register(options: Options) -> None:
     register = options.register if isinstance(options, TuneOptions | TrainOptions) else None
     if register:
         from pipelines.registry.versions import check_model_name
 
         check_model_name(register)
+
+
+def _code_mistakes(options: TuneOptions, wrong: Collection[str]) -> Iterator[str]:
+    """The mistakes beside the user's own code."""
+    yield from code.mistakes(options)
+    if "algorithm" not in wrong:
+        yield from _budget_mistakes(options, wrong)
+    yield from _past_mistakes(options)
 
 
 def _value_mistakes(options: Options) -> dict[str, str]:

@@ -50,9 +50,24 @@ def choose_space(space: object, model: str) -> SpaceChoice:
     """
     if isinstance(space, str) and space in (DEFAULT, PAST):
         return SpaceChoice(narrow=space == PAST)
+    chosen = read_space(space, model)
+    return replace(chosen, space=_checked(chosen.space or SearchSpace(()), model))
+
+
+def read_space(space: object, model: str) -> SpaceChoice:
+    """Read `auto:<run id>`, a YAML file, a space, plain values or an hp graph.
+
+    Args:
+        space: to read.
+        model: of the study; `auto:` needs one of the same.
+
+    Raises:
+        SpaceError: when it cannot be read.
+        StudyError: when the run id of `auto:` is not that of a study.
+    """
     if isinstance(space, str) and space.startswith(AUTO_SPACE):
         return _adjusted(space.removeprefix(AUTO_SPACE).strip(), model)
-    return SpaceChoice(_checked(_read(space), model))
+    return SpaceChoice(_read(space))
 
 
 def space_notes(stored: Mapping[str, Any] | None) -> list[str]:
@@ -93,7 +108,7 @@ def _adjusted(study: str, model: str) -> SpaceChoice:
             f"take model={other}"
         )
     found, changes = adjusted_space(evidence.space, diagnose(evidence, analyse(evidence)))
-    return SpaceChoice(_checked(found, model), study=study, changes=tuple(changes))
+    return SpaceChoice(found, study=study, changes=tuple(changes))
 
 
 def _checked(space: SearchSpace, model: str) -> SearchSpace:

@@ -1,6 +1,7 @@
 """Starting and resuming the study of a table."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from hpo.past import Past
 from pipelines.files.checkpoints import Checkpoints
@@ -76,17 +77,18 @@ def run(
     return run_study(Setup(plan, objective, shop, storage, past, notes, save_report))
 
 
-def resume_study(study: str, options: TuneOptions, run_id: str | None) -> StudyResult:
-    """Resume a study; `run_id` is a run of `mlflow run`, on which it is noted.
+def resume_study(
+    study: str, header: Mapping[str, Any], options: TuneOptions, run_id: str | None
+) -> StudyResult:
+    """Resume a study with this header; `run_id` is a run of `mlflow run`, on which it is noted.
 
     Raises:
-        StudyError: when there is no such study, or the options are not those that it began with.
+        StudyError: when the options are not those that it began with.
     """
     from pipelines.store.storage import MlflowStorage
-    from pipelines.study.runs import note_resumed, read_text, study_header
+    from pipelines.study.runs import note_resumed, read_text
     from pipelines.study.warm_start import ARTIFACT, WarmStart
 
-    header = study_header(study)
     plan, began = Plan.from_header(header), DataPlan.from_header(header)
     check_unchanged(f"study {study}", options, plan, began, instead="start a new study")
     source = rebuild_source(began, plan.seed, options.data)

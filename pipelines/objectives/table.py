@@ -79,9 +79,9 @@ class TableObjective:
         return self._data.fingerprint
 
     @property
-    def in_memory(self) -> bool:
-        """Whether the table has no place from which it can be read again."""
-        return self._data.uri is None
+    def again(self) -> str:
+        """The table, where it has no place from which it can be read again."""
+        return "data" if self._data.uri is None else ""
 
     def described(self) -> Mapping[str, Any]:
         """The table and the use of its rows."""

@@ -108,6 +108,9 @@ def grant(trial: Trial, name: str, common: Mapping[str, str], now: int) -> Recor
     }
     if trial.parent is not None:
         tags[schema.PARENT_TRIAL] = str(trial.parent)
+    names = _compact_json([*trial.params])
+    if len(names) <= schema.MAX_TAG:
+        tags[schema.PARAMS] = names
     return Record(
         key=schema.trial_key(trial.number),
         name=name,
@@ -266,9 +269,11 @@ def decode_trial(tags: Mapping[str, str], params: Mapping[str, str]) -> Trial | 
     budget = schema.decode_value(tags[schema.BUDGET])
     parent = tags.get(schema.PARENT_TRIAL)
     legs = json.loads(tags.get(schema.REPORTS, "[]"))
+    # Code that a trial runs may have logged more parameters to its run.
+    own = json.loads(tags[schema.PARAMS]) if schema.PARAMS in tags else [*params]
     return Trial(
         number=int(tags[schema.NUMBER]),
-        params={name: schema.decode_value(text) for name, text in params.items()},
+        params={name: schema.decode_value(params[name]) for name in own if name in params},
         budget=budget if isinstance(budget, int) else float(budget),
         origin=tags.get(schema.ORIGIN, "sampler"),
         reports=tuple(Report(b, loss, metrics, s) for b, loss, s, metrics in legs),

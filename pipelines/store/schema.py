@@ -39,6 +39,7 @@ VALIDATION = "hpo.validation.result"  # on the validation's run: the result over
 NUMBER = "hpo.trial.number"  # written last, it marks the trial as created
 BUDGET = "hpo.trial.budget"
 ORIGIN = "hpo.trial.origin"
+PARAMS = "hpo.trial.params"
 PARENT_TRIAL = "hpo.trial.parent"
 REPORTS = "hpo.trial.reports"
 UNDEFINED = "hpo.trial.undefined"

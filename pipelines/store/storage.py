@@ -232,7 +232,7 @@ class MlflowStorage:
 
 def _run_name(header: Header, trial: Trial) -> str:
     """The name of a trial's run: its model and its number."""
-    model = str(header.get("model", "trial"))
+    model = str(header.get("model", "trial")).rpartition(":")[2]
     if model == "all":
         model = str(trial.params.get("model", model))
     return f"{model}-{trial.number:03d}"

@@ -45,7 +45,9 @@ def facts_of(header: Mapping[str, Any], run_id: str) -> StudyFacts:
         model=str(header.get("model", "")),
         metric=str(header["metric"]),
         task=str(header.get("task", "")),
-        digest=prediction(str(data.get("digest", "")), str(header.get("target", ""))),
+        digest=prediction(
+            str(data.get("digest") or data.get("objective", "")), str(header.get("target", ""))
+        ),
         features=_features(header),
         space=SearchSpace.from_dict(header["space"]),
     )
@@ -101,6 +103,8 @@ def _joined(tags: Mapping[str, str], version: int, parts: int) -> str:
 
 
 def _name(header: Mapping[str, Any], data: Mapping[str, Any]) -> str:
+    if "objective" in data:
+        return schema.cut(str(data["objective"]), _MAX_NAME)
     uri = safe(str(data.get("uri") or "")).partition("?")[0]
     table = Path(uri).name or "a table in memory"
     target = header.get("target")

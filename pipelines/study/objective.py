@@ -81,8 +81,8 @@ class Objective(Protocol):
         ...
 
     @property
-    def in_memory(self) -> bool:
-        """Whether a resumed study has to be given again what is evaluated."""
+    def again(self) -> str:
+        """The option that a resumed study has to be given again, such as `data`; "" for none."""
         ...
 
     def described(self) -> Mapping[str, Any]:
@@ -151,8 +151,9 @@ def check_same(objective: Objective, header: Mapping[str, Any]) -> None:
     began = header["data"]
     for name, now in objective.fingerprint.items():
         if began.get(name) != now:
+            what = "objective" if name == "objective" else "data"
             raise StudyError(
-                f"this study has another data set: {name} was {began.get(name)!r}, but now it is "
-                f"{now!r}; pass the data that the study began with, or start a new study (leave "
+                f"this study has another {what}: {name} was {began.get(name)!r}, but now it is "
+                f"{now!r}; pass the {what} that the study began with, or start a new study (leave "
                 "`study` out)"
             )

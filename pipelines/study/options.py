@@ -5,7 +5,7 @@ The Python signatures, the console commands, `MLproject` and the checks are made
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ MAX_FOLDS = 20
 Table = str | Path | pd.DataFrame | None
 Types = str | Mapping[str, str] | None
 Names = str | Sequence[str] | None
+Code = str | Callable[..., Any] | None
 Space = str | Path | SearchSpace | Mapping[str, Any]
 
 
@@ -169,9 +170,11 @@ class SearchOptions(Options):
 
 @dataclass(frozen=True, kw_only=True)
 class TuneOptions(SearchOptions):
-    """Search the hyperparameters of a model for one table.
+    """Search the hyperparameters of a model for one table, or those of your own code.
 
     Args:
+        objective: Your own code instead of a table: a function, as package.module:function,
+            file.py:function, or itself from Python. It needs a space.
         study: The run id of a study to resume; everything else is then as that study began.
         register: The name under which the best model is registered, as challenger; none registers
             nothing.
@@ -182,6 +185,7 @@ class TuneOptions(SearchOptions):
             is on this machine. A resumed study may be given a new place.
     """
 
+    objective: Code = option(None, checked=False, later=True)
     study: str | None = option(None, checked=False, later=True)
     register: str | None = option(None, later=True)
     trials: int | None = option(None, POSITIVE, later=True)

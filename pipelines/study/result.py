@@ -82,7 +82,7 @@ class StudyResult:
         interrupted: the user asked for the end.
         stopped: trials were left unfinished.
         exhausted: all configurations of the space have been tried.
-        in_memory: whether a resumed study has to be given again what is evaluated.
+        given_again: the option that a resumed study has to be given again; "" for none.
     """
 
     run_id: str
@@ -102,7 +102,7 @@ class StudyResult:
     interrupted: bool = False
     stopped: bool = False
     exhausted: bool = False
-    in_memory: bool = False
+    given_again: str = ""
 
     @property
     def goal(self) -> Goal:

@@ -338,7 +338,7 @@ class _Session:
             complete=study.complete,
             exhausted=study.exhausted,
             outcome=outcome,
-            in_memory=self.objective.in_memory,
+            given_again=self.objective.again,
         )
 
 

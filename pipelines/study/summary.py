@@ -8,6 +8,7 @@ from hpo.agreement import agreements, describe
 from hpo.trial import Trial
 from pipelines.findings.diagnosis import diagnosis_lines
 from pipelines.models import PERCENT_OF_ROWS
+from warmstart.families import is_code
 
 if TYPE_CHECKING:
     from pipelines.study.result import StudyResult
@@ -64,7 +65,8 @@ def _leaderboard(result: "StudyResult") -> list[str]:
     failed = sum(trial.failure is not None and not trial.reports for trial in result.trials)
     count = f"{len(done)} trial{'s' * (len(done) != 1)}"
     note = f", {failed} failed" if failed else ""
-    head = f"Leaderboard by {result.metric} on the validation rows ({count}{note})"
+    where = "" if is_code(result.plan.model) else " on the validation rows"
+    head = f"Leaderboard by {result.metric}{where} ({count}{note})"
     lines = [
         f"{name:<{width}}  {score:>10.5g}  {origin:<{wide}}  {params}".rstrip()
         for name, score, origin, params in rows
@@ -92,7 +94,11 @@ def _rank_agreement(result: "StudyResult") -> list[str]:
 
 def _winner(result: "StudyResult") -> Iterator[str]:
     """The winner's scores on the held-out rows, its model, and what to know about it."""
-    if result.winner is None or result.metric not in result.test:
+    if result.winner is None:
+        return
+    if is_code(result.plan.model):
+        yield from _best(result, result.winner)
+    if result.metric not in result.test:
         return
     interval = result.interval
     bounds = f" [{interval.low:.5g}, {interval.high:.5g}]" if interval else ""
@@ -122,6 +128,16 @@ def _winner(result: "StudyResult") -> Iterator[str]:
                 f"Note: no trial beats the baseline {name}; the table may need more rows or other "
                 "columns"
             )
+
+
+def _best(result: "StudyResult", winner: Trial) -> Iterator[str]:
+    """The winner of the user's own code: its configuration, and the model that it has logged."""
+    yield f"Best: trial {winner.number}, {result.metric} {result.best_score:.5g}"
+    yield from (f"  {name}: {value}" for name, value in winner.params.items())
+    if result.model_uri is not None:
+        yield f"Model: {result.model_uri}"
+    if result.version is not None:
+        yield f"Registered: {result.plan.register} version {result.version}, alias challenger"
 
 
 def _budget_note(result: "StudyResult", winner: Trial) -> Iterator[str]:
@@ -165,7 +181,10 @@ def _again(result: "StudyResult", trials: int) -> str:
     """How to resume the study."""
     timeout = result.plan.timeout
     ends = {"trials": f"{trials}", **({"timeout": f"{timeout:g}"} if timeout else {})}
-    if result.in_memory:
+    if result.given_again:
         given = ", ".join(f"{name}={value}" for name, value in ends.items())
-        return f"tune(data=…, study={result.run_id!r}, {given}), with the same table"
+        what = "table" if result.given_again == "data" else result.given_again
+        return (
+            f"tune({result.given_again}=…, study={result.run_id!r}, {given}), with the same {what}"
+        )
     return command("tune", study=result.run_id, **ends)

@@ -171,10 +171,11 @@ def _ratio(parts: "list[Prepared]") -> float:
 def _search(work: Validation, number: int, study: str | None) -> StudyResult:
     """Run the study of an outer fold, or resume it where it has begun."""
     from pipelines.store.storage import MlflowStorage
+    from pipelines.study.runs import study_header
 
     if study is not None:
         options = TuneOptions(work.table.source.data, study=study, workers=work.worker_plan.workers)
-        return resume_study(study, options, None)
+        return resume_study(study, study_header(study), options, None)
     with workshop(table_worker(work.plan.model), work.worker_plan) as shop:
         prepared = publish_folds(work.table.prepare(number), shop.exchange)
         plan, data = work.plan, work.table.source_of(number).plan(prepared)

@@ -47,7 +47,7 @@ class Paraboloid:
     goal = Goal("height", "maximize")
     name = "paraboloid"
     identity = staticmethod(by_value)
-    in_memory = False
+    again = ""
     notes: Sequence[str] = ()
 
     def __init__(self, version: int = 1) -> None:

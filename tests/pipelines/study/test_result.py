@@ -15,7 +15,7 @@ def result(
     trials: tuple[Trial, ...],
     *,
     registered: str | None = None,
-    in_memory: bool = False,
+    given_again: str = "",
     linear: float = 9.0,
     wanted: int = 12,
     **planned: Any,
@@ -32,7 +32,7 @@ def result(
         outcome=Outcome({"rmse": 1.5}, model_uri="models:/m-1", version=1 if registered else None),
         winner=min(trials, key=lambda t: t.loss),
         winner_run="def",
-        in_memory=in_memory,
+        given_again=given_again,
     )
 
 
@@ -64,7 +64,7 @@ def test_what_comes_next_depends_on_what_is_left() -> None:
     assert "resume   mlflow run" not in str(result(TRIALS))
     assert "-P study=abc -P trials=50" in str(result(TRIALS, wanted=50))
     assert "study=" not in str(result(TRIALS[:1], wanted=1))
-    assert "tune(data=…, study='abc', trials=24)" in str(result(TRIALS, in_memory=True))
+    assert "tune(data=…, study='abc', trials=24)" in str(result(TRIALS, given_again="data"))
 
 
 def test_a_search_that_ended_by_the_clock_goes_on_with_one() -> None:

@@ -1,0 +1,1 @@
+"""Objectives that are the user's own code."""

@@ -1,0 +1,90 @@
+"""Checks of the options of `tune(objective=…)`."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from hpo.errors import ParameterError, StudyError, raise_all
+from pipelines.objectives.code.function import FunctionCode
+from pipelines.objectives.code.planning import budgets
+from pipelines.objectives.code.results import goal_of
+from pipelines.objectives.space import read_space
+from pipelines.study.options import AUTO, TuneOptions
+from pipelines.study.plan import Plan
+
+# The options that a study of code has; the others are for tables.
+OF_CODE = (
+    "objective",
+    "space",
+    "metric",
+    "algorithm",
+    "trials",
+    "timeout",
+    "trial_timeout",
+    "workers",
+    "min_budget",
+    "max_budget",
+    "eta",
+    "seed",
+    "study",
+    "register",
+    "warm_start",
+    "checkpoints",
+)
+
+
+def mistakes(options: TuneOptions) -> Iterator[str]:
+    """The options that are for tables, and a metric without a direction."""
+    for name in options.given():
+        if name not in OF_CODE:
+            yield f"{name} is for tables, and objective is the user's own code; leave {name} out"
+    try:
+        goal_of(options.metric)
+    except ParameterError as error:
+        yield str(error)
+
+
+def check_unchanged(what: str, options: TuneOptions, plan: Plan, code: FunctionCode) -> None:
+    """Check that options given with a resumed study are those that it began with.
+
+    Raises:
+        StudyError: naming each option that differs.
+    """
+    given = options.fixed()
+    began = _began_with(plan, code, options, given)
+    raise_all(
+        StudyError,
+        (
+            f"{what} began with {name}={began[name]!r}, but got {value!r}; leave {name} out, or "
+            "start a new study"
+            for name, value in given.items()
+            if name in began and began[name] != value
+        ),
+    )
+    wrong = [name for name in given if name not in OF_CODE]
+    raise_all(
+        ParameterError,
+        (f"{name} is for tables, and {what} evaluates {code.name}; leave it out" for name in wrong),
+    )
+
+
+def _began_with(
+    plan: Plan, code: FunctionCode, options: TuneOptions, given: dict[str, Any]
+) -> dict[str, Any]:
+    """The options of a plan; a given value that means the same is returned as it is."""
+    began: dict[str, Any] = dict(vars(plan))
+    if "metric" in given and given["metric"] != AUTO:
+        same = goal_of(given["metric"]) == plan.goal
+        began["metric"] = given["metric"] if same else f"{'+-'[not _is_max(plan)]}{plan.metric}"
+    if "space" in given:
+        same = read_space(given["space"], code.name).space == plan.space
+        began["space"] = given["space"] if same else "another one"
+    if {"min_budget", "max_budget", "eta"} & set(given) and "max_budget" in given:
+        began["max_budget"], began["min_budget"] = int(plan.rungs[-1]), int(plan.rungs[0])
+        if budgets(options, code) == plan.rungs:
+            began |= {name: given[name] for name in ("min_budget", "max_budget") if name in given}
+    began["checkpoints"] = given.get("checkpoints")
+    return began
+
+
+def _is_max(plan: Plan) -> bool:
+    return plan.goal.greater_is_better

@@ -1,0 +1,162 @@
+"""What a worker does for the user's code: call it once for a leg, and read its result."""
+
+import json
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from hpo.goals import Goal
+from hpo.loop import Job
+from hpo.trial import Report
+from pipelines.files.checkpoints import Checkpoints
+from pipelines.files.exchange import Exchange
+from pipelines.models import CheckpointError
+from pipelines.objectives.code.function import BUDGET, CHECKPOINT, read
+from pipelines.objectives.code.results import course
+from pipelines.objectives.code.trial_run import active
+from pipelines.study.workshop import Worker
+
+CODE = "code"  # the folder in the exchange
+_TERMS = "terms.json"
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What all evaluations of a session share.
+
+    Attributes:
+        metric: the deciding one.
+        direction: of the metric.
+        takes: which of `budget` and `checkpoint` the code takes.
+        full: the largest budget.
+        checkpoints: the URI of the study's; None if no leg continues another.
+    """
+
+    metric: str
+    direction: str
+    takes: tuple[str, ...]
+    full: float
+    checkpoints: str | None
+
+    def write(self, folder: Path) -> None:
+        """Write them as JSON."""
+        (folder / _TERMS).write_text(json.dumps(asdict(self)), encoding="utf-8")
+
+    @classmethod
+    def read(cls, folder: Path) -> "Terms":
+        """Read what `write` wrote."""
+        plain = json.loads((folder / _TERMS).read_text(encoding="utf-8"))
+        return cls(**{**plain, "takes": tuple(plain["takes"])})
+
+
+@dataclass(frozen=True)
+class CodeJob:
+    """A leg of a trial with the run that it logs to.
+
+    Attributes:
+        job: the leg.
+        run_id: of the trial; None when it is not in MLflow yet.
+        experiment_id: of the study.
+        tracking_uri: where the run is.
+    """
+
+    job: Job
+    run_id: str | None
+    experiment_id: str
+    tracking_uri: str
+
+
+def code_worker() -> Worker:
+    """The workers of a study of the user's code."""
+    return Worker(Evaluation, (__name__, "mlflow"))
+
+
+class Evaluation:
+    """Calls the user's code. The exchange at `uri` is read with the first job."""
+
+    def __init__(self, uri: str) -> None:
+        self._exchange = Exchange(uri)
+
+    @cached_property
+    def _terms(self) -> Terms:
+        return Terms.read(self._exchange.get(CODE))
+
+    @cached_property
+    def _function(self) -> Callable[..., Any]:
+        return read(self._exchange.get(CODE))
+
+    def __call__(self, leg: CodeJob) -> Report:
+        """The report of one leg.
+
+        Raises:
+            Exception: whatever the code raises; the trial fails for that reason.
+        """
+        began, job, terms = time.monotonic(), leg.job, self._terms
+        goal = Goal(terms.metric, terms.direction)
+        with active(leg.run_id, leg.experiment_id, leg.tracking_uri), self._folder(job) as place:
+            more = {BUDGET: _plain(job.to), CHECKPOINT: place.path}
+            given = {name: more[name] for name in terms.takes}
+            start = job.start if place.continues else 0.0
+            found = course(self._function(dict(job.params), **given), goal, start)
+            not_stored = self._store(job, place.path)
+        return Report(
+            job.to,
+            goal.to_loss(found.metrics[goal.name]),
+            found.metrics,
+            time.monotonic() - began,
+            curve=found.curve,
+            note="; ".join(filter(None, (place.note, not_stored))),
+        )
+
+    @contextmanager
+    def _folder(self, job: Job) -> Iterator["_Place"]:
+        """The trial's own folder, with what its last leg left there."""
+        with tempfile.TemporaryDirectory(prefix="trial-", dir=self._exchange.scratch) as scratch:
+            path, note = Path(scratch) / "checkpoint", ""
+            if job.start > 0 and self._checkpoints is not None:
+                try:
+                    self._checkpoints.load(job.number, job.start, path)
+                except CheckpointError as error:
+                    note = f"{error}: evaluated again from the start"
+            continues = path.is_dir() and not note
+            path.mkdir(exist_ok=True)
+            yield _Place(path, continues, note)
+
+    @cached_property
+    def _checkpoints(self) -> Checkpoints | None:
+        if CHECKPOINT not in self._terms.takes or self._terms.checkpoints is None:
+            return None
+        return Checkpoints(self._terms.checkpoints, self._exchange.scratch)
+
+    def _store(self, job: Job, path: Path) -> str:
+        """Store the trial's folder for its next leg; returns why that failed."""
+        if self._checkpoints is None or job.to >= self._terms.full:
+            return ""
+        try:
+            self._checkpoints.save(job.number, job.to, lambda folder: _copy(path, folder))
+        except CheckpointError as error:
+            return f"{error}: if promoted, the trial will be evaluated again from the start"
+        return ""
+
+
+@dataclass(frozen=True)
+class _Place:
+    path: Path
+    continues: bool
+    note: str
+
+
+def _copy(source: Path, folder: Path) -> None:
+    """Move the content of the trial's folder into that of the checkpoint."""
+    for each in source.iterdir():
+        each.rename(folder / each.name)
+
+
+def _plain(budget: float) -> float:
+    """A whole number as `int`."""
+    return int(budget) if float(budget).is_integer() else budget

@@ -1,0 +1,196 @@
+"""A Python function as an objective: found, checked, and sent to the workers.
+
+It is called as `objective(params)`. It may also take `budget` and `checkpoint`, by these names. It
+returns a number or a mapping of metrics; a generator yields them, as its learning curve.
+"""
+
+import functools
+import hashlib
+import importlib
+import inspect
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cloudpickle
+
+from hpo.errors import ParameterError, closest
+
+BUDGET, CHECKPOINT = "budget", "checkpoint"
+FILE = "function.pkl"
+_IN_SESSION = ("__main__", "__mp_main__")  # modules that another process does not import
+_FORM = "package.module:function, or file.py:function"
+
+Function = Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class FunctionCode:
+    """A function that a study evaluates.
+
+    Attributes:
+        function: the function itself.
+        name: `module:function`, or `file:function` for one of a script.
+        importable: `module:function` as text, by which a later process finds it; None for a
+            function of a script, a notebook or a lambda.
+    """
+
+    function: Function
+    name: str
+    importable: str | None
+
+    @functools.cached_property
+    def takes(self) -> frozenset[str]:
+        """Which of `budget` and `checkpoint` it takes."""
+        return frozenset((BUDGET, CHECKPOINT)) & set(_parameters(self.function))
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """Of its source, or of its bytecode where there is no source."""
+        inner = _inner(self.function)
+        try:
+            text = inspect.getsource(inner).encode()
+        except (OSError, TypeError):
+            code = getattr(inner, "__code__", None)
+            text = code.co_code if code is not None else self.name.encode()
+        return hashlib.sha256(text).hexdigest()[:16]
+
+    def pickled(self) -> bytes:
+        """The function as bytes for the workers.
+
+        Raises:
+            ParameterError: when it refers to something that cannot be pickled.
+        """
+        try:
+            return bytes(cloudpickle.dumps(self.function))
+        except Exception as error:  # pickling runs code of whatever the function refers to
+            raise ParameterError(
+                f"objective={self.name} cannot be sent to the workers ({error}); open files, "
+                "connections, locks and the like inside the function"
+            ) from error
+
+    def write(self, folder: Path) -> None:
+        """Write the pickled function."""
+        (folder / FILE).write_bytes(self.pickled())
+
+
+def read(folder: Path) -> Function:
+    """The function that `FunctionCode.write` wrote, in a worker of the same session."""
+    function: Function = cloudpickle.loads((folder / FILE).read_bytes())
+    return function
+
+
+def function_code(objective: "str | Function") -> FunctionCode:
+    """The code of a function that is given itself or as text.
+
+    Raises:
+        ParameterError: when there is no such function, or it cannot be called with parameters.
+    """
+    importable = objective if isinstance(objective, str) else _importable(objective)
+    function = _imported(objective) if isinstance(objective, str) else objective
+    if not callable(function):
+        raise ParameterError(
+            f"objective={objective!r} must be a function, or text of the form {_FORM}"
+        )
+    code = FunctionCode(function, _name(function), importable)
+    _check_signature(code)
+    return code
+
+
+def _check_signature(code: FunctionCode) -> None:
+    """Check that the function takes `params`, and nothing else that has no default.
+
+    Raises:
+        ParameterError: naming what it takes.
+    """
+    try:
+        inspect.signature(code.function).bind({}, **dict.fromkeys(code.takes))
+    except TypeError as error:
+        taken = ", ".join(_parameters(code.function)) or "nothing"
+        raise ParameterError(
+            f"objective={code.name} takes {taken}; it must take the parameters as its first "
+            "argument, and may take `budget` and `checkpoint` beside them"
+        ) from error
+    except ValueError:
+        return  # a builtin without a signature is called and shows what it does
+
+
+def _parameters(function: Function) -> list[str]:
+    try:
+        return [*inspect.signature(function).parameters]
+    except ValueError:
+        return []
+
+
+def _imported(text: str) -> Any:
+    """The object that `package.module:function` or `file.py:function` names."""
+    place, _, name = text.strip().rpartition(":")
+    if not place or not name:
+        raise ParameterError(f"objective={text!r} must have the form {_FORM}")
+    module = _module(text, place)
+    found: Any = module
+    for part in name.split("."):
+        if not hasattr(found, part):
+            functions = [n for n, value in vars(module).items() if callable(value)]
+            raise ParameterError(
+                f"objective={text!r}: {place} has no {name!r}{closest(name, functions)}"
+            )
+        found = getattr(found, part)
+    return found
+
+
+def _module(text: str, place: str) -> Any:
+    """Import a module by its name or the path of its file; the workers find it the same way."""
+    path = Path(place)
+    folder = os.getcwd()
+    if path.suffix == ".py":
+        if not path.is_file():
+            near = [other.name for other in path.parent.glob("*.py")]
+            raise ParameterError(
+                f"objective={text!r}: there is no file {place}{closest(path.name, near)}"
+            )
+        folder, place = str(path.resolve().parent), path.stem
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    try:
+        return importlib.import_module(place)
+    except Exception as error:  # importing runs the user's code
+        raise ParameterError(
+            f"objective={text!r}: importing {place} failed with {type(error).__name__}: {error}"
+        ) from error
+
+
+def _inner(function: Function) -> Any:
+    """What is called in the end: without `functools.partial`, and the class of an object."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    function = inspect.unwrap(function)
+    return function if hasattr(function, "__qualname__") else type(function)
+
+
+def _name(function: Function) -> str:
+    inner = _inner(function)
+    name = inner.__qualname__.replace("<locals>.", "").replace("<lambda>", "lambda")
+    return f"{_module_name(inner)}:{name}"
+
+
+def _module_name(inner: Any) -> str:
+    module = str(getattr(inner, "__module__", None) or "builtins")
+    if module not in _IN_SESSION:
+        return module
+    script = getattr(sys.modules.get("__main__"), "__file__", None)
+    return Path(script).stem if script else "notebook"
+
+
+def _importable(function: Function) -> str | None:
+    """`module:function` where an import gives this very function."""
+    name, module = getattr(function, "__qualname__", ""), getattr(function, "__module__", "")
+    if not name or not module or module in _IN_SESSION:
+        return None
+    found: Any = sys.modules.get(module)
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    return f"{module}:{name}" if found is function else None

@@ -1,0 +1,120 @@
+"""What the user's code returns, as metrics, and which of them decides."""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from hpo.errors import ParameterError
+from hpo.goals import MAXIMIZE, MINIMIZE, Goal
+from pipelines.store import schema
+from pipelines.study.options import AUTO
+from pipelines.table.scores.metrics import METRICS
+
+LOSS = "loss"  # the name of a bare number
+_SIGNS = {"-": MINIMIZE, "+": MAXIMIZE}
+MAX_CURVE = 50  # points of a learning curve that are stored
+
+
+class ResultError(Exception):
+    """The user's code returned something that is not a score."""
+
+
+def goal_of(metric: str) -> Goal:
+    """The goal that the option `metric` names.
+
+    A bare number is minimised. `-name` is minimised and `+name` maximised; a metric that tables
+    know has its own direction.
+
+    Raises:
+        ParameterError: for a name whose direction is not known.
+    """
+    name = metric.strip()
+    if name in (AUTO, LOSS):
+        return Goal(LOSS)
+    if name[:1] in _SIGNS and name[1:]:
+        schema.check_names({name[1:]: None})
+        return Goal(name[1:], _SIGNS[name[0]])
+    if name in METRICS:
+        return Goal(name, MAXIMIZE if METRICS[name].greater_is_better else MINIMIZE)
+    raise ParameterError(
+        f"metric={metric!r}: whether it is to be small or large is not known; write -{name} to "
+        f"minimise it or +{name} to maximise it"
+    )
+
+
+@dataclass(frozen=True)
+class Course:
+    """The metrics of one evaluation.
+
+    Attributes:
+        metrics: the last ones.
+        curve: `(step, score)`, with at most `MAX_CURVE` points.
+    """
+
+    metrics: Mapping[str, float]
+    curve: tuple[tuple[float, float], ...] = ()
+
+
+def course(returned: Any, goal: Goal, start: float = 0.0) -> Course:
+    """Read what the code returned, or take all that a generator yields.
+
+    Args:
+        returned: a number, a mapping of metrics, or an iterator of such values.
+        goal: the metric that decides.
+        start: the budget that was reached before, from which a generator counts.
+
+    Raises:
+        ResultError: for anything else.
+    """
+    if not isinstance(returned, Iterable) or isinstance(returned, Mapping | str | bytes):
+        return Course(metrics_of(returned, goal))
+    if not hasattr(returned, "__next__"):
+        return Course(metrics_of(returned, goal))
+    last: Mapping[str, float] | None = None
+    points: list[tuple[float, float]] = []
+    for step, value in enumerate(returned, 1):
+        last = metrics_of(value, goal)
+        points.append((start + step, last[goal.name]))
+    if last is None:
+        raise ResultError("the objective yielded nothing; it must yield a number or metrics")
+    return Course(last, _thinned(points))
+
+
+def metrics_of(value: Any, goal: Goal) -> dict[str, float]:
+    """The metrics in a returned value.
+
+    Raises:
+        ResultError: when it is no number and no mapping of numbers that has the deciding metric.
+    """
+    given = value if isinstance(value, Mapping) else {goal.name: value}
+    found = {str(name): _number(name, number, value) for name, number in given.items()}
+    if goal.name not in found:
+        names = ", ".join(found) or "nothing"
+        first = next(iter(found), "name")
+        raise ResultError(
+            f"the objective returned {names}, but the metric is {goal.name}; return it, or choose "
+            f"one of these with metric=-{first} or metric=+{first}"
+        )
+    if not math.isfinite(found[goal.name]):
+        raise ResultError(f"{goal.name} is {found[goal.name]}; a finite number was expected")
+    return found
+
+
+def _number(name: Any, number: Any, value: Any) -> float:
+    """A number of any library, such as NumPy or torch."""
+    try:
+        if not isinstance(number, str | bytes | bool):
+            return float(number)
+    except (TypeError, ValueError):
+        pass
+    what = "" if number is value else f" as {name}"
+    raise ResultError(
+        f"the objective returned {number!r:.80}{what}; it must return a number or a dict of metrics"
+    )
+
+
+def _thinned(points: list[tuple[float, float]]) -> tuple[tuple[float, float], ...]:
+    """At most `MAX_CURVE` points, evenly spread, with the last one."""
+    step = math.ceil(len(points) / MAX_CURVE)
+    return tuple(points[::-1][::step][::-1])

@@ -1,0 +1,128 @@
+"""Starting and resuming the study of the user's code."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from hpo.errors import ParameterError, StudyError
+from hpo.past import Past
+from pipelines.files.checkpoints import Checkpoints
+from pipelines.objectives.code.checks import check_unchanged
+from pipelines.objectives.code.evaluation import code_worker
+from pipelines.objectives.code.function import FunctionCode, function_code
+from pipelines.objectives.code.objective import OBJECTIVE, CodeObjective
+from pipelines.objectives.code.places import InRuns
+from pipelines.objectives.code.planning import new_plan, space_of, workers_again, workers_of
+from pipelines.objectives.space import space_notes, step_notes
+from pipelines.study.objective import check_same, header_of
+from pipelines.study.options import OFF, TuneOptions
+from pipelines.study.plan import Plan
+from pipelines.study.report import save_report
+from pipelines.study.result import StudyResult
+from pipelines.study.session import Setup, run_study
+from pipelines.study.workshop import Workshop, workshop
+from pipelines.table.source import absolute
+
+
+def is_code(header: Mapping[str, Any]) -> bool:
+    """Whether a study with this header is one of the user's code."""
+    return OBJECTIVE in header
+
+
+def start_code_study(options: TuneOptions, run_id: str | None) -> StudyResult:
+    """Start the study of `tune(objective=…)`.
+
+    Raises:
+        UserError: with what is wrong and the way out, before anything is evaluated.
+    """
+    from pipelines.store.storage import MlflowStorage
+    from pipelines.store.tracking import connect
+    from pipelines.study.warm_start import ARTIFACT, look_back, started_with
+
+    code = function_code(_objective(options))
+    chosen = space_of(options, code)
+    worker_plan = workers_of(options.workers)
+    plan = new_plan(options, code, chosen, worker_plan)
+    code.pickled()  # a function that cannot travel is told before a study exists
+    if plan.checkpoints is not None:
+        Checkpoints(plan.checkpoints).check()
+    connect()
+    with workshop(code_worker(), worker_plan) as shop:
+        header = header_of(plan, CodeObjective(plan, code))
+        warm, past, artifacts = None, None, {}
+        if plan.warm_start != OFF:
+            warm = look_back(plan, header, exclude=run_id)
+            past = warm.past(plan)
+            plan = started_with(plan, warm, past)
+            artifacts = {ARTIFACT: warm.to_json()}
+        stored = header | plan.to_header() | chosen.to_header()
+        storage = MlflowStorage.create(stored, run_id=run_id, artifacts=artifacts)
+        notes = [f"warm start: {line}" for line in warm.lines()] if warm else []
+        return _run(plan, code, shop, storage, past, notes, began=None)
+
+
+def resume_code_study(
+    study: str, header: Mapping[str, Any], options: TuneOptions, run_id: str | None
+) -> StudyResult:
+    """Resume a study of the user's code, which is given again if it cannot be imported.
+
+    Raises:
+        UserError: when the code is missing, or is not that of the study.
+    """
+    from pipelines.store.storage import MlflowStorage
+    from pipelines.study.runs import note_resumed, read_text
+    from pipelines.study.warm_start import ARTIFACT, WarmStart
+
+    plan = Plan.from_header(header)
+    code = function_code(options.objective or _stored(study, header))
+    check_unchanged(f"study {study}", options, plan, code)
+    plan = plan.resumed(
+        trials=options.trials,
+        timeout=options.timeout,
+        register=options.register,
+        confirm=None,
+        refit=None,
+        checkpoints=absolute(options.checkpoints) if options.checkpoints else None,
+    )
+    check_same(CodeObjective(plan, code), header)
+    code.pickled()
+    with workshop(code_worker(), workers_again(plan, options.workers)) as shop:
+        past: Past | None = None
+        if plan.warm_start != OFF:
+            past = WarmStart.from_json(read_text(study, ARTIFACT)).past(plan)
+        storage = MlflowStorage.open(study)
+        if run_id is not None:
+            note_resumed(run_id, study)
+        return _run(plan, code, shop, storage, past, [], began=header)
+
+
+def _run(
+    plan: Plan,
+    code: FunctionCode,
+    shop: Workshop,
+    storage: Any,
+    past: Past | None,
+    notes: list[str],
+    began: Mapping[str, Any] | None,
+) -> StudyResult:
+    objective = CodeObjective(plan, code, began)
+    lines = [*step_notes(plan.space), *space_notes(storage.header.get("space_from")), *notes]
+    places = replace(shop, pool=InRuns(shop.pool, storage))
+    return run_study(Setup(plan, objective, places, storage, past, lines, save_report))
+
+
+def _objective(options: TuneOptions) -> Any:
+    if options.objective is None:
+        raise ParameterError("objective is needed")
+    return options.objective
+
+
+def _stored(study: str, header: Mapping[str, Any]) -> str:
+    """How the code of a study is imported again."""
+    text = str(header[OBJECTIVE])
+    if not text:
+        raise StudyError(
+            f"study {study} evaluates {header['model']}, which no other process can import; give "
+            f"it again from Python: tune(objective=…, study={study!r})"
+        )
+    return text
