@@ -29,6 +29,7 @@ from pipelines.store.studies import find_study, read_header
 from pipelines.store.summaries import NewerSummaryError, summary_from, summary_of, summary_tags
 from pipelines.store.tracking import as_study_error, children, connect, experiments, search
 from pipelines.table.scores.metrics import METRICS
+from warmstart.families import is_code
 from warmstart.past import PastStudy
 
 if TYPE_CHECKING:
@@ -147,7 +148,7 @@ class _Reader:
 
     def _study(self, run: "Run") -> PastStudy | Why:
         found = _from_tags(run, self._now) or self._from_trials(run)
-        if isinstance(found, PastStudy) and found.metric not in METRICS:
+        if isinstance(found, PastStudy) and not _is_known_metric(found):
             return Why.METRIC
         return found
 
@@ -359,3 +360,8 @@ def _missing(client: "MlflowClient", source: str, names: Collection[str]) -> str
         f"{source!r} is neither an experiment of {safe(client.tracking_uri)} "
         f"nor the run id of a study{closest(source, names)}"
     )
+
+
+def _is_known_metric(study: PastStudy) -> bool:
+    """Whether the losses of a study can be compared; code of users has metrics of its own."""
+    return is_code(study.model) or study.metric in METRICS

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from hpo.errors import ParameterError, StudyError, raise_all
-from pipelines.objectives.code.function import FunctionCode
+from pipelines.objectives.code import Code
 from pipelines.objectives.code.planning import budgets
 from pipelines.objectives.code.results import goal_of
 from pipelines.objectives.space import read_space
@@ -43,7 +43,7 @@ def mistakes(options: TuneOptions) -> Iterator[str]:
         yield str(error)
 
 
-def check_unchanged(what: str, options: TuneOptions, plan: Plan, code: FunctionCode) -> None:
+def check_unchanged(what: str, options: TuneOptions, plan: Plan, code: Code) -> None:
     """Check that options given with a resumed study are those that it began with.
 
     Raises:
@@ -68,7 +68,7 @@ def check_unchanged(what: str, options: TuneOptions, plan: Plan, code: FunctionC
 
 
 def _began_with(
-    plan: Plan, code: FunctionCode, options: TuneOptions, given: dict[str, Any]
+    plan: Plan, code: Code, options: TuneOptions, given: dict[str, Any]
 ) -> dict[str, Any]:
     """The options of a plan; a given value that means the same is returned as it is."""
     began: dict[str, Any] = dict(vars(plan))

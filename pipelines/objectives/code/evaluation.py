@@ -3,12 +3,13 @@
 import json
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+
+import cloudpickle
 
 from hpo.goals import Goal
 from hpo.loop import Job
@@ -16,13 +17,13 @@ from hpo.trial import Report
 from pipelines.files.checkpoints import Checkpoints
 from pipelines.files.exchange import Exchange
 from pipelines.models import CheckpointError
-from pipelines.objectives.code.function import BUDGET, CHECKPOINT, read
+from pipelines.objectives.code import BUDGET, CHECKPOINT, Evaluate
 from pipelines.objectives.code.results import course
 from pipelines.objectives.code.trial_run import active
 from pipelines.study.workshop import Worker
 
 CODE = "code"  # the folder in the exchange
-_TERMS = "terms.json"
+_TERMS, _CODE = "terms.json", "code.pkl"
 
 
 @dataclass(frozen=True)
@@ -43,9 +44,10 @@ class Terms:
     full: float
     checkpoints: str | None
 
-    def write(self, folder: Path) -> None:
-        """Write them as JSON."""
+    def write(self, folder: Path, code: Evaluate) -> None:
+        """Write them as JSON, and the code beside them."""
         (folder / _TERMS).write_text(json.dumps(asdict(self)), encoding="utf-8")
+        (folder / _CODE).write_bytes(cloudpickle.dumps(code))
 
     @classmethod
     def read(cls, folder: Path) -> "Terms":
@@ -87,8 +89,10 @@ class Evaluation:
         return Terms.read(self._exchange.get(CODE))
 
     @cached_property
-    def _function(self) -> Callable[..., Any]:
-        return read(self._exchange.get(CODE))
+    def _evaluate(self) -> Evaluate:
+        """The code, as the driver of this session has sent it."""
+        found: Evaluate = cloudpickle.loads((self._exchange.get(CODE) / _CODE).read_bytes())
+        return found
 
     def __call__(self, leg: CodeJob) -> Report:
         """The report of one leg.
@@ -102,7 +106,7 @@ class Evaluation:
             more = {BUDGET: _plain(job.to), CHECKPOINT: place.path}
             given = {name: more[name] for name in terms.takes}
             start = job.start if place.continues else 0.0
-            found = course(self._function(dict(job.params), **given), goal, start)
+            found = course(self._evaluate(dict(job.params), **given), goal, start)
             not_stored = self._store(job, place.path)
         return Report(
             job.to,

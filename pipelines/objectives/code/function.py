@@ -18,9 +18,8 @@ from typing import Any
 import cloudpickle
 
 from hpo.errors import ParameterError, closest
+from pipelines.objectives.code import BUDGET, CHECKPOINT, Evaluate
 
-BUDGET, CHECKPOINT = "budget", "checkpoint"
-FILE = "function.pkl"
 _IN_SESSION = ("__main__", "__mp_main__")  # modules that another process does not import
 _FORM = "package.module:function, or file.py:function"
 
@@ -34,13 +33,13 @@ class FunctionCode:
     Attributes:
         function: the function itself.
         name: `module:function`, or `file:function` for one of a script.
-        importable: `module:function` as text, by which a later process finds it; None for a
-            function of a script, a notebook or a lambda.
+        text: `module:function`, by which a later process imports it; None for a function of a
+            script, a notebook or a lambda.
     """
 
     function: Function
     name: str
-    importable: str | None
+    text: str | None
 
     @functools.cached_property
     def takes(self) -> frozenset[str]:
@@ -58,29 +57,23 @@ class FunctionCode:
             text = code.co_code if code is not None else self.name.encode()
         return hashlib.sha256(text).hexdigest()[:16]
 
-    def pickled(self) -> bytes:
-        """The function as bytes for the workers.
+    def check(self, names: frozenset[str]) -> None:
+        """Check that the function can be sent to the workers, whatever its parameters.
 
         Raises:
             ParameterError: when it refers to something that cannot be pickled.
         """
         try:
-            return bytes(cloudpickle.dumps(self.function))
+            cloudpickle.dumps(self.function)
         except Exception as error:  # pickling runs code of whatever the function refers to
             raise ParameterError(
                 f"objective={self.name} cannot be sent to the workers ({error}); open files, "
                 "connections, locks and the like inside the function"
             ) from error
 
-    def write(self, folder: Path) -> None:
-        """Write the pickled function."""
-        (folder / FILE).write_bytes(self.pickled())
-
-
-def read(folder: Path) -> Function:
-    """The function that `FunctionCode.write` wrote, in a worker of the same session."""
-    function: Function = cloudpickle.loads((folder / FILE).read_bytes())
-    return function
+    def worker(self) -> Evaluate:
+        """The function itself."""
+        return self.function
 
 
 def function_code(objective: "str | Function") -> FunctionCode:
@@ -89,13 +82,13 @@ def function_code(objective: "str | Function") -> FunctionCode:
     Raises:
         ParameterError: when there is no such function, or it cannot be called with parameters.
     """
-    importable = objective if isinstance(objective, str) else _importable(objective)
+    text = objective if isinstance(objective, str) else _importable(objective)
     function = _imported(objective) if isinstance(objective, str) else objective
     if not callable(function):
         raise ParameterError(
             f"objective={objective!r} must be a function, or text of the form {_FORM}"
         )
-    code = FunctionCode(function, _name(function), importable)
+    code = FunctionCode(function, _name(function), text)
     _check_signature(code)
     return code
 

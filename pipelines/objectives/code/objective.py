@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 from mlflow import MlflowClient
@@ -14,8 +13,8 @@ from hpo.goals import Goal
 from hpo.trial import Trial
 from pipelines.files.exchange import Exchange
 from pipelines.files.uris import first_line
+from pipelines.objectives.code import CHECKPOINT, Code
 from pipelines.objectives.code.evaluation import CODE, Terms
-from pipelines.objectives.code.function import CHECKPOINT, FunctionCode
 from pipelines.registry.user_models import logged_by, register
 from pipelines.study.objective import Choice, Ending
 from pipelines.study.plan import Plan
@@ -34,7 +33,7 @@ class CodeObjective:
         began: the header of the study when it is resumed.
     """
 
-    def __init__(self, plan: Plan, code: FunctionCode, began: Mapping[str, Any] | None = None):
+    def __init__(self, plan: Plan, code: Code, began: Mapping[str, Any] | None = None):
         self._plan = plan
         self._code = code
         self._began = began
@@ -46,7 +45,7 @@ class CodeObjective:
 
     @property
     def name(self) -> str:
-        """The module and the name of the function."""
+        """That of the code."""
         return self._code.name
 
     @property
@@ -62,13 +61,13 @@ class CodeObjective:
     @property
     def again(self) -> str:
         """The code, where a later process cannot import it."""
-        return OBJECTIVE if self._code.importable is None else ""
+        return OBJECTIVE if self._code.text is None else ""
 
     def described(self) -> Mapping[str, Any]:
         """How a later process finds the code, and which source it has."""
         return {
             "data": dict(self.fingerprint),
-            OBJECTIVE: self._code.importable or "",
+            OBJECTIVE: self._code.text or "",
             SOURCE: self._code.digest,
         }
 
@@ -101,11 +100,7 @@ class CodeObjective:
             continues,
         )
 
-        def write(folder: Path) -> None:
-            self._code.write(folder)
-            terms.write(folder)
-
-        exchange.put(CODE, write)
+        exchange.put(CODE, lambda folder: terms.write(folder, self._code.worker()))
 
     def baselines(self) -> Mapping[str, Any]:
         """None: what is easy for the user's code is not known."""

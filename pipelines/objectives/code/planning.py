@@ -7,7 +7,7 @@ from hpo.space.parameters import Params, Value
 from hpo.study import FirstPoint
 from hpo.workers.cores import WorkerPlan, available_cores, plan_threads
 from pipelines.models import Budget
-from pipelines.objectives.code.function import BUDGET, FunctionCode
+from pipelines.objectives.code import BUDGET, Code
 from pipelines.objectives.code.results import goal_of
 from pipelines.objectives.planning import default_trials, rungs
 from pipelines.objectives.space import SpaceChoice, read_space
@@ -19,7 +19,7 @@ CENTER = "center of the space"  # the origin of the first point
 _LOWEST = 27  # without min_budget, the lowest rung is at least this part of max_budget
 
 
-def space_of(options: TuneOptions, code: FunctionCode) -> SpaceChoice:
+def space_of(options: TuneOptions, code: Code) -> SpaceChoice:
     """The space of a new study.
 
     Raises:
@@ -36,7 +36,7 @@ def space_of(options: TuneOptions, code: FunctionCode) -> SpaceChoice:
 
 
 def new_plan(
-    options: TuneOptions, code: FunctionCode, chosen: SpaceChoice, worker_plan: WorkerPlan
+    options: TuneOptions, code: Code, chosen: SpaceChoice, worker_plan: WorkerPlan
 ) -> Plan:
     """The plan of a new study.
 
@@ -70,7 +70,7 @@ def new_plan(
     )
 
 
-def budgets(options: TuneOptions, code: FunctionCode) -> tuple[float, ...]:
+def budgets(options: TuneOptions, code: Code) -> tuple[float, ...]:
     """The budgets at which trials may stop, ascending; (1,) for code without a budget.
 
     Raises:

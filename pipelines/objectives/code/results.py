@@ -13,6 +13,7 @@ from pipelines.table.scores.metrics import METRICS
 
 LOSS = "loss"  # the name of a bare number
 _SIGNS = {"-": MINIMIZE, "+": MAXIMIZE}
+_SHOWN = 300  # characters of what a failed program has printed
 MAX_CURVE = 50  # points of a learning curve that are stored
 
 
@@ -79,6 +80,12 @@ def course(returned: Any, goal: Goal, start: float = 0.0) -> Course:
     if last is None:
         raise ResultError("the objective yielded nothing; it must yield a number or metrics")
     return Course(last, _thinned(points))
+
+
+def last_line(text: str) -> str:
+    """The last line that a program has printed, for a message; Python ends tracebacks with it."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1][:_SHOWN] if lines else ""
 
 
 def metrics_of(value: Any, goal: Goal) -> dict[str, float]:

@@ -7,9 +7,10 @@ from typing import Any
 from hpo.errors import ParameterError, StudyError
 from hpo.past import Past
 from pipelines.files.checkpoints import Checkpoints
+from pipelines.objectives.code import Code
 from pipelines.objectives.code.checks import check_unchanged
 from pipelines.objectives.code.evaluation import code_worker
-from pipelines.objectives.code.function import FunctionCode, function_code
+from pipelines.objectives.code.kinds import code_of
 from pipelines.objectives.code.objective import OBJECTIVE, CodeObjective
 from pipelines.objectives.code.places import InRuns
 from pipelines.objectives.code.planning import new_plan, space_of, workers_again, workers_of
@@ -39,11 +40,11 @@ def start_code_study(options: TuneOptions, run_id: str | None) -> StudyResult:
     from pipelines.store.tracking import connect
     from pipelines.study.warm_start import ARTIFACT, look_back, started_with
 
-    code = function_code(_objective(options))
+    code = code_of(_objective(options))
     chosen = space_of(options, code)
     worker_plan = workers_of(options.workers)
     plan = new_plan(options, code, chosen, worker_plan)
-    code.pickled()  # a function that cannot travel is told before a study exists
+    code.check(frozenset(plan.space.names))
     if plan.checkpoints is not None:
         Checkpoints(plan.checkpoints).check()
     connect()
@@ -74,7 +75,7 @@ def resume_code_study(
     from pipelines.study.warm_start import ARTIFACT, WarmStart
 
     plan = Plan.from_header(header)
-    code = function_code(options.objective or _stored(study, header))
+    code = code_of(options.objective or _stored(study, header))
     check_unchanged(f"study {study}", options, plan, code)
     plan = plan.resumed(
         trials=options.trials,
@@ -85,7 +86,7 @@ def resume_code_study(
         checkpoints=absolute(options.checkpoints) if options.checkpoints else None,
     )
     check_same(CodeObjective(plan, code), header)
-    code.pickled()
+    code.check(frozenset(plan.space.names))
     with workshop(code_worker(), workers_again(plan, options.workers)) as shop:
         past: Past | None = None
         if plan.warm_start != OFF:
@@ -98,7 +99,7 @@ def resume_code_study(
 
 def _run(
     plan: Plan,
-    code: FunctionCode,
+    code: Code,
     shop: Workshop,
     storage: Any,
     past: Past | None,

@@ -1,0 +1,217 @@
+"""An MLflow project as an objective: each trial is a run of one of its entry points.
+
+`project:URI#entry` names it; `#entry?env=local` chooses MLflow's environment manager. The
+parameters of the space are those of the entry point, one of which may be `budget`. The metric is
+read from the run.
+"""
+
+import fcntl
+import functools
+import hashlib
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import mlflow
+from mlflow import MlflowClient
+from mlflow.exceptions import ExecutionException, MlflowException
+from mlflow.projects import utils
+from mlflow.projects._project_spec import load_project
+
+from hpo.errors import ParameterError, closest
+from pipelines.files.cache import cache_dir, make_private
+from pipelines.files.uris import first_line, safe
+from pipelines.objectives.code import BUDGET, Evaluate
+from pipelines.objectives.code.results import ResultError, last_line
+
+PROJECT = "project:"
+_MAIN = "main"
+
+
+@dataclass(frozen=True)
+class ProjectCode:
+    """An entry point of an MLflow project.
+
+    Attributes:
+        text: the option `objective`.
+        uri: of the project.
+        entry: the entry point.
+        env: MLflow's environment manager; None for the project's own.
+        folder: of the project on this machine.
+    """
+
+    text: str
+    uri: str
+    entry: str
+    env: str | None
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        """The project and its entry point."""
+        return f"{PROJECT}{Path(self.uri.rstrip('/')).name or self.folder.name}#{self.entry}"
+
+    @functools.cached_property
+    def _parameters(self) -> frozenset[str]:
+        try:
+            return frozenset(self._project.get_entry_point(self.entry).parameters)
+        except ExecutionException as error:
+            known = sorted(self._project._entry_points)
+            raise ParameterError(
+                f"objective={self.text!r}: the project has no entry point {self.entry!r}"
+                f"{closest(self.entry, known)}; it has {', '.join(known)}"
+            ) from error
+
+    @functools.cached_property
+    def _project(self) -> Any:
+        load: Any = load_project
+        return load(str(self.folder))
+
+    @functools.cached_property
+    def takes(self) -> frozenset[str]:
+        """Whether `budget` is one of its parameters."""
+        return frozenset((BUDGET,)) & self._parameters
+
+    @property
+    def digest(self) -> str:
+        """Of the files in the project's folder."""
+        found = hashlib.sha256()
+        for path in sorted(filter(Path.is_file, self.folder.iterdir())):
+            found.update(path.name.encode() + hashlib.sha256(path.read_bytes()).digest())
+        return found.hexdigest()[:16]
+
+    def check(self, names: frozenset[str]) -> None:
+        """Check that the parameters are those of the entry point.
+
+        Raises:
+            ParameterError: naming what is unknown, or needed and missing.
+        """
+        entry = self._project.get_entry_point(self.entry) if self._parameters else None
+        unknown = sorted(names - self._parameters)
+        if unknown:
+            raise ParameterError(
+                f"objective={self.text!r}: {', '.join(unknown)} of the space is no parameter of "
+                f"the entry point; it has {', '.join(sorted(self._parameters)) or 'none'}"
+            )
+        needed = {n for n, p in entry.parameters.items() if p.default is None} if entry else set()
+        missing = sorted(needed - names - {BUDGET})
+        if missing:
+            raise ParameterError(
+                f"objective={self.text!r}: {', '.join(missing)} has no default in MLproject, so it "
+                "must be in the space, such as with a single choice"
+            )
+
+    def worker(self) -> Evaluate:
+        """Runs the entry point."""
+        places = cache_dir() / "environments"
+        make_private(places)
+        return RunProject(str(self.folder), self.entry, self.env, str(places / self.digest))
+
+
+@dataclass(frozen=True)
+class RunProject:
+    """Runs an entry point once for each evaluation, in the trial's own run.
+
+    Attributes:
+        folder: of the project.
+        entry: the entry point.
+        env: the environment manager.
+        lock: the first run makes the environment; until then, others wait at this file.
+    """
+
+    folder: str
+    entry: str
+    env: str | None
+    lock: str
+
+    def __call__(self, params: dict[str, Any], **beside: Any) -> Any:
+        """The metrics of the run.
+
+        Raises:
+            ResultError: when the run fails, or has no metrics.
+        """
+        run = mlflow.active_run()
+        if run is None:
+            raise ResultError("the trial's run is not in MLflow yet")
+        run_id, run_project = str(run.info.run_id), cast(Any, mlflow.projects.run)
+        with self._environment(), _captured() as output:
+            try:
+                run_project(
+                    self.folder,
+                    entry_point=self.entry,
+                    parameters={name: str(value) for name, value in {**params, **beside}.items()},
+                    env_manager=self.env,  # None is the project's own
+                    run_id=run_id,
+                )
+            except (ExecutionException, MlflowException) as error:
+                said = last_line(_own_lines(output)) or first_line(error)
+                raise ResultError(f"the run of the project failed: {said}") from error
+        found = MlflowClient().get_run(run_id).data.metrics
+        own = {name: value for name, value in found.items() if not name.startswith("system/")}
+        if not own:
+            raise ResultError("the run of the project has logged no metric")
+        return own
+
+    @contextmanager
+    def _environment(self) -> Iterator[None]:
+        """Let one run alone make the environment."""
+        done = Path(f"{self.lock}.made")
+        if self.env == "local" or done.exists():
+            yield
+            return
+        with open(self.lock, "a", encoding="utf-8") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not done.exists():
+                yield
+                done.touch()
+                return
+        yield
+
+
+@contextmanager
+def _captured() -> Iterator[Path]:
+    """Let child processes print to a file; afterwards it is copied to this process's stderr."""
+    with tempfile.TemporaryDirectory(prefix="output-") as folder:
+        path = Path(folder) / "output.txt"
+        before = [os.dup(stream) for stream in (1, 2)]
+        try:
+            with path.open("wb") as output:
+                for stream in (1, 2):
+                    os.dup2(output.fileno(), stream)
+            yield path
+        finally:
+            for stream, kept in zip((1, 2), before, strict=True):
+                os.dup2(kept, stream)
+                os.close(kept)
+            sys.stderr.write(path.read_text(encoding="utf-8", errors="replace"))
+
+
+def project_code(text: str) -> ProjectCode:
+    """Fetch a project and read its file.
+
+    Raises:
+        ParameterError: when there is none.
+    """
+    place, _, entry = text.removeprefix(PROJECT).partition("#")
+    entry, _, query = entry.partition("?")
+    key, _, env = query.partition("=")
+    if not place or (query and (key != "env" or not env)):
+        raise ParameterError(
+            f"objective={text!r} must have the form project:URI#entry, or "
+            "project:URI#entry?env=local for another environment manager"
+        )
+    fetch: Any = utils._fetch_project
+    try:
+        folder = Path(fetch(uri=place)).resolve()
+    except Exception as error:  # of Git, zip files and file systems
+        raise ParameterError(
+            f"objective={text!r}: the project {safe(place)} cannot be fetched ({first_line(error)})"
+        ) from error
+    if not (folder / "MLproject").is_file():
+        raise ParameterError(f"objective={text!r}: {safe(place)} has no file MLproject")
+    return ProjectCode(text, place, entry or _MAIN, env or None, folder)

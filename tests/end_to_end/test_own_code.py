@@ -1,0 +1,166 @@
+"""`tune(objective=…)`: functions, command lines and MLflow projects as studies."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pytest
+from mlflow import MlflowClient
+
+from hpo.errors import ParameterError, StudyError
+from pipelines.report import report
+from pipelines.store.studies import leaderboard
+from pipelines.tune import tune
+from tests.end_to_end import own_code
+from tests.end_to_end.conftest import Place
+
+X = {"x": {"low": 0.0, "high": 1.0}}
+HOW = ["works", "raises", "exits", "is killed", "is nan", "returns nothing", "forks", "hangs"]
+
+
+def test_what_an_objective_does_costs_its_own_trial_only(store: str) -> None:
+    result = tune(
+        objective=own_code.misbehaving,
+        space={"how": HOW},
+        algorithm="grid",
+        trials=20,
+        trial_timeout=4,
+        workers=2,
+    )
+
+    assert len(result.trials) == len(HOW), "a small space ends when all of it is tried"
+    failures = {str(t.params["how"]): t.failure or "" for t in result.trials}
+    assert {how for how in HOW if not failures[how]} == {"works", "forks"}
+    expected = {
+        "raises": "ValueError: no such column",
+        "exits": "SystemExit",
+        "is killed": "SIGKILL",
+        "is nan": "loss is nan",
+        "returns nothing": "the objective returned None",
+        "hangs": "4",
+    }
+    for how, message in expected.items():
+        assert message in failures[how], how
+    assert (result.best_params, result.best_score) == ({"how": "works"}, 1.0)
+    assert "Best: trial" in str(result)
+
+
+def test_a_race_goes_on_from_checkpoints_and_is_resumed(store: str) -> None:
+    options: dict[str, Any] = {"workers": 2, "metric": "-err"}
+    first = tune(
+        objective=own_code.trained, space=X, algorithm="asha", max_budget=9, trials=4, **options
+    )
+    header = f"asha over {own_code.__name__}:trained"
+    assert header in str(report(study=first.run_id))
+
+    again = tune(study=first.run_id, trials=9)  # the objective is found again by its name
+
+    assert [t.params for t in again.trials[:4]] == [t.params for t in first.trials]
+    assert set(again.trials[0].params) == {"x"}, "parameters that it logged are not its own"
+    legs = [report for trial in again.trials for report in trial.reports]
+    assert {leg.budget for leg in legs} == {1.0, 3.0, 9.0}
+    for trial in again.trials:
+        before = 0.0
+        for leg in trial.reports:
+            assert leg.metrics["steps"] == leg.budget - before, "no step is trained twice"
+            before = leg.budget
+    run = MlflowClient(store).get_run(again.winner_run)
+    assert run.data.params["rows"] == "7"
+    assert run.data.metrics["began_at"] > 0
+    assert run.info.status == "FINISHED"
+    with pytest.raises(StudyError, match="began with metric='-err', but got '\\+err'"):
+        tune(study=first.run_id, objective=own_code.trained, metric="+err")
+    with pytest.raises(StudyError, match="another objective: objective was .*trained"):
+        tune(study=first.run_id, objective=own_code.script)
+
+
+def test_a_script_logs_to_its_trial_and_its_model_is_registered(store: str) -> None:
+    space = {"x": [1.0, 0.25, 0.75]}
+    result = tune(objective=own_code.script, space=space, trials=3, workers=1, register="own-model")
+
+    assert result.best_params == {"x": 0.25}
+    client = MlflowClient(store)
+    run = client.get_run(result.winner_run)
+    assert {"inside", "after", "loss"} <= set(run.data.metrics)
+    children = client.search_runs(
+        [run.info.experiment_id], f"tags.`mlflow.parentRunId` = '{run.info.run_id}'"
+    )
+    assert [set(child.data.metrics) for child in children] == [{"child"}]
+    everything = client.search_runs([run.info.experiment_id], "tags.`hpo.study` != ''")
+    assert not everything, "no run beside the study's"
+    mlflow.set_tracking_uri(store)
+    model = mlflow.pyfunc.load_model("models:/own-model@challenger")
+    assert model.predict([[0], [0]]) == [0.25, 0.25]
+    assert result.version == 1
+
+    later = tune(objective=own_code.script, space=space, trials=2, workers=1)
+    assert later.trials[1].origin.startswith("warm start: ")
+    assert later.trials[1].params == {"x": 0.25}
+
+
+def test_a_command_from_the_command_line(place: Place, tmp_path: Path) -> None:
+    program = tmp_path / "train.py"
+    program.write_text("import sys\nprint('rate', sys.argv[1])\nprint(float(sys.argv[1]) ** 2)\n")
+    space = tmp_path / "space.yaml"
+    space.write_text("rate: {low: -1.0, high: 1.0}\n")
+    objective = f"cmd:{sys.executable} {program} {{rate}}"
+
+    code, output = place.command(
+        "tune", objective=objective, space=str(space), trials="4", workers="2"
+    )
+
+    assert code == 0, output
+    assert "Leaderboard by loss (4 trials)" in output
+    assert "tpe over 1 parameters of cmd:train.py" in output
+
+
+def test_a_project_is_run_in_its_trials_own_run(store: str, tmp_path: Path) -> None:
+    (tmp_path / "MLproject").write_text(
+        "name: theirs\nentry_points:\n  main:\n    parameters:\n      rate: float\n"
+        "      rows: {type: float, default: 3}\n"
+        f"    command: {sys.executable} train.py {{rate}}\n"
+    )
+    (tmp_path / "train.py").write_text(
+        "import sys, mlflow\nrate = float(sys.argv[1])\n"
+        "if rate > 0.6: raise SystemExit('too fast')\n"
+        "with mlflow.start_run():\n    mlflow.log_metric('err', rate)\n"
+    )
+    space = {"rate": {"low": 0.25, "high": 0.75, "step": 0.25}}
+    objective = f"project:{tmp_path}#main?env=local"
+
+    result = tune(objective=objective, space=space, metric="-err", trials=3, workers=1)
+
+    assert result.best_score == 0.25
+    failed = [trial for trial in result.trials if trial.failure]
+    assert [trial.params["rate"] for trial in failed] == [0.75]
+    assert "the run of the project failed: too fast" in str(failed[0].failure)
+    rows = {row["number"]: row["run_id"] for row in leaderboard(result.run_id)}
+    run = MlflowClient(store).get_run(rows[result.trials[0].number])
+    assert (run.info.status, run.data.metrics["err"]) == ("FINISHED", 0.5)
+    with pytest.raises(ParameterError, match="rates of the space is no parameter of the entry"):
+        tune(objective=objective, space={"rates": [1, 2]}, metric="-err", trials=1)
+    with pytest.raises(ParameterError, match="no entry point 'man', did you mean 'main'"):
+        tune(objective=f"project:{tmp_path}#man", space=space, metric="-err", trials=1)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, "space='default': a space is needed with objective"),
+        ({"space": X, "model": "mlp"}, "model is for tables"),
+        ({"space": X, "data": "a.csv", "target": "y"}, "(?s)data is for tables.*target is for"),
+        ({"space": X, "metric": "err"}, "write -err to minimise it"),
+        ({"space": X, "algorithm": "bohb"}, "has no argument `budget`; add it, or take an"),
+        ({"space": X, "max_budget": 9}, "has no argument `budget`; add it, or leave max_budget"),
+        ({"space": X, "trials": -1}, "trials=-1 must be greater than 0"),
+    ],
+)
+def test_mistakes_are_told_before_anything_runs(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ParameterError, match=message):
+        tune(objective=own_code.script, **options)
+
+
+def test_a_race_needs_the_largest_budget() -> None:
+    with pytest.raises(ParameterError, match="takes `budget`, so max_budget is needed"):
+        tune(objective=own_code.trained, space=X, algorithm="bohb", metric="-err")
