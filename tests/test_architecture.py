@@ -41,6 +41,7 @@ ONLY = {
         "pipelines/study/runs.py",
         "pipelines/validation/runs.py",
         "pipelines/objectives/winner.py",
+        "pipelines/backend.py",
         "pipelines/objectives/code",
         "pipelines/registry/user_models.py",
         "benchmarks",

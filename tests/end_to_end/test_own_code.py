@@ -138,6 +138,17 @@ def test_a_project_is_run_in_its_trials_own_run(store: str, tmp_path: Path) -> N
     rows = {row["number"]: row["run_id"] for row in leaderboard(result.run_id)}
     run = MlflowClient(store).get_run(rows[result.trials[0].number])
     assert (run.info.status, run.data.metrics["err"]) == ("FINISHED", 0.5)
+    run_project: Any = mlflow.projects.run
+    ended = run_project(  # as `mlflow run --backend hpo` does
+        str(tmp_path),
+        parameters={"rows": 2},
+        backend="hpo",
+        backend_config={"space": space, "metric": "-err", "trials": 1, "workers": 1},
+        env_manager="local",
+        experiment_id="0",
+    )
+    assert ended.get_status() == "FINISHED"
+    assert leaderboard(ended.run_id)[0]["params"] == {"rate": 0.5, "rows": 2}
     with pytest.raises(ParameterError, match="rates of the space is no parameter of the entry"):
         tune(objective=objective, space={"rates": [1, 2]}, metric="-err", trials=1)
     with pytest.raises(ParameterError, match="no entry point 'man', did you mean 'main'"):

@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import mlflow
+
 from hpo.errors import ParameterError, closest
 from pipelines.objectives.code import BUDGET, CHECKPOINT, Evaluate
 from pipelines.objectives.code.results import ResultError, last_line
@@ -130,6 +132,7 @@ class RunCommand:
                 command,
                 cwd=self.directory,
                 stdin=subprocess.DEVNULL,
+                env=_environment(),
                 capture_output=True,
                 text=True,
                 errors="replace",
@@ -143,6 +146,12 @@ class RunCommand:
             if any(f"{{{RESULT}}}" in each for each in self.arguments):
                 return _written(result)
             return _printed(ended.stdout)
+
+
+def _environment() -> dict[str, str]:
+    """The environment of this process, and the trial's run for a program that uses MLflow."""
+    run = mlflow.active_run()
+    return {**os.environ, **({} if run is None else {"MLFLOW_RUN_ID": str(run.info.run_id)})}
 
 
 def _filled(argument: str, values: Mapping[str, Any]) -> str | None:

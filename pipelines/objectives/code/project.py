@@ -191,6 +191,12 @@ def _captured() -> Iterator[Path]:
             sys.stderr.write(path.read_text(encoding="utf-8", errors="replace"))
 
 
+def _own_lines(output: Path) -> str:
+    """What the project has printed, without what MLflow has logged of it."""
+    lines = output.read_text(encoding="utf-8", errors="replace").splitlines()
+    return "\n".join(line for line in lines if " mlflow.projects" not in line)
+
+
 def project_code(text: str) -> ProjectCode:
     """Fetch a project and read its file.
 
