@@ -23,6 +23,7 @@ from hpo.errors import (
 from hpo.loop import Stop, StopLevel
 from hpo.past import Past
 from hpo.trial import Report
+from pipelines.files.refused import why_refused
 from pipelines.files.uris import safe
 from pipelines.findings.diagnosis import Diagnosis
 from pipelines.findings.scales import duration
@@ -84,8 +85,11 @@ def run_study(setup: Setup) -> StudyResult:
         try:
             result = _Session(setup, stop).run()
         except BaseException as error:
-            _close_after(error, store)
-            raise
+            told = _told(error, store.run_id)
+            _close_after(told, store)
+            if told is error:
+                raise
+            raise told from error
         status, timeout = ("KILLED", AT_ONCE) if result.stopped else ("FINISHED", UNHURRIED)
         delivered = store.close(status, timeout=timeout)
     if not delivered:
@@ -94,6 +98,15 @@ def run_study(setup: Setup) -> StudyResult:
             "resumed"
         )
     return result
+
+
+def _told(error: BaseException, study: str) -> BaseException:
+    """The error to show: what the system refused is a sentence, with what to do then."""
+    if (why := why_refused(error)) is None:
+        return error
+    return StudyError(
+        f"{why}; all results are stored: when that is repaired, resume with study={study}"
+    )
 
 
 def _close_after(error: BaseException, store: StudyStore) -> None:
@@ -108,6 +121,8 @@ def _close_after(error: BaseException, store: StudyStore) -> None:
     except TakenError:
         pass  # as `error` says
     except UserError as second:
+        if str(second) == str(error):
+            return
         logger.warning("the study could not be closed: %s", second)
 
 
