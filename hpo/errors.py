@@ -56,6 +56,26 @@ class PoolBroken(UserError):  # noqa: N818
     """No worker can be started; waiting jobs and later calls of `submit` raise this."""
 
 
+OUT_OF_MEMORY = "the memory ran out: use fewer workers, smaller models or fewer rows"
+# Parts of the texts with which libraries tell it, in lower case.
+_NO_MEMORY = (
+    "memoryerror",
+    "bad_alloc",
+    "bad allocation",
+    "allocate memory",
+    "memory allocation",
+    "unable to allocate",
+    "out of memory",
+    "not enough memory",
+)
+
+
+def tells_no_memory(text: str) -> bool:
+    """Whether an error, or the output of a process, says that the memory ran out."""
+    text = text.lower()
+    return any(part in text for part in _NO_MEMORY)
+
+
 def time_limit_exceeded(time_limit: float) -> TimeLimitExceeded:
     """The error of a job that ran for longer than `time_limit` seconds."""
     return TimeLimitExceeded(

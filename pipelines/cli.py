@@ -11,6 +11,7 @@ import click
 from hpo.errors import ParameterError, TakenError, UserError, closest
 from pipelines import entry_points
 from pipelines.entry_points import Parameter
+from pipelines.files.refused import refusals_told
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
@@ -73,7 +74,8 @@ def command(name: str, function: Callable[..., Any]) -> click.Command:
     """The click command of an entry point; it prints the result of the function."""
 
     def run(**values: Any) -> None:
-        result = function(**values)
+        with refusals_told():
+            result = function(**values)
         click.echo(str(result))
         if getattr(result, "stopped", False):
             sys.exit(EXIT_INTERRUPTED)

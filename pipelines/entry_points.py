@@ -18,6 +18,7 @@ from importlib import import_module
 from typing import Any, ParamSpec, TypeVar
 
 from hpo.errors import ParameterError, closest, raise_all
+from pipelines.files.refused import refusals_told
 from pipelines.store.autologging import without_autologging
 
 P = ParamSpec("P")
@@ -100,7 +101,7 @@ def entry_point(
         @functools.wraps(run)
         def call(*args: P.args, **kwargs: P.kwargs) -> ResultT:
             _check_names(run.__name__, kwargs, signature.parameters)
-            with without_autologging():
+            with without_autologging(), refusals_told():
                 return run(options(*args, **kwargs))
 
         returned = inspect.signature(run).return_annotation

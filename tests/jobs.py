@@ -2,12 +2,16 @@
 
 import ctypes
 import os
+import resource
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NoReturn
+
+import numpy as np
 
 IMPORTED_BY = os.getpid()
 PATIENCE = 180  # seconds: only what hangs takes so long, on however busy a machine
@@ -83,6 +87,41 @@ def hold_the_interpreter(seconds: int) -> None:
     ctypes.PyDLL(None).sleep(seconds)
 
 
+def limited(me: Evaluate, way: str) -> Any:
+    """Run out of an address space that has room for little more than what is there."""
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (used + (64 << 20), hard))
+    try:
+        return WAYS_TO_RUN_OUT[way]()
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+
+def abort_like_native_code() -> NoReturn:
+    os.write(2, b"terminate called after throwing an instance of 'std::bad_alloc'\n")
+    os.abort()
+
+
+def exit_like_native_code() -> NoReturn:
+    os.write(2, b"OpenBLAS error: Memory allocation still failed after 10 retries, giving up.\n")
+    os._exit(1)
+
+
+def fill() -> list[bytes]:
+    """Take what is left in small pieces, so that nothing is left for the error itself."""
+    pieces = []
+    while True:
+        pieces.append(bytes(1 << 10))
+
+
+WAYS_TO_RUN_OUT: dict[str, Callable[[], Any]] = {
+    "at once": lambda: bytes(1 << 30),
+    "in pieces": fill,
+    "in an array": lambda: np.ones(1 << 28),
+    "in native code": abort_like_native_code,
+    "in BLAS": exit_like_native_code,
+}
 JOBS: dict[str, Callable[..., Any]] = {
     "echo": lambda _, value: value,
     "state": lambda me: (me.spec, me.calls, me.born),
@@ -99,5 +138,6 @@ JOBS: dict[str, Callable[..., Any]] = {
     "lambda": lambda _: lambda: None,
     "broken": lambda _: Broken(),
     "child": lambda _, path, hang: start_child(path, hang),
+    "memory": limited,
     "big": lambda _, size: b"x" * size,
 }

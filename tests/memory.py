@@ -17,6 +17,9 @@ class MemoryNotes:
         self.winner: int | None = None
         self.scores: dict[int, Confirmed] = {}
 
+    def tag(self, name: str) -> str | None:
+        return self.tags.get(name)
+
     def annotate(
         self,
         *,
@@ -73,7 +76,12 @@ class MemoryStore(MemoryStorage):
         return self.reachable
 
     def close(
-        self, status: str, reason: str | None = None, *, timeout: float | None = None
+        self,
+        status: str,
+        reason: str | None = None,
+        *,
+        complete: bool = False,
+        timeout: float | None = None,
     ) -> bool:
         self.closed += [status, reason]
         return True

@@ -14,6 +14,7 @@ from typing import Any
 
 from hpo.workers.worker import Setup, Signal, Start, command
 
+_TAIL = 1 << 16  # bytes of the log that are read to find out why a worker ended
 _END = 5.0  # seconds for the fork server to end after its workers
 
 
@@ -82,6 +83,25 @@ class Launch:
         with contextlib.suppress(OSError):  # it died at once: the supervisor notices
             connection.send_bytes(pickle.dumps(self.setup))
         return ForkServer(process, connection)
+
+    @property
+    def printed(self) -> int:
+        """How many bytes the log has; 0 without one."""
+        try:
+            return self.log.stat().st_size if self.log else 0
+        except OSError:
+            return 0
+
+    def said(self, since: int) -> str:
+        """The end of what was printed to the log after its first `since` bytes."""
+        try:
+            with self.log.open("rb") if self.log else contextlib.nullcontext() as log:
+                if log is None:
+                    return ""
+                log.seek(max(since, self.printed - _TAIL))
+                return log.read(_TAIL).decode(errors="replace")
+        except OSError:
+            return ""
 
     def output(self) -> contextlib.AbstractContextManager[Any]:
         """The file for the output of the server and the workers; None for the driver's own."""

@@ -14,10 +14,12 @@ from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from hpo.errors import (
+    OUT_OF_MEMORY,
     JobError,
     PoolBroken,
     TimeLimitExceeded,
     WorkerDied,
+    tells_no_memory,
     time_limit_exceeded,
 )
 from hpo.workers.launch import ForkServer, Launch
@@ -29,7 +31,7 @@ _BACK_OFF = 0.1  # seconds before the second attempt, doubled for each later one
 _MAX_BACK_OFF = 30.0
 _GRACE = 1.0  # seconds from SIGTERM to SIGKILL
 _ADVICE = {
-    "SIGKILL": "; if nobody killed it, the memory ran out: use fewer workers or smaller models",
+    "SIGKILL": f"; if nobody killed it, {OUT_OF_MEMORY}",
     "SIGSEGV": "; native code crashed",
     "SIGABRT": "; native code crashed",
     "SIGBUS": "; native code crashed, or a file that it has mapped was cut short",
@@ -46,6 +48,7 @@ class _Worker:
         pid: its process id, once known.
         ready: whether it has built `evaluate`.
         task: the job that it is running.
+        printed: bytes of the log when it started, or when it got that job.
         raised: the exception raised while building `evaluate`.
         overdue: the error of a job over its time limit.
         kill_at: when SIGKILL is due; infinite unless it is ending or has been asked to end.
@@ -57,6 +60,7 @@ class _Worker:
     pid: int = 0
     ready: bool = False
     task: Task | None = None
+    printed: int = 0
     raised: Raised | None = None
     overdue: TimeLimitExceeded | None = None
     kill_at: float = math.inf
@@ -162,7 +166,8 @@ class Supervisor:
         while self.server.preloaded and len(self.workers) < self.size:
             self.serial += 1
             ours, theirs = socket.socketpair()
-            self.workers[self.serial] = _Worker(self.serial, Connection(ours.detach()))
+            connection, printed = Connection(ours.detach()), self.launch.printed
+            self.workers[self.serial] = _Worker(self.serial, connection, printed=printed)
             with theirs:
                 self.server.send(Start(self.serial), theirs.fileno())
 
@@ -227,6 +232,7 @@ class Supervisor:
             if worker.task is None:
                 return
             worker.task.start()
+            worker.printed = self.launch.printed
             with contextlib.suppress(OSError):  # it has just died: `exited` settles the job
                 worker.connection.send_bytes(worker.task.job)
 
@@ -260,6 +266,8 @@ class Supervisor:
             self.receive(worker)  # what it sent before it ended
         worker.connection.close()
         del self.workers[worker.serial]
+        if OUT_OF_MEMORY not in reason and tells_no_memory(self.launch.said(worker.printed)):
+            reason += f"; {OUT_OF_MEMORY}"
         if worker.task:
             error = worker.overdue or WorkerDied(f"the worker {reason}{self.hint()}")
             self.tasks.settle(worker.task, error, False)

@@ -30,6 +30,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from hpo.errors import OUT_OF_MEMORY, tells_no_memory
+
 _LINUX = sys.platform == "linux"
 _PRCTL = ctypes.CDLL(None).prctl if _LINUX else None
 _PR_SET_PDEATHSIG = 1
@@ -99,6 +101,8 @@ def raised(error: BaseException) -> Raised:
     kind = type(error).__name__
     line = "".join(traceback.format_exception_only(error)).strip()
     message = line.split(f"{kind}: ", 1)[1] if f"{kind}: " in line else ""
+    if tells_no_memory(line):
+        message = "; ".join(filter(None, (message, OUT_OF_MEMORY)))
     return Raised(
         kind, message, "".join(traceback.format_exception(error))[-_TRACEBACK_CHARACTERS:]
     )
@@ -266,6 +270,7 @@ def _answer(evaluate: Callable[[Any], Any], load: "_Loader", job: bytes) -> byte
     try:
         return pickle.dumps((True, evaluate(load(job))), pickle.HIGHEST_PROTOCOL)
     except BaseException as error:  # also SystemExit: a job fails its own trial only
+        traceback.clear_frames(error.__traceback__)  # the job's memory, which may be all there is
         return pickle.dumps((False, raised(error)))
     finally:
         _flush()

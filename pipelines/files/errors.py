@@ -9,5 +9,9 @@ class DamagedError(ValueError):
     """A stored file does not hold what `Objects.save` wrote."""
 
 
+class NotWrittenError(OSError):
+    """A folder cannot be written; the message says where, why and what helps."""
+
+
 class NoAnswerError(OSError):
     """A remote place did not answer in time."""

@@ -13,6 +13,7 @@ from functools import cached_property
 from pathlib import Path
 
 from pipelines.files.objects import Objects
+from pipelines.files.refused import not_written
 
 
 @dataclass(frozen=True)
@@ -45,13 +46,19 @@ class Exchange:
         """Store the files that `write` puts into an empty folder, all or none of them.
 
         Raises:
-            OSError: when it cannot be written.
+            OSError: when it cannot be written; with the place where that is on this machine.
         """
         root = self._objects.folder
         if root is None:
             self._objects.save(_file(name), write)
             shutil.rmtree(self.scratch / _file(name), ignore_errors=True)  # an older copy
             return
+        try:
+            self._put_here(root, name, write)
+        except OSError as error:
+            raise not_written(root, error) from error
+
+    def _put_here(self, root: Path, name: str, write: Callable[[Path], object]) -> None:
         with tempfile.TemporaryDirectory(prefix="put-", dir=root) as scratch:
             fresh = Path(scratch) / "folder"
             fresh.mkdir()

@@ -187,12 +187,28 @@ class TableObjective:
             jobs.append(replace(job, test_rows=True))
         return self._train_again(ending.trials[number], jobs, ending) is not None
 
+    def finished(self, choice: Choice, ending: Ending) -> Outcome | None:
+        """What an earlier session has stored of this winner; None unless that is complete."""
+        from pipelines.objectives.finished import OUTCOME, from_tag
+        from pipelines.registry.logged import is_stored
+
+        text = ending.store.notes.tag(OUTCOME)
+        outcome = from_tag(text, choice.winner, self._plan) if text else None
+        if outcome is None or outcome.model_uri is None:
+            return None
+        uri, name = ending.store.tracking_uri, self._plan.register
+        if not is_stored(uri, outcome.model_uri, name, outcome.version):
+            return None
+        ending.say(f"winner: trial {choice.winner.number}, logged already")
+        return outcome
+
     def finish(self, choice: Choice, ending: Ending) -> Outcome:
         """Score the winner once on the held-out rows, log and register it.
 
         Raises:
             StudyError: when MLflow does not take it.
         """
+        from pipelines.objectives.finished import OUTCOME, to_tag
         from pipelines.objectives.winner import Won, join, log, score
         from pipelines.table.scores.bootstrap import score_interval
 
@@ -218,7 +234,7 @@ class TableObjective:
         self._store_classes(scored, ending)
         how = f"logged in {logged.seconds:.1f} s" if logged.seconds else "logged already"
         ending.say(f"winner: trial {choice.winner.number}, {how}")
-        return Outcome(
+        outcome = Outcome(
             test=test,
             interval=interval,
             model_uri=logged.uri,
@@ -226,6 +242,8 @@ class TableObjective:
             trained_on=self._trained_on,
             default=beside,
         )
+        notes.annotate(tags={OUTCOME: to_tag(outcome, choice.winner, self._plan)})
+        return outcome
 
     def _beside_default(
         self, winner: Trial, scored: "Scored", ending: Ending

@@ -12,6 +12,7 @@ import numpy as np
 from hpo.loop import Job
 from hpo.trial import Report
 from pipelines.files.exchange import Exchange
+from pipelines.files.uris import first_line
 from pipelines.models import (
     CheckpointError,
     Family,
@@ -148,16 +149,14 @@ class Training:
         trained = self._train(course, models)
         report = self._report(job.to, trained, began)
         not_stored = self._legs.save(job, trained)
-        if report.loss <= self._best:
-            self._export(trained, trial_label(job.number, job.to))
-        self._best = min(self._best, report.loss)
+        not_exported = self._export_best(report.loss, trained, trial_label(job.number, job.to))
         return Report(
             job.to,
             report.loss,
             report.metrics,
             time.monotonic() - began,
             curve=leg_curve(self.work, course, trained, job),
-            note="; ".join(filter(None, (restarted, not_stored))),
+            note="; ".join(filter(None, (restarted, not_stored, not_exported))),
             over=all(part.over for part in trained),
         )
 
@@ -188,6 +187,21 @@ class Training:
         """Train to the last stop; stops that a model has passed already cost nothing."""
         pairs = zip(self._folds, models, strict=True)
         return [_train_on(course, fold, model) for fold, model in pairs]
+
+    def _export_best(self, loss: float, trained: Sequence[Trained], label: str) -> str:
+        """Export the models of a trial that is the best so far.
+
+        Returns:
+            Why that failed, or "". The trial keeps its score; if it wins, it is trained once more.
+        """
+        if loss > self._best:
+            return ""
+        self._best = loss
+        try:
+            self._export(trained, label)
+        except OSError as error:
+            return f"its model was not stored: {first_line(error)}"
+        return ""
 
     def _export(self, trained: Sequence[Trained], label: str) -> None:
         """Put the models of all folds into the exchange, for the driver."""

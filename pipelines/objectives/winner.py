@@ -17,7 +17,7 @@ from pipelines.objectives.jobs import models_of
 from pipelines.registry.gate import ALL_ROWS, TRAINED_ON, HeldOutScore
 from pipelines.registry.logged import TRIAL_NUMBER, LoggedWinner, log_winner, logged_before
 from pipelines.registry.versions import Origin, register_winner
-from pipelines.store.tracking import first_line
+from pipelines.store.tracking import with_way_out
 from pipelines.study.objective import Choice, Ending
 from pipelines.study.plan import Plan
 from pipelines.table.scores.metrics import METRICS
@@ -123,7 +123,7 @@ def log(plan: Plan, data: DataPlan, prepared: "Prepared", won: Won) -> Logged:
         except MlflowException as error:
             refused = error
     raise StudyError(
-        f"MLflow refused the winner ({first_line(refused)}); all trials are stored: when this is "
+        f"MLflow refused the winner ({with_way_out(refused)}); all trials are stored: when this is "
         f"repaired, resume with study={won.ending.store.run_id} to log the winner"
     ) from refused
 

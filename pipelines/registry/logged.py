@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 from mlflow import MlflowClient
 from mlflow.entities import LoggedModelOutput, LoggedModelStatus, Metric
+from mlflow.exceptions import MlflowException
 from mlflow.models import Model, ModelSignature
 from mlflow.types import ColSpec, DataType, Schema, TensorSpec
 from mlflow.types.schema import AnyType
@@ -165,6 +166,18 @@ def logged_before(client: MlflowClient, run_id: str, predictor_dir: Path) -> Log
         if model.status == LoggedModelStatus.READY and model.tags.get(CONTENT) == content:
             return LoggedWinner(model.model_id, run_id, model.artifact_location, (), 0.0)
     return None
+
+
+def is_stored(tracking_uri: str, model_uri: str, name: str | None, version: int | None) -> bool:
+    """Whether MLflow still has a logged model, complete, and the version `name`, if it has one."""
+    client = MlflowClient(tracking_uri)
+    try:
+        model = client.get_logged_model(model_uri.rpartition("/")[2])
+        if name is not None:
+            client.get_model_version(name, str(version))
+    except MlflowException:
+        return False
+    return model.status == LoggedModelStatus.READY
 
 
 def pip_requirements(families: tuple[str, ...]) -> list[str]:

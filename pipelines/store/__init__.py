@@ -10,6 +10,10 @@ from pipelines.store.schema import Confirmed
 class StudyNotes(Protocol):
     """Notes on a study beside its trials. Writing returns at once."""
 
+    def tag(self, name: str) -> str | None:
+        """A tag of the study when this session began."""
+        ...
+
     def annotate(
         self,
         *,
@@ -84,7 +88,12 @@ class StudyStore(Storage, Protocol):
         ...
 
     def close(
-        self, status: str, reason: str | None = None, *, timeout: float | None = None
+        self,
+        status: str,
+        reason: str | None = None,
+        *,
+        complete: bool = False,
+        timeout: float | None = None,
     ) -> bool:
         """End the study; False when something is not written yet."""
         ...

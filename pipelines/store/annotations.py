@@ -24,6 +24,10 @@ class Annotations:
         self._header = header
         self._confirmed = dict(run.found.confirmed)
 
+    def tag(self, name: str) -> str | None:
+        """A tag of the study when this session began."""
+        return self._run.tags.get(name)
+
     def annotate(
         self,
         *,

@@ -160,6 +160,7 @@ class Lease:
         self._clock = clock
         self._me = Driver.myself()
         self._held_at = -math.inf
+        self._took_over = False
 
     def acquire(self, *, settle: float = SETTLE, watch: float | None = None) -> None:
         """Take the lease. A dead driver is replaced.
@@ -171,12 +172,18 @@ class Lease:
         watch = WATCH if watch is None else watch
         if holder is not None and self._is_active(holder, watch):
             raise self._taken(holder)
+        self._took_over = holder is not None
         self._write(self._me.to_tag())
         if holder is not None:
             time.sleep(settle)
         winner = self._holder()
         if winner is None or winner.token != self._me.token:
             raise self._taken(winner)
+
+    @property
+    def took_over(self) -> bool:
+        """Whether the driver before this one did not give the lease up."""
+        return self._took_over
 
     @property
     def token(self) -> str:

@@ -23,6 +23,15 @@ A plain tuple, because a study has many: JSON of named tuples takes half as long
 
 
 @dataclass(frozen=True)
+class State:
+    """What MLflow says of the end of a trial: its run's status and end, and the tag `ENDED`."""
+
+    status: str
+    end: int | None = None
+    ended: str = ""
+
+
+@dataclass(frozen=True)
 class Record:
     """Changes to one run that are not in MLflow yet. Writing a record twice has no effect.
 
@@ -200,9 +209,42 @@ def _state(trial: Trial, full: float | None) -> str:
         return f"failed after {trial.reached:g}" if trial.reports else "failed"
     if not trial.finished:
         return "running"
-    if full is not None and trial.reached < full:
-        return f"left at {trial.reached:g}"
+    if is_paused(trial, full):
+        return f"paused at {trial.reached:g}"
     return "stopped early" if trial.reports[-1].over else "full budget"
+
+
+def is_paused(trial: Trial, full: float | None) -> bool:
+    """Whether a race has not granted a trial the full budget, and may do so later."""
+    return trial.finished and trial.failure is None and full is not None and trial.reached < full
+
+
+def corrected(trial: Trial, state: State, full: float | None, now: int) -> Record | None:
+    """The record that gives a run the state of its trial; None if it has that.
+
+    Args:
+        trial: as it was read back, without the remark that its training ended by itself.
+        state: of its run.
+        full: the budget of a full training; None when trials have one budget only.
+        now: milliseconds since 1970.
+    """
+    status, ended = status_of(trial), _state(trial, full)
+    same = {ended, "stopped early"} if ended == "full budget" else {ended}
+    if is_paused(trial, full):
+        same.add(left_at(trial))
+    if state.status == status and state.ended in same:
+        return None
+    return Record(
+        schema.trial_key(trial.number),
+        tags={schema.ENDED: state.ended if state.ended in same else ended},
+        status=status,
+        end=state.end or now if status != schema.RUNNING else None,
+    )
+
+
+def left_at(trial: Trial) -> str:
+    """The state of a paused trial at the end of its study."""
+    return f"left at {trial.reached:g}"
 
 
 def report_points(report: Report, goal: Goal, seconds: float, now: int) -> list[Point]:

@@ -9,9 +9,9 @@ from mlflow.entities import Run
 
 from hpo.trial import Trial
 from pipelines.store import schema
-from pipelines.store.records import Record, decode_trial, is_behind, status_of
+from pipelines.store.records import Record, State, decode_trial, is_behind
 from pipelines.store.schema import Confirmed
-from pipelines.store.tracking import children
+from pipelines.store.tracking import children, search
 
 
 @dataclass
@@ -22,6 +22,7 @@ class Found:
         trials: by number.
         confirmed: their scores on repeated folds, by number.
         run_ids: of trials and baselines, by the key of their record.
+        states: of the runs of trials, by number.
         orphans: ids of runs that do not count: those without a mark, and second runs of a trial,
             which a driver made that had lost the study.
     """
@@ -29,13 +30,14 @@ class Found:
     trials: dict[int, Trial] = field(default_factory=dict)
     confirmed: dict[int, Confirmed] = field(default_factory=dict)
     run_ids: dict[str, str] = field(default_factory=dict)
+    states: dict[int, State] = field(default_factory=dict)
     orphans: list[str] = field(default_factory=list)
 
 
 def read_runs(
     client: MlflowClient, experiment_id: str, run_id: str, known: Mapping[str, str]
 ) -> Found:
-    """Read the nested runs of a study and end those that a dead driver left running.
+    """Read the nested runs of a study.
 
     Args:
         client: of the store.
@@ -55,7 +57,6 @@ def read_runs(
         mine = known.get(schema.trial_key(number))
         (trial, run), *others = sorted(same, key=lambda pair: _precedence(pair[0], pair[1], mine))
         _add_trial(found, trial, run)
-        _end_if_finished(client, trial, run)
         found.orphans += [str(other.info.run_id) for _, other in others]
     return found
 
@@ -63,6 +64,8 @@ def read_runs(
 def _add_trial(found: Found, trial: Trial, run: Run) -> None:
     found.trials[trial.number] = trial
     found.run_ids[schema.trial_key(trial.number)] = str(run.info.run_id)
+    ended = run.data.tags.get(schema.ENDED, "")
+    found.states[trial.number] = State(run.info.status, run.info.end_time or None, ended)
     confirmed = Confirmed.from_tag(run.data.tags.get(schema.CONFIRMED, ""))
     if confirmed is not None:
         found.confirmed[trial.number] = confirmed
@@ -101,7 +104,23 @@ def _precedence(trial: Trial, run: Run, mine: str | None) -> tuple[Any, ...]:
     )
 
 
-def _end_if_finished(client: MlflowClient, trial: Trial, run: Run) -> None:
-    """End the run of a finished trial whose driver died before it ended the run."""
-    if trial.finished and run.info.status not in (schema.FINISHED, schema.FAILED):
-        client.set_terminated(run.info.run_id, status_of(trial), run.info.end_time)
+def still_running(
+    client: MlflowClient, experiment_id: str, run_id: str, known: Mapping[str, str]
+) -> tuple[list[str], list[str]]:
+    """Nested runs with the status RUNNING, after all records are written.
+
+    One search that returns few runs, however many the study has.
+
+    Returns:
+        The keys of those in `known`, and the ids of orphans.
+    """
+    rule = f"tags.`{schema.PARENT_RUN}` = '{run_id}' AND attributes.status = '{schema.RUNNING}'"
+    keys = {known_id: key for key, known_id in known.items()}
+    found: list[str] = []
+    orphans: list[str] = []
+    for run in search(client, [experiment_id], rule):
+        if run.info.run_id in keys:
+            found.append(keys[run.info.run_id])
+        elif run.data.tags.get(schema.ROLE) in ("trial", "baseline"):
+            orphans.append(str(run.info.run_id))
+    return found, orphans

@@ -17,7 +17,16 @@ from pipelines.store import schema
 from pipelines.store.annotations import Annotations, now
 from pipelines.store.delivery.journal import Journal, sweep_journals
 from pipelines.store.parents import Header, check_header, end_as_failed, parent_run, write_study
-from pipelines.store.records import Record, grant, outcome, without_curves
+from pipelines.store.records import (
+    Record,
+    corrected,
+    grant,
+    is_paused,
+    left_at,
+    outcome,
+    status_of,
+    without_curves,
+)
 from pipelines.store.studies import find_study, read_header
 from pipelines.store.study_run import Connection, StudyRun, journal_path
 from pipelines.store.summaries import summary_of, summary_tags
@@ -107,8 +116,19 @@ class MlflowStorage:
             on_failure.pop_all()
             on_failure.callback(storage.close, schema.KILLED, timeout=0.0)
             client.update_run(run_id, status=schema.RUNNING)
+            if schema.FAILURE in storage._run.tags:  # of an earlier session
+                client.delete_tag(run_id, schema.FAILURE)
+            storage._correct()
             on_failure.pop_all()
             return storage
+
+    def _correct(self) -> None:
+        """Give the runs of trials the states of their trials, where they differ."""
+        at = now()
+        for number, state in self._run.found.states.items():
+            record = corrected(self._trials[number], state, self._full, at)
+            if record is not None:
+                self._run.put(record)
 
     @property
     def run_id(self) -> str:
@@ -171,8 +191,9 @@ class MlflowStorage:
         before = self._trials.get(trial.number)
         known = len(before.reports) if before else 0
         at = now()
-        self._run.put(outcome(trial, self._goal, known, at, self._full))
-        self._trials[trial.number] = trial
+        record = outcome(trial, self._goal, known, at, self._full)
+        self._trials[trial.number] = trial  # first: where the journal is full, MLflow gets it yet
+        self._run.put(record)
         if trial.finished and not (before and before.finished):
             self._log_best(trial, at)
 
@@ -197,13 +218,14 @@ class MlflowStorage:
         status: str = schema.FINISHED,
         reason: str | None = None,
         *,
+        complete: bool = False,
         timeout: float | None = 60.0,
     ) -> bool:
         """End the study's run and release the study; False when results still wait on disk.
 
         The study stores its summary, from which later studies learn (`pipelines.store.summaries`).
         Trials whose leg is still running end as KILLED; the leg runs again when the study is
-        resumed.
+        resumed. Of a complete study no trial is paused any more.
 
         Raises:
             StudyError: when writing failed for good; the study is released anyway.
@@ -212,13 +234,24 @@ class MlflowStorage:
             for trial in self._trials.values():
                 if not trial.finished:
                     self._run.put(_stopped(trial))
+                elif complete and is_paused(trial, self._full):
+                    self._run.put(Record(_key(trial), tags={schema.ENDED: left_at(trial)}))
             tags = summary_tags(summary_of(self.header, self.run_id, self.load()))
             if reason:
                 tags[schema.FAILURE] = schema.cut(reason)
             self._run.put(Record(schema.STUDY_KEY, tags=tags, status=status, end=now()))
         finally:
-            delivered = self._run.close(timeout)
+            delivered = self._run.close(timeout, self._end_of)
         return delivered
+
+    def _end_of(self, key: str) -> Record | None:
+        """The record that ends a run."""
+        for trial in self._trials.values():
+            if _key(trial) == key:
+                status = status_of(trial)
+                done = status != schema.RUNNING
+                return Record(key, status=status, end=now()) if done else _stopped(trial)
+        return Record(key, status=schema.FINISHED, end=now())  # a baseline
 
     def _log_best(self, trial: Trial, at: int) -> None:
         """Log the best score so far on the study; the step counts finished legs."""
@@ -238,11 +271,15 @@ def _run_name(header: Header, trial: Trial) -> str:
     return f"{model}-{trial.number:03d}"
 
 
+def _key(trial: Trial) -> str:
+    return schema.trial_key(trial.number)
+
+
 def _stopped(trial: Trial) -> Record:
     """The record of a trial that is left on the way to its granted budget."""
     state = f"stopped on the way from {trial.reached:g} to {trial.budget:g}"
     return Record(
-        schema.trial_key(trial.number),
+        _key(trial),
         tags={schema.ENDED: state},
         status=schema.KILLED,
         end=now(),

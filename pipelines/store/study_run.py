@@ -26,7 +26,7 @@ from pipelines.store.delivery.outbox import Outbox, Pace, Unreachable
 from pipelines.store.delivery.writers import CallWriter, ClientRuns, HttpRuns, Writer
 from pipelines.store.lease import Heart, Lease
 from pipelines.store.records import Record
-from pipelines.store.recovery import Found, read_runs, undelivered
+from pipelines.store.recovery import Found, read_runs, still_running, undelivered
 from pipelines.store.tracking import first_line, is_http, read_tags
 
 logger = logging.getLogger(__name__)
@@ -39,6 +39,7 @@ _COMMON_TAGS = (
     "mlflow.source.git.commit",
 )
 
+StateOf = Callable[[str], Record | None]
 WriterMaker = Callable[[MlflowClient, str, str, MutableMapping[str, str]], Writer]
 
 
@@ -65,6 +66,7 @@ class StudyRun:
         run_id: of the parent run.
         experiment_id: of its experiment.
         found: the nested runs that this driver found.
+        tags: of the parent run then.
         common: tags of every nested run.
 
     Raises:
@@ -90,6 +92,7 @@ class StudyRun:
         pace = connection.pace or Pace()
         try:
             self.found = self._recover(journal, pace)
+            self.tags: Mapping[str, str] = read_tags(client, self.run_id)
         except BaseException:
             self._release()
             raise
@@ -154,8 +157,12 @@ class StudyRun:
             raise StudyError(f"{key} is not in MLflow yet; is the tracking server reachable?")
         return self._run_ids[key]
 
-    def close(self, timeout: float | None) -> bool:
+    def close(self, timeout: float | None, state: StateOf = lambda key: None) -> bool:
         """Write pending data and release the study; False when data still waits on disk.
+
+        Args:
+            timeout: seconds to wait for pending data; None for no limit.
+            state: makes the record that ends the run with this key, if it has not ended.
 
         Raises:
             StudyError: when writing failed for good; the study is released anyway.
@@ -164,7 +171,7 @@ class StudyRun:
         try:
             delivered = self._outbox.close(timeout)
             if delivered:
-                self._tidy()
+                self._tidy(state)
         finally:
             self._heart.stop()
             release = threading.Thread(target=self._release, daemon=True)
@@ -213,15 +220,30 @@ class StudyRun:
         in_order = sorted(records, key=lambda record: record.key == schema.STUDY_KEY)
         self._write(in_order, self._lease)
 
-    def _tidy(self) -> None:
-        """Update the database's statistics, or delete runs that were created twice."""
+    def _tidy(self, state: StateOf) -> None:
+        """Compare the runs with the trials, and update the database's statistics.
+
+        All runs are read only where another driver may have written at the same time as this one.
+        """
+        try:
+            if self._lease.took_over and not isinstance(self._write, BulkWriter):
+                self._read()  # only in transactions are data and fence one
+            self._end_runs(state)
+        except (MlflowException, StudyError, Unreachable) as error:
+            logger.debug("the runs were not compared with the trials: %s", first_line(error))
         if isinstance(self._write, BulkWriter):
             self._write.analyze()
-        else:  # other stores have no transactions
-            try:
-                self._read()
-            except (MlflowException, TakenError) as error:
-                logger.debug("orphans are left for the next driver: %s", first_line(error))
+
+    def _end_runs(self, state: StateOf) -> None:
+        """End the runs that MLflow says are running, and delete those that do not count."""
+        keys, orphans = still_running(self.client, self.experiment_id, self.run_id, self._run_ids)
+        records = [record for record in map(state, keys) if record is not None]
+        if records or orphans:
+            self.verify()
+        for run_id in orphans:
+            self.client.delete_run(run_id)
+        if records:
+            self._write_in_order(records)
 
     def _driver(self) -> str | None:
         return read_tags(self.client, self.run_id).get(schema.DRIVER)

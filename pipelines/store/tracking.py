@@ -23,6 +23,7 @@ from mlflow.utils.proto_json_utils import parse_dict
 from hpo.errors import StudyError
 from pipelines.files import uris
 from pipelines.files.cache import cache_dir, open_private
+from pipelines.files.refused import why_refused
 from pipelines.store import schema
 from pipelines.store.answers import check_answers
 from pipelines.store.delivery.outbox import Unreachable
@@ -36,17 +37,17 @@ host_credentials: Callable[[str], Any] = credentials.get_default_host_creds
 
 PAGE = 5_000
 _CALL_TIMEOUT = (5.0, 30.0)  # seconds to connect and to answer
-# Parts of messages for which waiting does not help, in lower case.
-PERMANENT_ERRORS = (
-    "disk is full",
-    "no space left",
-    "readonly database",
-    "read-only",
-    "disk quota",
-    "no such table",
-    "no column named",
-    "does not exist",
-)
+# Parts of messages for which waiting does not help, in lower case, and the way out.
+PERMANENT_ERRORS = {
+    "disk is full": "free space there",
+    "no space left": "free space there",
+    "disk quota": "free space there",
+    "readonly database": "make it writable",
+    "read-only": "make it writable",
+    "no such table": "",
+    "no column named": "",
+    "does not exist": "",
+}
 _TEMPORARY_CODES = {
     "TEMPORARILY_UNAVAILABLE",
     "REQUEST_LIMIT_EXCEEDED",
@@ -73,7 +74,8 @@ def connect(uri: str | None = None, *, reading: bool = False) -> MlflowClient:
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
+    # It shows a traceback of each error, beside raising it.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     uri = uri or mlflow.get_tracking_uri()
     with usable(uri):
         if is_http(uri):
@@ -268,7 +270,7 @@ def as_study_error(what: str) -> Iterator[None]:
     try:
         yield
     except (MlflowException, Unreachable, OSError) as error:
-        raise StudyError(f"{what}: {first_line(error)}") from error
+        raise StudyError(f"{what}: {why_refused(error) or with_way_out(error)}") from error
 
 
 @contextmanager
@@ -287,7 +289,14 @@ def classified_errors() -> Iterator[None]:
         if _is_temporary(error):
             message = no_connection(error) or first_line(error)
             raise Unreachable(schema.cut(message, 160)) from error
-        raise StudyError(f"MLflow refuses to write: {first_line(error)}") from error
+        raise StudyError(f"MLflow refuses to write: {with_way_out(error)}") from error
+
+
+def with_way_out(error: object) -> str:
+    """The first line of an error message, and what helps where that is known."""
+    line = first_line(error)
+    ways = (way for part, way in PERMANENT_ERRORS.items() if way and part in line.lower())
+    return "; ".join([line, *islice(ways, 1)])
 
 
 def _is_temporary(error: MlflowException) -> bool:

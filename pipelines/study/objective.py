@@ -118,6 +118,10 @@ class Objective(Protocol):
         """Choose the winner; `best` is the best trial of the search."""
         ...
 
+    def finished(self, choice: Choice, ending: Ending) -> Outcome | None:
+        """The outcome that an earlier session has stored, with everything that belongs to it."""
+        ...
+
     def ensure_model(self, winner: Trial, ending: Ending) -> bool:
         """Make sure that everything exists that `finish` needs; False when the user stops it.
 

@@ -23,6 +23,7 @@ from hpo.errors import (
 from hpo.loop import Stop, StopLevel
 from hpo.past import Past
 from hpo.trial import Report
+from pipelines.files.refused import why_refused
 from pipelines.files.uris import safe
 from pipelines.findings.diagnosis import Diagnosis
 from pipelines.findings.scales import duration
@@ -84,16 +85,28 @@ def run_study(setup: Setup) -> StudyResult:
         try:
             result = _Session(setup, stop).run()
         except BaseException as error:
-            _close_after(error, store)
-            raise
+            told = _told(error, store.run_id)
+            _close_after(told, store)
+            if told is error:
+                raise
+            raise told from error
         status, timeout = ("KILLED", AT_ONCE) if result.stopped else ("FINISHED", UNHURRIED)
-        delivered = store.close(status, timeout=timeout)
+        delivered = store.close(status, complete=result.complete, timeout=timeout)
     if not delivered:
         logger.warning(
             "MLflow cannot be reached: results are queued on disk, and written when the study is "
             "resumed"
         )
     return result
+
+
+def _told(error: BaseException, study: str) -> BaseException:
+    """The error to show: what the system refused is a sentence, with what to do then."""
+    if (why := why_refused(error)) is None:
+        return error
+    return StudyError(
+        f"{why}; all results are stored: when that is repaired, resume with study={study}"
+    )
 
 
 def _close_after(error: BaseException, store: StudyStore) -> None:
@@ -108,6 +121,8 @@ def _close_after(error: BaseException, store: StudyStore) -> None:
     except TakenError:
         pass  # as `error` says
     except UserError as second:
+        if str(second) == str(error):
+            return
         logger.warning("the study could not be closed: %s", second)
 
 
@@ -154,17 +169,26 @@ class _Session:
             choice = self._choose(ending)
             self.workshop.pool.shutdown(now=True)  # ends legs that the search did not wait for
             self.checkpoints.close(study, reporter.say)
-            if choice and self._secured(choice, ending) and self._delivered(reporter):
-                self._log_gain_of_past(reporter)
-                with self._in_call():
-                    outcome = self.objective.finish(choice, ending)
-                    result = self._finished(choice, outcome, ending)
+            if choice and (result := self._end(choice, ending, reporter)):
                 return replace(result, interrupted=self.stop.level > StopLevel.CONTINUE)
         if self.search.failed and self.stop.level < StopLevel.NOW:
             raise StudyError(self._no_success())
         result = self._result(scores, Outcome({}))
         confirmation = choice.confirmation if choice else None
         return replace(result, confirmation=confirmation, interrupted=True, stopped=True)
+
+    def _end(self, choice: Choice, ending: Ending, reporter: Reporter) -> StudyResult | None:
+        """Finish with a winner; None when the user wants to stop now."""
+        with self._in_call():
+            outcome = self.objective.finished(choice, ending)
+        if outcome is None and not self._secured(choice, ending):
+            return None
+        if not self._delivered(reporter):
+            return None
+        self._log_gain_of_past(reporter)
+        with self._in_call():
+            outcome = outcome or self.objective.finish(choice, ending)
+            return self._finished(choice, outcome, ending)
 
     @contextmanager
     def _in_call(self) -> Iterator[None]:

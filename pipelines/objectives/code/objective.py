@@ -113,6 +113,10 @@ class CodeObjective:
         """The best trial wins."""
         return Choice(best)
 
+    def finished(self, choice: Choice, ending: Ending) -> Outcome | None:
+        """Nothing is trained at the end, so that it is not worth remembering."""
+        return None
+
     def ensure_model(self, winner: Trial, ending: Ending) -> bool:
         """A model is what the code has logged."""
         return True

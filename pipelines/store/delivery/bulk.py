@@ -29,11 +29,12 @@ from mlflow.utils import uri
 from sqlalchemy.dialects import postgresql, sqlite
 
 from hpo.errors import StudyError
+from pipelines.files.uris import safe
 from pipelines.store import schema
 from pipelines.store.delivery.outbox import Unreachable
 from pipelines.store.delivery.writers import OPEN, Fence
 from pipelines.store.records import Record
-from pipelines.store.tracking import first_line, is_permanent
+from pipelines.store.tracking import first_line, is_permanent, with_way_out
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +63,7 @@ def engine_for(client: MlflowClient) -> sa.Engine | None:
 
 
 @contextmanager
-def _classified_errors() -> Iterator[None]:
+def _classified_errors(engine: sa.Engine) -> Iterator[None]:
     """Turn database errors into `Unreachable` (temporary) and `StudyError` (permanent)."""
     try:
         yield
@@ -73,7 +74,10 @@ def _classified_errors() -> Iterator[None]:
             temporary = not is_permanent(message)
         if temporary:
             raise Unreachable(message) from error
-        raise StudyError(f"the tracking database refuses to write: {message}") from error
+        raise StudyError(
+            f"the tracking database {safe(str(engine.url))} refuses to write: "
+            f"{with_way_out(error.orig)}"
+        ) from error
 
 
 class BulkWriter:
@@ -102,7 +106,7 @@ class BulkWriter:
         new = [r for r in records if r.key not in self._run_ids and r.mark is not None]
         new_ids = {record.key: uuid.uuid4().hex for record in new}
         ids = {**self._run_ids, **new_ids}
-        with _classified_errors(), self._engine.begin() as connection:
+        with _classified_errors(self._engine), self._engine.begin() as connection:
             if self._engine.dialect.name == "sqlite":
                 connection.execute(sa.text("PRAGMA busy_timeout = 20000"))
             location = self._artifact_location(connection)

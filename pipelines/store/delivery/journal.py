@@ -83,8 +83,14 @@ class Journal:
         self._write(line if self.size() else self._signature + line)
 
     def _write(self, data: bytes) -> None:
-        while data:
-            data = data[os.write(self._file, data) :]
+        """Write all of it or nothing: half a record would damage the next one."""
+        size = self.size()
+        try:
+            while data:
+                data = data[os.write(self._file, data) :]
+        except OSError:
+            os.ftruncate(self._file, size)
+            raise
 
     def size(self) -> int:
         """Bytes in the file."""

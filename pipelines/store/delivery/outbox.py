@@ -13,7 +13,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from hpo.errors import StudyError, TakenError
@@ -90,6 +90,7 @@ class Outbox:
         # After closing, a write that still hangs must not touch the journal when it returns.
         self._closed = False
         self._down_since: float | None = None
+        self._journal_failed = False
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="mlflow-writer", daemon=True)
         self._thread.start()
@@ -110,16 +111,27 @@ class Outbox:
             self._raise_failure()
             if len(self._waiting) >= self._max_waiting and record.key not in self._waiting:
                 self._wait_for_room()
-            try:
-                self._journal.append(record)
-            except OSError as error:
-                raise StudyError(
-                    f"cannot write {self._journal.path} ({error.strerror}), where results wait for "
-                    "MLflow; free space or set HPO_CACHE_DIR, then resume the study: all earlier "
-                    "results are saved"
-                ) from error
+            refused = self._append(record)
             self._add(record)
             self._changed.notify_all()
+            if refused is not None:
+                raise StudyError(
+                    f"cannot write {self._journal.path} ({refused.strerror}), where results wait "
+                    "for MLflow; free space or set HPO_CACHE_DIR, then resume the study: all "
+                    "earlier results are saved"
+                ) from refused
+
+    def _append(self, record: Record) -> OSError | None:
+        """Append a record to the journal; return why that failed, at the first failure.
+
+        The study ends then. What it writes until its end goes straight to MLflow.
+        """
+        try:
+            self._journal.append(record)
+        except OSError as error:
+            first, self._journal_failed = not self._journal_failed, True
+            return error if first else None
+        return None
 
     def _wait_for_room(self) -> None:
         logger.warning(
@@ -201,8 +213,9 @@ class Outbox:
             batch = self._take()
             if batch is None:
                 return
-            try:
+            with suppress(OSError):  # what counts is that MLflow has it
                 self._journal.sync()
+            try:
                 self._write(batch)
             except Unreachable as error:
                 # Where some records got through, the store is there and only refuses now and then.
@@ -257,5 +270,6 @@ class Outbox:
             if not self._waiting:
                 self._journal.clear()
             elif self._journal.size() > COMPACT_BYTES:
-                self._journal.rewrite(list(self._waiting.values()))
+                with suppress(OSError):  # on a full disk it stays long
+                    self._journal.rewrite(list(self._waiting.values()))
             self._changed.notify_all()

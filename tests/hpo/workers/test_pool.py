@@ -16,7 +16,15 @@ from hpo.errors import JobError, ParameterError, PoolBroken, TimeLimitExceeded, 
 from hpo.workers.cores import worker_environment
 from hpo.workers.pool import WorkerPool
 from tests.hpo.workers.pools import Pool, alive, eventually, linux, outcome, run, start
-from tests.jobs import PATIENCE, Evaluate, Job, StubbornError, dies_at_start, never_ready
+from tests.jobs import (
+    PATIENCE,
+    WAYS_TO_RUN_OUT,
+    Evaluate,
+    Job,
+    StubbornError,
+    dies_at_start,
+    never_ready,
+)
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +75,16 @@ def test_a_fault_costs_its_own_job_only(
     assert outcome(beside) is None
     assert [outcome(future) for future in behind] == list(range(5))
     assert pool.free == 2
+
+
+@linux
+@pytest.mark.parametrize("way", WAYS_TO_RUN_OUT)
+def test_a_job_that_runs_out_of_memory_is_told_so(tmp_path: Path, way: str) -> None:
+    with start(workers=1, log=tmp_path / "log") as pool:
+        error = outcome(pool.submit(("memory", way)))
+        assert isinstance(error, JobError | WorkerDied)
+        assert str(error).count("the memory ran out: use fewer workers") == 1
+        assert outcome(pool.submit(("echo", 1))) == 1
 
 
 def test_what_does_not_pickle_fails_alone(pool: Pool) -> None:

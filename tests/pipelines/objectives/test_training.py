@@ -1,6 +1,8 @@
 """What a worker does with its jobs, in this process."""
 
+import errno
 import json
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -14,8 +16,10 @@ from hpo.loop import Job
 from hpo.space import Params
 from hpo.trial import Report
 from pipelines.files.checkpoints import Checkpoints
+from pipelines.files.errors import NotWrittenError
 from pipelines.files.exchange import Exchange
 from pipelines.models import family, settings
+from pipelines.models.boosting import Boosting
 from pipelines.objectives import course as module
 from pipelines.objectives.jobs import (
     BEST,
@@ -357,6 +361,29 @@ def test_a_place_that_cannot_be_written_costs_the_trial_nothing(
     assert shop.exported(budget=9)
     again = shop.worker()(Job(7, SAMPLED["lightgbm"], 9, 20))
     assert "trained again from the start" in again.note
+
+
+def test_a_full_exchange_costs_the_trial_nothing(
+    place: Callable[..., Place], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop = place("lightgbm")
+    worker = shop.worker()
+    job = Job(7, SAMPLED["lightgbm"], 0, 9)
+    with monkeypatch.context() as full:
+        full.setattr(Boosting, "export", _no_space)
+        report = worker(job)
+        with pytest.raises(NotWrittenError, match="No space left"):
+            worker(Rebuild(job))
+
+    assert report.note.startswith("its model was not stored: cannot write ")
+    assert "(No space left on device); free space there" in report.note
+    assert not shop.exported(budget=9)
+    assert worker(Rebuild(job)).loss == report.loss
+    assert shop.exported(budget=9)
+
+
+def _no_space(*_: object) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def test_without_a_place_legs_start_anew_and_nothing_is_said(place: Callable[..., Place]) -> None:

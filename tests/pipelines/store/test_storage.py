@@ -78,7 +78,7 @@ def test_a_trial_run_has_its_seconds_in_all_and_why_it_ended(over: bool, word: s
     store.update(trial := trial.with_outcome(Report(27.0, 0.5, seconds=2.0)))
     store.flush()
     run_id = store.trial_run_id(0)
-    assert stores.client().get_run(run_id).data.tags["hpo.trial.ended"] == "left at 27"
+    assert stores.client().get_run(run_id).data.tags["hpo.trial.ended"] == "paused at 27"
     store.update(trial := replace(trial, budget=full))
     store.update(trial.with_outcome(Report(full, 0.4, seconds=0.5, over=over)))
     store.flush()

@@ -53,6 +53,8 @@ class Paraboloid:
     def __init__(self, version: int = 1) -> None:
         self.fingerprint = {"version": version}
         self.reports = 0
+        self.earlier: Outcome | None = None
+        self.ends: list[str] = []
 
     def described(self) -> Mapping[str, Any]:
         return {"data": self.fingerprint}
@@ -75,11 +77,16 @@ class Paraboloid:
     def choose(self, best: Trial, ending: Ending) -> Choice:
         return Choice(best)
 
+    def finished(self, choice: Choice, ending: Ending) -> Outcome | None:
+        return self.earlier
+
     def ensure_model(self, winner: Trial, ending: Ending) -> bool:
+        self.ends.append("trained")
         return True
 
     def finish(self, choice: Choice, ending: Ending) -> Outcome:
         ending.store.notes.set_winner(choice.winner.number)
+        self.ends.append("logged")
         return Outcome({})
 
 
@@ -118,6 +125,17 @@ def test_a_function_is_searched_without_mlflow(session: Callable[..., StudyResul
     assert store.notes.winner == result.trials[heights.index(max(heights))].number
     assert store.notes.baselines == {"corner": {"height": -44.0}}
     assert store.closed == ["FINISHED", None]
+
+
+def test_what_an_earlier_session_has_stored_is_not_made_again(
+    session: Callable[..., StudyResult],
+) -> None:
+    store, first, second = MemoryStore(), Paraboloid(), Paraboloid()
+    session(store, objective=first)
+    assert first.ends == ["trained", "logged"]
+    second.earlier = Outcome({"height": 7.0})
+    assert session(store, objective=second).test == {"height": 7.0}
+    assert second.ends == []
 
 
 def test_a_resumed_session_goes_on_as_one_without_interruption(

@@ -187,9 +187,7 @@ def test_what_goes_wrong_while_closing_does_not_hide_the_reason(
     asked: Stop, run: Callable[..., Any]
 ) -> None:
     class Full(MemoryStore):
-        def close(
-            self, status: str, reason: str | None = None, *, timeout: float | None = None
-        ) -> bool:
+        def close(self, *_: object, **__: object) -> bool:
             raise StudyError("the disk is full")
 
     def interrupted(future: "Future[Report]", job: object) -> None:
@@ -206,9 +204,7 @@ def test_a_driver_that_lost_its_study_says_so_once(
         def add(self, trial: Trial) -> None:
             raise TakenError("another driver has it")
 
-        def close(
-            self, status: str, reason: str | None = None, *, timeout: float | None = None
-        ) -> bool:
+        def close(self, *_: object, **__: object) -> bool:
             raise TakenError("another driver has it")
 
     with pytest.raises(TakenError, match="another driver has it"):

@@ -1,3 +1,5 @@
+import errno
+import os
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -145,6 +147,50 @@ def test_what_cannot_heal_reaches_the_driver_and_stays_in_the_journal(journal: J
     again = Journal(journal.path)
     assert again.read() == [record("a")]
     again.close()
+
+
+def test_a_full_disk_ends_the_study_and_loses_nothing(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store()
+    outbox = Outbox(journal, store, pace=QUICK)
+    outbox.put(record("a"))
+    assert outbox.flush(10)
+
+    def half(descriptor: int, data: bytes) -> int:
+        if len(data) < 20:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write(descriptor, data[: len(data) // 2])
+
+    write = os.write
+    with monkeypatch.context() as full:
+        full.setattr(os, "write", half)
+        with pytest.raises(StudyError, match=r"study\.jsonl \(No space left.*set HPO_CACHE_DIR"):
+            outbox.put(record("b"))
+        assert journal.read() == []  # and not half a record
+        outbox.put(record("end"))  # how the study ends goes straight to MLflow
+    assert outbox.close(10)
+    assert [r.key for r in store.written] == ["a", "b", "end"]
+
+
+def test_a_journal_that_cannot_be_flushed_or_rewritten_stops_nothing(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    store = Store()
+    store.answers.clear()
+    monkeypatch.setattr("pipelines.store.delivery.outbox.COMPACT_BYTES", 0)
+    monkeypatch.setattr(journal, "sync", refuse)
+    monkeypatch.setattr(journal, "rewrite", refuse)
+    outbox = Outbox(journal, store, pace=QUICK)
+    outbox.put(record("a"))
+    assert store.asked.wait(10)
+    outbox.put(record("b"))
+    store.answers.set()
+    assert outbox.close(10)
+    assert [r.key for r in store.written] == ["a", "b"]
 
 
 def test_closing_while_the_store_is_away_keeps_everything(journal: Journal) -> None:

@@ -1,0 +1,45 @@
+"""What came of the winner, in a tag of the study's run that is written when all of it is stored.
+
+A later session of the study that ends with the same winner reads it, and trains nothing again.
+"""
+
+import json
+from dataclasses import asdict
+from typing import Any
+
+from hpo.trial import Trial
+from pipelines.study.plan import Plan
+from pipelines.study.result import BesideDefault, Outcome
+from pipelines.table.scores.bootstrap import Gain, Interval
+
+OUTCOME = "hpo.outcome"  # the tag
+
+
+def to_tag(outcome: Outcome, winner: Trial, plan: Plan) -> str:
+    """The value of the tag."""
+    return json.dumps({"of": _of(winner, plan), **asdict(outcome)})
+
+
+def from_tag(text: str, winner: Trial, plan: Plan) -> Outcome | None:
+    """Read a value of the tag; None if it is of another winner, or of other options."""
+    try:
+        plain = json.loads(text)
+        if plain.pop("of") != _of(winner, plan):
+            return None
+        interval, default = plain.pop("interval"), plain.pop("default")
+        return Outcome(
+            **plain,
+            interval=None if interval is None else Interval(**interval),
+            default=None if default is None else _beside_default(default),
+        )
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return None
+
+
+def _of(winner: Trial, plan: Plan) -> list[object]:
+    """What the outcome depends on."""
+    return [winner.number, winner.reached, plan.register, plan.refit]
+
+
+def _beside_default(plain: dict[str, Any]) -> BesideDefault:
+    return BesideDefault(plain["score"], Gain(**plain["gain"]), plain["refitted"])
