@@ -11,12 +11,13 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from hpo.errors import StudyError
-from pipelines.objectives.card import ARTIFACT, description, model_card, whole
+from pipelines.objectives.card import ARTIFACT, description, inputs, model_card, whole
 from pipelines.objectives.card.sections import Subject
 from pipelines.objectives.jobs import models_of
 from pipelines.registry.gate import ALL_ROWS, TRAINED_ON, HeldOutScore
 from pipelines.registry.logged import TRIAL_NUMBER, LoggedWinner, log_winner, logged_before
 from pipelines.registry.versions import Origin, register_winner
+from pipelines.store.schema import NOTE, cut
 from pipelines.store.tracking import first_line
 from pipelines.study.objective import Choice, Ending
 from pipelines.study.plan import Plan
@@ -165,7 +166,11 @@ def _logged_winner(
         prepared.example,
         metrics={f"test_{name}": value for name, value in won.test.items()},
         params=trial.params,
-        tags={TRIAL_NUMBER: str(trial.number), TRAINED_ON: _trained_on(plan, data)},
+        tags={
+            TRIAL_NUMBER: str(trial.number),
+            TRAINED_ON: _trained_on(plan, data),
+            NOTE: cut(inputs(prepared.features)),
+        },
     )
 
 
