@@ -105,7 +105,7 @@ def score(prepared: "Prepared", data: DataPlan, ending: Ending, label: str) -> S
     place = join(prepared, ending, label)
     rows = prepared.test_frame
     prediction = Predictor.load(place).predict_raw(rows)
-    return Scored(place, prepared.y_test, prediction, group_codes(data.split, rows))
+    return Scored(place, prepared.y_test, prediction, group_codes(data.split, rows, data.overrides))
 
 
 def log(plan: Plan, data: DataPlan, prepared: "Prepared", won: Won) -> Logged:
