@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from serving.predictor import PyfuncPredictor
+    from serving.pyfunc import PyfuncPredictor
 
 
-def _load_pyfunc(path: str) -> PyfuncPredictor:
+def _load_pyfunc(path: str, model_config: Mapping[str, str] | None = None) -> PyfuncPredictor:
     """Load a logged model; `mlflow.pyfunc` calls this by name (`loader_module="serving"`)."""
-    from serving.predictor import Predictor, PyfuncPredictor
+    from serving.predictor import Predictor
+    from serving.pyfunc import PyfuncPredictor
 
-    return PyfuncPredictor(Predictor.load(Path(path)))
+    return PyfuncPredictor(Predictor.load(Path(path)), **(model_config or {}))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -110,19 +110,6 @@ class Predictor:
         )
 
 
-@dataclass(frozen=True)
-class PyfuncPredictor:
-    """The object that `mlflow.pyfunc` calls."""
-
-    predictor: Predictor
-
-    def predict(
-        self, model_input: object, params: Mapping[str, object] | None = None
-    ) -> pd.DataFrame:
-        """Predict a table, records, or an array with the columns of training in their order."""
-        return self.predictor.predict(_as_frame(model_input, self.predictor.features.inputs))
-
-
 def _check_sums(probabilities: FloatArray) -> None:
     """Raise `ValueError` for probabilities of a row that do not sum to 1."""
     off = np.abs(probabilities.sum(axis=1) - 1.0)
@@ -132,19 +119,3 @@ def _check_sums(probabilities: FloatArray) -> None:
             f"the model's probabilities must sum to 1 in each row, but in row {row} they sum to "
             f"{probabilities[row].sum():g}; the model is damaged, train it again"
         )
-
-
-def _as_frame(model_input: object, names: Sequence[str]) -> pd.DataFrame:
-    if isinstance(model_input, pd.DataFrame):
-        return model_input
-    if isinstance(model_input, np.ndarray):
-        if model_input.ndim != 2 or model_input.shape[1] != len(names):
-            raise ValueError(
-                f"an array must have shape (rows, {len(names)}), but got {model_input.shape}; send "
-                "a table with column names instead"
-            )
-        return pd.DataFrame(model_input, columns=list(names))
-    if isinstance(model_input, Mapping) and not any(map(np.ndim, model_input.values())):
-        return pd.DataFrame([model_input])  # a single record
-    frame: pd.DataFrame = pd.DataFrame(model_input)  # type: ignore[call-overload]
-    return frame

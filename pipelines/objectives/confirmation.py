@@ -50,7 +50,7 @@ def candidates(
     return (*ranked[:most], *default)
 
 
-def confirm(ending: Ending, prepared: "Prepared", split: str, most: int) -> Confirmation | None:
+def confirm(ending: Ending, prepared: "Prepared", most: int) -> Confirmation | None:
     """Score the best `most` trials on the same repeated folds; None when that came to nothing.
 
     A training that fails or is too slow costs its trial only. A request to stop ends the
@@ -58,7 +58,7 @@ def confirm(ending: Ending, prepared: "Prepared", split: str, most: int) -> Conf
     """
     plan, say = ending.plan, ending.say
     trials = candidates(ending.trials, most, identity(plan.model))
-    rows = prepared.resampled(split, repeats=REPEATS, folds=FOLDS, seed=plan.seed)
+    rows = prepared.resampled(repeats=REPEATS, folds=FOLDS, seed=plan.seed)
     scoring = _Scoring(
         ending, trials, len(rows.folds), {t.number: _known(ending, t, rows) for t in trials}
     )

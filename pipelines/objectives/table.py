@@ -138,7 +138,7 @@ class TableObjective:
                 "the best trials were not confirmed; resume the study to its end to confirm them"
             )
             return Choice(best)
-        found = confirm(ending, self._prepared, self._data.split, self._plan.confirm)
+        found = confirm(ending, self._prepared, self._plan.confirm)
         return Choice(ending.trials[found.winner], found) if found else Choice(best)
 
     def ensure_model(self, winner: Trial, ending: Ending) -> bool:

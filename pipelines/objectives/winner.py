@@ -11,12 +11,13 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from hpo.errors import StudyError
-from pipelines.objectives.card import ARTIFACT, description, model_card, whole
+from pipelines.objectives.card import ARTIFACT, description, inputs, model_card, whole
 from pipelines.objectives.card.sections import Subject
 from pipelines.objectives.jobs import models_of
 from pipelines.registry.gate import ALL_ROWS, TRAINED_ON, HeldOutScore
 from pipelines.registry.logged import TRIAL_NUMBER, LoggedWinner, log_winner, logged_before
 from pipelines.registry.versions import Origin, register_winner
+from pipelines.store.schema import NOTE, cut
 from pipelines.store.tracking import with_way_out
 from pipelines.study.objective import Choice, Ending
 from pipelines.study.plan import Plan
@@ -104,7 +105,7 @@ def score(prepared: "Prepared", data: DataPlan, ending: Ending, label: str) -> S
     place = join(prepared, ending, label)
     rows = prepared.test_frame
     prediction = Predictor.load(place).predict_raw(rows)
-    return Scored(place, prepared.y_test, prediction, group_codes(data.split, rows))
+    return Scored(place, prepared.y_test, prediction, group_codes(data.split, rows, data.overrides))
 
 
 def log(plan: Plan, data: DataPlan, prepared: "Prepared", won: Won) -> Logged:
@@ -165,7 +166,11 @@ def _logged_winner(
         prepared.example,
         metrics={f"test_{name}": value for name, value in won.test.items()},
         params=trial.params,
-        tags={TRIAL_NUMBER: str(trial.number), TRAINED_ON: _trained_on(plan, data)},
+        tags={
+            TRIAL_NUMBER: str(trial.number),
+            TRAINED_ON: _trained_on(plan, data),
+            NOTE: cut(inputs(prepared.features)),
+        },
     )
 
 

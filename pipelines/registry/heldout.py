@@ -112,7 +112,7 @@ class StudyTable:
         return HeldOut(
             frame=table,
             y=prepared.y_test,
-            groups=group_codes(plan.split, table),
+            groups=group_codes(plan.split, table, plan.overrides),
             of_study=True,
             origin="rows that the challenger's study held out",
         )
@@ -189,7 +189,7 @@ def _new_rows(plan: DataPlan, target: TargetEncoder, frame: pd.DataFrame, shown:
     return HeldOut(
         frame=table,
         y=y,
-        groups=group_codes(plan.split, table),
+        groups=group_codes(plan.split, table, plan.overrides),
         of_study=False,
         origin=f"new rows of {shown}",
         notes=() if known.all() else (unknown,),

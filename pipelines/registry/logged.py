@@ -22,7 +22,7 @@ from mlflow import MlflowClient
 from mlflow.entities import LoggedModelOutput, LoggedModelStatus, Metric
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model, ModelSignature
-from mlflow.types import ColSpec, DataType, Schema, TensorSpec
+from mlflow.types import ColSpec, DataType, Schema
 from mlflow.types.schema import AnyType
 
 import serving
@@ -32,6 +32,7 @@ from serving.features import FeatureEncoder, TargetEncoder
 from serving.members import MANIFEST
 from serving.names import normal_names
 from serving.predictor import DESCRIPTION, Predictor
+from serving.pyfunc import CONFIGURATION
 from serving.values import as_text
 
 TRIAL_NUMBER = "hpo.trial.number"  # on a logged model: the number of its trial
@@ -116,7 +117,7 @@ def log_winner(
     """
     started = time.monotonic()
     contents = _read(predictor_dir)
-    model_signature = signature(contents.features, contents.target, list(example.columns))
+    _check_example(contents.features, list(example.columns))
     requirements = pip_requirements(contents.families)
     logged = client.create_logged_model(
         client.get_run(run_id).info.experiment_id,
@@ -133,7 +134,7 @@ def log_winner(
             run_id=run_id,
             model_uuid=logged.model_id,
             model_id=logged.model_id,
-            signature=model_signature,
+            signature=signature(contents.features, contents.target),
         )
         with tempfile.TemporaryDirectory() as temporary:
             path = Path(temporary) / "model"
@@ -193,38 +194,26 @@ def pip_requirements(families: tuple[str, ...]) -> list[str]:
     return [requirement(library) for library in (*SERVING_LIBRARIES, *libraries(families))]
 
 
-def signature(
-    features: FeatureEncoder, target: TargetEncoder, columns: list[str]
-) -> ModelSignature:
-    """The signature of a model.
+def signature(features: FeatureEncoder, target: TargetEncoder) -> ModelSignature:
+    """The signature of a model: its outputs, which are those of `Predictor.predict`.
 
-    The inputs are `columns`, of which the model's own are required. A name that is not in its
-    normal form may be sent as it is or in this form, so MLflow requires neither, and the predictor
-    checks it. The outputs are those of `Predictor.predict`.
-
-    Inputs have no types on purpose: MLflow refuses an int64 column where it expects a double, a
-    double where it expects an integer, and a categorical or all-missing column where it expects a
-    string, although the same table, read from another file or in parts, may have any of these
-    types. The predictor itself checks the values, names those that it cannot read, and accepts
-    everything that it accepted in training.
-
-    Raises:
-        ValueError: If the model reads a column that is not among `columns`.
+    Inputs are not declared, on purpose: with a type, MLflow refuses an int64 column where it
+    expects a double, a double where it expects an integer, and a categorical or all-missing column
+    where it expects a string, although the same table, read from another file or in parts, may have
+    any of these types. Without a type (`Any`), its server refuses CSV. The predictor itself checks
+    names and values, names those that it cannot read, and accepts everything that it accepted in
+    training. The metadata of the model says how it reads each column.
     """
-    required = set(features.inputs)
-    names = normal_names(columns)
-    if missing := sorted(required.difference(names)):
+    return ModelSignature(outputs=_outputs(features, target))
+
+
+def _check_example(features: FeatureEncoder, columns: list[str]) -> None:
+    missing = sorted(set(features.inputs).difference(normal_names(columns)))
+    if missing:
         raise ValueError(
             f"the example lacks the model's column(s) {', '.join(map(repr, missing))}; give raw "
             "rows"
         )
-    inputs: list[ColSpec | TensorSpec] = []
-    for name, spelled in zip(names, columns, strict=True):
-        is_required = name == spelled and name in required
-        inputs.append(ColSpec(ANY, name, required=is_required))
-        if name != spelled:
-            inputs.append(ColSpec(ANY, spelled, required=False))
-    return ModelSignature(inputs=Schema(inputs), outputs=_outputs(features, target))
 
 
 def _content(predictor_dir: Path) -> str:
@@ -272,6 +261,7 @@ def _write_model(
         input_example=_plain(example.head(EXAMPLE_ROWS)),
         pip_requirements=requirements,
         metadata=contents.metadata,
+        model_config=CONFIGURATION,
     )
     # MLflow copies the files of a uv project in the working directory, and would install from them
     # instead of the requirements.

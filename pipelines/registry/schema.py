@@ -36,7 +36,7 @@ def _input_differences(challenger: Predictor, champion: Predictor) -> Iterator[s
     for column in columns:
         current = known.get(column.name)
         if current is not None and not _accepts(column, current):
-            yield f"reads {column.name!r} as {_kind(column)}, the champion as {_kind(current)}"
+            yield f"reads {column.name!r} as {reading(column)}, the champion as {reading(current)}"
 
 
 def _output_differences(challenger: Predictor, champion: Predictor) -> Iterator[str]:
@@ -63,8 +63,8 @@ def _accepts(column: Column, current: Column) -> bool:
     return isinstance(current, BooleanColumn)
 
 
-def _kind(column: Column) -> str:
-    """The kind of a column in words; columns of the same kind read the same values."""
+def reading(column: Column) -> str:
+    """How a column is read, in words; columns with the same words read the same values."""
     words = type(column).__name__.removesuffix("Column").lower()
     if isinstance(column, DateColumn):
         words += f" of the form {column.format}"

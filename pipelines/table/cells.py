@@ -6,7 +6,7 @@ It is found from all rows, so that features, the split by time and the target re
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -20,7 +20,7 @@ from pipelines.table.formats import (
     find_dates,
     find_numbers,
 )
-from serving.columns import BooleanColumn, DateColumn, NumericColumn
+from serving.columns import MAX_EXACT, BooleanColumn, DateColumn, NumericColumn
 from serving.dates import ISO, dates, days, parse_dates
 from serving.numbers import PLAIN, NumberFormat, numbers
 from serving.values import MISSING_MARKS, MISSING_TOKENS, TRUTHS, distinct, relative
@@ -70,14 +70,40 @@ def read(
     return _read_texts(name, texts, counts, kind)
 
 
-def times(series: pd.Series) -> FloatArray:
-    """`(n,)` values that order the rows in time, `nan` where there is neither number nor date."""
-    column = read(str(series.name), series).column
-    if isinstance(column, DateColumn):
-        return days(series, column.format)
-    if isinstance(column, NumericColumn):
-        return numbers(series, column.format)[0]
-    return np.full(len(series), np.nan)
+def times(series: pd.Series, kind: str | None = None) -> FloatArray:
+    """`(n,)` values that order the rows in time, `nan` where there is neither number nor date.
+
+    `kind` is that of `read`.
+    """
+    column = read(str(series.name), series, kind=kind).column
+    return np.full(len(series), np.nan) if column is None else _ordered(series, column)
+
+
+def groups(series: pd.Series, kind: str | None = None) -> IntArray:
+    """`(n,)` codes of equal cells, -1 where missing: "1,234.50" and "1234.5" are one number.
+
+    `kind` is that of `read`. Cells that cannot be read are compared as texts.
+    """
+    codes, texts = distinct(series)
+    if pd.api.types.is_numeric_dtype(series.dtype):  # each number has one text
+        return codes
+    column = read(str(series.name), series, kind=kind).column
+    if column is None:
+        return codes
+    values = _ordered(series, column)
+    readable = (codes >= 0) & (np.abs(values) <= MAX_EXACT)
+    found = np.where(readable, np.unique(values, return_inverse=True)[1] + len(texts), codes)
+    return np.where(codes < 0, -1, np.unique(found, return_inverse=True)[1])
+
+
+def _ordered(series: pd.Series, column: NumericColumn | BooleanColumn | DateColumn) -> FloatArray:
+    """`(n,)` numbers, days or truth values, `nan` where a cell cannot be read."""
+    match column:
+        case DateColumn():
+            return days(series, column.format)
+        case NumericColumn():
+            return numbers(series, column.format)[0]
+    return replace(column, dirty=True).encode(series)
 
 
 def _read_numbers(name: str, series: pd.Series, kind: str | None) -> Reading:

@@ -71,6 +71,7 @@ class Prepared:
         features: encodes the other columns.
         folds: training and validation pairs of the search.
         frame: the raw rows whose target is known.
+        split: the rule by which these rows are divided.
         rows: how these rows are divided.
         notes: sentences for the user about what was found and what was dropped.
         digest: identifies the raw table; `rows.digest` identifies the division.
@@ -83,6 +84,7 @@ class Prepared:
     features: FeatureEncoder
     folds: tuple[Fold, ...]
     frame: pd.DataFrame
+    split: Split
     rows: Rows
     notes: tuple[str, ...]
     digest: str
@@ -118,7 +120,7 @@ class Prepared:
         rows = self.features.transform(self.test_frame)
         EncodedRows(rows, self._encoded_target()[self.rows.test]).save(directory)
 
-    def resampled(self, split: str, *, repeats: int, folds: int, seed: int) -> Rows:
+    def resampled(self, *, repeats: int, folds: int, seed: int) -> Rows:
         """Divide the rows of the search again, several times (see `splits.resample`).
 
         The number of folds is at most the size of the second largest class, so that each part can
@@ -131,11 +133,10 @@ class Prepared:
         else:
             second_largest = np.sort(np.bincount(y[self.rows.rest]))[-2]
             folds = int(np.clip(second_largest, 2, folds))
-        features = self.frame.columns.drop(self.target_name)
         pairs = resample(
             self.frame,
             strata,
-            Split.parse(split, list(features)),
+            self.split,
             self.rows.rest,
             repeats=repeats,
             folds=folds,
@@ -188,7 +189,7 @@ def prepare(
         raise ParameterError(f"test_share must lie between 0 and 0.5, but got {test_share}")
     frame, index_note = without_index(with_text_names(frame))
     target = _known_column(frame, target)
-    how = Split.parse(split, [name for name in frame.columns if name != target])
+    how = Split.parse(split, [name for name in frame.columns if name != target], overrides)
     folds = Validation.parse(validation)
     held_out = Outer.parse(outer) if outer else None
     whole_digest = digest(frame)
@@ -216,6 +217,7 @@ def prepare(
             for index, (train, valid) in enumerate(rows.folds)
         ),
         frame=frame,
+        split=how,
         rows=rows,
         notes=(
             *_summary(found, features, rows, split),

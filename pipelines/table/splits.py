@@ -24,17 +24,18 @@ import pandas as pd
 
 from hpo.arrays import FloatArray, IntArray
 from hpo.errors import DataError, ParameterError, closest
-from pipelines.table.cells import times
+from pipelines.table.cells import groups, times
 from pipelines.table.copies import copies
+from pipelines.table.overrides import DROP, Overrides
 from pipelines.table.partition import ByGroup, ByStrata, ByTime, Pair, Partition
 from serving.names import normal_name
-from serving.values import distinct
 
 MIN_ROWS = 10
 MAX_STRATA = 10
 ROWS_PER_STRATUM = 20
 MAX_FOLDS = 20
 SPLITS = ("random", "time", "group")
+TIMES = ("date", "number")  # the types of a column that orders rows in time
 _DIVIDE, _RESAMPLE = 0x5B117, 0xF01D  # keep the random streams of one seed apart
 
 
@@ -68,21 +69,34 @@ class Validation:
 
 @dataclass(frozen=True)
 class Split:
-    """How rows are divided: one of `SPLITS`, and the column of times or groups."""
+    """How rows are divided: one of `SPLITS`, and the column of times or groups.
+
+    Attributes:
+        kind: one of `SPLITS`.
+        column: of times or groups.
+        type: of that column, if the user chose it: one of `serving.columns.KINDS`.
+    """
 
     kind: str
     column: str = ""
+    type: str | None = None
 
     def __str__(self) -> str:
         """The text that `parse` reads."""
         return f"{self.kind}:{self.column}" if self.column else self.kind
 
     @classmethod
-    def parse(cls, text: str, columns: list[str]) -> Split:
+    def parse(cls, text: str, columns: list[str], overrides: Overrides | None = None) -> Split:
         """Read "random", "time:COLUMN" or "group:COLUMN".
 
+        Args:
+            text: to read.
+            columns: of the table.
+            overrides: types of columns that the user chose.
+
         Raises:
-            ParameterError: for any other text, and for a column that the table lacks.
+            ParameterError: for any other text, for a column that the table lacks, and for one whose
+                type has no order in time.
         """
         kind, colon, column = text.partition(":")
         if kind not in SPLITS or (kind == "random") == bool(colon):
@@ -96,7 +110,13 @@ class Split:
                 f"split {text!r}: the table has no column {column!r}{closest(column, columns)}; "
                 f"columns: {', '.join(columns[:20])}"
             )
-        return cls(kind, column)
+        chosen = (overrides or {}).get(column, DROP)
+        if kind == "time" and chosen not in (*TIMES, DROP):
+            raise ParameterError(
+                f"split {text!r} needs a column of dates or numbers, but types reads {column!r} as "
+                f"{chosen}; take it out of types, or use another column"
+            )
+        return cls(kind, column, None if chosen == DROP else chosen)
 
 
 @dataclass(frozen=True)
@@ -238,7 +258,7 @@ def resample(
         A training and validation pair for each fold of each repeat.
     """
     if split.kind == "time":
-        by_time = ByTime(_times(frame, split.column))
+        by_time = ByTime(_times(frame, split))
         n = min(repeats * folds, max(by_time.n_units(rest) // 2, 1))
         return tuple(by_time.windows(rest, len(rest) * (0.5 + 0.5 * np.arange(n) / n)))
     pairs: list[Pair] = []
@@ -246,20 +266,19 @@ def resample(
     for repeat in range(repeats):
         rng = np.random.default_rng([seed, repeat, _RESAMPLE])
         if split.kind == "group":
-            pairs += _group_folds(_groups(frame, split.column), rest, folds, rng)
+            pairs += _group_folds(_groups(frame, split), rest, folds, rng)
         else:
             pairs += ByStrata(strata, rng, units).folds(rest, folds)
     return tuple(pairs)
 
 
-def group_codes(split: str, frame: pd.DataFrame) -> IntArray | None:
+def group_codes(split: str, frame: pd.DataFrame, overrides: Overrides) -> IntArray | None:
     """Codes `(n,)` of rows that depend on each other; None unless rows are split by group."""
-    kind, _, name = split.partition(":")
-    column = normal_name(name)
-    if kind != "group" or column not in frame.columns:
+    how = Split.parse(split, [normal_name(split.partition(":")[2])], overrides)
+    if how.kind != "group" or how.column not in frame.columns:
         return None
-    codes, texts = distinct(frame[column])
-    return np.where(codes < 0, len(texts), codes).astype(np.int64)
+    codes = groups(frame[how.column], how.type)
+    return np.where(codes < 0, codes.max(initial=-1) + 1, codes)
 
 
 def quantile_strata(values: FloatArray) -> IntArray:
@@ -272,8 +291,8 @@ def quantile_strata(values: FloatArray) -> IntArray:
 
 def _partition(frame: pd.DataFrame, split: Split, rng: np.random.Generator) -> Partition:
     if split.kind == "time":
-        return ByTime(_times(frame, split.column))
-    return ByGroup(_groups(frame, split.column), rng)
+        return ByTime(_times(frame, split))
+    return ByGroup(_groups(frame, split), rng)
 
 
 def _outer_fold(
@@ -307,16 +326,16 @@ def _check_units(found: int, needed: int, split: Split) -> None:
         )
 
 
-def _times(frame: pd.DataFrame, column: str) -> IntArray:
+def _times(frame: pd.DataFrame, split: Split) -> IntArray:
     """Each row's position in time, 0 the earliest; rows of one time share it."""
-    values = times(frame[column])
-    _check_complete(Split("time", column), np.isnan(values), "a number or a date")
+    values = times(frame[split.column], split.type)
+    _check_complete(split, np.isnan(values), "a number or a date")
     return np.unique(values, return_inverse=True)[1].astype(np.int64)
 
 
-def _groups(frame: pd.DataFrame, column: str) -> IntArray:
-    codes, _ = distinct(frame[column])
-    _check_complete(Split("group", column), codes < 0, "a value")
+def _groups(frame: pd.DataFrame, split: Split) -> IntArray:
+    codes = groups(frame[split.column], split.type)
+    _check_complete(split, codes < 0, "a value")
     return codes
 
 

@@ -10,7 +10,6 @@ import pandas as pd
 import pytest
 import xgboost
 
-from serving import _load_pyfunc
 from serving.columns import CategoricalColumn, NumericColumn
 from serving.features import FeatureEncoder, Matrix, TargetEncoder
 from serving.members import LinearMember, LinearWeights, TrivialMember, load_member, seal, sha256
@@ -158,22 +157,6 @@ def test_long_tables_are_cut_into_blocks() -> None:
     whole = predictor.predict_raw(frame)
     assert len(whole) == len(frame)
     np.testing.assert_allclose(predictor.predict_raw(frame.iloc[-3:]), whole[-3:])
-
-
-def test_pyfunc_takes_tables_records_and_arrays(tmp_path: Path) -> None:
-    member, _ = exported(tmp_path, "linear", "binary")
-    Predictor(FEATURES, target("binary"), ()).save(tmp_path / "predictor", [member])
-    model = _load_pyfunc(str(tmp_path / "predictor"))
-    frame = raw_table(4)
-    expected = model.predict(frame).reset_index(drop=True)
-    as_records = frame.to_dict("records")
-    for given in (as_records, frame.to_dict("list"), frame.to_numpy()):
-        pd.testing.assert_frame_equal(model.predict(given, params=None), expected)
-    pd.testing.assert_frame_equal(model.predict(as_records[0]), expected.iloc[:1])
-    with pytest.raises(ValueError, match=r"shape \(rows, 3\)"):
-        model.predict(np.zeros((2, 5)))
-    with pytest.raises(ValueError, match="lacks 1 column"):
-        model.predict(frame.drop(columns="c"))
 
 
 @pytest.mark.parametrize("family", ["linear", "lightgbm", "xgboost"])

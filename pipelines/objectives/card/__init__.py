@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from pipelines.objectives.card import sections
 from pipelines.objectives.card.sections import Subject
+from serving.features import FeatureEncoder
 
 LIMIT = 5_000  # characters of a description
 ARTIFACT = "model_card.md"
@@ -19,6 +20,7 @@ PARTS = (
     ("Configuration", sections.configuration),
     ("Scores", sections.scores),
     ("Data", sections.data),
+    ("Inputs", lambda subject: sections.inputs(subject.prepared.features)),
     ("Search", sections.search),
     ("Limits", sections.limits),
     ("Importance of the columns", sections.importance_of_columns),
@@ -43,6 +45,11 @@ class Section:
 def model_card(subject: Subject) -> tuple[Section, ...]:
     """All sections, the most important first."""
     return tuple(Section(title, tuple(write(subject))) for title, write in PARTS)
+
+
+def inputs(features: FeatureEncoder) -> str:
+    """The inputs of a model, as its description."""
+    return str(Section("Inputs", tuple(sections.inputs(features))))
 
 
 def whole(card: Sequence[Section]) -> str:

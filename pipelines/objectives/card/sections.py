@@ -19,9 +19,12 @@ from pipelines.objectives.card.markdown import code_block, escaped, table
 from pipelines.objectives.card.recipe import as_yaml, train_command
 from pipelines.objectives.jobs import BEST
 from pipelines.registry.gate import HeldOutScore
+from pipelines.registry.schema import reading
 from pipelines.study.plan import Plan
 from pipelines.study.summary import failures
 from pipelines.table.source import DataPlan
+from serving.columns import CategoricalColumn, Column
+from serving.features import FeatureEncoder
 
 if TYPE_CHECKING:
     from hpo.space.parameters import Params
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
 WATTS = "HPO_WATTS_PER_CORE"  # environment variable
 ASSUMED_WATTS = 10.0
 MAX_COLUMNS, MAX_PARAMETERS = 15, 8  # rows of the tables of importance
+MAX_INPUTS, MAX_LEVELS = 100, 5  # rows of the table of inputs, and levels in a row
 
 
 @dataclass(frozen=True)
@@ -155,6 +159,25 @@ def data(subject: Subject) -> Iterator[str]:
         f"{plan.test_share:g}, validation {plan.validation}, seed {subject.plan.seed}, "
         f"digest `{subject.score.split}`"
     )
+
+
+def inputs(features: FeatureEncoder) -> Iterator[str]:
+    """The columns that a table or a request must have, and how they are read."""
+    columns = features.columns
+    rows = [(escaped(column.name), _read_as(column)) for column in columns[:MAX_INPUTS]]
+    if len(columns) > MAX_INPUTS:
+        rows.append((f"{len(columns) - MAX_INPUTS:,} more", ""))
+    yield "Each of these columns is required, in any order; others are ignored."
+    yield ""
+    yield from table(("column", "read as"), rows)
+
+
+def _read_as(column: Column) -> str:
+    if not isinstance(column, CategoricalColumn):
+        return escaped(reading(column))
+    levels = [escaped(level) for level in column.levels[:MAX_LEVELS]]
+    more = len(column.levels) - len(levels)
+    return f"{reading(column)}: {', '.join(levels)}" + (f" and {more:,} more" if more else "")
 
 
 def search(subject: Subject) -> Iterator[str]:

@@ -13,7 +13,7 @@ from hpo.space.parameters import Params
 from hpo.space.yaml import load
 from hpo.trial import Report, Trial
 from pipelines.models import settings as settings_of
-from pipelines.objectives.card import LIMIT, Section, description, model_card, whole
+from pipelines.objectives.card import LIMIT, Section, description, inputs, model_card, whole
 from pipelines.objectives.card.recipe import as_yaml
 from pipelines.objectives.card.sections import ASSUMED_WATTS, WATTS, Subject, watts_per_core
 from pipelines.registry.gate import HeldOutScore
@@ -22,6 +22,8 @@ from pipelines.table.scores.bootstrap import Interval
 from pipelines.table.scores.estimates import Estimate
 from pipelines.table.scores.permutation import Permuted
 from pipelines.table.source import Source
+from serving.columns import CategoricalColumn, Column, DateColumn, NumericColumn
+from serving.features import FeatureEncoder
 from tests.plans import plan
 
 EVIL = "a|b`c`\n# <script>alert(1)</script> [x](javascript:y) *z* " + "long " * 50
@@ -81,6 +83,8 @@ def test_a_card_tells_what_was_logged(monkeypatch: pytest.MonkeyPatch) -> None:
         "by which it was chosen: rmse 1.25, baseline trivial 2.25.",
         "- table x.csv, digest `",
         "64 to train, 16 to validate, 20 held out; split random of 0.2, validation holdout, seed 7",
+        "Each of these columns is required, in any order; others are ignored.",
+        "| x | numeric |",
         "- tpe over 12 parameters of lightgbm: 2 trials, 1 failed (ValueError: x)",
         "- trained for 50 of 50 rounds, best after 30 rounds",
         "| x0 | 1 |",
@@ -92,6 +96,18 @@ def test_a_card_tells_what_was_logged(monkeypatch: pytest.MonkeyPatch) -> None:
         "-P budget=50",
     ):
         assert words in text
+
+
+def test_the_inputs_are_named_with_some_of_their_levels() -> None:
+    columns: list[Column] = [
+        CategoricalColumn("job", tuple("abcdefg")),
+        DateColumn("since", "%d.%m.%Y", ("year",)),
+        *(NumericColumn(f"x{i}") for i in range(100)),
+    ]
+    text = inputs(FeatureEncoder(tuple(columns)))
+    assert "| job | categorical: a, b, c, d, e and 2 more |" in text
+    assert "| since | date of the form %d.%m.%Y |" in text
+    assert "| x97 | numeric |\n| 2 more |  |" in text
 
 
 def test_who_was_chosen_by_confirmation_is_not_said_to_be_chosen_by_validation() -> None:

@@ -162,7 +162,7 @@ def run(prepared: Prepared, tmp_path: Path) -> Callable[..., tuple[Confirmation 
         trials = tuple(trial for trial in TRIALS)
         nothing: dict[str, float] = {}
         given = chosen, trials, nothing, shop, cast(StudyStore, store), stop or Stop()
-        return confirm(Ending(*given, said.append), prepared, "random", 3), said
+        return confirm(Ending(*given, said.append), prepared, 3), said
 
     return start
 

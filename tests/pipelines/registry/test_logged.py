@@ -1,5 +1,7 @@
 """Winners as MLflow models."""
 
+import csv
+import json
 import shutil
 import sys
 from decimal import Decimal
@@ -15,6 +17,7 @@ from mlflow import MlflowClient
 from mlflow.entities import LoggedModelStatus
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model
+from mlflow.pyfunc.scoring_server import invocations
 
 import serving
 from hpo.errors import UserError
@@ -28,15 +31,16 @@ from pipelines.registry.logged import (
     pip_requirements,
     signature,
 )
-from serving.columns import NumericColumn
-from serving.features import FeatureEncoder, TargetEncoder
+from serving.features import TargetEncoder
 from serving.predictor import Predictor
 from tests.pipelines.registry.models import (
     FEATURES,
     HEIGHT,
+    INCOME,
     assert_predictions,
     load_elsewhere,
     raw_table,
+    write_predictor,
 )
 
 
@@ -85,17 +89,14 @@ def test_missing_column_is_named(winner: LoggedWinner) -> None:
 
 
 def test_unreadable_value_is_named(winner: LoggedWinner) -> None:
-    with pytest.raises(ValueError, match="'age' must hold a number.*'old'"):
+    with pytest.raises(MlflowException, match="'age' must hold a number.*'old'"):
         mlflow.pyfunc.load_model(winner.uri).predict(raw_table().assign(age="old"))
 
 
 def test_signature_and_example(files: Path) -> None:
     model = Model.load(str(files))
     assert model.signature is not None
-    assert model.signature.inputs.required_input_names() == [
-        c for c in raw_table() if c in FEATURES.inputs
-    ]
-    assert model.signature.inputs.optional_input_names() == ["id"]
+    assert model.signature.inputs is None, "with declared inputs a server refuses CSV or values"
     assert [(c.name, c.type.name) for c in model.signature.outputs.inputs] == [
         ("prediction", "string"),
         ("probability_<=50K", "double"),
@@ -117,7 +118,7 @@ def test_signature_and_example(files: Path) -> None:
     ],
 )
 def test_output_types_follow_the_labels(target: TargetEncoder, kind: str | None) -> None:
-    outputs = signature(FEATURES, target, list(FEATURES.inputs)).outputs.inputs
+    outputs = signature(FEATURES, target).outputs.inputs
     assert outputs[0].type == (ANY if kind is None else mlflow.types.DataType[kind])
     assert len(outputs) == 1 + len(target.classes)
 
@@ -271,8 +272,96 @@ def test_a_model_of_an_earlier_session_is_found_again(
     assert logged_before(client, run_id, copy) is None, "what was scored is another object"
 
 
-def test_a_name_may_be_sent_as_the_table_spells_it() -> None:
-    features = FeatureEncoder((NumericColumn("a"), NumericColumn("b"), NumericColumn("3")))
-    inputs = signature(features, TargetEncoder("regression"), ["a", " b", 3]).inputs  # type: ignore[list-item]
-    assert inputs.required_input_names() == ["a"]
-    assert inputs.optional_input_names() == ["b", " b", "3", 3]
+CSV, JSON, PARQUET = "text/csv", "application/json", "application/vnd.apache.parquet"
+
+
+def requests() -> dict[str, tuple[str, str | bytes]]:
+    """The rows of `raw_table` as bodies of requests, by the form that MLflow calls it."""
+    frame = raw_table()
+    plain = frame.astype(object).where(frame.notna(), None)
+    records, columns = plain.to_dict("records"), plain.to_dict("list")
+    rows = {"columns": [*columns], "data": [[*record.values()] for record in records]}
+    return {
+        "csv": (CSV, frame.to_csv(index=False)),
+        "csv with an index": (CSV, frame.to_csv()),
+        "csv of texts": (CSV, frame.to_csv(index=False, quoting=csv.QUOTE_ALL)),
+        "parquet": (PARQUET, frame.to_parquet()),
+        "records": (JSON, _json({"dataframe_records": records})),
+        "split": (JSON, _json({"dataframe_split": rows})),
+        "inputs as records": (JSON, _json({"inputs": records})),
+        "inputs as columns": (JSON, _json({"inputs": columns})),
+        "instances": (JSON, _json({"instances": records})),
+    }
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, default=lambda cell: cell.item())
+
+
+def answer(winner: LoggedWinner, content: str, body: str | bytes, **config: str) -> Any:
+    """The predictions that MLflow's server answers."""
+    model = mlflow.pyfunc.load_model(winner.uri, model_config=config)
+    schema = model.metadata.get_input_schema()
+    answered = invocations(body, content, model, schema)  # type: ignore[no-untyped-call]
+    return json.loads(answered.response)["predictions"]
+
+
+@pytest.mark.parametrize("form", requests())
+def test_a_server_answers_every_form_of_a_request_alike(
+    form: str, winner: LoggedWinner, predictor: Path
+) -> None:
+    found = pd.DataFrame(answer(winner, *requests()[form]))
+    expected = Predictor.load(predictor).predict(raw_table())
+    pd.testing.assert_frame_equal(found, expected)
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (raw_table().drop(columns="age"), "lacks 1 column.*'age'"),
+        (raw_table().assign(age="old"), "'age' must hold a number.*'old'"),
+    ],
+)
+def test_a_server_says_what_is_wrong_with_a_request(
+    rows: pd.DataFrame, message: str, winner: LoggedWinner
+) -> None:
+    for content, body in ((CSV, rows.to_csv(index=False)), (PARQUET, rows.to_parquet())):
+        with pytest.raises(MlflowException, match=message):
+            answer(winner, content, body)
+
+
+TARGETS = {
+    "binary": INCOME,
+    "multiclass": TargetEncoder("multiclass", (1, 2, 3)),
+    "regression": TargetEncoder("regression", mean=3.0, scale=2.0),
+}
+
+
+@pytest.mark.parametrize("kind", TARGETS)
+def test_mlflow_evaluates_a_logged_model_as_it_is(
+    kind: str, client: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = TARGETS[kind]
+    run = client.create_run("0").info.run_id
+    folder = write_predictor(tmp_path / kind, target)
+    logged = log_winner(client, run, folder, raw_table())
+    frame = raw_table()
+    known = Predictor.load(folder).predict(frame)["prediction"].tolist()
+    wrong = 4  # rows
+    shifted = [*known[wrong:], *known[:wrong]] if kind == "regression" else known
+    if kind != "regression":
+        others = {label: target.classes[i - 1] for i, label in enumerate(target.classes)}
+        shifted = [others[label] for label in known[:wrong]] + known[wrong:]
+    found = mlflow.models.evaluate(  # type: ignore[no-untyped-call]
+        logged.uri,
+        frame.assign(income=shifted),
+        targets="income",
+        model_type="regressor" if kind == "regression" else "classifier",
+        model_config={"output": "prediction"},
+        evaluator_config={"log_model_explainability": False},
+    ).metrics
+    if kind == "regression":
+        errors = np.abs(np.subtract(shifted, known))
+        assert found["mean_absolute_error"] == pytest.approx(errors.mean())
+    else:
+        assert found["accuracy_score"] == 1 - wrong / len(frame)

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipelines.table.cells import Reading, read, times
+from pipelines.table.cells import Reading, groups, read, times
 from serving.columns import DateColumn, NumericColumn
 from serving.numbers import NumberFormat
 
@@ -97,6 +97,31 @@ def test_months_that_look_like_numbers(as_text: bool) -> None:
 )
 def test_other_numbers_are_no_dates(numbers: Any) -> None:
     assert found(numbers).column == NumericColumn("x")
+
+
+def test_a_type_that_was_chosen_orders_the_rows() -> None:
+    months = pd.Series([f"{i % 12 + 1:02}.{2000 + i // 12}" for i in range(40)])
+    np.testing.assert_array_equal(times(months, "number"), months.astype(float))
+    few = pd.Series([*DAYS.strftime("%d.%m.%Y")[:60], *["unknown"] * 40])
+    assert np.isnan(times(few)).all()
+    assert np.isfinite(times(few, "date")).sum() == 60
+
+
+@pytest.mark.parametrize(
+    ("cells", "kind", "expected"),
+    [
+        (["1,234.50", "1234.5", "7", "7.0", "1,000", ""], None, [1, 1, 0, 0, 2, -1]),
+        (["13.02.2024", "2024-02-13", "14.02.2024", None], "date", [0, 0, 1, -1]),
+        (["01", "1", "a", "1"], None, [0, 1, 2, 1]),
+        (["01", "1", "7", "1"], "category", [0, 1, 2, 1]),
+        (["true", "False", "TRUE"], None, [1, 0, 1]),
+        ([2**53, 2**53 + 1, 2**53], None, [0, 1, 0]),
+    ],
+)
+def test_cells_that_read_alike_are_one_group(cells: Any, kind: str | None, expected: Any) -> None:
+    found = groups(pd.Series(cells, name="x"), kind)
+    assert (found < 0).tolist() == [code < 0 for code in expected]
+    assert len({*zip(found.tolist(), expected, strict=True)}) == len({*expected}) == len({*found})
 
 
 def test_quarters() -> None:

@@ -9,7 +9,7 @@ import pytest
 from hpo.errors import DataError, ParameterError
 from pipelines.table.data import prepare
 from pipelines.table.overrides import as_options, parse_overrides
-from serving.columns import CategoricalColumn, NumericColumn
+from serving.columns import CategoricalColumn, DateColumn, NumericColumn
 
 N = 60
 TABLE = pd.DataFrame(
@@ -82,3 +82,20 @@ def test_what_is_overruled_is_used() -> None:
     )
     assert "types: number row, age; category zip" in prepared.notes
     assert "color: dropped, as requested" in prepared.notes
+
+
+@pytest.mark.parametrize("chosen", [None, "date", "number"])
+def test_a_split_by_time_reads_its_column_as_the_features_do(chosen: str | None) -> None:
+    """12.2001 is a month, or a number between 12.2 and 12.3."""
+    months = [f"{i % 12 + 1:02}.{2000 + i // 12}" for i in range(120)]
+    table = pd.DataFrame({"month": months, "x": np.arange(120) % 7, "y": np.arange(120.0)})
+    overrides = {"month": chosen} if chosen else {}
+    prepared = prepare(table, "y", split="time:month", overrides=overrides)
+    (column,) = [column for column in prepared.features.columns if column.name == "month"]
+    encoded = prepared.features.transform(prepared.frame).numeric
+    names = prepared.features.numeric_names
+    order = encoded[:, names.index("month" if chosen == "number" else "month.days")]
+    assert isinstance(column, NumericColumn if chosen == "number" else DateColumn)
+    assert order[prepared.rows.test].min() > order[prepared.rows.rest].max()
+    again = prepared.resampled(repeats=2, folds=3, seed=0)
+    assert all(order[valid].min() > order[train].max() for train, valid in again.folds)

@@ -228,3 +228,11 @@ def test_impossible_splits(text: Any) -> None:
 def test_impossible_validations(text: Any) -> None:
     with pytest.raises(ParameterError, match="cv:K"):
         Validation.parse(text)
+
+
+@pytest.mark.parametrize("chosen", ["category", "boolean"])
+def test_a_type_without_an_order_cannot_split_by_time(chosen: str) -> None:
+    with pytest.raises(ParameterError, match=f"types reads 't' as {chosen}"):
+        Split.parse("time:t", ["t"], {"t": chosen})
+    assert Split.parse("group:t", ["t"], {"t": chosen}).type == chosen
+    assert Split.parse("time:t", ["t"], {"t": "drop"}) == Split("time", "t")
