@@ -225,7 +225,7 @@ def _study_table(challenger: Candidate, score: HeldOutScore) -> "StudyTable":
 
     try:
         header: dict[str, Any] = study_header(challenger.tags.get(STUDY, "none"))
-        return StudyTable(DataPlan(**header["data"]), int(header["seed"]), score)
+        return StudyTable(DataPlan.from_header(header), int(header["seed"]), score)
     except (StudyError, KeyError, TypeError) as error:
         raise PromotionRefusedError(
             f"the held-out rows of {challenger} are recorded in its study, which cannot be read: "

@@ -14,7 +14,7 @@ from hpo.workers.cores import WorkerPlan, plan_threads
 from pipelines.entry_points import entry_point
 from pipelines.models import search_model, settings
 from pipelines.objectives.checks import check
-from pipelines.objectives.planning import new_plan, source_of
+from pipelines.objectives.planning import new_plan, source_of, tables_of
 from pipelines.objectives.space import SpaceChoice
 from pipelines.objectives.start import run
 from pipelines.objectives.table import TableObjective, publish_folds
@@ -25,7 +25,7 @@ from pipelines.study.options import OFF, SearchOptions, TrainOptions
 from pipelines.study.plan import Plan
 from pipelines.study.result import StudyResult
 from pipelines.study.workshop import Workshop, workshop
-from pipelines.table.source import DataPlan, rebuild_source
+from pipelines.table.source import DATA, DataPlan, rebuild_source
 
 if TYPE_CHECKING:
     from pipelines.table.data import Prepared
@@ -55,7 +55,7 @@ def _from_file(options: TrainOptions, run_id: str | None) -> StudyResult:
     from pipelines.store.tracking import connect
 
     connect()  # what cannot be reached is told before a table is read
-    source = source_of(options, options.test_share, " with params")
+    source = source_of(options, " with params")
     params = _read_params(str(options.params), options.model)
     search = SearchOptions(
         model=options.model,
@@ -95,7 +95,7 @@ def _from_trial(trial: str, options: TrainOptions, run_id: str | None) -> StudyR
         confirm=None,
         warm_start=OFF,
     )
-    source = rebuild_source(table, plan.seed, options.data)
+    source = rebuild_source(table, plan.seed, {DATA: options.data, **tables_of(options)})
     with workshop(table_worker(plan.model), WorkerPlan(1, plan.threads)) as shop:
         prepared = publish_folds(source.prepare(), shop.exchange)
         data = source.plan(prepared)

@@ -57,7 +57,7 @@ def _start(options: TuneOptions, run_id: str | None) -> StudyResult:
     from pipelines.store.tracking import connect
 
     connect()  # what cannot be reached is told before a table is read
-    source = source_of(options, options.test_share, ", unless study names a study to resume")
+    source = source_of(options, ", unless study names a study to resume")
     worker_plan = plan_threads(options.workers)
     place = None if options.checkpoints is None else absolute(options.checkpoints)
     if place is not None:

@@ -16,6 +16,7 @@ from hpo.errors import ParameterError, UserError, closest, raise_all
 from hpo.rungs import Budgets
 from pipelines.models import ALL, FAMILIES, FIDELITIES
 from pipelines.objectives.code import checks as code
+from pipelines.objectives.planning import is_table, validation_of
 from pipelines.objectives.space import AUTO_SPACE, choose_space
 from pipelines.study.options import (
     ALL_ROWS,
@@ -24,6 +25,7 @@ from pipelines.study.options import (
     OFF,
     PAST,
     REFITS,
+    TEST_SHARE,
     Options,
     SearchOptions,
     TrainOptions,
@@ -31,7 +33,9 @@ from pipelines.study.options import (
     ValidateOptions,
     past_sources,
 )
+from pipelines.table.division.validation import HOLDOUT
 from pipelines.table.overrides import parse_overrides
+from pipelines.table.source import DATA, TEST
 
 FOR_RACES = ("min_budget", "eta", "fidelity", "checkpoints")  # options of races only
 
@@ -104,6 +108,7 @@ def _other_mistakes(options: Options, wrong: Collection[str]) -> Iterator[str]:
         yield from _budget_mistakes(options, wrong)
     if "refit" not in wrong:
         yield from _refit_mistakes(options)
+    yield from _row_mistakes(options, wrong)
     if isinstance(options, TuneOptions):
         yield from _past_mistakes(options)
     elif isinstance(options, SearchOptions) and _is_past(options.space):
@@ -121,15 +126,57 @@ def _refit_mistakes(options: Options) -> Iterator[str]:
         )
 
 
+def _row_mistakes(options: Options, wrong: Collection[str]) -> Iterator[str]:
+    """The mistakes in how rows are held out and validated on."""
+    if isinstance(options, TuneOptions | TrainOptions) and "test_share" not in wrong:
+        share = options.test_share
+        if options.test is not None and share not in (0.0, TEST_SHARE):
+            yield (
+                f"test has the rows to test on, and test_share={share} would hold out more; leave "
+                "one of them out"
+            )
+        elif share == 0.0 and options.test is None and _needs_target(options):
+            yield "test_share=0 holds out no rows to test on; give a table of them as test="
+    validation = options.validation
+    if options.fold is not None and validation != HOLDOUT:
+        shown = repr(validation) if isinstance(validation, str) else "a table"
+        yield f"fold={options.fold!r} gives the folds, and validation is {shown}; leave one out"
+    elif not isinstance(validation, str | Path | pd.DataFrame):
+        yield (
+            "validation must be text, a path or a pandas DataFrame, but it is a "
+            f"{type(validation).__name__}"
+        )
+    elif is_table(validation) and isinstance(options, ValidateOptions):
+        yield (
+            "validation is a table of its own, but each outer fold validates on other rows of "
+            "data; take holdout, cv:K or fold=COLUMN"
+        )
+    elif "fold" not in wrong:
+        try:
+            validation_of(options)
+        except ParameterError as error:
+            yield str(error)
+    if options.fold is not None and getattr(options, "confirm", None):
+        yield (
+            f"confirm scores trials on random folds, but fold={options.fold!r} gives the folds; "
+            "leave confirm out"
+        )
+
+
 def _table_mistakes(options: Options) -> Iterator[str]:
     """The mistakes in the table and the target that can be seen without reading."""
     data, target = options.data, options.target
-    if isinstance(data, np.ndarray):
-        yield "data is a NumPy array, without column names; give pd.DataFrame(data, columns=…)"
-    elif data is not None and not isinstance(data, str | Path | pd.DataFrame):
-        yield (
-            f"data must be a path, a URI or a pandas DataFrame, but it is a {type(data).__name__}"
-        )
+    for role, table in ((DATA, data), (TEST, getattr(options, TEST, None))):
+        if isinstance(table, np.ndarray):
+            yield (
+                f"{role} is a NumPy array, without column names; give "
+                f"pd.DataFrame({role}, columns=…)"
+            )
+        elif table is not None and not isinstance(table, str | Path | pd.DataFrame):
+            yield (
+                f"{role} must be a path, a URI or a pandas DataFrame, but it is a "
+                f"{type(table).__name__}"
+            )
     if isinstance(target, pd.Series | pd.Index | np.ndarray | pd.DataFrame | list | tuple):
         yield (
             f"target is a {type(target).__name__} of values, but it must be the name of a column "

@@ -26,11 +26,13 @@ from pipelines.models import (
 )
 from pipelines.models.effective import NO_LIMIT
 from pipelines.objectives.space import SpaceChoice
-from pipelines.study.options import AUTO, Options, SearchOptions
+from pipelines.study.options import AUTO, TEST_SHARE, Options, SearchOptions
 from pipelines.study.plan import Plan
+from pipelines.table.division.validation import Validation, unknown_validation
 from pipelines.table.overrides import parse_overrides
 from pipelines.table.scores.metrics import metric_for
-from pipelines.table.source import Source
+from pipelines.table.source import TEST, VALIDATION, Place, Source
+from serving.names import normal_name
 
 if TYPE_CHECKING:
     from pipelines.table.data import Prepared
@@ -41,12 +43,11 @@ _MOST = 1e300  # compared instead of no limit
 SHARES_OF_ROWS = Budget(PERCENT_OF_ROWS, 10, 100)
 
 
-def source_of(options: Options, test_share: float, unless: str) -> Source:
+def source_of(options: Options, unless: str) -> Source:
     """The table of the options, and the division of its rows.
 
     Args:
         options: of an entry point.
-        test_share: of the held-out rows.
         unless: the end of the message if the table or the target is missing.
 
     Raises:
@@ -54,16 +55,51 @@ def source_of(options: Options, test_share: float, unless: str) -> Source:
     """
     if options.data is None or options.target is None:
         raise ParameterError(f"data and target are needed{unless}")
+    others = tables_of(options)
+    share = getattr(options, "test_share", TEST_SHARE)
     return Source(
         data=options.data,
         target=options.target,
         task=options.task,
         split=options.split,
-        test_share=test_share,
-        validation=options.validation,
+        test_share=0.0 if TEST in others else share,
+        validation=validation_of(options),
         seed=options.seed,
         overrides=parse_overrides(options.types, options.drop),
+        others=others,
     )
+
+
+def tables_of(options: Options) -> dict[str, Place]:
+    """The tables beside the table of the options, by role."""
+    given = {TEST: getattr(options, TEST, None)}
+    if is_table(options.validation):
+        given[VALIDATION] = options.validation
+    return {role: place for role, place in given.items() if place is not None}
+
+
+def validation_of(options: Options) -> str:
+    """The text by which `Validation.parse` knows how the options validate.
+
+    Raises:
+        ParameterError: for a text that is neither a way to validate nor a table.
+    """
+    if options.fold is not None:
+        return str(Validation(0, column=normal_name(options.fold)))
+    if is_table(options.validation):
+        return str(Validation(0, given=True))
+    text = str(options.validation)
+    if text.startswith(("cv", "holdout")):
+        return str(Validation.parse(text))
+    raise ParameterError(unknown_validation(text))
+
+
+def is_table(validation: object) -> bool:
+    """Whether the option `validation` is a table, in memory or by its place."""
+    if isinstance(validation, str):
+        is_way = validation.startswith(("holdout:", "cv:"))
+        return not is_way and any(mark in validation for mark in "./\\")
+    return validation is not None
 
 
 def new_plan(

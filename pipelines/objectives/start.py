@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from hpo.past import Past
 from pipelines.files.checkpoints import Checkpoints
-from pipelines.objectives.planning import worker_plan_of
+from pipelines.objectives.planning import tables_of, worker_plan_of
 from pipelines.objectives.space import SpaceChoice, space_notes, step_notes
 from pipelines.objectives.table import TableObjective, publish_folds
 from pipelines.objectives.training import table_worker
@@ -17,7 +17,7 @@ from pipelines.study.report import save_report
 from pipelines.study.result import StudyResult
 from pipelines.study.session import Setup, run_study
 from pipelines.study.workshop import Workshop, workshop
-from pipelines.table.source import DataPlan, absolute, rebuild_source
+from pipelines.table.source import DATA, DataPlan, absolute, rebuild_source
 
 if TYPE_CHECKING:
     from pipelines.store.storage import MlflowStorage
@@ -91,7 +91,7 @@ def resume_study(
 
     plan, began = Plan.from_header(header), DataPlan.from_header(header)
     check_unchanged(f"study {study}", options, plan, began, instead="start a new study")
-    source = rebuild_source(began, plan.seed, options.data)
+    source = rebuild_source(began, plan.seed, {DATA: options.data, **tables_of(options)})
     plan = plan.resumed(
         trials=options.trials,
         timeout=options.timeout,

@@ -9,13 +9,15 @@ from typing import Any
 
 from hpo.errors import StudyError, raise_all
 from pipelines.models import settings
-from pipelines.objectives.planning import budget_of, rungs
+from pipelines.objectives.planning import budget_of, is_table, rungs
 from pipelines.objectives.space import choose_space
 from pipelines.study.options import PAST, Options
 from pipelines.study.plan import Plan
+from pipelines.table.division.validation import HOLDOUT, Validation
 from pipelines.table.overrides import as_options, parse_overrides
 from pipelines.table.source import DataPlan
 from pipelines.table.splits import Outer
+from serving.names import normal_name
 
 OF_COLUMNS = ("types", "drop")
 OF_BUDGETS = ("min_budget", "max_budget", "eta")
@@ -62,11 +64,24 @@ def _began_with(plan: Plan, data: DataPlan, given: Mapping[str, Any]) -> dict[st
     # Trials whose checkpoints are not at the new place are trained from the beginning.
     began["checkpoints"] = given.get("checkpoints") if plan.races else None
     began |= {name: _as_began(data, name, given[name]) for name in OF_COLUMNS if name in given}
+    began |= _validation(data, given)
     if "space" in given:
         began["space"] = (
             given["space"] if _same_space(plan, data.task, given["space"]) else "another one"
         )
     return began
+
+
+def _validation(data: DataPlan, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The options `validation` and `fold`; the content of a table is compared later."""
+    began = Validation.parse(data.validation)
+    fold, value = given.get("fold"), given.get("validation")
+    if began.given and is_table(value):
+        return {"validation": value, "fold": None}
+    return {
+        "validation": HOLDOUT if began.column else str(began),
+        "fold": fold if fold and normal_name(fold) == began.column else began.column or None,
+    }
 
 
 def _as_began(data: DataPlan, name: str, value: Any) -> Any:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import numpy.typing as npt
 
-from hpo.errors import DataError, StudyError, closest
+from hpo.errors import DataError, StudyError
 from pipelines.registry.gate import HeldOutScore, PromotionRefusedError
-from pipelines.table.source import DataPlan, rebuild_source
+from pipelines.table.source import DATA, DataPlan, place_of, rebuild_source
 from pipelines.table.splits import group_codes
-from serving.numbers import numbers
-from serving.values import labelled
+from pipelines.table.target import with_known_target
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -81,21 +80,30 @@ class StudyTable:
         from pipelines.table.reading import load_table, with_text_names
 
         try:
-            return with_text_names(load_table(str(rebuild_source(self.plan, self.seed).data)))
+            return with_text_names(load_table(place_of(self.plan, DATA)))
         except (StudyError, DataError) as error:
             raise PromotionRefusedError(
                 f"the held-out rows of the challenger's study cannot be read: {error}. To compare "
                 f"on other rows, give {self._way_out}"
             ) from error
 
-    def held_out(self, frame: pd.DataFrame) -> HeldOut:
-        """The rows of the study's table that it held out.
+    def held_out(self, given: Mapping[str, pd.DataFrame] | None = None) -> HeldOut:
+        """The rows that the study held out.
+
+        Args:
+            given: tables of the study by their role, instead of those at the recorded places.
 
         Raises:
-            PromotionRefusedError: If the table or the split differs from the recorded one.
+            PromotionRefusedError: If a table or the split differs from the recorded one.
         """
         plan, score = self.plan, self.score
-        prepared = rebuild_source(plan, self.seed, frame).prepare()
+        tables = {DATA: given[DATA] if given and DATA in given else self.load(), **(given or {})}
+        try:
+            prepared = rebuild_source(plan, self.seed, tables).prepare()
+        except StudyError as error:
+            raise PromotionRefusedError(
+                f"the held-out rows of the challenger's study cannot be read: {error}"
+            ) from error
         if prepared.digest != score.data:
             raise PromotionRefusedError(
                 f"the table {plan.uri} has changed since the challenger's study (its digest was "
@@ -162,29 +170,18 @@ def held_out_rows(
     from pipelines.table.reading import digest, load_table, with_text_names
 
     if data is None:
-        return _enough(study.held_out(study.load()))
+        return _enough(study.held_out())
     frame = with_text_names(data if isinstance(data, pd.DataFrame) else load_table(str(data)))
-    if digest(frame) == study.score.data:
-        return _enough(study.held_out(frame))
+    role = study.plan.role_of(digest(frame))
+    if role is not None:
+        return _enough(study.held_out({role: frame}))
     shown = "the table in memory" if isinstance(data, pd.DataFrame) else Path(str(data)).name
     study.refuse_own_rows(frame, shown)
     return _enough(_new_rows(study.plan, target, frame, shown))
 
 
 def _new_rows(plan: DataPlan, target: TargetEncoder, frame: pd.DataFrame, shown: str) -> HeldOut:
-    if plan.target not in frame.columns:
-        names = list(map(str, frame.columns))
-        raise DataError(
-            f"{shown} has no target column {plan.target!r}{closest(plan.target, names)}; new rows "
-            f"need it to be scored; columns: {', '.join(names[:20])}"
-        )
-    known = _has_target(target, frame[plan.target], shown)
-    unknown = f"{(~known).sum():,} of {len(frame):,} rows of {shown} have no {plan.target!r}"
-    rows = frame[known].reset_index(drop=True)
-    try:
-        y = target.original(target.encode(rows[plan.target]))
-    except ValueError as error:
-        raise DataError(f"{shown}: {error}; the models know no other") from error
+    rows, y, notes = with_known_target(target, frame, plan.target, shown)
     table = rows.drop(columns=plan.target)
     return HeldOut(
         frame=table,
@@ -192,30 +189,8 @@ def _new_rows(plan: DataPlan, target: TargetEncoder, frame: pd.DataFrame, shown:
         groups=group_codes(plan.split, table, plan.overrides),
         of_study=False,
         origin=f"new rows of {shown}",
-        notes=() if known.all() else (unknown,),
+        notes=notes,
     )
-
-
-def _has_target(target: TargetEncoder, series: pd.Series, shown: str) -> npt.NDArray[np.bool_]:
-    """Whether each row has a target, (n,).
-
-    Raises:
-        DataError: If a target cannot be read.
-    """
-    if target.kind != "regression":
-        try:
-            return labelled(series)[0] >= 0
-        except ValueError as error:
-            raise DataError(f"{shown}: target {error}") from error
-    values, unreadable = numbers(series, target.format)
-    invalid = unreadable | np.isinf(values)
-    if invalid.any():
-        first = series.iloc[int(np.flatnonzero(invalid)[0])]
-        raise DataError(
-            f"{shown}: {invalid.sum():,} targets are not finite numbers, the first is {first!r}; "
-            "correct them, or leave these cells empty to drop their rows"
-        )
-    return ~np.isnan(values)
 
 
 def _row_hashes(frame: pd.DataFrame) -> pd.Series:

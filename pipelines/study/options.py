@@ -21,6 +21,7 @@ ON, ALL_ROWS = "on", "all"
 REFITS = (AUTO, ON, OFF, ALL_ROWS)  # what the logged model is trained on (the option `refit`)
 MAX_BUDGET = 1_000_000
 MAX_FOLDS = 20
+TEST_SHARE = 0.2  # of the rows, unless a table of its own has the test rows
 
 Table = str | Path | pd.DataFrame | None
 Types = str | Mapping[str, str] | None
@@ -43,6 +44,10 @@ class Limit:
         if self.above is not None and self.below is not None:
             inside = self.above < value < self.below
             between = f"must lie between {self.above:g} and {self.below:g}"
+            return None if inside else f"{name}={value} {between}"
+        if self.at_least is not None and self.below is not None:
+            inside = self.at_least <= value < self.below
+            between = f"must be {self.at_least:g} or greater, and less than {self.below:g}"
             return None if inside else f"{name}={value} {between}"
         if self.above is not None and not value > self.above:  # nan, too
             return f"{name}={value} must be greater than {self.above:g}"
@@ -100,7 +105,8 @@ class Options(TableOptions):
         seed: Of the splits, the models and the search.
         task: auto, binary, multiclass or regression.
         split: How test rows are held out: random, time:COLUMN or group:COLUMN.
-        validation: holdout, or cv:K for K folds.
+        validation: holdout, holdout:SHARE, cv:K for K folds, or a table of rows to validate on.
+        fold: A column whose values are the folds of the validation; it is no feature.
         types: Types of columns instead of the inferred ones, such as zip:category,age:number;
             number, category, date or boolean.
         drop: Columns that are not used as features, with commas between.
@@ -114,7 +120,8 @@ class Options(TableOptions):
     seed: int = option(0, Limit(at_least=0))
     task: str = option("auto")
     split: str = option("random")
-    validation: str = option("holdout")
+    validation: Table = option("holdout", checked=False)
+    fold: str | None = option(None)
     types: Types = option(None, checked=False)
     drop: Names = option(None, checked=False)
     refit: str = option(AUTO)
@@ -180,7 +187,8 @@ class TuneOptions(SearchOptions):
             nothing.
         warm_start: Which past studies to learn from: auto, off, or run ids and experiment names
             with commas between.
-        test_share: The share of rows that is held out and never seen by the search.
+        test_share: The share of rows that is held out and never seen by the search; 0 with test.
+        test: A table of the rows to test on, with the columns of data; none of data are held out.
         checkpoints: Where trials that may be promoted are stored, as a URI that fsspec opens; none
             is on this machine. A resumed study may be given a new place.
     """
@@ -193,7 +201,8 @@ class TuneOptions(SearchOptions):
     confirm: int | None = option(None, POSITIVE, later=True)
     refit: str = option(AUTO, later=True)
     warm_start: str = option(AUTO, checked=False)
-    test_share: float = option(0.2, Limit(above=0, below=0.5))
+    test_share: float = option(TEST_SHARE, Limit(at_least=0, below=0.5))
+    test: Table = option(None, checked=False, later=True)
     checkpoints: str | None = option(None)
 
 
@@ -208,7 +217,7 @@ class ValidateOptions(SearchOptions):
         timeout: Seconds after which each search ends; none for no limit.
         split: How outer folds and validation rows are held out: random, time:COLUMN or
             group:COLUMN.
-        validation: How each search validates: holdout, or cv:K for K folds.
+        validation: How each search validates: holdout, holdout:SHARE, or cv:K for K folds.
     """
 
     folds: int = option(5, Limit(at_least=2, at_most=MAX_FOLDS))
@@ -230,14 +239,16 @@ class TrainOptions(Options):
         seed: Of the splits and the model; a trial brings its own.
         register: The name under which the model is registered, as challenger; none registers
             nothing.
-        test_share: The share of rows that is held out.
+        test_share: The share of rows that is held out; 0 with test.
+        test: A table of the rows to test on, with the columns of data; none of data are held out.
         budget: The boosting rounds or training steps; none takes the model's own.
     """
 
     trial: str | None = option(None, checked=False, later=True)
     params: str | None = option(None, checked=False)
     register: str | None = option(None, later=True)
-    test_share: float = option(0.2, Limit(above=0, below=0.5))
+    test_share: float = option(TEST_SHARE, Limit(at_least=0, below=0.5))
+    test: Table = option(None, checked=False, later=True)
     budget: int | None = option(None, BUDGET)
     refit: str = option(AUTO, later=True)
 

@@ -18,7 +18,8 @@ import pandas as pd
 
 from hpo.errors import DataError, ParameterError, closest
 from pipelines.table.columns import fit_features
-from pipelines.table.copies import copies_note
+from pipelines.table.division.copies import copies_note
+from pipelines.table.division.validation import Validation
 from pipelines.table.folds import (
     EncodedRows,
     Encoding,
@@ -29,14 +30,15 @@ from pipelines.table.folds import (
     save_folds,
     save_parts,
 )
+from pipelines.table.given import join
 from pipelines.table.leaks import leak_notes
-from pipelines.table.overrides import Overrides, check_overrides
+from pipelines.table.overrides import DROP, Overrides, check_overrides
 from pipelines.table.reading import digest, load_table, spelling, with_text_names, without_index
+from pipelines.table.source import TEST
 from pipelines.table.splits import (
     Outer,
     Rows,
     Split,
-    Validation,
     divide,
     quantile_strata,
     resample,
@@ -74,7 +76,8 @@ class Prepared:
         split: the rule by which these rows are divided.
         rows: how these rows are divided.
         notes: sentences for the user about what was found and what was dropped.
-        digest: identifies the raw table; `rows.digest` identifies the division.
+        digest: identifies the raw tables; `rows.digest` identifies the division.
+        digests: of each raw table by its role, where there are several.
         spelling: the names of the user's table that are not in their normal form, by normal name.
     """
 
@@ -89,6 +92,7 @@ class Prepared:
     notes: tuple[str, ...]
     digest: str
     spelling: Mapping[str, Any] = field(default_factory=dict)
+    digests: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def test_frame(self) -> pd.DataFrame:
@@ -167,6 +171,7 @@ def prepare(
     seed: int = 0,
     outer: str = "",
     overrides: Overrides | None = None,
+    others: Mapping[str, pd.DataFrame] | None = None,
 ) -> Prepared:
     """Infer the task and the column types, divide the rows and encode them.
 
@@ -175,36 +180,45 @@ def prepare(
         target: name of the target column.
         task: binary, multiclass or regression; None to infer it.
         split: "random", "time:COLUMN" or "group:COLUMN".
-        test_share: share of the test rows, and of a holdout among the others.
-        validation: "holdout" or "cv:K".
+        test_share: share of the test rows; 0 with a table of test rows.
+        validation: "holdout", "holdout:SHARE", "cv:K", "fold:COLUMN", or "table" with a table of
+            validation rows.
         seed: of the division.
         outer: a fold like "2/5" that is tested on instead of a random share.
         overrides: types of columns instead of the inferred ones, see `parse_overrides`.
+        others: tables of their own, for the rows to test on or to validate on (`given`).
 
     Raises:
         ParameterError: for impossible arguments.
         DataError: for a table that cannot be searched on.
     """
-    if not 0.0 < test_share < 0.5:
-        raise ParameterError(f"test_share must lie between 0 and 0.5, but got {test_share}")
+    others = others or {}
+    if not 0.0 <= test_share < 0.5 or (test_share == 0.0) != (TEST in others):
+        raise ParameterError(
+            f"test_share must lie between 0 and 0.5, or be 0 with a table of test rows, but got "
+            f"{test_share}"
+        )
     frame, index_note = without_index(with_text_names(frame))
     target = _known_column(frame, target)
     how = Split.parse(split, [name for name in frame.columns if name != target], overrides)
     folds = Validation.parse(validation)
     held_out = Outer.parse(outer) if outer else None
-    whole_digest = digest(frame)
+    first_digest, spelled = digest(frame), spelling(frame)
     check_overrides(frame, overrides or {}, target)
 
     frame, found, dropped_rows = read_target(frame, target, task)
     if not found.is_regression and how.kind == "random":
         found.check_class_sizes(max(2, folds.folds, held_out.folds if held_out else 0))
-    rows = divide(frame, found.strata, how, folds, test_share, seed, held_out)
-    encoder = found.encoder(rows.rest)
+    divided = divide(frame, found.strata, how, folds, test_share, seed, held_out)
+    encoder = found.encoder(divided.rest)
+    unused = {folds.column, *(name for name, kind in (overrides or {}).items() if kind == DROP)}
+    joined = join(frame, found, others, first_digest, unused)
+    n_divided, frame, rows = len(frame), joined.frame, joined.rows(divided)
     y = encoder.encode(frame[target])
     if not found.is_regression:
         check_both_classes(split, rows, y)
 
-    features, column_notes = _fit_features(frame, target, rows, how, overrides or {})
+    features, column_notes = _fit_features(frame, target, rows, how, folds.column, overrides or {})
     encoding = Encoding(Task(found.kind, len(encoder.classes)), encoder, features.cardinalities)
     table = EncodedRows(features.transform(frame), y)
     return Prepared(
@@ -224,12 +238,14 @@ def prepare(
             _types(features),
             *index_note,
             *dropped_rows,
-            *copies_note(rows.n_copies, len(frame)),
+            *joined.notes,
+            *copies_note(rows.n_copies, n_divided),
             *column_notes,
             *leak_notes(features, table.take(rows.rest), found.is_regression),
         ),
-        digest=whole_digest,
-        spelling=spelling(frame),
+        digest=joined.digest(first_digest),
+        spelling=spelled,
+        digests=joined.digests,
     )
 
 
@@ -245,15 +261,16 @@ def _known_column(frame: pd.DataFrame, target: str) -> str:
 
 
 def _fit_features(
-    frame: pd.DataFrame, target: str, rows: Rows, split: Split, overrides: Overrides
+    frame: pd.DataFrame, target: str, rows: Rows, split: Split, fold: str, overrides: Overrides
 ) -> tuple[FeatureEncoder, tuple[str, ...]]:
     """The encoder of the feature columns, and notes for the user."""
-    excluded = [target]
-    notes: tuple[str, ...] = ()
+    roles: dict[str, str] = {}
+    if fold:
+        roles[fold] = "its values are the folds"
     if split.kind == "group":
-        excluded.append(split.column)
-        notes = (f"{split.column}: not used as a feature, new rows come from other groups",)
-    raw = frame.drop(columns=excluded)
+        roles[split.column] = "new rows come from other groups"
+    notes = tuple(f"{name}: not used as a feature, {why}" for name, why in roles.items())
+    raw = frame.drop(columns=[target, *roles])
     keep = [split.column] if split.kind == "time" else []  # a time may number the rows
     encoder, column_notes = fit_features(raw, overrides, rows.rest, keep)
     test = raw.iloc[rows.test]

@@ -16,10 +16,11 @@ from serving.numbers import PLAIN
 if TYPE_CHECKING:
     from pipelines.table.data import Prepared
 
+DATA, TEST, VALIDATION = "data", "test", "validation"  # roles of tables
 SHOWN = ("target", "task", "split", "test_share", "validation")  # repeated in a header
 
-
-HOLDOUT = "holdout"  # the validation without folds
+Place = str | Path | pd.DataFrame
+"""A table: in memory, or where it is."""
 
 
 @dataclass(frozen=True)
@@ -28,15 +29,18 @@ class DataPlan:
 
     Attributes:
         uri: of the table; None for a table that was passed in memory.
-        digest: identifies the content of the table.
+        digest: identifies the content of the table, and of those beside it.
         rows: number of rows whose target is known.
         target: name of the target column.
         task: binary, multiclass or regression.
         split: "random", "time:COLUMN" or "group:COLUMN".
-        test_share: share of the test rows.
-        validation: "holdout" or "cv:K".
+        test_share: share of the test rows; 0 if they are a table of their own.
+        validation: "holdout", "holdout:SHARE", "cv:K", "fold:COLUMN", or "table" for rows of their
+            own.
         outer: the fold, like "2/5", that an outer cross-validation holds out instead of a share.
         overrides: types of columns that the user chose, by name; "drop" for those left out.
+        digests: of each table by its role, where there are others beside it.
+        others: the URIs of the tables beside it, by role (`pipelines.table.given`).
     """
 
     uri: str | None
@@ -49,11 +53,18 @@ class DataPlan:
     validation: str
     outer: str = ""
     overrides: Mapping[str, str] = field(default_factory=dict)
+    digests: Mapping[str, str] = field(default_factory=dict)
+    others: Mapping[str, str | None] = field(default_factory=dict)
 
     @property
     def has_folds(self) -> bool:
         """Whether several folds validate, whose models have seen all their rows."""
-        return self.validation != HOLDOUT
+        return self.validation.startswith(("cv:", "fold:"))
+
+    def role_of(self, digest: str) -> str | None:
+        """The role of the study's table with this content; None if the study has no such table."""
+        digests = self.digests or {DATA: self.digest}
+        return next((role for role, known in digests.items() if known == digest), None)
 
     @property
     def identity(self) -> str:
@@ -62,8 +73,9 @@ class DataPlan:
 
     @property
     def fingerprint(self) -> dict[str, Any]:
-        """All but the place of the table, which may have moved."""
-        return {name: value for name, value in self.to_dict().items() if name != "uri"}
+        """All but the places of the tables, which may have moved."""
+        places = ("uri", "others")
+        return {name: value for name, value in self.to_dict().items() if name not in places}
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values by name."""
@@ -94,11 +106,11 @@ class DataPlan:
 class Source:
     """A table (path, URI or data frame), its target, and the division of its rows.
 
-    The attributes are those of `DataPlan`; `task` may be "auto", and `seed` is that of the
-    division.
+    The attributes are those of `DataPlan`; `task` may be "auto", `seed` is that of the division,
+    and `others` are tables of their own for some rows, by role.
     """
 
-    data: str | Path | pd.DataFrame
+    data: Place
     target: str
     task: str
     split: str
@@ -107,20 +119,19 @@ class Source:
     seed: int
     outer: str = ""
     overrides: Mapping[str, str] = field(default_factory=dict)
+    others: Mapping[str, Place] = field(default_factory=dict)
 
     def prepare(self) -> "Prepared":
-        """Read the table, infer the task, divide the rows and encode them.
+        """Read the tables, infer the task, divide the rows and encode them.
 
         Raises:
-            DataError: if the table cannot be read or searched on.
+            DataError: if a table cannot be read or searched on.
             ParameterError: for an impossible task, split or validation.
         """
         from pipelines.table.data import prepare
-        from pipelines.table.reading import load_table
 
-        frame = self.data if isinstance(self.data, pd.DataFrame) else load_table(str(self.data))
         return prepare(
-            frame,
+            _read(self.data),
             self.target,
             task=None if self.task == "auto" else self.task,
             split=self.split,
@@ -129,12 +140,13 @@ class Source:
             seed=self.seed,
             outer=self.outer,
             overrides=self.overrides,
+            others={role: _read(place) for role, place in self.others.items()},
         )
 
     def plan(self, prepared: "Prepared") -> DataPlan:
         """The description of this use of the table."""
         return DataPlan(
-            uri=None if isinstance(self.data, pd.DataFrame) else safe(absolute(str(self.data))),
+            uri=_uri(self.data),
             digest=prepared.digest,
             rows=len(prepared.frame),
             target=prepared.target_name,
@@ -144,26 +156,45 @@ class Source:
             validation=self.validation,
             outer=self.outer,
             overrides=dict(self.overrides),
+            digests=dict(prepared.digests),
+            others={role: _uri(place) for role, place in self.others.items()},
         )
 
 
+def _read(place: Place) -> pd.DataFrame:
+    from pipelines.table.reading import load_table
+
+    return place if isinstance(place, pd.DataFrame) else load_table(str(place))
+
+
+def _uri(place: Place) -> str | None:
+    """The place of a table without secrets; None for a table in memory."""
+    return None if isinstance(place, pd.DataFrame) else safe(absolute(str(place)))
+
+
 def rebuild_source(
-    plan: DataPlan, seed: int, data: str | Path | pd.DataFrame | None = None
+    plan: DataPlan, seed: int, given: Mapping[str, Place | None] | None = None
 ) -> Source:
     """Rebuild the source of an earlier study.
 
     Args:
         plan: of the earlier study.
         seed: of the earlier study.
-        data: the table, if it has moved or was passed in memory.
+        given: tables by role, if they have moved or were passed in memory.
 
     Raises:
-        StudyError: if `data` is needed and missing, or the file is gone.
+        StudyError: if a table is needed and missing, its file is gone, or the study has none in
+            this role.
     """
-    if data is None:
-        data = _recorded_place(plan)
+    tables = {role: place for role, place in (given or {}).items() if place is not None}
+    for role in tables:
+        if role != DATA and role not in plan.others:
+            raise StudyError(
+                f"the study began without a table of {role} rows; leave {role} out, or start a new "
+                "study"
+            )
     return Source(
-        data=data,
+        data=tables[DATA] if DATA in tables else place_of(plan, DATA),
         target=plan.target,
         task=plan.task,
         split=plan.split,
@@ -172,22 +203,31 @@ def rebuild_source(
         seed=seed,
         outer=plan.outer,
         overrides=plan.overrides,
+        others={
+            role: tables[role] if role in tables else place_of(plan, role) for role in plan.others
+        },
     )
 
 
-def _recorded_place(plan: DataPlan) -> str:
-    uri = plan.uri
+def place_of(plan: DataPlan, role: str) -> str:
+    """Where the study's table in this role was.
+
+    Raises:
+        StudyError: if it was in memory, has a secret in its URI, or is gone.
+    """
+    uri = plan.uri if role == DATA else plan.others[role]
+    what = "table" if role == DATA else f"table of {role} rows"
     if uri is None:
-        raise StudyError("the study was made from a table in memory: pass it as data=")
+        raise StudyError(f"the study was made from a {what} in memory: pass it as {role}=")
     if is_hidden(uri):
         raise StudyError(
-            f"the study's table is {uri}, and the secret in place of {HIDDEN} is not stored: pass "
-            "its full URI as data="
+            f"the study's {what} is {uri}, and the secret in place of {HIDDEN} is not stored: pass "
+            f"its full URI as {role}="
         )
     if "://" not in uri and not Path(uri).exists():
         raise StudyError(
-            f"the study's table {uri} no longer exists; if it has moved, pass its new place as "
-            "data="
+            f"the study's {what} {uri} no longer exists; if it has moved, pass its new place as "
+            f"{role}="
         )
     return uri
 

@@ -6,6 +6,9 @@
   expanding windows. Rows of one time stay together.
 - `group:COLUMN` keeps the rows of a group together.
 
+The rows of a test or a validation table, and folds that a column names, are given: they are not
+divided here.
+
 `resample` divides the rows of a search again, many times, to compare a few configurations on more
 than one division.
 """
@@ -25,46 +28,18 @@ import pandas as pd
 from hpo.arrays import FloatArray, IntArray
 from hpo.errors import DataError, ParameterError, closest
 from pipelines.table.cells import groups, times
-from pipelines.table.copies import copies
+from pipelines.table.division.copies import copies
+from pipelines.table.division.partition import ByGroup, ByStrata, ByTime, Pair, Partition
+from pipelines.table.division.validation import Validation, named_folds
 from pipelines.table.overrides import DROP, Overrides
-from pipelines.table.partition import ByGroup, ByStrata, ByTime, Pair, Partition
 from serving.names import normal_name
 
 MIN_ROWS = 10
 MAX_STRATA = 10
 ROWS_PER_STRATUM = 20
-MAX_FOLDS = 20
 SPLITS = ("random", "time", "group")
 TIMES = ("date", "number")  # the types of a column that orders rows in time
 _DIVIDE, _RESAMPLE = 0x5B117, 0xF01D  # keep the random streams of one seed apart
-
-
-@dataclass(frozen=True)
-class Validation:
-    """Cross-validation with `folds` folds; a holdout if `folds` is 0."""
-
-    folds: int
-
-    @property
-    def parts(self) -> int:
-        """The number of training and validation pairs."""
-        return self.folds or 1
-
-    @classmethod
-    def parse(cls, text: str) -> Validation:
-        """Read "holdout" or "cv:K".
-
-        Raises:
-            ParameterError: for any other text, and unless 2 <= K <= 20.
-        """
-        match = re.fullmatch(r"cv:(\d+)", text)
-        if text == "holdout":
-            return cls(0)
-        if match and 2 <= int(match[1]) <= MAX_FOLDS:
-            return cls(int(match[1]))
-        raise ParameterError(
-            f"validation must be 'holdout' or 'cv:K' with 2 <= K <= {MAX_FOLDS}, but got {text!r}"
-        )
 
 
 @dataclass(frozen=True)
@@ -161,7 +136,7 @@ class Rows:
     def rest(self) -> IntArray:
         """All rows that the search may use."""
         parts = [*self._fold_parts()]
-        used = np.zeros(1 + max(int(part[-1]) for part in parts), dtype=bool)
+        used = np.zeros(1 + max(int(part[-1]) for part in parts if len(part)), dtype=bool)
         for part in parts:
             used[part] = True
         return np.flatnonzero(used)
@@ -196,7 +171,7 @@ def divide(
         strata: `(n,)` non-negative codes; random parts have the same proportions of them.
         split: the kind of division.
         validation: how to divide the rows that are not test rows.
-        test_share: share of the test rows; also of the holdout among the others.
+        test_share: share of the test rows; 0 for none, because a table of its own has them.
         seed: the test rows depend on it, the split and the share, not on the validation.
         outer: the fold to test on instead of a share. Along time, the rows after it are not used.
 
@@ -209,6 +184,7 @@ def divide(
             "are needed"
         )
     rows, rng = np.arange(len(frame)), np.random.default_rng([seed, _DIVIDE])
+    tests = bool(outer) or test_share > 0
     partition: Partition
     if split.kind == "random":
         keep = max(2, validation.folds)  # of each stratum, for training and every validation
@@ -216,17 +192,29 @@ def divide(
         partition = ByStrata(strata, rng, copies(frame, strata, least))
         n_copies = len(rows) - partition.n_units(rows)
     else:
-        keep, n_copies = validation.parts + 1, 0
+        keep, n_copies = validation.needed, 0
         partition = _partition(frame, split, rng)
-        _check_units(partition.n_units(rows), keep + 1, split)
+        _check_units(partition.n_units(rows), keep + tests, split)
+    test, rest = rows[:0], rows
     if outer:
         test, rest = _outer_fold(partition, rows, outer, split, keep)
-    else:
+    elif tests:
         test, rest = partition.holdout(rows, test_share, keep)
+    return Rows(test, _pairs(frame, partition, rest, validation), n_copies)
+
+
+def _pairs(
+    frame: pd.DataFrame, partition: Partition, rest: IntArray, validation: Validation
+) -> tuple[Pair, ...]:
+    """The training and validation rows of each fold, among the rows that are not test rows."""
+    if validation.given:
+        return ((rest, rest[:0]),)
+    if validation.column:
+        return named_folds(frame, validation.column, rest)
     if validation.folds:
-        return Rows(test, tuple(partition.folds(rest, validation.folds)), n_copies)
-    valid, train = partition.holdout(rest, test_share, keep=1)
-    return Rows(test, ((train, valid),), n_copies)
+        return tuple(partition.folds(rest, validation.folds))
+    valid, train = partition.holdout(rest, validation.share, keep=1)
+    return ((train, valid),)
 
 
 def resample(

@@ -140,6 +140,61 @@ def read_target(
     return frame.assign(**{name: series}), target, notes
 
 
+def with_known_target(
+    encoder: TargetEncoder, frame: pd.DataFrame, name: str, shown: str
+) -> tuple[pd.DataFrame, npt.NDArray[Any], tuple[str, ...]]:
+    """The rows of another table whose target is known.
+
+    Args:
+        encoder: of the target.
+        frame: the raw table.
+        name: of the target column.
+        shown: what messages call the table.
+
+    Returns:
+        The rows, their class codes or original values `(n,)`, and notes for the user.
+
+    Raises:
+        DataError: without a target column, and for a target that is no class or no number.
+    """
+    if name not in frame.columns:
+        names = list(map(str, frame.columns))
+        raise DataError(
+            f"{shown} has no target column {name!r}{closest(name, names)}; new rows "
+            f"need it to be scored; columns: {', '.join(names[:SHOWN])}"
+        )
+    known = _has_target(encoder, frame[name], shown)
+    unknown = f"{(~known).sum():,} of {len(frame):,} rows of {shown} have no {name!r}"
+    rows = frame[known].reset_index(drop=True)
+    try:
+        y = encoder.original(encoder.encode(rows[name]))
+    except ValueError as error:
+        raise DataError(f"{shown}: {error}; the models know no other") from error
+    return rows, y, () if known.all() else (unknown,)
+
+
+def _has_target(encoder: TargetEncoder, series: pd.Series, shown: str) -> npt.NDArray[np.bool_]:
+    """Whether each row has a target, (n,).
+
+    Raises:
+        DataError: If a target cannot be read.
+    """
+    if encoder.kind != "regression":
+        try:
+            return labelled(series)[0] >= 0
+        except ValueError as error:
+            raise DataError(f"{shown}: target {error}") from error
+    values, unreadable = numbers(series, encoder.format)
+    invalid = unreadable | np.isinf(values)
+    if invalid.any():
+        first = series.iloc[int(np.flatnonzero(invalid)[0])]
+        raise DataError(
+            f"{shown}: {invalid.sum():,} targets are not finite numbers, the first is {first!r}; "
+            "correct them, or leave these cells empty to drop their rows"
+        )
+    return ~np.isnan(values)
+
+
 def _dropped_rows(series: pd.Series, known: npt.NDArray[np.bool_]) -> str:
     """The note on rows without a target, with the texts that count as missing."""
     note = f"{(~known).sum():,} of {len(known):,} rows were dropped, they have no {series.name!r}"

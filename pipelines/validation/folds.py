@@ -21,15 +21,13 @@ from pipelines.study.options import TuneOptions, ValidateOptions
 from pipelines.study.plan import Plan
 from pipelines.study.result import StudyResult
 from pipelines.study.workshop import workshop
-from pipelines.table.source import DataPlan, Source, rebuild_source
+from pipelines.table.source import DATA, DataPlan, Source, rebuild_source
 from pipelines.table.splits import Outer
 from pipelines.validation.result import ValidationResult, estimates, resume_command
 
 if TYPE_CHECKING:
     from pipelines.table.data import Prepared
     from pipelines.validation.runs import FoldResult
-
-HOLDOUT = 0.2  # of the rows of an outer fold's search, where it validates on a holdout
 
 
 @dataclass(frozen=True)
@@ -92,7 +90,7 @@ def new_validation(options: ValidateOptions, run_id: str | None) -> Validation:
     """
     from pipelines.validation.runs import create, unfinished
 
-    source = source_of(options, HOLDOUT, ", unless resume names a validation to resume")
+    source = source_of(options, ", unless resume names a validation to resume")
     worker_plan = plan_threads(options.workers)
     space = choose_space(options.space, options.model)
     table = Table(source, _read(source), options.folds)
@@ -121,7 +119,7 @@ def resumed_validation(run_id: str, options: ValidateOptions, own_run: str | Non
     plan, data = read_plan(run_id)
     way_out = "start a new validation, without resume"
     check_unchanged(f"validation {run_id}", options, plan, data, instead=way_out)
-    source = replace(rebuild_source(data, plan.seed, options.data), outer="")
+    source = replace(rebuild_source(data, plan.seed, {DATA: options.data}), outer="")
     if own_run is not None:
         note_resumed(own_run, run_id)
     table = Table(source, _read(source), Outer.parse(data.outer).folds)

@@ -27,7 +27,7 @@ from pipelines.validate import validate
         ({"workers": 0}, "workers=0 must be greater than 0"),
         ({"workers": 10_000}, r"workers=10000 exceeds the \d+ core"),
         ({"max_budget": -5}, "max_budget=-5 must be greater than 0"),
-        ({"test_share": 0.5}, "test_share=0.5 must lie between 0 and 0.5"),
+        ({"test_share": 0.5}, "test_share=0.5 must be 0 or greater, and less than 0.5"),
         ({"seed": -1}, "seed=-1 must be 0 or greater"),
         ({"warm_start": " , "}, "warm_start=' , ' must be auto, off, or run ids"),
         ({"warm_start": ["alpha", "beta"]}, "take warm_start='alpha,beta'"),
@@ -49,6 +49,14 @@ from pipelines.validate import validate
             "(?s)2 mistakes:.*min_budget=-5.*fidelity 'x'",
         ),
         ({"register": "a/b"}, "cannot name a registered model"),
+        ({"test_share": 0}, "give a table of them as test="),
+        ({"test_share": 0.3, "test": "t.csv"}, "test_share=0.3 would hold out more"),
+        ({"test": 5}, "test must be a path, a URI or a pandas DataFrame, but it is a int"),
+        ({"validation": "valid"}, "'cv:K' with 2 <= K <= 20, or a table .* got 'valid'"),
+        ({"validation": "holdout:1.5"}, "a share between 0 and 1"),
+        ({"validation": None}, "validation must be text, a path or a pandas DataFrame"),
+        ({"validation": "cv:3", "fold": "k"}, "fold='k' gives the folds, and validation is 'cv:3'"),
+        ({"fold": "k", "confirm": 3}, "leave confirm out"),
     ],
 )
 def test_impossible_values_are_refused_at_once(given: dict[str, object], message: str) -> None:

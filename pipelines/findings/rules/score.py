@@ -92,7 +92,7 @@ def worse_on_test(case: Case) -> Iterator[Diagnosis]:
 
 def _other_splits(header: Mapping[str, object]) -> Iterator[str]:
     split = str(header.get("split", "random"))
-    if header.get("validation", "holdout") == "holdout":
+    if str(header.get("validation", "holdout")).startswith("holdout"):
         yield "take validation=cv:5, so that no single set of rows decides"
     if split == "random":
         yield (

@@ -8,8 +8,9 @@ from hpo.space.parameters import Params, Value
 from pipelines.models import search_model, settings
 from pipelines.study.options import TrainOptions
 from pipelines.study.plan import Plan
+from pipelines.table.division.validation import HOLDOUT, Validation
 from pipelines.table.overrides import as_options
-from pipelines.table.source import DataPlan
+from pipelines.table.source import TEST, VALIDATION, DataPlan
 
 _PLAIN_KEY = re.compile(r"[A-Za-z_]\w*")
 
@@ -43,15 +44,27 @@ def train_command(plan: Plan, data: DataPlan, family: str) -> str:
 
 def _unusual(plan: Plan, data: DataPlan, family: str) -> dict[str, object]:
     """The options that differ from the defaults of `train`."""
+    validation = Validation.parse(data.validation)
     options = {
         "split": (data.split, TrainOptions.split),
-        "test_share": (data.test_share, TrainOptions.test_share),
-        "validation": (data.validation, TrainOptions.validation),
+        "test_share": (data.test_share, 0.0 if TEST in data.others else TrainOptions.test_share),
+        "test": (_place(data, TEST), None),
+        "validation": (_place(data, VALIDATION) or _held_out(validation), TrainOptions.validation),
+        "fold": (validation.column, ""),
         "budget": (_full_budget(plan, family), settings(family).budget.max),
         "refit": (plan.refit, TrainOptions.refit),
     }
     unusual = {name: value for name, (value, default) in options.items() if value != default}
     return unusual | as_options(data.overrides)
+
+
+def _place(data: DataPlan, role: str) -> str | None:
+    """Where a table beside the table of the study is; None if it has none."""
+    return data.others[role] or role.upper() if role in data.others else None
+
+
+def _held_out(validation: Validation) -> str:
+    return HOLDOUT if validation.column else str(validation)
 
 
 def _full_budget(plan: Plan, family: str) -> int:

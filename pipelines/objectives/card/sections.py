@@ -154,9 +154,10 @@ def data(subject: Subject) -> Iterator[str]:
     used = f"{len(train):,} to train, {len(valid):,} to validate"
     if len(rows.folds) > 1:
         used = f"{len(rows.rest):,} in {len(rows.folds)} folds"
+    held_out = f"of {plan.test_share:g}" if plan.test_share else "with a test table"
     yield (
-        f"- {used}, {len(rows.test):,} held out; split {escaped(plan.split)} of "
-        f"{plan.test_share:g}, validation {plan.validation}, seed {subject.plan.seed}, "
+        f"- {used}, {len(rows.test):,} held out; split {escaped(plan.split)} {held_out}, "
+        f"validation {escaped(plan.validation)}, seed {subject.plan.seed}, "
         f"digest `{subject.score.split}`"
     )
 

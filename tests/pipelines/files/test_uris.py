@@ -82,7 +82,7 @@ def test_a_study_keeps_its_uri_without_secrets_and_asks_for_them_again(tmp_path:
         with pytest.raises(StudyError, match="pass its full URI as data="):
             rebuild_source(plan_of(uri), 0)
         assert (
-            rebuild_source(plan_of(uri), 0, "https://me:pw@host/a.csv").data
+            rebuild_source(plan_of(uri), 0, {"data": "https://me:pw@host/a.csv"}).data
             == "https://me:pw@host/a.csv"
         )
     with pytest.raises(StudyError, match="pass it as data="):
@@ -91,7 +91,10 @@ def test_a_study_keeps_its_uri_without_secrets_and_asks_for_them_again(tmp_path:
         StudyError, match=r"table \S+gone.csv no longer exists.* new place as data="
     ):
         rebuild_source(plan_of(str(tmp_path / "gone.csv")), 0)
-    assert rebuild_source(plan_of(str(tmp_path / "gone.csv")), 0, "here.csv").data == "here.csv"
+    assert (
+        rebuild_source(plan_of(str(tmp_path / "gone.csv")), 0, {"data": "here.csv"}).data
+        == "here.csv"
+    )
 
     path = tmp_path / "a.csv"
     pd.DataFrame({"x": range(40), "z": [1.5, 2.5] * 20, "y": ["a", "b"] * 20}).to_csv(

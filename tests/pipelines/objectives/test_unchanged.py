@@ -59,6 +59,7 @@ OTHER: dict[str, Any] = {
     "task": "binary",
     "split": "time:a",
     "validation": "cv:5",
+    "fold": "k",
     "types": "zip:number",
     "drop": "name",
     "refit": "all",

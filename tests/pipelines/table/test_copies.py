@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.table.copies import copies
-from pipelines.table.splits import Outer, Split, Validation, divide, resample
+from pipelines.table.division.copies import copies
+from pipelines.table.division.validation import Validation
+from pipelines.table.splits import Outer, Split, divide, resample
 
 RANDOM = Split("random")
 DIGEST = "a50a47871775ac4b05e8509d994ecd8c"  # of the division before equal rows were looked for

@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hpo.errors import DataError, ParameterError
-from pipelines.table.splits import Outer, Split, Validation, divide, quantile_strata, resample
+from pipelines.table.division.validation import Validation
+from pipelines.table.splits import Outer, Split, divide, quantile_strata, resample
 
 
 def check_division(rows: Any, n: Any) -> None:
