@@ -11,6 +11,7 @@ from typing import Any
 
 import mlflow
 from mlflow.entities import RunStatus
+from mlflow.exceptions import ExecutionException
 from mlflow.projects import SubmittedRun
 from mlflow.projects.backend.abstract_backend import AbstractBackend
 from mlflow.projects.utils import (
@@ -23,7 +24,7 @@ from mlflow.projects.utils import (
     PROJECT_SYNCHRONOUS,
 )
 
-from hpo.errors import ParameterError
+from hpo.errors import ParameterError, UserError
 from pipelines.study.result import StudyResult
 from pipelines.tune import tune
 
@@ -54,29 +55,33 @@ class Backend(AbstractBackend):
         """Run the study to its end.
 
         Raises:
-            UserError: with what is wrong and the way out.
+            ExecutionException: with what is wrong and the way out; `mlflow run` prints it.
         """
-        own = {k: v for k, v in backend_config.items() if k not in _OF_MLFLOW}
-        if version:
-            raise ParameterError(f"version={version!r}: name the commit in the project's URI")
-        space = own.pop("space", {})
-        if not isinstance(space, Mapping):
-            raise ParameterError(
-                f"space={space!r} in --backend-config must be an object of parameters, such as "
-                '{"rate": {"low": 0.001, "high": 1.0}}'
-            )
-        fixed = {name: [value] for name, value in params.items()}
-        env = backend_config.get(PROJECT_ENV_MANAGER)
-        chosen = f"?env={env}" if env else ""
         mlflow.set_tracking_uri(tracking_uri)
         os.environ.setdefault("MLFLOW_EXPERIMENT_ID", str(experiment_id))
-        result = tune(
-            objective=f"project:{project_uri}#{entry_point}{chosen}",
-            space={**space, **fixed},
-            **own,
-        )
+        env = backend_config.get(PROJECT_ENV_MANAGER)
+        chosen = f"?env={env}" if env else ""
+        try:
+            if version:
+                raise ParameterError(f"version={version!r}: name the commit in the project's URI")
+            options = _options(backend_config, params)
+            result = tune(objective=f"project:{project_uri}#{entry_point}{chosen}", **options)
+        except UserError as error:
+            raise ExecutionException(str(error)) from error
         print(result)
         return FinishedStudy(result)
+
+
+def _options(backend_config: Mapping[str, Any], params: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of `tune`: those of the configuration, with the given parameters in the space."""
+    own = {k: v for k, v in backend_config.items() if k not in _OF_MLFLOW}
+    space = own.pop("space", {})
+    if not isinstance(space, Mapping):
+        raise ParameterError(
+            f"space={space!r} in --backend-config must be an object of parameters, such as "
+            '{"rate": {"low": 0.001, "high": 1.0}}'
+        )
+    return {**own, "space": {**space, **{name: [value] for name, value in params.items()}}}
 
 
 class FinishedStudy(SubmittedRun):

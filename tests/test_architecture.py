@@ -49,7 +49,7 @@ ONLY = {
     ),
     "pandas": ("pipelines", "serving", "warmstart", "benchmarks"),
     "sklearn": ("pipelines", "warmstart", "benchmarks"),
-    "cloudpickle": ("pipelines/objectives/code/function.py",),
+    "cloudpickle": ("pipelines/objectives/code",),
     "skops": ("pipelines/models/scikit", "serving/scikit.py"),
 }
 # The rooms of `pipelines`, outermost first; each imports only rooms to its right.

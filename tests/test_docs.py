@@ -181,7 +181,7 @@ def make_copy(folder: Path) -> Copy:
     for name in COPIED:
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
         copy(ROOT / name, folder / name)
-    (folder / "examples").mkdir()
+    shutil.copytree(ROOT / "examples/project", folder / "examples/project")
     table = pd.read_csv(ROOT / "examples/adult.csv.gz", dtype=str, keep_default_na=False)
     table.sample(ROWS, random_state=0).to_csv(folder / "examples/adult.csv.gz", index=False)
     # An environment for `make`: the one that runs this test.

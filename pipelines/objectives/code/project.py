@@ -211,6 +211,8 @@ def project_code(text: str) -> ProjectCode:
             f"objective={text!r} must have the form project:URI#entry, or "
             "project:URI#entry?env=local for another environment manager"
         )
+    if "://" not in place and "@" not in place and not Path(place.partition("#")[0]).exists():
+        raise ParameterError(f"objective={text!r}: there is no folder {place}")
     fetch: Any = utils._fetch_project
     try:
         folder = Path(fetch(uri=place)).resolve()
