@@ -148,8 +148,10 @@ class Study:
             None when nothing can start now: all trials are started, the space is exhausted, or the
             outcome of a running trial is needed first.
         """
-        if self._lost:
-            return self._trials[self._lost.pop()]
+        while self._lost:
+            trial = self._trials[self._lost.pop()]
+            if not trial.finished:  # it may have been told since
+                return trial
         decision = self.scheduler.next(self._standings, closing=self._closing)
         if isinstance(decision, Sample):
             number = len(self._trials)

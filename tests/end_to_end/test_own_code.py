@@ -9,6 +9,7 @@ import pytest
 from mlflow import MlflowClient
 
 from hpo.errors import ParameterError, StudyError
+from pipelines.ask import open_study
 from pipelines.report import report
 from pipelines.store.studies import leaderboard
 from pipelines.tune import tune
@@ -153,6 +154,42 @@ def test_a_project_is_run_in_its_trials_own_run(store: str, tmp_path: Path) -> N
         tune(objective=objective, space={"rates": [1, 2]}, metric="-err", trials=1)
     with pytest.raises(ParameterError, match="no entry point 'man', did you mean 'main'"):
         tune(objective=f"project:{tmp_path}#man", space=space, metric="-err", trials=1)
+
+
+def test_a_loop_of_ones_own_asks_and_tells(store: str) -> None:
+    with open_study(X, name="loop", metric="-err") as study:
+        first, second, third = study.ask(), study.ask(), study.ask()
+        assert first is not None
+        assert second is not None
+        assert third is not None
+        with study.run(first):
+            mlflow.log_metric("mine", 1.0)
+        study.tell(first, {"err": 0.5, "other": 2})
+        with pytest.raises(ParameterError, match="tell got other, but the metric is err"):
+            study.tell(second, {"other": 2})
+        with pytest.raises(StudyError, match="is being run by another process"):
+            open_study(study=study.run_id)
+    with open_study(study=study.run_id) as again:
+        assert again.best_score == 0.5
+        again.tell(second.number, 0.25)
+        lost = again.ask()
+        assert lost is not None
+        assert (lost.number, lost.params) == (third.number, third.params)
+        again.tell(lost, failure="the machine was lost")
+        fourth = again.ask()
+        assert fourth is not None
+        assert fourth.number == 3
+        again.tell(fourth, 1.0)
+    rows = leaderboard(study.run_id)
+    assert [row["number"] for row in rows] == [1, 0, 3, 2]
+    assert rows[1]["metrics"]["other"] == 2.0
+    run = MlflowClient(store).get_run(rows[1]["run_id"])
+    assert (run.data.metrics["mine"], run.info.status) == (1.0, "FINISHED")
+    assert "tpe over ask:loop, 4 trials, 1 failed" in str(report(study=study.run_id))
+    with pytest.raises(StudyError, match="is a trial of study"):
+        open_study(study=run.info.run_id)
+    with pytest.raises(StudyError, match=r"made by open_study.*open_study\(study="):
+        tune(study=study.run_id)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from hpo.errors import ParameterError, StudyError
 from hpo.past import Past
 from pipelines.files.checkpoints import Checkpoints
 from pipelines.objectives.code import Code
+from pipelines.objectives.code.asked import ASKED
 from pipelines.objectives.code.checks import check_unchanged
 from pipelines.objectives.code.evaluation import code_worker
 from pipelines.objectives.code.kinds import code_of
@@ -74,6 +75,11 @@ def resume_code_study(
     from pipelines.study.runs import note_resumed, read_text
     from pipelines.study.warm_start import ARTIFACT, WarmStart
 
+    if str(header["model"]).startswith(ASKED):
+        raise StudyError(
+            f"study {study} was made by open_study, and its evaluations are in your own loop; open "
+            f"it with open_study(study={study!r})"
+        )
     plan = Plan.from_header(header)
     code = code_of(options.objective or _stored(study, header))
     check_unchanged(f"study {study}", options, plan, code)

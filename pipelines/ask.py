@@ -1,0 +1,91 @@
+"""Ask and tell: a study in MLflow whose trials your own loop evaluates."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from hpo.errors import StudyError
+from hpo.space import SearchSpace
+from hpo.workers.cores import WorkerPlan
+from pipelines.objectives.code.asked import ASKED, AskedCode, OpenStudy
+from pipelines.objectives.code.objective import CodeObjective
+from pipelines.objectives.code.planning import new_plan, space_of
+from pipelines.store.storage import MlflowStorage
+from pipelines.study.objective import header_of
+from pipelines.study.options import AUTO, DEFAULT, OFF, TuneOptions
+from pipelines.study.plan import Plan
+from pipelines.study.runs import read_text, study_header
+from pipelines.study.warm_start import ARTIFACT, WarmStart, look_back, started_with
+
+_MANY = 1_000_000  # trials
+
+
+def open_study(
+    space: str | Path | SearchSpace | Mapping[str, Any] = DEFAULT,
+    *,
+    study: str | None = None,
+    name: str = "objective",
+    metric: str = AUTO,
+    algorithm: str = "tpe",
+    trials: int | None = None,
+    min_budget: int | None = None,
+    max_budget: int | None = None,
+    eta: float = 3.0,
+    seed: int = 0,
+    warm_start: str = AUTO,
+) -> OpenStudy:
+    """Create a study to ask and tell, or open one again.
+
+    Args:
+        space: what is searched: a mapping, a YAML file, a space or an hp graph.
+        study: the run id of the study to open; everything else is then as it began.
+        name: of what is evaluated; studies of the same name learn from each other.
+        metric: a bare number is minimised; -name minimises a metric, +name maximises it.
+        algorithm: as in `tune`.
+        trials: how many at most; None for no limit.
+        min_budget: the smallest budget of an algorithm that grants budgets.
+        max_budget: the budget of a full evaluation.
+        eta: the factor between budgets.
+        seed: of the search.
+        warm_start: as in `tune`.
+
+    Raises:
+        UserError: with what is wrong and the way out.
+    """
+    if study is not None:
+        return _opened(study)
+    options = TuneOptions(
+        space=space,
+        metric=metric,
+        algorithm=algorithm,
+        trials=trials or _MANY,
+        min_budget=min_budget,
+        max_budget=max_budget,
+        eta=eta,
+        seed=seed,
+        warm_start=warm_start,
+    )
+    code = AskedCode(name, max_budget is not None)
+    plan = new_plan(options, code, space_of(options, code), WorkerPlan(1, 1))
+    header = header_of(plan, CodeObjective(plan, code))
+    past, artifacts = None, {}
+    if plan.warm_start != OFF:
+        warm = look_back(plan, header, exclude=None)
+        past = warm.past(plan)
+        plan = started_with(plan, warm, past)
+        artifacts = {ARTIFACT: warm.to_json()}
+    storage = MlflowStorage.create(header | plan.to_header(), artifacts=artifacts)
+    return OpenStudy(plan, storage, past)
+
+
+def _opened(study: str) -> OpenStudy:
+    header = study_header(study)
+    if not str(header.get("model", "")).startswith(ASKED):
+        raise StudyError(
+            f"study {study} was not made by open_study; resume it with tune(study={study!r})"
+        )
+    plan = Plan.from_header(header)
+    past = None
+    if plan.warm_start != OFF:
+        past = WarmStart.from_json(read_text(study, ARTIFACT)).past(plan)
+    return OpenStudy(plan, MlflowStorage.open(study), past)

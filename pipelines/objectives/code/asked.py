@@ -1,0 +1,186 @@
+"""Code that calls the study, instead of being called by it: `pipelines.ask`."""
+
+import math
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+from hpo.algorithms import algorithm
+from hpo.errors import ParameterError, StudyError
+from hpo.past import Past
+from hpo.study import Study
+from hpo.trial import Failure, Report, Trial
+from pipelines.objectives.code import BUDGET, Evaluate
+from pipelines.objectives.code.objective import CodeObjective
+from pipelines.objectives.code.results import ResultError, metrics_of
+from pipelines.objectives.code.trial_run import active
+from pipelines.store.storage import MlflowStorage
+from pipelines.study.plan import Plan
+
+ASKED = "ask:"  # before the title
+
+
+@dataclass(frozen=True)
+class AskedCode:
+    """Code that asks for configurations and tells their results.
+
+    Attributes:
+        title: names what is evaluated.
+        budgets: whether trials get budgets.
+    """
+
+    title: str
+    budgets: bool
+
+    @property
+    def name(self) -> str:
+        """The title."""
+        return f"{ASKED}{self.title}"
+
+    text = None
+    digest = ""
+
+    @property
+    def takes(self) -> frozenset[str]:
+        """Whether trials get budgets."""
+        return frozenset((BUDGET,)) if self.budgets else frozenset()
+
+    def check(self, names: frozenset[str]) -> None:
+        """Nothing can be checked."""
+
+    def worker(self) -> Evaluate:
+        """There are no workers.
+
+        Raises:
+            NotImplementedError: always.
+        """
+        raise NotImplementedError("a study that is asked has no workers")
+
+
+class OpenStudy:
+    """A study in MLflow that is asked for configurations and told their results.
+
+    Made by `pipelines.ask.open_study`. This process has the study until it is closed; as a context
+    manager it is closed at the end.
+
+    Args:
+        plan: of the study.
+        storage: of the study.
+        past: the model of past studies, if it learns from them.
+    """
+
+    def __init__(self, plan: Plan, storage: MlflowStorage, past: Past | None) -> None:
+        sampler, scheduler = algorithm(plan.algorithm, plan.rungs, plan.eta, past)
+        objective = CodeObjective(plan, AskedCode(plan.model.partition(":")[2], plan.races))
+        self._plan = plan
+        self._storage = storage
+        self._study = Study(
+            plan.space,
+            sampler,
+            scheduler,
+            storage,
+            seed=plan.search_seed(objective.name),
+            max_trials=plan.trials,
+            first_points=plan.first_points,
+            identity=objective.identity,
+        )
+        self._asked: dict[int, float] = {}
+
+    @property
+    def run_id(self) -> str:
+        """The id of the study, by which `open_study` opens it again."""
+        return self._storage.run_id
+
+    @property
+    def trials(self) -> tuple[Trial, ...]:
+        """All trials, in the order of their numbers."""
+        return self._study.trials
+
+    @property
+    def best_trial(self) -> Trial | None:
+        """The trial with the best score; None until one has succeeded."""
+        return self._study.best_trial
+
+    @property
+    def best_params(self) -> Mapping[str, object]:
+        """The configuration of the best trial; empty without one."""
+        return self.best_trial.params if self.best_trial else {}
+
+    @property
+    def best_score(self) -> float:
+        """The score of the best trial; nan without one."""
+        best = self.best_trial
+        return self._plan.goal.from_loss(best.loss) if best else math.nan
+
+    def ask(self) -> Trial | None:
+        """The next trial: `params` to evaluate, and with a racing algorithm the `budget`.
+
+        Trials that an earlier process has asked for and not told come first.
+
+        Returns:
+            None when all trials are started, or the result of another one is needed first.
+        """
+        trial = self._study.ask()
+        if trial is not None:
+            self._asked[trial.number] = time.monotonic()
+        return trial
+
+    @contextmanager
+    def run(self, trial: Trial) -> Iterator[None]:
+        """Let MLflow calls within log to the run of a trial."""
+        storage = self._storage
+        run_id = storage.trial_run_id(trial.number)
+        with active(run_id, storage.experiment_id, storage.tracking_uri):
+            yield
+
+    def tell(self, trial: Trial | int, value: Any = None, *, failure: str | None = None) -> Trial:
+        """Store the result of a trial.
+
+        Args:
+            trial: or its number.
+            value: a number, or a mapping of metrics with the deciding one.
+            failure: why there is no value.
+
+        Returns:
+            The trial with its result.
+
+        Raises:
+            ParameterError: for a value that is no result; the trial can still be told.
+            StudyError: when the trial is not running.
+        """
+        number = trial if isinstance(trial, int) else trial.number
+        if failure is not None:
+            return self._study.tell(number, Failure(failure))
+        goal = self._plan.goal
+        try:
+            metrics = metrics_of(value, goal)
+        except ResultError as error:
+            raise ParameterError(
+                str(error).replace("the objective returned", "tell got")
+            ) from error
+        if not 0 <= number < len(self.trials):
+            raise StudyError(f"there is no trial {number}; the study has {len(self.trials)} trials")
+        seconds = time.monotonic() - self._asked.pop(number, time.monotonic())
+        budget = self.trials[number].budget
+        report = Report(budget, goal.to_loss(metrics[goal.name]), metrics, seconds)
+        return self._study.tell(number, report)
+
+    def close(self) -> None:
+        """Write everything and release the study. Trials without a result can be told later."""
+        if self.best_trial is not None:
+            self._storage.notes.set_winner(self.best_trial.number)
+        self._storage.close("FINISHED")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
