@@ -64,6 +64,7 @@ def _from_file(options: TrainOptions, run_id: str | None) -> StudyResult:
         trials=1,
         max_budget=options.budget,
         refit=options.refit,
+        ensemble=OFF,
     )
     worker_plan = plan_threads(1)
     with workshop(table_worker(options.model), worker_plan) as shop:
@@ -92,6 +93,7 @@ def _from_trial(trial: str, options: TrainOptions, run_id: str | None) -> StudyR
         trial_timeout=None,  # the study's is for a single leg
         register=options.register,
         refit=options.refit,
+        ensemble=OFF,
         confirm=None,
         warm_start=OFF,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +24,33 @@ MAX_OFF = 1e-3  # by which the probabilities of a row may differ from 1 in all
 
 
 @dataclass(frozen=True)
+class Share:
+    """The part of a member in an ensemble.
+
+    Attributes:
+        weight: of its prediction in the mean.
+        trial: the number of the trial that trained it.
+    """
+
+    weight: float
+    trial: int
+
+
+@dataclass(frozen=True)
 class Predictor:
-    """Preprocessing, and the trained models (one per fold) whose predictions are averaged."""
+    """Preprocessing, and the trained models whose predictions are averaged.
+
+    Attributes:
+        features: encodes the columns of the raw table.
+        target: turns predictions into labels or original units.
+        members: the models: one for each fold, or those of the trials of an ensemble.
+        shares: of the members in an ensemble; empty where all count the same.
+    """
 
     features: FeatureEncoder
     target: TargetEncoder
     members: tuple[Member, ...]
+    shares: tuple[Share, ...] = ()
 
     def predict_raw(self, frame: pd.DataFrame) -> FloatArray:
         """`(n, k)` probabilities (k = 2 for binary), or `(n,)` values in original units.
@@ -49,7 +70,9 @@ class Predictor:
 
     def predict_encoded(self, rows: Matrix) -> FloatArray:
         """The prediction of `predict_raw`, for rows that `features` has encoded."""
-        mean = np.mean([member.predict(rows) for member in self.members], axis=0)
+        predictions = [member.predict(rows) for member in self.members]
+        weights = [share.weight for share in self.shares] or None
+        mean = np.average(predictions, axis=0, weights=weights)
         if self.target.classes:
             _check_sums(mean)
         return np.asarray(self.target.original(mean), dtype=np.float64)
@@ -67,12 +90,13 @@ class Predictor:
             columns[f"probability_{label}"] = raw[:, j]
         return pd.DataFrame(columns, index=index)
 
-    def save(self, directory: Path, members: Sequence[Path]) -> None:
+    def save(self, directory: Path, members: Sequence[Path], shares: Sequence[Share] = ()) -> None:
         """Write the predictor.
 
         Args:
             directory: to write to.
             members: the folders that `Trainable.export` made, in order.
+            shares: of the members in an ensemble.
         """
         directory.mkdir(parents=True, exist_ok=True)
         for i, member in enumerate(members):
@@ -82,6 +106,7 @@ class Predictor:
             "features": self.features.to_dict(),
             "target": self.target.to_dict(),
             "members": len(members),
+            **({"shares": [asdict(share) for share in shares]} if shares else {}),
         }
         text = json.dumps(description, indent=1, allow_nan=False)
         (directory / DESCRIPTION).write_text(text, encoding="utf-8")
@@ -102,11 +127,26 @@ class Predictor:
                 f"{path} has schema {description.get('schema')!r}, this version reads {SCHEMA}; "
                 "load it with the version that wrote it"
             )
+        shares = tuple(Share(**share) for share in description.get("shares", ()))
+        _check_shares(path, shares, description["members"])
         folders = (directory / f"member-{i}" for i in range(description["members"]))
         return cls(
             features=FeatureEncoder.from_dict(description["features"]),
             target=TargetEncoder.from_dict(description["target"]),
             members=tuple(map(load_member, folders)),
+            shares=shares,
+        )
+
+
+def _check_shares(path: Path, shares: Sequence[Share], n_members: int) -> None:
+    """Raise `ValueError` for shares that are not those of as many members."""
+    weights = np.array([share.weight for share in shares], dtype=np.float64)
+    if shares and not (
+        len(shares) == n_members and (weights > 0).all() and np.isfinite(weights).all()
+    ):
+        raise ValueError(
+            f"{path} must give each of the {n_members} members a weight above 0, but has "
+            f"{weights.tolist()}; download the model again"
         )
 
 

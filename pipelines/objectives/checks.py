@@ -31,6 +31,7 @@ from pipelines.study.options import (
     TrainOptions,
     TuneOptions,
     ValidateOptions,
+    most_members,
     past_sources,
 )
 from pipelines.table.division.validation import HOLDOUT
@@ -109,10 +110,19 @@ def _other_mistakes(options: Options, wrong: Collection[str]) -> Iterator[str]:
     if "refit" not in wrong:
         yield from _refit_mistakes(options)
     yield from _row_mistakes(options, wrong)
+    if isinstance(options, SearchOptions):
+        yield from _ensemble_mistakes(options)
     if isinstance(options, TuneOptions):
         yield from _past_mistakes(options)
     elif isinstance(options, SearchOptions) and _is_past(options.space):
         yield "space=past needs past studies, and validate uses none; leave space out"
+
+
+def _ensemble_mistakes(options: SearchOptions) -> Iterator[str]:
+    try:
+        most_members(options.ensemble)
+    except ParameterError as error:
+        yield str(error)
 
 
 def _refit_mistakes(options: Options) -> Iterator[str]:

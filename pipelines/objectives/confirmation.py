@@ -24,7 +24,7 @@ from pipelines.models import identity
 from pipelines.objectives.jobs import PARTS, Part
 from pipelines.store import StudyNotes, schema
 from pipelines.store.schema import Confirmed
-from pipelines.study.confirmation import Confirmation
+from pipelines.study.choice.confirmation import Confirmation
 from pipelines.study.objective import Ending
 from pipelines.study.workshop import POLL, Pool
 
@@ -38,16 +38,23 @@ REPEATS, FOLDS = 2, 5
 def candidates(
     trials: Sequence[Trial], most: int, identity: Identity = by_value
 ) -> tuple[Trial, ...]:
-    """The best `most` trials with a result, best first, and the default as the reference.
+    """The best `most` trials with a result, best first, and the default as the reference."""
+    ranked = best_distinct(trials, len(trials), identity)
+    default = [trial for trial in ranked[most:] if trial.origin == "default"]
+    return (*ranked[:most], *default)
+
+
+def best_distinct(
+    trials: Sequence[Trial], most: int, identity: Identity = by_value
+) -> tuple[Trial, ...]:
+    """The best `most` trials with a result, best first.
 
     Of trials with the same configuration (`identity`) there is the best one.
     """
     best: dict[Hashable, Trial] = {}
     for trial in sorted((t for t in trials if t.reports), key=lambda t: (t.loss, t.number)):
         best.setdefault(identity(trial.params), trial)
-    ranked = list(best.values())
-    default = [trial for trial in ranked[most:] if trial.origin == "default"]
-    return (*ranked[:most], *default)
+    return tuple(best.values())[:most]
 
 
 def confirm(ending: Ending, prepared: "Prepared", most: int) -> Confirmation | None:

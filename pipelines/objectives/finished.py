@@ -7,7 +7,7 @@ import json
 from dataclasses import asdict
 from typing import Any
 
-from hpo.trial import Trial
+from pipelines.study.objective import Choice
 from pipelines.study.plan import Plan
 from pipelines.study.result import BesideDefault, Outcome
 from pipelines.table.scores.bootstrap import Gain, Interval
@@ -15,16 +15,16 @@ from pipelines.table.scores.bootstrap import Gain, Interval
 OUTCOME = "hpo.outcome"  # the tag
 
 
-def to_tag(outcome: Outcome, winner: Trial, plan: Plan) -> str:
+def to_tag(outcome: Outcome, choice: Choice, plan: Plan) -> str:
     """The value of the tag."""
-    return json.dumps({"of": _of(winner, plan), **asdict(outcome)})
+    return json.dumps({"of": _of(choice, plan), **asdict(outcome)})
 
 
-def from_tag(text: str, winner: Trial, plan: Plan) -> Outcome | None:
+def from_tag(text: str, choice: Choice, plan: Plan) -> Outcome | None:
     """Read a value of the tag; None if it is of another winner, or of other options."""
     try:
         plain = json.loads(text)
-        if plain.pop("of") != _of(winner, plan):
+        if plain.pop("of") != _of(choice, plan):
             return None
         interval, default = plain.pop("interval"), plain.pop("default")
         return Outcome(
@@ -36,9 +36,10 @@ def from_tag(text: str, winner: Trial, plan: Plan) -> Outcome | None:
         return None
 
 
-def _of(winner: Trial, plan: Plan) -> list[object]:
+def _of(choice: Choice, plan: Plan) -> list[object]:
     """What the outcome depends on."""
-    return [winner.number, winner.reached, plan.register, plan.refit]
+    winner = choice.winner
+    return [winner.number, winner.reached, plan.register, plan.refit, choice.tags]
 
 
 def _beside_default(plain: dict[str, Any]) -> BesideDefault:

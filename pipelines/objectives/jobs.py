@@ -4,7 +4,9 @@ import json
 from dataclasses import asdict, dataclass
 
 from hpo.loop import Job
+from hpo.trial import Report, Trial
 from pipelines.files.exchange import Exchange
+from serving.predictor import Share
 
 # Names in the exchange.
 FOLDS, PARTS, TEST, WORK = "folds", "parts", "test", "work"
@@ -26,6 +28,8 @@ class Work:
         fidelity: what a smaller budget means.
         checkpoints: a URI for this study alone; without one a promoted trial is trained again from
             the start.
+        models: of how many of the best trials the models are kept.
+        predictions: of how many the predictions on the validation rows are kept.
     """
 
     model: str
@@ -35,6 +39,8 @@ class Work:
     rungs: tuple[float, ...]
     fidelity: str = "rounds"
     checkpoints: str | None = None
+    models: int = 1
+    predictions: int = 0
 
     def write(self, exchange: Exchange) -> None:
         """Put this into the exchange, from which workers read it with their first job."""
@@ -100,6 +106,14 @@ class Part:
 TableJob = Job | Baseline | Rebuild | Refit | Part
 
 
+@dataclass(frozen=True)
+class Portion:
+    """The models of a label as a part of a predictor; `share` is that in an ensemble."""
+
+    label: str
+    share: Share | None = None
+
+
 def models_of(label: str) -> str:
     """The name of the models of a trial or a baseline, one folder for each fold."""
     return f"models/{label}"
@@ -108,6 +122,18 @@ def models_of(label: str) -> str:
 def trial_label(number: int, budget: float) -> str:
     """The label of the models of a trial at a budget."""
     return f"trial-{number}-at-{budget:g}"
+
+
+def best_report(trial: Trial) -> Report:
+    """The report that makes a trial the best; a winner has one."""
+    if trial.best is None:
+        raise ValueError(f"trial {trial.number} has no result")
+    return trial.best
+
+
+def best_label(trial: Trial) -> str:
+    """The label of the models of a trial at its best budget."""
+    return trial_label(trial.number, best_report(trial).budget)
 
 
 def refit_label(number: int, *, test_rows: bool = False) -> str:

@@ -145,6 +145,7 @@ def new_plan(
         trial_timeout=options.trial_timeout,
         confirm=options.confirm,
         refit=options.refit,
+        ensemble=str(options.ensemble),
     )
 
 

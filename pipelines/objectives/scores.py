@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
 
+from hpo.arrays import FloatArray
 from hpo.loop import Job
 from pipelines.models import Trainable
 from pipelines.models.legs import CURVE_POINTS
@@ -25,6 +27,11 @@ class Trained:
     model: Trainable
     curve: Curve
     to: int = 0
+
+    @cached_property
+    def prediction(self) -> FloatArray:
+        """Of the validation rows: probabilities `(n, k)`, or values `(n,)` in original units."""
+        return self.fold.target.original(self.model.predict(self.fold.valid))
 
     @property
     def over(self) -> bool:
@@ -68,10 +75,9 @@ def _scores(part: Trained, metric: Metric) -> dict[str, float]:
     """All metrics of a model on the validation rows of its fold."""
     fold = part.fold
     y = fold.target.original(fold.y_valid)
-    prediction = fold.target.original(part.model.predict(fold.valid))
     return {
-        **evaluate(fold.task.kind, y, prediction),
-        metric.name: metric(y, prediction),
+        **evaluate(fold.task.kind, y, part.prediction),
+        metric.name: metric(y, part.prediction),
         "reached": float(part.model.reached),
         BEST: float(part.model.best),
     }

@@ -92,12 +92,14 @@ def resume_study(
     plan, began = Plan.from_header(header), DataPlan.from_header(header)
     check_unchanged(f"study {study}", options, plan, began, instead="start a new study")
     source = rebuild_source(began, plan.seed, {DATA: options.data, **tables_of(options)})
+    ensemble = options.given().get("ensemble")
     plan = plan.resumed(
         trials=options.trials,
         timeout=options.timeout,
         register=options.register,
         confirm=options.confirm,
         refit=options.given().get("refit"),
+        ensemble=None if ensemble is None else str(ensemble),
         checkpoints=absolute(options.checkpoints) if options.checkpoints else None,
     )
     if plan.checkpoints is not None:

@@ -21,6 +21,7 @@ from pipelines.objectives.scores import Trained
 from pipelines.table.data import Fold
 
 _LEG_FILE = "leg.json"
+_ELSEWHERE = ("checkpoints", "models", "predictions")  # where and what is kept changes no training
 
 
 class StoredLegs:
@@ -97,7 +98,7 @@ class StoredLegs:
 
     def _identity(self, budget: float) -> dict[str, Any]:
         """What a checkpoint must agree with, beside what its family checks, as read from JSON."""
-        work = {key: value for key, value in asdict(self._work).items() if key != "checkpoints"}
+        work = {key: value for key, value in asdict(self._work).items() if key not in _ELSEWHERE}
         return {**work, "rungs": list(self._work.rungs), "budget": budget, **self._origin}
 
 

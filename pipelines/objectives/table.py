@@ -6,40 +6,30 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from hpo.configurations import Identity
-from hpo.errors import JobError, StudyError, WorkerDied
 from hpo.goals import Goal
-from hpo.loop import Job, StopLevel
-from hpo.trial import Report, Trial
-from hpo.workers.cores import WorkerPlan
+from hpo.loop import StopLevel
+from hpo.trial import Trial
 from pipelines.files.exchange import Exchange
 from pipelines.models import BASELINES, identity
-from pipelines.objectives.confirmation import confirm
-from pipelines.objectives.jobs import (
-    BEST,
-    FOLDS,
-    TEST,
-    Baseline,
-    Rebuild,
-    Refit,
-    Work,
-    models_of,
-    refit_label,
-    trial_label,
-)
-from pipelines.store.schema import test_metrics
+from pipelines.objectives.confirmation import best_distinct, confirm
+from pipelines.objectives.ensemble.choosing import choose_ensemble
+from pipelines.objectives.ensemble.library import TRIALS, Stored
+from pipelines.objectives.final import TRIVIAL, Final
+from pipelines.objectives.jobs import FOLDS, Baseline, Portion, Work, best_label, models_of
+from pipelines.store.schema import ENSEMBLE, test_metrics
+from pipelines.study.choice.ensemble import Ensemble
 from pipelines.study.objective import Choice, Ending
 from pipelines.study.plan import Plan
 from pipelines.study.result import BesideDefault, Outcome
-from pipelines.study.workshop import wait_for
 from pipelines.table.scores.metrics import METRICS, evaluate, recalls
 from pipelines.table.source import DataPlan, described
+from serving.predictor import Share
 
 if TYPE_CHECKING:
     from pipelines.objectives.winner import Scored
     from pipelines.table.data import Prepared
 
 DEFAULT_ORIGIN = "default"  # of the trial of the library's default
-TRIVIAL = "trivial"  # the baseline that the registry compares with
 
 
 class TableObjective:
@@ -55,8 +45,10 @@ class TableObjective:
         self._plan = plan
         self._data = data
         self._prepared = prepared
-        self._kept = ""  # the label of the best trial's models
-        self._default = ""  # that of the default's, which is scored beside the winner
+        self._final = Final(
+            plan.refits(data.has_folds), plan.uses_test_rows, plan.threads, plan.workers
+        )
+        self._stored = Stored(self._models, self._predictions, DEFAULT_ORIGIN)
 
     @cached_property
     def goal(self) -> Goal:
@@ -111,25 +103,40 @@ class TableObjective:
             plan.rungs,
             plan.fidelity,
             checkpoints,
+            self._models,
+            self._predictions,
         ).write(exchange)
+
+    @property
+    def _predictions(self) -> int:
+        """Of how many of the best trials the predictions are kept."""
+        return TRIALS if self._plan.max_members else 0
+
+    @property
+    def _models(self) -> int:
+        """Of how many of the best trials the models are kept; none is served if it refits."""
+        return 1 if self._final.refits else max(1, self._plan.max_members)
 
     def baselines(self) -> Mapping[str, Baseline]:
         """A trivial and a linear model."""
         return {name: Baseline(name) for name in BASELINES}
 
     def reported(self, trial: Trial, best: Trial | None, exchange: Exchange) -> None:
-        """Delete models that are neither those of the best trial nor of the default."""
-        if best is None or not trial.reports:
-            return
-        label, own = _label(best), trial_label(trial.number, trial.reports[-1].budget)
-        default = self._default
-        if trial.origin == DEFAULT_ORIGIN:
-            self._default = _label(trial)
-        for old in {self._kept, own, default} - {label, self._default, ""}:
-            exchange.remove(models_of(old))
-        self._kept = label
+        """Delete models and predictions that are neither those of the best trials.
+
+        The models of the default are kept, too: it is scored beside the winner.
+        """
+        if trial.reports:
+            for name in self._stored.outdated(trial):
+                exchange.remove(name)
 
     def choose(self, best: Trial, ending: Ending) -> Choice:
+        """The best trial of the search or of the confirmation, or an ensemble that is better."""
+        chosen = self._choose_single(best, ending)
+        ensemble = choose_ensemble(ending, self._prepared, self._final.train)
+        return chosen if ensemble is None else _joined(chosen, ensemble, ending)
+
+    def _choose_single(self, best: Trial, ending: Ending) -> Choice:
         """The search's best trial, or with `confirm` the best one on repeated folds."""
         if self._plan.confirm is None:
             return Choice(best)
@@ -141,51 +148,52 @@ class TableObjective:
         found = confirm(ending, self._prepared, self._plan.confirm)
         return Choice(ending.trials[found.winner], found) if found else Choice(best)
 
-    def ensure_model(self, winner: Trial, ending: Ending) -> bool:
-        """Train the winner once more where its model is missing, or is to see the validation rows.
+    def ensure_model(self, choice: Choice, ending: Ending) -> Choice | None:
+        """Train the models of the winner that are missing, or are to see the validation rows.
+
+        An ensemble that predicts too slowly or is too large loses members.
 
         Raises:
             StudyError: when that fails.
         """
-        report = _best_report(winner)
-        job = Job(winner.number, winner.params, 0.0, report.budget)
-        if self._refits:
-            best = self._best_iteration(winner, job, ending)
-            return best is not None and self._refit(Refit(job, best), ending)
-        if ending.workshop.exchange.has(models_of(_label(winner))):
-            return True
-        ending.say(f"training trial {winner.number} once more: its model was not stored")
-        again = self._train_again(winner, [Rebuild(job)], ending)
-        if again and again[0].loss != winner.loss:
-            before, now = self.goal.from_loss(winner.loss), self.goal.from_loss(again[0].loss)
-            ending.say(
-                f"warning: trial {winner.number} scored {before:.8g} before and {now:.8g} now; "
-                "were libraries or the kind of machine changed in between?"
-            )
-        return again is not None
+        trials = _members(choice, ending)
+        default = _default(ending)
+        if choice.ensemble and self._final.refits and default and default not in trials:
+            trials.append(default)  # which is scored beside the ensemble
+        if not self._final.ensure(trials, self._prepared, ending):
+            return None
+        if choice.ensemble is None:
+            return choice
+        fitting = self._fitting(choice.ensemble, ending)
+        if fitting == choice.ensemble:
+            return choice
+        ending.store.notes.annotate(tags={ENSEMBLE: fitting.to_tag()})
+        smaller = _joined(choice, fitting, ending)
+        if len(fitting.weights) == 1:
+            smaller = Choice(_best_single(choice, ending), choice.confirmation)
+        return self.ensure_model(smaller, ending)
 
-    def _best_iteration(self, winner: Trial, job: Job, ending: Ending) -> float | None:
-        """The metric `BEST` of the winner; it is trained again where the store has lost it."""
-        found = _best_report(winner).metrics.get(BEST)
-        if found is not None:
-            return found
-        again = self._train_again(winner, [Rebuild(job)], ending)
-        return again[0].metrics[BEST] if again else None
+    def _fitting(self, ensemble: Ensemble, ending: Ending) -> Ensemble:
+        """The ensemble without the members that exceed the limits."""
+        from pipelines.objectives.ensemble.limits import ROWS, cost, within
+        from pipelines.objectives.winner import join
 
-    def _refit(self, job: Refit, ending: Ending) -> bool:
-        """Train the winner, and the trivial baseline beside it, on training and validation rows.
-
-        With `refit=all` a second model of the winner is trained on the test rows, too.
-        """
-        prepared, number = self._prepared, job.job.number
-        rows = len(prepared.rows.rest)
-        ending.say(f"training trial {number} once more, on {rows:,} rows")
-        jobs: list[Baseline | Refit] = [Baseline(TRIVIAL, whole=True), job]
-        if self._plan.uses_test_rows:
-            ending.workshop.exchange.put(TEST, prepared.save_test)
-            ending.say(f"and, for the model that is logged, on all {len(prepared.frame):,} rows")
-            jobs.append(replace(job, test_rows=True))
-        return self._train_again(ending.trials[number], jobs, ending) is not None
+        prepared, final = self._prepared, self._final
+        rows = prepared.features.transform(prepared.frame.iloc[prepared.rows.rest[:ROWS]])
+        labels = {n: final.labels(ending.trials[n])[0] for n in ensemble.weights}
+        costs = {
+            n: cost(join(prepared, ending, (Portion(label),)), rows) for n, label in labels.items()
+        }
+        left = within(list(ensemble.weights), costs)
+        if len(left) == len(costs):
+            return ensemble
+        left = left or {ensemble.leader}
+        ending.say(
+            f"the ensemble keeps {len(left)} of its {len(costs)} trials: all would take "
+            f"{1e3 * sum(each.seconds for each in costs.values()):.3g} ms for {ROWS:,} rows, and "
+            f"{sum(each.size for each in costs.values()) / 1e6:.3g} MB"
+        )
+        return ensemble.only(left)
 
     def finished(self, choice: Choice, ending: Ending) -> Outcome | None:
         """What an earlier session has stored of this winner; None unless that is complete."""
@@ -193,13 +201,13 @@ class TableObjective:
         from pipelines.registry.logged import is_stored
 
         text = ending.store.notes.tag(OUTCOME)
-        outcome = from_tag(text, choice.winner, self._plan) if text else None
+        outcome = from_tag(text, choice, self._plan) if text else None
         if outcome is None or outcome.model_uri is None:
             return None
         uri, name = ending.store.tracking_uri, self._plan.register
         if not is_stored(uri, outcome.model_uri, name, outcome.version):
             return None
-        ending.say(f"winner: trial {choice.winner.number}, logged already")
+        ending.say(f"winner: {choice}, logged already")
         return outcome
 
     def finish(self, choice: Choice, ending: Ending) -> Outcome:
@@ -213,8 +221,8 @@ class TableObjective:
         from pipelines.table.scores.bootstrap import score_interval
 
         name, notes = self.goal.name, ending.store.notes
-        label, logged_label = self._winner_labels(choice.winner)
-        scored = score(self._prepared, self._data, ending, label)
+        portions, logged_portions = self._portions(choice, ending)
+        scored = score(self._prepared, self._data, ending, portions)
         test = evaluate(self._prepared.task.kind, scored.y, scored.prediction)
         interval = None
         if name in test:
@@ -224,16 +232,16 @@ class TableObjective:
             ending.say(
                 f"warning: {name} is not defined on the held-out rows, so there is no test score"
             )
-        folder = join(self._prepared, ending, logged_label)
+        folder = join(self._prepared, ending, logged_portions)
         won = Won(choice, ending, scored, folder, test, interval, self._trivial_score(ending))
-        beside = self._beside_default(choice.winner, scored, ending) if name in test else None
+        beside = self._beside_default(choice, scored, ending) if name in test else None
         default_metrics = _default_metrics(name, beside)
         notes.annotate(metrics={**test_metrics(name, test, interval), **default_metrics})
         notes.set_winner(choice.winner.number)
         logged = log(self._plan, self._data, self._prepared, won)
         self._store_classes(scored, ending)
         how = f"logged in {logged.seconds:.1f} s" if logged.seconds else "logged already"
-        ending.say(f"winner: trial {choice.winner.number}, {how}")
+        ending.say(f"winner: {choice}, {how}")
         outcome = Outcome(
             test=test,
             interval=interval,
@@ -242,51 +250,54 @@ class TableObjective:
             trained_on=self._trained_on,
             default=beside,
         )
-        notes.annotate(tags={OUTCOME: to_tag(outcome, choice.winner, self._plan)})
+        notes.annotate(tags={OUTCOME: to_tag(outcome, choice, self._plan)})
         return outcome
 
+    def _portions(self, choice: Choice, ending: Ending) -> tuple[list[Portion], list[Portion]]:
+        """What is joined into the predictor that is scored, and into the one that is logged."""
+        weights = choice.ensemble.weights if choice.ensemble else {}
+        portions = [
+            [
+                Portion(label, Share(weights[trial.number], trial.number) if weights else None)
+                for label in self._final.labels(trial)
+            ]
+            for trial in _members(choice, ending)
+        ]
+        return [scored for scored, _ in portions], [logged for _, logged in portions]
+
     def _beside_default(
-        self, winner: Trial, scored: "Scored", ending: Ending
+        self, choice: Choice, scored: "Scored", ending: Ending
     ) -> BesideDefault | None:
         """The default on the held-out rows, if its model is still there and is not the winner.
 
-        The models of the search are compared, not one of them trained on more rows.
+        The models of the search are compared, not one of them trained on more rows; an ensemble is
+        compared as it is logged.
         """
         from pipelines.objectives.winner import score
         from pipelines.table.scores.bootstrap import paired_gain
 
-        exchange, labels = ending.workshop.exchange, (_label(winner), self._default)
-        if winner.origin == DEFAULT_ORIGIN or not self._default:
+        default, metric = _default(ending), METRICS[self.goal.name]
+        if default is None or _members(choice, ending) == [default]:
             return None
-        if not all(exchange.has(models_of(label)) for label in labels):
+        as_searched = self._final.refits and choice.ensemble is None
+        label = best_label(default) if as_searched else self._final.labels(default)[0]
+        own = best_label(choice.winner) if as_searched else label
+        if not all(ending.workshop.exchange.has(models_of(needed)) for needed in (label, own)):
             return None
-        refits, metric = self._refits, METRICS[self.goal.name]
-        other = score(self._prepared, self._data, ending, labels[1])
-        if refits:
-            scored = score(self._prepared, self._data, ending, labels[0])
+        other = score(self._prepared, self._data, ending, [Portion(label)])
+        if as_searched:
+            scored = score(self._prepared, self._data, ending, [Portion(own)])
         gain = paired_gain(
             metric, scored.y, scored.prediction, other.prediction, groups=scored.groups
         )
-        return BesideDefault(metric(other.y, other.prediction), gain, refits)
-
-    @property
-    def _refits(self) -> bool:
-        """Whether the winner is trained once more, on training and validation rows."""
-        return self._plan.refits(self._data.has_folds)
+        return BesideDefault(metric(other.y, other.prediction), gain, as_searched)
 
     @property
     def _trained_on(self) -> int | None:
         """The rows of a model that was trained once more."""
         if self._plan.uses_test_rows:
             return len(self._prepared.frame)
-        return len(self._prepared.rows.rest) if self._refits else None
-
-    def _winner_labels(self, winner: Trial) -> tuple[str, str]:
-        """The labels of the model that is scored, and of the one that is logged."""
-        scored = refit_label(winner.number) if self._refits else _label(winner)
-        if self._plan.uses_test_rows:
-            return scored, refit_label(winner.number, test_rows=True)
-        return scored, scored
+        return len(self._prepared.rows.rest) if self._final.refits else None
 
     def _trivial_score(self, ending: Ending) -> float:
         """The trivial baseline's score on the held-out rows; nan without one."""
@@ -294,8 +305,8 @@ class TableObjective:
 
         if TRIVIAL not in ending.baselines:
             return float("nan")
-        label = Baseline(TRIVIAL, whole=self._refits).label
-        trivial = score(self._prepared, self._data, ending, label)
+        label = Baseline(TRIVIAL, whole=self._final.refits).label
+        trivial = score(self._prepared, self._data, ending, [Portion(label)])
         values = evaluate(self._prepared.task.kind, trivial.y, trivial.prediction)
         return values.get(self.goal.name, float("nan"))
 
@@ -309,31 +320,29 @@ class TableObjective:
             rows = [(str(label), *each) for label, each in zip(labels, found, strict=True)]
             ending.store.notes.save_text(classes_text(rows), CLASSES)
 
-    def _train_again(
-        self, winner: Trial, jobs: Sequence[Baseline | Rebuild | Refit], ending: Ending
-    ) -> list[Report] | None:
-        """Do jobs with a worker of their own, one by one; None when the user stops it.
 
-        Raises:
-            StudyError: when one fails.
-        """
-        reports: list[Report] = []
-        try:
-            with ending.workshop.open_pool(WorkerPlan(1, self._plan.threads)) as pool:
-                for job in jobs:
-                    future = pool.submit(job)
-                    if not wait_for(future, ending.stop):
-                        pool.shutdown(now=True)
-                        return None
-                    reports.append(future.result())
-                pool.shutdown(now=True)
-            return reports
-        except (JobError, WorkerDied) as error:
-            raise StudyError(
-                f"trial {winner.number} is the best, but training it once more for its model "
-                f"failed: {error}; all trials are stored: when that is repaired, `tune` with "
-                f"study={ending.store.run_id} logs the winner"
-            ) from error
+def _members(choice: Choice, ending: Ending) -> list[Trial]:
+    """The trials whose models predict."""
+    if choice.ensemble is None:
+        return [choice.winner]
+    return [ending.trials[number] for number in choice.ensemble.weights]
+
+
+def _default(ending: Ending) -> Trial | None:
+    """The trial of the library's default; None without a result of it."""
+    found = (trial for trial in ending.trials if trial.origin == DEFAULT_ORIGIN and trial.reports)
+    return next(found, None)
+
+
+def _joined(choice: Choice, ensemble: Ensemble, ending: Ending) -> Choice:
+    return replace(choice, winner=ending.trials[ensemble.leader], ensemble=ensemble)
+
+
+def _best_single(choice: Choice, ending: Ending) -> Trial:
+    """What wins without an ensemble."""
+    if choice.confirmation is not None:
+        return ending.trials[choice.confirmation.winner]
+    return best_distinct(ending.trials, 1)[0]
 
 
 def _default_metrics(name: str, beside: BesideDefault | None) -> Mapping[str, float]:
@@ -353,15 +362,3 @@ def publish_folds(prepared: "Prepared", exchange: Exchange) -> "Prepared":
     """Put the encoded folds into the exchange; the table without them, which the driver keeps."""
     exchange.put(FOLDS, prepared.save)
     return replace(prepared, folds=())
-
-
-def _best_report(trial: Trial) -> Report:
-    """The report that makes a trial the best; a winner has one."""
-    if trial.best is None:
-        raise ValueError(f"trial {trial.number} has no result")
-    return trial.best
-
-
-def _label(trial: Trial) -> str:
-    """The label of the models of a trial at its best budget."""
-    return trial_label(trial.number, _best_report(trial).budget)

@@ -24,6 +24,7 @@ from pipelines.models import (
 )
 from pipelines.models.libraries import check_installed
 from pipelines.objectives.course import Course, course_of
+from pipelines.objectives.ensemble.library import save as save_predictions
 from pipelines.objectives.jobs import (
     BEST,
     FOLDS,
@@ -60,7 +61,7 @@ def table_worker(model: str) -> Worker:
 
 
 class Training:
-    """Trains what it is given, and exports the models of each trial that is the best it has seen.
+    """Trains what it is given, and exports the models of the best trials that it has seen.
 
     The seed is the study's own for every trial, so that configurations and not seeds are compared,
     and the same configuration always gives the same model.
@@ -72,7 +73,7 @@ class Training:
 
     def __init__(self, uri: str) -> None:
         self._exchange = Exchange(uri)
-        self._best = math.inf
+        self._losses: dict[int, float] = {}  # the best of each trial so far
         self._part: tuple[int, Fold] | None = None
 
     def __call__(self, job: TableJob) -> Report:
@@ -88,7 +89,7 @@ class Training:
                 return self._refit(Course(name, {}, (1,), 1), 1.0, job.label)
             case Rebuild(inner):
                 label = trial_label(inner.number, inner.to)
-                return self._whole(course_of(self.work, inner), label, inner.to)
+                return self._whole(course_of(self.work, inner), label, inner.to, is_trial=True)
             case Refit(inner, best, test_rows):
                 course = course_of(self.work, inner)
                 return self._refit(course, best, job.label, test_rows=test_rows)
@@ -114,11 +115,15 @@ class Training:
     def _legs(self) -> StoredLegs:
         return StoredLegs(self.work, self._folds, self._exchange.scratch)
 
-    def _whole(self, course: Course, label: str, budget: float) -> Report:
-        """Train from the start and export the models under a label."""
+    def _whole(
+        self, course: Course, label: str, budget: float, *, is_trial: bool = False
+    ) -> Report:
+        """Train from the start and export the models, and the predictions of a trial."""
         began = time.monotonic()
         trained = self._train(course, self._fresh(course))
         self._export(trained, label)
+        if is_trial and self.work.predictions:
+            self._export_predictions(trained, label)
         return self._report(budget, trained, began)
 
     def _refit(self, course: Course, best: float, label: str, *, test_rows: bool = False) -> Report:
@@ -139,7 +144,7 @@ class Training:
         return Report(float(to), math.nan, {BEST: float(to)}, time.monotonic() - began)
 
     def _leg(self, job: Job) -> Report:
-        """Train a trial from where its last leg ended; it is exported when none was better.
+        """Train a trial from where its last leg ended; it is exported when few were better.
 
         Of equal trials the driver takes the earlier one, whichever worker trained it.
         """
@@ -149,7 +154,7 @@ class Training:
         trained = self._train(course, models)
         report = self._report(job.to, trained, began)
         not_stored = self._legs.save(job, trained)
-        not_exported = self._export_best(report.loss, trained, trial_label(job.number, job.to))
+        not_exported = self._export_best(job, report.loss, trained)
         return Report(
             job.to,
             report.loss,
@@ -188,17 +193,20 @@ class Training:
         pairs = zip(self._folds, models, strict=True)
         return [_train_on(course, fold, model) for fold, model in pairs]
 
-    def _export_best(self, loss: float, trained: Sequence[Trained], label: str) -> str:
-        """Export the models of a trial that is the best so far.
+    def _export_best(self, job: Job, loss: float, trained: Sequence[Trained]) -> str:
+        """Export the models and the predictions of a trial that is among the best so far.
 
         Returns:
             Why that failed, or "". The trial keeps its score; if it wins, it is trained once more.
         """
-        if loss > self._best:
-            return ""
-        self._best = loss
+        label = trial_label(job.number, job.to)
+        better = sum(other < loss for other in self._losses.values())
+        self._losses[job.number] = min(loss, self._losses.get(job.number, math.inf))
         try:
-            self._export(trained, label)
+            if better < self.work.models:
+                self._export(trained, label)
+            if better < self.work.predictions:
+                self._export_predictions(trained, label)
         except OSError as error:
             return f"its model was not stored: {first_line(error)}"
         return ""
@@ -211,6 +219,10 @@ class Training:
                 part.model.export(folder / f"member-{i}")
 
         self._exchange.put(models_of(label), write)
+
+    def _export_predictions(self, trained: Sequence[Trained], label: str) -> None:
+        """Put the predictions on the validation rows into the exchange, for ensembles."""
+        save_predictions(self._exchange, label, [part.prediction for part in trained])
 
     def _report(self, budget: float, trained: Sequence[Trained], began: float) -> Report:
         metric = METRICS[self.work.metric]

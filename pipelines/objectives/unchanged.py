@@ -65,6 +65,8 @@ def _began_with(plan: Plan, data: DataPlan, given: Mapping[str, Any]) -> dict[st
     began["checkpoints"] = given.get("checkpoints") if plan.races else None
     began |= {name: _as_began(data, name, given[name]) for name in OF_COLUMNS if name in given}
     began |= _validation(data, given)
+    if str(given.get("ensemble")) == plan.ensemble:  # a number, or the same as text
+        began["ensemble"] = given["ensemble"]
     if "space" in given:
         began["space"] = (
             given["space"] if _same_space(plan, data.task, given["space"]) else "another one"

@@ -1,7 +1,8 @@
 """The winner: one predictor is scored on the held-out rows, logged and registered."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from mlflow.exceptions import MlflowException
 from hpo.errors import StudyError
 from pipelines.objectives.card import ARTIFACT, description, inputs, model_card, whole
 from pipelines.objectives.card.sections import Subject
-from pipelines.objectives.jobs import models_of
+from pipelines.objectives.jobs import Portion, models_of
 from pipelines.registry.gate import ALL_ROWS, TRAINED_ON, HeldOutScore
 from pipelines.registry.logged import TRIAL_NUMBER, LoggedWinner, log_winner, logged_before
 from pipelines.registry.versions import Origin, register_winner
@@ -25,7 +26,7 @@ from pipelines.table.scores.metrics import METRICS
 from pipelines.table.scores.permutation import permuted
 from pipelines.table.source import DataPlan
 from pipelines.table.splits import group_codes
-from serving.predictor import Predictor
+from serving.predictor import Predictor, Share
 
 if TYPE_CHECKING:
     from pipelines.table.data import Prepared
@@ -90,19 +91,29 @@ class Logged:
     seconds: float
 
 
-def join(prepared: "Prepared", ending: Ending, label: str) -> Path:
-    """The folder of a predictor that joins the models with this label."""
+def join(prepared: "Prepared", ending: Ending, portions: Sequence[Portion]) -> Path:
+    """The folder of a predictor that joins the models of these labels."""
     exchange = ending.workshop.exchange
-    place = exchange.scratch / "predictors" / label
+    name = hashlib.sha256(repr(portions).encode()).hexdigest()[:16]
+    place = exchange.scratch / "predictors" / name
     if not place.exists():
-        members = sorted(exchange.get(models_of(label)).iterdir())
-        Predictor(prepared.features, prepared.target, ()).save(place, members)
+        members: list[Path] = []
+        shares: list[Share] = []
+        for portion in portions:
+            own = sorted(exchange.get(models_of(portion.label)).iterdir())
+            members += own
+            if portion.share is not None:
+                each = replace(portion.share, weight=portion.share.weight / len(own))
+                shares += [each] * len(own)
+        Predictor(prepared.features, prepared.target, ()).save(place, members, shares)
     return place
 
 
-def score(prepared: "Prepared", data: DataPlan, ending: Ending, label: str) -> Scored:
-    """Predict the raw held-out rows with the models of this label, joined into one predictor."""
-    place = join(prepared, ending, label)
+def score(
+    prepared: "Prepared", data: DataPlan, ending: Ending, portions: Sequence[Portion]
+) -> Scored:
+    """Predict the raw held-out rows with the models of these labels, joined into one predictor."""
+    place = join(prepared, ending, portions)
     rows = prepared.test_frame
     prediction = Predictor.load(place).predict_raw(rows)
     return Scored(place, prepared.y_test, prediction, group_codes(data.split, rows, data.overrides))
@@ -146,6 +157,7 @@ def _log(plan: Plan, data: DataPlan, prepared: "Prepared", won: Won) -> Logged:
         family=subject.family,
         score=subject.score,
         trained_on=_trained_on(plan, data),
+        tags=won.choice.tags,
     )
     registered = register_winner(client, winner, plan.register, origin, description(card))
     return Logged(winner.uri, registered.version, winner.seconds)
@@ -170,6 +182,7 @@ def _logged_winner(
             TRIAL_NUMBER: str(trial.number),
             TRAINED_ON: _trained_on(plan, data),
             NOTE: cut(inputs(prepared.features)),
+            **won.choice.tags,
         },
     )
 
@@ -210,4 +223,5 @@ def _subject(plan: Plan, data: DataPlan, prepared: "Prepared", won: Won) -> Subj
         baselines=won.ending.baselines,
         permuted=permuted(predictor, prepared.test_frame, scored.y, metric, plan.seed),
         confirmation=won.choice.confirmation,
+        ensemble=won.choice.ensemble,
     )

@@ -5,8 +5,8 @@ All calls go through a client; no code of a model itself is run.
 
 import json
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import mlflow.artifacts
@@ -60,6 +60,7 @@ class Origin:
         family: The model family.
         score: The score on the study's held-out rows.
         trained_on: The rows that the model was trained on (the tag `TRAINED_ON`).
+        tags: More tags, by name.
     """
 
     study: str
@@ -67,6 +68,7 @@ class Origin:
     family: str
     score: HeldOutScore
     trained_on: str = "train"
+    tags: Mapping[str, str] = field(default_factory=dict)
 
     def to_tags(self) -> dict[str, str]:
         """The origin as tags of a model version."""
@@ -76,6 +78,7 @@ class Origin:
             TRIAL: self.trial,
             FAMILY: self.family,
             TRAINED_ON: self.trained_on,
+            **self.tags,
         }
 
 

@@ -4,6 +4,7 @@ An objective lives in the driver. It publishes what its workers read, names the 
 bar, and knows what becomes of the winner. `pipelines.objectives.table` is the one for tables.
 """
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -14,8 +15,9 @@ from hpo.goals import Goal
 from hpo.loop import Stop
 from hpo.trial import Trial
 from pipelines.files.exchange import Exchange
-from pipelines.store import StudyStore
-from pipelines.study.confirmation import Confirmation
+from pipelines.store import StudyStore, schema
+from pipelines.study.choice.confirmation import Confirmation
+from pipelines.study.choice.ensemble import Ensemble
 from pipelines.study.plan import Plan
 from pipelines.study.result import Outcome
 from pipelines.study.workshop import Workshop
@@ -51,10 +53,31 @@ class Ending:
 
 @dataclass(frozen=True)
 class Choice:
-    """The trial that wins, and how the best few were compared, if they were."""
+    """What wins, and how the best few were compared, if they were.
+
+    Attributes:
+        winner: the best trial; of an ensemble, the one with the largest weight.
+        confirmation: how the best few did on repeated folds.
+        ensemble: the trials whose mean prediction wins; None for a single trial.
+    """
 
     winner: Trial
     confirmation: Confirmation | None = None
+    ensemble: Ensemble | None = None
+
+    def __str__(self) -> str:
+        """Names the trials."""
+        if self.ensemble is None:
+            return f"trial {self.winner.number}"
+        numbers = ", ".join(map(str, self.ensemble.weights))
+        return f"an ensemble of trials {numbers}"
+
+    @property
+    def tags(self) -> Mapping[str, str]:
+        """The members of an ensemble with their weights, as a tag of the model."""
+        if self.ensemble is None:
+            return {}
+        return {schema.ENSEMBLE: json.dumps(list(self.ensemble.weights.items()))}
 
 
 class Objective(Protocol):
@@ -122,8 +145,11 @@ class Objective(Protocol):
         """The outcome that an earlier session has stored, with everything that belongs to it."""
         ...
 
-    def ensure_model(self, winner: Trial, ending: Ending) -> bool:
-        """Make sure that everything exists that `finish` needs; False when the user stops it.
+    def ensure_model(self, choice: Choice, ending: Ending) -> Choice | None:
+        """Make sure that everything exists that `finish` needs.
+
+        Returns:
+            What wins; None when the user stops it.
 
         Raises:
             StudyError: when that fails.

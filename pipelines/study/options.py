@@ -20,6 +20,7 @@ DEFAULT, PAST = "default", "past"  # spaces: the model's, and that narrowed by p
 ON, ALL_ROWS = "on", "all"
 REFITS = (AUTO, ON, OFF, ALL_ROWS)  # what the logged model is trained on (the option `refit`)
 MAX_BUDGET = 1_000_000
+AUTO_MEMBERS, MAX_MEMBERS = 5, 50  # trials of an ensemble: by default, and at most
 MAX_FOLDS = 20
 TEST_SHARE = 0.2  # of the rows, unless a table of its own has the test rows
 
@@ -160,6 +161,7 @@ class SearchOptions(Options):
         trial_timeout: Seconds after which a trial, or one leg of it, fails; none is one hour.
         confirm: How many of the best trials are scored again on 2 x 5 folds before the winner is
             named; none is 0.
+        ensemble: How many trials the winner may join: auto, off for a single one, or a number.
     """
 
     algorithm: str = option("tpe")
@@ -173,6 +175,7 @@ class SearchOptions(Options):
     fidelity: str = option(AUTO)
     trial_timeout: float | None = option(None, POSITIVE)
     confirm: int | None = option(None, POSITIVE)
+    ensemble: str | int = option(AUTO, checked=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,6 +202,7 @@ class TuneOptions(SearchOptions):
     trials: int | None = option(None, POSITIVE, later=True)
     timeout: float | None = option(None, POSITIVE, later=True)
     confirm: int | None = option(None, POSITIVE, later=True)
+    ensemble: str | int = option(AUTO, checked=False, later=True)
     refit: str = option(AUTO, later=True)
     warm_start: str = option(AUTO, checked=False)
     test_share: float = option(TEST_SHARE, Limit(at_least=0, below=0.5))
@@ -251,6 +255,30 @@ class TrainOptions(Options):
     test: Table = option(None, checked=False, later=True)
     budget: int | None = option(None, BUDGET)
     refit: str = option(AUTO, later=True)
+
+
+def most_members(ensemble: object) -> int:
+    """Read the option `ensemble`: how many trials an ensemble may have, 0 for `off`.
+
+    Raises:
+        ParameterError: when it is no such number.
+    """
+    if ensemble in (AUTO, OFF):
+        return AUTO_MEMBERS if ensemble == AUTO else 0
+    most = None if isinstance(ensemble, bool) else _whole_number(ensemble)
+    if most is None or not 1 <= most <= MAX_MEMBERS:
+        raise ParameterError(
+            f"ensemble={ensemble!r} must be auto, off, or how many trials the winner may join, 1 "
+            f"to {MAX_MEMBERS}; take ensemble=off for a single one"
+        )
+    return most
+
+
+def _whole_number(value: object) -> int | None:
+    try:
+        return int(str(value))
+    except ValueError:
+        return None
 
 
 def past_sources(warm_start: object) -> tuple[str, ...] | None:

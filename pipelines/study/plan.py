@@ -18,7 +18,7 @@ from hpo.study import FirstPoint
 from pipelines.files.uris import HIDDEN, is_hidden, safe
 from pipelines.models import FAMILIES, libraries
 from pipelines.models.libraries import STUDY_LIBRARIES, installed_versions
-from pipelines.study.options import ALL_ROWS, AUTO, OFF
+from pipelines.study.options import ALL_ROWS, AUTO, OFF, most_members
 
 TRIAL_SECONDS = 3600.0  # after which a leg fails, unless the user gives a limit
 
@@ -54,6 +54,7 @@ class Plan:
         confirm: how many of the best trials are trained again on repeated folds before the winner
             is named; None for none.
         warm_start: the past studies that the search learns from (the option `warm_start`).
+        ensemble: how many trials the winner may join (the option `ensemble`).
     """
 
     model: str
@@ -78,6 +79,7 @@ class Plan:
     refit: str = OFF
     confirm: int | None = None
     warm_start: str = OFF
+    ensemble: str = OFF
 
     @property
     def goal(self) -> Goal:
@@ -95,6 +97,11 @@ class Plan:
     def uses_test_rows(self) -> bool:
         """Whether the logged model is trained on the test rows, too, after its score."""
         return self.refit == ALL_ROWS
+
+    @property
+    def max_members(self) -> int:
+        """How many trials an ensemble may have; 0 for none."""
+        return 0 if self.trains_one else most_members(self.ensemble)
 
     @property
     def races(self) -> bool:
@@ -159,6 +166,7 @@ class Plan:
         register: str | None,
         confirm: int | None,
         refit: str | None,
+        ensemble: str | None,
         checkpoints: str | None,
     ) -> "Plan":
         """This plan with what a later session may change; None leaves a value as it is.
@@ -182,6 +190,7 @@ class Plan:
             register=register or self.register,
             confirm=confirm or self.confirm,
             refit=refit or self.refit,
+            ensemble=ensemble or self.ensemble,
         )
 
 

@@ -11,7 +11,8 @@ from pipelines.study.plan import Plan
 from pipelines.study.summary import summary
 
 if TYPE_CHECKING:
-    from pipelines.study.confirmation import Confirmation
+    from pipelines.study.choice.confirmation import Confirmation
+    from pipelines.study.choice.ensemble import Ensemble
     from pipelines.table.scores.bootstrap import Gain, Interval
 
 
@@ -76,6 +77,7 @@ class StudyResult:
         winner: the trial that won; None when there is no winner yet.
         winner_run: its run id.
         confirmation: how the best few did on repeated folds, with `confirm`.
+        ensemble: the trials whose mean prediction wins; `winner` has the largest weight of them.
         findings: the diagnosis.
         link: of a view of the study in the UI.
         report: of the page with figures; None when there is none.
@@ -96,6 +98,7 @@ class StudyResult:
     winner: Trial | None = None
     winner_run: str = ""
     confirmation: "Confirmation | None" = None
+    ensemble: "Ensemble | None" = None
     findings: tuple[Diagnosis, ...] = ()
     link: str | None = None
     report: str | None = None

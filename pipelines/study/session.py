@@ -181,14 +181,13 @@ class _Session:
         """Finish with a winner; None when the user wants to stop now."""
         with self._in_call():
             outcome = self.objective.finished(choice, ending)
-        if outcome is None and not self._secured(choice, ending):
-            return None
-        if not self._delivered(reporter):
+        secured = choice if outcome else self._secured(choice, ending)
+        if secured is None or not self._delivered(reporter):
             return None
         self._log_gain_of_past(reporter)
         with self._in_call():
-            outcome = outcome or self.objective.finish(choice, ending)
-            return self._finished(choice, outcome, ending)
+            outcome = outcome or self.objective.finish(secured, ending)
+            return self._finished(secured, outcome, ending)
 
     @contextmanager
     def _in_call(self) -> Iterator[None]:
@@ -263,10 +262,10 @@ class _Session:
         best = self.search.study.best_trial
         return None if best is None else self.objective.choose(best, ending)
 
-    def _secured(self, choice: Choice, ending: Ending) -> bool:
-        return self.stop.level < StopLevel.NOW and self.objective.ensure_model(
-            choice.winner, ending
-        )
+    def _secured(self, choice: Choice, ending: Ending) -> Choice | None:
+        if self.stop.level == StopLevel.NOW:
+            return None
+        return self.objective.ensure_model(choice, ending)
 
     def _log_gain_of_past(self, reporter: Reporter) -> None:
         """Log the trust in the past trial by trial, and how a search without it would have gone."""
@@ -284,6 +283,7 @@ class _Session:
             winner=choice.winner,
             winner_run=self.store.trial_run_id(choice.winner.number),
             confirmation=choice.confirmation,
+            ensemble=choice.ensemble,
             link=self.store.notes.save_view(),
             findings=findings,
             report=page,

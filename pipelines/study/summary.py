@@ -22,6 +22,7 @@ def summary(result: "StudyResult") -> str:
         _leaderboard(result),
         _rank_agreement(result),
         result.confirmation.lines() if result.confirmation else [],
+        result.ensemble.lines() if result.ensemble else [],
         list(_winner(result)),
         diagnosis_lines(result.findings) if result.report else [],
     ]

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from hpo.arrays import IntArray
 from hpo.errors import DataError, ParameterError, closest
 from pipelines.table.columns import fit_features
 from pipelines.table.division.copies import copies_note
@@ -124,24 +125,32 @@ class Prepared:
         rows = self.features.transform(self.test_frame)
         EncodedRows(rows, self._encoded_target()[self.rows.test]).save(directory)
 
-    def resampled(self, *, repeats: int, folds: int, seed: int) -> Rows:
+    def resampled(
+        self, *, repeats: int, folds: int, seed: int, among: IntArray | None = None
+    ) -> Rows:
         """Divide the rows of the search again, several times (see `splits.resample`).
 
         The number of folds is at most the size of the second largest class, so that each part can
         hold two classes.
+
+        Args:
+            repeats: number of divisions.
+            folds: of each division.
+            seed: of the divisions.
+            among: ascending numbers of the rows to divide; None for all rows of the search.
         """
-        y = self.y
+        y, rest = self.y, self.rows.rest if among is None else among
         strata = y
         if self.task.kind == "regression":
             strata = quantile_strata(y)
         else:
-            second_largest = np.sort(np.bincount(y[self.rows.rest]))[-2]
+            second_largest = np.sort(np.bincount(y[rest], minlength=2))[-2]
             folds = int(np.clip(second_largest, 2, folds))
         pairs = resample(
             self.frame,
             strata,
             self.split,
-            self.rows.rest,
+            rest,
             repeats=repeats,
             folds=folds,
             seed=seed,

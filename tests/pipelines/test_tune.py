@@ -57,6 +57,10 @@ from pipelines.validate import validate
         ({"validation": None}, "validation must be text, a path or a pandas DataFrame"),
         ({"validation": "cv:3", "fold": "k"}, "fold='k' gives the folds, and validation is 'cv:3'"),
         ({"fold": "k", "confirm": 3}, "leave confirm out"),
+        *(
+            ({"ensemble": value}, f"ensemble={value!r} must be auto, off, or how many trials")
+            for value in (0, -1, "0", 51, "many", "5.0", "", True, None)
+        ),
     ],
 )
 def test_impossible_values_are_refused_at_once(given: dict[str, object], message: str) -> None:

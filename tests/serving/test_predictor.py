@@ -13,7 +13,7 @@ import xgboost
 from serving.columns import CategoricalColumn, NumericColumn
 from serving.features import FeatureEncoder, Matrix, TargetEncoder
 from serving.members import LinearMember, LinearWeights, TrivialMember, load_member, seal, sha256
-from serving.predictor import ROWS_AT_ONCE, Predictor
+from serving.predictor import ROWS_AT_ONCE, Predictor, Share
 
 ROOT = Path(__file__).parents[2]
 
@@ -148,6 +148,27 @@ def test_members_are_averaged() -> None:
     members = (TrivialMember(np.array([0.2, 0.8])), TrivialMember(np.array([0.6, 0.4])))
     raw = Predictor(FEATURES, target("binary"), members).predict_raw(raw_table(5))
     np.testing.assert_allclose(raw, [[0.4, 0.6]] * 5)
+
+
+def test_members_of_an_ensemble_have_weights(tmp_path: Path) -> None:
+    folders = []
+    for i, probabilities in enumerate(([0.2, 0.8], [0.6, 0.4])):
+        folders.append(tmp_path / f"member-{i}")
+        folders[-1].mkdir()
+        description = {"family": "trivial", "kind": "binary", "prediction": probabilities}
+        seal(folders[-1], description)
+    shares = (Share(0.75, 7), Share(0.25, 3))
+    Predictor(FEATURES, target("binary"), ()).save(tmp_path / "predictor", folders, shares)
+    predictor = Predictor.load(tmp_path / "predictor")
+    assert predictor.shares == shares
+    np.testing.assert_allclose(predictor.predict_raw(raw_table(5)), [[0.3, 0.7]] * 5)
+    path = tmp_path / "predictor" / "predictor.json"
+    for weights in ([0.5], [0.5, -0.5], [0.5, float("inf")]):
+        description = json.loads(path.read_text())
+        description["shares"] = [{"weight": weight, "trial": 0} for weight in weights]
+        path.write_text(json.dumps(description))
+        with pytest.raises(ValueError, match="each of the 2 members a weight above 0"):
+            Predictor.load(tmp_path / "predictor")
 
 
 def test_long_tables_are_cut_into_blocks() -> None:

@@ -28,7 +28,8 @@ from serving.features import FeatureEncoder
 
 if TYPE_CHECKING:
     from hpo.space.parameters import Params
-    from pipelines.study.confirmation import Confirmation
+    from pipelines.study.choice.confirmation import Confirmation
+    from pipelines.study.choice.ensemble import Ensemble
     from pipelines.table.data import Prepared
     from pipelines.table.scores.bootstrap import Interval
     from pipelines.table.scores.permutation import Permuted
@@ -57,6 +58,7 @@ class Subject:
         baselines: the deciding metric on the validation rows, by name.
         permuted: the importance of the columns.
         confirmation: how the best trials did on repeated folds.
+        ensemble: the trials whose mean prediction won; `best` has the largest weight of them.
     """
 
     study: str
@@ -72,6 +74,23 @@ class Subject:
     baselines: Mapping[str, float]
     permuted: "Permuted | None"
     confirmation: "Confirmation | None" = None
+    ensemble: "Ensemble | None" = None
+
+    @property
+    def members(self) -> Sequence[tuple[Trial, str, float]]:
+        """The trials of an ensemble with their families and weights; none for a single trial."""
+        model, weights = (
+            search_model(self.plan.model),
+            self.ensemble.weights if self.ensemble else {},
+        )
+        trials = [(self.trials[number], weight) for number, weight in weights.items()]
+        return [(trial, model.resolve(trial.params)[0], weight) for trial, weight in trials]
+
+    @property
+    def name(self) -> str:
+        """What the model is: a family, or an ensemble of some."""
+        families = dict.fromkeys(family for _, family, _ in self.members)
+        return f"an ensemble of {', '.join(families)}" if families else self.family
 
     @property
     def family(self) -> str:
@@ -94,16 +113,27 @@ def headline(subject: Subject) -> Iterator[str]:
     better = "higher" if score.greater_is_better else "lower"
     bounds = f" [{interval.low:.6g}, {interval.high:.6g}]" if interval else ""
     yield (
-        f"**{subject.family}** predicts {escaped(data.target)} ({data.task}): "
+        f"**{subject.name}** predicts {escaped(data.target)} ({data.task}): "
         f"**{score}**{bounds} on {score.rows:,} held-out rows "
         f"({better} is better; trivial baseline {score.baseline:.6g})."
     )
     yield ""
-    yield f"Study `{subject.study}`, trial `{subject.trial}`."
+    largest = ", the one with the largest weight" if subject.ensemble else ""
+    yield f"Study `{subject.study}`, trial `{subject.trial}`{largest}."
 
 
 def configuration(subject: Subject) -> Iterator[str]:
-    """The winner's parameters, and the command that trains them again."""
+    """The members of an ensemble, the winner's parameters, and how to train them again."""
+    if subject.members:
+        yield "The prediction is the weighted mean of these trials:"
+        yield ""
+        yield from table(
+            ("trial", "family", "weight"),
+            [(str(trial.number), family, f"{w:.3f}") for trial, family, w in subject.members],
+        )
+        yield ""
+        yield f"The configuration of trial {subject.best.number}, of the largest weight:"
+        yield ""
     yield f"Save this as `params.yaml`, or use `-P trial={subject.trial}` instead of `params`."
     yield ""
     yield from code_block(as_yaml(subject.params), "yaml")
@@ -122,6 +152,8 @@ def scores(subject: Subject) -> Iterator[str]:
     yield _validation_scores(subject)
     if subject.confirmation:
         yield f"{subject.confirmation.lines()[0]}."
+    if subject.ensemble:
+        yield f"{'; '.join(line.strip() for line in subject.ensemble.lines())}."
 
 
 def _validation_scores(subject: Subject) -> str:
@@ -188,7 +220,8 @@ def search(subject: Subject) -> Iterator[str]:
         yield f"- one configuration, from: {escaped(best.origin)}"
     else:
         yield f"- {plan.algorithm} over {_trials(subject)}"
-        yield f"- won by trial {best.number}, from: {escaped(best.origin)}"
+        largest = ", with the largest weight" if subject.ensemble else ""
+        yield f"- won by trial {best.number}{largest}, from: {escaped(best.origin)}"
     reached = f"{best.reached:g} of {plan.rungs[-1]:g} {plan.budget_unit}"
     best_at = best.best.metrics.get(BEST, math.nan) if best.best else math.nan
     unit = settings(subject.family).budget.unit
@@ -224,7 +257,8 @@ def limits(subject: Subject) -> Iterator[str]:
         "places may differ, and it is too narrow if rows depend on each other"
     )
     yield "- no group of rows was examined separately: `promote -P slice=COLUMN` does"
-    if regression and subject.family != "mlp":
+    families = {family for _, family, _ in subject.members} or {subject.family}
+    if regression and not families & {"mlp", "linear"}:
         yield "- trees predict nothing beyond the range of the targets in training"
     if not regression:
         yield "- probabilities are those of the model; they were not calibrated"

@@ -117,9 +117,9 @@ class CodeObjective:
         """Nothing is trained at the end, so that it is not worth remembering."""
         return None
 
-    def ensure_model(self, winner: Trial, ending: Ending) -> bool:
+    def ensure_model(self, choice: Choice, ending: Ending) -> Choice:
         """A model is what the code has logged."""
-        return True
+        return choice
 
     def finish(self, choice: Choice, ending: Ending) -> Outcome:
         """Note the winner, and register the model that it has logged.

@@ -89,6 +89,7 @@ def resume_code_study(
         register=options.register,
         confirm=None,
         refit=None,
+        ensemble=None,
         checkpoints=absolute(options.checkpoints) if options.checkpoints else None,
     )
     check_same(CodeObjective(plan, code), header)

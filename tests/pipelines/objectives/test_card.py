@@ -17,7 +17,7 @@ from pipelines.objectives.card import LIMIT, Section, description, inputs, model
 from pipelines.objectives.card.recipe import as_yaml
 from pipelines.objectives.card.sections import ASSUMED_WATTS, WATTS, Subject, watts_per_core
 from pipelines.registry.gate import HeldOutScore
-from pipelines.study.confirmation import Confirmation
+from pipelines.study.choice.confirmation import Confirmation
 from pipelines.table.scores.bootstrap import Interval
 from pipelines.table.scores.estimates import Estimate
 from pipelines.table.scores.permutation import Permuted

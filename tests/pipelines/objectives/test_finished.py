@@ -12,6 +12,7 @@ from hpo.space import Float, SearchSpace
 from hpo.trial import Report, Trial
 from pipelines.objectives.finished import from_tag, to_tag
 from pipelines.registry.logged import is_stored
+from pipelines.study.objective import Choice
 from pipelines.study.plan import Plan
 from pipelines.study.result import BesideDefault, Outcome
 from pipelines.table.scores.bootstrap import Gain, Interval
@@ -35,7 +36,7 @@ def plan(**changes: Any) -> Plan:
 @pytest.mark.parametrize("outcome", [FULL, Outcome({}, model_uri="models:/m-1")])
 def test_an_outcome_is_read_as_it_was_written(outcome: Outcome) -> None:
     chosen = plan(register="adult", refit="on")
-    assert from_tag(to_tag(outcome, WINNER, chosen), WINNER, chosen) == outcome
+    assert from_tag(to_tag(outcome, Choice(WINNER), chosen), Choice(WINNER), chosen) == outcome
 
 
 @pytest.mark.parametrize(
@@ -52,13 +53,13 @@ def test_the_outcome_of_another_winner_or_of_other_options_is_not_used(
     winner: Trial, changes: dict[str, Any]
 ) -> None:
     chosen = plan(register="adult", refit="on")
-    text = to_tag(FULL, WINNER, chosen)
-    assert from_tag(text, winner, replace(chosen, **changes)) is None
+    text = to_tag(FULL, Choice(WINNER), chosen)
+    assert from_tag(text, Choice(winner), replace(chosen, **changes)) is None
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", "null", '{"of": [3, 9, null, "off"]}'])
 def test_a_damaged_outcome_is_not_used(text: str) -> None:
-    assert from_tag(text, WINNER, plan(register=None, refit="off")) is None
+    assert from_tag(text, Choice(WINNER), plan(register=None, refit="off")) is None
 
 
 @pytest.mark.parametrize("gone", ["", "model", "version", "complete"])

@@ -23,6 +23,7 @@ PLAN = plan(
     timeout=60.0,
     trial_timeout=5.0,
     confirm=2,
+    ensemble="3",
     warm_start="off",
     space=settings("lightgbm", kind="regression").space,
 )
@@ -45,6 +46,7 @@ SAME: dict[str, Any] = {
     "fidelity": "rounds",
     "trial_timeout": 5.0,
     "confirm": 2,
+    "ensemble": "3",
     "warm_start": "off",
     "test_share": 0.3,
     "checkpoints": "s3://new/place",
@@ -73,6 +75,7 @@ OTHER: dict[str, Any] = {
     "fidelity": "scaled",
     "trial_timeout": 9.0,
     "confirm": 5,
+    "ensemble": "off",
     "warm_start": "there",
     "test_share": 0.1,
     "folds": 4,
@@ -122,3 +125,4 @@ def test_what_a_later_session_decides_is_free() -> None:
     check_with(TuneOptions, data="moved.csv", study="abc", **later)
     check_with(TrainOptions, trial="abc", refit="all", register="name")
     check_with(ValidateOptions, resume="abc", workers=2)
+    check_with(ValidateOptions, ensemble=3)

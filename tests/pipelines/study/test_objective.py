@@ -80,9 +80,9 @@ class Paraboloid:
     def finished(self, choice: Choice, ending: Ending) -> Outcome | None:
         return self.earlier
 
-    def ensure_model(self, winner: Trial, ending: Ending) -> bool:
+    def ensure_model(self, choice: Choice, ending: Ending) -> Choice:
         self.ends.append("trained")
-        return True
+        return choice
 
     def finish(self, choice: Choice, ending: Ending) -> Outcome:
         ending.store.notes.set_winner(choice.winner.number)

@@ -1,0 +1,1 @@
+"""Ensembles of the trials of a search: which ones, with which weights, and whether it pays."""

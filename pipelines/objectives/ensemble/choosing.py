@@ -1,0 +1,101 @@
+"""The ensemble of a search that is over: from the stored predictions, or as decided before."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from hpo.errors import UserError
+from hpo.loop import Job, StopLevel
+from hpo.trial import Trial
+from pipelines.models import identity
+from pipelines.objectives.confirmation import best_distinct
+from pipelines.objectives.ensemble.decision import REPEATS, Half, decide
+from pipelines.objectives.ensemble.library import TRIALS, predictions_of, read, sampled
+from pipelines.objectives.final import AgainJob
+from pipelines.objectives.jobs import Rebuild, best_label, best_report
+from pipelines.store import schema
+from pipelines.study.choice.ensemble import Ensemble
+from pipelines.study.objective import Ending
+from pipelines.table.scores.metrics import METRICS
+
+if TYPE_CHECKING:
+    from pipelines.table.data import Prepared
+
+Train = Callable[[Sequence[AgainJob], Ending], object]  # None when the user stops it
+
+
+def choose_ensemble(ending: Ending, prepared: "Prepared", train: Train) -> Ensemble | None:
+    """Select an ensemble; None for one that is no better than the best single trial.
+
+    Of a resumed study the predictions of earlier sessions are gone. What was decided then stands
+    as long as no other trials are among the best. Otherwise as many of the best trials are trained
+    again as an ensemble may have members.
+
+    Args:
+        ending: of the search.
+        prepared: the table.
+        train: does jobs that leave predictions.
+    """
+    plan, say, notes = ending.plan, ending.say, ending.store.notes
+    trials = best_distinct(ending.trials, TRIALS, identity(plan.model))
+    if not plan.max_members or len(trials) < 2:
+        notes.annotate(tags={schema.ENSEMBLE: ""})
+        return None
+    if ending.stop.level > StopLevel.CONTINUE:
+        say("no ensemble was selected; resume the study to its end to have one")
+        return None
+    basis = _basis(trials, plan.max_members)
+    found = Ensemble.from_tag(notes.tag(schema.ENSEMBLE) or "", basis)
+    if found is None:
+        try:
+            missing = _missing(ending, trials[: plan.max_members])
+            if missing:
+                say(
+                    f"training {len(missing)} of the best trials again for an ensemble: their "
+                    "predictions were not stored"
+                )
+                if train(missing, ending) is None:
+                    return None
+            found = replace(_decided(ending, prepared, trials), basis=basis)
+        except (ValueError, UserError) as error:
+            say(f"no ensemble was selected: {error}")
+            return None
+        notes.annotate(tags={schema.ENSEMBLE: found.to_tag()})
+    if found.is_better:
+        return found
+    say(found.lines()[0])
+    return None
+
+
+def _missing(ending: Ending, trials: Sequence[Trial]) -> list[Rebuild]:
+    """What trains the trials without predictions again."""
+    exchange = ending.workshop.exchange
+    return [
+        Rebuild(Job(trial.number, trial.params, 0.0, best_report(trial).budget))
+        for trial in trials
+        if not exchange.has(predictions_of(best_label(trial)))
+    ]
+
+
+def _decided(ending: Ending, prepared: "Prepared", trials: Sequence[Trial]) -> Ensemble:
+    plan = ending.plan
+    rows = np.concatenate([valid for _, valid in prepared.rows.folds])
+    rows = rows[sampled(len(rows))]
+    library = read(ending.workshop.exchange, trials, prepared.y[rows], METRICS[plan.metric])
+    order = np.argsort(rows, kind="stable")
+    numbers = rows[order]
+    parts = prepared.resampled(repeats=REPEATS, folds=2, seed=plan.seed, among=numbers).folds
+    halves: list[Half] = [
+        (order[numbers.searchsorted(chosen)], order[numbers.searchsorted(scored)])
+        for chosen, scored in parts
+    ]
+    return decide(library, halves, plan.max_members, plan.seed)
+
+
+def _basis(trials: Sequence[Trial], most: int) -> str:
+    """What a decision depends on: the trials with their scores, and the cap."""
+    facts = [(trial.number, trial.loss, best_report(trial).budget) for trial in trials]
+    return hashlib.sha256(repr((most, facts)).encode()).hexdigest()[:16]

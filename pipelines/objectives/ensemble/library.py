@@ -1,0 +1,124 @@
+"""The predictions of the best trials on the validation rows, which ensembles are selected from.
+
+A worker leaves them in the exchange beside the models of a trial; the driver deletes those of
+trials that are not among the best any more, so that the space is bounded.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hpo.arrays import FloatArray, IntArray
+from hpo.trial import Trial
+from pipelines.files.exchange import Exchange
+from pipelines.objectives.ensemble.selection import Predictions
+from pipelines.objectives.jobs import best_label, models_of, trial_label
+from pipelines.table.scores.metrics import Metric
+
+TRIALS = 30  # whose predictions are kept
+MAX_ROWS = 10_000  # of the validation rows
+
+_FILE = "prediction.npy"
+
+
+def predictions_of(label: str) -> str:
+    """The name of the predictions of a trial in the exchange."""
+    return f"predictions/{label}"
+
+
+def sampled(n: int) -> IntArray:
+    """The validation rows, of n, whose predictions are kept: all, or `MAX_ROWS` evenly spread."""
+    return np.linspace(0, n - 1, min(n, MAX_ROWS)).astype(np.int64)
+
+
+def save(exchange: Exchange, label: str, predictions: Sequence[FloatArray]) -> None:
+    """Store the predictions on the validation rows of all folds, in original units."""
+    whole = np.concatenate(predictions)
+    kept = whole[sampled(len(whole))].astype(np.float32)
+
+    def write(folder: Path) -> None:
+        np.save(folder / _FILE, kept)
+
+    exchange.put(predictions_of(label), write)
+
+
+@dataclass(frozen=True)
+class Library:
+    """Trials with their predictions on the same n rows.
+
+    Attributes:
+        numbers: of the trials.
+        predictions: `(n_trials, n)` values or `(n_trials, n, k)` probabilities.
+        y: `(n,)` targets, as a `Metric` takes them.
+        metric: by which an ensemble is selected.
+    """
+
+    numbers: tuple[int, ...]
+    predictions: Predictions
+    y: npt.NDArray[Any]
+    metric: Metric
+
+    def on(self, rows: IntArray) -> "Library":
+        """The same trials on some of the rows."""
+        return replace(self, predictions=self.predictions[:, rows], y=self.y[rows])
+
+    def loss(self, prediction: FloatArray) -> float:
+        """The loss of a prediction of these rows.
+
+        Raises:
+            ValueError: when the metric is not defined on them.
+        """
+        return self.metric.to_loss(self.metric(self.y, prediction))
+
+
+def read(
+    exchange: Exchange, trials: Sequence[Trial], y: npt.NDArray[Any], metric: Metric
+) -> Library:
+    """The library of the trials whose predictions are stored; `y` is that of the sampled rows.
+
+    Raises:
+        ValueError: when there are none.
+    """
+    names = [(trial.number, predictions_of(best_label(trial))) for trial in trials]
+    found = [(number, name) for number, name in names if exchange.has(name)]
+    if not found:
+        raise ValueError("no predictions are stored")
+    stacked = np.stack([np.load(exchange.get(name) / _FILE) for _, name in found])
+    return Library(tuple(number for number, _ in found), stacked, y, metric)
+
+
+class Stored:
+    """What the exchange holds of the trials of this session.
+
+    Args:
+        models: of how many of the best trials the models are kept.
+        predictions: the same for predictions.
+        origin: the first trial from there keeps its models, too.
+    """
+
+    def __init__(self, models: int, predictions: int, origin: str) -> None:
+        self._most = {models_of: models, predictions_of: predictions}
+        self._origin = origin
+        self._best: dict[int, tuple[float, int, str]] = {}
+        self._labels: dict[str, set[str]] = {}
+        self._reference = ""  # the label of the trial from `origin`
+
+    def outdated(self, trial: Trial) -> list[str]:
+        """The names in the exchange that are not needed, now that this trial has reported."""
+        label = best_label(trial)
+        self._best[trial.number] = (trial.loss, trial.number, label)
+        if trial.origin == self._origin:
+            self._reference = label
+        latest = trial_label(trial.number, trial.reports[-1].budget)
+        ranked = [label for _, _, label in sorted(self._best.values())]
+        names: list[str] = []
+        for name_of, most in self._most.items():
+            needed = {*ranked[:most], *({self._reference} if name_of is models_of else ())}
+            there = self._labels.setdefault(name_of.__name__, set()) | {latest}
+            names += [name_of(old) for old in sorted(there - needed)]
+            self._labels[name_of.__name__] = there & needed
+        return names

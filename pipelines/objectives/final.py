@@ -1,0 +1,154 @@
+"""The trainings after a search: models of the winner that are missing, or are to see more rows."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from hpo.errors import JobError, StudyError, WorkerDied
+from hpo.loop import Job
+from hpo.trial import Report, Trial
+from hpo.workers.cores import WorkerPlan
+from pipelines.objectives.jobs import (
+    BEST,
+    TEST,
+    Baseline,
+    Rebuild,
+    Refit,
+    best_label,
+    best_report,
+    models_of,
+    refit_label,
+)
+from pipelines.study.objective import Ending
+from pipelines.study.workshop import wait_for
+
+if TYPE_CHECKING:
+    from pipelines.table.data import Prepared
+
+TRIVIAL = "trivial"  # the baseline that the registry compares with
+
+AgainJob = Baseline | Rebuild | Refit
+
+
+@dataclass(frozen=True)
+class Final:
+    """How the models of the winner are trained.
+
+    Attributes:
+        refits: whether they are trained once more, on training and validation rows.
+        uses_test_rows: whether the logged ones see the test rows, too.
+        threads: of a training.
+        workers: that train at the same time.
+    """
+
+    refits: bool
+    uses_test_rows: bool
+    threads: int
+    workers: int
+
+    def labels(self, trial: Trial) -> tuple[str, str]:
+        """The labels of a trial's models that are scored, and of those that are logged."""
+        scored = refit_label(trial.number) if self.refits else best_label(trial)
+        if self.uses_test_rows:
+            return scored, refit_label(trial.number, test_rows=True)
+        return scored, scored
+
+    def ensure(self, trials: Sequence[Trial], prepared: "Prepared", ending: Ending) -> bool:
+        """Train what is missing of the models of some trials; False when the user stops it.
+
+        Raises:
+            StudyError: when a training fails.
+        """
+        if self.refits:
+            return self._refit(trials, prepared, ending)
+        exchange = ending.workshop.exchange
+        missing = [trial for trial in trials if not exchange.has(models_of(best_label(trial)))]
+        if not missing:
+            return True
+        ending.say(f"training {_named(missing)} once more: {_their(missing)} was not stored")
+        reports = self.train([Rebuild(_job(trial)) for trial in missing], ending)
+        if reports is None:
+            return False
+        for trial, report in zip(missing, reports, strict=True):
+            _compare(trial, report, ending)
+        return True
+
+    def _refit(self, trials: Sequence[Trial], prepared: "Prepared", ending: Ending) -> bool:
+        """Train the trials that are not yet, and the trivial baseline, on more rows.
+
+        With `refit=all` a second model of each trial is trained on the test rows, too.
+        """
+        exchange = ending.workshop.exchange
+        wanted = [t for t in trials if not exchange.has(models_of(self.labels(t)[1]))]
+        if not wanted:
+            return True
+        best = self._best_iterations(wanted, ending)
+        if best is None:
+            return False
+        rows = len(prepared.rows.rest)
+        ending.say(f"training {_named(wanted)} once more, on {rows:,} rows")
+        refits = [Refit(_job(t), rounds) for t, rounds in zip(wanted, best, strict=True)]
+        jobs: list[AgainJob] = [Baseline(TRIVIAL, whole=True), *refits]
+        if self.uses_test_rows:
+            exchange.put(TEST, prepared.save_test)
+            ending.say(f"and, for what is logged, on all {len(prepared.frame):,} rows")
+            jobs += [replace(job, test_rows=True) for job in refits]
+        return self.train(jobs, ending) is not None
+
+    def _best_iterations(self, trials: Sequence[Trial], ending: Ending) -> list[float] | None:
+        """The metric `BEST` of each; a trial whose store has lost it is trained again."""
+        found = {t.number: best_report(t).metrics.get(BEST) for t in trials}
+        lost = [trial for trial in trials if found[trial.number] is None]
+        reports = self.train([Rebuild(_job(trial)) for trial in lost], ending) if lost else []
+        if reports is None:
+            return None
+        again = {t.number: report.metrics[BEST] for t, report in zip(lost, reports, strict=True)}
+        return [again[n] if rounds is None else rounds for n, rounds in found.items()]
+
+    def train(self, jobs: Sequence[AgainJob], ending: Ending) -> list[Report] | None:
+        """Do jobs with workers of their own; None when the user stops it.
+
+        Raises:
+            StudyError: when one fails.
+        """
+        workers = WorkerPlan(max(1, min(self.workers, len(jobs))), self.threads)
+        reports: list[Report] = []
+        try:
+            with ending.workshop.open_pool(workers) as pool:
+                futures = [pool.submit(job) for job in jobs]
+                for future in futures:
+                    if not wait_for(future, ending.stop):
+                        pool.shutdown(now=True)
+                        return None
+                    reports.append(future.result())
+                pool.shutdown(now=True)
+            return reports
+        except (JobError, WorkerDied) as error:
+            raise StudyError(
+                f"the winner is known, but training once more for its model failed: {error}; all "
+                "trials are stored: when that is repaired, `tune` with "
+                f"study={ending.store.run_id} logs the winner"
+            ) from error
+
+
+def _job(trial: Trial) -> Job:
+    return Job(trial.number, trial.params, 0.0, best_report(trial).budget)
+
+
+def _named(trials: Sequence[Trial]) -> str:
+    numbers = ", ".join(str(trial.number) for trial in trials)
+    return f"trial{'s' * (len(trials) > 1)} {numbers}"
+
+
+def _their(trials: Sequence[Trial]) -> str:
+    return "its model" if len(trials) == 1 else "a model of each"
+
+
+def _compare(trial: Trial, again: Report, ending: Ending) -> None:
+    """Warn when a training that is repeated has another loss."""
+    if again.loss != trial.loss:
+        before, now = ending.goal.from_loss(trial.loss), ending.goal.from_loss(again.loss)
+        ending.say(
+            f"warning: trial {trial.number} scored {before:.8g} before and {now:.8g} now; were "
+            "libraries or the kind of machine changed in between?"
+        )
