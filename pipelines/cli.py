@@ -3,7 +3,10 @@
 import logging
 import os
 import sys
+import tomllib
 from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import click
@@ -13,8 +16,18 @@ from pipelines import entry_points
 from pipelines.entry_points import Parameter
 from pipelines.files.refused import refusals_told
 
+NAME = "mlflow-warmstart"
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
+
+
+def version() -> str:
+    """The version that is installed, or that of the sources."""
+    try:
+        return metadata.version(NAME)
+    except metadata.PackageNotFoundError:
+        project = Path(__file__).parents[1] / "pyproject.toml"
+        return str(tomllib.loads(project.read_text(encoding="utf-8"))["project"]["version"])
 
 
 class _Text(click.ParamType[object]):
@@ -96,8 +109,24 @@ def _option(parameter: Parameter) -> click.Option:
     )
 
 
+def _version(ctx: click.Context, param: click.Parameter, is_asked: bool) -> None:
+    if is_asked and not ctx.resilient_parsing:
+        click.echo(f"{NAME} {version()}")
+        ctx.exit()
+
+
 group = _Group(
-    "mlflow-warmstart",
+    NAME,
+    params=[
+        click.Option(
+            ["--version"],
+            is_flag=True,
+            expose_value=False,
+            is_eager=True,
+            callback=_version,
+            help="Show the version and exit.",
+        )
+    ],
     no_args_is_help=False,  # a missing command is reported as a mistake
     help="Hyperparameter search for tables that stores all of its state in MLflow.",
 )

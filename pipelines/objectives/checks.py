@@ -183,19 +183,29 @@ def _table_mistakes(options: Options) -> Iterator[str]:
                 f"pd.DataFrame({role}, columns=…)"
             )
         elif table is not None and not isinstance(table, str | Path | pd.DataFrame):
+            way_out = _AS_FRAME.get(type(table), "").format(role)
             yield (
-                f"{role} must be a path, a URI or a pandas DataFrame, but it is a "
-                f"{type(table).__name__}"
+                f"{role} must be a path, a URI or a pandas DataFrame, but it is of the type "
+                f"{type(table).__name__}{way_out}"
             )
+        elif isinstance(table, str) and not table.strip():
+            yield f"{role}={table!r} is empty; give the path or URI of a table"
     if isinstance(target, pd.Series | pd.Index | np.ndarray | pd.DataFrame | list | tuple):
         yield (
-            f"target is a {type(target).__name__} of values, but it must be the name of a column "
-            "of data; add the column with data.assign(y=…) and take target='y'"
+            f"target must be the name of a column of data, but it is of the type "
+            f"{type(target).__name__}; add the column with data.assign(y=…) and take target='y'"
         )
     elif target is not None and not isinstance(target, str | int):
         yield f"target={target!r} must be the name of a column"
     elif target is None and data is not None and _needs_target(options):
         yield "target=None: data and target are needed; give the name of the column to predict"
+
+
+_AS_FRAME = {  # ways to make a table of a value
+    list: "; give pd.DataFrame({})",
+    dict: "; give pd.DataFrame({})",
+    pd.Series: "; give {}.to_frame()",
+}
 
 
 def _needs_target(options: Options) -> bool:

@@ -132,7 +132,8 @@ def end_as_failed(
 def _run_name(header: Header) -> str:
     outer = _data(header).get("outer")
     fold = f"-fold-{outer.partition('/')[0]}" if outer else ""
-    return f"{header.get('model', 'study')}-{header.get('algorithm', 'search')}{fold}"
+    how = "train" if schema.trains_one(header) else header.get("algorithm", "search")
+    return f"{header.get('model', 'study')}-{how}{fold}"
 
 
 def experiment_id(client: MlflowClient, name: str | None = None) -> str:
@@ -264,8 +265,15 @@ def describe(header: Header) -> str:
     target = f", target {_code(header['target'])}" if header.get("target") else ""
     names = ", ".join(map(_code, header["space"]))
     metric = header["metric"]
+    subject = f"**{header.get('model', 'a model')}**{table}{target}"
+    if schema.trains_one(header):
+        return (
+            f"One configuration of {subject}: seed {header.get('seed', 'none')}, scored by "
+            f"**{metric}**.\n\n"
+            f"Its parameters and scores are those of the nested run."
+        )
     return (
-        f"Hyperparameter search of **{header.get('model', 'a model')}**{table}{target}: "
+        f"Hyperparameter search of {subject}: "
         f"{header.get('algorithm', 'search')}, seed {header.get('seed', 'none')}, "
         f"{header['direction']} **{metric}**.\n\n"
         f"Searched: {names}.\n\n"

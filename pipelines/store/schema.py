@@ -10,7 +10,7 @@ import posixpath
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hpo.errors import ParameterError
 from hpo.space.parameters import Params, Value
@@ -80,6 +80,12 @@ def test_metrics(
     if interval is not None:
         named |= {f"test_{metric}_low": interval.low, f"test_{metric}_high": interval.high}
     return named
+
+
+def trains_one(header: Mapping[str, Any]) -> bool:
+    """Whether a study trains a single given configuration, which is no search."""
+    given = [point["origin"] for point in header.get("first_points", ())]
+    return header.get("trials") == 1 == len(given) and given != ["default"]
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,8 @@ def save(
 ) -> str | None:
     """Save the view of a study and return its link; None when it cannot be saved."""
     key = OWN + run_id
-    name = f"{header.get('model', 'study')}, {header.get('algorithm', 'search')} ({run_id[:8]})"
+    how = "one configuration" if schema.trains_one(header) else header.get("algorithm", "search")
+    name = f"{header.get('model', 'study')}, {how} ({run_id[:8]})"
     value = envelope(name, state(run_id, header), round(time.time() * 1000))
     try:
         if len(value) > MAX_VALUE or not _make_room(client, experiment_id, TAG + key):

@@ -100,9 +100,11 @@ class Options(TableOptions):
     """The model, and how it is scored.
 
     Args:
-        model: A family, such as lightgbm, or all for one search over several.
+        model: lightgbm, xgboost, catboost, mlp, hist_gradient_boosting, random_forest, extra_trees
+            or linear; or all for one search over several.
         metric: The deciding score; auto is roc_auc for two classes, log_loss for more, rmse for
-            numbers.
+            numbers. Others are roc_auc_ovr, accuracy, balanced_accuracy, f1, f1_macro,
+            average_precision, brier and mcc; mae, median_ae, r2, rmsle and mape.
         seed: Of the splits, the models and the search.
         task: auto, binary, multiclass or regression.
         split: How test rows are held out: random, time:COLUMN or group:COLUMN.
@@ -237,7 +239,8 @@ class TrainOptions(Options):
         params: A YAML file with the values that are not to be the library's defaults.
         data: The table; needed with params, and with a trial whose table has moved.
         target: The column to predict; needed with params.
-        model: A family, such as lightgbm; a trial brings its own.
+        model: lightgbm, xgboost, catboost, mlp, hist_gradient_boosting, random_forest, extra_trees
+            or linear; a trial brings its own.
         metric: What it is scored by; auto is roc_auc for two classes, log_loss for more, rmse for
             numbers.
         seed: Of the splits and the model; a trial brings its own.

@@ -169,35 +169,34 @@ def _read(uri: str) -> bytes:
         with fsspec.open(uri, "rb", compression=None) as stream:
             content: bytes = stream.read()
     except FileNotFoundError as error:
-        if _is_unknown_host(error):
-            raise DataError(_unknown_host(uri)) from None
+        if mistake := _unreachable(uri, error):
+            raise DataError(mistake) from None
         raise DataError(f"there is no file {shown}{_closest_file(uri)}") from None
     except IsADirectoryError:
         raise DataError(f"{shown} is a folder; give one table file") from None
     except ImportError as error:
         raise DataError(missing_library(shown, error)) from None
     except Exception as error:  # every remote file system has its own errors
-        if _is_unknown_host(error):
-            raise DataError(_unknown_host(uri)) from None
-        raise DataError(f"{shown} cannot be opened: {safe(first_line(error))}") from None
+        mistake = _unreachable(uri, error)
+        reason = mistake or f"{shown} cannot be opened: {safe(first_line(error))}"
+        raise DataError(reason) from None
     return content
 
 
-def _is_unknown_host(error: BaseException | None) -> bool:
-    """Whether an error, or what caused it, is that a host name has no address."""
+def _unreachable(uri: str, error: BaseException | None) -> str:
+    """The message for an error that a host is unknown or does not answer; empty for another one.
+
+    Libraries raise errors of their own, which these caused.
+    """
+    place = urlsplit(uri)
+    begin = f"{safe(uri)} cannot be opened: the host {place.hostname or uri!r}"
     while error is not None:
         if isinstance(error, socket.gaierror) or any(t in str(error) for t in _NO_ADDRESS):
-            return True
+            return f"{begin} is not known; check its name and the network"
+        if isinstance(error, ConnectionRefusedError):
+            return f"{begin} refuses the connection; check the port, and that its server runs"
         error = error.__cause__ or error.__context__
-    return False
-
-
-def _unknown_host(uri: str) -> str:
-    host = urlsplit(uri).hostname or uri
-    return (
-        f"{safe(uri)} cannot be opened: the host {host!r} is not known; check its name and the "
-        "network"
-    )
+    return ""
 
 
 def _closest_file(uri: str) -> str:

@@ -1,9 +1,14 @@
 """Mistakes on the command line itself; those in the values of parameters are in `test_tune.py`."""
 
+import tomllib
+from pathlib import Path
+
 import pytest
 
 from pipelines.cli import main
-from pipelines.entry_points import NAMES, WIDTH, load
+from pipelines.entry_points import NAMES, WIDTH, load, parameters
+from pipelines.models import FAMILIES
+from pipelines.table.scores.metrics import METRICS
 
 
 @pytest.mark.parametrize(
@@ -42,3 +47,18 @@ def test_a_mistake_is_one_line_and_exit_code_2(
 def test_docstrings_of_entry_points_have_short_lines(name: str) -> None:
     lines = (load(name).__doc__ or "").splitlines()
     assert max(map(len, lines)) <= WIDTH
+
+
+@pytest.mark.parametrize("name", ["tune", "validate", "train"])
+def test_the_help_names_the_choices(name: str) -> None:
+    helps = {parameter.name: parameter.help for parameter in parameters(load(name))}
+    assert not [family for family in FAMILIES if family not in helps["model"]]
+    if name != "train":
+        assert not [metric for metric in METRICS if metric not in helps["metric"]]
+
+
+def test_the_version_is_that_of_the_project(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["--version"])
+    project = Path(__file__).parents[2] / "pyproject.toml"
+    expected = tomllib.loads(project.read_text(encoding="utf-8"))["project"]["version"]
+    assert capsys.readouterr().out == f"mlflow-warmstart {expected}\n"

@@ -92,7 +92,7 @@ def test_mistakes_of_every_kind_are_told_at_once() -> None:
     assert text.startswith("6 mistakes:")
     for words in (
         "data is a NumPy array, without column names; give pd.DataFrame(data, columns=…)",
-        "target is a Series of values, but it must be the name of a column",
+        "target must be the name of a column of data, but it is of the type Series; add",
         "trials=0 must be greater than 0",
         "unknown algorithm 'tpee', did you mean 'tpe'?",
         "lightgbm has no parameter 'lerning_rate', did you mean 'learning_rate'?",
@@ -109,7 +109,12 @@ def test_mistakes_of_every_kind_are_told_at_once() -> None:
             None,
             "target=None: data and target are needed; give the name of the column to predict",
         ),
-        ([1, 2], "y", "data must be a path, a URI or a pandas DataFrame, but it is a list"),
+        (" ", "y", "data=' ' is empty; give the path or URI of a table"),
+        (
+            [1, 2],
+            "y",
+            "pandas DataFrame, but it is of the type list; give pd.DataFrame(data)",
+        ),
         ("t.csv", 1.5, "target=1.5 must be the name of a column"),
     ],
 )

@@ -7,7 +7,7 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from pipelines.store import views
+from pipelines.store import parents, schema, views
 from tests import stores
 
 
@@ -30,6 +30,15 @@ def experiment() -> str:
 
 def tags(client: MlflowClient, experiment: str) -> dict[str, str]:
     return dict(client.get_experiment(experiment).tags)
+
+
+def test_one_configuration_is_not_called_a_search() -> None:
+    point = {"params": {"rate": 0.1}, "origin": "given"}
+    header = {**stores.HEADER, "trials": 1, "first_points": [point]}
+    assert "search" not in parents.describe(header).lower()
+    assert schema.trains_one(header)
+    assert not schema.trains_one(header | {"first_points": [{**point, "origin": "default"}]})
+    assert not schema.trains_one(header | {"trials": 2})
 
 
 def test_the_view_of_a_study() -> None:

@@ -1,6 +1,7 @@
 import bz2
 import gzip
 import lzma
+import socket
 import subprocess
 import sys
 import zipfile
@@ -243,3 +244,11 @@ def test_the_digest_is_the_same_in_another_process() -> None:
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert there.stdout.strip() == here
+
+
+def test_a_server_that_does_not_run_is_said_to_refuse() -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        port = closed.getsockname()[1]
+    with pytest.raises(DataError, match=r"the host '127.0.0.1' refuses the connection; check the"):
+        load_table(f"http://127.0.0.1:{port}/t.csv")
