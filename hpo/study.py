@@ -50,6 +50,8 @@ class Study:
         identity: what two configurations that are the same training have in common; no
             configuration is tried twice, and a finite space ends. None for an objective that is not
             deterministic.
+        patience: how many trials in a row may bring no better result before no further one starts;
+            None for any number.
 
     Raises:
         StudyError: when trials are missing in the storage.
@@ -67,6 +69,7 @@ class Study:
         first_points: Sequence[FirstPoint] = (),
         lag: int = 0,
         identity: Identity | None = by_value,
+        patience: int | None = None,
     ) -> None:
         self.space = space
         self.sampler = sampler
@@ -76,6 +79,7 @@ class Study:
         first = Configurations(space, sampler, identity)
         self.first_points = tuple(point for point in first_points if first.add(point.params))
         self.lag = lag
+        self.patience = patience
         self._storage = storage
         self._trials = list(storage.load())
         _check_numbers(self._trials)
@@ -90,6 +94,7 @@ class Study:
                 self._standings.update(trial)
         best = min(filter(_succeeded, self._trials), key=_rank, default=None)
         self._best = None if best is None else best.number
+        self._since_best = self._count_since_best()
         self._exhausted = False
         if self._trials and not self._lost and not self._all_started:
             number = len(self._trials)
@@ -117,6 +122,11 @@ class Study:
     def exhausted(self) -> bool:
         """Whether the search has ended before `max_trials`, with all configurations tried."""
         return self._exhausted
+
+    @property
+    def stalled(self) -> bool:
+        """Whether the last trials, as many as `patience`, have brought no better result."""
+        return self.patience is not None and self._since_best >= self.patience
 
     @cached_property
     def n_configurations(self) -> int | None:
@@ -206,7 +216,18 @@ class Study:
         best = self.best_trial
         if _succeeded(trial) and (best is None or _rank(trial) <= _rank(best)):
             self._best = number
+            self._since_best = self._count_since_best()
+        elif best is not None and number > best.number:
+            is_first = len(trial.reports) + (trial.failure is not None) == 1
+            self._since_best += is_first
         return trial
+
+    def _count_since_best(self) -> int:
+        """How many trials after the best one have reported."""
+        if self._best is None:
+            return 0
+        later = self._trials[self._best + 1 :]
+        return sum(bool(trial.reports or trial.failure) for trial in later)
 
     @property
     def _all_started(self) -> bool:
@@ -215,7 +236,7 @@ class Study:
     @property
     def _closing(self) -> bool:
         """Whether no new configuration starts."""
-        return self._all_started or self._exhausted
+        return self._all_started or self._exhausted or self.stalled
 
     def _start(self, trial: Trial) -> Trial:
         self._trials.append(trial)

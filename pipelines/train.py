@@ -95,6 +95,7 @@ def _from_trial(trial: str, options: TrainOptions, run_id: str | None) -> StudyR
         refit=options.refit,
         ensemble=OFF,
         confirm=None,
+        patience=None,
         warm_start=OFF,
     )
     source = rebuild_source(table, plan.seed, {DATA: options.data, **tables_of(options)})

@@ -144,6 +144,7 @@ def new_plan(
         timeout=options.timeout,
         trial_timeout=options.trial_timeout,
         confirm=options.confirm,
+        patience=options.patience,
         refit=options.refit,
         ensemble=str(options.ensemble),
     )

@@ -98,6 +98,7 @@ def resume_study(
         timeout=options.timeout,
         register=options.register,
         confirm=options.confirm,
+        patience=options.patience,
         refit=options.given().get("refit"),
         ensemble=None if ensemble is None else str(ensemble),
         checkpoints=absolute(options.checkpoints) if options.checkpoints else None,

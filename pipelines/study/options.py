@@ -149,6 +149,8 @@ class SearchOptions(Options):
             such as tpe+asha.
         trials: How many trials the study has in all; none is as many as 50 full trainings cost.
         timeout: Seconds after which the search ends; none for no limit.
+        patience: The search ends after so many trials in a row without a better result; none for
+            any number.
         workers: Worker processes; none takes one for each core, or as many as the resumed study
             began with.
         space: A YAML file; default is the model's own, past where past studies did well,
@@ -169,6 +171,7 @@ class SearchOptions(Options):
     algorithm: str = option("tpe")
     trials: int | None = option(None, POSITIVE)
     timeout: float | None = option(None, POSITIVE)
+    patience: int | None = option(None, POSITIVE)
     workers: int | None = option(None, POSITIVE, later=True)
     space: Space = option(DEFAULT, checked=False)
     min_budget: int | None = option(None, POSITIVE)
@@ -203,6 +206,7 @@ class TuneOptions(SearchOptions):
     register: str | None = option(None, later=True)
     trials: int | None = option(None, POSITIVE, later=True)
     timeout: float | None = option(None, POSITIVE, later=True)
+    patience: int | None = option(None, POSITIVE, later=True)
     confirm: int | None = option(None, POSITIVE, later=True)
     ensemble: str | int = option(AUTO, checked=False, later=True)
     refit: str = option(AUTO, later=True)

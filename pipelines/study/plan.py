@@ -53,6 +53,8 @@ class Plan:
         refit: what the logged model is trained on, one of `pipelines.study.options.REFITS`.
         confirm: how many of the best trials are trained again on repeated folds before the winner
             is named; None for none.
+        patience: trials in a row without a better result after which the search ends; None for any
+            number.
         warm_start: the past studies that the search learns from (the option `warm_start`).
         ensemble: how many trials the winner may join (the option `ensemble`).
     """
@@ -78,6 +80,7 @@ class Plan:
     register: str | None = None
     refit: str = OFF
     confirm: int | None = None
+    patience: int | None = None
     warm_start: str = OFF
     ensemble: str = OFF
 
@@ -165,6 +168,7 @@ class Plan:
         timeout: float | None,
         register: str | None,
         confirm: int | None,
+        patience: int | None,
         refit: str | None,
         ensemble: str | None,
         checkpoints: str | None,
@@ -189,6 +193,7 @@ class Plan:
             timeout=timeout,
             register=register or self.register,
             confirm=confirm or self.confirm,
+            patience=patience or self.patience,
             refit=refit or self.refit,
             ensemble=ensemble or self.ensemble,
         )

@@ -84,6 +84,7 @@ class StudyResult:
         interrupted: the user asked for the end.
         stopped: trials were left unfinished.
         exhausted: all configurations of the space have been tried.
+        stalled: the last trials brought no better result, so the search ended early.
         given_again: the option that a resumed study has to be given again; "" for none.
     """
 
@@ -105,6 +106,7 @@ class StudyResult:
     interrupted: bool = False
     stopped: bool = False
     exhausted: bool = False
+    stalled: bool = False
     given_again: str = ""
 
     @property

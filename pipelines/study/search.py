@@ -36,6 +36,7 @@ class Search:
             first_points=plan.first_points,
             lag=plan.lag,
             identity=objective.identity,
+            patience=plan.patience,
         )
         self._plan = plan
         self._expected = self.n_trials * scheduler.cost * plan.rungs[-1]
@@ -44,7 +45,7 @@ class Search:
     def n_trials(self) -> int:
         """How many trials there will be: those of the plan, or fewer in a small space."""
         few = self.study.n_configurations
-        if self.study.exhausted:
+        if self.study.exhausted or self.study.stalled:
             return len(self.study.trials)
         return self._plan.trials if few is None else min(self._plan.trials, few)
 

@@ -164,6 +164,11 @@ class _Session:
                 reporter.say(
                     f"{n}/{n}: all configurations of the space have been tried; the search is over"
                 )
+            if study.stalled and plan.patience is not None:
+                reporter.say(
+                    f"the last {plan.patience} trials brought no better result, so the search is "
+                    f"over (patience={plan.patience})"
+                )
             scores = self._baseline_scores(baselines, reporter)
             ending = self._ending(scores, reporter)
             choice = self._choose(ending)
@@ -361,6 +366,7 @@ class _Session:
             seconds=time.monotonic() - self.started,
             complete=study.complete,
             exhausted=study.exhausted,
+            stalled=study.stalled,
             outcome=outcome,
             given_again=self.objective.again,
         )

@@ -169,12 +169,13 @@ def _next_steps(result: "StudyResult") -> list[str]:
     if result.version is not None:
         lines.append(f"  promote  {command('promote', name=str(result.plan.register))}")
     wanted = result.plan.trials
-    fewer = len(result.trials) < wanted and not result.exhausted
+    fewer = len(result.trials) < wanted and not (result.exhausted or result.stalled)
     unfinished = result.interrupted or not result.complete or fewer
     if unfinished:
         lines.append(f"  resume   {_again(result, wanted)}")
     elif wanted > 1 and not result.exhausted:  # a single configuration is no search
-        lines.append(f"  go on    {_again(result, 2 * len(result.trials))}")
+        more = max(2 * len(result.trials), wanted)
+        lines.append(f"  go on    {_again(result, more)}")
     return lines
 
 
@@ -182,6 +183,8 @@ def _again(result: "StudyResult", trials: int) -> str:
     """How to resume the study."""
     timeout = result.plan.timeout
     ends = {"trials": f"{trials}", **({"timeout": f"{timeout:g}"} if timeout else {})}
+    if result.stalled and result.plan.patience is not None:
+        ends["patience"] = f"{2 * result.plan.patience}"
     if result.given_again:
         given = ", ".join(f"{name}={value}" for name, value in ends.items())
         what = "table" if result.given_again == "data" else result.given_again

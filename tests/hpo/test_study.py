@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hpo.algorithms import algorithm
 from hpo.errors import StudyError
 from hpo.history import History
 from hpo.schedulers.full import Full
@@ -167,3 +168,36 @@ def test_gaps_are_noticed() -> None:
     storage.add(Trial(1, {"x": 0.0, "y": 0.0}, 10))
     with pytest.raises(StudyError, match=r"\[0\] are missing"):
         make(storage)
+
+
+def test_patience_ends_a_search_that_brings_nothing_better() -> None:
+    space = SearchSpace((Float("x", 0.0, 1.0),))
+    sampler, scheduler = algorithm("random", rungs=(1,))
+    storage = MemoryStorage()
+
+    def opened(patience: int | None) -> Study:
+        return Study(space, sampler, scheduler, storage, seed=0, max_trials=50, patience=patience)
+
+    study = opened(4)
+    losses = [3.0, 1.0, 2.0, 0.5, 5.0, 6.0, 7.0, 8.0, 0.0]
+    while (trial := study.ask()) is not None:
+        outcome: Report | Failure = Report(1, losses[trial.number])
+        study.tell(trial.number, Failure("lost") if trial.number == 6 else outcome)
+    assert len(study.trials) == 8, "four trials after the best one"
+    assert (study.stalled, study.complete, study.exhausted) == (True, True, False)
+    assert opened(4).ask() is None, "also when it is resumed"
+    more = opened(5)
+    assert not more.stalled
+    assert more.ask() is not None
+
+
+def test_patience_counts_a_trial_of_a_race_once() -> None:
+    space = SearchSpace((Float("x", 0.0, 1.0),))
+    sampler, scheduler = algorithm("random+asha", rungs=(1, 3, 9), eta=3)
+    study = Study(space, sampler, scheduler, MemoryStorage(), seed=0, max_trials=60, patience=12)
+    while (trial := study.ask()) is not None:
+        study.tell(trial.number, Report(trial.budget, float(trial.number) - trial.budget))
+    best = study.best_trial
+    assert best is not None
+    assert len(study.trials) - 1 - best.number == 12
+    assert study.complete

@@ -19,6 +19,7 @@ OF_CODE = (
     "algorithm",
     "trials",
     "timeout",
+    "patience",
     "trial_timeout",
     "workers",
     "min_budget",

@@ -65,6 +65,7 @@ def new_plan(
         trials=options.trials or default_trials(options.algorithm, steps, options.eta),
         timeout=options.timeout,
         trial_timeout=options.trial_timeout,
+        patience=options.patience,
         register=options.register,
         warm_start=options.warm_start,
     )

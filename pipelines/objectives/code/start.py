@@ -88,6 +88,7 @@ def resume_code_study(
         timeout=options.timeout,
         register=options.register,
         confirm=None,
+        patience=options.patience,
         refit=None,
         ensemble=None,
         checkpoints=absolute(options.checkpoints) if options.checkpoints else None,
