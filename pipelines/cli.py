@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from hpo.errors import ParameterError, TakenError, UserError, closest
-from pipelines import entry_points
+from pipelines import config, entry_points
 from pipelines.entry_points import Parameter
 from pipelines.files.refused import refusals_told
 
@@ -94,6 +94,7 @@ def command(name: str, function: Callable[..., Any]) -> click.Command:
             sys.exit(EXIT_INTERRUPTED)
 
     options: list[click.Parameter] = list(map(_option, entry_points.parameters(function)))
+    options.append(_config(function))
     return _Command(name, params=options, callback=run, help=entry_points.summary(function))
 
 
@@ -106,6 +107,24 @@ def _option(parameter: Parameter) -> click.Option:
         return click.Option(flags, type=text, required=True, help=parameter.help)
     return click.Option(
         flags, type=text, default=parameter.default, show_default=True, help=parameter.help
+    )
+
+
+def _config(function: Callable[..., Any]) -> click.Option:
+    """The option `--config`; what stands on the command line goes before what is in the file."""
+
+    def load(ctx: click.Context, param: click.Parameter, path: str | None) -> None:
+        if path is not None:
+            ctx.default_map = {**(ctx.default_map or {}), **config.read(path, function)}
+
+    return click.Option(
+        ["--config"],
+        type=str,
+        metavar="FILE",
+        is_eager=True,
+        expose_value=False,
+        callback=load,
+        help="A YAML file with any of these options; those of the command line go first.",
     )
 
 

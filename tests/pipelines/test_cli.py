@@ -1,14 +1,19 @@
 """Mistakes on the command line itself; those in the values of parameters are in `test_tune.py`."""
 
+import inspect
+import re
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from pipelines import config, entry_points
 from pipelines.cli import main
 from pipelines.entry_points import NAMES, WIDTH, load, parameters
 from pipelines.models import FAMILIES
 from pipelines.table.scores.metrics import METRICS
+from pipelines.tune import tune
 
 
 @pytest.mark.parametrize(
@@ -62,3 +67,41 @@ def test_the_version_is_that_of_the_project(capsys: pytest.CaptureFixture[str]) 
     project = Path(__file__).parents[2] / "pyproject.toml"
     expected = tomllib.loads(project.read_text(encoding="utf-8"))["project"]["version"]
     assert capsys.readouterr().out == f"mlflow-warmstart {expected}\n"
+
+
+def test_options_of_a_file_and_of_the_command_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "study.yaml"
+    file.write_text("trials: 7\nspace:\n  x: {low: 0.0, high: 1.0}\ntarget: y\ntimeout: null\n")
+    seen: dict[str, Any] = {}
+
+    def stand_in(**values: Any) -> str:
+        seen.update(values)
+        return "done"
+
+    stand_in.__signature__ = inspect.signature(tune)  # type: ignore[attr-defined]
+    stand_in.__doc__ = tune.__doc__
+    monkeypatch.setattr(entry_points, "load", lambda name: stand_in)
+    main(["tune", "--config", str(file), "--target=z"])
+    assert (seen["trials"], seen["target"], seen["timeout"]) == (7, "z", None)
+    assert seen["space"] == {"x": {"low": 0.0, "high": 1.0}}
+    assert seen["algorithm"] == "tpe"
+    for text, message in (
+        ("trails: 7\nmodell: x\n", "(?s)2 mistakes:.*'trails', did you mean 'trials'.*'modell'"),
+        ("- 1\n", "must hold options"),
+        ("trials: ten\n", "trials='ten' must be a whole number"),
+    ):
+        file.write_text(text)
+        with pytest.raises(SystemExit):
+            main(["tune", "--config", str(file)])
+        assert re.search(message, capsys.readouterr().err)
+    with pytest.raises(SystemExit):
+        main(["tune", "--config", str(tmp_path / "studi.yaml")])
+    assert "there is no such file, did you mean 'study.yaml'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_schemas_are_those_of_the_signatures(name: str) -> None:
+    stored = (config.SCHEMAS / f"{name}.json").read_text(encoding="utf-8")
+    assert stored == config.schema(name), "run: python -m pipelines.config"
