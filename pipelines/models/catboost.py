@@ -39,7 +39,7 @@ class CatBoost(BoostingFamily):
     def train(self) -> Pool:
         """The training rows."""
         fold = self.watch.fold
-        return Pool(features(fold.train), fold.y_train)
+        return Pool(features(fold.train), fold.y_train, weight=fold.weight_train)
 
     @cached_property
     def valid(self) -> Pool:

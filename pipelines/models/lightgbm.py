@@ -128,7 +128,13 @@ class LightGBM(BoostingFamily):
             "params": dict(binning),
             "categorical_feature": list(range(p, p + q)),
         }
-        train = lgb.Dataset(fold.train.dense(), fold.y_train, reference=fresh, **options)
+        train = lgb.Dataset(
+            fold.train.dense(),
+            fold.y_train,
+            weight=fold.weight_train,
+            reference=fresh,
+            **options,
+        )
         valid = lgb.Dataset(fold.valid.dense(), fold.y_valid, reference=train, **options)
         return train.construct(), valid.construct()
 

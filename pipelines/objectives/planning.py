@@ -30,6 +30,7 @@ from pipelines.study.options import AUTO, TEST_SHARE, Options, SearchOptions
 from pipelines.study.plan import Plan
 from pipelines.table.division.validation import Validation, unknown_validation
 from pipelines.table.overrides import parse_overrides
+from pipelines.table.roles import Roles
 from pipelines.table.scores.metrics import metric_for
 from pipelines.table.source import TEST, VALIDATION, Place, Source
 from serving.names import normal_name
@@ -67,6 +68,7 @@ def source_of(options: Options, unless: str) -> Source:
         seed=options.seed,
         overrides=parse_overrides(options.types, options.drop),
         others=others,
+        roles=Roles.of(options.weight, options.positive),
     )
 
 

@@ -70,8 +70,8 @@ def _scores(part: Trained, metric: Metric) -> dict[str, float]:
     y = fold.target.original(fold.y_valid)
     prediction = fold.target.original(part.model.predict(fold.valid))
     return {
-        **evaluate(fold.task.kind, y, prediction),
-        metric.name: metric(y, prediction),
+        **evaluate(fold.task.kind, y, prediction, fold.weight_valid),
+        metric.name: metric(y, prediction, fold.weight_valid),
         "reached": float(part.model.reached),
         BEST: float(part.model.best),
     }

@@ -215,11 +215,14 @@ class TableObjective:
         name, notes = self.goal.name, ending.store.notes
         label, logged_label = self._winner_labels(choice.winner)
         scored = score(self._prepared, self._data, ending, label)
-        test = evaluate(self._prepared.task.kind, scored.y, scored.prediction)
+        weight = self._prepared.weight_test
+        test = evaluate(self._prepared.task.kind, scored.y, scored.prediction, weight)
         interval = None
         if name in test:
             metric = METRICS[name]
-            interval = score_interval(metric, scored.y, scored.prediction, groups=scored.groups)
+            interval = score_interval(
+                metric, scored.y, scored.prediction, groups=scored.groups, weight=weight
+            )
         else:
             ending.say(
                 f"warning: {name} is not defined on the held-out rows, so there is no test score"
@@ -264,10 +267,16 @@ class TableObjective:
         other = score(self._prepared, self._data, ending, labels[1])
         if refits:
             scored = score(self._prepared, self._data, ending, labels[0])
+        weight = self._prepared.weight_test
         gain = paired_gain(
-            metric, scored.y, scored.prediction, other.prediction, groups=scored.groups
+            metric,
+            scored.y,
+            scored.prediction,
+            other.prediction,
+            groups=scored.groups,
+            weight=weight,
         )
-        return BesideDefault(metric(other.y, other.prediction), gain, refits)
+        return BesideDefault(metric(other.y, other.prediction, weight), gain, refits)
 
     @property
     def _refits(self) -> bool:
@@ -296,7 +305,8 @@ class TableObjective:
             return float("nan")
         label = Baseline(TRIVIAL, whole=self._refits).label
         trivial = score(self._prepared, self._data, ending, label)
-        values = evaluate(self._prepared.task.kind, trivial.y, trivial.prediction)
+        kind, weight = self._prepared.task.kind, self._prepared.weight_test
+        values = evaluate(kind, trivial.y, trivial.prediction, weight)
         return values.get(self.goal.name, float("nan"))
 
     def _store_classes(self, scored: "Scored", ending: Ending) -> None:

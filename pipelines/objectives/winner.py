@@ -208,6 +208,8 @@ def _subject(plan: Plan, data: DataPlan, prepared: "Prepared", won: Won) -> Subj
         test=won.test,
         interval=won.interval,
         baselines=won.ending.baselines,
-        permuted=permuted(predictor, prepared.test_frame, scored.y, metric, plan.seed),
+        permuted=permuted(
+            predictor, prepared.test_frame, scored.y, metric, plan.seed, prepared.weight_test
+        ),
         confirmation=won.choice.confirmation,
     )

@@ -110,6 +110,10 @@ class Options(TableOptions):
         types: Types of columns instead of the inferred ones, such as zip:category,age:number;
             number, category, date or boolean.
         drop: Columns that are not used as features, with commas between.
+        weight: A column with the weight of each row in training and in every score; it is no
+            feature.
+        positive: The label of two that counts as positive in scores; none is the last in the
+            alphabet.
         refit: What the logged model is trained on: auto trains it once more on training and
             validation rows where a holdout validates, on with cv:K, too; off does not; all adds the
             test rows after the score.
@@ -124,6 +128,8 @@ class Options(TableOptions):
     fold: str | None = option(None)
     types: Types = option(None, checked=False)
     drop: Names = option(None, checked=False)
+    weight: str | None = option(None)
+    positive: str | int | None = option(None, checked=False)
     refit: str = option(AUTO)
 
     def fixed(self) -> dict[str, Any]:

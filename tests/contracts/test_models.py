@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ from pipelines.models import (
     settings,
 )
 from pipelines.table.data import Fold
-from pipelines.table.scores.metrics import default_metric
+from pipelines.table.scores.metrics import METRICS, default_metric
 from serving.members import load_member
 from tests.folds import KINDS, make_fold
 
@@ -65,6 +66,32 @@ def sampling_params(name: str, kind: str) -> dict[str, Value]:
 def is_one_fit(name: str) -> bool:
     """Whether the first leg is all there is to train, so that others have no curve."""
     return settings(name).budget.max == 1
+
+
+def misled(fold: Fold) -> Fold:
+    """The fold with a copy of each training row that has another target and hardly any weight."""
+    y, n = fold.y_train, len(fold.train)
+    wrong = -3 * y if fold.task.kind == "regression" else (y + 1) % fold.task.n_classes
+    return replace(
+        fold,
+        train=fold.train.take(np.tile(np.arange(n), 2)),
+        y_train=np.concatenate([y, wrong]),
+        weight_train=np.repeat([2.0, 1e-3], n),
+    )
+
+
+@pytest.mark.parametrize("any_name", [*FAMILIES, "ridge"])
+def test_rows_count_by_their_weights(any_name: str, kind: str) -> None:
+    fold = misled(make_fold(kind))
+    metric = METRICS["rmse" if kind == "regression" else "accuracy"]
+
+    def loss(on: Fold) -> float:
+        model = family(any_name)(on, default_metric(kind), 1).start({}, SEED)
+        model.train(60)
+        return metric.to_loss(fold.score(metric, model.predict(fold.valid)))
+
+    assert fold.weight_train is not None
+    assert loss(fold) < loss(replace(fold, weight_train=np.flip(fold.weight_train).copy())) - 0.1
 
 
 def trained(name: str, kind: str, rungs: tuple[int, ...], seed: int = SEED) -> Trainable:

@@ -117,7 +117,8 @@ class _Leg:
         rate = family.mean_rate(self._native, (grown, to))
         if rate is not None:
             estimator.set_params(learning_rate=rate)
-        estimator.fit(family.encoded.train, family.watch.fold.y_train)
+        fold = family.watch.fold
+        estimator.fit(family.encoded.train, fold.y_train, sample_weight=fold.weight_train)
         if grown and not self._sums.size:
             self._sums = _last(_staged(_part(estimator, 0, grown), family.encoded.valid))
         self._staged = _staged(_part(estimator, grown, to, self._sums), family.encoded.valid)

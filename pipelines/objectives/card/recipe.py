@@ -55,7 +55,7 @@ def _unusual(plan: Plan, data: DataPlan, family: str) -> dict[str, object]:
         "refit": (plan.refit, TrainOptions.refit),
     }
     unusual = {name: value for name, (value, default) in options.items() if value != default}
-    return unusual | as_options(data.overrides)
+    return unusual | as_options(data.overrides) | data.roles.as_options()
 
 
 def _place(data: DataPlan, role: str) -> str | None:

@@ -60,6 +60,8 @@ OTHER: dict[str, Any] = {
     "split": "time:a",
     "validation": "cv:5",
     "fold": "k",
+    "weight": "w",
+    "positive": "yes",
     "types": "zip:number",
     "drop": "name",
     "refit": "all",
