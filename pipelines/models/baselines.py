@@ -26,7 +26,8 @@ from pipelines.models.checkpoint import write_files
 from pipelines.models.errors import TrainingError
 from pipelines.models.legs import Curve, checked
 from pipelines.table.data import Fold, Task
-from pipelines.table.scores.metrics import Metric, Weights
+from pipelines.table.scores.losses import Loss
+from pipelines.table.scores.metrics import Metric, Weights, weighted_quantile
 from serving.features import Matrix
 from serving.members import (
     MANIFEST,
@@ -101,7 +102,12 @@ class Trivial(BaselineFamily):
         """The class shares, or the mean."""
         task, y, weight = self.fold.task, self.fold.y_train, self.fold.weight_train
         if task.kind == "regression":
-            prediction = np.array([np.average(y.astype(np.float64), weights=weight)])
+            loss = Loss.parse(task.loss) if task.loss else None
+            values = y.astype(np.float64)
+            if loss and loss.kind == "quantile":
+                prediction = np.array([weighted_quantile(values, loss.level, weight)])
+            else:
+                prediction = np.array([np.average(values, weights=weight)])
         else:
             counts = np.bincount(y.astype(np.int64), weight, minlength=task.n_classes)
             prediction = counts / counts.sum()

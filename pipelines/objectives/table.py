@@ -31,7 +31,8 @@ from pipelines.study.objective import Choice, Ending
 from pipelines.study.plan import Plan
 from pipelines.study.result import BesideDefault, Outcome
 from pipelines.study.workshop import wait_for
-from pipelines.table.scores.metrics import METRICS, evaluate, recalls
+from pipelines.table.scores.metrics import evaluate, recalls
+from pipelines.table.scores.named import metric_named
 from pipelines.table.source import DataPlan, described
 
 if TYPE_CHECKING:
@@ -216,10 +217,11 @@ class TableObjective:
         label, logged_label = self._winner_labels(choice.winner)
         scored = score(self._prepared, self._data, ending, label)
         weight = self._prepared.weight_test
-        test = evaluate(self._prepared.task.kind, scored.y, scored.prediction, weight)
+        kind, own = self._prepared.task.kind, metric_named(name)
+        test = evaluate(kind, scored.y, scored.prediction, weight, own=own)
         interval = None
         if name in test:
-            metric = METRICS[name]
+            metric = metric_named(name)
             interval = score_interval(
                 metric, scored.y, scored.prediction, groups=scored.groups, weight=weight
             )
@@ -263,7 +265,7 @@ class TableObjective:
             return None
         if not all(exchange.has(models_of(label)) for label in labels):
             return None
-        refits, metric = self._refits, METRICS[self.goal.name]
+        refits, metric = self._refits, metric_named(self.goal.name)
         other = score(self._prepared, self._data, ending, labels[1])
         if refits:
             scored = score(self._prepared, self._data, ending, labels[0])
@@ -306,7 +308,8 @@ class TableObjective:
         label = Baseline(TRIVIAL, whole=self._refits).label
         trivial = score(self._prepared, self._data, ending, label)
         kind, weight = self._prepared.task.kind, self._prepared.weight_test
-        values = evaluate(kind, trivial.y, trivial.prediction, weight)
+        own = metric_named(self.goal.name)
+        values = evaluate(kind, trivial.y, trivial.prediction, weight, own=own)
         return values.get(self.goal.name, float("nan"))
 
     def _store_classes(self, scored: "Scored", ending: Ending) -> None:

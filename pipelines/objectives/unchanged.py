@@ -16,6 +16,7 @@ from pipelines.study.plan import Plan
 from pipelines.table.division.validation import HOLDOUT, Validation
 from pipelines.table.overrides import as_options, parse_overrides
 from pipelines.table.roles import Roles
+from pipelines.table.scores.losses import Loss
 from pipelines.table.source import DataPlan
 from pipelines.table.splits import Outer
 from serving.names import normal_name
@@ -67,6 +68,8 @@ def _began_with(plan: Plan, data: DataPlan, given: Mapping[str, Any]) -> dict[st
     began["checkpoints"] = given.get("checkpoints") if plan.races else None
     began |= {name: _as_began(data, name, given[name]) for name in OF_COLUMNS if name in given}
     began |= _validation(data, given)
+    loss = given.get("loss")
+    began["loss"] = loss if loss and str(Loss.parse(loss)) == data.loss else data.loss or None
     began |= {name: _role(data, name, given[name]) for name in OF_ROLES if name in given}
     if "space" in given:
         began["space"] = (

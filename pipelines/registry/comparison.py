@@ -18,7 +18,8 @@ from pipelines.registry.pair import Pair
 from pipelines.registry.schema import schema_check
 from pipelines.registry.slices import slice_checks
 from pipelines.table.scores.bootstrap import Gain
-from pipelines.table.scores.metrics import METRICS
+from pipelines.table.scores.metrics import Metric, weighted_quantile
+from pipelines.table.scores.named import metric_named
 
 if TYPE_CHECKING:
     from serving.predictor import Predictor
@@ -129,9 +130,9 @@ def _contests(
     challenger: Served, champion: Served | None, rows: HeldOut, score: HeldOutScore, limits: Limits
 ) -> list[_Contest]:
     """The contests against the trivial baseline and the champion; the last one decides."""
-    metric = METRICS[score.metric]
+    metric = metric_named(score.metric)
     prediction = _predict(challenger, rows, "the challenger")
-    trivial = Pair.on(rows, metric, prediction, _trivial(challenger.predictor, rows))
+    trivial = Pair.on(rows, metric, prediction, _trivial(challenger.predictor, rows, metric))
     baseline = _Contest("trivial baseline", "the trivial baseline", trivial, 0.0)
     if champion is None:
         return [baseline]
@@ -169,13 +170,16 @@ def _in_order_of(challenger: Served, champion: Served, prediction: FloatArray) -
     return prediction[:, order] if order else prediction
 
 
-def _trivial(predictor: Predictor, rows: HeldOut) -> FloatArray:
-    """The best constant prediction for these rows: class shares (n, k), or the mean (n,).
+def _trivial(predictor: Predictor, rows: HeldOut, metric: Metric) -> FloatArray:
+    """The best constant prediction for these rows: class shares (n, k), or a mean or quantile (n,).
 
     It is at least as good as that of the training rows, so a shift of the target alone promotes no
     model.
     """
     if predictor.target.kind == "regression":
+        kind, _, level = metric.name.partition(":")
+        if kind == "pinball":
+            return np.full(len(rows), weighted_quantile(rows.y, float(level), rows.weight))
         return np.full(len(rows), float(np.average(rows.y, weights=rows.weight)))
     counts = np.bincount(rows.y, rows.weight, minlength=len(predictor.target.classes))
     return np.tile(counts / counts.sum(), (len(rows), 1))

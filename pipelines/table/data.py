@@ -36,6 +36,7 @@ from pipelines.table.leaks import leak_notes
 from pipelines.table.overrides import DROP, Overrides, check_overrides
 from pipelines.table.reading import digest, load_table, spelling, with_text_names, without_index
 from pipelines.table.roles import Roles, check_role, read_weights, scaled_weights
+from pipelines.table.scores.losses import Loss
 from pipelines.table.source import TEST
 from pipelines.table.splits import (
     Outer,
@@ -184,6 +185,7 @@ def prepare(
     overrides: Overrides | None = None,
     others: Mapping[str, pd.DataFrame] | None = None,
     roles: Roles | None = None,
+    loss: str = "",
 ) -> Prepared:
     """Infer the task and the column types, divide the rows and encode them.
 
@@ -200,6 +202,7 @@ def prepare(
         overrides: types of columns instead of the inferred ones, see `parse_overrides`.
         others: tables of their own, for the rows to test on or to validate on (`given`).
         roles: of columns and labels.
+        loss: that a regression is trained for, such as "quantile:0.9"; "" for the squared error.
 
     Raises:
         ParameterError: for impossible arguments.
@@ -228,20 +231,24 @@ def prepare(
     if not found.is_regression and how.kind == "random":
         found.check_class_sizes(max(2, folds.folds, held_out.folds if held_out else 0))
     divided = divide(frame, found.strata, how, folds, test_share, seed, held_out)
-    encoder = found.encoder(divided.rest)
+    encoder = found.encoder(divided.rest, loss)
     unused = {folds.column, *(name for name, kind in (overrides or {}).items() if kind == DROP)}
     joined = join(frame, found, others, first_digest, unused)
     n_divided, frame, rows = len(frame), joined.frame, joined.rows(divided)
     y = encoder.encode(frame[target])
     if not found.is_regression:
         check_both_classes(split, rows, y)
+    if loss:
+        Loss.parse(loss).check_target(encoder.original(y))
     weight = None
     if roles.weight:
         weight = scaled_weights(read_weights(frame, roles.weight), rows, roles.weight)
 
     unread = _no_features(how, folds, roles)
     features, column_notes = _fit_features(frame, target, rows, how, unread, overrides or {})
-    encoding = Encoding(Task(found.kind, len(encoder.classes)), encoder, features.cardinalities)
+    encoding = Encoding(
+        Task(found.kind, len(encoder.classes), loss), encoder, features.cardinalities
+    )
     table = EncodedRows(features.transform(frame), y, weight)
     return Prepared(
         task=encoding.task,

@@ -28,10 +28,12 @@ class Task:
     Attributes:
         kind: binary, multiclass or regression.
         n_classes: 0 for regression.
+        loss: of a regression that is trained for another loss than the squared error, as text.
     """
 
     kind: str
     n_classes: int
+    loss: str = ""
 
 
 @dataclass(frozen=True)

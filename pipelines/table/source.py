@@ -43,6 +43,7 @@ class DataPlan:
         digests: of each table by its role, where there are others beside it.
         others: the URIs of the tables beside it, by role (`pipelines.table.given`).
         roles: of columns and labels.
+        loss: that a regression is trained for; "" for the squared error.
     """
 
     uri: str | None
@@ -58,6 +59,7 @@ class DataPlan:
     digests: Mapping[str, str] = field(default_factory=dict)
     others: Mapping[str, str | None] = field(default_factory=dict)
     roles: Roles = field(default_factory=Roles)
+    loss: str = ""
 
     @property
     def has_folds(self) -> bool:
@@ -126,6 +128,7 @@ class Source:
     overrides: Mapping[str, str] = field(default_factory=dict)
     others: Mapping[str, Place] = field(default_factory=dict)
     roles: Roles = field(default_factory=Roles)
+    loss: str = ""
 
     def prepare(self) -> "Prepared":
         """Read the tables, infer the task, divide the rows and encode them.
@@ -148,6 +151,7 @@ class Source:
             overrides=self.overrides,
             others={role: _read(place) for role, place in self.others.items()},
             roles=self.roles,
+            loss=self.loss,
         )
 
     def plan(self, prepared: "Prepared") -> DataPlan:
@@ -166,6 +170,7 @@ class Source:
             digests=dict(prepared.digests),
             others={role: _uri(place) for role, place in self.others.items()},
             roles=self.roles,
+            loss=self.loss,
         )
 
 
@@ -215,6 +220,7 @@ def rebuild_source(
             role: tables[role] if role in tables else place_of(plan, role) for role in plan.others
         },
         roles=plan.roles,
+        loss=plan.loss,
     )
 
 

@@ -13,6 +13,7 @@ import pandas as pd
 from hpo.arrays import FloatArray, IntArray
 from hpo.errors import DataError, ParameterError, closest
 from pipelines.table.cells import read
+from pipelines.table.scores.losses import Loss
 from pipelines.table.scores.metrics import TASKS
 from pipelines.table.splits import Rows, quantile_strata
 from serving.columns import NumericColumn
@@ -88,11 +89,22 @@ class Target:
             )
         return replace(self, positive=texts[label_key(text)])
 
-    def encoder(self, rows: IntArray) -> TargetEncoder:
-        """The encoder; for a regression with the mean and scale of the given rows."""
+    def encoder(self, rows: IntArray, loss: str = "") -> TargetEncoder:
+        """The encoder; for a regression with the mean and scale of the given rows.
+
+        Values that must stay positive for a `loss` are divided by their mean.
+
+        Raises:
+            ParameterError: for classes with a loss, which is for numbers.
+        """
         if not self.is_regression:
+            if loss:
+                raise ParameterError(f"loss={loss!r} is for numbers, but the task is {self.kind}")
             return TargetEncoder(self.kind, self.classes)
         values = self.values[rows]
+        if loss and Loss.parse(loss).is_logarithmic:
+            mean = float(values.mean())
+            return TargetEncoder(self.kind, (), 0.0, mean if mean > 0 else 1.0, self.format)
         scale = float(values.std())
         scale = scale if scale > 0 else 1.0
         return TargetEncoder(self.kind, (), float(values.mean()), scale, self.format)

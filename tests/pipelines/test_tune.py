@@ -57,6 +57,12 @@ from pipelines.validate import validate
         ({"validation": None}, "validation must be text, a path or a pandas DataFrame"),
         ({"validation": "cv:3", "fold": "k"}, "fold='k' gives the folds, and validation is 'cv:3'"),
         ({"fold": "k", "confirm": 3}, "leave confirm out"),
+        ({"loss": "qantile:0.5"}, "unknown loss 'qantile:0.5', did you mean 'quantile'"),
+        (
+            {"loss": "gamma", "model": "catboost"},
+            "catboost cannot be trained for loss='gamma'; take model=lightgbm or xgboost or hist",
+        ),
+        ({"loss": "huber", "model": "all"}, "mlp cannot be trained for loss='huber'"),
     ],
 )
 def test_impossible_values_are_refused_at_once(given: dict[str, object], message: str) -> None:

@@ -51,6 +51,7 @@ def _unusual(plan: Plan, data: DataPlan, family: str) -> dict[str, object]:
         "test": (_place(data, TEST), None),
         "validation": (_place(data, VALIDATION) or _held_out(validation), TrainOptions.validation),
         "fold": (validation.column, ""),
+        "loss": (data.loss, ""),
         "budget": (_full_budget(plan, family), settings(family).budget.max),
         "refit": (plan.refit, TrainOptions.refit),
     }

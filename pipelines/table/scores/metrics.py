@@ -16,7 +16,6 @@ import numpy as np
 import numpy.typing as npt
 
 from hpo.arrays import FloatArray, IntArray
-from hpo.errors import ParameterError, closest
 
 Weights = FloatArray | None
 """Weights of rows, `(n,)`; None for equal ones."""
@@ -40,6 +39,7 @@ class Metric:
         function: from targets, predictions and weights to the score; see `__call__` for their
             shapes.
         obstacle: from targets to the reason why the metric cannot score them; "" if it can.
+        power: of the targets' unit in that of the score; 1 where both have the same.
     """
 
     name: str
@@ -47,6 +47,7 @@ class Metric:
     greater_is_better: bool
     function: Callable[[Any, FloatArray, Weights], float]
     obstacle: Callable[[npt.NDArray[Any]], str] = _any_target
+    power: float = 0
 
     def __call__(
         self, y: npt.NDArray[Any], prediction: FloatArray, weight: Weights = None
@@ -85,7 +86,8 @@ class Metric:
 # --- classification -------------------------------------------------------------------------------
 
 
-def _mean(values: npt.NDArray[Any], w: Weights) -> float:
+def mean(values: npt.NDArray[Any], w: Weights) -> float:
+    """The mean of values `(n,)` with these weights."""
     return float(values.mean() if w is None else np.average(values, weights=w))
 
 
@@ -141,11 +143,11 @@ def _log_loss(y: IntArray, p: FloatArray, w: Weights = None) -> float:
     eps = np.finfo(np.float64).eps
     total = p.sum(axis=1)
     chosen = p[np.arange(len(y)), y] / total
-    return _mean(-np.log(np.clip(chosen, eps, 1 - eps)), w)
+    return mean(-np.log(np.clip(chosen, eps, 1 - eps)), w)
 
 
 def _brier(y: IntArray, p: FloatArray, w: Weights = None) -> float:
-    return _mean(np.square(p[:, 1] - (y == 1)), w)
+    return mean(np.square(p[:, 1] - (y == 1)), w)
 
 
 def _confusion(y: IntArray, p: FloatArray, w: Weights = None) -> npt.NDArray[Any]:
@@ -155,7 +157,7 @@ def _confusion(y: IntArray, p: FloatArray, w: Weights = None) -> npt.NDArray[Any
 
 
 def _accuracy(y: IntArray, p: FloatArray, w: Weights = None) -> float:
-    return _mean(p.argmax(axis=1) == y, w)
+    return mean(p.argmax(axis=1) == y, w)
 
 
 def _balanced_accuracy(y: IntArray, p: FloatArray, w: Weights = None) -> float:
@@ -197,11 +199,11 @@ def _mcc(y: IntArray, p: FloatArray, w: Weights = None) -> float:
 
 
 def _rmse(y: FloatArray, p: FloatArray, w: Weights = None) -> float:
-    return float(np.sqrt(_mean(np.square(y - p), w)))
+    return float(np.sqrt(mean(np.square(y - p), w)))
 
 
 def _mae(y: FloatArray, p: FloatArray, w: Weights = None) -> float:
-    return _mean(np.abs(y - p), w)
+    return mean(np.abs(y - p), w)
 
 
 def _median_ae(y: FloatArray, p: FloatArray, w: Weights = None) -> float:
@@ -223,20 +225,20 @@ def weighted_quantile(values: FloatArray, level: float, w: Weights = None) -> fl
 def _r2(y: FloatArray, p: FloatArray, w: Weights = None) -> float:
     if _constant(y):  # the sum below need not be exactly 0 then
         return float("nan")
-    spread = _mean(np.square(y - _mean(y, w)), w)
-    return 1 - _mean(np.square(y - p), w) / spread if spread > 0 else float("nan")
+    spread = mean(np.square(y - mean(y, w)), w)
+    return 1 - mean(np.square(y - p), w) / spread if spread > 0 else float("nan")
 
 
 def _rmsle(y: FloatArray, p: FloatArray, w: Weights = None) -> float:
     if y.min() < 0:
         return float("nan")
-    return float(np.sqrt(_mean(np.square(np.log1p(np.maximum(p, 0)) - np.log1p(y)), w)))
+    return float(np.sqrt(mean(np.square(np.log1p(np.maximum(p, 0)) - np.log1p(y)), w)))
 
 
 def _mape(y: FloatArray, p: FloatArray, w: Weights = None) -> float:
     if (y == 0).any():
         return float("nan")
-    return _mean(np.abs((y - p) / y), w)
+    return mean(np.abs((y - p) / y), w)
 
 
 def _constant(y: npt.NDArray[Any]) -> str:
@@ -270,9 +272,9 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
             Metric("average_precision", _BINARY, True, _average_precision),
             Metric("brier", _BINARY, False, _brier),
             Metric("mcc", CLASSIFICATION, True, _mcc),
-            Metric("rmse", _REGRESSION, False, _rmse),
-            Metric("mae", _REGRESSION, False, _mae),
-            Metric("median_ae", _REGRESSION, False, _median_ae),
+            Metric("rmse", _REGRESSION, False, _rmse, power=1),
+            Metric("mae", _REGRESSION, False, _mae, power=1),
+            Metric("median_ae", _REGRESSION, False, _median_ae, power=1),
             Metric("r2", _REGRESSION, True, _r2, _constant),
             Metric("rmsle", _REGRESSION, False, _rmsle, _negative),
             Metric("mape", _REGRESSION, False, _mape, _zero),
@@ -286,40 +288,6 @@ _DEFAULTS = {"binary": "roc_auc", "multiclass": "log_loss", "regression": "rmse"
 def default_metric(kind: str) -> Metric:
     """The metric of a task for which the user names none."""
     return METRICS[_DEFAULTS[kind]]
-
-
-def metric_for(name: str, kind: str, y: npt.NDArray[Any] | None = None) -> Metric:
-    """Look up a metric.
-
-    Args:
-        name: of the metric; an empty name is the default of the task.
-        kind: of the task.
-        y: `(n,)` codes or original values that it must be able to score.
-
-    Raises:
-        ParameterError: for an unknown name, and if the metric cannot score such a target.
-    """
-    if not name:
-        return default_metric(kind)
-    possible = [known for known, metric in METRICS.items() if kind in metric.tasks]
-    if name not in METRICS:
-        hint = closest(name, possible) or closest(name, METRICS)
-        raise ParameterError(
-            f"unknown metric {name!r}{hint}; metrics of a {kind} task: {', '.join(possible)}"
-        )
-    metric = METRICS[name]
-    if kind not in metric.tasks:
-        raise ParameterError(
-            f"metric {name!r} is for {' and '.join(metric.tasks)} tasks, but this one is {kind}"
-            f"{closest(name, possible)}; metrics of a {kind} task: {', '.join(possible)}"
-        )
-    obstacle = metric.obstacle(y) if y is not None and len(y) else ""
-    if obstacle:
-        raise ParameterError(
-            f"metric {name!r} cannot score this target: {obstacle}; take another one of "
-            f"{', '.join(possible)}"
-        )
-    return metric
 
 
 def recalls(y: IntArray, prediction: FloatArray) -> list[tuple[int, float]]:
@@ -336,9 +304,14 @@ def recalls(y: IntArray, prediction: FloatArray) -> list[tuple[int, float]]:
 
 
 def evaluate(
-    kind: str, y: npt.NDArray[Any], prediction: FloatArray, weight: Weights = None
+    kind: str,
+    y: npt.NDArray[Any],
+    prediction: FloatArray,
+    weight: Weights = None,
+    *,
+    own: Metric | None = None,
 ) -> dict[str, float]:
-    """All metrics of a task that are defined on these rows, by name.
+    """All metrics of a task that are defined on these rows, by name, and that of the study.
 
     Shapes and units are those of `Metric`.
 
@@ -347,9 +320,8 @@ def evaluate(
     """
     if not np.isfinite(prediction).all():
         raise ValueError("the model predicted values that are not finite")
-    scores = {
-        name: metric.function(y, prediction, weight)
-        for name, metric in METRICS.items()
-        if kind in metric.tasks
-    }
+    metrics = [metric for metric in METRICS.values() if kind in metric.tasks]
+    if own is not None and own.name not in METRICS:
+        metrics.append(own)
+    scores = {metric.name: metric.function(y, prediction, weight) for metric in metrics}
     return {name: float(score) for name, score in scores.items() if np.isfinite(score)}

@@ -62,6 +62,7 @@ OTHER: dict[str, Any] = {
     "fold": "k",
     "weight": "w",
     "positive": "yes",
+    "loss": "huber",
     "types": "zip:number",
     "drop": "name",
     "refit": "all",

@@ -5,7 +5,8 @@ import pytest
 from sklearn import metrics as sk
 
 from hpo.errors import ParameterError
-from pipelines.table.scores.metrics import METRICS, TASKS, default_metric, evaluate, metric_for
+from pipelines.table.scores.metrics import METRICS, TASKS, default_metric, evaluate
+from pipelines.table.scores.named import metric_for
 
 REFERENCE = {
     "roc_auc": lambda y, p, w: sk.roc_auc_score(y, p[:, 1], sample_weight=w),
