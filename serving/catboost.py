@@ -15,16 +15,18 @@ from serving.values import FloatArray
 
 @dataclass(frozen=True)
 class CatBoostMember:
-    """A CatBoost model."""
+    """A CatBoost model; one of a loss for positive values predicts their logarithms."""
 
     model: Any
     kind: str
+    logarithmic: bool
 
     def predict(self, rows: Matrix) -> FloatArray:
         """`(n, k)` probabilities, or `(n,)` standardised values."""
         kind = "RawFormulaVal" if self.kind == "regression" else "Probability"
         found = self.model.predict(Pool(features(rows)), prediction_type=kind)
-        return np.asarray(found, dtype=np.float64)
+        values = np.asarray(found, dtype=np.float64)
+        return np.exp(values) if self.logarithmic else values
 
 
 def features(rows: Matrix) -> FeaturesData:
@@ -39,6 +41,6 @@ def features(rows: Matrix) -> FeaturesData:
     )
 
 
-def load(path: Path, kind: str) -> CatBoostMember:
+def load(path: Path, kind: str, logarithmic: bool) -> CatBoostMember:
     """Load the model of an undamaged file."""
-    return CatBoostMember(CatBoost().load_model(str(path), format="cbm"), kind)
+    return CatBoostMember(CatBoost().load_model(str(path), format="cbm"), kind, logarithmic)

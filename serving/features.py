@@ -153,7 +153,8 @@ class TargetEncoder:
 
     Attributes:
         kind: of the task: binary, multiclass or regression.
-        classes: the sorted labels of a classification; a code is an index into them.
+        classes: the labels of a classification; a code is an index into them, and of two labels the
+            second counts as positive.
         mean: of a regression target.
         scale: of a regression target.
         format: how the texts of a regression target write a number.

@@ -303,7 +303,9 @@ def _load_mlp(directory: Path, manifest: Mapping[str, Any]) -> Member:
 def _load_catboost(directory: Path, manifest: Mapping[str, Any]) -> Member:
     from serving import catboost
 
-    return catboost.load(_named_file(directory, manifest, "model"), manifest["kind"])
+    return catboost.load(
+        _named_file(directory, manifest, "model"), manifest["kind"], manifest["logarithmic"]
+    )
 
 
 def _load_scikit(directory: Path, manifest: Mapping[str, Any]) -> Member:

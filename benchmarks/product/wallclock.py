@@ -35,7 +35,7 @@ from hpo.arrays import FloatArray
 from hpo.errors import UserError
 from pipelines.table.data import Prepared, prepare
 from pipelines.table.reading import load_table
-from pipelines.table.scores.metrics import metric_for
+from pipelines.table.scores.named import metric_for
 
 IMAGE = ROOT / "docs" / "images" / "wallclock.png"
 SHARES = (1 / 8, 1 / 4, 1 / 2, 1.0)  # of the time, the columns of the tables

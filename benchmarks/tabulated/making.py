@@ -15,7 +15,8 @@ from hpo.arrays import FloatArray
 from hpo.space import SearchSpace
 from hpo.space.parameters import Params
 from pipelines.table.data import Fold
-from pipelines.table.scores.metrics import Metric, metric_for
+from pipelines.table.scores.metrics import Metric
+from pipelines.table.scores.named import metric_for
 
 # A quarter of the network's configurations diverge or hardly learn. How badly they do is noise that
 # would bend the rest of the surface, so losses above this quantile are cut to it.

@@ -27,7 +27,7 @@ from hpo.trial import Failure, Report
 from pipelines.models.catalog import family, settings
 from pipelines.models.errors import TrainingError
 from pipelines.study.warm_start import FIRST_POINTS
-from pipelines.table.scores.metrics import metric_for
+from pipelines.table.scores.named import metric_for
 from pipelines.table.source import described
 from warmstart.metafeatures import MetaFeatures
 from warmstart.past import PastStudy

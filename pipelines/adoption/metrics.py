@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 
 from hpo.errors import ParameterError, closest
 from pipelines.adoption.bounds import Bounds
-from pipelines.table.scores.metrics import CLASSIFICATION, METRICS, metric_for
+from pipelines.table.scores.metrics import CLASSIFICATION, METRICS
+from pipelines.table.scores.named import metric_for
 
 AUTO = "auto"
 DIRECTIONS = ("minimize", "maximize")

@@ -26,7 +26,8 @@ from pipelines.models.checkpoint import write_files
 from pipelines.models.errors import TrainingError
 from pipelines.models.legs import Curve, checked
 from pipelines.table.data import Fold, Task
-from pipelines.table.scores.metrics import Metric
+from pipelines.table.scores.losses import Loss
+from pipelines.table.scores.metrics import Metric, Weights, weighted_quantile
 from serving.features import Matrix
 from serving.members import (
     MANIFEST,
@@ -99,11 +100,17 @@ class Trivial(BaselineFamily):
 
     def fit(self, seed: int) -> Fitted:
         """The class shares, or the mean."""
-        task, y = self.fold.task, self.fold.y_train
+        task, y, weight = self.fold.task, self.fold.y_train, self.fold.weight_train
         if task.kind == "regression":
-            prediction = np.array([float(y.astype(np.float64).mean())])
+            loss = Loss.parse(task.loss) if task.loss else None
+            values = y.astype(np.float64)
+            if loss and loss.kind == "quantile":
+                prediction = np.array([weighted_quantile(values, loss.level, weight)])
+            else:
+                prediction = np.array([np.average(values, weights=weight)])
         else:
-            prediction = np.bincount(y.astype(np.int64), minlength=task.n_classes) / len(y)
+            counts = np.bincount(y.astype(np.int64), weight, minlength=task.n_classes)
+            prediction = counts / counts.sum()
         return Fitted(TrivialMember(prediction), {"prediction": prediction.tolist()}, {})
 
 
@@ -121,12 +128,12 @@ class Ridge(BaselineFamily):
         Raises:
             TrainingError: if a coefficient is not finite.
         """
-        rows, y = _sample(self.fold, seed)
+        rows, y, weight = _sample(self.fold, seed)
         center, scale = _location(rows.numeric), _spread(rows.numeric)
         cardinalities = self.fold.cardinalities
         frequent = _frequent(rows, cardinalities)
         design = _sparse_design(rows, center, scale, cardinalities, frequent)
-        coefficients, intercept = _solve(design, y, self.fold.task)
+        coefficients, intercept = _solve(design, y, weight, self.fold.task)
         numeric = 2 * len(center)  # the scaled columns and their indicators of missing values
         full = np.zeros((len(intercept), numeric + sum(cardinalities)))
         full[:, np.concatenate([np.arange(numeric), numeric + frequent])] = coefficients
@@ -201,17 +208,18 @@ def _slice(rows: Matrix, start: int, end: int) -> Matrix:
     return Matrix(rows.numeric[start:end], rows.categorical[start:end])
 
 
-def _sample(fold: Fold, seed: int) -> tuple[Matrix, npt.NDArray[Any]]:
+def _sample(fold: Fold, seed: int) -> tuple[Matrix, npt.NDArray[Any], Weights]:
     """At most 20,000 training rows, with every class that occurs, which the solver needs."""
     n = len(fold.train)
     if n <= _ROWS:
-        return fold.train, fold.y_train
+        return fold.train, fold.y_train, fold.weight_train
     chosen = np.random.default_rng(seed).choice(n, _ROWS, replace=False)
     if fold.task.kind != "regression":
         first = np.unique(fold.y_train, return_index=True)[1]
         chosen = np.union1d(chosen, first)
     chosen = np.sort(chosen)
-    return fold.train.take(chosen), fold.y_train[chosen]
+    weight = None if fold.weight_train is None else fold.weight_train[chosen]
+    return fold.train.take(chosen), fold.y_train[chosen], weight
 
 
 def _present(numeric: FloatArray) -> list[FloatArray]:
@@ -263,7 +271,7 @@ def _sparse_design(
 
 
 def _solve(
-    design: sparse.csr_matrix, y: npt.NDArray[Any], task: Task
+    design: sparse.csr_matrix, y: npt.NDArray[Any], weight: Weights, task: Task
 ) -> tuple[FloatArray, FloatArray]:
     """`(m, width)` coefficients and `(m,)` intercepts.
 
@@ -271,12 +279,12 @@ def _solve(
     """
     if task.kind == "regression":
         ridge = linear_model.Ridge(alpha=1.0, solver="sparse_cg", max_iter=_ITERATIONS).fit(
-            design, y
+            design, y, weight
         )
         return np.atleast_2d(ridge.coef_), np.atleast_1d(ridge.intercept_)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        logistic = LogisticRegression(C=1.0, max_iter=_ITERATIONS).fit(design, y)
+        logistic = LogisticRegression(C=1.0, max_iter=_ITERATIONS).fit(design, y, weight)
     if task.kind == "binary":
         return logistic.coef_, logistic.intercept_
     return _every_class(logistic, task.n_classes)

@@ -23,10 +23,13 @@ from hpo.arrays import FloatArray
 from hpo.space.parameters import Params, Value
 from pipelines.models.boosting import BoostingFamily, Grower
 from pipelines.models.legs import grown_ahead, leg_seed
+from pipelines.table.data import Task
+from pipelines.table.scores.losses import Loss
 from serving.catboost import features
 from serving.features import Matrix
 
 _LOSSES = {"binary": "Logloss", "multiclass": "MultiClass", "regression": "RMSE"}
+_HUBER_DELTA = 1.0  # of the standardised target
 
 
 class CatBoost(BoostingFamily):
@@ -39,7 +42,7 @@ class CatBoost(BoostingFamily):
     def train(self) -> Pool:
         """The training rows."""
         fold = self.watch.fold
-        return Pool(features(fold.train), fold.y_train)
+        return Pool(features(fold.train), fold.y_train, weight=fold.weight_train)
 
     @cached_property
     def valid(self) -> Pool:
@@ -55,14 +58,18 @@ class CatBoost(BoostingFamily):
 
     def predict(self, model: Any, rows: Matrix, size: int) -> npt.NDArray[np.floating[Any]]:
         """Probabilities or standardised values by the first `size` rounds."""
-        kind = self.watch.fold.task.kind
         raw = _model(model).predict(
             Pool(features(rows)),
             prediction_type="RawFormulaVal",
             ntree_end=size,
             thread_count=self.threads,
         )
-        return linked(np.asarray(raw), kind)
+        return linked(np.asarray(raw), self.watch.fold.task)
+
+    @property
+    def serving_facts(self) -> dict[str, Any]:
+        """Whether the model predicts logarithms."""
+        return {"logarithmic": is_logarithmic(self.watch.fold.task)}
 
     def dump(self, model: Any, size: int | None) -> bytes:
         """CatBoost's binary format."""
@@ -93,7 +100,7 @@ class CatBoost(BoostingFamily):
         return {
             **self.description.canonical(params),
             **({"classes_count": task.n_classes} if task.kind == "multiclass" else {}),
-            "loss_function": _LOSSES[task.kind],
+            "loss_function": _loss_function(task),
             "boosting_type": "Plain",
             "boost_from_average": False,
             "allow_writing_files": False,
@@ -134,7 +141,7 @@ class _Leg:
 
     def predict(self) -> FloatArray:
         """Probabilities, of the second class alone if the task is binary, or values."""
-        return linked(self._current, self._family.watch.fold.task.kind)
+        return linked(self._current, self._family.watch.fold.task)
 
     def _fit(self, to: int) -> None:
         start, family = self._grown, self._family
@@ -166,11 +173,28 @@ class _Leg:
         return np.asarray(raw, dtype=np.float64)
 
 
-def linked(raw: FloatArray, kind: str) -> FloatArray:
+def linked(raw: FloatArray, task: Task) -> FloatArray:
     """Probabilities, of the second class alone if the task is binary, or values."""
-    if kind == "regression":
-        return raw
-    return np.asarray(expit(raw) if kind == "binary" else softmax(raw, axis=1))
+    if task.kind == "regression":
+        return np.exp(raw) if is_logarithmic(task) else raw
+    return np.asarray(expit(raw) if task.kind == "binary" else softmax(raw, axis=1))
+
+
+def is_logarithmic(task: Task) -> bool:
+    """Whether models predict the logarithms of values."""
+    return bool(task.loss) and Loss.parse(task.loss).is_logarithmic
+
+
+def _loss_function(task: Task) -> str:
+    if not task.loss:
+        return _LOSSES[task.kind]
+    loss = Loss.parse(task.loss)
+    names = {
+        "quantile": f"Quantile:alpha={loss.level}",
+        "tweedie": f"Tweedie:variance_power={loss.level}",
+        "huber": f"Huber:delta={_HUBER_DELTA}",
+    }
+    return names.get(loss.kind, loss.kind.capitalize())
 
 
 def _model(found: Any) -> Any:

@@ -38,6 +38,8 @@ class SingleFamily:
         rate: The learning rate that some fidelities change; None if the family's schedules follow
             its horizon instead.
         ranges: The sensible values of parameters, by main name (`limits` in the YAML file).
+        losses: What it can be trained for beside the squared error
+            (`pipelines.table.scores.losses`).
         unset: What a trial gets for parameters that it leaves out, by main name, where that is not
             in `default`, or is another value.
     """
@@ -54,6 +56,7 @@ class SingleFamily:
     rate: str | None = None
     ranges: Mapping[str, Sequence[float]] = field(default_factory=dict)
     unset: Params = field(default_factory=dict)
+    losses: Sequence[str] = ()
 
     @classmethod
     def read(cls, name: str) -> SingleFamily:

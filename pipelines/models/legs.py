@@ -12,7 +12,9 @@ import numpy as np
 from hpo.arrays import FloatArray
 from pipelines.models.errors import TrainingError
 from pipelines.table.data import Fold
-from pipelines.table.scores.metrics import METRICS, Metric
+from pipelines.table.scores.losses import Loss
+from pipelines.table.scores.metrics import Metric
+from pipelines.table.scores.named import metric_named
 
 Curve = tuple[tuple[float, float], ...]
 
@@ -131,11 +133,12 @@ class Watch:
         """The metric that decides when to stop: the user's, or a proper loss if it is too rough."""
         if self.metric.name in _STOPPING:
             return self.metric
-        return METRICS[_PROPER[self.fold.task.kind]]
+        loss = self.fold.task.loss
+        return metric_named(Loss.parse(loss).metric if loss else _PROPER[self.fold.task.kind])
 
     def stopping(self) -> Stopping:
         """The state before the first round; in a regression, `min_delta` is in target scales."""
-        unit = self.fold.target.scale if self.fold.task.kind == "regression" else 1.0
+        unit = self.fold.target.scale**self.stopping_metric.power
         return Stopping(
             rows_patience(len(self.fold.train)), _MIN_DELTA * unit, fixed=self.fold.fixed
         )

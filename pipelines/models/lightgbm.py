@@ -24,6 +24,7 @@ import numpy.typing as npt
 from hpo.arrays import FloatArray
 from hpo.space.parameters import Params, Value
 from pipelines.models.boosting import BoostingFamily, Grower, Rates
+from pipelines.table.scores.losses import Loss
 from serving.features import Matrix
 
 _CACHED_PAIRS = 4
@@ -102,12 +103,20 @@ class LightGBM(BoostingFamily):
             **chosen,
             **self._binning(chosen),
             **self.n_classes,
-            "objective": _OBJECTIVES[self.watch.fold.task.kind],
+            **self._objective(),
             "metric": "none",
             "seed": seed,
             "deterministic": True,
             "force_col_wise": True,
         }
+
+    def _objective(self) -> dict[str, Value]:
+        task = self.watch.fold.task
+        if not task.loss:
+            return {"objective": _OBJECTIVES[task.kind]}
+        loss = Loss.parse(task.loss)
+        level = {"quantile": "alpha", "tweedie": "tweedie_variance_power"}.get(loss.kind)
+        return {"objective": loss.kind, **({level: loss.level} if level else {})}
 
     def pair(self, native: Mapping[str, Value], *, continuing: bool) -> Pair:
         """The binned training and validation rows for these parameters, from a small cache."""
@@ -128,7 +137,13 @@ class LightGBM(BoostingFamily):
             "params": dict(binning),
             "categorical_feature": list(range(p, p + q)),
         }
-        train = lgb.Dataset(fold.train.dense(), fold.y_train, reference=fresh, **options)
+        train = lgb.Dataset(
+            fold.train.dense(),
+            fold.y_train,
+            weight=fold.weight_train,
+            reference=fresh,
+            **options,
+        )
         valid = lgb.Dataset(fold.valid.dense(), fold.y_valid, reference=train, **options)
         return train.construct(), valid.construct()
 

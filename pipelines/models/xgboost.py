@@ -25,6 +25,7 @@ import xgboost as xgb
 from hpo.arrays import FloatArray
 from hpo.space.parameters import Params, Value
 from pipelines.models.boosting import BoostingFamily, Grower
+from pipelines.table.scores.losses import Loss
 from serving.features import Matrix
 
 _CACHED_MATRICES = 2
@@ -38,6 +39,13 @@ _OBJECTIVES = {
     "binary": "binary:logistic",
     "multiclass": "multi:softprob",
     "regression": "reg:squarederror",
+}
+_LOSSES = {
+    "quantile": "reg:quantileerror",
+    "poisson": "count:poisson",
+    "tweedie": "reg:tweedie",
+    "gamma": "reg:gamma",
+    "huber": "reg:pseudohubererror",
 }
 
 
@@ -53,7 +61,10 @@ class XGBoost(BoostingFamily):
 
     @cached_property
     def _valid(self) -> xgb.DMatrix:
-        return self._matrix(self.watch.fold.valid)
+        fold = self.watch.fold
+        matrix = self._matrix(fold.valid)
+        matrix.set_label(fold.y_valid)  # the quantile loss counts the labels of every matrix
+        return matrix
 
     def grow(
         self, params: Params, seed: int, earlier: Ensemble | None, rounds: tuple[int, int]
@@ -103,7 +114,7 @@ class XGBoost(BoostingFamily):
             "max_bin": _MAX_BIN,
             **self.description.canonical(params),
             **self.n_classes,
-            "objective": _OBJECTIVES[self.watch.fold.task.kind],
+            **self._objective(),
             "tree_method": "hist",
             "seed": seed,
             "seed_per_iteration": True,
@@ -112,6 +123,14 @@ class XGBoost(BoostingFamily):
             "verbosity": 0,
         }
 
+    def _objective(self) -> dict[str, Value]:
+        task = self.watch.fold.task
+        if not task.loss:
+            return {"objective": _OBJECTIVES[task.kind]}
+        loss = Loss.parse(task.loss)
+        level = {"quantile": "quantile_alpha", "tweedie": "tweedie_variance_power"}.get(loss.kind)
+        return {"objective": _LOSSES[loss.kind], **({level: loss.level} if level else {})}
+
     def train_matrix(self, max_bin: int) -> xgb.QuantileDMatrix:
         """The binned training rows, from a small cache."""
         if max_bin not in self._trains:
@@ -119,6 +138,7 @@ class XGBoost(BoostingFamily):
             self._trains[max_bin] = xgb.QuantileDMatrix(
                 fold.train.dense(np.float32),
                 fold.y_train,
+                weight=fold.weight_train,
                 max_bin=max_bin,
                 **self._form(fold.train),
             )

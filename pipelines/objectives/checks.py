@@ -14,7 +14,7 @@ import pandas as pd
 from hpo.algorithms import grants_budgets
 from hpo.errors import ParameterError, UserError, closest, raise_all
 from hpo.rungs import Budgets
-from pipelines.models import ALL, FAMILIES, FIDELITIES
+from pipelines.models import ALL, FAMILIES, FIDELITIES, search_model, single_family
 from pipelines.objectives.code import checks as code
 from pipelines.objectives.planning import is_table, validation_of
 from pipelines.objectives.space import AUTO_SPACE, choose_space
@@ -36,6 +36,7 @@ from pipelines.study.options import (
 )
 from pipelines.table.division.validation import HOLDOUT
 from pipelines.table.overrides import parse_overrides
+from pipelines.table.scores.losses import Loss
 from pipelines.table.source import DATA, TEST
 
 FOR_RACES = ("min_budget", "eta", "fidelity", "checkpoints")  # options of races only
@@ -109,6 +110,8 @@ def _other_mistakes(options: Options, wrong: Collection[str]) -> Iterator[str]:
         yield from _budget_mistakes(options, wrong)
     if "refit" not in wrong:
         yield from _refit_mistakes(options)
+    if options.loss is not None and not {"loss", "model"} & set(wrong):
+        yield from _loss_mistakes(options.loss, options.model)
     yield from _row_mistakes(options, wrong)
     if isinstance(options, SearchOptions):
         yield from _ensemble_mistakes(options)
@@ -134,6 +137,21 @@ def _refit_mistakes(options: Options) -> Iterator[str]:
             "refit=all trains on the test rows after the score, and validate keeps no model; take "
             "refit=on or leave it out"
         )
+
+
+def _loss_mistakes(text: str, model: str) -> Iterator[str]:
+    """The mistakes in a loss, and the families that cannot be trained for it."""
+    try:
+        kind = Loss.parse(text).kind
+    except ParameterError as error:
+        yield str(error)
+        return
+    if model not in (*FAMILIES, ALL):
+        return
+    able = [name for name in FAMILIES if kind in single_family(name).losses]
+    for name in search_model(model).families:
+        if name not in able:
+            yield f"{name} cannot be trained for loss={text!r}; take model={' or '.join(able)}"
 
 
 def _row_mistakes(options: Options, wrong: Collection[str]) -> Iterator[str]:

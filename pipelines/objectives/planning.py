@@ -30,7 +30,9 @@ from pipelines.study.options import AUTO, TEST_SHARE, Options, SearchOptions
 from pipelines.study.plan import Plan
 from pipelines.table.division.validation import Validation, unknown_validation
 from pipelines.table.overrides import parse_overrides
-from pipelines.table.scores.metrics import metric_for
+from pipelines.table.roles import Roles
+from pipelines.table.scores.losses import Loss
+from pipelines.table.scores.named import metric_for
 from pipelines.table.source import TEST, VALIDATION, Place, Source
 from serving.names import normal_name
 
@@ -67,6 +69,8 @@ def source_of(options: Options, unless: str) -> Source:
         seed=options.seed,
         overrides=parse_overrides(options.types, options.drop),
         others=others,
+        roles=Roles.of(options.weight, options.positive),
+        loss="" if options.loss is None else str(Loss.parse(options.loss)),
     )
 
 
@@ -115,7 +119,8 @@ def new_plan(
         UserError: for options that do not go together.
     """
     kind = prepared.task.kind
-    metric = metric_for("" if options.metric == AUTO else options.metric, kind, prepared.y)
+    wanted = Loss.parse(source.loss).metric if source.loss else ""
+    metric = metric_for(wanted if options.metric == AUTO else options.metric, kind, prepared.y)
     has_categorical = bool(prepared.features.cardinalities)
     defaults = settings(options.model, kind=kind, has_categorical=has_categorical)
     space = defaults.space if chosen.space is None else chosen.space

@@ -76,8 +76,8 @@ def _scores(part: Trained, metric: Metric) -> dict[str, float]:
     fold = part.fold
     y = fold.target.original(fold.y_valid)
     return {
-        **evaluate(fold.task.kind, y, part.prediction),
-        metric.name: metric(y, part.prediction),
+        **evaluate(fold.task.kind, y, part.prediction, fold.weight_valid),
+        metric.name: metric(y, part.prediction, fold.weight_valid),
         "reached": float(part.model.reached),
         BEST: float(part.model.best),
     }

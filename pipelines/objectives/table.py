@@ -21,7 +21,8 @@ from pipelines.study.choice.ensemble import Ensemble
 from pipelines.study.objective import Choice, Ending
 from pipelines.study.plan import Plan
 from pipelines.study.result import BesideDefault, Outcome
-from pipelines.table.scores.metrics import METRICS, evaluate, recalls
+from pipelines.table.scores.metrics import evaluate, recalls
+from pipelines.table.scores.named import metric_named
 from pipelines.table.source import DataPlan, described
 from serving.predictor import Share
 
@@ -223,11 +224,15 @@ class TableObjective:
         name, notes = self.goal.name, ending.store.notes
         portions, logged_portions = self._portions(choice, ending)
         scored = score(self._prepared, self._data, ending, portions)
-        test = evaluate(self._prepared.task.kind, scored.y, scored.prediction)
+        weight = self._prepared.weight_test
+        kind, own = self._prepared.task.kind, metric_named(name)
+        test = evaluate(kind, scored.y, scored.prediction, weight, own=own)
         interval = None
         if name in test:
-            metric = METRICS[name]
-            interval = score_interval(metric, scored.y, scored.prediction, groups=scored.groups)
+            metric = metric_named(name)
+            interval = score_interval(
+                metric, scored.y, scored.prediction, groups=scored.groups, weight=weight
+            )
         else:
             ending.say(
                 f"warning: {name} is not defined on the held-out rows, so there is no test score"
@@ -276,7 +281,7 @@ class TableObjective:
         from pipelines.objectives.winner import score
         from pipelines.table.scores.bootstrap import paired_gain
 
-        default, metric = _default(ending), METRICS[self.goal.name]
+        default, metric = _default(ending), metric_named(self.goal.name)
         if default is None or _members(choice, ending) == [default]:
             return None
         as_searched = self._final.refits and choice.ensemble is None
@@ -287,10 +292,16 @@ class TableObjective:
         other = score(self._prepared, self._data, ending, [Portion(label)])
         if as_searched:
             scored = score(self._prepared, self._data, ending, [Portion(own)])
+        weight = self._prepared.weight_test
         gain = paired_gain(
-            metric, scored.y, scored.prediction, other.prediction, groups=scored.groups
+            metric,
+            scored.y,
+            scored.prediction,
+            other.prediction,
+            groups=scored.groups,
+            weight=weight,
         )
-        return BesideDefault(metric(other.y, other.prediction), gain, as_searched)
+        return BesideDefault(metric(other.y, other.prediction, weight), gain, as_searched)
 
     @property
     def _trained_on(self) -> int | None:
@@ -307,7 +318,9 @@ class TableObjective:
             return float("nan")
         label = Baseline(TRIVIAL, whole=self._final.refits).label
         trivial = score(self._prepared, self._data, ending, [Portion(label)])
-        values = evaluate(self._prepared.task.kind, trivial.y, trivial.prediction)
+        kind, weight = self._prepared.task.kind, self._prepared.weight_test
+        own = metric_named(self.goal.name)
+        values = evaluate(kind, trivial.y, trivial.prediction, weight, own=own)
         return values.get(self.goal.name, float("nan"))
 
     def _store_classes(self, scored: "Scored", ending: Ending) -> None:

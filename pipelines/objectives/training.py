@@ -44,7 +44,7 @@ from pipelines.objectives.stored_legs import StoredLegs
 from pipelines.study.workshop import Worker
 from pipelines.table.data import Fold, load_folds, load_part
 from pipelines.table.folds import EncodedRows
-from pipelines.table.scores.metrics import METRICS
+from pipelines.table.scores.named import metric_named
 from pipelines.table.shares import subset
 
 _WARM = 2  # shares of the rows, or horizons, whose data a worker holds
@@ -225,7 +225,7 @@ class Training:
         save_predictions(self._exchange, label, [part.prediction for part in trained])
 
     def _report(self, budget: float, trained: Sequence[Trained], began: float) -> Report:
-        metric = METRICS[self.work.metric]
+        metric = metric_named(self.work.metric)
         scores = mean_scores(trained, metric)
         loss = metric.to_loss(scores[metric.name])
         return Report(budget, loss, scores, time.monotonic() - began)
@@ -255,7 +255,7 @@ class _Families:
         make: type[Family] = family(course.name)
         return make(
             fold,
-            METRICS[self._work.metric],
+            metric_named(self._work.metric),
             self._work.threads,
             horizon=course.horizon,
             fidelity=self._work.fidelity,

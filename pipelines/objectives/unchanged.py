@@ -15,11 +15,14 @@ from pipelines.study.options import PAST, Options
 from pipelines.study.plan import Plan
 from pipelines.table.division.validation import HOLDOUT, Validation
 from pipelines.table.overrides import as_options, parse_overrides
+from pipelines.table.roles import Roles
+from pipelines.table.scores.losses import Loss
 from pipelines.table.source import DataPlan
 from pipelines.table.splits import Outer
 from serving.names import normal_name
 
 OF_COLUMNS = ("types", "drop")
+OF_ROLES = ("weight", "positive")
 OF_BUDGETS = ("min_budget", "max_budget", "eta")
 
 
@@ -67,6 +70,9 @@ def _began_with(plan: Plan, data: DataPlan, given: Mapping[str, Any]) -> dict[st
     began |= _validation(data, given)
     if str(given.get("ensemble")) == plan.ensemble:  # a number, or the same as text
         began["ensemble"] = given["ensemble"]
+    loss = given.get("loss")
+    began["loss"] = loss if loss and str(Loss.parse(loss)) == data.loss else data.loss or None
+    began |= {name: _role(data, name, given[name]) for name in OF_ROLES if name in given}
     if "space" in given:
         began["space"] = (
             given["space"] if _same_space(plan, data.task, given["space"]) else "another one"
@@ -91,6 +97,12 @@ def _as_began(data: DataPlan, name: str, value: Any) -> Any:
     began = as_options(data.overrides).get(name)
     same = as_options(parse_overrides(**{name: value})).get(name) == began
     return value if same else began
+
+
+def _role(data: DataPlan, name: str, value: Any) -> Any:
+    """The value of an option of `Roles` that it began with; the given one if it is the same."""
+    began = data.roles.as_options().get(name)
+    return value if Roles.of(**{name: value}).as_options().get(name) == began else began
 
 
 def _same_space(plan: Plan, task: str, space: object) -> bool:

@@ -22,7 +22,7 @@ from pipelines.store.schema import NOTE, cut
 from pipelines.store.tracking import with_way_out
 from pipelines.study.objective import Choice, Ending
 from pipelines.study.plan import Plan
-from pipelines.table.scores.metrics import METRICS
+from pipelines.table.scores.named import metric_named
 from pipelines.table.scores.permutation import permuted
 from pipelines.table.source import DataPlan
 from pipelines.table.splits import group_codes
@@ -207,7 +207,7 @@ def _held_out_score(plan: Plan, prepared: "Prepared", won: Won) -> HeldOutScore:
 
 
 def _subject(plan: Plan, data: DataPlan, prepared: "Prepared", won: Won) -> Subject:
-    metric, scored, store = METRICS[plan.metric], won.scored, won.ending.store
+    metric, scored, store = metric_named(plan.metric), won.scored, won.ending.store
     predictor = Predictor.load(scored.folder)
     return Subject(
         study=store.run_id,
@@ -221,7 +221,9 @@ def _subject(plan: Plan, data: DataPlan, prepared: "Prepared", won: Won) -> Subj
         test=won.test,
         interval=won.interval,
         baselines=won.ending.baselines,
-        permuted=permuted(predictor, prepared.test_frame, scored.y, metric, plan.seed),
+        permuted=permuted(
+            predictor, prepared.test_frame, scored.y, metric, plan.seed, prepared.weight_test
+        ),
         confirmation=won.choice.confirmation,
         ensemble=won.choice.ensemble,
     )

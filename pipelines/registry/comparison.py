@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
 from hpo.arrays import FloatArray
 from hpo.errors import DataError
@@ -19,7 +18,8 @@ from pipelines.registry.pair import Pair
 from pipelines.registry.schema import schema_check
 from pipelines.registry.slices import slice_checks
 from pipelines.table.scores.bootstrap import Gain
-from pipelines.table.scores.metrics import METRICS
+from pipelines.table.scores.metrics import Metric, weighted_quantile
+from pipelines.table.scores.named import metric_named
 
 if TYPE_CHECKING:
     from serving.predictor import Predictor
@@ -130,13 +130,14 @@ def _contests(
     challenger: Served, champion: Served | None, rows: HeldOut, score: HeldOutScore, limits: Limits
 ) -> list[_Contest]:
     """The contests against the trivial baseline and the champion; the last one decides."""
-    metric = METRICS[score.metric]
+    metric = metric_named(score.metric)
     prediction = _predict(challenger, rows, "the challenger")
-    trivial = Pair.on(rows, metric, prediction, _trivial(challenger.predictor, rows.y))
+    trivial = Pair.on(rows, metric, prediction, _trivial(challenger.predictor, rows, metric))
     baseline = _Contest("trivial baseline", "the trivial baseline", trivial, 0.0)
     if champion is None:
         return [baseline]
-    pair = Pair.on(rows, metric, prediction, _predict(champion, rows, "the champion"))
+    other = _in_order_of(challenger, champion, _predict(champion, rows, "the champion"))
+    pair = Pair.on(rows, metric, prediction, other)
     name = f"version {champion.version}"
     return [baseline, _Contest(f"champion ({name})", name, pair, limits.margin)]
 
@@ -162,21 +163,31 @@ def _predict(model: Served, rows: HeldOut, role: str) -> FloatArray:
     return prediction
 
 
-def _trivial(predictor: Predictor, y: npt.NDArray[Any]) -> FloatArray:
-    """The best constant prediction for these rows: class shares (n, k), or the mean (n,).
+def _in_order_of(challenger: Served, champion: Served, prediction: FloatArray) -> FloatArray:
+    """The champion's probabilities in the order of the challenger's classes."""
+    classes = list(champion.predictor.target.classes)
+    order = [classes.index(label) for label in challenger.predictor.target.classes]
+    return prediction[:, order] if order else prediction
+
+
+def _trivial(predictor: Predictor, rows: HeldOut, metric: Metric) -> FloatArray:
+    """The best constant prediction for these rows: class shares (n, k), or a mean or quantile (n,).
 
     It is at least as good as that of the training rows, so a shift of the target alone promotes no
     model.
     """
     if predictor.target.kind == "regression":
-        return np.full(len(y), float(y.mean()))
-    shares = np.bincount(y, minlength=len(predictor.target.classes)) / len(y)
-    return np.tile(shares, (len(y), 1))
+        kind, _, level = metric.name.partition(":")
+        if kind == "pinball":
+            return np.full(len(rows), weighted_quantile(rows.y, float(level), rows.weight))
+        return np.full(len(rows), float(np.average(rows.y, weights=rows.weight)))
+    counts = np.bincount(rows.y, rows.weight, minlength=len(predictor.target.classes))
+    return np.tile(counts / counts.sum(), (len(rows), 1))
 
 
 def _score_notes(pair: Pair, rows: HeldOut, score: HeldOutScore) -> Iterator[str]:
     """A note if the challenger's score differs from the recorded one."""
-    now = pair.metric(pair.y, pair.challenger)
+    now = pair.metric(pair.y, pair.challenger, pair.weight)
     tolerance = SCORE_TOLERANCE * max(abs(now), abs(score.value))
     if rows.of_study and abs(now - score.value) > tolerance:
         yield (

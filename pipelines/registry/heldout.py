@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from hpo.errors import DataError, StudyError
 from pipelines.registry.gate import HeldOutScore, PromotionRefusedError
+from pipelines.table.roles import check_role, read_weights
 from pipelines.table.source import DATA, DataPlan, place_of, rebuild_source
 from pipelines.table.splits import group_codes
 from pipelines.table.target import with_known_target
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from serving.features import TargetEncoder
-    from serving.values import IntArray
+    from serving.values import FloatArray, IntArray
 
 MIN_ROWS = 50  # with fewer, equal models are promoted more often than the probability says
 MAX_SHARED = 0.5  # the share of "new" rows that may also be in the study's table
@@ -36,6 +37,7 @@ class HeldOut:
         of_study: Whether these are the rows of the recorded score.
         origin: What messages call the rows.
         notes: Sentences for the user.
+        weight: Weights (n,) of the rows; None for equal ones.
     """
 
     frame: pd.DataFrame
@@ -44,6 +46,7 @@ class HeldOut:
     of_study: bool
     origin: str
     notes: tuple[str, ...] = ()
+    weight: FloatArray | None = None
 
     def __len__(self) -> int:
         """The number of rows."""
@@ -121,6 +124,7 @@ class StudyTable:
             frame=table,
             y=prepared.y_test,
             groups=group_codes(plan.split, table, plan.overrides),
+            weight=prepared.weight_test,
             of_study=True,
             origin="rows that the challenger's study held out",
         )
@@ -182,11 +186,15 @@ def held_out_rows(
 
 def _new_rows(plan: DataPlan, target: TargetEncoder, frame: pd.DataFrame, shown: str) -> HeldOut:
     rows, y, notes = with_known_target(target, frame, plan.target, shown)
-    table = rows.drop(columns=plan.target)
+    table, weight = rows.drop(columns=plan.target), None
+    if plan.roles.weight:
+        check_role(rows, "weight", plan.roles.weight, plan.target)
+        weight = read_weights(rows, plan.roles.weight, shown)
     return HeldOut(
         frame=table,
         y=y,
         groups=group_codes(plan.split, table, plan.overrides),
+        weight=weight,
         of_study=False,
         origin=f"new rows of {shown}",
         notes=notes,

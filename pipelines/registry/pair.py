@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from hpo.arrays import FloatArray, IntArray
 from pipelines.table.scores.bootstrap import Gain, paired_gain
-from pipelines.table.scores.metrics import Metric
+from pipelines.table.scores.metrics import Metric, Weights
 
 if TYPE_CHECKING:
     from pipelines.registry.heldout import HeldOut
@@ -26,6 +26,7 @@ class Pair:
         challenger: Probabilities (n, k), or values (n,).
         other: The same of the other model.
         groups: Codes (n,) of rows that depend on each other; None if there are none.
+        weight: Weights (n,) of the rows; None for equal ones.
     """
 
     metric: Metric
@@ -33,11 +34,12 @@ class Pair:
     challenger: FloatArray
     other: FloatArray
     groups: IntArray | None = None
+    weight: Weights = None
 
     @classmethod
     def on(cls, rows: HeldOut, metric: Metric, challenger: FloatArray, other: FloatArray) -> Pair:
         """The predictions of two models for held-out rows."""
-        return cls(metric, rows.y, challenger, other, rows.groups)
+        return cls(metric, rows.y, challenger, other, rows.groups, rows.weight)
 
     @property
     def swapped(self) -> Pair:
@@ -47,7 +49,8 @@ class Pair:
     @property
     def scores(self) -> str:
         """Both scores, as text."""
-        one, other = self.metric(self.y, self.challenger), self.metric(self.y, self.other)
+        one = self.metric(self.y, self.challenger, self.weight)
+        other = self.metric(self.y, self.other, self.weight)
         return f"{self.metric.name} {one:.6g} against {other:.6g}"
 
     def gain(self, margin: float) -> Gain:
@@ -57,7 +60,13 @@ class Pair:
             ValueError: If the metric is not defined on these rows.
         """
         return paired_gain(
-            self.metric, self.y, self.challenger, self.other, margin=margin, groups=self.groups
+            self.metric,
+            self.y,
+            self.challenger,
+            self.other,
+            margin=margin,
+            groups=self.groups,
+            weight=self.weight,
         )
 
     def subset(self, members: npt.NDArray[np.int64]) -> Pair:
@@ -75,4 +84,5 @@ class Pair:
             challenger=self.challenger[members],
             other=self.other[members],
             groups=groups,
+            weight=None if self.weight is None else self.weight[members],
         )

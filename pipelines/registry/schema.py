@@ -44,7 +44,7 @@ def _output_differences(challenger: Predictor, champion: Predictor) -> Iterator[
     classes, current_classes = challenger.target.classes, champion.target.classes
     if output != current:
         yield f"answers {output}, the champion {current}"
-    elif classes != current_classes:
+    elif set(classes) != set(current_classes):
         yield f"its classes are {_listed(classes)}, the champion's {_listed(current_classes)}"
 
 

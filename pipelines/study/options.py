@@ -113,6 +113,12 @@ class Options(TableOptions):
         types: Types of columns instead of the inferred ones, such as zip:category,age:number;
             number, category, date or boolean.
         drop: Columns that are not used as features, with commas between.
+        weight: A column with the weight of each row in training and in every score; it is no
+            feature.
+        positive: The label of two that counts as positive in scores; none is the last in the
+            alphabet.
+        loss: What a regression is trained for, and by default scored by: quantile:0.9, poisson,
+            tweedie:1.5, gamma or huber; none is the squared error.
         refit: What the logged model is trained on: auto trains it once more on training and
             validation rows where a holdout validates, on with cv:K, too; off does not; all adds the
             test rows after the score.
@@ -127,6 +133,9 @@ class Options(TableOptions):
     fold: str | None = option(None)
     types: Types = option(None, checked=False)
     drop: Names = option(None, checked=False)
+    weight: str | None = option(None)
+    positive: str | int | None = option(None, checked=False)
+    loss: str | None = option(None)
     refit: str = option(AUTO)
 
     def fixed(self) -> dict[str, Any]:

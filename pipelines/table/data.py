@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from hpo.arrays import IntArray
+from hpo.arrays import FloatArray, IntArray
 from hpo.errors import DataError, ParameterError, closest
 from pipelines.table.columns import fit_features
 from pipelines.table.division.copies import copies_note
@@ -35,6 +35,8 @@ from pipelines.table.given import join
 from pipelines.table.leaks import leak_notes
 from pipelines.table.overrides import DROP, Overrides, check_overrides
 from pipelines.table.reading import digest, load_table, spelling, with_text_names, without_index
+from pipelines.table.roles import Roles, check_role, read_weights, scaled_weights
+from pipelines.table.scores.losses import Loss
 from pipelines.table.source import TEST
 from pipelines.table.splits import (
     Outer,
@@ -79,6 +81,7 @@ class Prepared:
         notes: sentences for the user about what was found and what was dropped.
         digest: identifies the raw tables; `rows.digest` identifies the division.
         digests: of each raw table by its role, where there are several.
+        weight: `(n,)` weights of all rows, 1 on average over the search's; None for equal ones.
         spelling: the names of the user's table that are not in their normal form, by normal name.
     """
 
@@ -94,6 +97,12 @@ class Prepared:
     digest: str
     spelling: Mapping[str, Any] = field(default_factory=dict)
     digests: Mapping[str, str] = field(default_factory=dict)
+    weight: FloatArray | None = None
+
+    @property
+    def weight_test(self) -> FloatArray | None:
+        """The weights of the test rows."""
+        return None if self.weight is None else self.weight[self.rows.test]
 
     @property
     def test_frame(self) -> pd.DataFrame:
@@ -123,7 +132,8 @@ class Prepared:
     def save_test(self, directory: Path) -> None:
         """Write the encoded test rows for `EncodedRows.load`."""
         rows = self.features.transform(self.test_frame)
-        EncodedRows(rows, self._encoded_target()[self.rows.test]).save(directory)
+        y = self._encoded_target()[self.rows.test]
+        EncodedRows(rows, y, self.weight_test).save(directory)
 
     def resampled(
         self, *, repeats: int, folds: int, seed: int, among: IntArray | None = None
@@ -159,7 +169,8 @@ class Prepared:
 
     def save_parts(self, directory: Path, rows: Rows) -> None:
         """Write the encoded table and the rows of each fold of `rows`, for `load_part`."""
-        table = EncodedRows(self.features.transform(self.frame), self._encoded_target())
+        features = self.features.transform(self.frame)
+        table = EncodedRows(features, self._encoded_target(), self.weight)
         save_parts(directory, self._encoding(), table, rows)
 
     def _encoded_target(self) -> npt.NDArray[Any]:
@@ -181,6 +192,8 @@ def prepare(
     outer: str = "",
     overrides: Overrides | None = None,
     others: Mapping[str, pd.DataFrame] | None = None,
+    roles: Roles | None = None,
+    loss: str = "",
 ) -> Prepared:
     """Infer the task and the column types, divide the rows and encode them.
 
@@ -196,12 +209,14 @@ def prepare(
         outer: a fold like "2/5" that is tested on instead of a random share.
         overrides: types of columns instead of the inferred ones, see `parse_overrides`.
         others: tables of their own, for the rows to test on or to validate on (`given`).
+        roles: of columns and labels.
+        loss: that a regression is trained for, such as "quantile:0.9"; "" for the squared error.
 
     Raises:
         ParameterError: for impossible arguments.
         DataError: for a table that cannot be searched on.
     """
-    others = others or {}
+    others, roles = others or {}, roles or Roles()
     if not 0.0 <= test_share < 0.5 or (test_share == 0.0) != (TEST in others):
         raise ParameterError(
             f"test_share must lie between 0 and 0.5, or be 0 with a table of test rows, but got "
@@ -214,22 +229,35 @@ def prepare(
     held_out = Outer.parse(outer) if outer else None
     first_digest, spelled = digest(frame), spelling(frame)
     check_overrides(frame, overrides or {}, target)
+    for option, column in (("fold", folds.column), ("weight", roles.weight)):
+        if column:
+            check_role(frame, option, column, target)
 
     frame, found, dropped_rows = read_target(frame, target, task)
+    if roles.positive:
+        found = found.with_positive(roles.positive)
     if not found.is_regression and how.kind == "random":
         found.check_class_sizes(max(2, folds.folds, held_out.folds if held_out else 0))
     divided = divide(frame, found.strata, how, folds, test_share, seed, held_out)
-    encoder = found.encoder(divided.rest)
+    encoder = found.encoder(divided.rest, loss)
     unused = {folds.column, *(name for name, kind in (overrides or {}).items() if kind == DROP)}
     joined = join(frame, found, others, first_digest, unused)
     n_divided, frame, rows = len(frame), joined.frame, joined.rows(divided)
     y = encoder.encode(frame[target])
     if not found.is_regression:
         check_both_classes(split, rows, y)
+    if loss:
+        Loss.parse(loss).check_target(encoder.original(y))
+    weight = None
+    if roles.weight:
+        weight = scaled_weights(read_weights(frame, roles.weight), rows, roles.weight)
 
-    features, column_notes = _fit_features(frame, target, rows, how, folds.column, overrides or {})
-    encoding = Encoding(Task(found.kind, len(encoder.classes)), encoder, features.cardinalities)
-    table = EncodedRows(features.transform(frame), y)
+    unread = _no_features(how, folds, roles)
+    features, column_notes = _fit_features(frame, target, rows, how, unread, overrides or {})
+    encoding = Encoding(
+        Task(found.kind, len(encoder.classes), loss), encoder, features.cardinalities
+    )
+    table = EncodedRows(features.transform(frame), y, weight)
     return Prepared(
         task=encoding.task,
         target_name=target,
@@ -255,6 +283,7 @@ def prepare(
         digest=joined.digest(first_digest),
         spelling=spelled,
         digests=joined.digests,
+        weight=weight,
     )
 
 
@@ -269,17 +298,25 @@ def _known_column(frame: pd.DataFrame, target: str) -> str:
     return target
 
 
+def _no_features(split: Split, validation: Validation, roles: Roles) -> dict[str, str]:
+    """Why columns with a role are no features, by name."""
+    found = {validation.column: "its values are the folds", roles.weight: "it weighs the rows"}
+    if split.kind == "group":
+        found[split.column] = "new rows come from other groups"
+    return {name: why for name, why in found.items() if name}
+
+
 def _fit_features(
-    frame: pd.DataFrame, target: str, rows: Rows, split: Split, fold: str, overrides: Overrides
+    frame: pd.DataFrame,
+    target: str,
+    rows: Rows,
+    split: Split,
+    unread: Mapping[str, str],
+    overrides: Overrides,
 ) -> tuple[FeatureEncoder, tuple[str, ...]]:
     """The encoder of the feature columns, and notes for the user."""
-    roles: dict[str, str] = {}
-    if fold:
-        roles[fold] = "its values are the folds"
-    if split.kind == "group":
-        roles[split.column] = "new rows come from other groups"
-    notes = tuple(f"{name}: not used as a feature, {why}" for name, why in roles.items())
-    raw = frame.drop(columns=[target, *roles])
+    notes = tuple(f"{name}: not used as a feature, {why}" for name, why in unread.items())
+    raw = frame.drop(columns=[target, *unread])
     keep = [split.column] if split.kind == "time" else []  # a time may number the rows
     encoder, column_notes = fit_features(raw, overrides, rows.rest, keep)
     test = raw.iloc[rows.test]

@@ -16,6 +16,7 @@ from pipelines.table.splits import Rows
 from serving.features import Matrix, TargetEncoder
 from serving.values import IntArray
 
+Weights = npt.NDArray[np.float64] | None
 SCHEMA = 1
 DESCRIPTION = "data.json"
 
@@ -27,10 +28,12 @@ class Task:
     Attributes:
         kind: binary, multiclass or regression.
         n_classes: 0 for regression.
+        loss: of a regression that is trained for another loss than the squared error, as text.
     """
 
     kind: str
     n_classes: int
+    loss: str = ""
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,8 @@ class Fold:
         index: of the fold, from 0.
         fixed: whether the validation rows are also trained on, so that they must not decide when
             to stop.
+        weight_train: `(n,)` weights of the training rows, about 1 on average; None for equal ones.
+        weight_valid: the same of the validation rows.
     """
 
     train: Matrix
@@ -59,6 +64,8 @@ class Fold:
     cardinalities: tuple[int, ...] = ()
     index: int = 0
     fixed: bool = False
+    weight_train: Weights = None
+    weight_valid: Weights = None
 
     def score(self, metric: Metric, prediction: npt.NDArray[np.float64]) -> float:
         """Score a prediction of the validation rows, in the user's units.
@@ -67,7 +74,8 @@ class Fold:
             metric: how to score.
             prediction: `(n, k)` probabilities (k = 2 for binary), or `(n,)` standardised values.
         """
-        return metric(self.target.original(self.y_valid), self.target.original(prediction))
+        original = self.target.original
+        return metric(original(self.y_valid), original(prediction), self.weight_valid)
 
     def whole(self, *more: EncodedRows) -> Fold:
         """The fold with the validation rows, and `more`, appended to the training rows."""
@@ -77,22 +85,29 @@ class Fold:
             np.concatenate([part.categorical for part in parts]),
         )
         y_train = np.concatenate([self.y_train, self.y_valid, *(rows.target for rows in more)])
-        return replace(self, train=train, y_train=y_train, fixed=True)
+        weights = [self.weight_train, self.weight_valid, *(rows.weight for rows in more)]
+        found = [each for each in weights if each is not None]
+        weight = np.concatenate(found) if found else None
+        return replace(self, train=train, y_train=y_train, weight_train=weight, fixed=True)
 
 
 @dataclass(frozen=True)
 class EncodedRows:
-    """Encoded features of some rows, with their targets `(n,)`."""
+    """Encoded features of some rows, with their targets `(n,)` and weights `(n,)`, if any."""
 
     features: Matrix
     target: npt.NDArray[Any]
+    weight: Weights = None
 
     def take(self, rows: IntArray) -> EncodedRows:
         """A copy of the given rows."""
-        return EncodedRows(self.features.take(rows), self.target[rows])
+        weight = None if self.weight is None else self.weight[rows]
+        return EncodedRows(self.features.take(rows), self.target[rows], weight)
 
     def save(self, directory: Path, prefix: str = "") -> None:
-        """Write three `.npy` files whose names start with the prefix."""
+        """Write `.npy` files whose names start with the prefix."""
+        if self.weight is not None:
+            np.save(directory / f"{prefix}weight.npy", self.weight)
         np.save(directory / f"{prefix}numeric.npy", self.features.numeric)
         np.save(directory / f"{prefix}categorical.npy", self.features.categorical)
         np.save(directory / f"{prefix}target.npy", self.target)
@@ -104,7 +119,9 @@ class EncodedRows:
             np.load(directory / f"{prefix}{name}.npy", mmap_mode="r")
             for name in ("numeric", "categorical", "target")
         )
-        return cls(Matrix(numeric, categorical), target)
+        weight = directory / f"{prefix}weight.npy"
+        weights = np.load(weight, mmap_mode="r") if weight.exists() else None
+        return cls(Matrix(numeric, categorical), target, weights)
 
 
 @dataclass(frozen=True)
@@ -126,6 +143,8 @@ class Encoding:
             target=self.target,
             cardinalities=self.cardinalities,
             index=index,
+            weight_train=train.weight,
+            weight_valid=valid.weight,
         )
 
     def save(self, directory: Path, n_folds: int) -> None:
@@ -159,8 +178,10 @@ def save_folds(directory: Path, encoding: Encoding, folds: tuple[Fold, ...]) -> 
     """Write the arrays of each fold for `load_folds`."""
     directory.mkdir(parents=True, exist_ok=True)
     for fold in folds:
-        EncodedRows(fold.train, fold.y_train).save(directory, f"fold-{fold.index}-train-")
-        EncodedRows(fold.valid, fold.y_valid).save(directory, f"fold-{fold.index}-valid-")
+        train = EncodedRows(fold.train, fold.y_train, fold.weight_train)
+        valid = EncodedRows(fold.valid, fold.y_valid, fold.weight_valid)
+        train.save(directory, f"fold-{fold.index}-train-")
+        valid.save(directory, f"fold-{fold.index}-valid-")
     encoding.save(directory, len(folds))
 
 

@@ -22,7 +22,10 @@ def subset(fold: Fold, share: float, seed: int) -> Fold:
     if count >= n:
         return fold
     rows = np.sort(training_order(fold, seed)[: max(count, 1)])
-    return replace(fold, train=fold.train.take(rows), y_train=fold.y_train[rows])
+    weight = None if fold.weight_train is None else fold.weight_train[rows]
+    return replace(
+        fold, train=fold.train.take(rows), y_train=fold.y_train[rows], weight_train=weight
+    )
 
 
 def training_order(fold: Fold, seed: int) -> npt.NDArray[np.intp]:

@@ -1,7 +1,7 @@
 """Where the table of a study comes from, and how its rows are used."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +9,7 @@ import pandas as pd
 
 from hpo.errors import StudyError
 from pipelines.files.uris import HIDDEN, is_hidden, safe
+from pipelines.table.roles import Roles
 from serving.columns import Column, DateColumn, NumericColumn
 from serving.dates import ISO, dates
 from serving.numbers import PLAIN
@@ -41,6 +42,8 @@ class DataPlan:
         overrides: types of columns that the user chose, by name; "drop" for those left out.
         digests: of each table by its role, where there are others beside it.
         others: the URIs of the tables beside it, by role (`pipelines.table.given`).
+        roles: of columns and labels.
+        loss: that a regression is trained for; "" for the squared error.
     """
 
     uri: str | None
@@ -55,6 +58,8 @@ class DataPlan:
     overrides: Mapping[str, str] = field(default_factory=dict)
     digests: Mapping[str, str] = field(default_factory=dict)
     others: Mapping[str, str | None] = field(default_factory=dict)
+    roles: Roles = field(default_factory=Roles)
+    loss: str = ""
 
     @property
     def has_folds(self) -> bool:
@@ -79,7 +84,8 @@ class DataPlan:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values by name."""
-        return {each.name: getattr(self, each.name) for each in fields(self)}
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
+        return {**values, "roles": asdict(self.roles)}
 
     def to_header(self) -> dict[str, Any]:
         """The table's part of the header of a study; its settings stand there twice, as tags."""
@@ -94,7 +100,8 @@ class DataPlan:
             StudyError: when the study has no table.
         """
         try:
-            return cls(**header["data"])
+            values = dict(header["data"])
+            return cls(**{**values, "roles": Roles(**values.get("roles", {}))})
         except (KeyError, TypeError) as error:
             raise StudyError(
                 f"the study's header has no table ({error}), so it cannot be resumed; start a new "
@@ -120,6 +127,8 @@ class Source:
     outer: str = ""
     overrides: Mapping[str, str] = field(default_factory=dict)
     others: Mapping[str, Place] = field(default_factory=dict)
+    roles: Roles = field(default_factory=Roles)
+    loss: str = ""
 
     def prepare(self) -> "Prepared":
         """Read the tables, infer the task, divide the rows and encode them.
@@ -141,6 +150,8 @@ class Source:
             outer=self.outer,
             overrides=self.overrides,
             others={role: _read(place) for role, place in self.others.items()},
+            roles=self.roles,
+            loss=self.loss,
         )
 
     def plan(self, prepared: "Prepared") -> DataPlan:
@@ -158,6 +169,8 @@ class Source:
             overrides=dict(self.overrides),
             digests=dict(prepared.digests),
             others={role: _uri(place) for role, place in self.others.items()},
+            roles=self.roles,
+            loss=self.loss,
         )
 
 
@@ -206,6 +219,8 @@ def rebuild_source(
         others={
             role: tables[role] if role in tables else place_of(plan, role) for role in plan.others
         },
+        roles=plan.roles,
+        loss=plan.loss,
     )
 
 

@@ -13,12 +13,13 @@ import pandas as pd
 from hpo.arrays import FloatArray, IntArray
 from hpo.errors import DataError, ParameterError, closest
 from pipelines.table.cells import read
+from pipelines.table.scores.losses import Loss
 from pipelines.table.scores.metrics import TASKS
 from pipelines.table.splits import Rows, quantile_strata
 from serving.columns import NumericColumn
 from serving.features import TargetEncoder
 from serving.numbers import PLAIN, NumberFormat, numbers
-from serving.values import Label, is_nested, labelled, relative
+from serving.values import Label, as_text, is_nested, label_key, labelled, relative
 
 MAX_CODED_CLASSES = 20  # more distinct numbers are a regression
 MAX_CLASSES = 1000
@@ -38,6 +39,7 @@ class Target:
         labels: the classes in order of appearance; empty for a regression.
         values: `(n,)` numbers of a regression; empty for a classification.
         format: how texts of a regression target write a number.
+        positive: the class of a binary task that counts as positive; None for the last in order.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Target:
     labels: tuple[Label, ...]
     values: FloatArray
     format: NumberFormat = PLAIN
+    positive: Label | None = None
 
     @property
     def is_regression(self) -> bool:
@@ -62,11 +65,46 @@ class Target:
         """`(n,)` codes of the classes, or of quantile ranges for a regression."""
         return quantile_strata(self.values) if self.is_regression else self.codes
 
-    def encoder(self, rows: IntArray) -> TargetEncoder:
-        """The encoder; for a regression with the mean and scale of the given rows."""
+    @property
+    def classes(self) -> tuple[Label, ...]:
+        """The classes in the order of their codes: the positive one is the last of two."""
+        return tuple(sorted(self.labels, key=lambda x: (x == self.positive, *_sort_key(x))))
+
+    def with_positive(self, text: str) -> Target:
+        """The target where the class with this text counts as positive.
+
+        Raises:
+            ParameterError: if there are not two classes, or none has this text.
+        """
+        if self.kind != "binary":
+            raise ParameterError(
+                f"positive={text!r} is for two classes, but the task is {self.kind}; leave it out"
+            )
+        texts = {label_key(as_text(label)): label for label in self.labels}
+        if label_key(text) not in texts:
+            names = [str(label) for label in self.labels]
+            raise ParameterError(
+                f"positive={text!r} is no label of {self.name!r}{closest(text, names)}; labels: "
+                f"{', '.join(map(repr, self.labels))}"
+            )
+        return replace(self, positive=texts[label_key(text)])
+
+    def encoder(self, rows: IntArray, loss: str = "") -> TargetEncoder:
+        """The encoder; for a regression with the mean and scale of the given rows.
+
+        Values that must stay positive for a `loss` are divided by their mean.
+
+        Raises:
+            ParameterError: for classes with a loss, which is for numbers.
+        """
         if not self.is_regression:
-            return TargetEncoder(self.kind, tuple(sorted(self.labels, key=_sort_key)))
+            if loss:
+                raise ParameterError(f"loss={loss!r} is for numbers, but the task is {self.kind}")
+            return TargetEncoder(self.kind, self.classes)
         values = self.values[rows]
+        if loss and Loss.parse(loss).is_logarithmic:
+            mean = float(values.mean())
+            return TargetEncoder(self.kind, (), 0.0, mean if mean > 0 else 1.0, self.format)
         scale = float(values.std())
         scale = scale if scale > 0 else 1.0
         return TargetEncoder(self.kind, (), float(values.mean()), scale, self.format)
@@ -82,7 +120,7 @@ class Target:
         more = ", …" if len(self.labels) > SHOWN_SHARES else ""
         text = f"target {self.name!r}: {self.kind}, {len(self.labels)} classes ({shares}{more})"
         if self.kind == "binary":
-            text += f", {max(self.labels, key=_sort_key)!r} counts as positive"
+            text += f", {self.classes[-1]!r} counts as positive"
         return text
 
     def check_class_sizes(self, needed: int) -> None:

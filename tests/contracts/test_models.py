@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,9 +22,13 @@ from pipelines.models import (
     Trainable,
     family,
     settings,
+    single_family,
 )
-from pipelines.table.data import Fold
-from pipelines.table.scores.metrics import default_metric
+from pipelines.table.data import Fold, Task
+from pipelines.table.scores.losses import Loss
+from pipelines.table.scores.metrics import METRICS, default_metric
+from pipelines.table.scores.named import metric_named
+from serving.features import TargetEncoder
 from serving.members import load_member
 from tests.folds import KINDS, make_fold
 
@@ -65,6 +70,70 @@ def sampling_params(name: str, kind: str) -> dict[str, Value]:
 def is_one_fit(name: str) -> bool:
     """Whether the first leg is all there is to train, so that others have no curve."""
     return settings(name).budget.max == 1
+
+
+@pytest.mark.parametrize(
+    ("any_name", "kind_of_loss"),
+    [(name, loss) for name in FAMILIES for loss in single_family(name).losses],
+)
+def test_a_loss_is_trained_for(any_name: str, kind_of_loss: str, tmp_path: Path) -> None:
+    loss = Loss.parse({"quantile": "quantile:0.9"}.get(kind_of_loss, kind_of_loss))
+    plain = make_fold("regression", n=600)
+    y_train, y_valid = np.exp(plain.y_train), np.exp(plain.y_valid)
+    target = TargetEncoder("regression", (), 0.0, 3.0)
+    fold = replace(
+        plain,
+        task=Task("regression", 0, str(loss)),
+        target=target,
+        y_train=y_train,
+        y_valid=y_valid,
+    )
+    metric = metric_named(loss.metric)
+
+    def model_of(name: str, on: Fold, *rungs: int) -> Trainable:
+        found: Trainable = family(name)(on, metric, 1, horizon=60).start({}, SEED)
+        for rung in rungs:
+            found.train(rung)
+        return found
+
+    def score(found: Trainable) -> float:
+        return fold.score(metric, found.predict(fold.valid))
+
+    model = model_of(any_name, fold, 20, 60)
+    squared = replace(fold, task=Task("regression", 0))
+    assert score(model) < score(model_of("trivial", fold, 1))
+    if loss.kind == "quantile":
+        assert score(model) < score(model_of(any_name, squared, 60))
+    model.export(tmp_path / "member")
+    served = load_member(tmp_path / "member").predict(fold.valid)
+    np.testing.assert_allclose(served, model.predict(fold.valid), rtol=1e-5)
+    assert not loss.is_logarithmic or (served > 0).all()
+
+
+def misled(fold: Fold) -> Fold:
+    """The fold with a copy of each training row that has another target and hardly any weight."""
+    y, n = fold.y_train, len(fold.train)
+    wrong = -3 * y if fold.task.kind == "regression" else (y + 1) % fold.task.n_classes
+    return replace(
+        fold,
+        train=fold.train.take(np.tile(np.arange(n), 2)),
+        y_train=np.concatenate([y, wrong]),
+        weight_train=np.repeat([2.0, 1e-3], n),
+    )
+
+
+@pytest.mark.parametrize("any_name", [*FAMILIES, "ridge"])
+def test_rows_count_by_their_weights(any_name: str, kind: str) -> None:
+    fold = misled(make_fold(kind))
+    metric = METRICS["rmse" if kind == "regression" else "accuracy"]
+
+    def loss(on: Fold) -> float:
+        model = family(any_name)(on, default_metric(kind), 1).start({}, SEED)
+        model.train(60)
+        return metric.to_loss(fold.score(metric, model.predict(fold.valid)))
+
+    assert fold.weight_train is not None
+    assert loss(fold) < loss(replace(fold, weight_train=np.flip(fold.weight_train).copy())) - 0.1
 
 
 def trained(name: str, kind: str, rungs: tuple[int, ...], seed: int = SEED) -> Trainable:

@@ -61,6 +61,12 @@ from pipelines.validate import validate
             ({"ensemble": value}, f"ensemble={value!r} must be auto, off, or how many trials")
             for value in (0, -1, "0", 51, "many", "5.0", "", True, None)
         ),
+        ({"loss": "qantile:0.5"}, "unknown loss 'qantile:0.5', did you mean 'quantile'"),
+        (
+            {"loss": "gamma", "model": "catboost"},
+            "catboost cannot be trained for loss='gamma'; take model=lightgbm or xgboost or hist",
+        ),
+        ({"loss": "huber", "model": "all"}, "mlp cannot be trained for loss='huber'"),
     ],
 )
 def test_impossible_values_are_refused_at_once(given: dict[str, object], message: str) -> None:

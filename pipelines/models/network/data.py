@@ -66,6 +66,7 @@ class Data:
         dense: `(n, d)` numbers of the training rows.
         lookup: `(n, e)` indices of the embedded categories.
         target: `(n,)` classes or standardised values.
+        weight: `(n,)` weights, 1 on average; None for equal ones.
         valid_dense: As `dense`, of the validation rows.
         valid_lookup: As `lookup`, of the validation rows.
         n_embedded: How many of the first columns of `dense` get a numeric embedding.
@@ -77,6 +78,7 @@ class Data:
     dense: Tensor
     lookup: Tensor
     target: Tensor
+    weight: Tensor | None
     valid_dense: Tensor
     valid_lookup: Tensor
     n_embedded: int
@@ -93,11 +95,15 @@ class Data:
         )
         regression = fold.task.kind == "regression"
         y = np.asarray(fold.y_train, dtype=np.float32 if regression else np.int64)
+        weight = None
+        if fold.weight_train is not None:
+            weight = torch.tensor(fold.weight_train, dtype=torch.float32, device=device)
         return cls(
             preprocessing=preprocessing,
             dense=dense.to(device),
             lookup=lookup.to(device),
             target=torch.from_numpy(y).to(device),
+            weight=weight,
             valid_dense=valid_dense.to(device),
             valid_lookup=valid_lookup.to(device),
             n_embedded=sum(_is_rich(column) for column in fold.train.numeric.T),

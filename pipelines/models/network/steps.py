@@ -134,12 +134,19 @@ class Stepper:
         with self._precision.autocast():
             out = self.network(data.dense[rows], data.lookup[rows], drop).float()  # (k, n, outputs)
         target = data.target[rows].expand(len(out), -1)  # (k, n)
+        how = "mean" if data.weight is None else "none"
         if data.bounds is not None:
-            return functional.mse_loss(out[:, :, 0], target) * len(out)
-        smoothing = self.settings.label_smoothing
-        return functional.cross_entropy(
-            out.flatten(0, 1), target.flatten(), label_smoothing=smoothing
-        ) * len(out)
+            losses = functional.mse_loss(out[:, :, 0], target, reduction=how)
+        else:
+            losses = functional.cross_entropy(
+                out.flatten(0, 1),
+                target.flatten(),
+                label_smoothing=self.settings.label_smoothing,
+                reduction=how,
+            )
+        if data.weight is not None:
+            losses = (losses * data.weight[rows].expand(len(out), -1).reshape(losses.shape)).mean()
+        return losses * len(out)
 
 
 class _Precision:

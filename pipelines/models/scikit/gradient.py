@@ -24,6 +24,7 @@ from pipelines.models.boosting import Grower
 from pipelines.models.legs import grown_ahead
 from pipelines.models.scikit.columns import Encoded, joint_codes, positions
 from pipelines.models.scikit.family import ScikitTrees, estimator_of
+from pipelines.table.scores.losses import Loss
 
 _MAX_LEVELS = 255
 
@@ -60,11 +61,19 @@ class HistGradientBoosting(ScikitTrees):
         """The parameters that scikit-learn gets."""
         return {
             **self.description.canonical(params),
+            **self._loss(),
             "early_stopping": False,
             "max_bins": _MAX_LEVELS,
             "random_state": seed,
             "warm_start": True,
         }
+
+    def _loss(self) -> dict[str, Value]:
+        text = self.watch.fold.task.loss
+        if not text:
+            return {}
+        loss = Loss.parse(text)
+        return {"loss": loss.kind, **({"quantile": loss.level} if loss.level else {})}
 
     @cached_property
     def encoded(self) -> Encoded:
@@ -102,7 +111,7 @@ class _Leg:
         """Probabilities, of the second class alone if the task is binary, or values."""
         task, classes = self._family.watch.fold.task, getattr(self._estimator, "classes_", None)
         if classes is None:
-            return self._sums[:, 0]
+            return np.asarray(self._estimator._loss.link.inverse(self._sums[:, 0]))
         found = np.zeros((len(self._sums), task.n_classes))
         if len(classes) == 2:
             found[:, classes[1]] = expit(self._sums[:, 0])
@@ -117,7 +126,8 @@ class _Leg:
         rate = family.mean_rate(self._native, (grown, to))
         if rate is not None:
             estimator.set_params(learning_rate=rate)
-        estimator.fit(family.encoded.train, family.watch.fold.y_train)
+        fold = family.watch.fold
+        estimator.fit(family.encoded.train, fold.y_train, sample_weight=fold.weight_train)
         if grown and not self._sums.size:
             self._sums = _last(_staged(_part(estimator, 0, grown), family.encoded.valid))
         self._staged = _staged(_part(estimator, grown, to, self._sums), family.encoded.valid)
@@ -138,8 +148,10 @@ def _part(estimator: Any, start: int, end: int, sums: FloatArray | None = None) 
 
 def _staged(estimator: Any, x: npt.NDArray[np.floating[Any]]) -> Iterator[FloatArray]:
     """The sums of the trees after each round, `(n, k)`; k is 1 for two classes and regressions."""
-    staged = getattr(estimator, "staged_decision_function", estimator.staged_predict)
-    return (np.reshape(sums, (len(x), -1)) for sums in staged(x))
+    if hasattr(estimator, "staged_decision_function"):
+        return (np.reshape(sums, (len(x), -1)) for sums in estimator.staged_decision_function(x))
+    link = estimator._loss.link.link
+    return (np.reshape(link(values), (-1, 1)) for values in estimator.staged_predict(x))
 
 
 def _last(sums: Iterator[FloatArray]) -> FloatArray:

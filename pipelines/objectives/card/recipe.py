@@ -51,11 +51,12 @@ def _unusual(plan: Plan, data: DataPlan, family: str) -> dict[str, object]:
         "test": (_place(data, TEST), None),
         "validation": (_place(data, VALIDATION) or _held_out(validation), TrainOptions.validation),
         "fold": (validation.column, ""),
+        "loss": (data.loss, ""),
         "budget": (_full_budget(plan, family), settings(family).budget.max),
         "refit": (plan.refit, TrainOptions.refit),
     }
     unusual = {name: value for name, (value, default) in options.items() if value != default}
-    return unusual | as_options(data.overrides)
+    return unusual | as_options(data.overrides) | data.roles.as_options()
 
 
 def _place(data: DataPlan, role: str) -> str | None:

@@ -19,7 +19,7 @@ from pipelines.objectives.jobs import Rebuild, best_label, best_report
 from pipelines.store import schema
 from pipelines.study.choice.ensemble import Ensemble
 from pipelines.study.objective import Ending
-from pipelines.table.scores.metrics import METRICS
+from pipelines.table.scores.named import metric_named
 
 if TYPE_CHECKING:
     from pipelines.table.data import Prepared
@@ -84,7 +84,9 @@ def _decided(ending: Ending, prepared: "Prepared", trials: Sequence[Trial]) -> E
     plan = ending.plan
     rows = np.concatenate([valid for _, valid in prepared.rows.folds])
     rows = rows[sampled(len(rows))]
-    library = read(ending.workshop.exchange, trials, prepared.y[rows], METRICS[plan.metric])
+    weight = None if prepared.weight is None else prepared.weight[rows]
+    metric = metric_named(plan.metric)
+    library = read(ending.workshop.exchange, trials, prepared.y[rows], metric, weight)
     order = np.argsort(rows, kind="stable")
     numbers = rows[order]
     parts = prepared.resampled(repeats=REPEATS, folds=2, seed=plan.seed, among=numbers).folds

@@ -55,16 +55,19 @@ class Library:
         predictions: `(n_trials, n)` values or `(n_trials, n, k)` probabilities.
         y: `(n,)` targets, as a `Metric` takes them.
         metric: by which an ensemble is selected.
+        weight: `(n,)` weights of the rows; None for equal ones.
     """
 
     numbers: tuple[int, ...]
     predictions: Predictions
     y: npt.NDArray[Any]
     metric: Metric
+    weight: FloatArray | None = None
 
     def on(self, rows: IntArray) -> "Library":
         """The same trials on some of the rows."""
-        return replace(self, predictions=self.predictions[:, rows], y=self.y[rows])
+        weight = None if self.weight is None else self.weight[rows]
+        return replace(self, predictions=self.predictions[:, rows], y=self.y[rows], weight=weight)
 
     def loss(self, prediction: FloatArray) -> float:
         """The loss of a prediction of these rows.
@@ -72,13 +75,17 @@ class Library:
         Raises:
             ValueError: when the metric is not defined on them.
         """
-        return self.metric.to_loss(self.metric(self.y, prediction))
+        return self.metric.to_loss(self.metric(self.y, prediction, self.weight))
 
 
 def read(
-    exchange: Exchange, trials: Sequence[Trial], y: npt.NDArray[Any], metric: Metric
+    exchange: Exchange,
+    trials: Sequence[Trial],
+    y: npt.NDArray[Any],
+    metric: Metric,
+    weight: FloatArray | None = None,
 ) -> Library:
-    """The library of the trials whose predictions are stored; `y` is that of the sampled rows.
+    """The library of the trials whose predictions are stored, with the targets of their rows.
 
     Raises:
         ValueError: when there are none.
@@ -88,7 +95,7 @@ def read(
     if not found:
         raise ValueError("no predictions are stored")
     stacked = np.stack([np.load(exchange.get(name) / _FILE) for _, name in found])
-    return Library(tuple(number for number, _ in found), stacked, y, metric)
+    return Library(tuple(number for number, _ in found), stacked, y, metric, weight)
 
 
 class Stored:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from hpo.arrays import IntArray
-from hpo.errors import DataError, ParameterError, closest
+from hpo.errors import DataError, ParameterError
 from pipelines.table.division.partition import Pair
 from serving.names import normal_name
 from serving.values import labelled
@@ -91,14 +91,8 @@ def named_folds(frame: pd.DataFrame, column: str, rest: IntArray) -> tuple[Pair,
     """A fold for each value of a column, in the order of the values, among some rows.
 
     Raises:
-        UserError: if the table has no such column, or its values are no folds.
+        DataError: if its values are no folds.
     """
-    if column not in frame.columns:
-        names = list(map(str, frame.columns))
-        raise ParameterError(
-            f"fold={column!r}: the table has no such column{closest(column, names)}; columns: "
-            f"{', '.join(names[:20])}"
-        )
     codes, values = labelled(frame[column])
     if (codes < 0).any():
         raise DataError(

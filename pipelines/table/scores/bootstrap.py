@@ -31,7 +31,7 @@ import numpy.typing as npt
 from scipy import stats
 
 from hpo.arrays import FloatArray, IntArray
-from pipelines.table.scores.metrics import Metric
+from pipelines.table.scores.metrics import Metric, Weights
 from pipelines.table.scores.weighted import WeightedScore, is_vectorised, weighted_score
 
 MAX_DRAWS, MIN_DRAWS = 4_000, 500
@@ -78,6 +78,7 @@ def score_interval(
     prediction: FloatArray,
     *,
     groups: IntArray | None = None,
+    weight: Weights = None,
     seed: int = 0,
 ) -> Interval:
     """Score a prediction, with the expanded BCa interval at 95 % (Efron 1987, Hesterberg 2015).
@@ -89,15 +90,16 @@ def score_interval(
         y: `(n,)` class codes or values in original units.
         prediction: `(n, k)` probabilities or `(n,)` values, as `Metric` takes them.
         groups: `(n,)` codes from 0; rows of a group depend on each other and are drawn together.
+        weight: `(n,)` weights of the rows; None for equal ones.
         seed: of the draws.
 
     Raises:
         ValueError: if the metric is not defined on these rows.
     """
     rng = np.random.default_rng([seed, _STREAM])
-    value = metric(y, prediction)
+    value = metric(y, prediction, weight)
     rows = _sampled_rows(metric, len(y), rng)
-    score = weighted_score(metric, y[rows], prediction[rows])
+    score = weighted_score(metric, y[rows], prediction[rows], _of(weight, rows))
     low, high = _resample(score, _units(groups, rows), rng).bounds()
     return Interval(value, min(low, value), max(high, value))
 
@@ -110,6 +112,7 @@ def paired_gain(
     *,
     margin: float = 0.0,
     groups: IntArray | None = None,
+    weight: Weights = None,
     seed: int = 0,
 ) -> Gain:
     """The gain of the predictions `one` over `other`, and the probability that it is real.
@@ -121,6 +124,7 @@ def paired_gain(
         other: the same of the other model.
         margin: that the gain must exceed, in the metric's units.
         groups: `(n,)` codes from 0; rows of a group depend on each other and are drawn together.
+        weight: `(n,)` weights of the rows; None for equal ones.
         seed: of the draws.
 
     Raises:
@@ -129,10 +133,10 @@ def paired_gain(
     rng = np.random.default_rng([seed, _STREAM])
     if not metric.greater_is_better:
         one, other = other, one  # so that the difference is a gain
-    value = metric(y, one) - metric(y, other)
+    value = metric(y, one, weight) - metric(y, other, weight)
     rows = _sampled_rows(metric, len(y), rng)
-    score_one = weighted_score(metric, y[rows], one[rows])
-    score_other = weighted_score(metric, y[rows], other[rows])
+    score_one = weighted_score(metric, y[rows], one[rows], _of(weight, rows))
+    score_other = weighted_score(metric, y[rows], other[rows], _of(weight, rows))
 
     def gain(weights: FloatArray) -> FloatArray:
         return score_one(weights) - score_other(weights)
@@ -266,6 +270,10 @@ def _sampled_rows(metric: Metric, n: int, rng: np.random.Generator) -> IntArray:
     if is_vectorised(metric) or n <= MAX_ROWS:
         return np.arange(n)
     return np.sort(rng.choice(n, MAX_ROWS, replace=False))
+
+
+def _of(weight: Weights, rows: IntArray) -> Weights:
+    return None if weight is None else weight[rows]
 
 
 def _units(groups: IntArray | None, rows: IntArray) -> IntArray:

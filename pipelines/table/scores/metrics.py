@@ -16,7 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from hpo.arrays import FloatArray, IntArray
-from hpo.errors import ParameterError, closest
+
+Weights = FloatArray | None
+"""Weights of rows, `(n,)`; None for equal ones."""
 
 CLASSIFICATION = ("binary", "multiclass")
 TASKS = (*CLASSIFICATION, "regression")
@@ -34,23 +36,29 @@ class Metric:
         name: of the metric.
         tasks: kinds of tasks that it can score.
         greater_is_better: its direction.
-        function: from targets and predictions to the score; see `__call__` for their shapes.
+        function: from targets, predictions and weights to the score; see `__call__` for their
+            shapes.
         obstacle: from targets to the reason why the metric cannot score them; "" if it can.
+        power: of the targets' unit in that of the score; 1 where both have the same.
     """
 
     name: str
     tasks: tuple[str, ...]
     greater_is_better: bool
-    function: Callable[[npt.NDArray[Any], FloatArray], float]
+    function: Callable[[Any, FloatArray, Weights], float]
     obstacle: Callable[[npt.NDArray[Any]], str] = _any_target
+    power: float = 0
 
-    def __call__(self, y: npt.NDArray[Any], prediction: FloatArray) -> float:
+    def __call__(
+        self, y: npt.NDArray[Any], prediction: FloatArray, weight: Weights = None
+    ) -> float:
         """Score a prediction, in the metric's own direction.
 
         Args:
             y: `(n,)` int64 class codes, or float64 values in original units.
             prediction: `(n, k)` probabilities (k = 2 for binary), or `(n,)` values in original
                 units.
+            weight: `(n,)` weights of the rows; None for equal ones.
 
         Raises:
             ValueError: if the prediction is not finite, so that such a trial fails; and if the
@@ -58,7 +66,9 @@ class Metric:
         """
         if not np.isfinite(prediction).all():
             raise ValueError(f"{self.name}: the model predicted values that are not finite")
-        score = float(self.function(y, prediction))
+        if weight is not None and not weight.any():
+            raise ValueError(f"{self.name} is not defined here: all rows have the weight 0")
+        score = float(self.function(y, prediction, weight))
         if not np.isfinite(score):
             reason = self.obstacle(y) or "a part of the rows holds one class only"
             raise ValueError(f"{self.name} is not defined here: {reason}")
@@ -76,8 +86,15 @@ class Metric:
 # --- classification -------------------------------------------------------------------------------
 
 
-def _auc(positive: npt.NDArray[np.bool_], scores: FloatArray) -> float:
+def mean(values: npt.NDArray[Any], w: Weights) -> float:
+    """The mean of values `(n,)` with these weights."""
+    return float(values.mean() if w is None else np.average(values, weights=w))
+
+
+def _auc(positive: npt.NDArray[np.bool_], scores: FloatArray, w: Weights) -> float:
     """Area under the ROC curve (Mann-Whitney; ties count half); `nan` for a single class."""
+    if w is not None:
+        return _weighted_auc(*_runs(positive, scores, w))
     above, below = np.sort(scores[positive]), np.sort(scores[~positive])
     if not len(above) or not len(below):
         return float("nan")
@@ -86,77 +103,92 @@ def _auc(positive: npt.NDArray[np.bool_], scores: FloatArray) -> float:
     return float((smaller + not_greater) / (2 * len(above) * len(below)))
 
 
-def _roc_auc(y: IntArray, p: FloatArray) -> float:
-    return _auc(y == 1, p[:, 1])
+def _weighted_auc(positives: FloatArray, negatives: FloatArray) -> float:
+    total = positives.sum() * negatives.sum()
+    below = np.cumsum(negatives) - negatives / 2
+    return float((positives * below).sum() / total) if total > 0 else float("nan")
 
 
-def _roc_auc_ovr(y: IntArray, p: FloatArray) -> float:
+def _runs(
+    positive: npt.NDArray[np.bool_], scores: FloatArray, w: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """The weights of positive and of negative rows for each distinct score, in ascending order."""
+    _, run = np.unique(scores, return_inverse=True)
+    sums = [np.bincount(run, w * rows, int(run.max()) + 1) for rows in (positive, ~positive)]
+    return np.asarray(sums[0], np.float64), np.asarray(sums[1], np.float64)
+
+
+def _roc_auc(y: IntArray, p: FloatArray, w: Weights = None) -> float:
+    return _auc(y == 1, p[:, 1], w)
+
+
+def _roc_auc_ovr(y: IntArray, p: FloatArray, w: Weights = None) -> float:
     """Mean over the classes that some but not all rows have, each against the rest."""
-    areas = np.array([_auc(y == c, p[:, c]) for c in range(p.shape[1])])
+    areas = np.array([_auc(y == c, p[:, c], w) for c in range(p.shape[1])])
     return float(np.nanmean(areas)) if np.isfinite(areas).any() else float("nan")
 
 
-def _average_precision(y: IntArray, p: FloatArray) -> float:
+def _average_precision(y: IntArray, p: FloatArray, w: Weights = None) -> float:
     """Sum of precision times the step in recall, over distinct scores."""
-    positive = y == 1
-    if not positive.any():
+    equal = np.ones(len(y)) if w is None else w
+    positives, negatives = _runs(y == 1, -p[:, 1], equal)
+    hits, predicted = np.cumsum(positives), np.cumsum(positives + negatives)
+    if not hits[-1] > 0:
         return float("nan")
-    order = np.argsort(-p[:, 1], kind="stable")
-    scores, hits = p[order, 1], np.cumsum(positive[order])
-    last = np.append(np.flatnonzero(np.diff(scores)), len(scores) - 1)  # of equal scores
-    precision = hits[last] / (last + 1)
-    steps = np.diff(hits[last], prepend=0) / hits[-1]
-    return float((precision * steps).sum())
+    precision = np.divide(hits, predicted, out=np.zeros_like(hits), where=predicted > 0)
+    return float((precision * positives).sum() / hits[-1])
 
 
-def _log_loss(y: IntArray, p: FloatArray) -> float:
+def _log_loss(y: IntArray, p: FloatArray, w: Weights = None) -> float:
     eps = np.finfo(np.float64).eps
     total = p.sum(axis=1)
     chosen = p[np.arange(len(y)), y] / total
-    return float(-np.log(np.clip(chosen, eps, 1 - eps)).mean())
+    return mean(-np.log(np.clip(chosen, eps, 1 - eps)), w)
 
 
-def _brier(y: IntArray, p: FloatArray) -> float:
-    return float(np.square(p[:, 1] - (y == 1)).mean())
+def _brier(y: IntArray, p: FloatArray, w: Weights = None) -> float:
+    return mean(np.square(p[:, 1] - (y == 1)), w)
 
 
-def _confusion(y: IntArray, p: FloatArray) -> IntArray:
-    """`(k, k)` counts: true class by row, predicted class by column."""
+def _confusion(y: IntArray, p: FloatArray, w: Weights = None) -> npt.NDArray[Any]:
+    """`(k, k)` counts or sums of weights: true class by row, predicted class by column."""
     k = p.shape[1]
-    return np.bincount(y * k + p.argmax(axis=1), minlength=k * k).reshape(k, k)
+    return np.bincount(y * k + p.argmax(axis=1), w, minlength=k * k).reshape(k, k)
 
 
-def _accuracy(y: IntArray, p: FloatArray) -> float:
-    return float((p.argmax(axis=1) == y).mean())
+def _accuracy(y: IntArray, p: FloatArray, w: Weights = None) -> float:
+    return mean(p.argmax(axis=1) == y, w)
 
 
-def _balanced_accuracy(y: IntArray, p: FloatArray) -> float:
+def _balanced_accuracy(y: IntArray, p: FloatArray, w: Weights = None) -> float:
     """Mean recall over the classes that occur."""
-    counts = _confusion(y, p)
+    counts = _confusion(y, p, w)
     members = counts.sum(axis=1)
     present = members > 0
     return float((counts.diagonal()[present] / members[present]).mean())
 
 
-def _f1_per_class(y: IntArray, p: FloatArray) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
+def _f1_per_class(
+    y: IntArray, p: FloatArray, w: Weights
+) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
     """F1 of each class, 0 without a hit, and whether the class occurs (truly or predicted)."""
-    counts = _confusion(y, p)
+    counts = _confusion(y, p, w)
     members = counts.sum(axis=0) + counts.sum(axis=1)
-    return 2 * counts.diagonal() / np.maximum(members, 1), members > 0
+    return 2 * counts.diagonal() / np.where(members > 0, members, 1), members > 0
 
 
-def _f1(y: IntArray, p: FloatArray) -> float:
-    return float(_f1_per_class(y, p)[0][1])
+def _f1(y: IntArray, p: FloatArray, w: Weights = None) -> float:
+    return float(_f1_per_class(y, p, w)[0][1])
 
 
-def _f1_macro(y: IntArray, p: FloatArray) -> float:
-    scores, present = _f1_per_class(y, p)
+def _f1_macro(y: IntArray, p: FloatArray, w: Weights = None) -> float:
+    scores, present = _f1_per_class(y, p, w)
     return float(scores[present].mean())
 
 
-def _mcc(y: IntArray, p: FloatArray) -> float:
+def _mcc(y: IntArray, p: FloatArray, w: Weights = None) -> float:
     """Matthews' correlation for any number of classes (Gorodkin 2004); 0 for a constant."""
-    counts = _confusion(y, p).astype(np.float64)
+    counts = _confusion(y, p, w).astype(np.float64)
     true, predicted, n = counts.sum(axis=1), counts.sum(axis=0), counts.sum()
     covariance = counts.trace() * n - true @ predicted
     spread = (n**2 - predicted @ predicted) * (n**2 - true @ true)
@@ -166,34 +198,47 @@ def _mcc(y: IntArray, p: FloatArray) -> float:
 # --- regression -----------------------------------------------------------------------------------
 
 
-def _rmse(y: FloatArray, p: FloatArray) -> float:
-    return float(np.sqrt(np.square(y - p).mean()))
+def _rmse(y: FloatArray, p: FloatArray, w: Weights = None) -> float:
+    return float(np.sqrt(mean(np.square(y - p), w)))
 
 
-def _mae(y: FloatArray, p: FloatArray) -> float:
-    return float(np.abs(y - p).mean())
+def _mae(y: FloatArray, p: FloatArray, w: Weights = None) -> float:
+    return mean(np.abs(y - p), w)
 
 
-def _median_ae(y: FloatArray, p: FloatArray) -> float:
-    return float(np.median(np.abs(y - p)))
+def _median_ae(y: FloatArray, p: FloatArray, w: Weights = None) -> float:
+    return weighted_quantile(np.abs(y - p), 0.5, w)
 
 
-def _r2(y: FloatArray, p: FloatArray) -> float:
+def weighted_quantile(values: FloatArray, level: float, w: Weights = None) -> float:
+    """The quantile of values `(n,)`; of weighted ones, the mean of the two ends of a plateau."""
+    if w is None:
+        return float(np.quantile(values, level))
+    order = np.argsort(values, kind="stable")
+    order = order[w[order] > 0]
+    below = np.cumsum(w[order])
+    at = level * below[-1]
+    ends = [np.searchsorted(below, at * (1 + sign * 1e-12), "left") for sign in (-1, 1)]
+    return float(values[order[np.minimum(ends, len(order) - 1)]].mean())
+
+
+def _r2(y: FloatArray, p: FloatArray, w: Weights = None) -> float:
     if _constant(y):  # the sum below need not be exactly 0 then
         return float("nan")
-    return float(1 - np.square(y - p).sum() / np.square(y - y.mean()).sum())
+    spread = mean(np.square(y - mean(y, w)), w)
+    return 1 - mean(np.square(y - p), w) / spread if spread > 0 else float("nan")
 
 
-def _rmsle(y: FloatArray, p: FloatArray) -> float:
+def _rmsle(y: FloatArray, p: FloatArray, w: Weights = None) -> float:
     if y.min() < 0:
         return float("nan")
-    return float(np.sqrt(np.square(np.log1p(np.maximum(p, 0)) - np.log1p(y)).mean()))
+    return float(np.sqrt(mean(np.square(np.log1p(np.maximum(p, 0)) - np.log1p(y)), w)))
 
 
-def _mape(y: FloatArray, p: FloatArray) -> float:
+def _mape(y: FloatArray, p: FloatArray, w: Weights = None) -> float:
     if (y == 0).any():
         return float("nan")
-    return float(np.abs((y - p) / y).mean())
+    return mean(np.abs((y - p) / y), w)
 
 
 def _constant(y: npt.NDArray[Any]) -> str:
@@ -227,9 +272,9 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
             Metric("average_precision", _BINARY, True, _average_precision),
             Metric("brier", _BINARY, False, _brier),
             Metric("mcc", CLASSIFICATION, True, _mcc),
-            Metric("rmse", _REGRESSION, False, _rmse),
-            Metric("mae", _REGRESSION, False, _mae),
-            Metric("median_ae", _REGRESSION, False, _median_ae),
+            Metric("rmse", _REGRESSION, False, _rmse, power=1),
+            Metric("mae", _REGRESSION, False, _mae, power=1),
+            Metric("median_ae", _REGRESSION, False, _median_ae, power=1),
             Metric("r2", _REGRESSION, True, _r2, _constant),
             Metric("rmsle", _REGRESSION, False, _rmsle, _negative),
             Metric("mape", _REGRESSION, False, _mape, _zero),
@@ -245,40 +290,6 @@ def default_metric(kind: str) -> Metric:
     return METRICS[_DEFAULTS[kind]]
 
 
-def metric_for(name: str, kind: str, y: npt.NDArray[Any] | None = None) -> Metric:
-    """Look up a metric.
-
-    Args:
-        name: of the metric; an empty name is the default of the task.
-        kind: of the task.
-        y: `(n,)` codes or original values that it must be able to score.
-
-    Raises:
-        ParameterError: for an unknown name, and if the metric cannot score such a target.
-    """
-    if not name:
-        return default_metric(kind)
-    possible = [known for known, metric in METRICS.items() if kind in metric.tasks]
-    if name not in METRICS:
-        hint = closest(name, possible) or closest(name, METRICS)
-        raise ParameterError(
-            f"unknown metric {name!r}{hint}; metrics of a {kind} task: {', '.join(possible)}"
-        )
-    metric = METRICS[name]
-    if kind not in metric.tasks:
-        raise ParameterError(
-            f"metric {name!r} is for {' and '.join(metric.tasks)} tasks, but this one is {kind}"
-            f"{closest(name, possible)}; metrics of a {kind} task: {', '.join(possible)}"
-        )
-    obstacle = metric.obstacle(y) if y is not None and len(y) else ""
-    if obstacle:
-        raise ParameterError(
-            f"metric {name!r} cannot score this target: {obstacle}; take another one of "
-            f"{', '.join(possible)}"
-        )
-    return metric
-
-
 def recalls(y: IntArray, prediction: FloatArray) -> list[tuple[int, float]]:
     """The number of rows of each class, and its recall (`nan` if there are none).
 
@@ -292,8 +303,15 @@ def recalls(y: IntArray, prediction: FloatArray) -> list[tuple[int, float]]:
     return list(zip(rows.tolist(), recall.tolist(), strict=True))
 
 
-def evaluate(kind: str, y: npt.NDArray[Any], prediction: FloatArray) -> dict[str, float]:
-    """All metrics of a task that are defined on these rows, by name.
+def evaluate(
+    kind: str,
+    y: npt.NDArray[Any],
+    prediction: FloatArray,
+    weight: Weights = None,
+    *,
+    own: Metric | None = None,
+) -> dict[str, float]:
+    """All metrics of a task that are defined on these rows, by name, and that of the study.
 
     Shapes and units are those of `Metric`.
 
@@ -302,9 +320,8 @@ def evaluate(kind: str, y: npt.NDArray[Any], prediction: FloatArray) -> dict[str
     """
     if not np.isfinite(prediction).all():
         raise ValueError("the model predicted values that are not finite")
-    scores = {
-        name: metric.function(y, prediction)
-        for name, metric in METRICS.items()
-        if kind in metric.tasks
-    }
+    metrics = [metric for metric in METRICS.values() if kind in metric.tasks]
+    if own is not None and own.name not in METRICS:
+        metrics.append(own)
+    scores = {metric.name: metric.function(y, prediction, weight) for metric in metrics}
     return {name: float(score) for name, score in scores.items() if np.isfinite(score)}

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from pipelines.table.scores.metrics import Metric
+from pipelines.table.scores.metrics import Metric, Weights
 from serving.columns import CategoricalColumn
 from serving.features import FeatureEncoder, Matrix
 from serving.predictor import Predictor
@@ -36,7 +36,12 @@ class Permuted:
 
 
 def permuted(
-    predictor: Predictor, frame: pd.DataFrame, y: npt.NDArray[np.generic], metric: Metric, seed: int
+    predictor: Predictor,
+    frame: pd.DataFrame,
+    y: npt.NDArray[np.generic],
+    metric: Metric,
+    seed: int,
+    weight: Weights = None,
 ) -> Permuted | None:
     """Shuffle each column of held-out rows once.
 
@@ -48,6 +53,7 @@ def permuted(
         y: their `(n,)` class codes or values.
         metric: how to score.
         seed: of the sample and of the permutations.
+        weight: `(n,)` weights of the rows; None for equal ones.
 
     Returns:
         None if there are too many columns, or the metric is not defined on the rows.
@@ -60,10 +66,11 @@ def permuted(
     rng = np.random.default_rng([seed, _STREAM])
     sample = np.sort(rng.choice(len(frame), n, replace=False))
     rows, truth = predictor.features.transform(frame.iloc[sample]), y[sample]
+    sampled = None if weight is None else weight[sample]
     encoded = _encoded_columns(predictor.features)
 
     def loss(matrix: Matrix) -> float:
-        return metric.to_loss(metric(truth, predictor.predict_encoded(matrix)))
+        return metric.to_loss(metric(truth, predictor.predict_encoded(matrix), sampled))
 
     increases = {}
     try:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hpo.arrays import FloatArray, IntArray
-from pipelines.table.scores.metrics import Metric
+from pipelines.table.scores.metrics import Metric, Weights
 
 WeightedScore = Callable[[FloatArray], FloatArray]
 """From weights (draws, rows) to scores (draws,); `nan` where a draw does not define the metric."""
@@ -24,20 +24,31 @@ def is_vectorised(metric: Metric) -> bool:
     return metric.name in _VECTORISED
 
 
-def weighted_score(metric: Metric, y: npt.NDArray[Any], prediction: FloatArray) -> WeightedScore:
+def weighted_score(
+    metric: Metric, y: npt.NDArray[Any], prediction: FloatArray, weight: Weights = None
+) -> WeightedScore:
     """The metric of these rows as a function of their weights.
 
     A whole number as a weight gives the same score as repeated rows.
+
+    Args:
+        metric: how to score.
+        y: `(n,)` class codes or values.
+        prediction: as `Metric` takes it.
+        weight: `(n,)` of the rows, by which the weights of all draws are multiplied.
     """
+    if weight is not None:
+        score = weighted_score(metric, y, prediction)
+        return lambda weights: score(weights * weight)
     if metric.name in _VECTORISED:
         return _VECTORISED[metric.name](y, prediction)
-    rows = np.arange(len(y))
 
     def draw_by_draw(weights: FloatArray) -> FloatArray:
-        scores = np.empty(len(weights))
-        for i, counts in enumerate(weights.astype(np.int64)):
-            draw = np.repeat(rows, counts)
-            scores[i] = metric.function(y[draw], prediction[draw])
+        scores = np.full(len(weights), np.nan)
+        for i, each in enumerate(weights):
+            drawn = np.flatnonzero(each)
+            if len(drawn):
+                scores[i] = metric.function(y[drawn], prediction[drawn], each[drawn])
         return scores
 
     return draw_by_draw

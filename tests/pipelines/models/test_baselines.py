@@ -76,9 +76,13 @@ def test_a_sample_holds_every_class(monkeypatch: pytest.MonkeyPatch) -> None:
     fold = make_fold("multiclass")
     y = np.zeros(len(fold.train), dtype=np.int64)
     y[-3:] = (1, 2, 3)
-    rows, labels = baselines._sample(replace(fold, y_train=y), seed=0)
+    rows, labels, weights = baselines._sample(
+        replace(fold, y_train=y, weight_train=(y + 1).astype(np.float64)), seed=0
+    )
     assert set(labels) == {0, 1, 2, 3}
     assert len(rows) == len(labels) <= 9
+    assert weights is not None
+    assert weights.tolist() == (labels + 1.0).tolist()
 
 
 def test_a_table_of_one_kind_of_columns_only(tmp_path: Path) -> None:

@@ -290,7 +290,7 @@ class Falling:
     def __init__(self, *values: float) -> None:
         self.values = list(values)
 
-    def __call__(self, y: object, prediction: object) -> float:
+    def __call__(self, y: object, prediction: object, weight: object = None) -> float:
         return self.values.pop(0) if len(self.values) > 1 else self.values[0]
 
 

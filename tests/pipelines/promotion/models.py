@@ -123,7 +123,7 @@ def make_store(folder: Path, client: MlflowClient) -> Store:
     source = Source(str(place), "answer", "auto", "random", 0.2, "holdout", 3)
     prepared = source.prepare()
     plan = source.plan(prepared)
-    study = stores.study(metric="roc_auc", direction="maximize", seed=3, data=plan.__dict__)
+    study = stores.study(metric="roc_auc", direction="maximize", seed=3, data=plan.to_dict())
     study.close()
     logged, values = {}, {}
     for name, columns in [*((name, (X, Z)) for name in WEIGHTS), ("wider", (X, Z, KIND))]:

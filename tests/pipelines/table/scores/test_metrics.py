@@ -5,25 +5,28 @@ import pytest
 from sklearn import metrics as sk
 
 from hpo.errors import ParameterError
-from pipelines.table.scores.metrics import METRICS, TASKS, default_metric, evaluate, metric_for
+from pipelines.table.scores.metrics import METRICS, TASKS, default_metric, evaluate
+from pipelines.table.scores.named import metric_for
 
 REFERENCE = {
-    "roc_auc": lambda y, p: sk.roc_auc_score(y, p[:, 1]),
-    "roc_auc_ovr": lambda y, p: sk.roc_auc_score(y, p, multi_class="ovr"),
-    "log_loss": lambda y, p: sk.log_loss(y, p, labels=range(p.shape[1])),
-    "accuracy": lambda y, p: sk.accuracy_score(y, p.argmax(1)),
-    "balanced_accuracy": lambda y, p: sk.balanced_accuracy_score(y, p.argmax(1)),
-    "f1": lambda y, p: sk.f1_score(y, p.argmax(1)),
-    "f1_macro": lambda y, p: sk.f1_score(y, p.argmax(1), average="macro"),
-    "average_precision": lambda y, p: sk.average_precision_score(y, p[:, 1]),
-    "brier": lambda y, p: sk.brier_score_loss(y, p[:, 1]),
-    "mcc": lambda y, p: sk.matthews_corrcoef(y, p.argmax(1)),
-    "rmse": sk.root_mean_squared_error,
-    "mae": sk.mean_absolute_error,
-    "median_ae": sk.median_absolute_error,
-    "r2": sk.r2_score,
-    "rmsle": sk.root_mean_squared_log_error,
-    "mape": sk.mean_absolute_percentage_error,
+    "roc_auc": lambda y, p, w: sk.roc_auc_score(y, p[:, 1], sample_weight=w),
+    "roc_auc_ovr": lambda y, p, w: sk.roc_auc_score(y, p, multi_class="ovr", sample_weight=w),
+    "log_loss": lambda y, p, w: sk.log_loss(y, p, labels=range(p.shape[1]), sample_weight=w),
+    "accuracy": lambda y, p, w: sk.accuracy_score(y, p.argmax(1), sample_weight=w),
+    "balanced_accuracy": lambda y, p, w: sk.balanced_accuracy_score(
+        y, p.argmax(1), sample_weight=w
+    ),
+    "f1": lambda y, p, w: sk.f1_score(y, p.argmax(1), sample_weight=w),
+    "f1_macro": lambda y, p, w: sk.f1_score(y, p.argmax(1), average="macro", sample_weight=w),
+    "average_precision": lambda y, p, w: sk.average_precision_score(y, p[:, 1], sample_weight=w),
+    "brier": lambda y, p, w: sk.brier_score_loss(y, p[:, 1], sample_weight=w),
+    "mcc": lambda y, p, w: sk.matthews_corrcoef(y, p.argmax(1), sample_weight=w),
+    "rmse": lambda y, p, w: sk.root_mean_squared_error(y, p, sample_weight=w),
+    "mae": lambda y, p, w: sk.mean_absolute_error(y, p, sample_weight=w),
+    "median_ae": lambda y, p, w: sk.median_absolute_error(y, p, sample_weight=w),
+    "r2": lambda y, p, w: sk.r2_score(y, p, sample_weight=w),
+    "rmsle": lambda y, p, w: sk.root_mean_squared_log_error(y, p, sample_weight=w),
+    "mape": lambda y, p, w: sk.mean_absolute_percentage_error(y, p, sample_weight=w),
 }
 
 
@@ -41,7 +44,13 @@ def example(kind: str, seed: int = 0, n: Any = 200) -> Any:
 @pytest.mark.parametrize(("kind", "name"), [(k, m.name) for m in METRICS.values() for k in m.tasks])
 def test_agrees_with_scikit_learn(kind: str, name: str, seed: int) -> None:
     y, p = example(kind, seed)
-    assert METRICS[name](y, p) == pytest.approx(REFERENCE[name](y, p), rel=1e-9)
+    assert METRICS[name](y, p) == pytest.approx(REFERENCE[name](y, p, None), rel=1e-9)
+    weights = np.random.default_rng(seed).gamma(1.0, size=len(y)) * (np.arange(len(y)) % 5 > 0)
+    expected = REFERENCE[name](y, p, weights)
+    assert METRICS[name](y, p, weights) == pytest.approx(expected, rel=1e-9)
+    counts = np.arange(len(y)) % 3
+    repeated = METRICS[name](np.repeat(y, counts), np.repeat(p, counts, axis=0))
+    assert METRICS[name](y, p, counts.astype(float)) == pytest.approx(repeated, rel=1e-9)
 
 
 @pytest.mark.parametrize("kind", TASKS)
