@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from hpo.arrays import BoolArray, FloatArray, IntArray
-from hpo.configurations import Configurations
+from hpo.configurations import Configurations, by_value
 from hpo.goals import Goal
 from hpo.samplers.grid import GridSampler
 from hpo.samplers.random import RandomSampler
@@ -179,12 +179,13 @@ class Evidence:
     @cached_property
     def exhausted(self) -> bool:
         """Whether all configurations of a small space have been tried."""
-        if self.model is None or not self.trials:
+        if not self.trials:
             return False
         # Of the samplers, only the grid does not draw from the whole space.
         grid = str(self.header["algorithm"]).partition("+")[0] == "grid"
         sampler = GridSampler() if grid else RandomSampler()
-        known = Configurations(self.space, sampler, identity(self.model.name))
+        same = by_value if self.model is None else identity(self.model.name)
+        known = Configurations(self.space, sampler, same)
         total = known.total(trial.params for trial in self.trials)
         return total is not None and sum(known.add(trial.params) for trial in self.trials) == total
 

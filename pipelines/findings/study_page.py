@@ -52,9 +52,10 @@ def _headline(evidence: Evidence) -> tuple[str, str]:
     winner, n = evidence.winner, len(evidence.trials)
     if winner is None:
         return "No trial succeeded", ""
+    where = "" if evidence.model is None else ", on the validation rows"
     return (
         f"{evidence.goal.name} {number(evidence.score(winner.loss), 5)}",
-        f"trial {winner.number}, the best of {n}, on the validation rows",
+        f"trial {winner.number}, the best of {n}{where}",
     )
 
 
