@@ -21,6 +21,11 @@ MAY_IMPORT = {
 # Only these modules may import the library (a folder means all of it).
 ONLY = {
     "hyperopt": ("hpo/samplers/hyperopt.py", "hpo/space/hyperopt", "benchmarks"),
+    "optuna": (
+        "hpo/samplers/optuna.py",
+        "hpo/space/optuna.py",
+        "benchmarks",
+    ),
     "lightgbm": ("pipelines/models/lightgbm.py", "serving/members.py", "benchmarks"),
     "xgboost": ("pipelines/models/xgboost.py", "serving/members.py", "benchmarks"),
     "catboost": ("pipelines/models/catboost.py", "serving/catboost.py"),
