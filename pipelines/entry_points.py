@@ -25,7 +25,7 @@ P = ParamSpec("P")
 OptionsT = TypeVar("OptionsT")
 ResultT = TypeVar("ResultT")
 
-NAMES = ("tune", "validate", "train", "promote", "rollback", "report", "adopt")
+NAMES = ("tune", "validate", "train", "predict", "promote", "rollback", "report", "adopt")
 NONE = "none"  # None as text
 WIDTH = 100  # characters of a line of a docstring
 

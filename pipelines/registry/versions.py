@@ -204,23 +204,37 @@ def load_predictor(which: Candidate, folder: Path) -> tuple[Predictor, int]:
         PromotionRefusedError: If it cannot be downloaded or read, or is not a model of this
             project.
     """
-    uri = f"models:/{which.name}/{which.version}"
+    return read_predictor(f"models:/{which.name}/{which.version}", str(which), folder)
+
+
+def read_predictor(uri: str, shown: str, folder: Path) -> tuple[Predictor, int]:
+    """The predictor of a logged model, and the size of its files; no code of the model is run.
+
+    Args:
+        uri: of the model, as MLflow takes it, or its folder.
+        shown: names it in messages.
+        folder: to download it to.
+
+    Raises:
+        PromotionRefusedError: If it cannot be downloaded or read, or is not a model of this
+            project.
+    """
     try:
         files = Path(mlflow.artifacts.download_artifacts(uri, dst_path=str(folder)))
     except (MlflowException, OSError) as error:
         raise PromotionRefusedError(
-            f"the model of {which} cannot be read: {first_line(error)}"
+            f"the model of {shown} cannot be read: {first_line(error)}"
         ) from error
     size = sum(path.stat().st_size for path in files.rglob("*") if path.is_file())
     try:
-        return Predictor.load(_predictor_folder(which, files)), size
+        return Predictor.load(_predictor_folder(shown, files)), size
     except (MlflowException, OSError, ValueError, KeyError, TypeError) as error:
         raise PromotionRefusedError(
-            f"the model of {which} is damaged or gone: {first_line(error)}"
+            f"the model of {shown} is damaged or gone: {first_line(error)}"
         ) from error
 
 
-def _predictor_folder(which: Candidate, files: Path) -> Path:
+def _predictor_folder(which: str, files: Path) -> Path:
     """The folder of the predictor in a model's files.
 
     Raises:
