@@ -154,11 +154,11 @@ def until(condition: Callable[[], bool], seconds: float) -> bool:
 
 def children(pid: int) -> list[int]:
     """The processes that a process has started and that run."""
-    try:
-        text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
-    except OSError:
-        return []
-    return [int(word) for word in text.split()]
+    found: list[int] = []
+    for thread in Path(f"/proc/{pid}/task").glob("*"):  # each knows those that it has started
+        with contextlib.suppress(OSError):
+            found += map(int, (thread / "children").read_text().split())
+    return found
 
 
 def tree(pid: int) -> list[int]:

@@ -42,7 +42,8 @@ class Result:
     skipped: str = ""
 
     def add(self, problems: list[str], tries: int = 1) -> None:
-        """Count tries that had these problems."""
+        """Count tries that had these problems, at least one if there are some."""
+        tries = max(tries, 1) if problems else tries
         self.tried += tries
         if problems:
             self.lost += ["; ".join(problems)] * tries
@@ -61,7 +62,7 @@ def killed_drivers(place: Place, algorithm: str, tries: int, seed: int, *, http:
             kills += killed
             if not killed:  # it was faster, or the study is at its end
                 break
-        result.add(course.finish(), max(kills, 1))
+        result.add(course.finish(), kills)
     return result
 
 
@@ -94,7 +95,7 @@ def killed_workers(place: Place, algorithm: str, tries: int, seed: int) -> Resul
             kills += _kill_worker(driver, rng)
         code = course.ends(driver)
         problems = course.problems(trials) if code == 0 else course.finish(trials=trials)
-        result.add(problems, max(kills, 1))
+        result.add(problems, kills)
     return result
 
 
