@@ -8,8 +8,9 @@ import pytest
 
 from hpo.errors import SpaceError
 from hpo.space import SearchSpace
+from hpo.space.checks import MAX_DEPTH
 from hpo.space.hyperopt import from_hyperopt
-from hpo.space.yaml import MAX_DEPTH, MAX_VALUES, load
+from hpo.space.yaml import MAX_VALUES, load
 
 LAUGHS = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]\n" for i in range(1, 10)

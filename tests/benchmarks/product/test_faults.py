@@ -21,7 +21,7 @@ from benchmarks.product.faults.table import chosen, summary
 from hpo.trial import Failure, Report, Trial
 from tests import stores
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 TEXT = """study {study}: tpe over 2 parameters
 trial 0/3 (default)  auc 0.5  0.1 s  best 0.5 (trial 0)  1.00 trials/s  ETA 0:01
 trial 1/3 FAILED: WorkerDied: it was killed  best 0.5 (trial 0)
@@ -29,13 +29,14 @@ trial 2/3 (sampler) at 27 rounds  auc 0.71235  0.1 s  best 0.71235 (trial 2)  ET
 """
 
 
+@pytest.mark.timeout(1200)
 def test_the_short_form_survives(tmp_path: Path) -> None:
     """A few drivers and workers are killed, frozen and refused, through the product's command."""
     command = [sys.executable, "-m", "benchmarks", "faults", "--quick", "--output", str(tmp_path)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     found = json.loads((tmp_path / "faults.json").read_text())
-    assert sum(found["tried"].values()) >= 8
+    assert sum(found["tried"].values()) >= 7
     assert not any(found["lost"].values())
 
 
