@@ -26,6 +26,10 @@ NAMES = {
     "tables": ("tabulated.make_surfaces", "make the tabulated surfaces from real trainings"),
     "curves": ("tabulated.make_curves", "make the tabulated learning curves from real trainings"),
     "rungs": ("budgets.rungs", "which low budget ranks configurations as the full one does"),
+    "faults": (
+        "product.faults.table",
+        "which studies survive kills, outages, refusals and full disks",
+    ),
     "gate": ("product.gate", "how often a challenger that is just as good is promoted"),
     "continuing": (
         "budgets.continuing",

@@ -2,8 +2,33 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from hpo.errors import closest
+from hpo.errors import SpaceError, closest
 from hpo.space.parameters import Categorical, Parameter, Value
+
+MAX_DEPTH = 30  # of nested values in a definition
+
+
+def check_depth(definition: object, source: str = "space") -> None:
+    """Check how deep plain values are nested, before anything walks through them.
+
+    Raises:
+        SpaceError: when they are too deep.
+    """
+    level = [definition]
+    for _ in range(MAX_DEPTH):
+        inner = (value for outer in level for value in _inner(outer))
+        level = list({id(value): value for value in inner}.values())
+        if not level:
+            return
+    raise SpaceError(
+        f"{source}: values are nested more than {MAX_DEPTH} deep; a space needs four levels"
+    )
+
+
+def _inner(value: object) -> Iterable[object]:
+    if isinstance(value, Mapping):
+        return value.values()
+    return value if isinstance(value, list | tuple) else ()
 
 
 def space_mistakes(parameters: Sequence[Parameter]) -> Iterator[str]:

@@ -28,9 +28,10 @@ from ruamel.yaml.events import (
 
 from hpo.errors import SpaceError, closest, raise_all
 from hpo.space import SearchSpace
+from hpo.space.checks import MAX_DEPTH, check_depth
 from hpo.space.parameters import Categorical, Float, Integer, Parameter, Value, plain
 
-MAX_DEPTH, MAX_VALUES = 30, 100_000
+MAX_VALUES = 100_000
 _KEYS = {
     "float": ("type", "low", "high", "log", "step", "when"),
     "integer": ("type", "low", "high", "log", "step", "when"),
@@ -141,6 +142,7 @@ def parse(definition: Any, source: str) -> SearchSpace:
     Raises:
         SpaceError: naming every mistake and `source`.
     """
+    check_depth(definition, source)
     if not isinstance(definition, Mapping) or not definition:
         raise SpaceError(
             f"{source}: a space is a mapping from names to parameters, but got {definition!r:.80}"

@@ -24,9 +24,12 @@ _WAYS_OUT = {
     errno.EACCES: "give this user the right to write there",
     errno.EPERM: "give this user the right to write there",
     errno.EIO: "check that disk",
+    errno.ENAMETOOLONG: "give the path of a file",
     errno.EMFILE: "raise the limit of open files (ulimit -n)",
     errno.ENFILE: "raise the system's limit of open files",
 }
+_OF_OPENING = (errno.EMFILE, errno.ENFILE, errno.ENAMETOOLONG)
+_MAX_PATH = 120  # characters in a message
 _NEARLY_FULL = 1 << 20  # bytes that are free
 # What NumPy says of a full disk, without a number.
 _CUT_SHORT = ("requested and", "written")
@@ -69,7 +72,8 @@ def why_refused(error: BaseException) -> str | None:
         number = errno.ENOSPC
     if number not in _WAYS_OUT:
         return None
-    return f"cannot write {_place(error, number)} ({os.strerror(number)}); {_WAYS_OUT[number]}"
+    verb = "open" if number in _OF_OPENING else "write"
+    return f"cannot {verb} {_place(error, number)} ({os.strerror(number)}); {_WAYS_OUT[number]}"
 
 
 def not_written(folder: Path, error: OSError) -> NotWrittenError:
@@ -80,7 +84,8 @@ def not_written(folder: Path, error: OSError) -> NotWrittenError:
 
 def _place(error: OSError, number: int) -> str:
     if error.filename:
-        return safe(os.fsdecode(error.filename))
+        path = safe(os.fsdecode(error.filename))
+        return path if number != errno.ENAMETOOLONG else f"{path[:_MAX_PATH]}…"
     full = list(_nearly_full()) if number == errno.ENOSPC else []
     return " or ".join(full) or "a file"
 

@@ -6,6 +6,7 @@
 import math
 from collections.abc import Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from types import MappingProxyType
 
@@ -178,7 +179,7 @@ class MlflowStorage:
         """
         name = _run_name(self.header, trial)
         self._run.put(grant(trial, name, self._run.common, now()))
-        self._trials[trial.number] = trial
+        self._trials[trial.number] = replace(trial, reports=(), failure=None)
         if trial.reports or trial.failure is not None:
             self.update(trial)
 

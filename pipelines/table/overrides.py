@@ -152,7 +152,7 @@ def _json(text: str, kind: type) -> Any:
         return None
     try:
         value = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):  # or nested more deeply than Python reads
         return None
     return value if isinstance(value, kind) else None
 

@@ -10,6 +10,7 @@ from typing import Any
 from hyperopt.pyll import Apply, as_apply
 
 from hpo.errors import SpaceError
+from hpo.space.checks import check_depth
 from hpo.space.parameters import plain
 
 # The way from the root to a node: (label of a choice, position of the option), outermost first.
@@ -103,6 +104,7 @@ class Graph:
         Raises:
             SpaceError: when two variables share a label, or an argument is not a number.
         """
+        check_depth(graph)
         walk = _Walk()
         walk.visit(as_apply(graph), _Place())
         return cls(walk.variables, walk.constants)

@@ -2,7 +2,8 @@
 
 import logging
 from collections.abc import Callable, Iterator, MutableMapping, Sequence
-from typing import Any, Protocol
+from functools import partial
+from typing import Any, Protocol, TypeVar
 
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
@@ -11,10 +12,12 @@ from hpo.errors import StudyError
 from pipelines.store import schema
 from pipelines.store.delivery.outbox import Unreachable
 from pipelines.store.records import Point, Record
-from pipelines.store.tracking import classified_errors, rest_call
+from pipelines.store.tracking import classified_errors, patiently, rest_call
 
 logger = logging.getLogger(__name__)
 
+T = TypeVar("T")
+_PAUSES = (0.1, 0.2, 0.4)  # seconds before a refused request is sent again
 _MAX_ITEMS, _MAX_PARAMS, _MAX_TAGS = 1_000, 100, 100  # per batch, set by MLflow
 
 
@@ -161,10 +164,20 @@ class CallWriter:
     parameters and metrics. A run without a mark is an orphan; the next driver deletes it.
 
     A run whose id did not arrive may exist: it is looked up by its name before it is created again.
+
+    A server that refuses a request now and then gets it again after a short pause. One that does
+    not answer at all is left to the outbox.
     """
 
-    def __init__(self, runs: Runs, experiment_id: str, run_ids: MutableMapping[str, str]) -> None:
+    def __init__(
+        self,
+        runs: Runs,
+        experiment_id: str,
+        run_ids: MutableMapping[str, str],
+        pauses: Sequence[float] = _PAUSES,
+    ) -> None:
         self._runs = runs
+        self._pauses = pauses
         self._experiment_id = experiment_id
         self._run_ids = run_ids
         self._asked_for: set[str] = set()  # names of runs whose id did not arrive
@@ -199,23 +212,27 @@ class CallWriter:
             with classified_errors():
                 self._log(run_id, record, record.marked_tags)
                 if record.status:
-                    self._runs.set_status(run_id, record.status, record.end)
+                    self._set_status(run_id, record)
         except StudyError as error:
             if record.key == schema.STUDY_KEY or not _was_deleted(run_id, error):
                 raise
             logger.warning("run %s of %s was deleted and stays deleted", run_id, record.key)
 
     def _create(self, record: Record) -> None:
-        name, start = record.name or record.key, record.start or 0
+        run_id = self._run_ids[record.key] = self._again(partial(self._made, record))
+        self._asked_for.discard(_name(record))
+        self._log(run_id, record, dict([record.mark] if record.mark else []))
+        if record.status and record.status != schema.RUNNING:
+            self._set_status(run_id, record)
+
+    def _made(self, record: Record) -> str:
+        """The id of a new run, or of the one that an attempt has made whose answer was lost."""
+        name, start = _name(record), record.start or 0
         run_id = self._find(name) if name in self._asked_for else None
         if run_id is None:
             self._asked_for.add(name)
             run_id = self._runs.create(self._experiment_id, name, start, dict(record.tags))
-        self._asked_for.discard(name)
-        self._run_ids[record.key] = run_id
-        self._log(run_id, record, dict([record.mark] if record.mark else []))
-        if record.status and record.status != schema.RUNNING:
-            self._runs.set_status(run_id, record.status, record.end)
+        return run_id
 
     def _find(self, name: str) -> str | None:
         parent = self._run_ids[schema.STUDY_KEY]
@@ -224,7 +241,13 @@ class CallWriter:
 
     def _log(self, run_id: str, record: Record, tags: dict[str, str]) -> None:
         for metrics, params, batch_tags in _batches(record, tags):
-            self._runs.log(run_id, metrics, params, batch_tags)
+            self._again(partial(self._runs.log, run_id, metrics, params, batch_tags))
+
+    def _set_status(self, run_id: str, record: Record) -> None:
+        self._again(partial(self._runs.set_status, run_id, str(record.status), record.end))
+
+    def _again(self, call: Callable[[], T]) -> T:
+        return patiently(call, self._pauses)
 
 
 def _batches(record: Record, tags: dict[str, str]) -> Iterator[Batch]:
@@ -240,6 +263,10 @@ def _batches(record: Record, tags: dict[str, str]) -> Iterator[Batch]:
         metrics, params = [], []
     if metrics or params or tags:
         yield metrics, dict(params), tags
+
+
+def _name(record: Record) -> str:
+    return record.name or record.key
 
 
 def _was_deleted(run_id: str, error: StudyError) -> bool:

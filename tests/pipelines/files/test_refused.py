@@ -30,6 +30,10 @@ from pipelines.files.refused import refusals_told, why_refused
             "cannot write s3://***@host/x (No space left on device); free space there",
         ),
         (OSError(errno.EMFILE, "Too many open files", "/x"), "ulimit -n"),
+        (
+            OSError(errno.ENAMETOOLONG, "File name too long", "[" * 20_000),
+            "[[… (File name too long); give the path of a file",
+        ),
         (MemoryError("Unable to allocate 7.45 GiB"), "Unable to allocate 7.45 GiB"),
         (MemoryError(), "use a machine with more, fewer workers, or fewer rows"),
         (OSError(errno.ENOMEM, "Cannot allocate memory"), "the memory of this process ran out"),

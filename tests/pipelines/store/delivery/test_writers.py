@@ -1,5 +1,7 @@
 """Writing when answers are lost or runs are deleted."""
 
+import random
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import pytest
@@ -9,6 +11,7 @@ from mlflow.protos import databricks_pb2
 from hpo.errors import StudyError
 from hpo.trial import Report, Trial
 from pipelines.store import study_run
+from pipelines.store.delivery.outbox import Unreachable
 from pipelines.store.delivery.writers import CallWriter, ClientRuns
 from pipelines.store.records import Record
 from pipelines.store.tracking import children
@@ -37,6 +40,53 @@ def test_a_run_whose_answer_was_lost_is_looked_up_before_it_is_made_again(arrive
     assert [run.data.tags.get("hpo.trial.number") for run in runs] == ["0"]
     assert [run.info.run_id for run in runs] == Lossy.made[-1:]
     assert len(Lossy.made) == (1 if arrives else 2)
+
+
+@pytest.mark.parametrize("share", [0.05, 0.3])
+def test_requests_grow_with_the_records_and_the_share_that_is_refused(share: float) -> None:
+    class Refusing:
+        """Refuses a share of the requests, half of them after they had their effect."""
+
+        def __init__(self) -> None:
+            self.asked, self.runs, self.rng = 0, dict[str, str](), random.Random(1)
+
+        def ask(self, effect: Callable[[], Any]) -> Any:
+            self.asked += 1
+            refused = self.rng.random() < share
+            result = None if refused and self.rng.random() < 0.5 else effect()
+            if refused:
+                raise MlflowException("slow down", databricks_pb2.REQUEST_LIMIT_EXCEEDED)
+            return result
+
+        def create(self, experiment: str, name: str, start: int, tags: dict[str, str]) -> Any:
+            assert name not in self.runs, "a run was made twice"
+            return self.ask(lambda: self.runs.setdefault(name, f"id-of-{name}"))
+
+        def find(self, experiment: str, rule: str) -> Any:
+            return self.ask(lambda: self.runs.get(rule.rpartition(" = ")[2].strip("'")))
+
+        def log(self, *_: object) -> Any:
+            return self.ask(lambda: None)
+
+        def set_status(self, *_: object) -> Any:
+            return self.ask(lambda: None)
+
+    runs, n = Refusing(), 200
+    left = [
+        Record(f"t{i}", f"t{i}", metrics=(("m", 1.0, 1, 1),), mark=("n", str(i)), status="FINISHED")
+        for i in range(n)
+    ]
+    write, attempts = CallWriter(runs, "0", {"study": "s"}, pauses=(0, 0, 0)), 0
+    while left:
+        attempts += 1
+        try:
+            write(left)
+            break
+        except Unreachable as error:
+            left = [record for record in left if record.key not in error.written]
+    assert len(runs.runs) == n
+    assert runs.asked < 3 * n / (1 - share) * 1.4
+    assert attempts <= 1 + 3 * n * share**4 * 3  # a request in 3 n fails four times in a row
 
 
 @pytest.mark.parametrize("make_writer", [None, stores.calls])

@@ -1,0 +1,1 @@
+"""Faults on purpose: what happens to the studies of killed processes and broken stores."""
