@@ -21,6 +21,7 @@ NAMES = {
     "overhead": ("product.overhead", "cost of a whole study with an objective that does nothing"),
     "knowledge": ("product.knowledge", "seconds to read what 1,000 past studies know"),
     "utilisation": ("product.utilisation", "share of the workers' time spent in training"),
+    "large": ("product.large", "seconds until the first trial of large tables, and peak memory"),
     "wallclock": ("product.wallclock", "validation loss over real seconds: bohb, tpe and FLAML"),
     "mlp": ("product.mlp", "the network against pytabkit's RealMLP"),
     "tables": ("tabulated.make_surfaces", "make the tabulated surfaces from real trainings"),

@@ -100,7 +100,7 @@ def draw(frame: pd.DataFrame, target: npt.ArrayLike, kind: str, seed: int, caps:
     known = np.flatnonzero(np.isfinite(y) & ((kind == "regression") | (y >= 0)))
     class_counts = _recode(y, known, kind)
     rows = _thinned(known, max(caps.rows, caps.cells // max(1, _cost_per_row(frame))), seed)
-    columns = [read_column(frame.iloc[rows, j]) for j in range(frame.shape[1])]
+    columns = [read_column(column.take(rows)) for _, column in frame.items()]
     is_numeric = np.array([column.dtype == np.float64 for column in columns], dtype=bool)
     chosen, order = _order(columns, y[rows], kind, seed, caps)
     numeric = [_rescaled(columns[j][chosen]) for j in order[is_numeric[order]]]

@@ -105,8 +105,8 @@ def fit_features(
     kinds = kinds or {}
     used = np.arange(len(frame)) if rows is None else rows
     findings, mistakes = [], []
-    for position, name in enumerate(map(str, frame.columns)):
-        series = relative(frame.iloc[:, position])
+    for name, column in frame.items():
+        series, name = relative(column), str(name)
         try:
             findings.append(_find(name, series, used, kinds.get(name), keep=name in keep))
         except ValueError as mistake:
@@ -135,7 +135,7 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _find(name: str, series: pd.Series, rows: IntArray, kind: str | None, keep: bool) -> Finding:
-    seen = series.iloc[rows]
+    seen = series.take(rows)
     if kind == DROP:
         return Finding(name, None, "dropped, as requested")
     if pd.api.types.is_complex_dtype(series.dtype) or is_nested(series):

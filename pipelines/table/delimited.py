@@ -12,6 +12,7 @@ import io
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -46,7 +47,7 @@ def read_csv(uri: str, raw: bytes) -> pd.DataFrame:
     text = _DelimitedText(uri, raw, _delimiter(raw))
     names = text.header()
     typed = _typed_columns(text.cells(len(names)))
-    frame: pd.DataFrame = typed.to_pandas()
+    frame: pd.DataFrame = typed.to_pandas(self_destruct=True)  # a column at a time
     return frame.set_axis(names, axis="columns")
 
 
@@ -97,9 +98,20 @@ class _DelimitedText:
             )
         except pa.ArrowInvalid as error:
             raise DataError(self._mistake(n_columns, error)) from None
-        if b'"' in self.raw and any(line.count(b'"') % 2 for line in self.raw.split(b"\n")):
+        if self._has_open_quotes():
             self._check_quotes(n_columns)
         return cells
+
+    def _has_open_quotes(self) -> bool:
+        """Whether a line ends inside of a quoted value."""
+        text, is_odd = np.frombuffer(self.raw, dtype=np.uint8), 0
+        for start in range(0, len(text) if b'"' in self.raw else 0, BLOCK_BYTES):
+            block = text[start : start + BLOCK_BYTES]
+            count = np.cumsum(block == ord('"'), dtype=np.uint8) + np.uint8(is_odd)
+            if (count[block == ord("\n")] % 2).any():
+                return True
+            is_odd = int(count[-1]) % 2
+        return bool(is_odd)
 
     def _mistake(self, n_columns: int, error: Exception) -> str:
         """The message for text that pyarrow cannot parse."""
@@ -187,8 +199,12 @@ def _fit(lines: list[str], delimiter: str) -> tuple[int, int]:
 
 
 def _typed_columns(cells: pa.Table) -> pa.Table:
-    columns = [_typed(column) for column in cells.columns]
-    return pa.table(columns, names=cells.column_names)
+    """The columns with their types; the cells of one are freed before the next is typed."""
+    names, columns = cells.column_names, cells.columns
+    del cells
+    for position, column in enumerate(columns):
+        columns[position] = _typed(column)
+    return pa.table(columns, names=names)
 
 
 def _typed(cells: pa.ChunkedArray) -> pa.ChunkedArray:

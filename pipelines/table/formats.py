@@ -202,8 +202,25 @@ def _candidates(sample: Sequence[str]) -> Iterator[str]:
     """The patterns that read one of a few texts, in their order."""
     yield ISO
     yield QUARTER
-    few = sample[:: max(1, len(sample) // 5)]
-    yield from (pattern for pattern in FORMATS if any(_follows(text, pattern) for text in few))
+    few = [(text, _outline(text)) for text in sample[:: max(1, len(sample) // 5)]]
+    for pattern, outline in _OUTLINES.items():
+        alike = (text for text, found in few if _fits(found, outline, pattern))
+        if any(_follows(text, pattern) for text in alike):
+            yield pattern
+
+
+def _outline(text: str) -> str:
+    """A text with one character in place of each number, word, directive and space."""
+    words = re.sub(r"%[bBaAp]|[^\W\d_]+", "a", re.sub(r"%[dmyYHIMSf]", "0", text))
+    return re.sub(r"\s+", " ", re.sub(r"\d+", "0", words))
+
+
+_OUTLINES = {pattern: _outline(pattern.removesuffix("%z")) for pattern in FORMATS}
+
+
+def _fits(found: str, outline: str, pattern: str) -> bool:
+    """Whether a text may follow a pattern; most need no look at `strptime`, which is slow."""
+    return found.startswith(outline) if pattern.endswith("%z") else found == outline
 
 
 def _follows(text: str, pattern: str) -> bool:

@@ -102,7 +102,8 @@ def with_text_names(frame: pd.DataFrame, source: str = "the table") -> pd.DataFr
         )
     named = frame.set_axis(names, axis="columns")
     changed = {name: old for name, old in zip(names, frame.columns, strict=True) if name != old}
-    named.attrs[SPELLING] = spelling(frame) | changed
+    if known := spelling(frame) | changed:  # attributes are copied with each column
+        named.attrs[SPELLING] = known
     return named
 
 

@@ -31,13 +31,14 @@ def copies(frame: pd.DataFrame, strata: IntArray, least: int) -> IntArray | None
     Returns:
         None if no rows are equal.
     """
-    counted = [i for i in range(frame.shape[1]) if not _numbers_rows(frame.iloc[:, i])]
+    counted = [series for _, series in frame.items() if not _numbers_rows(series)]
     if not counted:
         return None
-    counted.sort(key=lambda i: frame.dtypes.iloc[i] != np.float64)  # those tell most rows apart
+    counted.sort(key=lambda series: series.dtype != np.float64)  # those tell most rows apart
     rows, hashed = np.arange(len(frame)), np.zeros(len(frame), dtype=np.uint64)
-    for done, position in enumerate(counted, start=1):
-        hashed = hashed * MULTIPLIER + _hashed(frame.iloc[rows, position])
+    for done, series in enumerate(counted, start=1):
+        some = series if len(rows) == len(series) else series.take(rows)
+        hashed = hashed * MULTIPLIER + _hashed(some)
         if done % CHECKED_COLUMNS == 0 or done == len(counted):
             doubled = pd.Series(hashed).duplicated(keep=False).to_numpy()
             rows, hashed = rows[doubled], hashed[doubled]

@@ -1,5 +1,6 @@
 """How cells are read is found once, for features, the target and the split by time."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -7,6 +8,7 @@ import pandas as pd
 import pytest
 
 from pipelines.table.cells import Reading, groups, read, times
+from pipelines.table.formats import FORMATS, _candidates
 from serving.columns import DateColumn, NumericColumn
 from serving.numbers import NumberFormat
 
@@ -148,3 +150,9 @@ def test_a_requested_type() -> None:
     assert found([1, 2], "category").column is None
     assert found(["1", "2", "3+"], "number").column == NumericColumn("x", dirty=True)
     assert found(["2024-01-01", "soon"], "date").column == DateColumn("x", "ISO8601", (), True)
+
+
+def test_a_pattern_is_a_candidate_for_its_own_dates() -> None:
+    moment = datetime(2024, 5, 9, 21, 7, 3, 250, tzinfo=UTC)
+    some = FORMATS[::7]
+    assert [each for each in some if each not in _candidates([moment.strftime(each)])] == []

@@ -14,8 +14,11 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.feather
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from hpo.errors import DataError
+from pipelines.table import delimited
 from pipelines.table.reading import digest, load_table, with_text_names, without_index
 
 ROOT = Path(__file__).parents[3]
@@ -252,3 +255,12 @@ def test_a_server_that_does_not_run_is_said_to_refuse() -> None:
         port = closed.getsockname()[1]
     with pytest.raises(DataError, match=r"the host '127.0.0.1' refuses the connection; check the"):
         load_table(f"http://127.0.0.1:{port}/t.csv")
+
+
+@given(st.lists(st.sampled_from(['"', "\n", "a", ","]), max_size=40), st.integers(1, 9))
+def test_a_line_that_ends_inside_of_quotes_is_found_in_blocks(parts: list[str], block: int) -> None:
+    raw = "".join(parts).encode()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(delimited, "BLOCK_BYTES", block)
+        found = delimited._DelimitedText("t.csv", raw, ",")._has_open_quotes()
+    assert found == any(line.count(b'"') % 2 for line in raw.split(b"\n"))
