@@ -19,7 +19,13 @@ SPACE = {  # trees of one split each, on a half of the columns: they err differe
     "num_leaves": {"type": "integer", "low": 8, "high": 31},
     "min_data_in_leaf": {"type": "integer", "low": 1, "high": 3},
 }
-OPTIONS: dict[str, Any] = {"space": SPACE, "algorithm": "random", "max_budget": 60, "workers": 1}
+OPTIONS: dict[str, Any] = {
+    "space": SPACE,
+    "algorithm": "random",
+    "max_budget": 60,
+    "workers": 1,
+    "warm_start": "off",
+}
 
 
 @pytest.fixture(scope="module")
