@@ -125,9 +125,8 @@ class Final:
             return reports
         except (JobError, WorkerDied) as error:
             raise StudyError(
-                f"the winner is known, but training once more for its model failed: {error}; all "
-                "trials are stored: when that is repaired, `tune` with "
-                f"study={ending.store.run_id} logs the winner"
+                f"training {_jobs_named(jobs)} once more failed: {error}; all trials are stored: "
+                f"when that is repaired, `tune` with study={ending.store.run_id} logs the winner"
             ) from error
 
 
@@ -136,8 +135,16 @@ def _job(trial: Trial) -> Job:
 
 
 def _named(trials: Sequence[Trial]) -> str:
-    numbers = ", ".join(str(trial.number) for trial in trials)
-    return f"trial{'s' * (len(trials) > 1)} {numbers}"
+    return _numbered([trial.number for trial in trials])
+
+
+def _jobs_named(jobs: Sequence[AgainJob]) -> str:
+    return _numbered([job.job.number for job in jobs if not isinstance(job, Baseline)])
+
+
+def _numbered(numbers: Sequence[int]) -> str:
+    found = dict.fromkeys(numbers)
+    return f"trial{'s' * (len(found) > 1)} {', '.join(map(str, found))}"
 
 
 def _their(trials: Sequence[Trial]) -> str:

@@ -13,7 +13,7 @@ from pipelines.files.exchange import Exchange
 from pipelines.models import BASELINES, identity
 from pipelines.objectives.confirmation import best_distinct, confirm
 from pipelines.objectives.ensemble.choosing import choose_ensemble
-from pipelines.objectives.ensemble.library import TRIALS, Stored
+from pipelines.objectives.ensemble.library import Stored, library_size
 from pipelines.objectives.final import TRIVIAL, Final
 from pipelines.objectives.jobs import FOLDS, Baseline, Portion, Work, best_label, models_of
 from pipelines.store.schema import ENSEMBLE, test_metrics
@@ -111,7 +111,7 @@ class TableObjective:
     @property
     def _predictions(self) -> int:
         """Of how many of the best trials the predictions are kept."""
-        return TRIALS if self._plan.max_members else 0
+        return library_size(self._plan.max_members)
 
     @property
     def _models(self) -> int:
@@ -134,7 +134,9 @@ class TableObjective:
     def choose(self, best: Trial, ending: Ending) -> Choice:
         """The best trial of the search or of the confirmation, or an ensemble that is better."""
         chosen = self._choose_single(best, ending)
-        ensemble = choose_ensemble(ending, self._prepared, self._final.train)
+        ensemble = choose_ensemble(
+            ending, self._prepared, self._final.train, own_folds=self._data.has_own_folds
+        )
         return chosen if ensemble is None else _joined(chosen, ensemble, ending)
 
     def _choose_single(self, best: Trial, ending: Ending) -> Choice:

@@ -66,6 +66,11 @@ class DataPlan:
         """Whether several folds validate, whose models have seen all their rows."""
         return self.validation.startswith(("cv:", "fold:"))
 
+    @property
+    def has_own_folds(self) -> bool:
+        """Whether a column of the table gives the folds."""
+        return self.validation.startswith("fold:")
+
     def role_of(self, digest: str) -> str | None:
         """The role of the study's table with this content; None if the study has no such table."""
         digests = self.digests or {DATA: self.digest}

@@ -88,7 +88,7 @@ def test_the_best_few_are_confirmed_once(
     store: str, make_table: Callable[[int], pd.DataFrame], capsys: pytest.CaptureFixture[str]
 ) -> None:
     table = make_table(300)
-    result = tune(table, "income", trials=4, max_budget=10, confirm=2)
+    result = tune(table, "income", trials=4, max_budget=10, confirm=2, ensemble="off")
 
     confirmed = result.confirmation
     assert confirmed is not None

@@ -19,10 +19,15 @@ from pipelines.objectives.ensemble.selection import Predictions
 from pipelines.objectives.jobs import best_label, models_of, trial_label
 from pipelines.table.scores.metrics import Metric
 
-TRIALS = 30  # whose predictions are kept
+TRIALS = 10  # whose predictions are kept, at least; with twenty, ensembles were no better
 MAX_ROWS = 10_000  # of the validation rows
 
 _FILE = "prediction.npy"
+
+
+def library_size(max_members: int) -> int:
+    """Of how many of the best trials the predictions are kept, for ensembles of so many members."""
+    return max(TRIALS, max_members) if max_members else 0
 
 
 def predictions_of(label: str) -> str:

@@ -163,7 +163,7 @@ def test_a_winner_that_cannot_be_trained_again_costs_no_trial(
     store = MemoryStore()
     with pytest.raises(
         StudyError,
-        match=r"trial 0 is the best, but .* MemoryError: of the test; all trials are stored",
+        match=r"training trial 0 once more failed: MemoryError: of the test; all trials are stored",
     ):
         run(succeed, store, refuse)
     assert store.closed[0] == "FAILED"
