@@ -104,11 +104,17 @@ class LightGBM(BoostingFamily):
             **self._binning(chosen),
             **self.n_classes,
             **self._objective(),
+            **self._monotone,
             "metric": "none",
             "seed": seed,
             "deterministic": True,
             "force_col_wise": True,
         }
+
+    @property
+    def _monotone(self) -> dict[str, Any]:
+        signs = self.watch.fold.monotone
+        return {"monotone_constraints": list(signs)} if signs else {}
 
     def _objective(self) -> dict[str, Value]:
         task = self.watch.fold.task

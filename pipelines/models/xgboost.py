@@ -115,6 +115,7 @@ class XGBoost(BoostingFamily):
             **self.description.canonical(params),
             **self.n_classes,
             **self._objective(),
+            **self._monotone,
             "tree_method": "hist",
             "seed": seed,
             "seed_per_iteration": True,
@@ -122,6 +123,11 @@ class XGBoost(BoostingFamily):
             "disable_default_eval_metric": True,
             "verbosity": 0,
         }
+
+    @property
+    def _monotone(self) -> dict[str, Value]:
+        signs = self.watch.fold.monotone
+        return {"monotone_constraints": f"({','.join(map(str, signs))})"} if signs else {}
 
     def _objective(self) -> dict[str, Value]:
         task = self.watch.fold.task

@@ -36,6 +36,7 @@ from pipelines.study.options import (
 )
 from pipelines.table.division.validation import HOLDOUT
 from pipelines.table.overrides import parse_overrides
+from pipelines.table.roles import parse_monotone
 from pipelines.table.scores.losses import Loss
 from pipelines.table.source import DATA, TEST
 
@@ -112,6 +113,8 @@ def _other_mistakes(options: Options, wrong: Collection[str]) -> Iterator[str]:
         yield from _refit_mistakes(options)
     if options.loss is not None and not {"loss", "model"} & set(wrong):
         yield from _loss_mistakes(options.loss, options.model)
+    if options.monotone is not None:
+        yield from _monotone_mistakes(options)
     yield from _row_mistakes(options, wrong)
     if isinstance(options, SearchOptions):
         yield from _ensemble_mistakes(options)
@@ -152,6 +155,22 @@ def _loss_mistakes(text: str, model: str) -> Iterator[str]:
     for name in search_model(model).families:
         if name not in able:
             yield f"{name} cannot be trained for loss={text!r}; take model={' or '.join(able)}"
+
+
+def _monotone_mistakes(options: Options) -> Iterator[str]:
+    """The mistakes in directions, and the families and losses that know none."""
+    try:
+        parse_monotone(options.monotone)
+    except ParameterError as error:
+        yield str(error)
+    if isinstance(options.loss, str) and options.loss.startswith("quantile"):
+        yield "monotone cannot be kept with a quantile loss; leave one of them out"
+    if options.model not in (*FAMILIES, ALL):
+        return
+    able = [name for name in FAMILIES if single_family(name).monotone]
+    for name in search_model(options.model).families:
+        if name not in able:
+            yield f"{name} takes no monotone columns; take model={' or '.join(able)}"
 
 
 def _row_mistakes(options: Options, wrong: Collection[str]) -> Iterator[str]:

@@ -27,6 +27,7 @@ TEST_SHARE = 0.2  # of the rows, unless a table of its own has the test rows
 Table = str | Path | pd.DataFrame | None
 Types = str | Mapping[str, str] | None
 Names = str | Sequence[str] | None
+Monotone = str | Mapping[str, int] | None
 Code = str | Callable[..., Any] | None
 Space = str | Path | SearchSpace | Mapping[str, Any]
 
@@ -117,6 +118,8 @@ class Options(TableOptions):
             feature.
         positive: The label of two that counts as positive in scores; none is the last in the
             alphabet.
+        monotone: Columns with which predictions rise or fall, such as age:+1,income:-1; for boosted
+            trees.
         loss: What a regression is trained for, and by default scored by: quantile:0.9, poisson,
             tweedie:1.5, gamma or huber; none is the squared error.
         refit: What the logged model is trained on: auto trains it once more on training and
@@ -135,6 +138,7 @@ class Options(TableOptions):
     drop: Names = option(None, checked=False)
     weight: str | None = option(None)
     positive: str | int | None = option(None, checked=False)
+    monotone: Monotone = option(None, checked=False)
     loss: str | None = option(None)
     refit: str = option(AUTO)
 

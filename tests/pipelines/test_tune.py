@@ -66,6 +66,10 @@ from pipelines.validate import validate
             {"loss": "gamma", "model": "catboost"},
             "catboost cannot be trained for loss='gamma'; take model=lightgbm or xgboost or hist",
         ),
+        ({"monotone": "age"}, r"monotone='age' must give \+1 or -1 to columns"),
+        ({"monotone": {"age": 2}}, r"monotone=.*must give \+1 or -1 to columns"),
+        ({"monotone": {"age": 1}, "model": "mlp"}, "mlp takes no monotone columns; take model=lig"),
+        ({"monotone": "age:-1", "loss": "quantile:0.5"}, "cannot be kept with a quantile loss"),
         ({"loss": "huber", "model": "all"}, "mlp cannot be trained for loss='huber'"),
     ],
 )
