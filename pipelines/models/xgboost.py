@@ -117,12 +117,18 @@ class XGBoost(BoostingFamily):
             **self._objective(),
             **self._monotone,
             "tree_method": "hist",
+            "device": self.device,
             "seed": seed,
             "seed_per_iteration": True,
             "nthread": self.threads,
             "disable_default_eval_metric": True,
             "verbosity": 0,
         }
+
+    @staticmethod
+    def has_cuda() -> bool:
+        """Whether this build of XGBoost can train on a GPU."""
+        return bool(xgb.build_info().get("USE_CUDA", False))
 
     @property
     def _monotone(self) -> dict[str, Value]:

@@ -152,6 +152,7 @@ def new_plan(
         patience=options.patience,
         refit=options.refit,
         ensemble=str(options.ensemble),
+        device=options.device,
     )
 
 

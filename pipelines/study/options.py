@@ -18,6 +18,7 @@ from hpo.space import SearchSpace
 AUTO, OFF = "auto", "off"
 DEFAULT, PAST = "default", "past"  # spaces: the model's, and that narrowed by past studies
 ON, ALL_ROWS = "on", "all"
+DEVICES = (AUTO, "cpu", "cuda")
 REFITS = (AUTO, ON, OFF, ALL_ROWS)  # what the logged model is trained on (the option `refit`)
 MAX_BUDGET = 1_000_000
 AUTO_MEMBERS, MAX_MEMBERS = 5, 50  # trials of an ensemble: by default, and at most
@@ -122,6 +123,8 @@ class Options(TableOptions):
             trees.
         loss: What a regression is trained for, and by default scored by: quantile:0.9, poisson,
             tweedie:1.5, gamma or huber; none is the squared error.
+        device: What models are trained on: auto takes a GPU where the library can use one, cpu,
+            or cuda.
         refit: What the logged model is trained on: auto trains it once more on training and
             validation rows where a holdout validates, on with cv:K, too; off does not; all adds the
             test rows after the score.
@@ -140,6 +143,7 @@ class Options(TableOptions):
     positive: str | int | None = option(None, checked=False)
     monotone: Monotone = option(None, checked=False)
     loss: str | None = option(None)
+    device: str = option(AUTO, later=True)
     refit: str = option(AUTO)
 
     def fixed(self) -> dict[str, Any]:

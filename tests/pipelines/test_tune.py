@@ -70,6 +70,11 @@ from pipelines.validate import validate
         ({"monotone": {"age": 2}}, r"monotone=.*must give \+1 or -1 to columns"),
         ({"monotone": {"age": 1}, "model": "mlp"}, "mlp takes no monotone columns; take model=lig"),
         ({"monotone": "age:-1", "loss": "quantile:0.5"}, "cannot be kept with a quantile loss"),
+        ({"device": "gpu"}, "unknown device 'gpu'.*; devices: auto, cpu, cuda"),
+        (
+            {"device": "cuda", "model": "catboost"},
+            "catboost cannot be trained on a GPU; take model=lightgbm or xgboost or mlp",
+        ),
         ({"loss": "huber", "model": "all"}, "mlp cannot be trained for loss='huber'"),
     ],
 )
