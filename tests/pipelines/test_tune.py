@@ -51,7 +51,7 @@ from pipelines.validate import validate
         ({"register": "a/b"}, "cannot name a registered model"),
         ({"test_share": 0}, "give a table of them as test="),
         ({"test_share": 0.3, "test": "t.csv"}, "test_share=0.3 would hold out more"),
-        ({"test": 5}, "test must be a path, a URI or a pandas DataFrame, but it is a int"),
+        ({"test": 5}, "test must be a path, a URI .* but it is of the type int"),
         ({"validation": "valid"}, "'cv:K' with 2 <= K <= 20, or a table .* got 'valid'"),
         ({"validation": "holdout:1.5"}, "a share between 0 and 1"),
         ({"validation": None}, "validation must be text, a path or a pandas DataFrame"),
