@@ -65,9 +65,10 @@ def _from_file(options: TrainOptions, run_id: str | None) -> StudyResult:
         max_budget=options.budget,
         refit=options.refit,
         ensemble=OFF,
+        device=options.device,
     )
     worker_plan = plan_threads(1)
-    with workshop(table_worker(options.model), worker_plan) as shop:
+    with workshop(table_worker(options.model, options.device), worker_plan) as shop:
         prepared = publish_folds(source.prepare(), shop.exchange)
         plan = replace(
             new_plan(search, SpaceChoice(_space_of(params)), source, prepared, worker_plan),
@@ -94,12 +95,13 @@ def _from_trial(trial: str, options: TrainOptions, run_id: str | None) -> StudyR
         register=options.register,
         refit=options.refit,
         ensemble=OFF,
+        device=options.given().get("device", began.device),
         confirm=None,
         patience=None,
         warm_start=OFF,
     )
     source = rebuild_source(table, plan.seed, {DATA: options.data, **tables_of(options)})
-    with workshop(table_worker(plan.model), WorkerPlan(1, plan.threads)) as shop:
+    with workshop(table_worker(plan.model, plan.device), WorkerPlan(1, plan.threads)) as shop:
         prepared = publish_folds(source.prepare(), shop.exchange)
         data = source.plan(prepared)
         check_same(TableObjective(plan, data, prepared), header)

@@ -63,7 +63,7 @@ def _start(options: TuneOptions, run_id: str | None) -> StudyResult:
     if place is not None:
         Checkpoints(place).check()
     chosen = choose_space(options.space, options.model)
-    with workshop(table_worker(options.model), worker_plan) as shop:
+    with workshop(table_worker(options.model, options.device), worker_plan) as shop:
         prepared = publish_folds(source.prepare(), shop.exchange)
         plan = replace(
             new_plan(options, chosen, source, prepared, worker_plan),

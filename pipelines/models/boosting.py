@@ -110,7 +110,9 @@ class BoostingFamily(ABC):
         *,
         horizon: int | None = None,
         fidelity: str = "rounds",
+        device: str = "cpu",
     ) -> None:
+        self.device = device
         self.description = single_family(self.name)
         self.watch = Watch(fold, metric)
         self.threads = threads

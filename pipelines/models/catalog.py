@@ -17,7 +17,7 @@ from hpo.errors import ParameterError
 from hpo.space.parameters import Params
 from pipelines.models.families import SingleFamily
 from pipelines.models.joint import JointSearch
-from pipelines.models.libraries import Library
+from pipelines.models.libraries import Library, cuda_devices
 from pipelines.models.search import SearchModel, Settings, unknown_model
 
 FAMILIES: Mapping[str, str] = MappingProxyType(
@@ -38,6 +38,7 @@ BASELINES: Mapping[str, str] = MappingProxyType(
         "ridge": "pipelines.models.baselines:Ridge",
     }
 )
+CUDA = "cuda"
 ALL = "all"
 JOINT = ("lightgbm", "xgboost", "mlp")  # the families of `all`
 
@@ -101,6 +102,28 @@ def identity(model: str) -> Identity:
         return family, by_value(values)
 
     return effective
+
+
+def check_device(device: str, model: str) -> None:
+    """Check that a model can be trained on a device.
+
+    Raises:
+        UserError: for `cuda` without a GPU, and for a family that cannot use one.
+    """
+    if device != CUDA:
+        return
+    able = [name for name in FAMILIES if single_family(name).cuda]
+    unable = [name for name in search_model(model).families if name not in able]
+    if unable:
+        raise ParameterError(
+            f"device={CUDA}: {' and '.join(unable)} cannot be trained on a GPU; take "
+            f"model={' or '.join(able)}, or device=auto"
+        )
+    if not cuda_devices():
+        raise ParameterError(
+            f"device={CUDA}: this machine has no GPU that CUDA finds; take device=auto or "
+            "device=cpu"
+        )
 
 
 def libraries(names: Iterable[str]) -> tuple[Library, ...]:

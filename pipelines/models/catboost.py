@@ -96,8 +96,9 @@ class CatBoost(BoostingFamily):
 
     def native(self, params: Params) -> dict[str, Value]:
         """The parameters that CatBoost gets."""
-        task = self.watch.fold.task
+        task, signs = self.watch.fold.task, self.watch.fold.monotone
         return {
+            **({"monotone_constraints": f"({','.join(map(str, signs))})"} if signs else {}),
             **self.description.canonical(params),
             **({"classes_count": task.n_classes} if task.kind == "multiclass" else {}),
             "loss_function": _loss_function(task),

@@ -40,6 +40,8 @@ class SingleFamily:
         ranges: The sensible values of parameters, by main name (`limits` in the YAML file).
         losses: What it can be trained for beside the squared error
             (`pipelines.table.scores.losses`).
+        cuda: Whether it can be trained on a GPU.
+        monotone: Whether predictions can be made to rise or fall with a column.
         unset: What a trial gets for parameters that it leaves out, by main name, where that is not
             in `default`, or is another value.
     """
@@ -57,6 +59,8 @@ class SingleFamily:
     ranges: Mapping[str, Sequence[float]] = field(default_factory=dict)
     unset: Params = field(default_factory=dict)
     losses: Sequence[str] = ()
+    monotone: bool = False
+    cuda: bool = False
 
     @classmethod
     def read(cls, name: str) -> SingleFamily:

@@ -1,7 +1,8 @@
-"""Libraries by the distributions that provide them, and the versions installed here."""
+"""Libraries by the distributions that provide them, the versions installed here, and the GPU."""
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib import metadata
@@ -60,6 +61,17 @@ def check_installed(libraries: Iterable[Library]) -> None:
         UserError: names what to install.
     """
     raise_all(UserError, (_missing(each) for each in libraries if each.installed() is None))
+
+
+def cuda_devices() -> int:
+    """The number of GPUs that CUDA finds on this machine; no library is imported for it."""
+    try:
+        cuda = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return 0
+    count = ctypes.c_int(0)
+    found = cuda.cuInit(0) == 0 and cuda.cuDeviceGetCount(ctypes.byref(count)) == 0
+    return count.value if found else 0
 
 
 def requirement(library: Library) -> str:

@@ -24,6 +24,7 @@ import numpy.typing as npt
 from hpo.arrays import FloatArray
 from hpo.space.parameters import Params, Value
 from pipelines.models.boosting import BoostingFamily, Grower, Rates
+from pipelines.models.catalog import CUDA
 from pipelines.table.scores.losses import Loss
 from serving.features import Matrix
 
@@ -104,11 +105,27 @@ class LightGBM(BoostingFamily):
             **self._binning(chosen),
             **self.n_classes,
             **self._objective(),
+            **self._monotone,
             "metric": "none",
             "seed": seed,
             "deterministic": True,
-            "force_col_wise": True,
+            **({} if self.device == CUDA else {"force_col_wise": True}),
         }
+
+    @staticmethod
+    def has_cuda() -> bool:
+        """Whether this build of LightGBM can train on a GPU: the wheels on PyPI cannot."""
+        rows = lgb.Dataset(np.arange(40.0)[:, None], np.arange(40.0), params={"verbosity": -1})
+        try:
+            lgb.train({"device_type": CUDA, "verbosity": -1}, rows, num_boost_round=1)
+        except lgb.basic.LightGBMError:
+            return False
+        return True
+
+    @property
+    def _monotone(self) -> dict[str, Any]:
+        signs = self.watch.fold.monotone
+        return {"monotone_constraints": list(signs)} if signs else {}
 
     def _objective(self) -> dict[str, Value]:
         task = self.watch.fold.task
@@ -154,6 +171,7 @@ class LightGBM(BoostingFamily):
             "data_random_seed": 1,
             "feature_pre_filter": False,
             "num_threads": self.threads,
+            "device_type": self.device,
             "verbosity": -1,
         }
 

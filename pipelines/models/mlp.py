@@ -54,7 +54,7 @@ class MLP:
         *,
         horizon: int | None = None,
         fidelity: str = "rounds",
-        device: str | None = None,
+        device: str = "cpu",
     ) -> None:
         """Preprocess a fold.
 
@@ -64,14 +64,19 @@ class MLP:
             threads: The number of CPU threads.
             horizon: The study's largest budget in steps; by default that of `mlp.yaml`.
             fidelity: Not used: schedules are functions of step and horizon anyway.
-            device: The device of torch; by default CUDA if there is one.
+            device: The device of torch.
         """
         torch.set_num_threads(threads)
         self.fold = fold
         self.watch = Watch(fold, metric)
         self.horizon = single_family(self.name).budget.max if horizon is None else horizon
-        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.device = torch.device(device)
         self.data = Data.of(fold, self.device)
+
+    @staticmethod
+    def has_cuda() -> bool:
+        """Whether this build of torch can train on a GPU."""
+        return torch.cuda.is_available()
 
     def start(self, params: Params, seed: int) -> Training:
         """A network at step 0."""

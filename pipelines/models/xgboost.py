@@ -115,13 +115,25 @@ class XGBoost(BoostingFamily):
             **self.description.canonical(params),
             **self.n_classes,
             **self._objective(),
+            **self._monotone,
             "tree_method": "hist",
+            "device": self.device,
             "seed": seed,
             "seed_per_iteration": True,
             "nthread": self.threads,
             "disable_default_eval_metric": True,
             "verbosity": 0,
         }
+
+    @staticmethod
+    def has_cuda() -> bool:
+        """Whether this build of XGBoost can train on a GPU."""
+        return bool(xgb.build_info().get("USE_CUDA", False))
+
+    @property
+    def _monotone(self) -> dict[str, Value]:
+        signs = self.watch.fold.monotone
+        return {"monotone_constraints": f"({','.join(map(str, signs))})"} if signs else {}
 
     def _objective(self) -> dict[str, Value]:
         task = self.watch.fold.task

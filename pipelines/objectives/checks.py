@@ -14,13 +14,14 @@ import pandas as pd
 from hpo.algorithms import grants_budgets
 from hpo.errors import ParameterError, UserError, closest, raise_all
 from hpo.rungs import Budgets
-from pipelines.models import ALL, FAMILIES, FIDELITIES, search_model, single_family
+from pipelines.models import ALL, FAMILIES, FIDELITIES, check_device, search_model, single_family
 from pipelines.objectives.code import checks as code
 from pipelines.objectives.planning import is_table, validation_of
 from pipelines.objectives.space import AUTO_SPACE, choose_space
 from pipelines.study.options import (
     ALL_ROWS,
     AUTO,
+    DEVICES,
     MAX_BUDGET,
     OFF,
     PAST,
@@ -36,6 +37,7 @@ from pipelines.study.options import (
 )
 from pipelines.table.division.validation import HOLDOUT
 from pipelines.table.overrides import parse_overrides
+from pipelines.table.roles import parse_monotone
 from pipelines.table.scores.losses import Loss
 from pipelines.table.source import DATA, TEST
 
@@ -110,8 +112,7 @@ def _other_mistakes(options: Options, wrong: Collection[str]) -> Iterator[str]:
         yield from _budget_mistakes(options, wrong)
     if "refit" not in wrong:
         yield from _refit_mistakes(options)
-    if options.loss is not None and not {"loss", "model"} & set(wrong):
-        yield from _loss_mistakes(options.loss, options.model)
+    yield from _training_mistakes(options, wrong)
     yield from _row_mistakes(options, wrong)
     if isinstance(options, SearchOptions):
         yield from _ensemble_mistakes(options)
@@ -119,6 +120,17 @@ def _other_mistakes(options: Options, wrong: Collection[str]) -> Iterator[str]:
         yield from _past_mistakes(options)
     elif isinstance(options, SearchOptions) and _is_past(options.space):
         yield "space=past needs past studies, and validate uses none; leave space out"
+
+
+def _training_mistakes(options: Options, wrong: Collection[str]) -> Iterator[str]:
+    """The mistakes in what models are trained for, and on which device."""
+    if options.loss is not None and not {"loss", "model"} & set(wrong):
+        yield from _loss_mistakes(options.loss, options.model)
+    if options.monotone is not None:
+        yield from _monotone_mistakes(options)
+    if "device" not in wrong:
+        yield from _unknown("device", options.device, DEVICES)
+        yield from _device_mistakes(options)
 
 
 def _ensemble_mistakes(options: SearchOptions) -> Iterator[str]:
@@ -152,6 +164,30 @@ def _loss_mistakes(text: str, model: str) -> Iterator[str]:
     for name in search_model(model).families:
         if name not in able:
             yield f"{name} cannot be trained for loss={text!r}; take model={' or '.join(able)}"
+
+
+def _device_mistakes(options: Options) -> Iterator[str]:
+    if options.model in (*FAMILIES, ALL):
+        try:
+            check_device(options.device, options.model)
+        except ParameterError as error:
+            yield str(error)
+
+
+def _monotone_mistakes(options: Options) -> Iterator[str]:
+    """The mistakes in directions, and the families and losses that know none."""
+    try:
+        parse_monotone(options.monotone)
+    except ParameterError as error:
+        yield str(error)
+    if isinstance(options.loss, str) and options.loss.startswith("quantile"):
+        yield "monotone cannot be kept with a quantile loss; leave one of them out"
+    if options.model not in (*FAMILIES, ALL):
+        return
+    able = [name for name in FAMILIES if single_family(name).monotone]
+    for name in search_model(options.model).families:
+        if name not in able:
+            yield f"{name} takes no monotone columns; take model={' or '.join(able)}"
 
 
 def _row_mistakes(options: Options, wrong: Collection[str]) -> Iterator[str]:

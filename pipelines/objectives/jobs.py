@@ -30,6 +30,7 @@ class Work:
             the start.
         models: of how many of the best trials the models are kept.
         predictions: of how many the predictions on the validation rows are kept.
+        device: auto, cpu or cuda.
     """
 
     model: str
@@ -41,6 +42,7 @@ class Work:
     checkpoints: str | None = None
     models: int = 1
     predictions: int = 0
+    device: str = "auto"
 
     def write(self, exchange: Exchange) -> None:
         """Put this into the exchange, from which workers read it with their first job."""

@@ -69,7 +69,7 @@ def source_of(options: Options, unless: str) -> Source:
         seed=options.seed,
         overrides=parse_overrides(options.types, options.drop),
         others=others,
-        roles=Roles.of(options.weight, options.positive),
+        roles=Roles.of(options.weight, options.positive, options.monotone),
         loss="" if options.loss is None else str(Loss.parse(options.loss)),
     )
 
@@ -152,6 +152,7 @@ def new_plan(
         patience=options.patience,
         refit=options.refit,
         ensemble=str(options.ensemble),
+        device=options.device,
     )
 
 

@@ -101,11 +101,14 @@ def resume_study(
         patience=options.patience,
         refit=options.given().get("refit"),
         ensemble=None if ensemble is None else str(ensemble),
+        device=options.given().get("device"),
         checkpoints=absolute(options.checkpoints) if options.checkpoints else None,
     )
     if plan.checkpoints is not None:
         Checkpoints(plan.checkpoints).check()
-    with workshop(table_worker(plan.model), worker_plan_of(plan, options.workers)) as shop:
+    with workshop(
+        table_worker(plan.model, plan.device), worker_plan_of(plan, options.workers)
+    ) as shop:
         prepared = publish_folds(source.prepare(), shop.exchange)
         data = source.plan(prepared)
         check_same(TableObjective(plan, data, prepared), header)

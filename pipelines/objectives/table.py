@@ -106,6 +106,7 @@ class TableObjective:
             checkpoints,
             self._models,
             self._predictions,
+            plan.device,
         ).write(exchange)
 
     @property

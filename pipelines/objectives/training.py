@@ -14,15 +14,20 @@ from hpo.trial import Report
 from pipelines.files.exchange import Exchange
 from pipelines.files.uris import first_line
 from pipelines.models import (
+    CUDA,
+    FAMILIES,
     CheckpointError,
     Family,
     Trainable,
+    TrainingError,
+    check_device,
     family,
     libraries,
     search_model,
+    single_family,
     worker_modules,
 )
-from pipelines.models.libraries import check_installed
+from pipelines.models.libraries import check_installed, cuda_devices
 from pipelines.objectives.course import Course, course_of
 from pipelines.objectives.ensemble.library import save as save_predictions
 from pipelines.objectives.jobs import (
@@ -41,6 +46,7 @@ from pipelines.objectives.jobs import (
 )
 from pipelines.objectives.scores import Trained, leg_curve, mean_scores
 from pipelines.objectives.stored_legs import StoredLegs
+from pipelines.study.options import AUTO
 from pipelines.study.workshop import Worker
 from pipelines.table.data import Fold, load_folds, load_part
 from pipelines.table.folds import EncodedRows
@@ -50,13 +56,14 @@ from pipelines.table.shares import subset
 _WARM = 2  # shares of the rows, or horizons, whose data a worker holds
 
 
-def table_worker(model: str) -> Worker:
+def table_worker(model: str, device: str = AUTO) -> Worker:
     """The workers of a table's study, with the libraries of a model.
 
     Raises:
-        UserError: if one of these libraries is not installed.
+        UserError: if one of these libraries is not installed, or there is no such device.
     """
     check_installed(libraries(search_model(model).families))
+    check_device(device, model)
     return Worker(Training, (__name__, *worker_modules(model)))
 
 
@@ -259,6 +266,7 @@ class _Families:
             self._work.threads,
             horizon=course.horizon,
             fidelity=self._work.fidelity,
+            **device_of(course.name, self._work.device),
         )
 
     def clear(self) -> None:
@@ -269,3 +277,21 @@ class _Families:
 def _train_on(course: Course, fold: Fold, model: Trainable) -> Trained:
     curve = tuple(point for stop in course.stops for point in model.train(stop))
     return Trained(fold, model, curve, course.stops[-1])
+
+
+def device_of(name: str, device: str) -> dict[str, str]:
+    """The argument `device` of a family that can be trained on a GPU.
+
+    Raises:
+        TrainingError: if the GPU is asked for, and the family's library cannot use it.
+    """
+    if device == "cpu" or name not in FAMILIES or not single_family(name).cuda:
+        return {}
+    if cuda_devices() and family(name).has_cuda():
+        return {"device": CUDA}
+    if device == CUDA:
+        raise TrainingError(
+            f"device={CUDA}: the library of {name} that is installed here cannot use the GPU; "
+            "install a build with CUDA, or take device=auto"
+        )
+    return {"device": "cpu"}

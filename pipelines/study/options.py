@@ -18,6 +18,7 @@ from hpo.space import SearchSpace
 AUTO, OFF = "auto", "off"
 DEFAULT, PAST = "default", "past"  # spaces: the model's, and that narrowed by past studies
 ON, ALL_ROWS = "on", "all"
+DEVICES = (AUTO, "cpu", "cuda")
 REFITS = (AUTO, ON, OFF, ALL_ROWS)  # what the logged model is trained on (the option `refit`)
 MAX_BUDGET = 1_000_000
 AUTO_MEMBERS, MAX_MEMBERS = 5, 50  # trials of an ensemble: by default, and at most
@@ -27,6 +28,7 @@ TEST_SHARE = 0.2  # of the rows, unless a table of its own has the test rows
 Table = str | Path | pd.DataFrame | None
 Types = str | Mapping[str, str] | None
 Names = str | Sequence[str] | None
+Monotone = str | Mapping[str, int] | None
 Code = str | Callable[..., Any] | None
 Space = str | Path | SearchSpace | Mapping[str, Any]
 
@@ -117,8 +119,12 @@ class Options(TableOptions):
             feature.
         positive: The label of two that counts as positive in scores; none is the last in the
             alphabet.
+        monotone: Columns with which predictions rise or fall, such as age:+1,income:-1; for boosted
+            trees.
         loss: What a regression is trained for, and by default scored by: quantile:0.9, poisson,
             tweedie:1.5, gamma or huber; none is the squared error.
+        device: What models are trained on: auto takes a GPU where the library can use one, cpu,
+            or cuda.
         refit: What the logged model is trained on: auto trains it once more on training and
             validation rows where a holdout validates, on with cv:K, too; off does not; all adds the
             test rows after the score.
@@ -135,7 +141,9 @@ class Options(TableOptions):
     drop: Names = option(None, checked=False)
     weight: str | None = option(None)
     positive: str | int | None = option(None, checked=False)
+    monotone: Monotone = option(None, checked=False)
     loss: str | None = option(None)
+    device: str = option(AUTO, later=True)
     refit: str = option(AUTO)
 
     def fixed(self) -> dict[str, Any]:

@@ -55,6 +55,7 @@ class Plan:
             is named; None for none.
         patience: trials in a row without a better result after which the search ends; None for any
             number.
+        device: what models are trained on: auto, cpu or cuda.
         warm_start: the past studies that the search learns from (the option `warm_start`).
         ensemble: how many trials the winner may join (the option `ensemble`).
     """
@@ -83,6 +84,7 @@ class Plan:
     patience: int | None = None
     warm_start: str = OFF
     ensemble: str = OFF
+    device: str = AUTO
 
     @property
     def goal(self) -> Goal:
@@ -172,6 +174,7 @@ class Plan:
         refit: str | None,
         ensemble: str | None,
         checkpoints: str | None,
+        device: str | None = None,
     ) -> "Plan":
         """This plan with what a later session may change; None leaves a value as it is.
 
@@ -196,6 +199,7 @@ class Plan:
             patience=patience or self.patience,
             refit=refit or self.refit,
             ensemble=ensemble or self.ensemble,
+            device=device or self.device,
         )
 
 

@@ -35,7 +35,13 @@ from pipelines.table.given import join
 from pipelines.table.leaks import leak_notes
 from pipelines.table.overrides import DROP, Overrides, check_overrides
 from pipelines.table.reading import digest, load_table, spelling, with_text_names, without_index
-from pipelines.table.roles import Roles, check_role, read_weights, scaled_weights
+from pipelines.table.roles import (
+    Roles,
+    check_role,
+    monotone_signs,
+    read_weights,
+    scaled_weights,
+)
 from pipelines.table.scores.losses import Loss
 from pipelines.table.source import TEST
 from pipelines.table.splits import (
@@ -82,6 +88,7 @@ class Prepared:
         digest: identifies the raw tables; `rows.digest` identifies the division.
         digests: of each raw table by its role, where there are several.
         weight: `(n,)` weights of all rows, 1 on average over the search's; None for equal ones.
+        monotone: 1, 0 or -1 for each dense column; () for no direction.
         spelling: the names of the user's table that are not in their normal form, by normal name.
     """
 
@@ -98,6 +105,7 @@ class Prepared:
     spelling: Mapping[str, Any] = field(default_factory=dict)
     digests: Mapping[str, str] = field(default_factory=dict)
     weight: FloatArray | None = None
+    monotone: tuple[int, ...] = ()
 
     @property
     def weight_test(self) -> FloatArray | None:
@@ -177,7 +185,7 @@ class Prepared:
         return self.target.encode(self.frame[self.target_name])
 
     def _encoding(self) -> Encoding:
-        return Encoding(self.task, self.target, self.features.cardinalities)
+        return Encoding(self.task, self.target, self.features.cardinalities, self.monotone)
 
 
 def prepare(
@@ -254,8 +262,11 @@ def prepare(
 
     unread = _no_features(how, folds, roles)
     features, column_notes = _fit_features(frame, target, rows, how, unread, overrides or {})
+    signs = monotone_signs(roles.monotone, features, list(map(str, frame.columns)))
+    if signs and found.kind == "multiclass":
+        raise ParameterError("monotone is for numbers and two classes, but the task is multiclass")
     encoding = Encoding(
-        Task(found.kind, len(encoder.classes), loss), encoder, features.cardinalities
+        Task(found.kind, len(encoder.classes), loss), encoder, features.cardinalities, signs
     )
     table = EncodedRows(features.transform(frame), y, weight)
     return Prepared(
@@ -284,6 +295,7 @@ def prepare(
         spelling=spelled,
         digests=joined.digests,
         weight=weight,
+        monotone=signs,
     )
 
 

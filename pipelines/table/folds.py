@@ -48,6 +48,8 @@ class Fold:
         task: what is predicted.
         target: converts targets and predictions to the user's units.
         cardinalities: number of codes of each categorical column; an unknown value is -1.
+        monotone: 1, 0 or -1 for each dense column, with which predictions rise, or fall; () for no
+            such column.
         index: of the fold, from 0.
         fixed: whether the validation rows are also trained on, so that they must not decide when
             to stop.
@@ -66,6 +68,7 @@ class Fold:
     fixed: bool = False
     weight_train: Weights = None
     weight_valid: Weights = None
+    monotone: tuple[int, ...] = ()
 
     def score(self, metric: Metric, prediction: npt.NDArray[np.float64]) -> float:
         """Score a prediction of the validation rows, in the user's units.
@@ -131,6 +134,7 @@ class Encoding:
     task: Task
     target: TargetEncoder
     cardinalities: tuple[int, ...]
+    monotone: tuple[int, ...] = ()
 
     def fold(self, index: int, train: EncodedRows, valid: EncodedRows) -> Fold:
         """A fold of these rows."""
@@ -145,6 +149,7 @@ class Encoding:
             index=index,
             weight_train=train.weight,
             weight_valid=valid.weight,
+            monotone=self.monotone,
         )
 
     def save(self, directory: Path, n_folds: int) -> None:
@@ -155,6 +160,7 @@ class Encoding:
             "task": asdict(self.task),
             "target": self.target.to_dict(),
             "cardinalities": list(self.cardinalities),
+            "monotone": list(self.monotone),
         }
         (directory / DESCRIPTION).write_text(json.dumps(description, indent=1), encoding="utf-8")
 
@@ -170,6 +176,7 @@ class Encoding:
             Task(**description["task"]),
             TargetEncoder.from_dict(description["target"]),
             tuple(description["cardinalities"]),
+            tuple(description["monotone"]),
         )
         return encoding, description["folds"]
 

@@ -1,15 +1,18 @@
-"""Columns and labels with a role: what weighs the rows, and what counts as positive."""
+"""Columns and labels with a role: row weights, the positive label, directions of effects."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from hpo.arrays import FloatArray
-from hpo.errors import DataError, ParameterError, closest
+from hpo.errors import DataError, ParameterError, closest, raise_all
+from serving.columns import Column, kind_of
+from serving.features import FeatureEncoder
 from serving.names import normal_name
 from serving.numbers import numbers
 from serving.values import as_text, relative
@@ -25,23 +28,89 @@ class Roles:
     Attributes:
         weight: the column with the weight of each row; "" for none.
         positive: the label that counts as positive, as text; "" for the last in the alphabet.
+        monotone: 1 or -1 by column: predictions rise or fall with its values.
     """
 
     weight: str = ""
     positive: str = ""
+    monotone: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, weight: object = None, positive: object = None) -> Roles:
-        """The roles that options name; None names none."""
+    def of(cls, weight: object = None, positive: object = None, monotone: object = None) -> Roles:
+        """The roles that options name; None names none.
+
+        Raises:
+            ParameterError: for directions that are not 1 or -1 by column.
+        """
         return cls(
             weight="" if weight is None else normal_name(weight),
             positive="" if positive is None else as_text(positive),
+            monotone=parse_monotone(monotone),
         )
 
     def as_options(self) -> dict[str, Any]:
         """The options that give these roles, without those that name none."""
-        given = {"weight": self.weight, "positive": self.positive}
+        directions = [f"{name}:{sign:+d}" for name, sign in self.monotone.items()]
+        given = {
+            "weight": self.weight,
+            "positive": self.positive,
+            "monotone": ",".join(directions),
+        }
         return {name: value for name, value in given.items() if value}
+
+
+def parse_monotone(given: object) -> dict[str, int]:
+    """The directions in a mapping like `{"age": 1}` or a text like "age:+1,income:-1".
+
+    Raises:
+        ParameterError: for anything else.
+    """
+    pairs: list[tuple[object, object]] = []
+    if isinstance(given, str):
+        for pair in filter(str.strip, given.split(",")):
+            name, _, sign = pair.rpartition(":")
+            pairs.append((name, {"+1": 1, "1": 1, "-1": -1}.get(sign.strip(), sign)))
+    elif isinstance(given, Mapping):
+        pairs = list(given.items())
+    wrong = given is not None and (not pairs or any(sign not in (1, -1) for _, sign in pairs))
+    if wrong or any(not str(name).strip() for name, _ in pairs):
+        raise ParameterError(
+            f"monotone={given!r} must give +1 or -1 to columns, such as age:+1,income:-1, or in "
+            "Python {'age': 1, 'income': -1}"
+        )
+    return {normal_name(name): int(str(sign)) for name, sign in pairs}
+
+
+def monotone_signs(
+    monotone: Mapping[str, int], features: FeatureEncoder, names: Sequence[str]
+) -> tuple[int, ...]:
+    """The direction of each dense column (`serving.features.Matrix.dense`); () if none has one.
+
+    Raises:
+        UserError: for columns that the table lacks, and for those that are not numbers.
+    """
+    if not monotone:
+        return ()
+    columns = {column.name: column for column in features.columns}
+    mistakes = [_no_direction(name, columns, names) for name in monotone]
+    raise_all(ParameterError, filter(None, mistakes))
+    signs = [monotone.get(name, 0) for name in features.numeric_names]
+    return (*signs, *(0 for _ in features.categorical_names))
+
+
+def _no_direction(name: str, columns: Mapping[str, Column], names: Sequence[str]) -> str:
+    """Why predictions cannot rise with a column; "" if they can."""
+    column = columns.get(name)
+    if name not in names:
+        return f"monotone: the table has no column {name!r}{closest(name, names)}"
+    if column is None:
+        return f"monotone: column {name!r} is not used as a feature; leave it out"
+    if column.numeric_names != (name,):
+        return (
+            f"monotone: column {name!r} is a {kind_of(column)}, but only numbers have a direction; "
+            "leave it out, or read it as a number by types="
+        )
+    return ""
 
 
 def check_role(frame: pd.DataFrame, option: str, column: str, target: str) -> None:

@@ -174,7 +174,7 @@ def _search(work: Validation, number: int, study: str | None) -> StudyResult:
     if study is not None:
         options = TuneOptions(work.table.source.data, study=study, workers=work.worker_plan.workers)
         return resume_study(study, study_header(study), options, None)
-    with workshop(table_worker(work.plan.model), work.worker_plan) as shop:
+    with workshop(table_worker(work.plan.model, work.plan.device), work.worker_plan) as shop:
         prepared = publish_folds(work.table.prepare(number), shop.exchange)
         plan, data = work.plan, work.table.source_of(number).plan(prepared)
         header = header_of(plan, TableObjective(plan, data, prepared))

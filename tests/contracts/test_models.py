@@ -110,6 +110,24 @@ def test_a_loss_is_trained_for(any_name: str, kind_of_loss: str, tmp_path: Path)
     assert not loss.is_logarithmic or (served > 0).all()
 
 
+@pytest.mark.parametrize("any_name", [n for n in FAMILIES if single_family(n).monotone])
+@pytest.mark.parametrize("any_kind", ["binary", "regression"])
+def test_predictions_fall_with_a_monotone_column(any_name: str, any_kind: str) -> None:
+    fold = make_fold(any_kind)  # the target rises with the first column, and with some levels
+    signs = (-1, *[0] * (fold.train.numeric.shape[1] - 1 + len(fold.cardinalities)))
+    model = family(any_name)(replace(fold, monotone=signs), default_metric(any_kind), 1).start(
+        {}, SEED
+    )
+    model.train(20)
+    model.train(60)
+    rows = fold.valid.take(np.repeat(np.arange(20), 30))
+    rows.numeric[:, 0] = np.tile(np.linspace(-3, 3, 30), 20)
+    found = model.predict(rows)
+    values = (found if any_kind == "regression" else found[:, 1]).reshape(20, 30)
+    assert (np.diff(values, axis=1) <= 1e-9).all()
+    assert np.ptp(values) > 0
+
+
 def misled(fold: Fold) -> Fold:
     """The fold with a copy of each training row that has another target and hardly any weight."""
     y, n = fold.y_train, len(fold.train)

@@ -43,7 +43,13 @@ class HistGradientBoosting(ScikitTrees):
         made = HistGradientBoostingClassifier if classifies else HistGradientBoostingRegressor
         numeric, categorical = positions(self.watch.fold)
         codes = [len(numeric) + j for j in range(len(categorical))]
-        estimator = made(**native, categorical_features=codes) if earlier is None else earlier[1]
+        signs = self.watch.fold.monotone
+        kept = [signs[i] for i in (*numeric, *categorical)] if signs else None
+        estimator = (
+            made(**native, categorical_features=codes, monotonic_cst=kept)
+            if earlier is None
+            else earlier[1]
+        )
         leg = _Leg(self, native, estimator, rounds)
         return Grower((self.encoded, estimator), leg.boost, lambda: leg.after, leg.predict)
 

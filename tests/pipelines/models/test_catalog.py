@@ -12,6 +12,8 @@ from pipelines.models import (
     ALL,
     BASELINES,
     FAMILIES,
+    catalog,
+    check_device,
     family,
     search_model,
     settings,
@@ -203,3 +205,14 @@ def test_workers_import_the_families_of_a_search_and_the_baselines() -> None:
         "pipelines.models.mlp",
         "pipelines.models.baselines",
     ]
+
+
+def test_a_gpu_is_asked_for_only_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(catalog, "cuda_devices", lambda: 0)
+    check_device("auto", "linear")
+    with pytest.raises(ParameterError, match="no GPU that CUDA finds; take device=auto or device="):
+        check_device("cuda", "all")
+    monkeypatch.setattr(catalog, "cuda_devices", lambda: 1)
+    check_device("cuda", "all")
+    with pytest.raises(ParameterError, match="linear cannot be trained on a GPU"):
+        check_device("cuda", "linear")

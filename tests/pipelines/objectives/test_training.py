@@ -18,9 +18,10 @@ from hpo.trial import Report
 from pipelines.files.checkpoints import Checkpoints
 from pipelines.files.errors import NotWrittenError
 from pipelines.files.exchange import Exchange
-from pipelines.models import family, settings
+from pipelines.models import TrainingError, family, settings
 from pipelines.models.boosting import Boosting
 from pipelines.objectives import course as module
+from pipelines.objectives import training
 from pipelines.objectives.jobs import (
     BEST,
     FOLDS,
@@ -31,7 +32,7 @@ from pipelines.objectives.jobs import (
     models_of,
     trial_label,
 )
-from pipelines.objectives.training import Training
+from pipelines.objectives.training import Training, device_of
 from pipelines.table.data import Prepared, load_folds, prepare
 from pipelines.table.scores.metrics import METRICS
 from pipelines.table.shares import subset
@@ -483,3 +484,35 @@ def test_what_is_to_be_done_is_read_as_it_was_written(tmp_path: Path) -> None:
 def test_an_unknown_fidelity_is_refused(place: Callable[..., Place]) -> None:
     with pytest.raises(ValueError, match="unknown fidelity 'row'"):
         place("lightgbm", fidelity="row").worker()(Job(7, {}, 0, 4))
+
+
+@pytest.mark.parametrize(
+    ("device", "name", "gpus", "built", "used"),
+    [
+        ("auto", "xgboost", 1, True, {"device": "cuda"}),
+        ("auto", "xgboost", 1, False, {"device": "cpu"}),
+        ("auto", "xgboost", 0, True, {"device": "cpu"}),
+        ("cpu", "xgboost", 1, True, {}),
+        ("cuda", "xgboost", 1, True, {"device": "cuda"}),
+        ("auto", "catboost", 1, True, {}),
+        ("auto", "ridge", 1, True, {}),
+    ],
+)
+def test_a_gpu_is_used_where_the_library_can(
+    monkeypatch: pytest.MonkeyPatch,
+    device: str,
+    name: str,
+    gpus: int,
+    built: bool,
+    used: dict[str, str],
+) -> None:
+    monkeypatch.setattr(training, "cuda_devices", lambda: gpus)
+    monkeypatch.setattr(family("xgboost"), "has_cuda", lambda: built)
+    assert device_of(name, device) == used
+
+
+def test_a_library_that_cannot_use_the_gpu_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "cuda_devices", lambda: 1)
+    monkeypatch.setattr(family("xgboost"), "has_cuda", lambda: False)
+    with pytest.raises(TrainingError, match="the library of xgboost .* cannot use the GPU"):
+        device_of("xgboost", "cuda")

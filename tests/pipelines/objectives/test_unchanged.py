@@ -66,6 +66,7 @@ OTHER: dict[str, Any] = {
     "fold": "k",
     "weight": "w",
     "positive": "yes",
+    "monotone": "x:+1",
     "loss": "huber",
     "types": "zip:number",
     "drop": "name",

@@ -153,3 +153,39 @@ def test_the_interval_of_weighted_rows_is_around_their_score(name: str) -> None:
     assert gain.value == pytest.approx(metric(y, better, w) - metric(y, p, w))
     counted = np.repeat(np.arange(120), w.astype(int))
     assert gain.value == pytest.approx(metric(y[counted], better[counted]) - interval.value)
+
+
+def test_directions_are_read_and_reach_every_fold(tmp_path: Any) -> None:
+    frame = table(
+        text=["a", "b"] * 100, day=pd.date_range("2024-01-01", periods=200), z=[1, 2] * 100
+    )
+    roles = Roles.of(monotone="x:+1, z:-1")
+    assert roles == Roles.of(monotone={"x": 1, "z": -1})
+    assert Roles.of(**roles.as_options()) == roles
+    prepared = prepare(frame, "y", roles=roles)
+    names = (*prepared.features.numeric_names, *prepared.features.categorical_names)
+    found = dict(zip(names, prepared.monotone, strict=True))
+    assert {name: sign for name, sign in found.items() if sign} == {"x": 1, "z": -1}
+    prepared.save(tmp_path)
+    assert load_folds(tmp_path)[0].monotone == prepared.monotone
+
+
+@pytest.mark.parametrize(
+    ("column", "message"),
+    [
+        ("text", "column 'text' is a category, but only numbers have a direction"),
+        ("day", "column 'day' is a date"),
+        ("xx", "the table has no column 'xx', did you mean 'x'"),
+        ("same", "column 'same' is not used as a feature"),
+    ],
+)
+def test_a_column_without_a_direction_is_refused(column: str, message: str) -> None:
+    days = pd.date_range("2024-01-01", periods=200)
+    frame = table(text=["a", "b"] * 100, day=days, same=1)
+    with pytest.raises(ParameterError, match=message):
+        prepare(frame, "y", roles=Roles(monotone={column: 1}))
+
+
+def test_three_classes_have_no_direction() -> None:
+    with pytest.raises(ParameterError, match="but the task is multiclass"):
+        prepare(table(y=[*"abca"] * 50), "y", roles=Roles(monotone={"x": 1}))
