@@ -4,7 +4,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import pandas as pd
 from hpo.errors import ParameterError, UserError, closest, raise_all
 from pipelines.adoption.mapping import load_mapping, mapping_mistakes, read_mapping
 from pipelines.adoption.metrics import AUTO, DIRECTIONS, logged_metric
+from pipelines.adoption.optuna import AdoptedOptuna, OptunaStudies, past_of
 from pipelines.adoption.result import Adoption, Undone, listed
 from pipelines.adoption.runs import ForeignRun, optuna_direction
 from pipelines.adoption.study import ForeignRuns, adopted_study, read_trials
@@ -29,8 +30,9 @@ class AdoptOptions:
     """Which runs are adopted, and how they are read.
 
     Args:
-        experiment: The name of the MLflow experiment with the runs, nested or not.
-        data: The table that they were trained on.
+        experiment: The name of the MLflow experiment with the runs, nested or not; or the URL of an
+            Optuna storage (sqlite:///optuna.db), with #NAME for one of its studies.
+        data: The table that they were trained on; not for an Optuna storage.
         target: The column that they predict.
         model: The model of their parameters: lightgbm, xgboost or mlp.
         metric: The logged metric to compare them by.
@@ -73,12 +75,22 @@ class AdoptOptions:
             hint = closest(self.direction, DIRECTIONS)
             yield f"unknown direction {self.direction!r}{hint}; directions: {', '.join(directions)}"
 
+    def not_for_storages(self) -> Iterator[str]:
+        """Options that say how runs of a table are read."""
+        for option in fields(self):
+            if option.name not in ("experiment", "dry_run", "undo"):
+                value = getattr(self, option.name)
+                if value is not None and not (isinstance(value, str) and value == option.default):
+                    yield option.name
+
 
 @entry_point(AdoptOptions)
-def adopt(options: AdoptOptions) -> Adoption | Undone:
+def adopt(options: AdoptOptions) -> Adoption | AdoptedOptuna | Undone:
     """Adopt runs that this project did not log as a past study, for later studies to learn from.
 
-    The study is a run of its own; the runs that it is made from are read and never changed.
+    The study is a run of its own; the runs that it is made from are read and never changed. The
+    studies of an Optuna storage become past studies of code: of `tune(objective=…)`, `open_study`
+    and `WarmstartSampler` under the name that they have in Optuna.
 
     Raises:
         UserError: If the input is invalid; the message lists all mistakes. Nothing was written.
@@ -87,8 +99,11 @@ def adopt(options: AdoptOptions) -> Adoption | Undone:
     from pipelines.adoption import store
     from pipelines.store.tracking import connect
 
+    storage = OptunaStudies.of(options.experiment)
     if options.undo:
-        return _undo(options.experiment, options.dry_run)
+        return _undo(str(storage or options.experiment), options.dry_run)
+    if storage is not None:
+        return _adopt_optuna(storage, options, run_id)
     client = connect()
     mistakes = list(options.mistakes())
     entries: Mapping[str, Any] = {}
@@ -120,9 +135,38 @@ def adopt(options: AdoptOptions) -> Adoption | Undone:
         return found
     study = adopted_study(found, source, prepared, place.experiment_id)
     replaced = store.overlapping(client, place, [run.run_id for run in found.found.trials])
-    saved = store.save_study(client, place, study, run_id)
+    saved = store.save_study(client, place.name, place.experiment_id, study, run_id)
     store.delete_studies(client, replaced)
     return replace(found, study=saved, replaced=tuple(replaced))
+
+
+def _adopt_optuna(
+    storage: OptunaStudies, options: AdoptOptions, run_id: str | None
+) -> AdoptedOptuna:
+    """Adopt the studies of an Optuna storage."""
+    from pipelines.adoption import store
+    from pipelines.objectives.code.asked import ASKED
+    from pipelines.store.tracking import connect
+
+    if wrong := ", ".join(options.not_for_storages()):
+        raise ParameterError(
+            f"{wrong}: the studies of an Optuna storage say themselves what they searched and "
+            f"minimised; with experiment={storage} leave {wrong} out"
+        )
+    found = past_of(storage.read(), str(storage), ASKED)
+    if options.dry_run:
+        return found
+    client = connect()
+    saved: list[str] = []
+    replaced: list[str] = []
+    for name, study in found.studies:
+        source_id = storage.id_of(name)
+        earlier = store.adopted_as(client, source_id)
+        saved.append(store.save_study(client, storage.name_of(name), source_id, study, run_id))
+        store.delete_studies(client, earlier)
+        replaced += earlier
+        run_id = None  # the run of `mlflow run` is one study
+    return replace(found, saved=tuple(saved), replaced=tuple(replaced))
 
 
 def _undo(experiment: str, dry_run: bool) -> Undone:

@@ -24,6 +24,7 @@ ONLY = {
     "optuna": (
         "hpo/samplers/optuna.py",
         "hpo/space/optuna.py",
+        "pipelines/adoption/optuna.py",
         "benchmarks",
     ),
     "lightgbm": ("pipelines/models/lightgbm.py", "serving/members.py", "benchmarks"),

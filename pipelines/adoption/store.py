@@ -15,6 +15,7 @@ from mlflow.entities import Experiment, LifecycleStage, Metric, Run, RunTag
 from mlflow.exceptions import MlflowException
 
 from hpo.errors import ParameterError, StudyError, closest
+from pipelines.adoption.optuna import STORAGE
 from pipelines.adoption.runs import ForeignRun
 from pipelines.adoption.study import ADOPTED, AdoptedStudy
 from pipelines.files.uris import safe
@@ -31,7 +32,7 @@ class _Adopted:
 
     Attributes:
         run_id: Its run id.
-        experiment_id: The experiment that it was adopted from.
+        experiment_id: The experiment that it was adopted from, or the study of Optuna.
         experiment: The name that the experiment had then.
     """
 
@@ -113,22 +114,33 @@ def adopted_from(client: MlflowClient, experiment: str) -> list[str]:
             existing[name].append(study.run_id)
         else:
             deleted[study.experiment].append(study.run_id)
-    found = existing.get(experiment) or deleted.get(experiment)
+    of_storage = [
+        study for name in deleted if _storage(name) == experiment for study in deleted[name]
+    ]
+    found = existing.get(experiment) or deleted.get(experiment) or of_storage
     if not found:
         raise ParameterError(_not_adopted(experiment, sorted({*existing, *deleted})))
     return found
 
 
+def _storage(name: str) -> str:
+    """The URL of an Optuna storage, without the name of a study in it."""
+    return name.partition("#")[0] if "://" in name else ""
+
+
 def _not_adopted(experiment: str, names: Sequence[str]) -> str:
     known = f"adopted are: {', '.join(map(repr, names))}" if names else "nothing is adopted here"
     hint = closest(experiment, names)
-    return f"no study was adopted from experiment {experiment!r}{hint}; {known}"
+    what = "" if "://" in experiment else "experiment "
+    return f"no study was adopted from {what}{experiment!r}{hint}; {known}"
 
 
 def _current_names(client: MlflowClient, ids: Iterable[str]) -> dict[str, str | None]:
-    """The current names of experiments by id; None for those that no longer exist."""
+    """The current names of experiments by id; None for those of Optuna, or that do not exist."""
     names: dict[str, str | None] = dict.fromkeys(ids)
     for experiment_id in names:
+        if experiment_id.startswith(STORAGE):
+            continue
         try:
             names[experiment_id] = client.get_experiment(experiment_id).name
         except MlflowException as error:
@@ -155,6 +167,11 @@ def overlapping(client: MlflowClient, experiment: Experiment, run_ids: Iterable[
     ]
 
 
+def adopted_as(client: MlflowClient, source_id: str) -> list[str]:
+    """The run ids of the studies that were adopted from what has this id."""
+    return [s.run_id for s in _adopted_studies(client) if s.experiment_id == source_id]
+
+
 def _trial_runs(client: MlflowClient, study: str, default: frozenset[str]) -> frozenset[str]:
     """The ids of the runs that a study was adopted from; `default` if its header is unreadable."""
     try:
@@ -165,13 +182,14 @@ def _trial_runs(client: MlflowClient, study: str, default: frozenset[str]) -> fr
 
 
 def save_study(
-    client: MlflowClient, experiment: Experiment, study: AdoptedStudy, run_id: str | None
+    client: MlflowClient, name: str, source_id: str, study: AdoptedStudy, run_id: str | None
 ) -> str:
     """Write an adopted study and return its run id.
 
     Args:
         client: A client of the store.
-        experiment: The experiment that its trials were logged in.
+        name: Of the experiment that its trials were logged in, or of the study of Optuna.
+        source_id: The id of that experiment or study.
         study: What to write.
         run_id: The run to write it to, that of `mlflow run`; None for a new run.
 
@@ -180,15 +198,15 @@ def save_study(
     """
     header = study.header
     with as_study_error("the adopted study cannot be written"), ExitStack() as on_failure:
-        run = parent_run(client, run_id, None, f"adopted-{experiment.name}"[:250], header)
+        run = parent_run(client, run_id, None, f"adopted-{name}"[:250], header)
         saved = str(run.info.run_id)
         on_failure.push(partial(end_as_failed, client, saved))
         tags = summary_tags(summary_of(header, saved, study.trials))
-        tags |= {schema.ADOPTED: experiment.name, schema.ADOPTED_ID: experiment.experiment_id}
-        name, time, step = f"best_{header['metric']}", run.info.start_time, len(study.trials)
+        tags |= {schema.ADOPTED: name, schema.ADOPTED_ID: source_id}
+        best, time, step = f"best_{header['metric']}", run.info.start_time, len(study.trials)
         client.log_batch(
             saved,
-            [Metric(name, study.best_value, time, step)],
+            [Metric(best, study.best_value, time, step)],
             tags=[RunTag(*tag) for tag in tags.items()],
             synchronous=True,
         )

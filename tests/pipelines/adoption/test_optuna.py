@@ -1,0 +1,98 @@
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from mlflow import MlflowClient
+
+from hpo.errors import ParameterError, StudyError
+from pipelines.adopt import adopt
+from pipelines.adoption.optuna import AdoptedOptuna
+from pipelines.adoption.result import Undone
+from pipelines.optuna import WarmstartSampler
+from pipelines.store.knowledge import past_studies
+from pipelines.tune import tune
+
+optuna.logging.set_verbosity(optuna.logging.ERROR)
+
+
+def objective(trial: optuna.Trial) -> float:
+    x = trial.suggest_float("x", -5, 5)
+    if trial.suggest_categorical("kind", ["a", "b"]) == "a":
+        x += trial.suggest_int("shift", 1, 8, step=1)
+    if trial.number == 3:
+        raise ArithmeticError
+    return -((x - 2.5) ** 2)
+
+
+@pytest.fixture(scope="module")
+def storage(tmp_path_factory: pytest.TempPathFactory) -> str:
+    url = f"sqlite:///{tmp_path_factory.mktemp('optuna')}/optuna.db"
+    made = optuna.storages.get_storage(url)
+
+    def study(name: str, n: int, **kwargs: Any) -> None:
+        sampler = optuna.samplers.RandomSampler(seed=0)
+        one = optuna.create_study(storage=made, study_name=name, sampler=sampler, **kwargs)
+        goals = len(one.directions)
+        one.optimize(
+            lambda trial: objective(trial) if goals == 1 else (objective(trial), 0.0),
+            n_trials=n,
+            catch=ArithmeticError,
+        )
+
+    study("square", 12, direction="maximize")
+    study("short", 3)
+    study("front", 1, directions=["minimize", "minimize"])
+    return url
+
+
+def test_studies_of_a_storage_become_the_past_of_ours(store: str, storage: str) -> None:
+    before = Path(storage.removeprefix("sqlite:///")).read_bytes()
+    seen = adopt(storage, dry_run=True)
+    assert isinstance(seen, AdoptedOptuna)
+    assert "nothing was written" in str(seen)
+    assert not past_studies().studies
+    found = adopt(storage)
+    assert isinstance(found, AdoptedOptuna)
+    assert "'square': 11 trials as a past study of ask:square" in str(found)
+    assert "'short' is left out: 3 of its trials" in str(found)
+    assert "'front' is left out: it has 2 directions" in str(found)
+    (past,) = past_studies().studies
+    assert (past.run_id,) == found.saved
+    assert past.space["shift"].when == {"kind": ("a",)}
+    assert past.losses[0] == pytest.approx(-found.studies[0][1].best_value, rel=1e-4)
+    assert Path(storage.removeprefix("sqlite:///")).read_bytes() == before
+
+    study = optuna.create_study(sampler=WarmstartSampler("square", seed=0), direction="maximize")
+    study.optimize(objective, n_trials=3)
+    best = past.space.decode(past.x[0])
+    assert study.trials[1].params["x"] == pytest.approx(best["x"], abs=1e-3)
+
+    again = adopt(f"{storage}#square")
+    assert isinstance(again, AdoptedOptuna)
+    assert again.replaced == found.saved
+    with pytest.raises(StudyError, match="adopted"):
+        tune(study=again.saved[0])
+    undone = adopt(storage, undo=True)
+    assert isinstance(undone, Undone)
+    assert undone.studies == again.saved
+    assert not past_studies().studies
+    assert MlflowClient(store).get_run(again.saved[0]).info.lifecycle_stage == "deleted"
+
+
+@pytest.mark.parametrize(
+    ("experiment", "options", "message"),
+    [
+        ("sqlite:///nowhere.db", {}, "sqlite:///nowhere.db does not exist: nowhere.db is no file"),
+        ("{}#squares", {}, "has no study 'squares', did you mean 'square'.; studies: 'front', "),
+        ("{}#short", {}, "no study of .*#short can be adopted: 'short': 3 of its trials"),
+        ("odd://user:secret@host/db", {}, r"odd://\S*@host/db cannot be read"),
+        ("{}", {"data": "a.csv", "metric": "auc"}, "data, metric: the studies of an Optuna"),
+    ],
+)
+def test_what_cannot_be_adopted_is_one_clear_error(
+    store: str, storage: str, experiment: str, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ParameterError, match=message) as raised:
+        adopt(experiment.format(storage), **options)
+    assert "secret" not in str(raised.value)
