@@ -28,7 +28,7 @@ from pipelines.store.records import decode_trial
 from pipelines.store.studies import find_study, read_header
 from pipelines.store.summaries import NewerSummaryError, summary_from, summary_of, summary_tags
 from pipelines.store.tracking import as_study_error, children, connect, experiments, search
-from pipelines.table.scores.metrics import METRICS
+from pipelines.table.scores.named import is_metric
 from warmstart.families import is_code
 from warmstart.past import PastStudy
 
@@ -364,4 +364,4 @@ def _missing(client: "MlflowClient", source: str, names: Collection[str]) -> str
 
 def _is_known_metric(study: PastStudy) -> bool:
     """Whether the losses of a study can be compared; code of users has metrics of its own."""
-    return is_code(study.model) or study.metric in METRICS
+    return is_code(study.model) or is_metric(study.metric)

@@ -25,6 +25,11 @@ def metric_named(name: str) -> Metric:
     return found
 
 
+def is_metric(name: str) -> bool:
+    """Whether there is a metric with this name."""
+    return name in METRICS or loss_metric(name) is not None
+
+
 def metric_for(name: str, kind: str, y: npt.NDArray[Any] | None = None) -> Metric:
     """Look up a metric.
 

@@ -1,6 +1,7 @@
 """The entry point `predict`: a table in, a table out."""
 
 from pathlib import Path
+from typing import Any
 
 import mlflow
 import pandas as pd
@@ -20,8 +21,8 @@ def test_the_predictions_stand_beside_the_rows(
     table, path = raw_table(), tmp_path / f"out{ending}"
     table.to_csv(tmp_path / "in.csv", index=False)
     result = predict(winner.uri, str(tmp_path / "in.csv"), path)
-    read = {".parquet": pd.read_parquet, ".feather": pd.read_feather}.get(ending, pd.read_csv)
-    found = read(path)
+    readers: dict[str, Any] = {".parquet": pd.read_parquet, ".feather": pd.read_feather}
+    found = readers.get(ending, pd.read_csv)(path)
     expected = Predictor.load(predictor).predict(table)
     assert [*found.columns] == [*table.columns, *expected.columns]
     assert found["id"].tolist() == table["id"].tolist()
