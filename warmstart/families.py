@@ -47,12 +47,14 @@ def related(one: str, other: str) -> bool:
     Code of users, named `module:function`, has no families: what matters is whether two spaces
     share parameters.
     """
-    return (
-        (is_code(one) and is_code(other))
-        or one == other
-        or ALL in (one, other)
-        or (one, other) in _TRANSLATIONS
-    )
+    if is_code(one) or is_code(other):
+        return is_code(one) and is_code(other)
+    return one == other or is_joint(one) or is_joint(other) or (one, other) in _TRANSLATIONS
+
+
+def is_joint(model: str) -> bool:
+    """Whether a model is several families in one search: `all`, or names with commas."""
+    return model == ALL or ("," in model and not is_code(model))
 
 
 def is_code(model: str) -> bool:
@@ -72,13 +74,17 @@ def translate(params: Params, source: str, target: str, task: str) -> Params | N
     Returns:
         The configuration with the names of `target`; None if it has no meaning there.
     """
-    if source == target or (is_code(source) and is_code(target)):
+    if source == target:
         return params
-    if target == ALL:
-        return {"model": source, **{f"{source}.{name}": value for name, value in params.items()}}
-    if source == ALL:
+    if is_code(source) or is_code(target):
+        return params if is_code(source) and is_code(target) else None
+    if is_joint(source):
         chosen = str(params.get("model"))
         return translate(_without_prefix(params, f"{chosen}."), chosen, target, task)
+    if is_joint(target):
+        if target != ALL and source not in target.split(","):
+            return None
+        return {"model": source, **{f"{source}.{name}": value for name, value in params.items()}}
     translation = _TRANSLATIONS.get((source, target))
     if translation is None:
         return None

@@ -16,7 +16,7 @@ from hpo.arrays import FloatArray
 from hpo.past import Past, PastSource, standardised
 from hpo.space import SearchSpace
 from hpo.space.parameters import Categorical, Parameter, Params, Value
-from warmstart.families import ALL, related, translate
+from warmstart.families import is_joint, related, translate
 from warmstart.metafeatures import MetaFeatures
 from warmstart.past import PastStudy
 from warmstart.similarity import closeness, differences, pairwise
@@ -174,7 +174,7 @@ def _source(neighbour: Neighbour, model: str, space: SearchSpace, default: Param
 
 def _family_kinship(one: str, other: str) -> float:
     """The kinship of two related families."""
-    return 1.0 if one == other or ALL in (one, other) else OTHER_FAMILY
+    return 1.0 if one == other or is_joint(one) or is_joint(other) else OTHER_FAMILY
 
 
 def narrowed(past: Past) -> SearchSpace:

@@ -23,8 +23,10 @@ from benchmarks.statistics import ratio_interval
 VARIANTS = (
     Method("tpe", "**tpe** (this project)", "product.mlflow_own", settings={"name": "tpe"}),
     Method("random", "random (this project)", "product.mlflow_own", settings={"name": "random"}),
+    Method("function", "`tune(objective=…)`, to its report", "product.mlflow_function"),
     Method("hyperopt", "hyperopt TPE, fluent nested runs", "product.mlflow_hyperopt"),
     Method("optuna", "Optuna TPE, its MLflow callback", "product.mlflow_optuna", "optuna-mlflow"),
+    Method("storage", "Optuna TPE, MLflow's storage", "product.mlflow_storage", "optuna-mlflow"),
     Method("client", "random, three bare client calls", "product.mlflow_client"),
 )
 

@@ -17,7 +17,7 @@ from hpo.samplers.random import RandomSampler
 from hpo.space import SearchSpace
 from hpo.trial import Trial
 from pipelines.findings.past import WARM_ORIGIN, Curve, Warm
-from pipelines.models import ALL, FAMILIES, SearchModel, identity, search_model
+from pipelines.models import SearchModel, identity, is_model, search_model
 
 _ENOUGH_TRIALS = 20  # trials at a budget, to learn from it
 
@@ -174,7 +174,7 @@ class Evidence:
     def model(self) -> SearchModel | None:
         """The model family that was searched; None for an objective of another kind."""
         name = str(self.header["model"])
-        return search_model(name) if name in (*FAMILIES, ALL) else None
+        return search_model(name) if is_model(name) else None
 
     @cached_property
     def exhausted(self) -> bool:

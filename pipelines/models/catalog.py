@@ -70,14 +70,29 @@ def single_family(name: str) -> SingleFamily:
 
 @cache
 def search_model(name: str) -> SearchModel:
-    """What a study with `model=name` searches: one family, or for `all` those of `JOINT` together.
+    """What a study with `model=name` searches: one family, or several together.
+
+    Several are written with commas between them; `all` is those of `JOINT`.
 
     Raises:
-        ParameterError: if the name is unknown.
+        ParameterError: if a name is unknown or stands twice.
     """
-    if name == ALL:
-        return JointSearch(ALL, {member: single_family(member) for member in JOINT})
-    return single_family(name)
+    members = JOINT if name == ALL else tuple(name.split(","))
+    if len(members) == 1:
+        return single_family(name)
+    for member in members:
+        if members.count(member) > 1:
+            raise ParameterError(f"model={name!r} names {member} more than once")
+    return JointSearch(name, {member: single_family(member) for member in members})
+
+
+def is_model(name: str) -> bool:
+    """Whether there is such a model: a family, several with commas between them, or `all`."""
+    try:
+        search_model(name)
+    except ParameterError:
+        return False
+    return True
 
 
 def settings(model: str, *, kind: str = "binary", has_categorical: bool = True) -> Settings:

@@ -32,7 +32,8 @@ class JointSearch:
     def settings(self, *, kind: str = "binary", has_categorical: bool = True) -> Settings:
         """The defaults of every family in one space; the first point is that of the first family.
 
-        The lowest rung is one at which every family trains at least its own smallest budget.
+        The lowest rung is one at which every family trains at least its own smallest budget; a
+        family that has a single budget is trained whole at each.
         """
         parts = [
             member.settings(kind=kind, has_categorical=has_categorical)
@@ -41,7 +42,8 @@ class JointSearch:
         parameters = [_nested(part.name, parameter) for part in parts for parameter in part.space]
         points = [(parts[0].name, parts[0].first_points[0])]
         points += [(part.name, part.first_points[-1]) for part in parts]
-        lowest = max(100 * part.budget.min / part.budget.max for part in parts)
+        raced = [part.budget for part in parts if part.budget.min < part.budget.max]
+        lowest = max((100 * budget.min / budget.max for budget in raced), default=100.0)
         return Settings(
             self.name,
             f"One search over {', '.join(self.families)}.",

@@ -14,7 +14,14 @@ import pandas as pd
 from hpo.algorithms import grants_budgets
 from hpo.errors import ParameterError, UserError, closest, raise_all
 from hpo.rungs import Budgets
-from pipelines.models import ALL, FAMILIES, FIDELITIES, check_device, search_model, single_family
+from pipelines.models import (
+    FAMILIES,
+    FIDELITIES,
+    check_device,
+    is_model,
+    search_model,
+    single_family,
+)
 from pipelines.objectives.code import checks as code
 from pipelines.objectives.planning import is_table, validation_of
 from pipelines.objectives.space import AUTO_SPACE, choose_space
@@ -104,8 +111,7 @@ def _other_mistakes(options: Options, wrong: Collection[str]) -> Iterator[str]:
     `wrong` are the options whose values are mistakes already.
     """
     if "model" not in wrong:
-        models = FAMILIES if isinstance(options, TrainOptions) else (*FAMILIES, ALL)
-        yield from _unknown("model", options.model, tuple(models))
+        yield from _model_mistakes(options)
     if options.types is not None or options.drop is not None:
         yield from _override_mistakes(options)
     if isinstance(options, SearchOptions) and not {"algorithm", "fidelity"} & set(wrong):
@@ -120,6 +126,16 @@ def _other_mistakes(options: Options, wrong: Collection[str]) -> Iterator[str]:
         yield from _past_mistakes(options)
     elif isinstance(options, SearchOptions) and _is_past(options.space):
         yield "space=past needs past studies, and validate uses none; leave space out"
+
+
+def _model_mistakes(options: Options) -> Iterator[str]:
+    if isinstance(options, TrainOptions):
+        yield from _unknown("model", options.model, tuple(FAMILIES))
+        return
+    try:
+        search_model(options.model)
+    except ParameterError as error:
+        yield str(error)
 
 
 def _training_mistakes(options: Options, wrong: Collection[str]) -> Iterator[str]:
@@ -158,7 +174,7 @@ def _loss_mistakes(text: str, model: str) -> Iterator[str]:
     except ParameterError as error:
         yield str(error)
         return
-    if model not in (*FAMILIES, ALL):
+    if not is_model(model):
         return
     able = [name for name in FAMILIES if kind in single_family(name).losses]
     for name in search_model(model).families:
@@ -167,7 +183,7 @@ def _loss_mistakes(text: str, model: str) -> Iterator[str]:
 
 
 def _device_mistakes(options: Options) -> Iterator[str]:
-    if options.model in (*FAMILIES, ALL):
+    if is_model(options.model):
         try:
             check_device(options.device, options.model)
         except ParameterError as error:
@@ -182,7 +198,7 @@ def _monotone_mistakes(options: Options) -> Iterator[str]:
         yield str(error)
     if isinstance(options.loss, str) and options.loss.startswith("quantile"):
         yield "monotone cannot be kept with a quantile loss; leave one of them out"
-    if options.model not in (*FAMILIES, ALL):
+    if not is_model(options.model):
         return
     able = [name for name in FAMILIES if single_family(name).monotone]
     for name in search_model(options.model).families:

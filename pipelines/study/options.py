@@ -103,7 +103,8 @@ class Options(TableOptions):
 
     Args:
         model: lightgbm, xgboost, catboost, mlp, hist_gradient_boosting, random_forest, extra_trees
-            or linear; or all for one search over several.
+            or linear; several with commas between them, or all (lightgbm, xgboost and mlp), for one
+            search over them.
         metric: The deciding score; auto is roc_auc for two classes, log_loss for more, rmse for
             numbers. Others are roc_auc_ovr, accuracy, balanced_accuracy, f1, f1_macro,
             average_precision, brier and mcc; mae, median_ae, r2, rmsle and mape.

@@ -85,6 +85,11 @@ def test_the_trees_within_a_study_of_all_families_speak_to_both() -> None:
     )
     assert translate(joint, "all", "mlp", "binary") is None
     assert translate(FOREST, "lightgbm", "all", "binary") == joint
+    assert translate(FOREST, "lightgbm", "catboost,lightgbm", "binary") == joint
+    assert translate(FOREST, "lightgbm", "catboost,linear", "binary") is None
+    assert translate(joint, "lightgbm,linear", "lightgbm", "binary") == FOREST
+    assert translate(joint, "all", "mlp,lightgbm", "binary") == joint
+    assert translate(joint, "all", "mlp,linear", "binary") is None
 
 
 @pytest.mark.parametrize(
@@ -94,6 +99,10 @@ def test_the_trees_within_a_study_of_all_families_speak_to_both() -> None:
         ("lightgbm", "xgboost", True),
         ("xgboost", "lightgbm", True),
         ("all", "mlp", True),
+        ("catboost,linear", "linear", True),
+        ("linear", "catboost,linear", True),
+        ("script:train", "other:train", True),
+        ("script:train", "all", False),
         ("mlp", "all", True),
         ("mlp", "xgboost", False),
         ("lightgbm", "hist_gradient_boosting", True),

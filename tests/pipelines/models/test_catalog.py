@@ -15,6 +15,7 @@ from pipelines.models import (
     catalog,
     check_device,
     family,
+    is_model,
     search_model,
     settings,
     single_family,
@@ -152,6 +153,24 @@ def test_a_space_with_wrong_names_is_refused(
 ) -> None:
     with pytest.raises(SpaceError, match=message):
         search_model(model).check_space(SearchSpace.from_dict(definition))
+
+
+def test_families_with_commas_are_searched_together() -> None:
+    both = search_model("linear,lightgbm")
+    assert both.families == ("linear", "lightgbm")
+    found = settings("linear,lightgbm")
+    assert [point["model"] for point in found.first_points] == ["linear", "linear", "lightgbm"]
+    assert found.budget.min < found.budget.max, "what has a single budget does not set the rungs"
+    assert is_model("linear,lightgbm")
+    for wrong, message in (
+        ("linear,lightgbn", "did you mean 'lightgbm'"),
+        ("linear,linear", "names linear more than once"),
+        ("linear,", "unknown model ''"),
+        ("linear, lightgbm", "unknown model ' lightgbm'"),
+    ):
+        assert not is_model(wrong)
+        with pytest.raises(ParameterError, match=message):
+            search_model(wrong)
 
 
 @pytest.mark.parametrize("model", [*FAMILIES, ALL])
