@@ -16,8 +16,8 @@ warnings.simplefilter("ignore")
 def study(trials: int, uri: str, seed: int) -> float:
     """Run it; when its last trial was told."""
     mlflow.set_tracking_uri(uri)
-    experiment = mlflow.get_experiment_by_name(EXPERIMENT)
-    storage = MlflowStorage(experiment_id=experiment.experiment_id, name="overhead")
+    place = mlflow.set_experiment(EXPERIMENT).experiment_id
+    storage = MlflowStorage(experiment_id=place, name="overhead")
 
     def objective(trial: optuna.Trial) -> float:
         found = metrics(suggest(SPACE, trial))
