@@ -4,9 +4,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hpo.errors import StudyError
+from hpo.algorithms import grants_budgets
+from hpo.errors import ParameterError, StudyError, raise_all
 from hpo.space import SearchSpace
 from hpo.workers.cores import WorkerPlan
+from pipelines.objectives.checks import check
 from pipelines.objectives.code.asked import ASKED, AskedCode, OpenStudy
 from pipelines.objectives.code.objective import CodeObjective
 from pipelines.objectives.code.planning import new_plan, space_of
@@ -52,19 +54,27 @@ def open_study(
     Raises:
         UserError: with what is wrong and the way out.
     """
-    if study is not None:
-        return _opened(study)
     options = TuneOptions(
+        objective=f"{ASKED}{name}",
         space=space,
         metric=metric,
         algorithm=algorithm,
-        trials=trials or _MANY,
+        trials=_MANY if trials is None else trials,
         min_budget=min_budget,
         max_budget=max_budget,
         eta=eta,
         seed=seed,
         warm_start=warm_start,
     )
+    if study is not None:
+        _check_alone(options)
+        return _opened(study)
+    check(options)
+    if grants_budgets(algorithm) and max_budget is None:
+        raise ParameterError(
+            f"algorithm={algorithm} grants budgets, so max_budget is needed: the budget of a full "
+            "evaluation"
+        )
     code = AskedCode(name, max_budget is not None)
     plan = new_plan(options, code, space_of(options, code), WorkerPlan(1, 1))
     header = header_of(plan, CodeObjective(plan, code))
@@ -76,6 +86,12 @@ def open_study(
         artifacts = {ARTIFACT: warm.to_json()}
     storage = MlflowStorage.create(header | plan.to_header(), artifacts=artifacts)
     return OpenStudy(plan, storage, past)
+
+
+def _check_alone(options: TuneOptions) -> None:
+    """Check that nothing is given beside `study`, whose options are those that it began with."""
+    given = [n for n in options.given() if n not in ("objective", "trials")]
+    raise_all(ParameterError, (f"{n} is as the study began; leave {n} out" for n in given))
 
 
 def _opened(study: str) -> OpenStudy:

@@ -6,7 +6,8 @@ the same in each trial.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import mlflow
@@ -28,6 +29,7 @@ from hpo.errors import ParameterError, UserError
 from pipelines.study.result import StudyResult
 from pipelines.tune import tune
 
+_EXPERIMENT = ("MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME")
 _OF_MLFLOW = (  # entries that MLflow itself adds to the configuration
     PROJECT_BUILD_IMAGE,
     PROJECT_DOCKER_ARGS,
@@ -58,23 +60,39 @@ class Backend(AbstractBackend):
             ExecutionException: with what is wrong and the way out; `mlflow run` prints it.
         """
         mlflow.set_tracking_uri(tracking_uri)
-        os.environ.setdefault("MLFLOW_EXPERIMENT_ID", str(experiment_id))
         env = backend_config.get(PROJECT_ENV_MANAGER)
         chosen = f"?env={env}" if env else ""
         try:
             if version:
                 raise ParameterError(f"version={version!r}: name the commit in the project's URI")
             options = _options(backend_config, params)
-            result = tune(objective=f"project:{project_uri}#{entry_point}{chosen}", **options)
+            with _experiment(str(experiment_id)):
+                result = tune(objective=f"project:{project_uri}#{entry_point}{chosen}", **options)
         except UserError as error:
             raise ExecutionException(str(error)) from error
         print(result)
         return FinishedStudy(result)
 
 
+@contextmanager
+def _experiment(experiment_id: str) -> Iterator[None]:
+    """Let a study be made in an experiment."""
+    before = {name: os.environ.pop(name, None) for name in _EXPERIMENT}
+    os.environ["MLFLOW_EXPERIMENT_ID"] = experiment_id
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None) if value is None else os.environ.update({name: value})
+
+
 def _options(backend_config: Mapping[str, Any], params: Mapping[str, Any]) -> dict[str, Any]:
     """The options of `tune`: those of the configuration, with the given parameters in the space."""
     own = {k: v for k, v in backend_config.items() if k not in _OF_MLFLOW}
+    if "objective" in own:
+        raise ParameterError(
+            "objective in --backend-config: the project itself is the objective; leave it out"
+        )
     space = own.pop("space", {})
     if not isinstance(space, Mapping):
         raise ParameterError(

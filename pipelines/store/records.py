@@ -9,6 +9,7 @@ from typing import Any
 
 from hpo.errors import StudyError
 from hpo.goals import Goal
+from hpo.space.parameters import plain
 from hpo.trial import Report, Trial
 from pipelines.store import schema
 from pipelines.store.schema import cut
@@ -117,14 +118,16 @@ def grant(trial: Trial, name: str, common: Mapping[str, str], now: int) -> Recor
     }
     if trial.parent is not None:
         tags[schema.PARENT_TRIAL] = str(trial.parent)
-    names = _compact_json([*trial.params])
-    if len(names) <= schema.MAX_TAG:
-        tags[schema.PARAMS] = names
+    params = schema.encode_params(trial.params)
+    exact = _compact_json({name: plain(value) for name, value in trial.params.items()})
+    if len(exact) <= schema.MAX_TAG:  # then the texts may be those that the user's code logs
+        tags[schema.PARAMS] = exact
+        params |= {name: str(value) for name, value in trial.params.items() if value != ""}
     return Record(
         key=schema.trial_key(trial.number),
         name=name,
         tags=tags,
-        params=schema.encode_params(trial.params),
+        params=params,
         mark=(schema.NUMBER, str(trial.number)),
         status=schema.RUNNING,
         start=now,
@@ -261,7 +264,9 @@ def report_points(report: Report, goal: Goal, seconds: float, now: int) -> list[
     step = round(report.budget)
     values = {goal.name: goal.from_loss(report.loss), **report.metrics, schema.SECONDS: seconds}
     schema.check_names(values)
-    earlier = [(b, v) for b, v in report.curve if round(b) < step and math.isfinite(v)]
+    # A curve beyond the budget counts in a unit of its own; it ends with the score itself.
+    beyond = any(round(budget) > step for budget, _ in report.curve)
+    earlier = [(b, v) for b, v in report.curve if (beyond or round(b) < step) and math.isfinite(v)]
     curve = earlier[-schema.MAX_CURVE :]
     points = [(goal.name, float(value), now - 1, round(budget)) for budget, value in curve]
     points += [(name, value, now, step) for name, value in schema.finite(values).items()]
@@ -312,10 +317,10 @@ def decode_trial(tags: Mapping[str, str], params: Mapping[str, str]) -> Trial | 
     parent = tags.get(schema.PARENT_TRIAL)
     legs = json.loads(tags.get(schema.REPORTS, "[]"))
     # Code that a trial runs may have logged more parameters to its run.
-    own = json.loads(tags[schema.PARAMS]) if schema.PARAMS in tags else [*params]
+    own = json.loads(tags[schema.PARAMS]) if schema.PARAMS in tags else None
     return Trial(
         number=int(tags[schema.NUMBER]),
-        params={name: schema.decode_value(params[name]) for name in own if name in params},
+        params=own or {name: schema.decode_value(text) for name, text in params.items()},
         budget=budget if isinstance(budget, int) else float(budget),
         origin=tags.get(schema.ORIGIN, "sampler"),
         reports=tuple(Report(b, loss, metrics, s) for b, loss, s, metrics in legs),

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import mlflow
+from mlflow import start_run
 
 
 def misbehaving(params: dict[str, Any]) -> Any:
@@ -24,6 +25,8 @@ def misbehaving(params: dict[str, Any]) -> Any:
             os.kill(os.getpid(), signal.SIGKILL)
         case "is nan":
             return float("nan")
+        case "names oddly":
+            return {"loss": 1.5, "top@1": 0.5}
         case "returns nothing":
             return None
         case "forks":
@@ -57,7 +60,8 @@ class Constant(mlflow.pyfunc.PythonModel):  # type: ignore[name-defined,misc]
 
 def script(params: dict[str, Any]) -> float:
     """A training script with runs and a model of its own."""
-    with mlflow.start_run(run_name="my own run"):
+    with start_run(run_name="my own run"):
+        mlflow.log_params(params)
         mlflow.log_metric("inside", 1.0)
         with mlflow.start_run(nested=True):
             mlflow.log_metric("child", 1.0)

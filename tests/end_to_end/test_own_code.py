@@ -17,7 +17,17 @@ from tests.end_to_end import own_code
 from tests.end_to_end.conftest import Place
 
 X = {"x": {"low": 0.0, "high": 1.0}}
-HOW = ["works", "raises", "exits", "is killed", "is nan", "returns nothing", "forks", "hangs"]
+HOW = [
+    "works",
+    "raises",
+    "exits",
+    "is killed",
+    "is nan",
+    "names oddly",
+    "returns nothing",
+    "forks",
+    "hangs",
+]
 
 
 def test_what_an_objective_does_costs_its_own_trial_only(store: str) -> None:
@@ -38,11 +48,13 @@ def test_what_an_objective_does_costs_its_own_trial_only(store: str) -> None:
         "exits": "SystemExit",
         "is killed": "SIGKILL",
         "is nan": "loss is nan",
+        "names oddly": "'top@1' cannot be the name of a parameter or metric",
         "returns nothing": "the objective returned None",
         "hangs": "4",
     }
     for how, message in expected.items():
         assert message in failures[how], how
+    assert "own_code.py" in failures["raises"], "where it was raised"
     assert (result.best_params, result.best_score) == ({"how": "works"}, 1.0)
     assert "Best: trial" in str(result)
 
@@ -77,10 +89,10 @@ def test_a_race_goes_on_from_checkpoints_and_is_resumed(store: str) -> None:
 
 
 def test_a_script_logs_to_its_trial_and_its_model_is_registered(store: str) -> None:
-    space = {"x": [1.0, 0.25, 0.75]}
+    space = {"x": [1.0, 0.25, 0.75], "tag": ["1"]}
     result = tune(objective=own_code.script, space=space, trials=3, workers=1, register="own-model")
 
-    assert result.best_params == {"x": 0.25}
+    assert result.best_params == {"x": 0.25, "tag": "1"}
     client = MlflowClient(store)
     run = client.get_run(result.winner_run)
     assert {"inside", "after", "loss"} <= set(run.data.metrics)
@@ -97,7 +109,7 @@ def test_a_script_logs_to_its_trial_and_its_model_is_registered(store: str) -> N
 
     later = tune(objective=own_code.script, space=space, trials=2, workers=1)
     assert later.trials[1].origin.startswith("warm start: ")
-    assert later.trials[1].params == {"x": 0.25}
+    assert later.trials[1].params == {"x": 0.25, "tag": "1"}
 
 
 def test_a_command_from_the_command_line(place: Place, tmp_path: Path) -> None:
@@ -157,18 +169,20 @@ def test_a_project_is_run_in_its_trials_own_run(store: str, tmp_path: Path) -> N
 
 
 def test_a_loop_of_ones_own_asks_and_tells(store: str) -> None:
-    with open_study(X, name="loop", metric="-err") as study:
+    with mlflow.start_run() as outer, open_study(X, name="loop", metric="-err") as study:
         first, second, third = study.ask(), study.ask(), study.ask()
         assert first is not None
         assert second is not None
         assert third is not None
         with study.run(first):
             mlflow.log_metric("mine", 1.0)
+        mlflow.log_metric("outer", 1.0)
         study.tell(first, {"err": 0.5, "other": 2})
         with pytest.raises(ParameterError, match="tell got other, but the metric is err"):
             study.tell(second, {"other": 2})
         with pytest.raises(StudyError, match="is being run by another process"):
             open_study(study=study.run_id)
+    assert MlflowClient(store).get_run(outer.info.run_id).data.metrics == {"outer": 1.0}
     with open_study(study=study.run_id) as again:
         assert again.best_score == 0.5
         again.tell(second.number, 0.25)
@@ -186,6 +200,13 @@ def test_a_loop_of_ones_own_asks_and_tells(store: str) -> None:
     run = MlflowClient(store).get_run(rows[1]["run_id"])
     assert (run.data.metrics["mine"], run.info.status) == (1.0, "FINISHED")
     assert "tpe over ask:loop, 4 trials, 1 failed" in str(report(study=study.run_id))
+    with pytest.raises(RuntimeError), open_study(study=study.run_id):
+        raise RuntimeError("a mistake of the loop")
+    ended = MlflowClient(store).get_run(study.run_id)
+    assert (ended.info.status, ended.data.tags["hpo.failure"]) == (
+        "FAILED",
+        "RuntimeError: a mistake of the loop",
+    )
     with pytest.raises(StudyError, match="is a trial of study"):
         open_study(study=run.info.run_id)
     with pytest.raises(StudyError, match=r"made by open_study.*open_study\(study="):
@@ -207,6 +228,21 @@ def test_a_loop_of_ones_own_asks_and_tells(store: str) -> None:
 def test_mistakes_are_told_before_anything_runs(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ParameterError, match=message):
         tune(objective=own_code.script, **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"trials": -1}, "trials=-1 must be greater than 0"),
+        ({"algorithm": "bohb"}, "max_budget is needed: the budget of a full evaluation"),
+        ({"metric": "-"}, "metric='-' has a sign and no name"),
+        ({"metric": None}, "metric=None must be text"),
+        ({"study": "a" * 32, "seed": 3}, "seed is as the study began; leave seed out"),
+    ],
+)
+def test_mistakes_of_a_loop(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ParameterError, match=message):
+        open_study(X, **options) if "study" not in options else open_study(**options)
 
 
 def test_a_race_needs_the_largest_budget() -> None:

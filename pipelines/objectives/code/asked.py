@@ -151,7 +151,7 @@ class OpenStudy:
             ParameterError: for a value that is no result; the trial can still be told.
             StudyError: when the trial is not running.
         """
-        number = trial if isinstance(trial, int) else trial.number
+        number = trial.number if isinstance(trial, Trial) else int(trial)
         if failure is not None:
             return self._study.tell(number, Failure(failure))
         goal = self._plan.goal
@@ -168,11 +168,11 @@ class OpenStudy:
         report = Report(budget, goal.to_loss(metrics[goal.name]), metrics, seconds)
         return self._study.tell(number, report)
 
-    def close(self) -> None:
+    def close(self, status: str = "FINISHED", reason: str | None = None) -> None:
         """Write everything and release the study. Trials without a result can be told later."""
         if self.best_trial is not None:
             self._storage.notes.set_winner(self.best_trial.number)
-        self._storage.close("FINISHED")
+        self._storage.close(status, reason)
 
     def __enter__(self) -> Self:
         return self
@@ -183,4 +183,9 @@ class OpenStudy:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.close()
+        if error is None:
+            self.close()
+        elif isinstance(error, KeyboardInterrupt):
+            self.close("KILLED", "interrupted")
+        else:
+            self.close("FAILED", f"{type(error).__name__}: {error}")

@@ -38,10 +38,11 @@ def mistakes(options: TuneOptions) -> Iterator[str]:
     for name in options.given():
         if name not in OF_CODE:
             yield f"{name} is for tables, and objective is the user's own code; leave {name} out"
-    try:
-        goal_of(options.metric)
-    except ParameterError as error:
-        yield str(error)
+    if isinstance(options.metric, str):
+        try:
+            goal_of(options.metric)
+        except ParameterError as error:
+            yield str(error)
 
 
 def check_unchanged(what: str, options: TuneOptions, plan: Plan, code: Code) -> None:

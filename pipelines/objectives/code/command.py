@@ -1,7 +1,8 @@
 """A command line as an objective. No shell sees it: each argument is passed as it is.
 
 `cmd:./train.sh --rate={rate} {depth}` is split as a shell would split it, and then each `{name}` is
-replaced by the value of the parameter. An argument with a parameter that is inactive is left out.
+replaced by the value of the parameter. An argument with a parameter that is inactive is left out,
+and with it the flag before an argument that is nothing but this parameter.
 """
 
 import functools
@@ -14,7 +15,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,9 @@ from pipelines.objectives.code.results import ResultError, last_line
 
 COMMAND = "cmd:"
 RESULT = "result"  # the placeholder of a JSON file that the command writes
-_PLACEHOLDER = re.compile(r"\{([A-Za-z_][\w.]*)\}")
+_PLACEHOLDER = re.compile(r"(?<!\{)\{([A-Za-z_][\w.]*)\}(?!\})")
+_BRACES = re.compile(r"\{(\{[A-Za-z_][\w.]*\})\}")  # {{name}} stands for {name}
+_FLAG = re.compile(r"--?[A-Za-z][\w-]*")
 
 
 @dataclass(frozen=True)
@@ -36,9 +39,11 @@ class CommandCode:
 
     Attributes:
         text: the option `objective`.
+        folder: in which it runs.
     """
 
     text: str
+    folder: str
 
     @functools.cached_property
     def arguments(self) -> tuple[str, ...]:
@@ -61,7 +66,9 @@ class CommandCode:
     def name(self) -> str:
         """The name of the program, or of its script."""
         named = [each for each in self.arguments if not each.startswith(("-", "{"))]
-        scripts = [each for each in named[1:] if Path(each).suffix and Path(each).is_file()]
+        scripts = [
+            each for each in named[1:] if Path(each).suffix and Path(self.folder, each).is_file()
+        ]
         return f"{COMMAND}{Path((scripts or self.arguments)[0]).name}"
 
     @functools.cached_property
@@ -78,8 +85,8 @@ class CommandCode:
         """Of the command line and of the files that it names."""
         found = hashlib.sha256(self.text.encode())
         for each in self.arguments:
-            if os.path.isfile(each):
-                found.update(Path(each).read_bytes())
+            if Path(self.folder, each).is_file():
+                found.update(Path(self.folder, each).read_bytes())
         return found.hexdigest()[:16]
 
     def check(self, names: frozenset[str]) -> None:
@@ -89,21 +96,31 @@ class CommandCode:
             ParameterError: when the program does not exist, or a placeholder is no parameter.
         """
         program = self.arguments[0]
-        if shutil.which(program) is None:
+        if shutil.which(program) is None and not os.access(Path(self.folder, program), os.X_OK):
             raise ParameterError(
                 f"objective={self.text!r}: there is no program {program}; give its path, or "
                 "install it"
             )
         known = {*names, BUDGET, CHECKPOINT, RESULT}
+        if taken := sorted(names & {BUDGET, CHECKPOINT, RESULT}):
+            raise ParameterError(
+                f"objective={self.text!r}: a parameter cannot be called {taken[0]}, which is a "
+                "placeholder of its own; rename it"
+            )
         for name in sorted(self._placeholders - known):
             raise ParameterError(
                 f"objective={self.text!r}: {{{name}}} is no parameter of the space"
                 f"{closest(name, sorted(known))}; placeholders: {', '.join(sorted(known))}"
             )
+        if unused := sorted(names - self._placeholders):
+            raise ParameterError(
+                f"objective={self.text!r}: the command does not use {', '.join(unused)} of the "
+                f"space; write {{{unused[0]}}} where its value belongs, or remove it there"
+            )
 
     def worker(self) -> Evaluate:
-        """Runs the command in the driver's working directory."""
-        return RunCommand(self.arguments, os.getcwd())
+        """Runs the command in its folder."""
+        return RunCommand(self.arguments, self.folder)
 
 
 @dataclass(frozen=True)
@@ -127,7 +144,7 @@ class RunCommand:
         with tempfile.TemporaryDirectory(prefix="result-") as folder:
             result = Path(folder) / "result.json"
             values = {**params, **beside, RESULT: result}
-            command = [*filter(None, (_filled(each, values) for each in self.arguments))]
+            command = _command(self.arguments, values)
             ended = subprocess.run(
                 command,
                 cwd=self.directory,
@@ -154,11 +171,24 @@ def _environment() -> dict[str, str]:
     return {**os.environ, **({} if run is None else {"MLFLOW_RUN_ID": str(run.info.run_id)})}
 
 
+def _command(arguments: Sequence[str], values: Mapping[str, Any]) -> list[str]:
+    """The arguments with values, without those of inactive parameters and their flags."""
+    found: list[str] = []
+    for argument in arguments:
+        filled = _filled(argument, values)
+        if filled is not None:
+            found.append(filled)
+        elif _PLACEHOLDER.fullmatch(argument) and found and _FLAG.fullmatch(found[-1]):
+            found.pop()
+    return found
+
+
 def _filled(argument: str, values: Mapping[str, Any]) -> str | None:
     """An argument with values in place of its placeholders; None with one that is inactive."""
     if any(name not in values for name in _PLACEHOLDER.findall(argument)):
         return None
-    return _PLACEHOLDER.sub(lambda match: str(values[match[1]]), argument)
+    filled = _PLACEHOLDER.sub(lambda match: str(values[match[1]]), argument)
+    return _BRACES.sub(r"\1", filled) if "{{" in argument else filled
 
 
 def _written(path: Path) -> Any:

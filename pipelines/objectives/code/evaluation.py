@@ -3,6 +3,7 @@
 import json
 import tempfile
 import time
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -19,10 +20,12 @@ from pipelines.files.exchange import Exchange
 from pipelines.models import CheckpointError
 from pipelines.objectives.code import BUDGET, CHECKPOINT, Evaluate
 from pipelines.objectives.code.results import course
-from pipelines.objectives.code.trial_run import active
+from pipelines.objectives.code.trial_run import active, install
 from pipelines.study.workshop import Worker
 
 CODE = "code"  # the folder in the exchange
+_OURS = str(Path(__file__).parents[2])  # frames of this project say nothing of the user's code
+_FRAMES = 5
 _TERMS, _CODE = "terms.json", "code.pkl"
 
 
@@ -82,6 +85,7 @@ class Evaluation:
     """Calls the user's code. The exchange at `uri` is read with the first job."""
 
     def __init__(self, uri: str) -> None:
+        install()  # before the code is unpickled, which may import MLflow's functions by name
         self._exchange = Exchange(uri)
 
     @cached_property
@@ -106,7 +110,8 @@ class Evaluation:
             more = {BUDGET: _plain(job.to), CHECKPOINT: place.path}
             given = {name: more[name] for name in terms.takes}
             start = job.start if place.continues else 0.0
-            found = course(self._evaluate(dict(job.params), **given), goal, start)
+            with _located():
+                found = course(self._evaluate(dict(job.params), **given), goal, start)
             not_stored = self._store(job, place.path)
         return Report(
             job.to,
@@ -146,6 +151,18 @@ class Evaluation:
         except CheckpointError as error:
             return f"{error}: if promoted, the trial will be evaluated again from the start"
         return ""
+
+
+@contextmanager
+def _located() -> Iterator[None]:
+    """Add to an exception of the code where it was raised; its trial stores this text."""
+    try:
+        yield
+    except Exception as error:
+        frames = traceback.extract_tb(error.__traceback__)
+        own = [frame for frame in frames if not frame.filename.startswith(_OURS)]
+        error.add_note("".join(traceback.format_list(own[-_FRAMES:])).rstrip())
+        raise
 
 
 @dataclass(frozen=True)

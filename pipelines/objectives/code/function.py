@@ -7,8 +7,11 @@ returns a number or a mapping of metrics; a generator yields them, as its learni
 import functools
 import hashlib
 import importlib
+import importlib.util
 import inspect
+import marshal
 import os
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -54,7 +57,7 @@ class FunctionCode:
             text = inspect.getsource(inner).encode()
         except (OSError, TypeError):
             code = getattr(inner, "__code__", None)
-            text = code.co_code if code is not None else self.name.encode()
+            text = self.name.encode() if code is None else marshal.dumps(code)
         return hashlib.sha256(text).hexdigest()[:16]
 
     def check(self, names: frozenset[str]) -> None:
@@ -82,7 +85,7 @@ def function_code(objective: "str | Function") -> FunctionCode:
     Raises:
         ParameterError: when there is no such function, or it cannot be called with parameters.
     """
-    text = objective if isinstance(objective, str) else _importable(objective)
+    text = _absolute(objective) if isinstance(objective, str) else _importable(objective)
     function = _imported(objective) if isinstance(objective, str) else objective
     if not callable(function):
         raise ParameterError(
@@ -91,6 +94,12 @@ def function_code(objective: "str | Function") -> FunctionCode:
     code = FunctionCode(function, _name(function), text)
     _check_signature(code)
     return code
+
+
+def _absolute(text: str) -> str:
+    """The text with the path of a file from the root, so that it is found from other folders."""
+    place, _, name = text.strip().rpartition(":")
+    return f"{Path(place).resolve()}:{name}" if place.endswith(".py") else text.strip()
 
 
 def _check_signature(code: FunctionCode) -> None:
@@ -138,22 +147,41 @@ def _imported(text: str) -> Any:
 def _module(text: str, place: str) -> Any:
     """Import a module by its name or the path of its file; the workers find it the same way."""
     path = Path(place)
-    folder = os.getcwd()
-    if path.suffix == ".py":
-        if not path.is_file():
-            near = [other.name for other in path.parent.glob("*.py")]
-            raise ParameterError(
-                f"objective={text!r}: there is no file {place}{closest(path.name, near)}"
-            )
-        folder, place = str(path.resolve().parent), path.stem
+    if path.suffix == ".py" and not path.is_file():
+        near = [other.name for other in path.parent.glob("*.py")]
+        raise ParameterError(
+            f"objective={text!r}: there is no file {place}{closest(path.name, near)}"
+        )
+    is_file = path.suffix == ".py"
+    folder = str(path.resolve().parent) if is_file else os.getcwd()
     if folder not in sys.path:
         sys.path.insert(0, folder)
     try:
-        return importlib.import_module(place)
-    except Exception as error:  # importing runs the user's code
+        return _loaded(path.resolve()) if is_file else importlib.import_module(place)
+    except (Exception, SystemExit) as error:  # importing runs the user's code
         raise ParameterError(
             f"objective={text!r}: importing {place} failed with {type(error).__name__}: {error}"
         ) from error
+
+
+def _loaded(path: Path) -> Any:
+    """The module of a file. It is sent to the workers itself: another may have the same name."""
+    digest = hashlib.sha256(str(path).encode()).hexdigest()[:8]
+    name = f"{path.stem}_{digest}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{path} is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    cloudpickle.register_pickle_by_value(module)
+    return module
 
 
 def _inner(function: Function) -> Any:
@@ -172,6 +200,9 @@ def _name(function: Function) -> str:
 
 def _module_name(inner: Any) -> str:
     module = str(getattr(inner, "__module__", None) or "builtins")
+    file = getattr(sys.modules.get(module), "__file__", None)
+    if file and re.fullmatch(rf"{re.escape(Path(file).stem)}_[0-9a-f]{{8}}", module):
+        return Path(file).stem  # of a file that was loaded by its path
     if module not in _IN_SESSION:
         return module
     script = getattr(sys.modules.get("__main__"), "__file__", None)

@@ -21,7 +21,7 @@ from pipelines.study.plan import Plan
 from pipelines.study.result import Outcome
 from pipelines.study.warm_start import NO_FEATURES
 
-OBJECTIVE, SOURCE = "objective", "source"  # entries of the header
+OBJECTIVE, SOURCE, FOLDER = "objective", "source", "folder"  # entries of the header
 
 
 class CodeObjective:
@@ -69,6 +69,7 @@ class CodeObjective:
             "data": dict(self.fingerprint),
             OBJECTIVE: self._code.text or "",
             SOURCE: self._code.digest,
+            FOLDER: str(getattr(self._code, "folder", "")),
         }
 
     def meta_features(self) -> Mapping[str, Any]:

@@ -8,9 +8,11 @@ read from the run.
 import fcntl
 import functools
 import hashlib
+import logging
 import os
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,6 +33,8 @@ from pipelines.objectives.code.results import ResultError, last_line
 
 PROJECT = "project:"
 _MAIN = "main"
+_MAX_DIGESTED = 1_000_000  # bytes of a file
+_NOT_THEIRS = ("hpo.", "system/")  # metrics of the study, and those of MLflow itself
 
 
 @dataclass(frozen=True)
@@ -38,18 +42,27 @@ class ProjectCode:
     """An entry point of an MLflow project.
 
     Attributes:
-        text: the option `objective`.
         uri: of the project.
         entry: the entry point.
         env: MLflow's environment manager; None for the project's own.
         folder: of the project on this machine.
     """
 
-    text: str
     uri: str
     entry: str
     env: str | None
     folder: Path
+
+    @property
+    def text(self) -> str | None:
+        """How a later process finds it, from wherever; None where the URI has a secret."""
+        place = self.uri if "://" in self.uri else str(Path(self.uri).resolve())
+        env = f"?env={self.env}" if self.env else ""
+        return None if safe(place) != place else f"{PROJECT}{place}#{self.entry}{env}"
+
+    @property
+    def _shown(self) -> str:
+        return f"{PROJECT}{safe(self.uri)}#{self.entry}"
 
     @property
     def name(self) -> str:
@@ -63,14 +76,19 @@ class ProjectCode:
         except ExecutionException as error:
             known = sorted(self._project._entry_points)
             raise ParameterError(
-                f"objective={self.text!r}: the project has no entry point {self.entry!r}"
+                f"objective={self._shown!r}: the project has no entry point {self.entry!r}"
                 f"{closest(self.entry, known)}; it has {', '.join(known)}"
             ) from error
 
     @functools.cached_property
     def _project(self) -> Any:
         load: Any = load_project
-        return load(str(self.folder))
+        try:
+            return load(str(self.folder))
+        except Exception as error:  # of YAML, and of what MLflow expects in it
+            raise ParameterError(
+                f"objective={self._shown!r}: MLproject cannot be read ({first_line(error)})"
+            ) from error
 
     @functools.cached_property
     def takes(self) -> frozenset[str]:
@@ -79,10 +97,13 @@ class ProjectCode:
 
     @property
     def digest(self) -> str:
-        """Of the files in the project's folder."""
+        """Of the files in the project's folder, without hidden ones and what runs leave."""
         found = hashlib.sha256()
-        for path in sorted(filter(Path.is_file, self.folder.iterdir())):
-            found.update(path.name.encode() + hashlib.sha256(path.read_bytes()).digest())
+        for path in sorted(self.folder.rglob("*")):
+            parts = path.relative_to(self.folder).parts
+            if path.is_file() and not any(part.startswith((".", "__", "ml")) for part in parts):
+                content = path.read_bytes() if path.stat().st_size < _MAX_DIGESTED else b""
+                found.update(str(parts).encode() + hashlib.sha256(content).digest())
         return found.hexdigest()[:16]
 
     def check(self, names: frozenset[str]) -> None:
@@ -95,15 +116,15 @@ class ProjectCode:
         unknown = sorted(names - self._parameters)
         if unknown:
             raise ParameterError(
-                f"objective={self.text!r}: {', '.join(unknown)} of the space is no parameter of "
+                f"objective={self._shown!r}: {', '.join(unknown)} of the space is no parameter of "
                 f"the entry point; it has {', '.join(sorted(self._parameters)) or 'none'}"
             )
         needed = {n for n, p in entry.parameters.items() if p.default is None} if entry else set()
         missing = sorted(needed - names - {BUDGET})
         if missing:
             raise ParameterError(
-                f"objective={self.text!r}: {', '.join(missing)} has no default in MLproject, so it "
-                "must be in the space, such as with a single choice"
+                f"objective={self._shown!r}: {', '.join(missing)} has no default in MLproject, so "
+                "it must be in the space, such as with a single choice"
             )
 
     def worker(self) -> Evaluate:
@@ -139,7 +160,8 @@ class RunProject:
         if run is None:
             raise ResultError("the trial's run is not in MLflow yet")
         run_id, run_project = str(run.info.run_id), cast(Any, mlflow.projects.run)
-        with self._environment(), _captured() as output:
+        began = round(1e3 * time.time())
+        with self._environment(), _captured() as output, _own_python(self.env):
             try:
                 run_project(
                     self.folder,
@@ -151,11 +173,10 @@ class RunProject:
             except (ExecutionException, MlflowException) as error:
                 said = last_line(_own_lines(output)) or first_line(error)
                 raise ResultError(f"the run of the project failed: {said}") from error
-        found = MlflowClient().get_run(run_id).data.metrics
-        own = {name: value for name, value in found.items() if not name.startswith("system/")}
-        if not own:
+        found = _logged_since(began, run_id)
+        if not found:
             raise ResultError("the run of the project has logged no metric")
-        return own
+        return found
 
     @contextmanager
     def _environment(self) -> Iterator[None]:
@@ -171,6 +192,34 @@ class RunProject:
                 done.touch()
                 return
         yield
+
+
+def _logged_since(began: int, run_id: str) -> dict[str, float]:
+    """The last value of each metric of a run that was logged since a moment, in milliseconds.
+
+    Earlier legs of the trial, and the study itself, have logged to the same run.
+    """
+    client, found = MlflowClient(), dict[str, float]()
+    for name in client.get_run(run_id).data.metrics:
+        if name.startswith(_NOT_THEIRS):
+            continue
+        points = [p for p in client.get_metric_history(run_id, name) if p.timestamp >= began]
+        if points:
+            last = max(points, key=lambda point: (point.step, point.timestamp))
+            found[name] = float(last.value)
+    return found
+
+
+@contextmanager
+def _own_python(env: str | None) -> Iterator[None]:
+    """With `env=local`, let `python` be that of this process, also where no shell has it first."""
+    before = os.environ.get("PATH", "")
+    if env == "local":
+        os.environ["PATH"] = os.pathsep.join((str(Path(sys.executable).parent), before))
+    try:
+        yield
+    finally:
+        os.environ["PATH"] = before
 
 
 @contextmanager
@@ -203,23 +252,31 @@ def project_code(text: str) -> ProjectCode:
     Raises:
         ParameterError: when there is none.
     """
-    place, _, entry = text.removeprefix(PROJECT).partition("#")
+    place, mark, entry = text.removeprefix(PROJECT).rpartition("#")
+    if not mark:
+        place, entry = entry, ""
     entry, _, query = entry.partition("?")
     key, _, env = query.partition("=")
+    shown = PROJECT + safe(place)
     if not place or (query and (key != "env" or not env)):
         raise ParameterError(
-            f"objective={text!r} must have the form project:URI#entry, or "
+            f"objective={shown!r} must have the form project:URI#entry, or "
             "project:URI#entry?env=local for another environment manager"
         )
     if "://" not in place and "@" not in place and not Path(place.partition("#")[0]).exists():
-        raise ParameterError(f"objective={text!r}: there is no folder {place}")
+        raise ParameterError(f"objective={shown!r}: there is no folder {place}")
     fetch: Any = utils._fetch_project
+    logger = logging.getLogger(utils.__name__)
+    level = logger.level
     try:
+        logger.setLevel(logging.WARNING)  # it would show a password in the URI
         folder = Path(fetch(uri=place)).resolve()
     except Exception as error:  # of Git, zip files and file systems
         raise ParameterError(
-            f"objective={text!r}: the project {safe(place)} cannot be fetched ({first_line(error)})"
+            f"objective={shown!r}: the project cannot be fetched ({safe(first_line(error))})"
         ) from error
+    finally:
+        logger.setLevel(level)
     if not (folder / "MLproject").is_file():
-        raise ParameterError(f"objective={text!r}: {safe(place)} has no file MLproject")
-    return ProjectCode(text, place, entry or _MAIN, env or None, folder)
+        raise ParameterError(f"objective={shown!r}: there is no file MLproject")
+    return ProjectCode(place, entry or _MAIN, env or None, folder)

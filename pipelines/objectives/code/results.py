@@ -33,9 +33,14 @@ def goal_of(metric: str) -> Goal:
     name = metric.strip()
     if name in (AUTO, LOSS):
         return Goal(LOSS)
-    if name[:1] in _SIGNS and name[1:]:
-        schema.check_names({name[1:]: None})
-        return Goal(name[1:], _SIGNS[name[0]])
+    if name[:1] in _SIGNS:
+        own = name[1:].strip()
+        if not own:
+            raise ParameterError(
+                f"metric={metric!r} has a sign and no name; write -err or +accuracy"
+            )
+        schema.check_names({own: None})
+        return Goal(own, _SIGNS[name[0]])
     if name in METRICS:
         return Goal(name, MAXIMIZE if METRICS[name].greater_is_better else MINIMIZE)
     raise ParameterError(
@@ -94,8 +99,17 @@ def metrics_of(value: Any, goal: Goal) -> dict[str, float]:
     Raises:
         ResultError: when it is no number and no mapping of numbers that has the deciding metric.
     """
-    given = value if isinstance(value, Mapping) else {goal.name: value}
-    found = {str(name): _number(name, number, value) for name, number in given.items()}
+    if not isinstance(value, Mapping):
+        value = {goal.name: _number(value, f"the objective returned {value!r:.80}; it must return")}
+    found = {}
+    for name, number in value.items():
+        is_flag = isinstance(number, bool) and name != goal.name
+        said = f"the objective returned {number!r:.80} as {name}; it must return"
+        found[str(name)] = float(number) if is_flag else _number(number, said)
+    try:
+        schema.check_names(found)
+    except ParameterError as error:
+        raise ResultError(str(error)) from error
     if goal.name not in found:
         names = ", ".join(found) or "nothing"
         first = next(iter(found), "name")
@@ -108,17 +122,14 @@ def metrics_of(value: Any, goal: Goal) -> dict[str, float]:
     return found
 
 
-def _number(name: Any, number: Any, value: Any) -> float:
-    """A number of any library, such as NumPy or torch."""
+def _number(number: Any, said: str) -> float:
+    """A number of any library, such as NumPy or torch; `said` begins the message of an error."""
     try:
         if not isinstance(number, str | bytes | bool):
             return float(number)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         pass
-    what = "" if number is value else f" as {name}"
-    raise ResultError(
-        f"the objective returned {number!r:.80}{what}; it must return a number or a dict of metrics"
-    )
+    raise ResultError(f"{said} a number or a dict of metrics, which are numbers")
 
 
 def _thinned(points: list[tuple[float, float]]) -> tuple[tuple[float, float], ...]:

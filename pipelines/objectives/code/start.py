@@ -12,7 +12,7 @@ from pipelines.objectives.code.asked import ASKED
 from pipelines.objectives.code.checks import check_unchanged
 from pipelines.objectives.code.evaluation import code_worker
 from pipelines.objectives.code.kinds import code_of
-from pipelines.objectives.code.objective import OBJECTIVE, CodeObjective
+from pipelines.objectives.code.objective import FOLDER, OBJECTIVE, CodeObjective
 from pipelines.objectives.code.places import InRuns
 from pipelines.objectives.code.planning import new_plan, space_of, workers_again, workers_of
 from pipelines.objectives.space import space_notes, step_notes
@@ -81,7 +81,9 @@ def resume_code_study(
             f"it with open_study(study={study!r})"
         )
     plan = Plan.from_header(header)
-    code = code_of(options.objective or _stored(study, header))
+    code = code_of(
+        options.objective or _stored(study, header), str(header.get(FOLDER) or "") or None
+    )
     check_unchanged(f"study {study}", options, plan, code)
     plan = plan.resumed(
         trials=options.trials,

@@ -2,11 +2,12 @@
 
 A script calls `mlflow.start_run()` and expects a run of its own. In a trial it gets the trial's,
 which ends with the evaluation and not before; `start_run(nested=True)` makes a child of it. So two
-functions of MLflow are replaced in worker processes, and only there.
+functions of MLflow are replaced, once in each process that evaluates the user's code. Outside of a
+trial they do what MLflow's own do.
 """
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,37 +17,67 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import fluent
 
 _CONTEXT = ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_ID")
+_start, _end = mlflow.start_run, mlflow.end_run
+
+
+class _Current:
+    """The trial that this process evaluates.
+
+    Attributes:
+        run: of the trial; None outside of trials.
+        is_away: whether the trial has no run yet, because MLflow does not answer.
+    """
+
+    run: mlflow.ActiveRun | None = None
+    is_away = False
+
+
+def install() -> None:
+    """Replace MLflow's functions where its callers look them up, before they import them."""
+    for module in (mlflow, fluent):
+        places: Any = module
+        places.start_run, places.end_run = _start_run, _end_run
 
 
 @contextmanager
 def active(run_id: str | None, experiment_id: str, tracking_uri: str) -> Iterator[None]:
-    """Make a run active without asking the store.
+    """Make a run active without asking the store. Runs that were active before are so again after.
 
     Args:
         run_id: of the trial; None when it is not written yet because MLflow does not answer: then
-            code that uses MLflow fails.
+            code that starts runs fails.
         experiment_id: in which further runs are made.
         tracking_uri: of the store.
     """
-    own: Any = fluent
-    stack: list[mlflow.ActiveRun] = own._active_run_stack.get()
-    before = {name: os.environ.get(name) for name in _CONTEXT}
-    os.environ.update(zip(_CONTEXT, (tracking_uri, experiment_id), strict=True))
+    install()
+    stack, depth = _stack(), len(_stack())
+    variables = {name: os.environ.get(name) for name in _CONTEXT}
+    uri = mlflow.get_tracking_uri()
     mlflow.set_tracking_uri(tracking_uri)
-    started, ended = mlflow.start_run, mlflow.end_run
-    run = None if run_id is None else _run(run_id, experiment_id)
-    _replace(_starter(started, run, stack), _ender(ended, run, stack))
-    if run is not None:
-        stack.append(run)
+    os.environ.update(zip(_CONTEXT, (tracking_uri, experiment_id), strict=True))
+    _Current.run = None if run_id is None else _run(run_id, experiment_id)
+    _Current.is_away = run_id is None
+    if _Current.run is not None:
+        stack.append(_Current.run)
     try:
         yield
     finally:
-        while stack and stack[-1] is not run:  # nested runs that the code did not end
-            ended(RunStatus.to_string(RunStatus.FAILED))
-        stack.clear()
-        _replace(started, ended)
-        for name, value in before.items():
-            os.environ.pop(name) if value is None else os.environ.update({name: value})
+        own = _Current.run
+        _Current.run, _Current.is_away = None, False
+        while len(stack) > depth:
+            if stack[-1] is own:
+                stack.pop()
+            else:  # a nested run that the code did not end
+                _end(RunStatus.to_string(RunStatus.FAILED))
+        mlflow.set_tracking_uri(uri)
+        for name, value in variables.items():
+            os.environ.pop(name, None) if value is None else os.environ.update({name: value})
+
+
+def _stack() -> list[mlflow.ActiveRun]:
+    own: Any = fluent
+    found: list[mlflow.ActiveRun] = own._active_run_stack.get()
+    return found
 
 
 def _run(run_id: str, experiment_id: str) -> mlflow.ActiveRun:
@@ -55,36 +86,21 @@ def _run(run_id: str, experiment_id: str) -> mlflow.ActiveRun:
     return mlflow.ActiveRun(Run(info, RunData()))  # type: ignore[no-untyped-call]
 
 
-def _replace(start: Callable[..., Any], end: Callable[..., Any]) -> None:
-    """Replace MLflow's functions where its callers look them up."""
-    for module in (mlflow, fluent):
-        places: Any = module
-        places.start_run, places.end_run = start, end
+def _start_run(run_id: str | None = None, *args: Any, **options: Any) -> Any:
+    if _Current.is_away:
+        raise MlflowException(
+            "the trial's run is not in MLflow yet, because MLflow does not answer"
+        )
+    run, stack = _Current.run, _stack()
+    is_asked = run is not None and run_id in (None, run.info.run_id) and not options.get("nested")
+    if is_asked and stack and stack[-1] is run:
+        if tags := options.get("tags"):
+            mlflow.set_tags(tags)
+        return run
+    return _start(run_id, *args, **options)
 
 
-def _starter(
-    start: Callable[..., Any], run: mlflow.ActiveRun | None, stack: list[mlflow.ActiveRun]
-) -> Callable[..., Any]:
-    def start_run(run_id: str | None = None, *args: Any, **options: Any) -> Any:
-        if run is None:
-            raise MlflowException(
-                "the trial's run is not in MLflow yet, because MLflow does not answer"
-            )
-        is_own = run_id in (None, run.info.run_id) and not options.get("nested")
-        if is_own and stack and stack[-1] is run:
-            if tags := options.get("tags"):
-                mlflow.set_tags(tags)
-            return run
-        return start(run_id, *args, **options)
-
-    return start_run
-
-
-def _ender(
-    end: Callable[..., Any], run: mlflow.ActiveRun | None, stack: list[mlflow.ActiveRun]
-) -> Callable[..., Any]:
-    def end_run(*args: Any, **options: Any) -> None:
-        if not (stack and stack[-1] is run):
-            end(*args, **options)
-
-    return end_run
+def _end_run(*args: Any, **options: Any) -> None:
+    stack = _stack()
+    if _Current.run is None or not stack or stack[-1] is not _Current.run:
+        _end(*args, **options)

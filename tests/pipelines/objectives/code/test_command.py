@@ -11,9 +11,13 @@ from pipelines.objectives.code.command import CommandCode
 from pipelines.objectives.code.results import ResultError
 
 
+def command(text: str, folder: str = ".") -> CommandCode:
+    return CommandCode(text, folder)
+
+
 def python(program: str, *arguments: str) -> CommandCode:
     """A command that runs a program in one line of Python."""
-    return CommandCode(f"cmd:{sys.executable} -c '{program}' {' '.join(arguments)}")
+    return command(f"cmd:{sys.executable} -c '{program}' {' '.join(arguments)}")
 
 
 def run(code: CommandCode, **values: Any) -> Any:
@@ -67,17 +71,32 @@ def test_what_is_taken_and_what_is_unknown() -> None:
     with pytest.raises(ParameterError, match="{rate} is no parameter .*did you mean 'rates'"):
         code.check(frozenset(("rates",)))
     with pytest.raises(ParameterError, match="there is no program no-such-program"):
-        CommandCode("cmd:no-such-program {x}").check(frozenset(("x",)))
+        command("cmd:no-such-program {x}").check(frozenset(("x",)))
     with pytest.raises(ParameterError, match="names no command"):
-        CommandCode("cmd:").check(frozenset())
+        command("cmd:").check(frozenset())
     with pytest.raises(ParameterError, match="cannot be split: No closing quotation"):
-        CommandCode("cmd:./train 'x").check(frozenset())
+        command("cmd:./train 'x").check(frozenset())
+
+
+def test_a_flag_goes_with_its_inactive_value() -> None:
+    code = python("import sys; print(len(sys.argv) - 1)", "--a {a}", "-b {b}")
+    assert run(code, a=1, b=2) == 4
+    assert run(code, b=2) == 2
+    assert run(code, a="", b="") == 4, "an empty value is an argument, too"
+
+
+def test_braces_and_names_that_are_taken() -> None:
+    assert run(python("import sys; print(len(sys.argv[1]))", "{{x}}")) == 3
+    with pytest.raises(ParameterError, match="the command does not use rate of the space"):
+        python("print(1)").check(frozenset(("rate",)))
+    with pytest.raises(ParameterError, match="cannot be called budget"):
+        python("print(1)", "{budget}").check(frozenset(("budget",)))
 
 
 def test_the_name_is_that_of_the_script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "train.py").write_text("print(1)")
-    code = CommandCode("cmd:python train.py {x}")
+    code = command("cmd:python train.py {x}")
     before = code.digest
     assert code.name == "cmd:train.py"
     (tmp_path / "train.py").write_text("print(2)")

@@ -69,7 +69,17 @@ def test_a_function_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     code = function_code(f"{tmp_path}/trainer_of_file.py:train")
     assert code.name == "trainer_of_file:train"
     before = code.digest
+    assert code.text == f"{tmp_path}/trainer_of_file.py:train"
     assert code.worker()({"x": 3}) == 3
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/trainer_of_file.py").write_text("def train(params):\n    return 7\n")
+    other = function_code(f"{tmp_path}/other/trainer_of_file.py:train")
+    sent = pickle.loads(cloudpickle.dumps(other.worker()))
+    assert sent({"x": 3}) == 7, "another file of the same name"
+    assert other.digest != before
+    (tmp_path / "ending.py").write_text("raise SystemExit(3)\n")
+    with pytest.raises(ParameterError, match="failed with SystemExit: 3"):
+        function_code(f"{tmp_path}/ending.py:train")
     with pytest.raises(ParameterError, match="has no 'trian', did you mean 'train'"):
         function_code(f"{tmp_path}/trainer_of_file.py:trian")
     assert len(before) == 16
