@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-import mlflow
 from mlflow.entities import RunStatus
 from mlflow.exceptions import ExecutionException
 from mlflow.projects import SubmittedRun
@@ -29,7 +28,6 @@ from hpo.errors import ParameterError, UserError
 from pipelines.study.result import StudyResult
 from pipelines.tune import tune
 
-_EXPERIMENT = ("MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME")
 _OF_MLFLOW = (  # entries that MLflow itself adds to the configuration
     PROJECT_BUILD_IMAGE,
     PROJECT_DOCKER_ARGS,
@@ -59,14 +57,17 @@ class Backend(AbstractBackend):
         Raises:
             ExecutionException: with what is wrong and the way out; `mlflow run` prints it.
         """
-        mlflow.set_tracking_uri(tracking_uri)
         env = backend_config.get(PROJECT_ENV_MANAGER)
         chosen = f"?env={env}" if env else ""
         try:
             if version:
                 raise ParameterError(f"version={version!r}: name the commit in the project's URI")
             options = _options(backend_config, params)
-            with _experiment(str(experiment_id)):
+            place = {
+                "MLFLOW_TRACKING_URI": tracking_uri,
+                "MLFLOW_EXPERIMENT_ID": str(experiment_id),
+            }
+            with _environment({**place, "MLFLOW_EXPERIMENT_NAME": None}):
                 result = tune(objective=f"project:{project_uri}#{entry_point}{chosen}", **options)
         except UserError as error:
             raise ExecutionException(str(error)) from error
@@ -75,15 +76,19 @@ class Backend(AbstractBackend):
 
 
 @contextmanager
-def _experiment(experiment_id: str) -> Iterator[None]:
-    """Let a study be made in an experiment."""
-    before = {name: os.environ.pop(name, None) for name in _EXPERIMENT}
-    os.environ["MLFLOW_EXPERIMENT_ID"] = experiment_id
+def _environment(variables: Mapping[str, str | None]) -> Iterator[None]:
+    """Set variables of the environment for a while; None unsets one."""
+    before = {name: os.environ.get(name) for name in variables}
     try:
+        _set(variables)
         yield
     finally:
-        for name, value in before.items():
-            os.environ.pop(name, None) if value is None else os.environ.update({name: value})
+        _set(before)
+
+
+def _set(variables: Mapping[str, str | None]) -> None:
+    for name, value in variables.items():
+        os.environ.pop(name, None) if value is None else os.environ.update({name: value})
 
 
 def _options(backend_config: Mapping[str, Any], params: Mapping[str, Any]) -> dict[str, Any]:

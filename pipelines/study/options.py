@@ -207,7 +207,8 @@ class TuneOptions(SearchOptions):
 
     Args:
         objective: Your own code instead of a table: a function, as package.module:function,
-            file.py:function, or itself from Python. It needs a space.
+            file.py:function or itself from Python; cmd:PROGRAM {name}; or project:URI#entry. It
+            needs a space.
         study: The run id of a study to resume; everything else is then as that study began.
         register: The name under which the best model is registered, as challenger; none registers
             nothing.

@@ -135,4 +135,4 @@ def test_what_a_study_began_with_cannot_be_changed(
     make_table(300).to_csv(place.folder / "other.csv", index=False)
     code, output = place.command("tune", study=study, data=place.folder / "other.csv", trials=4)
     assert code == 2
-    assert "this study has another data set" in output
+    assert "this study has another data: digest was" in output

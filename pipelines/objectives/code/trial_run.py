@@ -15,6 +15,7 @@ import mlflow
 from mlflow.entities import Run, RunData, RunInfo, RunStatus
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import fluent
+from mlflow.tracking._tracking_service import utils
 
 _CONTEXT = ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_ID")
 _start, _end = mlflow.start_run, mlflow.end_run
@@ -52,7 +53,7 @@ def active(run_id: str | None, experiment_id: str, tracking_uri: str) -> Iterato
     install()
     stack, depth = _stack(), len(_stack())
     variables = {name: os.environ.get(name) for name in _CONTEXT}
-    uri = mlflow.get_tracking_uri()
+    uri: str | None = utils._tracking_uri  # None where the environment has it
     mlflow.set_tracking_uri(tracking_uri)
     os.environ.update(zip(_CONTEXT, (tracking_uri, experiment_id), strict=True))
     _Current.run = None if run_id is None else _run(run_id, experiment_id)
@@ -69,7 +70,7 @@ def active(run_id: str | None, experiment_id: str, tracking_uri: str) -> Iterato
                 stack.pop()
             else:  # a nested run that the code did not end
                 _end(RunStatus.to_string(RunStatus.FAILED))
-        mlflow.set_tracking_uri(uri)
+        mlflow.set_tracking_uri(uri)  # type: ignore[arg-type]  # None is none
         for name, value in variables.items():
             os.environ.pop(name, None) if value is None else os.environ.update({name: value})
 
