@@ -14,10 +14,10 @@ from pipelines.objectives.code.objective import CodeObjective
 from pipelines.objectives.code.planning import new_plan, space_of
 from pipelines.store.storage import MlflowStorage
 from pipelines.study.objective import header_of
-from pipelines.study.options import AUTO, DEFAULT, OFF, TuneOptions
+from pipelines.study.options import AUTO, DEFAULT, TuneOptions
 from pipelines.study.plan import Plan
-from pipelines.study.runs import read_text, study_header
-from pipelines.study.warm_start import ARTIFACT, WarmStart, look_back, started_with
+from pipelines.study.runs import recalled, study_header
+from pipelines.study.warm_start import begin
 
 _MANY = 1_000_000  # trials
 
@@ -78,14 +78,9 @@ def open_study(
     code = AskedCode(name, max_budget is not None)
     plan = new_plan(options, code, space_of(options, code), WorkerPlan(1, 1))
     header = header_of(plan, CodeObjective(plan, code))
-    past, artifacts = None, {}
-    if plan.warm_start != OFF:
-        warm = look_back(plan, header, exclude=None)
-        past = warm.past(plan)
-        plan = started_with(plan, warm, past)
-        artifacts = {ARTIFACT: warm.to_json()}
-    storage = MlflowStorage.create(header | plan.to_header(), artifacts=artifacts)
-    return OpenStudy(plan, storage, past)
+    begun = begin(plan, header)
+    storage = MlflowStorage.create(header | begun.plan.to_header(), artifacts=begun.artifacts)
+    return OpenStudy(begun.plan, storage, begun.past)
 
 
 def _check_alone(options: TuneOptions) -> None:
@@ -101,7 +96,5 @@ def _opened(study: str) -> OpenStudy:
             f"study {study} was not made by open_study; resume it with tune(study={study!r})"
         )
     plan = Plan.from_header(header)
-    past = None
-    if plan.warm_start != OFF:
-        past = WarmStart.from_json(read_text(study, ARTIFACT)).past(plan)
+    _, past = recalled(study, plan)
     return OpenStudy(plan, MlflowStorage.open(study), past)

@@ -5,9 +5,7 @@
 the same in each trial.
 """
 
-import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
 from mlflow.entities import RunStatus
@@ -25,6 +23,7 @@ from mlflow.projects.utils import (
 )
 
 from hpo.errors import ParameterError, UserError
+from pipelines.files.environment import environment
 from pipelines.study.result import StudyResult
 from pipelines.tune import tune
 
@@ -67,28 +66,12 @@ class Backend(AbstractBackend):
                 "MLFLOW_TRACKING_URI": tracking_uri,
                 "MLFLOW_EXPERIMENT_ID": str(experiment_id),
             }
-            with _environment({**place, "MLFLOW_EXPERIMENT_NAME": None}):
+            with environment({**place, "MLFLOW_EXPERIMENT_NAME": None}):
                 result = tune(objective=f"project:{project_uri}#{entry_point}{chosen}", **options)
         except UserError as error:
             raise ExecutionException(str(error)) from error
         print(result)
         return FinishedStudy(result)
-
-
-@contextmanager
-def _environment(variables: Mapping[str, str | None]) -> Iterator[None]:
-    """Set variables of the environment for a while; None unsets one."""
-    before = {name: os.environ.get(name) for name in variables}
-    try:
-        _set(variables)
-        yield
-    finally:
-        _set(before)
-
-
-def _set(variables: Mapping[str, str | None]) -> None:
-    for name, value in variables.items():
-        os.environ.pop(name, None) if value is None else os.environ.update({name: value})
 
 
 def _options(backend_config: Mapping[str, Any], params: Mapping[str, Any]) -> dict[str, Any]:

@@ -24,8 +24,8 @@ from hpo.samplers import Sampler
 from hpo.samplers.learned import LearnedSampler
 from hpo.samplers.tpe import TPESampler
 from hpo.space import Params, SearchSpace, Value
+from hpo.space.center import center, middle
 from hpo.space.optuna import Dimension, Dimensions, united
-from hpo.space.parameters import Categorical, Parameter
 
 N_FROM_PAST = 2  # trials, after the first, with the best configurations of the same objective
 
@@ -110,7 +110,7 @@ class DefineByRunSampler(BaseSampler):
             random = RandomSampler(seed=int(np.random.default_rng(seed).integers(2**31)))
             return random.sample_independent(study, trial, param_name, param_distribution)
         if trial.number == 0:
-            return dimension.theirs(_center(dimension.parameter))
+            return dimension.theirs(middle(dimension.parameter))
         dimensions = Dimensions({param_name: dimension}, {})
         history = _Trials(study, _others(study, trial)).history(dimensions)
         params = self._sampler.suggest(history, np.random.default_rng(seed))
@@ -123,7 +123,7 @@ class DefineByRunSampler(BaseSampler):
         sampler, seed = self._sampler, [self._seed, trial.number]
         past = None
         if self._past is not None and len(history) < sampler.min_results(space):
-            past = self._past(space, _center_of(space))
+            past = self._past(space, center(space))
         if past is not None:
             sampler = LearnedSampler(past, sampler)
             if 0 < trial.number <= N_FROM_PAST:
@@ -230,17 +230,3 @@ def _remembered(trial: FrozenTrial, dimensions: Dimensions) -> Params:
         if name in known and known[name].parameter.why_not(value) is None
     }
     return {**params, **_fitting(dimensions, attributes.get("fixed_params", {}))}
-
-
-def _center(parameter: Parameter) -> Value:
-    if isinstance(parameter, Categorical):
-        return parameter.choices[0]
-    return parameter.from_unit(0.5)
-
-
-def _center_of(space: SearchSpace) -> Params:
-    params: dict[str, Value] = {}
-    for parameter in space:  # parents first
-        if parameter.name in space.active(params):
-            params[parameter.name] = _center(parameter)
-    return params

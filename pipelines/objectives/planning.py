@@ -12,6 +12,7 @@ from hpo.errors import ParameterError
 from hpo.rungs import Budgets
 from hpo.samplers.grid import nearest_on_grid
 from hpo.space import SearchSpace
+from hpo.space.center import middle
 from hpo.space.parameters import Categorical, Parameter, Params, Value
 from hpo.study import FirstPoint
 from hpo.workers.cores import WorkerPlan, available_cores
@@ -127,8 +128,6 @@ def new_plan(
     budget = budget_of(defaults.budget, options.algorithm, options.fidelity)
     low, high = options.min_budget, options.max_budget
     steps = rungs(options.algorithm, budget, low, high, options.eta)
-    workers = worker_plan.workers
-    repeatable = workers > 1 and not grants_budgets(options.algorithm)
     return Plan(
         model=options.model,
         algorithm=options.algorithm,
@@ -142,9 +141,9 @@ def new_plan(
         budget_unit=budget.unit,
         fidelity=budget.fidelity,
         checkpoints=None,
-        workers=workers,
+        workers=worker_plan.workers,
         threads=worker_plan.threads,
-        lag=2 * workers if repeatable else 0,
+        lag=lag_of(options.algorithm, worker_plan.workers),
         trials=options.trials or default_trials(options.algorithm, steps, options.eta),
         timeout=options.timeout,
         trial_timeout=options.trial_timeout,
@@ -154,6 +153,14 @@ def new_plan(
         ensemble=str(options.ensemble),
         device=options.device,
     )
+
+
+def lag_of(algorithm: str, workers: int) -> int:
+    """How many results the sampler waits for, so that the study does not depend on their order.
+
+    Races ask when a worker is free, whatever is still missing.
+    """
+    return 2 * workers if workers > 1 and not grants_budgets(algorithm) else 0
 
 
 def worker_plan_of(plan: Plan, workers: int | None) -> WorkerPlan:
@@ -284,7 +291,7 @@ def _nearest(parameter: Parameter, value: Value | None, name: str) -> Value:
         at = min(_size(value, name), _MOST)
         return min(numbers, key=lambda choice: abs(at - min(_size(choice, name), _MOST)))
     if value is None or not _is_number(value):
-        return parameter.from_unit(0.5)
+        return middle(parameter)
     inside = min(max(_size(value, name), parameter.low), parameter.high)
     if parameter.n_levels is None:
         return float(inside)

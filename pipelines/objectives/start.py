@@ -11,7 +11,7 @@ from pipelines.objectives.table import TableObjective, publish_folds
 from pipelines.objectives.training import table_worker
 from pipelines.objectives.unchanged import check_unchanged
 from pipelines.study.objective import check_same, header_of
-from pipelines.study.options import OFF, TuneOptions
+from pipelines.study.options import TuneOptions
 from pipelines.study.plan import Plan
 from pipelines.study.report import save_report
 from pipelines.study.result import StudyResult
@@ -41,20 +41,13 @@ def start_study(
         StudyError: when a named past study does not exist, or no trial succeeded.
     """
     from pipelines.store.storage import MlflowStorage
-    from pipelines.study.warm_start import ARTIFACT, look_back, narrowed_by, started_with
+    from pipelines.study.warm_start import begin
 
     header = header_of(plan, TableObjective(plan, data, prepared))
-    known, artifacts = None, {}
-    if plan.warm_start != OFF:
-        warm = look_back(plan, header, exclude=run_id)
-        if chosen.narrow:
-            plan, warm = narrowed_by(plan, warm)
-        known = warm, warm.past(plan)
-        plan = started_with(plan, *known)
-        artifacts = {ARTIFACT: warm.to_json()}
-    stored = header | plan.to_header() | chosen.to_header()
-    storage = MlflowStorage.create(stored, run_id=run_id, artifacts=artifacts)
-    return run(plan, data, prepared, shop, storage, known)
+    begun = begin(plan, header, exclude=run_id, narrow=chosen.narrow)
+    stored = header | begun.plan.to_header() | chosen.to_header()
+    storage = MlflowStorage.create(stored, run_id=run_id, artifacts=begun.artifacts)
+    return run(begun.plan, data, prepared, shop, storage, begun.warm, begun.past)
 
 
 def run(
@@ -63,15 +56,15 @@ def run(
     prepared: "Prepared",
     shop: Workshop,
     storage: "MlflowStorage",
-    known: "tuple[WarmStart, Past | None] | None" = None,
+    warm: "WarmStart | None" = None,
+    past: Past | None = None,
 ) -> StudyResult:
-    """Run a study of a table; `known` is the warm start and the model of past studies.
+    """Run a study of a table, with the past studies that it learns from and their model.
 
     Raises:
         StudyError: when no trial succeeded.
     """
     notes = [*step_notes(plan.space), *space_notes(storage.header.get("space_from"))]
-    warm, past = known or (None, None)
     notes += [f"warm start: {line}" for line in warm.lines()] if warm else []
     objective = TableObjective(plan, data, prepared)
     return run_study(Setup(plan, objective, shop, storage, past, notes, save_report))
@@ -86,8 +79,7 @@ def resume_study(
         StudyError: when the options are not those that it began with.
     """
     from pipelines.store.storage import MlflowStorage
-    from pipelines.study.runs import note_resumed, read_text
-    from pipelines.study.warm_start import ARTIFACT, WarmStart
+    from pipelines.study.runs import note_resumed, recalled
 
     plan, began = Plan.from_header(header), DataPlan.from_header(header)
     check_unchanged(f"study {study}", options, plan, began, instead="start a new study")
@@ -112,11 +104,8 @@ def resume_study(
         prepared = publish_folds(source.prepare(), shop.exchange)
         data = source.plan(prepared)
         check_same(TableObjective(plan, data, prepared), header)
-        known = None
-        if plan.warm_start != OFF:
-            warm = WarmStart.from_json(read_text(study, ARTIFACT))
-            known = warm, warm.past(plan)
+        warm, past = recalled(study, plan)
         storage = MlflowStorage.open(study)
         if run_id is not None:
             note_resumed(run_id, study)
-        return run(plan, data, prepared, shop, storage, known)
+        return run(plan, data, prepared, shop, storage, warm, past)

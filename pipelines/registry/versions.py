@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import mlflow.artifacts
 from mlflow import MlflowClient
@@ -35,6 +36,25 @@ FAMILY = "hpo.model"
 
 MAX_NAME = 250
 MODEL_VERSIONS = "mlflow.modelVersions"  # the tag by which the UI links a logged model to versions
+
+
+class LoggedModel(Protocol):
+    """A model that MLflow has stored: of this project, or of the user's code."""
+
+    @property
+    def model_id(self) -> str:
+        """Its id."""
+        ...
+
+    @property
+    def run_id(self) -> str:
+        """The run that it belongs to."""
+        ...
+
+    @property
+    def uri(self) -> str:
+        """Its URI."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -131,22 +151,37 @@ def register_winner(
     Raises:
         ParameterError: If `check_model_name` refuses the name.
     """
+    return register(client, winner, name, origin.to_tags(), description)
+
+
+def register(
+    client: MlflowClient,
+    model: LoggedModel,
+    name: str,
+    tags: Mapping[str, str],
+    description: str = "",
+) -> Registered:
+    """Register a logged model with the alias `challenger`; the same model only once.
+
+    Raises:
+        ParameterError: If `check_model_name` refuses the name.
+    """
     check_model_name(name)
     try:
         client.create_registered_model(name)
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-    found = _version_of(client, name, winner) or client.create_model_version(
+    found = _version_of(client, name, model) or client.create_model_version(
         name,
-        source=winner.uri,
-        run_id=winner.run_id,
-        model_id=winner.model_id,
-        tags=origin.to_tags(),
+        source=model.uri,
+        run_id=model.run_id,
+        model_id=model.model_id,
+        tags=dict(tags),
         description=description,
     )
     registered = Registered(name, int(found.version))
-    _link_version(client, winner.model_id, registered)
+    _link_version(client, model.model_id, registered)
     client.set_registered_model_alias(name, CHALLENGER, str(found.version))
     return registered
 
@@ -254,9 +289,9 @@ def _predictor_folder(which: str, files: Path) -> Path:
     return path
 
 
-def _version_of(client: MlflowClient, name: str, winner: LoggedWinner) -> ModelVersion | None:
+def _version_of(client: MlflowClient, name: str, model: LoggedModel) -> ModelVersion | None:
     found = client.search_model_versions(f"name = '{name}'")
-    return next((version for version in found if version.source == winner.uri), None)
+    return next((version for version in found if version.source == model.uri), None)
 
 
 def _link_version(client: MlflowClient, model_id: str, registered: Registered) -> None:

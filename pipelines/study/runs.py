@@ -13,6 +13,7 @@ from mlflow.entities import Metric, Run
 from mlflow.exceptions import MlflowException
 
 from hpo.errors import StudyError
+from hpo.past import Past
 from hpo.trial import Trial
 from pipelines.files.uris import safe
 from pipelines.findings.evidence import ClassScore, Evidence, confirmation, searched
@@ -23,7 +24,9 @@ from pipelines.store.studies import find_study, leaderboard, read_artifact, read
 from pipelines.store.tracking import children, connect
 from pipelines.store.views import ui
 from pipelines.study.gain import BESIDE_COLD, TRUST
-from pipelines.study.warm_start import ARTIFACT
+from pipelines.study.options import OFF
+from pipelines.study.plan import Plan
+from pipelines.study.warm_start import ARTIFACT, WarmStart
 
 CURVES = 24  # learning curves that are read; each is a request
 CLASSES = "classes.json"  # an artifact
@@ -157,6 +160,18 @@ def classes_text(classes: Sequence[tuple[str, int, float]]) -> str:
         (schema.cut(label, MAX_LABEL), rows, recall) for label, rows, recall in classes if rows
     ]
     return json.dumps(found, ensure_ascii=False)
+
+
+def recalled(run_id: str, plan: Plan) -> tuple[WarmStart | None, Past | None]:
+    """What a study that began earlier has taken from past ones; twice None if it learns from none.
+
+    Raises:
+        StudyError: when it cannot be read.
+    """
+    if plan.warm_start == OFF:
+        return None, None
+    warm = WarmStart.from_json(read_text(run_id, ARTIFACT))
+    return warm, warm.past(plan)
 
 
 def note_resumed(run_id: str, study: str) -> None:

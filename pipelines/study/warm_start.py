@@ -127,6 +127,49 @@ def look_back(plan: Plan, header: Mapping[str, Any], *, exclude: str | None) -> 
     return WarmStart(tuple(found), (*notes, *_seen_before(known, found, header)))
 
 
+@dataclass(frozen=True)
+class Beginning:
+    """A new study, with what it takes from past ones.
+
+    Attributes:
+        plan: with the first points of the past.
+        warm: the past studies; None for a study that learns from none.
+        past: their model, if they cover the space.
+    """
+
+    plan: Plan
+    warm: WarmStart | None = None
+    past: Past | None = None
+
+    @property
+    def artifacts(self) -> dict[str, str]:
+        """What is stored with the study."""
+        return {} if self.warm is None else {ARTIFACT: self.warm.to_json()}
+
+
+def begin(
+    plan: Plan, header: Mapping[str, Any], *, exclude: str | None = None, narrow: bool = False
+) -> Beginning:
+    """Read past studies, if the plan learns from them.
+
+    Args:
+        plan: of the new study.
+        header: that it will have.
+        exclude: the run id of the new study, which is no past one.
+        narrow: whether the space becomes that where past studies did well.
+
+    Raises:
+        StudyError: as `look_back`.
+    """
+    if plan.warm_start == OFF:
+        return Beginning(plan)
+    warm = look_back(plan, header, exclude=exclude)
+    if narrow:
+        plan, warm = narrowed_by(plan, warm)
+    past = warm.past(plan)
+    return Beginning(started_with(plan, warm, past), warm, past)
+
+
 def first_points(
     warm: WarmStart, past: Past | None, plan: Plan, most: int = FIRST_POINTS
 ) -> tuple[FirstPoint, ...]:

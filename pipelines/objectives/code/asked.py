@@ -8,10 +8,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
-from hpo.algorithms import algorithm
 from hpo.errors import ParameterError, StudyError
 from hpo.past import Past
-from hpo.study import Study
 from hpo.trial import Failure, Report, Trial
 from pipelines.objectives.code import BUDGET, Evaluate
 from pipelines.objectives.code.objective import CodeObjective
@@ -19,6 +17,7 @@ from pipelines.objectives.code.results import ResultError, metrics_of
 from pipelines.objectives.code.trial_run import active
 from pipelines.store.storage import MlflowStorage
 from pipelines.study.plan import Plan
+from pipelines.study.search import Search
 
 ASKED = "ask:"  # before the title
 
@@ -73,20 +72,10 @@ class OpenStudy:
     """
 
     def __init__(self, plan: Plan, storage: MlflowStorage, past: Past | None) -> None:
-        sampler, scheduler = algorithm(plan.algorithm, plan.rungs, plan.eta, past)
         objective = CodeObjective(plan, AskedCode(plan.model.partition(":")[2], plan.races))
         self._plan = plan
         self._storage = storage
-        self._study = Study(
-            plan.space,
-            sampler,
-            scheduler,
-            storage,
-            seed=plan.search_seed(objective.name),
-            max_trials=plan.trials,
-            first_points=plan.first_points,
-            identity=objective.identity,
-        )
+        self._study = Search(plan, objective, storage, past).study
         self._asked: dict[int, float] = {}
 
     @property

@@ -76,17 +76,14 @@ def _began_with(
     began: dict[str, Any] = dict(vars(plan))
     if "metric" in given and given["metric"] != AUTO:
         same = goal_of(given["metric"]) == plan.goal
-        began["metric"] = given["metric"] if same else f"{'+-'[not _is_max(plan)]}{plan.metric}"
+        sign = "+" if plan.goal.greater_is_better else "-"
+        began["metric"] = given["metric"] if same else f"{sign}{plan.metric}"
     if "space" in given:
         same = read_space(given["space"], code.name).space == plan.space
         began["space"] = given["space"] if same else "another one"
-    if {"min_budget", "max_budget", "eta"} & set(given) and "max_budget" in given:
+    if "max_budget" in given:
         began["max_budget"], began["min_budget"] = int(plan.rungs[-1]), int(plan.rungs[0])
         if budgets(options, code) == plan.rungs:
             began |= {name: given[name] for name in ("min_budget", "max_budget") if name in given}
     began["checkpoints"] = given.get("checkpoints")
     return began
-
-
-def _is_max(plan: Plan) -> bool:
-    return plan.goal.greater_is_better

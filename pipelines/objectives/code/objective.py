@@ -15,7 +15,8 @@ from pipelines.files.exchange import Exchange
 from pipelines.files.uris import first_line
 from pipelines.objectives.code import CHECKPOINT, Code
 from pipelines.objectives.code.evaluation import CODE, Terms
-from pipelines.registry.user_models import logged_by, register
+from pipelines.registry.user_models import logged_by
+from pipelines.registry.versions import STUDY, TRIAL, register
 from pipelines.study.objective import Choice, Ending
 from pipelines.study.plan import Plan
 from pipelines.study.result import Outcome
@@ -142,7 +143,8 @@ class CodeObjective:
                         "mlflow.sklearn.log_model"
                     )
                 return Outcome({})
-            version = register(client, model, name, store.run_id) if name else None
+            tags = {STUDY: store.run_id, TRIAL: model.run_id}
+            version = register(client, model, name, tags).version if name else None
         except MlflowException as error:
             raise StudyError(
                 f"MLflow refused the winner ({first_line(error)}); all trials are stored: when "

@@ -5,7 +5,7 @@ from concurrent.futures import Future
 from types import TracebackType
 from typing import Self
 
-from hpo.errors import StudyError, UserError
+from hpo.errors import StudyError
 from hpo.loop import Job
 from hpo.trial import Report
 from pipelines.objectives.code.evaluation import CodeJob
@@ -62,7 +62,7 @@ class InRuns:
     def _run_id(self, number: int) -> str | None:
         try:
             return self._storage.trial_run_id(number, PATIENCE)
-        except UserError as error:
-            if isinstance(error, StudyError) and type(error) is StudyError:
+        except StudyError as error:
+            if type(error) is StudyError:  # not there yet; others say that nothing can be written
                 return None
             raise

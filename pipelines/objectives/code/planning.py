@@ -3,13 +3,13 @@
 from hpo.algorithms import grants_budgets
 from hpo.errors import ParameterError
 from hpo.space import SearchSpace
-from hpo.space.parameters import Params, Value
+from hpo.space.center import center
 from hpo.study import FirstPoint
 from hpo.workers.cores import WorkerPlan, available_cores, plan_threads
 from pipelines.models import Budget
 from pipelines.objectives.code import BUDGET, Code
 from pipelines.objectives.code.results import goal_of
-from pipelines.objectives.planning import default_trials, rungs
+from pipelines.objectives.planning import default_trials, lag_of, rungs
 from pipelines.objectives.space import SpaceChoice, read_space
 from pipelines.study.options import DEFAULT, PAST, TuneOptions
 from pipelines.study.plan import Plan
@@ -45,7 +45,6 @@ def new_plan(
     """
     goal, steps = goal_of(options.metric), budgets(options, code)
     space = chosen.space if chosen.space is not None else SearchSpace(())
-    races, workers = grants_budgets(options.algorithm), worker_plan.workers
     return Plan(
         model=code.name,
         algorithm=options.algorithm,
@@ -59,9 +58,9 @@ def new_plan(
         budget_unit=BUDGET,
         fidelity=BUDGET,
         checkpoints=None if options.checkpoints is None else absolute(options.checkpoints),
-        workers=workers,
+        workers=worker_plan.workers,
         threads=worker_plan.threads,
-        lag=2 * workers if workers > 1 and not races else 0,
+        lag=lag_of(options.algorithm, worker_plan.workers),
         trials=options.trials or default_trials(options.algorithm, steps, options.eta),
         timeout=options.timeout,
         trial_timeout=options.trial_timeout,
@@ -114,13 +113,3 @@ def workers_of(workers: int | None) -> WorkerPlan:
 def workers_again(plan: Plan, workers: int | None) -> WorkerPlan:
     """The workers of a resumed study: as many as before, or `workers`."""
     return WorkerPlan(workers or plan.workers, plan.threads)
-
-
-def center(space: SearchSpace) -> Params:
-    """The middle of each range, and the first of each choice; parents first."""
-    found: dict[str, Value] = {}
-    for parameter in space:
-        if parameter.name in space.active(found):
-            choices = getattr(parameter, "choices", None)
-            found[parameter.name] = choices[0] if choices else parameter.from_unit(0.5)
-    return found

@@ -27,6 +27,7 @@ from mlflow.projects._project_spec import load_project
 
 from hpo.errors import ParameterError, closest
 from pipelines.files.cache import cache_dir, make_private
+from pipelines.files.environment import environment
 from pipelines.files.uris import first_line, safe
 from pipelines.objectives.code import BUDGET, Evaluate
 from pipelines.objectives.code.results import ResultError, last_line
@@ -213,13 +214,9 @@ def _logged_since(began: int, run_id: str) -> dict[str, float]:
 @contextmanager
 def _own_python(env: str | None) -> Iterator[None]:
     """With `env=local`, let `python` be that of this process, also where no shell has it first."""
-    before = os.environ.get("PATH", "")
-    if env == "local":
-        os.environ["PATH"] = os.pathsep.join((str(Path(sys.executable).parent), before))
-    try:
+    path = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", "")))
+    with environment({"PATH": path} if env == "local" else {}):
         yield
-    finally:
-        os.environ["PATH"] = before
 
 
 @contextmanager

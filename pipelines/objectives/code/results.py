@@ -1,7 +1,7 @@
 """What the user's code returns, as metrics, and which of them decides."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,9 +73,7 @@ def course(returned: Any, goal: Goal, start: float = 0.0) -> Course:
     Raises:
         ResultError: for anything else.
     """
-    if not isinstance(returned, Iterable) or isinstance(returned, Mapping | str | bytes):
-        return Course(metrics_of(returned, goal))
-    if not hasattr(returned, "__next__"):
+    if not isinstance(returned, Iterator):
         return Course(metrics_of(returned, goal))
     last: Mapping[str, float] | None = None
     points: list[tuple[float, float]] = []

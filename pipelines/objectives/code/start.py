@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from hpo.errors import ParameterError, StudyError
+from hpo.errors import StudyError
 from hpo.past import Past
 from pipelines.files.checkpoints import Checkpoints
 from pipelines.objectives.code import Code
@@ -17,7 +17,7 @@ from pipelines.objectives.code.places import InRuns
 from pipelines.objectives.code.planning import new_plan, space_of, workers_again, workers_of
 from pipelines.objectives.space import space_notes, step_notes
 from pipelines.study.objective import check_same, header_of
-from pipelines.study.options import OFF, TuneOptions
+from pipelines.study.options import TuneOptions
 from pipelines.study.plan import Plan
 from pipelines.study.report import save_report
 from pipelines.study.result import StudyResult
@@ -39,9 +39,9 @@ def start_code_study(options: TuneOptions, run_id: str | None) -> StudyResult:
     """
     from pipelines.store.storage import MlflowStorage
     from pipelines.store.tracking import connect
-    from pipelines.study.warm_start import ARTIFACT, look_back, started_with
+    from pipelines.study.warm_start import begin
 
-    code = code_of(_objective(options))
+    code = code_of(options.objective)
     chosen = space_of(options, code)
     worker_plan = workers_of(options.workers)
     plan = new_plan(options, code, chosen, worker_plan)
@@ -51,16 +51,11 @@ def start_code_study(options: TuneOptions, run_id: str | None) -> StudyResult:
     connect()
     with workshop(code_worker(), worker_plan) as shop:
         header = header_of(plan, CodeObjective(plan, code))
-        warm, past, artifacts = None, None, {}
-        if plan.warm_start != OFF:
-            warm = look_back(plan, header, exclude=run_id)
-            past = warm.past(plan)
-            plan = started_with(plan, warm, past)
-            artifacts = {ARTIFACT: warm.to_json()}
-        stored = header | plan.to_header() | chosen.to_header()
-        storage = MlflowStorage.create(stored, run_id=run_id, artifacts=artifacts)
-        notes = [f"warm start: {line}" for line in warm.lines()] if warm else []
-        return _run(plan, code, shop, storage, past, notes, began=None)
+        begun = begin(plan, header, exclude=run_id)
+        stored = header | begun.plan.to_header() | chosen.to_header()
+        storage = MlflowStorage.create(stored, run_id=run_id, artifacts=begun.artifacts)
+        notes = [f"warm start: {line}" for line in begun.warm.lines()] if begun.warm else []
+        return _run(begun.plan, code, shop, storage, begun.past, notes, began=None)
 
 
 def resume_code_study(
@@ -72,8 +67,7 @@ def resume_code_study(
         UserError: when the code is missing, or is not that of the study.
     """
     from pipelines.store.storage import MlflowStorage
-    from pipelines.study.runs import note_resumed, read_text
-    from pipelines.study.warm_start import ARTIFACT, WarmStart
+    from pipelines.study.runs import note_resumed, recalled
 
     if str(header["model"]).startswith(ASKED):
         raise StudyError(
@@ -98,9 +92,7 @@ def resume_code_study(
     check_same(CodeObjective(plan, code), header)
     code.check(frozenset(plan.space.names))
     with workshop(code_worker(), workers_again(plan, options.workers)) as shop:
-        past: Past | None = None
-        if plan.warm_start != OFF:
-            past = WarmStart.from_json(read_text(study, ARTIFACT)).past(plan)
+        _, past = recalled(study, plan)
         storage = MlflowStorage.open(study)
         if run_id is not None:
             note_resumed(run_id, study)
@@ -120,12 +112,6 @@ def _run(
     lines = [*step_notes(plan.space), *space_notes(storage.header.get("space_from")), *notes]
     places = replace(shop, pool=InRuns(shop.pool, storage))
     return run_study(Setup(plan, objective, places, storage, past, lines, save_report))
-
-
-def _objective(options: TuneOptions) -> Any:
-    if options.objective is None:
-        raise ParameterError("objective is needed")
-    return options.objective
 
 
 def _stored(study: str, header: Mapping[str, Any]) -> str:

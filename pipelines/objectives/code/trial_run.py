@@ -6,7 +6,6 @@ functions of MLflow are replaced, once in each process that evaluates the user's
 trial they do what MLflow's own do.
 """
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -17,7 +16,8 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import fluent
 from mlflow.tracking._tracking_service import utils
 
-_CONTEXT = ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_ID")
+from pipelines.files.environment import environment
+
 _start, _end = mlflow.start_run, mlflow.end_run
 
 
@@ -52,27 +52,23 @@ def active(run_id: str | None, experiment_id: str, tracking_uri: str) -> Iterato
     """
     install()
     stack, depth = _stack(), len(_stack())
-    variables = {name: os.environ.get(name) for name in _CONTEXT}
     uri: str | None = utils._tracking_uri  # None where the environment has it
-    mlflow.set_tracking_uri(tracking_uri)
-    os.environ.update(zip(_CONTEXT, (tracking_uri, experiment_id), strict=True))
-    _Current.run = None if run_id is None else _run(run_id, experiment_id)
-    _Current.is_away = run_id is None
-    if _Current.run is not None:
-        stack.append(_Current.run)
-    try:
-        yield
-    finally:
-        own = _Current.run
-        _Current.run, _Current.is_away = None, False
-        while len(stack) > depth:
-            if stack[-1] is own:
-                stack.pop()
-            else:  # a nested run that the code did not end
-                _end(RunStatus.to_string(RunStatus.FAILED))
-        mlflow.set_tracking_uri(uri)  # type: ignore[arg-type]  # None is none
-        for name, value in variables.items():
-            os.environ.pop(name, None) if value is None else os.environ.update({name: value})
+    with environment({"MLFLOW_TRACKING_URI": tracking_uri, "MLFLOW_EXPERIMENT_ID": experiment_id}):
+        mlflow.set_tracking_uri(tracking_uri)
+        run = None if run_id is None else _run(run_id, experiment_id)
+        _Current.run, _Current.is_away = run, run is None
+        if run is not None:
+            stack.append(run)
+        try:
+            yield
+        finally:
+            _Current.run, _Current.is_away = None, False
+            while len(stack) > depth:
+                if stack[-1] is run:
+                    stack.pop()
+                else:  # a nested run that the code did not end
+                    _end(RunStatus.to_string(RunStatus.FAILED))
+            mlflow.set_tracking_uri(uri)  # type: ignore[arg-type]  # None is none
 
 
 def _stack() -> list[mlflow.ActiveRun]:
