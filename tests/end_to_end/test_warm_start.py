@@ -61,7 +61,7 @@ def other(there: Place, make_table: Callable[[int], pd.DataFrame]) -> Path:
     return path
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module", autouse=True)  # before any test adds a study to the past
 def whole(there: Place, past: str, other: Path) -> tuple[str, str]:
     return tuned(there, data=other, target="income", trials=7)
 
