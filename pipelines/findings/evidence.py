@@ -11,7 +11,7 @@ import numpy as np
 
 from hpo.arrays import BoolArray, FloatArray, IntArray
 from hpo.configurations import Configurations, by_value
-from hpo.goals import Goal
+from hpo.goals import Goal, Goals
 from hpo.samplers.grid import GridSampler
 from hpo.samplers.random import RandomSampler
 from hpo.space import SearchSpace
@@ -165,10 +165,15 @@ class Evidence:
         """The search space."""
         return SearchSpace.from_dict(self.header["space"], "the study's space")
 
+    @cached_property
+    def goals(self) -> Goals:
+        """The metrics that decide, and their limits."""
+        return Goals.from_dict(self.header)
+
     @property
     def goal(self) -> Goal:
-        """The metric that decides."""
-        return Goal(str(self.header["metric"]), str(self.header["direction"]))
+        """The metric that decides; of several, the first."""
+        return self.goals.first
 
     @property
     def model(self) -> SearchModel | None:

@@ -44,7 +44,8 @@ from pipelines.objectives.jobs import (
     models_of,
     trial_label,
 )
-from pipelines.objectives.scores import Trained, leg_curve, mean_scores
+from pipelines.objectives.scoring.costs import COSTS, costs
+from pipelines.objectives.scoring.scores import Trained, leg_curve, mean_scores
 from pipelines.objectives.stored_legs import StoredLegs
 from pipelines.study.options import AUTO
 from pipelines.study.workshop import Worker
@@ -232,9 +233,11 @@ class Training:
         save_predictions(self._exchange, label, [part.prediction for part in trained])
 
     def _report(self, budget: float, trained: Sequence[Trained], began: float) -> Report:
-        metric = metric_named(self.work.metric)
-        scores = mean_scores(trained, metric)
+        metric, seconds = metric_named(self.work.metric), time.monotonic() - began
+        others = [metric_named(name) for name in self.work.others if name not in COSTS]
+        scores = mean_scores(trained, metric, others)
         loss = metric.to_loss(scores[metric.name])
+        scores |= costs(trained, seconds, self.work.others)
         return Report(budget, loss, scores, time.monotonic() - began)
 
 
