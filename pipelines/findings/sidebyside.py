@@ -13,7 +13,7 @@ from scipy.stats import t as student
 
 from hpo.arrays import FloatArray
 from hpo.errors import StudyError, raise_all
-from pipelines.findings.drawing import (
+from pipelines.findings.figures.drawing import (
     Drawing,
     add_grid,
     drawing_style,

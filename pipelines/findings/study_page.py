@@ -6,7 +6,7 @@ from typing import Any
 from hpo.trial import Trial
 from pipelines.findings import tables
 from pipelines.findings.diagnosis import Diagnosis
-from pipelines.findings.drawing import Drawing
+from pipelines.findings.figures.drawing import Drawing
 from pipelines.findings.evidence import Evidence
 from pipelines.findings.page import READ_FROM_MLFLOW, Fact, Page, Section
 from pipelines.findings.past import Warm, beside_cold_in_words, helped, loss_at

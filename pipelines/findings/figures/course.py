@@ -12,7 +12,7 @@ from hpo.agreement import agreements
 from hpo.arrays import BoolArray, FloatArray, IntArray
 from hpo.trial import Trial
 from pipelines.findings.case import Case
-from pipelines.findings.drawing import (
+from pipelines.findings.figures.drawing import (
     ACCENT,
     ACCENT_LIGHT,
     DEFAULT,

@@ -5,10 +5,10 @@ A figure is a function of a study with a winner, and None if there is nothing to
 
 from collections.abc import Callable
 
-from pipelines.findings import course, landscape, slices
+from pipelines.findings.figures import course, landscape, slices
 from pipelines.findings.analysis import Analysis
 from pipelines.findings.case import Case
-from pipelines.findings.drawing import Drawing, drawing_style
+from pipelines.findings.figures.drawing import Drawing, drawing_style
 from pipelines.findings.evidence import Evidence
 
 Draw = Callable[[Case], Drawing | None]

@@ -16,7 +16,7 @@ from hpo.arrays import FloatArray
 from hpo.space.parameters import Parameter
 from pipelines.findings.analysis import Analysis
 from pipelines.findings.case import Case
-from pipelines.findings.drawing import (
+from pipelines.findings.figures.drawing import (
     FAINT,
     FRAME,
     GOOD,
