@@ -155,6 +155,10 @@ class Goals:
             plain.get("prefer", {}),
         )
 
+    def __str__(self) -> str:
+        texts = [goal.name for goal in self.goals], map(str, self.limits)
+        return " with ".join(filter(None, map(", ".join, texts)))
+
     @property
     def first(self) -> Goal:
         """The goal that decides where one number has to."""
@@ -189,6 +193,10 @@ class Goals:
         """The excess over the limits, then the loss of each goal."""
         others = (goal.to_loss(report.metrics[goal.name]) for goal in self.goals[1:])
         return (self.excess(report), report.loss, *others)
+
+    def scores(self, report: Report) -> dict[str, float]:
+        """The value of each goal, then of what else has a limit."""
+        return {name: self._value(report, name) for name in self.names}
 
     def _value(self, report: Report, name: str) -> float:
         if name == self.first.name:

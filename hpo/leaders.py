@@ -1,10 +1,10 @@
 """The best trials so far: one, or with several goals a front."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from hpo.goals import Goals, nearest
+from hpo.goals import Goals, hypervolume, nearest, order
 from hpo.trial import Trial
 
 _Values = tuple[float, ...]
@@ -27,6 +27,11 @@ class Leaders:
     def front(self) -> tuple[int, ...]:
         """The numbers of the leading trials, ascending."""
         return tuple(sorted(self._front))
+
+    @property
+    def values(self) -> tuple[_Values, ...]:
+        """The excess and the losses of the leading trials (`Goals.values`)."""
+        return tuple(self._front[number] for number in self.front)
 
     @property
     def best(self) -> int | None:
@@ -78,3 +83,47 @@ def _dominates(a: _Values, b: _Values) -> bool:
     if a[0] != b[0]:
         return a[0] < b[0]
     return all(mine <= theirs for mine, theirs in zip(a[1:], b[1:], strict=True))
+
+
+def ranked(trials: Sequence[Trial], goals: Goals) -> tuple[Trial, ...]:
+    """The trials with a result, best first; of equal ones the earliest first."""
+    if goals.is_single:
+        done = (trial for trial in trials if trial.reports)
+        return tuple(sorted(done, key=lambda trial: (trial.loss, trial.number)))
+    numbered, values = _values(trials, goals)
+    return tuple(numbered[row] for row in order(np.array(values))) if values else ()
+
+
+def leaders(trials: Sequence[Trial], goals: Goals) -> Leaders:
+    """The leading ones of these trials."""
+    found = Leaders(goals)
+    for trial in sorted(trials, key=lambda trial: trial.number):
+        found.update(trial)
+    return found
+
+
+def hypervolumes(trials: Sequence[Trial], goals: Goals) -> list[float]:
+    """The share of the box of all results that the first trials dominate, after each of them.
+
+    The box reaches from the best to the worst value of each goal among the trials with a result
+    that keep the limits; the other trials add nothing.
+    """
+    numbered, values = _values(trials, goals)
+    rows = np.array([row[1:] for row in values if row[0] == 0])
+    if not len(rows):
+        return [0.0] * len(values)
+    low, high = rows.min(axis=0), rows.max(axis=0)
+    front, found = Leaders(goals), [0.0]
+    for trial in numbered:
+        if front.update(trial):
+            leading = np.array([row[1:] for row in front.values if row[0] == 0])
+            found.append(hypervolume(leading, low, high))
+        else:
+            found.append(found[-1])
+    return found[1:]
+
+
+def _values(trials: Sequence[Trial], goals: Goals) -> tuple[list[Trial], list[_Values]]:
+    """The trials with a result in the order of their numbers, and what they are ordered by."""
+    numbered = sorted((t for t in trials if t.best), key=lambda trial: trial.number)
+    return numbered, [goals.values(trial.best) for trial in numbered if trial.best]
