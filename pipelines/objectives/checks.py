@@ -79,7 +79,7 @@ def _check_register(options: Options) -> None:
 
 def _code_mistakes(options: TuneOptions, wrong: Collection[str]) -> Iterator[str]:
     """The mistakes beside the user's own code."""
-    yield from code.mistakes(options)
+    yield from code.mistakes(options, wrong)
     if "algorithm" not in wrong:
         yield from _budget_mistakes(options, wrong)
     yield from _past_mistakes(options)

@@ -67,9 +67,9 @@ def test_a_single_goal_is_ordered_by_its_loss_and_has_one_leader() -> None:
 
 def test_a_later_leg_that_is_worse_in_one_goal_lets_others_lead_again() -> None:
     found = leaders([trial(0, (1.0, 1.0)), trial(1, (2.0, 2.0))], BOTH)
-    assert found.front == (0,)
+    assert [*found.front] == [0]
     assert found.update(trial(0, (1.0, 1.0), (0.5, 3.0)))
-    assert found.front == (0, 1)
+    assert [*found.front] == [0, 1]
 
 
 def test_trials_that_keep_the_limits_lead_then_those_that_break_them_least() -> None:

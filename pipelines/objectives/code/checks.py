@@ -1,6 +1,6 @@
 """Checks of the options of `tune(objective=…)`."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from hpo.errors import ParameterError, StudyError, raise_all
@@ -36,11 +36,16 @@ OF_CODE = (
 )
 
 
-def mistakes(options: TuneOptions) -> Iterator[str]:
-    """The options that are for tables, and a metric without a direction."""
+def mistakes(options: TuneOptions, wrong: Collection[str]) -> Iterator[str]:
+    """The options that are for tables, and a metric without a direction.
+
+    `wrong` are the options whose values are mistakes already.
+    """
     for name in options.given():
         if name not in OF_CODE:
             yield f"{name} is for tables, and objective is the user's own code; leave {name} out"
+    if {"metric", "limits", "prefer"} & set(wrong):
+        return
     found = [*goal_mistakes(options)]
     try:
         goals_of(options)

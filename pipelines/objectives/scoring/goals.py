@@ -133,9 +133,9 @@ def goal_mistakes(options: SearchOptions) -> Iterator[str]:
 
 
 def _text_mistakes(options: TuneOptions, names: list[str]) -> Iterator[str]:
-    unknown = AUTO in names and options.prefer is not None  # what auto is shows with the table
     try:
-        prefer = None if unknown else options.prefer
+        weights = dict(map(_weight, _parts(options.prefer or "")))
+        prefer = None if weights and AUTO in names else options.prefer  # auto is known later
         _goals(options.metric, options.limits, prefer, lambda name: Goal(_unsigned(name)))
     except ParameterError as error:
         yield str(error)
