@@ -19,7 +19,7 @@ from functools import cached_property
 from hpo.configurations import Configurations, Identity, by_value
 from hpo.errors import StudyError
 from hpo.goals import Goal, Goals
-from hpo.leaders import Leaders
+from hpo.goals.leaders import Leaders
 from hpo.samplers import Sampler
 from hpo.schedulers import Promote, Sample, Scheduler
 from hpo.space import Params, SearchSpace

@@ -12,7 +12,7 @@ import numpy as np
 from hpo.arrays import BoolArray, FloatArray, IntArray
 from hpo.configurations import Configurations, by_value
 from hpo.goals import Goal, Goals
-from hpo.leaders import Leaders, leaders, ranked
+from hpo.goals.leaders import Leaders, leaders, ranked
 from hpo.samplers.grid import GridSampler
 from hpo.samplers.random import RandomSampler
 from hpo.space import SearchSpace

@@ -21,7 +21,8 @@ from pipelines.objectives.scoring.scores import Trained
 from pipelines.table.data import Fold
 
 _LEG_FILE = "leg.json"
-_ELSEWHERE = ("checkpoints", "models", "predictions")  # where and what is kept changes no training
+# Where and what is kept, and what is measured besides, changes no training.
+_ELSEWHERE = ("checkpoints", "models", "predictions", "others")
 
 
 class StoredLegs:

@@ -44,13 +44,14 @@ from pipelines.objectives.jobs import (
     models_of,
     trial_label,
 )
-from pipelines.objectives.scoring.costs import COSTS, costs
+from pipelines.objectives.scoring.costs import costs
 from pipelines.objectives.scoring.scores import Trained, leg_curve, mean_scores
 from pipelines.objectives.stored_legs import StoredLegs
 from pipelines.study.options import AUTO
 from pipelines.study.workshop import Worker
 from pipelines.table.data import Fold, load_folds, load_part
 from pipelines.table.folds import EncodedRows
+from pipelines.table.scores.costs import COSTS
 from pipelines.table.scores.named import metric_named
 from pipelines.table.shares import subset
 

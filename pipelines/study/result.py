@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hpo.goals import Goal
-from hpo.leaders import leaders
+from hpo.goals.leaders import leaders
 from hpo.trial import Trial
 from pipelines.findings.diagnosis import Diagnosis
 from pipelines.study.plan import Plan

@@ -20,18 +20,16 @@ from hpo.errors import (
     WorkerDied,
     reason,
 )
-from hpo.leaders import hypervolumes
 from hpo.loop import Stop, StopLevel
 from hpo.past import Past
-from hpo.study import Study
 from hpo.trial import Report
 from pipelines.files.refused import why_refused
 from pipelines.files.uris import safe
 from pipelines.findings.diagnosis import Diagnosis
 from pipelines.findings.scales import duration
 from pipelines.store import StudyStore
-from pipelines.store.schema import FRONT, HYPERVOLUME
 from pipelines.study.checkpointing import CheckpointKeeper
+from pipelines.study.choice.front import log_front
 from pipelines.study.interrupts import interrupts
 from pipelines.study.objective import Choice, Ending, Objective
 from pipelines.study.plan import Plan
@@ -193,7 +191,7 @@ class _Session:
         if secured is None or not self._delivered(reporter):
             return None
         self._log_gain_of_past(reporter)
-        self._log_front(reporter)
+        log_front(self.search.study, self.store.notes, reporter.say)
         with self._in_call():
             outcome = outcome or self.objective.finish(secured, ending)
             return self._finished(secured, outcome, ending)
@@ -283,21 +281,6 @@ class _Session:
             from pipelines.study.gain import log_gain
 
             log_gain(past, self.plan, trials, self.store.notes, reporter.say)
-
-    def _log_front(self, reporter: Reporter) -> None:
-        """Log which trials no other one dominates, and what part of the goals they reach."""
-        study, notes = self.search.study, self.store.notes
-        if study.goals.is_single:
-            return
-        front = {trial.number for trial in study.front}
-        before = {int(number) for number in (notes.tag(FRONT) or "").split(",") if number}
-        notes.annotate(tags={FRONT: ",".join(map(str, sorted(front)))})
-        for number in sorted(front | before):
-            notes.annotate(tags={FRONT: str(number in front).lower()}, trial=number)
-        for step, share in enumerate(hypervolumes(study.trials, study.goals), 1):
-            notes.annotate(metrics={HYPERVOLUME: share}, step=step)
-        if broken := _broken(study):
-            reporter.say(broken)
 
     def _finished(self, choice: Choice, outcome: Outcome, ending: Ending) -> StudyResult:
         """The result of a study with a winner, after its report is made."""
@@ -389,19 +372,6 @@ class _Session:
             outcome=outcome,
             given_again=self.objective.again,
         )
-
-
-def _broken(study: Study) -> str:
-    """What to say when no trial keeps the limits."""
-    best = study.best_trial
-    report = best.best if best else None
-    if best is None or report is None or not study.goals.excess(report):
-        return ""
-    limits = ", ".join(map(str, study.goals.limits))
-    return (
-        f"warning: no trial keeps {limits}; trial {best.number} breaks the limits least and wins. "
-        "Run more trials, or give wider limits"
-    )
 
 
 def _rungs(plan: Plan) -> str:

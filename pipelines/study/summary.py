@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from hpo.agreement import agreements, describe
-from hpo.leaders import ranked
+from hpo.goals.leaders import ranked
 from hpo.trial import Trial
 from pipelines.findings.diagnosis import diagnosis_lines
 from pipelines.models import PERCENT_OF_ROWS

@@ -11,7 +11,7 @@ from hypothesis.extra.numpy import arrays
 from hpo.algorithms import algorithm
 from hpo.errors import ParameterError
 from hpo.goals import MAXIMIZE, Goal, Goals, Limit, hypervolume, nearest, order
-from hpo.leaders import hypervolumes, leaders, ranked
+from hpo.goals.leaders import hypervolumes, leaders, ranked
 from hpo.space import Float, Params, SearchSpace
 from hpo.storage import MemoryStorage
 from hpo.study import Study

@@ -7,8 +7,8 @@ import numpy.typing as npt
 
 from hpo.errors import ParameterError
 from hpo.goals import MAXIMIZE, MINIMIZE, Goal, Goals, Limit
-from pipelines.objectives.scoring.costs import COSTS
 from pipelines.study.options import AUTO, OFF, SearchOptions, TuneOptions
+from pipelines.table.scores.costs import COSTS
 from pipelines.table.scores.named import metric_for
 
 
