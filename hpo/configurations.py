@@ -5,6 +5,7 @@ is asked again, and when it insists, another configuration takes its place. A sp
 configurations ends when all of them are known.
 """
 
+import math
 from collections.abc import Callable, Hashable, Iterable
 from functools import cached_property
 
@@ -94,3 +95,18 @@ class Configurations:
             return None
         grid = Grid(self._space, max(levels))
         return grid if grid.size <= LISTED else None
+
+
+def size(space: SearchSpace) -> int | None:
+    """How many configurations a space has; None if a range is continuous, or branches are many."""
+    if any(parameter.n_levels is None for parameter in space):
+        return None
+    names = set[str]().union(*(parameter.when for parameter in space))
+    parents = SearchSpace(tuple(p for p in space if p.name in names))
+    branches = Grid(parents, 1)
+    if branches.size > LISTED:
+        return None
+    return sum(
+        math.prod(space[name].n_levels or 1 for name in space.active(branch) if name not in names)
+        for branch in map(branches.__getitem__, range(branches.size))
+    )

@@ -105,8 +105,16 @@ def _option(parameter: Parameter) -> click.Option:
     text = _Text(parameter)
     if parameter.default is None:  # with default=None, click would not require the option
         return click.Option(flags, type=text, required=True, help=parameter.help)
+    switch: dict[str, Any] = {}
+    if bool in parameter.kinds:  # `--dry-run` alone is `--dry-run=true`
+        switch = {"is_flag": False, "flag_value": "true"}
     return click.Option(
-        flags, type=text, default=parameter.default, show_default=True, help=parameter.help
+        flags,
+        type=text,
+        default=parameter.default,
+        show_default=True,
+        help=parameter.help,
+        **switch,
     )
 
 

@@ -377,4 +377,6 @@ def _type_name(hint: Any) -> str:
     kinds = _kinds(hint)
     if float in kinds:
         return "a number"
+    if bool in kinds:
+        return "true or false"
     return "a whole number" if int in kinds else "text"

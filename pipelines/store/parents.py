@@ -148,12 +148,23 @@ def experiment_id(client: MlflowClient, name: str | None = None) -> str:
     name = name or os.environ.get("MLFLOW_EXPERIMENT_NAME")
     if name is None:
         return os.environ.get("MLFLOW_EXPERIMENT_ID") or "0"
+    check_experiment(client, name)
     found = client.get_experiment_by_name(name) or _new_experiment(client, name)
-    if found.lifecycle_stage != LifecycleStage.ACTIVE:
+    return str(found.experiment_id)
+
+
+def check_experiment(client: MlflowClient, name: str | None = None) -> None:
+    """Check that an experiment was not deleted; it need not exist.
+
+    Raises:
+        StudyError: when it was.
+    """
+    name = name or os.environ.get("MLFLOW_EXPERIMENT_NAME")
+    found = client.get_experiment_by_name(name) if name else None
+    if found is not None and found.lifecycle_stage != LifecycleStage.ACTIVE:
         raise StudyError(
             f"experiment {name!r} was deleted; restore it in MLflow, or give another name"
         )
-    return str(found.experiment_id)
 
 
 def _new_experiment(client: MlflowClient, name: str) -> Experiment:

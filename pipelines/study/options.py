@@ -218,6 +218,7 @@ class TuneOptions(SearchOptions):
         test: A table of the rows to test on, with the columns of data; none of data are held out.
         checkpoints: Where trials that may be promoted are stored, as a URI that fsspec opens; none
             is on this machine. A resumed study may be given a new place.
+        dry_run: Whether to show only what the study would do, and how long it may take.
     """
 
     objective: Code = option(None, checked=False, later=True)
@@ -233,6 +234,7 @@ class TuneOptions(SearchOptions):
     test_share: float = option(TEST_SHARE, Limit(at_least=0, below=0.5))
     test: Table = option(None, checked=False, later=True)
     checkpoints: str | None = option(None)
+    dry_run: bool = option(False, later=True)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -30,6 +30,7 @@ OF_CODE = (
     "register",
     "warm_start",
     "checkpoints",
+    "dry_run",
 )
 
 
