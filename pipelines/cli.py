@@ -19,6 +19,7 @@ from pipelines.files.refused import refusals_told
 NAME = "mlflow-warmstart"
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
+_GIVEN = "given"  # by position
 
 
 def version() -> str:
@@ -85,8 +86,12 @@ class _Command(click.Command):
 
 def command(name: str, function: Callable[..., Any]) -> click.Command:
     """The click command of an entry point; it prints the result of the function."""
+    first = entry_points.BY_POSITION.get(name)
 
     def run(**values: Any) -> None:
+        given = values.pop(_GIVEN, None)
+        if first and given is not None:
+            values[first] = given
         with refusals_told():
             result = function(**values)
         click.echo(str(result))
@@ -95,6 +100,8 @@ def command(name: str, function: Callable[..., Any]) -> click.Command:
 
     options: list[click.Parameter] = list(map(_option, entry_points.parameters(function)))
     options.append(_config(function))
+    if first:
+        options.append(click.Argument([_GIVEN], required=False, metavar=f"[{first.upper()}]"))
     return _Command(name, params=options, callback=run, help=entry_points.summary(function))
 
 

@@ -14,7 +14,8 @@ def tree(space: SearchSpace) -> list[str]:
     """The lines of a space: name, kind, values, and when the parameter is active."""
     rows = [_row(parameter, depth) for parameter, depth in _nested(space)]
     widths = [max((len(row[i]) for row in rows), default=0) for i in range(3)]
-    return [_GAP.join(map(str.ljust, row, (*widths, 0))).rstrip() for row in rows]
+    found = [_GAP.join(map(str.ljust, row, (*widths, 0))).rstrip() for row in rows]
+    return [*found, *(f"forbidden: {each}" for each in space.forbidden)]
 
 
 def shown(value: Value) -> str:

@@ -84,7 +84,16 @@ def _code_mistakes(options: TuneOptions, wrong: Collection[str]) -> Iterator[str
     yield from _past_mistakes(options)
 
 
-def _value_mistakes(options: Options) -> dict[str, str]:
+def check_values(options: Any) -> None:
+    """Check the type and the limit of each option.
+
+    Raises:
+        ParameterError: naming every mistake.
+    """
+    raise_all(ParameterError, _value_mistakes(options).values())
+
+
+def _value_mistakes(options: Any) -> dict[str, str]:
     """The mistakes in the type and the limit of each option, by its name."""
     hints = typing.get_type_hints(type(options))
     mistakes: dict[str, str] = {}

@@ -65,7 +65,7 @@ def check_header(header: Header) -> None:
         raise StudyError(f"a study's header needs {', '.join(missing)}")
     if header["direction"] not in (MINIMIZE, MAXIMIZE):
         raise StudyError(f"direction must be minimize or maximize, but got {header['direction']!r}")
-    schema.check_names(header["space"])
+    schema.check_names(schema.parameters_of(header))
     schema.check_names({header["metric"]: None})
 
 
@@ -274,7 +274,7 @@ def describe(header: Header) -> str:
     data = _data(header)
     table = f" on {_code(data['uri'])}" if data.get("uri") else ""
     target = f", target {_code(header['target'])}" if header.get("target") else ""
-    names = ", ".join(map(_code, header["space"]))
+    names = ", ".join(map(_code, schema.parameters_of(header)))
     metric = header["metric"]
     subject = f"**{header.get('model', 'a model')}**{table}{target}"
     if schema.trains_one(header):

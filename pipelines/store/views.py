@@ -108,7 +108,7 @@ def envelope(name: str, view: Mapping[str, Any], now: int) -> str:
 def state(run_id: str, header: Mapping[str, Any]) -> dict[str, Any]:
     """The state of the UI: filter, order, columns and charts."""
     metric = str(header["metric"])
-    space: Mapping[str, Mapping[str, Any]] = header["space"]
+    space = schema.parameters_of(header)
     unconditional = [name for name, parameter in space.items() if not parameter.get("when")]
     columns = [f"metrics.`{metric}`", f"metrics.`{schema.SECONDS}`", f"tags.`{schema.ORIGIN}`"]
     if len(header.get("rungs", ())) > 1:
