@@ -101,7 +101,7 @@ def test_mistakes_name_file_and_line() -> None:
 
 
 def test_the_nearest_allowed_configuration() -> None:
-    forbidden = {"booster": "linear", "depth": 9, "threads": 4}
+    forbidden: Params = {"booster": "linear", "depth": 9, "threads": 4}
     assert nearest_allowed(SPACE, forbidden) == {"booster": "linear", "depth": 6, "threads": 4}
     x = Float("x", 0.0, 1.0)
     (middle,) = center(SearchSpace((x,), (Forbidden({"x": (">0.4 <0.7",)}),))).values()
@@ -181,4 +181,4 @@ def test_a_model_turns_elsewhere_when_its_best_region_is_forbidden() -> None:
     values = [params["x"] for params in found if params is not None]
     assert len(values) == 10
     assert np.median(np.array(values, dtype=float)) < 0.4
-    assert RandomSampler().suggest(history, rng)["x"] >= 0.3
+    assert float(RandomSampler().suggest(history, rng)["x"]) >= 0.3
