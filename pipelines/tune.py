@@ -10,6 +10,7 @@ from pipelines.objectives.start import NewStudy, resume_study, start_study
 from pipelines.objectives.table import publish_folds
 from pipelines.objectives.training import table_worker
 from pipelines.study.options import TuneOptions
+from pipelines.study.progress import shown
 from pipelines.study.result import StudyResult
 from pipelines.study.workshop import workshop
 
@@ -30,6 +31,12 @@ def tune(options: TuneOptions) -> StudyResult:
         from pipelines.objectives.dry_run import dry_run
 
         return cast("StudyResult", dry_run(options))  # of another type in this one case
+    with shown(quiet=options.quiet, verbose=options.verbose):
+        return _run(options, run_id)
+
+
+def _run(options: TuneOptions, run_id: str | None) -> StudyResult:
+    """Start or resume a study of whatever kind."""
     if options.study is not None:
         return _resume(options.study, options, run_id)
     if options.objective is not None:

@@ -97,6 +97,8 @@ def _value_mistakes(options: Any) -> dict[str, str]:
     """The mistakes in the type and the limit of each option, by its name."""
     hints = typing.get_type_hints(type(options))
     mistakes: dict[str, str] = {}
+    if getattr(options, "quiet", None) is True and getattr(options, "verbose", None) is True:
+        mistakes["verbose"] = "quiet shows less and verbose more; leave one of them out"
     for option in fields(options):
         mistake = _value_mistake(option, getattr(options, option.name), hints[option.name])
         if mistake is not None:

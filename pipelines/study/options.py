@@ -129,6 +129,8 @@ class Options(TableOptions):
         refit: What the logged model is trained on: auto trains it once more on training and
             validation rows where a holdout validates, on with cv:K, too; off does not; all adds the
             test rows after the score.
+        quiet: Whether to show warnings and the result only.
+        verbose: Whether to show each trial with its configuration, also on a terminal.
     """
 
     model: str = option("lightgbm")
@@ -146,6 +148,8 @@ class Options(TableOptions):
     loss: str | None = option(None)
     device: str = option(AUTO, later=True)
     refit: str = option(AUTO)
+    quiet: bool = option(False, later=True)
+    verbose: bool = option(False, later=True)
 
     def fixed(self) -> dict[str, Any]:
         """The given options that what is taken up again has values of its own for."""

@@ -31,6 +31,8 @@ OF_CODE = (
     "warm_start",
     "checkpoints",
     "dry_run",
+    "quiet",
+    "verbose",
 )
 
 
