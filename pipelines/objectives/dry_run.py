@@ -9,7 +9,7 @@ from pipelines.objectives.code.planning import workers_again
 from pipelines.objectives.code.start import NewCodeStudy, ResumedCodeStudy, is_code
 from pipelines.objectives.final import TRIVIAL
 from pipelines.objectives.planning import worker_plan_of
-from pipelines.objectives.scores import Trained, mean_scores
+from pipelines.objectives.scoring.scores import Trained, mean_scores
 from pipelines.objectives.start import NewStudy, ResumedStudy
 from pipelines.objectives.table import TableObjective
 from pipelines.store.studies import leaderboard
@@ -83,7 +83,14 @@ def _rest(
 def _code_lines(plan: Plan, takes: frozenset[str]) -> tuple[str, ...]:
     """What is known of the user's code before it is called."""
     beside = f", with {' and '.join(sorted(takes))}" if takes else ""
-    return (f"{plan.model}{beside}", f"{plan.metric}, to {plan.direction}")
+    return (f"{plan.model}{beside}", _goals(plan))
+
+
+def _goals(plan: Plan) -> str:
+    """The deciding scores, and which way."""
+    wanted = ", ".join(f"{goal.name} to {goal.direction}" for goal in plan.goals.goals)
+    limits = ", ".join(map(str, plan.goals.limits))
+    return f"{wanted}, limits {limits}" if limits else wanted
 
 
 def _table_lines(plan: Plan, prepared: "Prepared") -> tuple[str, ...]:
@@ -97,6 +104,6 @@ def _table_lines(plan: Plan, prepared: "Prepared") -> tuple[str, ...]:
     score = mean_scores(trained, metric)[metric.name]
     return (
         *prepared.notes,
-        f"{plan.metric}, to {plan.direction}; a constant prediction has {score:.5g} on the "
-        "validation rows",
+        _goals(plan),
+        f"{plan.metric} of a constant prediction: {score:.5g} on the validation rows",
     )

@@ -12,7 +12,7 @@ from typing import Any
 
 from hpo.algorithms import grants_budgets
 from hpo.errors import StudyError
-from hpo.goals import Goal
+from hpo.goals import Goal, Goals
 from hpo.space import SearchSpace
 from hpo.study import FirstPoint
 from pipelines.files.uris import HIDDEN, is_hidden, safe
@@ -33,8 +33,7 @@ class Plan:
     Attributes:
         model: a model family, or `all`.
         algorithm: a pair of sampler and scheduler, by name.
-        metric: the deciding score.
-        direction: `maximize` or `minimize`.
+        goals: the deciding scores and their limits.
         seed: of the splits, the models and the search.
         space: what is searched.
         first_points: configurations that are tried first.
@@ -62,8 +61,7 @@ class Plan:
 
     model: str
     algorithm: str
-    metric: str
-    direction: str
+    goals: Goals
     seed: int
     space: SearchSpace
     first_points: tuple[FirstPoint, ...]
@@ -88,8 +86,13 @@ class Plan:
 
     @property
     def goal(self) -> Goal:
-        """The score that decides."""
-        return Goal(self.metric, self.direction)
+        """The score that decides; of several, the first."""
+        return self.goals.first
+
+    @property
+    def metric(self) -> str:
+        """The name of the score that decides; of several, the first."""
+        return self.goal.name
 
     def refits(self, has_folds: bool) -> bool:
         """Whether the winner is trained once more, on training and validation rows.
@@ -106,7 +109,8 @@ class Plan:
     @property
     def max_members(self) -> int:
         """How many trials an ensemble may have; 0 for none."""
-        return 0 if self.trains_one else most_members(self.ensemble)
+        alone = self.trains_one or not self.goals.is_single
+        return 0 if alone else most_members(self.ensemble)
 
     @property
     def races(self) -> bool:
@@ -138,6 +142,7 @@ class Plan:
         versions = installed_versions([*STUDY_LIBRARIES, *libraries(FAMILIES)])
         return {
             **{field.name: getattr(self, field.name) for field in fields(self)},
+            **self.goals.to_dict(),
             "checkpoints": self.checkpoints and safe(self.checkpoints),
             "space": self.space.to_dict(),
             "first_points": [
@@ -206,10 +211,11 @@ class Plan:
 def _stored_values(header: Mapping[str, Any]) -> dict[str, Any]:
     """The values of a plan; an older study may lack those that have a default."""
     names = [each.name for each in fields(Plan) if each.default is MISSING or each.name in header]
-    values = {name: header[name] for name in names}
+    values = {name: header[name] for name in names if name != "goals"}
     points = [FirstPoint(point["params"], point["origin"]) for point in values["first_points"]]
     return {
         **values,
+        "goals": Goals.from_dict(header),
         "rungs": tuple(values["rungs"]),
         "space": SearchSpace.from_dict(values["space"], "the study's space"),
         "first_points": tuple(points),

@@ -66,7 +66,8 @@ def test_a_table_without_a_store(nothing: Path) -> None:
         "60 rows; 2 columns give 1 numeric and 1 categorical",
         ", split random",
         "types: number a; category b",
-        "roc_auc, to maximize; a constant prediction has 0.5 on the validation rows",
+        "roc_auc to maximize",
+        "roc_auc of a constant prediction: 0.5 on the validation rows",
         "does not exist yet",
         "no estimate",
     ):
