@@ -23,6 +23,7 @@ from pipelines.objectives.unchanged import check_unchanged
 from pipelines.study.objective import check_same
 from pipelines.study.options import OFF, SearchOptions, TrainOptions
 from pipelines.study.plan import Plan
+from pipelines.study.progress import shown
 from pipelines.study.result import StudyResult
 from pipelines.study.workshop import Workshop, workshop
 from pipelines.table.source import DATA, DataPlan, rebuild_source
@@ -46,9 +47,10 @@ def train(options: TrainOptions) -> StudyResult:
             "give either trial (the run id of a trial) or params (a YAML file), and not both"
         )
     check(options)
-    if options.trial is None:
-        return _from_file(options, run_id)
-    return _from_trial(options.trial, options, run_id)
+    with shown(quiet=options.quiet, verbose=options.verbose):
+        if options.trial is None:
+            return _from_file(options, run_id)
+        return _from_trial(options.trial, options, run_id)
 
 
 def _from_file(options: TrainOptions, run_id: str | None) -> StudyResult:

@@ -5,6 +5,7 @@ import os
 from pipelines.entry_points import entry_point
 from pipelines.objectives.checks import check
 from pipelines.study.options import ValidateOptions
+from pipelines.study.progress import shown
 from pipelines.validation.folds import new_validation, resumed_validation, run_validation
 from pipelines.validation.result import ValidationResult
 
@@ -20,6 +21,7 @@ def validate(options: ValidateOptions) -> ValidationResult:
     """
     run_id = os.environ.pop("MLFLOW_RUN_ID", None)
     check(options)
-    if options.resume is not None:
-        return run_validation(resumed_validation(options.resume, options, run_id))
-    return run_validation(new_validation(options, run_id))
+    with shown(quiet=options.quiet, verbose=options.verbose):
+        if options.resume is not None:
+            return run_validation(resumed_validation(options.resume, options, run_id))
+        return run_validation(new_validation(options, run_id))

@@ -12,7 +12,7 @@ from hpo.errors import ParameterError
 from hpo.rungs import Budgets
 from hpo.samplers.grid import nearest_on_grid
 from hpo.space import SearchSpace
-from hpo.space.center import middle
+from hpo.space.center import middle, nearest_allowed
 from hpo.space.parameters import Categorical, Parameter, Params, Value
 from hpo.study import FirstPoint
 from hpo.workers.cores import WorkerPlan, available_cores
@@ -264,7 +264,7 @@ def distinct(points: Sequence[Params], identity: Identity) -> tuple[FirstPoint, 
 def projected(
     model: SearchModel, point: Params, space: SearchSpace, *, on_grid: bool = False
 ) -> dict[str, Value]:
-    """The configuration of a space that is nearest to a point, parents first.
+    """The allowed configuration of a space that is nearest to a point, parents first.
 
     A parameter that the point does not name has the middle of its range, or its first choice.
     """
@@ -275,7 +275,7 @@ def projected(
             name = model.canonical_name(parameter.name)
             value = _nearest(parameter, known.get(name), name.rpartition(".")[2])
             found[parameter.name] = nearest_on_grid(parameter, value) if on_grid else value
-    return found
+    return nearest_allowed(space, found)
 
 
 def _nearest(parameter: Parameter, value: Value | None, name: str) -> Value:

@@ -9,13 +9,14 @@ import numpy as np
 
 from hpo.errors import SpaceError, closest
 from hpo.space import SearchSpace
-from hpo.space.parameters import Categorical, Parameter
-from hpo.space.yaml import load_file
+from hpo.space.parameters import Categorical, Parameter, plain
+from hpo.space.yaml import read_text
 from pipelines.models import SearchModel, search_model
 from pipelines.study.options import DEFAULT, PAST
 
 AUTO_SPACE = "auto:"
-_ENTRIES = (Mapping, list, tuple, range, np.ndarray)  # of plain spaces, right or wrong
+# Of plain spaces, right or wrong.
+_ENTRIES = (Mapping, list, tuple, range, np.ndarray, bool, int, float, str)
 
 
 @dataclass(frozen=True)
@@ -140,7 +141,7 @@ def _read(space: object) -> SearchSpace:
         return space
     if isinstance(space, str | Path):
         return _read_file(Path(space))
-    if isinstance(space, Mapping) and all(isinstance(v, _ENTRIES) for v in space.values()):
+    if isinstance(space, Mapping) and all(isinstance(plain(v), _ENTRIES) for v in space.values()):
         return SearchSpace.from_dict(space)
     from hpo.space.hyperopt import from_hyperopt
 
@@ -154,4 +155,4 @@ def _read_file(path: Path) -> SearchSpace:
             f"space={str(path)!r} is neither `default`, `past`, `auto:<run id>` nor a file"
             f"{closest(path.name, [*similar, DEFAULT, PAST])}"
         )
-    return SearchSpace.from_dict(load_file(path), str(path))
+    return SearchSpace.from_yaml(read_text(path), str(path))

@@ -65,7 +65,7 @@ def check_header(header: Header) -> None:
         raise StudyError(f"a study's header needs {', '.join(missing)}")
     if header["direction"] not in (MINIMIZE, MAXIMIZE):
         raise StudyError(f"direction must be minimize or maximize, but got {header['direction']!r}")
-    schema.check_names(header["space"])
+    schema.check_names(schema.parameters_of(header))
     schema.check_names({header["metric"]: None})
 
 
@@ -148,12 +148,23 @@ def experiment_id(client: MlflowClient, name: str | None = None) -> str:
     name = name or os.environ.get("MLFLOW_EXPERIMENT_NAME")
     if name is None:
         return os.environ.get("MLFLOW_EXPERIMENT_ID") or "0"
+    check_experiment(client, name)
     found = client.get_experiment_by_name(name) or _new_experiment(client, name)
-    if found.lifecycle_stage != LifecycleStage.ACTIVE:
+    return str(found.experiment_id)
+
+
+def check_experiment(client: MlflowClient, name: str | None = None) -> None:
+    """Check that an experiment was not deleted; it need not exist.
+
+    Raises:
+        StudyError: when it was.
+    """
+    name = name or os.environ.get("MLFLOW_EXPERIMENT_NAME")
+    found = client.get_experiment_by_name(name) if name else None
+    if found is not None and found.lifecycle_stage != LifecycleStage.ACTIVE:
         raise StudyError(
             f"experiment {name!r} was deleted; restore it in MLflow, or give another name"
         )
-    return str(found.experiment_id)
 
 
 def _new_experiment(client: MlflowClient, name: str) -> Experiment:
@@ -263,7 +274,7 @@ def describe(header: Header) -> str:
     data = _data(header)
     table = f" on {_code(data['uri'])}" if data.get("uri") else ""
     target = f", target {_code(header['target'])}" if header.get("target") else ""
-    names = ", ".join(map(_code, header["space"]))
+    names = ", ".join(map(_code, schema.parameters_of(header)))
     metric = header["metric"]
     subject = f"**{header.get('model', 'a model')}**{table}{target}"
     if schema.trains_one(header):

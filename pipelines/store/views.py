@@ -111,7 +111,7 @@ def state(run_id: str, header: Mapping[str, Any]) -> dict[str, Any]:
     """The state of the UI: filter, order, columns and charts."""
     metrics = list(Goals.from_dict(header).names)
     metric = metrics[0]
-    space: Mapping[str, Mapping[str, Any]] = header["space"]
+    space = schema.parameters_of(header)
     unconditional = [name for name, parameter in space.items() if not parameter.get("when")]
     columns = [f"metrics.`{name}`" for name in (*metrics, schema.SECONDS)]
     columns += [f"tags.`{schema.ORIGIN}`"]

@@ -130,6 +130,8 @@ class Options(TableOptions):
         refit: What the logged model is trained on: auto trains it once more on training and
             validation rows where a holdout validates, on with cv:K, too; off does not; all adds the
             test rows after the score.
+        quiet: Whether to show warnings and the result only.
+        verbose: Whether to show each trial with its configuration, also on a terminal.
     """
 
     model: str = option("lightgbm")
@@ -147,6 +149,8 @@ class Options(TableOptions):
     loss: str | None = option(None)
     device: str = option(AUTO, later=True)
     refit: str = option(AUTO)
+    quiet: bool = option(False, later=True)
+    verbose: bool = option(False, later=True)
 
     def fixed(self) -> dict[str, Any]:
         """The given options that what is taken up again has values of its own for."""
@@ -223,6 +227,7 @@ class TuneOptions(SearchOptions):
         test: A table of the rows to test on, with the columns of data; none of data are held out.
         checkpoints: Where trials that may be promoted are stored, as a URI that fsspec opens; none
             is on this machine. A resumed study may be given a new place.
+        dry_run: Whether to show only what the study would do, and how long it may take.
     """
 
     objective: Code = option(None, checked=False, later=True)
@@ -240,6 +245,7 @@ class TuneOptions(SearchOptions):
     test_share: float = option(TEST_SHARE, Limit(at_least=0, below=0.5))
     test: Table = option(None, checked=False, later=True)
     checkpoints: str | None = option(None)
+    dry_run: bool = option(False, later=True)
 
 
 @dataclass(frozen=True, kw_only=True)

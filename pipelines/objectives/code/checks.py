@@ -33,6 +33,9 @@ OF_CODE = (
     "register",
     "warm_start",
     "checkpoints",
+    "dry_run",
+    "quiet",
+    "verbose",
 )
 
 
