@@ -8,6 +8,7 @@ from hpo.workers.cores import plan_threads
 from pipelines.entry_points import entry_point
 from pipelines.files.checkpoints import Checkpoints
 from pipelines.objectives.checks import check
+from pipelines.objectives.estimator import with_estimator
 from pipelines.objectives.planning import new_plan, source_of
 from pipelines.objectives.space import choose_space
 from pipelines.objectives.start import resume_study, start_study
@@ -29,6 +30,7 @@ def tune(options: TuneOptions) -> StudyResult:
         UserError: with what is wrong and the way out, before anything is trained.
     """
     run_id = os.environ.pop("MLFLOW_RUN_ID", None)
+    options = with_estimator(options)
     check(options)
     if options.study is not None:
         return _resume(options.study, options, run_id)
