@@ -7,7 +7,7 @@ name any itself.
 
 import os
 
-# What estimators and transformers of scikit-learn hold when they are fitted, but for what skops knows
+# What fitted estimators and transformers of scikit-learn hold, but for the types that skops trusts
 # itself.
 TYPES = (
     "functools.partial",
