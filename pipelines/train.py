@@ -14,6 +14,7 @@ from hpo.workers.cores import WorkerPlan, plan_threads
 from pipelines.entry_points import entry_point
 from pipelines.models import search_model, settings
 from pipelines.objectives.checks import check
+from pipelines.objectives.estimator import with_estimator
 from pipelines.objectives.planning import new_plan, source_of, tables_of
 from pipelines.objectives.space import SpaceChoice
 from pipelines.objectives.start import run
@@ -46,6 +47,7 @@ def train(options: TrainOptions) -> StudyResult:
         raise ParameterError(
             "give either trial (the run id of a trial) or params (a YAML file), and not both"
         )
+    options = with_estimator(options)
     check(options)
     with shown(quiet=options.quiet, verbose=options.verbose):
         if options.trial is None:

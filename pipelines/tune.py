@@ -6,6 +6,7 @@ from typing import cast
 from hpo.errors import StudyError
 from pipelines.entry_points import entry_point
 from pipelines.objectives.checks import check
+from pipelines.objectives.estimator import with_estimator
 from pipelines.objectives.start import NewStudy, resume_study, start_study
 from pipelines.objectives.table import publish_folds
 from pipelines.objectives.training import table_worker
@@ -26,6 +27,7 @@ def tune(options: TuneOptions) -> StudyResult:
         UserError: with what is wrong and the way out, before anything is trained.
     """
     run_id = os.environ.pop("MLFLOW_RUN_ID", None)
+    options = with_estimator(options)
     check(options)
     if options.dry_run:
         from pipelines.objectives.dry_run import dry_run

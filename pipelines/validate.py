@@ -4,6 +4,7 @@ import os
 
 from pipelines.entry_points import entry_point
 from pipelines.objectives.checks import check
+from pipelines.objectives.estimator import with_estimator
 from pipelines.study.options import ValidateOptions
 from pipelines.study.progress import shown
 from pipelines.validation.folds import new_validation, resumed_validation, run_validation
@@ -20,6 +21,7 @@ def validate(options: ValidateOptions) -> ValidationResult:
         UserError: with what is wrong and the way out, before anything is trained.
     """
     run_id = os.environ.pop("MLFLOW_RUN_ID", None)
+    options = with_estimator(options)
     check(options)
     with shown(quiet=options.quiet, verbose=options.verbose):
         if options.resume is not None:

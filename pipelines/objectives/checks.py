@@ -48,6 +48,7 @@ from pipelines.table.overrides import parse_overrides
 from pipelines.table.roles import parse_monotone
 from pipelines.table.scores.losses import Loss
 from pipelines.table.source import DATA, TEST
+from warmstart.families import is_estimator
 
 FOR_RACES = ("min_budget", "eta", "fidelity", "checkpoints")  # options of races only
 
@@ -143,7 +144,7 @@ def _other_mistakes(options: Options, wrong: Collection[str]) -> Iterator[str]:
 
 
 def _model_mistakes(options: Options) -> Iterator[str]:
-    if isinstance(options, TrainOptions):
+    if isinstance(options, TrainOptions) and not is_estimator(options.model):
         yield from _unknown("model", options.model, tuple(FAMILIES))
         return
     try:

@@ -26,6 +26,7 @@ from pipelines.models import (
     settings,
 )
 from pipelines.models.effective import NO_LIMIT
+from pipelines.objectives.estimator import check_trainable
 from pipelines.objectives.scoring.goals import goals_of
 from pipelines.objectives.space import SpaceChoice
 from pipelines.study.options import AUTO, TEST_SHARE, Options, SearchOptions
@@ -119,6 +120,7 @@ def new_plan(
     Raises:
         UserError: for options that do not go together.
     """
+    check_trainable(options.model, prepared)
     kind = prepared.task.kind
     wanted = Loss.parse(source.loss).metric if source.loss else ""
     has_categorical = bool(prepared.features.cardinalities)

@@ -10,7 +10,7 @@ from hpo.goals import Goal
 from hpo.loop import StopLevel
 from hpo.trial import Trial
 from pipelines.files.exchange import Exchange
-from pipelines.models import BASELINES, identity
+from pipelines.models import BASELINES, identity, search_model, single_family
 from pipelines.objectives.confirmation import best_distinct, confirm
 from pipelines.objectives.ensemble.choosing import choose_ensemble
 from pipelines.objectives.ensemble.library import Stored, library_size
@@ -86,8 +86,14 @@ class TableObjective:
 
     @property
     def notes(self) -> Sequence[str]:
-        """What was noticed in the table."""
-        return [f"data: {note}" for note in self._prepared.notes]
+        """What was noticed in the table, and what its training leaves out."""
+        task, rows = self._prepared.task, len(self._prepared.rows.folds[0][0])
+        of_models = [
+            f"model: {note}"
+            for name in search_model(self._plan.model).families
+            for note in single_family(name).notes(rows, task.kind)
+        ]
+        return [*(f"data: {note}" for note in self._prepared.notes), *of_models]
 
     def describe(self) -> str:
         """The task and the target."""

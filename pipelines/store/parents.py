@@ -29,6 +29,7 @@ from pipelines.files.uris import protocol
 from pipelines.store import schema
 from pipelines.store.tracking import first_line, is_http
 from pipelines.store.views import open_on_runs
+from warmstart.families import short_name
 
 HEADER_FILE = "study.json"
 SPACE_FILE = "space.yaml"
@@ -133,7 +134,7 @@ def _run_name(header: Header) -> str:
     outer = _data(header).get("outer")
     fold = f"-fold-{outer.partition('/')[0]}" if outer else ""
     how = "train" if schema.trains_one(header) else header.get("algorithm", "search")
-    return f"{header.get('model', 'study')}-{how}{fold}"
+    return f"{short_name(str(header.get('model', 'study')))}-{how}{fold}"
 
 
 def experiment_id(client: MlflowClient, name: str | None = None) -> str:

@@ -30,6 +30,7 @@ Types = str | Mapping[str, str] | None
 Names = str | Sequence[str] | None
 Monotone = str | Mapping[str, int] | None
 Code = str | Callable[..., Any] | None
+Estimator = str | Any | None
 Space = str | Path | SearchSpace | Mapping[str, Any]
 
 
@@ -102,9 +103,11 @@ class Options(TableOptions):
     """The model, and how it is scored.
 
     Args:
-        model: lightgbm, xgboost, catboost, mlp, hist_gradient_boosting, random_forest, extra_trees
-            or linear; several with commas between them, or all (lightgbm, xgboost and mlp), for one
-            search over them.
+        model: lightgbm, xgboost, catboost, mlp, hist_gradient_boosting, random_forest, extra_trees,
+            linear, svm or knn; several with commas between them, or all (lightgbm, xgboost and
+            mlp), for one search over them.
+        estimator: An estimator or a pipeline of scikit-learn instead of a model: itself from
+            Python, package.module:name, or text such as sklearn.svm.SVC(C=2). It needs a space.
         metric: The deciding score; auto is roc_auc for two classes, log_loss for more, rmse for
             numbers. Several with commas between them are goals of one search, such as auto,latency.
             Others are roc_auc_ovr, accuracy, balanced_accuracy, f1, f1_macro,
@@ -135,6 +138,7 @@ class Options(TableOptions):
     """
 
     model: str = option("lightgbm")
+    estimator: Estimator = option(None, checked=False)
     metric: str = option("auto")
     seed: int = option(0, Limit(at_least=0))
     task: str = option("auto")
@@ -275,8 +279,8 @@ class TrainOptions(Options):
         params: A YAML file with the values that are not to be the library's defaults.
         data: The table; needed with params, and with a trial whose table has moved.
         target: The column to predict; needed with params.
-        model: lightgbm, xgboost, catboost, mlp, hist_gradient_boosting, random_forest, extra_trees
-            or linear; a trial brings its own.
+        model: lightgbm, xgboost, catboost, mlp, hist_gradient_boosting, random_forest, extra_trees,
+            linear, svm or knn; a trial brings its own.
         metric: What it is scored by; auto is roc_auc for two classes, log_loss for more, rmse for
             numbers.
         seed: Of the splits and the model; a trial brings its own.

@@ -86,7 +86,7 @@ def function_code(objective: "str | Function") -> FunctionCode:
         ParameterError: when there is no such function, or it cannot be called with parameters.
     """
     text = _absolute(objective) if isinstance(objective, str) else _importable(objective)
-    function = _imported(objective) if isinstance(objective, str) else objective
+    function = imported(objective) if isinstance(objective, str) else objective
     if not callable(function):
         raise ParameterError(
             f"objective={objective!r} must be a function, or text of the form {_FORM}"
@@ -127,31 +127,37 @@ def _parameters(function: Function) -> list[str]:
         return []
 
 
-def _imported(text: str) -> Any:
-    """The object that `package.module:function` or `file.py:function` names."""
+def imported(text: str, option: str = "objective") -> Any:
+    """The object that `package.module:name` or `file.py:name` stands for.
+
+    Args:
+        text: of an option.
+        option: its name, for messages.
+
+    Raises:
+        ParameterError: when there is none, or importing its module fails.
+    """
     place, _, name = text.strip().rpartition(":")
     if not place or not name:
-        raise ParameterError(f"objective={text!r} must have the form {_FORM}")
-    module = _module(text, place)
+        raise ParameterError(f"{option}={text!r} must have the form {_FORM}")
+    module = _module(f"{option}={text!r}", place)
     found: Any = module
     for part in name.split("."):
         if not hasattr(found, part):
             functions = [n for n, value in vars(module).items() if callable(value)]
             raise ParameterError(
-                f"objective={text!r}: {place} has no {name!r}{closest(name, functions)}"
+                f"{option}={text!r}: {place} has no {name!r}{closest(name, functions)}"
             )
         found = getattr(found, part)
     return found
 
 
-def _module(text: str, place: str) -> Any:
+def _module(shown: str, place: str) -> Any:
     """Import a module by its name or the path of its file; the workers find it the same way."""
     path = Path(place)
     if path.suffix == ".py" and not path.is_file():
         near = [other.name for other in path.parent.glob("*.py")]
-        raise ParameterError(
-            f"objective={text!r}: there is no file {place}{closest(path.name, near)}"
-        )
+        raise ParameterError(f"{shown}: there is no file {place}{closest(path.name, near)}")
     is_file = path.suffix == ".py"
     folder = str(path.resolve().parent) if is_file else os.getcwd()
     if folder not in sys.path:
@@ -160,7 +166,7 @@ def _module(text: str, place: str) -> Any:
         return _loaded(path.resolve()) if is_file else importlib.import_module(place)
     except (Exception, SystemExit) as error:  # importing runs the user's code
         raise ParameterError(
-            f"objective={text!r}: importing {place} failed with {type(error).__name__}: {error}"
+            f"{shown}: importing {place} failed with {type(error).__name__}: {error}"
         ) from error
 
 
