@@ -41,6 +41,7 @@ _ALL = (
         "optuna",
         {"multivariate": True},
     ),
+    Method("optuna-gp", "Optuna GPSampler", "optuna_tpe", "optuna-gp", {"gp": True}, slow=True),
     Method(
         "blendsearch", "FLAML BlendSearch", "flaml_searchers", "flaml", {"searcher": "blendsearch"}
     ),

@@ -20,16 +20,17 @@ import sys
 import time
 import traceback
 import warnings
+from dataclasses import replace
 from importlib import import_module
 from typing import Any
 
 import numpy as np
 
-from benchmarks.search.problems import counting_ones, problem
+from benchmarks.search.problems import Problem, counting_ones, problem
 from benchmarks.search.simulation import Meter, incumbents
 from benchmarks.tabulated.curves import load_curves
 from benchmarks.warmstart.asked import Given
-from hpo.space import SearchSpace
+from hpo.space import Params, SearchSpace
 
 
 def observations(name: str, n: int, seed: int) -> list[tuple[dict[str, Any], float]]:
@@ -61,7 +62,7 @@ def _answer(job: dict[str, Any], peer: Any, settings: dict[str, Any], made: list
         case "minimise":
             start = time.process_time()
             chosen = problem(job.pop("problem"))
-            losses = peer.minimise(chosen, **job, **settings)
+            losses = minimise(peer, chosen, **job, **settings)
             return {"losses": losses, "cpu_seconds": round(time.process_time() - start, 3)}
         case "prepare":
             history = observations(job["problem"], job["n"], job["seed"])
@@ -90,6 +91,22 @@ def _answer(job: dict[str, Any], peer: Any, settings: dict[str, Any], made: list
             return _logged(call, job, peer, settings)
         case other:
             raise ValueError(f"unknown call {other!r}")
+
+
+def minimise(peer: Any, on: Problem, seed: int, **settings: Any) -> list[float]:
+    """The losses of one search, in order; with noise, the true losses of its best so far."""
+    if not on.noise:
+        losses: list[float] = peer.minimise(on, seed=seed, **settings)
+        return losses
+    seen, true = on.observed(seed), list[float]()
+
+    def loss(params: Params) -> float:
+        true.append(on.loss(params))
+        return seen.loss(params)
+
+    observed = peer.minimise(replace(on, loss=loss), seed=seed, **settings)
+    best = [int(np.argmin(observed[: n + 1])) for n in range(len(observed))]
+    return [true[i] for i in best]
 
 
 def _logged(call: str, job: dict[str, Any], peer: Any, settings: dict[str, Any]) -> Any:
