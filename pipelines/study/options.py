@@ -4,7 +4,6 @@ The Python signatures, the console commands, `MLproject` and the checks are made
 (`pipelines.entry_points`, `pipelines.objectives.checks`).
 """
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from hpo.errors import ParameterError
+from hpo.samplers.settings import Limit
 from hpo.space import SearchSpace
 
 AUTO, OFF = "auto", "off"
@@ -31,36 +31,6 @@ Names = str | Sequence[str] | None
 Monotone = str | Mapping[str, int] | None
 Code = str | Callable[..., Any] | None
 Space = str | Path | SearchSpace | Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Limit:
-    """The range of a numeric option; None leaves an end open."""
-
-    above: float | None = None
-    at_least: float | None = None
-    at_most: float | None = None
-    below: float | None = None
-
-    def mistake(self, name: str, value: float) -> str | None:
-        """The message for a value outside the range; None for a value inside."""
-        if self.above is not None and self.below is not None:
-            inside = self.above < value < self.below
-            between = f"must lie between {self.above:g} and {self.below:g}"
-            return None if inside else f"{name}={value} {between}"
-        if self.at_least is not None and self.below is not None:
-            inside = self.at_least <= value < self.below
-            between = f"must be {self.at_least:g} or greater, and less than {self.below:g}"
-            return None if inside else f"{name}={value} {between}"
-        if self.above is not None and not value > self.above:  # nan, too
-            return f"{name}={value} must be greater than {self.above:g}"
-        if self.at_least is not None and value < self.at_least:
-            return f"{name}={value} must be {self.at_least:g} or greater"
-        if value == math.inf:
-            return f"{name}={value} must be finite; leave it out for no limit"
-        if self.at_most is not None and value > self.at_most:
-            return f"{name}={value} must be {self.at_most:,} or less"
-        return None
 
 
 POSITIVE = Limit(above=0)
@@ -164,7 +134,7 @@ class SearchOptions(Options):
 
     Args:
         algorithm: tpe, bohb, asha, hyperband, successive_halving, hyperopt, random, grid; or pairs
-            such as tpe+asha.
+            such as tpe+asha. Settings follow a colon: tpe:gamma=0.2.
         trials: How many trials the study has in all; none is as many as 50 full trainings cost.
         timeout: Seconds after which the search ends; none for no limit.
         patience: The search ends after so many trials in a row without a better result; none for
