@@ -25,6 +25,7 @@ SAMPLERS: Mapping[str, str] = MappingProxyType(
         "tpe": "hpo.samplers.tpe:TPESampler",
         "hyperopt": "hpo.samplers.hyperopt:HyperoptSampler",
         "kde": "hpo.samplers.kde:KDESampler",
+        "gp": "hpo.samplers.gp:GPSampler",
     }
 )
 

@@ -25,6 +25,11 @@ AT = (10, 25, 50, 100)
 CODE = {
     "random": ("samplers/random.py",),
     "tpe": ("samplers/parzen.py", "samplers/tpe.py"),
+    "gp": (
+        "kernels.py",
+        *(f"samplers/gp/{name}.py" for name in ("__init__", "acquisition", "losses")),
+        *(f"samplers/gp/{name}.py" for name in ("process", "search")),
+    ),
 }
 
 
