@@ -32,6 +32,7 @@ class Method:
 _ALL = (
     Method("random", "random", "own", settings={"name": "random"}),
     Method("tpe", "**tpe** (this project)", "own", settings={"name": "tpe"}),
+    Method("gp", "**gp** (this project)", "own", settings={"name": "gp"}),
     Method("hyperopt", "hyperopt TPE", "hyperopt_tpe"),
     Method("optuna", "Optuna TPE, default", "optuna_tpe", "optuna"),
     Method(
@@ -41,6 +42,7 @@ _ALL = (
         "optuna",
         {"multivariate": True},
     ),
+    Method("optuna-gp", "Optuna GPSampler", "optuna_tpe", "optuna-gp", {"gp": True}, slow=True),
     Method(
         "blendsearch", "FLAML BlendSearch", "flaml_searchers", "flaml", {"searcher": "blendsearch"}
     ),

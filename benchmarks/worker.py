@@ -21,17 +21,18 @@ import sys
 import time
 import traceback
 import warnings
+from dataclasses import replace
 from importlib import import_module
 from typing import Any
 
 import numpy as np
 
 from benchmarks.search import goals
-from benchmarks.search.problems import counting_ones, problem
+from benchmarks.search.problems import Problem, counting_ones, problem
 from benchmarks.search.simulation import Meter, incumbents
 from benchmarks.tabulated.curves import load_curves
 from benchmarks.warmstart.asked import Given
-from hpo.space import SearchSpace
+from hpo.space import Params, SearchSpace
 
 
 def observations(name: str, n: int, seed: int) -> list[tuple[dict[str, Any], float]]:
@@ -96,8 +97,24 @@ def _searched(call: str, job: dict[str, Any], peer: Any, settings: dict[str, Any
     if call == "front":
         losses = peer.front(goals.problem(job.pop("problem")), **job, **settings)
     else:
-        losses = peer.minimise(problem(job.pop("problem")), **job, **settings)
+        losses = minimise(peer, problem(job.pop("problem")), **job, **settings)
     return {"losses": losses, "cpu_seconds": round(time.process_time() - start, 3)}
+
+
+def minimise(peer: Any, on: Problem, seed: int, **settings: Any) -> list[float]:
+    """The losses of one search, in order; with noise, the true losses of its best so far."""
+    if not on.noise:
+        losses: list[float] = peer.minimise(on, seed=seed, **settings)
+        return losses
+    seen, true = on.observed(seed), list[float]()
+
+    def loss(params: Params) -> float:
+        true.append(on.loss(params))
+        return seen.loss(params)
+
+    observed = peer.minimise(replace(on, loss=loss), seed=seed, **settings)
+    best = [int(np.argmin(observed[: n + 1])) for n in range(len(observed))]
+    return [true[i] for i in best]
 
 
 def _logged(call: str, job: dict[str, Any], peer: Any, settings: dict[str, Any]) -> Any:

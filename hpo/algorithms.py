@@ -1,4 +1,7 @@
-"""The registry of algorithms: each is a sampler combined with a scheduler."""
+"""The registry of algorithms: each is a sampler combined with a scheduler.
+
+Settings of the sampler follow the name: `tpe:gamma=0.2`, `gp+asha:acquisition=ucb,kappa=2.5`.
+"""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from importlib import import_module
@@ -7,7 +10,7 @@ from types import MappingProxyType
 from hpo.errors import ParameterError, closest
 from hpo.past import Past
 from hpo.rungs import Bracket, hyperband, successive_halving
-from hpo.samplers import Sampler
+from hpo.samplers import Sampler, settings
 from hpo.samplers.learned import LearnedSampler
 from hpo.schedulers import Scheduler
 from hpo.schedulers.asynchronous import Asynchronous
@@ -22,6 +25,7 @@ SAMPLERS: Mapping[str, str] = MappingProxyType(
         "tpe": "hpo.samplers.tpe:TPESampler",
         "hyperopt": "hpo.samplers.hyperopt:HyperoptSampler",
         "kde": "hpo.samplers.kde:KDESampler",
+        "gp": "hpo.samplers.gp:GPSampler",
     }
 )
 
@@ -52,10 +56,33 @@ ALGORITHMS: Mapping[str, tuple[str, str]] = MappingProxyType(
 
 
 def sampler_of(name: str) -> Sampler:
-    """The sampler with its default settings; `name` is a key of `SAMPLERS`."""
-    module, _, attribute = SAMPLERS[name].partition(":")
-    sampler: Sampler = getattr(import_module(module), attribute)()
+    """The sampler of an algorithm, or the one of that name, with the settings that follow it.
+
+    Raises:
+        ParameterError: when there is no such algorithm, or a setting is unknown or not allowed.
+    """
+    of, colon, text = name.partition(":")
+    sampler_name = of if of in SAMPLERS else parts(of)[0]
+    before, _, last = text.rpartition("+")
+    if last in (FULL, *RACES):
+        raise ParameterError(f"algorithm {name!r}: settings come last: {of}+{last}:{before}")
+    module, _, attribute = SAMPLERS[sampler_name].partition(":")
+    kind = getattr(import_module(module), attribute)
+    try:
+        sampler: Sampler = kind(**(settings.parsed(kind, text, sampler_name) if colon else {}))
+    except ParameterError as error:
+        raise ParameterError(f"algorithm {name!r}: {error}") from error
     return sampler
+
+
+def canonical(name: str) -> str:
+    """The name with its settings in a fixed order, without those that are the defaults.
+
+    Raises:
+        ParameterError: when there is no such algorithm, or a setting is unknown or not allowed.
+    """
+    text = settings.written(sampler_of(name))
+    return f"{name.partition(':')[0]}:{text}" if text else name.partition(":")[0]
 
 
 def scheduler_of(name: str, rungs: Sequence[float], eta: float = 3.0) -> Scheduler:
@@ -72,20 +99,20 @@ def algorithm(
     """The sampler and the scheduler of an algorithm.
 
     Args:
-        name: a key of `ALGORITHMS`, or `sampler+scheduler`.
+        name: a key of `ALGORITHMS`, or `sampler+scheduler`; with settings of the sampler after a
+            colon.
         rungs: the budgets at which trials may stop, ascending (`hpo.rungs.Budgets`); the last is a
             full training.
         eta: the factor between rungs.
         past: past studies, used by samplers that build models.
 
     Raises:
-        ParameterError: when there is no such algorithm.
+        ParameterError: when there is no such algorithm, or a setting is unknown or not allowed.
     """
-    sampler_name, scheduler_name = parts(name)
-    sampler = sampler_of(sampler_name)
+    sampler = sampler_of(name)
     if past is not None and sampler.min_results(past.space):
         sampler = LearnedSampler(past, sampler)
-    return sampler, scheduler_of(scheduler_name, rungs, eta)
+    return sampler, scheduler_of(parts(name)[1], rungs, eta)
 
 
 def parts(name: str) -> tuple[str, str]:
@@ -94,6 +121,7 @@ def parts(name: str) -> tuple[str, str]:
     Raises:
         ParameterError: when there is no algorithm of this name.
     """
+    name = name.partition(":")[0]
     if name in ALGORITHMS:
         return ALGORITHMS[name]
     sampler, plus, scheduler = name.partition("+")

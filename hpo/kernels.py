@@ -1,4 +1,4 @@
-"""The Matérn kernel over configurations, and the fit of its lengths to past studies."""
+"""The Matérn kernel over configurations, and the fit of its parameters to results."""
 
 from dataclasses import dataclass
 
@@ -10,16 +10,22 @@ from scipy.optimize import minimize
 from hpo.arrays import FloatArray
 from hpo.space import SearchSpace
 
-_LOG_LENGTH_MEAN, _LOG_LENGTH_SD = 0.5, 3.0  # prior of the logarithm of a length
 _INACTIVE_DISTANCE = 0.5  # between active and inactive, in edges of the unit cube
-_JITTER = 1e-5  # added to the noise, so that covariances can be inverted
+JITTER = 1e-6  # added to the noise, so that covariances can be inverted
 
 
 def matern(a: FloatArray, b: FloatArray) -> FloatArray:
     """`(m, n)` Matérn 5/2 kernel between points `(m, p)` and `(n, p)` in units of its length."""
-    squared = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1) - 2 * a @ b.T
-    r = np.sqrt(5 * np.maximum(squared, 0.0))
-    return np.asarray((1 + r + r * r / 3) * np.exp(-r))
+    squared = (-10 * a) @ b.T  # five times the squared distances, in place: this is the hot spot
+    squared += 5 * (a**2).sum(axis=1)[:, None]
+    squared += 5 * (b**2).sum(axis=1)
+    np.maximum(squared, 0.0, out=squared)
+    r = np.sqrt(squared)
+    squared /= 3
+    squared += r
+    squared += 1
+    squared *= np.exp(np.negative(r, out=r), out=r)
+    return np.asarray(squared)
 
 
 def negative_log_likelihood(covariance: FloatArray, y: FloatArray) -> float:
@@ -50,20 +56,44 @@ def owners(space: SearchSpace) -> NDArray[np.intp]:
     return np.concatenate([layout.ranges, layout.ranges, of_choices])
 
 
+@dataclass(frozen=True)
+class Prior:
+    """A normal distribution of the logarithm of a positive number, and bounds of the logarithm."""
+
+    mean: float
+    sd: float
+    low: float
+    high: float
+
+
 @dataclass(frozen=True, eq=False)
-class LengthFit:
-    """The lengths, signal and noise under which the scores of several studies are most likely.
+class KernelFit:
+    """The lengths, signal and noise under which the scores of one or more studies are most likely.
 
     Attributes:
         gaps: `(d, s, n, n)` squared distances between a study's configurations, by parameter.
         scores: `(s, n)` scores of s studies with n results each, with mean 0 in each study.
+        length: the prior of each length, in edges of the unit cube.
+        signal: the prior of the variance of the scores.
+        noise: the prior of the variance of the noise.
     """
 
     gaps: FloatArray
     scores: FloatArray
+    length: Prior
+    signal: Prior
+    noise: Prior
 
     @classmethod
-    def of(cls, space: SearchSpace, x: FloatArray, scores: FloatArray) -> "LengthFit":
+    def of(
+        cls,
+        space: SearchSpace,
+        x: FloatArray,
+        scores: FloatArray,
+        length: Prior,
+        signal: Prior,
+        noise: Prior,
+    ) -> "KernelFit":
         """The fit to scores `(s, n)` at codes `(s, n, d)`."""
         s, n, d = x.shape
         points = coordinates(space, x.reshape(s * n, d)).reshape(s, n, -1)
@@ -71,18 +101,26 @@ class LengthFit:
         for column, owner in enumerate(owners(space)):
             c = points[:, :, column]
             gaps[owner] += (c[:, :, None] - c[:, None]) ** 2
-        return cls(gaps, scores - scores.mean(axis=1, keepdims=True))
+        centred = scores - scores.mean(axis=1, keepdims=True)
+        return cls(gaps, centred, length, signal, noise)
 
-    def lengths(self) -> FloatArray:
-        """`(d,)` the most likely lengths of the kernel, in edges of the unit cube."""
-        d = len(self.gaps)
-        start = np.array([0.0] * d + [0.0, -2.0])
-        bounds = [(np.log(0.1), np.log(10.0))] * d + [(-4.0, 4.0), (-6.0, 1.0)]
-        options = {"maxiter": 40}
+    @property
+    def priors(self) -> tuple[Prior, ...]:
+        """The prior of each number that is fitted."""
+        return (*[self.length] * len(self.gaps), self.signal, self.noise)
+
+    def most_likely(self, steps: int = 40) -> FloatArray:
+        """`(d + 2,)` the most likely lengths, signal and noise, after at most so many steps."""
+        start = np.array([min(max(p.mean, p.low), p.high) for p in self.priors])
         found = minimize(
-            self.loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options=options
+            self.loss,
+            start,
+            jac=True,
+            method="L-BFGS-B",
+            bounds=[(prior.low, prior.high) for prior in self.priors],
+            options={"maxiter": steps},
         )
-        return np.asarray(np.exp(found.x[:d]))
+        return np.asarray(np.exp(found.x))
 
     def loss(self, theta: FloatArray) -> tuple[float, FloatArray]:
         """The negative log posterior per study, up to a constant, and its gradient.
@@ -91,20 +129,23 @@ class LengthFit:
             theta: `(d + 2,)` logarithms of the lengths, of the signal and of the noise.
         """
         d, s, n, _ = self.gaps.shape
-        logs, signal, noise = theta[:d], np.exp(theta[d]), np.exp(theta[d + 1])
-        scaled = self.gaps * np.exp(-2 * logs)[:, None, None, None]
-        r = np.sqrt(5 * scaled.sum(axis=0))
+        inverse_squares, signal, noise = np.exp(-2 * theta[:d]), *np.exp(theta[d:])
+        gaps = self.gaps.reshape(d, -1)
+        r = np.sqrt(5 * (inverse_squares @ gaps)).reshape(s, n, n)
         decay = signal * np.exp(-r)
         kernel = decay * (1 + r + r * r / 3)
-        covariance = kernel + (noise + _JITTER) * np.eye(n)
+        covariance = kernel + (noise + JITTER) * np.eye(n)
         inverse = np.linalg.inv(covariance)
         alpha = (inverse @ self.scores[:, :, None])[:, :, 0]
-        log_determinants = np.linalg.slogdet(covariance)[1]
-        value = 0.5 * ((self.scores * alpha).sum() + log_determinants.sum()) / s
+        diagonals = np.diagonal(np.linalg.cholesky(covariance), axis1=1, axis2=2)
+        value = (0.5 * (self.scores * alpha).sum() + np.log(diagonals).sum()) / s
         slope = inverse - alpha[:, :, None] * alpha[:, None]  # twice the value's, by covariance
-        by_length = 0.5 * np.einsum("ijk,dijk->d", slope * decay * (5 / 3) * (1 + r), scaled) / s
+        by_gap = (slope * decay * (5 / 3) * (1 + r)).ravel()
+        by_length = 0.5 * (gaps @ by_gap) * inverse_squares / s
         by_signal = 0.5 * (slope * kernel).sum() / s
         by_noise = 0.5 * noise * np.trace(slope, axis1=1, axis2=2).sum() / s
-        pull = (logs - _LOG_LENGTH_MEAN) / _LOG_LENGTH_SD**2  # gradient of the prior
-        prior = 0.5 * _LOG_LENGTH_SD**2 * (pull**2).sum()
-        return value + prior, np.array([*(by_length + pull), by_signal, by_noise])
+        means = np.array([prior.mean for prior in self.priors])
+        sds = np.array([prior.sd for prior in self.priors])
+        away = (theta - means) / sds
+        gradient = np.array([*by_length, by_signal, by_noise]) + away / sds
+        return value + 0.5 * float(away @ away), gradient

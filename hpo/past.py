@@ -35,7 +35,14 @@ from scipy.linalg import cho_solve, cholesky
 from scipy.optimize import minimize
 
 from hpo.arrays import FloatArray
-from hpo.kernels import LengthFit, coordinates, matern, negative_log_likelihood, owners
+from hpo.kernels import (
+    KernelFit,
+    Prior,
+    coordinates,
+    matern,
+    negative_log_likelihood,
+    owners,
+)
 from hpo.samplers.tpe import ranked, thin
 from hpo.space import SearchSpace
 
@@ -49,6 +56,10 @@ TAU_MEAN = 0.3  # Kendall's tau between the past and a new study's results, a pr
 TAU_SD = 0.2  # and its standard deviation
 TAU_NOISE = 2 / 3  # standard deviation of the tau of n random rankings, times sqrt(n)
 
+# of the kernel within one study; nothing is known about signal and noise but their bounds
+_LENGTH = Prior(0.5, 3.0, np.log(0.1), np.log(10.0))
+_SIGNAL = Prior(0.0, np.inf, -4.0, 4.0)
+_NOISE = Prior(-2.0, np.inf, -6.0, 1.0)
 _FIT_STUDIES, _FIT_TRIALS = 24, 40  # to which the lengths are fitted
 _FIT_RESULTS = 400  # to which the variances are fitted
 _LOG_VARIANCE_SD = 2.0  # of the prior of the logarithm of a variance
@@ -125,7 +136,8 @@ class Past:
         thinned = [source.thinned(n) for source in chosen]
         x = np.stack([source.x for source in thinned])
         scores = np.stack([source.scores for source in thinned])
-        return LengthFit.of(self.space, x, scores).lengths()
+        fit = KernelFit.of(self.space, x, scores, _LENGTH, _SIGNAL, _NOISE)
+        return fit.most_likely()[: len(self.space)]
 
     def points(self, x: FloatArray) -> FloatArray:
         """`(m, p)` coordinates of the codes `(m, d)` in units of the kernel's lengths."""

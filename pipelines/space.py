@@ -7,12 +7,13 @@ import numpy as np
 
 from hpo.configurations import size
 from hpo.errors import ParameterError, closest
+from hpo.samplers.settings import Range
 from hpo.space import Params, SearchSpace
 from hpo.space.tree import shown, tree
 from pipelines.entry_points import entry_point
 from pipelines.models import FAMILIES, is_model, settings
 from pipelines.objectives.space import AUTO_SPACE, choose_space, read_space, step_notes
-from pipelines.study.options import DEFAULT, PAST, Limit, Space, option
+from pipelines.study.options import DEFAULT, PAST, Space, option
 
 MAX_DRAWS = 10_000
 
@@ -31,8 +32,8 @@ class SpaceOptions:
 
     space: Space = option(DEFAULT, checked=False)
     model: str | None = option(None)
-    draws: int = option(5, Limit(at_least=0, at_most=MAX_DRAWS))
-    seed: int = option(0, Limit(at_least=0))
+    draws: int = option(5, Range(at_least=0, at_most=MAX_DRAWS))
+    seed: int = option(0, Range(at_least=0))
 
 
 @dataclass(frozen=True)

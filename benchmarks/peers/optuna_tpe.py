@@ -1,9 +1,9 @@
-"""Optuna's TPE, as `optuna.create_study` makes it, and multivariate with groups."""
+"""Optuna's samplers: its default TPE, TPE multivariate with groups, and Gaussian processes."""
 
 import logging
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import optuna
@@ -16,8 +16,10 @@ from hpo.space import Categorical, Float, Integer, Parameter, Params, SearchSpac
 optuna.logging.set_verbosity(logging.ERROR)
 
 
-def sampler(seed: int, multivariate: bool = False) -> optuna.samplers.BaseSampler:
+def sampler(seed: int, multivariate: bool = False, gp: bool = False) -> optuna.samplers.BaseSampler:
     """The sampler that is measured."""
+    if gp:
+        return optuna.samplers.GPSampler(seed=seed)
     if multivariate:
         return optuna.samplers.TPESampler(
             seed=seed, multivariate=True, group=True, warn_independent_sampling=False
@@ -47,11 +49,9 @@ def distribution(parameter: Parameter) -> optuna.distributions.BaseDistribution:
     )
 
 
-def minimise(
-    problem: Problem, seed: int, trials: int, first: bool, multivariate: bool = False
-) -> list[float]:
+def minimise(problem: Problem, seed: int, trials: int, first: bool, **settings: Any) -> list[float]:
     """The losses of one search, in order."""
-    study = optuna.create_study(sampler=sampler(seed, multivariate))
+    study = optuna.create_study(sampler=sampler(seed, **settings))
     if first:
         study.enqueue_trial(dict(problem.default))
     losses: list[float] = []
@@ -81,13 +81,10 @@ def front(
 
 
 def stepper(
-    space: SearchSpace,
-    history: Sequence[tuple[Params, float]],
-    seed: int,
-    multivariate: bool = False,
+    space: SearchSpace, history: Sequence[tuple[Params, float]], seed: int, **settings: Any
 ) -> Callable[[], Seconds]:
     """One ask and tell on top of `history`."""
-    study = optuna.create_study(sampler=sampler(seed, multivariate))
+    study = optuna.create_study(sampler=sampler(seed, **settings))
     study.add_trials(
         optuna.trial.create_trial(
             params=dict(params),

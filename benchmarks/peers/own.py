@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -10,6 +9,7 @@ import numpy as np
 from benchmarks.peers.timing import Seconds, timed
 from benchmarks.search import goals
 from benchmarks.search.problems import Problem
+from hpo.algorithms import sampler_of
 from hpo.samplers import Sampler
 from hpo.schedulers.full import Full
 from hpo.space import Params, SearchSpace
@@ -17,14 +17,11 @@ from hpo.storage import MemoryStorage
 from hpo.study import FirstPoint, Study
 from hpo.trial import Report, Trial
 
-SAMPLERS = {"random": "hpo.samplers.random:RandomSampler", "tpe": "hpo.samplers.tpe:TPESampler"}
-
 
 def sampler(name: str, **settings: Any) -> Sampler:
     """The sampler of that name; `settings` replace its defaults."""
-    module, _, class_name = SAMPLERS[name].partition(":")
-    made: Sampler = getattr(import_module(module), class_name)(**settings)
-    return made
+    made = sampler_of(name)
+    return type(made)(**settings)
 
 
 def minimise(problem: Problem, seed: int, trials: int, first: bool, **settings: Any) -> list[float]:

@@ -6,7 +6,7 @@ Methods in all environments evaluate the same functions, so this module may only
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -26,6 +26,7 @@ class Problem:
     normalised regret of a loss is (loss - optimum) / (scale - optimum): 0 at the minimum, 1 for a
     random draw. `default` is the first configuration that every method gets (for most synthetic
     problems, first choices and the middle of the ranges), `cheap` FLAML's low-cost part of it.
+    `noise` is the standard deviation of the noise that a search sees, as a normalised regret.
     """
 
     name: str
@@ -36,10 +37,17 @@ class Problem:
     scale: float
     default: Params
     cheap: Mapping[str, Value]
+    noise: float = 0.0
 
     def regret(self, loss: float) -> float:
         """The normalised regret of a loss."""
         return max(loss - self.optimum, 0.0) / (self.scale - self.optimum)
+
+    def observed(self, seed: int) -> "Problem":
+        """This problem with noise on every loss that is asked for."""
+        rng = np.random.default_rng([SCALE_SEED, seed])
+        sd = self.noise * (self.scale - self.optimum)
+        return replace(self, loss=lambda params: self.loss(params) + float(rng.normal(0, sd)))
 
 
 def median_loss(space: SearchSpace, loss: Callable[[Params], float], n: int = 1001) -> float:
@@ -255,11 +263,14 @@ def names() -> tuple[str, ...]:
 
 @cache
 def problem(name: str) -> Problem:
-    """The problem of that name.
+    """The problem of that name; `name~0.1` is the same one with noise.
 
     Raises:
         UserError: naming the closest one when there is none.
     """
+    name, _, noise = name.partition("~")
+    if noise:
+        return replace(problem(name), name=f"{name}~{noise}", noise=float(noise))
     if name in _SYNTHETIC:
         return _SYNTHETIC[name](name)
     if name in tabulated():

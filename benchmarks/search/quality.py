@@ -21,7 +21,16 @@ from benchmarks.statistics import best_so_far, mean_rank
 from hpo.arrays import FloatArray
 
 AT = (10, 25, 50, 100)
-CODE = {"random": ("random",), "tpe": ("tpe", "parzen")}
+# the files in `hpo` that a sampler's searches depend on
+CODE = {
+    "random": ("samplers/random.py",),
+    "tpe": ("samplers/parzen.py", "samplers/tpe.py"),
+    "gp": (
+        "kernels.py",
+        *(f"samplers/gp/{name}.py" for name in ("__init__", "acquisition", "losses")),
+        *(f"samplers/gp/{name}.py" for name in ("process", "search")),
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -41,7 +50,7 @@ def stored(folder: Path) -> Results[Job]:
 
 def digest(job: Job) -> str | None:
     """Changes with the problem and the code or version of the method; None for unknown problems."""
-    if job.problem not in names():
+    if job.problem.partition("~")[0] not in names():
         return None
     chosen = problem(job.problem)
     losses = (chosen.optimum, chosen.scale, chosen.loss(chosen.default))
@@ -56,8 +65,8 @@ def _code(name: str) -> str:
     if chosen.module != "own":
         return f"hyperopt {version('hyperopt')}"
     code = hashlib.sha256()
-    for path in sorted((ROOT / "hpo" / "samplers").glob("*.py")):
-        code.update(path.read_bytes() if path.stem in CODE[str(chosen.settings["name"])] else b"")
+    for path in CODE[str(chosen.settings["name"])]:
+        code.update((ROOT / "hpo" / path).read_bytes())
     return code.hexdigest()[:12]
 
 
@@ -95,7 +104,7 @@ def regrets(
 
 def _regret(on: Problem, losses: Sequence[float], trials: int) -> FloatArray:
     """The regrets `(trials,)` of one search; a search that ended early keeps its last one."""
-    best = best_so_far(np.array(losses[:trials]))
+    best = np.array(losses[:trials]) if on.noise else best_so_far(np.array(losses[:trials]))
     found = np.array([on.regret(loss) for loss in best])
     return np.pad(found, (0, trials - len(found)), mode="edge")
 
@@ -176,12 +185,17 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument(
         "--no-first", action="store_true", help="give no method the default configuration"
     )
+    parser.add_argument(
+        "--noise", type=float, default=0.0, help="on the losses, as a normalised regret"
+    )
     parser.add_argument("--fresh", nargs="*", default=[], help="methods that are run again")
     parser.add_argument("--quick", action="store_true", help="two problems, three seeds, 25 trials")
     parser.add_argument("--output", type=Path, default=None, help="folder of the results")
     options = parser.parse_args(arguments)
     if options.quick:
         options.problems, options.seeds, options.trials = ["branin", "nested"], 3, 25
+    if options.noise:
+        options.problems = [f"{name}~{options.noise:g}" for name in options.problems]
     folder = options.output or cache_folder() / "results"
     methods = [method(text) for text in options.methods]
     for name in options.fresh:
@@ -197,6 +211,7 @@ def main(arguments: Sequence[str]) -> None:
     work_off(jobs, methods, results, options.processes, _search)
     text, values = report(results, methods, options.problems, setup)
     name = "quality" if setup.first else "quality-no-first"
+    name += f"-noise-{options.noise:g}" if options.noise else ""
     write(folder, name, text, values | {"machine": machine()})
 
 

@@ -16,8 +16,8 @@ from functools import cached_property
 
 import numpy as np
 
-from hpo.errors import SpaceError
 from hpo.history import History
+from hpo.samplers.settings import Range, Settings, setting
 from hpo.space import Categorical, Parameter, SearchSpace, Value
 
 # The choices, by position, of the parents on which later parameters depend.
@@ -29,21 +29,14 @@ _GOLDEN = (math.sqrt(5) - 1) / 2
 
 
 @dataclass(frozen=True)
-class GridSampler:
+class GridSampler(Settings):
     """Every point of a grid once, then None.
 
     A range with at most `resolution` levels contributes all of them; any other `resolution` points,
     evenly spaced on its own scale, bounds included.
-
-    Raises:
-        SpaceError: when `resolution` is below 1.
     """
 
-    resolution: int = RESOLUTION
-
-    def __post_init__(self) -> None:
-        if self.resolution < 1:
-            raise SpaceError(f"a grid needs resolution >= 1, but got {self.resolution}")
+    resolution: int = setting(RESOLUTION, Range(at_least=1))
 
     def min_results(self, space: SearchSpace) -> int:
         """Results are not used."""
@@ -55,6 +48,14 @@ class GridSampler:
         if history.n_sampled >= grid.size:
             return None
         return grid[spread(history.n_sampled, grid.size)]
+
+    def nearest(self, parameter: Parameter, value: Value) -> Value:
+        """The value of the parameter on this grid that is nearest to `value`, on its own scale."""
+        if isinstance(parameter, Categorical):
+            return value
+        at = parameter.to_unit(value)
+        values = _grid_values(parameter, self.resolution)
+        return min(values, key=lambda other: abs(parameter.to_unit(other) - at))
 
 
 @dataclass(frozen=True)
@@ -153,15 +154,6 @@ class Grid:
         """The context after a choice, without the parameters that no later one depends on."""
         extended = (*context, (self._order[position].name, choice))
         return tuple(item for item in extended if item[0] in self._needed[position])
-
-
-def nearest_on_grid(parameter: Parameter, value: Value, resolution: int = RESOLUTION) -> Value:
-    """The value of a grid's parameter that is nearest to another one, on its own scale."""
-    if isinstance(parameter, Categorical):
-        return value
-    at = parameter.to_unit(value)
-    values = _grid_values(parameter, resolution)
-    return min(values, key=lambda other: abs(parameter.to_unit(other) - at))
 
 
 def _grid_values(parameter: Parameter, resolution: int) -> list[Value]:

@@ -23,6 +23,7 @@ from scipy.special import ndtr, ndtri
 
 from hpo.history import History
 from hpo.samplers import Sampler
+from hpo.samplers.settings import Range, Settings, setting
 from hpo.samplers.tpe import TPESampler
 from hpo.space import Categorical, Float, Parameter, Params, SearchSpace, Value
 from hpo.space.hyperopt import Graph, Variable, from_code, range_of, to_code, to_hyperopt
@@ -33,7 +34,7 @@ _TINY = 1e-300  # replaces an observed 0 before the logarithm is taken
 
 
 @dataclass(frozen=True)
-class HyperoptSampler:
+class HyperoptSampler(Settings):
     """hyperopt's own `tpe.suggest`, called with our trials.
 
     `tpe.suggest` is a function of hyperopt's `Trials`, which are rebuilt from the history for each
@@ -46,9 +47,9 @@ class HyperoptSampler:
         gamma: hyperopt's `gamma`; gamma * sqrt(n) observations are good.
     """
 
-    n_startup: int = 20
-    n_candidates: int = 24
-    gamma: float = 0.25
+    n_startup: int = setting(20, Range(at_least=1))
+    n_candidates: int = setting(24, Range(at_least=1))
+    gamma: float = setting(0.25, Range(above=0))
 
     def min_results(self, space: SearchSpace) -> int:
         """The start-up observations of hyperopt."""

@@ -25,28 +25,25 @@ from dataclasses import dataclass
 import numpy as np
 
 from hpo.history import History
+from hpo.samplers.settings import Range, setting
 from hpo.samplers.tpe import TPESampler
-from hpo.space import SearchSpace, Value
+from hpo.space import Value
 
 
 @dataclass(frozen=True)
-class KDESampler:
+class KDESampler(TPESampler):
     """Proposes the candidate with the largest l(x) / g(x), or a random one.
 
     Attributes:
         rho: share of random configurations.
-        model: the densities l and g; `gamma` is the paper's q, `n_candidates` N_s, `widening` b_w.
+        n_candidates: the paper's N_s; `gamma` is its q, `widening` b_w.
     """
 
-    rho: float = 0.05
-    model: TPESampler = TPESampler(n_candidates=64)
-
-    def min_results(self, space: SearchSpace) -> int:
-        """The start-up observations of `model`."""
-        return self.model.n_startup
+    n_candidates: int = setting(64, Range(at_least=1))
+    rho: float = setting(0.05, Range(at_least=0, at_most=1))
 
     def suggest(self, history: History, rng: np.random.Generator) -> dict[str, Value]:
         """The next configuration."""
-        if len(history) >= self.model.n_startup and rng.random() < self.rho:
+        if len(history) >= self.n_startup and rng.random() < self.rho:
             return history.space.sample(rng)
-        return self.model.suggest(history, rng)
+        return super().suggest(history, rng)

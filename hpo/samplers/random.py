@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from hpo.history import History
+from hpo.samplers.settings import Settings
 from hpo.space import SearchSpace, Value
 
 
 @dataclass(frozen=True)
-class RandomSampler:
+class RandomSampler(Settings):
     """Independent draws, uniform in the unit cube (log-uniform for logarithmic scales)."""
 
     def min_results(self, space: SearchSpace) -> int:

@@ -26,12 +26,13 @@ from numpy.typing import NDArray
 from hpo.arrays import FloatArray
 from hpo.history import History
 from hpo.samplers.parzen import Parzen, features, neighbours, scott, with_prior
+from hpo.samplers.settings import Range, Settings, setting
 from hpo.space import SearchSpace, Value
 from hpo.space.layout import Layout
 
 
 @dataclass(frozen=True)
-class TPESampler:
+class TPESampler(Settings):
     """Proposes the candidate with the largest l(x) / g(x).
 
     l is the density of the best `gamma` share of the observations (at most `max_good`), g that of
@@ -49,13 +50,13 @@ class TPESampler:
         widening: factor on l's bandwidths with which candidates are drawn.
     """
 
-    n_startup: int = 5
-    n_candidates: int = 24
-    gamma: float = 0.15
-    max_good: int = 25
-    max_others: int = 500
-    prior_weight: float = 1.0
-    widening: float = 1.0
+    n_startup: int = setting(5, Range(at_least=1))
+    n_candidates: int = setting(24, Range(at_least=1))
+    gamma: float = setting(0.15, Range(above=0, below=1))
+    max_good: int = setting(25, Range(at_least=1))
+    max_others: int = setting(500, Range(at_least=1))
+    prior_weight: float = setting(1.0, Range(above=0))
+    widening: float = setting(1.0, Range(above=0))
 
     def min_results(self, space: SearchSpace) -> int:
         """The start-up observations."""

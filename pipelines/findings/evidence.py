@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from hpo.algorithms import sampler_of
 from hpo.arrays import BoolArray, FloatArray, IntArray
 from hpo.configurations import Configurations, by_value
 from hpo.goals import Goal, Goals
 from hpo.goals.leaders import Leaders, leaders, ranked
-from hpo.samplers.grid import GridSampler
 from hpo.samplers.random import RandomSampler
 from hpo.space import SearchSpace
 from hpo.trial import Trial
@@ -198,8 +198,8 @@ class Evidence:
         if not self.trials:
             return False
         # Of the samplers, only the grid does not draw from the whole space.
-        grid = str(self.header["algorithm"]).partition("+")[0] == "grid"
-        sampler = GridSampler() if grid else RandomSampler()
+        name = str(self.header["algorithm"])
+        sampler = sampler_of(name) if name.startswith("grid") else RandomSampler()
         same = by_value if self.model is None else identity(self.model.name)
         known = Configurations(self.space, sampler, same)
         total = known.total(trial.params for trial in self.trials)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from hpo.algorithms import grants_budgets
+from hpo.algorithms import canonical, grants_budgets
 from hpo.errors import ParameterError, UserError, closest, raise_all
 from hpo.rungs import Budgets
 from pipelines.models import (
@@ -344,7 +344,7 @@ def _past_mistakes(options: TuneOptions) -> Iterator[str]:
 def _budget_mistakes(options: SearchOptions, wrong: Collection[str]) -> Iterator[str]:
     """The mistakes in the algorithm and in the budgets that it grants."""
     try:
-        races = grants_budgets(options.algorithm)
+        races = grants_budgets(canonical(options.algorithm))
     except ParameterError as error:
         yield str(error)
         return

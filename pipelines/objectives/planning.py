@@ -6,11 +6,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from hpo.algorithms import algorithm as named
-from hpo.algorithms import grants_budgets, parts
+from hpo.algorithms import canonical, grants_budgets, sampler_of
 from hpo.configurations import Identity
 from hpo.errors import ParameterError
 from hpo.rungs import Budgets
-from hpo.samplers.grid import nearest_on_grid
+from hpo.samplers.grid import GridSampler
 from hpo.space import SearchSpace
 from hpo.space.center import middle, nearest_allowed
 from hpo.space.parameters import Categorical, Parameter, Params, Value
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     from pipelines.table.data import Prepared
 
 FULL_TRAININGS = 50  # the cost of a study if the number of trials is not given
-GRID = "grid"
 _MOST = 1e300  # compared instead of no limit
 SHARES_OF_ROWS = Budget(PERCENT_OF_ROWS, 10, 100)
 
@@ -131,7 +130,7 @@ def new_plan(
     steps = rungs(options.algorithm, budget, low, high, options.eta)
     return Plan(
         model=options.model,
-        algorithm=options.algorithm,
+        algorithm=canonical(options.algorithm),
         goals=goals_of(options, wanted, kind, prepared.y),
         seed=source.seed,
         space=space,
@@ -247,10 +246,11 @@ def _first_points(
     """
     model = search_model(options.model)
     points = own.first_points
+    sampler = sampler_of(options.algorithm)
+    grid = sampler if isinstance(sampler, GridSampler) else None
     if chosen.space is not None:
         points = tuple(
-            projected(model, point, chosen.space, on_grid=parts(options.algorithm)[0] == GRID)
-            for point in model.defaults(kind)
+            projected(model, point, chosen.space, grid) for point in model.defaults(kind)
         )
     return distinct(points, identity(options.model))
 
@@ -264,9 +264,11 @@ def distinct(points: Sequence[Params], identity: Identity) -> tuple[FirstPoint, 
 
 
 def projected(
-    model: SearchModel, point: Params, space: SearchSpace, *, on_grid: bool = False
+    model: SearchModel, point: Params, space: SearchSpace, grid: GridSampler | None = None
 ) -> dict[str, Value]:
-    """The allowed configuration of a space that is nearest to a point, parents first.
+    """The allowed configuration of a space, or of a grid in it, that is nearest to a point.
+
+    Parents come first.
 
     A parameter that the point does not name has the middle of its range, or its first choice.
     """
@@ -276,7 +278,7 @@ def projected(
         if parameter.name in space.active(found):
             name = model.canonical_name(parameter.name)
             value = _nearest(parameter, known.get(name), name.rpartition(".")[2])
-            found[parameter.name] = nearest_on_grid(parameter, value) if on_grid else value
+            found[parameter.name] = grid.nearest(parameter, value) if grid else value
     return nearest_allowed(space, found)
 
 

@@ -4,7 +4,6 @@ The Python signatures, the console commands, `MLproject` and the checks are made
 (`pipelines.entry_points`, `pipelines.objectives.checks`).
 """
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from hpo.errors import ParameterError
+from hpo.samplers.settings import Range
 from hpo.space import SearchSpace
 
 AUTO, OFF = "auto", "off"
@@ -34,42 +34,12 @@ Estimator = str | Any | None
 Space = str | Path | SearchSpace | Mapping[str, Any]
 
 
-@dataclass(frozen=True)
-class Limit:
-    """The range of a numeric option; None leaves an end open."""
-
-    above: float | None = None
-    at_least: float | None = None
-    at_most: float | None = None
-    below: float | None = None
-
-    def mistake(self, name: str, value: float) -> str | None:
-        """The message for a value outside the range; None for a value inside."""
-        if self.above is not None and self.below is not None:
-            inside = self.above < value < self.below
-            between = f"must lie between {self.above:g} and {self.below:g}"
-            return None if inside else f"{name}={value} {between}"
-        if self.at_least is not None and self.below is not None:
-            inside = self.at_least <= value < self.below
-            between = f"must be {self.at_least:g} or greater, and less than {self.below:g}"
-            return None if inside else f"{name}={value} {between}"
-        if self.above is not None and not value > self.above:  # nan, too
-            return f"{name}={value} must be greater than {self.above:g}"
-        if self.at_least is not None and value < self.at_least:
-            return f"{name}={value} must be {self.at_least:g} or greater"
-        if value == math.inf:
-            return f"{name}={value} must be finite; leave it out for no limit"
-        if self.at_most is not None and value > self.at_most:
-            return f"{name}={value} must be {self.at_most:,} or less"
-        return None
-
-
-POSITIVE = Limit(above=0)
-BUDGET = Limit(above=0, at_most=MAX_BUDGET)
+POSITIVE = Range(above=0)
+BUDGET = Range(above=0, at_most=MAX_BUDGET)
 
 
 def option(
-    default: Any, limit: Limit | None = None, *, checked: bool = True, later: bool = False
+    default: Any, limit: Range | None = None, *, checked: bool = True, later: bool = False
 ) -> Any:
     """Define an option.
 
@@ -140,7 +110,7 @@ class Options(TableOptions):
     model: str = option("lightgbm")
     estimator: Estimator = option(None, checked=False)
     metric: str = option("auto")
-    seed: int = option(0, Limit(at_least=0))
+    seed: int = option(0, Range(at_least=0))
     task: str = option("auto")
     split: str = option("random")
     validation: Table = option("holdout", checked=False)
@@ -172,8 +142,8 @@ class SearchOptions(Options):
     """The search.
 
     Args:
-        algorithm: tpe, bohb, asha, hyperband, successive_halving, hyperopt, random, grid; or pairs
-            such as tpe+asha.
+        algorithm: tpe, gp, bohb, asha, hyperband, successive_halving, hyperopt, random, grid; or
+            pairs such as tpe+asha. Settings follow a colon: gp:acquisition=ucb,kappa=2.5.
         trials: How many trials the study has in all; none is as many as 50 full trainings cost.
         timeout: Seconds after which the search ends; none for no limit.
         patience: The search ends after so many trials in a row without a better result; none for
@@ -246,7 +216,7 @@ class TuneOptions(SearchOptions):
     warm_start: str = option(AUTO, checked=False)
     limits: str | None = option(None)
     prefer: str | None = option(None, later=True)
-    test_share: float = option(TEST_SHARE, Limit(at_least=0, below=0.5))
+    test_share: float = option(TEST_SHARE, Range(at_least=0, below=0.5))
     test: Table = option(None, checked=False, later=True)
     checkpoints: str | None = option(None)
     dry_run: bool = option(False, later=True)
@@ -266,7 +236,7 @@ class ValidateOptions(SearchOptions):
         validation: How each search validates: holdout, holdout:SHARE, or cv:K for K folds.
     """
 
-    folds: int = option(5, Limit(at_least=2, at_most=MAX_FOLDS))
+    folds: int = option(5, Range(at_least=2, at_most=MAX_FOLDS))
     resume: str | None = option(None, checked=False, later=True)
 
 
@@ -294,7 +264,7 @@ class TrainOptions(Options):
     trial: str | None = option(None, checked=False, later=True)
     params: str | None = option(None, checked=False)
     register: str | None = option(None, later=True)
-    test_share: float = option(TEST_SHARE, Limit(at_least=0, below=0.5))
+    test_share: float = option(TEST_SHARE, Range(at_least=0, below=0.5))
     test: Table = option(None, checked=False, later=True)
     budget: int | None = option(None, BUDGET)
     refit: str = option(AUTO, later=True)

@@ -11,6 +11,8 @@ from benchmarks.methods import method
 from benchmarks.peers import hyperopt_tpe, own
 from benchmarks.search.problems import names, problem
 from benchmarks.search.quality import Job, Setup, regrets, report, stored
+from benchmarks.statistics import best_so_far
+from benchmarks.worker import minimise
 from hpo.errors import UserError
 
 
@@ -77,3 +79,17 @@ def test_results_are_stored_and_reported(tmp_path: Path) -> None:
     text, values = report(again, methods, ["branin", "nested"], setup)
     assert values["problems"] == ["branin"]
     assert "| **tpe** (this project) | 1.00 [1.00, 1.00]" in text
+
+
+def test_a_search_with_noise_is_judged_by_the_true_loss_of_its_best() -> None:
+    chosen = problem("branin~3")
+    assert chosen.noise == 3.0
+    assert chosen.loss(chosen.default) == problem("branin").loss(chosen.default)
+
+    losses = minimise(own, chosen, seed=2, trials=12, first=True, name="random")
+    again = minimise(own, chosen, seed=2, trials=12, first=True, name="random")
+    without = own.minimise(problem("branin"), seed=2, trials=12, first=True, name="random")
+
+    assert losses == again
+    assert set(losses) <= set(without)
+    assert losses != best_so_far(np.array(without)).tolist()

@@ -35,6 +35,7 @@ from pipelines.validate import validate
         ({"warm_start": None}, "take warm_start='auto'"),
         ({"model": "lihgtgbm"}, "unknown model 'lihgtgbm', did you mean 'lightgbm'"),
         ({"algorithm": "tpee"}, "unknown algorithm 'tpee', did you mean 'tpe'"),
+        ({"algorithm": "tpe:gama=1"}, "'tpe:gama=1': tpe has no setting 'gama', did you mean"),
         ({"algorithm": "kde"}, "'kde' is a sampler.*write kde.full"),
         (
             {"algorithm": "async_hyperband"},

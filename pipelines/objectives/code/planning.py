@@ -1,6 +1,6 @@
 """The plan of a study of the user's code, from its options."""
 
-from hpo.algorithms import grants_budgets
+from hpo.algorithms import canonical, grants_budgets
 from hpo.errors import ParameterError
 from hpo.space import SearchSpace
 from hpo.space.center import center
@@ -47,7 +47,7 @@ def new_plan(
     space = chosen.space if chosen.space is not None else SearchSpace(())
     return Plan(
         model=code.name,
-        algorithm=options.algorithm,
+        algorithm=canonical(options.algorithm),
         goals=goals_of(options),
         seed=options.seed,
         space=space,

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hpo.errors import SpaceError
+from hpo.errors import ParameterError
 from hpo.history import History
 from hpo.samplers.grid import Grid, GridSampler
 from hpo.space import Categorical, Float, Integer, Parameter, SearchSpace, Value
@@ -144,5 +144,5 @@ def test_a_study_shorter_than_the_grid_sees_all_values() -> None:
 
 
 def test_resolution_below_one() -> None:
-    with pytest.raises(SpaceError, match="resolution >= 1, but got 0"):
+    with pytest.raises(ParameterError, match="resolution=0 must be 1 or greater"):
         GridSampler(resolution=0)

@@ -5,6 +5,7 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 
+from hpo.samplers.grid import GridSampler
 from hpo.space import Categorical, Float, Integer, Params, SearchSpace
 from pipelines.models import FAMILIES, family, identity, search_model, single_family
 from pipelines.models.network.settings import Hyperparameters
@@ -102,7 +103,7 @@ def test_a_default_is_projected_onto_a_space_of_ones_own() -> None:
     }
     assert tuned == default | {"eta": 0.04}
     OWN.validate(default)
-    on_grid = projected(model, model.defaults("binary")[1], OWN, on_grid=True)
+    on_grid = projected(model, model.defaults("binary")[1], OWN, GridSampler())
     assert on_grid == default | {"eta": pytest.approx(0.04)}
 
 
@@ -113,4 +114,4 @@ def test_projected_defaults_hold_all_active_parameters(name: str, kind: str) -> 
     space = model.settings(kind=kind).space
     for point in model.defaults(kind):
         space.validate(projected(model, point, space))
-        space.validate(projected(model, point, space, on_grid=True))
+        space.validate(projected(model, point, space, GridSampler()))

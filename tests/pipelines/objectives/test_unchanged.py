@@ -137,3 +137,13 @@ def test_what_a_later_session_decides_is_free() -> None:
     check_with(TrainOptions, trial="abc", refit="all", register="name")
     check_with(ValidateOptions, resume="abc", workers=2)
     check_with(ValidateOptions, ensemble=3)
+
+
+def test_settings_of_an_algorithm_are_compared_by_their_values() -> None:
+    began = plan(algorithm="tpe:n_startup=8,gamma=0.2", space=PLAN.space)
+    given = TuneOptions(study="abc", algorithm="tpe:gamma=0.20,n_startup=8,widening=1")
+    check_unchanged("study abc", given, began, TABLE, instead="start a new study")
+
+    given = TuneOptions(study="abc", algorithm="tpe:gamma=0.3,n_startup=8")
+    with pytest.raises(StudyError, match="began with algorithm='tpe:n_startup=8,gamma=0.2', but"):
+        check_unchanged("study abc", given, began, TABLE, instead="start a new study")
