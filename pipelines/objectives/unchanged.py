@@ -11,6 +11,7 @@ from hpo.algorithms import is_same
 from hpo.errors import StudyError, raise_all
 from pipelines.models import settings
 from pipelines.objectives.planning import budget_of, is_table, rungs
+from pipelines.objectives.scoring.goals import as_began, table_goal
 from pipelines.objectives.space import choose_space
 from pipelines.study.options import PAST, Options
 from pipelines.study.plan import Plan
@@ -71,6 +72,7 @@ def _began_with(plan: Plan, data: DataPlan, given: Mapping[str, Any]) -> dict[st
     began |= _validation(data, given)
     if "algorithm" in given and is_same(given["algorithm"], plan.algorithm):
         began["algorithm"] = given["algorithm"]
+    began |= as_began(plan.goals, given, table_goal(data.task))
     if str(given.get("ensemble")) == plan.ensemble:  # a number, or the same as text
         began["ensemble"] = given["ensemble"]
     loss = given.get("loss")
