@@ -52,7 +52,7 @@ class CMAESSampler(Settings):
         optimizer = dimensions.optimizer(self.population, self.step)
         for end in range(self.population, len(history) + 1, self.population):
             rows = slice(end - self.population, end)
-            drawn = [dimensions.filled(codes, optimizer.ask()) for codes in history.x[rows]]
+            drawn = [dimensions.solution(codes, optimizer) for codes in history.x[rows]]
             ranks = np.argsort(np.argsort(history.losses[rows], kind="stable"), kind="stable")
             optimizer.tell(list(zip(drawn, ranks.astype(float), strict=True)))
         optimizer.reseed_rng(int(rng.integers(2**32)))
@@ -81,7 +81,7 @@ class _Dimensions:
         n = len(self._ranges)
         return CatCMAwM(
             x_space=[[0.0, 1.0]] * len(self.continuous) or None,
-            z_space=[self._levels(column) for column in self.stepped] or None,
+            z_space=[self._levels(int(column)) for column in self.stepped] or None,
             c_space=self._n_choices[self.choices].astype(int).tolist() or None,
             population_size=population,
             mean=np.full(n, 0.5) if n else None,
@@ -90,18 +90,20 @@ class _Dimensions:
             seed=_REBUILT,
         )
 
-    def filled(self, codes: FloatArray, drawn: CatCMAwM.Solution) -> CatCMAwM.Solution:
-        """A result's codes `(d,)` as a solution; inactive dimensions are those of `drawn`."""
+    def solution(self, codes: FloatArray, optimizer: CatCMAwM) -> CatCMAwM.Solution:
+        """A result's codes `(d,)` as a solution; inactive dimensions are drawn."""
         x = z = c = raw = None
+        drawn = optimizer.ask() if np.isnan(codes).any() else CatCMAwM.Solution()
         if len(self._ranges):
-            active = codes[self._ranges]
-            raw = np.where(np.isnan(active), drawn._v_raw, active)
+            raw = codes[self._ranges]
+            raw = raw if drawn._v_raw is None else np.where(np.isnan(raw), drawn._v_raw, raw)
             x, z = raw[: len(self.continuous)], raw[len(self.continuous) :]
         if len(self.choices):
             n = self._n_choices[self.choices]
             active = codes[self.choices]
             cells = np.minimum(np.floor(active * n), n - 1)
-            c = np.where(np.isnan(active)[:, None], drawn.c, cells[:, None] == self._positions)
+            c = cells[:, None] == self._positions
+            c = c if drawn.c is None else np.where(np.isnan(active)[:, None], drawn.c, c)
         return CatCMAwM.Solution(x, z, c, raw)
 
     def codes(self, drawn: CatCMAwM.Solution, rng: np.random.Generator) -> FloatArray:

@@ -13,7 +13,8 @@ improvements to expected improvement for Bayesian optimization", NeurIPS 36 (the
 - **Pending** configurations count as if they had the expected loss (the kriging believer of
   Ginsbourger, Le Riche & Carraro 2010, "Kriging is well-suited to parallelize optimization").
 - **Noise** makes the process uncertain everywhere, and the acquisition then prefers the corners of
-  the space. So `tpe` proposes a share of the configurations: that of noise in the variance.
+  the space. So `tpe` proposes a share of the configurations, twice that of noise in the variance;
+  all where noise is the larger part.
 - **Known** configurations, and those right beside one, are not proposed. A process that is too sure
   of itself would otherwise return to the same spot again and again.
 - **Start-up** points are spread out, as those of `tpe`.
@@ -88,7 +89,7 @@ class GPSampler(Settings):
         rows = best_and_spread(history.losses, MAX_RESULTS)
         x = history.x[rows]
         process = Process.fitted(space, x, bent(history.losses[rows]), history.pending)
-        if rng.random() < process.noise / (process.signal + process.noise):
+        if rng.random() < 2 * process.noise / (process.signal + process.noise):
             return _TPE.suggest(history, rng)
         known = np.concatenate([x, history.pending])
         best, distance = float(process.at(known).mean.min()), _DISTANCE / len(known)

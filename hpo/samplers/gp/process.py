@@ -23,7 +23,7 @@ from hpo.space import SearchSpace
 FITTED = 60  # results to which lengths, signal and noise are fitted
 STEPS = 30  # of that fit
 _SIGNAL = Prior(0.0, 1.0, -3.0, 3.0)
-_NOISE = Prior(-6.0, 1.0, -12.0, 0.5)
+_NOISE = Prior(-5.0, 2.0, -12.0, 0.5)
 _SMALLEST = 1e-10  # variance, in units of the signal
 
 
