@@ -33,6 +33,9 @@ _ALL = (
     Method("random", "random", "own", settings={"name": "random"}),
     Method("tpe", "**tpe** (this project)", "own", settings={"name": "tpe"}),
     Method("gp", "**gp** (this project)", "own", settings={"name": "gp"}),
+    Method("evolution", "evolution (this project)", "own", settings={"name": "evolution"}),
+    Method("de", "de (this project)", "own", settings={"name": "de"}),
+    Method("cmaes", "cmaes (this project)", "own", settings={"name": "cmaes"}),
     Method("hyperopt", "hyperopt TPE", "hyperopt_tpe"),
     Method("optuna", "Optuna TPE, default", "optuna_tpe", "optuna"),
     Method(

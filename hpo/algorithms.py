@@ -11,11 +11,13 @@ from hpo.errors import ParameterError, closest
 from hpo.past import Past
 from hpo.rungs import Bracket, hyperband, successive_halving
 from hpo.samplers import Sampler, settings
+from hpo.samplers.auto import choice
 from hpo.samplers.learned import LearnedSampler
 from hpo.schedulers import Scheduler
 from hpo.schedulers.asynchronous import Asynchronous
 from hpo.schedulers.full import Full
 from hpo.schedulers.synchronous import Synchronous
+from hpo.space import SearchSpace
 
 # name -> module and class; imported on use, because hyperopt alone takes half a second
 SAMPLERS: Mapping[str, str] = MappingProxyType(
@@ -27,6 +29,9 @@ SAMPLERS: Mapping[str, str] = MappingProxyType(
         "kde": "hpo.samplers.kde:KDESampler",
         "gp": "hpo.samplers.gp:GPSampler",
         "nsga2": "hpo.samplers.nsga2:NSGA2Sampler",
+        "evolution": "hpo.samplers.evolution:EvolutionSampler",
+        "de": "hpo.samplers.de:DESampler",
+        "cmaes": "hpo.samplers.cmaes:CMAESSampler",
     }
 )
 
@@ -45,6 +50,7 @@ RACES: Mapping[str, _Race] = MappingProxyType(
     }
 )
 FULL = "full"
+AUTO = "auto"  # the algorithm that `hpo.samplers.auto` chooses
 
 # name -> sampler and scheduler; all other combinations are written sampler+scheduler
 ALGORITHMS: Mapping[str, tuple[str, str]] = MappingProxyType(
@@ -63,6 +69,8 @@ def sampler_of(name: str) -> Sampler:
         ParameterError: when there is no such algorithm, or a setting is unknown or not allowed.
     """
     of, colon, text = name.partition(":")
+    if of == AUTO:
+        raise ParameterError(f"algorithm {name!r}: auto chooses a sampler; name one, such as gp")
     sampler_name = of if of in SAMPLERS else parts(of)[0]
     before, _, last = text.rpartition("+")
     if last in (FULL, *RACES):
@@ -82,8 +90,30 @@ def canonical(name: str) -> str:
     Raises:
         ParameterError: when there is no such algorithm, or a setting is unknown or not allowed.
     """
+    if name == AUTO:
+        return name
     text = settings.written(sampler_of(name))
     return f"{name.partition(':')[0]}:{text}" if text else name.partition(":")[0]
+
+
+def resolved(name: str, space: SearchSpace, trials: int) -> str:
+    """The canonical name; `auto` becomes the algorithm for so many trials over the space.
+
+    Raises:
+        ParameterError: when there is no such algorithm, or a setting is unknown or not allowed.
+    """
+    return choice(space, trials) if name == AUTO else canonical(name)
+
+
+def is_same(name: str, began: str) -> bool:
+    """Whether a name given again means an algorithm that a study began with.
+
+    `auto` does: the study has chosen.
+
+    Raises:
+        ParameterError: when there is no such algorithm, or a setting is unknown or not allowed.
+    """
+    return name == AUTO or canonical(name) == began
 
 
 def scheduler_of(name: str, rungs: Sequence[float], eta: float = 3.0) -> Scheduler:
@@ -123,6 +153,8 @@ def parts(name: str) -> tuple[str, str]:
         ParameterError: when there is no algorithm of this name.
     """
     name = name.partition(":")[0]
+    if name == AUTO:
+        return AUTO, FULL  # whatever it chooses
     if name in ALGORITHMS:
         return ALGORITHMS[name]
     sampler, plus, scheduler = name.partition("+")
@@ -159,6 +191,6 @@ def _unknown(name: str) -> str:
             f"write random+{name} or tpe+{name}"
         )
     return (
-        f"unknown algorithm {name!r}{closest(name, ALGORITHMS)}; "
-        f"algorithms: {', '.join(ALGORITHMS)}, or sampler+scheduler, such as tpe+asha"
+        f"unknown algorithm {name!r}{closest(name, (AUTO, *ALGORITHMS))}; "
+        f"algorithms: {', '.join((AUTO, *ALGORITHMS))}, or sampler+scheduler, such as tpe+asha"
     )

@@ -21,6 +21,7 @@ MAY_IMPORT = {
 # Only these modules may import the library (a folder means all of it).
 ONLY = {
     "hyperopt": ("hpo/samplers/hyperopt.py", "hpo/space/hyperopt", "benchmarks"),
+    "cmaes": ("hpo/samplers/cmaes.py",),
     "optuna": (
         "hpo/samplers/optuna.py",
         "hpo/space/optuna.py",

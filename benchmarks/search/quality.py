@@ -21,10 +21,12 @@ from benchmarks.statistics import best_so_far, mean_rank
 from hpo.arrays import FloatArray
 
 AT = (10, 25, 50, 100)
+_POPULATIONS = ("evolution", "de", "cmaes")
 # the files in `hpo` that a sampler's searches depend on
 CODE = {
     "random": ("samplers/random.py",),
     "tpe": ("samplers/parzen.py", "samplers/tpe.py"),
+    **{name: (f"samplers/{name}.py", "samplers/tpe.py") for name in _POPULATIONS},
     "gp": (
         "kernels.py",
         *(f"samplers/gp/{name}.py" for name in ("__init__", "acquisition", "losses")),

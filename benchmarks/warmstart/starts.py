@@ -55,6 +55,8 @@ METHODS: Mapping[str, Method] = {
     "5 past studies": Method(past=5),
     "10 past studies": Method(past=10),
     "20 past studies": Method(past=20),
+    "cold gp": Method(past=None, algorithm="gp"),
+    "warm gp": Method(algorithm="gp"),
     "cold bohb": Method(past=None, algorithm="bohb"),
     "warm bohb": Method(algorithm="bohb"),
     "warm bohb, 2 past studies": Method(algorithm="bohb", past=2),

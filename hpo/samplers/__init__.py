@@ -1,8 +1,8 @@
 """Samplers decide which configuration to try next.
 
 A sampler is a frozen dataclass of settings. Its answer is a function of the history and a random
-generator, so there is no state to save. `random`, `grid`, `tpe`, `gp`, `kde` (of BOHB) and
-`hyperopt` are in the modules of those names.
+generator, so there is no state to save. `random`, `grid`, `tpe`, `gp`, `evolution`, `de`, `cmaes`,
+`kde` (of BOHB) and `hyperopt` are in the modules of those names.
 """
 
 from typing import TYPE_CHECKING, Protocol

@@ -5,8 +5,7 @@ from collections.abc import Hashable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from hpo.algorithms import algorithm as named
-from hpo.algorithms import canonical, grants_budgets, sampler_of
+from hpo.algorithms import grants_budgets, parts, resolved, sampler_of, scheduler_of
 from hpo.configurations import Identity
 from hpo.errors import ParameterError
 from hpo.rungs import Budgets
@@ -128,13 +127,15 @@ def new_plan(
     budget = budget_of(defaults.budget, options.algorithm, options.fidelity)
     low, high = options.min_budget, options.max_budget
     steps = rungs(options.algorithm, budget, low, high, options.eta)
+    trials = options.trials or default_trials(options.algorithm, steps, options.eta)
+    algorithm = resolved(options.algorithm, space, trials)
     return Plan(
         model=options.model,
-        algorithm=canonical(options.algorithm),
+        algorithm=algorithm,
         goals=goals_of(options, wanted, kind, prepared.y),
         seed=source.seed,
         space=space,
-        first_points=_first_points(options, chosen, defaults, kind),
+        first_points=_first_points(options.model, algorithm, chosen.space, defaults, kind),
         rungs=steps,
         eta=options.eta,
         budget_unit=budget.unit,
@@ -143,7 +144,7 @@ def new_plan(
         workers=worker_plan.workers,
         threads=worker_plan.threads,
         lag=lag_of(options.algorithm, worker_plan.workers),
-        trials=options.trials or default_trials(options.algorithm, steps, options.eta),
+        trials=trials,
         timeout=options.timeout,
         trial_timeout=options.trial_timeout,
         confirm=options.confirm,
@@ -234,25 +235,22 @@ def _two_rungs(largest: float, eta: float) -> str:
 
 def default_trials(algorithm: str, steps: tuple[float, ...], eta: float) -> int:
     """The number of trials that cost as much as `FULL_TRAININGS` full trainings."""
-    return math.ceil(FULL_TRAININGS / named(algorithm, steps, eta)[1].cost)
+    return math.ceil(FULL_TRAININGS / scheduler_of(parts(algorithm)[1], steps, eta).cost)
 
 
 def _first_points(
-    options: SearchOptions, chosen: SpaceChoice, own: Settings, kind: str
+    name: str, algorithm: str, space: SearchSpace | None, own: Settings, kind: str
 ) -> tuple[FirstPoint, ...]:
     """The library's default and the tuned default, projected onto a space that is not the model's.
 
     The defaults may lie outside the model's own space on purpose.
     """
-    model = search_model(options.model)
-    points = own.first_points
-    sampler = sampler_of(options.algorithm)
+    if space is None:
+        return distinct(own.first_points, identity(name))
+    model, sampler = search_model(name), sampler_of(algorithm)
     grid = sampler if isinstance(sampler, GridSampler) else None
-    if chosen.space is not None:
-        points = tuple(
-            projected(model, point, chosen.space, grid) for point in model.defaults(kind)
-        )
-    return distinct(points, identity(options.model))
+    points = tuple(projected(model, point, space, grid) for point in model.defaults(kind))
+    return distinct(points, identity(name))
 
 
 def distinct(points: Sequence[Params], identity: Identity) -> tuple[FirstPoint, ...]:

@@ -7,7 +7,7 @@ repeated but not changed.
 from collections.abc import Mapping
 from typing import Any
 
-from hpo.algorithms import canonical
+from hpo.algorithms import is_same
 from hpo.errors import StudyError, raise_all
 from pipelines.models import settings
 from pipelines.objectives.planning import budget_of, is_table, rungs
@@ -70,9 +70,9 @@ def _began_with(plan: Plan, data: DataPlan, given: Mapping[str, Any]) -> dict[st
     began["checkpoints"] = given.get("checkpoints") if plan.races else None
     began |= {name: _as_began(data, name, given[name]) for name in OF_COLUMNS if name in given}
     began |= _validation(data, given)
-    began |= as_began(plan.goals, given, table_goal(data.task))
-    if "algorithm" in given and canonical(given["algorithm"]) == plan.algorithm:
+    if "algorithm" in given and is_same(given["algorithm"], plan.algorithm):
         began["algorithm"] = given["algorithm"]
+    began |= as_began(plan.goals, given, table_goal(data.task))
     if str(given.get("ensemble")) == plan.ensemble:  # a number, or the same as text
         began["ensemble"] = given["ensemble"]
     loss = given.get("loss")

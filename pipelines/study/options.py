@@ -142,8 +142,9 @@ class SearchOptions(Options):
     """The search.
 
     Args:
-        algorithm: tpe, gp, nsga2, bohb, asha, hyperband, successive_halving, hyperopt, random,
-            grid; or pairs such as tpe+asha. Settings follow a colon: gp:acquisition=ucb,kappa=2.5.
+        algorithm: tpe, gp, auto, bohb, asha, hyperband, successive_halving, evolution, de, cmaes,
+            nsga2, hyperopt, random, grid; or pairs such as tpe+asha. Settings follow a colon:
+            gp:acquisition=ucb,kappa=2.5.
         trials: How many trials the study has in all; none is as many as 50 full trainings cost.
         timeout: Seconds after which the search ends; none for no limit.
         patience: The search ends after so many trials in a row without a better result; none for

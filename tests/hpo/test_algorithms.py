@@ -9,10 +9,14 @@ from hypothesis import strategies as st
 
 from hpo import algorithms
 from hpo.errors import ParameterError
+from hpo.samplers.auto import RULES
 from hpo.samplers.grid import GridSampler
 from hpo.samplers.kde import KDESampler
 from hpo.samplers.settings import names
 from hpo.samplers.tpe import TPESampler
+from hpo.space import Float, SearchSpace
+
+PAGE = (Path(__file__).parents[2] / "docs" / "algorithms.md").read_text("utf-8")
 
 
 def test_settings_follow_the_name_of_any_algorithm() -> None:
@@ -68,6 +72,24 @@ def test_a_wrong_setting_is_an_error_with_the_way_out(name: str, message: str) -
         algorithms.canonical(name)
 
 
+def test_auto_chooses_by_the_trials_and_is_what_it_chose() -> None:
+    space = SearchSpace((Float("x", 0.0, 1.0),))
+    chosen = [algorithms.resolved("auto", space, n) for n in (1, 14, 15, 50, 1000, 1001)]
+    assert chosen == ["tpe", "tpe", "gp", "gp", "gp", "tpe"]
+    assert algorithms.resolved("random", space, 50) == "random"
+    assert algorithms.resolved("gp:n_startup=8,xi=0.5", space, 5) == "gp:xi=0.5"
+    assert algorithms.is_same("auto", "gp")
+    assert not algorithms.is_same("tpe", "gp")
+    assert not algorithms.grants_budgets("auto")
+    with pytest.raises(ParameterError, match="auto chooses a sampler; name one, such as gp"):
+        algorithms.canonical("auto:kappa=2")
+
+
+def test_the_docs_have_the_rules_of_auto() -> None:
+    rows = [f"| {rule.when} | `{rule.algorithm}` |" for rule in RULES]
+    assert "\n".join(rows) in re.sub(r"(\| `\w+` \|).*", r"\1", PAGE)
+
+
 def test_all_mistakes_are_told_at_once() -> None:
     with pytest.raises(ParameterError, match=r"(?s)2 mistakes.*gama.*n_startup=0"):
         algorithms.canonical("tpe:gama=1,n_startup=0")
@@ -82,8 +104,7 @@ def test_every_setting_can_be_written(name: str) -> None:
 
 
 def test_the_docs_list_every_setting_with_its_default() -> None:
-    page = (Path(__file__).parents[2] / "docs" / "algorithms.md").read_text("utf-8")
-    rows = dict(re.findall(r"^\| `(\w+)` \| (.*`\w+=.*|–) \|$", page, re.MULTILINE))
+    rows = dict(re.findall(r"^\| `(\w+)` \| (.*`\w+=.*|–) \|$", PAGE, re.MULTILINE))
     for name in algorithms.SAMPLERS:
         sampler = algorithms.sampler_of(name)
         own = vars(sampler) if name != "kde" else {"n_candidates": 64, "rho": 0.05}

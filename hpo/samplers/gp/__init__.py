@@ -12,6 +12,9 @@ improvements to expected improvement for Bayesian optimization", NeurIPS 36 (the
   themselves, so steps, choices and conditions need no special case.
 - **Pending** configurations count as if they had the expected loss (the kriging believer of
   Ginsbourger, Le Riche & Carraro 2010, "Kriging is well-suited to parallelize optimization").
+- **Noise** makes the process uncertain everywhere, and the acquisition then prefers the corners of
+  the space. So `tpe` proposes a share of the configurations, twice that of noise in the variance;
+  all where noise is the larger part.
 - **Known** configurations, and those right beside one, are not proposed. A process that is too sure
   of itself would otherwise return to the same spot again and again.
 - **Start-up** points are spread out, as those of `tpe`.
@@ -35,11 +38,12 @@ from hpo.samplers.gp.losses import bent
 from hpo.samplers.gp.process import Process
 from hpo.samplers.gp.search import maximise
 from hpo.samplers.settings import Range, Settings, setting
-from hpo.samplers.tpe import ranked, spread_out, thin
+from hpo.samplers.tpe import TPESampler, ranked, spread_out, thin
 from hpo.space import SearchSpace, Value
 
 MAX_RESULTS = 200  # that the process is conditioned on
 EI, UCB, PI = "ei", "ucb", "pi"
+_TPE = TPESampler()
 _DISTANCE = 0.1  # from known configurations, in edges of the unit cube, times their number
 
 
@@ -62,7 +66,7 @@ class GPSampler(Settings):
     kappa: float = setting(2.0, Range(at_least=0))
     xi: float = setting(0.0, Range(at_least=0))
     restarts: int = setting(8, Range(at_least=1, at_most=1000))
-    n_startup: int = setting(5, Range(at_least=1))
+    n_startup: int = setting(8, Range(at_least=1))
 
     def mistakes(self) -> Iterator[str]:
         """What is wrong with the settings, and which are without effect."""
@@ -85,6 +89,8 @@ class GPSampler(Settings):
         rows = best_and_spread(history.losses, MAX_RESULTS)
         x = history.x[rows]
         process = Process.fitted(space, x, bent(history.losses[rows]), history.pending)
+        if rng.random() < 2 * process.noise / (process.signal + process.noise):
+            return _TPE.suggest(history, rng)
         known = np.concatenate([x, history.pending])
         best, distance = float(process.at(known).mean.min()), _DISTANCE / len(known)
 

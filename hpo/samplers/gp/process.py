@@ -49,7 +49,8 @@ class Process:
         space: the search space.
         known: `(n, p)` coordinates of the known configurations, those without a value last.
         lengths: `(p,)` of the kernel, by coordinate.
-        signal: the variance of the values.
+        signal: the variance of the values without noise.
+        noise: the variance of the noise.
         centre: their mean.
         weights: `(v,)` of the known configurations with a value, in the mean elsewhere.
         whitening: `(n, n)` the inverse of the Cholesky factor of the covariance.
@@ -59,6 +60,7 @@ class Process:
     known: FloatArray
     lengths: FloatArray
     signal: float
+    noise: float
     centre: float
     weights: FloatArray
     whitening: FloatArray
@@ -75,7 +77,7 @@ class Process:
         prior = Prior(-0.5 + 0.5 * np.log(d), 1.2, np.log(0.05), np.log(100.0))
         fit = KernelFit.of(space, x[rows][None], values[rows][None], prior, _SIGNAL, _NOISE)
         found = fit.most_likely(STEPS)
-        lengths, signal, noise = found[:d][owners(space)], float(found[d]), found[d + 1]
+        lengths, (signal, noise) = found[:d][owners(space)], found[d:].tolist()
         centre = float(values[rows].mean())
         known = coordinates(space, np.concatenate([x, pending]))
         covariance = signal * matern(known / lengths, known / lengths)
@@ -83,7 +85,7 @@ class Process:
         factor = cholesky(covariance, lower=True)
         weights = cho_solve((factor[:n, :n], True), values - centre)
         whitening = solve_triangular(factor, np.eye(len(known)), lower=True)
-        return cls(space, known, lengths, signal, centre, weights, whitening)
+        return cls(space, known, lengths, signal, noise, centre, weights, whitening)
 
     def at(self, x: FloatArray) -> At:
         """What is known of the codes `(m, d)`."""

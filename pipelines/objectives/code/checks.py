@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterator
 from typing import Any
 
-from hpo.algorithms import canonical
+from hpo.algorithms import is_same
 from hpo.errors import ParameterError, StudyError, raise_all
 from pipelines.objectives.code import Code
 from pipelines.objectives.code.planning import budgets
@@ -88,9 +88,9 @@ def _began_with(
 ) -> dict[str, Any]:
     """The options of a plan; a given value that means the same is returned as it is."""
     began: dict[str, Any] = dict(vars(plan))
-    began |= as_began(plan.goals, given, goal_of)
-    if "algorithm" in given and canonical(given["algorithm"]) == plan.algorithm:
+    if "algorithm" in given and is_same(given["algorithm"], plan.algorithm):
         began["algorithm"] = given["algorithm"]
+    began |= as_began(plan.goals, given, goal_of)
     if "space" in given:
         same = read_space(given["space"], code.name).space == plan.space
         began["space"] = given["space"] if same else "another one"

@@ -1,6 +1,6 @@
 """The plan of a study of the user's code, from its options."""
 
-from hpo.algorithms import canonical, grants_budgets
+from hpo.algorithms import grants_budgets, resolved
 from hpo.errors import ParameterError
 from hpo.space import SearchSpace
 from hpo.space.center import center
@@ -45,9 +45,10 @@ def new_plan(
     """
     steps = budgets(options, code)
     space = chosen.space if chosen.space is not None else SearchSpace(())
+    trials = options.trials or default_trials(options.algorithm, steps, options.eta)
     return Plan(
         model=code.name,
-        algorithm=canonical(options.algorithm),
+        algorithm=resolved(options.algorithm, space, trials),
         goals=goals_of(options),
         seed=options.seed,
         space=space,
@@ -60,7 +61,7 @@ def new_plan(
         workers=worker_plan.workers,
         threads=worker_plan.threads,
         lag=lag_of(options.algorithm, worker_plan.workers),
-        trials=options.trials or default_trials(options.algorithm, steps, options.eta),
+        trials=trials,
         timeout=options.timeout,
         trial_timeout=options.trial_timeout,
         patience=options.patience,
