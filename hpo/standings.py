@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpo.arrays import BoolArray, FloatArray
+from hpo.goals import Goals, order
 from hpo.history import History
 from hpo.space import Params, SearchSpace
 from hpo.trial import Trial
@@ -14,10 +15,13 @@ from hpo.trial import Trial
 class Standings:
     """One row per trial in order of the numbers, one column per rung.
 
-    A trial is running while its granted rung has neither a loss nor a failure.
+    A trial is running while its granted rung has neither a loss nor a failure. With several goals
+    or limits, the loss of a trial at a rung is its place among the trials there (`hpo.goals`).
     """
 
-    def __init__(self, space: SearchSpace, rungs: Sequence[float]) -> None:
+    def __init__(
+        self, space: SearchSpace, rungs: Sequence[float], goals: Goals | None = None
+    ) -> None:
         self.space = space
         self.rungs = tuple(rungs)
         self._n = 0
@@ -25,6 +29,10 @@ class Standings:
         self._losses = np.full((len(rungs), 16), np.nan)  # rungs first: each is read as a whole
         self._granted = np.zeros(16, dtype=np.intp)
         self._failed = np.zeros(16, dtype=bool)
+        self._goals = None if goals is None or goals.is_single else goals
+        # with several goals, what the places at each rung follow from: `Goals.values` by trial
+        self._values: list[dict[int, tuple[float, ...]]] = [{} for _ in rungs]
+        self._changed: set[int] = set()  # rungs whose places are out of date
 
     def __len__(self) -> int:
         return self._n
@@ -37,6 +45,8 @@ class Standings:
     @property
     def losses(self) -> FloatArray:
         """`(n, r)` loss at each rung; `nan` where there is none (yet)."""
+        while self._changed:
+            self._place(self._changed.pop())
         return self._losses[:, : self._n].T
 
     @property
@@ -86,7 +96,12 @@ class Standings:
         self._granted[row] = self.rung(trial.budget)
         self._failed[row] = trial.failure is not None
         for report in trial.reports:
-            self._losses[self.rung(report.budget), row] = report.loss
+            rung = self.rung(report.budget)
+            if self._goals is None:
+                self._losses[rung, row] = report.loss
+            else:
+                self._values[rung][row] = self._goals.values(report)
+                self._changed.add(rung)
 
     def history(self, min_results: int, n_sampled: int) -> History:
         """The history at one rung: the highest with at least `min_results` finite losses.
@@ -110,6 +125,12 @@ class Standings:
         counts = np.count_nonzero(np.isfinite(self.losses), axis=0)
         enough = np.flatnonzero(counts >= min_results)
         return int(enough[-1]) if len(enough) else int(np.argmax(counts))
+
+    def _place(self, rung: int) -> None:
+        """Set the losses of a rung to the places of its trials."""
+        numbers = np.fromiter(self._values[rung], dtype=np.intp)
+        places = order(np.array([*self._values[rung].values()]))
+        self._losses[rung, numbers[places]] = np.arange(len(numbers), dtype=float)
 
     def _grow(self) -> None:
         self._x = np.concatenate([self._x, np.empty_like(self._x)])

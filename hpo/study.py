@@ -18,6 +18,8 @@ from functools import cached_property
 
 from hpo.configurations import Configurations, Identity, by_value
 from hpo.errors import StudyError
+from hpo.goals import Goal, Goals
+from hpo.goals.leaders import Leaders
 from hpo.samplers import Sampler
 from hpo.schedulers import Promote, Sample, Scheduler
 from hpo.space import Params, SearchSpace
@@ -52,6 +54,7 @@ class Study:
             deterministic.
         patience: how many trials in a row may bring no better result before no further one starts;
             None for any number.
+        goals: what is searched for; None for the smallest loss.
 
     Raises:
         StudyError: when trials are missing in the storage.
@@ -70,6 +73,7 @@ class Study:
         lag: int = 0,
         identity: Identity | None = by_value,
         patience: int | None = None,
+        goals: Goals | None = None,
     ) -> None:
         self.space = space
         self.sampler = sampler
@@ -84,16 +88,17 @@ class Study:
         self._trials = list(storage.load())
         _check_numbers(self._trials)
         self._lost = [trial.number for trial in reversed(self._trials) if not trial.finished]
-        self._standings = Standings(space, scheduler.rungs)
+        self.goals = goals or Goals((Goal("loss"),))
+        self._standings = Standings(space, scheduler.rungs, self.goals)
+        self._leaders = Leaders(self.goals)
         self._seen = 0  # with a lag: how many trials have their outcome in the standings
         self._configurations = Configurations(space, sampler, identity)
         for trial in self._trials:
             self._configurations.add(trial.params)
             self._standings.add(trial.params, trial.budget)
+            self._leaders.update(trial)
             if not lag:
                 self._standings.update(trial)
-        best = min(filter(_succeeded, self._trials), key=_rank, default=None)
-        self._best = None if best is None else best.number
         self._since_best = self._count_since_best()
         self._exhausted = False
         if self._trials and not self._lost and not self._all_started:
@@ -109,9 +114,16 @@ class Study:
     def best_trial(self) -> Trial | None:
         """The trial with the smallest loss at any budget, the earliest of equals.
 
-        None until a trial has succeeded.
+        With several goals, the one of the front that their weights choose (`Goals`). None until a
+        trial has succeeded.
         """
-        return None if self._best is None else self._trials[self._best]
+        best = self._leaders.best
+        return None if best is None else self._trials[best]
+
+    @property
+    def front(self) -> tuple[Trial, ...]:
+        """The trials that no other one dominates, in order of their numbers."""
+        return tuple(self._trials[number] for number in self._leaders.front)
 
     @property
     def full(self) -> float:
@@ -209,24 +221,24 @@ class Study:
             )
         if self._trials[number].finished:
             raise StudyError(f"trial {number} is finished already; report each leg once")
+        if isinstance(outcome, Report) and (mistake := self.goals.mistake(outcome)):
+            outcome = Failure(mistake, outcome.seconds)
         trial = self._trials[number] = self._trials[number].with_outcome(outcome)
         self._storage.update(trial)
         if not self.lag:
             self._standings.update(trial)
-        best = self.best_trial
-        if _succeeded(trial) and (best is None or _rank(trial) <= _rank(best)):
-            self._best = number
+        if self._leaders.update(trial):
             self._since_best = self._count_since_best()
-        elif best is not None and number > best.number:
+        elif self._leaders.front and number > self._leaders.front[-1]:
             is_first = len(trial.reports) + (trial.failure is not None) == 1
             self._since_best += is_first
         return trial
 
     def _count_since_best(self) -> int:
-        """How many trials after the best one have reported."""
-        if self._best is None:
+        """How many trials after the last one that leads have reported."""
+        if not self._leaders.front:
             return 0
-        later = self._trials[self._best + 1 :]
+        later = self._trials[self._leaders.front[-1] + 1 :]
         return sum(bool(trial.reports or trial.failure) for trial in later)
 
     @property
@@ -288,11 +300,3 @@ def _check_numbers(trials: Sequence[Trial]) -> None:
             f"trials must be numbered without gaps, but {missing} are missing; "
             "if their runs were deleted, restore them, or start a new study"
         )
-
-
-def _succeeded(trial: Trial) -> bool:
-    return bool(trial.reports)
-
-
-def _rank(trial: Trial) -> tuple[float, int]:
-    return trial.loss, trial.number

@@ -2,14 +2,14 @@
 
 from typing import Any
 
+from hpo.goals import Goal, Goals
 from hpo.study import FirstPoint
 from pipelines.study.plan import Plan
 
 _PLAIN: dict[str, Any] = {
     "model": "lightgbm",
     "algorithm": "tpe",
-    "metric": "rmse",
-    "direction": "minimize",
+    "goals": Goals((Goal("rmse"),)),
     "seed": 0,
     "first_points": (FirstPoint({}, "default"),),
     "rungs": (1.0,),

@@ -11,7 +11,8 @@ import numpy as np
 
 from hpo.arrays import BoolArray, FloatArray, IntArray
 from hpo.configurations import Configurations, by_value
-from hpo.goals import Goal
+from hpo.goals import Goal, Goals
+from hpo.goals.leaders import Leaders, leaders, ranked
 from hpo.samplers.grid import GridSampler
 from hpo.samplers.random import RandomSampler
 from hpo.space import SearchSpace
@@ -123,7 +124,16 @@ class Evidence:
     @cached_property
     def ranked(self) -> tuple[Trial, ...]:
         """The trials with a result, the best first; of equal ones the earliest first."""
-        return tuple(sorted(self.scored, key=lambda trial: (trial.loss, trial.number)))
+        return ranked(self.scored, self.goals)
+
+    @cached_property
+    def front(self) -> tuple[Trial, ...]:
+        """The trials that no other one dominates; with one goal, the best."""
+        return tuple(self.trials[number] for number in self._leaders.front)
+
+    @cached_property
+    def _leaders(self) -> Leaders:
+        return leaders(self.scored, self.goals)
 
     @cached_property
     def results(self) -> Results:
@@ -148,7 +158,8 @@ class Evidence:
         """The trial that the study chose; until it does, the best so far."""
         if self.chosen is not None:
             return self.trials[self.chosen]
-        return self.ranked[0] if self.ranked else None
+        best = self._leaders.best
+        return None if best is None else self.trials[best]
 
     @cached_property
     def default(self) -> Trial | None:
@@ -165,10 +176,15 @@ class Evidence:
         """The search space."""
         return SearchSpace.from_dict(self.header["space"], "the study's space")
 
+    @cached_property
+    def goals(self) -> Goals:
+        """The metrics that decide, and their limits."""
+        return Goals.from_dict(self.header)
+
     @property
     def goal(self) -> Goal:
-        """The metric that decides."""
-        return Goal(str(self.header["metric"]), str(self.header["direction"]))
+        """The metric that decides; of several, the first."""
+        return self.goals.first
 
     @property
     def model(self) -> SearchModel | None:

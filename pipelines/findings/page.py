@@ -10,7 +10,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined, Template
 
 from pipelines.findings.diagnosis import Diagnosis
-from pipelines.findings.drawing import Drawing
+from pipelines.findings.figures.drawing import Drawing
 from pipelines.findings.scales import number, short
 from pipelines.findings.tables import Table
 

@@ -13,7 +13,8 @@ from scipy.stats import t as student
 
 from hpo.arrays import FloatArray
 from hpo.errors import StudyError, raise_all
-from pipelines.findings.drawing import (
+from pipelines.findings.evidence import Evidence
+from pipelines.findings.figures.drawing import (
     Drawing,
     add_grid,
     drawing_style,
@@ -22,7 +23,6 @@ from pipelines.findings.drawing import (
     metric_label,
     new_figure,
 )
-from pipelines.findings.evidence import Evidence
 from pipelines.findings.page import READ_FROM_MLFLOW, Fact, Page, Section
 from pipelines.findings.scales import duration, number, predicted, short
 from pipelines.findings.tables import Table

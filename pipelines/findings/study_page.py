@@ -6,8 +6,8 @@ from typing import Any
 from hpo.trial import Trial
 from pipelines.findings import tables
 from pipelines.findings.diagnosis import Diagnosis
-from pipelines.findings.drawing import Drawing
 from pipelines.findings.evidence import Evidence
+from pipelines.findings.figures.drawing import Drawing
 from pipelines.findings.page import READ_FROM_MLFLOW, Fact, Page, Section
 from pipelines.findings.past import Warm, beside_cold_in_words, helped, loss_at
 from pipelines.findings.scales import duration, number, predicted, short
@@ -53,9 +53,12 @@ def _headline(evidence: Evidence) -> tuple[str, str]:
     if winner is None:
         return "No trial succeeded", ""
     where = "" if evidence.model is None else ", on the validation rows"
+    scores = evidence.goals.scores(winner.best) if winner.best else {}
+    single = evidence.goals.is_single
+    chosen = "the best" if single else f"chosen from the {len(evidence.front)} on the front"
     return (
-        f"{evidence.goal.name} {number(evidence.score(winner.loss), 5)}",
-        f"trial {winner.number}, the best of {n}{where}",
+        ", ".join(f"{name} {number(value, 5)}" for name, value in scores.items()),
+        f"trial {winner.number}, {chosen} of {n}{where}",
     )
 
 

@@ -5,6 +5,7 @@ import io
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from operator import attrgetter, itemgetter
 from typing import Any, TypeVar
 
@@ -85,14 +86,21 @@ def best_trials(evidence: Evidence) -> Table:
     """The best trials; their budgets are shown if the study has rungs."""
     columns: dict[str, Callable[[Trial], object]] = {
         "trial": attrgetter("number"),
-        evidence.goal.name: lambda trial: evidence.score(trial.loss),
+        **{name: partial(_score, evidence, name) for name in evidence.goals.names},
         "budget": attrgetter("reached"),
         "seconds": attrgetter("seconds"),
         "origin": attrgetter("origin"),
     }
     if len(evidence.rungs) < 2:
         del columns["budget"]
-    return replace(Table.of(evidence.ranked[:_BEST], columns), chosen=0)
+    shown = evidence.ranked[:_BEST]
+    winner = evidence.winner
+    chosen = next((row for row, trial in enumerate(shown) if trial is winner), None)
+    return replace(Table.of(shown, columns), chosen=chosen)
+
+
+def _score(evidence: Evidence, name: str, trial: Trial) -> object:
+    return evidence.goals.scores(trial.best)[name] if trial.best else None
 
 
 def configuration(evidence: Evidence) -> Table:

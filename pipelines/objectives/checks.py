@@ -24,6 +24,7 @@ from pipelines.models import (
 )
 from pipelines.objectives.code import checks as code
 from pipelines.objectives.planning import is_table, validation_of
+from pipelines.objectives.scoring.goals import goal_mistakes
 from pipelines.objectives.space import AUTO_SPACE, choose_space
 from pipelines.study.options import (
     ALL_ROWS,
@@ -79,7 +80,7 @@ def _check_register(options: Options) -> None:
 
 def _code_mistakes(options: TuneOptions, wrong: Collection[str]) -> Iterator[str]:
     """The mistakes beside the user's own code."""
-    yield from code.mistakes(options)
+    yield from code.mistakes(options, wrong)
     if "algorithm" not in wrong:
         yield from _budget_mistakes(options, wrong)
     yield from _past_mistakes(options)
@@ -123,6 +124,8 @@ def _other_mistakes(options: Options, wrong: Collection[str]) -> Iterator[str]:
     yield from _row_mistakes(options, wrong)
     if isinstance(options, SearchOptions):
         yield from _ensemble_mistakes(options)
+        if not {"metric", "limits", "prefer"} & set(wrong):
+            yield from goal_mistakes(options)
     if isinstance(options, TuneOptions):
         yield from _past_mistakes(options)
     elif isinstance(options, SearchOptions) and _is_past(options.space):

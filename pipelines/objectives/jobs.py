@@ -22,6 +22,7 @@ class Work:
     Attributes:
         model: `lightgbm`, …, or `all`.
         metric: that is scored.
+        others: further metrics and costs that are goals or have limits.
         seed: of every training.
         threads: of a training.
         rungs: the budgets of the study in the plan's unit, ascending; the last is the largest.
@@ -43,6 +44,7 @@ class Work:
     models: int = 1
     predictions: int = 0
     device: str = "auto"
+    others: tuple[str, ...] = ()
 
     def write(self, exchange: Exchange) -> None:
         """Put this into the exchange, from which workers read it with their first job."""
@@ -54,7 +56,8 @@ class Work:
         """What `write` put there."""
         text = (exchange.get(WORK) / _WORK_FILE).read_text(encoding="utf-8")
         values = json.loads(text)
-        return cls(**{**values, "rungs": tuple(values["rungs"])})
+        tuples = {name: tuple(values[name]) for name in ("rungs", "others")}
+        return cls(**values | tuples)
 
 
 @dataclass(frozen=True)

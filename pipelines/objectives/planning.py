@@ -27,6 +27,7 @@ from pipelines.models import (
 )
 from pipelines.models.effective import NO_LIMIT
 from pipelines.objectives.estimator import check_trainable
+from pipelines.objectives.scoring.goals import goals_of
 from pipelines.objectives.space import SpaceChoice
 from pipelines.study.options import AUTO, TEST_SHARE, Options, SearchOptions
 from pipelines.study.plan import Plan
@@ -34,7 +35,6 @@ from pipelines.table.division.validation import Validation, unknown_validation
 from pipelines.table.overrides import parse_overrides
 from pipelines.table.roles import Roles
 from pipelines.table.scores.losses import Loss
-from pipelines.table.scores.named import metric_for
 from pipelines.table.source import TEST, VALIDATION, Place, Source
 from serving.names import normal_name
 
@@ -123,7 +123,6 @@ def new_plan(
     check_trainable(options.model, prepared)
     kind = prepared.task.kind
     wanted = Loss.parse(source.loss).metric if source.loss else ""
-    metric = metric_for(wanted if options.metric == AUTO else options.metric, kind, prepared.y)
     has_categorical = bool(prepared.features.cardinalities)
     defaults = settings(options.model, kind=kind, has_categorical=has_categorical)
     space = defaults.space if chosen.space is None else chosen.space
@@ -133,8 +132,7 @@ def new_plan(
     return Plan(
         model=options.model,
         algorithm=options.algorithm,
-        metric=metric.name,
-        direction="maximize" if metric.greater_is_better else "minimize",
+        goals=goals_of(options, wanted, kind, prepared.y),
         seed=source.seed,
         space=space,
         first_points=_first_points(options, chosen, defaults, kind),

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from hpo.past import Past
 from pipelines.files.checkpoints import Checkpoints
 from pipelines.objectives.planning import tables_of, worker_plan_of
+from pipelines.objectives.scoring.goals import preferring
 from pipelines.objectives.space import SpaceChoice, space_notes, step_notes
 from pipelines.objectives.table import TableObjective, publish_folds
 from pipelines.objectives.training import table_worker
@@ -17,7 +18,7 @@ from pipelines.study.report import save_report
 from pipelines.study.result import StudyResult
 from pipelines.study.session import Setup, run_study
 from pipelines.study.workshop import Workshop, workshop
-from pipelines.table.source import DATA, DataPlan, absolute, rebuild_source
+from pipelines.table.source import DATA, DataPlan, rebuild_source
 
 if TYPE_CHECKING:
     from pipelines.store.storage import MlflowStorage
@@ -84,18 +85,7 @@ def resume_study(
     plan, began = Plan.from_header(header), DataPlan.from_header(header)
     check_unchanged(f"study {study}", options, plan, began, instead="start a new study")
     source = rebuild_source(began, plan.seed, {DATA: options.data, **tables_of(options)})
-    ensemble = options.given().get("ensemble")
-    plan = plan.resumed(
-        trials=options.trials,
-        timeout=options.timeout,
-        register=options.register,
-        confirm=options.confirm,
-        patience=options.patience,
-        refit=options.given().get("refit"),
-        ensemble=None if ensemble is None else str(ensemble),
-        device=options.given().get("device"),
-        checkpoints=absolute(options.checkpoints) if options.checkpoints else None,
-    )
+    plan = plan.resumed(options, preferring(plan.goals, options.prefer))
     if plan.checkpoints is not None:
         Checkpoints(plan.checkpoints).check()
     with workshop(

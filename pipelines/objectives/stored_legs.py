@@ -17,11 +17,12 @@ from pipelines.models import CheckpointError, Family, Trainable, libraries, sear
 from pipelines.models.libraries import installed_versions
 from pipelines.objectives.course import CONTINUED, Course
 from pipelines.objectives.jobs import Work
-from pipelines.objectives.scores import Trained
+from pipelines.objectives.scoring.scores import Trained
 from pipelines.table.data import Fold
 
 _LEG_FILE = "leg.json"
-_ELSEWHERE = ("checkpoints", "models", "predictions")  # where and what is kept changes no training
+# Where and what is kept, and what is measured besides, changes no training.
+_ELSEWHERE = ("checkpoints", "models", "predictions", "others")
 
 
 class StoredLegs:

@@ -113,6 +113,7 @@ class TableObjective:
             self._models,
             self._predictions,
             plan.device,
+            tuple(name for name in plan.goals.names if name != plan.metric),
         ).write(exchange)
 
     @property

@@ -44,12 +44,14 @@ from pipelines.objectives.jobs import (
     models_of,
     trial_label,
 )
-from pipelines.objectives.scores import Trained, leg_curve, mean_scores
+from pipelines.objectives.scoring.costs import costs
+from pipelines.objectives.scoring.scores import Trained, leg_curve, mean_scores
 from pipelines.objectives.stored_legs import StoredLegs
 from pipelines.study.options import AUTO
 from pipelines.study.workshop import Worker
 from pipelines.table.data import Fold, load_folds, load_part
 from pipelines.table.folds import EncodedRows
+from pipelines.table.scores.costs import COSTS
 from pipelines.table.scores.named import metric_named
 from pipelines.table.shares import subset
 
@@ -232,9 +234,11 @@ class Training:
         save_predictions(self._exchange, label, [part.prediction for part in trained])
 
     def _report(self, budget: float, trained: Sequence[Trained], began: float) -> Report:
-        metric = metric_named(self.work.metric)
-        scores = mean_scores(trained, metric)
+        metric, seconds = metric_named(self.work.metric), time.monotonic() - began
+        others = [metric_named(name) for name in self.work.others if name not in COSTS]
+        scores = mean_scores(trained, metric, others)
         loss = metric.to_loss(scores[metric.name])
+        scores |= costs(trained, seconds, self.work.others)
         return Report(budget, loss, scores, time.monotonic() - began)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from hpo.errors import StudyError, raise_all
 from pipelines.models import settings
 from pipelines.objectives.planning import budget_of, is_table, rungs
+from pipelines.objectives.scoring.goals import as_began, table_goal
 from pipelines.objectives.space import choose_space
 from pipelines.study.options import PAST, Options
 from pipelines.study.plan import Plan
@@ -68,6 +69,7 @@ def _began_with(plan: Plan, data: DataPlan, given: Mapping[str, Any]) -> dict[st
     began["checkpoints"] = given.get("checkpoints") if plan.races else None
     began |= {name: _as_began(data, name, given[name]) for name in OF_COLUMNS if name in given}
     began |= _validation(data, given)
+    began |= as_began(plan.goals, given, table_goal(data.task))
     if str(given.get("ensemble")) == plan.ensemble:  # a number, or the same as text
         began["ensemble"] = given["ensemble"]
     loss = given.get("loss")

@@ -203,6 +203,7 @@ def _held_out_score(plan: Plan, prepared: "Prepared", won: Won) -> HeldOutScore:
         data=prepared.digest,
         split=prepared.rows.digest,
         rows=len(prepared.test_frame),
+        goals=None if plan.goals.is_single else plan.goals,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -13,6 +13,7 @@ from hpo.arrays import FloatArray
 from hpo.errors import DataError
 from pipelines.registry.cost import latency_checks, size_check
 from pipelines.registry.gate import Check, HeldOutScore, Limits, Verdict
+from pipelines.registry.goals import Contender, goal_checks
 from pipelines.registry.heldout import HeldOut
 from pipelines.registry.pair import Pair
 from pipelines.registry.schema import schema_check
@@ -109,7 +110,13 @@ def compare(
         summary = "the challenger's inputs or outputs differ from the champion's"
         return Verdict((schema,), summary, float("nan"))
     contests = _contests(challenger, champion, rows, score, limits)
-    deciding = contests[-1]
+    deciding, checked, summary = contests[-1], contests, contests[-1].summary(rows)
+    goals: list[Check] = []
+    if score.goals is not None:
+        mine, theirs = _contenders(challenger, champion, contests)
+        goals, words = goal_checks(score.goals, mine, theirs, rows, limits.confidence)
+        checked = contests[:1]  # the champion is compared with by all goals
+        summary = f"{words}; {summary}" if words else summary
     slices, notes = (
         slice_checks(deciding.pair, rows, limits.slice, limits.tolerance)
         if limits.slice is not None
@@ -117,13 +124,25 @@ def compare(
     )
     checks = (
         schema,
-        *(contest.check(limits.confidence) for contest in contests),
+        *(contest.check(limits.confidence) for contest in checked),
+        *goals,
         *slices,
         *latency_checks(challenger.predictor, rows.frame, limits),
         size_check(challenger.size, limits),
     )
     notes = [*rows.notes, *_score_notes(deciding.pair, rows, score), *notes]
-    return Verdict(checks, deciding.summary(rows), deciding.gain.probability, tuple(notes))
+    return Verdict(checks, summary, deciding.gain.probability, tuple(notes))
+
+
+def _contenders(
+    challenger: Served, champion: Served | None, contests: Sequence[_Contest]
+) -> tuple[Contender, Contender | None]:
+    """The two versions with their predictions."""
+    pair = contests[-1].pair
+    mine = Contender(challenger.predictor, challenger.size, pair.challenger)
+    if champion is None:
+        return mine, None
+    return mine, Contender(champion.predictor, champion.size, pair.other)
 
 
 def _contests(

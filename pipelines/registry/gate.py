@@ -6,12 +6,14 @@ registry has no metrics. `pipelines.registry.comparison` makes the checks.
 
 import csv
 import io
+import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from hpo.errors import ParameterError, UserError, closest, raise_all
+from hpo.goals import Goals
 
 # Tags of every version: its score on the held-out rows.
 METRIC = "hpo.metric"
@@ -23,6 +25,7 @@ SPLIT = "hpo.test.split"
 ROWS = "hpo.test.rows"
 TRAINED_ON = "hpo.trained_on"  # also on a logged model: train, train+validation or ALL_ROWS
 ALL_ROWS = "all"  # the held-out rows among them, after the score
+GOALS = "hpo.goals"  # several goals or limits, as JSON (`hpo.goals.Goals.to_dict`)
 _REQUIRED = (METRIC, DIRECTION, SCORE, DATA, SPLIT, ROWS)
 
 # Tags of a version that was promoted.
@@ -61,6 +64,7 @@ class HeldOutScore:
         data: The digest of the table.
         split: The digest of how the rows were held out, including the seed.
         rows: The number of held-out rows.
+        goals: All goals and limits of the study, if it had several.
     """
 
     metric: str
@@ -70,6 +74,7 @@ class HeldOutScore:
     data: str
     split: str
     rows: int
+    goals: Goals | None = None
 
     def to_tags(self) -> dict[str, str]:
         """The score as tags of a model version."""
@@ -81,6 +86,7 @@ class HeldOutScore:
             DATA: self.data,
             SPLIT: self.split,
             ROWS: str(self.rows),
+            **({GOALS: json.dumps(self.goals.to_dict())} if self.goals else {}),
         }
 
     @classmethod
@@ -106,6 +112,7 @@ class HeldOutScore:
                 data=tags[DATA],
                 split=tags[SPLIT],
                 rows=int(tags[ROWS]),
+                goals=Goals.from_dict(json.loads(tags[GOALS])) if GOALS in tags else None,
             )
         except (KeyError, ValueError) as error:
             found = ", ".join(f"{tag}={tags[tag]!r}" for tag in (DIRECTION, SCORE, ROWS))

@@ -12,7 +12,7 @@ from types import MappingProxyType
 
 from mlflow import MlflowClient
 
-from hpo.goals import Goal
+from hpo.goals import Goals
 from hpo.trial import Trial
 from pipelines.store import schema
 from pipelines.store.annotations import Annotations, now
@@ -50,7 +50,7 @@ class MlflowStorage:
         self.notes = Annotations(run, self.header)
         self._run = run
         self._trials = dict(run.found.trials)
-        self._goal = Goal(str(header["metric"]), header["direction"])
+        self._goal = Goals.from_dict(header).first
         rungs = header.get("rungs")
         self._full = float(rungs[-1]) if rungs else None
         self._finished_legs = sum(len(t.reports) + bool(t.failure) for t in self._trials.values())

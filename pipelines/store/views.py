@@ -11,12 +11,14 @@ import logging
 import time
 import zlib
 from collections.abc import Mapping
+from itertools import combinations
 from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from requests import RequestException
 
+from hpo.goals import Goals
 from pipelines.files.uris import without_login
 from pipelines.store import schema
 from pipelines.store.tracking import first_line, is_http
@@ -108,10 +110,12 @@ def envelope(name: str, view: Mapping[str, Any], now: int) -> str:
 
 def state(run_id: str, header: Mapping[str, Any]) -> dict[str, Any]:
     """The state of the UI: filter, order, columns and charts."""
-    metric = str(header["metric"])
+    metrics = list(Goals.from_dict(header).names)
+    metric = metrics[0]
     space: Mapping[str, Mapping[str, Any]] = header["space"]
     unconditional = [name for name, parameter in space.items() if not parameter.get("when")]
-    columns = [f"metrics.`{metric}`", f"metrics.`{schema.SECONDS}`", f"tags.`{schema.ORIGIN}`"]
+    columns = [f"metrics.`{name}`" for name in (*metrics, schema.SECONDS)]
+    columns += [f"tags.`{schema.ORIGIN}`"]
     if len(header.get("rungs", ())) > 1:
         columns += [f"tags.`{schema.BUDGET}`", f"tags.`{schema.ENDED}`"]
     columns += [f"params.`{name}`" for name in space][:MAX_COLUMNS]
@@ -131,7 +135,7 @@ def state(run_id: str, header: Mapping[str, Any]) -> dict[str, Any]:
         "hideEmptyCharts": True,
         "isAccordionReordered": True,
         "compareRunSections": [_section(section)],
-        "compareRunCharts": _charts(run_id, section, metric, unconditional),
+        "compareRunCharts": _charts(run_id, section, metrics, unconditional),
     }
 
 
@@ -146,15 +150,18 @@ def _section(uuid: str) -> dict[str, Any]:
     }
 
 
-def _charts(run_id: str, section: str, metric: str, params: list[str]) -> list[dict[str, Any]]:
-    """Charts of the parameters, the learning curves and the cost.
+def _charts(
+    run_id: str, section: str, metrics: list[str], params: list[str]
+) -> list[dict[str, Any]]:
+    """Charts of the parameters, the learning curves, the cost, and each pair of goals.
 
     `params` are those of every trial: parallel coordinates hide trials that lack a parameter.
     """
+    metric = metrics[0]
     parallel = {
         "type": "PARALLEL",
         "selectedParams": params[:MAX_AXES],
-        "selectedMetrics": [metric],
+        "selectedMetrics": metrics,
         "showAllRuns": True,
         "displayName": "Parameters and score",
     }
@@ -165,13 +172,9 @@ def _charts(run_id: str, section: str, metric: str, params: list[str]) -> list[d
         "xAxisKey": "step",
         "displayName": f"{metric} by budget",
     }
-    cost = {
-        "type": "SCATTER",
-        "xaxis": {"key": schema.SECONDS, "type": "METRIC"},
-        "yaxis": {"key": metric, "type": "METRIC"},
-        "displayName": f"{metric} by seconds",
-    }
-    charts: list[dict[str, Any]] = [parallel, curves, cost]
+    fronts = [_scatter(x, y, f"{y} by {x}") for y, x in combinations(metrics, 2)]
+    cost = _scatter(schema.SECONDS, metric, f"{metric} by seconds")
+    charts: list[dict[str, Any]] = [*fronts, parallel, curves, cost]
     common = {
         "metricSectionId": section,
         "deleted": False,
@@ -179,3 +182,12 @@ def _charts(run_id: str, section: str, metric: str, params: list[str]) -> list[d
         "runsCountToCompare": 100,
     }
     return [{"uuid": f"{run_id}-{i}", **common, **chart} for i, chart in enumerate(charts)]
+
+
+def _scatter(x: str, y: str, name: str) -> dict[str, Any]:
+    return {
+        "type": "SCATTER",
+        "xaxis": {"key": x, "type": "METRIC"},
+        "yaxis": {"key": y, "type": "METRIC"},
+        "displayName": name,
+    }

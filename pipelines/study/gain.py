@@ -77,9 +77,12 @@ def beside_cold(past: Past, plan: Plan, trials: Sequence[Trial]) -> tuple[Beside
     """Compare a study with simulated searches without a past (`hpo.counterfactual`).
 
     Returns:
-        Nothing for races, and for samplers without a model: there the past gave first points only.
+        Nothing for several goals, for races, and for samplers without a model: there the past gave
+        first points only.
     """
     results = [trial for trial in trials if trial.finished][:MAX_RESULTS]
+    if not plan.goals.is_single:
+        return ()
     losses = np.array([trial.loss for trial in results])
     sampler = algorithm(plan.algorithm, plan.rungs, plan.eta)[0]
     enough = np.count_nonzero(np.isfinite(losses)) >= MIN_RESULTS

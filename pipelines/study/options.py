@@ -109,7 +109,8 @@ class Options(TableOptions):
         estimator: An estimator or a pipeline of scikit-learn instead of a model: itself from
             Python, package.module:name, or text such as sklearn.svm.SVC(C=2). It needs a space.
         metric: The deciding score; auto is roc_auc for two classes, log_loss for more, rmse for
-            numbers. Others are roc_auc_ovr, accuracy, balanced_accuracy, f1, f1_macro,
+            numbers. Several with commas between them are goals of one search, such as auto,latency.
+            Others are roc_auc_ovr, accuracy, balanced_accuracy, f1, f1_macro,
             average_precision, brier and mcc; mae, median_ae, r2, rmsle and mape.
         seed: Of the splits, the models and the search.
         task: auto, binary, multiclass or regression.
@@ -214,6 +215,10 @@ class TuneOptions(SearchOptions):
             file.py:function or itself from Python; cmd:PROGRAM {name}; or project:URI#entry. It
             needs a space.
         study: The run id of a study to resume; everything else is then as that study began.
+        limits: What trials should keep, such as latency<5,size<10: metrics, or what a model costs:
+            latency in ms for 1,000 rows, size in MB, training_seconds.
+        prefer: Which trial wins among those that are best in one way or another, such as
+            roc_auc:0.8,latency:0.2; none is the one nearest to the best of every goal.
         register: The name under which the best model is registered, as challenger; none registers
             nothing.
         warm_start: Which past studies to learn from: auto, off, or run ids and experiment names
@@ -234,6 +239,8 @@ class TuneOptions(SearchOptions):
     ensemble: str | int = option(AUTO, checked=False, later=True)
     refit: str = option(AUTO, later=True)
     warm_start: str = option(AUTO, checked=False)
+    limits: str | None = option(None)
+    prefer: str | None = option(None, later=True)
     test_share: float = option(TEST_SHARE, Limit(at_least=0, below=0.5))
     test: Table = option(None, checked=False, later=True)
     checkpoints: str | None = option(None)

@@ -12,14 +12,19 @@ from typing import Any
 
 from hpo.algorithms import grants_budgets
 from hpo.errors import StudyError
-from hpo.goals import Goal
+from hpo.goals import Goal, Goals
 from hpo.space import SearchSpace
 from hpo.study import FirstPoint
 from pipelines.files.uris import HIDDEN, is_hidden, safe
 from pipelines.models import FAMILIES, libraries
 from pipelines.models.libraries import STUDY_LIBRARIES, installed_versions
-from pipelines.study.options import ALL_ROWS, AUTO, OFF, most_members
+from pipelines.study.options import ALL_ROWS, AUTO, OFF, TuneOptions, most_members
+from pipelines.table.source import absolute
 
+# what a later session may change, by the names of options and of the plan
+_CHANGED_LATER = frozenset(
+    ("trials", "register", "confirm", "patience", "refit", "ensemble", "checkpoints", "device")
+)
 TRIAL_SECONDS = 3600.0  # after which a leg fails, unless the user gives a limit
 
 
@@ -33,8 +38,7 @@ class Plan:
     Attributes:
         model: a model family, or `all`.
         algorithm: a pair of sampler and scheduler, by name.
-        metric: the deciding score.
-        direction: `maximize` or `minimize`.
+        goals: the deciding scores and their limits.
         seed: of the splits, the models and the search.
         space: what is searched.
         first_points: configurations that are tried first.
@@ -62,8 +66,7 @@ class Plan:
 
     model: str
     algorithm: str
-    metric: str
-    direction: str
+    goals: Goals
     seed: int
     space: SearchSpace
     first_points: tuple[FirstPoint, ...]
@@ -88,8 +91,13 @@ class Plan:
 
     @property
     def goal(self) -> Goal:
-        """The score that decides."""
-        return Goal(self.metric, self.direction)
+        """The score that decides; of several, the first."""
+        return self.goals.first
+
+    @property
+    def metric(self) -> str:
+        """The name of the score that decides; of several, the first."""
+        return self.goal.name
 
     def refits(self, has_folds: bool) -> bool:
         """Whether the winner is trained once more, on training and validation rows.
@@ -106,7 +114,8 @@ class Plan:
     @property
     def max_members(self) -> int:
         """How many trials an ensemble may have; 0 for none."""
-        return 0 if self.trains_one else most_members(self.ensemble)
+        alone = self.trains_one or not self.goals.is_single
+        return 0 if alone else most_members(self.ensemble)
 
     @property
     def races(self) -> bool:
@@ -138,6 +147,7 @@ class Plan:
         versions = installed_versions([*STUDY_LIBRARIES, *libraries(FAMILIES)])
         return {
             **{field.name: getattr(self, field.name) for field in fields(self)},
+            **self.goals.to_dict(),
             "checkpoints": self.checkpoints and safe(self.checkpoints),
             "space": self.space.to_dict(),
             "first_points": [
@@ -163,53 +173,41 @@ class Plan:
             ) from error
         return cls(**values)
 
-    def resumed(
-        self,
-        *,
-        trials: int | None,
-        timeout: float | None,
-        register: str | None,
-        confirm: int | None,
-        patience: int | None,
-        refit: str | None,
-        ensemble: str | None,
-        checkpoints: str | None,
-        device: str | None = None,
-    ) -> "Plan":
-        """This plan with what a later session may change; None leaves a value as it is.
+    def resumed(self, options: TuneOptions, goals: Goals) -> "Plan":
+        """This plan with what a later session may change; what is not given stays as it is.
 
         Only the timeout is that of the session: None stands for no limit.
 
         Raises:
             StudyError: when the URI of the checkpoints has a secret, which is not stored.
         """
-        if checkpoints is None and is_hidden(self.checkpoints or ""):
+        if options.checkpoints is None and is_hidden(self.checkpoints or ""):
             raise StudyError(
                 f"the study's checkpoints are at {self.checkpoints}, and the secret in place of "
                 f"{HIDDEN} is not stored: give the full URI as checkpoints=, or a new place, where "
                 "its trials start from the beginning"
             )
-        return replace(
-            self,
-            checkpoints=checkpoints or self.checkpoints,
-            trials=trials or self.trials,
-            timeout=timeout,
-            register=register or self.register,
-            confirm=confirm or self.confirm,
-            patience=patience or self.patience,
-            refit=refit or self.refit,
-            ensemble=ensemble or self.ensemble,
-            device=device or self.device,
-        )
+        if options.confirm is not None and not self.goals.is_single:
+            raise StudyError(
+                f"confirm={options.confirm} orders trials by one metric, and the study has the "
+                f"goals {self.goals}; leave confirm out"
+            )
+        given = {name: value for name, value in options.given().items() if name in _CHANGED_LATER}
+        if "ensemble" in given:
+            given["ensemble"] = str(given["ensemble"])
+        if "checkpoints" in given:
+            given["checkpoints"] = absolute(given["checkpoints"])
+        return replace(self, timeout=options.timeout, goals=goals, **given)
 
 
 def _stored_values(header: Mapping[str, Any]) -> dict[str, Any]:
     """The values of a plan; an older study may lack those that have a default."""
     names = [each.name for each in fields(Plan) if each.default is MISSING or each.name in header]
-    values = {name: header[name] for name in names}
+    values = {name: header[name] for name in names if name != "goals"}
     points = [FirstPoint(point["params"], point["origin"]) for point in values["first_points"]]
     return {
         **values,
+        "goals": Goals.from_dict(header),
         "rungs": tuple(values["rungs"]),
         "space": SearchSpace.from_dict(values["space"], "the study's space"),
         "first_points": tuple(points),

@@ -10,8 +10,8 @@ from typing import Self, TextIO
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from hpo.goals import Goal
-from hpo.trial import Trial
+from hpo.goals import Goals
+from hpo.trial import Report, Trial
 from pipelines.findings.scales import duration
 
 _BAR_LENGTH = 1000  # steps of the bar for a whole study
@@ -35,7 +35,7 @@ class Reporter:
     """Shows trials as they report: a live bar on a terminal, otherwise one line for each.
 
     Attributes:
-        goal: the deciding score.
+        goals: the deciding scores.
         total: the number of trials; None for no limit.
         timeout: seconds of the session; None for no limit.
         share: the share of the study that was done before this session.
@@ -43,7 +43,7 @@ class Reporter:
         stream: where the progress is printed.
     """
 
-    goal: Goal
+    goals: Goals
     total: int | None
     timeout: float | None
     share: float = 0.0
@@ -102,17 +102,21 @@ class Reporter:
         of = f"/{self.total}" if self.total else ""
         if trial.failure:
             return f"trial {trial.number}{of} FAILED: {trial.failure.splitlines()[0]:.200}"
-        score = self.goal.from_loss(trial.reports[-1].loss)
         at = f" at {trial.reached:g} {self.unit}" if self.unit else ""
         return (
             f"trial {trial.number}{of} ({trial.origin}){at}  "
-            f"{self.goal.name} {score:.5g}  {trial.seconds:.1f} s"
+            f"{self._scores(trial.reports[-1])}  {trial.seconds:.1f} s"
         )
 
     def _best(self, best: Trial | None) -> str:
-        if best is None:
+        if best is None or best.best is None:
             return "no result yet"
-        return f"best {self.goal.from_loss(best.loss):.5g} (trial {best.number})"
+        return f"best {self._scores(best.best, named=False)} (trial {best.number})"
+
+    def _scores(self, report: Report, *, named: bool = True) -> str:
+        """The values of all goals and limits."""
+        scores = self.goals.scores(report).items()
+        return ", ".join(f"{name} {v:.5g}" if named else f"{v:.5g}" for name, v in scores)
 
     def _pace(self) -> str:
         elapsed = time.monotonic() - self._start

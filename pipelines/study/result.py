@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hpo.goals import Goal
+from hpo.goals.leaders import leaders
 from hpo.trial import Trial
 from pipelines.findings.diagnosis import Diagnosis
 from pipelines.study.plan import Plan
@@ -128,6 +129,11 @@ class StudyResult:
     def best_score(self) -> float:
         """The winner's score in the search; nan without a winner."""
         return self.score(self.winner) if self.winner else float("nan")
+
+    @property
+    def front(self) -> tuple[Trial, ...]:
+        """The trials that no other one dominates; with one goal, the best."""
+        return tuple(self.trials[number] for number in leaders(self.trials, self.plan.goals).front)
 
     @property
     def test(self) -> Mapping[str, float]:

@@ -37,6 +37,7 @@ class Search:
             lag=plan.lag,
             identity=objective.identity,
             patience=plan.patience,
+            goals=plan.goals,
         )
         self._plan = plan
         self._expected = self.n_trials * scheduler.cost * plan.rungs[-1]

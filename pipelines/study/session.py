@@ -29,6 +29,7 @@ from pipelines.findings.diagnosis import Diagnosis
 from pipelines.findings.scales import duration
 from pipelines.store import StudyStore
 from pipelines.study.checkpointing import CheckpointKeeper
+from pipelines.study.choice.front import log_front
 from pipelines.study.interrupts import interrupts
 from pipelines.study.objective import Choice, Ending, Objective
 from pipelines.study.plan import Plan
@@ -149,8 +150,8 @@ class _Session:
             name: self.workshop.pool.submit(job, BASELINE_SECONDS)
             for name, job in self.objective.baselines().items()
         }
-        goal, share = self.objective.goal, self.search.share
-        with Reporter(goal, self.search.n_trials, plan.timeout, share, unit=self.unit) as reporter:
+        goals, share = plan.goals, self.search.share
+        with Reporter(goals, self.search.n_trials, plan.timeout, share, unit=self.unit) as reporter:
             self._introduce(reporter)
             self.search.run(
                 self.objective,
@@ -191,6 +192,7 @@ class _Session:
         if secured is None or not self._delivered(reporter):
             return None
         self._log_gain_of_past(reporter)
+        log_front(self.search.study, self.store.notes, reporter.say)
         with self._in_call():
             outcome = outcome or self.objective.finish(secured, ending)
             return self._finished(secured, outcome, ending)
@@ -216,7 +218,7 @@ class _Session:
             else f"{plan.algorithm} over {len(plan.space)} parameters of {short_name(plan.model)}"
         )
         reporter.say(
-            f"study {self.store.run_id}: {what}, {self.objective.describe()}, {plan.metric}, "
+            f"study {self.store.run_id}: {what}, {self.objective.describe()}, {plan.goals}, "
             f"{plan.workers} workers × {plan.threads} threads{_rungs(plan)}{there}"
         )
         for line in self.setup.notes:

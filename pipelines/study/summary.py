@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from hpo.agreement import agreements, describe
+from hpo.goals.leaders import ranked
 from hpo.trial import Trial
 from pipelines.findings.diagnosis import diagnosis_lines
 from pipelines.models import PERCENT_OF_ROWS
@@ -54,29 +55,35 @@ def failures(trials: Sequence[Trial]) -> str:
 
 def _leaderboard(result: "StudyResult") -> list[str]:
     """The best trials, the default among them, and the baselines."""
-    done = sorted(filter(_succeeded, result.trials), key=lambda t: (t.loss, t.number))
+    goals = result.plan.goals
+    done = ranked(result.trials, goals)
     shown = [*done[:ROWS], *(trial for trial in done[ROWS:] if trial.origin == "default")]
+    front = set() if goals.is_single else {trial.number for trial in result.front}
     rows = [
-        (f"trial {trial.number}", result.score(trial), _origin(result, trial), short(trial.params))
+        (
+            f"trial {trial.number}{' *' * (trial.number in front)}",
+            "  ".join(f"{v:>10.5g}" for v in goals.scores(trial.best).values()),
+            _origin(result, trial),
+            short(trial.params),
+        )
         for trial in shown
+        if trial.best
     ]
-    rows += [(f"baseline {name}", score, "", "") for name, score in result.baselines.items()]
+    rows += [(f"baseline {n}", f"{score:>10.5g}", "", "") for n, score in result.baselines.items()]
     width = max((len(name) for name, *_ in rows), default=0)
-    wide = max((len(origin) for _, _, origin, _ in rows), default=0)
+    high = max((len(scores) for _, scores, *_ in rows), default=0)
+    wide = max((len(origin) for *_, origin, _ in rows), default=0)
     failed = sum(trial.failure is not None and not trial.reports for trial in result.trials)
     count = f"{len(done)} trial{'s' * (len(done) != 1)}"
     note = f", {failed} failed" if failed else ""
     where = "" if is_code(result.plan.model) else " on the validation rows"
-    head = f"Leaderboard by {result.metric}{where} ({count}{note})"
+    best = f"; * marks the front of {len(front)}" if front else ""
+    head = f"Leaderboard by {', '.join(goals.names)}{where} ({count}{note}){best}"
     lines = [
-        f"{name:<{width}}  {score:>10.5g}  {origin:<{wide}}  {params}".rstrip()
-        for name, score, origin, params in rows
+        f"{name:<{width}}  {scores:<{high}}  {origin:<{wide}}  {params}".rstrip()
+        for name, scores, origin, params in rows
     ]
     return [head, *lines]
-
-
-def _succeeded(trial: Trial) -> bool:
-    return bool(trial.reports)
 
 
 def _origin(result: "StudyResult", trial: Trial) -> str:
@@ -99,6 +106,8 @@ def _winner(result: "StudyResult") -> Iterator[str]:
         return
     if is_code(result.plan.model):
         yield from _best(result, result.winner)
+    elif not result.plan.goals.is_single:
+        yield _best_of_front(result, result.winner)
     if result.metric not in result.test:
         return
     interval = result.interval
@@ -123,17 +132,31 @@ def _winner(result: "StudyResult") -> Iterator[str]:
     if result.version is not None:
         name = result.plan.register
         yield f"Registered: {name} version {result.version}, alias challenger"
+    yield from _better_baselines(result, result.winner)
+
+
+def _better_baselines(result: "StudyResult", winner: Trial) -> Iterator[str]:
+    """Notes on baselines that score better than the winner of a single goal."""
     for name, score in result.baselines.items():
-        if result.goal.to_loss(score) < result.winner.loss:
+        if result.plan.goals.is_single and result.goal.to_loss(score) < winner.loss:
             yield (
                 f"Note: no trial beats the baseline {name}; the table may need more rows or other "
                 "columns"
             )
 
 
+def _best_of_front(result: "StudyResult", winner: Trial) -> str:
+    """The winner's values of all goals, and how it was chosen."""
+    goals = result.plan.goals
+    scores = goals.scores(winner.best).items() if winner.best else ()
+    how = "by the weights of prefer" if goals.weights else "the nearest to the best of every goal"
+    chosen = f"; {how}" if len(goals.goals) > 1 else ""
+    return f"Winner: trial {winner.number}, {', '.join(f'{n} {v:.5g}' for n, v in scores)}{chosen}"
+
+
 def _best(result: "StudyResult", winner: Trial) -> Iterator[str]:
     """The winner of the user's own code: its configuration, and the model that it has logged."""
-    yield f"Best: trial {winner.number}, {result.metric} {result.best_score:.5g}"
+    yield _best_of_front(result, winner).replace("Winner", "Best")
     yield from (f"  {name}: {value}" for name, value in winner.params.items())
     if result.model_uri is not None:
         yield f"Model: {result.model_uri}"

@@ -70,3 +70,9 @@ def script(params: dict[str, Any]) -> float:
         )
     mlflow.log_metric("after", 1.0)
     return abs(float(params["x"]) - 0.25)
+
+
+def two_goals(params: dict[str, Any]) -> dict[str, float]:
+    """Schaffer's first problem, whose front is x in [0, 2]; `excess` is for a limit."""
+    x = float(params["x"])
+    return {"near": x**2, "far": (x - 2) ** 2, "excess": abs(x - 1)}

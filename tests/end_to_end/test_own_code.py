@@ -213,6 +213,44 @@ def test_a_loop_of_ones_own_asks_and_tells(store: str) -> None:
         tune(study=study.run_id)
 
 
+def test_several_goals_and_a_limit_from_python_to_the_report(store: str) -> None:
+    asked: dict[str, Any] = {"metric": "-near,-far", "limits": "excess<0.9", "prefer": "near:1"}
+    began = tune(
+        objective=own_code.two_goals,
+        space={"x": {"low": -4.0, "high": 4.0}},
+        workers=1,
+        trials=6,
+        **asked,
+    )
+    study = began.run_id
+    result = tune(objective=own_code.two_goals, study=study, workers=1, trials=16, **asked)
+
+    front = {trial.number for trial in result.front}
+    assert 2 <= len(front) < 16
+    assert all(abs(float(trial.params["x"]) - 1) < 0.9 for trial in result.front)
+    assert result.winner is min(result.front, key=lambda trial: float(trial.params["x"]))
+    text = str(result)
+    assert f"by near, far, excess (16 trials); * marks the front of {len(front)}" in text
+
+    assert "by the weights of prefer" in text
+    client = MlflowClient(store)
+    run = client.get_run(study)
+    assert run.data.tags["hpo.front"] == ",".join(map(str, sorted(front)))
+    course = [m.value for m in client.get_metric_history(study, "hpo.hypervolume")]
+    assert sorted(course) == course
+    assert course[-1] > course[0]
+    rows = {row["number"]: client.get_run(row["run_id"]).data for row in leaderboard(study)}
+    marked = {n for n, data in rows.items() if data.tags.get("hpo.front") == "true"}
+    assert marked == front
+    assert rows[0].metrics.keys() >= {"near", "far", "excess"}
+    page = Path(client.download_artifacts(study, "report/report.html")).read_text("utf-8")
+    assert "Goals against each other" in page
+    again = tune(objective=own_code.two_goals, study=study, workers=1, prefer="far:1")
+    assert again.winner is max(again.front, key=lambda trial: float(trial.params["x"]))
+    with pytest.raises(StudyError, match="began with metric='-near,-far', but got '-near'"):
+        tune(objective=own_code.two_goals, study=study, metric="-near", trials=20)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -222,6 +260,9 @@ def test_a_loop_of_ones_own_asks_and_tells(store: str) -> None:
         ({"space": X, "metric": "err"}, "write -err to minimise it"),
         ({"space": X, "algorithm": "bohb"}, "has no argument `budget`; add it, or take an"),
         ({"space": X, "max_budget": 9}, "has no argument `budget`; add it, or leave max_budget"),
+        ({"space": X, "metric": "-err,-err"}, "names err twice"),
+        ({"space": X, "limits": "seconds"}, "must be a metric, < or >"),
+        ({"space": X, "metric": "-a,-b", "prefer": "c:1"}, "prefer='c' is not a goal"),
         ({"space": X, "trials": -1}, "trials=-1 must be greater than 0"),
     ],
 )

@@ -28,10 +28,15 @@ RULES: tuple[Rule, ...] = (
 )
 
 
+# What these say rests on one order of the trials, and on one winner.
+_OF_ONE_GOAL = frozenset({search.default_not_beaten, score.within_noise, search.plateau})
+
+
 def diagnose(evidence: Evidence, analysis: Analysis | None) -> tuple[Diagnosis, ...]:
     """All findings, problems first."""
     if evidence.winner is None:
         return tuple(search.failures(evidence))
     case = Case(evidence, evidence.winner, analysis)
-    findings = [finding for rule in RULES for finding in rule(case)]
+    rules = [rule for rule in RULES if evidence.goals.is_single or rule not in _OF_ONE_GOAL]
+    findings = [finding for rule in rules for finding in rule(case)]
     return tuple(sorted(findings, key=lambda finding: finding.severity != PROBLEM))

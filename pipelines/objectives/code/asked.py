@@ -145,7 +145,7 @@ class OpenStudy:
             return self._study.tell(number, Failure(failure))
         goal = self._plan.goal
         try:
-            metrics = metrics_of(value, goal)
+            metrics = metrics_of(value, self._plan.goals)
         except ResultError as error:
             raise ParameterError(
                 str(error).replace("the objective returned", "tell got")

@@ -1,14 +1,15 @@
 """Checks of the options of `tune(objective=…)`."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from hpo.errors import ParameterError, StudyError, raise_all
 from pipelines.objectives.code import Code
 from pipelines.objectives.code.planning import budgets
-from pipelines.objectives.code.results import goal_of
+from pipelines.objectives.code.results import goal_of, goals_of
+from pipelines.objectives.scoring.goals import as_began, goal_mistakes
 from pipelines.objectives.space import read_space
-from pipelines.study.options import AUTO, TuneOptions
+from pipelines.study.options import TuneOptions
 from pipelines.study.plan import Plan
 
 # The options that a study of code has; the others are for tables.
@@ -16,6 +17,8 @@ OF_CODE = (
     "objective",
     "space",
     "metric",
+    "limits",
+    "prefer",
     "algorithm",
     "trials",
     "timeout",
@@ -33,16 +36,23 @@ OF_CODE = (
 )
 
 
-def mistakes(options: TuneOptions) -> Iterator[str]:
-    """The options that are for tables, and a metric without a direction."""
+def mistakes(options: TuneOptions, wrong: Collection[str]) -> Iterator[str]:
+    """The options that are for tables, and a metric without a direction.
+
+    `wrong` are the options whose values are mistakes already.
+    """
     for name in options.given():
         if name not in OF_CODE:
             yield f"{name} is for tables, and objective is the user's own code; leave {name} out"
-    if isinstance(options.metric, str):
+    if {"metric", "limits", "prefer"} & set(wrong):
+        return
+    found = [*goal_mistakes(options)]
+    if options.study is None:
         try:
-            goal_of(options.metric)
+            goals_of(options)
         except ParameterError as error:
-            yield str(error)
+            found.append(str(error))
+    yield from dict.fromkeys(found)
 
 
 def check_unchanged(what: str, options: TuneOptions, plan: Plan, code: Code) -> None:
@@ -74,10 +84,7 @@ def _began_with(
 ) -> dict[str, Any]:
     """The options of a plan; a given value that means the same is returned as it is."""
     began: dict[str, Any] = dict(vars(plan))
-    if "metric" in given and given["metric"] != AUTO:
-        same = goal_of(given["metric"]) == plan.goal
-        sign = "+" if plan.goal.greater_is_better else "-"
-        began["metric"] = given["metric"] if same else f"{sign}{plan.metric}"
+    began |= as_began(plan.goals, given, goal_of)
     if "space" in given:
         same = read_space(given["space"], code.name).space == plan.space
         began["space"] = given["space"] if same else "another one"

@@ -4,15 +4,16 @@ import json
 import tempfile
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import cloudpickle
 
-from hpo.goals import Goal
+from hpo.goals import Goals
 from hpo.loop import Job
 from hpo.trial import Report
 from pipelines.files.checkpoints import Checkpoints
@@ -34,15 +35,13 @@ class Terms:
     """What all evaluations of a session share.
 
     Attributes:
-        metric: the deciding one.
-        direction: of the metric.
+        goals: the metrics that are needed, as plain values (`Goals.to_dict`).
         takes: which of `budget` and `checkpoint` the code takes.
         full: the largest budget.
         checkpoints: the URI of the study's; None if no leg continues another.
     """
 
-    metric: str
-    direction: str
+    goals: Mapping[str, Any]
     takes: tuple[str, ...]
     full: float
     checkpoints: str | None
@@ -105,17 +104,17 @@ class Evaluation:
             Exception: whatever the code raises; the trial fails for that reason.
         """
         began, job, terms = time.monotonic(), leg.job, self._terms
-        goal = Goal(terms.metric, terms.direction)
+        goals = Goals.from_dict(terms.goals)
         with active(leg.run_id, leg.experiment_id, leg.tracking_uri), self._folder(job) as place:
             more = {BUDGET: _plain(job.to), CHECKPOINT: place.path}
             given = {name: more[name] for name in terms.takes}
             start = job.start if place.continues else 0.0
             with _located():
-                found = course(self._evaluate(dict(job.params), **given), goal, start)
+                found = course(self._evaluate(dict(job.params), **given), goals, start)
             not_stored = self._store(job, place.path)
         return Report(
             job.to,
-            goal.to_loss(found.metrics[goal.name]),
+            goals.first.to_loss(found.metrics[goals.first.name]),
             found.metrics,
             time.monotonic() - began,
             curve=found.curve,

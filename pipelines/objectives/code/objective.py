@@ -95,8 +95,7 @@ class CodeObjective:
         """Put the code into the exchange."""
         continues = checkpoints if CHECKPOINT in self._code.takes else None
         terms = Terms(
-            self.goal.name,
-            self.goal.direction,
+            self._plan.goals.to_dict(),
             tuple(sorted(self._code.takes)),
             self._plan.rungs[-1],
             continues,

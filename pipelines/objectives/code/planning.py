@@ -8,7 +8,7 @@ from hpo.study import FirstPoint
 from hpo.workers.cores import WorkerPlan, available_cores, plan_threads
 from pipelines.models import Budget
 from pipelines.objectives.code import BUDGET, Code
-from pipelines.objectives.code.results import goal_of
+from pipelines.objectives.code.results import goals_of
 from pipelines.objectives.planning import default_trials, lag_of, rungs
 from pipelines.objectives.space import SpaceChoice, read_space
 from pipelines.study.options import DEFAULT, PAST, TuneOptions
@@ -43,13 +43,12 @@ def new_plan(
     Raises:
         ParameterError: for options that do not go together.
     """
-    goal, steps = goal_of(options.metric), budgets(options, code)
+    steps = budgets(options, code)
     space = chosen.space if chosen.space is not None else SearchSpace(())
     return Plan(
         model=code.name,
         algorithm=options.algorithm,
-        metric=goal.name,
-        direction=goal.direction,
+        goals=goals_of(options),
         seed=options.seed,
         space=space,
         first_points=(FirstPoint(center(space), CENTER),),

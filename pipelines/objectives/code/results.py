@@ -6,15 +6,25 @@ from dataclasses import dataclass
 from typing import Any
 
 from hpo.errors import ParameterError
-from hpo.goals import MAXIMIZE, MINIMIZE, Goal
+from hpo.goals import MAXIMIZE, MINIMIZE, Goal, Goals
+from pipelines.objectives.scoring.goals import read_goals
 from pipelines.store import schema
-from pipelines.study.options import AUTO
+from pipelines.study.options import AUTO, SearchOptions
 from pipelines.table.scores.metrics import METRICS
 
 LOSS = "loss"  # the name of a bare number
 _SIGNS = {"-": MINIMIZE, "+": MAXIMIZE}
 _SHOWN = 300  # characters of what a failed program has printed
 MAX_CURVE = 50  # points of a learning curve that are stored
+
+
+def goals_of(options: SearchOptions) -> Goals:
+    """The goals of a study of the user's code.
+
+    Raises:
+        ParameterError: for a metric whose direction is not known, or a text that is no limit.
+    """
+    return read_goals(options, goal_of)
 
 
 class ResultError(Exception):
@@ -62,24 +72,24 @@ class Course:
     curve: tuple[tuple[float, float], ...] = ()
 
 
-def course(returned: Any, goal: Goal, start: float = 0.0) -> Course:
+def course(returned: Any, goals: Goals, start: float = 0.0) -> Course:
     """Read what the code returned, or take all that a generator yields.
 
     Args:
         returned: a number, a mapping of metrics, or an iterator of such values.
-        goal: the metric that decides.
+        goals: the metrics that are needed.
         start: the budget that was reached before, from which a generator counts.
 
     Raises:
         ResultError: for anything else.
     """
     if not isinstance(returned, Iterator):
-        return Course(metrics_of(returned, goal))
+        return Course(metrics_of(returned, goals))
     last: Mapping[str, float] | None = None
     points: list[tuple[float, float]] = []
     for step, value in enumerate(returned, 1):
-        last = metrics_of(value, goal)
-        points.append((start + step, last[goal.name]))
+        last = metrics_of(value, goals)
+        points.append((start + step, last[goals.first.name]))
     if last is None:
         raise ResultError("the objective yielded nothing; it must yield a number or metrics")
     return Course(last, _thinned(points))
@@ -91,32 +101,40 @@ def last_line(text: str) -> str:
     return lines[-1][:_SHOWN] if lines else ""
 
 
-def metrics_of(value: Any, goal: Goal) -> dict[str, float]:
+def metrics_of(value: Any, goals: Goals) -> dict[str, float]:
     """The metrics in a returned value.
 
     Raises:
-        ResultError: when it is no number and no mapping of numbers that has the deciding metric.
+        ResultError: when it is no number and no mapping of numbers that has the needed metrics.
     """
+    needed = goals.names
     if not isinstance(value, Mapping):
-        value = {goal.name: _number(value, f"the objective returned {value!r:.80}; it must return")}
+        if len(needed) > 1:
+            raise ResultError(
+                f"the objective returned {value!r:.80}; with several metrics it must return a dict "
+                f"of {', '.join(needed)}"
+            )
+        value = {needed[0]: _number(value, f"the objective returned {value!r:.80}; it must return")}
     found = {}
     for name, number in value.items():
-        is_flag = isinstance(number, bool) and name != goal.name
+        is_flag = isinstance(number, bool) and name not in needed
         said = f"the objective returned {number!r:.80} as {name}; it must return"
         found[str(name)] = float(number) if is_flag else _number(number, said)
     try:
         schema.check_names(found)
     except ParameterError as error:
         raise ResultError(str(error)) from error
-    if goal.name not in found:
+    missing = [name for name in needed if name not in found]
+    if missing:
         names = ", ".join(found) or "nothing"
         first = next(iter(found), "name")
         raise ResultError(
-            f"the objective returned {names}, but the metric is {goal.name}; return it, or choose "
-            f"one of these with metric=-{first} or metric=+{first}"
+            f"the objective returned {names}, but the metric is {', '.join(missing)}; return it, "
+            f"or choose one of these with metric=-{first} or metric=+{first}"
         )
-    if not math.isfinite(found[goal.name]):
-        raise ResultError(f"{goal.name} is {found[goal.name]}; a finite number was expected")
+    for name in needed:
+        if not math.isfinite(found[name]):
+            raise ResultError(f"{name} is {found[name]}; a finite number was expected")
     return found
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from pipelines.findings.course import pareto_front
+from pipelines.findings.figures.course import pareto_front
 
 
 def test_no_trial_of_the_front_is_beaten_by_one_as_cheap() -> None:

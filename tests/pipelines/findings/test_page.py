@@ -11,11 +11,12 @@ import pytest
 
 from hpo.space import Categorical, Float, Params, SearchSpace
 from hpo.trial import Report, Trial
-from pipelines.findings import course, figures, tables
+from pipelines.findings import figures, tables
 from pipelines.findings.analysis import analyse
 from pipelines.findings.case import Case
-from pipelines.findings.drawing import drawing_style
 from pipelines.findings.evidence import ClassScore, Evidence, Rival
+from pipelines.findings.figures import course
+from pipelines.findings.figures.drawing import drawing_style
 from pipelines.findings.past import BesideCold, LearnedFrom, Warm
 from pipelines.findings.rules import diagnose
 from pipelines.findings.study_page import study_page

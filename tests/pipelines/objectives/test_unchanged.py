@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from hpo.errors import StudyError
+from hpo.goals import Goal, Goals, Limit
 from pipelines.models import settings
 from pipelines.objectives.unchanged import check_unchanged
 from pipelines.study.options import Options, TrainOptions, TuneOptions, ValidateOptions
@@ -26,11 +27,13 @@ PLAN = plan(
     patience=9,
     ensemble="3",
     warm_start="off",
+    goals=Goals((Goal("rmse"), Goal("latency")), (Limit("size", 5.0),), {"latency": 1.0}),
     space=settings("lightgbm", kind="regression").space,
 )
 SAME: dict[str, Any] = {
     "target": "y",
-    "metric": "rmse",
+    "metric": "rmse,latency",
+    "limits": "size<5",
     "seed": 3,
     "task": "regression",
     "split": "group:a",
@@ -59,6 +62,7 @@ OTHER: dict[str, Any] = {
     "target": "z",
     "model": "xgboost",
     "metric": "mae",
+    "limits": "size<4",
     "seed": 4,
     "task": "binary",
     "split": "time:a",

@@ -1,5 +1,6 @@
 """The checks of a promotion: schema, latency, size and slices."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -7,9 +8,10 @@ import pandas as pd
 import pytest
 
 from hpo.errors import DataError, ParameterError
+from hpo.goals import Goal, Goals, Limit
 from pipelines.promote import promote
 from pipelines.registry.comparison import Served, compare
-from pipelines.registry.gate import Check, Limits, PromotionRefusedError, read_latency
+from pipelines.registry.gate import Check, HeldOutScore, Limits, PromotionRefusedError, read_latency
 from pipelines.registry.heldout import HeldOut
 from pipelines.registry.pair import Pair
 from pipelines.registry.schema import schema_check
@@ -194,3 +196,40 @@ def test_limits_of_latency() -> None:
     assert read_latency(None) == {}
     assert read_latency("20") == read_latency(20) == {"p99": 20.0}
     assert read_latency("p50:5, p99x1000:80") == {"p50": 5.0, "p99x1000": 80.0}
+
+
+BOTH = Goals((Goal("roc_auc", "maximize"), Goal("size")))
+
+
+@pytest.mark.parametrize(
+    ("challenger", "size", "failed"),
+    [
+        ((1, 0), 8, []),  # as good, and smaller
+        ((1, 0), 10, ["goals together"]),  # the same
+        ((1, 0), 12, ["goal size", "goals together"]),  # as good, and larger
+        ((1, 3), 5, ["goal roc_auc"]),  # smaller, and worse
+    ],
+)
+def test_a_challenger_may_be_worse_in_no_goal_and_is_better_in_one(
+    challenger: tuple[float, float], size: int, failed: list[str]
+) -> None:
+    verdict = compare(
+        Served(2, predictor(challenger), size),
+        Served(1, predictor((1, 0)), 10),
+        rows_of(make_table(500)),
+        replace(SCORE, goals=BOTH),
+        Limits(),
+    )
+    assert [check.name for check in verdict.failed] == failed
+    assert verdict.summary.startswith("better in size" if size < 10 else "better in none")
+
+
+def test_the_limits_of_the_study_are_checked_again() -> None:
+    limits = Limit("size", 5e-6), Limit("accuracy", 0.99, at_most=False), Limit("latency", 1e6)
+    goals = Goals((Goal("roc_auc", "maximize"),), (*limits, Limit("training_seconds", 1.0)))
+    score = replace(SCORE, goals=goals)
+    verdict = compare(
+        Served(2, predictor((1, 0)), 10), None, rows_of(make_table(500)), score, Limits()
+    )
+    assert [check.name for check in verdict.failed] == ["limit size", "limit accuracy"]
+    assert HeldOutScore.from_tags(score.to_tags(), "version 2") == score

@@ -9,7 +9,7 @@ import pytest
 
 from hpo.configurations import by_value
 from hpo.errors import StudyError
-from hpo.goals import Goal
+from hpo.goals import Goal, Goals
 from hpo.loop import Job
 from hpo.space import Float, SearchSpace
 from hpo.trial import Report, Trial
@@ -32,8 +32,7 @@ from tests.plans import plan
 SPACE = SearchSpace((Float("x", -5.0, 5.0), Float("y", -5.0, 5.0)))
 PLAN = plan(
     model="paraboloid",
-    metric="height",
-    direction="maximize",
+    goals=Goals((Goal("height", "maximize"),)),
     space=SPACE,
     trials=12,
     first_points=(),

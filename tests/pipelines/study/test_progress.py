@@ -4,16 +4,18 @@ import re
 
 import pytest
 
-from hpo.goals import Goal
+from hpo.goals import Goal, Goals
 from hpo.trial import Report, Trial
 from pipelines.findings.scales import duration
 from pipelines.study.progress import Reporter
 
-ROC_AUC = Goal("roc_auc", "maximize")
+ROC_AUC = Goals((Goal("roc_auc", "maximize"),))
 
 
 def trial(number: int, value: float) -> Trial:
-    return Trial(number, {}, 1.0, "default", (Report(1.0, ROC_AUC.to_loss(value), seconds=0.25),))
+    return Trial(
+        number, {}, 1.0, "default", (Report(1.0, ROC_AUC.first.to_loss(value), seconds=0.25),)
+    )
 
 
 def test_a_line_for_each_trial_in_the_users_direction() -> None:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from hpo.errors import StudyError
+from hpo.goals import Goal, Goals
 from hpo.past import Past, PastSource
 from hpo.space import SearchSpace
 from hpo.space.parameters import Float
@@ -28,8 +29,7 @@ from warmstart.transfer import Neighbour
 SPACE = SearchSpace((Float("a", 0.0, 1.0),))
 FEATURES = MetaFeatures({"size.log_rows": 7.0}, 1, {}, 0)
 PLAN = plan(
-    metric="roc_auc",
-    direction="maximize",
+    goals=Goals((Goal("roc_auc", "maximize"),)),
     space=SPACE,
     first_points=(FirstPoint({"a": 0.5}, "default"),),
     trials=10,

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from hpo.errors import ParameterError
-from hpo.goals import Goal
+from hpo.goals import Goal, Goals
 from pipelines.objectives.code.results import MAX_CURVE, ResultError, course, goal_of
 
-ERR = Goal("err")
+ERR = Goals((Goal("err"),))
 
 
 @pytest.mark.parametrize(

@@ -39,15 +39,22 @@ class Trained:
         return self.model.stopped and (not self.curve or self.curve[-1][0] < self.to)
 
 
-def mean_scores(trained: Sequence[Trained], metric: Metric) -> dict[str, float]:
+def mean_scores(
+    trained: Sequence[Trained], metric: Metric, others: Sequence[Metric] = ()
+) -> dict[str, float]:
     """The metrics that are defined on every fold, averaged over the folds.
 
     With several folds, the study's own metric also comes with its spread and its value on each.
 
+    Args:
+        trained: a model for each fold.
+        metric: the study's own.
+        others: that are goals or have limits, too.
+
     Raises:
         ValueError: when the study's own metric is not defined on a fold.
     """
-    rows = pd.DataFrame([_scores(part, metric) for part in trained])
+    rows = pd.DataFrame([_scores(part, (metric, *others)) for part in trained])
     means = rows.dropna(axis="columns").mean().to_dict()
     scores = {str(name): float(value) for name, value in means.items()}
     if len(rows) > 1:
@@ -71,13 +78,13 @@ def leg_curve(work: Work, course: Course, trained: Sequence[Trained], job: Job) 
     return _thinned(tuple(leg))
 
 
-def _scores(part: Trained, metric: Metric) -> dict[str, float]:
+def _scores(part: Trained, metrics: Sequence[Metric]) -> dict[str, float]:
     """All metrics of a model on the validation rows of its fold."""
     fold = part.fold
     y = fold.target.original(fold.y_valid)
     return {
         **evaluate(fold.task.kind, y, part.prediction, fold.weight_valid),
-        metric.name: metric(y, part.prediction, fold.weight_valid),
+        **{each.name: each(y, part.prediction, fold.weight_valid) for each in metrics},
         "reached": float(part.model.reached),
         BEST: float(part.model.best),
     }

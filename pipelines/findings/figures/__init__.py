@@ -5,15 +5,16 @@ A figure is a function of a study with a winner, and None if there is nothing to
 
 from collections.abc import Callable
 
-from pipelines.findings import course, landscape, slices
 from pipelines.findings.analysis import Analysis
 from pipelines.findings.case import Case
-from pipelines.findings.drawing import Drawing, drawing_style
 from pipelines.findings.evidence import Evidence
+from pipelines.findings.figures import course, front, landscape, slices
+from pipelines.findings.figures.drawing import Drawing, drawing_style
 
 Draw = Callable[[Case], Drawing | None]
 
 FIGURES: tuple[Draw, ...] = (
+    front.front,
     course.best_so_far,
     landscape.parallel,
     landscape.importances,

@@ -15,7 +15,7 @@ from hpo.space import SearchSpace
 from hpo.space.parameters import Params
 from pipelines.findings.analysis import Analysis, codes_of, making_active
 from pipelines.findings.case import Case
-from pipelines.findings.drawing import (
+from pipelines.findings.figures.drawing import (
     ACCENT,
     ACCENT_LIGHT,
     GOOD,

@@ -12,7 +12,8 @@ from hpo.agreement import agreements
 from hpo.arrays import BoolArray, FloatArray, IntArray
 from hpo.trial import Trial
 from pipelines.findings.case import Case
-from pipelines.findings.drawing import (
+from pipelines.findings.evidence import Evidence, Results
+from pipelines.findings.figures.drawing import (
     ACCENT,
     ACCENT_LIGHT,
     DEFAULT,
@@ -37,7 +38,6 @@ from pipelines.findings.drawing import (
     scatter_by_quality,
     score_limits,
 )
-from pipelines.findings.evidence import Evidence, Results
 from pipelines.findings.scales import short
 
 

@@ -16,7 +16,8 @@ from hpo.arrays import FloatArray
 from hpo.space.parameters import Parameter
 from pipelines.findings.analysis import Analysis
 from pipelines.findings.case import Case
-from pipelines.findings.drawing import (
+from pipelines.findings.evidence import Comparable, Evidence
+from pipelines.findings.figures.drawing import (
     FAINT,
     FRAME,
     GOOD,
@@ -33,7 +34,6 @@ from pipelines.findings.drawing import (
     quality,
     score_limits,
 )
-from pipelines.findings.evidence import Comparable, Evidence
 from pipelines.findings.importance import dependence
 from pipelines.findings.scales import number, short, ticks
 

@@ -1,0 +1,1 @@
+"""How trials are scored, and what a study searches for."""

@@ -1,0 +1,173 @@
+"""The goals of a study, from the options `metric`, `limits` and `prefer`."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy.typing as npt
+
+from hpo.errors import ParameterError
+from hpo.goals import MAXIMIZE, MINIMIZE, Goal, Goals, Limit
+from pipelines.study.options import AUTO, OFF, SearchOptions, TuneOptions
+from pipelines.table.scores.costs import COSTS
+from pipelines.table.scores.named import metric_for
+
+
+def goals_of(
+    options: SearchOptions, default: str, kind: str, y: npt.NDArray[Any] | None = None
+) -> Goals:
+    """The goals of a study of a table.
+
+    Args:
+        options: of the study.
+        default: the metric that `auto` stands for; "" for that of the task.
+        kind: of the task.
+        y: `(n,)` codes or original values that the metrics must be able to score.
+
+    Raises:
+        ParameterError: for an unknown metric, and one that cannot score such a target.
+    """
+    goal = table_goal(kind, default, y)
+    found = read_goals(options, goal)
+    for limit in found.limits:
+        goal(limit.name)
+    if found.first.name in COSTS:
+        raise ParameterError(
+            f"metric={options.metric!r}: the first metric must score predictions, and "
+            f"{found.first.name} is what a model costs; write metric=auto,{found.first.name}, or "
+            f"limits={found.first.name}<…"
+        )
+    return found
+
+
+def table_goal(
+    kind: str, default: str = "", y: npt.NDArray[Any] | None = None
+) -> Callable[[str], Goal]:
+    """What finds the goal that a name stands for (`goals_of`)."""
+
+    def goal(name: str) -> Goal:
+        if name in COSTS:
+            return Goal(name, MINIMIZE)
+        metric = metric_for(default if name == AUTO else name, kind, y)
+        return Goal(metric.name, MAXIMIZE if metric.greater_is_better else MINIMIZE)
+
+    return goal
+
+
+def read_goals(options: SearchOptions, goal: Callable[[str], Goal]) -> Goals:
+    """The goals that the options name; `goal` knows the direction of a metric.
+
+    Raises:
+        ParameterError: for texts that are no goals, limits or weights.
+    """
+    limits = prefer = None
+    if isinstance(options, TuneOptions):
+        limits, prefer = options.limits, options.prefer
+    return _goals(options.metric, limits, prefer, goal)
+
+
+def _goals(
+    metric: str, limits: str | None, prefer: str | None, goal: Callable[[str], Goal]
+) -> Goals:
+    by_text = {_unsigned(name): goal(name) for name in _parts(metric)}
+    if not by_text:
+        raise ParameterError(f"metric={metric!r} names no metric; leave it out for auto")
+    weights = dict(map(_weight, _parts(prefer or "")))
+    return Goals(
+        tuple(map(goal, _parts(metric))),
+        tuple(map(Limit.parse, _parts(limits or ""))),
+        {by_text[name].name if name in by_text else name: weights[name] for name in weights},
+    )
+
+
+def preferring(goals: Goals, prefer: str | None) -> Goals:
+    """The goals with other weights, if they are given.
+
+    Raises:
+        ParameterError: for a text that is no weights, or weighs what is no goal.
+    """
+    return goals if prefer is None else replace(goals, weights=dict(map(_weight, _parts(prefer))))
+
+
+def as_began(
+    goals: Goals, given: Mapping[str, Any], goal: Callable[[str], Goal]
+) -> dict[str, str | None]:
+    """The options that made `goals`; a given one that means the same is returned as it is."""
+    signs = ("-", "+") if is_signed(given.get("metric", "")) else ("", "")
+    names = [f"{signs[each.greater_is_better]}{each.name}" for each in goals.goals]
+    began = {
+        "metric": ",".join(names),
+        "limits": ",".join(map(str, goals.limits)) or None,
+    }
+    texts = began | {name: given[name] for name in began if name in given}
+    try:
+        same = _goals(texts["metric"] or "", texts["limits"], None, goal) == replace(
+            goals, weights={}
+        )
+    except ParameterError:
+        same = False
+    return texts if same else began
+
+
+def is_signed(metric: str) -> bool:
+    """Whether a metric is given with its direction, as `-err` or `+accuracy`."""
+    return metric.strip()[:1] in {"-", "+"}
+
+
+def goal_mistakes(options: SearchOptions) -> Iterator[str]:
+    """The mistakes that show before it is known what is searched."""
+    names = _parts(options.metric)
+    several = len(names) > 1 or (isinstance(options, TuneOptions) and options.limits is not None)
+    if not isinstance(options, TuneOptions):
+        if several:
+            yield (
+                f"metric={options.metric!r}: several metrics are for tune alone; name the one that "
+                "decides"
+            )
+        return
+    yield from _text_mistakes(options, names)
+    if options.prefer is not None and len(names) < 2 and options.study is None:
+        yield (
+            f"prefer={options.prefer!r} weighs several metrics, and metric={options.metric!r} is "
+            "one; name them all in metric, or leave prefer out"
+        )
+    if several and options.confirm:
+        yield (
+            f"confirm={options.confirm} orders trials by one metric, but there are several goals "
+            "or limits; leave confirm out"
+        )
+    if several and options.ensemble not in (AUTO, OFF):
+        yield (
+            f"ensemble={options.ensemble!r} is chosen by one metric, but there are several goals "
+            "or limits; leave ensemble out"
+        )
+
+
+def _text_mistakes(options: TuneOptions, names: list[str]) -> Iterator[str]:
+    try:
+        weights = dict(map(_weight, _parts(options.prefer or "")))
+        unknown = AUTO in names or options.study is not None
+        prefer = None if weights and unknown else options.prefer  # the goals are known later
+        _goals(options.metric, options.limits, prefer, lambda name: Goal(_unsigned(name)))
+    except ParameterError as error:
+        yield str(error)
+
+
+def _unsigned(name: str) -> str:
+    return name.lstrip("-+").strip()
+
+
+def _parts(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _weight(text: str) -> tuple[str, float]:
+    name, colon, value = text.rpartition(":")
+    try:
+        if colon:
+            return _unsigned(name.strip()), float(value)
+    except ValueError:
+        pass
+    raise ParameterError(
+        f"prefer={text!r} must be metrics with their weights, such as roc_auc:0.8,latency:0.2"
+    )

@@ -1,0 +1,38 @@
+"""What a study with several goals or limits logs beside its trials: the front and its course."""
+
+from collections.abc import Callable
+
+from hpo.goals.leaders import hypervolumes
+from hpo.study import Study
+from pipelines.store import StudyNotes
+from pipelines.store.schema import FRONT, HYPERVOLUME
+
+
+def log_front(study: Study, notes: StudyNotes, say: Callable[[str], None]) -> None:
+    """Log which trials no other one dominates, and what share of the goals they reach.
+
+    A warning says if no trial keeps the limits.
+    """
+    if study.goals.is_single:
+        return
+    front = {trial.number for trial in study.front}
+    before = {int(number) for number in (notes.tag(FRONT) or "").split(",") if number}
+    notes.annotate(tags={FRONT: ",".join(map(str, sorted(front)))})
+    for number in sorted(front | before):
+        notes.annotate(tags={FRONT: str(number in front).lower()}, trial=number)
+    for step, share in enumerate(hypervolumes(study.trials, study.goals), 1):
+        notes.annotate(metrics={HYPERVOLUME: share}, step=step)
+    if broken := _broken(study):
+        say(broken)
+
+
+def _broken(study: Study) -> str:
+    best = study.best_trial
+    report = best.best if best else None
+    if best is None or report is None or not study.goals.excess(report):
+        return ""
+    limits = ", ".join(map(str, study.goals.limits))
+    return (
+        f"warning: no trial keeps {limits}; trial {best.number} breaks the limits least and wins. "
+        "Run more trials, or give wider limits"
+    )

@@ -1,0 +1,130 @@
+"""The goals that the options metric, limits and prefer stand for."""
+
+from typing import Any
+
+import pytest
+
+from hpo.errors import ParameterError
+from hpo.goals import Goal, Goals, Limit
+from pipelines.objectives.code.results import goal_of
+from pipelines.objectives.code.results import goals_of as goals_of_code
+from pipelines.objectives.scoring.goals import (
+    as_began,
+    goal_mistakes,
+    goals_of,
+    preferring,
+    table_goal,
+)
+from pipelines.study.options import TuneOptions, ValidateOptions
+
+AUC, LATENCY = Goal("roc_auc", "maximize"), Goal("latency")
+
+
+@pytest.mark.parametrize(
+    ("options", "goals"),
+    [
+        ({}, Goals((AUC,))),
+        ({"metric": "f1"}, Goals((Goal("f1", "maximize"),))),
+        ({"metric": "auto, latency"}, Goals((AUC, LATENCY))),
+        (
+            {"metric": "auto,latency", "prefer": "auto:0.8, latency:0.2"},
+            Goals((AUC, LATENCY), (), {"roc_auc": 0.8, "latency": 0.2}),
+        ),
+        (
+            {"limits": "latency<5, recall_loss<1".replace("recall_loss", "log_loss")},
+            Goals((AUC,), (Limit("latency", 5.0), Limit("log_loss", 1.0))),
+        ),
+    ],
+)
+def test_goals_of_a_table(options: dict[str, Any], goals: Goals) -> None:
+    assert goals_of(TuneOptions(**options), "", "binary") == goals
+
+
+def test_goals_of_code_have_signs() -> None:
+    options = TuneOptions(metric="-err,+recall", limits="seconds<3", prefer="err:1,recall:2")
+    assert goals_of_code(options) == Goals(
+        (Goal("err"), Goal("recall", "maximize")),
+        (Limit("seconds", 3.0),),
+        {"err": 1.0, "recall": 2.0},
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"metric": "latency"}, "first metric must score predictions.*metric=auto,latency"),
+        ({"metric": "auto,lateny"}, "unknown metric 'lateny'"),
+        ({"limits": "lateny<5"}, "unknown metric 'lateny'"),
+        ({"metric": "auto,rmse"}, "is for regression tasks, but this one is binary"),
+        ({"metric": "auto,roc_auc"}, "names roc_auc twice"),
+        ({"metric": " , "}, "names no metric"),
+        ({"metric": "auto,latency", "prefer": "f1:1"}, "prefer='f1' is not a goal"),
+    ],
+)
+def test_goals_that_a_table_does_not_have(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ParameterError, match=message):
+        goals_of(TuneOptions(**options), "", "binary")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"limits": "latency"}, "limits='latency' must be a metric, < or >"),
+        ({"metric": "auto,latency", "prefer": "latency"}, "metrics with their weights"),
+        ({"prefer": "roc_auc:1"}, "weighs several metrics"),
+        ({"metric": "auto,latency", "confirm": 5}, "confirm=5 orders trials by one metric"),
+        ({"limits": "latency<5", "ensemble": 9}, "ensemble=9 is chosen by one metric"),
+        ({"metric": "f1,f1"}, "names f1 twice"),
+    ],
+)
+def test_mistakes_that_show_before_the_table_is_read(options: dict[str, Any], message: str) -> None:
+    (found,) = goal_mistakes(TuneOptions(**options))
+    assert message in found
+
+
+def test_a_validation_has_one_goal() -> None:
+    (found,) = goal_mistakes(ValidateOptions(metric="auto,latency"))
+    assert "several metrics are for tune alone" in found
+    assert not [*goal_mistakes(ValidateOptions(metric="f1"))]
+    assert not [*goal_mistakes(TuneOptions(metric="auto,latency", prefer="roc_auc:1"))]
+
+
+BEGAN = Goals((AUC, LATENCY), (Limit("size", 9.0),), {"latency": 1.0})
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {},
+        {"metric": "roc_auc, latency"},
+        {"metric": "auto,latency", "limits": "size < 9.0"},
+    ],
+)
+def test_the_same_goals_may_be_given_again(given: dict[str, Any]) -> None:
+    found = as_began(BEGAN, given, table_goal("binary"))
+    assert found == found | given
+
+
+@pytest.mark.parametrize(
+    ("given", "began"),
+    [
+        ({"metric": "latency,roc_auc"}, "roc_auc,latency"),
+        ({"limits": "size<8"}, "size<9"),
+        ({"metric": "nonsense"}, "roc_auc,latency"),
+    ],
+)
+def test_other_goals_are_found_with_those_it_began_with(given: dict[str, Any], began: str) -> None:
+    (name,) = given
+    assert as_began(BEGAN, given, table_goal("binary"))[name] == began
+
+
+def test_other_weights_may_be_given_later() -> None:
+    assert preferring(BEGAN, None) is BEGAN
+    assert preferring(BEGAN, "roc_auc:2").weights == {"roc_auc": 2.0}
+    with pytest.raises(ParameterError, match="prefer='f1' is not a goal"):
+        preferring(BEGAN, "f1:1")
+
+
+def test_signs_are_shown_where_they_were_given() -> None:
+    goals = Goals((Goal("err"), Goal("recall", "maximize")))
+    assert as_began(goals, {"metric": "-err"}, goal_of)["metric"] == "-err,+recall"
