@@ -118,6 +118,16 @@ _WARMED = (
 WARMED = {method.name: method for method in _WARMED}
 
 
+_SEVERAL = (
+    Method("random", "random", "own", settings={"name": "random"}),
+    Method("tpe", "**tpe** (this project)", "own", settings={"name": "tpe"}),
+    Method("optuna", "Optuna TPE", "optuna_tpe", "optuna"),
+    Method("optuna-nsga2", "Optuna NSGA-II", "optuna_tpe", "optuna", {"evolves": True}),
+)
+# searches for several goals (`benchmarks.search.goals`)
+SEVERAL = {method.name: method for method in _SEVERAL}
+
+
 def method(text: str, table: Mapping[str, Method] = METHODS) -> Method:
     """A method written as `name` or, with other settings, as `name:key=value,key=value`.
 

@@ -3,6 +3,7 @@
 The calls, each with its other arguments in the same object:
 
 * `minimise`: the losses of a whole search on a problem.
+* `front`: the losses of all goals of a whole search on a problem (`benchmarks.search.goals`).
 * `prepare`: set up a study with n observations; each `step` then returns the seconds of one more
   ask and tell.
 * `touch`, `study`, `count`: a study logged to MLflow (`benchmarks.product.overhead`).
@@ -25,6 +26,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.search import goals
 from benchmarks.search.problems import counting_ones, problem
 from benchmarks.search.simulation import Meter, incumbents
 from benchmarks.tabulated.curves import load_curves
@@ -58,11 +60,8 @@ def serve(module: str, settings: dict[str, Any]) -> None:
 def _answer(job: dict[str, Any], peer: Any, settings: dict[str, Any], made: list[Any]) -> Any:
     """The answer to a job; `made` holds the step function or the search that was set up last."""
     match job.pop("call"):
-        case "minimise":
-            start = time.process_time()
-            chosen = problem(job.pop("problem"))
-            losses = peer.minimise(chosen, **job, **settings)
-            return {"losses": losses, "cpu_seconds": round(time.process_time() - start, 3)}
+        case "minimise" | "front" as call:
+            return _searched(call, job, peer, settings)
         case "prepare":
             history = observations(job["problem"], job["n"], job["seed"])
             made[:] = [
@@ -90,6 +89,15 @@ def _answer(job: dict[str, Any], peer: Any, settings: dict[str, Any], made: list
             return _logged(call, job, peer, settings)
         case other:
             raise ValueError(f"unknown call {other!r}")
+
+
+def _searched(call: str, job: dict[str, Any], peer: Any, settings: dict[str, Any]) -> Any:
+    start = time.process_time()
+    if call == "front":
+        losses = peer.front(goals.problem(job.pop("problem")), **job, **settings)
+    else:
+        losses = peer.minimise(problem(job.pop("problem")), **job, **settings)
+    return {"losses": losses, "cpu_seconds": round(time.process_time() - start, 3)}
 
 
 def _logged(call: str, job: dict[str, Any], peer: Any, settings: dict[str, Any]) -> Any:

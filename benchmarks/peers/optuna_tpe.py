@@ -9,6 +9,7 @@ import numpy as np
 import optuna
 
 from benchmarks.peers.timing import Seconds, timed
+from benchmarks.search import goals
 from benchmarks.search.problems import Problem
 from hpo.space import Categorical, Float, Integer, Parameter, Params, SearchSpace, Value
 
@@ -61,6 +62,22 @@ def minimise(
 
     study.optimize(objective, n_trials=trials)
     return losses
+
+
+def front(
+    problem: goals.Problem, seed: int, trials: int, evolves: bool = False
+) -> list[tuple[float, ...]]:
+    """The losses of all goals of one search, in order."""
+    how = optuna.samplers.NSGAIISampler(seed=seed) if evolves else sampler(seed)
+    study = optuna.create_study(directions=["minimize"] * len(problem.low), sampler=how)
+    found: list[tuple[float, ...]] = []
+
+    def objective(trial: optuna.Trial) -> tuple[float, ...]:
+        found.append(problem.losses(suggest(problem.space, trial)))
+        return found[-1]
+
+    study.optimize(objective, n_trials=trials)
+    return found
 
 
 def stepper(

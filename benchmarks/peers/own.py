@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.peers.timing import Seconds, timed
+from benchmarks.search import goals
 from benchmarks.search.problems import Problem
 from hpo.samplers import Sampler
 from hpo.schedulers.full import Full
@@ -43,6 +44,27 @@ def minimise(problem: Problem, seed: int, trials: int, first: bool, **settings: 
         losses.append(problem.loss(trial.params))
         study.tell(trial.number, Report(1, losses[-1]))
     return losses
+
+
+def front(
+    problem: goals.Problem, seed: int, trials: int, **settings: Any
+) -> list[tuple[float, ...]]:
+    """The losses of all goals of one search, in order."""
+    study = Study(
+        problem.space,
+        sampler(**settings),
+        Full(1),
+        MemoryStorage(),
+        seed=seed,
+        max_trials=trials,
+        goals=problem.goals,
+    )
+    found: list[tuple[float, ...]] = []
+    while trial := study.ask():
+        found.append(problem.losses(trial.params))
+        metrics = dict(zip(problem.goals.names, found[-1], strict=True))
+        study.tell(trial.number, Report(1, found[-1][0], metrics))
+    return found
 
 
 def stepper(

@@ -8,6 +8,7 @@ from hpo.past import Past
 from hpo.workers.cores import WorkerPlan, plan_threads
 from pipelines.files.checkpoints import Checkpoints
 from pipelines.objectives.planning import new_plan, source_of, tables_of, worker_plan_of
+from pipelines.objectives.scoring.goals import preferring
 from pipelines.objectives.space import SpaceChoice, choose_space, space_notes, step_notes
 from pipelines.objectives.table import TableObjective, publish_folds
 from pipelines.objectives.training import table_worker
@@ -150,18 +151,7 @@ class ResumedStudy:
         plan, began = Plan.from_header(header), DataPlan.from_header(header)
         check_unchanged(f"study {study}", options, plan, began, instead="start a new study")
         source = rebuild_source(began, plan.seed, {DATA: options.data, **tables_of(options)})
-        ensemble = options.given().get("ensemble")
-        plan = plan.resumed(
-            trials=options.trials,
-            timeout=options.timeout,
-            register=options.register,
-            confirm=options.confirm,
-            patience=options.patience,
-            refit=options.given().get("refit"),
-            ensemble=None if ensemble is None else str(ensemble),
-            device=options.given().get("device"),
-            checkpoints=absolute(options.checkpoints) if options.checkpoints else None,
-        )
+        plan = plan.resumed(options, preferring(plan.goals, options.prefer))
         if plan.checkpoints is not None:
             Checkpoints(plan.checkpoints).check(writing=writing)
         return cls(study, header, plan, source)

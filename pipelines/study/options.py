@@ -241,7 +241,7 @@ class TuneOptions(SearchOptions):
     refit: str = option(AUTO, later=True)
     warm_start: str = option(AUTO, checked=False)
     limits: str | None = option(None)
-    prefer: str | None = option(None)
+    prefer: str | None = option(None, later=True)
     test_share: float = option(TEST_SHARE, Limit(at_least=0, below=0.5))
     test: Table = option(None, checked=False, later=True)
     checkpoints: str | None = option(None)

@@ -18,8 +18,13 @@ from hpo.study import FirstPoint
 from pipelines.files.uris import HIDDEN, is_hidden, safe
 from pipelines.models import FAMILIES, libraries
 from pipelines.models.libraries import STUDY_LIBRARIES, installed_versions
-from pipelines.study.options import ALL_ROWS, AUTO, OFF, most_members
+from pipelines.study.options import ALL_ROWS, AUTO, OFF, TuneOptions, most_members
+from pipelines.table.source import absolute
 
+# what a later session may change, by the names of options and of the plan
+_CHANGED_LATER = frozenset(
+    ("trials", "register", "confirm", "patience", "refit", "ensemble", "checkpoints", "device")
+)
 TRIAL_SECONDS = 3600.0  # after which a leg fails, unless the user gives a limit
 
 
@@ -168,44 +173,31 @@ class Plan:
             ) from error
         return cls(**values)
 
-    def resumed(
-        self,
-        *,
-        trials: int | None,
-        timeout: float | None,
-        register: str | None,
-        confirm: int | None,
-        patience: int | None,
-        refit: str | None,
-        ensemble: str | None,
-        checkpoints: str | None,
-        device: str | None = None,
-    ) -> "Plan":
-        """This plan with what a later session may change; None leaves a value as it is.
+    def resumed(self, options: TuneOptions, goals: Goals) -> "Plan":
+        """This plan with what a later session may change; what is not given stays as it is.
 
         Only the timeout is that of the session: None stands for no limit.
 
         Raises:
             StudyError: when the URI of the checkpoints has a secret, which is not stored.
         """
-        if checkpoints is None and is_hidden(self.checkpoints or ""):
+        if options.checkpoints is None and is_hidden(self.checkpoints or ""):
             raise StudyError(
                 f"the study's checkpoints are at {self.checkpoints}, and the secret in place of "
                 f"{HIDDEN} is not stored: give the full URI as checkpoints=, or a new place, where "
                 "its trials start from the beginning"
             )
-        return replace(
-            self,
-            checkpoints=checkpoints or self.checkpoints,
-            trials=trials or self.trials,
-            timeout=timeout,
-            register=register or self.register,
-            confirm=confirm or self.confirm,
-            patience=patience or self.patience,
-            refit=refit or self.refit,
-            ensemble=ensemble or self.ensemble,
-            device=device or self.device,
-        )
+        if options.confirm is not None and not self.goals.is_single:
+            raise StudyError(
+                f"confirm={options.confirm} orders trials by one metric, and the study has the "
+                f"goals {self.goals}; leave confirm out"
+            )
+        given = {name: value for name, value in options.given().items() if name in _CHANGED_LATER}
+        if "ensemble" in given:
+            given["ensemble"] = str(given["ensemble"])
+        if "checkpoints" in given:
+            given["checkpoints"] = absolute(given["checkpoints"])
+        return replace(self, timeout=options.timeout, goals=goals, **given)
 
 
 def _stored_values(header: Mapping[str, Any]) -> dict[str, Any]:

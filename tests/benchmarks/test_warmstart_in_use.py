@@ -77,6 +77,7 @@ def test_tables_that_come_again_are_reported_by_themselves() -> None:
     }
 
 
+@pytest.mark.slow
 def test_the_command_itself_is_chained_and_continues_where_it_stopped(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

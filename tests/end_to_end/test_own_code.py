@@ -245,6 +245,8 @@ def test_several_goals_and_a_limit_from_python_to_the_report(store: str) -> None
     assert rows[0].metrics.keys() >= {"near", "far", "excess"}
     page = Path(client.download_artifacts(study, "report/report.html")).read_text("utf-8")
     assert "Goals against each other" in page
+    again = tune(objective=own_code.two_goals, study=study, workers=1, prefer="far:1")
+    assert again.winner is max(again.front, key=lambda trial: float(trial.params["x"]))
     with pytest.raises(StudyError, match="began with metric='-near,-far', but got '-near'"):
         tune(objective=own_code.two_goals, study=study, metric="-near", trials=20)
 

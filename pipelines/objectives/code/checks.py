@@ -50,10 +50,11 @@ def mistakes(options: TuneOptions, wrong: Collection[str]) -> Iterator[str]:
     if {"metric", "limits", "prefer"} & set(wrong):
         return
     found = [*goal_mistakes(options)]
-    try:
-        goals_of(options)
-    except ParameterError as error:
-        found.append(str(error))
+    if options.study is None:
+        try:
+            goals_of(options)
+        except ParameterError as error:
+            found.append(str(error))
     yield from dict.fromkeys(found)
 
 

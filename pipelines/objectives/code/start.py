@@ -16,6 +16,7 @@ from pipelines.objectives.code.kinds import code_of
 from pipelines.objectives.code.objective import FOLDER, OBJECTIVE, CodeObjective
 from pipelines.objectives.code.places import InRuns
 from pipelines.objectives.code.planning import new_plan, space_of, workers_again, workers_of
+from pipelines.objectives.scoring.goals import preferring
 from pipelines.objectives.space import SpaceChoice, space_notes, step_notes
 from pipelines.study.objective import check_same, header_of
 from pipelines.study.options import TuneOptions
@@ -24,7 +25,6 @@ from pipelines.study.report import save_report
 from pipelines.study.result import StudyResult
 from pipelines.study.session import Setup, run_study
 from pipelines.study.workshop import Workshop, workshop
-from pipelines.table.source import absolute
 
 
 def is_code(header: Mapping[str, Any]) -> bool:
@@ -120,16 +120,7 @@ class ResumedCodeStudy:
             options.objective or _stored(study, header), str(header.get(FOLDER) or "") or None
         )
         check_unchanged(f"study {study}", options, plan, code)
-        plan = plan.resumed(
-            trials=options.trials,
-            timeout=options.timeout,
-            register=options.register,
-            confirm=None,
-            patience=options.patience,
-            refit=None,
-            ensemble=None,
-            checkpoints=absolute(options.checkpoints) if options.checkpoints else None,
-        )
+        plan = plan.resumed(options, preferring(plan.goals, options.prefer))
         check_same(CodeObjective(plan, code), header)
         code.check(frozenset(plan.space.names))
         return cls(study, code, plan)

@@ -1,6 +1,7 @@
 """The goals of a study, from the options `metric`, `limits` and `prefer`."""
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy.typing as npt
@@ -79,6 +80,15 @@ def _goals(
     )
 
 
+def preferring(goals: Goals, prefer: str | None) -> Goals:
+    """The goals with other weights, if they are given.
+
+    Raises:
+        ParameterError: for a text that is no weights, or weighs what is no goal.
+    """
+    return goals if prefer is None else replace(goals, weights=dict(map(_weight, _parts(prefer))))
+
+
 def as_began(
     goals: Goals, given: Mapping[str, Any], goal: Callable[[str], Goal]
 ) -> dict[str, str | None]:
@@ -88,11 +98,12 @@ def as_began(
     began = {
         "metric": ",".join(names),
         "limits": ",".join(map(str, goals.limits)) or None,
-        "prefer": ",".join(f"{name}:{weight:g}" for name, weight in goals.weights.items()) or None,
     }
     texts = began | {name: given[name] for name in began if name in given}
     try:
-        same = _goals(texts["metric"] or "", texts["limits"], texts["prefer"], goal) == goals
+        same = _goals(texts["metric"] or "", texts["limits"], None, goal) == replace(
+            goals, weights={}
+        )
     except ParameterError:
         same = False
     return texts if same else began
@@ -115,7 +126,7 @@ def goal_mistakes(options: SearchOptions) -> Iterator[str]:
             )
         return
     yield from _text_mistakes(options, names)
-    if options.prefer is not None and len(names) < 2:
+    if options.prefer is not None and len(names) < 2 and options.study is None:
         yield (
             f"prefer={options.prefer!r} weighs several metrics, and metric={options.metric!r} is "
             "one; name them all in metric, or leave prefer out"
@@ -135,7 +146,8 @@ def goal_mistakes(options: SearchOptions) -> Iterator[str]:
 def _text_mistakes(options: TuneOptions, names: list[str]) -> Iterator[str]:
     try:
         weights = dict(map(_weight, _parts(options.prefer or "")))
-        prefer = None if weights and AUTO in names else options.prefer  # auto is known later
+        unknown = AUTO in names or options.study is not None
+        prefer = None if weights and unknown else options.prefer  # the goals are known later
         _goals(options.metric, options.limits, prefer, lambda name: Goal(_unsigned(name)))
     except ParameterError as error:
         yield str(error)

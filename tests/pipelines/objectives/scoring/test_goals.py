@@ -8,7 +8,13 @@ from hpo.errors import ParameterError
 from hpo.goals import Goal, Goals, Limit
 from pipelines.objectives.code.results import goal_of
 from pipelines.objectives.code.results import goals_of as goals_of_code
-from pipelines.objectives.scoring.goals import as_began, goal_mistakes, goals_of, table_goal
+from pipelines.objectives.scoring.goals import (
+    as_began,
+    goal_mistakes,
+    goals_of,
+    preferring,
+    table_goal,
+)
 from pipelines.study.options import TuneOptions, ValidateOptions
 
 AUC, LATENCY = Goal("roc_auc", "maximize"), Goal("latency")
@@ -92,7 +98,6 @@ BEGAN = Goals((AUC, LATENCY), (Limit("size", 9.0),), {"latency": 1.0})
         {},
         {"metric": "roc_auc, latency"},
         {"metric": "auto,latency", "limits": "size < 9.0"},
-        {"prefer": "latency:1.0"},
     ],
 )
 def test_the_same_goals_may_be_given_again(given: dict[str, Any]) -> None:
@@ -105,13 +110,19 @@ def test_the_same_goals_may_be_given_again(given: dict[str, Any]) -> None:
     [
         ({"metric": "latency,roc_auc"}, "roc_auc,latency"),
         ({"limits": "size<8"}, "size<9"),
-        ({"prefer": "roc_auc:1"}, "latency:1"),
         ({"metric": "nonsense"}, "roc_auc,latency"),
     ],
 )
 def test_other_goals_are_found_with_those_it_began_with(given: dict[str, Any], began: str) -> None:
     (name,) = given
     assert as_began(BEGAN, given, table_goal("binary"))[name] == began
+
+
+def test_other_weights_may_be_given_later() -> None:
+    assert preferring(BEGAN, None) is BEGAN
+    assert preferring(BEGAN, "roc_auc:2").weights == {"roc_auc": 2.0}
+    with pytest.raises(ParameterError, match="prefer='f1' is not a goal"):
+        preferring(BEGAN, "f1:1")
 
 
 def test_signs_are_shown_where_they_were_given() -> None:
