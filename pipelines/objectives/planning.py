@@ -130,7 +130,7 @@ def new_plan(
     return Plan(
         model=options.model,
         algorithm=options.algorithm,
-        goals=goals_of(options, wanted, kind, prepared.y),
+        goals=goals_of(options, wanted, kind, prepared.y, weighted=bool(source.roles.weight)),
         seed=source.seed,
         space=space,
         first_points=_first_points(options, chosen, defaults, kind),

@@ -20,7 +20,7 @@ from pipelines.registry.schema import schema_check
 from pipelines.registry.slices import slice_checks
 from pipelines.table.scores.bootstrap import Gain
 from pipelines.table.scores.metrics import Metric, weighted_quantile
-from pipelines.table.scores.named import metric_named
+from pipelines.table.scores.named import metric_of
 
 if TYPE_CHECKING:
     from serving.predictor import Predictor
@@ -149,7 +149,7 @@ def _contests(
     challenger: Served, champion: Served | None, rows: HeldOut, score: HeldOutScore, limits: Limits
 ) -> list[_Contest]:
     """The contests against the trivial baseline and the champion; the last one decides."""
-    metric = metric_named(score.metric)
+    metric = metric_of(score.goal)
     prediction = _predict(challenger, rows, "the challenger")
     trivial = Pair.on(rows, metric, prediction, _trivial(challenger.predictor, rows, metric))
     baseline = _Contest("trivial baseline", "the trivial baseline", trivial, 0.0)
