@@ -21,6 +21,7 @@ from pipelines.study.choice.ensemble import Ensemble
 from pipelines.study.objective import Choice, Ending
 from pipelines.study.plan import Plan
 from pipelines.study.result import BesideDefault, Outcome
+from pipelines.table.scores.costs import COSTS
 from pipelines.table.scores.metrics import evaluate, recalls
 from pipelines.table.scores.named import metric_of, metric_text
 from pipelines.table.source import DataPlan, described
@@ -230,7 +231,8 @@ class TableObjective:
         scored = score(self._prepared, self._data, ending, portions)
         weight = self._prepared.weight_test
         kind, own = self._prepared.task.kind, metric_of(self.goal)
-        test = evaluate(kind, scored.y, scored.prediction, weight, own=own)
+        all_own = [metric_of(goal) for goal in self._plan.goals.goals if goal.name not in COSTS]
+        test = evaluate(kind, scored.y, scored.prediction, weight, own=all_own)
         interval = None
         if name in test:
             interval = score_interval(
@@ -323,7 +325,7 @@ class TableObjective:
         trivial = score(self._prepared, self._data, ending, [Portion(label)])
         kind, weight = self._prepared.task.kind, self._prepared.weight_test
         own = metric_of(self.goal)
-        values = evaluate(kind, trivial.y, trivial.prediction, weight, own=own)
+        values = evaluate(kind, trivial.y, trivial.prediction, weight, own=[own])
         return values.get(self.goal.name, float("nan"))
 
     def _store_classes(self, scored: "Scored", ending: Ending) -> None:

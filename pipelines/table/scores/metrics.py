@@ -7,7 +7,7 @@ compares them with scikit-learn.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -327,9 +327,9 @@ def evaluate(
     prediction: FloatArray,
     weight: Weights = None,
     *,
-    own: Metric | None = None,
+    own: Sequence[Metric] = (),
 ) -> dict[str, float]:
-    """All metrics of a task that are defined on these rows, by name, and that of the study.
+    """All metrics of a task that are defined on these rows, by name, and those of the study.
 
     Shapes and units are those of `Metric`.
 
@@ -339,7 +339,6 @@ def evaluate(
     if not np.isfinite(prediction).all():
         raise ValueError("the model predicted values that are not finite")
     metrics = [metric for metric in METRICS.values() if kind in metric.tasks]
-    if own is not None and own.name not in METRICS:
-        metrics.append(own)
+    metrics += [metric for metric in own if metric.name not in METRICS]
     scores = {metric.name: metric.value(y, prediction, weight) for metric in metrics}
     return {name: score for name, score in scores.items() if np.isfinite(score)}

@@ -90,7 +90,7 @@ def test_an_undefined_scorer_has_no_value() -> None:
     with pytest.raises(ValueError, match="roc_auc_ovo is not defined here"):
         metric_named("roc_auc_ovo")(np.zeros_like(y), p)
     own = metric_named("roc_auc_ovo")
-    assert "roc_auc_ovo" not in evaluate("binary", np.zeros_like(y), p, own=own)
+    assert "roc_auc_ovo" not in evaluate("binary", np.zeros_like(y), p, own=[own])
 
 
 @pytest.mark.parametrize("name", ["max_error", "neg_max_error"])
