@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from hpo.errors import ParameterError
 from pipelines.models import search_model, single_family
-from pipelines.objectives.code.function import imported
+from pipelines.objectives.code.function import named
 from pipelines.study.options import Options
 from warmstart.families import is_estimator, short_name
 
@@ -127,7 +127,7 @@ def _given_by_text(text: str) -> Any:
         return read(text)
     if ":" not in text:
         raise ParameterError(f"estimator={text!r} must be {FORM}")
-    found = imported(text, "estimator")
+    found = named("estimator", text)
     if hasattr(found, "get_params") and not isinstance(found, type):
         return found
     if not callable(found):

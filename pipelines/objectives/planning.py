@@ -132,7 +132,7 @@ def new_plan(
     return Plan(
         model=options.model,
         algorithm=algorithm,
-        goals=goals_of(options, wanted, kind, prepared.y),
+        goals=goals_of(options, wanted, kind, prepared.y, weighted=bool(source.roles.weight)),
         seed=source.seed,
         space=space,
         first_points=_first_points(options.model, algorithm, chosen.space, defaults, kind),

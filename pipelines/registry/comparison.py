@@ -20,7 +20,7 @@ from pipelines.registry.schema import schema_check
 from pipelines.registry.slices import slice_checks
 from pipelines.table.scores.bootstrap import Gain
 from pipelines.table.scores.metrics import Metric, weighted_quantile
-from pipelines.table.scores.named import metric_named
+from pipelines.table.scores.named import metric_of
 
 if TYPE_CHECKING:
     from serving.features import TargetEncoder
@@ -150,7 +150,7 @@ def _contests(
     challenger: Served, champion: Served | None, rows: HeldOut, score: HeldOutScore, limits: Limits
 ) -> list[Contest]:
     """The contests against the trivial baseline and the champion; the last one decides."""
-    metric = metric_named(score.metric)
+    metric = metric_of(score.goal)
     prediction = _predict(challenger, rows, "the challenger")
     constant = trivial(challenger.predictor.target, rows, metric)
     pair = Pair.on(rows, metric, prediction, constant)

@@ -81,7 +81,9 @@ class Options(TableOptions):
         metric: The deciding score; auto is roc_auc for two classes, log_loss for more, rmse for
             numbers. Several with commas between them are goals of one search, such as auto,latency.
             Others are roc_auc_ovr, accuracy, balanced_accuracy, f1, f1_macro,
-            average_precision, brier and mcc; mae, median_ae, r2, rmsle and mape.
+            average_precision, brier and mcc; mae, median_ae, r2, rmsle and mape; any scorer of
+            scikit-learn; and your own function, -package.module:function to minimise it or + to
+            maximise it.
         seed: Of the splits, the models and the search.
         task: auto, binary, multiclass or regression.
         split: How test rows are held out: random, time:COLUMN or group:COLUMN.
