@@ -12,6 +12,7 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import re
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -25,6 +26,8 @@ MAX_LENGTH = 4000  # of a text, which MLflow stores as a tag
 _SCIKIT = "sklearn"
 _FUNCTIONS = ("sklearn.feature_selection", "sklearn.metrics", "sklearn.preprocessing")
 _NUMBERS = ("numpy", "scipy")
+# What a value that is not plain looks like: None, a container, a class or function, an object.
+_WRITTEN = re.compile(r"None|[(\[{].*[)\]}]|[A-Za-z_]\w*(\.\w+)+(\(.*\))?", re.DOTALL)
 _SESSION = ("__main__", "__mp_main__")  # modules that no other process can import
 
 
@@ -72,8 +75,10 @@ def value_of(value: Any) -> Any:
     Raises:
         ParameterError: as `read`.
     """
-    if not isinstance(value, str) or not (value == "None" or value.endswith((")", "]", "}"))):
+    if not isinstance(value, str) or not _WRITTEN.fullmatch(value):
         return value
+    if re.fullmatch(r"[\w.]+", value) and value != "None" and not belongs(value, _known()):
+        return value  # such as the name of a file
     try:
         tree = ast.parse(value, mode="eval").body
     except (SyntaxError, ValueError):
@@ -235,9 +240,14 @@ def _is_from(found: Any, modules: tuple[str, ...]) -> bool:
     return belongs(str(getattr(found, "__module__", "")), modules)
 
 
+def _known() -> tuple[str, ...]:
+    """The modules that a text may name."""
+    return (_SCIKIT, *_NUMBERS, *trusted_modules())
+
+
 def _found(path: str) -> Any:
     """What a dotted name stands for, imported if its package may be."""
-    if not belongs(path, (_SCIKIT, *_NUMBERS, *trusted_modules())):
+    if not belongs(path, _known()):
         raise ParameterError(
             f"estimator: {path} is not of scikit-learn, and code of other modules is not trusted "
             f"unless you say so; {way_out(path)}"

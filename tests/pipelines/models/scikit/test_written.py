@@ -88,7 +88,14 @@ def test_a_choice_of_any_value_is_plain_and_is_read_again(value: Any) -> None:
         assert repr(value_of(plain)) == repr(value)
 
 
-@pytest.mark.parametrize("text", ["rbf", "auto", "", "none", "f(x", "a]", "min(a", "1", "2**3"])
+@pytest.mark.parametrize("choice", [np.log1p, np.float32, mutual_info_classif, MinMaxScaler])
+def test_a_choice_of_a_function_or_a_class_is_read_again(choice: Any) -> None:
+    assert value_of(plain_or_written(choice, "p")) is choice
+
+
+@pytest.mark.parametrize(
+    "text", ["rbf", "auto", "", "none", "f(x", "f(x)", "a]", "1", "2**3", "model.txt", "a.b.c"]
+)
 def test_texts_of_a_space_that_are_no_values_stay(text: str) -> None:
     assert value_of(text) == text
 
