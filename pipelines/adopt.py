@@ -22,7 +22,6 @@ from pipelines.models import FAMILIES
 from pipelines.table.source import Source
 
 # The defaults of `tune`, so that the meta-features are those of such a study.
-_DIVISION = ("random", 0.2, "holdout", 0)  # split, test_share, validation, seed
 
 
 @dataclass(frozen=True)
@@ -119,7 +118,7 @@ def adopt(options: AdoptOptions) -> Adoption | AdoptedOptuna | Undone:
     kind = None
     with _collecting(mistakes):
         if options.data is not None and options.target is not None:
-            source = Source(options.data, options.target, options.task, *_DIVISION)
+            source = Source(options.data, options.target, options.task)
             prepared = source.prepare()
             kind = prepared.task.kind
     with _collecting(mistakes):

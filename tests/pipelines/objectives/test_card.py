@@ -38,7 +38,7 @@ def subject(
 ) -> Subject:
     rng = np.random.default_rng(0)
     frame = pd.DataFrame({name: rng.normal(size=100), target: rng.normal(size=100)})
-    source = Source(frame, target, "auto", "random", 0.2, "holdout", 0)
+    source = Source(frame, target)
     prepared = source.prepare()
     chosen = {"learning_rate": 0.05} if params is None else params
     report = Report(50, 1.25, {"rmse": 1.25, "best_iteration": 30.0}, 7200.0)

@@ -33,11 +33,12 @@ from pipelines.objectives.jobs import (
     trial_label,
 )
 from pipelines.objectives.training import Training, device_of
-from pipelines.table.data import Prepared, load_folds, prepare
+from pipelines.table.data import Prepared, load_folds
 from pipelines.table.scores.metrics import METRICS
 from pipelines.table.shares import subset
 from serving.members import load_member
 from serving.predictor import Predictor
+from tests.tables import prepare
 
 CHEAP = Job(0, {"learning_rate": 0.3, "num_leaves": 4}, 0, 8)
 POOR = Job(1, {"learning_rate": 1e-6, "num_leaves": 2}, 0, 1)

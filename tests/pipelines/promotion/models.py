@@ -120,7 +120,7 @@ def make_store(folder: Path, client: MlflowClient) -> Store:
     table = make_table(2_000)
     place = folder / "answers.csv"
     table.to_csv(place, index=False)
-    source = Source(str(place), "answer", "auto", "random", 0.2, "holdout", 3)
+    source = Source(str(place), "answer", seed=3)
     prepared = source.prepare()
     plan = source.plan(prepared)
     study = stores.study(metric="roc_auc", direction="maximize", seed=3, data=plan.to_dict())
