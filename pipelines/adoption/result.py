@@ -1,6 +1,5 @@
 """What `adopt` found and did, as values and as text."""
 
-import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -10,6 +9,7 @@ from pipelines.adoption.metrics import LoggedMetric
 from pipelines.adoption.runs import ForeignRun
 from pipelines.adoption.translation import Translation
 from pipelines.adoption.trials import Found
+from pipelines.files.commands import command
 
 MAX_LISTED = 12  # names in a list
 
@@ -108,8 +108,7 @@ class Adoption:
                 f"it replaces {', '.join(self.replaced)}, adopted from the same runs, now in "
                 "MLflow's trash"
             )
-        undo = shlex.quote(f"experiment={self.experiment}")
-        yield f"to undo it: mlflow run . -e adopt --env-manager local -P {undo} -P undo=true"
+        yield f"to undo it: {command('adopt', experiment=self.experiment, undo='true')}"
 
 
 @dataclass(frozen=True)
