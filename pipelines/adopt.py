@@ -11,8 +11,9 @@ from typing import Any
 import pandas as pd
 
 from hpo.errors import ParameterError, UserError, closest, raise_all
+from hpo.goals import DIRECTIONS
 from pipelines.adoption.mapping import load_mapping, mapping_mistakes, read_mapping
-from pipelines.adoption.metrics import AUTO, DIRECTIONS, logged_metric
+from pipelines.adoption.metrics import AUTO, logged_metric
 from pipelines.adoption.optuna import AdoptedOptuna, OptunaStudies, past_of
 from pipelines.adoption.result import Adoption, Undone, listed
 from pipelines.adoption.runs import ForeignRun, optuna_direction
@@ -122,7 +123,7 @@ def adopt(options: AdoptOptions) -> Adoption | AdoptedOptuna | Undone:
             prepared = source.prepare()
             kind = prepared.task.kind
     with _collecting(mistakes):
-        if options.metric and runs:
+        if options.metric and runs and options.direction in (AUTO, *DIRECTIONS):
             logged = optuna_direction(runs, options.metric) if options.direction == AUTO else None
             judged = logged_metric(options.metric, kind, logged or options.direction, options.means)
     raise_all(ParameterError, mistakes)

@@ -69,13 +69,12 @@ class Adoption:
 
     def _metric(self) -> Iterator[str]:
         metric = self.metric
-        values = [metric.from_loss(trial.loss) for trial in self.trials]
+        values = [metric.goal.from_loss(trial.loss) for trial in self.trials]
         negated = " (negated)" if metric.sign < 0 else ""
         meaning = "" if metric.name == metric.logged else f", read as {metric.name},"
-        better = "greater" if metric.greater_is_better else "smaller"
         yield (
             f"metric {metric.logged}{negated}{meaning} lies between {min(values):.5g} and "
-            f"{max(values):.5g}; {better} is better"
+            f"{max(values):.5g}; {metric.goal.better} is better"
         )
         if not metric.ours:
             yield (

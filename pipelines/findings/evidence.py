@@ -221,7 +221,7 @@ class Evidence:
 
     def scores(self, losses: FloatArray) -> FloatArray:
         """Losses as the user knows them."""
-        return -losses if self.goal.greater_is_better else losses
+        return self.goal.from_loss(losses)
 
 
 def _trial(row: Mapping[str, Any]) -> Trial:

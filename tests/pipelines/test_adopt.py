@@ -139,7 +139,7 @@ def test_hyperopt(place: Place) -> None:
     best = max(trial.reports[0].loss for trial in found.trials)
     assert found.best.metrics["auc"] >= -best
     losses = place.adopted("hyperopt", dry_run=True, metric="loss")  # 1 - auc, less is better
-    assert (losses.metric.name, losses.metric.greater_is_better) == ("loss", False)
+    assert (losses.metric.name, losses.metric.goal.greater_is_better) == ("loss", False)
     assert losses.best.run_id == found.best.run_id
 
 
@@ -184,7 +184,7 @@ def test_custom_names(place: Place) -> None:
 
 def test_optuna(place: Place) -> None:
     found = place.adopted("optuna", dry_run=True, means=None)
-    assert not found.metric.greater_is_better  # its callback says so
+    assert not found.metric.goal.greater_is_better  # its callback says so
     assert len(found.trials) == 6
     assert found.translation.space["learning_rate"].to_unit(0.001) == 0
     assert found.translation.space["learning_rate"].to_unit(0.3) == 1

@@ -7,7 +7,7 @@ from typing import Any
 import numpy.typing as npt
 
 from hpo.errors import ParameterError
-from hpo.goals import MAXIMIZE, MINIMIZE, Goal, Goals, Limit
+from hpo.goals import MINIMIZE, Goal, Goals, Limit
 from pipelines.study.options import AUTO, OFF, SearchOptions, TuneOptions
 from pipelines.table.scores.costs import COSTS
 from pipelines.table.scores.named import metric_for
@@ -49,7 +49,7 @@ def table_goal(
         if name in COSTS:
             return Goal(name, MINIMIZE)
         metric = metric_for(default if name == AUTO else name, kind, y)
-        return Goal(metric.name, MAXIMIZE if metric.greater_is_better else MINIMIZE)
+        return metric.goal
 
     return goal
 

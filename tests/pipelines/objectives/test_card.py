@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hpo.goals import Goal
 from hpo.space.parameters import Params
 from hpo.space.yaml import load
 from hpo.trial import Report, Trial
@@ -62,7 +63,7 @@ def subject(
         prepared=prepared,
         best=best,
         trials=(failed, best),
-        score=HeldOutScore("rmse", False, 1.5, 2.0, prepared.digest, prepared.rows.digest, 20),
+        score=HeldOutScore(Goal("rmse"), 1.5, 2.0, prepared.digest, prepared.rows.digest, 20),
         test={"rmse": 1.5, "mae": 1.0},
         interval=None if bare else Interval(1.5, 1.25, 1.75),
         baselines={"trivial": 2.25},

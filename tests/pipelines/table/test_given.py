@@ -10,6 +10,7 @@ import pytest
 from hpo.errors import DataError, ParameterError, StudyError
 from pipelines.registry.gate import HeldOutScore
 from pipelines.registry.heldout import StudyTable, held_out_rows
+from pipelines.table.scores.metrics import METRICS
 from pipelines.table.source import DataPlan, Source, rebuild_source
 from tests.tables import prepare
 
@@ -164,7 +165,12 @@ def test_a_promotion_compares_on_the_test_table(tmp_path: Path) -> None:
     given = Source(str(tmp_path / "data.csv"), "y", test_share=0.0, others={"test": test})
     prepared = given.prepare()
     score = HeldOutScore(
-        "roc_auc", True, 0.5, 0.5, prepared.digest, prepared.rows.digest, len(prepared.rows.test)
+        METRICS["roc_auc"].goal,
+        0.5,
+        0.5,
+        prepared.digest,
+        prepared.rows.digest,
+        len(prepared.rows.test),
     )
     study = StudyTable(given.plan(prepared), 0, score)
     rows = held_out_rows(study, prepared.target, test)

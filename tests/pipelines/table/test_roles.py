@@ -124,7 +124,7 @@ def test_the_roles_of_a_study_are_read_back_and_new_rows_have_weights() -> None:
     prepared = given.prepare()
     plan = given.plan(prepared)
     assert DataPlan.from_header(plan.to_header()) == plan
-    score = HeldOutScore("f1", True, 0.5, 0.5, prepared.digest, prepared.rows.digest, 60)
+    score = HeldOutScore(METRICS["f1"].goal, 0.5, 0.5, prepared.digest, prepared.rows.digest, 60)
     study = StudyTable(plan, 0, score)
     own = held_out_rows(study, prepared.target, table())
     assert own.of_study
