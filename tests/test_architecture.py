@@ -83,8 +83,8 @@ MAX_FILES = 16  # Python files in a folder, `__init__.py` not counted
 MAX_LINES = 400  # of a file
 # Files that are still longer; take one out of the list when it has been split.
 TOO_LONG = {
-    "tests/pipelines/objectives/test_training.py",
-    "tests/pipelines/test_adopt.py",
+    "tests/pipelines/objectives/training/test_training.py",
+    "tests/pipelines/adopting/test_adopt.py",
 }
 
 

@@ -13,7 +13,7 @@ from pipelines.objectives.training import Training
 from pipelines.table.data import Prepared
 from pipelines.table.scores.metrics import METRICS
 from tests.pipelines.objectives.ensemble.test_library import trial
-from tests.pipelines.objectives.test_training import regression
+from tests.pipelines.objectives.training.test_training import regression
 from tests.tables import prepare
 
 JOBS = [

@@ -23,7 +23,7 @@ from pipelines.store.studies import read_header
 from pipelines.tune import tune
 from tests import foreign, stores
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 TABLES = (
     "experiments",
     "experiment_tags",
