@@ -24,9 +24,8 @@ from pipelines.study.choice.confirmation import Confirmation
 from pipelines.study.objective import Ending
 from pipelines.study.workshop import Pool, Workshop
 from pipelines.table.data import Prepared, load_part
-from tests.pipelines.objectives.training.test_training import regression
 from tests.plans import plan
-from tests.tables import prepare
+from tests.tables import prepare, regression
 
 
 def trial(number: int, loss: float | None, origin: str = "sampler") -> Trial:

@@ -25,9 +25,8 @@ from pipelines.study.workshop import Workshop
 from pipelines.table.data import Prepared
 from pipelines.table.source import Source
 from tests.memory import MemoryStore
-from tests.pipelines.objectives.training.test_training import regression
 from tests.plans import plan
-from tests.tables import prepare
+from tests.tables import prepare, regression
 
 Answer = Callable[["Future[Report]", object], None]
 

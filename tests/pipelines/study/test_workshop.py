@@ -16,8 +16,7 @@ from hpo.workers.cores import WorkerPlan
 from pipelines.objectives.jobs import FOLDS, Work
 from pipelines.objectives.training import table_worker
 from pipelines.study.workshop import PREFIX, sweep, worker_log, workshop
-from tests.pipelines.objectives.training.test_training import regression
-from tests.tables import prepare
+from tests.tables import prepare, regression
 
 
 @pytest.fixture(autouse=True)
