@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hpo.errors import UserError, closest
-from pipelines.table.data import Fold, Prepared, prepare
+from pipelines.table.data import Fold, Prepared
 from pipelines.table.reading import load_table
+from pipelines.table.source import AUTO, Source
 
 WHOLE = 1_000_000  # rows; no table has more
 
@@ -36,7 +37,7 @@ class Dataset:
         """
         frame = load_table(str(self.path))
         frame = frame.sample(min(rows, len(frame)), random_state=0).reset_index(drop=True)
-        return prepare(frame, self.target, task=task, seed=seed)
+        return Source(frame, self.target, task or AUTO, seed=seed).prepare()
 
     def fold(self, rows: int = WHOLE) -> Fold:
         """Training and validation rows of the table, sampled down to `rows` rows."""

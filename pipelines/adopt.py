@@ -11,8 +11,9 @@ from typing import Any
 import pandas as pd
 
 from hpo.errors import ParameterError, UserError, closest, raise_all
+from hpo.goals import DIRECTIONS
 from pipelines.adoption.mapping import load_mapping, mapping_mistakes, read_mapping
-from pipelines.adoption.metrics import AUTO, DIRECTIONS, logged_metric
+from pipelines.adoption.metrics import AUTO, logged_metric
 from pipelines.adoption.optuna import AdoptedOptuna, OptunaStudies, past_of
 from pipelines.adoption.result import Adoption, Undone, listed
 from pipelines.adoption.runs import ForeignRun, optuna_direction
@@ -22,7 +23,6 @@ from pipelines.models import FAMILIES
 from pipelines.table.source import Source
 
 # The defaults of `tune`, so that the meta-features are those of such a study.
-_DIVISION = ("random", 0.2, "holdout", 0)  # split, test_share, validation, seed
 
 
 @dataclass(frozen=True)
@@ -119,11 +119,11 @@ def adopt(options: AdoptOptions) -> Adoption | AdoptedOptuna | Undone:
     kind = None
     with _collecting(mistakes):
         if options.data is not None and options.target is not None:
-            source = Source(options.data, options.target, options.task, *_DIVISION)
+            source = Source(options.data, options.target, options.task)
             prepared = source.prepare()
             kind = prepared.task.kind
     with _collecting(mistakes):
-        if options.metric and runs:
+        if options.metric and runs and options.direction in (AUTO, *DIRECTIONS):
             logged = optuna_direction(runs, options.metric) if options.direction == AUTO else None
             judged = logged_metric(options.metric, kind, logged or options.direction, options.means)
     raise_all(ParameterError, mistakes)

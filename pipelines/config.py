@@ -52,7 +52,7 @@ def read(path: str, function: Callable[..., Any]) -> dict[str, Any]:
 def choices() -> Mapping[str, tuple[str, ...]]:
     """By option: values that it takes, or that one of its values begins with."""
     from hpo.algorithms import ALGORITHMS
-    from pipelines.adoption.metrics import DIRECTIONS
+    from hpo.goals import DIRECTIONS
     from pipelines.models import FAMILIES, FIDELITIES
     from pipelines.models.catalog import ALL
     from pipelines.study.options import AUTO, DEFAULT, DEVICES, OFF, PAST, REFITS

@@ -63,12 +63,12 @@ def predict(model: str, data: str | Path | pd.DataFrame, output: str | Path) -> 
     """
     from pipelines.registry.versions import read_predictor
     from pipelines.store.tracking import connect
-    from pipelines.table.reading import load_table, with_text_names
+    from pipelines.table.reading import read_table, with_text_names
 
     path = str(output)
     write = _writer(path)
     connect(reading=True)
-    frame = with_text_names(data) if isinstance(data, pd.DataFrame) else load_table(str(data))
+    frame = with_text_names(read_table(data))
     with tempfile.TemporaryDirectory(prefix="model-") as folder:
         predictor, _ = read_predictor(_uri(model), model, Path(folder))
         began = time.monotonic()

@@ -10,6 +10,7 @@ import pandas as pd
 
 from hpo.errors import ParameterError, StudyError, UserError
 from pipelines.entry_points import entry_point
+from pipelines.files.commands import command
 from pipelines.registry.gate import (
     ALL_ROWS,
     ROLLED_BACK,
@@ -68,7 +69,7 @@ class Promotion:
             f"serve it: mlflow models serve -m 'models:/{name}@champion' --env-manager local",
         ]
         if self.replaced is not None:
-            steps.append(f"go back:  mlflow run . -e rollback --env-manager local -P 'name={name}'")
+            steps.append(f"go back:  {command('rollback', name=name)}")
         return steps
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from hpo.agreement import agreements, describe
 from hpo.errors import ParameterError, raise_all
 from hpo.trial import Trial
+from pipelines.files.commands import command
 from pipelines.findings.diagnosis import Diagnosis, diagnosis_lines
 from pipelines.findings.scales import predicted
 from pipelines.store.autologging import without_autologging
@@ -91,7 +92,7 @@ def _configuration(row: Row) -> list[str]:
 
 
 def _next_command(row: Row) -> str:
-    return f"Next: mlflow run . -e train --env-manager local -P trial={row['run_id']}"
+    return f"Next: {command('train', trial=row['run_id'])}"
 
 
 @dataclass(frozen=True)

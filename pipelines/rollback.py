@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from hpo.errors import UserError
+from pipelines.files.commands import command
 from pipelines.registry.gate import Candidate
 
 
@@ -41,10 +42,8 @@ class Rollback:
         result = f"{self.champion} {verb} champion again instead of version {replaced}; {further}"
         if self.dry_run:
             return f"{result}\nnothing was changed; run it again without dry_run"
-        return (
-            f"{result}\nversion {replaced} is not promoted again unless it is named: mlflow run . "
-            f"-e promote --env-manager local -P 'name={self.champion.name}' -P version={replaced}"
-        )
+        promote = command("promote", name=self.champion.name, version=replaced)
+        return f"{result}\nversion {replaced} is not promoted again unless it is named: {promote}"
 
 
 def rollback(name: str, dry_run: bool = False) -> Rollback:

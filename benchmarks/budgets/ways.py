@@ -99,11 +99,12 @@ class Bench:
         losses, seconds = np.full(len(budgets), np.nan), np.zeros(len(budgets))
         points: list[tuple[float, float]] = []
         start, trial = time.process_time(), trainer.start(params, seed)
+        goal = self.metric.goal
         for i, budget in enumerate(budgets):
             try:
-                points += [(at, self.metric.to_loss(value)) for at, value in trial.train(budget)]
+                points += [(at, goal.to_loss(value)) for at, value in trial.train(budget)]
                 prediction = trial.predict(self.fold.valid)
-                losses[i] = self.metric.to_loss(self.fold.score(self.metric, prediction))
+                losses[i] = goal.to_loss(self.fold.score(self.metric, prediction))
             except TrainingError:
                 seconds[i:] = time.process_time() - start
                 break

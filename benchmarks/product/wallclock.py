@@ -33,9 +33,9 @@ from benchmarks.results import MethodJob, Results
 from benchmarks.statistics import best_so_far
 from hpo.arrays import FloatArray
 from hpo.errors import UserError
-from pipelines.table.data import Prepared, prepare
-from pipelines.table.reading import load_table
+from pipelines.table.data import Prepared
 from pipelines.table.scores.named import metric_for
+from pipelines.table.source import Source
 
 IMAGE = ROOT / "docs" / "images" / "wallclock.png"
 SHARES = (1 / 8, 1 / 4, 1 / 2, 1.0)  # of the time, the columns of the tables
@@ -285,7 +285,7 @@ def _answers(
     answers: list[list[Mapping[str, Any]]] = [[] for _ in methods]
     limits = (options.seconds, options.workers)
     for seed in range(options.seeds):
-        prepared = prepare(load_table(str(dataset.path)), dataset.target, seed=seed)  # as `tune`
+        prepared = Source(dataset.path, dataset.target, seed=seed).prepare()  # as `tune`
         metric_for(options.metric, prepared.task.kind, prepared.y)
         for chosen, of in zip(methods, answers, strict=True):
             job = Search(chosen.name, options.table, options.metric, *limits, seed)

@@ -91,7 +91,7 @@ def train(
                 )
             try:
                 trial.train(budget)
-                losses[i, rung] = metric.to_loss(fold.score(metric, trial.predict(fold.valid)))
+                losses[i, rung] = metric.goal.to_loss(fold.score(metric, trial.predict(fold.valid)))
             except TrainingError:
                 seconds[i, rung:] = time.process_time() - start
                 break

@@ -108,7 +108,7 @@ def train(fold: Fold, model: str, space: SearchSpace, units: FloatArray) -> Trai
         trial = trainer.start(space.decode(unit), seed=i)
         with suppress(TrainingError):
             trial.train(BUDGET[model])
-            losses[i] = metric.to_loss(fold.score(metric, trial.predict(fold.valid)))
+            losses[i] = metric.goal.to_loss(fold.score(metric, trial.predict(fold.valid)))
         seconds[i] = time.process_time() - start
     return Trainings(units, losses, seconds)
 

@@ -131,7 +131,7 @@ def _outcome(job: Job, store: str, wall: float) -> Outcome:
     metric = METRICS[read_header(connect(store), run_id)["metric"]]
     trials = sorted(leaderboard(run_id, tracking_uri=store), key=lambda trial: trial["number"])
     losses = [
-        metric.to_loss(trial["metrics"][metric.name]) if trial["reports"] else np.inf
+        metric.goal.to_loss(trial["metrics"][metric.name]) if trial["reports"] else np.inf
         for trial in trials
     ]
     return Outcome(
@@ -141,7 +141,7 @@ def _outcome(job: Job, store: str, wall: float) -> Outcome:
         past=job.past,
         losses=tuple(losses),
         seconds=tuple(trial["seconds"] for trial in trials),
-        held_out=metric.to_loss(newest.data.metrics[f"test_{metric.name}"]),
+        held_out=metric.goal.to_loss(newest.data.metrics[f"test_{metric.name}"]),
         wall=wall,
         again=job.again,
     )

@@ -201,7 +201,7 @@ def fitted(datasets: Path, model: str, name: str) -> Task:
     def loss(params: Params, _: float) -> float:
         trial = trainer.start(params, SEED)
         trial.train(budget)
-        return metric.to_loss(fold.score(metric, trial.predict(fold.valid)))
+        return metric.goal.to_loss(fold.score(metric, trial.predict(fold.valid)))
 
     first = tuple(
         FirstPoint(inside(own.space, point), origin)

@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +14,12 @@ from hpo.arrays import FloatArray
 from hpo.errors import ParameterError, closest
 from hpo.trial import Report
 
-MINIMIZE, MAXIMIZE = "minimize", "maximize"
+MINIMIZE, MAXIMIZE = DIRECTIONS = "minimize", "maximize"
 MAX_GOALS = 5  # the cost of a hypervolume grows exponentially with the goals
 _LIMIT = re.compile(r"(?P<name>[^<>=]+?)\s*(?P<sign><=?|>=?)\s*(?P<bound>[^<>=]+)")
+
+
+Values = TypeVar("Values", float, FloatArray)
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,7 @@ class Goal:
     direction: str = MINIMIZE
 
     def __post_init__(self) -> None:
-        if self.direction not in (MINIMIZE, MAXIMIZE):
+        if self.direction not in DIRECTIONS:
             raise ParameterError(f"direction={self.direction!r} must be {MINIMIZE} or {MAXIMIZE}")
 
     @property
@@ -39,12 +42,17 @@ class Goal:
         """Whether the score is maximised."""
         return self.direction == MAXIMIZE
 
-    def to_loss(self, value: float) -> float:
-        """The loss of a score."""
+    @property
+    def better(self) -> str:
+        """Which scores are better: higher or lower."""
+        return "higher" if self.greater_is_better else "lower"
+
+    def to_loss(self, value: Values) -> Values:
+        """The loss of a score, or of an array of scores."""
         return -value if self.greater_is_better else value
 
-    def from_loss(self, loss: float) -> float:
-        """The score of a loss."""
+    def from_loss(self, loss: Values) -> Values:
+        """The score of a loss, or of an array of losses."""
         return -loss if self.greater_is_better else loss
 
 

@@ -34,6 +34,7 @@ from typing import Generic, Self, TypeVar
 from hpo.errors import JobError, ParameterError
 from hpo.workers import Executor, JobT, ResultT
 from hpo.workers.cores import worker_environment
+from hpo.workers.crew import Crew
 from hpo.workers.launch import Launch, main_module
 from hpo.workers.supervisor import Supervisor
 from hpo.workers.tasks import Task, TaskQueue
@@ -92,9 +93,8 @@ class WorkerPool(Executor[JobT, ResultT], Generic[SpecT, JobT, ResultT]):
         self._wake_write.setblocking(False)
         setup = Setup(tuple(preload), pickle.dumps((make_evaluate, spec)), main_module())
         environment = worker_environment(threads, env or {}, os.environ)
-        self._supervisor = Supervisor(
-            workers, self._tasks, self._wake_read, Launch(setup, environment, log)
-        )
+        crew = Crew(workers, Launch(setup, environment, log))
+        self._supervisor = Supervisor(crew, self._tasks, self._wake_read)
         self._thread = threading.Thread(
             target=self._supervisor.run, name="worker-pool", daemon=True
         )

@@ -10,12 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from hpo.errors import ParameterError, closest
+from hpo.goals import MAXIMIZE, MINIMIZE, Goal
 from pipelines.adoption.bounds import Bounds
 from pipelines.table.scores.metrics import CLASSIFICATION, METRICS
 from pipelines.table.scores.named import metric_for
 
 AUTO = "auto"
-DIRECTIONS = ("minimize", "maximize")
 
 
 @dataclass(frozen=True)
@@ -95,17 +95,20 @@ class LoggedMetric:
 
     Attributes:
         logged: Its name in the runs.
-        name: The metric of this project that it stands for; as logged if there is none.
-        greater_is_better: The direction of the values under `name`.
+        goal: The metric of this project that it stands for, or itself if there is none.
         sign: -1 if the logged values are negated.
         conversion: From a logged value, with its sign corrected, to a value of `name`.
     """
 
     logged: str
-    name: str
-    greater_is_better: bool
+    goal: Goal
     sign: float = 1.0
     conversion: Conversion = IDENTITY
+
+    @property
+    def name(self) -> str:
+        """The name of the metric that it stands for."""
+        return self.goal.name
 
     @property
     def ours(self) -> bool:
@@ -116,7 +119,7 @@ class LoggedMetric:
     def direction(self) -> str:
         """The direction of the logged values: minimize or maximize."""
         reversed_ = (self.sign < 0) != self.conversion.decreasing
-        return "maximize" if self.greater_is_better != reversed_ else "minimize"
+        return MAXIMIZE if self.goal.greater_is_better != reversed_ else MINIMIZE
 
     @property
     def negated(self) -> "LoggedMetric":
@@ -133,11 +136,7 @@ class LoggedMetric:
 
     def loss(self, logged: float) -> float:
         """The loss, which is minimised, for a logged value."""
-        return -self.value(logged) if self.greater_is_better else self.value(logged)
-
-    def from_loss(self, loss: float) -> float:
-        """The value of the metric `name` for a loss."""
-        return -loss if self.greater_is_better else loss
+        return self.goal.to_loss(self.value(logged))
 
 
 def logged_metric(
@@ -165,7 +164,7 @@ def logged_metric(
             f"metrics: {', '.join(names)}"
         )
     direction = direction if direction != AUTO else _usual_direction(logged)
-    return LoggedMetric(logged, logged, direction == "maximize")
+    return LoggedMetric(logged, Goal(logged, direction))
 
 
 def impossible_values(metric: LoggedMetric, logged: Sequence[float]) -> str | None:
@@ -219,7 +218,7 @@ def _for_task(logged: str, known: str, sign: float, kind: str | None) -> LoggedM
             # A binary score of several classes: its name does not say how it was averaged.
             return None
         metric_for(name, kind)  # raises an error that lists the metrics of such a task
-    return LoggedMetric(logged, name, METRICS[name].greater_is_better, sign, conversion)
+    return LoggedMetric(logged, METRICS[name].goal, sign, conversion)
 
 
 def _usual_direction(logged: str) -> str:
@@ -229,9 +228,9 @@ def _usual_direction(logged: str) -> str:
         ParameterError: If it does not.
     """
     if logged.startswith("mean_test_"):  # searches of scikit-learn, which maximise every score
-        return "maximize"
+        return MAXIMIZE
     if logged.lower().endswith("loss"):
-        return "minimize"
+        return MINIMIZE
     raise ParameterError(
         f"metric {logged!r} is not a metric of this project, so its direction is unknown; "
         "give direction=minimize or direction=maximize, or means= with the metric it stands for"

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hpo.errors import ParameterError, closest
+from hpo.goals import Goal
 from hpo.trial import Report, Trial
 from pipelines.adoption.study import ADOPTED, FULL_BUDGET, AdoptedStudy
 from pipelines.adoption.trials import MIN_TRIALS
@@ -155,12 +156,12 @@ def _past_of(study: "Study", prefix: str) -> AdoptedStudy:
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     distributions = united(trial.distributions for trial in complete)
     dimensions = Dimensions.of(distributions, [trial.params for trial in complete])
-    sign = -1.0 if study.direction.name == "MAXIMIZE" else 1.0
+    goal = Goal((study.metric_names or [_LOSS])[0], study.direction.name.lower())
     trials: list[Trial] = []
     for trial in complete:
         params = dimensions.ours(trial.params)
         if params and trial.value is not None and abs(trial.value) < float("inf"):
-            report = Report(FULL_BUDGET, sign * trial.value)
+            report = Report(FULL_BUDGET, goal.to_loss(trial.value))
             trials.append(Trial(len(trials), params, FULL_BUDGET, reports=(report,)))
     if len(trials) < MIN_TRIALS:
         raise ParameterError(
@@ -168,12 +169,11 @@ def _past_of(study: "Study", prefix: str) -> AdoptedStudy:
             f"is searched, and {MIN_TRIALS} are needed"
         )
     model = study.study_name if ":" in study.study_name else f"{prefix}{study.study_name}"
-    metric = (study.metric_names or [_LOSS])[0]
     header = {
         "model": model,
         "algorithm": ADOPTED,
-        "metric": metric,
-        "direction": study.direction.name.lower(),
+        "metric": goal.name,
+        "direction": goal.direction,
         "data": {"objective": model},
         "objective": "",
         "space": dimensions.space.to_dict(),
@@ -181,7 +181,7 @@ def _past_of(study: "Study", prefix: str) -> AdoptedStudy:
         "meta_features": MetaFeatures({}, 0, {}, 0).to_dict(),
         ADOPTED: {"study": study.study_name},
     }
-    best = sign * min(trial.loss for trial in trials)
+    best = goal.from_loss(min(trial.loss for trial in trials))
     description = (
         f"**Adopted**: {len(trials)} trials of the Optuna study `{study.study_name}`, as a past "
         "study that later ones learn from. The study cannot be resumed; to undo the adoption, "

@@ -1,6 +1,5 @@
 """What `adopt` found and did, as values and as text."""
 
-import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -10,6 +9,7 @@ from pipelines.adoption.metrics import LoggedMetric
 from pipelines.adoption.runs import ForeignRun
 from pipelines.adoption.translation import Translation
 from pipelines.adoption.trials import Found
+from pipelines.files.commands import command
 
 MAX_LISTED = 12  # names in a list
 
@@ -69,13 +69,12 @@ class Adoption:
 
     def _metric(self) -> Iterator[str]:
         metric = self.metric
-        values = [metric.from_loss(trial.loss) for trial in self.trials]
+        values = [metric.goal.from_loss(trial.loss) for trial in self.trials]
         negated = " (negated)" if metric.sign < 0 else ""
         meaning = "" if metric.name == metric.logged else f", read as {metric.name},"
-        better = "greater" if metric.greater_is_better else "smaller"
         yield (
             f"metric {metric.logged}{negated}{meaning} lies between {min(values):.5g} and "
-            f"{max(values):.5g}; {better} is better"
+            f"{max(values):.5g}; {metric.goal.better} is better"
         )
         if not metric.ours:
             yield (
@@ -108,8 +107,7 @@ class Adoption:
                 f"it replaces {', '.join(self.replaced)}, adopted from the same runs, now in "
                 "MLflow's trash"
             )
-        undo = shlex.quote(f"experiment={self.experiment}")
-        yield f"to undo it: mlflow run . -e adopt --env-manager local -P {undo} -P undo=true"
+        yield f"to undo it: {command('adopt', experiment=self.experiment, undo='true')}"
 
 
 @dataclass(frozen=True)

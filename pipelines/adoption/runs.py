@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from pipelines.adoption.metrics import DIRECTIONS
+from hpo.goals import DIRECTIONS
 from pipelines.store import schema
 
 # Tags of Optuna's MLflow callback.

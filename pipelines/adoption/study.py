@@ -130,7 +130,7 @@ def adopted_study(
         "model": found.model,
         "algorithm": ADOPTED,
         "metric": found.metric.name,
-        "direction": "maximize" if found.metric.greater_is_better else "minimize",
+        "direction": found.metric.goal.direction,
         "data": asdict(data),
         "target": data.target,
         "task": data.task,
@@ -154,7 +154,7 @@ def _sources(found: Adoption, experiment_id: str) -> dict[str, Any]:
         "trials": [
             {
                 "run_id": trial.origin,
-                "value": found.metric.from_loss(trial.loss),
+                "value": found.metric.goal.from_loss(trial.loss),
                 "params": trial.params,
             }
             for trial in found.trials

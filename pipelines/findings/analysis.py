@@ -8,11 +8,11 @@ import numpy as np
 from hpo.arrays import FloatArray, IntArray
 from hpo.space import SearchSpace
 from hpo.space.parameters import Params, Value
-from pipelines.findings.evidence import Comparable, Evidence
+from pipelines.findings.evidence import Comparable, Evidence, best_and_others
 from pipelines.findings.importance import MIN_TRIALS, Forest, Importance, decompose, fit, shapley
 
 FAIR = 0.25  # a forest that explains a smaller share of the variance is not relied on
-_EXPLAINED = 200  # trials with Shapley values: the best half, and a sample of the rest
+_EXPLAINED = 200  # trials with Shapley values
 
 
 @dataclass(frozen=True)
@@ -60,16 +60,10 @@ def analyse(evidence: Evidence) -> Analysis | None:
     if branch is not None:
         order = _branch_first(order, _by_importance(space, branch), given, winner.params)
     columns = tuple(map(space.names.index, order))
-    explained = _best_and_others(data.losses)
+    ranks = np.argsort(data.losses, kind="stable")
+    explained = ranks[best_and_others(len(ranks), _EXPLAINED)]
     values = shapley(forest, data.x[explained])
     return Analysis(space, data, forest, whole, columns, explained, values, branch, given)
-
-
-def _best_and_others(losses: FloatArray) -> IntArray:
-    """Positions of the best half of `_EXPLAINED` trials, and of a sample of the rest."""
-    ranks, half = np.argsort(losses, kind="stable"), _EXPLAINED // 2
-    rest = ranks[half:]
-    return np.concatenate([ranks[:half], rest[:: max(len(rest) // half, 1)][:half]])
 
 
 def _by_importance(space: SearchSpace, found: Importance) -> list[str]:

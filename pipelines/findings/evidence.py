@@ -221,7 +221,7 @@ class Evidence:
 
     def scores(self, losses: FloatArray) -> FloatArray:
         """Losses as the user knows them."""
-        return -losses if self.goal.greater_is_better else losses
+        return self.goal.from_loss(losses)
 
 
 def _trial(row: Mapping[str, Any]) -> Trial:
@@ -284,3 +284,13 @@ def searched(intervals: Sequence[tuple[float, float]], moments: Sequence[float])
         return [0.0] * len(moments)
     starts, ends = np.array(merged).T
     return [float(np.clip(moment - starts, 0.0, ends - starts).sum()) for moment in moments]
+
+
+def best_and_others(n: int, most: int) -> IntArray:
+    """Places in a ranking of `n` trials, at most so many: the best, and an even choice of the rest.
+
+    Half of the places go to the best.
+    """
+    half = most // 2
+    others = np.linspace(half, n - 1, max(min(most, n) - half, 0)).round().astype(np.int64)
+    return np.concatenate([np.arange(min(half, n)), others])

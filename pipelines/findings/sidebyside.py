@@ -332,7 +332,7 @@ def comparison_page(groups: Sequence[Group], curves: Drawing, notes: Sequence[st
     first = groups[0].first
     studies = _studies(groups)
     means = np.array([group.final_scores.mean() for group in groups])
-    best = int(np.argmax(means) if first.goal.greater_is_better else np.argmin(means))
+    best = int(np.argmin(first.goal.to_loss(means)))
     settings = settings_table(groups)
     reading = "Means over the studies of a setting."
     sections = [

@@ -4,9 +4,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from hpo.trial import Trial
+from pipelines.files.commands import command
 from pipelines.findings import tables
 from pipelines.findings.diagnosis import Diagnosis
-from pipelines.findings.evidence import Evidence
+from pipelines.findings.evidence import Evidence, best_and_others
 from pipelines.findings.figures.drawing import Drawing
 from pipelines.findings.page import READ_FROM_MLFLOW, Fact, Page, Section
 from pipelines.findings.past import Warm, beside_cold_in_words, helped, loss_at
@@ -129,7 +130,7 @@ def _next_space(evidence: Evidence, findings: Sequence[Diagnosis]) -> str:
 
 def _train_command(evidence: Evidence, trial: Trial) -> str:
     run = next(row["run_id"] for row in evidence.rows if row["number"] == trial.number)
-    return f"mlflow run . -e train --env-manager local -P trial={run}"
+    return command("train", trial=run)
 
 
 def _past_in_words(evidence: Evidence, warm: Warm) -> str:
@@ -171,9 +172,7 @@ def script_data(evidence: Evidence, drawings: Sequence[Drawing]) -> dict[str, An
 
 def _named_trials(trials: Sequence[Trial]) -> list[Trial]:
     ranked = sorted(trials, key=lambda trial: (trial.loss, trial.number))
-    half = _NAMED // 2
-    rest = ranked[half:]
-    return [*ranked[:half], *rest[:: max(-(-len(rest) // half), 1)]]
+    return [ranked[place] for place in best_and_others(len(ranked), _NAMED)]
 
 
 def _chart(drawing: Drawing, named: Mapping[int, Trial]) -> dict[str, Any]:

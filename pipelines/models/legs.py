@@ -145,12 +145,12 @@ class Watch:
 
     def loss(self, prediction: FloatArray) -> float:
         """The loss that early stopping minimises."""
-        return self.stopping_metric.to_loss(self.fold.score(self.stopping_metric, prediction))
+        return self.stopping_metric.goal.to_loss(self.fold.score(self.stopping_metric, prediction))
 
     def value(self, prediction: FloatArray, loss: float) -> float:
         """The user's metric of a prediction whose loss is known."""
         if self.stopping_metric is self.metric:
-            return self.metric.from_loss(loss)
+            return self.metric.goal.from_loss(loss)
         return self.fold.score(self.metric, prediction)
 
 

@@ -110,7 +110,7 @@ def judge(goal: Goal, scores: Mapping[int, tuple[float, ...]], ratio: float) -> 
     """
     from pipelines.table.scores.estimates import differences, mean_of
 
-    losses = {number: np.vectorize(goal.to_loss)(each) for number, each in scores.items()}
+    losses = {number: goal.to_loss(np.array(each)) for number, each in scores.items()}
     winner, *others = sorted(losses, key=lambda number: float(losses[number].mean()))
     gains = [losses[other] - losses[winner] for other in others]
     against = dict(zip(others, differences(gains, ratio), strict=True))

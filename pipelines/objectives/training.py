@@ -237,7 +237,7 @@ class Training:
         metric, seconds = metric_named(self.work.metric), time.monotonic() - began
         others = [metric_named(name) for name in self.work.others if name not in COSTS]
         scores = mean_scores(trained, metric, others)
-        loss = metric.to_loss(scores[metric.name])
+        loss = metric.goal.to_loss(scores[metric.name])
         scores |= costs(trained, seconds, self.work.others)
         return Report(budget, loss, scores, time.monotonic() - began)
 

@@ -196,8 +196,7 @@ def _trained_on(plan: Plan, data: DataPlan) -> str:
 
 def _held_out_score(plan: Plan, prepared: "Prepared", won: Won) -> HeldOutScore:
     return HeldOutScore(
-        metric=plan.metric,
-        greater_is_better=plan.goal.greater_is_better,
+        goal=plan.goal,
         value=won.test.get(plan.metric, float("nan")),  # a version with nan is never promoted
         baseline=won.trivial,
         data=prepared.digest,

@@ -81,10 +81,10 @@ class Contest:
 
     def summary(self, rows: HeldOut) -> str:
         """The result in one sentence."""
-        direction = "higher" if self.pair.metric.greater_is_better else "lower"
+        better = self.pair.metric.goal.better
         return (
             f"{self.pair.scores} of {self.opponent}, {self._better} with probability "
-            f"{self.gain.probability:.4f} ({direction} is better, {len(rows):,} {rows.origin})"
+            f"{self.gain.probability:.4f} ({better} is better, {len(rows):,} {rows.origin})"
         )
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from hpo.errors import ParameterError, UserError, closest, raise_all
-from hpo.goals import MAXIMIZE, MINIMIZE, Goal, Goals
+from hpo.goals import DIRECTIONS, Goal, Goals
 
 # Tags of every version: its score on the held-out rows.
 METRIC = "hpo.metric"
@@ -41,7 +41,6 @@ LATENCIES = ("p50", "p99", "p50x1000", "p99x1000")
 
 MAX_SLICES_SHOWN = 20
 
-_GREATER_IS_BETTER = {"maximize": True, "minimize": False}
 _PASSED: Mapping[bool | None, str] = {True: "ok", False: "REFUSED", None: ""}
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # how a cell begins that a spreadsheet would execute
 
@@ -57,8 +56,7 @@ class HeldOutScore:
     Two scores are of the same rows only if both `data` and `split` agree.
 
     Attributes:
-        metric: The name of the metric.
-        greater_is_better: Its direction.
+        goal: The metric and its direction.
         value: The score, in the metric's units.
         baseline: The score of the trivial model on the same rows; nan if it is unknown.
         data: The digest of the table.
@@ -67,8 +65,7 @@ class HeldOutScore:
         goals: All goals and limits of the study, if it had several.
     """
 
-    metric: str
-    greater_is_better: bool
+    goal: Goal
     value: float
     baseline: float
     data: str
@@ -77,9 +74,9 @@ class HeldOutScore:
     goals: Goals | None = None
 
     @property
-    def goal(self) -> Goal:
-        """The metric with its direction."""
-        return Goal(self.metric, MAXIMIZE if self.greater_is_better else MINIMIZE)
+    def metric(self) -> str:
+        """The name of the metric."""
+        return self.goal.name
 
     def to_tags(self) -> dict[str, str]:
         """The score as tags of a model version."""
@@ -110,8 +107,7 @@ class HeldOutScore:
             )
         try:
             return cls(
-                metric=tags[METRIC],
-                greater_is_better=_GREATER_IS_BETTER[tags[DIRECTION]],
+                goal=Goal(tags[METRIC], tags[DIRECTION]),
                 value=float(tags[SCORE]),
                 baseline=float(tags.get(BASELINE, "nan")),
                 data=tags[DATA],
@@ -119,11 +115,11 @@ class HeldOutScore:
                 rows=int(tags[ROWS]),
                 goals=Goals.from_dict(json.loads(tags[GOALS])) if GOALS in tags else None,
             )
-        except (KeyError, ValueError) as error:
+        except (KeyError, ValueError, ParameterError) as error:
             found = ", ".join(f"{tag}={tags[tag]!r}" for tag in (DIRECTION, SCORE, ROWS))
             raise PromotionRefusedError(
                 f"{owner} has an unreadable score: {found}; the direction must be one of "
-                f"{', '.join(_GREATER_IS_BETTER)} and the others numbers. Register the model again "
+                f"{', '.join(DIRECTIONS)} and the others numbers. Register the model again "
                 "with `tune -P register=NAME`"
             ) from error
 

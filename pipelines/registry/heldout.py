@@ -171,11 +171,11 @@ def held_out_rows(
     """
     import pandas as pd
 
-    from pipelines.table.reading import digest, load_table, with_text_names
+    from pipelines.table.reading import digest, read_table, with_text_names
 
     if data is None:
         return enough(study.held_out())
-    frame = with_text_names(data if isinstance(data, pd.DataFrame) else load_table(str(data)))
+    frame = with_text_names(read_table(data))
     role = study.plan.role_of(digest(frame))
     if role is not None:
         return enough(study.held_out({role: frame}))

@@ -22,8 +22,8 @@ from mlflow.entities import (
 from mlflow.exceptions import MlflowException
 from mlflow.tracking.context.registry import resolve_tags
 
-from hpo.errors import StudyError
-from hpo.goals import MAXIMIZE, MINIMIZE
+from hpo.errors import ParameterError, StudyError
+from hpo.goals import Goals
 from hpo.space import SearchSpace
 from pipelines.files.uris import protocol
 from pipelines.store import schema
@@ -64,8 +64,10 @@ def check_header(header: Header) -> None:
     missing = [name for name in ("space", "metric", "direction") if name not in header]
     if missing:
         raise StudyError(f"a study's header needs {', '.join(missing)}")
-    if header["direction"] not in (MINIMIZE, MAXIMIZE):
-        raise StudyError(f"direction must be minimize or maximize, but got {header['direction']!r}")
+    try:
+        Goals.from_dict(header)
+    except ParameterError as error:
+        raise StudyError(str(error)) from error
     schema.check_names(schema.parameters_of(header))
     schema.check_names({header["metric"]: None})
 

@@ -250,6 +250,37 @@ def left_at(trial: Trial) -> str:
     return f"left at {trial.reached:g}"
 
 
+def left(trial: Trial, complete: bool, full: float | None, now: int) -> Record | None:
+    """The record of a trial that has more to do when its study closes; None if it has not.
+
+    Args:
+        trial: as it is then.
+        complete: whether the study ends for good, so that none of its trials is paused any more.
+        full: the largest budget of a race.
+        now: milliseconds since 1970.
+    """
+    if not trial.finished:
+        return _stopped(trial, now)
+    if complete and is_paused(trial, full):
+        return Record(schema.trial_key(trial.number), tags={schema.ENDED: left_at(trial)})
+    return None
+
+
+def ended(trial: Trial, now: int) -> Record:
+    """The record that ends the run of a trial."""
+    status = status_of(trial)
+    if status == schema.RUNNING:
+        return _stopped(trial, now)
+    return Record(schema.trial_key(trial.number), status=status, end=now)
+
+
+def _stopped(trial: Trial, now: int) -> Record:
+    """The record of a trial that is left on the way to its granted budget."""
+    state = f"stopped on the way from {trial.reached:g} to {trial.budget:g}"
+    key = schema.trial_key(trial.number)
+    return Record(key, tags={schema.ENDED: state}, status=schema.KILLED, end=now)
+
+
 def report_points(report: Report, goal: Goal, seconds: float, now: int) -> list[Point]:
     """The values of a report at step = budget, and the training curve before that step.
 

@@ -4,28 +4,28 @@
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from types import MappingProxyType
 
 from mlflow import MlflowClient
 
-from hpo.goals import Goals
+from hpo.goals import Goal, Goals
 from hpo.trial import Trial
 from pipelines.store import schema
 from pipelines.store.annotations import Annotations, now
 from pipelines.store.delivery.journal import Journal, sweep_journals
 from pipelines.store.parents import Header, check_header, end_as_failed, parent_run, write_study
 from pipelines.store.records import (
+    Point,
     Record,
     corrected,
+    ended,
     grant,
-    is_paused,
-    left_at,
+    left,
     outcome,
-    status_of,
     without_curves,
 )
 from pipelines.store.studies import find_study, read_header
@@ -51,10 +51,9 @@ class MlflowStorage:
         self._run = run
         self._trials = dict(run.found.trials)
         self._goal = Goals.from_dict(header).first
+        self._course = _Course.of(self._goal, self._trials.values())
         rungs = header.get("rungs")
         self._full = float(rungs[-1]) if rungs else None
-        self._finished_legs = sum(len(t.reports) + bool(t.failure) for t in self._trials.values())
-        self._best = min((trial.loss for trial in self._trials.values()), default=math.inf)
 
     @classmethod
     def create(
@@ -197,7 +196,9 @@ class MlflowStorage:
         self._trials[trial.number] = trial  # first: where the journal is full, MLflow gets it yet
         self._run.put(record)
         if trial.finished and not (before and before.finished):
-            self._log_best(trial, at)
+            points = self._course.after(trial, at)
+            if points:
+                self._run.put(Record(schema.STUDY_KEY, metrics=points))
 
     def trial_run_id(self, number: int, timeout: float | None = 60.0) -> str:
         """The id of a trial's run; waits until it is written.
@@ -234,10 +235,9 @@ class MlflowStorage:
         """
         try:
             for trial in self._trials.values():
-                if not trial.finished:
-                    self._run.put(_stopped(trial))
-                elif complete and is_paused(trial, self._full):
-                    self._run.put(Record(_key(trial), tags={schema.ENDED: left_at(trial)}))
+                record = left(trial, complete, self._full, now())
+                if record is not None:
+                    self._run.put(record)
             tags = summary_tags(summary_of(self.header, self.run_id, self.load()))
             if reason:
                 tags[schema.FAILURE] = schema.cut(reason)
@@ -249,20 +249,32 @@ class MlflowStorage:
     def _end_of(self, key: str) -> Record | None:
         """The record that ends a run."""
         for trial in self._trials.values():
-            if _key(trial) == key:
-                status = status_of(trial)
-                done = status != schema.RUNNING
-                return Record(key, status=status, end=now()) if done else _stopped(trial)
+            if schema.trial_key(trial.number) == key:
+                return ended(trial, now())
         return Record(key, status=schema.FINISHED, end=now())  # a baseline
 
-    def _log_best(self, trial: Trial, at: int) -> None:
-        """Log the best score so far on the study; the step counts finished legs."""
-        self._best = min(self._best, trial.loss)
-        self._finished_legs += 1
-        if math.isfinite(self._best):
-            score = self._goal.from_loss(self._best)
-            point = (f"best_{self._goal.name}", score, at, self._finished_legs)
-            self._run.put(Record(schema.STUDY_KEY, metrics=(point,)))
+
+@dataclass
+class _Course:
+    """The best score so far, a metric of the study whose step counts finished legs."""
+
+    goal: Goal
+    best: float
+    legs: int
+
+    @classmethod
+    def of(cls, goal: Goal, trials: Collection[Trial]) -> "_Course":
+        """The course after some trials."""
+        best = min((trial.loss for trial in trials), default=math.inf)
+        return cls(goal, best, sum(len(t.reports) + bool(t.failure) for t in trials))
+
+    def after(self, trial: Trial, at: int) -> tuple[Point, ...]:
+        """The next point, now that a leg of a trial has finished; none before the first score."""
+        self.best = min(self.best, trial.loss)
+        self.legs += 1
+        if not math.isfinite(self.best):
+            return ()
+        return ((f"best_{self.goal.name}", self.goal.from_loss(self.best), at, self.legs),)
 
 
 def _run_name(header: Header, trial: Trial) -> str:
@@ -273,18 +285,3 @@ def _run_name(header: Header, trial: Trial) -> str:
     if is_joint(model):
         model = str(trial.params.get("model", model))
     return f"{model}-{trial.number:03d}"
-
-
-def _key(trial: Trial) -> str:
-    return schema.trial_key(trial.number)
-
-
-def _stopped(trial: Trial) -> Record:
-    """The record of a trial that is left on the way to its granted budget."""
-    state = f"stopped on the way from {trial.reached:g} to {trial.budget:g}"
-    return Record(
-        _key(trial),
-        tags={schema.ENDED: state},
-        status=schema.KILLED,
-        end=now(),
-    )

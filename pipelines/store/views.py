@@ -125,7 +125,7 @@ def state(run_id: str, header: Mapping[str, Any]) -> dict[str, Any]:
             f"tags.`{schema.PARENT_RUN}` = '{run_id}' AND tags.`{schema.ROLE}` = 'trial'"
         ),
         "orderByKey": f"metrics.`{metric}`",
-        "orderByAsc": header["direction"] == "minimize",
+        "orderByAsc": not Goals.from_dict(header).first.greater_is_better,
         "startTime": "ALL",
         "lifecycleFilter": "Active",
         "modelVersionFilter": "All Runs",

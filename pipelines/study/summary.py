@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from hpo.agreement import agreements, describe
 from hpo.goals.leaders import ranked
 from hpo.trial import Trial
+from pipelines.files.commands import command
 from pipelines.findings.diagnosis import diagnosis_lines
 from pipelines.models import PERCENT_OF_ROWS
 from warmstart.families import is_code
@@ -45,12 +46,6 @@ def line(result: "StudyResult") -> str:
         f"{start}, best {result.metric} {result.best_score:.5g} (trial {result.winner.number})"
         f"{held_out}{model}{version}"
     )
-
-
-def command(entry_point: str, **parameters: str) -> str:
-    """A command of this project that can be pasted into a shell."""
-    values = " ".join(f"-P {name}={shlex.quote(value)}" for name, value in parameters.items())
-    return f"mlflow run . -e {entry_point} --env-manager local {values}"
 
 
 def short(params: Mapping[str, object], most: int = 80) -> str:

@@ -17,10 +17,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from hpo.arrays import FloatArray, IntArray
-from hpo.errors import DataError, ParameterError, closest
+from hpo.errors import DataError, ParameterError
 from pipelines.table.columns import fit_features
 from pipelines.table.division.copies import copies_note
-from pipelines.table.division.validation import Validation
 from pipelines.table.folds import (
     EncodedRows,
     Encoding,
@@ -31,31 +30,29 @@ from pipelines.table.folds import (
     save_folds,
     save_parts,
 )
-from pipelines.table.given import join
+from pipelines.table.given import Joined, join
 from pipelines.table.leaks import leak_notes
-from pipelines.table.overrides import DROP, Overrides, check_overrides
-from pipelines.table.reading import digest, load_table, spelling, with_text_names, without_index
+from pipelines.table.overrides import DROP
+from pipelines.table.problem import Problem
+from pipelines.table.reading import read_table
 from pipelines.table.roles import (
     Roles,
-    check_role,
     monotone_signs,
     read_weights,
     scaled_weights,
 )
 from pipelines.table.scores.losses import Loss
-from pipelines.table.source import TEST
+from pipelines.table.source import AUTO, Source
 from pipelines.table.splits import (
-    Outer,
     Rows,
     Split,
     divide,
     quantile_strata,
     resample,
 )
-from pipelines.table.target import Target, check_both_classes, listed, read_target
+from pipelines.table.target import Target, check_both_classes, read_target
 from serving.columns import KINDS, CategoricalColumn, Column, kind_of
 from serving.features import FeatureEncoder, TargetEncoder
-from serving.names import normal_name
 
 __all__ = [
     "Fold",
@@ -63,7 +60,6 @@ __all__ = [
     "Task",
     "load_folds",
     "load_part",
-    "load_table",
     "prepare",
 ]
 
@@ -203,149 +199,153 @@ class Prepared:
         return Encoding(self.task, self.target, self.features.cardinalities, self.monotone)
 
 
-def prepare(
-    frame: pd.DataFrame,
-    target: str,
-    *,
-    task: str | None = None,
-    split: str = "random",
-    test_share: float = 0.2,
-    validation: str = "holdout",
-    seed: int = 0,
-    outer: str = "",
-    overrides: Overrides | None = None,
-    others: Mapping[str, pd.DataFrame] | None = None,
-    roles: Roles | None = None,
-    loss: str = "",
-) -> Prepared:
-    """Infer the task and the column types, divide the rows and encode them.
+def prepare(source: Source) -> Prepared:
+    """Read the tables of a source, infer the task and the column types, divide and encode the rows.
 
-    Args:
-        frame: the raw table. Rows without a target are dropped.
-        target: name of the target column.
-        task: binary, multiclass or regression; None to infer it.
-        split: "random", "time:COLUMN" or "group:COLUMN".
-        test_share: share of the test rows; 0 with a table of test rows.
-        validation: "holdout", "holdout:SHARE", "cv:K", "fold:COLUMN", or "table" with a table of
-            validation rows.
-        seed: of the division.
-        outer: a fold like "2/5" that is tested on instead of a random share.
-        overrides: types of columns instead of the inferred ones, see `parse_overrides`.
-        others: tables of their own, for the rows to test on or to validate on (`given`).
-        roles: of columns and labels.
-        loss: that a regression is trained for, such as "quantile:0.9"; "" for the squared error.
+    Rows without a target are dropped.
 
     Raises:
-        ParameterError: for impossible arguments.
-        DataError: for a table that cannot be searched on.
+        ParameterError: for an impossible task, split, validation or role.
+        DataError: if a table cannot be read or searched on.
     """
-    others, roles = others or {}, roles or Roles()
-    if not 0.0 <= test_share < 0.5 or (test_share == 0.0) != (TEST in others):
-        raise ParameterError(
-            f"test_share must lie between 0 and 0.5, or be 0 with a table of test rows, but got "
-            f"{test_share}"
-        )
-    frame, index_note = without_index(with_text_names(frame))
-    target = _known_column(frame, target)
-    how = Split.parse(split, [name for name in frame.columns if name != target], overrides)
-    folds = Validation.parse(validation)
-    held_out = Outer.parse(outer) if outer else None
-    first_digest, spelled = digest(frame), spelling(frame)
-    check_overrides(frame, overrides or {}, target)
-    for option, column in (("fold", folds.column), ("weight", roles.weight)):
-        if column:
-            check_role(frame, option, column, target)
-
-    frame, found, dropped_rows = read_target(frame, target, task)
-    if roles.positive:
-        found = found.with_positive(roles.positive)
-    if not found.is_regression and how.kind == "random":
-        found.check_class_sizes(max(2, folds.folds, held_out.folds if held_out else 0))
-    divided = divide(frame, found.strata, how, folds, test_share, seed, held_out)
-    encoder = found.encoder(divided.rest, loss)
-    unused = {folds.column, *(name for name, kind in (overrides or {}).items() if kind == DROP)}
-    joined = join(frame, found, others, first_digest, unused)
-    n_divided, frame, rows = len(frame), joined.frame, joined.rows(divided)
-    y = encoder.encode(frame[target])
-    if not found.is_regression:
-        check_both_classes(split, rows, y)
-    if loss:
-        Loss.parse(loss).check_target(encoder.original(y))
-    weight = None
-    if roles.weight:
-        weight = scaled_weights(read_weights(frame, roles.weight), rows, roles.weight)
-
-    unread = _no_features(how, folds, roles)
-    features, column_notes = _fit_features(frame, target, rows, how, unread, overrides or {})
-    signs = monotone_signs(roles.monotone, features, list(map(str, frame.columns)))
-    if signs and found.kind == "multiclass":
-        raise ParameterError("monotone is for numbers and two classes, but the task is multiclass")
-    encoding = Encoding(
-        Task(found.kind, len(encoder.classes), loss), encoder, features.cardinalities, signs
-    )
+    others = {role: read_table(place) for role, place in source.others.items()}
+    problem = Problem.of(source, read_table(source.data))
+    divided = _divide(source, problem, others)
+    frame, rows = divided.frame, divided.rows
+    y = divided.encoder.encode(frame[problem.target])
+    _check_labels(source, divided, y)
+    weight = _weights(source.roles, frame, rows)
+    features, column_notes = _fit_features(source, problem, frame, rows)
+    encoding = _encoding(source, divided, features)
     table = EncodedRows(features.transform(frame), y, weight)
     return Prepared(
         task=encoding.task,
-        target_name=target,
-        target=encoder,
+        target_name=problem.target,
+        target=divided.encoder,
         features=features,
         folds=tuple(
             encoding.fold(index, table.take(train), table.take(valid))
             for index, (train, valid) in enumerate(rows.folds)
         ),
         frame=frame,
-        split=how,
+        split=problem.split,
         rows=rows,
         notes=(
-            *_summary(found, features, rows, split),
+            *_summary(divided.target, features, rows, source.split),
             _types(features),
-            *index_note,
-            *dropped_rows,
-            *joined.notes,
-            *copies_note(rows.n_copies, n_divided),
+            *problem.notes,
+            *divided.notes,
             *column_notes,
-            *leak_notes(features, table.take(rows.rest), found.is_regression),
+            *leak_notes(features, table.take(rows.rest), divided.target.is_regression),
         ),
-        digest=joined.digest(first_digest),
-        spelling=spelled,
-        digests=joined.digests,
+        digest=divided.joined.digest(problem.digest),
+        spelling=problem.spelling,
+        digests=divided.joined.digests,
         weight=weight,
-        monotone=signs,
+        monotone=encoding.monotone,
     )
 
 
-def _known_column(frame: pd.DataFrame, target: str) -> str:
-    target = normal_name(target)
-    names = list(frame.columns)
-    if target not in names:
-        raise DataError(
-            f"the table has no target column {target!r}{closest(target, names)}; columns: "
-            f"{listed(names)}"
-        )
-    return target
+@dataclass(frozen=True)
+class _Divided:
+    """The rows whose target is known, and their division.
+
+    Attributes:
+        target: the target of the rows that were divided.
+        encoder: of the target.
+        joined: these rows and those of the other tables.
+        rows: the division of all rows.
+        notes: sentences for the user.
+    """
+
+    target: Target
+    encoder: TargetEncoder
+    joined: Joined
+    rows: Rows
+    notes: tuple[str, ...]
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """All raw rows."""
+        return self.joined.frame
 
 
-def _no_features(split: Split, validation: Validation, roles: Roles) -> dict[str, str]:
+def _divide(source: Source, problem: Problem, others: Mapping[str, pd.DataFrame]) -> _Divided:
+    """Read the target, divide the rows and append those of the other tables."""
+    task = None if source.task == AUTO else source.task
+    frame, target, dropped_rows = read_target(problem.frame, problem.target, task)
+    if source.roles.positive:
+        target = target.with_positive(source.roles.positive)
+    if not target.is_regression and problem.split.kind == "random":
+        target.check_class_sizes(problem.fewest_per_class)
+    divided = divide(
+        frame,
+        target.strata,
+        problem.split,
+        problem.validation,
+        source.test_share,
+        source.seed,
+        problem.outer,
+    )
+    encoder = target.encoder(divided.rest, source.loss)
+    dropped = (name for name, kind in source.overrides.items() if kind == DROP)
+    optional = {problem.validation.column, *dropped}
+    joined = join(frame, target, others, problem.digest, optional)
+    rows = joined.rows(divided)
+    notes = (*dropped_rows, *joined.notes, *copies_note(rows.n_copies, len(frame)))
+    return _Divided(target, encoder, joined, rows, notes)
+
+
+def _check_labels(source: Source, divided: _Divided, y: npt.NDArray[Any]) -> None:
+    """Raise `DataError` for labels that no model can be trained on or scored with."""
+    if not divided.target.is_regression:
+        check_both_classes(source.split, divided.rows, y)
+    if source.loss:
+        Loss.parse(source.loss).check_target(divided.encoder.original(y))
+
+
+def _weights(roles: Roles, frame: pd.DataFrame, rows: Rows) -> FloatArray | None:
+    """The weights of all rows; None for equal ones."""
+    if not roles.weight:
+        return None
+    return scaled_weights(read_weights(frame, roles.weight), rows, roles.weight)
+
+
+def _encoding(source: Source, divided: _Divided, features: FeatureEncoder) -> Encoding:
+    """What all folds share.
+
+    Raises:
+        ParameterError: for directions that the columns or the task cannot have.
+    """
+    names = list(map(str, divided.frame.columns))
+    signs = monotone_signs(source.roles.monotone, features, names)
+    kind, encoder = divided.target.kind, divided.encoder
+    if signs and kind == "multiclass":
+        raise ParameterError("monotone is for numbers and two classes, but the task is multiclass")
+    task = Task(kind, len(encoder.classes), source.loss)
+    return Encoding(task, encoder, features.cardinalities, signs)
+
+
+def _no_features(problem: Problem, roles: Roles) -> dict[str, str]:
     """Why columns with a role are no features, by name."""
-    found = {validation.column: "its values are the folds", roles.weight: "it weighs the rows"}
-    if split.kind == "group":
-        found[split.column] = "new rows come from other groups"
+    found = {
+        problem.validation.column: "its values are the folds",
+        roles.weight: "it weighs the rows",
+    }
+    if problem.split.kind == "group":
+        found[problem.split.column] = "new rows come from other groups"
     return {name: why for name, why in found.items() if name}
 
 
 def _fit_features(
-    frame: pd.DataFrame,
-    target: str,
-    rows: Rows,
-    split: Split,
-    unread: Mapping[str, str],
-    overrides: Overrides,
+    source: Source, problem: Problem, frame: pd.DataFrame, rows: Rows
 ) -> tuple[FeatureEncoder, tuple[str, ...]]:
     """The encoder of the feature columns, and notes for the user."""
+    unread, split = _no_features(problem, source.roles), problem.split
     notes = tuple(f"{name}: not used as a feature, {why}" for name, why in unread.items())
-    raw = frame.drop(columns=[target, *unread])
+    raw = frame.drop(columns=[problem.target, *unread])
     keep = [split.column] if split.kind == "time" else []  # a time may number the rows
-    encoder, column_notes = fit_features(raw, overrides, rows.rest, keep)
+    encoder, column_notes = fit_features(raw, source.overrides, rows.rest, keep)
     test = raw.iloc[rows.test]
     columns = tuple(_tolerant(column, test[column.name]) for column in encoder.columns)
     return FeatureEncoder(columns), notes + column_notes

@@ -16,7 +16,7 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import fsspec
@@ -29,6 +29,9 @@ from hpo.errors import DataError, closest
 from pipelines.files.uris import missing_library, safe
 from pipelines.table.delimited import SNIFFED_BYTES, first_line, read_csv
 from serving.names import normal_name, normal_names
+
+if TYPE_CHECKING:
+    from pipelines.table.source import Place
 
 DIGEST_BYTES = 16
 # How libraries say that a host name has no address.
@@ -55,6 +58,11 @@ _NOT_TABLES = {
     b"{": "JSON",
     b"[": "JSON",
 }
+
+
+def read_table(place: Place) -> pd.DataFrame:
+    """A table that is in memory, or is read by `load_table`."""
+    return place if isinstance(place, pd.DataFrame) else load_table(str(place))
 
 
 def load_table(uri: str) -> pd.DataFrame:

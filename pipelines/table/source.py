@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 DATA, TEST, VALIDATION = "data", "test", "validation"  # roles of tables
 SHOWN = ("target", "task", "split", "test_share", "validation")  # repeated in a header
 
+AUTO = "auto"  # the task that the target has
+
 Place = str | Path | pd.DataFrame
 """A table: in memory, or where it is."""
 
@@ -118,17 +120,17 @@ class DataPlan:
 class Source:
     """A table (path, URI or data frame), its target, and the division of its rows.
 
-    The attributes are those of `DataPlan`; `task` may be "auto", `seed` is that of the division,
+    The attributes are those of `DataPlan`; `task` may be `AUTO`, `seed` is that of the division,
     and `others` are tables of their own for some rows, by role.
     """
 
     data: Place
     target: str
-    task: str
-    split: str
-    test_share: float
-    validation: str
-    seed: int
+    task: str = AUTO
+    split: str = "random"
+    test_share: float = 0.2
+    validation: str = "holdout"
+    seed: int = 0
     outer: str = ""
     overrides: Mapping[str, str] = field(default_factory=dict)
     others: Mapping[str, Place] = field(default_factory=dict)
@@ -144,20 +146,7 @@ class Source:
         """
         from pipelines.table.data import prepare
 
-        return prepare(
-            _read(self.data),
-            self.target,
-            task=None if self.task == "auto" else self.task,
-            split=self.split,
-            test_share=self.test_share,
-            validation=self.validation,
-            seed=self.seed,
-            outer=self.outer,
-            overrides=self.overrides,
-            others={role: _read(place) for role, place in self.others.items()},
-            roles=self.roles,
-            loss=self.loss,
-        )
+        return prepare(self)
 
     def plan(self, prepared: "Prepared") -> DataPlan:
         """The description of this use of the table."""
@@ -177,12 +166,6 @@ class Source:
             roles=self.roles,
             loss=self.loss,
         )
-
-
-def _read(place: Place) -> pd.DataFrame:
-    from pipelines.table.reading import load_table
-
-    return place if isinstance(place, pd.DataFrame) else load_table(str(place))
 
 
 def _uri(place: Place) -> str | None:

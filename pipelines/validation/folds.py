@@ -45,6 +45,13 @@ class Table:
     frame: pd.DataFrame
     folds: int
 
+    @classmethod
+    def read(cls, source: Source, folds: int) -> "Table":
+        """Read the table of a source."""
+        from pipelines.table.reading import read_table
+
+        return cls(source, read_table(source.data), folds)
+
     def source_of(self, number: int) -> Source:
         """The source of an outer fold; `number` starts at 1."""
         return replace(self.source, outer=str(Outer(number, self.folds)))
@@ -94,7 +101,7 @@ def new_validation(options: ValidateOptions, run_id: str | None) -> Validation:
     source = source_of(options, ", unless resume names a validation to resume")
     worker_plan = plan_threads(options.workers)
     space = choose_space(options.space, options.model)
-    table = Table(source, _read(source), options.folds)
+    table = Table.read(source, options.folds)
     parts = table.prepare_all()
     plan = new_plan(options, space, table.source_of(1), parts[0], worker_plan)
     data = table.source_of(1).plan(parts[0])
@@ -123,7 +130,7 @@ def resumed_validation(run_id: str, options: ValidateOptions, own_run: str | Non
     source = replace(rebuild_source(data, plan.seed, {DATA: options.data}), outer="")
     if own_run is not None:
         note_resumed(own_run, run_id)
-    table = Table(source, _read(source), Outer.parse(data.outer).folds)
+    table = Table.read(source, Outer.parse(data.outer).folds)
     ratio = _ratio(table.prepare_all())
     return Validation(run_id, plan, data, table, ratio, worker_plan_of(plan, options.workers))
 
@@ -154,12 +161,6 @@ def run_validation(work: Validation) -> ValidationResult:
         status = "KILLED" if stopped else "FINISHED"
         finish(work.run_id, status, result.metrics(), result.summary())
     return result
-
-
-def _read(source: Source) -> pd.DataFrame:
-    from pipelines.table.reading import load_table
-
-    return source.data if isinstance(source.data, pd.DataFrame) else load_table(str(source.data))
 
 
 def _ratio(parts: "list[Prepared]") -> float:

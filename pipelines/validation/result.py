@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from hpo.goals import Goal
-from pipelines.study.summary import command, short
+from pipelines.files.commands import command
+from pipelines.study.summary import short
 
 if TYPE_CHECKING:
     from pipelines.table.scores.estimates import Estimate

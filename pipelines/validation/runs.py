@@ -17,6 +17,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking.context.registry import resolve_tags
 
 from hpo.errors import StudyError, reason
+from pipelines.files.commands import command
 from pipelines.files.uris import safe
 from pipelines.store import schema
 from pipelines.store.lease import Driver, Lease
@@ -24,7 +25,6 @@ from pipelines.store.parents import experiment_id
 from pipelines.store.studies import read_header
 from pipelines.store.tracking import as_study_error, children, connect, read_tags, search
 from pipelines.study.plan import Plan
-from pipelines.study.summary import command
 from pipelines.table.source import DataPlan
 
 ROLE = "validation"

@@ -151,7 +151,7 @@ def test_rows_count_by_their_weights(any_name: str, kind: str) -> None:
     def loss(on: Fold) -> float:
         model = family(any_name)(on, default_metric(kind), 1).start({}, SEED)
         model.train(60)
-        return metric.to_loss(fold.score(metric, model.predict(fold.valid)))
+        return metric.goal.to_loss(fold.score(metric, model.predict(fold.valid)))
 
     assert fold.weight_train is not None
     assert loss(fold) < loss(replace(fold, weight_train=np.flip(fold.weight_train).copy())) - 0.05
@@ -192,7 +192,7 @@ def test_predictions_have_the_shape_of_the_task_and_are_worth_something(
     trivial = family("trivial")(fold, metric, 1).start({}, SEED)
     trivial.train(1)
     loss, known = (
-        metric.to_loss(fold.score(metric, m.predict(fold.valid))) for m in (model, trivial)
+        metric.goal.to_loss(fold.score(metric, m.predict(fold.valid))) for m in (model, trivial)
     )
     assert loss < known or any_name == "trivial"
     assert curve

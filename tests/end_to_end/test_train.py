@@ -109,7 +109,7 @@ def test_on_training_and_validation_rows(race: Race, plain: StudyResult) -> None
     assert found.test != plain.test
     assert "trained on training and validation rows, 240" in str(found)
 
-    prepared = Source(str(race.table), "income", "auto", "random", 0.2, "holdout", 0).prepare()
+    prepared = Source(str(race.table), "income").prepare()
     served = mlflow.pyfunc.load_model("models:/all-rows@challenger").predict(prepared.test_frame)
     scores = served[["probability_high", "probability_low"]].to_numpy()
     assert METRICS["roc_auc"](prepared.y_test, scores) == found.test["roc_auc"], (

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.table.data import prepare
 from serving.features import TargetEncoder
 from serving.values import labelled
+from tests.tables import prepare
 
 SPELLINGS = {0: [0, 0.0, "0", "0.0", np.int64(0)], 1: [1, 1.0, "1", " 1 "], 2: [2, "2", "2.0"]}
 

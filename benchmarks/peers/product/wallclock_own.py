@@ -89,4 +89,4 @@ def _reports(client: mlflow.MlflowClient, run_id: str, metric: str) -> list[Metr
 
 def loss_of(metric: str, value: float) -> float:
     """The loss that FLAML minimises for this metric: 1 - value if greater is better."""
-    return 1.0 - value if METRICS[metric].greater_is_better else value
+    return 1.0 - value if METRICS[metric].goal.greater_is_better else value

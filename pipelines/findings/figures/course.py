@@ -225,7 +225,7 @@ def _typical_losses(evidence: Evidence, curves: Sequence[FloatArray]) -> FloatAr
     ends = np.concatenate([curve[-1:, 1] for curve in curves])
     late = np.concatenate([curve[len(curve) // 8 :, 1] for curve in curves])
     scores = np.concatenate([ends, late])
-    return -scores if evidence.goal.greater_is_better else scores
+    return evidence.goal.to_loss(scores)
 
 
 def costs(case: Case) -> Drawing | None:

@@ -194,8 +194,7 @@ def finish(
 
 def metric_label(evidence: Evidence) -> str:
     """The metric and which direction is better, for an axis."""
-    better = "higher is better" if evidence.goal.greater_is_better else "lower is better"
-    return f"{evidence.goal.name} ({better})"
+    return f"{evidence.goal.name} ({evidence.goal.better} is better)"
 
 
 def legend_place(evidence: Evidence) -> Literal["lower right", "upper right"]:

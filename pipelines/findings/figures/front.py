@@ -98,4 +98,4 @@ def _values(evidence: Evidence, trials: tuple[Trial, ...], goal: Goal) -> FloatA
 def _label(goal: Goal, names: list[str]) -> str:
     if goal.name not in names:
         return goal.name
-    return f"{goal.name} ({'higher' if goal.greater_is_better else 'lower'} is better)"
+    return f"{goal.name} ({goal.better} is better)"

@@ -10,11 +10,12 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.ticker import MaxNLocator
 
-from hpo.arrays import FloatArray, IntArray
+from hpo.arrays import FloatArray
 from hpo.space import SearchSpace
 from hpo.space.parameters import Params
 from pipelines.findings.analysis import Analysis, codes_of, making_active
 from pipelines.findings.case import Case
+from pipelines.findings.evidence import best_and_others
 from pipelines.findings.figures.drawing import (
     ACCENT,
     ACCENT_LIGHT,
@@ -54,7 +55,8 @@ def parallel(case: Case) -> Drawing | None:
     score = np.clip(limits.position(evidence.scores(data.losses)), 0, 1)
     y = np.column_stack([data.x[:, columns], score])
     x = np.arange(y.shape[1], dtype=float)
-    trials = _best_and_others(data.losses)[::-1]  # the best on top
+    ranks = np.argsort(data.losses, kind="stable")
+    trials = ranks[best_and_others(len(ranks), MAX_LINES)][::-1]  # the best on top
     figure, (axes,) = new_figure(4.4)
     figure.subplots_adjust(left=0.06, right=0.93, top=0.82, bottom=0.05)
     _draw_lines(axes, [_active(x, y[i]) for i in trials], quality(data.losses)[trials])
@@ -82,13 +84,6 @@ def parallel(case: Case) -> Drawing | None:
         [Marks(axes, numbers, np.full(len(trials), at), y[trials, k]) for k, at in enumerate(x)],
         joined=True,
     )
-
-
-def _best_and_others(losses: FloatArray) -> IntArray:
-    """Positions of the best trials and of a sample of the rest, the best first."""
-    ranks, half = np.argsort(losses), MAX_LINES // 2
-    rest = ranks[half:]
-    return np.concatenate([ranks[:half], rest[:: max(len(rest) // half, 1)]])
 
 
 def _active(x: FloatArray, y: FloatArray) -> FloatArray:

@@ -2,9 +2,9 @@
 
 import json
 import re
-import shlex
 
 from hpo.space.parameters import Params, Value
+from pipelines.files.commands import command
 from pipelines.models import search_model, settings
 from pipelines.study.options import TrainOptions
 from pipelines.study.plan import Plan
@@ -38,8 +38,7 @@ def train_command(plan: Plan, data: DataPlan, family: str) -> str:
         "task": data.task,
         **_unusual(plan, data, family),
     }
-    values = " ".join(f"-P {name}={shlex.quote(str(value))}" for name, value in given.items())
-    return f"mlflow run . -e train --env-manager local {values}"
+    return command("train", **given)
 
 
 def _unusual(plan: Plan, data: DataPlan, family: str) -> dict[str, object]:

@@ -110,12 +110,11 @@ class Subject:
 def headline(subject: Subject) -> Iterator[str]:
     """The model, its task and its score."""
     score, data, interval = subject.score, subject.data, subject.interval
-    better = "higher" if score.greater_is_better else "lower"
     bounds = f" [{interval.low:.6g}, {interval.high:.6g}]" if interval else ""
     yield (
         f"**{subject.name}** predicts {escaped(data.target)} ({data.task}): "
         f"**{score}**{bounds} on {score.rows:,} held-out rows "
-        f"({better} is better; trivial baseline {score.baseline:.6g})."
+        f"({score.goal.better} is better; trivial baseline {score.baseline:.6g})."
     )
     yield ""
     largest = ", the one with the largest weight" if subject.ensemble else ""

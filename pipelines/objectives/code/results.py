@@ -52,7 +52,7 @@ def goal_of(metric: str) -> Goal:
         schema.check_names({own: None})
         return Goal(own, _SIGNS[name[0]])
     if name in METRICS:
-        return Goal(name, MAXIMIZE if METRICS[name].greater_is_better else MINIMIZE)
+        return METRICS[name].goal
     raise ParameterError(
         f"metric={metric!r}: whether it is to be small or large is not known; write -{name} to "
         f"minimise it or +{name} to maximise it"

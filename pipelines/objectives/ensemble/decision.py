@@ -36,7 +36,7 @@ def decide(library: Library, halves: Sequence[Half], most: int, seed: int) -> En
     losses = np.array([_losses(library, half, most, seed) for half in halves])
     ratio = float(np.mean([len(scored) / len(chosen) for chosen, scored in halves]))
     (gain,) = differences([losses[:, 1] - losses[:, 0]], ratio)
-    ensemble, single = map(library.metric.from_loss, map(float, losses.mean(axis=0)))
+    ensemble, single = map(library.metric.goal.from_loss, map(float, losses.mean(axis=0)))
     weights = select(library.predictions, library.loss, most, seed)
     order = [int(i) for i in np.argsort(-weights, kind="stable") if weights[i] > 0]
     return Ensemble(

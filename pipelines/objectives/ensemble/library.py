@@ -80,7 +80,7 @@ class Library:
         Raises:
             ValueError: when the metric is not defined on them.
         """
-        return self.metric.to_loss(self.metric(self.y, prediction, self.weight))
+        return self.metric.goal.to_loss(self.metric(self.y, prediction, self.weight))
 
 
 def read(

@@ -7,7 +7,7 @@ from typing import Any
 import numpy.typing as npt
 
 from hpo.errors import ParameterError
-from hpo.goals import MAXIMIZE, MINIMIZE, Goal, Goals, Limit
+from hpo.goals import MINIMIZE, Goal, Goals, Limit
 from pipelines.study.options import AUTO, OFF, SearchOptions, TuneOptions
 from pipelines.table.scores.costs import COSTS
 from pipelines.table.scores.functions import is_function
@@ -79,7 +79,7 @@ def table_goal(
                 f"-{name} to minimise it or +{name} to maximise it"
             )
         metric = metric_for(default if name == AUTO else name, kind, y)
-        return Goal(metric.name, MAXIMIZE if metric.greater_is_better else MINIMIZE)
+        return metric.goal
 
     return goal
 

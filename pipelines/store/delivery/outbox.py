@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 from hpo.errors import StudyError, TakenError
 from pipelines.store.delivery.journal import Journal
+from pipelines.store.delivery.pending import Pending
 from pipelines.store.records import Record
 
 logger = logging.getLogger(__name__)
@@ -81,10 +82,8 @@ class Outbox:
         self._journal = journal
         self._write = write
         self._pace = pace or Pace()
-        self._max_waiting = max_waiting
         self._changed = threading.Condition()
-        self._waiting: dict[str, Record] = {}
-        self._in_flight: dict[str, Record] = {}
+        self._pending = Pending(max_waiting)
         self._hurrying = 0
         self._closing = False
         # After closing, a write that still hangs must not touch the journal when it returns.
@@ -99,7 +98,7 @@ class Outbox:
     def waiting(self) -> int:
         """How many runs have data that is not in MLflow yet."""
         with self._changed:
-            return len(self._waiting.keys() | self._in_flight.keys())
+            return len(self._pending)
 
     def put(self, record: Record) -> None:
         """Add a record and return; blocks only while the outbox is full.
@@ -109,10 +108,10 @@ class Outbox:
         """
         with self._changed:
             self._raise_failure()
-            if len(self._waiting) >= self._max_waiting and record.key not in self._waiting:
+            if not self._pending.has_room(record.key):
                 self._wait_for_room()
             refused = self._append(record)
-            self._add(record)
+            self._pending.add(record)
             self._changed.notify_all()
             if refused is not None:
                 raise StudyError(
@@ -137,12 +136,10 @@ class Outbox:
         logger.warning(
             "MLflow is behind: %d runs wait to be written, which is the limit; "
             "the study pauses until there is room",
-            len(self._waiting),
+            self._pending.n_waiting,
         )
         with self._hurry():
-            self._changed.wait_for(
-                lambda: self._failure is not None or len(self._waiting) < self._max_waiting
-            )
+            self._changed.wait_for(lambda: self._failure is not None or self._pending.has_room())
         self._raise_failure()
 
     @contextmanager
@@ -155,10 +152,6 @@ class Outbox:
         finally:
             self._hurrying -= 1
 
-    def _add(self, record: Record) -> None:
-        before = self._waiting.get(record.key)
-        self._waiting[record.key] = before.then(record) if before else record
-
     def flush(self, timeout: float | None = None) -> bool:
         """Wait until everything is written; False when `timeout` seconds were not enough.
 
@@ -167,7 +160,7 @@ class Outbox:
         """
         with self._changed, self._hurry():
             is_done = self._changed.wait_for(
-                lambda: self._failure is not None or not (self._waiting or self._in_flight), timeout
+                lambda: self._failure is not None or not self._pending, timeout
             )
             self._raise_failure()
             return is_done
@@ -232,12 +225,11 @@ class Outbox:
     def _take(self) -> list[Record] | None:
         """The waiting records; None when the outbox closes or has failed."""
         with self._changed:
-            self._changed.wait_for(lambda: bool(self._waiting) or self._ends)
+            self._changed.wait_for(lambda: self._pending.n_waiting > 0 or self._ends)
             if self._ends:
                 return None
             self._changed.wait_for(lambda: bool(self._hurrying) or self._ends, self._pace.gather)
-            self._in_flight, self._waiting = self._waiting, {}
-            return list(self._in_flight.values())
+            return self._pending.take()
 
     @property
     def _ends(self) -> bool:
@@ -250,10 +242,7 @@ class Outbox:
                 logger.warning(
                     "MLflow does not answer (%s); results wait in %s", error, self._journal.path
                 )
-            left = {k: r for k, r in self._in_flight.items() if k not in error.written}
-            later, self._waiting, self._in_flight = self._waiting, left, {}
-            for record in later.values():
-                self._add(record)
+            self._pending.put_back(error.written)
             self._changed.notify_all()  # there may be room now
             self._changed.wait_for(lambda: self._ends, pause)
 
@@ -266,10 +255,10 @@ class Outbox:
                     "MLflow answers again after %.0f s", time.monotonic() - self._down_since
                 )
                 self._down_since = None
-            self._in_flight = {}
-            if not self._waiting:
+            self._pending.delivered()
+            if not self._pending:
                 self._journal.clear()
             elif self._journal.size() > COMPACT_BYTES:
                 with suppress(OSError):  # on a full disk it stays long
-                    self._journal.rewrite(list(self._waiting.values()))
+                    self._journal.rewrite(self._pending.waiting)
             self._changed.notify_all()

@@ -131,7 +131,7 @@ def paired_gain(
         ValueError: if the metric is not defined on these rows.
     """
     rng = np.random.default_rng([seed, _STREAM])
-    if not metric.greater_is_better:
+    if not metric.goal.greater_is_better:
         one, other = other, one  # so that the difference is a gain
     value = metric(y, one, weight) - metric(y, other, weight)
     rows = _sampled_rows(metric, len(y), rng)

@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from hpo.arrays import FloatArray
 from hpo.errors import ParameterError
+from hpo.goals import MAXIMIZE
 from pipelines.files.code import imported
 from pipelines.table.scores.attempts import obstacle
 from pipelines.table.scores.metrics import TASKS, Metric, NotDefined, Weights
@@ -46,7 +47,7 @@ def function_metric(name: str) -> Metric:
     return Metric(
         name,
         TASKS,
-        True,
+        MAXIMIZE,
         score,
         obstacle(score),
         takes_weights=takes_weights,

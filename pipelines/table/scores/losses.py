@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from hpo.arrays import FloatArray
 from hpo.errors import DataError, ParameterError, closest
+from hpo.goals import MINIMIZE
 from pipelines.table.scores.metrics import Metric, Weights, mean
 
 KINDS = ("quantile", "poisson", "tweedie", "gamma", "huber")
@@ -95,13 +96,13 @@ def loss_metric(name: str) -> Metric | None:
     task = ("regression",)
     match kind:
         case "pinball" if 0 < level < 1:
-            return Metric(name, task, False, _pinball(level), power=1)
+            return Metric(name, task, MINIMIZE, _pinball(level), power=1)
         case "poisson_deviance" if kind == name:
-            return Metric(name, task, False, _deviance(1.0), _negative, power=1)
+            return Metric(name, task, MINIMIZE, _deviance(1.0), _negative, power=1)
         case "gamma_deviance" if kind == name:
-            return Metric(name, task, False, _deviance(2.0), _not_positive, power=0)
+            return Metric(name, task, MINIMIZE, _deviance(2.0), _not_positive, power=0)
         case "tweedie_deviance" if 1 < level < 2:
-            return Metric(name, task, False, _deviance(level), _negative, power=2 - level)
+            return Metric(name, task, MINIMIZE, _deviance(level), _negative, power=2 - level)
     return None
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any
 
@@ -16,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hpo.arrays import FloatArray, IntArray
+from hpo.goals import MAXIMIZE, MINIMIZE, Goal
 
 Weights = FloatArray | None
 """Weights of rows, `(n,)`; None for equal ones."""
@@ -39,7 +41,7 @@ class Metric:
     Attributes:
         name: of the metric.
         tasks: kinds of tasks that it can score.
-        greater_is_better: its direction.
+        direction: `minimize` or `maximize`.
         function: from targets, predictions and weights to the score; see `__call__` for their
             shapes. It is nan, or `NotDefined` says why, where there is none.
         obstacle: from targets to the reason why the metric cannot score them; "" if it can.
@@ -50,7 +52,7 @@ class Metric:
 
     name: str
     tasks: tuple[str, ...]
-    greater_is_better: bool
+    direction: str
     function: Callable[[Any, FloatArray, Weights], float]
     obstacle: Callable[[npt.NDArray[Any]], str] = _any_target
     power: float = 0
@@ -92,13 +94,10 @@ class Metric:
         except NotDefined:
             return float("nan")
 
-    def to_loss(self, value: float) -> float:
-        """The value to minimise."""
-        return -value if self.greater_is_better else value
-
-    def from_loss(self, loss: float) -> float:
-        """The value to show."""
-        return -loss if self.greater_is_better else loss
+    @cached_property
+    def goal(self) -> Goal:
+        """The score as a goal, which knows the loss of a value."""
+        return Goal(self.name, self.direction)
 
 
 # --- classification -------------------------------------------------------------------------------
@@ -280,22 +279,22 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
     {
         metric.name: metric
         for metric in (
-            Metric("roc_auc", _BINARY, True, _roc_auc),
-            Metric("roc_auc_ovr", _MULTICLASS, True, _roc_auc_ovr),
-            Metric("log_loss", CLASSIFICATION, False, _log_loss),
-            Metric("accuracy", CLASSIFICATION, True, _accuracy),
-            Metric("balanced_accuracy", CLASSIFICATION, True, _balanced_accuracy),
-            Metric("f1", _BINARY, True, _f1),
-            Metric("f1_macro", CLASSIFICATION, True, _f1_macro),
-            Metric("average_precision", _BINARY, True, _average_precision),
-            Metric("brier", _BINARY, False, _brier),
-            Metric("mcc", CLASSIFICATION, True, _mcc),
-            Metric("rmse", _REGRESSION, False, _rmse, power=1),
-            Metric("mae", _REGRESSION, False, _mae, power=1),
-            Metric("median_ae", _REGRESSION, False, _median_ae, power=1),
-            Metric("r2", _REGRESSION, True, _r2, _constant),
-            Metric("rmsle", _REGRESSION, False, _rmsle, _negative),
-            Metric("mape", _REGRESSION, False, _mape, _zero),
+            Metric("roc_auc", _BINARY, MAXIMIZE, _roc_auc),
+            Metric("roc_auc_ovr", _MULTICLASS, MAXIMIZE, _roc_auc_ovr),
+            Metric("log_loss", CLASSIFICATION, MINIMIZE, _log_loss),
+            Metric("accuracy", CLASSIFICATION, MAXIMIZE, _accuracy),
+            Metric("balanced_accuracy", CLASSIFICATION, MAXIMIZE, _balanced_accuracy),
+            Metric("f1", _BINARY, MAXIMIZE, _f1),
+            Metric("f1_macro", CLASSIFICATION, MAXIMIZE, _f1_macro),
+            Metric("average_precision", _BINARY, MAXIMIZE, _average_precision),
+            Metric("brier", _BINARY, MINIMIZE, _brier),
+            Metric("mcc", CLASSIFICATION, MAXIMIZE, _mcc),
+            Metric("rmse", _REGRESSION, MINIMIZE, _rmse, power=1),
+            Metric("mae", _REGRESSION, MINIMIZE, _mae, power=1),
+            Metric("median_ae", _REGRESSION, MINIMIZE, _median_ae, power=1),
+            Metric("r2", _REGRESSION, MAXIMIZE, _r2, _constant),
+            Metric("rmsle", _REGRESSION, MINIMIZE, _rmsle, _negative),
+            Metric("mape", _REGRESSION, MINIMIZE, _mape, _zero),
         )
     }
 )

@@ -13,14 +13,14 @@ from typing import Any
 import numpy.typing as npt
 
 from hpo.errors import ParameterError, closest
-from hpo.goals import Goal
+from hpo.goals import MAXIMIZE, MINIMIZE, Goal
 from pipelines.table.scores.functions import function_metric, is_function
 from pipelines.table.scores.losses import loss_metric
 from pipelines.table.scores.metrics import METRICS, Metric, default_metric
 from pipelines.table.scores.scorers import OWN_NAMES, scorer_metric, scorer_names
 
 OF_LOSSES = ("pinball:0.9", "poisson_deviance", "gamma_deviance", "tweedie_deviance:1.5")
-SIGNS = {"-": False, "+": True}
+SIGNS = {"-": MINIMIZE, "+": MAXIMIZE}
 
 
 def metric_named(name: str) -> Metric:
@@ -37,7 +37,7 @@ def metric_named(name: str) -> Metric:
 
 def metric_of(goal: Goal) -> Metric:
     """The metric of a goal, with its direction."""
-    return replace(metric_named(goal.name), greater_is_better=goal.greater_is_better)
+    return replace(metric_named(goal.name), direction=goal.direction)
 
 
 def metric_text(goal: Goal) -> str:
@@ -99,7 +99,7 @@ def _signed(name: str) -> Metric | None:
     function = name[1:].strip()
     if name[:1] not in SIGNS or not is_function(function):
         return None
-    return replace(function_metric(function), greater_is_better=SIGNS[name[0]])
+    return replace(function_metric(function), direction=SIGNS[name[0]])
 
 
 def _names(kind: str) -> list[str]:

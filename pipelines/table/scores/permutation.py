@@ -70,7 +70,7 @@ def permuted(
     encoded = _encoded_columns(predictor.features)
 
     def loss(matrix: Matrix) -> float:
-        return metric.to_loss(metric(truth, predictor.predict_encoded(matrix), sampled))
+        return metric.goal.to_loss(metric(truth, predictor.predict_encoded(matrix), sampled))
 
     increases = {}
     try:

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hpo.arrays import FloatArray
+from hpo.goals import MAXIMIZE
 from pipelines.table.scores.attempts import Score, obstacle, takes_weights, tasks
 from pipelines.table.scores.metrics import Metric, NotDefined, Weights
 
@@ -50,7 +51,7 @@ def scorer_metric(name: str) -> Metric | None:
     return Metric(
         name,
         kinds,
-        True,
+        MAXIMIZE,
         functools.partial(_quiet, score),
         obstacle(score),
         takes_weights=bool(kinds) and takes_weights(score, kinds[0]),

@@ -7,8 +7,8 @@ import pandas as pd
 
 from benchmarks.peers.product import mlp_own
 from benchmarks.product.mlp import arrays_of, errors, summary
-from pipelines.table.data import prepare
 from pipelines.table.scores.metrics import METRICS
+from tests.tables import prepare
 
 
 def race(table: str, seed: int, own: float, peer: float) -> dict[str, object]:

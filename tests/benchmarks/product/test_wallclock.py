@@ -23,8 +23,8 @@ from benchmarks.product.wallclock import (
 )
 from hpo.errors import UserError
 from hpo.trial import Report, Trial
-from pipelines.table.data import prepare
 from tests import stores
+from tests.tables import prepare
 
 EVENTS = [(8.0, 0.3), (2.0, 0.5), (4.0, 0.4), (6.0, 0.45), (11.0, 0.1)]
 

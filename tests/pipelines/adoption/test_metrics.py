@@ -32,14 +32,14 @@ def test_names_of_other_tools_are_known(
     metric = logged_metric(logged, kind)
     assert (metric.name, metric.ours) == (name, True)
     assert metric.loss(value) == pytest.approx(loss)
-    assert metric.from_loss(metric.loss(value)) == pytest.approx(metric.value(value))
+    assert metric.goal.from_loss(metric.loss(value)) == pytest.approx(metric.value(value))
 
 
 @pytest.mark.parametrize("name", METRICS)
 def test_our_own_names_are_themselves(name: str) -> None:
     metric = logged_metric(name, METRICS[name].tasks[0])
     assert metric.name == name
-    assert metric.loss(0.25) == METRICS[name].to_loss(0.25)
+    assert metric.loss(0.25) == METRICS[name].goal.to_loss(0.25)
 
 
 @pytest.mark.parametrize("logged", ["std_test_roc_auc", "rank_test_roc_auc", "profit", "f1_time"])
@@ -89,14 +89,10 @@ def test_a_negative_square_is_nan() -> None:
 @pytest.mark.parametrize("name", METRICS)
 def test_bounds_of_every_metric(name: str) -> None:
     metric = logged_metric(name, METRICS[name].tasks[0])
-    best = 1.0 if metric.greater_is_better else 0.0
-    assert (
-        impossible_values(metric, [best, 0.5, best + (1e-8 if metric.greater_is_better else -1e-8)])
-        is None
-    )
-    assert (
-        impossible_values(metric, [best + (0.1 if metric.greater_is_better else -0.1)]) is not None
-    )
+    best = 1.0 if metric.goal.greater_is_better else 0.0
+    beyond = metric.goal.from_loss(-1.0)  # the sign of values better than the best
+    assert impossible_values(metric, [best, 0.5, best + 1e-8 * beyond]) is None
+    assert impossible_values(metric, [best + 0.1 * beyond]) is not None
 
 
 @pytest.mark.parametrize(

@@ -100,12 +100,12 @@ def test_a_study_keeps_its_uri_without_secrets_and_asks_for_them_again(tmp_path:
     pd.DataFrame({"x": range(40), "z": [1.5, 2.5] * 20, "y": ["a", "b"] * 20}).to_csv(
         path, index=False
     )
-    local = Source(path, "y", "auto", "random", 0.2, "holdout", 0)
+    local = Source(path, "y")
     prepared = local.prepare()
     assert local.plan(prepared).uri == str(path)
-    remote = Source("https://me:pw@host/a.csv?sig=secret", "y", "auto", "random", 0.2, "holdout", 0)
+    remote = Source("https://me:pw@host/a.csv?sig=secret", "y")
     assert remote.plan(prepared).uri == "https://***@host/a.csv?***"
-    home = Source("~/a.csv", "y", "auto", "random", 0.2, "holdout", 0)
+    home = Source("~/a.csv", "y")
     assert home.plan(prepared).uri == str(Path.home() / "a.csv")
 
 

@@ -1,10 +1,13 @@
 import json
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from hpo.space import Float, SearchSpace
 from hpo.trial import Report, Trial
-from pipelines.findings.evidence import Rival, comparable, confirmation, searched
+from pipelines.findings.evidence import Rival, best_and_others, comparable, confirmation, searched
 from pipelines.findings.past import (
     WARM_ORIGIN,
     BesideCold,
@@ -137,3 +140,13 @@ def test_what_the_past_was_worth_is_told_at_one_budget() -> None:
     assert full is not None
     assert (full.budget, full.best.number, full.loss) == (9.0, 0, 0.2)
     assert (full.beaten, full.others, full.trials) == (1, 3, 4 / 3)
+
+
+@given(n=st.integers(0, 400), most=st.integers(1, 100))
+def test_the_best_trials_and_some_of_the_others(n: int, most: int) -> None:
+    places = best_and_others(n, most)
+    assert len(places) == min(n, most)
+    assert (np.diff(places) > 0).all()
+    assert places[: most // 2].tolist() == [*range(min(n, most // 2))]
+    if n > most // 2 + 1 and most - most // 2 > 1:
+        assert places[-1] == n - 1

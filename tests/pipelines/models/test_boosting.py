@@ -190,7 +190,7 @@ def test_the_best_round_is_the_best_of_those_scored(family: Any, kind: str) -> N
     metric = default_metric(kind)
     model = data(family, kind, fold).start({"learning_rate": 0.5}, 1)
     curve = dict(model.train(45))
-    losses = {round_: metric.to_loss(value) for round_, value in curve.items()}
+    losses = {round_: metric.goal.to_loss(value) for round_, value in curve.items()}
     assert model.best == min(losses, key=losses.__getitem__)
     kept = fold.score(metric, model.predict(fold.valid))
     assert kept == pytest.approx(curve[float(model.best)], rel=1e-12)

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hpo.goals import Goal
 from hpo.space.parameters import Params
 from hpo.space.yaml import load
 from hpo.trial import Report, Trial
@@ -38,7 +39,7 @@ def subject(
 ) -> Subject:
     rng = np.random.default_rng(0)
     frame = pd.DataFrame({name: rng.normal(size=100), target: rng.normal(size=100)})
-    source = Source(frame, target, "auto", "random", 0.2, "holdout", 0)
+    source = Source(frame, target)
     prepared = source.prepare()
     chosen = {"learning_rate": 0.05} if params is None else params
     report = Report(50, 1.25, {"rmse": 1.25, "best_iteration": 30.0}, 7200.0)
@@ -62,7 +63,7 @@ def subject(
         prepared=prepared,
         best=best,
         trials=(failed, best),
-        score=HeldOutScore("rmse", False, 1.5, 2.0, prepared.digest, prepared.rows.digest, 20),
+        score=HeldOutScore(Goal("rmse"), 1.5, 2.0, prepared.digest, prepared.rows.digest, 20),
         test={"rmse": 1.5, "mae": 1.0},
         interval=None if bare else Interval(1.5, 1.25, 1.75),
         baselines={"trivial": 2.25},

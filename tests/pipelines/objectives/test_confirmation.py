@@ -23,9 +23,9 @@ from pipelines.store.schema import Confirmed
 from pipelines.study.choice.confirmation import Confirmation
 from pipelines.study.objective import Ending
 from pipelines.study.workshop import Pool, Workshop
-from pipelines.table.data import Prepared, load_part, prepare
-from tests.pipelines.objectives.test_training import regression
+from pipelines.table.data import Prepared, load_part
 from tests.plans import plan
+from tests.tables import prepare, regression
 
 
 def trial(number: int, loss: float | None, origin: str = "sampler") -> Trial:

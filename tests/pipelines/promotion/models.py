@@ -33,7 +33,7 @@ WEIGHTS = {
     "bad": (1.0, 3.0),
     "useless": (0.0, 1.0),
 }
-SCORE = HeldOutScore("roc_auc", True, 0.9, 0.5, "d", "s", 500)
+SCORE = HeldOutScore(METRICS["roc_auc"].goal, 0.9, 0.5, "d", "s", 500)
 YES_NO = TargetEncoder("binary", ("no", "yes"))
 X, Z, KIND = (
     NumericColumn("x"),
@@ -120,7 +120,7 @@ def make_store(folder: Path, client: MlflowClient) -> Store:
     table = make_table(2_000)
     place = folder / "answers.csv"
     table.to_csv(place, index=False)
-    source = Source(str(place), "answer", "auto", "random", 0.2, "holdout", 3)
+    source = Source(str(place), "answer", seed=3)
     prepared = source.prepare()
     plan = source.plan(prepared)
     study = stores.study(metric="roc_auc", direction="maximize", seed=3, data=plan.to_dict())
@@ -135,7 +135,12 @@ def make_store(folder: Path, client: MlflowClient) -> Store:
         prediction = predictor(weights, columns).predict_raw(prepared.test_frame)
         values[name] = METRICS["roc_auc"](prepared.y_test, prediction)
     score = HeldOutScore(
-        "roc_auc", True, 0.5, 0.5, prepared.digest, prepared.rows.digest, len(prepared.test_frame)
+        METRICS["roc_auc"].goal,
+        0.5,
+        0.5,
+        prepared.digest,
+        prepared.rows.digest,
+        len(prepared.test_frame),
     )
     return Store(client, place, study.run_id, score, logged, values)
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from hpo.errors import ParameterError, UserError
+from hpo.goals import Goal
 from pipelines import entry_points
 from pipelines.promote import promote
 from pipelines.registry.gate import (
@@ -20,7 +21,7 @@ from tests.pipelines.promotion.models import SCORE, Store
 
 @pytest.mark.parametrize("value", [0.8, math.inf, 1 / 3])
 def test_tags_hold_the_score_exactly(value: float) -> None:
-    score = replace(SCORE, value=value, greater_is_better=False)
+    score = replace(SCORE, value=value, goal=Goal(SCORE.metric))
     assert HeldOutScore.from_tags(score.to_tags(), "it") == score
 
 

@@ -14,6 +14,7 @@ from pipelines.registry.gate import HeldOutScore
 from pipelines.registry.logged import (
     LoggedWinner,
 )
+from pipelines.table.scores.metrics import METRICS
 from serving.columns import BooleanColumn, CategoricalColumn, Column, DateColumn, NumericColumn
 from serving.features import FeatureEncoder, TargetEncoder
 from serving.members import LinearWeights, seal
@@ -31,7 +32,7 @@ COLUMNS: tuple[Column, ...] = (
 FEATURES = FeatureEncoder(COLUMNS)
 INCOME = TargetEncoder("binary", ("<=50K", ">50K"))
 SCORE = HeldOutScore(
-    "roc_auc", True, 0.8125, 0.5, data="d1", split="random, 0.2, seed 0", rows=1000
+    METRICS["roc_auc"].goal, 0.8125, 0.5, data="d1", split="random, 0.2, seed 0", rows=1000
 )
 
 

@@ -22,11 +22,11 @@ from pipelines.objectives.table import TableObjective
 from pipelines.study import session
 from pipelines.study.session import Setup, run_study
 from pipelines.study.workshop import Workshop
-from pipelines.table.data import Prepared, prepare
+from pipelines.table.data import Prepared
 from pipelines.table.source import Source
 from tests.memory import MemoryStore
-from tests.pipelines.objectives.test_training import regression
 from tests.plans import plan
+from tests.tables import prepare, regression
 
 Answer = Callable[["Future[Report]", object], None]
 
@@ -90,7 +90,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Stop:
 @pytest.fixture
 def run(tmp_path: Path) -> Callable[..., Any]:
     prepared: Prepared = prepare(regression(), "y")
-    data = Source(regression(), "y", "auto", "random", 0.2, "holdout", 0).plan(prepared)
+    data = Source(regression(), "y").plan(prepared)
     chosen = plan(
         algorithm="random",
         space=settings("lightgbm").space,

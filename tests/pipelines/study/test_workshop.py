@@ -16,8 +16,7 @@ from hpo.workers.cores import WorkerPlan
 from pipelines.objectives.jobs import FOLDS, Work
 from pipelines.objectives.training import table_worker
 from pipelines.study.workshop import PREFIX, sweep, worker_log, workshop
-from pipelines.table.data import prepare
-from tests.pipelines.objectives.test_training import regression
+from tests.tables import prepare, regression
 
 
 @pytest.fixture(autouse=True)

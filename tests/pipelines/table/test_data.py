@@ -9,10 +9,12 @@ import pandas as pd
 import pytest
 
 from hpo.errors import DataError, ParameterError
-from pipelines.table.data import Task, load_folds, load_table, prepare
+from pipelines.table.data import Task, load_folds
+from pipelines.table.reading import load_table
 from pipelines.table.scores.metrics import METRICS, evaluate
 from serving.columns import CategoricalColumn
 from serving.features import FeatureEncoder, TargetEncoder
+from tests.tables import prepare
 
 ROOT = Path(__file__).parents[3]
 
@@ -76,18 +78,18 @@ def test_the_task_can_be_given() -> None:
         (cycle("a", "b", "c"), "binary", "needs a target with 2 values"),
         (cycle("a", "b"), "multiclass", "3 classes or more"),
         (cycle("1", "2", "many"), "regression", "are not numbers .the first is 'many'"),
-        (["same"] * N, None, "constant: all 240 rows have 'same'"),
-        ([1.0] * (N - 1) + [None], None, "constant: all 239"),
-        ([None] * N, None, "missing in all 240 rows"),
-        ([""] * N, None, "missing in all 240 rows"),
-        ([np.inf, *range(1, N)], None, "1 infinite value"),
-        ([1e300, *range(1, N)], None, "rescale"),
-        ([f"name {i}" for i in range(N)], None, "looks like an identifier"),
-        (pd.date_range("2020", periods=N), None, "is a date"),
-        ([[1], [2]] * (N // 2), None, "target .*'y' holds nested values"),
+        (["same"] * N, "auto", "constant: all 240 rows have 'same'"),
+        ([1.0] * (N - 1) + [None], "auto", "constant: all 239"),
+        ([None] * N, "auto", "missing in all 240 rows"),
+        ([""] * N, "auto", "missing in all 240 rows"),
+        ([np.inf, *range(1, N)], "auto", "1 infinite value"),
+        ([1e300, *range(1, N)], "auto", "rescale"),
+        ([f"name {i}" for i in range(N)], "auto", "looks like an identifier"),
+        (pd.date_range("2020", periods=N), "auto", "is a date"),
+        ([[1], [2]] * (N // 2), "auto", "target .*'y' holds nested values"),
         (
             ["rare", *cycle("a", "b", n=N - 1)],
-            None,
+            "auto",
             "needs at least 2 rows .* 'rare' has 1; collect",
         ),
     ],
@@ -272,9 +274,9 @@ def test_folds_of_another_schema(tmp_path: Path) -> None:
 
 def test_the_same_seed_gives_the_same_split_in_another_process() -> None:
     code = (
-        "import pandas as pd; from pipelines.table.data import prepare;"
+        "import pandas as pd; from pipelines.table.source import Source;"
         "frame = pd.DataFrame({'x': [i * 0.5 for i in range(60)], 'y': ['a', 'b', 'b'] * 20});"
-        "p = prepare(frame, 'y', seed=4); print(p.digest, p.rows.digest)"
+        "p = Source(frame, 'y', seed=4).prepare(); print(p.digest, p.rows.digest)"
     )
     outputs = {
         subprocess.run(

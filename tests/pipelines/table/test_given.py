@@ -10,8 +10,9 @@ import pytest
 from hpo.errors import DataError, ParameterError, StudyError
 from pipelines.registry.gate import HeldOutScore
 from pipelines.registry.heldout import StudyTable, held_out_rows
-from pipelines.table.data import prepare
+from pipelines.table.scores.metrics import METRICS
 from pipelines.table.source import DataPlan, Source, rebuild_source
+from tests.tables import prepare
 
 
 def table(n: int = 200, seed: int = 0, **columns: Any) -> pd.DataFrame:
@@ -132,7 +133,7 @@ def test_a_study_finds_its_tables_again_and_their_content_is_its_fingerprint(
     table().to_csv(places["data"], index=False)
     table(60, 1).to_csv(places["test"], index=False)
     others: dict[str, Any] = {"test": places["test"], "validation": table(50, 2)}
-    given = Source(str(places["data"]), "y", "auto", "random", 0.0, "table", 0, others=others)
+    given = Source(str(places["data"]), "y", test_share=0.0, validation="table", others=others)
     plan = given.plan(given.prepare())
     plan = DataPlan.from_header(plan.to_header())
     assert plan.others == {"test": str(places["test"]), "validation": None}
@@ -152,7 +153,7 @@ def test_a_study_finds_its_tables_again_and_their_content_is_its_fingerprint(
 
 
 def test_a_table_in_a_role_that_the_study_did_not_have_is_refused() -> None:
-    given = Source(table(), "y", "auto", "random", 0.2, "holdout", 0)
+    given = Source(table(), "y")
     plan = given.plan(given.prepare())
     with pytest.raises(StudyError, match="began without a table of test rows"):
         rebuild_source(plan, 0, {"data": table(), "test": table(60, 1)})
@@ -161,12 +162,15 @@ def test_a_table_in_a_role_that_the_study_did_not_have_is_refused() -> None:
 def test_a_promotion_compares_on_the_test_table(tmp_path: Path) -> None:
     test = table(60, 1)
     table().to_csv(tmp_path / "data.csv", index=False)
-    given = Source(
-        str(tmp_path / "data.csv"), "y", "auto", "random", 0.0, "holdout", 0, others={"test": test}
-    )
+    given = Source(str(tmp_path / "data.csv"), "y", test_share=0.0, others={"test": test})
     prepared = given.prepare()
     score = HeldOutScore(
-        "roc_auc", True, 0.5, 0.5, prepared.digest, prepared.rows.digest, len(prepared.rows.test)
+        METRICS["roc_auc"].goal,
+        0.5,
+        0.5,
+        prepared.digest,
+        prepared.rows.digest,
+        len(prepared.rows.test),
     )
     study = StudyTable(given.plan(prepared), 0, score)
     rows = held_out_rows(study, prepared.target, test)

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipelines.table.data import prepare
+from tests.tables import prepare
 
 rng = np.random.default_rng(0)
 NOISE = pd.DataFrame(rng.normal(size=(400, 3)), columns=list("abc"))

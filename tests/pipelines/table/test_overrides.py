@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 
 from hpo.errors import DataError, ParameterError
-from pipelines.table.data import prepare
 from pipelines.table.overrides import as_options, parse_overrides
 from serving.columns import CategoricalColumn, DateColumn, NumericColumn
+from tests.tables import prepare
 
 N = 60
 TABLE = pd.DataFrame(

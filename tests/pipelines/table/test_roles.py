@@ -9,13 +9,14 @@ import pytest
 from hpo.errors import DataError, ParameterError
 from pipelines.registry.gate import HeldOutScore
 from pipelines.registry.heldout import StudyTable, held_out_rows
-from pipelines.table.data import load_folds, load_part, prepare
+from pipelines.table.data import load_folds, load_part
 from pipelines.table.folds import EncodedRows
 from pipelines.table.roles import Roles
 from pipelines.table.scores.bootstrap import paired_gain, score_interval
 from pipelines.table.scores.metrics import METRICS
 from pipelines.table.shares import subset
 from pipelines.table.source import DataPlan, Source
+from tests.tables import prepare
 
 
 def table(n: int = 200, seed: int = 0, **columns: Any) -> pd.DataFrame:
@@ -119,13 +120,11 @@ def test_the_positive_label_is_the_second_class(
 
 
 def test_the_roles_of_a_study_are_read_back_and_new_rows_have_weights() -> None:
-    given = Source(
-        table(), "y", "auto", "random", 0.3, "holdout", 0, roles=Roles("w", positive="bad")
-    )
+    given = Source(table(), "y", test_share=0.3, roles=Roles("w", positive="bad"))
     prepared = given.prepare()
     plan = given.plan(prepared)
     assert DataPlan.from_header(plan.to_header()) == plan
-    score = HeldOutScore("f1", True, 0.5, 0.5, prepared.digest, prepared.rows.digest, 60)
+    score = HeldOutScore(METRICS["f1"].goal, 0.5, 0.5, prepared.digest, prepared.rows.digest, 60)
     study = StudyTable(plan, 0, score)
     own = held_out_rows(study, prepared.target, table())
     assert own.of_study

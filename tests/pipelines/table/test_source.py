@@ -10,7 +10,7 @@ from pipelines.table.source import Source, absolute, described
 @pytest.mark.parametrize("target", [2, "2", " 2 "])
 def test_columns_that_are_numbers_are_named_by_their_texts(target: object) -> None:
     frame = pd.DataFrame(np.random.default_rng(0).normal(size=(40, 3)))
-    source = Source(frame, target, "auto", "random", 0.2, "holdout", 0)  # type: ignore[arg-type]
+    source = Source(frame, target)  # type: ignore[arg-type]
     plan = source.plan(source.prepare())
     assert (plan.target, plan.task, plan.uri) == ("2", "regression", None)
 
@@ -31,8 +31,5 @@ def test_a_table_is_described_by_its_values_and_not_by_how_they_are_written() ->
     written = plain.assign(
         price=[f"${value:,.2f}" for value in values], day=days.strftime("%d.%m.%Y")
     )
-    one, two = (
-        described(Source(frame, "y", "auto", "random", 0.2, "holdout", 0).prepare())
-        for frame in (plain, written)
-    )
+    one, two = (described(Source(frame, "y").prepare()) for frame in (plain, written))
     assert one == two

@@ -18,7 +18,7 @@ from pipelines.table.scores.estimates import mean_of
 from pipelines.validate import validate
 from pipelines.validation.result import ValidationResult, spread
 from pipelines.validation.runs import FoldResult, read_plan, unfinished
-from tests.pipelines.objectives.test_training import regression
+from tests.tables import regression
 
 
 def fold(number: int, inner: float, outer: float, **params: Any) -> FoldResult:

@@ -10,10 +10,10 @@ from pipelines.files.exchange import Exchange
 from pipelines.objectives.ensemble.library import Library, predictions_of, read
 from pipelines.objectives.jobs import FOLDS, Rebuild, Work, models_of, trial_label
 from pipelines.objectives.training import Training
-from pipelines.table.data import Prepared, prepare
+from pipelines.table.data import Prepared
 from pipelines.table.scores.metrics import METRICS
 from tests.pipelines.objectives.ensemble.test_library import trial
-from tests.pipelines.objectives.test_training import regression
+from tests.tables import prepare, regression
 
 JOBS = [
     Job(i, {"learning_rate": rate, "num_leaves": 4}, 0, 8) for i, rate in enumerate((1e-6, 0.3))

@@ -9,7 +9,7 @@ from hpo.loop import Job
 from pipelines.files.exchange import Exchange
 from pipelines.objectives.jobs import FOLDS, Work
 from pipelines.objectives.training import Training
-from pipelines.table.data import prepare
+from tests.tables import prepare
 
 
 def test_a_larger_model_is_larger_and_costs_are_measured_only_if_they_are_goals(

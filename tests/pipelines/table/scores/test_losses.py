@@ -6,10 +6,10 @@ import pytest
 from sklearn import metrics as sk
 
 from hpo.errors import DataError, ParameterError
-from pipelines.table.data import prepare
 from pipelines.table.scores.losses import Loss
 from pipelines.table.scores.metrics import evaluate
 from pipelines.table.scores.named import metric_for, metric_named
+from tests.tables import prepare
 
 REFERENCE = {
     "pinball:0.9": lambda y, p, w: sk.mean_pinball_loss(y, p, alpha=0.9, sample_weight=w),

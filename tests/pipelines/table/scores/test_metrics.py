@@ -60,8 +60,8 @@ def test_a_better_prediction_has_a_lower_loss(kind: str) -> None:
     for name in evaluate(kind, y, bad):
         metric = METRICS[name]
         good = 0.5 * truth + 0.5 * bad
-        assert metric.to_loss(metric(y, good)) <= metric.to_loss(metric(y, bad)), name
-        assert metric.from_loss(metric.to_loss(0.3)) == 0.3
+        assert metric.goal.to_loss(metric(y, good)) <= metric.goal.to_loss(metric(y, bad)), name
+        assert metric.goal.from_loss(metric.goal.to_loss(0.3)) == 0.3
 
 
 @pytest.mark.parametrize("kind", TASKS)

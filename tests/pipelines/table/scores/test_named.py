@@ -74,7 +74,7 @@ def test_scorers_give_the_scores_of_scikit_learn() -> None:
     target, value = np.array([1.0, 2.5, 4.0]), np.array([1.5, 2.0, 4.0])
     metric = metric_for("neg_max_error", "regression", target)
     assert metric(target, value) == -0.5
-    assert metric.greater_is_better
+    assert metric.goal.greater_is_better
 
 
 @pytest.mark.parametrize(
@@ -132,20 +132,20 @@ def test_a_function_gets_labels_or_probabilities(own: str) -> None:
     cost = np.mean(np.where(y == 1, 5 * (labels != 1), labels != 0))
     metric = metric_for(f"-{own}:cost", "binary", y)
     assert metric(y, p) == pytest.approx(cost)
-    assert not metric.greater_is_better
+    assert not metric.goal.greater_is_better
     shapes = metric_for(f"+{own}:shapes", "binary", y)
     assert shapes(y, p) == 1
     assert shapes(y, p, np.full(len(y), 0.5)) == 1 + 5 * len(y)
     assert shapes(*rows(3)) == 2
     assert shapes(np.array([0.5, 1.5]), np.array([0.5, 1.5])) == 1
-    assert shapes.greater_is_better
+    assert shapes.goal.greater_is_better
 
 
 def test_a_function_keeps_its_direction(own: str) -> None:
     for goal in (Goal(f"{own}:cost", MINIMIZE), Goal(f"{own}:cost", MAXIMIZE)):
         text = metric_text(goal)
         assert metric_named(text) == metric_of(goal)
-        assert metric_of(goal).greater_is_better == goal.greater_is_better
+        assert metric_of(goal).goal.greater_is_better == goal.goal.greater_is_better
         assert metric_of(goal).name == goal.name
 
 
