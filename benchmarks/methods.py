@@ -126,6 +126,7 @@ WARMED = {method.name: method for method in _WARMED}
 _SEVERAL = (
     Method("random", "random", "own", settings={"name": "random"}),
     Method("tpe", "**tpe** (this project)", "own", settings={"name": "tpe"}),
+    Method("nsga2", "**nsga2** (this project)", "own", settings={"name": "nsga2"}),
     Method("optuna", "Optuna TPE", "optuna_tpe", "optuna"),
     Method("optuna-nsga2", "Optuna NSGA-II", "optuna_tpe", "optuna", {"evolves": True}),
 )

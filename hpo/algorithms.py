@@ -28,6 +28,7 @@ SAMPLERS: Mapping[str, str] = MappingProxyType(
         "hyperopt": "hpo.samplers.hyperopt:HyperoptSampler",
         "kde": "hpo.samplers.kde:KDESampler",
         "gp": "hpo.samplers.gp:GPSampler",
+        "nsga2": "hpo.samplers.nsga2:NSGA2Sampler",
         "evolution": "hpo.samplers.evolution:EvolutionSampler",
         "de": "hpo.samplers.de:DESampler",
         "cmaes": "hpo.samplers.cmaes:CMAESSampler",

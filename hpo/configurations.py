@@ -3,8 +3,14 @@
 Training is deterministic: a known configuration has a known result. So a sampler that proposes one
 is asked again, and when it insists, another configuration takes its place. A space with few
 configurations ends when all of them are known.
+
+The same holds for a forbidden configuration. Every proposal of every sampler comes through here, so
+samplers need to know nothing of it. A model sees the forbidden proposal as a pending trial when it
+is asked again, and turns elsewhere.
 """
 
+import itertools
+import math
 from collections.abc import Callable, Hashable, Iterable
 from functools import cached_property
 
@@ -57,18 +63,30 @@ class Configurations:
         if self._identity is None or self._listed is None:
             return None
         points = (self._listed[i] for i in range(self._listed.size))
-        return len({*map(self._identity, points), *map(self._identity, others)})
+        allowed = filter(self._space.allowed, points)
+        return len({*map(self._identity, allowed), *map(self._identity, others)})
 
     def propose(self, history: History, seed: list[int]) -> dict[str, Value] | None:
-        """A configuration that is not known; None if all are known, or the sampler ends."""
-        model = self._sampler.min_results(self._space) > 0
-        for attempt in range(_ASKED if model else _DRAWS):
+        """A configuration that is allowed and not known.
+
+        Returns:
+            None if all are known, or the sampler ends.
+        """
+        for attempt in self._attempts():
             rng = np.random.default_rng([*seed, attempt] if attempt else seed)
             params = self._sampler.suggest(history, rng)
             if params is None or self._is_new(params):
                 return params
             history.n_sampled += 1  # a grid goes on behind it
+            if not self._space.allowed(params):
+                history.pending = np.vstack([history.pending, self._space.encode(params)])
         return self._other(np.random.default_rng([*seed, _DRAWS]))
+
+    def _attempts(self) -> Iterable[int]:
+        if isinstance(self._sampler, GridSampler):
+            return itertools.count()  # it ends by itself
+        has_model = self._sampler.min_results(self._space) > 0
+        return range(_ASKED if has_model else _DRAWS)
 
     def _other(self, rng: np.random.Generator) -> dict[str, Value] | None:
         """A configuration that is not known, at random."""
@@ -81,6 +99,8 @@ class Configurations:
         return next(filter(self._is_new, points), None)
 
     def _is_new(self, params: Params) -> bool:
+        if not self._space.allowed(params):
+            return False
         return self._identity is None or self._identity(params) not in self._known
 
     @cached_property
@@ -94,3 +114,22 @@ class Configurations:
             return None
         grid = Grid(self._space, max(levels))
         return grid if grid.size <= LISTED else None
+
+
+def size(space: SearchSpace) -> int | None:
+    """How many configurations a space has, forbidden ones included.
+
+    Returns:
+        None if a range is continuous, or branches are many.
+    """
+    if any(parameter.n_levels is None for parameter in space):
+        return None
+    names = set[str]().union(*(parameter.when for parameter in space))
+    parents = SearchSpace(tuple(p for p in space if p.name in names))
+    branches = Grid(parents, 1)
+    if branches.size > LISTED:
+        return None
+    return sum(
+        math.prod(space[name].n_levels or 1 for name in space.active(branch) if name not in names)
+        for branch in map(branches.__getitem__, range(branches.size))
+    )

@@ -84,15 +84,25 @@ def hyperband(n_rungs: int, eta: float) -> tuple[Bracket, ...]:
     )
 
 
-def cost(rungs: tuple[float, ...], brackets: tuple[Bracket, ...]) -> float:
-    """The mean cost of a configuration in full trainings; promoted trials continue, not restart."""
-    steps = np.diff(rungs, prepend=0.0)  # budget between each rung and the one below
-    spent, begun = 0.0, 0
+def reaching(n_rungs: int, brackets: tuple[Bracket, ...]) -> tuple[float, ...]:
+    """The share of the configurations that reach each rung."""
+    begun = sum(bracket.sizes[0] for bracket in brackets)
+    return tuple(
+        sum(bracket.capacity(rung) for bracket in brackets) / begun for rung in range(n_rungs)
+    )
+
+
+def costs(rungs: tuple[float, ...], brackets: tuple[Bracket, ...]) -> tuple[float, ...]:
+    """What a configuration costs at each rung on average, in full trainings.
+
+    Promoted trials continue, they do not restart.
+    """
+    begun = sum(bracket.sizes[0] for bracket in brackets)
+    spent = np.zeros(len(rungs))
     for bracket in brackets:
-        spent += bracket.sizes[0] * rungs[bracket.first]
-        spent += float(np.dot(bracket.sizes[1:], steps[bracket.first + 1 :]))
-        begun += bracket.sizes[0]
-    return spent / rungs[-1] / begun
+        steps = np.diff(rungs[bracket.first :], prepend=0.0)  # from the rung below
+        spent[bracket.first :] += np.multiply(bracket.sizes, steps)
+    return tuple((spent / rungs[-1] / begun).tolist())
 
 
 def halved(

@@ -81,7 +81,11 @@ class Study:
         self.seed = seed
         self.max_trials = max_trials
         first = Configurations(space, sampler, identity)
-        self.first_points = tuple(point for point in first_points if first.add(point.params))
+        self.first_points = tuple(
+            point
+            for point in first_points
+            if space.allowed(point.params) and first.add(point.params)
+        )
         self.lag = lag
         self.patience = patience
         self._storage = storage

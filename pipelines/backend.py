@@ -81,6 +81,11 @@ def _options(backend_config: Mapping[str, Any], params: Mapping[str, Any]) -> di
         raise ParameterError(
             "objective in --backend-config: the project itself is the objective; leave it out"
         )
+    if own.get("dry_run"):
+        raise ParameterError(
+            "dry_run in --backend-config: MLflow expects a run; take the entry point tune with "
+            "objective=project:URI#entry and dry_run=true"
+        )
     space = own.pop("space", {})
     if not isinstance(space, Mapping):
         raise ParameterError(

@@ -4,12 +4,21 @@ import logging
 import os
 import sys
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import click
+from click.shell_completion import (
+    BashComplete,
+    CompletionItem,
+    FishComplete,
+    ZshComplete,
+    add_completion_class,
+    shell_complete,
+)
 
 from hpo.errors import ParameterError, TakenError, UserError, closest
 from pipelines import config, entry_points
@@ -19,6 +28,8 @@ from pipelines.files.refused import refusals_told
 NAME = "mlflow-warmstart"
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
+_COMPLETE = "_MLFLOW_WARMSTART_COMPLETE"  # set by the scripts of click that complete commands
+_GIVEN = "given"  # by position
 
 
 def version() -> str:
@@ -50,20 +61,20 @@ class _Group(click.Group):
     """The entry points as subcommands; a module is imported when its subcommand is used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(entry_points.NAMES)
+        return [*entry_points.NAMES, "completion"]
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in entry_points.NAMES:
-            return None
+            return completion if name == completion.name else None
         return command(name, entry_points.load(name))
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and args[0] not in entry_points.NAMES and not args[0].startswith("-"):
-            known = ", ".join(entry_points.NAMES)
-            hint = closest(args[0], entry_points.NAMES)
-            raise ParameterError(f"unknown command {args[0]!r}{hint} (one of {known})")
+        known = self.list_commands(ctx)
+        if args and args[0] not in known and not args[0].startswith("-"):
+            hint = closest(args[0], known)
+            raise ParameterError(f"unknown command {args[0]!r}{hint} (one of {', '.join(known)})")
         return super().resolve_command(ctx, args)
 
 
@@ -85,16 +96,23 @@ class _Command(click.Command):
 
 def command(name: str, function: Callable[..., Any]) -> click.Command:
     """The click command of an entry point; it prints the result of the function."""
+    first = entry_points.BY_POSITION.get(name)
 
     def run(**values: Any) -> None:
+        given = values.pop(_GIVEN, None)
+        if first and given is not None:
+            values[first] = given
         with refusals_told():
             result = function(**values)
-        click.echo(str(result))
+        is_quiet = values.get("quiet") is True
+        click.echo(getattr(result, "line", str(result)) if is_quiet else str(result))
         if getattr(result, "stopped", False):
             sys.exit(EXIT_INTERRUPTED)
 
     options: list[click.Parameter] = list(map(_option, entry_points.parameters(function)))
     options.append(_config(function))
+    if first:
+        options.append(click.Argument([_GIVEN], required=False, metavar=f"[{first.upper()}]"))
     return _Command(name, params=options, callback=run, help=entry_points.summary(function))
 
 
@@ -105,8 +123,16 @@ def _option(parameter: Parameter) -> click.Option:
     text = _Text(parameter)
     if parameter.default is None:  # with default=None, click would not require the option
         return click.Option(flags, type=text, required=True, help=parameter.help)
+    switch: dict[str, Any] = {}
+    if bool in parameter.kinds:  # `--dry-run` alone is `--dry-run=true`
+        switch = {"is_flag": False, "flag_value": "true"}
     return click.Option(
-        flags, type=text, default=parameter.default, show_default=True, help=parameter.help
+        flags,
+        type=text,
+        default=parameter.default,
+        show_default=True,
+        help=parameter.help,
+        **switch,
     )
 
 
@@ -134,6 +160,21 @@ def _version(ctx: click.Context, param: click.Parameter, is_asked: bool) -> None
         ctx.exit()
 
 
+def _script(shell: str) -> None:
+    known = {"bash": BashComplete, "zsh": ZshComplete, "fish": FishComplete}
+    if shell not in known:
+        hint = closest(shell, known)
+        raise ParameterError(f"unknown shell {shell!r}{hint} (one of {', '.join(known)})")
+    click.echo(known[shell](group, {}, NAME, _COMPLETE).source())
+
+
+completion = _Command(
+    "completion",
+    params=[click.Argument(["shell"], shell_complete=lambda *_: ["bash", "zsh", "fish"])],
+    callback=_script,
+    help='The script that completes this command in a shell: eval "$(mlflow-warmstart completion '
+    'bash)", or zsh, or fish.',
+)
 group = _Group(
     NAME,
     params=[
@@ -151,11 +192,61 @@ group = _Group(
 )
 
 
+def _completions(
+    name: str, values: Sequence[str], ctx: click.Context, param: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """What the value of an option may become; the shell completes file names itself."""
+    found = [CompletionItem(value) for value in values if value.startswith(incomplete)]
+    files = [CompletionItem(incomplete, type="file")] if name in config.FILES else []
+    return [*files, *found]  # in this order, bash takes file names where nothing else fits
+
+
+class _Bash(BashComplete):
+    """Completion in bash, which makes three words of `--name=value`."""
+
+    def get_completion_args(self) -> tuple[list[str], str]:
+        words, incomplete = super().get_completion_args()
+        return [word for word in words if word != "="], incomplete
+
+
+def _sketched(name: str) -> click.Command:
+    """A command as its schema describes it, to be completed: its entry point is not imported."""
+    options: list[click.Parameter] = []
+    for option, described in config.stored_schema(name)["properties"].items():
+        values = ["true", "false"] if "boolean" in described["type"] else []
+        values += described.get("examples", [])
+        complete = partial(_completions, option, values)
+        flags = [f"--{option}"]
+        switch: dict[str, Any] = {}
+        if "true" in values:
+            switch = {"is_flag": False, "flag_value": "true"}
+        text = described["description"]
+        options.append(click.Option(flags, help=text, shell_complete=complete, **switch))
+        if entry_points.BY_POSITION.get(name) == option:
+            models = config.stored_schema("tune")["properties"]["model"]["examples"]
+            complete = partial(_completions, option, models)
+            options.append(click.Argument([_GIVEN], required=False, shell_complete=complete))
+    complete = partial(_completions, "config", ())
+    options.append(click.Option(["--config"], help="A YAML file.", shell_complete=complete))
+    settings = {"ignore_unknown_options": True, "allow_extra_args": True}
+    return click.Command(name, params=options, context_settings=settings)
+
+
+def _completed(instruction: str) -> int:
+    """Answer the shell that completes a command line."""
+    add_completion_class(_Bash)
+    commands = {name: _sketched(name) for name in entry_points.NAMES}
+    sketch = click.Group(NAME, commands={**commands, completion.name or "": completion})
+    return shell_complete(sketch, {}, NAME, _COMPLETE, instruction)
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit: 0 on success, 2 after a user error, 130 if interrupted."""
     run_id = os.environ.get("MLFLOW_RUN_ID")
     # MLflow logs each step of saving a model.
     logging.getLogger("mlflow.pyfunc").setLevel(logging.WARNING)
+    if instruction := os.environ.get(_COMPLETE):
+        sys.exit(_completed(instruction))
     try:
         group.main(arguments, standalone_mode=False)
     except (UserError, click.UsageError) as error:

@@ -1,7 +1,7 @@
 """Options from a YAML file (`--config`), and the JSON schema by which editors check it."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,10 @@ from hpo.space.yaml import load_file
 from pipelines import entry_points
 from pipelines.entry_points import Parameter
 
+FILES = (  # options whose values may be files or folders
+    *("data", "test", "validation", "space", "params", "output", "objective", "checkpoints"),
+    "config",
+)
 SCHEMAS = Path(__file__).parent / "schemas"
 _TYPES = {bool: "boolean", int: "integer", float: "number", str: "string", type(None): "null"}
 
@@ -45,9 +49,37 @@ def read(path: str, function: Callable[..., Any]) -> dict[str, Any]:
     return {str(name): value for name, value in found.items()}
 
 
+def choices() -> Mapping[str, tuple[str, ...]]:
+    """By option: values that it takes, or that one of its values begins with."""
+    from hpo.algorithms import ALGORITHMS
+    from pipelines.adoption.metrics import DIRECTIONS
+    from pipelines.models import FAMILIES, FIDELITIES
+    from pipelines.models.catalog import ALL
+    from pipelines.study.options import AUTO, DEFAULT, DEVICES, OFF, PAST, REFITS
+    from pipelines.table.scores.losses import KINDS
+    from pipelines.table.scores.metrics import METRICS
+
+    return {
+        "model": (*FAMILIES, ALL),
+        "metric": (AUTO, *METRICS),
+        "task": (AUTO, "binary", "multiclass", "regression"),
+        "split": ("random", "time:", "group:"),
+        "validation": ("holdout", "holdout:", "cv:"),
+        "loss": tuple(KINDS),
+        "device": DEVICES,
+        "refit": REFITS,
+        "algorithm": tuple(ALGORITHMS),
+        "space": (DEFAULT, PAST, "auto:"),
+        "fidelity": (AUTO, *FIDELITIES),
+        "ensemble": (AUTO, OFF),
+        "warm_start": (AUTO, OFF),
+        "direction": (AUTO, *DIRECTIONS),
+    }
+
+
 def schema(name: str) -> str:
     """The JSON schema of the options of an entry point."""
-    parameters = entry_points.parameters(entry_points.load(name))
+    parameters, known = entry_points.parameters(entry_points.load(name)), choices()
     return (
         json.dumps(
             {
@@ -55,7 +87,7 @@ def schema(name: str) -> str:
                 "title": f"Options of mlflow-warmstart {name}",
                 "type": "object",
                 "additionalProperties": False,
-                "properties": {p.name: _property(p) for p in parameters},
+                "properties": {p.name: _property(p, known.get(p.name, ())) for p in parameters},
             },
             indent=1,
         )
@@ -63,11 +95,18 @@ def schema(name: str) -> str:
     )
 
 
-def _property(parameter: Parameter) -> dict[str, Any]:
+def stored_schema(name: str) -> dict[str, Any]:
+    """The schema as it is stored, without importing the entry point."""
+    found: dict[str, Any] = json.loads((SCHEMAS / f"{name}.json").read_text(encoding="utf-8"))
+    return found
+
+
+def _property(parameter: Parameter, examples: Sequence[str]) -> dict[str, Any]:
     types = [_TYPES[kind] for kind in parameter.kinds if kind in _TYPES]
     if any(kind not in _TYPES for kind in parameter.kinds):
         types += ["object", "array"]
-    return {"type": sorted(set(types)), "description": parameter.help}
+    found: dict[str, Any] = {"type": sorted(set(types)), "description": parameter.help}
+    return found | ({"examples": list(examples)} if examples else {})
 
 
 def main() -> None:

@@ -25,7 +25,8 @@ P = ParamSpec("P")
 OptionsT = TypeVar("OptionsT")
 ResultT = TypeVar("ResultT")
 
-NAMES = ("tune", "validate", "train", "predict", "promote", "rollback", "report", "adopt")
+NAMES = ("tune", "validate", "train", "predict", "promote", "rollback", "report", "adopt", "space")
+BY_POSITION = {"space": "space"}  # the parameter that the console also takes without its name
 NONE = "none"  # None as text
 WIDTH = 100  # characters of a line of a docstring
 

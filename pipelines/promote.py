@@ -90,6 +90,9 @@ class PromoteOptions:
         max_latency: The most milliseconds for one row (99th percentile), or limits like
             p50:5,p99x1000:80.
         max_size: The most megabytes of the model's files.
+        target: Of a model that your own code has logged: the column of data to predict. The model
+            is then loaded and run, in a process of its own.
+        metric: Of such a model: the score to compare by; none is that of its study.
     """
 
     name: str
@@ -102,6 +105,8 @@ class PromoteOptions:
     tolerance: float = 0.01
     max_latency: str | float | None = None
     max_size: float | None = None
+    target: str | None = None
+    metric: str | None = None
 
     def limits(self) -> Limits:
         """The limits that the challenger must keep.
@@ -160,7 +165,15 @@ def promote(options: PromoteOptions) -> Promotion:
             f"is promoted again only when it is named: -P version={number}"
         )
     champion = None if current is None else versions.candidate(client, options.name, current)
-    verdict = _judge(challenger, champion, options.data, limits)
+    if versions.is_own_code(challenger):
+        verdict = _judge_own_code(challenger, champion, options, limits)
+    elif options.target is not None or options.metric is not None:
+        raise ParameterError(
+            f"{challenger} is of a study that knows its target and its metric; leave target and "
+            "metric out"
+        )
+    else:
+        verdict = _judge(challenger, champion, options.data, limits)
     if verdict.failed:
         raise PromotionRefusedError(_refusal(challenger, champion, verdict))
     if not options.dry_run:
@@ -201,6 +214,60 @@ def _judge(
     verdict = compare(mine, theirs, rows, score, limits)
     fair = champion is None or not rows.of_study or score.unseen_by(champion.tags)
     return verdict if fair else replace(verdict, notes=(*verdict.notes, _UNFAIR))
+
+
+def _judge_own_code(
+    challenger: Candidate, champion: Candidate | None, options: PromoteOptions, limits: Limits
+) -> Verdict:
+    """Compare two versions of which the challenger is a model that the user's code has logged.
+
+    Raises:
+        UserError: If they cannot be compared.
+    """
+    from pipelines.registry.own_code import Model, Rows, judge, of_project, predicted
+    from pipelines.registry.versions import is_own_code, load_predictor, size_of, uri_of
+
+    if options.data is None or options.target is None:
+        raise PromotionRefusedError(
+            f"{challenger} was logged by your own code, whose study holds out no rows: give a "
+            f"table that it has not seen as -P data=, and its target as -P target=; or "
+            f"{_by_hand(challenger)}"
+        )
+    if limits.latency:
+        raise ParameterError(
+            "max_latency is not measured for a model that your own code has logged; leave it out"
+        )
+    rows = Rows.read(options.data, options.target)
+    metric = rows.metric(options.metric or _metric_of(challenger))
+
+    def model(which: Candidate) -> Model:
+        with tempfile.TemporaryDirectory() as folder:
+            if not is_own_code(which):
+                predictor, size = load_predictor(which, Path(folder))
+                return Model(f"version {which.version}", of_project(predictor, rows), size)
+            size = size_of(which, Path(folder))
+        prediction = predicted(uri_of(which), str(which), rows, metric)
+        return Model(f"version {which.version}", prediction, size)
+
+    mine = model(challenger)
+    return judge(mine, None if champion is None else model(champion), rows, metric, limits)
+
+
+def _metric_of(challenger: Candidate) -> str:
+    """The metric of the study that a version comes from.
+
+    Raises:
+        ParameterError: If it comes from none.
+    """
+    from pipelines.registry.versions import STUDY
+    from pipelines.study.runs import study_header
+
+    try:
+        return str(study_header(challenger.tags.get(STUDY, "none"))["metric"])
+    except (StudyError, KeyError) as error:
+        raise ParameterError(
+            f"{challenger} comes from no study, whose metric could compare it; give metric="
+        ) from error
 
 
 def _load(candidate: Candidate, folder: Path) -> "Served":

@@ -14,6 +14,7 @@ from hpo.workers.cores import WorkerPlan, plan_threads
 from pipelines.entry_points import entry_point
 from pipelines.models import search_model, settings
 from pipelines.objectives.checks import check
+from pipelines.objectives.estimator import with_estimator
 from pipelines.objectives.planning import new_plan, source_of, tables_of
 from pipelines.objectives.space import SpaceChoice
 from pipelines.objectives.start import run
@@ -23,6 +24,7 @@ from pipelines.objectives.unchanged import check_unchanged
 from pipelines.study.objective import check_same
 from pipelines.study.options import OFF, SearchOptions, TrainOptions
 from pipelines.study.plan import Plan
+from pipelines.study.progress import shown
 from pipelines.study.result import StudyResult
 from pipelines.study.workshop import Workshop, workshop
 from pipelines.table.source import DATA, DataPlan, rebuild_source
@@ -45,10 +47,12 @@ def train(options: TrainOptions) -> StudyResult:
         raise ParameterError(
             "give either trial (the run id of a trial) or params (a YAML file), and not both"
         )
+    options = with_estimator(options)
     check(options)
-    if options.trial is None:
-        return _from_file(options, run_id)
-    return _from_trial(options.trial, options, run_id)
+    with shown(quiet=options.quiet, verbose=options.verbose):
+        if options.trial is None:
+            return _from_file(options, run_id)
+        return _from_trial(options.trial, options, run_id)
 
 
 def _from_file(options: TrainOptions, run_id: str | None) -> StudyResult:

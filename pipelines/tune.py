@@ -1,35 +1,44 @@
 """The entry point `tune`: search the hyperparameters of a model for one table, or of any code."""
 
 import os
-from dataclasses import replace
+from typing import cast
 
 from hpo.errors import StudyError
-from hpo.workers.cores import plan_threads
 from pipelines.entry_points import entry_point
-from pipelines.files.checkpoints import Checkpoints
 from pipelines.objectives.checks import check
-from pipelines.objectives.planning import new_plan, source_of
-from pipelines.objectives.space import choose_space
-from pipelines.objectives.start import resume_study, start_study
+from pipelines.objectives.estimator import with_estimator
+from pipelines.objectives.start import NewStudy, resume_study, start_study
 from pipelines.objectives.table import publish_folds
 from pipelines.objectives.training import table_worker
 from pipelines.study.options import TuneOptions
+from pipelines.study.progress import shown
 from pipelines.study.result import StudyResult
 from pipelines.study.workshop import workshop
-from pipelines.table.source import absolute
 
 
 @entry_point(TuneOptions)
 def tune(options: TuneOptions) -> StudyResult:
     """Search the hyperparameters of a model for a table, or of your own code.
 
-    Each trial is logged as a nested run.
+    Each trial is logged as a nested run. With `dry_run`, the result is a
+    `pipelines.study.dry_run.DryRun`.
 
     Raises:
         UserError: with what is wrong and the way out, before anything is trained.
     """
     run_id = os.environ.pop("MLFLOW_RUN_ID", None)
+    options = with_estimator(options)
     check(options)
+    if options.dry_run:
+        from pipelines.objectives.dry_run import dry_run
+
+        return cast("StudyResult", dry_run(options))  # of another type in this one case
+    with shown(quiet=options.quiet, verbose=options.verbose):
+        return _run(options, run_id)
+
+
+def _run(options: TuneOptions, run_id: str | None) -> StudyResult:
+    """Start or resume a study of whatever kind."""
     if options.study is not None:
         return _resume(options.study, options, run_id)
     if options.objective is not None:
@@ -57,18 +66,7 @@ def _start(options: TuneOptions, run_id: str | None) -> StudyResult:
     from pipelines.store.tracking import connect
 
     connect()  # what cannot be reached is told before a table is read
-    source = source_of(options, ", unless study names a study to resume")
-    worker_plan = plan_threads(options.workers)
-    place = None if options.checkpoints is None else absolute(options.checkpoints)
-    if place is not None:
-        Checkpoints(place).check()
-    chosen = choose_space(options.space, options.model)
-    with workshop(table_worker(options.model, options.device), worker_plan) as shop:
-        prepared = publish_folds(source.prepare(), shop.exchange)
-        plan = replace(
-            new_plan(options, chosen, source, prepared, worker_plan),
-            checkpoints=place,
-            register=options.register,
-            warm_start=options.warm_start,
-        )
-        return start_study(plan, chosen, source.plan(prepared), prepared, shop, run_id)
+    new = NewStudy.of(options)
+    with workshop(table_worker(options.model, options.device), new.worker_plan) as shop:
+        prepared = publish_folds(new.source.prepare(), shop.exchange)
+        return start_study(new, prepared, shop, run_id)

@@ -4,7 +4,9 @@ import os
 
 from pipelines.entry_points import entry_point
 from pipelines.objectives.checks import check
+from pipelines.objectives.estimator import with_estimator
 from pipelines.study.options import ValidateOptions
+from pipelines.study.progress import shown
 from pipelines.validation.folds import new_validation, resumed_validation, run_validation
 from pipelines.validation.result import ValidationResult
 
@@ -19,7 +21,9 @@ def validate(options: ValidateOptions) -> ValidationResult:
         UserError: with what is wrong and the way out, before anything is trained.
     """
     run_id = os.environ.pop("MLFLOW_RUN_ID", None)
+    options = with_estimator(options)
     check(options)
-    if options.resume is not None:
-        return run_validation(resumed_validation(options.resume, options, run_id))
-    return run_validation(new_validation(options, run_id))
+    with shown(quiet=options.quiet, verbose=options.verbose):
+        if options.resume is not None:
+            return run_validation(resumed_validation(options.resume, options, run_id))
+        return run_validation(new_validation(options, run_id))

@@ -9,8 +9,9 @@ truncated LightGBM file ends the process. Nothing is unpickled. The other keys d
 - `lightgbm`, `xgboost`, `catboost`: `model`, the name of the native file, and `iterations`, the
   number of rounds to predict with (0: all);
 - `mlp`: what `serving.network` reads;
-- `hist_gradient_boosting`, `random_forest`, `extra_trees`, `linear`: `model`, the name of a skops
-  file; `n_classes` and `dtype`, see `serving.scikit`.
+- `hist_gradient_boosting`, `random_forest`, `extra_trees`, `linear`, `svm`, `knn`, `estimator`:
+  `model`, the name of a skops file; `n_classes`, `dtype` and `prior`, see `serving.scikit`; of an
+  `estimator` also its text, as `estimator`.
 """
 
 from __future__ import annotations
@@ -311,8 +312,7 @@ def _load_catboost(directory: Path, manifest: Mapping[str, Any]) -> Member:
 def _load_scikit(directory: Path, manifest: Mapping[str, Any]) -> Member:
     from serving import scikit
 
-    path = _named_file(directory, manifest, "model")
-    return scikit.load(path, int(manifest["n_classes"]), str(manifest["dtype"]))
+    return scikit.load(_named_file(directory, manifest, "model"), manifest)
 
 
 LOADERS: Mapping[str, Callable[[Path, Mapping[str, Any]], Member]] = {
@@ -326,4 +326,7 @@ LOADERS: Mapping[str, Callable[[Path, Mapping[str, Any]], Member]] = {
     "random_forest": _load_scikit,
     "extra_trees": _load_scikit,
     "linear": _load_scikit,
+    "svm": _load_scikit,
+    "knn": _load_scikit,
+    "estimator": _load_scikit,
 }

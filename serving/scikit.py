@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,17 +12,23 @@ import skops.io
 from skops.io.exceptions import UntrustedTypesFoundException
 
 from serving.features import Matrix
+from serving.trust import TYPES, belongs, trusted_modules, way_out
 from serving.values import FloatArray
 
-# The types that our models hold beside those that skops trusts anyway: trees, the type of imputed
-# values, and what histogram gradient boosting checks its categories with.
-TRUSTED = (
-    "functools.partial",
-    "numpy.dtype",
-    "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
-    "sklearn.tree._tree.Tree",
-    "sklearn.utils.validation.check_array",
-)
+
+@dataclass(frozen=True)
+class Prior:
+    """Probabilities of the classes `(k,)` that count as much as `weight` of the whole.
+
+    So that no class is impossible because none of a few neighbours is of it.
+    """
+
+    shares: Sequence[float]
+    weight: float
+
+    def shrunk(self, probabilities: FloatArray) -> FloatArray:
+        """Probabilities `(n, k)`, shrunk."""
+        return (1 - self.weight) * probabilities + self.weight * np.asarray(self.shares)
 
 
 @dataclass(frozen=True)
@@ -32,15 +39,18 @@ class ScikitMember:
         estimator: a pipeline of scikit-learn.
         n_classes: of the task; 0 for a regression.
         dtype: of the dense rows.
+        prior: what its probabilities are shrunk towards; None for nothing.
     """
 
     estimator: Any
     n_classes: int
     dtype: str
+    prior: Prior | None = None
 
     def predict(self, rows: Matrix) -> FloatArray:
         """`(n, k)` probabilities, or `(n,)` standardised values."""
-        return predictions(self.estimator, rows.dense(self.dtype), self.n_classes)
+        found = predictions(self.estimator, rows.dense(self.dtype), self.n_classes)
+        return found if self.prior is None else self.prior.shrunk(found)
 
 
 def predictions(estimator: Any, x: Any, n_classes: int) -> FloatArray:
@@ -59,15 +69,35 @@ def parsed(content: bytes) -> Any:
         ValueError: if it holds a type that is not trusted.
     """
     try:
-        return skops.io.loads(content, trusted=list(TRUSTED))
+        return skops.io.loads(content, trusted=[*TYPES])
     except UntrustedTypesFoundException as error:
-        raise ValueError(f"the skops file is refused: {error}") from error
+        refused = untrusted(content)
+        if refused:
+            raise ValueError(
+                f"the skops file holds {', '.join(refused)}, which this project does not trust; "
+                f"{way_out(refused[0])}"
+            ) from error
+    found = skops.io.get_untrusted_types(data=content)
+    return skops.io.loads(content, trusted=found)
 
 
-def load(path: Path, n_classes: int, dtype: str) -> ScikitMember:
-    """Load the pipeline of a skops file.
+def untrusted(content: bytes) -> list[str]:
+    """The types in a skops file that neither skops, nor we, nor the user trusts."""
+    own, modules = {*TYPES}, trusted_modules()
+    found = skops.io.get_untrusted_types(data=content)
+    return sorted(name for name in found if name not in own and not belongs(name, modules))
+
+
+def load(path: Path, manifest: Mapping[str, Any]) -> ScikitMember:
+    """Load the pipeline of a skops file that `member.json` describes.
 
     Raises:
         ValueError: if it holds a type that is not trusted.
     """
-    return ScikitMember(parsed(path.read_bytes()), n_classes, dtype)
+    prior = manifest.get("prior")
+    return ScikitMember(
+        parsed(path.read_bytes()),
+        int(manifest["n_classes"]),
+        str(manifest["dtype"]),
+        None if prior is None else Prior(**prior),
+    )

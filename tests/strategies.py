@@ -2,9 +2,11 @@
 
 from typing import Any
 
+from hypothesis import reject
 from hypothesis import strategies as st
 
-from hpo.space import Categorical, Float, Integer, Parameter, SearchSpace, Value
+from hpo.errors import SpaceError
+from hpo.space import Categorical, Float, Forbidden, Integer, Parameter, SearchSpace, Value
 
 _NAMES = st.text(
     st.characters(codec="ascii", categories=("Ll", "Lu", "Nd"), include_characters="_.-"),
@@ -55,6 +57,31 @@ def spaces(draw: st.DrawFn, max_size: int = 7) -> SearchSpace:
     for name in names:
         made.append(draw(parameters(name, [p for p in made if isinstance(p, Categorical)])))
     return SearchSpace(tuple(draw(st.permutations(made))))
+
+
+@st.composite
+def constrained_spaces(draw: st.DrawFn, max_size: int = 5) -> SearchSpace:
+    """A space with one or two forbidden combinations, which some configuration has."""
+    import numpy as np
+
+    space, made = draw(spaces(max_size)), []
+    for _ in range(draw(st.integers(1, 2))):
+        params = space.sample(np.random.default_rng(draw(st.integers(0, 2**32 - 1))))
+        names = draw(st.lists(st.sampled_from(sorted(params)), min_size=1, max_size=2, unique=True))
+        made.append(Forbidden({name: (_part(draw, space[name], params[name]),) for name in names}))
+    try:
+        return SearchSpace(space.parameters, tuple(made))
+    except SpaceError:  # nothing is left
+        reject()
+
+
+def _part(draw: st.DrawFn, parameter: Parameter, value: Value) -> Value:
+    """A value, or for a range a comparison that the value meets."""
+    if isinstance(parameter, Categorical):
+        return value
+    if parameter.n_levels is not None and draw(st.booleans()):
+        return value
+    return draw(st.sampled_from([f"<={value!r}", f">={value!r}"]))
 
 
 def params_of(space: SearchSpace) -> st.SearchStrategy[dict[str, Any]]:

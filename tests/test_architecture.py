@@ -28,6 +28,7 @@ ONLY = {
         "pipelines/adoption/optuna.py",
         "benchmarks",
     ),
+    "ray": ("hpo/samplers/ray.py", "hpo/space/ray.py"),
     "lightgbm": ("pipelines/models/lightgbm.py", "serving/members.py", "benchmarks"),
     "xgboost": ("pipelines/models/xgboost.py", "serving/members.py", "benchmarks"),
     "catboost": ("pipelines/models/catboost.py", "serving/catboost.py"),

@@ -16,6 +16,7 @@ The language of a block decides how it is run:
 """
 
 import contextlib
+import importlib.util
 import os
 import re
 import shutil
@@ -242,6 +243,7 @@ def test_block_runs(block: Block, request: pytest.FixtureRequest) -> None:
         case "yaml" | "python" if block.file:
             (copy.folder / block.file).write_text(block.text, encoding="utf-8")
         case "python":
+            skip_without(*re.findall(r"^(?:from|import) (ray)\b", block.text, re.MULTILINE))
             program = copy.folder / f"{Path(block.page).stem}-{block.line}.py"
             # Line numbers of a traceback are those of the page.
             program.write_text("\n" * (block.line - 1) + copy.filled(block.text), encoding="utf-8")
@@ -252,6 +254,13 @@ def test_block_runs(block: Block, request: pytest.FixtureRequest) -> None:
             pytest.fail(
                 f"{block.name}: unknown language {block.language!r}; see the top of {__file__}"
             )
+
+
+def skip_without(*extras: str) -> None:
+    """Skip a block that needs an extra which the tests do not install."""
+    for name in extras:
+        if importlib.util.find_spec(name) is None:
+            pytest.skip(f"needs pip install 'mlflow-warmstart[{name}]'")
 
 
 def run_commands(copy: Copy, text: str) -> None:

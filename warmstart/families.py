@@ -6,8 +6,10 @@ grows LightGBM's trees; the parameters that it has mean the same. A study of all
 family the trials that used it.
 """
 
+import ast
 import math
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 
 from hpo.space.parameters import Params, Value
 
@@ -45,21 +47,63 @@ def related(one: str, other: str) -> bool:
     """Whether a configuration of one family can be translated to the other.
 
     Code of users, named `module:function`, has no families: what matters is whether two spaces
-    share parameters.
+    share parameters. Estimators of users are related if they are of the same classes.
     """
     if is_code(one) or is_code(other):
         return is_code(one) and is_code(other)
+    if is_estimator(one) and is_estimator(other):
+        return [*_classes(one)] == [*_classes(other)]
     return one == other or is_joint(one) or is_joint(other) or (one, other) in _TRANSLATIONS
 
 
 def is_joint(model: str) -> bool:
     """Whether a model is several families in one search: `all`, or names with commas."""
-    return model == ALL or ("," in model and not is_code(model))
+    return model == ALL or ("," in model and not is_code(model) and not is_estimator(model))
 
 
 def is_code(model: str) -> bool:
     """Whether a model is code of a user."""
-    return ":" in model
+    return ":" in model and not is_estimator(model)
+
+
+def is_estimator(model: str) -> bool:
+    """Whether a model is an estimator of a user, such as `sklearn.svm.SVC(kernel='poly')`."""
+    return re.match(r"[A-Za-z_][\w.]*\(", model) is not None and model.endswith(")")
+
+
+def short_name(model: str) -> str:
+    """The class of an estimator, or the steps of a pipeline; any other model as it is."""
+    if not is_estimator(model):
+        return model
+    try:
+        call = ast.parse(model, mode="eval").body
+    except (SyntaxError, ValueError):
+        return model.partition("(")[0].rpartition(".")[2]
+    steps = _steps(call)
+    return "+".join(map(_class, steps or [call]))
+
+
+def _steps(call: ast.AST) -> list[ast.AST]:
+    """The steps of a pipeline."""
+    keywords = call.keywords if isinstance(call, ast.Call) else []
+    steps = next((each.value for each in keywords if each.arg == "steps"), None)
+    pairs = steps.elts if isinstance(steps, ast.List) else []
+    return [pair.elts[-1] for pair in pairs if isinstance(pair, ast.Tuple) and pair.elts]
+
+
+def _class(value: ast.AST) -> str:
+    """The class of an object without its module; any other value as it is written."""
+    shown = ast.unparse(value.func) if isinstance(value, ast.Call) else ast.unparse(value)
+    return shown.rpartition(".")[2].strip("'")
+
+
+def _classes(estimator: str) -> Iterator[str]:
+    """The classes of an estimator and of all that it holds, in an order of their own."""
+    try:
+        found = ast.walk(ast.parse(estimator, mode="eval"))
+    except (SyntaxError, ValueError):
+        return iter((estimator,))
+    return (ast.unparse(node.func) for node in found if isinstance(node, ast.Call))
 
 
 def translate(params: Params, source: str, target: str, task: str) -> Params | None:
@@ -78,6 +122,8 @@ def translate(params: Params, source: str, target: str, task: str) -> Params | N
         return params
     if is_code(source) or is_code(target):
         return params if is_code(source) and is_code(target) else None
+    if is_estimator(source) and is_estimator(target):
+        return params if related(source, target) else None
     if is_joint(source):
         chosen = str(params.get("model"))
         return translate(_without_prefix(params, f"{chosen}."), chosen, target, task)

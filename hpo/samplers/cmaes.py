@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from hpo.arrays import FloatArray
 from hpo.history import History
-from hpo.samplers.settings import Limit, Settings, setting
+from hpo.samplers.settings import Range, Settings, setting
 from hpo.samplers.tpe import spread_out
 from hpo.space import SearchSpace, Value
 
@@ -35,8 +35,8 @@ class CMAESSampler(Settings):
         step: initial standard deviation, in edges of the unit cube.
     """
 
-    population: int = setting(8, Limit(at_least=4))
-    step: float = setting(0.2, Limit(above=0, at_most=1))
+    population: int = setting(8, Range(at_least=4))
+    step: float = setting(0.2, Range(above=0, at_most=1))
 
     def min_results(self, space: SearchSpace) -> int:
         """A whole generation."""

@@ -16,7 +16,7 @@ import numpy as np
 
 from hpo.arrays import FloatArray
 from hpo.history import History
-from hpo.samplers.settings import Limit, Settings, setting
+from hpo.samplers.settings import Range, Settings, setting
 from hpo.samplers.tpe import spread_out
 from hpo.space import SearchSpace, Value
 
@@ -31,9 +31,9 @@ class DESampler(Settings):
         crossover: the share of dimensions that come from the mutant.
     """
 
-    population: int = setting(8, Limit(at_least=4))
-    factor: float = setting(0.5, Limit(above=0, at_most=2))
-    crossover: float = setting(0.8, Limit(at_least=0, at_most=1))
+    population: int = setting(8, Range(at_least=4))
+    factor: float = setting(0.5, Range(above=0, at_most=2))
+    crossover: float = setting(0.8, Range(at_least=0, at_most=1))
 
     def min_results(self, space: SearchSpace) -> int:
         """A whole population."""

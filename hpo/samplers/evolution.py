@@ -14,7 +14,7 @@ import numpy as np
 
 from hpo.arrays import FloatArray
 from hpo.history import History
-from hpo.samplers.settings import Limit, Settings, setting
+from hpo.samplers.settings import Range, Settings, setting
 from hpo.samplers.tpe import spread_out
 from hpo.space import SearchSpace, Value
 
@@ -30,9 +30,9 @@ class EvolutionSampler(Settings):
         step: standard deviation of a mutation of a range, in edges of the unit cube.
     """
 
-    population: int = setting(10, Limit(at_least=2))
-    sample: int = setting(10, Limit(at_least=1))
-    step: float = setting(0.2, Limit(above=0))
+    population: int = setting(10, Range(at_least=2))
+    sample: int = setting(10, Range(at_least=1))
+    step: float = setting(0.2, Range(above=0))
 
     def min_results(self, space: SearchSpace) -> int:
         """A whole population."""

@@ -17,7 +17,7 @@ from functools import cached_property
 import numpy as np
 
 from hpo.history import History
-from hpo.samplers.settings import Limit, Settings, setting
+from hpo.samplers.settings import Range, Settings, setting
 from hpo.space import Categorical, Parameter, SearchSpace, Value
 
 # The choices, by position, of the parents on which later parameters depend.
@@ -36,7 +36,7 @@ class GridSampler(Settings):
     evenly spaced on its own scale, bounds included.
     """
 
-    resolution: int = setting(RESOLUTION, Limit(at_least=1))
+    resolution: int = setting(RESOLUTION, Range(at_least=1))
 
     def min_results(self, space: SearchSpace) -> int:
         """Results are not used."""
@@ -86,7 +86,12 @@ class Grid:
 
     def _descend(self, position: int, context: _Context, index: int) -> tuple[int, _Context, int]:
         """The choice at `position` for point `index`, the context after it, and the rest of it."""
-        for choice in self._choices(position, context):
+        choices = self._choices(position, context)
+        if not self._decides(position):
+            below = self._after(position, context, choices[0])
+            number, rest = divmod(index, self._count(position + 1, below))
+            return choices[number], below, rest
+        for choice in choices:
             below = self._after(position, context, choice)
             size = self._count(position + 1, below)
             if index < size:
@@ -125,11 +130,18 @@ class Grid:
             return 1
         key = (position, context)
         if key not in self._counts:
-            self._counts[key] = sum(
+            choices = self._choices(position, context)
+            differing = choices if self._decides(position) else choices[:1]
+            counts = [
                 self._count(position + 1, self._after(position, context, choice))
-                for choice in self._choices(position, context)
-            )
+                for choice in differing
+            ]
+            self._counts[key] = sum(counts) * len(choices) // len(differing)
         return self._counts[key]
+
+    def _decides(self, position: int) -> bool:
+        """Whether later parameters depend on the one at `position`."""
+        return self._order[position].name in self._needed[position]
 
     def _choices(self, position: int, context: _Context) -> Sequence[int]:
         """Positions of the values that the parameter at `position` can take in a context."""

@@ -23,7 +23,7 @@ from scipy.special import ndtr, ndtri
 
 from hpo.history import History
 from hpo.samplers import Sampler
-from hpo.samplers.settings import Limit, Settings, setting
+from hpo.samplers.settings import Range, Settings, setting
 from hpo.samplers.tpe import TPESampler
 from hpo.space import Categorical, Float, Parameter, Params, SearchSpace, Value
 from hpo.space.hyperopt import Graph, Variable, from_code, range_of, to_code, to_hyperopt
@@ -47,9 +47,9 @@ class HyperoptSampler(Settings):
         gamma: hyperopt's `gamma`; gamma * sqrt(n) observations are good.
     """
 
-    n_startup: int = setting(20, Limit(at_least=1))
-    n_candidates: int = setting(24, Limit(at_least=1))
-    gamma: float = setting(0.25, Limit(above=0))
+    n_startup: int = setting(20, Range(at_least=1))
+    n_candidates: int = setting(24, Range(at_least=1))
+    gamma: float = setting(0.25, Range(above=0))
 
     def min_results(self, space: SearchSpace) -> int:
         """The start-up observations of hyperopt."""

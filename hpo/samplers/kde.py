@@ -25,7 +25,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hpo.history import History
-from hpo.samplers.settings import Limit, setting
+from hpo.samplers.settings import Range, setting
 from hpo.samplers.tpe import TPESampler
 from hpo.space import Value
 
@@ -39,8 +39,8 @@ class KDESampler(TPESampler):
         n_candidates: the paper's N_s; `gamma` is its q, `widening` b_w.
     """
 
-    n_candidates: int = setting(64, Limit(at_least=1))
-    rho: float = setting(0.05, Limit(at_least=0, at_most=1))
+    n_candidates: int = setting(64, Range(at_least=1))
+    rho: float = setting(0.05, Range(at_least=0, at_most=1))
 
     def suggest(self, history: History, rng: np.random.Generator) -> dict[str, Value]:
         """The next configuration."""

@@ -7,7 +7,7 @@ import json
 import math
 import threading
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,18 +16,14 @@ from optuna.samplers import BaseSampler, RandomSampler
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from hpo.configurations import Configurations, by_value
 from hpo.errors import ParameterError
 from hpo.history import History
-from hpo.past import Past
 from hpo.samplers import Sampler
-from hpo.samplers.learned import LearnedSampler
+from hpo.samplers.proposal import Expected, checked_seed, propose
 from hpo.samplers.tpe import TPESampler
-from hpo.space import Params, SearchSpace, Value
-from hpo.space.center import center, middle
+from hpo.space import Params, Value
+from hpo.space.center import middle
 from hpo.space.optuna import Dimension, Dimensions, united
-
-N_FROM_PAST = 2  # trials, after the first, with the best configurations of the same objective
 
 _TPE = TPESampler()
 _COMPLETE = (TrialState.COMPLETE, TrialState.PRUNED)  # has suggested all of its parameters
@@ -49,7 +45,7 @@ class DefineByRunSampler(BaseSampler):
     Args:
         sampler: a sampler of ours.
         seed: of every random choice; None takes a new one.
-        past: gives what past studies expect in a space, of which it also gets the center.
+        past: gives what past studies expect in a space.
     """
 
     def __init__(
@@ -57,12 +53,10 @@ class DefineByRunSampler(BaseSampler):
         sampler: Sampler = _TPE,
         *,
         seed: int | None = None,
-        past: Callable[[SearchSpace, Params], Past | None] | None = None,
+        past: Expected | None = None,
     ) -> None:
         self._sampler = sampler
-        self._seed = int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else seed
-        if self._seed < 0:
-            raise ParameterError(f"seed={seed} must be a whole number of 0 or more")
+        self._seed = checked_seed(seed)
         self._past = past
 
     def infer_relative_search_space(
@@ -119,22 +113,11 @@ class DefineByRunSampler(BaseSampler):
         return dimension.theirs(params[param_name])
 
     def _propose(self, trial: FrozenTrial, dimensions: Dimensions, trials: "_Trials") -> Params:
-        history, space = trials.history(dimensions), dimensions.space
-        sampler, seed = self._sampler, [self._seed, trial.number]
-        past = None
-        if self._past is not None and len(history) < sampler.min_results(space):
-            past = self._past(space, center(space))
-        if past is not None:
-            sampler = LearnedSampler(past, sampler)
-            if 0 < trial.number <= N_FROM_PAST:
-                taken = np.concatenate([history.x, history.pending])
-                for _, code in past.best_on_same_table(taken, 1):
-                    return space.decode(code)
-        known = Configurations(space, sampler, by_value)
-        for row in np.concatenate([history.x, history.pending]):
-            known.add(space.decode(row))
-        found = known.propose(history, seed)
-        return space.sample(np.random.default_rng(seed)) if found is None else found
+        history, number = trials.history(dimensions), trial.number
+        found = propose(history, number, self._sampler, self._seed, self._past)
+        if found is None:  # Optuna repeats configurations
+            return dimensions.space.sample(np.random.default_rng([self._seed, number]))
+        return found
 
 
 class _Trials:

@@ -12,7 +12,7 @@ from hpo.errors import ParameterError, closest, raise_all
 
 
 @dataclass(frozen=True)
-class Limit:
+class Range:
     """The range of a number; None leaves an end open."""
 
     above: float | None = None
@@ -41,7 +41,7 @@ class Limit:
         return None
 
 
-def setting(default: float | str, allowed: Limit | tuple[str, ...]) -> Any:
+def setting(default: float | str, allowed: Range | tuple[str, ...]) -> Any:
     """A field that is a setting: a number within a limit, or one of some words.
 
     A whole number as the default asks for whole numbers.
@@ -129,7 +129,7 @@ def _number(default: float | str, text: str) -> float | str:
 def _mistake(kind: type, name: str, value: Any) -> str | None:
     """The message for a value that is not allowed; None for an allowed one."""
     (allowed,) = [each.metadata["allowed"] for each in fields(kind) if each.name == name]
-    if not isinstance(allowed, Limit):
+    if not isinstance(allowed, Range):
         known = value in allowed
         hint = closest(str(value), allowed)
         return None if known else f"{name}={value!r} must be one of {', '.join(allowed)}{hint}"

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from hpo.arrays import FloatArray
 from hpo.history import History
 from hpo.samplers.parzen import Parzen, features, neighbours, scott, with_prior
-from hpo.samplers.settings import Limit, Settings, setting
+from hpo.samplers.settings import Range, Settings, setting
 from hpo.space import SearchSpace, Value
 from hpo.space.layout import Layout
 
@@ -50,13 +50,13 @@ class TPESampler(Settings):
         widening: factor on l's bandwidths with which candidates are drawn.
     """
 
-    n_startup: int = setting(5, Limit(at_least=1))
-    n_candidates: int = setting(24, Limit(at_least=1))
-    gamma: float = setting(0.15, Limit(above=0, below=1))
-    max_good: int = setting(25, Limit(at_least=1))
-    max_others: int = setting(500, Limit(at_least=1))
-    prior_weight: float = setting(1.0, Limit(above=0))
-    widening: float = setting(1.0, Limit(above=0))
+    n_startup: int = setting(5, Range(at_least=1))
+    n_candidates: int = setting(24, Range(at_least=1))
+    gamma: float = setting(0.15, Range(above=0, below=1))
+    max_good: int = setting(25, Range(at_least=1))
+    max_others: int = setting(500, Range(at_least=1))
+    prior_weight: float = setting(1.0, Range(above=0))
+    widening: float = setting(1.0, Range(above=0))
 
     def min_results(self, space: SearchSpace) -> int:
         """The start-up observations."""

@@ -36,6 +36,14 @@ class Scheduler(Protocol):
         """All budgets that may be granted, ascending."""
 
     @property
+    def reaching(self) -> tuple[float, ...]:
+        """The share of the configurations that reach each rung."""
+
+    @property
+    def costs(self) -> tuple[float, ...]:
+        """The mean cost of a configuration at each rung, in full trainings."""
+
+    @property
     def cost(self) -> float:
         """The mean cost of a configuration, in full trainings."""
 

@@ -38,9 +38,19 @@ class Asynchronous:
     brackets: tuple[Bracket, ...]
 
     @property
+    def reaching(self) -> tuple[float, ...]:
+        """The share of the configurations that reach each rung."""
+        return arithmetic.reaching(len(self.rungs), self.brackets)
+
+    @property
+    def costs(self) -> tuple[float, ...]:
+        """The mean cost of a configuration at each rung, in full trainings."""
+        return arithmetic.costs(self.rungs, self.brackets)
+
+    @property
     def cost(self) -> float:
         """The mean cost of a configuration, in full trainings."""
-        return arithmetic.cost(self.rungs, self.brackets)
+        return sum(self.costs)
 
     def next(self, standings: Standings, *, closing: bool) -> Sample | Promote | None:
         """The promotion to the highest rung if there is one, else a new configuration."""

@@ -18,6 +18,16 @@ class Full:
         return (self.budget,)
 
     @property
+    def reaching(self) -> tuple[float, ...]:
+        """All reach the one rung."""
+        return (1.0,)
+
+    @property
+    def costs(self) -> tuple[float, ...]:
+        """One full training."""
+        return (1.0,)
+
+    @property
     def cost(self) -> float:
         """One full training."""
         return 1.0

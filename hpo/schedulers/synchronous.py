@@ -34,9 +34,19 @@ class Synchronous:
     brackets: tuple[Bracket, ...]
 
     @property
+    def reaching(self) -> tuple[float, ...]:
+        """The share of the configurations that reach each rung."""
+        return arithmetic.reaching(len(self.rungs), self.brackets)
+
+    @property
+    def costs(self) -> tuple[float, ...]:
+        """The mean cost of a configuration at each rung, in full trainings."""
+        return arithmetic.costs(self.rungs, self.brackets)
+
+    @property
     def cost(self) -> float:
         """The mean cost of a configuration, in full trainings."""
-        return arithmetic.cost(self.rungs, self.brackets)
+        return sum(self.costs)
 
     def next(self, standings: Standings, *, closing: bool) -> Sample | Promote | None:
         """A promotion in the oldest race that has one, else a new configuration."""

@@ -3,7 +3,7 @@
 A space is a set of named parameters. A parameter with `when` is active only if each parent named
 there is active and has one of the given values; conditions may be nested. Encoded configurations
 are rows of the unit cube with `nan` where a parameter is inactive (`hpo.space.parameters` defines
-the codes).
+the codes). Combinations of values can be forbidden (`hpo.space.forbidden`): draws leave them out.
 """
 
 import math
@@ -17,6 +17,7 @@ import numpy as np
 from hpo.arrays import BoolArray, FloatArray
 from hpo.errors import SpaceError, closest, raise_all
 from hpo.space.checks import parents_first, space_mistakes
+from hpo.space.forbidden import Forbidden, Test, holds
 from hpo.space.layout import Layout
 from hpo.space.parameters import (
     Categorical,
@@ -35,6 +36,7 @@ __all__ = [
     "FloatArray",
     "Categorical",
     "Float",
+    "Forbidden",
     "Integer",
     "Parameter",
     "Params",
@@ -43,20 +45,32 @@ __all__ = [
 ]
 
 
+FORBIDDEN = "forbidden"  # the name of the combinations among plain values
+_TRIED = 10_000  # random configurations, to see whether any is allowed
+_DRAWN = 200_000  # random configurations, to find as many allowed ones as are needed
+
+
 @dataclass(frozen=True)
 class SearchSpace:
     """Parameters in topological order: parents come before the parameters that depend on them.
 
+    Attributes:
+        parameters: of the space.
+        forbidden: combinations of their values that are never tried.
+
     Raises:
         SpaceError: naming every mistake: duplicate names, invalid bounds, conditions on unknown
-            parameters or values, cyclic conditions.
+            parameters or values, cyclic conditions, or when practically everything is forbidden.
     """
 
     parameters: tuple[Parameter, ...]
+    forbidden: tuple[Forbidden, ...] = ()
 
     def __post_init__(self) -> None:
-        raise_all(SpaceError, space_mistakes(self.parameters))
+        raise_all(SpaceError, space_mistakes(self.parameters, self.forbidden))
         object.__setattr__(self, "parameters", tuple(parents_first(self.parameters)[0]))
+        if self.forbidden:
+            self._allowed_unit(np.random.default_rng(0), 1, _TRIED)
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -110,8 +124,46 @@ class SearchSpace:
         return self.decode(self.sample_unit(rng, 1)[0])
 
     def sample_unit(self, rng: np.random.Generator, n: int) -> FloatArray:
-        """`(n, d)` uniform codes of representable values, `nan` where inactive."""
+        """`(n, d)` uniform codes of allowed values, `nan` where inactive.
+
+        Raises:
+            SpaceError: when practically everything is forbidden.
+        """
+        return self._allowed_unit(rng, n, _DRAWN) if self.forbidden else self._any_unit(rng, n)
+
+    def _any_unit(self, rng: np.random.Generator, n: int) -> FloatArray:
         return self.deactivate(self.snap(rng.random((n, len(self)))))
+
+    def _allowed_unit(self, rng: np.random.Generator, n: int, most: int) -> FloatArray:
+        """`(n, d)` allowed ones of at most `most` draws."""
+        found, drawn = np.empty((0, len(self))), 0
+        while len(found) < n and drawn < max(most, n):
+            size = min(max(n, 2 * drawn), most)
+            draws = self._any_unit(rng, size)
+            found = np.concatenate([found, draws[self.allowed_codes(draws)]])
+            drawn += size
+        if len(found) < n:
+            raise SpaceError(
+                f"forbidden: practically nothing is left, {len(found)} of {drawn:,} random "
+                "configurations are allowed; forbid less, or narrow the ranges instead"
+            )
+        return found[:n]
+
+    def allowed(self, params: Params) -> bool:
+        """Whether a configuration has no forbidden combination."""
+        return not any(holds(tests, params) for tests in self._tests)
+
+    def allowed_codes(self, unit: FloatArray) -> BoolArray:
+        """`(n,)` whether codes `(n, d)` have no forbidden combination."""
+        found = np.ones(len(unit), dtype=bool)
+        for tests in self._tests:
+            rows = np.flatnonzero(found)
+            for name, test in tests.items():
+                column, from_unit = self.names.index(name), self[name].from_unit
+                codes = unit[rows, column].tolist()
+                rows = rows[[not math.isnan(u) and test(from_unit(u)) for u in codes]]
+            found[rows] = False
+        return found
 
     def encode(self, params: Params) -> FloatArray:
         """`(d,)` unit codes, `nan` where inactive or absent; values are clipped to the bounds."""
@@ -157,11 +209,23 @@ class SearchSpace:
         """
         raise_all(SpaceError, (self._unknown(name) for name in changes if name not in self))
         changed = {name: _restricted(self[name], change) for name, change in changes.items()}
-        return SearchSpace(tuple(changed.get(p.name, p) for p in self.parameters))
+        return self.with_parameters(tuple(changed.get(p.name, p) for p in self.parameters))
 
-    def to_dict(self) -> dict[str, dict[str, Any]]:
-        """The space as plain values: `{name: {type, low, high, log, step, choices, when}}`."""
-        return {parameter.name: parameter.to_dict() for parameter in self.parameters}
+    def with_parameters(self, parameters: tuple[Parameter, ...]) -> "SearchSpace":
+        """The space with other ranges or choices, and what is still possible of the forbidden."""
+        by_name = {parameter.name: parameter for parameter in parameters}
+        kept = (each.within(by_name) for each in self.forbidden)
+        return SearchSpace(parameters, tuple(each for each in kept if each is not None))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The space as plain values: `{name: {type, low, high, log, step, choices, when}}`.
+
+        Forbidden combinations are a list under the name `forbidden`.
+        """
+        found: dict[str, Any] = {each.name: each.to_dict() for each in self.parameters}
+        if self.forbidden:
+            found[FORBIDDEN] = [each.to_dict() for each in self.forbidden]
+        return found
 
     @classmethod
     def from_dict(cls, definition: Mapping[str, Any], source: str = "space") -> "SearchSpace":
@@ -187,9 +251,13 @@ class SearchSpace:
         Raises:
             SpaceError: naming every mistake and `source`.
         """
-        from hpo.space.yaml import load, parse
+        from hpo.space.yaml import lines, load, parse
 
-        return parse(load(text, source), source)
+        return parse(load(text, source), source, lambda: lines(text))
+
+    @cached_property
+    def _tests(self) -> list[dict[str, Test]]:
+        return [each.tests(self._by_name) for each in self.forbidden]
 
     @cached_property
     def _by_name(self) -> dict[str, Parameter]:
@@ -223,6 +291,9 @@ class SearchSpace:
             elif reason := self[name].why_not(value):
                 yield reason
         yield from (f"{name} is missing" for name in active if name not in params)
+        for each, tests in zip(self.forbidden, self._tests, strict=True):
+            if holds(tests, params):
+                yield f"{each} is forbidden"
 
 
 class _Condition(NamedTuple):

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from hpo.errors import SpaceError, closest
+from hpo.space.forbidden import Forbidden
 from hpo.space.parameters import Categorical, Parameter, Value
 
 MAX_DEPTH = 30  # of nested values in a definition
@@ -31,7 +32,9 @@ def _inner(value: object) -> Iterable[object]:
     return value if isinstance(value, list | tuple) else ()
 
 
-def space_mistakes(parameters: Sequence[Parameter]) -> Iterator[str]:
+def space_mistakes(
+    parameters: Sequence[Parameter], forbidden: Sequence[Forbidden] = ()
+) -> Iterator[str]:
     """Everything that is wrong with a space of these parameters."""
     by_name: dict[str, Parameter] = {}
     for parameter in parameters:
@@ -46,6 +49,10 @@ def space_mistakes(parameters: Sequence[Parameter]) -> Iterator[str]:
     if stuck:
         cycle = ", ".join(sorted(parameter.name for parameter in stuck))
         yield f"conditions must not form a cycle, but {cycle} depend on each other"
+    if forbidden and "forbidden" in by_name:
+        yield "a parameter cannot be called 'forbidden' beside forbidden combinations; rename it"
+    for combination in forbidden:
+        yield from combination.mistakes(by_name)
 
 
 def parents_first(parameters: Iterable[Parameter]) -> tuple[list[Parameter], list[Parameter]]:

@@ -2,11 +2,13 @@
 
 Optuna's spaces are defined by run: which parameters a trial has is known only from trials that have
 run. So the space is that of the parameters seen so far. A parameter that some trials lack gets the
-condition on categorical parameters that tells these trials from the others, as far as there is
-one. Where it does not hold for a new trial, Optuna asks for the parameter by itself.
+condition that tells these trials from the others, as far as there is one: on a categorical
+parameter, or on a whole number with few values, such as a number of layers, which is then a choice.
+Where the condition does not hold for a new trial, Optuna asks for the parameter by itself.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -19,7 +21,10 @@ from optuna.distributions import (
 )
 
 from hpo.space import Categorical, Float, Integer, Parameter, Params, SearchSpace, Value
+from hpo.space.labels import categorical
 from hpo.space.parameters import When
+
+MAX_LEVELS = 16  # of a whole number on which other parameters depend
 
 
 @dataclass(frozen=True)
@@ -39,16 +44,35 @@ class Dimension:
 
     def ours(self, value: Any) -> Value:
         """Our value for one of Optuna's."""
-        if isinstance(self.parameter, Categorical):
+        if self._is_choice and isinstance(self.parameter, Categorical):
             return self.parameter.choices[int(self.distribution.to_internal_repr(value))]
         number: int | float = value
         return number
 
     def theirs(self, value: Value) -> Any:
         """Optuna's value for one of ours."""
-        if isinstance(self.parameter, Categorical):
+        if self._is_choice and isinstance(self.parameter, Categorical):
             return self.distribution.to_external_repr(float(self.parameter.index(value)))
         return value
+
+    @property
+    def _is_choice(self) -> bool:
+        """Whether it is a choice in Optuna, too."""
+        return isinstance(self.distribution, CategoricalDistribution)
+
+    @property
+    def levels(self) -> tuple[Value, ...]:
+        """The values on which others may depend; none of a range with many."""
+        match self.parameter:
+            case Categorical(choices=choices):
+                return choices
+            case Integer(low=low, high=high, step=step, n_levels=n) if n <= MAX_LEVELS:
+                return tuple(range(low, high + 1, step))
+        return ()
+
+    def as_choice(self) -> "Dimension":
+        """The dimension with a choice among its levels."""
+        return replace(self, parameter=Categorical(self.parameter.name, self.levels))
 
     def contains(self, value: Any) -> bool:
         """Whether Optuna's distribution has the value."""
@@ -77,7 +101,12 @@ class Dimensions:
         """
         found = {name: Dimension.of(name, given) for name, given in distributions.items()}
         self = cls({name: one for name, one in found.items() if one is not None}, {})
-        return replace(self, conditions=_conditions(self, [self.ours(p) for p in complete]))
+        conditions = _conditions(self, [self.ours(p) for p in complete])
+        parents = set().union(*conditions.values())
+        by_name = {
+            name: one.as_choice() if name in parents else one for name, one in self.by_name.items()
+        }
+        return cls(by_name, conditions)
 
     @cached_property
     def space(self) -> SearchSpace:
@@ -139,39 +168,32 @@ def _parameter(name: str, distribution: BaseDistribution) -> Parameter | None:
             name, distribution.low, distribution.high, distribution.log, distribution.step
         )
     if isinstance(distribution, CategoricalDistribution):
-        return _categorical(name, distribution.choices)
+        return categorical(name, distribution.choices)
     return None
-
-
-def _categorical(name: str, choices: Sequence[Any]) -> Categorical:
-    """The choices; where ours cannot be like them (None, tuples) their texts, or else numbers."""
-    for given in (tuple(choices), tuple(map(str, choices))):
-        if not any((found := Categorical(name, given)).mistakes()):
-            return found
-    return Categorical(name, tuple(range(len(choices))))
 
 
 def _conditions(dimensions: Dimensions, trials: Sequence[Params]) -> dict[str, When]:
     found = {}
-    parents = [
-        name for name, one in dimensions.by_name.items() if isinstance(one.parameter, Categorical)
-    ]
+    parents = {name: one for name, one in dimensions.by_name.items() if one.levels}
     for name in dimensions.by_name:
         having = [params for params in trials if name in params]
         lacking = [params for params in trials if name not in params]
         if having and lacking:
-            found[name] = _condition(having, lacking, [p for p in parents if p != name])
+            others = {parent: one for parent, one in parents.items() if parent != name}
+            found[name] = _condition(having, lacking, others)
     return found
 
 
-def _condition(having: Sequence[Params], lacking: Sequence[Params], parents: Iterable[str]) -> When:
+def _condition(
+    having: Sequence[Params], lacking: Sequence[Params], parents: Mapping[str, Dimension]
+) -> When:
     """The fewest conditions, chosen one by one, that tell the trials without a parameter.
 
     A parent is in all trials with the parameter, and in more: so there are no cycles.
     """
     allowed = {
-        parent: tuple(dict.fromkeys(params[parent] for params in having))
-        for parent in parents
+        parent: _allowed(one, [p[parent] for p in having], [p.get(parent) for p in lacking])
+        for parent, one in parents.items()
         if all(parent in params for params in having)
     }
     allowed = {
@@ -191,3 +213,21 @@ def _condition(having: Sequence[Params], lacking: Sequence[Params], parents: Ite
             break
         when[best], left = allowed.pop(best), unexplained[best]
     return when
+
+
+def _allowed(
+    parent: Dimension, having: Sequence[Value], lacking: Sequence[Value | None]
+) -> tuple[Value, ...]:
+    """The levels of a parent with which a parameter was seen.
+
+    Of numbers, those that were not seen at all are as the nearest that was.
+    """
+    seen = tuple(dict.fromkeys(having))
+    if not isinstance(parent.parameter, Integer):
+        return seen
+    without = {value for value in lacking if value is not None} - {*seen}
+    return tuple(n for n in parent.levels if _gap(n, seen) <= _gap(n, without))
+
+
+def _gap(number: Value, others: Collection[Value]) -> float:
+    return min((abs(float(number) - float(other)) for other in others), default=math.inf)

@@ -4,13 +4,20 @@
     num_leaves: {type: integer, low: 2, high: 200, log: true}
     boosting: [gbdt, dart]
     drop_rate: {low: 0.0, high: 0.5, when: {boosting: dart}}
+    verbosity: -1
+    forbidden:
+    - {boosting: dart, num_leaves: ">100"}
+
+A single value is fixed. `forbidden` lists combinations that are never tried
+(`hpo.space.forbidden`).
 
 `type` is `float`, `integer` or `categorical`. Without it, whole bounds mean an integer, other
 bounds a float, and `choices` (or a bare list) a categorical. YAML is read as version 1.2, so `1e-4`
 is a number and `on` a string; a duplicate key is an error.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -26,9 +33,10 @@ from ruamel.yaml.events import (
     ScalarEvent,
 )
 
-from hpo.errors import SpaceError, closest, raise_all
-from hpo.space import SearchSpace
-from hpo.space.checks import MAX_DEPTH, check_depth
+from hpo.errors import SpaceError, closest
+from hpo.space import FORBIDDEN, SearchSpace
+from hpo.space.checks import MAX_DEPTH, check_depth, space_mistakes
+from hpo.space.forbidden import Forbidden
 from hpo.space.parameters import Categorical, Float, Integer, Parameter, Value, plain
 
 MAX_VALUES = 100_000
@@ -37,6 +45,7 @@ _KEYS = {
     "integer": ("type", "low", "high", "log", "step", "when"),
     "categorical": ("type", "choices", "when"),
 }
+_ANY_KEY = frozenset(key for keys in _KEYS.values() for key in keys)
 _REQUIRED = {"float": ("low", "high"), "integer": ("low", "high"), "categorical": ("choices",)}
 _TYPES = (
     ("choices", list, "must be a list"),
@@ -115,13 +124,21 @@ def load_file(path: Path) -> Any:
     Raises:
         SpaceError: when the file cannot be read or is not YAML.
     """
+    return load(read_text(path), str(path))
+
+
+def read_text(path: Path) -> str:
+    """The text of a YAML file.
+
+    Raises:
+        SpaceError: when the file cannot be read.
+    """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
         raise SpaceError(f"{path} is not UTF-8 text; it must be YAML") from None
     except OSError as error:
         raise SpaceError(f"{path} cannot be read: {error.strerror}") from None
-    return load(text, str(path))
 
 
 def dump(values: Any) -> str:
@@ -136,30 +153,86 @@ def dump(values: Any) -> str:
     return out.getvalue()
 
 
-def parse(definition: Any, source: str) -> SearchSpace:
+Lines = Callable[[], Mapping[str, int]]
+
+
+def lines(text: str) -> dict[str, int]:
+    """The line of each key of the mapping that a YAML document is."""
+    node = YAML(typ="safe", pure=True).compose(text)
+    return {str(key.value): key.start_mark.line + 1 for key, _ in node.value}
+
+
+def parse(definition: Any, source: str, lines: Lines = dict) -> SearchSpace:
     """The space that plain values describe.
 
+    Args:
+        definition: the values.
+        source: names them in messages.
+        lines: gives the line of each name, if they are those of a file.
+
     Raises:
-        SpaceError: naming every mistake and `source`.
+        SpaceError: naming every mistake, `source`, and the line.
     """
     check_depth(definition, source)
     if not isinstance(definition, Mapping) or not definition:
         raise SpaceError(
             f"{source}: a space is a mapping from names to parameters, but got {definition!r:.80}"
         )
+    entries = {name: _plain_entry(written) for name, written in definition.items()}
+    forbidden = _combinations(entries.pop(FORBIDDEN)) if _are_combinations(entries) else ()
     mistakes: list[str] = []
     parameters: list[Parameter] = []
-    for name, written in definition.items():
-        entry = _plain_entry(written)
+    for name, entry in entries.items():
         found = list(_entry_mistakes(name, entry))
         mistakes += found
         if not found:
             parameters.append(_parameter(str(name), entry))
+    wrong = entries.keys() - {parameter.name for parameter in parameters}
+    mistakes += space_mistakes(
+        [_without(parameter, wrong) for parameter in parameters],
+        [each for each in forbidden if not wrong & each.values.keys()],
+    )
+    if mistakes:
+        raise SpaceError(_told(mistakes, source, lines()))
     try:
-        raise_all(SpaceError, mistakes)
-        return SearchSpace(tuple(parameters))
+        return SearchSpace(tuple(parameters), forbidden)
     except SpaceError as error:
-        raise SpaceError(f"{source}: {error}") from error
+        raise SpaceError(_told([str(error)], source, lines())) from error
+
+
+def _are_combinations(entries: Mapping[Any, Any]) -> bool:
+    """Whether `forbidden` lists combinations, and is no parameter."""
+    found = entries.get(FORBIDDEN)
+    return isinstance(found, list) and all(isinstance(each, Mapping) for each in found)
+
+
+def _combinations(entries: list[Mapping[str, Any]]) -> tuple[Forbidden, ...]:
+    return tuple(map(Forbidden.of, entries))
+
+
+def _without(parameter: Parameter, names: Collection[str]) -> Parameter:
+    """The parameter without its conditions on these names, whose definitions are wrong."""
+    when = {parent: v for parent, v in parameter.when.items() if parent not in names}
+    return replace(parameter, when=when)
+
+
+def _told(mistakes: Sequence[str], source: str, lines: Mapping[str, int]) -> str:
+    """The message for mistakes: the place of each, if it is known."""
+    if not lines:
+        return f"{source}: {_listed(mistakes)}"
+    return _listed([f"{source}:{_line(mistake, lines)}: {mistake}" for mistake in mistakes])
+
+
+def _line(mistake: str, lines: Mapping[str, int]) -> int:
+    """The line of the name that a mistake begins with; else the first one."""
+    names = [name for name in lines if mistake.startswith(f"{name}: ")]
+    return lines[max(names, key=len)] if names else 1
+
+
+def _listed(mistakes: Sequence[str]) -> str:
+    if len(mistakes) == 1:
+        return mistakes[0]
+    return "\n".join([f"{len(mistakes)} mistakes:", *(f"- {each}" for each in mistakes)])
 
 
 def _plain_entry(entry: Any) -> Any:
@@ -207,14 +280,18 @@ def _entry_mistakes(name: object, entry: Any) -> Iterator[str]:
             f"{name}: {entry!r} may be choices or bounds; write {list(entry)} for choices, "
             "{'low': ..., 'high': ...} for a range"
         )
-    elif not isinstance(entry, list):
-        yield (
-            f"{name}: expected a list of choices or a mapping, but got {entry!r}; "
-            f"for a fixed value write [{entry}]"
-        )
+    elif not isinstance(entry, list | bool | int | float | str):
+        yield f"{name}: expected a mapping, a list of choices or a value, but got {entry!r}"
 
 
 def _mapping_mistakes(entry: Mapping[str, Any]) -> Iterator[str]:
+    if not entry.keys() & _ANY_KEY:
+        name = next(iter(entry), "n_jobs")
+        yield (
+            f"expected low and high, or choices, but got {dict(entry)!r:.80}; a fixed value stands "
+            f"beside the other parameters, as {name}: {entry.get(name, 1)}"
+        )
+        return
     kind = _kind(entry)
     if kind not in _KEYS:
         known = ", ".join(_KEYS)
@@ -232,8 +309,8 @@ def _mapping_mistakes(entry: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _parameter(name: str, entry: Any) -> Parameter:
-    if isinstance(entry, list):
-        return Categorical(name, tuple(entry))
+    if not isinstance(entry, Mapping):
+        return Categorical(name, tuple(entry) if isinstance(entry, list) else (entry,))
     when: dict[str, tuple[Value, ...]] = {}
     for parent, values in entry.get("when", {}).items():
         several = isinstance(values, list | tuple | range | np.ndarray)

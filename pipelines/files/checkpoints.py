@@ -123,13 +123,16 @@ class Checkpoints:
             with suppress(OSError):  # not empty, or never created
                 self._objects.folder.rmdir()
 
-    def check(self) -> None:
+    def check(self, *, writing: bool = True) -> None:
         """Check before a study starts that checkpoints can be stored.
+
+        Args:
+            writing: whether to write a tiny file there.
 
         Raises:
             StudyError: with the reason when they cannot.
         """
-        self._objects.check("checkpoints")
+        self._objects.check("checkpoints", writing=writing)
 
     def _names(self) -> list[tuple[str, int]]:
         try:

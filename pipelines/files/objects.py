@@ -113,12 +113,19 @@ class Objects:
         except FileNotFoundError:
             return
 
-    def check(self, what: str) -> None:
-        """Write, read and delete a tiny file to check before a study that the place works.
+    def check(self, what: str, *, writing: bool = True) -> None:
+        """Check before a study that the place works.
+
+        Args:
+            what: is to be stored.
+            writing: whether to write, read and delete a tiny file.
 
         Raises:
             StudyError: when `what` cannot be stored there, with the reason.
         """
+        if not writing:
+            self._check_unwritten(what)
+            return
         name = f"check-{uuid.uuid4().hex}"
         try:
             self._put(name, _HEAD)
@@ -132,6 +139,27 @@ class Objects:
             raise StudyError(
                 self._unusable(what, "the content read back differs from the content written")
             )
+        self._check_shared(what)
+
+    def _check_unwritten(self, what: str) -> None:
+        """Check what can be checked without writing: the file system, and a folder of this machine.
+
+        Raises:
+            StudyError: when `what` cannot be stored there, with the reason.
+        """
+        try:
+            folder = self.folder
+        except ImportError as error:
+            raise StudyError(missing_library(safe(self.uri), error)) from error
+        except Exception as error:  # each file system has errors of its own
+            raise StudyError(self._unusable(what, first_line(error))) from error
+        self._check_shared(what)
+        if folder is not None:
+            there = next(each for each in (folder, *folder.parents) if each.exists())
+            if not (there.is_dir() and os.access(there, os.W_OK)):
+                raise StudyError(self._unusable(what, f"{there} cannot be written"))
+
+    def _check_shared(self, what: str) -> None:
         if isinstance(self._opened[0], MemoryFileSystem):
             raise StudyError(
                 self._unusable(

@@ -62,4 +62,4 @@ def adjusted_space(
     parameters = {parameter.name: parameter for parameter in space}
     parameters |= {name: change.parameter for name, change in changes.items()}
     words = tuple(change.words for change in changes.values())
-    return SearchSpace(tuple(parameters.values())), words
+    return space.with_parameters(tuple(parameters.values())), words

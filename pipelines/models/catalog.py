@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Hashable, Iterable, Mapping
-from functools import cache
+from functools import cache, partial
 from itertools import chain
 from types import MappingProxyType
 from typing import Any
@@ -19,6 +19,7 @@ from pipelines.models.families import SingleFamily
 from pipelines.models.joint import JointSearch
 from pipelines.models.libraries import Library, cuda_devices
 from pipelines.models.search import SearchModel, Settings, unknown_model
+from warmstart.families import is_estimator
 
 FAMILIES: Mapping[str, str] = MappingProxyType(
     {
@@ -30,8 +31,11 @@ FAMILIES: Mapping[str, str] = MappingProxyType(
         "random_forest": "pipelines.models.scikit.forests:RandomForest",
         "extra_trees": "pipelines.models.scikit.forests:ExtraTrees",
         "linear": "pipelines.models.scikit.linear:Linear",
+        "svm": "pipelines.models.scikit.svm:SVM",
+        "knn": "pipelines.models.scikit.neighbours:Neighbours",
     }
 )
+ESTIMATOR = "pipelines.models.scikit.estimator:Estimator"  # made from the text of an estimator
 BASELINES: Mapping[str, str] = MappingProxyType(
     {
         "trivial": "pipelines.models.baselines:Trivial",
@@ -49,20 +53,27 @@ def family(name: str) -> Any:
     Raises:
         ParameterError: if the name is unknown.
     """
+    if is_estimator(name):
+        return partial(_imported(ESTIMATOR), name)
     known = {**FAMILIES, **BASELINES}
     if name not in known:
         raise ParameterError(unknown_model(name, known))
-    module, _, attribute = known[name].partition(":")
-    return getattr(importlib.import_module(module), attribute)
+    return _imported(known[name])
 
 
 @cache
 def single_family(name: str) -> SingleFamily:
     """A family as its YAML file describes it; its library is not imported.
 
+    An estimator of the user is imported and describes itself.
+
     Raises:
         ParameterError: if the name is unknown.
     """
+    if is_estimator(name):
+        from pipelines.models.scikit.described import described
+
+        return described(name)
     if name not in FAMILIES:
         raise ParameterError(unknown_model(name, [*FAMILIES, ALL]))
     return SingleFamily.read(name)
@@ -77,7 +88,7 @@ def search_model(name: str) -> SearchModel:
     Raises:
         ParameterError: if a name is unknown or stands twice.
     """
-    members = JOINT if name == ALL else tuple(name.split(","))
+    members = JOINT if name == ALL else (name,) if is_estimator(name) else tuple(name.split(","))
     if len(members) == 1:
         return single_family(name)
     for member in members:
@@ -143,12 +154,19 @@ def check_device(device: str, model: str) -> None:
 
 def libraries(names: Iterable[str]) -> tuple[Library, ...]:
     """The libraries of these families, without repetition; baselines have none of their own."""
-    found = [single_family(name).libraries for name in names if name in FAMILIES]
+    own = (name for name in names if name in FAMILIES or is_estimator(name))
+    found = [single_family(name).libraries for name in own]
     return tuple(dict.fromkeys(chain.from_iterable(found)))
 
 
 def worker_modules(model: str) -> list[str]:
     """The modules that a worker imports before its first trial of `model`."""
-    places = [FAMILIES[name] for name in search_model(model).families]
+    places = [FAMILIES.get(name, ESTIMATOR) for name in search_model(model).families]
     modules = [place.partition(":")[0] for place in (*places, *BASELINES.values())]
     return list(dict.fromkeys(modules))
+
+
+def _imported(place: str) -> Any:
+    """What `module:Class` stands for."""
+    module, _, attribute = place.partition(":")
+    return getattr(importlib.import_module(module), attribute)

@@ -55,4 +55,9 @@ def effective(family: str, space: SearchSpace, params: Params) -> dict[str, Valu
         params: Under main names.
     """
     found = RULES[family](space, params) if family in RULES else dict(params)
-    return {n: -1 if n in NO_LIMIT and float(v) <= 0 else v for n, v in found.items()}
+    return {n: -1 if n in NO_LIMIT and _none(v) else v for n, v in found.items()}
+
+
+def _none(limit: Value) -> bool:
+    """Whether a limit stands for none; scikit-learn has a text for that instead of a number."""
+    return isinstance(limit, int | float) and limit <= 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import Any
@@ -35,6 +35,7 @@ class SingleFamily:
         tuned_default: A point for each of them; what it leaves out is as in `default`.
         names: The names of the parameters, with aliases.
         categorical_only: Parameters that are searched only on tables with categorical columns.
+        regression_only: Parameters that are searched only for numbers.
         rate: The learning rate that some fidelities change; None if the family's schedules follow
             its horizon instead.
         ranges: The sensible values of parameters, by main name (`limits` in the YAML file).
@@ -42,6 +43,8 @@ class SingleFamily:
             (`pipelines.table.scores.losses`).
         cuda: Whether it can be trained on a GPU.
         monotone: Whether predictions can be made to rise or fall with a column.
+        weights: Whether rows can be weighted.
+        max_rows: How many rows a model is trained on, at most; None for any number.
         unset: What a trial gets for parameters that it leaves out, by main name, where that is not
             in `default`, or is another value.
     """
@@ -55,12 +58,15 @@ class SingleFamily:
     tuned_default: Mapping[str, Params]
     names: ParameterNames
     categorical_only: Sequence[str] = ()
+    regression_only: Sequence[str] = ()
     rate: str | None = None
     ranges: Mapping[str, Sequence[float]] = field(default_factory=dict)
     unset: Params = field(default_factory=dict)
     losses: Sequence[str] = ()
     monotone: bool = False
     cuda: bool = False
+    weights: bool = True
+    max_rows: int | None = None
 
     @classmethod
     def read(cls, name: str) -> SingleFamily:
@@ -91,7 +97,10 @@ class SingleFamily:
 
     def settings(self, *, kind: str = "binary", has_categorical: bool = True) -> Settings:
         """The defaults for a task of this kind, on a table with or without categorical columns."""
-        dropped = () if has_categorical else self.categorical_only
+        dropped = {
+            *(() if has_categorical else self.categorical_only),
+            *(() if kind == "regression" else self.regression_only),
+        }
         space = SearchSpace(tuple(p for p in self.space if p.name not in dropped))
         first = tuple(_only_active(space, point) for point in self.defaults(kind))
         return Settings(self.name, self.description, self.budget, space, first)
@@ -117,6 +126,11 @@ class SingleFamily:
             SpaceError: lists every mistake, with the closest known name.
         """
         raise_all(SpaceError, self.names.mistakes(space.names))
+
+    def notes(self, rows: int, kind: str) -> Iterator[str]:
+        """What a user should know of its training on so many rows, in sentences."""
+        if self.max_rows is not None and rows > self.max_rows:
+            yield f"{self.name} is trained on {self.max_rows:,} of the {rows:,} training rows"
 
     def knows(self, name: str) -> bool:
         """Whether `name` is a parameter of the family, searchable or set by the study."""

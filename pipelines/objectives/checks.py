@@ -48,6 +48,7 @@ from pipelines.table.overrides import parse_overrides
 from pipelines.table.roles import parse_monotone
 from pipelines.table.scores.losses import Loss
 from pipelines.table.source import DATA, TEST
+from warmstart.families import is_estimator
 
 FOR_RACES = ("min_budget", "eta", "fidelity", "checkpoints")  # options of races only
 
@@ -85,10 +86,21 @@ def _code_mistakes(options: TuneOptions, wrong: Collection[str]) -> Iterator[str
     yield from _past_mistakes(options)
 
 
-def _value_mistakes(options: Options) -> dict[str, str]:
+def check_values(options: Any) -> None:
+    """Check the type and the limit of each option.
+
+    Raises:
+        ParameterError: naming every mistake.
+    """
+    raise_all(ParameterError, _value_mistakes(options).values())
+
+
+def _value_mistakes(options: Any) -> dict[str, str]:
     """The mistakes in the type and the limit of each option, by its name."""
     hints = typing.get_type_hints(type(options))
     mistakes: dict[str, str] = {}
+    if getattr(options, "quiet", None) is True and getattr(options, "verbose", None) is True:
+        mistakes["verbose"] = "quiet shows less and verbose more; leave one of them out"
     for option in fields(options):
         mistake = _value_mistake(option, getattr(options, option.name), hints[option.name])
         if mistake is not None:
@@ -132,7 +144,7 @@ def _other_mistakes(options: Options, wrong: Collection[str]) -> Iterator[str]:
 
 
 def _model_mistakes(options: Options) -> Iterator[str]:
-    if isinstance(options, TrainOptions):
+    if isinstance(options, TrainOptions) and not is_estimator(options.model):
         yield from _unknown("model", options.model, tuple(FAMILIES))
         return
     try:
@@ -380,4 +392,6 @@ def _type_name(hint: Any) -> str:
     kinds = _kinds(hint)
     if float in kinds:
         return "a number"
+    if bool in kinds:
+        return "true or false"
     return "a whole number" if int in kinds else "text"

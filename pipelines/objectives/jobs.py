@@ -21,7 +21,7 @@ class Work:
 
     Attributes:
         model: `lightgbm`, …, or `all`.
-        metric: that is scored.
+        metric: that is scored; a function has its sign (`metric_text`).
         others: further metrics and costs that are goals or have limits.
         seed: of every training.
         threads: of a training.

@@ -11,7 +11,7 @@ from hpo.errors import ParameterError
 from hpo.rungs import Budgets
 from hpo.samplers.grid import GridSampler
 from hpo.space import SearchSpace
-from hpo.space.center import middle
+from hpo.space.center import middle, nearest_allowed
 from hpo.space.parameters import Categorical, Parameter, Params, Value
 from hpo.study import FirstPoint
 from hpo.workers.cores import WorkerPlan, available_cores
@@ -25,6 +25,7 @@ from pipelines.models import (
     settings,
 )
 from pipelines.models.effective import NO_LIMIT
+from pipelines.objectives.estimator import check_trainable
 from pipelines.objectives.scoring.goals import goals_of
 from pipelines.objectives.space import SpaceChoice
 from pipelines.study.options import AUTO, TEST_SHARE, Options, SearchOptions
@@ -117,6 +118,7 @@ def new_plan(
     Raises:
         UserError: for options that do not go together.
     """
+    check_trainable(options.model, prepared)
     kind = prepared.task.kind
     wanted = Loss.parse(source.loss).metric if source.loss else ""
     has_categorical = bool(prepared.features.cardinalities)
@@ -130,7 +132,7 @@ def new_plan(
     return Plan(
         model=options.model,
         algorithm=algorithm,
-        goals=goals_of(options, wanted, kind, prepared.y),
+        goals=goals_of(options, wanted, kind, prepared.y, weighted=bool(source.roles.weight)),
         seed=source.seed,
         space=space,
         first_points=_first_points(options.model, algorithm, chosen.space, defaults, kind),
@@ -262,7 +264,9 @@ def distinct(points: Sequence[Params], identity: Identity) -> tuple[FirstPoint, 
 def projected(
     model: SearchModel, point: Params, space: SearchSpace, grid: GridSampler | None = None
 ) -> dict[str, Value]:
-    """The configuration of a space, or of a grid in it, that is nearest to a point, parents first.
+    """The allowed configuration of a space, or of a grid in it, that is nearest to a point.
+
+    Parents come first.
 
     A parameter that the point does not name has the middle of its range, or its first choice.
     """
@@ -273,7 +277,7 @@ def projected(
             name = model.canonical_name(parameter.name)
             value = _nearest(parameter, known.get(name), name.rpartition(".")[2])
             found[parameter.name] = grid.nearest(parameter, value) if grid else value
-    return found
+    return nearest_allowed(space, found)
 
 
 def _nearest(parameter: Parameter, value: Value | None, name: str) -> Value:

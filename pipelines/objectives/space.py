@@ -9,13 +9,17 @@ import numpy as np
 
 from hpo.errors import SpaceError, closest
 from hpo.space import SearchSpace
-from hpo.space.parameters import Categorical, Parameter
-from hpo.space.yaml import load_file
+from hpo.space.distributions import is_distribution, range_of
+from hpo.space.parameters import Categorical, Parameter, plain
+from hpo.space.yaml import lines, load, parse, read_text
 from pipelines.models import SearchModel, search_model
+from pipelines.objectives.estimator import plain_space
 from pipelines.study.options import DEFAULT, PAST
+from warmstart.families import is_estimator
 
 AUTO_SPACE = "auto:"
-_ENTRIES = (Mapping, list, tuple, range, np.ndarray)  # of plain spaces, right or wrong
+# Of plain spaces, right or wrong.
+_ENTRIES = (Mapping, list, tuple, range, np.ndarray, bool, int, float, str)
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,11 @@ def choose_space(space: object, model: str) -> SpaceChoice:
         StudyError: when the run id of `auto:` is not that of a study.
     """
     if isinstance(space, str) and space in (DEFAULT, PAST):
+        if is_estimator(model):
+            raise SpaceError(
+                f"space={space!r}: an estimator has no space of its own; give a YAML file, or from "
+                'Python a mapping such as {"C": {"low": 0.01, "high": 100, "log": True}}'
+            )
         return SpaceChoice(narrow=space == PAST)
     chosen = read_space(space, model)
     return replace(chosen, space=_checked(chosen.space or SearchSpace(()), model))
@@ -67,7 +76,7 @@ def read_space(space: object, model: str) -> SpaceChoice:
     """
     if isinstance(space, str) and space.startswith(AUTO_SPACE):
         return _adjusted(space.removeprefix(AUTO_SPACE).strip(), model)
-    return SpaceChoice(_read(space))
+    return SpaceChoice(_read(space, as_is=not is_estimator(model)))
 
 
 def space_notes(stored: Mapping[str, Any] | None) -> list[str]:
@@ -135,23 +144,32 @@ def _without_parents(parameter: Parameter, parents: Collection[str]) -> Paramete
     return replace(parameter, when=when)
 
 
-def _read(space: object) -> SearchSpace:
+def _read(space: object, as_is: bool) -> SearchSpace:
+    """A space; unless `as_is`, choices may be anything that can be written down."""
     if isinstance(space, SearchSpace):
         return space
     if isinstance(space, str | Path):
-        return _read_file(Path(space))
-    if isinstance(space, Mapping) and all(isinstance(v, _ENTRIES) for v in space.values()):
-        return SearchSpace.from_dict(space)
+        text, source = _text(Path(space)), str(space)
+        return parse(_written(load(text, source), as_is), source, lambda: lines(text))
+    if isinstance(space, Mapping):
+        ranges = {n: range_of(n, v) for n, v in space.items() if is_distribution(v)}
+        space = {**space, **ranges}
+        if all(isinstance(plain(value), _ENTRIES) for value in space.values()):
+            return SearchSpace.from_dict(_written(space, as_is))
     from hpo.space.hyperopt import from_hyperopt
 
     return from_hyperopt(space)
 
 
-def _read_file(path: Path) -> SearchSpace:
+def _written(entries: Any, as_is: bool) -> Any:
+    return entries if as_is else plain_space(entries)
+
+
+def _text(path: Path) -> str:
     if not path.is_file():
         similar = [other.name for other in path.parent.glob("*.y*ml") if other.is_file()]
         raise SpaceError(
             f"space={str(path)!r} is neither `default`, `past`, `auto:<run id>` nor a file"
             f"{closest(path.name, [*similar, DEFAULT, PAST])}"
         )
-    return SearchSpace.from_dict(load_file(path), str(path))
+    return read_text(path)

@@ -1,13 +1,15 @@
 """Starting and resuming the study of a table."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from hpo.past import Past
+from hpo.workers.cores import WorkerPlan, plan_threads
 from pipelines.files.checkpoints import Checkpoints
-from pipelines.objectives.planning import tables_of, worker_plan_of
+from pipelines.objectives.planning import new_plan, source_of, tables_of, worker_plan_of
 from pipelines.objectives.scoring.goals import preferring
-from pipelines.objectives.space import SpaceChoice, space_notes, step_notes
+from pipelines.objectives.space import SpaceChoice, choose_space, space_notes, step_notes
 from pipelines.objectives.table import TableObjective, publish_folds
 from pipelines.objectives.training import table_worker
 from pipelines.objectives.unchanged import check_unchanged
@@ -18,7 +20,7 @@ from pipelines.study.report import save_report
 from pipelines.study.result import StudyResult
 from pipelines.study.session import Setup, run_study
 from pipelines.study.workshop import Workshop, workshop
-from pipelines.table.source import DATA, DataPlan, rebuild_source
+from pipelines.table.source import DATA, DataPlan, Source, absolute, rebuild_source
 
 if TYPE_CHECKING:
     from pipelines.store.storage import MlflowStorage
@@ -26,13 +28,56 @@ if TYPE_CHECKING:
     from pipelines.table.data import Prepared
 
 
+@dataclass(frozen=True)
+class NewStudy:
+    """A study before its table is read.
+
+    Attributes:
+        options: of `tune`.
+        source: its table.
+        worker_plan: its workers.
+        chosen: its space.
+    """
+
+    options: TuneOptions
+    source: Source
+    worker_plan: WorkerPlan
+    chosen: SpaceChoice
+
+    @classmethod
+    def of(cls, options: TuneOptions, *, writing: bool = True) -> "NewStudy":
+        """Check the options that need no table.
+
+        Args:
+            options: of `tune`.
+            writing: whether to check by a tiny file that checkpoints can be stored.
+
+        Raises:
+            UserError: with what is wrong.
+        """
+        source = source_of(options, ", unless study names a study to resume")
+        worker_plan = plan_threads(options.workers)
+        if options.checkpoints is not None:
+            Checkpoints(absolute(options.checkpoints)).check(writing=writing)
+        return cls(options, source, worker_plan, choose_space(options.space, options.model))
+
+    def plan(self, prepared: "Prepared") -> Plan:
+        """The plan, when the table is read.
+
+        Raises:
+            UserError: for options that do not go together.
+        """
+        options, place = self.options, self.options.checkpoints
+        return replace(
+            new_plan(options, self.chosen, self.source, prepared, self.worker_plan),
+            checkpoints=None if place is None else absolute(place),
+            register=options.register,
+            warm_start=options.warm_start,
+        )
+
+
 def start_study(
-    plan: Plan,
-    chosen: SpaceChoice,
-    data: DataPlan,
-    prepared: "Prepared",
-    shop: Workshop,
-    run_id: str | None,
+    new: NewStudy, prepared: "Prepared", shop: Workshop, run_id: str | None
 ) -> StudyResult:
     """Read past studies, create the study in MLflow, and run it.
 
@@ -44,9 +89,10 @@ def start_study(
     from pipelines.store.storage import MlflowStorage
     from pipelines.study.warm_start import begin
 
+    plan, data = new.plan(prepared), new.source.plan(prepared)
     header = header_of(plan, TableObjective(plan, data, prepared))
-    begun = begin(plan, header, exclude=run_id, narrow=chosen.narrow)
-    stored = header | begun.plan.to_header() | chosen.to_header()
+    begun = begin(plan, header, exclude=run_id, narrow=new.chosen.narrow)
+    stored = header | begun.plan.to_header() | new.chosen.to_header()
     storage = MlflowStorage.create(stored, run_id=run_id, artifacts=begun.artifacts)
     return run(begun.plan, data, prepared, shop, storage, begun.warm, begun.past)
 
@@ -71,6 +117,56 @@ def run(
     return run_study(Setup(plan, objective, shop, storage, past, notes, save_report))
 
 
+@dataclass(frozen=True)
+class ResumedStudy:
+    """A study that is taken up again, before its table is read.
+
+    Attributes:
+        study: its run id.
+        header: with which it began.
+        plan: with what this session changes.
+        source: its table.
+    """
+
+    study: str
+    header: Mapping[str, Any]
+    plan: Plan
+    source: Source
+
+    @classmethod
+    def of(
+        cls, study: str, header: Mapping[str, Any], options: TuneOptions, *, writing: bool = True
+    ) -> "ResumedStudy":
+        """Check that the options are those that the study began with.
+
+        Args:
+            study: its run id.
+            header: of the study.
+            options: of `tune`.
+            writing: whether to check by a tiny file that checkpoints can be stored.
+
+        Raises:
+            StudyError: when they are not.
+        """
+        plan, began = Plan.from_header(header), DataPlan.from_header(header)
+        check_unchanged(f"study {study}", options, plan, began, instead="start a new study")
+        source = rebuild_source(began, plan.seed, {DATA: options.data, **tables_of(options)})
+        plan = plan.resumed(options, preferring(plan.goals, options.prefer))
+        if plan.checkpoints is not None:
+            Checkpoints(plan.checkpoints).check(writing=writing)
+        return cls(study, header, plan, source)
+
+    def data(self, prepared: "Prepared") -> DataPlan:
+        """The use of the table, which must be that of the study.
+
+        Raises:
+            StudyError: when it is not.
+        """
+        found = self.source.plan(prepared)
+        check_same(TableObjective(self.plan, found, prepared), self.header)
+        return found
+
+
 def resume_study(
     study: str, header: Mapping[str, Any], options: TuneOptions, run_id: str | None
 ) -> StudyResult:
@@ -82,18 +178,13 @@ def resume_study(
     from pipelines.store.storage import MlflowStorage
     from pipelines.study.runs import note_resumed, recalled
 
-    plan, began = Plan.from_header(header), DataPlan.from_header(header)
-    check_unchanged(f"study {study}", options, plan, began, instead="start a new study")
-    source = rebuild_source(began, plan.seed, {DATA: options.data, **tables_of(options)})
-    plan = plan.resumed(options, preferring(plan.goals, options.prefer))
-    if plan.checkpoints is not None:
-        Checkpoints(plan.checkpoints).check()
+    resumed = ResumedStudy.of(study, header, options)
+    plan = resumed.plan
     with workshop(
         table_worker(plan.model, plan.device), worker_plan_of(plan, options.workers)
     ) as shop:
-        prepared = publish_folds(source.prepare(), shop.exchange)
-        data = source.plan(prepared)
-        check_same(TableObjective(plan, data, prepared), header)
+        prepared = publish_folds(resumed.source.prepare(), shop.exchange)
+        data = resumed.data(prepared)
         warm, past = recalled(study, plan)
         storage = MlflowStorage.open(study)
         if run_id is not None:

@@ -10,7 +10,7 @@ from hpo.goals import Goal
 from hpo.loop import StopLevel
 from hpo.trial import Trial
 from pipelines.files.exchange import Exchange
-from pipelines.models import BASELINES, identity
+from pipelines.models import BASELINES, identity, search_model, single_family
 from pipelines.objectives.confirmation import best_distinct, confirm
 from pipelines.objectives.ensemble.choosing import choose_ensemble
 from pipelines.objectives.ensemble.library import Stored, library_size
@@ -21,8 +21,9 @@ from pipelines.study.choice.ensemble import Ensemble
 from pipelines.study.objective import Choice, Ending
 from pipelines.study.plan import Plan
 from pipelines.study.result import BesideDefault, Outcome
+from pipelines.table.scores.costs import COSTS
 from pipelines.table.scores.metrics import evaluate, recalls
-from pipelines.table.scores.named import metric_named
+from pipelines.table.scores.named import metric_of, metric_text
 from pipelines.table.source import DataPlan, described
 from serving.predictor import Share
 
@@ -86,8 +87,14 @@ class TableObjective:
 
     @property
     def notes(self) -> Sequence[str]:
-        """What was noticed in the table."""
-        return [f"data: {note}" for note in self._prepared.notes]
+        """What was noticed in the table, and what its training leaves out."""
+        task, rows = self._prepared.task, len(self._prepared.rows.folds[0][0])
+        of_models = [
+            f"model: {note}"
+            for name in search_model(self._plan.model).families
+            for note in single_family(name).notes(rows, task.kind)
+        ]
+        return [*(f"data: {note}" for note in self._prepared.notes), *of_models]
 
     def describe(self) -> str:
         """The task and the target."""
@@ -98,7 +105,7 @@ class TableObjective:
         plan = self._plan
         Work(
             plan.model,
-            plan.metric,
+            metric_text(plan.goal),
             plan.seed,
             plan.threads,
             plan.rungs,
@@ -229,13 +236,13 @@ class TableObjective:
         portions, logged_portions = self._portions(choice, ending)
         scored = score(self._prepared, self._data, ending, portions)
         weight = self._prepared.weight_test
-        kind, own = self._prepared.task.kind, metric_named(name)
-        test = evaluate(kind, scored.y, scored.prediction, weight, own=own)
+        kind, own = self._prepared.task.kind, metric_of(self.goal)
+        all_own = [metric_of(goal) for goal in self._plan.goals.goals if goal.name not in COSTS]
+        test = evaluate(kind, scored.y, scored.prediction, weight, own=all_own)
         interval = None
         if name in test:
-            metric = metric_named(name)
             interval = score_interval(
-                metric, scored.y, scored.prediction, groups=scored.groups, weight=weight
+                own, scored.y, scored.prediction, groups=scored.groups, weight=weight
             )
         else:
             ending.say(
@@ -285,7 +292,7 @@ class TableObjective:
         from pipelines.objectives.winner import score
         from pipelines.table.scores.bootstrap import paired_gain
 
-        default, metric = _default(ending), metric_named(self.goal.name)
+        default, metric = _default(ending), metric_of(self.goal)
         if default is None or _members(choice, ending) == [default]:
             return None
         as_searched = self._final.refits and choice.ensemble is None
@@ -323,8 +330,8 @@ class TableObjective:
         label = Baseline(TRIVIAL, whole=self._final.refits).label
         trivial = score(self._prepared, self._data, ending, [Portion(label)])
         kind, weight = self._prepared.task.kind, self._prepared.weight_test
-        own = metric_named(self.goal.name)
-        values = evaluate(kind, trivial.y, trivial.prediction, weight, own=own)
+        own = metric_of(self.goal)
+        values = evaluate(kind, trivial.y, trivial.prediction, weight, own=[own])
         return values.get(self.goal.name, float("nan"))
 
     def _store_classes(self, scored: "Scored", ending: Ending) -> None:

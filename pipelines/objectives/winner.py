@@ -22,7 +22,7 @@ from pipelines.store.schema import NOTE, cut
 from pipelines.store.tracking import with_way_out
 from pipelines.study.objective import Choice, Ending
 from pipelines.study.plan import Plan
-from pipelines.table.scores.named import metric_named
+from pipelines.table.scores.named import metric_of
 from pipelines.table.scores.permutation import permuted
 from pipelines.table.source import DataPlan
 from pipelines.table.splits import group_codes
@@ -208,7 +208,7 @@ def _held_out_score(plan: Plan, prepared: "Prepared", won: Won) -> HeldOutScore:
 
 
 def _subject(plan: Plan, data: DataPlan, prepared: "Prepared", won: Won) -> Subject:
-    metric, scored, store = metric_named(plan.metric), won.scored, won.ending.store
+    metric, scored, store = metric_of(plan.goal), won.scored, won.ending.store
     predictor = Predictor.load(scored.folder)
     return Subject(
         study=store.run_id,

@@ -20,9 +20,10 @@ from pipelines.registry.schema import schema_check
 from pipelines.registry.slices import slice_checks
 from pipelines.table.scores.bootstrap import Gain
 from pipelines.table.scores.metrics import Metric, weighted_quantile
-from pipelines.table.scores.named import metric_named
+from pipelines.table.scores.named import metric_of
 
 if TYPE_CHECKING:
+    from serving.features import TargetEncoder
     from serving.predictor import Predictor
 
 SCORE_TOLERANCE = 1e-6  # relative difference between two runs of the same model
@@ -44,7 +45,7 @@ class Served:
 
 
 @dataclass(frozen=True)
-class _Contest:
+class Contest:
     """The challenger against one opponent.
 
     `check_name` stands in the table of checks and `opponent` in sentences; the challenger must be
@@ -135,7 +136,7 @@ def compare(
 
 
 def _contenders(
-    challenger: Served, champion: Served | None, contests: Sequence[_Contest]
+    challenger: Served, champion: Served | None, contests: Sequence[Contest]
 ) -> tuple[Contender, Contender | None]:
     """The two versions with their predictions."""
     pair = contests[-1].pair
@@ -147,18 +148,23 @@ def _contenders(
 
 def _contests(
     challenger: Served, champion: Served | None, rows: HeldOut, score: HeldOutScore, limits: Limits
-) -> list[_Contest]:
+) -> list[Contest]:
     """The contests against the trivial baseline and the champion; the last one decides."""
-    metric = metric_named(score.metric)
+    metric = metric_of(score.goal)
     prediction = _predict(challenger, rows, "the challenger")
-    trivial = Pair.on(rows, metric, prediction, _trivial(challenger.predictor, rows, metric))
-    baseline = _Contest("trivial baseline", "the trivial baseline", trivial, 0.0)
+    constant = trivial(challenger.predictor.target, rows, metric)
+    pair = Pair.on(rows, metric, prediction, constant)
+    baseline = Contest("trivial baseline", "the trivial baseline", pair, 0.0)
     if champion is None:
         return [baseline]
-    other = _in_order_of(challenger, champion, _predict(champion, rows, "the champion"))
+    other = in_order_of(
+        challenger.predictor.target.classes,
+        champion.predictor.target.classes,
+        _predict(champion, rows, "the champion"),
+    )
     pair = Pair.on(rows, metric, prediction, other)
     name = f"version {champion.version}"
-    return [baseline, _Contest(f"champion ({name})", name, pair, limits.margin)]
+    return [baseline, Contest(f"champion ({name})", name, pair, limits.margin)]
 
 
 def _predict(model: Served, rows: HeldOut, role: str) -> FloatArray:
@@ -182,25 +188,26 @@ def _predict(model: Served, rows: HeldOut, role: str) -> FloatArray:
     return prediction
 
 
-def _in_order_of(challenger: Served, champion: Served, prediction: FloatArray) -> FloatArray:
-    """The champion's probabilities in the order of the challenger's classes."""
-    classes = list(champion.predictor.target.classes)
-    order = [classes.index(label) for label in challenger.predictor.target.classes]
+def in_order_of(
+    classes: Sequence[object], own: Sequence[object], prediction: FloatArray
+) -> FloatArray:
+    """Probabilities of a model's `own` classes in the order of others; numbers as they are."""
+    order = [list(own).index(label) for label in classes]
     return prediction[:, order] if order else prediction
 
 
-def _trivial(predictor: Predictor, rows: HeldOut, metric: Metric) -> FloatArray:
+def trivial(target: TargetEncoder, rows: HeldOut, metric: Metric) -> FloatArray:
     """The best constant prediction for these rows: class shares (n, k), or a mean or quantile (n,).
 
     It is at least as good as that of the training rows, so a shift of the target alone promotes no
     model.
     """
-    if predictor.target.kind == "regression":
+    if target.kind == "regression":
         kind, _, level = metric.name.partition(":")
         if kind == "pinball":
             return np.full(len(rows), weighted_quantile(rows.y, float(level), rows.weight))
         return np.full(len(rows), float(np.average(rows.y, weights=rows.weight)))
-    counts = np.bincount(rows.y, rows.weight, minlength=len(predictor.target.classes))
+    counts = np.bincount(rows.y, rows.weight, minlength=len(target.classes))
     return np.tile(counts / counts.sum(), (len(rows), 1))
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from hpo.errors import ParameterError, UserError, closest, raise_all
-from hpo.goals import Goals
+from hpo.goals import MAXIMIZE, MINIMIZE, Goal, Goals
 
 # Tags of every version: its score on the held-out rows.
 METRIC = "hpo.metric"
@@ -76,11 +76,16 @@ class HeldOutScore:
     rows: int
     goals: Goals | None = None
 
+    @property
+    def goal(self) -> Goal:
+        """The metric with its direction."""
+        return Goal(self.metric, MAXIMIZE if self.greater_is_better else MINIMIZE)
+
     def to_tags(self) -> dict[str, str]:
         """The score as tags of a model version."""
         return {
             METRIC: self.metric,
-            DIRECTION: "maximize" if self.greater_is_better else "minimize",
+            DIRECTION: self.goal.direction,
             SCORE: repr(self.value),
             BASELINE: repr(self.baseline),
             DATA: self.data,

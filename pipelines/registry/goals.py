@@ -12,7 +12,7 @@ from hpo.goals import Goal, Goals
 from pipelines.registry.gate import Check
 from pipelines.registry.pair import Pair
 from pipelines.table.scores.costs import COSTS, LATENCY, MEGABYTE, ROWS, SIZE, latency
-from pipelines.table.scores.named import metric_named
+from pipelines.table.scores.named import metric_named, metric_of
 
 if TYPE_CHECKING:
     from hpo.arrays import FloatArray
@@ -102,7 +102,7 @@ def _compared(
 ) -> _Result | None:
     if goal.name in COSTS:
         return _by_cost(goal, challenger, champion, rows)
-    pair = Pair.on(rows, metric_named(goal.name), challenger.prediction, champion.prediction)
+    pair = Pair.on(rows, metric_of(goal), challenger.prediction, champion.prediction)
     better, worse = pair.gain(0.0).probability, pair.swapped.gain(0.0).probability
     found = f"{pair.scores}, probability better {better:.4f}, worse {worse:.4f}"
     rule = f"worse with probability < {confidence:g}"

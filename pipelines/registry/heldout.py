@@ -174,14 +174,14 @@ def held_out_rows(
     from pipelines.table.reading import digest, load_table, with_text_names
 
     if data is None:
-        return _enough(study.held_out())
+        return enough(study.held_out())
     frame = with_text_names(data if isinstance(data, pd.DataFrame) else load_table(str(data)))
     role = study.plan.role_of(digest(frame))
     if role is not None:
-        return _enough(study.held_out({role: frame}))
+        return enough(study.held_out({role: frame}))
     shown = "the table in memory" if isinstance(data, pd.DataFrame) else Path(str(data)).name
     study.refuse_own_rows(frame, shown)
-    return _enough(_new_rows(study.plan, target, frame, shown))
+    return enough(_new_rows(study.plan, target, frame, shown))
 
 
 def _new_rows(plan: DataPlan, target: TargetEncoder, frame: pd.DataFrame, shown: str) -> HeldOut:
@@ -211,7 +211,12 @@ def _row_hashes(frame: pd.DataFrame) -> pd.Series:
     return hashes
 
 
-def _enough(rows: HeldOut) -> HeldOut:
+def enough(rows: HeldOut) -> HeldOut:
+    """The rows, if they are enough to compare two models.
+
+    Raises:
+        PromotionRefusedError: If they are not.
+    """
     if len(rows) < MIN_ROWS:
         raise PromotionRefusedError(
             f"{len(rows)} {rows.origin} are too few to compare two models; at least {MIN_ROWS} are "

@@ -238,9 +238,14 @@ def _read(predictor_dir: Path) -> _Contents:
         features=FeatureEncoder.from_dict(description["features"]),
         target=TargetEncoder.from_dict(description["target"]),
         families=tuple(
-            str(json.loads(member.read_text(encoding="utf-8"))["family"]) for member in members
+            _family(json.loads(member.read_text(encoding="utf-8"))) for member in members
         ),
     )
+
+
+def _family(manifest: Mapping[str, object]) -> str:
+    """The family of a member, or the text of the estimator of a user."""
+    return str(manifest.get("estimator", manifest["family"]))
 
 
 def _write_model(

@@ -19,6 +19,7 @@ from mlflow.models import Model
 import serving
 from hpo.errors import ParameterError, UserError, closest, raise_all
 from pipelines.registry.gate import (
+    METRIC,
     TRAINED_ON,
     Candidate,
     HeldOutScore,
@@ -228,6 +229,25 @@ def candidate(client: MlflowClient, name: str, number: int) -> Candidate:
     return Candidate(name, number, found.run_id, dict(found.tags))
 
 
+def is_own_code(which: Candidate) -> bool:
+    """Whether a version is a model that the user's code has logged, or that another tool has."""
+    return FAMILY not in which.tags and METRIC not in which.tags
+
+
+def uri_of(which: Candidate) -> str:
+    """The URI of a version."""
+    return f"models:/{which.name}/{which.version}"
+
+
+def size_of(which: Candidate, folder: Path) -> int:
+    """The bytes of a version's files, which are downloaded into `folder` and not opened.
+
+    Raises:
+        PromotionRefusedError: If they cannot be downloaded.
+    """
+    return _size(_downloaded(uri_of(which), str(which), folder))
+
+
 def load_predictor(which: Candidate, folder: Path) -> tuple[Predictor, int]:
     """The predictor of a version, and the size of its model's files in bytes.
 
@@ -239,7 +259,7 @@ def load_predictor(which: Candidate, folder: Path) -> tuple[Predictor, int]:
         PromotionRefusedError: If it cannot be downloaded or read, or is not a model of this
             project.
     """
-    return read_predictor(f"models:/{which.name}/{which.version}", str(which), folder)
+    return read_predictor(uri_of(which), str(which), folder)
 
 
 def read_predictor(uri: str, shown: str, folder: Path) -> tuple[Predictor, int]:
@@ -254,19 +274,26 @@ def read_predictor(uri: str, shown: str, folder: Path) -> tuple[Predictor, int]:
         PromotionRefusedError: If it cannot be downloaded or read, or is not a model of this
             project.
     """
+    files = _downloaded(uri, shown, folder)
     try:
-        files = Path(mlflow.artifacts.download_artifacts(uri, dst_path=str(folder)))
-    except (MlflowException, OSError) as error:
-        raise PromotionRefusedError(
-            f"the model of {shown} cannot be read: {first_line(error)}"
-        ) from error
-    size = sum(path.stat().st_size for path in files.rglob("*") if path.is_file())
-    try:
-        return Predictor.load(_predictor_folder(shown, files)), size
+        return Predictor.load(_predictor_folder(shown, files)), _size(files)
     except (MlflowException, OSError, ValueError, KeyError, TypeError) as error:
         raise PromotionRefusedError(
             f"the model of {shown} is damaged or gone: {first_line(error)}"
         ) from error
+
+
+def _downloaded(uri: str, shown: str, folder: Path) -> Path:
+    try:
+        return Path(mlflow.artifacts.download_artifacts(uri, dst_path=str(folder)))
+    except (MlflowException, OSError) as error:
+        raise PromotionRefusedError(
+            f"the model of {shown} cannot be read: {first_line(error)}"
+        ) from error
+
+
+def _size(files: Path) -> int:
+    return sum(path.stat().st_size for path in files.rglob("*") if path.is_file())
 
 
 def _predictor_folder(which: str, files: Path) -> Path:

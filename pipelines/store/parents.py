@@ -29,6 +29,7 @@ from pipelines.files.uris import protocol
 from pipelines.store import schema
 from pipelines.store.tracking import first_line, is_http
 from pipelines.store.views import open_on_runs
+from warmstart.families import short_name
 
 HEADER_FILE = "study.json"
 SPACE_FILE = "space.yaml"
@@ -65,7 +66,7 @@ def check_header(header: Header) -> None:
         raise StudyError(f"a study's header needs {', '.join(missing)}")
     if header["direction"] not in (MINIMIZE, MAXIMIZE):
         raise StudyError(f"direction must be minimize or maximize, but got {header['direction']!r}")
-    schema.check_names(header["space"])
+    schema.check_names(schema.parameters_of(header))
     schema.check_names({header["metric"]: None})
 
 
@@ -133,7 +134,7 @@ def _run_name(header: Header) -> str:
     outer = _data(header).get("outer")
     fold = f"-fold-{outer.partition('/')[0]}" if outer else ""
     how = "train" if schema.trains_one(header) else header.get("algorithm", "search")
-    return f"{header.get('model', 'study')}-{how}{fold}"
+    return f"{short_name(str(header.get('model', 'study')))}-{how}{fold}"
 
 
 def experiment_id(client: MlflowClient, name: str | None = None) -> str:
@@ -148,12 +149,23 @@ def experiment_id(client: MlflowClient, name: str | None = None) -> str:
     name = name or os.environ.get("MLFLOW_EXPERIMENT_NAME")
     if name is None:
         return os.environ.get("MLFLOW_EXPERIMENT_ID") or "0"
+    check_experiment(client, name)
     found = client.get_experiment_by_name(name) or _new_experiment(client, name)
-    if found.lifecycle_stage != LifecycleStage.ACTIVE:
+    return str(found.experiment_id)
+
+
+def check_experiment(client: MlflowClient, name: str | None = None) -> None:
+    """Check that an experiment was not deleted; it need not exist.
+
+    Raises:
+        StudyError: when it was.
+    """
+    name = name or os.environ.get("MLFLOW_EXPERIMENT_NAME")
+    found = client.get_experiment_by_name(name) if name else None
+    if found is not None and found.lifecycle_stage != LifecycleStage.ACTIVE:
         raise StudyError(
             f"experiment {name!r} was deleted; restore it in MLflow, or give another name"
         )
-    return str(found.experiment_id)
 
 
 def _new_experiment(client: MlflowClient, name: str) -> Experiment:
@@ -263,7 +275,7 @@ def describe(header: Header) -> str:
     data = _data(header)
     table = f" on {_code(data['uri'])}" if data.get("uri") else ""
     target = f", target {_code(header['target'])}" if header.get("target") else ""
-    names = ", ".join(map(_code, header["space"]))
+    names = ", ".join(map(_code, schema.parameters_of(header)))
     metric = header["metric"]
     subject = f"**{header.get('model', 'a model')}**{table}{target}"
     if schema.trains_one(header):

@@ -4,6 +4,8 @@ MLflow tries to reach a database ten times, with a traceback each time, and its 
 mistyped URI name its model registry. Here one attempt decides, and the reason is one line.
 """
 
+import errno
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +14,7 @@ from typing import Any
 import requests
 import sqlalchemy as sa
 from mlflow.exceptions import MlflowException
+from mlflow.store.db import utils
 from mlflow.tracking._tracking_service.utils import _tracking_store_registry
 from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 
@@ -43,6 +46,41 @@ def usable(uri: str) -> Iterator[None]:
         raise
     except Exception as error:  # libraries of every kind of store
         raise StudyError(f"the tracking store {safe(uri)} cannot be used: {why(error)}") from error
+
+
+def unread(uri: str) -> str | None:
+    """Why a store cannot be read without changing it; None where it can be read.
+
+    MLflow makes the tables of a database when it opens it.
+
+    Raises:
+        StudyError: when the store cannot be used at all.
+    """
+    if uri.partition(":")[0].partition("+")[0] not in _DATABASES:
+        return None
+    with usable(uri):
+        database = sa.make_url(uri).database
+        if uri.startswith("sqlite"):
+            if not database or database == ":memory:":
+                return f"{safe(uri)} is empty"
+            if not Path(database).exists():
+                _check_folder(Path(database).parent)
+                return f"{safe(uri)} does not exist yet"
+        check_database(uri)
+        has_tables: Callable[[sa.Engine], bool] = utils._all_tables_exist
+        is_ready = has_tables(sa.create_engine(uri, poolclass=sa.NullPool))
+    return None if is_ready else f"{safe(uri)} has not the tables of this version of MLflow yet"
+
+
+def _check_folder(folder: Path) -> None:
+    """Check that a folder can be written, or made.
+
+    Raises:
+        PermissionError: when it cannot.
+    """
+    there = next(each for each in (folder.absolute(), *folder.absolute().parents) if each.exists())
+    if not (there.is_dir() and os.access(there, os.W_OK)):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(there))
 
 
 def check_database(uri: str) -> None:

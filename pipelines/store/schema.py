@@ -90,6 +90,11 @@ def trains_one(header: Mapping[str, Any]) -> bool:
     return header.get("trials") == 1 == len(given) and given != ["default"]
 
 
+def parameters_of(header: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """The parameters in a header's space, without its forbidden combinations."""
+    return {name: v for name, v in header["space"].items() if isinstance(v, Mapping)}
+
+
 @dataclass(frozen=True)
 class Confirmed:
     """The scores of a trial on repeated folds.

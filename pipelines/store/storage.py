@@ -32,7 +32,7 @@ from pipelines.store.studies import find_study, read_header
 from pipelines.store.study_run import Connection, StudyRun, journal_path
 from pipelines.store.summaries import summary_of, summary_tags
 from pipelines.store.tracking import as_study_error, connect
-from warmstart.families import is_joint
+from warmstart.families import is_code, is_joint, short_name
 
 _HERE = Connection()
 
@@ -267,7 +267,9 @@ class MlflowStorage:
 
 def _run_name(header: Header, trial: Trial) -> str:
     """The name of a trial's run: its model and its number."""
-    model = str(header.get("model", "trial")).rpartition(":")[2]
+    model = short_name(str(header.get("model", "trial")))
+    if is_code(model):
+        model = model.rpartition(":")[2]
     if is_joint(model):
         model = str(trial.params.get("model", model))
     return f"{model}-{trial.number:03d}"

@@ -27,7 +27,7 @@ from pipelines.files.refused import why_refused
 from pipelines.store import schema
 from pipelines.store.answers import check_answers
 from pipelines.store.delivery.outbox import Unreachable
-from pipelines.store.preflight import check_database, is_away, no_connection, usable
+from pipelines.store.preflight import check_database, is_away, no_connection, unread, usable
 
 T = TypeVar("T")
 
@@ -87,6 +87,15 @@ def connect(uri: str | None = None, *, reading: bool = False) -> MlflowClient:
             client = MlflowClient(uri)
             client.search_experiments(max_results=1)
             return client
+
+
+def unread_store() -> str | None:
+    """Why MLflow's current store cannot be read without changing it; None where it can be read.
+
+    Raises:
+        StudyError: when it cannot be used at all.
+    """
+    return unread(mlflow.get_tracking_uri())
 
 
 def is_http(uri: str) -> bool:

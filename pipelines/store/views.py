@@ -22,6 +22,7 @@ from hpo.goals import Goals
 from pipelines.files.uris import without_login
 from pipelines.store import schema
 from pipelines.store.tracking import first_line, is_http
+from warmstart.families import short_name
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +42,7 @@ def save(
     """Save the view of a study and return its link; None when it cannot be saved."""
     key = OWN + run_id
     how = "one configuration" if schema.trains_one(header) else header.get("algorithm", "search")
-    name = f"{header.get('model', 'study')}, {how} ({run_id[:8]})"
+    name = f"{short_name(str(header.get('model', 'study')))}, {how} ({run_id[:8]})"
     value = envelope(name, state(run_id, header), round(time.time() * 1000))
     try:
         if len(value) > MAX_VALUE or not _make_room(client, experiment_id, TAG + key):
@@ -111,7 +112,7 @@ def state(run_id: str, header: Mapping[str, Any]) -> dict[str, Any]:
     """The state of the UI: filter, order, columns and charts."""
     metrics = list(Goals.from_dict(header).names)
     metric = metrics[0]
-    space: Mapping[str, Mapping[str, Any]] = header["space"]
+    space = schema.parameters_of(header)
     unconditional = [name for name, parameter in space.items() if not parameter.get("when")]
     columns = [f"metrics.`{name}`" for name in (*metrics, schema.SECONDS)]
     columns += [f"tags.`{schema.ORIGIN}`"]

@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from hpo.errors import ParameterError
-from hpo.samplers.settings import Limit
+from hpo.samplers.settings import Range
 from hpo.space import SearchSpace
 
 AUTO, OFF = "auto", "off"
@@ -30,15 +30,16 @@ Types = str | Mapping[str, str] | None
 Names = str | Sequence[str] | None
 Monotone = str | Mapping[str, int] | None
 Code = str | Callable[..., Any] | None
+Estimator = str | Any | None
 Space = str | Path | SearchSpace | Mapping[str, Any]
 
 
-POSITIVE = Limit(above=0)
-BUDGET = Limit(above=0, at_most=MAX_BUDGET)
+POSITIVE = Range(above=0)
+BUDGET = Range(above=0, at_most=MAX_BUDGET)
 
 
 def option(
-    default: Any, limit: Limit | None = None, *, checked: bool = True, later: bool = False
+    default: Any, limit: Range | None = None, *, checked: bool = True, later: bool = False
 ) -> Any:
     """Define an option.
 
@@ -72,13 +73,17 @@ class Options(TableOptions):
     """The model, and how it is scored.
 
     Args:
-        model: lightgbm, xgboost, catboost, mlp, hist_gradient_boosting, random_forest, extra_trees
-            or linear; several with commas between them, or all (lightgbm, xgboost and mlp), for one
-            search over them.
+        model: lightgbm, xgboost, catboost, mlp, hist_gradient_boosting, random_forest, extra_trees,
+            linear, svm or knn; several with commas between them, or all (lightgbm, xgboost and
+            mlp), for one search over them.
+        estimator: An estimator or a pipeline of scikit-learn instead of a model: itself from
+            Python, package.module:name, or text such as sklearn.svm.SVC(C=2). It needs a space.
         metric: The deciding score; auto is roc_auc for two classes, log_loss for more, rmse for
             numbers. Several with commas between them are goals of one search, such as auto,latency.
             Others are roc_auc_ovr, accuracy, balanced_accuracy, f1, f1_macro,
-            average_precision, brier and mcc; mae, median_ae, r2, rmsle and mape.
+            average_precision, brier and mcc; mae, median_ae, r2, rmsle and mape; any scorer of
+            scikit-learn; and your own function, -package.module:function to minimise it or + to
+            maximise it.
         seed: Of the splits, the models and the search.
         task: auto, binary, multiclass or regression.
         split: How test rows are held out: random, time:COLUMN or group:COLUMN.
@@ -100,11 +105,14 @@ class Options(TableOptions):
         refit: What the logged model is trained on: auto trains it once more on training and
             validation rows where a holdout validates, on with cv:K, too; off does not; all adds the
             test rows after the score.
+        quiet: Whether to show warnings and the result only.
+        verbose: Whether to show each trial with its configuration, also on a terminal.
     """
 
     model: str = option("lightgbm")
+    estimator: Estimator = option(None, checked=False)
     metric: str = option("auto")
-    seed: int = option(0, Limit(at_least=0))
+    seed: int = option(0, Range(at_least=0))
     task: str = option("auto")
     split: str = option("random")
     validation: Table = option("holdout", checked=False)
@@ -117,6 +125,8 @@ class Options(TableOptions):
     loss: str | None = option(None)
     device: str = option(AUTO, later=True)
     refit: str = option(AUTO)
+    quiet: bool = option(False, later=True)
+    verbose: bool = option(False, later=True)
 
     def fixed(self) -> dict[str, Any]:
         """The given options that what is taken up again has values of its own for."""
@@ -135,7 +145,7 @@ class SearchOptions(Options):
 
     Args:
         algorithm: tpe, gp, auto, bohb, asha, hyperband, successive_halving, evolution, de, cmaes,
-            hyperopt, random, grid; or pairs such as tpe+asha. Settings follow a colon:
+            nsga2, hyperopt, random, grid; or pairs such as tpe+asha. Settings follow a colon:
             gp:acquisition=ucb,kappa=2.5.
         trials: How many trials the study has in all; none is as many as 50 full trainings cost.
         timeout: Seconds after which the search ends; none for no limit.
@@ -194,6 +204,7 @@ class TuneOptions(SearchOptions):
         test: A table of the rows to test on, with the columns of data; none of data are held out.
         checkpoints: Where trials that may be promoted are stored, as a URI that fsspec opens; none
             is on this machine. A resumed study may be given a new place.
+        dry_run: Whether to show only what the study would do, and how long it may take.
     """
 
     objective: Code = option(None, checked=False, later=True)
@@ -208,9 +219,10 @@ class TuneOptions(SearchOptions):
     warm_start: str = option(AUTO, checked=False)
     limits: str | None = option(None)
     prefer: str | None = option(None, later=True)
-    test_share: float = option(TEST_SHARE, Limit(at_least=0, below=0.5))
+    test_share: float = option(TEST_SHARE, Range(at_least=0, below=0.5))
     test: Table = option(None, checked=False, later=True)
     checkpoints: str | None = option(None)
+    dry_run: bool = option(False, later=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -227,7 +239,7 @@ class ValidateOptions(SearchOptions):
         validation: How each search validates: holdout, holdout:SHARE, or cv:K for K folds.
     """
 
-    folds: int = option(5, Limit(at_least=2, at_most=MAX_FOLDS))
+    folds: int = option(5, Range(at_least=2, at_most=MAX_FOLDS))
     resume: str | None = option(None, checked=False, later=True)
 
 
@@ -240,8 +252,8 @@ class TrainOptions(Options):
         params: A YAML file with the values that are not to be the library's defaults.
         data: The table; needed with params, and with a trial whose table has moved.
         target: The column to predict; needed with params.
-        model: lightgbm, xgboost, catboost, mlp, hist_gradient_boosting, random_forest, extra_trees
-            or linear; a trial brings its own.
+        model: lightgbm, xgboost, catboost, mlp, hist_gradient_boosting, random_forest, extra_trees,
+            linear, svm or knn; a trial brings its own.
         metric: What it is scored by; auto is roc_auc for two classes, log_loss for more, rmse for
             numbers.
         seed: Of the splits and the model; a trial brings its own.
@@ -255,7 +267,7 @@ class TrainOptions(Options):
     trial: str | None = option(None, checked=False, later=True)
     params: str | None = option(None, checked=False)
     register: str | None = option(None, later=True)
-    test_share: float = option(TEST_SHARE, Limit(at_least=0, below=0.5))
+    test_share: float = option(TEST_SHARE, Range(at_least=0, below=0.5))
     test: Table = option(None, checked=False, later=True)
     budget: int | None = option(None, BUDGET)
     refit: str = option(AUTO, later=True)

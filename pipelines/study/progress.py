@@ -3,6 +3,9 @@
 import math
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self, TextIO
@@ -14,7 +17,25 @@ from hpo.goals import Goals
 from hpo.trial import Report, Trial
 from pipelines.findings.scales import duration
 
+WARNING = "warning: "  # lines with it are always shown
+QUIET, NORMAL, VERBOSE = 0, 1, 2
+_level: ContextVar[int] = ContextVar("level", default=NORMAL)
 _BAR_LENGTH = 1000  # steps of the bar for a whole study
+
+
+@contextmanager
+def shown(*, quiet: bool = False, verbose: bool = False) -> Iterator[None]:
+    """Choose what studies show meanwhile: with `quiet` warnings only, with `verbose` all trials."""
+    token = _level.set(QUIET if quiet else VERBOSE if verbose else _level.get())
+    try:
+        yield
+    finally:
+        _level.reset(token)
+
+
+def is_quiet() -> bool:
+    """Whether nothing is shown but warnings and results."""
+    return _level.get() == QUIET
 
 
 class _QuietConsole(Console):
@@ -41,6 +62,7 @@ class Reporter:
         share: the share of the study that was done before this session.
         unit: of the budgets; None if trials stop at a single one.
         stream: where the progress is printed.
+        level: how much is shown (`shown`).
     """
 
     goals: Goals
@@ -49,6 +71,7 @@ class Reporter:
     share: float = 0.0
     unit: str | None = None
     stream: TextIO = field(default_factory=lambda: sys.stderr)
+    level: int = field(default_factory=_level.get)
 
     def __post_init__(self) -> None:
         self._console = _QuietConsole(file=self.stream, highlight=False, soft_wrap=True)
@@ -58,7 +81,7 @@ class Reporter:
         self._bar: Progress | None = None
 
     def __enter__(self) -> Self:
-        if self._console.is_terminal:
+        if self._console.is_terminal and self.level != QUIET:
             self._bar = Progress(
                 SpinnerColumn(),
                 BarColumn(),
@@ -83,6 +106,8 @@ class Reporter:
 
     def say(self, text: str) -> None:
         """Print a line beside the bar."""
+        if self.level == QUIET and WARNING not in text:
+            return
         (self._bar.console if self._bar else self._console).print(text, markup=False)
 
     def show(self, trial: Trial, best: Trial | None, share: float) -> None:
@@ -93,8 +118,10 @@ class Reporter:
         if self._bar:
             done = round(_BAR_LENGTH * share)
             self._bar.update(self._bar.task_ids[0], completed=done, description=state)
-        if trial.failure or not self._bar:
+        if trial.failure or not self._bar or self.level == VERBOSE:
             self.say(f"{self._result(trial)}  {state}")
+        if self.level == VERBOSE:
+            self.say(f"  {', '.join(f'{name}={value}' for name, value in trial.params.items())}")
         if trial.reports and trial.reports[-1].note:
             self.say(f"trial {trial.number}: {trial.reports[-1].note}")
 

@@ -9,7 +9,7 @@ from hpo.goals.leaders import leaders
 from hpo.trial import Trial
 from pipelines.findings.diagnosis import Diagnosis
 from pipelines.study.plan import Plan
-from pipelines.study.summary import summary
+from pipelines.study.summary import line, summary
 
 if TYPE_CHECKING:
     from pipelines.study.choice.confirmation import Confirmation
@@ -158,6 +158,11 @@ class StudyResult:
     def score(self, trial: Trial) -> float:
         """A trial's best score, in the goal's direction."""
         return self.goal.from_loss(trial.loss)
+
+    @property
+    def line(self) -> str:
+        """The result in one line."""
+        return line(self)
 
     def __str__(self) -> str:
         return summary(self)

@@ -4,6 +4,7 @@ import json
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -53,6 +54,43 @@ def read_text(run_id: str, name: str) -> str:
         StudyError: when it is missing or unreadable.
     """
     return read_artifact(connect(None), run_id, name)
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How fast a study was.
+
+    Attributes:
+        seconds: of training, for one unit of budget.
+        unit: of its budgets.
+        rows: of its table; 0 without one.
+    """
+
+    seconds: float
+    unit: str
+    rows: int
+
+
+def pace_of(run_id: str) -> Pace | None:
+    """How fast a study was; None if none of its trials has a result.
+
+    Raises:
+        StudyError: when it cannot be read.
+    """
+    client = connect(None, reading=True)
+    find_study(client, run_id)
+    header = read_header(client, run_id)
+    trials = [row for row in leaderboard(run_id) if row["reports"]]
+    if not trials:
+        return None
+    continues = header.get("fidelity") not in ("scaled", "rows")  # promoted trials do
+    spent = sum(
+        row["budget"] if continues else sum(report.budget for report in row["reports"])
+        for row in trials
+    )
+    seconds = sum(row["seconds"] for row in trials)
+    rows = int((header.get("data") or {}).get("rows") or 0)
+    return Pace(seconds / spent, str(header.get("budget_unit", "")), rows)
 
 
 def read_evidence(run_id: str) -> Evidence:

@@ -39,6 +39,7 @@ from pipelines.study.result import Outcome, StudyResult
 from pipelines.study.search import Search
 from pipelines.study.summary import failures
 from pipelines.study.workshop import POLL, Workshop, wait_for
+from warmstart.families import short_name
 
 logger = logging.getLogger(__name__)
 
@@ -212,9 +213,9 @@ class _Session:
         for line in self.objective.notes:
             reporter.say(line)
         what = (
-            f"one configuration of {plan.model}"
+            f"one configuration of {short_name(plan.model)}"
             if plan.trains_one
-            else f"{plan.algorithm} over {len(plan.space)} parameters of {plan.model}"
+            else f"{plan.algorithm} over {len(plan.space)} parameters of {short_name(plan.model)}"
         )
         reporter.say(
             f"study {self.store.run_id}: {what}, {self.objective.describe()}, {plan.goals}, "

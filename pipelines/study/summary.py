@@ -31,6 +31,22 @@ def summary(result: "StudyResult") -> str:
     return "\n" + "\n\n".join(paragraphs)
 
 
+def line(result: "StudyResult") -> str:
+    """The result in one line."""
+    n = len(result.trials)
+    start = f"study {result.run_id}: {n} trial{'s' * (n != 1)}"
+    if result.winner is None:
+        return f"{start}, stopped before a winner was named"
+    test = result.test.get(result.metric)
+    held_out = "" if test is None else f", {test:.5g} on the held-out rows"
+    model = f", model {result.model_uri}" if result.model_uri else ""
+    version = f", {result.plan.register} version {result.version}" if result.version else ""
+    return (
+        f"{start}, best {result.metric} {result.best_score:.5g} (trial {result.winner.number})"
+        f"{held_out}{model}{version}"
+    )
+
+
 def command(entry_point: str, **parameters: str) -> str:
     """A command of this project that can be pasted into a shell."""
     values = " ".join(f"-P {name}={shlex.quote(value)}" for name, value in parameters.items())

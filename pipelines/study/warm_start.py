@@ -185,7 +185,7 @@ def first_points(
     found: list[FirstPoint] = []
     for source, code in past.best_on_same_table(taken, most):
         params = plan.space.decode(code)
-        if params not in own:
+        if params not in own and plan.space.allowed(params):
             own.append(params)
             origin = f"{WARM_ORIGIN}: {names[source]} ({source[:SHORT_ID]})"
             found.append(FirstPoint(params, origin))

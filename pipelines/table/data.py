@@ -133,6 +133,21 @@ class Prepared:
         rows = self.frame.iloc[self.rows.rest[:EXAMPLE_ROWS]][list(self.features.inputs)]
         return rows.rename(columns=self.spelling)
 
+    def sample(self, count: int) -> Fold:
+        """A fold of the first `count` rows of the search, and of a row of each class.
+
+        It validates on the rows that it trains on.
+        """
+        y, rest = self._encoded_target(), self.rows.rest
+        first = np.zeros(0, dtype=np.int64)
+        if self.task.n_classes:
+            first = np.unique(y[rest], return_index=True)[1]
+        rows = rest[np.union1d(np.arange(min(count, len(rest))), first)]
+        features = self.features.transform(self.frame.iloc[rows])
+        weight = None if self.weight is None else self.weight[rows]
+        part = EncodedRows(features, y[rows], weight)
+        return self._encoding().fold(0, part, part)
+
     def save(self, directory: Path) -> None:
         """Write the folds for `load_folds`."""
         save_folds(directory, self._encoding(), self.folds)

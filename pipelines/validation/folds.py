@@ -19,6 +19,7 @@ from pipelines.objectives.unchanged import check_unchanged
 from pipelines.study.objective import header_of
 from pipelines.study.options import TuneOptions, ValidateOptions
 from pipelines.study.plan import Plan
+from pipelines.study.progress import is_quiet
 from pipelines.study.result import StudyResult
 from pipelines.study.workshop import workshop
 from pipelines.table.source import DATA, DataPlan, Source, rebuild_source
@@ -216,5 +217,7 @@ def _result(
 
 
 def _say(text: str) -> None:
+    if is_quiet():
+        return
     with suppress(OSError):  # stderr may be closed
         print(text, file=sys.stderr, flush=True)

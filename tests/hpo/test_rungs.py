@@ -3,7 +3,7 @@
 import pytest
 
 from hpo.errors import ParameterError
-from hpo.rungs import Bracket, Budgets, cost, hyperband, successive_halving
+from hpo.rungs import Bracket, Budgets, costs, hyperband, reaching, successive_halving
 
 # Li et al. (2018), table 1: (n_i, r_i) for R = 81 and eta = 3, s = 4, 3, 2, 1, 0.
 PAPER = [
@@ -56,5 +56,9 @@ def test_all_that_is_wrong_with_budgets_is_said_at_once() -> None:
 
 def test_what_a_configuration_costs_when_promoted_ones_go_on() -> None:
     # 9 x 1/9 + 3 x 2/9 + 1 x 6/9 of a full training, over 9 configurations
-    assert cost((1, 3, 9), (Bracket(0, (9, 3, 1)),)) == pytest.approx((1 + 6 / 9 + 6 / 9) / 9)
-    assert cost((9.0,), (Bracket(0, (1,)),)) == 1.0
+    assert sum(costs((1, 3, 9), (Bracket(0, (9, 3, 1)),))) == pytest.approx((1 + 6 / 9 + 6 / 9) / 9)
+    assert costs((9.0,), (Bracket(0, (1,)),)) == (1.0,)
+    both = (Bracket(0, (9, 3, 1)), Bracket(1, (3, 1)))
+    assert reaching(3, both) == pytest.approx((9 / 12, 6 / 12, 2 / 12))
+    spent = (9 * 1, 3 * 2 + 3 * 3, 1 * 6 + 1 * 6)  # of the first bracket, and of the second
+    assert costs((1, 3, 9), both) == pytest.approx([each / 9 / 12 for each in spent])

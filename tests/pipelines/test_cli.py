@@ -1,7 +1,10 @@
 """Mistakes on the command line itself; those in the values of parameters are in `test_tune.py`."""
 
 import inspect
+import os
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -28,6 +31,7 @@ from pipelines.tune import tune
         (["tune", "x.csv"], "unexpected extra argument"),
         (["report"], "give either study, a run id, or studies"),
         (["promote"], "Missing option '--name'"),
+        (["completion", "tcsh"], "unknown shell 'tcsh' (one of bash, zsh, fish)"),
         (["train"], "give either trial"),
     ],
 )
@@ -105,3 +109,84 @@ def test_options_of_a_file_and_of_the_command_line(
 def test_the_schemas_are_those_of_the_signatures(name: str) -> None:
     stored = (config.SCHEMAS / f"{name}.json").read_text(encoding="utf-8")
     assert stored == config.schema(name), "run: python -m pipelines.config"
+
+
+def completed(
+    words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> list[str]:
+    """What bash is told about a command line whose last word is completed."""
+    monkeypatch.setenv("_MLFLOW_WARMSTART_COMPLETE", "bash_complete")
+    monkeypatch.setenv("COMP_WORDS", "\n".join(["mlflow-warmstart", *words]))
+    monkeypatch.setenv("COMP_CWORD", str(len(words)))
+    with pytest.raises(SystemExit) as exit_:
+        main([])
+    assert exit_.value.code == 0
+    return capsys.readouterr().out.split()
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["ro"], ["plain,rollback"]),
+        (["compl"], ["plain,completion"]),
+        (["completion", ""], ["plain,bash", "plain,zsh", "plain,fish"]),
+        (["tune", "--tri"], ["plain,--trials", "plain,--trial_timeout"]),
+        (["tune", "--model=li"], ["plain,lightgbm", "plain,linear"]),
+        (["tune", "--model", "=", "cat"], ["plain,catboost"]),  # the words of bash
+        (["tune", "--no_such=3", "--algorithm", "as"], ["plain,asha"]),
+        (["tune", "--dry_run=t"], ["plain,true"]),
+        (["tune", "--data=ta"], ["file,ta"]),
+        (["tune", "--space=def"], ["file,def", "plain,default"]),
+        (["tune", "--config", "st"], ["file,st"]),
+        (["space", "random"], ["file,random", "plain,random_forest"]),
+    ],
+)
+def test_a_shell_completes_commands_options_values_and_files(
+    words: list[str],
+    expected: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert completed(words, monkeypatch, capsys) == expected
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_the_scripts_of_the_shells(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["completion", shell])
+    assert f"_MLFLOW_WARMSTART_COMPLETE={shell}_complete" in capsys.readouterr().out
+
+
+def test_completion_imports_no_entry_point() -> None:
+    code = (
+        "import os, sys, pipelines.cli as cli; cli._completed('bash_complete'); "
+        "print([n for n in ('pandas', 'mlflow', 'scipy') if n in sys.modules])"
+    )
+    variables = {"COMP_WORDS": "mlflow-warmstart tune --model=l", "COMP_CWORD": "2"}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, **variables},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_quiet_prints_the_line_of_a_result(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Result:
+        line = "one line"
+
+        def __str__(self) -> str:
+            return "many\nlines"
+
+    def stand_in(**values: Any) -> Result:
+        return Result()
+
+    stand_in.__signature__ = inspect.signature(tune)  # type: ignore[attr-defined]
+    stand_in.__doc__ = tune.__doc__
+    monkeypatch.setattr(entry_points, "load", lambda name: stand_in)
+    main(["tune", "--quiet"])
+    main(["tune", "--quiet=false"])
+    assert capsys.readouterr().out == "one line\nmany\nlines\n"

@@ -76,6 +76,8 @@ from pipelines.validate import validate
             {"device": "cuda", "model": "catboost"},
             "catboost cannot be trained on a GPU; take model=lightgbm or xgboost or mlp",
         ),
+        ({"quiet": True, "verbose": True}, "quiet shows less and verbose more; leave one of them"),
+        ({"quiet": "yes"}, "quiet='yes' must be true or false"),
         ({"loss": "huber", "model": "all"}, "mlp cannot be trained for loss='huber'"),
     ],
 )

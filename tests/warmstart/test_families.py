@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hpo.space.parameters import Params
-from warmstart.families import related, translate
+from warmstart.families import related, short_name, translate
 
 FOREST: Params = {
     "learning_rate": 0.05,
@@ -114,3 +114,42 @@ def test_families_that_have_something_to_say_to_each_other(
 ) -> None:
     assert related(one, other) is expected
     assert (translate({"model": other}, one, other, "binary") is None) is not expected
+
+
+SVC = "sklearn.svm.SVC(kernel='poly', class_weight={0: 1.0})"
+PIPELINE = (
+    "sklearn.pipeline.Pipeline(steps=[('a', sklearn.preprocessing.StandardScaler()), "
+    "('b', sklearn.svm.SVC(C=2)), ('c', 'passthrough')])"
+)
+
+
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [
+        (SVC, "SVC"),
+        (PIPELINE, "StandardScaler+SVC+passthrough"),
+        ("lightgbm", "lightgbm"),
+        ("module:function", "module:function"),
+        ("cut.Off(", "cut.Off("),
+        ("broken.Text(a b)", "Text"),
+    ],
+)
+def test_an_estimator_has_a_short_name(model: str, name: str) -> None:
+    assert short_name(model) == name
+
+
+@pytest.mark.parametrize(
+    ("other", "is_related"),
+    [
+        (SVC, True),
+        ("sklearn.svm.SVC()", True),
+        (PIPELINE, False),
+        ("svm", False),
+        ("module:function", False),
+        ("cmd:./train.sh (x)", False),
+    ],
+)
+def test_estimators_of_the_same_classes_are_related(other: str, is_related: bool) -> None:
+    assert related(SVC, other) is related(other, SVC) is is_related
+    params = {"C": 1.0}
+    assert (translate(params, SVC, other, "binary") == params) is is_related

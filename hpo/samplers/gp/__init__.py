@@ -37,7 +37,7 @@ from hpo.samplers.gp.acquisition import (
 from hpo.samplers.gp.losses import bent
 from hpo.samplers.gp.process import Process
 from hpo.samplers.gp.search import maximise
-from hpo.samplers.settings import Limit, Settings, setting
+from hpo.samplers.settings import Range, Settings, setting
 from hpo.samplers.tpe import TPESampler, ranked, spread_out, thin
 from hpo.space import SearchSpace, Value
 
@@ -63,10 +63,10 @@ class GPSampler(Settings):
     """
 
     acquisition: str = setting(EI, (EI, UCB, PI))
-    kappa: float = setting(2.0, Limit(at_least=0))
-    xi: float = setting(0.0, Limit(at_least=0))
-    restarts: int = setting(8, Limit(at_least=1, at_most=1000))
-    n_startup: int = setting(8, Limit(at_least=1))
+    kappa: float = setting(2.0, Range(at_least=0))
+    xi: float = setting(0.0, Range(at_least=0))
+    restarts: int = setting(8, Range(at_least=1, at_most=1000))
+    n_startup: int = setting(8, Range(at_least=1))
 
     def mistakes(self) -> Iterator[str]:
         """What is wrong with the settings, and which are without effect."""

@@ -8,12 +8,23 @@ from typing import Any
 
 import numpy as np
 from sklearn.compose import ColumnTransformer
-from sklearn.preprocessing import OrdinalEncoder, TargetEncoder
+from sklearn.impute import SimpleImputer
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import (
+    OneHotEncoder,
+    OrdinalEncoder,
+    QuantileTransformer,
+    StandardScaler,
+    TargetEncoder,
+)
 
 from pipelines.table.data import Fold
 from serving.features import Matrix
 
 _FOLDS = 5
+_LEVELS = 100  # one-hot columns of a categorical column, at most
+_QUANTILES = 1000
+_SPARSE = 0.3  # rows with a smaller share of values that are not 0 are sparse
 
 
 class Encoded:
@@ -81,7 +92,30 @@ def target_means(fold: Fold) -> ColumnTransformer:
     return columns(fold, "passthrough", encoder)
 
 
-def columns(fold: Fold, numeric: Any, categorical: Any) -> ColumnTransformer:
+def scaled(fold: Fold, scaling: str, *, dense: bool = False) -> ColumnTransformer:
+    """Scaled numeric columns with indicators of missing values, and one-hot levels.
+
+    `scaling` is `standard`, or `quantile` for values that are normally distributed.
+    """
+    steps: list[Any] = [StandardScaler(), SimpleImputer(strategy="constant", add_indicator=True)]
+    if scaling == "quantile":
+        quantiles = min(_QUANTILES, len(fold.train))
+        steps.insert(
+            0,
+            QuantileTransformer(
+                n_quantiles=quantiles, output_distribution="normal", random_state=0
+            ),
+        )
+    one_hot = OneHotEncoder(handle_unknown="infrequent_if_exist", max_categories=_LEVELS)
+    return columns(fold, make_pipeline(*steps), one_hot, sparse=0.0 if dense else _SPARSE)
+
+
+def columns(
+    fold: Fold, numeric: Any, categorical: Any, sparse: float = _SPARSE
+) -> ColumnTransformer:
     """A transformer for the numeric columns, and one for the codes, which come last."""
     numbers, codes = positions(fold)
-    return ColumnTransformer([("numeric", numeric, numbers), ("categorical", categorical, codes)])
+    return ColumnTransformer(
+        [("numeric", numeric, numbers), ("categorical", categorical, codes)],
+        sparse_threshold=sparse,
+    )

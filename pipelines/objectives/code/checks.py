@@ -34,6 +34,9 @@ OF_CODE = (
     "register",
     "warm_start",
     "checkpoints",
+    "dry_run",
+    "quiet",
+    "verbose",
 )
 
 

@@ -6,21 +6,21 @@ returns a number or a mapping of metrics; a generator yields them, as its learni
 
 import functools
 import hashlib
-import importlib
 import importlib.util
 import inspect
 import marshal
-import os
 import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import cloudpickle
 
 from hpo.errors import ParameterError, closest
+from pipelines.files.code import add_folder, by_name, imported
 from pipelines.objectives.code import BUDGET, CHECKPOINT, Evaluate
 
 _IN_SESSION = ("__main__", "__mp_main__")  # modules that another process does not import
@@ -86,7 +86,7 @@ def function_code(objective: "str | Function") -> FunctionCode:
         ParameterError: when there is no such function, or it cannot be called with parameters.
     """
     text = _absolute(objective) if isinstance(objective, str) else _importable(objective)
-    function = _imported(objective) if isinstance(objective, str) else objective
+    function = named("objective", objective) if isinstance(objective, str) else objective
     if not callable(function):
         raise ParameterError(
             f"objective={objective!r} must be a function, or text of the form {_FORM}"
@@ -127,44 +127,28 @@ def _parameters(function: Function) -> list[str]:
         return []
 
 
-def _imported(text: str) -> Any:
-    """The object that `package.module:function` or `file.py:function` names."""
-    place, _, name = text.strip().rpartition(":")
-    if not place or not name:
-        raise ParameterError(f"objective={text!r} must have the form {_FORM}")
-    module = _module(text, place)
-    found: Any = module
-    for part in name.split("."):
-        if not hasattr(found, part):
-            functions = [n for n, value in vars(module).items() if callable(value)]
-            raise ParameterError(
-                f"objective={text!r}: {place} has no {name!r}{closest(name, functions)}"
-            )
-        found = getattr(found, part)
-    return found
+def named(option: str, text: str) -> Any:
+    """The object that `package.module:name` or `file.py:name` stands for.
+
+    Raises:
+        ParameterError: when there is none, or importing its module fails.
+    """
+    return imported(option, text, _FORM, _module)
 
 
-def _module(text: str, place: str) -> Any:
-    """Import a module by its name or the path of its file; the workers find it the same way."""
+def _module(place: str) -> ModuleType:
+    """The module of a name or of the path of a file."""
     path = Path(place)
-    if path.suffix == ".py" and not path.is_file():
+    if path.suffix != ".py":
+        return by_name(place)
+    if not path.is_file():
         near = [other.name for other in path.parent.glob("*.py")]
-        raise ParameterError(
-            f"objective={text!r}: there is no file {place}{closest(path.name, near)}"
-        )
-    is_file = path.suffix == ".py"
-    folder = str(path.resolve().parent) if is_file else os.getcwd()
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
-    try:
-        return _loaded(path.resolve()) if is_file else importlib.import_module(place)
-    except (Exception, SystemExit) as error:  # importing runs the user's code
-        raise ParameterError(
-            f"objective={text!r}: importing {place} failed with {type(error).__name__}: {error}"
-        ) from error
+        raise ParameterError(f"there is no file {place}{closest(path.name, near)}")
+    add_folder(str(path.resolve().parent))
+    return _loaded(path.resolve())
 
 
-def _loaded(path: Path) -> Any:
+def _loaded(path: Path) -> ModuleType:
     """The module of a file. It is sent to the workers itself: another may have the same name."""
     digest = hashlib.sha256(str(path).encode()).hexdigest()[:8]
     name = f"{path.stem}_{digest}"

@@ -1,11 +1,12 @@
 """Starting and resuming the study of the user's code."""
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from hpo.errors import StudyError
 from hpo.past import Past
+from hpo.workers.cores import WorkerPlan
 from pipelines.files.checkpoints import Checkpoints
 from pipelines.objectives.code import Code
 from pipelines.objectives.code.asked import ASKED
@@ -16,7 +17,7 @@ from pipelines.objectives.code.objective import FOLDER, OBJECTIVE, CodeObjective
 from pipelines.objectives.code.places import InRuns
 from pipelines.objectives.code.planning import new_plan, space_of, workers_again, workers_of
 from pipelines.objectives.scoring.goals import preferring
-from pipelines.objectives.space import space_notes, step_notes
+from pipelines.objectives.space import SpaceChoice, space_notes, step_notes
 from pipelines.study.objective import check_same, header_of
 from pipelines.study.options import TuneOptions
 from pipelines.study.plan import Plan
@@ -31,6 +32,42 @@ def is_code(header: Mapping[str, Any]) -> bool:
     return OBJECTIVE in header
 
 
+@dataclass(frozen=True)
+class NewCodeStudy:
+    """A study of the user's code before it is created.
+
+    Attributes:
+        code: that is evaluated.
+        chosen: its space.
+        worker_plan: its workers.
+        plan: of the study.
+    """
+
+    code: Code
+    chosen: SpaceChoice
+    worker_plan: WorkerPlan
+    plan: Plan
+
+    @classmethod
+    def of(cls, options: TuneOptions, *, writing: bool = True) -> "NewCodeStudy":
+        """Check the options and the code.
+
+        Args:
+            options: of `tune`.
+            writing: whether to check by a tiny file that checkpoints can be stored.
+
+        Raises:
+            UserError: with what is wrong and the way out.
+        """
+        code = code_of(options.objective)
+        chosen, worker_plan = space_of(options, code), workers_of(options.workers)
+        plan = new_plan(options, code, chosen, worker_plan)
+        code.check(frozenset(plan.space.names))
+        if plan.checkpoints is not None:
+            Checkpoints(plan.checkpoints).check(writing=writing)
+        return cls(code, chosen, worker_plan, plan)
+
+
 def start_code_study(options: TuneOptions, run_id: str | None) -> StudyResult:
     """Start the study of `tune(objective=…)`.
 
@@ -41,21 +78,52 @@ def start_code_study(options: TuneOptions, run_id: str | None) -> StudyResult:
     from pipelines.store.tracking import connect
     from pipelines.study.warm_start import begin
 
-    code = code_of(options.objective)
-    chosen = space_of(options, code)
-    worker_plan = workers_of(options.workers)
-    plan = new_plan(options, code, chosen, worker_plan)
-    code.check(frozenset(plan.space.names))
-    if plan.checkpoints is not None:
-        Checkpoints(plan.checkpoints).check()
+    new = NewCodeStudy.of(options)
     connect()
-    with workshop(code_worker(), worker_plan) as shop:
-        header = header_of(plan, CodeObjective(plan, code))
-        begun = begin(plan, header, exclude=run_id)
-        stored = header | begun.plan.to_header() | chosen.to_header()
+    with workshop(code_worker(), new.worker_plan) as shop:
+        header = header_of(new.plan, CodeObjective(new.plan, new.code))
+        begun = begin(new.plan, header, exclude=run_id)
+        stored = header | begun.plan.to_header() | new.chosen.to_header()
         storage = MlflowStorage.create(stored, run_id=run_id, artifacts=begun.artifacts)
         notes = [f"warm start: {line}" for line in begun.warm.lines()] if begun.warm else []
-        return _run(begun.plan, code, shop, storage, begun.past, notes, began=None)
+        return _run(begun.plan, new.code, shop, storage, begun.past, notes, began=None)
+
+
+@dataclass(frozen=True)
+class ResumedCodeStudy:
+    """A study of the user's code that is taken up again.
+
+    Attributes:
+        study: its run id.
+        code: that is evaluated.
+        plan: with what this session changes.
+    """
+
+    study: str
+    code: Code
+    plan: Plan
+
+    @classmethod
+    def of(cls, study: str, header: Mapping[str, Any], options: TuneOptions) -> "ResumedCodeStudy":
+        """Check that the code and the options are those that the study began with.
+
+        Raises:
+            UserError: when the code is missing, or is not that of the study.
+        """
+        if str(header["model"]).startswith(ASKED):
+            raise StudyError(
+                f"study {study} was made by open_study, and its evaluations are in your own loop; "
+                f"open it with open_study(study={study!r})"
+            )
+        plan = Plan.from_header(header)
+        code = code_of(
+            options.objective or _stored(study, header), str(header.get(FOLDER) or "") or None
+        )
+        check_unchanged(f"study {study}", options, plan, code)
+        plan = plan.resumed(options, preferring(plan.goals, options.prefer))
+        check_same(CodeObjective(plan, code), header)
+        code.check(frozenset(plan.space.names))
+        return cls(study, code, plan)
 
 
 def resume_code_study(
@@ -69,25 +137,14 @@ def resume_code_study(
     from pipelines.store.storage import MlflowStorage
     from pipelines.study.runs import note_resumed, recalled
 
-    if str(header["model"]).startswith(ASKED):
-        raise StudyError(
-            f"study {study} was made by open_study, and its evaluations are in your own loop; open "
-            f"it with open_study(study={study!r})"
-        )
-    plan = Plan.from_header(header)
-    code = code_of(
-        options.objective or _stored(study, header), str(header.get(FOLDER) or "") or None
-    )
-    check_unchanged(f"study {study}", options, plan, code)
-    plan = plan.resumed(options, preferring(plan.goals, options.prefer))
-    check_same(CodeObjective(plan, code), header)
-    code.check(frozenset(plan.space.names))
+    resumed = ResumedCodeStudy.of(study, header, options)
+    plan = resumed.plan
     with workshop(code_worker(), workers_again(plan, options.workers)) as shop:
         _, past = recalled(study, plan)
         storage = MlflowStorage.open(study)
         if run_id is not None:
             note_resumed(run_id, study)
-        return _run(plan, code, shop, storage, past, [], began=header)
+        return _run(plan, resumed.code, shop, storage, past, [], began=header)
 
 
 def _run(

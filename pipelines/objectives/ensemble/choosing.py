@@ -20,7 +20,7 @@ from pipelines.objectives.jobs import Rebuild, best_label, best_report
 from pipelines.store import schema
 from pipelines.study.choice.ensemble import Ensemble
 from pipelines.study.objective import Ending
-from pipelines.table.scores.named import metric_named
+from pipelines.table.scores.named import metric_of
 
 if TYPE_CHECKING:
     from pipelines.table.data import Prepared
@@ -92,7 +92,7 @@ def _decided(
     kept = sampled(sum(map(len, folds)))
     rows = np.concatenate(folds)[kept]
     weight = None if prepared.weight is None else prepared.weight[rows]
-    metric = metric_named(plan.metric)
+    metric = metric_of(plan.goal)
     library = read(ending.workshop.exchange, trials, prepared.y[rows], metric, weight)
     if own_folds:
         of = np.repeat(np.arange(len(folds)), [*map(len, folds)])[kept]

@@ -10,11 +10,18 @@ from hpo.errors import ParameterError
 from hpo.goals import MAXIMIZE, MINIMIZE, Goal, Goals, Limit
 from pipelines.study.options import AUTO, OFF, SearchOptions, TuneOptions
 from pipelines.table.scores.costs import COSTS
-from pipelines.table.scores.named import metric_for
+from pipelines.table.scores.functions import is_function
+from pipelines.table.scores.named import metric_for, metric_named, metric_text
+from pipelines.table.scores.scorers import OWN_NAMES
 
 
 def goals_of(
-    options: SearchOptions, default: str, kind: str, y: npt.NDArray[Any] | None = None
+    options: SearchOptions,
+    default: str,
+    kind: str,
+    y: npt.NDArray[Any] | None = None,
+    *,
+    weighted: bool = False,
 ) -> Goals:
     """The goals of a study of a table.
 
@@ -23,14 +30,20 @@ def goals_of(
         default: the metric that `auto` stands for; "" for that of the task.
         kind: of the task.
         y: `(n,)` codes or original values that the metrics must be able to score.
+        weighted: whether the rows have weights.
 
     Raises:
         ParameterError: for an unknown metric, and one that cannot score such a target.
     """
-    goal = table_goal(kind, default, y)
-    found = read_goals(options, goal)
+    found = read_goals(options, table_goal(kind, default, y))
     for limit in found.limits:
-        goal(limit.name)
+        _check_limit(limit, kind, y)
+    for name in found.names if weighted else ():
+        if name not in COSTS and not metric_named(name).takes_weights:
+            raise ParameterError(
+                f"metric {name!r} takes no sample_weight, and weight gives the rows weights; leave "
+                "weight out, or take another metric"
+            )
     if found.first.name in COSTS:
         raise ParameterError(
             f"metric={options.metric!r}: the first metric must score predictions, and "
@@ -38,6 +51,18 @@ def goals_of(
             f"limits={found.first.name}<…"
         )
     return found
+
+
+def _check_limit(limit: Limit, kind: str, y: npt.NDArray[Any] | None) -> None:
+    own = OWN_NAMES.get(limit.name)
+    if own is not None:
+        side, bound = ("<", -limit.bound) if limit.name.startswith("neg_") else (">", limit.bound)
+        raise ParameterError(
+            f"limits={str(limit)!r}: that metric is {own} here; write a bound of it, such as "
+            f"{own}{side}{bound:g}"
+        )
+    if limit.name not in COSTS:
+        metric_for(limit.name, kind, y)
 
 
 def table_goal(
@@ -48,6 +73,11 @@ def table_goal(
     def goal(name: str) -> Goal:
         if name in COSTS:
             return Goal(name, MINIMIZE)
+        if is_function(name):
+            raise ParameterError(
+                f"metric={name!r}: whether it is to be small or large is not known; write "
+                f"-{name} to minimise it or +{name} to maximise it"
+            )
         metric = metric_for(default if name == AUTO else name, kind, y)
         return Goal(metric.name, MAXIMIZE if metric.greater_is_better else MINIMIZE)
 
@@ -93,8 +123,11 @@ def as_began(
     goals: Goals, given: Mapping[str, Any], goal: Callable[[str], Goal]
 ) -> dict[str, str | None]:
     """The options that made `goals`; a given one that means the same is returned as it is."""
-    signs = ("-", "+") if is_signed(given.get("metric", "")) else ("", "")
-    names = [f"{signs[each.greater_is_better]}{each.name}" for each in goals.goals]
+    signed = is_signed(given.get("metric", ""))
+    names = [
+        f"{'-+'[each.greater_is_better]}{each.name}" if signed else metric_text(each)
+        for each in goals.goals
+    ]
     began = {
         "metric": ",".join(names),
         "limits": ",".join(map(str, goals.limits)) or None,

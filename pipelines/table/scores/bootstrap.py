@@ -100,7 +100,7 @@ def score_interval(
     value = metric(y, prediction, weight)
     rows = _sampled_rows(metric, len(y), rng)
     score = weighted_score(metric, y[rows], prediction[rows], _of(weight, rows))
-    low, high = _resample(score, _units(groups, rows), rng).bounds()
+    low, high = _resample(score, _units(groups, rows), rng, _most_draws(metric)).bounds()
     return Interval(value, min(low, value), max(high, value))
 
 
@@ -141,7 +141,7 @@ def paired_gain(
     def gain(weights: FloatArray) -> FloatArray:
         return score_one(weights) - score_other(weights)
 
-    resamples = _resample(gain, _units(groups, rows), rng)
+    resamples = _resample(gain, _units(groups, rows), rng, _most_draws(metric))
     low, high = resamples.bounds()
     return Gain(value, low, high, resamples.probability(margin), len(resamples.drawn))
 
@@ -284,23 +284,32 @@ def _units(groups: IntArray | None, rows: IntArray) -> IntArray:
     return codes
 
 
-def _resample(score: WeightedScore, units: IntArray, rng: np.random.Generator) -> Resamples:
+def _most_draws(metric: Metric) -> int:
+    return MIN_DRAWS if metric.is_costly else MAX_DRAWS
+
+
+def _resample(
+    score: WeightedScore, units: IntArray, rng: np.random.Generator, most: int
+) -> Resamples:
     with np.errstate(invalid="ignore", divide="ignore"):
-        drawn = np.concatenate([*map(score, bootstrap_weights(units, rng))])
+        drawn = np.concatenate([*map(score, bootstrap_weights(units, rng, most))])
         without = np.concatenate([*map(score, _jackknife_weights(units, rng))])
         value = float(score(np.ones((1, len(units))))[0])
     return Resamples(value, drawn, Jackknife.of(without, int(units.max()) + 1))
 
 
-def bootstrap_weights(units: IntArray, rng: np.random.Generator) -> Iterator[FloatArray]:
+def bootstrap_weights(
+    units: IntArray, rng: np.random.Generator, most: int = MAX_DRAWS
+) -> Iterator[FloatArray]:
     """Blocks (draws, rows) of bootstrap weights.
 
     Args:
         units: `(rows,)` codes of what is drawn together.
         rng: of the draws.
+        most: how many draws at most.
     """
     n_rows, n_units = len(units), int(units.max()) + 1
-    left = int(np.clip(MAX_CELLS // n_rows, MIN_DRAWS, MAX_DRAWS))
+    left = int(np.clip(MAX_CELLS // n_rows, MIN_DRAWS, most))
     while left:
         draws = min(left, max(1, CELLS_AT_ONCE // n_rows))
         drawn = rng.integers(n_units, size=(draws, n_units)) + n_units * np.arange(draws)[:, None]

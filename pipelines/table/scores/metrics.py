@@ -7,7 +7,7 @@ compares them with scikit-learn.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -28,6 +28,10 @@ def _any_target(y: npt.NDArray[Any]) -> str:
     return ""
 
 
+class NotDefined(ValueError):  # noqa: N818
+    """A metric has no value for these rows."""
+
+
 @dataclass(frozen=True)
 class Metric:
     """A score by name.
@@ -37,9 +41,11 @@ class Metric:
         tasks: kinds of tasks that it can score.
         greater_is_better: its direction.
         function: from targets, predictions and weights to the score; see `__call__` for their
-            shapes.
+            shapes. It is nan, or `NotDefined` says why, where there is none.
         obstacle: from targets to the reason why the metric cannot score them; "" if it can.
         power: of the targets' unit in that of the score; 1 where both have the same.
+        takes_weights: whether rows may have any weights; others are only repeated.
+        is_costly: whether a score takes so long that the bootstrap draws rows less often.
     """
 
     name: str
@@ -48,6 +54,8 @@ class Metric:
     function: Callable[[Any, FloatArray, Weights], float]
     obstacle: Callable[[npt.NDArray[Any]], str] = _any_target
     power: float = 0
+    takes_weights: bool = True
+    is_costly: bool = False
 
     def __call__(
         self, y: npt.NDArray[Any], prediction: FloatArray, weight: Weights = None
@@ -68,11 +76,21 @@ class Metric:
             raise ValueError(f"{self.name}: the model predicted values that are not finite")
         if weight is not None and not weight.any():
             raise ValueError(f"{self.name} is not defined here: all rows have the weight 0")
-        score = float(self.function(y, prediction, weight))
+        try:
+            score = float(self.function(y, prediction, weight))
+        except NotDefined as error:
+            raise ValueError(f"{self.name} is not defined here: {error}") from error
         if not np.isfinite(score):
             reason = self.obstacle(y) or "a part of the rows holds one class only"
             raise ValueError(f"{self.name} is not defined here: {reason}")
         return score
+
+    def value(self, y: npt.NDArray[Any], prediction: FloatArray, weight: Weights = None) -> float:
+        """The score of a finite prediction; not finite where the metric is not defined."""
+        try:
+            return float(self.function(y, prediction, weight))
+        except NotDefined:
+            return float("nan")
 
     def to_loss(self, value: float) -> float:
         """The value to minimise."""
@@ -309,9 +327,9 @@ def evaluate(
     prediction: FloatArray,
     weight: Weights = None,
     *,
-    own: Metric | None = None,
+    own: Sequence[Metric] = (),
 ) -> dict[str, float]:
-    """All metrics of a task that are defined on these rows, by name, and that of the study.
+    """All metrics of a task that are defined on these rows, by name, and those of the study.
 
     Shapes and units are those of `Metric`.
 
@@ -321,7 +339,6 @@ def evaluate(
     if not np.isfinite(prediction).all():
         raise ValueError("the model predicted values that are not finite")
     metrics = [metric for metric in METRICS.values() if kind in metric.tasks]
-    if own is not None and own.name not in METRICS:
-        metrics.append(own)
-    scores = {metric.name: metric.function(y, prediction, weight) for metric in metrics}
-    return {name: float(score) for name, score in scores.items() if np.isfinite(score)}
+    metrics += [metric for metric in own if metric.name not in METRICS]
+    scores = {metric.name: metric.value(y, prediction, weight) for metric in metrics}
+    return {name: score for name, score in scores.items() if np.isfinite(score)}

@@ -48,7 +48,7 @@ def weighted_score(
         for i, each in enumerate(weights):
             drawn = np.flatnonzero(each)
             if len(drawn):
-                scores[i] = metric.function(y[drawn], prediction[drawn], each[drawn])
+                scores[i] = metric.value(y[drawn], prediction[drawn], each[drawn])
         return scores
 
     return draw_by_draw

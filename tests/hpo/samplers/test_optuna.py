@@ -128,6 +128,50 @@ def test_conditions_are_those_that_tell_the_trials_with_a_parameter() -> None:
         assert set(trial.params) <= set(found.space.active(found.ours(trial.params)))
 
 
+def layers(trial: optuna.Trial) -> float:
+    """A whole number says how many parameters there are; one is best."""
+    n = trial.suggest_int("layers", 1, 4)
+    return sum((trial.suggest_float(f"x{i}", -5, 5) - i) ** 2 for i in range(n))
+
+
+def test_a_whole_number_decides_which_parameters_there_are() -> None:
+    made = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    made.optimize(layers, n_trials=30)
+    trials = made.trials
+    found = Dimensions.of(united(t.distributions for t in trials), [t.params for t in trials])
+    assert found.conditions == {
+        "x1": {"layers": (2, 3, 4)},
+        "x2": {"layers": (3, 4)},
+        "x3": {"layers": (4,)},
+    }
+    assert found.space["layers"] == Categorical("layers", (1, 2, 3, 4))
+    assert found.theirs(found.ours(trials[0].params)) == trials[0].params
+    few = [trial.params for trial in trials if trial.params["layers"] in (1, 4)]
+    nearest = Dimensions.of(united(t.distributions for t in trials), few)
+    assert nearest.conditions["x1"] == {"layers": (3, 4)}  # 2 and 3 were not seen
+
+
+def test_a_whole_number_with_many_values_stays_a_range() -> None:
+    def objective(trial: optuna.Trial) -> float:
+        n = trial.suggest_int("n", 1, 100)
+        return n / 100 + (trial.suggest_float("x", 0, 1) if n > 50 else 0.0)
+
+    made = optuna.create_study(sampler=DefineByRunSampler(seed=0))
+    made.optimize(objective, n_trials=12)
+    trials = made.trials
+    found = Dimensions.of(united(t.distributions for t in trials), [t.params for t in trials])
+    assert found.space["n"] == Integer("n", 1, 100)
+
+
+def test_parameters_that_are_not_asked_for_do_not_mislead_the_search() -> None:
+    best = []
+    for seed in range(5):
+        made = optuna.create_study(sampler=DefineByRunSampler(seed=seed))
+        made.optimize(layers, n_trials=30)
+        best.append(made.best_value)
+    assert sorted(best)[2] < 0.02  # 0.003; without the conditions 0.28
+
+
 def test_running_trials_are_pending_before_they_have_suggested_anything() -> None:
     made = run(lambda trial: abs(trial.suggest_int("k", 1, 8) - 3), 1)
     asked = [made.ask() for _ in range(7)]

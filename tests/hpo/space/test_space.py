@@ -104,7 +104,7 @@ def test_values_outside_the_bounds_are_clipped_when_encoded() -> None:
         ),
         ("a: [x, x]", "choices must differ, but 'x' occurs twice"),
         ("a: {type: flaot, low: 1, high: 2}", "unknown type 'flaot', did you mean 'float'?"),
-        ("a: 3", "for a fixed value write [3]"),
+        ("a: null", "expected a mapping, a list of choices or a value, but got None"),
         ("a: {low: 1, high: .inf}", "must be finite numbers"),
         ("a: {low: 1, low: 2, high: 3}", 'found duplicate key "low"'),
         ("- a", "a space is a mapping"),

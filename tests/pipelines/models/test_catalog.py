@@ -33,6 +33,8 @@ CATEGORICAL_ONLY = {
     "random_forest": {"encoding"},
     "extra_trees": {"encoding"},
     "linear": set(),
+    "svm": set(),
+    "knn": set(),
 }
 
 

@@ -1,13 +1,14 @@
 import errno
 import io
 import re
+from dataclasses import replace
 
 import pytest
 
 from hpo.goals import Goal, Goals
 from hpo.trial import Report, Trial
 from pipelines.findings.scales import duration
-from pipelines.study.progress import Reporter
+from pipelines.study.progress import Reporter, is_quiet, shown
 
 ROC_AUC = Goals((Goal("roc_auc", "maximize"),))
 
@@ -32,6 +33,21 @@ def test_a_line_for_each_trial_in_the_users_direction() -> None:
         first,
     )
     assert second.startswith("trial 1/3 FAILED: ValueError: no  best 0.75 (trial 0)")
+
+
+def test_quiet_shows_warnings_alone_and_verbose_the_configurations() -> None:
+    texts = {}
+    for name in ("quiet", "verbose"):
+        stream = io.StringIO()
+        with shown(**{name: True}), Reporter(ROC_AUC, 3, None, stream=stream) as reporter:
+            reporter.say("the study begins")
+            reporter.say("data: warning: a column tells the target")
+            reporter.show(replace(trial(0, 0.75), params={"x": 0.5}), None, 1 / 3)
+        texts[name] = stream.getvalue().splitlines()
+    assert texts["quiet"] == ["data: warning: a column tells the target"]
+    assert texts["verbose"][0] == "the study begins"
+    assert texts["verbose"][3] == "  x=0.5"
+    assert not is_quiet()
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from hpo.errors import ParameterError
-from hpo.goals import Goal, Goals, Limit
+from hpo.goals import MAXIMIZE, MINIMIZE, Goal, Goals, Limit
 from pipelines.objectives.code.results import goal_of
 from pipelines.objectives.code.results import goals_of as goals_of_code
 from pipelines.objectives.scoring.goals import (
@@ -128,3 +128,29 @@ def test_other_weights_may_be_given_later() -> None:
 def test_signs_are_shown_where_they_were_given() -> None:
     goals = Goals((Goal("err"), Goal("recall", "maximize")))
     assert as_began(goals, {"metric": "-err"}, goal_of)["metric"] == "-err,+recall"
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"metric": "statistics:fmean"}, "-statistics:fmean to minimise it or .statistics:fmean"),
+        ({"limits": "neg_log_loss>-0.3"}, "write a bound of it, such as log_loss<0.3"),
+        ({"limits": "matthews_corrcoef>0.3"}, "such as mcc>0.3"),
+        ({"limits": "jacard>0.3"}, "did you mean 'jaccard'"),
+    ],
+)
+def test_metrics_of_others_say_how_they_are_written(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(ParameterError, match=said):
+        goals_of(TuneOptions(**options), "", "binary")
+
+
+def test_a_metric_without_weights_is_refused_for_weighted_rows() -> None:
+    options = TuneOptions(metric="neg_max_error")
+    assert goals_of(options, "", "regression").names == ("neg_max_error",)
+    with pytest.raises(ParameterError, match="takes no sample_weight"):
+        goals_of(options, "", "regression", weighted=True)
+
+
+def test_a_scorer_with_a_name_here_is_a_goal_of_that_name() -> None:
+    found = goals_of(TuneOptions(metric="neg_log_loss,recall"), "", "binary")
+    assert found.goals == (Goal("log_loss", MINIMIZE), Goal("recall", MAXIMIZE))

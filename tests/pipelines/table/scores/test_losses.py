@@ -32,7 +32,7 @@ def test_metrics_agree_with_scikit_learn(name: str) -> None:
     for weights in (None, w):
         assert metric(y, p, weights) == pytest.approx(REFERENCE[name](y, p, weights), rel=1e-9)
     assert metric(10 * y, 10 * p) == pytest.approx(10**metric.power * metric(y, p))
-    assert evaluate("regression", y, p, own=metric)[name] == metric(y, p)
+    assert evaluate("regression", y, p, own=[metric])[name] == metric(y, p)
 
 
 @pytest.mark.parametrize(

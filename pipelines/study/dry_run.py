@@ -1,0 +1,256 @@
+"""What a study would do, without doing it: `tune(dry_run=True)`."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+from hpo.algorithms import algorithm
+from hpo.configurations import Identity
+from hpo.errors import StudyError
+from hpo.space.tree import tree
+from hpo.storage import MemoryStorage
+from hpo.study import Study
+from pipelines.findings.scales import duration
+from pipelines.store.parents import check_experiment, check_header
+from pipelines.store.tracking import connect, unread_store
+from pipelines.study.objective import Objective, header_of
+from pipelines.study.options import AUTO, OFF, TuneOptions
+from pipelines.study.plan import Plan
+from pipelines.study.runs import Pace, pace_of
+from pipelines.study.warm_start import Beginning, WarmStart, begin
+
+_PAST = 3  # studies whose pace is read
+
+
+@dataclass(frozen=True)
+class Rung:
+    """How many trials reach a budget, and what they cost there, in full trainings."""
+
+    budget: float
+    trials: float
+    cost: float
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """How long the trials take, from past studies.
+
+    Attributes:
+        seconds: with the workers of the plan, and no longer than its timeout.
+        studies: how many past studies say so.
+        scaled: whether those were of other tables, so that their seconds count by rows.
+    """
+
+    seconds: float
+    studies: int
+    scaled: bool
+
+    def __str__(self) -> str:
+        of = f"{self.studies} past stud{'y' if self.studies == 1 else 'ies'}"
+        how = f"{of} of other tables, by their rows" if self.scaled else of
+        return f"about {duration(self.seconds)} for the trials (from {how}); the end comes on top"
+
+
+@dataclass(frozen=True)
+class DryRun:
+    """What a study would do. Nothing is trained, and nothing is written.
+
+    Attributes:
+        plan: of the study.
+        objective: what is evaluated, in sentences: of a table its rows, columns and splits.
+        done: trials that a resumed study has already.
+        trials: how many there will be in all; fewer than in the plan in a small space.
+        rungs: the budgets and their cost.
+        past: what is learned from past studies, in sentences.
+        neighbours: the run ids of those studies, the most similar first.
+        forecast: how long the rest takes; None if nothing is known.
+    """
+
+    plan: Plan
+    objective: tuple[str, ...]
+    done: int
+    trials: int
+    rungs: tuple[Rung, ...]
+    past: tuple[str, ...]
+    neighbours: tuple[str, ...]
+    forecast: Forecast | None
+
+    def __str__(self) -> str:
+        """All of it, in paragraphs."""
+        plan = self.plan
+        points = ", ".join(point.origin for point in plan.first_points)
+        there = f", {self.done} of them there already" if self.done else ""
+        search = [
+            f"{plan.algorithm} over {len(plan.space)} parameters of {plan.model}",
+            f"{self.trials} trials{there}, {plan.workers} workers × {plan.threads} threads",
+            *([f"first: {points}"] if points else []),
+        ]
+        parts = {
+            "Objective": self.objective,
+            "Search": search,
+            "Space": tree(plan.space),
+            "Budgets": list(self._budgets()),
+            "Past studies": self.past,
+            "Time": list(self._time()),
+        }
+        found = ["Dry run: nothing is trained, and nothing is written."]
+        found += [
+            "\n".join([head, *(f"  {line}" for line in text)]) for head, text in parts.items()
+        ]
+        return "\n\n".join(found)
+
+    def _budgets(self) -> Iterator[str]:
+        unit, full = self.plan.budget_unit, self.plan.rungs[-1]
+        if not self.plan.races:
+            yield f"each trial is a full training: {full:g} {unit}"
+            return
+        for rung in self.rungs:
+            yield (
+                f"{rung.budget:>8g} {unit}: about {max(round(rung.trials), 1)} trials reach it, "
+                f"which costs {rung.cost:.1f} full trainings"
+            )
+        total = sum(rung.cost for rung in self.rungs)
+        yield f"together about {total:.1f} full trainings of {full:g} {unit}"
+
+    def _time(self) -> Iterator[str]:
+        if self.forecast is not None:
+            yield str(self.forecast)
+        elif self.plan.warm_start == OFF:
+            yield "no estimate, because past studies are not read (warm_start=off)"
+        else:
+            yield "no estimate: there is no past study of it whose trials could tell"
+        if self.plan.timeout is not None:
+            yield f"the search ends after {duration(self.plan.timeout)} (timeout)"
+
+
+def check_store(options: TuneOptions) -> str | None:
+    """Check the tracking store as a study would, and open nothing that does not exist.
+
+    Returns:
+        Why the store cannot be read without changing it; None where it can be read.
+
+    Raises:
+        StudyError: when it cannot be used, or when it is needed and cannot be read.
+    """
+    reason = unread_store()
+    if reason is None:
+        check_experiment(connect(reading=True))
+        return None
+    needed: Mapping[str, Any] = {
+        "study": options.study,
+        "space": str(options.space).startswith("auto:") and options.space,
+        "warm_start": options.warm_start not in (AUTO, OFF) and options.warm_start,
+    }
+    for name, value in needed.items():
+        if value:
+            raise StudyError(f"{name}={value}: the tracking store {reason}, so it has no studies")
+    return reason
+
+
+def previewed(
+    plan: Plan,
+    objective: Objective,
+    lines: Sequence[str],
+    unread: str | None,
+    *,
+    narrow: bool = False,
+) -> DryRun:
+    """What a new study would do.
+
+    Args:
+        plan: of the study.
+        objective: of the study.
+        lines: that describe what is evaluated.
+        unread: why past studies cannot be read.
+        narrow: whether they narrow the space.
+
+    Raises:
+        UserError: for what would stop the study before its first trial.
+    """
+    header = header_of(plan, objective)
+    check_header(header)
+    if unread is None:
+        known = begin(plan, header, narrow=narrow)
+        past = list(known.warm.lines()) if known.warm else ["none are used (warm_start=off)"]
+    else:
+        known = Beginning(plan, WarmStart() if plan.warm_start != OFF else None)
+        past = [f"the tracking store {unread}"]
+    return dry_run(known, objective.identity, lines, past, rows=_rows(header))
+
+
+def dry_run(
+    known: Beginning,
+    identity: Identity | None,
+    lines: Sequence[str],
+    past: Sequence[str],
+    *,
+    done: int = 0,
+    rows: int = 0,
+    own: str | None = None,
+) -> DryRun:
+    """What a study would do with what it knows of past ones.
+
+    Args:
+        known: its plan, and past studies.
+        identity: of its configurations.
+        lines: that describe what is evaluated.
+        past: what is learned from past studies, in sentences.
+        done: trials that are there already.
+        rows: of the table; 0 without one.
+        own: the run id of a study that is resumed, which knows its own pace best.
+    """
+    plan = known.plan
+    sampler, scheduler = algorithm(plan.algorithm, plan.rungs, plan.eta, known.past)
+    study = Study(
+        plan.space,
+        sampler,
+        scheduler,
+        MemoryStorage(),
+        seed=plan.seed,
+        max_trials=plan.trials,
+        first_points=plan.first_points,
+        identity=identity,
+    )
+    trials = min(plan.trials, study.n_configurations or plan.trials)
+    shares = zip(plan.rungs, scheduler.reaching, scheduler.costs, strict=True)
+    neighbours = known.warm.neighbours if known.warm else ()
+    left = max(trials - done, 0) * scheduler.cost * plan.rungs[-1]
+    of_model = [n for n in neighbours if n.study.model == plan.model]
+    same = [n.study.run_id for n in of_model if n.same_table]
+    others = [] if same or own else [n.study.run_id for n in of_model]
+    return DryRun(
+        plan=plan,
+        objective=tuple(lines),
+        done=done,
+        trials=trials,
+        rungs=tuple(Rung(at, trials * share, trials * cost) for at, share, cost in shares),
+        past=tuple(past),
+        neighbours=tuple(neighbour.study.run_id for neighbour in neighbours),
+        forecast=_forecast(plan, left, [own] if own else same or others, rows if others else 0),
+    )
+
+
+def _forecast(plan: Plan, budget: float, studies: Sequence[str], rows: int) -> Forecast | None:
+    """How long a budget takes; with `rows`, in proportion to the rows of the studies' tables."""
+    paces = [pace for pace in map(_pace, studies[:_PAST]) if pace and pace.unit == plan.budget_unit]
+    found = [
+        pace.seconds * (rows / pace.rows if rows and pace.rows else 1.0) * budget / plan.workers
+        for pace in paces
+    ]
+    if not found:
+        return None
+    limit = plan.timeout or float("inf")
+    return Forecast(min(median(found), limit), len(found), bool(rows))
+
+
+def _pace(study: str) -> Pace | None:
+    """How fast a past study was; None where it cannot be read."""
+    with suppress(StudyError):
+        return pace_of(study)
+    return None
+
+
+def _rows(header: Mapping[str, Any]) -> int:
+    return int((header.get("data") or {}).get("rows") or 0)

@@ -1,0 +1,112 @@
+"""The option `estimator`."""
+
+from typing import Any
+
+import pytest
+from scipy.stats import loguniform, norm, randint, uniform
+from sklearn.linear_model import Ridge
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import MinMaxScaler, StandardScaler
+from sklearn.svm import SVC
+
+from hpo.errors import ParameterError, SpaceError
+from hpo.space import Categorical, Float, Integer
+from pipelines.models.scikit.written import written
+from pipelines.objectives.estimator import text_of, with_estimator
+from pipelines.objectives.space import choose_space
+from pipelines.study.options import TuneOptions
+from serving.trust import TRUSTED_MODULES
+from tests.pipelines.models.scikit.own import Forgetful
+
+MODULE = "tests.pipelines.models.scikit.own"
+
+
+@pytest.mark.parametrize(
+    ("estimator", "text"),
+    [
+        (SVC(C=2.0), "sklearn.svm.SVC(C=2.0)"),
+        ("sklearn.svm:SVC", "sklearn.svm.SVC()"),
+        (" sklearn.svm.SVC( kernel = 'rbf', C=2 )", "sklearn.svm.SVC(C=2)"),
+        (f"{MODULE}:made", "sklearn.svm.SVC(kernel='linear')"),
+        (f"{MODULE}:fitted_once", "sklearn.svm.SVC(C=3.0)"),
+    ],
+)
+def test_the_text_of_an_estimator_is_the_model(estimator: Any, text: str) -> None:
+    options = with_estimator(TuneOptions(estimator=estimator))
+    assert (options.model, options.estimator) == (text, None)
+    assert with_estimator(options) == options
+
+
+def test_without_an_estimator_the_options_stay() -> None:
+    options = TuneOptions(model="xgboost")
+    assert with_estimator(options) is options
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"estimator": SVC}, r"estimator=SVC is a class; give an instance: SVC\(\)"),
+        ({"estimator": SVC(), "model": "xgboost"}, "estimator and model are both what is tuned"),
+        ({"estimator": SVC(), "objective": print}, "estimator and objective are both"),
+        ({"estimator": 3}, "estimator=3 is no estimator of scikit-learn"),
+        ({"estimator": "SVC"}, "estimator='SVC' must be an estimator such as SVC"),
+        ({"estimator": "sklearn.svm:SVX"}, "sklearn.svm has no 'SVX', did you mean 'SV"),
+        ({"estimator": "sklearn.svn:SVC"}, "importing sklearn.svn failed"),
+        ({"estimator": "math:pi"}, "'math:pi' is 3.14.*, and no estimator"),
+        ({"estimator": f"{MODULE}:needs_more"}, "cannot be made without arguments: TypeError"),
+        ({"estimator": f"{MODULE}:Shares"}, f"{TRUSTED_MODULES}=tests"),
+    ],
+)
+def test_what_is_no_estimator_is_refused(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(ParameterError, match=message):
+        with_estimator(TuneOptions(**given))
+
+
+def test_an_estimator_that_is_not_made_again_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(TRUSTED_MODULES, MODULE)
+    with pytest.raises(ParameterError, match="Forgetful: made again .* it is another one"):
+        text_of(Forgetful())
+
+
+def test_a_space_takes_distributions_of_scipy() -> None:
+    space = choose_space(
+        {"C": loguniform(0.1, 10), "tol": uniform(0, 1), "degree": randint(2, 5)}, written(SVC())
+    ).space
+    assert space is not None
+    assert space.parameters == (
+        Float("C", 0.1, 10.0, log=True),
+        Float("tol", 0.0, 1.0),
+        Integer("degree", 2, 4),
+    )
+    with pytest.raises(SpaceError, match="C: a distribution of scipy.stats must be .* got norm"):
+        choose_space({"C": norm()}, written(SVC()))
+
+
+def test_choices_may_be_anything_that_can_be_written() -> None:
+    model = written(make_pipeline(StandardScaler(), SVC()))
+    space = choose_space(
+        {
+            "standardscaler": [StandardScaler(), MinMaxScaler((0, 2)), "passthrough"],
+            "svc__class_weight": {
+                "choices": [None, {0: 1.0, 1: 2.0}],
+                "when": {"standardscaler": [MinMaxScaler((0, 2))]},
+            },
+        },
+        model,
+    ).space
+    assert space is not None
+    scaler, weights = space.parameters
+    scaled = "sklearn.preprocessing.MinMaxScaler(feature_range=(0, 2))"
+    assert isinstance(scaler, Categorical)
+    assert isinstance(weights, Categorical)
+    assert scaler.choices == (written(StandardScaler()), scaled, "passthrough")
+    assert weights.choices == ("None", "{0: 1.0, 1: 2.0}")
+    assert weights.when == {"standardscaler": (scaled,)}
+    with pytest.raises(SpaceError):  # other models take plain choices only
+        choose_space({"num_leaves": [None, 3]}, "lightgbm")
+
+
+@pytest.mark.parametrize("space", ["default", "past"])
+def test_an_estimator_needs_a_space(space: str) -> None:
+    with pytest.raises(SpaceError, match="an estimator has no space of its own; give a YAML"):
+        choose_space(space, written(Ridge()))
