@@ -145,11 +145,12 @@ def _written_object(value: Any, where: str) -> str:
         raise ParameterError(
             f"{where} is a {path}, which cannot be written down: {error}"
         ) from error
-    defaults = inspect.signature(type(value)).parameters
+    signature = inspect.signature(type(value)).parameters
     arguments = []
     for name, argument in found.items():
         text = _written(argument, f"{where}: {name}")
-        if text != _default(defaults.get(name)):
+        is_unnamed = name not in signature and argument is None  # of **kwargs, as in XGBoost
+        if text != _default(signature.get(name)) and not is_unnamed:
             arguments.append(f"{name}={text}")
     return f"{path}({', '.join(arguments)})"
 

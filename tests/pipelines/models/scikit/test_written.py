@@ -144,6 +144,18 @@ def test_classes_of_trusted_modules_are_called(monkeypatch: pytest.MonkeyPatch) 
         read(text)
 
 
+def test_what_xgboost_leaves_open_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    from xgboost import XGBClassifier
+
+    monkeypatch.setenv(TRUSTED_MODULES, "xgboost")
+    text = written(XGBClassifier(max_depth=3))
+    assert "max_depth=3" in text
+    assert "None" not in text
+    assert read(text).get_params() == pytest.approx(
+        XGBClassifier(max_depth=3).get_params(), nan_ok=True
+    )
+
+
 class Local(Shares):
     """As of a script, which no other process can import."""
 
