@@ -72,6 +72,10 @@ class SearchSpace:
         if self.forbidden:
             self._allowed_unit(np.random.default_rng(0), 1, _TRIED)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """The fields alone: what is computed from them cannot all be pickled."""
+        return {"parameters": self.parameters, "forbidden": self.forbidden}
+
     @cached_property
     def names(self) -> tuple[str, ...]:
         """The names in the order of the encoded columns."""

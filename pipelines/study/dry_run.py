@@ -20,6 +20,7 @@ from pipelines.study.options import AUTO, OFF, TuneOptions
 from pipelines.study.plan import Plan
 from pipelines.study.runs import Pace, pace_of
 from pipelines.study.warm_start import Beginning, WarmStart, begin
+from warmstart.families import is_code
 
 _PAST = 3  # studies whose pace is read
 
@@ -104,7 +105,9 @@ class DryRun:
     def _budgets(self) -> Iterator[str]:
         unit, full = self.plan.budget_unit, self.plan.rungs[-1]
         if not self.plan.races:
-            yield f"each trial is a full training: {full:g} {unit}"
+            is_one = is_code(self.plan.model) and full == 1
+            what = "one evaluation" if is_one else f"a full training: {full:g} {unit}"
+            yield f"each trial is {what}"
             return
         for rung in self.rungs:
             yield (

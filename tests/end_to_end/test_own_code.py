@@ -236,7 +236,8 @@ def test_several_goals_and_a_limit_from_python_to_the_report(store: str) -> None
     client = MlflowClient(store)
     run = client.get_run(study)
     assert run.data.tags["hpo.front"] == ",".join(map(str, sorted(front)))
-    course = [m.value for m in client.get_metric_history(study, "hpo.hypervolume")]
+    points = client.get_metric_history(study, "hpo.hypervolume")
+    course = [point.value for point in sorted(points, key=lambda point: point.step)]
     assert sorted(course) == course
     assert course[-1] > course[0]
     rows = {row["number"]: client.get_run(row["run_id"]).data for row in leaderboard(study)}

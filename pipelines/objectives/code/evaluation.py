@@ -20,7 +20,6 @@ from pipelines.files.checkpoints import Checkpoints
 from pipelines.files.exchange import Exchange
 from pipelines.models import CheckpointError
 from pipelines.objectives.code import BUDGET, CHECKPOINT, Evaluate
-from pipelines.objectives.code.output import printed_to
 from pipelines.objectives.code.results import course
 from pipelines.objectives.code.trial_run import active, install
 from pipelines.study.workshop import Worker
@@ -110,7 +109,7 @@ class Evaluation:
             more = {BUDGET: _plain(job.to), CHECKPOINT: place.path}
             given = {name: more[name] for name in terms.takes}
             start = job.start if place.continues else 0.0
-            with _located(), printed_to(leg.run_id, self._output(job)):
+            with _located():
                 found = course(self._evaluate(dict(job.params), **given), goals, start)
             not_stored = self._store(job, place.path)
         return Report(
@@ -121,10 +120,6 @@ class Evaluation:
             curve=found.curve,
             note="; ".join(filter(None, (place.note, not_stored))),
         )
-
-    def _output(self, job: Job) -> str:
-        """The artifact with what a leg prints."""
-        return f"output-{job.to:g}.txt" if BUDGET in self._terms.takes else "output.txt"
 
     @contextmanager
     def _folder(self, job: Job) -> Iterator["_Place"]:

@@ -1,5 +1,6 @@
 """Forbidden combinations and fixed values: written, read, and never proposed."""
 
+import pickle
 from typing import Any
 
 import numpy as np
@@ -54,6 +55,7 @@ def test_what_is_forbidden(params: dict[str, Any], allowed: bool) -> None:
 def test_written_and_read_again() -> None:
     assert SearchSpace.from_dict(SPACE.to_dict()) == SPACE
     assert SearchSpace.from_yaml(SPACE.to_yaml()) == SPACE
+    assert pickle.loads(pickle.dumps(SPACE)) == SPACE
     assert [str(each) for each in SPACE.forbidden] == [
         "booster=linear and depth>6",
         "depth=1 or 2 and rate>0.2 <=0.5",

@@ -145,7 +145,7 @@ def test_a_function_keeps_its_direction(own: str) -> None:
     for goal in (Goal(f"{own}:cost", MINIMIZE), Goal(f"{own}:cost", MAXIMIZE)):
         text = metric_text(goal)
         assert metric_named(text) == metric_of(goal)
-        assert metric_of(goal).goal.greater_is_better == goal.goal.greater_is_better
+        assert metric_of(goal).goal.greater_is_better == goal.greater_is_better
         assert metric_of(goal).name == goal.name
 
 
