@@ -49,7 +49,7 @@ ONLY = {
         "pipelines/study/runs.py",
         "pipelines/validation/runs.py",
         "pipelines/objectives/winner.py",
-        "pipelines/backend.py",
+        "pipelines/cli/backend.py",
         "pipelines/objectives/code",
         "pipelines/registry/user_models.py",
         "serving/pyfunc.py",  # its exception alone

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from pipelines import config, entry_points
-from pipelines.cli import main
+from pipelines import entry_points
+from pipelines.cli import config, main
 from pipelines.entry_points import NAMES, WIDTH, load, parameters
 from pipelines.models import FAMILIES
 from pipelines.table.scores.metrics import METRICS
@@ -108,7 +108,7 @@ def test_options_of_a_file_and_of_the_command_line(
 @pytest.mark.parametrize("name", NAMES)
 def test_the_schemas_are_those_of_the_signatures(name: str) -> None:
     stored = (config.SCHEMAS / f"{name}.json").read_text(encoding="utf-8")
-    assert stored == config.schema(name), "run: python -m pipelines.config"
+    assert stored == config.schema(name), "run: python -m pipelines.cli.config"
 
 
 def completed(

@@ -21,7 +21,8 @@ from click.shell_completion import (
 )
 
 from hpo.errors import ParameterError, TakenError, UserError, closest
-from pipelines import config, entry_points
+from pipelines import entry_points
+from pipelines.cli import config
 from pipelines.entry_points import Parameter
 from pipelines.files.refused import refusals_told
 
@@ -37,7 +38,7 @@ def version() -> str:
     try:
         return metadata.version(NAME)
     except metadata.PackageNotFoundError:
-        project = Path(__file__).parents[1] / "pyproject.toml"
+        project = Path(__file__).parents[2] / "pyproject.toml"
         return str(tomllib.loads(project.read_text(encoding="utf-8"))["project"]["version"])
 
 

@@ -14,7 +14,7 @@ FILES = (  # options whose values may be files or folders
     *("data", "test", "validation", "space", "params", "output", "objective", "checkpoints"),
     "config",
 )
-SCHEMAS = Path(__file__).parent / "schemas"
+SCHEMAS = Path(__file__).parents[1] / "schemas"
 _TYPES = {bool: "boolean", int: "integer", float: "number", str: "string", type(None): "null"}
 
 
