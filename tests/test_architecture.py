@@ -62,6 +62,7 @@ ONLY = {
 }
 # The rooms of `pipelines`, outermost first; each imports only rooms to its right.
 ROOMS = (
+    "cli",
     "entry points",
     "validation",
     "objectives",
@@ -121,7 +122,9 @@ IMPORTS = {name: imported(path) for name, path in MODULES.items()}
 def room_of(module: str) -> str:
     """The room of a module of `pipelines`; modules in no folder are entry points."""
     folder = MODULES[module].parent.parts
-    return folder[1] if len(folder) > 1 else ROOMS[0]
+    if module == "pipelines.__main__":  # the console, where Python looks for it
+        return "cli"
+    return folder[1] if len(folder) > 1 else "entry points"
 
 
 def dependencies(modules: Collection[str]) -> set[str]:
