@@ -1,6 +1,7 @@
 """What a study with several goals or limits logs beside its trials: the front and its course."""
 
 from collections.abc import Callable
+from itertools import pairwise
 
 from hpo.goals.leaders import hypervolumes
 from hpo.study import Study
@@ -16,12 +17,14 @@ def log_front(study: Study, notes: StudyNotes, say: Callable[[str], None]) -> No
     if study.goals.is_single:
         return
     front = {trial.number for trial in study.front}
-    before = {int(number) for number in (notes.tag(FRONT) or "").split(",") if number}
+    before = {int(number) for number in (notes.tag(FRONT) or "").split(",") if number.isdigit()}
     notes.annotate(tags={FRONT: ",".join(map(str, sorted(front)))})
     for number in sorted(front | before):
         notes.annotate(tags={FRONT: str(number in front).lower()}, trial=number)
-    for step, share in enumerate(hypervolumes(study.trials, study.goals), 1):
-        notes.annotate(metrics={HYPERVOLUME: share}, step=step)
+    shares = hypervolumes(study.trials, study.goals)
+    for step, (last, share) in enumerate(pairwise([-1.0, *shares]), 1):
+        if share > last or step == len(shares):  # the steps between add nothing
+            notes.annotate(metrics={HYPERVOLUME: share}, step=step)
     if broken := _broken(study):
         say(broken)
 
