@@ -263,11 +263,9 @@ def prepare(
     unread = _no_features(how, folds, roles)
     features, column_notes = _fit_features(frame, target, rows, how, unread, overrides or {})
     signs = monotone_signs(roles.monotone, features, list(map(str, frame.columns)))
-    if signs and found.kind == "multiclass":
-        raise ParameterError("monotone is for numbers and two classes, but the task is multiclass")
-    encoding = Encoding(
-        Task(found.kind, len(encoder.classes), loss), encoder, features.cardinalities, signs
-    )
+    roles.check_task(found.kind)
+    task_of_all = Task(found.kind, len(encoder.classes), loss, roles.balance)
+    encoding = Encoding(task_of_all, encoder, features.cardinalities, signs)
     table = EncodedRows(features.transform(frame), y, weight)
     return Prepared(
         task=encoding.task,

@@ -109,7 +109,7 @@ class Fit:
         estimator = self._unfitted(len(fold.train))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
-            self.estimator = estimator.fit(encoded.train, fold.y_train, fold.weight_train)
+            self.estimator = estimator.fit(encoded.train, fold.y_train, fold.training_weight)
         return ((1.0, fold.score(self._family.metric, self.predict(fold.valid))),)
 
     def predict(self, rows: Matrix) -> FloatArray:
