@@ -42,7 +42,7 @@ class CatBoost(BoostingFamily):
     def train(self) -> Pool:
         """The training rows."""
         fold = self.watch.fold
-        return Pool(features(fold.train), fold.y_train, weight=fold.weight_train)
+        return Pool(features(fold.train), fold.y_train, weight=fold.training_weight)
 
     @cached_property
     def valid(self) -> Pool:

@@ -157,7 +157,7 @@ class LightGBM(BoostingFamily):
         train = lgb.Dataset(
             fold.train.dense(),
             fold.y_train,
-            weight=fold.weight_train,
+            weight=fold.training_weight,
             reference=fresh,
             **options,
         )

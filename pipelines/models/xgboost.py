@@ -150,7 +150,7 @@ class XGBoost(BoostingFamily):
             self._trains[max_bin] = xgb.QuantileDMatrix(
                 fold.train.dense(np.float32),
                 fold.y_train,
-                weight=fold.weight_train,
+                weight=fold.training_weight,
                 max_bin=max_bin,
                 **self._form(fold.train),
             )

@@ -45,7 +45,7 @@ from pipelines.study.options import (
 )
 from pipelines.table.division.validation import HOLDOUT
 from pipelines.table.overrides import parse_overrides
-from pipelines.table.roles import parse_monotone
+from pipelines.table.roles import ON, parse_monotone
 from pipelines.table.scores.losses import Loss
 from pipelines.table.source import DATA, TEST
 from warmstart.families import is_estimator
@@ -159,6 +159,10 @@ def _training_mistakes(options: Options, wrong: Collection[str]) -> Iterator[str
         yield from _loss_mistakes(options.loss, options.model)
     if options.monotone is not None:
         yield from _monotone_mistakes(options)
+    if "balance" not in wrong:
+        yield from _unknown("balance", options.balance, (OFF, ON))
+        if options.balance == ON and options.task == "regression":
+            yield "balance=on is for classes, but the task is regression; leave it out"
     if "device" not in wrong:
         yield from _unknown("device", options.device, DEVICES)
         yield from _device_mistakes(options)

@@ -69,7 +69,7 @@ def source_of(options: Options, unless: str) -> Source:
         seed=options.seed,
         overrides=parse_overrides(options.types, options.drop),
         others=others,
-        roles=Roles.of(options.weight, options.positive, options.monotone),
+        roles=Roles.of(options.weight, options.positive, options.monotone, options.balance),
         loss="" if options.loss is None else str(Loss.parse(options.loss)),
     )
 

@@ -24,7 +24,7 @@ from pipelines.table.splits import Outer
 from serving.names import normal_name
 
 OF_COLUMNS = ("types", "drop")
-OF_ROLES = ("weight", "positive", "monotone")
+OF_ROLES = ("weight", "positive", "monotone", "balance")
 OF_BUDGETS = ("min_budget", "max_budget", "eta")
 
 

@@ -98,6 +98,8 @@ class Options(TableOptions):
             alphabet.
         monotone: Columns with which predictions rise or fall, such as age:+1,income:-1; for boosted
             trees.
+        balance: off, or on, so that all classes weigh the same in training, however rare; scores
+            are of the rows as they are.
         loss: What a regression is trained for, and by default scored by: quantile:0.9, poisson,
             tweedie:1.5, gamma or huber; none is the squared error.
         device: What models are trained on: auto takes a GPU where the library can use one, cpu,
@@ -122,6 +124,7 @@ class Options(TableOptions):
     weight: str | None = option(None)
     positive: str | int | None = option(None, checked=False)
     monotone: Monotone = option(None, checked=False)
+    balance: str = option(OFF)
     loss: str | None = option(None)
     device: str = option(AUTO, later=True)
     refit: str = option(AUTO)

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from hpo.arrays import FloatArray, IntArray
-from hpo.errors import DataError, ParameterError
+from hpo.errors import DataError
 from pipelines.table.columns import fit_features
 from pipelines.table.division.copies import copies_note
 from pipelines.table.folds import (
@@ -315,14 +315,13 @@ def _encoding(source: Source, divided: _Divided, features: FeatureEncoder) -> En
     """What all folds share.
 
     Raises:
-        ParameterError: for directions that the columns or the task cannot have.
+        ParameterError: for roles that the columns or the task cannot have.
     """
     names = list(map(str, divided.frame.columns))
     signs = monotone_signs(source.roles.monotone, features, names)
     kind, encoder = divided.target.kind, divided.encoder
-    if signs and kind == "multiclass":
-        raise ParameterError("monotone is for numbers and two classes, but the task is multiclass")
-    task = Task(kind, len(encoder.classes), source.loss)
+    source.roles.check_task(kind)
+    task = Task(kind, len(encoder.classes), source.loss, source.roles.balance)
     return Encoding(task, encoder, features.cardinalities, signs)
 
 

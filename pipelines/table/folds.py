@@ -29,11 +29,13 @@ class Task:
         kind: binary, multiclass or regression.
         n_classes: 0 for regression.
         loss: of a regression that is trained for another loss than the squared error, as text.
+        balance: whether all classes weigh the same in training.
     """
 
     kind: str
     n_classes: int
     loss: str = ""
+    balance: bool = False
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,19 @@ class Fold:
     weight_train: Weights = None
     weight_valid: Weights = None
     monotone: tuple[int, ...] = ()
+
+    @property
+    def training_weight(self) -> Weights:
+        """What models are trained with: the weights of the rows, with equal sums of all classes."""
+        if not self.task.balance:
+            return self.weight_train
+        own = np.ones(len(self.y_train)) if self.weight_train is None else self.weight_train
+        sums = np.bincount(self.y_train, own, self.task.n_classes)
+        factors = np.divide(
+            own.sum() / (sums > 0).sum(), sums, out=np.ones_like(sums), where=sums > 0
+        )
+        balanced: npt.NDArray[np.float64] = own * factors[self.y_train]
+        return balanced
 
     def score(self, metric: Metric, prediction: npt.NDArray[np.float64]) -> float:
         """Score a prediction of the validation rows, in the user's units.

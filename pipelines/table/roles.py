@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from pipelines.table.splits import Rows
 
 
+OFF, ON = "off", "on"
+
+
 @dataclass(frozen=True)
 class Roles:
     """The roles of columns and labels; the attributes are options of the same names.
@@ -29,14 +32,22 @@ class Roles:
         weight: the column with the weight of each row; "" for none.
         positive: the label that counts as positive, as text; "" for the last in the alphabet.
         monotone: 1 or -1 by column: predictions rise or fall with its values.
+        balance: whether all classes weigh the same in training.
     """
 
     weight: str = ""
     positive: str = ""
     monotone: Mapping[str, int] = field(default_factory=dict)
+    balance: bool = False
 
     @classmethod
-    def of(cls, weight: object = None, positive: object = None, monotone: object = None) -> Roles:
+    def of(
+        cls,
+        weight: object = None,
+        positive: object = None,
+        monotone: object = None,
+        balance: object = OFF,
+    ) -> Roles:
         """The roles that options name; None names none.
 
         Raises:
@@ -46,7 +57,23 @@ class Roles:
             weight="" if weight is None else normal_name(weight),
             positive="" if positive is None else as_text(positive),
             monotone=parse_monotone(monotone),
+            balance=balance == ON,
         )
+
+    def check_task(self, kind: str) -> None:
+        """Check that a task of this kind knows such roles.
+
+        Raises:
+            ParameterError: for one that it does not know.
+        """
+        if self.monotone and kind == "multiclass":
+            raise ParameterError(
+                "monotone is for numbers and two classes, but the task is multiclass"
+            )
+        if self.balance and kind == "regression":
+            raise ParameterError(
+                "balance=on is for classes, but the task is regression; leave it out"
+            )
 
     def as_options(self) -> dict[str, Any]:
         """The options that give these roles, without those that name none."""
@@ -55,6 +82,7 @@ class Roles:
             "weight": self.weight,
             "positive": self.positive,
             "monotone": ",".join(directions),
+            "balance": ON if self.balance else "",
         }
         return {name: value for name, value in given.items() if value}
 

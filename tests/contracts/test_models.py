@@ -110,6 +110,20 @@ def test_a_loss_is_trained_for(any_name: str, kind_of_loss: str, tmp_path: Path)
     assert not loss.is_logarithmic or (served > 0).all()
 
 
+@pytest.mark.parametrize("any_name", ["lightgbm", "xgboost", "catboost", "linear"])
+def test_a_rare_class_counts_as_much_when_classes_are_balanced(any_name: str) -> None:
+    fold = make_fold("binary")
+    rare = np.flatnonzero((fold.y_train == 0) | (np.arange(len(fold.y_train)) % 8 == 0))
+    fold = replace(fold, train=fold.train.take(rare), y_train=fold.y_train[rare])
+    found = []
+    for balance in (False, True):
+        on = replace(fold, task=replace(fold.task, balance=balance), fixed=True)
+        model = family(any_name)(on, default_metric("binary"), 1, horizon=30).start({}, SEED)
+        model.train(min(30, model.horizon))
+        found.append(model.predict(fold.valid)[:, 1].mean())
+    assert found[1] > found[0] + 0.1
+
+
 @pytest.mark.parametrize("any_name", [n for n in FAMILIES if single_family(n).monotone])
 @pytest.mark.parametrize("any_kind", ["binary", "regression"])
 def test_predictions_fall_with_a_monotone_column(any_name: str, any_kind: str) -> None:

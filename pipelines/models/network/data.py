@@ -96,8 +96,8 @@ class Data:
         regression = fold.task.kind == "regression"
         y = np.asarray(fold.y_train, dtype=np.float32 if regression else np.int64)
         weight = None
-        if fold.weight_train is not None:
-            weight = torch.tensor(fold.weight_train, dtype=torch.float32, device=device)
+        if fold.training_weight is not None:
+            weight = torch.tensor(fold.training_weight, dtype=torch.float32, device=device)
         return cls(
             preprocessing=preprocessing,
             dense=dense.to(device),

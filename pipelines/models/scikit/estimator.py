@@ -58,7 +58,7 @@ class Estimator(SingleFit):
 
     def fitted(self, estimator: Any, x: Any) -> Any:
         """The estimator, with the weights of the rows if there are any."""
-        y, weight = self.fold.y_train, self.fold.weight_train
+        y, weight = self.fold.y_train, self.fold.training_weight
         if weight is None:
             return estimator.fit(x, y)
         if hasattr(estimator, "steps"):
@@ -117,7 +117,7 @@ def _check_calibration(estimator: Any, shown: str, fold: Fold) -> None:
             f"estimator={shown} has neither predict_proba nor decision_function, and every metric "
             "here needs one of them; take another estimator"
         )
-    if fold.weight_train is not None and last_step(estimator) is not estimator:
+    if fold.training_weight is not None and last_step(estimator) is not estimator:
         raise ParameterError(
             f"weight: {shown} has no predict_proba, and a pipeline that is calibrated takes no "
             "weights of rows; make its last step CalibratedClassifierCV(…)"

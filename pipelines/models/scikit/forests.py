@@ -112,7 +112,7 @@ class _Leg:
         if not self._grown:
             self._forest.set_params(n_estimators=self._to)
             fold = self._family.watch.fold
-            self._forest.fit(self._encoded.train, fold.y_train, sample_weight=fold.weight_train)
+            self._forest.fit(self._encoded.train, fold.y_train, sample_weight=fold.training_weight)
             self._sum = sum(map(self._of_tree, range(self.after)), self._sum)
             self._grown = True
         self._sum = self._sum + self._of_tree(after - 1)

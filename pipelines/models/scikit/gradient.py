@@ -133,7 +133,7 @@ class _Leg:
         if rate is not None:
             estimator.set_params(learning_rate=rate)
         fold = family.watch.fold
-        estimator.fit(family.encoded.train, fold.y_train, sample_weight=fold.weight_train)
+        estimator.fit(family.encoded.train, fold.y_train, sample_weight=fold.training_weight)
         if grown and not self._sums.size:
             self._sums = _last(_staged(_part(estimator, 0, grown), family.encoded.valid))
         self._staged = _staged(_part(estimator, grown, to, self._sums), family.encoded.valid)

@@ -94,7 +94,7 @@ class SingleFit(ABC):
 
     def fitted(self, estimator: Any, x: Any) -> Any:
         """The estimator, fitted to the encoded training rows."""
-        return estimator.fit(x, self.fold.y_train, sample_weight=self.fold.weight_train)
+        return estimator.fit(x, self.fold.y_train, sample_weight=self.fold.training_weight)
 
     def predictions(self, estimator: Any, x: Any) -> FloatArray:
         """`(n, k)` probabilities or `(n,)` standardised values of encoded rows."""

@@ -71,6 +71,7 @@ OTHER: dict[str, Any] = {
     "weight": "w",
     "positive": "yes",
     "monotone": "x:+1",
+    "balance": "on",
     "loss": "huber",
     "types": "zip:number",
     "drop": "name",

@@ -188,3 +188,27 @@ def test_a_column_without_a_direction_is_refused(column: str, message: str) -> N
 def test_three_classes_have_no_direction() -> None:
     with pytest.raises(ParameterError, match="but the task is multiclass"):
         prepare(table(y=[*"abca"] * 50), "y", roles=Roles(monotone={"x": 1}))
+
+
+@pytest.mark.parametrize("weight", ["", "w"])
+def test_classes_weigh_the_same_in_training_alone(weight: str) -> None:
+    frame = table(y=["bad"] * 20 + ["good"] * 150 + ["fair"] * 30)
+    found = prepare(frame, "y", roles=Roles(weight=weight, balance=True), validation="cv:3")
+    plain = prepare(frame, "y", roles=Roles(weight=weight), validation="cv:3")
+    for fold, other in zip(found.folds, plain.folds, strict=True):
+        for each in (fold, fold.whole()):
+            assert each.training_weight is not None
+            sums = np.bincount(each.y_train, each.training_weight)
+            assert sums == pytest.approx(np.full(3, sums.sum() / 3))
+        assert fold.training_weight is not None
+        own = np.ones(len(fold.y_train)) if fold.weight_train is None else fold.weight_train
+        assert fold.training_weight.sum() == pytest.approx(own.sum())
+        if fold.weight_valid is not None and other.weight_valid is not None:
+            assert np.array_equal(fold.weight_valid, other.weight_valid)
+        assert (fold.weight_valid is None) == (weight == "")
+        assert other.training_weight is other.weight_train
+
+
+def test_numbers_have_no_balance() -> None:
+    with pytest.raises(ParameterError, match="balance=on is for classes"):
+        prepare(table(y=np.linspace(0, 1, 200)), "y", roles=Roles(balance=True))
