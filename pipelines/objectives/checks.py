@@ -135,8 +135,7 @@ def _other_mistakes(options: Options, wrong: Collection[str]) -> Iterator[str]:
     yield from _row_mistakes(options, wrong)
     if isinstance(options, SearchOptions):
         yield from _ensemble_mistakes(options)
-        if not {"metric", "limits", "prefer"} & set(wrong):
-            yield from goal_mistakes(options)
+        yield from goal_mistakes(options, wrong)
     if isinstance(options, TuneOptions):
         yield from _past_mistakes(options)
     elif isinstance(options, SearchOptions) and _is_past(options.space):

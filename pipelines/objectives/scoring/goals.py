@@ -1,6 +1,6 @@
 """The goals of a study, from the options `metric`, `limits` and `prefer`."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -147,8 +147,13 @@ def is_signed(metric: str) -> bool:
     return metric.strip()[:1] in {"-", "+"}
 
 
-def goal_mistakes(options: SearchOptions) -> Iterator[str]:
-    """The mistakes that show before it is known what is searched."""
+def goal_mistakes(options: SearchOptions, wrong: Collection[str] = ()) -> Iterator[str]:
+    """The mistakes that show before it is known what is searched.
+
+    `wrong` are the options whose values are mistakes already.
+    """
+    if {"metric", "limits", "prefer"} & set(wrong):
+        return
     names = _parts(options.metric)
     several = len(names) > 1 or (isinstance(options, TuneOptions) and options.limits is not None)
     if not isinstance(options, TuneOptions):
