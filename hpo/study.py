@@ -233,16 +233,16 @@ class Study:
             self._standings.update(trial)
         if self._leaders.update(trial):
             self._since_best = self._count_since_best()
-        elif self._leaders.front and number > self._leaders.front[-1]:
+        elif self._leaders.leading and number > self._leaders.leading[-1]:
             is_first = len(trial.reports) + (trial.failure is not None) == 1
             self._since_best += is_first
         return trial
 
     def _count_since_best(self) -> int:
         """How many trials after the last one that leads have reported."""
-        if not self._leaders.front:
+        if not self._leaders.leading:
             return 0
-        later = self._trials[self._leaders.front[-1] + 1 :]
+        later = self._trials[self._leaders.leading[-1] + 1 :]
         return sum(bool(trial.reports or trial.failure) for trial in later)
 
     @property

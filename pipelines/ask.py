@@ -1,6 +1,7 @@
 """Ask and tell: a study in MLflow whose trials your own loop evaluates."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from pipelines.objectives.checks import check
 from pipelines.objectives.code.asked import ASKED, AskedCode, OpenStudy
 from pipelines.objectives.code.objective import CodeObjective
 from pipelines.objectives.code.planning import new_plan, space_of
+from pipelines.objectives.scoring.goals import preferring
 from pipelines.store.storage import MlflowStorage
 from pipelines.study.objective import header_of
 from pipelines.study.options import AUTO, DEFAULT, TuneOptions
@@ -28,6 +30,8 @@ def open_study(
     study: str | None = None,
     name: str = "objective",
     metric: str = AUTO,
+    limits: str | None = None,
+    prefer: str | None = None,
     algorithm: str = "tpe",
     trials: int | None = None,
     min_budget: int | None = None,
@@ -42,7 +46,11 @@ def open_study(
         space: what is searched: a mapping, a YAML file, a space or an hp graph.
         study: the run id of the study to open; everything else is then as it began.
         name: of what is evaluated; studies of the same name learn from each other.
-        metric: a bare number is minimised; -name minimises a metric, +name maximises it.
+        metric: a bare number is minimised; -name minimises a metric, +name maximises it. Several
+            with commas between them are goals of one search.
+        limits: what trials should keep, such as seconds<5.
+        prefer: weights of several goals, by which the best trial is chosen from the front; they may
+            be given again with `study`.
         algorithm: as in `tune`.
         trials: how many at most; None for no limit.
         min_budget: the smallest budget of an algorithm that grants budgets.
@@ -58,6 +66,8 @@ def open_study(
         objective=f"{ASKED}{name}",
         space=space,
         metric=metric,
+        limits=limits,
+        prefer=prefer,
         algorithm=algorithm,
         trials=_MANY if trials is None else trials,
         min_budget=min_budget,
@@ -68,7 +78,7 @@ def open_study(
     )
     if study is not None:
         _check_alone(options)
-        return _opened(study)
+        return _opened(study, prefer)
     check(options)
     if grants_budgets(algorithm) and max_budget is None:
         raise ParameterError(
@@ -85,16 +95,17 @@ def open_study(
 
 def _check_alone(options: TuneOptions) -> None:
     """Check that nothing is given beside `study`, whose options are those that it began with."""
-    given = [n for n in options.given() if n not in ("objective", "trials")]
+    given = [n for n in options.given() if n not in ("objective", "trials", "prefer")]
     raise_all(ParameterError, (f"{n} is as the study began; leave {n} out" for n in given))
 
 
-def _opened(study: str) -> OpenStudy:
+def _opened(study: str, prefer: str | None) -> OpenStudy:
     header = study_header(study)
     if not str(header.get("model", "")).startswith(ASKED):
         raise StudyError(
             f"study {study} was not made by open_study; resume it with tune(study={study!r})"
         )
     plan = Plan.from_header(header)
+    plan = replace(plan, goals=preferring(plan.goals, prefer))
     _, past = recalled(study, plan)
     return OpenStudy(plan, MlflowStorage.open(study), past)

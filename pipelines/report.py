@@ -7,12 +7,14 @@ from typing import Any
 
 from hpo.agreement import agreements, describe
 from hpo.errors import ParameterError, raise_all
+from hpo.goals import Goals
 from hpo.trial import Trial
 from pipelines.files.commands import command
 from pipelines.findings.diagnosis import Diagnosis, diagnosis_lines
 from pipelines.findings.scales import predicted
 from pipelines.store.autologging import without_autologging
 from pipelines.study.report import FOLDER, LEADERBOARD, PAGE, encoded, save_report
+from warmstart.families import is_code
 
 Row = Mapping[str, Any]
 
@@ -30,6 +32,8 @@ class StudyReport:
         top: How many trials the text shows.
         findings: The diagnosis.
         link: Where the page opens.
+        winner: The number of the trial that won, or leads so far; None without a result.
+        front: The numbers of the trials of the front, with several goals or limits.
     """
 
     study: str
@@ -39,10 +43,12 @@ class StudyReport:
     top: int
     findings: tuple[Diagnosis, ...] = ()
     link: str = ""
+    winner: int | None = None
+    front: frozenset[int] = frozenset()
 
     def __str__(self) -> str:
         """The leaderboard, its best configuration, the diagnosis, and the next command."""
-        best = next((row for row in self.rows if row["metrics"]), None)
+        best = next((row for row in self.rows if row["number"] == self.winner), None)
         parts = [
             [self._summary()],
             list(self._leaderboard()),
@@ -50,7 +56,7 @@ class StudyReport:
             _configuration(best) if best else [],
             diagnosis_lines(self.findings),
             [f"The report with figures: {self.link}"] if self.link else [],
-            [_next_command(best)] if best else [],
+            [self._next_command(best)] if best else [],
         ]
         return "\n\n".join("\n".join(lines) for lines in parts if lines)
 
@@ -71,11 +77,23 @@ class StudyReport:
         start = f"{row['name']:<16} {row['run_id']}  "
         if row["failure"] and not row["metrics"]:
             return f"{start}FAILED  {row['failure'].splitlines()[0]:.100}"
-        value = row["metrics"].get(self.metric)
-        score = f"{value:.5g}" if value is not None else "unfinished"
         budget = f"at {row['budget']:<8g}" if len(self.header["rungs"]) > 1 else ""
         seconds = f"{row['seconds']:7.1f} s"
-        return f"{start}{self.metric} {score:<10} {budget}{seconds}  {row['origin']}"
+        mark = "*" if row["number"] in self.front else ""
+        return f"{start}{self._scores(row)} {budget}{seconds}  {row['origin']} {mark}".rstrip()
+
+    def _scores(self, row: Row) -> str:
+        """The values of all goals and limits."""
+        found = []
+        for name in Goals.from_dict(self.header).names:
+            value = row["metrics"].get(name)
+            found.append(f"{name} {'unfinished' if value is None else f'{value:.5g}':<10}")
+        return " ".join(found)
+
+    def _next_command(self, row: Row) -> str:
+        if is_code(str(self.header["model"])):
+            return f"Next: {command('tune', study=self.study, trials=str(2 * len(self.rows)))}"
+        return f"Next: {command('train', trial=row['run_id'])}"
 
     def _rank_agreement(self) -> list[str]:
         found = agreements(list(map(_trial, self.rows)))
@@ -89,10 +107,6 @@ def _trial(row: Row) -> Trial:
 def _configuration(row: Row) -> list[str]:
     values = [f"  {name}: {value}" for name, value in row["params"].items()]
     return [f"best configuration ({row['name']}, run {row['run_id']}):", *values]
-
-
-def _next_command(row: Row) -> str:
-    return f"Next: {command('train', trial=row['run_id'])}"
 
 
 @dataclass(frozen=True)
@@ -142,6 +156,8 @@ def report(
         top,
         saved.findings,
         saved.link,
+        saved.winner,
+        saved.front,
     )
 
 

@@ -3,7 +3,7 @@
 import heapq
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, TypeVar
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpo.arrays import FloatArray
-from hpo.errors import ParameterError, closest
+from hpo.errors import ParameterError, closest, raise_all
 from hpo.trial import Report
 
 MINIMIZE, MAXIMIZE = DIRECTIONS = "minimize", "maximize"
@@ -144,6 +144,7 @@ class Goals:
                 )
             if not (math.isfinite(weight) and weight >= 0):
                 raise ParameterError(f"prefer={name}:{weight:g} must be 0 or greater, and finite")
+        raise_all(ParameterError, _limit_mistakes(self.limits))
         if self.weights and not any(self.weights.values()):
             raise ParameterError("prefer must give one goal a weight greater than 0")
 
@@ -216,6 +217,21 @@ class Goals:
         return report.metrics[name]
 
 
+def _limit_mistakes(limits: Sequence[Limit]) -> Iterator[str]:
+    """Which limits come twice or contradict each other."""
+    for i, limit in enumerate(limits):
+        for other in limits[:i]:
+            if other.name != limit.name:
+                continue
+            if other.at_most == limit.at_most:
+                kind = "an upper" if limit.at_most else "a lower"
+                yield f"limits names {kind} bound of {limit.name} twice; name it once"
+                continue
+            low, high = sorted((limit, other), key=lambda each: each.at_most)
+            if low.bound > high.bound:
+                yield f"limits={low},{high}: no value of {limit.name} keeps both; change one"
+
+
 def order(values: FloatArray) -> NDArray[np.intp]:
     """The rows of `(n, 1 + k)` excesses and losses, best first (`Goals`)."""
     excess, losses = values[:, 0], values[:, 1:]
@@ -244,7 +260,7 @@ def _scaled(losses: FloatArray) -> FloatArray:
     usual = np.median(losses, axis=0) - low
     width = np.ptp(losses, axis=0)
     width = np.where(usual > 0, np.minimum(width, _FAR * usual), width)
-    return np.minimum((losses - low) / np.where(width > 0, width, 1.0), 1.0)
+    return np.asarray(np.minimum((losses - low) / np.where(width > 0, width, 1.0), 1.0))
 
 
 def _places(losses: FloatArray) -> FloatArray:

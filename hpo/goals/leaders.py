@@ -24,20 +24,25 @@ class Leaders:
         self._best: int | None = None
 
     @property
-    def front(self) -> tuple[int, ...]:
-        """The numbers of the leading trials, ascending."""
+    def leading(self) -> tuple[int, ...]:
+        """The numbers of the leading trials, ascending; they may break limits."""
         return tuple(sorted(self._front))
+
+    @property
+    def front(self) -> tuple[int, ...]:
+        """The numbers of the leading trials that keep the limits, ascending."""
+        return tuple(number for number in self.leading if self._front[number][0] == 0)
 
     @property
     def values(self) -> tuple[_Values, ...]:
         """The excess and the losses of the leading trials (`Goals.values`)."""
-        return tuple(self._front[number] for number in self.front)
+        return tuple(self._front[number] for number in self.leading)
 
     @property
     def best(self) -> int | None:
         """The number of the leading trial that the goals' weights choose; None without a result."""
         if self._best is None and self._front:
-            numbers = self.front
+            numbers = self.leading
             losses = np.array([self._front[number][1:] for number in numbers])
             weights = self.goals.weights
             wanted = [weights.get(goal.name, 0.0) for goal in self.goals.goals] if weights else None

@@ -101,7 +101,8 @@ def _sections(
     yield Section("Diagnosis", findings=findings or [_NO_FINDINGS], code=code)
     yield from figures[:1]
     if winner := evidence.winner:
-        reading = f"Train it again: {_train_command(evidence, winner)}"
+        is_model = evidence.model is not None
+        reading = f"Train it again: {_train_command(evidence, winner)}" if is_model else ""
         configuration = tables.configuration(evidence)
         yield Section.of_table("The winner's configuration", configuration, reading)
     yield from figures[1:]

@@ -12,7 +12,7 @@ from types import MappingProxyType
 
 from mlflow import MlflowClient
 
-from hpo.goals import Goal, Goals
+from hpo.goals import Goals
 from hpo.trial import Trial
 from pipelines.store import schema
 from pipelines.store.annotations import Annotations, now
@@ -50,8 +50,8 @@ class MlflowStorage:
         self.notes = Annotations(run, self.header)
         self._run = run
         self._trials = dict(run.found.trials)
-        self._goal = Goals.from_dict(header).first
-        self._course = _Course.of(self._goal, self._trials.values())
+        self._goals = Goals.from_dict(header)
+        self._course = _Course.of(self._goals, self._trials.values())
         rungs = header.get("rungs")
         self._full = float(rungs[-1]) if rungs else None
 
@@ -192,7 +192,7 @@ class MlflowStorage:
         before = self._trials.get(trial.number)
         known = len(before.reports) if before else 0
         at = now()
-        record = outcome(trial, self._goal, known, at, self._full)
+        record = outcome(trial, self._goals.first, known, at, self._full)
         self._trials[trial.number] = trial  # first: where the journal is full, MLflow gets it yet
         self._run.put(record)
         if trial.finished and not (before and before.finished):
@@ -256,25 +256,34 @@ class MlflowStorage:
 
 @dataclass
 class _Course:
-    """The best score so far, a metric of the study whose step counts finished legs."""
+    """The best score so far, a metric of the study whose step counts finished legs.
 
-    goal: Goal
-    best: float
+    A trial that breaks the limits counts only until one keeps them.
+    """
+
+    goals: Goals
+    best: tuple[float, float]  # the excess over the limits, and the loss of the first goal
     legs: int
 
     @classmethod
-    def of(cls, goal: Goal, trials: Collection[Trial]) -> "_Course":
+    def of(cls, goals: Goals, trials: Collection[Trial]) -> "_Course":
         """The course after some trials."""
-        best = min((trial.loss for trial in trials), default=math.inf)
-        return cls(goal, best, sum(len(t.reports) + bool(t.failure) for t in trials))
+        best = min((_reached(goals, trial) for trial in trials), default=(math.inf, math.inf))
+        return cls(goals, best, sum(len(t.reports) + bool(t.failure) for t in trials))
 
     def after(self, trial: Trial, at: int) -> tuple[Point, ...]:
         """The next point, now that a leg of a trial has finished; none before the first score."""
-        self.best = min(self.best, trial.loss)
+        self.best = min(self.best, _reached(self.goals, trial))
         self.legs += 1
-        if not math.isfinite(self.best):
+        loss, goal = self.best[1], self.goals.first
+        if not math.isfinite(loss):
             return ()
-        return ((f"best_{self.goal.name}", self.goal.from_loss(self.best), at, self.legs),)
+        return ((f"best_{goal.name}", goal.from_loss(loss), at, self.legs),)
+
+
+def _reached(goals: Goals, trial: Trial) -> tuple[float, float]:
+    """The excess over the limits and the loss of a trial; infinite without a result."""
+    return goals.values(trial.best)[:2] if trial.best else (math.inf, math.inf)  # type: ignore[return-value]
 
 
 def _run_name(header: Header, trial: Trial) -> str:

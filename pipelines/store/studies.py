@@ -11,6 +11,8 @@ from mlflow.entities import LifecycleStage, Run
 from mlflow.exceptions import MlflowException
 
 from hpo.errors import StudyError
+from hpo.goals import Goals
+from hpo.goals.leaders import ranked
 from hpo.trial import Trial
 from pipelines.files.uris import safe
 from pipelines.store import schema
@@ -22,7 +24,11 @@ logger = logging.getLogger(__name__)
 
 
 def leaderboard(
-    run_id: str, n: int | None = None, *, tracking_uri: str | None = None
+    run_id: str,
+    n: int | None = None,
+    *,
+    goals: Goals | None = None,
+    tracking_uri: str | None = None,
 ) -> list[dict[str, Any]]:
     """The trials of a study, best first and those without a result last.
 
@@ -31,6 +37,7 @@ def leaderboard(
     Args:
         run_id: of the study.
         n: how many; None for all.
+        goals: by which they are ordered; None for the smallest loss.
         tracking_uri: of the store; None uses MLflow's current one.
 
     Returns:
@@ -47,7 +54,9 @@ def leaderboard(
         trial = decode_trial(child.data.tags, child.data.params)
         if trial is not None:
             found.append((trial, child))
-    found.sort(key=lambda pair: (pair[0].loss, pair[0].number))
+    best = ranked([trial for trial, _ in found], goals) if goals else ()
+    place = {trial.number: place for place, trial in enumerate(best)}
+    found.sort(key=lambda p: (place.get(p[0].number, len(place)), p[0].loss, p[0].number))
     rows: dict[int, dict[str, Any]] = {}
     for trial, child in found:
         rows.setdefault(trial.number, _row(trial, child))

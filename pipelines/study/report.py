@@ -21,6 +21,8 @@ class SavedReport:
         header: What the study was created with.
         findings: The diagnosis.
         link: Where the page opens.
+        winner: The number of the trial that won, or leads so far; None without a result.
+        front: The numbers of the trials of the front, with several goals or limits.
         seconds: How long it took to make the report.
     """
 
@@ -28,6 +30,8 @@ class SavedReport:
     header: Mapping[str, Any]
     findings: tuple[Diagnosis, ...]
     link: str
+    winner: int | None
+    front: frozenset[int]
     seconds: float
 
 
@@ -62,7 +66,11 @@ def save_report(study: str, price: float | None = None) -> SavedReport:
     log_files(study, contents, FOLDER)
     link = artifact_link(study, f"{FOLDER}/{PAGE}")
     seconds = time.monotonic() - started
-    return SavedReport(evidence.rows, evidence.header, findings, link, seconds)
+    winner = evidence.winner.number if evidence.winner else None
+    front = () if evidence.goals.is_single else (trial.number for trial in evidence.front)
+    return SavedReport(
+        evidence.rows, evidence.header, findings, link, winner, frozenset(front), seconds
+    )
 
 
 def encoded(text: str) -> bytes:

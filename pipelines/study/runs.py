@@ -14,6 +14,7 @@ from mlflow.entities import Metric, Run
 from mlflow.exceptions import MlflowException
 
 from hpo.errors import StudyError
+from hpo.goals import Goals
 from hpo.past import Past
 from hpo.trial import Trial
 from pipelines.files.uris import safe
@@ -100,7 +101,8 @@ def read_evidence(run_id: str) -> Evidence:
         StudyError: when there is no such study, or it cannot be read.
     """
     client = connect(None)
-    run, header, rows = find_study(client, run_id), read_header(client, run_id), leaderboard(run_id)
+    run, header = find_study(client, run_id), read_header(client, run_id)
+    rows = leaderboard(run_id, goals=Goals.from_dict(header))
     metric, tags = str(header["metric"]), run.data.tags
     artifacts = _json_artifacts(client, run_id)
     intervals = [(row["started"], row["ended"]) for row in rows]

@@ -42,10 +42,17 @@ def line(result: "StudyResult") -> str:
     held_out = "" if test is None else f", {test:.5g} on the held-out rows"
     model = f", model {result.model_uri}" if result.model_uri else ""
     version = f", {result.plan.register} version {result.version}" if result.version else ""
-    return (
-        f"{start}, best {result.metric} {result.best_score:.5g} (trial {result.winner.number})"
-        f"{held_out}{model}{version}"
-    )
+    goals = result.plan.goals
+    scores = goals.scores(result.winner.best) if result.winner.best else {}
+    text = ", ".join(f"{name} {value:.5g}" for name, value in scores.items())
+    word = "best" if goals.is_single else "winner"
+    broken = ", which breaks the limits" if _breaks(result, result.winner) else ""
+    which = f"(trial {result.winner.number}{broken})"
+    return f"{start}, {word} {text} {which}{held_out}{model}{version}"
+
+
+def _breaks(result: "StudyResult", winner: Trial) -> bool:
+    return winner.best is not None and result.plan.goals.excess(winner.best) > 0
 
 
 def short(params: Mapping[str, object], most: int = 80) -> str:
@@ -162,6 +169,8 @@ def _best_of_front(result: "StudyResult", winner: Trial) -> str:
     scores = goals.scores(winner.best).items() if winner.best else ()
     how = "by the weights of prefer" if goals.weights else "the nearest to the best of every goal"
     chosen = f"; {how}" if len(goals.goals) > 1 else ""
+    if _breaks(result, winner):
+        chosen = f"; it breaks {', '.join(map(str, goals.limits))} least, and no trial keeps it"
     return f"Winner: trial {winner.number}, {', '.join(f'{n} {v:.5g}' for n, v in scores)}{chosen}"
 
 

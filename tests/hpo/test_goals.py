@@ -76,7 +76,8 @@ def test_trials_that_keep_the_limits_lead_then_those_that_break_them_least() -> 
     goals = Goals((ERROR,), (Limit.parse("time<10"),))
     trials = [trial(0, (1.0, 30.0)), trial(1, (5.0, 12.0)), trial(2, (9.0, 10.0))]
     assert [t.number for t in ranked(trials, goals)] == [2, 1, 0]
-    assert leaders(trials[:2], goals).front == (1,)
+    assert leaders(trials[:2], goals).leading == (1,)
+    assert not leaders(trials[:2], goals).front
     assert leaders(trials, goals).front == (2,)
 
 
@@ -213,3 +214,15 @@ def test_a_resumed_study_goes_on_as_it_would_have() -> None:
 
 def leaders_of(trials: tuple[Trial, ...]) -> tuple[Trial, ...]:
     return tuple(trials[number] for number in leaders(trials, BOTH).front)
+
+
+@pytest.mark.parametrize(
+    ("limits", "match"),
+    [
+        ("time<5,time<3", "limits names an upper bound of time twice"),
+        ("time>5,time<3", "no value of time keeps both"),
+    ],
+)
+def test_limits_that_contradict_each_other(limits: str, match: str) -> None:
+    with pytest.raises(ParameterError, match=match):
+        Goals((ERROR,), tuple(map(Limit.parse, limits.split(","))))

@@ -1,5 +1,6 @@
 """Code that calls the study, instead of being called by it: `pipelines.ask`."""
 
+import logging
 import math
 import time
 from collections.abc import Iterator, Mapping
@@ -16,8 +17,11 @@ from pipelines.objectives.code.objective import CodeObjective
 from pipelines.objectives.code.results import ResultError, metrics_of
 from pipelines.objectives.code.trial_run import active
 from pipelines.store.storage import MlflowStorage
+from pipelines.study.choice.front import log_front
 from pipelines.study.plan import Plan
 from pipelines.study.search import Search
+
+logger = logging.getLogger(__name__)
 
 ASKED = "ask:"  # before the title
 
@@ -94,6 +98,11 @@ class OpenStudy:
         return self._study.best_trial
 
     @property
+    def front(self) -> tuple[Trial, ...]:
+        """The trials that no other one dominates; with one goal, the best."""
+        return self._study.front
+
+    @property
     def best_params(self) -> Mapping[str, object]:
         """The configuration of the best trial; empty without one."""
         return self.best_trial.params if self.best_trial else {}
@@ -161,6 +170,7 @@ class OpenStudy:
         """Write everything and release the study. Trials without a result can be told later."""
         if self.best_trial is not None:
             self._storage.notes.set_winner(self.best_trial.number)
+            log_front(self._study, self._storage.notes, logger.warning)
         self._storage.close(status, reason)
 
     def __enter__(self) -> Self:

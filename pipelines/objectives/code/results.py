@@ -128,9 +128,15 @@ def metrics_of(value: Any, goals: Goals) -> dict[str, float]:
     if missing:
         names = ", ".join(found) or "nothing"
         first = next(iter(found), "name")
+        wanted = ", ".join(missing)
+        if goals.is_single:
+            raise ResultError(
+                f"the objective returned {names}, but the metric is {wanted}; return it, or choose "
+                f"one of these with metric=-{first} or metric=+{first}"
+            )
         raise ResultError(
-            f"the objective returned {names}, but the metric is {', '.join(missing)}; return it, "
-            f"or choose one of these with metric=-{first} or metric=+{first}"
+            f"the objective returned {names}, but metric and limits also name {wanted}; return it, "
+            "or start a new study without it"
         )
     for name in needed:
         if not math.isfinite(found[name]):

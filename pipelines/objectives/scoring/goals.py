@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy.typing as npt
 
-from hpo.errors import ParameterError
+from hpo.errors import ParameterError, closest
 from hpo.goals import MINIMIZE, Goal, Goals, Limit
 from pipelines.study.options import AUTO, OFF, SearchOptions, TuneOptions
 from pipelines.table.scores.costs import COSTS
@@ -78,7 +78,11 @@ def table_goal(
                 f"metric={name!r}: whether it is to be small or large is not known; write "
                 f"-{name} to minimise it or +{name} to maximise it"
             )
-        metric = metric_for(default if name == AUTO else name, kind, y)
+        try:
+            metric = metric_for(default if name == AUTO else name, kind, y)
+        except ParameterError as error:
+            near = closest(name, COSTS)
+            raise ParameterError(f"{error}; costs of a model: {', '.join(COSTS)}{near}") from error
         return metric.goal
 
     return goal
