@@ -107,14 +107,15 @@ def leaders(trials: Sequence[Trial], goals: Goals) -> Leaders:
     return found
 
 
-def hypervolumes(trials: Sequence[Trial], goals: Goals) -> list[float]:
-    """The share of the box of all results that the first trials dominate, after each of them.
+def hypervolumes(trials: Sequence[Trial], goals: Goals, scale: int | None = None) -> list[float]:
+    """The hypervolume that the first trials dominate, after each of them.
 
-    The box reaches from the best to the worst value of each goal among the trials with a result
-    that keep the limits; the other trials add nothing.
+    The unit is the box from the best to the worst value of each goal among the first `scale` trials
+    with a result (None for all) that keep the limits. Later trials may dominate more than that box;
+    those that break limits add nothing.
     """
     numbered, values = _values(trials, goals)
-    rows = np.array([row[1:] for row in values if row[0] == 0])
+    rows = np.array([row[1:] for row in values[:scale] if row[0] == 0])
     if not len(rows):
         return [0.0] * len(values)
     low, high = rows.min(axis=0), rows.max(axis=0)

@@ -53,6 +53,7 @@ FAILURE = "hpo.failure"
 SECONDS = "hpo.seconds"
 FRONT = "hpo.front"  # with several goals: numbers of the front's trials; on a trial, true or false
 HYPERVOLUME = "hpo.hypervolume"
+SCALE = "hpo.hypervolume.scale"  # how many trials set its unit, and for how many it is logged
 PARENT_RUN = "mlflow.parentRunId"
 RUN_NAME = "mlflow.runName"
 NOTE = "mlflow.note.content"

@@ -79,7 +79,7 @@ histories = st.builds(
 
 
 @each_sampler
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(history=histories, seed=st.integers(0, 2**16))
 def test_a_suggestion_belongs_to_the_space(name: str, history: History, seed: int) -> None:
     params = SAMPLERS[name].suggest(history, np.random.default_rng(seed))
@@ -90,7 +90,7 @@ def test_a_suggestion_belongs_to_the_space(name: str, history: History, seed: in
 
 
 @each_sampler
-@settings(max_examples=20)
+@settings(max_examples=10)
 @given(history=histories, seed=st.integers(0, 2**16))
 def test_a_suggestion_is_a_function_of_history_and_generator(
     name: str, history: History, seed: int

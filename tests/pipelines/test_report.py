@@ -1,5 +1,6 @@
 import csv
 import io
+import re
 from typing import Any
 
 import pytest
@@ -13,6 +14,8 @@ HEADER = {
     "model": "lightgbm",
     "task": "binary",
     "target": "y",
+    "metric": "roc_auc",
+    "direction": "maximize",
     "rungs": [10.0],
     "budget_unit": "rounds",
 }
@@ -43,13 +46,25 @@ ROWS = [
 
 
 def test_every_trial_is_shown_with_its_run_id() -> None:
-    text = str(StudyReport("s", "roc_auc", HEADER, ROWS, 20))
+    text = str(StudyReport("s", "roc_auc", HEADER, ROWS, 20, winner=1))
     assert "4 trials, 1 failed" in text
     for shown in ROWS:
         assert shown["run_id"] in text
     assert "unfinished" in text
     assert "FAILED  OSError: full\n" in text
     assert text.endswith(f"-P trial={1:032x}")
+
+
+def test_all_goals_are_shown_and_the_winner_is_the_studys_own() -> None:
+    goals = {"goals": {"roc_auc": "maximize", "size": "minimize"}, "limits": ["seconds<2"]}
+    rows = [{**each, "metrics": {**each["metrics"], "size": 3.0}} for each in ROWS[:2]]
+    front = frozenset({0, 1})
+    text = str(StudyReport("s", "roc_auc", {**HEADER, **goals}, rows, 20, winner=0, front=front))
+    first = text.splitlines()[2]
+    assert re.search(r"roc_auc 0.9 +size 3 +seconds unfinished .*sampler \*$", first)
+    assert "best configuration (lightgbm-000" in text
+    code = str(StudyReport("s", "roc_auc", {**HEADER, "model": "function:m:f"}, ROWS, 20, winner=1))
+    assert code.endswith("-e tune --env-manager local -P study=s -P trials=8")
 
 
 def test_what_is_not_shown_is_said() -> None:

@@ -6,7 +6,7 @@ from itertools import pairwise
 from hpo.goals.leaders import hypervolumes
 from hpo.study import Study
 from pipelines.store import StudyNotes
-from pipelines.store.schema import FRONT, HYPERVOLUME
+from pipelines.store.schema import FRONT, HYPERVOLUME, SCALE
 
 
 def log_front(study: Study, notes: StudyNotes, say: Callable[[str], None]) -> None:
@@ -21,12 +21,19 @@ def log_front(study: Study, notes: StudyNotes, say: Callable[[str], None]) -> No
     notes.annotate(tags={FRONT: ",".join(map(str, sorted(front)))})
     for number in sorted(front | before):
         notes.annotate(tags={FRONT: str(number in front).lower()}, trial=number)
-    shares = hypervolumes(study.trials, study.goals)
-    for step, (last, share) in enumerate(pairwise([-1.0, *shares]), 1):
-        if share > last or step == len(shares):  # the steps between add nothing
-            notes.annotate(metrics={HYPERVOLUME: share}, step=step)
+    _log_course(study, notes)
     if broken := _broken(study):
         say(broken)
+
+
+def _log_course(study: Study, notes: StudyNotes) -> None:
+    """Log the hypervolume where it grows, in the scale that the first session has found."""
+    scale, logged = map(int, (notes.tag(SCALE) or "0,0").split(","))
+    shares = hypervolumes(study.trials, study.goals, scale or None)
+    notes.annotate(tags={SCALE: f"{scale or len(shares)},{len(shares)}"})
+    for step, (last, share) in enumerate(pairwise([-1.0, *shares]), 1):
+        if step > logged and (share > last or step == len(shares)):
+            notes.annotate(metrics={HYPERVOLUME: share}, step=step)
 
 
 def _broken(study: Study) -> str:
