@@ -79,7 +79,10 @@ def leaderboard(rows: Sequence[Mapping[str, Any]]) -> Table:
         [*common(row), *map(row["metrics"].get, metrics), *map(row["params"].get, params)]
         for row in rows
     ]
-    return Table((*_COLUMNS, *metrics, *params), cells)
+    taken = {*_COLUMNS, *params}
+    named = [f"metrics.{name}" if name in taken else name for name in metrics]
+    named += [f"params.{name}" if name in _COLUMNS else name for name in params]
+    return Table((*_COLUMNS, *named), cells)
 
 
 def best_trials(evidence: Evidence) -> Table:

@@ -220,7 +220,15 @@ def write_study(
 
 def _facts(header: Header) -> dict[str, str]:
     """The entries that are logged both as tags and as parameters."""
-    return {name: str(header[name]) for name in _HEADER_TAGS if header.get(name) is not None}
+    facts = {name: str(header[name]) for name in _HEADER_TAGS if header.get(name) is not None}
+    goals = Goals.from_dict(header)
+    if not goals.is_single:
+        several = {
+            "goals": ", ".join(goal.name for goal in goals.goals),
+            "limits": ", ".join(map(str, goals.limits)),
+        }
+        facts |= {name: text for name, text in several.items() if text}
+    return facts
 
 
 def _data(header: Header) -> Mapping[str, Any]:

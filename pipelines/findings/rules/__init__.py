@@ -29,7 +29,9 @@ RULES: tuple[Rule, ...] = (
 
 
 # What these say rests on one order of the trials, and on one winner.
-_OF_ONE_GOAL = frozenset({search.default_not_beaten, score.within_noise, search.plateau})
+_OF_ONE_GOAL = frozenset(
+    {score.worse_on_test, search.default_not_beaten, score.within_noise, search.plateau}
+)
 
 
 def diagnose(evidence: Evidence, analysis: Analysis | None) -> tuple[Diagnosis, ...]:
