@@ -5,6 +5,7 @@ loss against training seconds of real models (`benchmarks.tabulated.curves`).
 """
 
 import argparse
+import hashlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.environments import Process, requirements_digest
+from benchmarks.environments import ROOT, Process, requirements_digest
 from benchmarks.environments import cache as cache_folder
 from benchmarks.methods import SEVERAL, method
 from benchmarks.report import machine, problem_table, rank_table, write
@@ -119,9 +120,17 @@ class Job(MethodJob):
 
 
 def digest(job: Job) -> str | None:
-    """Changes with the version of a peer; our own searches are run again every time."""
+    """Changes with the version of a peer, or with our own code."""
     chosen = method(job.method, SEVERAL)
-    return requirements_digest(chosen.environment) if chosen.environment else None
+    return requirements_digest(chosen.environment) if chosen.environment else _own_code()
+
+
+@cache
+def _own_code() -> str:
+    code = hashlib.sha256()
+    for path in sorted((ROOT / "hpo").rglob("*.py")):
+        code.update(path.read_bytes())
+    return code.hexdigest()[:12]
 
 
 def missed(on: Problem, losses: Sequence[Sequence[float]], at: Sequence[int]) -> list[float]:
