@@ -141,6 +141,8 @@ BOUNDS: Mapping[str, Mapping[str, Bounds]] = {
     },
     "random_forest": _FOREST,
     "extra_trees": _FOREST,
+    "knn": {"n_neighbors": _COUNT, "p": Bounds(1)},
+    "svm": {"C": _POSITIVE, "degree": _COUNT_OR_ZERO, "epsilon": _NOT_NEGATIVE, "gamma": _POSITIVE},
     "linear": {"C": _POSITIVE, "l1_ratio": _FRACTION_OR_ZERO},
     "mlp": {
         "accumulation": _COUNT,

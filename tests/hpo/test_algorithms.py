@@ -16,7 +16,9 @@ from hpo.samplers.settings import names
 from hpo.samplers.tpe import TPESampler
 from hpo.space import Float, SearchSpace
 
-PAGE = (Path(__file__).parents[2] / "docs" / "algorithms.md").read_text("utf-8")
+
+def page() -> str:
+    return (Path(__file__).parents[2] / "docs" / "algorithms.md").read_text("utf-8")
 
 
 def test_settings_follow_the_name_of_any_algorithm() -> None:
@@ -87,7 +89,7 @@ def test_auto_chooses_by_the_trials_and_is_what_it_chose() -> None:
 
 def test_the_docs_have_the_rules_of_auto() -> None:
     rows = [f"| {rule.when} | `{rule.algorithm}` |" for rule in RULES]
-    assert "\n".join(rows) in re.sub(r"(\| `\w+` \|).*", r"\1", PAGE)
+    assert "\n".join(rows) in re.sub(r"(\| `\w+` \|).*", r"\1", page())
 
 
 def test_all_mistakes_are_told_at_once() -> None:
@@ -104,7 +106,7 @@ def test_every_setting_can_be_written(name: str) -> None:
 
 
 def test_the_docs_list_every_setting_with_its_default() -> None:
-    rows = dict(re.findall(r"^\| `(\w+)` \| (.*`\w+=.*|–) \|$", PAGE, re.MULTILINE))
+    rows = dict(re.findall(r"^\| `(\w+)` \| (.*`\w+=.*|–) \|$", page(), re.MULTILINE))
     for name in algorithms.SAMPLERS:
         sampler = algorithms.sampler_of(name)
         own = vars(sampler) if name != "kde" else {"n_candidates": 64, "rho": 0.05}
