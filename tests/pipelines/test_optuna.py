@@ -10,23 +10,29 @@ from pipelines.optuna import WarmstartSampler
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 
+# names of parameters that no other study of the shared store has
 def objective(trial: optuna.Trial) -> float:
-    x, kind = trial.suggest_float("x", -5, 5), trial.suggest_categorical("kind", ["a", "b"])
+    x, kind = (
+        trial.suggest_float("optuna_x", -5, 5),
+        trial.suggest_categorical("optuna_kind", ["a", "b"]),
+    )
     return (x - 2.5) ** 2 + (kind == "a")
 
 
 def xs(sampler: WarmstartSampler, n: int = 5) -> list[float]:
     study = optuna.create_study(sampler=sampler)
     study.optimize(objective, n_trials=n)
-    return [trial.params["x"] for trial in study.trials]
+    return [trial.params["optuna_x"] for trial in study.trials]
 
 
 def past(name: str) -> None:
-    space = {"x": {"low": -5.0, "high": 5.0}, "kind": ["a", "b"]}
+    space = {"optuna_x": {"low": -5.0, "high": 5.0}, "optuna_kind": ["a", "b"]}
     with open_study(space, name=name, trials=8) as study:
         while (trial := study.ask()) is not None:
             params = trial.params
-            study.tell(trial, (float(params["x"]) - 2.5) ** 2 + (params["kind"] == "a"))
+            study.tell(
+                trial, (float(params["optuna_x"]) - 2.5) ** 2 + (params["optuna_kind"] == "a")
+            )
 
 
 def test_past_studies_of_the_objective_are_where_an_optuna_study_begins(store: str) -> None:

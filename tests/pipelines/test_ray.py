@@ -18,26 +18,26 @@ def xs(**options: Any) -> list[float]:
     from pipelines.ray import WarmstartSearcher
 
     made = WarmstartSearcher(**{"objective": "tuned square", "seed": 0, **options})
-    space = {"x": tune.uniform(-5, 5), "kind": tune.choice(["a", "b"])}
+    space = {"ray_x": tune.uniform(-5, 5), "ray_kind": tune.choice(["a", "b"])}
     made.set_search_properties("loss", "min", space)
     found = []
     for number in range(5):
         config = made.suggest(f"t{number}")
         assert isinstance(config, dict)
-        value = (config["x"] - 2.5) ** 2 + (config["kind"] == "a")
+        value = (config["ray_x"] - 2.5) ** 2 + (config["ray_kind"] == "a")
         made.on_trial_complete(f"t{number}", {"loss": value})
-        found.append(config["x"])
+        found.append(config["ray_x"])
     return found
 
 
 @needs_ray
 def test_past_studies_of_the_objective_are_where_a_search_of_ray_begins(store: str) -> None:
     cold = xs(objective=None)
-    space = {"x": {"low": -5.0, "high": 5.0}, "kind": ["a", "b"]}
+    space = {"ray_x": {"low": -5.0, "high": 5.0}, "ray_kind": ["a", "b"]}
     with open_study(space, name="tuned square", trials=8) as study:
         while (trial := study.ask()) is not None:
             params = trial.params
-            study.tell(trial, (float(params["x"]) - 2.5) ** 2 + (params["kind"] == "a"))
+            study.tell(trial, (float(params["ray_x"]) - 2.5) ** 2 + (params["ray_kind"] == "a"))
     warm = xs()
     assert warm == xs()
     assert warm[0] == cold[0] == 0.0  # the center
