@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from hpo.agreement import agreements, describe
@@ -82,10 +83,14 @@ class StudyReport:
         mark = "*" if row["number"] in self.front else ""
         return f"{start}{self._scores(row)} {budget}{seconds}  {row['origin']} {mark}".rstrip()
 
+    @cached_property
+    def _goals(self) -> Goals:
+        return Goals.from_dict(self.header)
+
     def _scores(self, row: Row) -> str:
         """The values of all goals and limits."""
         found = []
-        for name in Goals.from_dict(self.header).names:
+        for name in self._goals.names:
             value = row["metrics"].get(name)
             found.append(f"{name} {'unfinished' if value is None else f'{value:.5g}':<10}")
         return " ".join(found)

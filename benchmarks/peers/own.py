@@ -1,6 +1,6 @@
 """This project's samplers, asked through `Study` as every user does."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -24,18 +24,17 @@ def sampler(name: str, **settings: Any) -> Sampler:
     return type(made)(**settings)
 
 
+def _study(
+    space: SearchSpace, seed: int, trials: int, settings: Mapping[str, Any], **more: Any
+) -> Study:
+    chosen = sampler(**settings)
+    return Study(space, chosen, Full(1), MemoryStorage(), seed=seed, max_trials=trials, **more)
+
+
 def minimise(problem: Problem, seed: int, trials: int, first: bool, **settings: Any) -> list[float]:
     """The losses of one search, in order."""
     points = (FirstPoint(problem.default, "default"),) if first else ()
-    study = Study(
-        problem.space,
-        sampler(**settings),
-        Full(1),
-        MemoryStorage(),
-        seed=seed,
-        max_trials=trials,
-        first_points=points,
-    )
+    study = _study(problem.space, seed, trials, settings, first_points=points)
     losses: list[float] = []
     while trial := study.ask():
         losses.append(problem.loss(trial.params))
@@ -47,15 +46,7 @@ def front(
     problem: goals.Problem, seed: int, trials: int, **settings: Any
 ) -> list[tuple[float, ...]]:
     """The losses of all goals of one search, in order."""
-    study = Study(
-        problem.space,
-        sampler(**settings),
-        Full(1),
-        MemoryStorage(),
-        seed=seed,
-        max_trials=trials,
-        goals=problem.goals,
-    )
+    study = _study(problem.space, seed, trials, settings, goals=problem.goals)
     found: list[tuple[float, ...]] = []
     while trial := study.ask():
         found.append(problem.losses(trial.params))

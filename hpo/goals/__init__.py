@@ -211,6 +211,10 @@ class Goals:
         """The value of each goal, then of what else has a limit."""
         return {name: self._value(report, name) for name in self.names}
 
+    def text(self, report: Report) -> str:
+        """These values with their names, for people."""
+        return ", ".join(f"{name} {value:.5g}" for name, value in self.scores(report).items())
+
     def _value(self, report: Report, name: str) -> float:
         if name == self.first.name:
             return self.first.from_loss(report.loss)

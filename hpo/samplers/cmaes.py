@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from hpo.arrays import FloatArray
 from hpo.history import History
 from hpo.samplers.settings import Range, Settings, setting
-from hpo.samplers.tpe import spread_out
+from hpo.samplers.tpe import start_up
 from hpo.space import SearchSpace, Value
 
 LEVELS = 50  # ranges with more are continuous
@@ -47,8 +47,7 @@ class CMAESSampler(Settings):
         space = history.space
         dimensions = _Dimensions(space)
         if len(history) < self.population or not dimensions.any:
-            taken = np.concatenate([history.x, history.pending])
-            return space.decode(spread_out(space, taken, rng))
+            return start_up(history, rng)
         optimizer = dimensions.optimizer(self.population, self.step)
         for end in range(self.population, len(history) + 1, self.population):
             rows = slice(end - self.population, end)

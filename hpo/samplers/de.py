@@ -17,7 +17,7 @@ import numpy as np
 from hpo.arrays import FloatArray
 from hpo.history import History
 from hpo.samplers.settings import Range, Settings, setting
-from hpo.samplers.tpe import spread_out
+from hpo.samplers.tpe import start_up
 from hpo.space import SearchSpace, Value
 
 
@@ -43,8 +43,7 @@ class DESampler(Settings):
         """The next configuration."""
         space = history.space
         if len(history) < self.population:
-            taken = np.concatenate([history.x, history.pending])
-            return space.decode(spread_out(space, taken, rng))
+            return start_up(history, rng)
         members = self._members(history, rng)
         slot = (len(history) + len(history.pending)) % self.population
         others = np.delete(np.arange(self.population), slot)

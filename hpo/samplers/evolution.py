@@ -15,7 +15,7 @@ import numpy as np
 from hpo.arrays import FloatArray
 from hpo.history import History
 from hpo.samplers.settings import Range, Settings, setting
-from hpo.samplers.tpe import spread_out
+from hpo.samplers.tpe import start_up
 from hpo.space import SearchSpace, Value
 
 
@@ -42,8 +42,7 @@ class EvolutionSampler(Settings):
         """The next configuration."""
         space = history.space
         if len(history) < self.population:
-            taken = np.concatenate([history.x, history.pending])
-            return space.decode(spread_out(space, taken, rng))
+            return start_up(history, rng)
         alive = np.arange(len(history) - self.population, len(history))
         rivals = rng.choice(alive, min(self.sample, self.population), replace=False)
         parent = history.x[rivals[np.argmin(history.losses[rivals])]]

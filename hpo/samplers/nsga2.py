@@ -18,7 +18,7 @@ import numpy as np
 from hpo.arrays import BoolArray, FloatArray
 from hpo.history import History
 from hpo.samplers.settings import Range, Settings, setting
-from hpo.samplers.tpe import ranked, spread_out
+from hpo.samplers.tpe import ranked, start_up
 from hpo.space import SearchSpace, Value
 
 
@@ -46,9 +46,7 @@ class NSGA2Sampler(Settings):
         """The next configuration."""
         space = history.space
         if len(history) < self.population:
-            return space.decode(
-                spread_out(space, np.concatenate([history.x, history.pending]), rng)
-            )
+            return start_up(history, rng)
         best = ranked(history.losses)[: self.population]
         best = best[np.isfinite(history.losses[best])]
         fresh = space.sample_unit(rng, 3)

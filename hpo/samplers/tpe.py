@@ -66,9 +66,7 @@ class TPESampler(Settings):
         """The next configuration."""
         space, layout = history.space, history.space.layout
         if len(history) < self.n_startup:
-            return space.decode(
-                spread_out(space, np.concatenate([history.x, history.pending]), rng)
-            )
+            return start_up(history, rng)
         good, others = split(history.losses, self.gamma, self.max_good)
         below = self._below(layout, history.x[good], history.weights[good])
         above = self._above(layout, history, thin(others, self.max_others))
@@ -128,6 +126,12 @@ def thin(ordered: NDArray[np.intp], limit: int) -> NDArray[np.intp]:
         return ordered
     chosen: NDArray[np.intp] = ordered[np.linspace(0, len(ordered) - 1, limit).round().astype(int)]
     return chosen
+
+
+def start_up(history: History, rng: np.random.Generator) -> dict[str, Value]:
+    """A configuration for a model that has too few results: spread out among all others."""
+    taken = np.concatenate([history.x, history.pending])
+    return history.space.decode(spread_out(history.space, taken, rng))
 
 
 def spread_out(

@@ -11,17 +11,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hpo import rungs as arithmetic
 from hpo.arrays import BoolArray
-from hpo.rungs import Bracket, halved
+from hpo.rungs import halved
 from hpo.schedulers import MAX_FAILURES, Promote, Sample
+from hpo.schedulers.race import Race
 from hpo.standings import Standings
 
 _GOLDEN = (5**0.5 - 1) / 2
 
 
 @dataclass(frozen=True)
-class Asynchronous:
+class Asynchronous(Race):
     """Races in `brackets` without waiting; the highest rungs are promoted first.
 
     The bracket of a configuration follows from its number, in proportion to the brackets' sizes, so
@@ -32,25 +32,6 @@ class Asynchronous:
       best trial is promoted even if it is not among the best 1/eta, so that every race ends with a
       full training. If that leg fails, the next best trial is promoted, up to `MAX_FAILURES` times.
     """
-
-    rungs: tuple[float, ...]
-    eta: float
-    brackets: tuple[Bracket, ...]
-
-    @property
-    def reaching(self) -> tuple[float, ...]:
-        """The share of the configurations that reach each rung."""
-        return arithmetic.reaching(len(self.rungs), self.brackets)
-
-    @property
-    def costs(self) -> tuple[float, ...]:
-        """The mean cost of a configuration at each rung, in full trainings."""
-        return arithmetic.costs(self.rungs, self.brackets)
-
-    @property
-    def cost(self) -> float:
-        """The mean cost of a configuration, in full trainings."""
-        return sum(self.costs)
 
     def next(self, standings: Standings, *, closing: bool) -> Sample | Promote | None:
         """The promotion to the highest rung if there is one, else a new configuration."""

@@ -10,15 +10,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hpo import rungs as arithmetic
 from hpo.arrays import BoolArray
-from hpo.rungs import Bracket, halved
+from hpo.rungs import halved
 from hpo.schedulers import MAX_FAILURES, Promote, Sample
+from hpo.schedulers.race import Race
 from hpo.standings import Standings
 
 
 @dataclass(frozen=True)
-class Synchronous:
+class Synchronous(Race):
     """Races in `brackets`, one after the other and round again; the oldest race goes first.
 
     The race of a trial follows from its number. A failed leg keeps its place in the rung: it is not
@@ -28,25 +28,6 @@ class Synchronous:
     sizes shrink in proportion, to one trial per rung at least. If all promoted trials of a race
     have failed, its next best is promoted, up to `MAX_FAILURES` times.
     """
-
-    rungs: tuple[float, ...]
-    eta: float
-    brackets: tuple[Bracket, ...]
-
-    @property
-    def reaching(self) -> tuple[float, ...]:
-        """The share of the configurations that reach each rung."""
-        return arithmetic.reaching(len(self.rungs), self.brackets)
-
-    @property
-    def costs(self) -> tuple[float, ...]:
-        """The mean cost of a configuration at each rung, in full trainings."""
-        return arithmetic.costs(self.rungs, self.brackets)
-
-    @property
-    def cost(self) -> float:
-        """The mean cost of a configuration, in full trainings."""
-        return sum(self.costs)
 
     def next(self, standings: Standings, *, closing: bool) -> Sample | Promote | None:
         """A promotion in the oldest race that has one, else a new configuration."""

@@ -312,3 +312,8 @@ def _check_entries(entries: Sequence[zipfile.ZipInfo], size: int) -> None:
     compressed = any(entry.compress_type != zipfile.ZIP_STORED for entry in entries)
     if compressed or sum(entry.file_size for entry in entries) > size:
         raise DamagedError("its files are larger than the package itself")
+
+
+def folder_size(folder: Path) -> int:
+    """The bytes of all files in a folder."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

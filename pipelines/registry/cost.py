@@ -10,6 +10,7 @@ import numpy as np
 
 from hpo.arrays import FloatArray
 from pipelines.registry.gate import LATENCIES, Check, Limits
+from pipelines.table.scores.costs import MEGABYTE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,7 +21,6 @@ WARM_UP_REQUESTS = 3
 MAX_REQUESTS, MAX_BATCHES, MIN_REQUESTS = 200, 30, 10
 MAX_SECONDS = 5.0  # of requests, once there were `MIN_REQUESTS`
 BATCH_ROWS = 1_000
-MEGABYTE = 1e6
 
 
 def latency_checks(predictor: Predictor, frame: pd.DataFrame, limits: Limits) -> Iterator[Check]:

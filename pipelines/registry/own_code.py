@@ -28,7 +28,7 @@ from pipelines.registry.gate import Check, Limits, PromotionRefusedError, Verdic
 from pipelines.registry.heldout import HeldOut, enough
 from pipelines.registry.pair import Pair
 from pipelines.registry.slices import slice_checks
-from pipelines.table.reading import load_table, with_text_names
+from pipelines.table.reading import read_table, with_text_names
 from pipelines.table.scores.metrics import METRICS, Metric
 from pipelines.table.scores.named import metric_for
 from pipelines.table.target import read_target
@@ -59,7 +59,7 @@ class Rows:
         Raises:
             UserError: if it has no such column, or too few rows with a target.
         """
-        frame = with_text_names(data if isinstance(data, pd.DataFrame) else load_table(str(data)))
+        frame = with_text_names(read_table(data))
         shown = "the table in memory" if isinstance(data, pd.DataFrame) else Path(str(data)).name
         name = normal_name(target)
         if name not in frame.columns:

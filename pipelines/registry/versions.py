@@ -18,6 +18,7 @@ from mlflow.models import Model
 
 import serving
 from hpo.errors import ParameterError, UserError, closest, raise_all
+from pipelines.files.objects import folder_size
 from pipelines.registry.gate import (
     METRIC,
     TRAINED_ON,
@@ -245,7 +246,7 @@ def size_of(which: Candidate, folder: Path) -> int:
     Raises:
         PromotionRefusedError: If they cannot be downloaded.
     """
-    return _size(_downloaded(uri_of(which), str(which), folder))
+    return folder_size(_downloaded(uri_of(which), str(which), folder))
 
 
 def load_predictor(which: Candidate, folder: Path) -> tuple[Predictor, int]:
@@ -276,7 +277,7 @@ def read_predictor(uri: str, shown: str, folder: Path) -> tuple[Predictor, int]:
     """
     files = _downloaded(uri, shown, folder)
     try:
-        return Predictor.load(_predictor_folder(shown, files)), _size(files)
+        return Predictor.load(_predictor_folder(shown, files)), folder_size(files)
     except (MlflowException, OSError, ValueError, KeyError, TypeError) as error:
         raise PromotionRefusedError(
             f"the model of {shown} is damaged or gone: {first_line(error)}"
@@ -290,10 +291,6 @@ def _downloaded(uri: str, shown: str, folder: Path) -> Path:
         raise PromotionRefusedError(
             f"the model of {shown} cannot be read: {first_line(error)}"
         ) from error
-
-
-def _size(files: Path) -> int:
-    return sum(path.stat().st_size for path in files.rglob("*") if path.is_file())
 
 
 def _predictor_folder(which: str, files: Path) -> Path:

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from hpo.goals import Goals
-from hpo.trial import Report, Trial
+from hpo.trial import Trial
 from pipelines.findings.scales import duration
 
 WARNING = "warning: "  # lines with it are always shown
@@ -132,18 +132,14 @@ class Reporter:
         at = f" at {trial.reached:g} {self.unit}" if self.unit else ""
         return (
             f"trial {trial.number}{of} ({trial.origin}){at}  "
-            f"{self._scores(trial.reports[-1])}  {trial.seconds:.1f} s"
+            f"{self.goals.text(trial.reports[-1])}  {trial.seconds:.1f} s"
         )
 
     def _best(self, best: Trial | None) -> str:
         if best is None or best.best is None:
             return "no result yet"
-        return f"best {self._scores(best.best, named=False)} (trial {best.number})"
-
-    def _scores(self, report: Report, *, named: bool = True) -> str:
-        """The values of all goals and limits."""
-        scores = self.goals.scores(report).items()
-        return ", ".join(f"{name} {v:.5g}" if named else f"{v:.5g}" for name, v in scores)
+        scores = (f"{value:.5g}" for value in self.goals.scores(best.best).values())
+        return f"best {', '.join(scores)} (trial {best.number})"
 
     def _pace(self) -> str:
         elapsed = time.monotonic() - self._start

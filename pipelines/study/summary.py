@@ -43,8 +43,7 @@ def line(result: "StudyResult") -> str:
     model = f", model {result.model_uri}" if result.model_uri else ""
     version = f", {result.plan.register} version {result.version}" if result.version else ""
     goals = result.plan.goals
-    scores = goals.scores(result.winner.best) if result.winner.best else {}
-    text = ", ".join(f"{name} {value:.5g}" for name, value in scores.items())
+    text = goals.text(result.winner.best) if result.winner.best else ""
     word = "best" if goals.is_single else "winner"
     broken = ", which breaks the limits" if _breaks(result, result.winner) else ""
     which = f"(trial {result.winner.number}{broken})"
@@ -125,7 +124,7 @@ def _winner(result: "StudyResult") -> Iterator[str]:
     if is_code(result.plan.model):
         yield from _best(result, result.winner)
     elif not result.plan.goals.is_single:
-        yield _best_of_front(result, result.winner)
+        yield f"Winner: {_chosen(result, result.winner)}"
     if result.metric not in result.test:
         return
     interval = result.interval
@@ -163,20 +162,20 @@ def _better_baselines(result: "StudyResult", winner: Trial) -> Iterator[str]:
             )
 
 
-def _best_of_front(result: "StudyResult", winner: Trial) -> str:
-    """The winner's values of all goals, and how it was chosen."""
+def _chosen(result: "StudyResult", winner: Trial) -> str:
+    """The winner with its values of all goals, and how it was chosen."""
     goals = result.plan.goals
-    scores = goals.scores(winner.best).items() if winner.best else ()
+    scores = goals.text(winner.best) if winner.best else ""
     how = "by the weights of prefer" if goals.weights else "the nearest to the best of every goal"
     chosen = f"; {how}" if len(goals.goals) > 1 else ""
     if _breaks(result, winner):
         chosen = f"; it breaks {', '.join(map(str, goals.limits))} least, and no trial keeps it"
-    return f"Winner: trial {winner.number}, {', '.join(f'{n} {v:.5g}' for n, v in scores)}{chosen}"
+    return f"trial {winner.number}, {scores}{chosen}"
 
 
 def _best(result: "StudyResult", winner: Trial) -> Iterator[str]:
     """The winner of the user's own code: its configuration, and the model that it has logged."""
-    yield _best_of_front(result, winner).replace("Winner", "Best")
+    yield f"Best: {_chosen(result, winner)}"
     yield from (f"  {name}: {value}" for name, value in winner.params.items())
     if result.model_uri is not None:
         yield f"Model: {result.model_uri}"

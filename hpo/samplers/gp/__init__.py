@@ -38,7 +38,7 @@ from hpo.samplers.gp.losses import bent
 from hpo.samplers.gp.process import Process
 from hpo.samplers.gp.search import maximise
 from hpo.samplers.settings import Range, Settings, setting
-from hpo.samplers.tpe import TPESampler, ranked, spread_out, thin
+from hpo.samplers.tpe import TPESampler, ranked, start_up, thin
 from hpo.space import SearchSpace, Value
 
 MAX_RESULTS = 200  # that the process is conditioned on
@@ -84,8 +84,7 @@ class GPSampler(Settings):
         """The next configuration."""
         space = history.space
         if len(history) < self.n_startup:
-            taken = np.concatenate([history.x, history.pending])
-            return space.decode(spread_out(space, taken, rng))
+            return start_up(history, rng)
         rows = best_and_spread(history.losses, MAX_RESULTS)
         x = history.x[rows]
         process = Process.fitted(space, x, bent(history.losses[rows]), history.pending)

@@ -50,7 +50,7 @@ def mistakes(options: TuneOptions, wrong: Collection[str]) -> Iterator[str]:
             yield f"{name} is for tables, and objective is the user's own code; leave {name} out"
     if {"metric", "limits", "prefer"} & set(wrong):
         return
-    found = [*goal_mistakes(options, wrong)]
+    found = [*goal_mistakes(options)]
     if options.study is None:
         try:
             goals_of(options)

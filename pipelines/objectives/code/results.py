@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from hpo.errors import ParameterError
-from hpo.goals import MAXIMIZE, MINIMIZE, Goal, Goals
+from hpo.goals import Goal, Goals
 from pipelines.objectives.scoring.goals import read_goals
 from pipelines.store import schema
 from pipelines.study.options import AUTO, SearchOptions
 from pipelines.table.scores.metrics import METRICS
+from pipelines.table.scores.named import SIGNS
 
 LOSS = "loss"  # the name of a bare number
-_SIGNS = {"-": MINIMIZE, "+": MAXIMIZE}
 _SHOWN = 300  # characters of what a failed program has printed
 MAX_CURVE = 50  # points of a learning curve that are stored
 
@@ -43,14 +43,14 @@ def goal_of(metric: str) -> Goal:
     name = metric.strip()
     if name in (AUTO, LOSS):
         return Goal(LOSS)
-    if name[:1] in _SIGNS:
+    if name[:1] in SIGNS:
         own = name[1:].strip()
         if not own:
             raise ParameterError(
                 f"metric={metric!r} has a sign and no name; write -err or +accuracy"
             )
         schema.check_names({own: None})
-        return Goal(own, _SIGNS[name[0]])
+        return Goal(own, SIGNS[name[0]])
     if name in METRICS:
         return METRICS[name].goal
     raise ParameterError(

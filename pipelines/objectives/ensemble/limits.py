@@ -10,6 +10,7 @@ from pathlib import Path
 
 from threadpoolctl import threadpool_limits
 
+from pipelines.files.objects import folder_size
 from serving.features import Matrix
 from serving.predictor import Predictor
 
@@ -34,7 +35,7 @@ class Cost:
 
 def cost(folder: Path, rows: Matrix) -> Cost:
     """Measure the predictor in a folder with some encoded rows."""
-    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    size = folder_size(folder)
     predictor, seconds = Predictor.load(folder), []
     for _ in range(REPEATS):
         began = time.process_time()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pipelines.files.objects import folder_size
 from pipelines.table.scores.costs import LATENCY, MEGABYTE, ROWS, SECONDS, SIZE, latency
 
 if TYPE_CHECKING:
@@ -34,5 +35,4 @@ def _size(part: "Trained") -> float:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "model"
         part.model.export(folder)
-        files = (file for file in folder.rglob("*") if file.is_file())
-        return sum(file.stat().st_size for file in files) / MEGABYTE
+        return folder_size(folder) / MEGABYTE
