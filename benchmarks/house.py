@@ -17,6 +17,7 @@ import tokenize
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 
 from benchmarks.markdown import table
@@ -39,12 +40,20 @@ _NO_CODE = frozenset(
 
 @dataclass(frozen=True)
 class Module:
-    """One file: its path relative to the root, text, syntax tree, and line numbers of code."""
+    """One file: its path relative to the root and its text, which is parsed when it is measured."""
 
     path: Path
     text: str
-    tree: ast.Module
-    code: frozenset[int]
+
+    @cached_property
+    def tree(self) -> ast.Module:
+        """The syntax tree."""
+        return ast.parse(self.text)
+
+    @cached_property
+    def code(self) -> frozenset[int]:
+        """The numbers of the lines that hold code."""
+        return _code_lines(self.text) - _docstring_lines(self.tree)
 
     @property
     def name(self) -> str:
@@ -80,7 +89,7 @@ class Figures:
 def read(root: Path) -> list[Module]:
     """All modules below a root."""
     paths = (path for folder in FOLDERS for path in sorted((root / folder).rglob("*.py")))
-    return [_module(path, root) for path in paths]
+    return [Module(path.relative_to(root), path.read_text(encoding="utf-8")) for path in paths]
 
 
 def under(modules: Sequence[Module], folders: Collection[str]) -> list[Module]:
@@ -128,12 +137,6 @@ def at_commit(commit: str) -> list[Module]:
     with tempfile.TemporaryDirectory() as folder, tarfile.open(fileobj=io.BytesIO(archive)) as tar:
         tar.extractall(folder, filter="data")
         return read(Path(folder))
-
-
-def _module(path: Path, root: Path) -> Module:
-    text = path.read_text(encoding="utf-8")
-    tree = ast.parse(text)
-    return Module(path.relative_to(root), text, tree, _code_lines(text) - _docstring_lines(tree))
 
 
 def _code_lines(text: str) -> frozenset[int]:

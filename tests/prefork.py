@@ -40,6 +40,7 @@ IMPORTED = (
     "pipelines.findings.figures",
     "pipelines.registry.logged",
     "pipelines.store.storage",
+    "scipy.stats",
 )
 # What a command runs: a function of a module.
 COMMANDS = {
@@ -114,6 +115,7 @@ def serve(address: str) -> None:
     """Answer requests until killed."""
     for module in IMPORTED:
         importlib.import_module(module)
+    _fill_caches()
     gc.freeze()  # a collection in a child would copy all pages
     listening = socket.socket(socket.AF_UNIX)
     listening.bind(address)
@@ -125,6 +127,20 @@ def serve(address: str) -> None:
             listening.close()
             _answer(connection)
         connection.close()
+
+
+def _fill_caches() -> None:
+    """Read once what each command would read again: YAML files, and what packages hold.
+
+    MLflow lists the modules of all installed packages before it stores a model.
+    """
+    from mlflow.utils.requirements_utils import warn_dependency_requirement_mismatches
+
+    from pipelines.models.catalog import FAMILIES, single_family
+
+    for name in FAMILIES:
+        single_family(name)
+    warn_dependency_requirement_mismatches(["mlflow"])
 
 
 def _answer(connection: socket.socket) -> NoReturn:

@@ -16,7 +16,7 @@ from hpo.goals import Goal, Goals
 from hpo.space import SearchSpace
 from hpo.study import FirstPoint
 from pipelines.files.uris import HIDDEN, is_hidden, safe
-from pipelines.models import FAMILIES, libraries
+from pipelines.models import is_model, libraries, search_model
 from pipelines.models.libraries import STUDY_LIBRARIES, installed_versions
 from pipelines.study.options import ALL_ROWS, AUTO, OFF, TuneOptions, most_members
 from pipelines.table.source import absolute
@@ -144,7 +144,8 @@ class Plan:
 
     def to_header(self) -> dict[str, Any]:
         """Plain values, as they are stored in MLflow; URIs are without secrets."""
-        versions = installed_versions([*STUDY_LIBRARIES, *libraries(FAMILIES)])
+        families = search_model(self.model).families if is_model(self.model) else ()
+        versions = installed_versions([*STUDY_LIBRARIES, *libraries(families)])
         return {
             **{field.name: getattr(self, field.name) for field in fields(self)},
             **self.goals.to_dict(),
