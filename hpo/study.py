@@ -3,37 +3,24 @@
 Its state is its trials. The next configuration is a function of the trials and of
 `default_rng([seed, number])`, so a resumed study continues as it would have without the
 interruption.
-
-With several workers, the order of results depends on timing. Where every trial has one leg, trial k
-therefore uses the results of the trials up to k - lag only; later trials count as pending even if
-they have finished. With `lag` >= the number of workers, the same seed gives the same study whatever
-the timing. The price is that a worker waits when one trial takes longer than the `lag - 1` trials
-after it together. Races over rungs cannot wait like that, because their legs differ in length by
-design: with lag 0 all results are used, and a study repeats from its seed with one worker only.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import replace
 
-from hpo.configurations import Configurations, Identity, by_value
+from hpo.configurations import Identity, by_value
 from hpo.errors import StudyError
 from hpo.goals import Goal, Goals
 from hpo.goals.leaders import Leaders
+from hpo.proposals import FirstPoint, Proposals
 from hpo.samplers import Sampler
 from hpo.schedulers import Promote, Sample, Scheduler
-from hpo.space import Params, SearchSpace
+from hpo.space import SearchSpace
 from hpo.standings import Standings
 from hpo.storage import Storage
 from hpo.trial import Failure, Report, Trial
 
-
-@dataclass(frozen=True)
-class FirstPoint:
-    """A configuration to try before the sampler is asked; `origin` says where it comes from."""
-
-    params: Params
-    origin: str
+__all__ = ["FirstPoint", "Study"]
 
 
 class Study:
@@ -47,8 +34,8 @@ class Study:
         seed: seed of every random choice.
         max_trials: how many trials to start; None for no limit.
         first_points: the configurations of the first trials, in order.
-        lag: how many trials back a result must lie to be used (see the module docstring); 0 uses
-            all results.
+        lag: how many trials back a result must lie to be used (`hpo.proposals`); 0 uses all
+            results.
         identity: what two configurations that are the same training have in common; no
             configuration is tried twice, and a finite space ends. None for an objective that is not
             deterministic.
@@ -76,38 +63,33 @@ class Study:
         goals: Goals | None = None,
     ) -> None:
         self.space = space
-        self.sampler = sampler
         self.scheduler = scheduler
-        self.seed = seed
         self.max_trials = max_trials
-        first = Configurations(space, sampler, identity)
-        self.first_points = tuple(
-            point
-            for point in first_points
-            if space.allowed(point.params) and first.add(point.params)
-        )
         self.lag = lag
         self.patience = patience
+        self.goals = goals or Goals((Goal("loss"),))
         self._storage = storage
         self._trials = list(storage.load())
         _check_numbers(self._trials)
         self._lost = [trial.number for trial in reversed(self._trials) if not trial.finished]
-        self.goals = goals or Goals((Goal("loss"),))
         self._standings = Standings(space, scheduler.rungs, self.goals)
         self._leaders = Leaders(self.goals)
-        self._seen = 0  # with a lag: how many trials have their outcome in the standings
-        self._configurations = Configurations(space, sampler, identity)
+        self._proposals = Proposals(
+            self._standings,
+            sampler,
+            seed=seed,
+            first_points=first_points,
+            lag=lag,
+            identity=identity,
+        )
         for trial in self._trials:
-            self._configurations.add(trial.params)
-            self._standings.add(trial.params, trial.budget)
+            self._proposals.add(trial)
             self._leaders.update(trial)
-            if not lag:
-                self._standings.update(trial)
         self._since_best = self._count_since_best()
         self._exhausted = False
         if self._trials and not self._lost and not self._all_started:
-            number = len(self._trials)
-            self._exhausted = self._use_results_for(number) and self._point(number) is None
+            ready = self._proposals.ready(self._trials)
+            self._exhausted = ready and self._proposals.point(len(self._trials)) is None
 
     @property
     def trials(self) -> tuple[Trial, ...]:
@@ -144,10 +126,15 @@ class Study:
         """Whether the last trials, as many as `patience`, have brought no better result."""
         return self.patience is not None and self._since_best >= self.patience
 
-    @cached_property
+    @property
+    def first_points(self) -> tuple[FirstPoint, ...]:
+        """The configurations of the first trials."""
+        return self._proposals.first_points
+
+    @property
     def n_configurations(self) -> int | None:
         """How many configurations there are to try; None if they are too many to list."""
-        return self._configurations.total(point.params for point in self.first_points)
+        return self._proposals.total
 
     @property
     def complete(self) -> bool:
@@ -181,9 +168,9 @@ class Study:
         decision = self.scheduler.next(self._standings, closing=self._closing)
         if isinstance(decision, Sample):
             number = len(self._trials)
-            if not self._use_results_for(number):
+            if not self._proposals.ready(self._trials):
                 return None
-            point = self._point(number)
+            point = self._proposals.point(number)
             if point is not None:
                 return self._start(Trial(number, dict(point.params), decision.budget, point.origin))
             self._exhausted = True
@@ -229,8 +216,7 @@ class Study:
             outcome = Failure(mistake, outcome.seconds)
         trial = self._trials[number] = self._trials[number].with_outcome(outcome)
         self._storage.update(trial)
-        if not self.lag:
-            self._standings.update(trial)
+        self._proposals.update(trial)
         if self._leaders.update(trial):
             self._since_best = self._count_since_best()
         elif self._leaders.leading and number > self._leaders.leading[-1]:
@@ -256,8 +242,7 @@ class Study:
 
     def _start(self, trial: Trial) -> Trial:
         self._trials.append(trial)
-        self._configurations.add(trial.params)
-        self._standings.add(trial.params, trial.budget)
+        self._proposals.add(trial)
         self._storage.add(trial)
         return trial
 
@@ -267,33 +252,6 @@ class Study:
         self._standings.update(trial)
         self._storage.update(trial)
         return trial
-
-    def _point(self, number: int) -> FirstPoint | None:
-        """The configuration of trial `number`; None when the space is exhausted."""
-        if number < len(self.first_points):
-            return self.first_points[number]
-        history = self._standings.history(
-            self.sampler.min_results(self.space), number - len(self.first_points)
-        )
-        params = self._configurations.propose(history, [self.seed, number])
-        return None if params is None else FirstPoint(params, "sampler")
-
-    def _use_results_for(self, number: int) -> bool:
-        """Update the standings with the results that trial `number` may use.
-
-        Returns:
-            False when one of them is still missing, so that the trial has to wait.
-        """
-        independent = number < len(self.first_points) or not self.sampler.min_results(self.space)
-        if not self.lag or independent:
-            return True
-        visible = max(number - self.lag + 1, 0)
-        for trial in self._trials[self._seen : visible]:
-            if not trial.finished:
-                return False
-            self._standings.update(trial)
-            self._seen += 1
-        return True
 
 
 def _check_numbers(trials: Sequence[Trial]) -> None:

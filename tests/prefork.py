@@ -4,6 +4,9 @@ Importing MLflow and the project takes most of the time of a short command. `shi
 of commands for `PATH`: `mlflow`, `mlflow-warmstart`, and a `python` that sends `-m pipelines` to
 the server and runs everything else itself. What runs is the same code, in a process of its own,
 with the working directory, the environment and the output of the caller.
+
+The first pool of workers of a command starts in the same way: a process that has the libraries of
+LightGBM waits to become its fork server. The tests of `hpo.workers` start theirs as users do.
 """
 
 import atexit
@@ -22,8 +25,10 @@ import tempfile
 import threading
 import time
 import traceback
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NoReturn
+from types import SimpleNamespace
+from typing import Any, NoReturn
 
 IMPORTED = (
     "mlflow.cli",
@@ -41,6 +46,13 @@ IMPORTED = (
     "pipelines.registry.logged",
     "pipelines.store.storage",
     "scipy.stats",
+)
+# What the workers of most studies import.
+OF_WORKERS = (
+    "pipelines.objectives.training",
+    "pipelines.models.lightgbm",
+    "pipelines.models.baselines",
+    "pipelines.objectives.code.evaluation",
 )
 # What a command runs: a function of a module.
 COMMANDS = {
@@ -82,7 +94,7 @@ def shims(python_path: str) -> Path:
     environment = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_")}
     server = subprocess.Popen(
         [sys.executable, "-m", "tests.prefork", str(address)],
-        env={**environment, "PYTHONPATH": python_path},
+        env={**environment, "PYTHONPATH": python_path, "OMP_WAIT_POLICY": "PASSIVE"},
         cwd=folder,
         stdin=subprocess.DEVNULL,
         start_new_session=True,
@@ -113,7 +125,7 @@ def _wait_for(path: Path, server: "subprocess.Popen[bytes]") -> None:
 
 def serve(address: str) -> None:
     """Answer requests until killed."""
-    for module in IMPORTED:
+    for module in (*IMPORTED, *OF_WORKERS):
         importlib.import_module(module)
     _fill_caches()
     gc.freeze()  # a collection in a child would copy all pages
@@ -168,6 +180,7 @@ def _run(command: str, argv: list[str], folder: str, environment: dict[str, str]
     os.environ.clear()
     os.environ.update(environment)
     sys.argv = argv
+    _Waiting.fork()
     module, function = COMMANDS[command]
     code: object = 1
     try:
@@ -185,6 +198,75 @@ def _run(command: str, argv: list[str], folder: str, environment: dict[str, str]
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code or 0)
+
+
+class _Waiting(subprocess.Popen[bytes]):
+    """A process that waits to become the fork server of the first pool of this command.
+
+    It ends when this process does, or when it is not needed.
+    """
+
+    def __init__(self, pid: int, connection: socket.socket) -> None:
+        self.pid = pid
+        self.args = "fork server"
+        self.returncode: int | None = None
+        self.stdin = self.stdout = self.stderr = None
+        self._connection = connection
+        self._waitpid_lock = threading.Lock()
+        self._sigint_wait_secs = 0.25
+        self._child_created = True
+
+    @classmethod
+    def fork(cls) -> None:
+        """Fork one, and let the first start of a pool take it."""
+        from hpo.workers import launch
+
+        ours, theirs = socket.socketpair()
+        pid, driver = os.fork(), os.getpid()
+        if pid == 0:
+            ours.close()
+            _become_fork_server(theirs, os.getppid())
+        theirs.close()
+        waiting = [cls(pid, ours)]
+
+        def popen(*command: object, **options: Any) -> "subprocess.Popen[bytes]":
+            if waiting and os.getpid() == driver:
+                return waiting.pop()._go(options)
+            return subprocess.Popen(*command, **options)  # type: ignore[call-overload,no-any-return]
+
+        vars(launch)["subprocess"] = SimpleNamespace(
+            Popen=popen,
+            DEVNULL=subprocess.DEVNULL,
+            TimeoutExpired=subprocess.TimeoutExpired,
+        )
+
+    def _go(self, options: Mapping[str, Any]) -> "_Waiting":
+        (descriptor,), output = options["pass_fds"], options["stdout"]
+        descriptors = [descriptor, 1 if output is None else output.fileno()]
+        descriptors.append(2 if output is None else descriptors[1])
+        environment = json.dumps(dict(options["env"])).encode()
+        with self._connection as connection:
+            socket.send_fds(connection, [len(environment).to_bytes(8, "big")], descriptors)
+            connection.sendall(environment)
+        return self
+
+
+def _become_fork_server(connection: socket.socket, driver: int) -> NoReturn:
+    try:
+        length, descriptors, _, _ = socket.recv_fds(connection, 8, 3)
+        if length:
+            with connection, connection.makefile("rb") as stream:
+                environment = json.loads(stream.read(int.from_bytes(length, "big")))
+            os.setsid()
+            os.environ.clear()
+            os.environ.update(environment)
+            own, *outputs = descriptors
+            for number, descriptor in enumerate([os.open(os.devnull, os.O_RDONLY), *outputs]):
+                os.dup2(descriptor, number)
+                os.close(descriptor)
+            importlib.import_module("hpo.workers.worker").main(own, driver)
+    finally:
+        os._exit(0)
 
 
 if __name__ == "__main__":
