@@ -47,6 +47,10 @@ NAMES = {
     ),
     "transfer": ("warmstart.transfer", "how much studies of different tables share"),
     "past-kinds": ("warmstart.kinds", "what past studies of other kinds predict"),
+    "tuned-defaults": (
+        "warmstart.defaults",
+        "configurations that are good on many tables together, and what they are worth on others",
+    ),
     "house": ("house", "figures of the code itself: lengths, density, coupling"),
     "environments": (
         "environments",

@@ -35,6 +35,14 @@ def ratio_interval(
     return float(np.median(above) / np.median(below)), float(low), float(high)
 
 
+def paired_ratio(above: FloatArray, below: FloatArray) -> tuple[float, float, float]:
+    """The ratio of the means of two paired samples `(n,)`, and its bootstrap interval."""
+    pairs = np.stack([above, below], axis=1)
+    with np.errstate(divide="ignore", invalid="ignore"):  # a draw may have zeros only
+        low, high = interval(pairs, lambda drawn, axis: np.divide(*drawn.mean(axis=axis).T))
+    return float(above.mean() / below.mean()), low, high
+
+
 def ranks(scores: FloatArray) -> FloatArray:
     """Ranks `(n_methods, ...)` along the first axis; 1 is the lowest, ties get the mean rank."""
     return np.asarray(rankdata(scores, axis=0), dtype=float)

@@ -11,7 +11,7 @@ import numpy as np
 
 from benchmarks.markdown import interval_text, table
 from benchmarks.report import machine
-from benchmarks.statistics import best_so_far, interval
+from benchmarks.statistics import best_so_far, paired_ratio
 from hpo.arrays import FloatArray
 
 STARTS = ("off", "auto")
@@ -133,7 +133,7 @@ class Duel:
         return cls(
             studies=len(pairs),
             regret={n: (float(cold[:, n - 1].mean()), float(warm[:, n - 1].mean())) for n in at},
-            ratio={n: _ratio(warm[:, n - 1], cold[:, n - 1]) for n in at},
+            ratio={n: paired_ratio(warm[:, n - 1], cold[:, n - 1]) for n in at},
             worse=float(np.mean(warm[:, -1] > cold[:, -1] + TOLERANCE)),
             held_out=float(np.mean(held_out)),
             seconds=_geometric_mean(seconds),
@@ -144,14 +144,6 @@ class Duel:
 
 def _geometric_mean(values: Sequence[float]) -> float:
     return float(np.exp(np.log(values).mean()))
-
-
-def _ratio(warm: FloatArray, cold: FloatArray) -> tuple[float, float, float]:
-    """The ratio of two mean regrets `(n,)` of the same studies, and its bootstrap interval."""
-    pairs = np.stack([warm, cold], axis=1)
-    with np.errstate(divide="ignore", invalid="ignore"):  # a draw may have cold winners only
-        low, high = interval(pairs, lambda drawn, axis: np.divide(*drawn.mean(axis=axis).T))
-    return float(warm.mean() / cold.mean()), low, high
 
 
 def report(found: Sequence[Outcome], trials: int) -> tuple[str, dict[str, object]]:

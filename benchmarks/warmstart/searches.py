@@ -204,8 +204,8 @@ def fitted(datasets: Path, model: str, name: str) -> Task:
         return metric.goal.to_loss(fold.score(metric, trial.predict(fold.valid)))
 
     first = tuple(
-        FirstPoint(inside(own.space, point), origin)
-        for point, origin in zip(own.first_points, ("default", "tuned default"), strict=True)
+        FirstPoint(inside(own.space, point), "tuned default" if i else "default")
+        for i, point in enumerate(own.first_points)
     )
     return Task(model, name, own.space, first, features, loss)
 

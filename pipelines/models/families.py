@@ -32,7 +32,8 @@ class SingleFamily:
         budget: The budgets of a study.
         space: The default space.
         default: The library's defaults for each of `TASK_GROUPS`.
-        tuned_default: A point for each of them; what it leaves out is as in `default`.
+        tuned_defaults: Points for each of them, to try one after another; what they leave out is as
+            in `default`.
         names: The names of the parameters, with aliases.
         categorical_only: Parameters that are searched only on tables with categorical columns.
         regression_only: Parameters that are searched only for numbers.
@@ -55,7 +56,7 @@ class SingleFamily:
     budget: Budget
     space: SearchSpace
     default: Mapping[str, Params]
-    tuned_default: Mapping[str, Params]
+    tuned_defaults: Mapping[str, Sequence[Params]]
     names: ParameterNames
     categorical_only: Sequence[str] = ()
     regression_only: Sequence[str] = ()
@@ -80,7 +81,10 @@ class SingleFamily:
             budget=Budget(**values.pop("budget")),
             space=space,
             default=_by_group(values.pop("default")),
-            tuned_default=_by_group(values.pop("tuned_default")),
+            tuned_defaults={
+                group: points if isinstance(points, list) else [points]
+                for group, points in _by_group(values.pop("tuned_default")).items()
+            },
             names=ParameterNames(
                 name,
                 values.pop("parameters", dict.fromkeys(space.names, ())),
@@ -106,10 +110,10 @@ class SingleFamily:
         return Settings(self.name, self.description, self.budget, space, first)
 
     def defaults(self, kind: str) -> tuple[Params, ...]:
-        """The library's default and the tuned default, with every parameter that is known."""
+        """The library's default and the tuned defaults, with every parameter that is known."""
         group = "regression" if kind == "regression" else "classification"
         default = {**self.unset, **self.default[group]}
-        return default, {**default, **self.tuned_default[group]}
+        return default, *({**default, **tuned} for tuned in self.tuned_defaults[group])
 
     def effective(self, params: Params) -> tuple[str, dict[str, Value]]:
         """This family, and the values with an effect of all its parameters under main names."""
@@ -192,9 +196,10 @@ class SingleFamily:
         return {**found, self.rate: min(rate * math.sqrt(1 / share), max(rate, MAX_RATE))}
 
 
-def _by_group(point: Mapping[str, Any]) -> dict[str, Params]:
-    """The point of each of `TASK_GROUPS`, where it has one for each or the same for all."""
-    return {group: point.get(group, point) for group in TASK_GROUPS}
+def _by_group(value: Any) -> dict[str, Any]:
+    """The value of each of `TASK_GROUPS`, where there is one for each or the same for all."""
+    own = value if isinstance(value, Mapping) else {}
+    return {group: own.get(group, value) for group in TASK_GROUPS}
 
 
 def _only_active(space: SearchSpace, point: Params) -> dict[str, Value]:

@@ -41,7 +41,7 @@ class JointSearch:
         ]
         parameters = [_nested(part.name, parameter) for part in parts for parameter in part.space]
         points = [(parts[0].name, parts[0].first_points[0])]
-        points += [(part.name, part.first_points[-1]) for part in parts]
+        points += [(part.name, part.first_points[1]) for part in parts]
         raced = [part.budget for part in parts if part.budget.min < part.budget.max]
         lowest = max((100 * budget.min / budget.max for budget in raced), default=100.0)
         return Settings(
@@ -53,7 +53,7 @@ class JointSearch:
         )
 
     def defaults(self, kind: str) -> tuple[Params, ...]:
-        """The default of the first family and the tuned default of each, with every parameter.
+        """The default of the first family and a tuned default of each, with every parameter.
 
         Each has the defaults of the other families, too.
         """
@@ -61,7 +61,7 @@ class JointSearch:
         tuned = {
             f"{name}.{own}": value
             for name, points in both.items()
-            for own, value in points[-1].items()
+            for own, value in points[1].items()
         }
         first = next(iter(self.members))
         default = {**tuned, **_nested_point(first, both[first][0])}

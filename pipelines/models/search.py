@@ -46,9 +46,9 @@ class Budget:
 class Settings:
     """A model's defaults for one kind of task.
 
-    `first_points` are the library's default and the tuned default (a joint search has the tuned
-    default of each family). Each holds exactly its active parameters. A default may lie outside
-    the bounds of the space.
+    `first_points` are the library's default and the tuned defaults (a joint search has the first
+    tuned default of each family). Each holds exactly its active parameters. A default may lie
+    outside the bounds of the space.
     """
 
     name: str

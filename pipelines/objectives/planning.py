@@ -241,7 +241,7 @@ def default_trials(algorithm: str, steps: tuple[float, ...], eta: float) -> int:
 def _first_points(
     name: str, algorithm: str, space: SearchSpace | None, own: Settings, kind: str
 ) -> tuple[FirstPoint, ...]:
-    """The library's default and the tuned default, projected onto a space that is not the model's.
+    """The library's default and the tuned defaults, projected onto a space that is not the model's.
 
     The defaults may lie outside the model's own space on purpose.
     """

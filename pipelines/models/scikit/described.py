@@ -77,7 +77,7 @@ def described(text: str) -> EstimatorFamily:
         budget=Budget("fits", 1, 1, fidelity="rows"),
         space=SearchSpace(()),
         default=dict.fromkeys(TASK_GROUPS, default),
-        tuned_default=dict.fromkeys(TASK_GROUPS, {}),
+        tuned_defaults=dict.fromkeys(TASK_GROUPS, ({},)),
         names=ParameterNames(short_name(text), free, {n: () for n in params if is_set(n)}),
         weights=takes_weights(estimator),
         calibrates=not has_probabilities(estimator),
