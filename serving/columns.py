@@ -50,7 +50,7 @@ class NumericColumn:
         name: of the column.
         dirty: whether entries that cannot be read count as missing, as in the training rows.
         format: how its texts write a number.
-        precision: the bits of a float in training; 32 if others are to be rounded to it.
+        precision: the bits of a float in training; if fewer than 64, others are rounded to it.
     """
 
     name: str
@@ -79,9 +79,9 @@ class NumericColumn:
                 f"column {self.name!r} holds {infinite.sum()} infinite value(s), but numbers must "
                 "be finite; leave the cell empty where the value is unknown"
             )
-        if self.precision == 32:  # 0.1 and the 0.10000000149 of 32 bits are one value
+        if self.precision < 64:  # 0.1 and the 0.10000000149 of 32 bits are one value
             with np.errstate(over="ignore"):
-                return values.astype(np.float32).astype(np.float64)
+                return values.astype(f"f{self.precision // 8}").astype(np.float64)
         return values
 
     @property

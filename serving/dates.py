@@ -10,6 +10,7 @@ from typing import SupportsFloat
 import numpy as np
 import pandas as pd
 
+from serving.months import shortened, tidied
 from serving.values import (
     MISSING_MARKS,
     BoolArray,
@@ -22,13 +23,24 @@ from serving.values import (
 
 ISO = "ISO8601"
 QUARTER = "%Y-Q%q"
+WEEK = "%G-W%V"
 DATE_PARTS = ("year", "month", "day", "weekday", "hour", "days")
 SECONDS_PER_DAY = 86_400
 
-NUMERIC_DATES = {"%Y%m%d": "08.0f", "%Y%m": "06.0f", "%m.%Y": "07.4f"}
-"""Forms of dates that a reader of tables may take for numbers, and how such a number is written."""
+NUMERIC_DATES = {
+    "%Y%m%d": (8, 0),
+    "%Y%m": (6, 0),
+    "%m.%Y": (7, 4),
+    "%Y%m%d%H%M": (12, 0),
+    "%Y%m%d%H%M%S": (14, 0),
+}
+"""Forms of dates that a reader of tables may take for numbers: the width of such a number's text,
+and its decimals."""
 
-MIN_MILLISECONDS = 1e11  # smaller numbers may be seconds, or no dates
+MILLISECONDS = 1e11, 1e13  # smaller numbers may be seconds, and all others no dates
+_WEEK = re.compile(
+    r"(\d{4})[-/ ]?(?:W|KW)[-/ ]?(\d{1,2})|(?:W|KW)[-/ ]?(\d{1,2})[-/ ](\d{4})", re.I
+)
 _QUARTER = re.compile(r"(\d{4})[-/. ]?Q([1-4])|Q([1-4])[-/. ]?(\d{4})|([1-4])Q[-/. ]?(\d{4})", re.I)
 
 
@@ -60,6 +72,9 @@ def parse_dates(texts: Sequence[str], pattern: str) -> pd.DatetimeIndex:
     if pattern != ISO and found.isna().any():
         others = [text if "-" in text else "" for text in texts]
         found = found.fillna(pd.Series(parse_strictly(others, ISO)))
+    elif found.isna().any():  # a quarter that was read as its first day
+        quarters = [text if "Q" in text else "" for text in texts]
+        found = found.fillna(pd.Series(parse_strictly(quarters, QUARTER)))
     return pd.DatetimeIndex(found)
 
 
@@ -67,8 +82,15 @@ def parse_strictly(texts: Sequence[str], pattern: str) -> pd.DatetimeIndex:
     """The date of each text in UTC without zone, `NaT` where it does not follow the pattern."""
     if pattern == QUARTER:
         texts, pattern = [*map(_first_month, texts)], ISO
+    if pattern == WEEK:
+        texts, pattern = [*map(_monday, texts)], "%G-W%V-%u"
     column = pd.Series(texts, dtype=object).str.strip()
     found = pd.to_datetime(column, format=pattern, errors="coerce", utc=True)
+    for form in (tidied, shortened):
+        unread = found.isna()
+        if unread.any():
+            again = column[unread].map(form)
+            found = found.fillna(pd.to_datetime(again, format=pattern, errors="coerce", utc=True))
     return pd.DatetimeIndex(found).tz_localize(None)
 
 
@@ -93,13 +115,18 @@ def _as_text(value: object, pattern: str) -> str:
         return value
     if isinstance(value, date | np.datetime64):
         return str(value)
+    if isinstance(value, pd.Period):
+        return str(value.start_time)
     if isinstance(value, bool | np.bool_) or not isinstance(value, SupportsFloat):
         return ""
     number = float(value)
-    if pattern in NUMERIC_DATES and 0 < number < MIN_MILLISECONDS:
-        text = format(number, NUMERIC_DATES[pattern])
-        return text if float(text) == number else ""
-    return _from_milliseconds(number) if abs(number) >= MIN_MILLISECONDS else ""
+    if pattern in NUMERIC_DATES and number > 0:
+        width, decimals = NUMERIC_DATES[pattern]
+        text = f"{number:0{width}.{decimals}f}"
+        if len(text) == width:
+            return text if abs(float(text) - number) < 1e-9 else ""  # as JSON rounds them
+    low, high = MILLISECONDS
+    return _from_milliseconds(number) if low <= abs(number) < high else ""
 
 
 def _from_milliseconds(number: float) -> str:
@@ -117,3 +144,11 @@ def _first_month(text: str) -> str:
     year = match[1] or match[4] or match[6]
     quarter = int(match[2] or match[3] or match[5])
     return f"{year}-{3 * quarter - 2:02}"
+
+
+def _monday(text: str) -> str:
+    """The Monday of a week of ISO 8601; empty for another text."""
+    match = _WEEK.fullmatch(text.strip())
+    if match is None:
+        return ""
+    return f"{match[1] or match[4]}-W{int(match[2] or match[3]):02}-1"

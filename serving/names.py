@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import count
 
 INVISIBLE = "\ufeff\u200b\u200c\u200d\u2060"  # byte order mark, zero-width spaces and joiners
 
@@ -15,5 +16,20 @@ def normal_name(name: object) -> str:
 
 
 def normal_names(names: Iterable[object]) -> list[str]:
-    """The normal forms of a table's names; one without a name is called by its position."""
-    return [normal_name(name) or f"Unnamed: {i}" for i, name in enumerate(names)]
+    """The normal forms of a table's names.
+
+    One without a name is called by its position, as pandas does: "Unnamed: 0", or "Unnamed: 0.1" if
+    another column has this name, as in a file that was read and written with its index.
+    """
+    named = [normal_name(name) for name in names]
+    taken = set(named)
+    for i, name in enumerate(named):
+        if not name:
+            named[i] = next(free for free in _unnamed(i) if free not in taken)
+            taken.add(named[i])
+    return named
+
+
+def _unnamed(position: int) -> Iterator[str]:
+    yield f"Unnamed: {position}"
+    yield from (f"Unnamed: {position}.{k}" for k in count(1))

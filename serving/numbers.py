@@ -28,7 +28,25 @@ from serving.values import (
 
 # What stands for a space, an apostrophe or a minus sign.
 _TYPOGRAPHY = str.maketrans("\u00a0\u2007\u2009\u202f\u2019\u02bc\u2212", "    ''-")
-_TIME = re.compile(r"(?:(-?\d+) days?,? ?)?([+-]?)(\d+):([0-5]\d)(?::([0-5]\d(?:\.\d+)?))?")
+_TIME = re.compile(
+    r"(?:(-?\d+) days?,? ?)?([+-]?)(\d+):([0-5]\d)(?::([0-5]\d)(?:\.(\d+))?)?"
+    r"(?:\s*([ap])\.?m\.?)?",
+    re.I,
+)
+_DAYS = re.compile(r"(-?\d+) days?", re.I)
+_UNITS = re.compile(  # 1h 30m, 2 hours 5 min, PT1H30M
+    r"(-?)P?(?:(\d+)\s*d(?:ays?)?\s*)?T?(?:(\d+)\s*h(?:(?:ou)?rs?)?\s*)?"
+    r"(?:(\d+)\s*m(?:in(?:ute)?s?)?\s*)?(?:(\d+)(?:\.(\d+))?\s*s(?:ec(?:ond)?s?)?)?",
+    re.I,
+)
+MAGNITUDES = {
+    **dict.fromkeys(("k", "K", "tsd", "Tsd"), 1e3),
+    **dict.fromkeys(("m", "M", "mn", "Mn", "Mio", "mio", "MM", "million"), 1e6),
+    **dict.fromkeys(("b", "B", "bn", "Bn", "Mrd", "billion"), 1e9),
+    **dict.fromkeys(("t", "T", "tn"), 1e12),
+}
+"""What a letter or word after a number multiplies it with."""
+
 AMBIGUOUS_BELOW = 1000  # "1.234" has at most three digits before its mark
 
 
@@ -41,19 +59,23 @@ class NumberFormat:
         thousands: the mark between groups of three digits; empty if there is none.
         unit: a currency, percent sign or unit before or after the number. It is left out:
             "12.3 %" is 12.3.
-        duration: whether the texts are times like "05:30" or "1 days 02:00:00", in seconds.
+        duration: whether the texts are times like "05:30", "05:30 PM", "1h 30m" or
+            "1 days 02:00:00", in seconds.
+        magnitudes: whether numbers may end with one of `MAGNITUDES`, as in "1.2K".
     """
 
     decimal: str = "."
     thousands: str = ""
     unit: str = ""
     duration: bool = False
+    magnitudes: bool = False
 
     def __str__(self) -> str:
         """A number of this format."""
         if self.duration:
             return "1 days 02:30:00"
-        return f"1{self.thousands}234{self.decimal}5{self.unit and ' '}{self.unit}"
+        magnitude = "K" if self.magnitudes else ""
+        return f"1{self.thousands}234{self.decimal}5{magnitude}{self.unit and ' '}{self.unit}"
 
     @cached_property
     def _pattern(self) -> re.Pattern[str]:
@@ -62,11 +84,13 @@ class NumberFormat:
         groups = rf"\d{{1,3}}(?:{mark}\d{{{shortest},3}})*{mark}\d{{3}}|" if mark else ""
         sign, point = r"([+-]?)\s*", re.escape(self.decimal)
         number = rf"({groups}\d+)?(?:{point}(\d*))?([eE][+-]?\d+)?"
-        return re.compile(rf"{sign}{unit}\s*{sign}{number}\s*{unit}\s*(-?)")
+        words = "|".join(sorted(MAGNITUDES, key=len, reverse=True))
+        magnitude = rf"(?:\s*({words})\b)?" if self.magnitudes else "()"
+        return re.compile(rf"{sign}{unit}\s*{sign}{number}{magnitude}\s*{unit}\s*(-?)")
 
     def number(self, text: str) -> float:
         """The number of a text, `nan` if it does not follow the format."""
-        text = text.translate(_TYPOGRAPHY).strip()
+        text = plain_characters(text)
         if self.duration:
             return _seconds(text)
         in_brackets = text.startswith("(") and text.endswith(")")  # a negative amount
@@ -75,11 +99,13 @@ class NumberFormat:
             return np.nan
         whole = (match[3] or "0").replace(self.thousands or " ", "")
         value = float(f"{whole}.{match[4] or '0'}{match[5] or ''}")
-        signs = [match[1], match[2], match[6], "-" if in_brackets else ""]
+        value *= MAGNITUDES.get(match[6] or "", 1.0)
+        signs = [match[1], match[2], match[7], "-" if in_brackets else ""]
         return -value if signs.count("-") % 2 else value
 
 
 PLAIN = NumberFormat()
+DURATION = NumberFormat(duration=True)
 
 
 def numbers(series: pd.Series, how: NumberFormat = PLAIN) -> tuple[FloatArray, BoolArray]:
@@ -94,7 +120,8 @@ def numbers(series: pd.Series, how: NumberFormat = PLAIN) -> tuple[FloatArray, B
         values = series.to_numpy(dtype=np.float64)
         return values, _ambiguous(values, how, is_float=dtype.kind == "f")
     if pd.api.types.is_timedelta64_dtype(dtype):
-        return series.dt.total_seconds().to_numpy(dtype=np.float64), np.zeros(len(series), bool)
+        seconds = series.dt.total_seconds().to_numpy(dtype=np.float64)
+        return seconds, ~np.isnan(seconds) & (not how.duration)
     if pd.api.types.is_numeric_dtype(dtype) or pd.api.types.is_bool_dtype(dtype):
         values = series.to_numpy(dtype=np.float64, na_value=np.nan)
         return values, _ambiguous(values, how, is_float=pd.api.types.is_float_dtype(dtype))
@@ -125,7 +152,7 @@ def _numbers_of(raw: Sequence[object], how: NumberFormat) -> FloatArray:
         if isinstance(value, time) and how.duration:
             found[i] = _seconds(value.isoformat())
         elif hasattr(value, "total_seconds"):
-            found[i] = value.total_seconds()
+            found[i] = value.total_seconds() if how.duration else np.nan
         elif hasattr(value, "__float__") and not isinstance(value, complex):
             number = np.array([float(value)])
             is_whole = isinstance(value, int | np.integer | bool | np.bool_)
@@ -143,11 +170,48 @@ def parse_numbers(texts: Sequence[str], how: NumberFormat = PLAIN) -> FloatArray
     return found.to_numpy(dtype=np.float64, copy=True)
 
 
+def plain_characters(text: str) -> str:
+    """The text without blanks around it, and with plain spaces, apostrophes and minus signs."""
+    return text.translate(_TYPOGRAPHY).strip()
+
+
+def is_duration(text: str) -> bool:
+    """Whether a text is a time or a duration of several units; "5 min" may be a number."""
+    if _TIME.fullmatch(text) or _DAYS.fullmatch(text):
+        return True
+    match = _UNITS.fullmatch(text)
+    return match is not None and (text[:2].strip("-")[:1] == "P" or _n_units(match) > 1)
+
+
+def _n_units(match: re.Match[str]) -> int:
+    return sum(match[i] is not None for i in range(2, 6))
+
+
 def _seconds(text: str) -> float:
+    """The seconds of a time or a duration, `nan` if it is none."""
     match = _TIME.fullmatch(text)
-    if match is None:
-        found = pd.to_timedelta(text, errors="coerce") if text[:1] in ("P", "-") else pd.NaT
-        return np.nan if found is pd.NaT else float(found.total_seconds())
-    days, sign, hours, minutes, seconds = match.groups()
-    clock = 3600 * int(hours) + 60 * int(minutes) + float(seconds or 0)
-    return 86_400 * int(days or 0) + (-clock if sign == "-" else clock)
+    if match is not None:
+        days, sign, hours, minutes, seconds, fraction, half = match.groups()
+        if half:
+            hours = str(int(hours) % 12 + 12 * (half in "pP"))
+        clock = _nanoseconds(0, hours, minutes, seconds, fraction)
+        return (_nanoseconds(days) + (-clock if sign == "-" else clock)) / 1e9
+    if match := _DAYS.fullmatch(text):
+        return _nanoseconds(match[1]) / 1e9
+    match = _UNITS.fullmatch(text)
+    if match is None or not _n_units(match):
+        return np.nan
+    whole = _nanoseconds(*match.groups()[1:])
+    return (-whole if match[1] else whole) / 1e9
+
+
+def _nanoseconds(
+    days: str | int | None,
+    hours: str | None = None,
+    minutes: str | None = None,
+    seconds: str | None = None,
+    fraction: str | None = None,
+) -> int:
+    """Nanoseconds, so that a text has the same seconds as the duration that it was written from."""
+    whole = 86_400 * int(days or 0) + 3600 * int(hours or 0) + 60 * int(minutes or 0)
+    return (whole + int(seconds or 0)) * 10**9 + int((fraction or "0").ljust(9, "0")[:9])

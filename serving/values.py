@@ -15,6 +15,8 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
+from serving.names import normal_name
+
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 CodeArray = npt.NDArray[np.int32]
@@ -31,11 +33,14 @@ MISSING_TOKENS = frozenset(
 MISSING_MARKS = MISSING_TOKENS.union(
     [".", "..", "-", "--", "---", "\N{EN DASH}", "\N{EM DASH}", "n.a.", "N.A.", "na", "#DIV/0!"],
     ["#NAME?", "#NULL!", "#NUM!", "#REF!", "#VALUE!"],  # errors of a spreadsheet
+    ["0000-00-00", "0000-00-00 00:00:00", "00.00.0000", "00/00/0000"],  # of a database
 )
 """Texts that mean "missing" among numbers, dates and truth values; elsewhere they are levels."""
 
 TRUTHS = ("true", "false")  # in any case: readers of CSV make truth values of them
 SAMPLED_CELLS = 1000
+_WHOLE_LABEL = re.compile(r"[+-]?(0|[1-9]\d{0,99})")
+_PLAIN_LABEL = re.compile(r"[+-]?(0|[1-9]\d{0,14})(\.\d{0,15})?([eE][+-]?\d{1,2})?")
 _TRUE, _FALSE = object(), object()
 
 
@@ -81,14 +86,18 @@ def labelled(series: pd.Series) -> tuple[IntArray, list[Label]]:
 def label_key(label: Label) -> Label:
     """What all spellings of a label have in common, so that they are one class.
 
-    1, 1.0, "1", "1.0", true and "True" are one label, and so are 0, "0" and false. "01" is another.
+    1, 1.0, "1", "+1", "1.0", "1e0", true and "True" are one label, and so are 0, "0" and false.
+    "01" is another.
     """
-    if not isinstance(label, str):
-        number = float(label)
-        return int(label) if number.is_integer() else number
+    if isinstance(label, int):  # true and false are 1 and 0
+        return int(label)
+    if isinstance(label, float):
+        return int(label) if label.is_integer() else label
     if label.lower() in TRUTHS:
         return int(label.lower() == "true")
-    if re.fullmatch(r"-?(0|[1-9]\d{0,14})(\.\d{1,15})?", label):
+    if _WHOLE_LABEL.fullmatch(label):
+        return int(label)
+    if _PLAIN_LABEL.fullmatch(label):
         return label_key(float(label))
     return label
 
@@ -162,13 +171,16 @@ def relative(series: pd.Series) -> pd.Series:
     if pa.types.is_dictionary(kind) or pa.types.is_temporal(kind) or pa.types.is_decimal(kind):
         values = pa.array(series).to_pandas(date_as_object=False)
         return pd.Series(values.array, index=series.index, name=series.name)
+    if isinstance(kind, pa.BaseExtensionType):  # as of periods
+        stored = series.array.__arrow_array__().to_pandas()
+        return relative(pd.Series(stored.array, index=series.index, name=series.name))
     return series
 
 
 def as_text(value: object) -> str:
     """The text of a value as a category."""
     if isinstance(value, str):
-        text = value.strip()
+        text = normal_name(value)
         return text.lower() if len(text) in (4, 5) and text.lower() in TRUTHS else text
     if isinstance(value, bool | np.bool_):
         return "true" if value else "false"
@@ -188,7 +200,7 @@ def _as_label(value: object) -> Label:
         return int(value)
     if isinstance(value, float | np.floating):
         return int(value) if float(value).is_integer() else float(value)
-    return value.strip() if isinstance(value, str) else as_text(value)
+    return normal_name(value) if isinstance(value, str) else as_text(value)
 
 
 def is_nested(series: pd.Series) -> bool:

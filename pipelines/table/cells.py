@@ -5,27 +5,27 @@ It is found from all rows, so that features, the split by time and the target re
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
 from hpo.arrays import FloatArray, IntArray
-from pipelines.table.formats import (
-    READABLE,
-    REQUESTED,
-    Numbers,
-    date_in_numbers,
-    find_dates,
-    find_numbers,
-)
+from pipelines.table.formats import READABLE, REQUESTED, other_marks
+from pipelines.table.formats.dates import date_in_numbers, find_dates
+from pipelines.table.formats.numbers import Numbers, find_numbers
 from serving.columns import MAX_EXACT, BooleanColumn, DateColumn, NumericColumn
 from serving.dates import ISO, dates, days, parse_dates
-from serving.numbers import PLAIN, NumberFormat, numbers
-from serving.values import MISSING_MARKS, MISSING_TOKENS, TRUTHS, distinct, relative
-
-DURATION = NumberFormat(duration=True)
+from serving.numbers import DURATION, PLAIN, numbers
+from serving.values import (
+    MISSING_MARKS,
+    MISSING_TOKENS,
+    TRUTHS,
+    BoolArray,
+    distinct,
+    relative,
+)
 
 
 @dataclass(frozen=True)
@@ -113,8 +113,8 @@ def _read_numbers(name: str, series: pd.Series, kind: str | None) -> Reading:
         column = DateColumn(name, pattern or ISO, (), dirty=bool(unreadable.any()))
         return Reading(column, f"read as {pattern}" if pattern else "")
     width = getattr(series.dtype, "itemsize", 8)
-    is_single = pd.api.types.is_float_dtype(series.dtype) and width <= 4
-    return Reading(NumericColumn(name, precision=32 if is_single else 64))
+    is_short = pd.api.types.is_float_dtype(series.dtype) and width < 8
+    return Reading(NumericColumn(name, precision=8 * width if is_short else 64))
 
 
 def _read_texts(name: str, texts: Sequence[str], counts: IntArray, kind: str | None) -> Reading:
@@ -122,22 +122,47 @@ def _read_texts(name: str, texts: Sequence[str], counts: IntArray, kind: str | N
     truths = [text in TRUTHS for text in seen if text not in MISSING_MARKS]
     if kind is None and truths and all(truths):
         return Reading(BooleanColumn(name))
+    found = _numbers_or_dates(name, texts, counts, kind)
+    if found is None and kind is None and (marks := other_marks(texts, counts)):
+        found = _numbers_or_dates(name, texts, counts, kind, marks)
+    return found or Reading(None)
+
+
+def _numbers_or_dates(
+    name: str,
+    texts: Sequence[str],
+    counts: IntArray,
+    kind: str | None,
+    marks: Collection[str] = (),
+) -> Reading | None:
+    """How texts are read as numbers or as dates, where `marks` count as missing."""
     share = READABLE if kind is None else REQUESTED
     if kind != "date":
-        found = find_numbers(texts, counts, share, requested=kind == "number")
+        found = find_numbers(texts, counts, share, requested=kind == "number", marks=marks)
         if found is not None:
             return _numbers_in_texts(name, texts, counts, found, kind)
-    form = find_dates(texts, share) if kind != "number" else None
+    if kind == "number":
+        return None
+    return _dates_in_texts(name, texts, counts, share, marks)
+
+
+def _dates_in_texts(
+    name: str, texts: Sequence[str], counts: IntArray, share: float, marks: Collection[str]
+) -> Reading | None:
+    form = find_dates([text for text in texts if text not in marks], share)
     if form is None:
-        return Reading(None)
+        return None
     unreadable = np.asarray(parse_dates(texts, form.pattern).isna())
     unreadable &= [text not in MISSING_MARKS for text in texts]
-    if counts[unreadable].sum() > (1 - share) * counts.sum():
-        return Reading(None)
-    note = "" if form.pattern == ISO else f"read as {form.pattern}"
+    others = unreadable & [text not in marks for text in texts]
+    if counts[others].sum() > (1 - share) * counts.sum():
+        return None
+    notes = [] if form.pattern == ISO else [f"read as {form.pattern}"]
     if form.other:
-        note += f"; day and month cannot be told apart, {form.other} reads all rows as well"
-    return Reading(DateColumn(name, form.pattern, (), dirty=bool(unreadable.any())), note)
+        notes.append(f"day and month cannot be told apart, {form.other} reads all rows as well")
+    notes += _unread(texts, counts, unreadable)
+    column = DateColumn(name, form.pattern, (), dirty=bool(unreadable.any()))
+    return Reading(column, "; ".join(notes))
 
 
 def _numbers_in_texts(
@@ -167,14 +192,17 @@ def _how_read(texts: Sequence[str], counts: IntArray, found: Numbers) -> str:
     if marks:
         shown = " and ".join(f"'{text}'" for text, _ in marks[:3])
         notes.append(f"{shown} counts as missing ({sum(n for _, n in marks):,} entries)")
-    others = [
-        (text, n) for text, value, n in cells if n and np.isnan(value) and text not in MISSING_MARKS
-    ]
-    if others:
-        share = sum(n for _, n in others) / counts.sum()
-        begin = "" if notes else "text read as numbers; "
-        notes.append(
-            f"{begin}{share:.1%} of the entries, such as '{others[0][0]}', cannot be read and "
-            "count as missing"
-        )
-    return "; ".join(notes)
+    others = np.isnan(found.values) & [text not in MISSING_MARKS for text in texts]
+    unread = _unread(texts, counts, others)
+    if unread and not notes:
+        notes.append("text read as numbers")
+    return "; ".join(notes + unread)
+
+
+def _unread(texts: Sequence[str], counts: IntArray, unread: BoolArray) -> list[str]:
+    """The note on texts that are not read; none if they do not occur."""
+    seen = unread & (counts > 0)
+    if not seen.any():
+        return []
+    share, first = counts[seen].sum() / counts.sum(), texts[int(np.argmax(counts * seen))]
+    return [f"{share:.1%} of the entries, such as '{first}', cannot be read and count as missing"]

@@ -53,10 +53,14 @@ MIN_ROWS_PER_LEVEL = 2.0
 MAX_WORDS = 4.0  # of a level on average; more are sentences
 IDENTIFIER_DISTINCT = 20
 IDENTIFIER_SHARE = 0.9
+ID_STEPS = (1, 2, 5, 10, 100)  # others may be those of time
 SHOWN_NAMES = 8
 
 _ID_NAME = re.compile(
-    r"(^|[^a-z])(id|ids|idx|index|uid|uuid|guid|key|rownum|rowid|row|nr|no)$", re.I
+    r"((^|[^a-z]|(?-i:(?<=[a-z])(?=[A-Z])))(id|ids|idx|index|uid|uuid|guid|key|rownum|rowid|row|nr|no)"
+    r"|(account|case|client|customer|employee|invoice|loan|member|order|passenger|patient|policy"
+    r"|product|record|session|transaction|user)[ _-]?(id|key|nr|no|num|number))\.?$",
+    re.I,
 )
 _INDEX_NAME = re.compile(r"unnamed: \d+(\.\d+)*|index|level_\d+|__index_level_\d+__", re.I)
 
@@ -177,7 +181,7 @@ def _find_number(column: NumericColumn, seen: pd.Series, note: str, keep: bool) 
     present = values[~np.isnan(values)]
     if keep or not _never_repeats(seen, present):
         return Finding(name, column, note)
-    if present.max() - present.min() < 2 * len(present):  # the test rows leave gaps
+    if _has_hardly_a_gap(present):
         if (np.diff(present) > 0).all():
             return Finding(name, None, "dropped, counts the rows")
         return Finding(name, None, f"{IDENTIFIER} (whole numbers, and none occurs twice)")
@@ -186,6 +190,13 @@ def _find_number(column: NumericColumn, seen: pd.Series, note: str, keep: bool) 
     if pd.api.types.is_integer_dtype(seen.dtype):
         note = "used as a number, but no value occurs twice: leave it out if it is an identifier"
     return Finding(name, column, note)
+
+
+def _has_hardly_a_gap(present: FloatArray) -> bool:
+    """Whether whole numbers, each once, count up nearly all of 7, 8, 9 or of 70, 80, 90."""
+    steps = np.diff(np.sort(present))
+    step = max(each for each in ID_STEPS if (steps % each == 0).all())
+    return bool(steps.sum() < 2 * step * len(present))  # the test rows leave gaps
 
 
 def _uninformative(values: FloatArray) -> str:

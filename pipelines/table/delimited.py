@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,12 +20,14 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from hpo.errors import DataError
+from pipelines.table.formats.numbers import THOUSANDS
 from serving.values import MISSING_TOKENS
 
 DELIMITERS = (",", ";", "\t", "|")
 SNIFFED_BYTES = 1 << 16
 SAMPLED_ROWS = 1000
 BLOCK_BYTES = 1 << 24
+_SAID = re.compile(rb'"?sep=([,;\t|])"?\r?\n')  # the first line of some files for Excel
 MIN_SWALLOWED = 2  # fewer lines in a narrow table may be text with a delimiter in it
 
 
@@ -44,7 +47,9 @@ def read_csv(uri: str, raw: bytes) -> pd.DataFrame:
         raw = raw.lstrip(b"\r\n")
     if b"\n" not in raw and b"\r" not in raw:
         raw += b"\n"  # pyarrow rejects a header that ends with the file
-    text = _DelimitedText(uri, raw, _delimiter(raw))
+    said = _SAID.match(raw)
+    raw = raw[said.end() :] if said else raw
+    text = _DelimitedText(uri, raw, said[1].decode() if said else _delimiter(raw))
     names = text.header()
     typed = _typed_columns(text.cells(len(names)))
     frame: pd.DataFrame = typed.to_pandas(self_destruct=True)  # a column at a time
@@ -114,9 +119,15 @@ class _DelimitedText:
         return bool(is_odd)
 
     def _mistake(self, n_columns: int, error: Exception) -> str:
-        """The message for text that pyarrow cannot parse."""
+        """The message for text that pyarrow cannot parse.
+
+        Raises:
+            DataError: for a stray quote.
+        """
         if undecodable := self._undecodable():
             return undecodable
+        if self._has_open_quotes():  # of which a wrong number of fields may be the consequence
+            self._check_quotes(n_columns)
         text = self.raw.decode("utf-8")
         reader = csv.reader(io.StringIO(text, newline=""), delimiter=self.delimiter)
         widths = ((reader.line_num, len(fields)) for fields in reader if fields)
@@ -239,8 +250,19 @@ def _as_numbers(cells: pa.ChunkedArray) -> pa.ChunkedArray | None:
         may_be_codes = kind == pa.int64() or not _any(pc.match_substring(cells, "."))
         if may_be_codes and _any(pc.match_substring_regex(cells, "^[+-]?0[0-9xX]")):
             return None
+        if kind == pa.float64() and _may_be_thousands(cells):
+            return None
         return values
     return None
+
+
+def _may_be_thousands(cells: pa.ChunkedArray) -> bool:
+    """Whether "1.234" stands beside "999", and no cell has another number of decimals."""
+    for some in (cells.slice(0, SAMPLED_ROWS), cells):
+        with_point = pc.match_substring(some, ".")
+        if _any(pc.and_(with_point, pc.invert(pc.match_substring_regex(some, THOUSANDS)))):
+            return False
+    return not bool(pc.all(with_point).as_py()) and _any(with_point)
 
 
 def _as_booleans(cells: pa.ChunkedArray) -> pa.ChunkedArray | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -175,7 +175,7 @@ def read_target(
         notes += (_dropped_rows(frame[name], known),)
         frame, series = frame[known].reset_index(drop=True), series[known].reset_index(drop=True)
     target = replace(_target(name, series, task), format=form)
-    return frame.assign(**{name: series}), target, notes
+    return frame.assign(**{name: series}), target, (*notes, *_alike(target.labels))
 
 
 def with_known_target(
@@ -241,6 +241,18 @@ def _dropped_rows(series: pd.Series, known: npt.NDArray[np.bool_]) -> str:
         shown = ", ".join(map(repr, sorted(texts)[:3]))
         note += f" ({shown} counts as missing; give it another name if it is a class)"
     return note
+
+
+def _alike(labels: Sequence[Label]) -> Iterator[str]:
+    """A warning for each group of classes whose texts differ only in case or leading zeros."""
+    groups: dict[str, list[Label]] = {}
+    for label in labels:
+        text = " ".join(as_text(label).casefold().split())
+        groups.setdefault(text.lstrip("0") if text.isdecimal() else text, []).append(label)
+    for same in groups.values():
+        if len(same) > 1:
+            shown = " and ".join(map(repr, same))
+            yield f"warning: {shown} are {len(same)} classes; write them alike if they are one"
 
 
 def _numbers_in_texts(series: pd.Series, task: str | None) -> tuple[NumberFormat, str, pd.Series]:

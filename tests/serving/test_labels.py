@@ -39,13 +39,24 @@ def test_spellings_of_a_number_are_one_class(cells: list[Any]) -> None:
         (["01", "1"], ["01", "1"]),
         (["Yes", "yes"], ["Yes", "yes"]),
         ([1.5, "1.5", "2.50", 2.5], [1.5, 2.5]),
-        ([2**60, str(2**60)], [2**60, str(2**60)]),
+        ([2**60, str(2**60)], [2**60]),
+        ([2**60 + 1, 2**60], [2**60 + 1, 2**60]),
+        ([1, "+1", "1.", "1e0", "-1", -1], [1, -1]),
+        (["caf\u00e9", "cafe\u0301 ", "\u200bcaf\u00e9"], ["caf\u00e9"]),
     ],
 )
 def test_labels(cells: list[Any], labels: list[Any]) -> None:
     found = labelled(pd.Series(cells, dtype=object))[1]
     assert found == labels
     assert list(map(type, found)) == list(map(type, labels))
+
+
+def test_classes_that_differ_only_in_case_or_leading_zeros_are_said() -> None:
+    frame = pd.DataFrame({"a": np.arange(80) % 7, "y": ["yes", "No", "Yes", "no"] * 20})
+    notes = prepare(frame, "y").notes
+    assert "warning: 'yes' and 'Yes' are 2 classes; write them alike if they are one" in notes
+    codes = frame.assign(y=["01", "1", "02", "3"] * 20)
+    assert "'01' and '1' are 2 classes" in " ".join(prepare(codes, "y").notes)
 
 
 def test_a_mixed_target_is_binary_and_other_spellings_are_its_classes() -> None:

@@ -1,6 +1,7 @@
 """How cells are read is found once, for features, the target and the split by time."""
 
-from datetime import UTC, datetime
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -8,11 +9,13 @@ import pandas as pd
 import pytest
 
 from pipelines.table.cells import Reading, groups, read, times
-from pipelines.table.formats import FORMATS, _candidates
+from pipelines.table.formats.dates import FORMATS, _candidates
 from serving.columns import DateColumn, NumericColumn
 from serving.numbers import NumberFormat
 
 DAYS = pd.date_range("2023-11-20", periods=120, freq="37h")
+FRENCH = ["janv.", "févr.", "mars", "avr.", "mai", "juin"]
+FRENCH += ["juil.", "août", "sept.", "oct.", "nov.", "déc."]
 AMOUNTS = np.arange(60) * 1234.5 - 9000
 
 
@@ -34,6 +37,16 @@ def found(values: Any, kind: str | None = None) -> Reading:
         (["1\u202f234,5", "12"], NumberFormat(",", " ")),
         (["1.5", "2", "."], NumberFormat()),
         (["05:30", "23:15:10"], NumberFormat(duration=True)),
+        (["05:30 PM", "11:15 a.m."], NumberFormat(duration=True)),
+        (["1h 30m", "45m", "2 hours"], NumberFormat(duration=True)),
+        (["5 days", "1 day"], NumberFormat(duration=True)),
+        (["PT5M", "PT1H30M", "PT100M"], NumberFormat(duration=True)),
+        ([f"\N{MINUS SIGN}{abs(x):.1f}" for x in AMOUNTS], NumberFormat(thousands=",")),
+        ([f"Rs. {x:,.0f}" for x in AMOUNTS], NumberFormat(thousands=",", unit="Rs.")),
+        (["€110.5M", "€600K", "€0"], NumberFormat(unit="€", magnitudes=True)),
+        (["1.2K", "800", "3M"], NumberFormat(magnitudes=True)),
+        ([f"{i} m" for i in range(20)], NumberFormat(unit="m")),
+        ([*map("1.{:03}".format, range(20)), "999"], NumberFormat(",", ".")),
     ],
 )
 def test_the_format_of_numbers(texts: Any, expected: NumberFormat) -> None:
@@ -56,6 +69,19 @@ def test_the_format_of_numbers(texts: Any, expected: NumberFormat) -> None:
 )
 def test_what_is_no_number_stays_a_category(texts: Any) -> None:
     assert found(texts).column is None
+
+
+@pytest.mark.parametrize("mark", ["missing", "<5", "Unknown", "n.d."])
+@pytest.mark.parametrize("as_dates", [False, True])
+def test_a_mark_that_repeats_counts_as_missing(mark: str, as_dates: bool) -> None:
+    values = DAYS.strftime("%d.%m.%Y") if as_dates else [f"{x:.2f}" for x in AMOUNTS]
+    reading = found([*values, *[mark] * 30])
+    assert isinstance(reading.column, DateColumn if as_dates else NumericColumn)
+    assert f"such as '{mark}', cannot be read and count as missing" in reading.note
+
+
+def test_what_repeats_among_few_numbers_is_a_level() -> None:
+    assert found(["K", *map(str, range(1, 13))] * 5).column is None
 
 
 def test_a_note_says_how_numbers_were_read() -> None:
@@ -104,7 +130,7 @@ def test_other_numbers_are_no_dates(numbers: Any) -> None:
 def test_a_type_that_was_chosen_orders_the_rows() -> None:
     months = pd.Series([f"{i % 12 + 1:02}.{2000 + i // 12}" for i in range(40)])
     np.testing.assert_array_equal(times(months, "number"), months.astype(float))
-    few = pd.Series([*DAYS.strftime("%d.%m.%Y")[:60], *["unknown"] * 40])
+    few = pd.Series([*DAYS.strftime("%d.%m.%Y")[:60], *map("note {}".format, range(40))])
     assert np.isnan(times(few)).all()
     assert np.isfinite(times(few, "date")).sum() == 60
 
@@ -124,6 +150,35 @@ def test_cells_that_read_alike_are_one_group(cells: Any, kind: str | None, expec
     found = groups(pd.Series(cells, name="x"), kind)
     assert (found < 0).tolist() == [code < 0 for code in expected]
     assert len({*zip(found.tolist(), expected, strict=True)}) == len({*expected}) == len({*found})
+
+
+@pytest.mark.parametrize(
+    ("written", "pattern"),
+    [
+        (lambda d: f"{d:%d}/{d:%b}/{d:%Y}:{d:%H:%M:%S}", "%d/%b/%Y:%H:%M:%S"),
+        (lambda d: f"{d:%a %b %d %H:%M:%S} +0000 {d:%Y}", "%a %b %d %H:%M:%S %z %Y"),
+        (lambda d: f"{d:%m/%d/%Y %I:%M} {'p.m.' if d.hour > 11 else 'a.m.'}", "%m/%d/%Y %I:%M %p"),
+        (lambda d: f"{d:%a, %d %b %Y %H:%M:%S} GMT", "%a, %d %b %Y %H:%M:%S"),
+        (lambda d: f"{d:%Y-%m-%d %I:%M:%S %p}", "%Y-%m-%d %I:%M:%S %p"),
+        (lambda d: f"{d:%Y-%m-%d %H:%M:%S} UTC", "ISO8601"),
+        (lambda d: f"{d.day}th {d:%B %Y}", "%d %b %Y"),
+        (lambda d: f"{d.day} {FRENCH[d.month - 1]} {d.year}", "%d %b %Y"),
+        (lambda d: f"{d:%Y}M{d:%m}", "ISO8601"),
+        (lambda d: f"{d:%G}-W{d:%V}", "%G-W%V"),
+        (lambda d: int(f"{d:%Y%m%d%H%M%S}"), "%Y%m%d%H%M%S"),
+        (lambda d: int(f"{d:%Y%m%d%H%M}"), "%Y%m%d%H%M"),
+    ],
+)
+def test_dates_of_logs_offices_and_other_languages(
+    written: Callable[[datetime], Any], pattern: str
+) -> None:
+    moments = [datetime(2024, 1, 3) + i * timedelta(days=9, hours=5, minutes=7) for i in range(40)]
+    texts = pd.Series([*map(written, moments)])
+    reading = found(texts).column
+    assert reading == DateColumn("x", pattern, ())
+    off = times(texts) - pd.DatetimeIndex(moments).as_unit("s").asi8 / 86_400
+    assert (off <= 0).all()
+    assert (off > -31).all()  # a month is its first day
 
 
 def test_quarters() -> None:

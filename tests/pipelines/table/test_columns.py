@@ -87,6 +87,9 @@ def test_what_teaches_nothing_is_dropped_with_a_word(values: Any, word: Any) -> 
         (RNG.permutation(N), "score"),
         (RNG.permutation(N), "customer_id"),
         (RNG.permutation(N) * 1000 + 7, "account_id"),
+        (RNG.permutation(N) * 1000 + 7, "CustomerID"),
+        (RNG.permutation(N) * 1000 + 7, "policy number"),
+        (RNG.permutation(N) * 10, "score"),
     ],
 )
 def test_an_identifier_is_dropped_with_a_word(values: Any, name: str) -> None:

@@ -46,6 +46,13 @@ COLUMNS: dict[str, Callable[[Any, int], Any]] = {
     "dash": lambda r, n: r.choice(["1", "2.5", "-"], n),
     "euro": lambda r, n: [f"{german(x)} €" for x in r.uniform(0, 9999, n)],
     "duration": lambda r, n: pd.to_timedelta(r.integers(0, 99, n), "min"),
+    "short duration": lambda r, n: pd.to_timedelta(r.integers(0, 10**9, n), "ms"),
+    "days": lambda r, n: pd.to_timedelta(r.integers(0, 99, n), "D"),
+    "half": lambda r, n: r.normal(size=n).astype(np.float16),
+    "magnitude": lambda r, n: [f"{x:.1f}{'KM'[i % 2]}" for i, x in enumerate(r.uniform(1, 99, n))],
+    "clock": lambda r, n: pd.Series(COLUMNS["date"](r, n)).dt.strftime("%I:%M %p"),
+    "moment": lambda r, n: pd.Series(COLUMNS["date"](r, n)).dt.strftime("%Y%m%d%H%M").astype(int),
+    "quarter": lambda r, n: pd.PeriodIndex(COLUMNS["date"](r, n), freq="Q").to_timestamp(),
 }
 
 

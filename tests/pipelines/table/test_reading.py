@@ -1,5 +1,6 @@
 import bz2
 import gzip
+import io
 import lzma
 import socket
 import subprocess
@@ -116,6 +117,24 @@ def test_hexadecimal_texts_are_no_numbers(tmp_path: Path) -> None:
 
 def test_a_column_without_name_gets_one(tmp_path: Path) -> None:
     assert list(load(tmp_path, b",a\n0,5\n1,6\n").columns) == ["Unnamed: 0", "a"]
+
+
+def test_an_index_that_was_written_twice_has_the_names_that_pandas_gives(tmp_path: Path) -> None:
+    text = pd.DataFrame({"a": [5, 6]}).to_csv()
+    for _ in range(2):
+        text = pd.read_csv(io.StringIO(text)).to_csv()
+    names = list(load(tmp_path, text.encode()).columns)
+    assert names == list(pd.read_csv(io.StringIO(text)).columns)
+    assert names == ["Unnamed: 0.2", "Unnamed: 0.1", "Unnamed: 0", "a"]
+
+
+def test_a_first_line_may_say_the_delimiter(tmp_path: Path) -> None:
+    assert load(tmp_path, b"sep=;\na;b\n1,5;2\n2,5;3\n")["b"].tolist() == [2, 3]
+
+
+def test_thousands_with_a_point_are_no_decimals(tmp_path: Path) -> None:
+    assert load(tmp_path, b"a\n1.234\n999\n")["a"].tolist() == ["1.234", "999"]
+    assert load(tmp_path, b"a\n1.234\n0.999\n")["a"].tolist() == [1.234, 0.999]
 
 
 @pytest.mark.parametrize("suffix", ["parquet", "feather"])

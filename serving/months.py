@@ -1,0 +1,56 @@
+"""Dates as people write them, brought into the forms that `strptime` reads."""
+
+from __future__ import annotations
+
+import calendar
+import re
+
+_FULL = (
+    "januar februar märz april mai juni juli august september oktober november dezember",
+    "janvier février mars avril mai juin juillet août septembre octobre novembre décembre",
+    "enero febrero marzo abril mayo junio julio agosto septiembre octubre noviembre diciembre",
+    "gennaio febbraio marzo aprile maggio giugno luglio agosto settembre ottobre novembre dicembre",
+    "janeiro fevereiro março abril maio junho julho agosto setembro outubro novembro dezembro",
+    "januari februari maart april mei juni juli augustus september oktober november december",
+)
+_SHORT = (
+    "jan feb mrz apr mai jun jul aug sept okt nov dez",
+    "janv févr mär avr mei juin juil août set oct nov déc",
+    "ene fév mar abr may giu lug ago sep ott nov dic",
+    "gen fev mrt avr mag jun jul aoû out out nov dec",
+)
+_ENGLISH = {
+    word: names[month]
+    for languages, names in ((_FULL, calendar.month_name), (_SHORT, calendar.month_abbr))
+    for words in languages
+    for month, word in enumerate(words.split(), start=1)
+}
+_ENGLISH["sept"] = "Sep"
+_WORD = re.compile(r"[^\W\d_]{3,}\.?")
+_WRITTEN_OUT = re.compile("|".join(filter(None, calendar.month_name)), re.I)
+_REPLACED = (
+    (re.compile(r"\b([ap])\.\s?m\b\.?", re.I), r"\1m"),
+    (re.compile(r"\s*\(?\b(?:UTC|GMT)\)?$"), ""),
+    (re.compile(r"\b(\d{1,2})(?:st|nd|rd|th|er|º)\b", re.I), r"\1"),
+    (re.compile(r"(\d{4})-?M(\d{1,2})"), r"\1-\2"),
+    (re.compile(r"\s(?:de|del|of)\s", re.I), " "),
+)
+
+
+def tidied(text: str) -> str:
+    """The text with English months, numbers without "th", AM or PM, and no UTC at its end."""
+    text = text.strip()
+    if not any(map(str.isalpha, text)):
+        return text
+    for pattern, other in _REPLACED:
+        text = pattern.sub(other, text)
+    return _WORD.sub(_in_english, text)
+
+
+def shortened(text: str) -> str:
+    """The tidied text with "Jan" for "January", where only some months are written out."""
+    return _WRITTEN_OUT.sub(lambda match: match[0][:3], tidied(text))
+
+
+def _in_english(match: re.Match[str]) -> str:
+    return _ENGLISH.get(match[0].rstrip(".").casefold(), match[0])
