@@ -245,7 +245,7 @@ def _judge_own_code(
         with tempfile.TemporaryDirectory() as folder:
             if not is_own_code(which):
                 predictor, size = load_predictor(which, Path(folder))
-                return Model(f"version {which.version}", of_project(predictor, rows), size)
+                return Model(f"version {which.version}", of_project(predictor, rows, metric), size)
             size = size_of(which, Path(folder))
         prediction = predicted(uri_of(which), str(which), rows, metric)
         return Model(f"version {which.version}", prediction, size)

@@ -230,9 +230,10 @@ class TunedClassifier(ClassifierMixin, _Tuned):  # type: ignore[misc]
         return np.asarray(raw[:, order], dtype=np.float64)
 
     def predict(self, X: Any) -> npt.NDArray[Any]:  # noqa: N803
-        """The most probable labels `(n,)`."""
-        likeliest = self.predict_proba(X).argmax(axis=1)
-        return np.asarray(self.classes_[likeliest])
+        """The labels `(n,)`: the most probable ones, or those that the tuned threshold gives."""
+        codes = self._predictor.decision.codes(self._predicted(X))
+        order = self._predictor.target.encode(pd.Series(self.classes_))
+        return np.asarray(self.classes_[np.argsort(order)[codes]])
 
 
 class TunedRegressor(RegressorMixin, _Tuned):  # type: ignore[misc]

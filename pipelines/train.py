@@ -70,6 +70,8 @@ def _from_file(options: TrainOptions, run_id: str | None) -> StudyResult:
         refit=options.refit,
         ensemble=OFF,
         device=options.device,
+        calibrate=options.calibrate,
+        threshold=options.threshold,
     )
     worker_plan = plan_threads(1)
     with workshop(table_worker(options.model, options.device), worker_plan) as shop:
@@ -98,6 +100,8 @@ def _from_trial(trial: str, options: TrainOptions, run_id: str | None) -> StudyR
         trial_timeout=None,  # the study's is for a single leg
         register=options.register,
         refit=options.refit,
+        calibrate=options.calibrate,
+        threshold=options.threshold,
         ensemble=OFF,
         device=options.given().get("device", began.device),
         confirm=None,

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from serving.decision import UNDECIDED, Decision
 from serving.features import FeatureEncoder, Matrix, TargetEncoder
 from serving.members import Member, load_member
 from serving.values import FloatArray
@@ -45,12 +46,14 @@ class Predictor:
         target: turns predictions into labels or original units.
         members: the models: one for each fold, or those of the trials of an ensemble.
         shares: of the members in an ensemble; empty where all count the same.
+        decision: how a classifier's probabilities are calibrated and made to labels.
     """
 
     features: FeatureEncoder
     target: TargetEncoder
     members: tuple[Member, ...]
     shares: tuple[Share, ...] = ()
+    decision: Decision = UNDECIDED
 
     def predict_raw(self, frame: pd.DataFrame) -> FloatArray:
         """`(n, k)` probabilities (k = 2 for binary), or `(n,)` values in original units.
@@ -75,6 +78,7 @@ class Predictor:
         mean = np.average(predictions, axis=0, weights=weights)
         if self.target.classes:
             _check_sums(mean)
+            mean = self.decision.probabilities(mean)
         return np.asarray(self.target.original(mean), dtype=np.float64)
 
     def predict(self, frame: pd.DataFrame) -> pd.DataFrame:
@@ -85,7 +89,9 @@ class Predictor:
         """Turn a result of `predict_raw` into the columns of `predict`."""
         if self.target.kind == "regression":
             return pd.DataFrame({"prediction": raw}, index=index)
-        columns: dict[str, npt.NDArray[Any]] = {"prediction": self.target.labels(raw)}
+        columns: dict[str, npt.NDArray[Any]] = {
+            "prediction": self.target.labels(self.decision.decided(raw))
+        }
         for j, label in enumerate(self.target.classes):
             columns[f"probability_{label}"] = raw[:, j]
         return pd.DataFrame(columns, index=index)
@@ -107,6 +113,7 @@ class Predictor:
             "target": self.target.to_dict(),
             "members": len(members),
             **({"shares": [asdict(share) for share in shares]} if shares else {}),
+            **({"decision": self.decision.to_dict()} if self.decision != UNDECIDED else {}),
         }
         text = json.dumps(description, indent=1, allow_nan=False)
         (directory / DESCRIPTION).write_text(text, encoding="utf-8")
@@ -135,6 +142,7 @@ class Predictor:
             target=TargetEncoder.from_dict(description["target"]),
             members=tuple(map(load_member, folders)),
             shares=shares,
+            decision=Decision.from_dict(description.get("decision", {})),
         )
 
 

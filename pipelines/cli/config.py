@@ -55,7 +55,7 @@ def choices() -> Mapping[str, tuple[str, ...]]:
     from hpo.goals import DIRECTIONS
     from pipelines.models import FAMILIES, FIDELITIES
     from pipelines.models.catalog import ALL
-    from pipelines.study.options import AUTO, DEFAULT, DEVICES, OFF, PAST, REFITS
+    from pipelines.study.options import AUTO, CALIBRATIONS, DEFAULT, DEVICES, OFF, PAST, REFITS
     from pipelines.table.scores.losses import KINDS
     from pipelines.table.scores.metrics import METRICS
 
@@ -68,6 +68,8 @@ def choices() -> Mapping[str, tuple[str, ...]]:
         "loss": tuple(KINDS),
         "device": DEVICES,
         "refit": REFITS,
+        "calibrate": CALIBRATIONS,
+        "threshold": (AUTO, OFF, "f1", "balanced_accuracy", "mcc", "cost:fp="),
         "algorithm": tuple(ALGORITHMS),
         "space": (DEFAULT, PAST, "auto:"),
         "fidelity": (AUTO, *FIDELITIES),

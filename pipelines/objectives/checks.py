@@ -23,24 +23,22 @@ from pipelines.models import (
     single_family,
 )
 from pipelines.objectives.code import checks as code
+from pipelines.objectives.deciding.checks import end_mistakes
 from pipelines.objectives.planning import is_table, validation_of
 from pipelines.objectives.scoring.goals import goal_mistakes
 from pipelines.objectives.space import AUTO_SPACE, choose_space
 from pipelines.study.options import (
-    ALL_ROWS,
     AUTO,
     DEVICES,
     MAX_BUDGET,
     OFF,
     PAST,
-    REFITS,
     TEST_SHARE,
     Options,
     SearchOptions,
     TrainOptions,
     TuneOptions,
     ValidateOptions,
-    most_members,
     past_sources,
 )
 from pipelines.table.division.validation import HOLDOUT
@@ -129,12 +127,10 @@ def _other_mistakes(options: Options, wrong: Collection[str]) -> Iterator[str]:
         yield from _override_mistakes(options)
     if isinstance(options, SearchOptions) and not {"algorithm", "fidelity"} & set(wrong):
         yield from _budget_mistakes(options, wrong)
-    if "refit" not in wrong:
-        yield from _refit_mistakes(options)
+    yield from end_mistakes(options, wrong)
     yield from _training_mistakes(options, wrong)
     yield from _row_mistakes(options, wrong)
     if isinstance(options, SearchOptions):
-        yield from _ensemble_mistakes(options)
         yield from goal_mistakes(options, wrong)
     if isinstance(options, TuneOptions):
         yield from _past_mistakes(options)
@@ -165,24 +161,6 @@ def _training_mistakes(options: Options, wrong: Collection[str]) -> Iterator[str
     if "device" not in wrong:
         yield from _unknown("device", options.device, DEVICES)
         yield from _device_mistakes(options)
-
-
-def _ensemble_mistakes(options: SearchOptions) -> Iterator[str]:
-    try:
-        most_members(options.ensemble)
-    except ParameterError as error:
-        yield str(error)
-
-
-def _refit_mistakes(options: Options) -> Iterator[str]:
-    if options.refit not in REFITS:
-        hint = closest(options.refit, REFITS)
-        yield f"unknown refit={options.refit!r}{hint}; it is one of {', '.join(REFITS)}"
-    elif options.refit == ALL_ROWS and isinstance(options, ValidateOptions):
-        yield (
-            "refit=all trains on the test rows after the score, and validate keeps no model; take "
-            "refit=on or leave it out"
-        )
 
 
 def _loss_mistakes(text: str, model: str) -> Iterator[str]:

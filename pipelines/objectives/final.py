@@ -1,6 +1,6 @@
 """The trainings after a search: models of the winner that are missing, or are to see more rows."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -8,6 +8,7 @@ from hpo.errors import JobError, StudyError, WorkerDied
 from hpo.loop import Job
 from hpo.trial import Report, Trial
 from hpo.workers.cores import WorkerPlan
+from pipelines.objectives.ensemble.library import predictions_of
 from pipelines.objectives.jobs import (
     BEST,
     TEST,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 TRIVIAL = "trivial"  # the baseline that the registry compares with
 
 AgainJob = Baseline | Rebuild | Refit
+Train = Callable[[Sequence[AgainJob], Ending], object]  # None when the user stops it
 
 
 @dataclass(frozen=True)
@@ -128,6 +130,13 @@ class Final:
                 f"training {_jobs_named(jobs)} once more failed: {error}; all trials are stored: "
                 f"when that is repaired, `tune` with study={ending.store.run_id} logs the winner"
             ) from error
+
+
+def without_predictions(ending: Ending, trials: Sequence[Trial]) -> list[Rebuild]:
+    """What trains those again whose predictions of the validation rows are not stored."""
+    exchange = ending.workshop.exchange
+    lacking = [t for t in trials if not exchange.has(predictions_of(best_label(t)))]
+    return [Rebuild(_job(trial)) for trial in lacking]
 
 
 def _job(trial: Trial) -> Job:

@@ -7,6 +7,7 @@ import json
 from dataclasses import asdict
 from typing import Any
 
+from pipelines.study.choice.decision import Judged
 from pipelines.study.objective import Choice
 from pipelines.study.plan import Plan
 from pipelines.study.result import BesideDefault, Outcome
@@ -17,7 +18,8 @@ OUTCOME = "hpo.outcome"  # the tag
 
 def to_tag(outcome: Outcome, choice: Choice, plan: Plan) -> str:
     """The value of the tag."""
-    return json.dumps({"of": _of(choice, plan), **asdict(outcome)})
+    decision = outcome.decision.to_dict() if outcome.decision else None
+    return json.dumps({"of": _of(choice, plan), **asdict(outcome), "decision": decision})
 
 
 def from_tag(text: str, choice: Choice, plan: Plan) -> Outcome | None:
@@ -27,10 +29,12 @@ def from_tag(text: str, choice: Choice, plan: Plan) -> Outcome | None:
         if plain.pop("of") != _of(choice, plan):
             return None
         interval, default = plain.pop("interval"), plain.pop("default")
+        decision = plain.pop("decision")
         return Outcome(
             **plain,
             interval=None if interval is None else Interval(**interval),
             default=None if default is None else _beside_default(default),
+            decision=None if decision is None else Judged.from_dict(decision),
         )
     except (ValueError, TypeError, KeyError, AttributeError):
         return None
@@ -39,7 +43,8 @@ def from_tag(text: str, choice: Choice, plan: Plan) -> Outcome | None:
 def _of(choice: Choice, plan: Plan) -> list[object]:
     """What the outcome depends on."""
     winner = choice.winner
-    return [winner.number, winner.reached, plan.register, plan.refit, choice.tags]
+    options = [plan.register, plan.refit, plan.calibrate, plan.threshold]
+    return [winner.number, winner.reached, *options, choice.tags]
 
 
 def _beside_default(plain: dict[str, Any]) -> BesideDefault:

@@ -25,6 +25,7 @@ from pipelines.models import (
     settings,
 )
 from pipelines.models.effective import NO_LIMIT
+from pipelines.objectives.deciding.checks import check_decisions
 from pipelines.objectives.estimator import check_trainable
 from pipelines.objectives.scoring.goals import goals_of
 from pipelines.objectives.space import SpaceChoice
@@ -120,6 +121,7 @@ def new_plan(
     """
     check_trainable(options.model, prepared)
     kind = prepared.task.kind
+    check_decisions(options.calibrate, options.threshold, kind)
     wanted = Loss.parse(source.loss).metric if source.loss else ""
     has_categorical = bool(prepared.features.cardinalities)
     defaults = settings(options.model, kind=kind, has_categorical=has_categorical)
@@ -152,6 +154,8 @@ def new_plan(
         refit=options.refit,
         ensemble=str(options.ensemble),
         device=options.device,
+        calibrate=options.calibrate,
+        threshold=options.threshold,
     )
 
 

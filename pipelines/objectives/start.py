@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from hpo.past import Past
 from hpo.workers.cores import WorkerPlan, plan_threads
 from pipelines.files.checkpoints import Checkpoints
+from pipelines.objectives.deciding.checks import check_decisions
 from pipelines.objectives.planning import new_plan, source_of, tables_of, worker_plan_of
 from pipelines.objectives.scoring.goals import preferring
 from pipelines.objectives.space import SpaceChoice, choose_space, space_notes, step_notes
@@ -152,6 +153,7 @@ class ResumedStudy:
         check_unchanged(f"study {study}", options, plan, began, instead="start a new study")
         source = rebuild_source(began, plan.seed, {DATA: options.data, **tables_of(options)})
         plan = plan.resumed(options, preferring(plan.goals, options.prefer))
+        check_decisions(plan.calibrate, plan.threshold, began.task)
         if plan.checkpoints is not None:
             Checkpoints(plan.checkpoints).check(writing=writing)
         return cls(study, header, plan, source)

@@ -1,5 +1,6 @@
 """The objective of `tune`: a model family on the encoded rows of one table."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -12,11 +13,12 @@ from hpo.trial import Trial
 from pipelines.files.exchange import Exchange
 from pipelines.models import BASELINES, identity, search_model, single_family
 from pipelines.objectives.confirmation import best_distinct, confirm
+from pipelines.objectives.deciding.deciding import with_changes, with_decision
 from pipelines.objectives.ensemble.choosing import choose_ensemble
 from pipelines.objectives.ensemble.library import Stored, library_size
 from pipelines.objectives.final import TRIVIAL, Final
 from pipelines.objectives.jobs import FOLDS, Baseline, Portion, Work, best_label, models_of
-from pipelines.store.schema import ENSEMBLE, test_metrics
+from pipelines.store.schema import DECISION, ENSEMBLE, test_metrics
 from pipelines.study.choice.ensemble import Ensemble
 from pipelines.study.objective import Choice, Ending
 from pipelines.study.plan import Plan
@@ -120,7 +122,7 @@ class TableObjective:
     @property
     def _predictions(self) -> int:
         """Of how many of the best trials the predictions are kept."""
-        return library_size(self._plan.max_members)
+        return library_size(self._plan.max_members) or int(self._plan.decides)
 
     @property
     def _models(self) -> int:
@@ -161,6 +163,18 @@ class TableObjective:
         return Choice(ending.trials[found.winner], found) if found else Choice(best)
 
     def ensure_model(self, choice: Choice, ending: Ending) -> Choice | None:
+        """Train what is missing of the winner, calibrate it and choose its threshold.
+
+        Raises:
+            StudyError: when that fails.
+        """
+        trained = self._ensure_trained(choice, ending)
+        if trained is None:
+            return None
+        own = self._data.has_own_folds
+        return with_decision(trained, ending, self._prepared, self._final.train, own_folds=own)
+
+    def _ensure_trained(self, choice: Choice, ending: Ending) -> Choice | None:
         """Train the models of the winner that are missing, or are to see the validation rows.
 
         An ensemble that predicts too slowly or is too large loses members.
@@ -168,7 +182,7 @@ class TableObjective:
         Raises:
             StudyError: when that fails.
         """
-        trials = _members(choice, ending)
+        trials = choice.members(ending.trials)
         default = _default(ending)
         if choice.ensemble and self._final.refits and default and default not in trials:
             trials.append(default)  # which is scored beside the ensemble
@@ -183,7 +197,7 @@ class TableObjective:
         smaller = _joined(choice, fitting, ending)
         if len(fitting.weights) == 1:
             smaller = Choice(_best_single(choice, ending), choice.confirmation)
-        return self.ensure_model(smaller, ending)
+        return self._ensure_trained(smaller, ending)
 
     def _fitting(self, ensemble: Ensemble, ending: Ending) -> Ensemble:
         """The ensemble without the members that exceed the limits."""
@@ -234,24 +248,30 @@ class TableObjective:
 
         name, notes = self.goal.name, ending.store.notes
         portions, logged_portions = self._portions(choice, ending)
-        scored = score(self._prepared, self._data, ending, portions)
+        decision = choice.served_decision
+        scored = score(self._prepared, self._data, ending, portions, decision)
         weight = self._prepared.weight_test
+        if decision.calibration is not None:
+            before = score(self._prepared, self._data, ending, portions)
+            choice = with_changes(choice, scored.y, before.prediction, scored.prediction, weight)
         kind, own = self._prepared.task.kind, metric_of(self.goal)
         all_own = [metric_of(goal) for goal in self._plan.goals.goals if goal.name not in COSTS]
-        test = evaluate(kind, scored.y, scored.prediction, weight, own=all_own)
+        test = evaluate(
+            kind, scored.y, scored.prediction, weight, own=all_own, decided=scored.decided
+        )
         interval = None
         if name in test:
             interval = score_interval(
-                own, scored.y, scored.prediction, groups=scored.groups, weight=weight
+                own, scored.y, scored.seen_by(own), groups=scored.groups, weight=weight
             )
         else:
             ending.say(
                 f"warning: {name} is not defined on the held-out rows, so there is no test score"
             )
-        folder = join(self._prepared, ending, logged_portions)
+        folder = join(self._prepared, ending, logged_portions, decision)
         won = Won(choice, ending, scored, folder, test, interval, self._trivial_score(ending))
         beside = self._beside_default(choice, scored, ending) if name in test else None
-        default_metrics = _default_metrics(name, beside)
+        default_metrics = beside.metrics(name) if beside else {}
         notes.annotate(metrics={**test_metrics(name, test, interval), **default_metrics})
         notes.set_winner(choice.winner.number)
         logged = log(self._plan, self._data, self._prepared, won)
@@ -265,8 +285,10 @@ class TableObjective:
             version=logged.version,
             trained_on=self._trained_on,
             default=beside,
+            decision=choice.decision,
         )
-        notes.annotate(tags={OUTCOME: to_tag(outcome, choice, self._plan)})
+        judged = json.dumps(choice.decision.to_dict()) if choice.decision else ""
+        notes.annotate(tags={DECISION: judged, OUTCOME: to_tag(outcome, choice, self._plan)})
         return outcome
 
     def _portions(self, choice: Choice, ending: Ending) -> tuple[list[Portion], list[Portion]]:
@@ -277,7 +299,7 @@ class TableObjective:
                 Portion(label, Share(weights[trial.number], trial.number) if weights else None)
                 for label in self._final.labels(trial)
             ]
-            for trial in _members(choice, ending)
+            for trial in choice.members(ending.trials)
         ]
         return [scored for scored, _ in portions], [logged for _, logged in portions]
 
@@ -293,7 +315,7 @@ class TableObjective:
         from pipelines.table.scores.bootstrap import paired_gain
 
         default, metric = _default(ending), metric_of(self.goal)
-        if default is None or _members(choice, ending) == [default]:
+        if default is None or choice.members(ending.trials) == [default]:
             return None
         as_searched = self._final.refits and choice.ensemble is None
         label = best_label(default) if as_searched else self._final.labels(default)[0]
@@ -302,12 +324,13 @@ class TableObjective:
             return None
         other = score(self._prepared, self._data, ending, [Portion(label)])
         if as_searched:
-            scored = score(self._prepared, self._data, ending, [Portion(own)])
+            decision = choice.served_decision
+            scored = score(self._prepared, self._data, ending, [Portion(own)], decision)
         weight = self._prepared.weight_test
         gain = paired_gain(
             metric,
             scored.y,
-            scored.prediction,
+            scored.seen_by(metric),
             other.prediction,
             groups=scored.groups,
             weight=weight,
@@ -340,16 +363,9 @@ class TableObjective:
 
         labels = getattr(self._prepared.target, "classes", None)
         if labels:
-            found = recalls(scored.y, scored.prediction)
+            found = recalls(scored.y, scored.decided)
             rows = [(str(label), *each) for label, each in zip(labels, found, strict=True)]
             ending.store.notes.save_text(classes_text(rows), CLASSES)
-
-
-def _members(choice: Choice, ending: Ending) -> list[Trial]:
-    """The trials whose models predict."""
-    if choice.ensemble is None:
-        return [choice.winner]
-    return [ending.trials[number] for number in choice.ensemble.weights]
 
 
 def _default(ending: Ending) -> Trial | None:
@@ -367,19 +383,6 @@ def _best_single(choice: Choice, ending: Ending) -> Trial:
     if choice.confirmation is not None:
         return ending.trials[choice.confirmation.winner]
     return best_distinct(ending.trials, 1)[0]
-
-
-def _default_metrics(name: str, beside: BesideDefault | None) -> Mapping[str, float]:
-    """What is logged of the default on the held-out rows."""
-    if beside is None:
-        return {}
-    gain = beside.gain
-    return {
-        f"test_{name}_default": beside.score,
-        f"test_{name}_gain": gain.value,
-        f"test_{name}_gain_low": gain.low,
-        f"test_{name}_gain_high": gain.high,
-    }
 
 
 def publish_folds(prepared: "Prepared", exchange: Exchange) -> "Prepared":

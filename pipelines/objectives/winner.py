@@ -22,10 +22,12 @@ from pipelines.store.schema import NOTE, cut
 from pipelines.store.tracking import with_way_out
 from pipelines.study.objective import Choice, Ending
 from pipelines.study.plan import Plan
+from pipelines.table.scores.metrics import Metric
 from pipelines.table.scores.named import metric_of
 from pipelines.table.scores.permutation import permuted
 from pipelines.table.source import DataPlan
 from pipelines.table.splits import group_codes
+from serving.decision import UNDECIDED, Decision
 from serving.predictor import Predictor, Share
 
 if TYPE_CHECKING:
@@ -44,13 +46,19 @@ class Scored:
         folder: of the predictor.
         y: the encoded target, `(n,)`.
         prediction: `(n,)`, or `(n, k)` for k classes.
+        decided: the same as metrics of labels see it.
         groups: `(n,)` codes of rows that depend on each other; None if there are none.
     """
 
     folder: Path
     y: npt.NDArray[Any]
     prediction: npt.NDArray[np.float64]
+    decided: npt.NDArray[np.float64]
     groups: npt.NDArray[np.int64] | None
+
+    def seen_by(self, metric: Metric) -> npt.NDArray[np.float64]:
+        """The predictions as a metric sees them."""
+        return self.decided if metric.on_labels else self.prediction
 
 
 @dataclass(frozen=True)
@@ -91,10 +99,15 @@ class Logged:
     seconds: float
 
 
-def join(prepared: "Prepared", ending: Ending, portions: Sequence[Portion]) -> Path:
+def join(
+    prepared: "Prepared",
+    ending: Ending,
+    portions: Sequence[Portion],
+    decision: Decision = UNDECIDED,
+) -> Path:
     """The folder of a predictor that joins the models of these labels."""
     exchange = ending.workshop.exchange
-    name = hashlib.sha256(repr(portions).encode()).hexdigest()[:16]
+    name = hashlib.sha256(repr((portions, decision)).encode()).hexdigest()[:16]
     place = exchange.scratch / "predictors" / name
     if not place.exists():
         members: list[Path] = []
@@ -105,18 +118,24 @@ def join(prepared: "Prepared", ending: Ending, portions: Sequence[Portion]) -> P
             if portion.share is not None:
                 each = replace(portion.share, weight=portion.share.weight / len(own))
                 shares += [each] * len(own)
-        Predictor(prepared.features, prepared.target, ()).save(place, members, shares)
+        joined = Predictor(prepared.features, prepared.target, (), decision=decision)
+        joined.save(place, members, shares)
     return place
 
 
 def score(
-    prepared: "Prepared", data: DataPlan, ending: Ending, portions: Sequence[Portion]
+    prepared: "Prepared",
+    data: DataPlan,
+    ending: Ending,
+    portions: Sequence[Portion],
+    decision: Decision = UNDECIDED,
 ) -> Scored:
     """Predict the raw held-out rows with the models of these labels, joined into one predictor."""
-    place = join(prepared, ending, portions)
+    place = join(prepared, ending, portions, decision)
     rows = prepared.test_frame
     prediction = Predictor.load(place).predict_raw(rows)
-    return Scored(place, prepared.y_test, prediction, group_codes(data.split, rows, data.overrides))
+    groups = group_codes(data.split, rows, data.overrides)
+    return Scored(place, prepared.y_test, prediction, decision.decided(prediction), groups)
 
 
 def log(plan: Plan, data: DataPlan, prepared: "Prepared", won: Won) -> Logged:
@@ -157,7 +176,7 @@ def _log(plan: Plan, data: DataPlan, prepared: "Prepared", won: Won) -> Logged:
         family=subject.family,
         score=subject.score,
         trained_on=_trained_on(plan, data),
-        tags=won.choice.tags,
+        tags=won.choice.model_tags,
     )
     registered = register_winner(client, winner, plan.register, origin, description(card))
     return Logged(winner.uri, registered.version, winner.seconds)
@@ -182,7 +201,7 @@ def _logged_winner(
             TRIAL_NUMBER: str(trial.number),
             TRAINED_ON: _trained_on(plan, data),
             NOTE: cut(inputs(prepared.features)),
-            **won.choice.tags,
+            **won.choice.model_tags,
         },
     )
 
@@ -226,4 +245,5 @@ def _subject(plan: Plan, data: DataPlan, prepared: "Prepared", won: Won) -> Subj
         ),
         confirmation=won.choice.confirmation,
         ensemble=won.choice.ensemble,
+        decision=won.choice.decision,
     )

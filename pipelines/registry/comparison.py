@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -15,7 +15,7 @@ from pipelines.registry.cost import latency_checks, size_check
 from pipelines.registry.gate import Check, HeldOutScore, Limits, Verdict
 from pipelines.registry.goals import Contender, goal_checks
 from pipelines.registry.heldout import HeldOut
-from pipelines.registry.pair import Pair
+from pipelines.registry.pair import Pair, Predicted
 from pipelines.registry.schema import schema_check
 from pipelines.registry.slices import slice_checks
 from pipelines.table.scores.bootstrap import Gain
@@ -110,11 +110,19 @@ def compare(
     if schema.passed is False:
         summary = "the challenger's inputs or outputs differ from the champion's"
         return Verdict((schema,), summary, float("nan"))
-    contests = _contests(challenger, champion, rows, score, limits)
+    own = _predict(challenger, rows, "the challenger")
+    other = None
+    if champion is not None:
+        classes = (each.predictor.target.classes for each in (challenger, champion))
+        other = _predict(champion, rows, "the champion").in_order_of(*classes)
+    contests = _contests(challenger, champion, own, other, rows, score, limits)
     deciding, checked, summary = contests[-1], contests, contests[-1].summary(rows)
     goals: list[Check] = []
     if score.goals is not None:
-        mine, theirs = _contenders(challenger, champion, contests)
+        mine = Contender(challenger.predictor, challenger.size, own)
+        theirs = None
+        if champion is not None and other is not None:
+            theirs = Contender(champion.predictor, champion.size, other)
         goals, words = goal_checks(score.goals, mine, theirs, rows, limits.confidence)
         checked = contests[:1]  # the champion is compared with by all goals
         summary = f"{words}; {summary}" if words else summary
@@ -135,40 +143,30 @@ def compare(
     return Verdict(checks, summary, deciding.gain.probability, tuple(notes))
 
 
-def _contenders(
-    challenger: Served, champion: Served | None, contests: Sequence[Contest]
-) -> tuple[Contender, Contender | None]:
-    """The two versions with their predictions."""
-    pair = contests[-1].pair
-    mine = Contender(challenger.predictor, challenger.size, pair.challenger)
-    if champion is None:
-        return mine, None
-    return mine, Contender(champion.predictor, champion.size, pair.other)
-
-
 def _contests(
-    challenger: Served, champion: Served | None, rows: HeldOut, score: HeldOutScore, limits: Limits
+    challenger: Served,
+    champion: Served | None,
+    own: Predicted,
+    other: Predicted | None,
+    rows: HeldOut,
+    score: HeldOutScore,
+    limits: Limits,
 ) -> list[Contest]:
     """The contests against the trivial baseline and the champion; the last one decides."""
     metric = metric_of(score.goal)
-    prediction = _predict(challenger, rows, "the challenger")
+    prediction = own.seen_by(metric)
     constant = trivial(challenger.predictor.target, rows, metric)
     pair = Pair.on(rows, metric, prediction, constant)
     baseline = Contest("trivial baseline", "the trivial baseline", pair, 0.0)
-    if champion is None:
+    if champion is None or other is None:
         return [baseline]
-    other = in_order_of(
-        challenger.predictor.target.classes,
-        champion.predictor.target.classes,
-        _predict(champion, rows, "the champion"),
-    )
-    pair = Pair.on(rows, metric, prediction, other)
+    pair = Pair.on(rows, metric, prediction, other.seen_by(metric))
     name = f"version {champion.version}"
     return [baseline, Contest(f"champion ({name})", name, pair, limits.margin)]
 
 
-def _predict(model: Served, rows: HeldOut, role: str) -> FloatArray:
-    """The predictions (n, k) or (n,) of a model.
+def _predict(model: Served, rows: HeldOut, role: str) -> Predicted:
+    """The predictions of a model.
 
     Raises:
         DataError: If it cannot predict the rows, or predicts values that are not finite.
@@ -185,15 +183,7 @@ def _predict(model: Served, rows: HeldOut, role: str) -> FloatArray:
             f"{role}, version {model.version}, predicts values that are not finite for "
             f"{np.count_nonzero(~finite):,} of {len(rows):,} {rows.origin}"
         )
-    return prediction
-
-
-def in_order_of(
-    classes: Sequence[object], own: Sequence[object], prediction: FloatArray
-) -> FloatArray:
-    """Probabilities of a model's `own` classes in the order of others; numbers as they are."""
-    order = [list(own).index(label) for label in classes]
-    return prediction[:, order] if order else prediction
+    return Predicted(prediction, model.predictor.decision.decided(prediction))
 
 
 def trivial(target: TargetEncoder, rows: HeldOut, metric: Metric) -> FloatArray:

@@ -10,12 +10,11 @@ import numpy as np
 
 from hpo.goals import Goal, Goals
 from pipelines.registry.gate import Check
-from pipelines.registry.pair import Pair
+from pipelines.registry.pair import Pair, Predicted
 from pipelines.table.scores.costs import COSTS, LATENCY, MEGABYTE, ROWS, SIZE, latency
 from pipelines.table.scores.named import metric_named, metric_of
 
 if TYPE_CHECKING:
-    from hpo.arrays import FloatArray
     from pipelines.registry.heldout import HeldOut
     from serving.predictor import Predictor
 
@@ -28,7 +27,7 @@ class Contender:
 
     predictor: Predictor
     size: int
-    prediction: FloatArray
+    prediction: Predicted
 
     def cost(self, name: str, rows: HeldOut) -> float | None:
         """One of `COSTS`; None if it is not known of a served model."""
@@ -89,7 +88,7 @@ def _limit_checks(goals: Goals, challenger: Contender, rows: HeldOut) -> Iterato
             value = challenger.cost(limit.name, rows)
         else:
             metric = metric_named(limit.name)
-            value = metric(rows.y, challenger.prediction, rows.weight)
+            value = metric(rows.y, challenger.prediction.seen_by(metric), rows.weight)
         if value is None:
             yield Check(f"limit {limit.name}", "not known of a served model", str(limit))
         else:
@@ -102,7 +101,9 @@ def _compared(
 ) -> _Result | None:
     if goal.name in COSTS:
         return _by_cost(goal, challenger, champion, rows)
-    pair = Pair.on(rows, metric_of(goal), challenger.prediction, champion.prediction)
+    metric = metric_of(goal)
+    predictions = (each.prediction.seen_by(metric) for each in (challenger, champion))
+    pair = Pair.on(rows, metric, *predictions)
     better, worse = pair.gain(0.0).probability, pair.swapped.gain(0.0).probability
     found = f"{pair.scores}, probability better {better:.4f}, worse {worse:.4f}"
     rule = f"worse with probability < {confidence:g}"

@@ -22,11 +22,11 @@ import pandas as pd
 
 from hpo.arrays import FloatArray
 from hpo.errors import DataError, ParameterError, closest
-from pipelines.registry.comparison import Contest, in_order_of, trivial
+from pipelines.registry.comparison import Contest, trivial
 from pipelines.registry.cost import size_check
 from pipelines.registry.gate import Check, Limits, PromotionRefusedError, Verdict
 from pipelines.registry.heldout import HeldOut, enough
-from pipelines.registry.pair import Pair
+from pipelines.registry.pair import Pair, Predicted
 from pipelines.registry.slices import slice_checks
 from pipelines.table.reading import read_table, with_text_names
 from pipelines.table.scores.metrics import METRICS, Metric
@@ -34,6 +34,7 @@ from pipelines.table.scores.named import metric_for
 from pipelines.table.target import read_target
 from serving.features import TargetEncoder
 from serving.names import normal_name
+from serving.predictor import Predictor
 
 OF_LABELS = ("accuracy", "balanced_accuracy", "f1", "f1_macro", "mcc")
 _CHILD = "pipelines.registry.user_models"
@@ -179,8 +180,8 @@ def judge(
     return Verdict(checks, deciding.summary(held_out), deciding.gain.probability, found)
 
 
-def of_project(predictor: Any, rows: Rows) -> FloatArray:
-    """The predictions of a model of this project, in the order of the classes of the rows.
+def of_project(predictor: Predictor, rows: Rows, metric: Metric) -> FloatArray:
+    """The predictions of a model of this project as a metric sees them, in the rows' classes.
 
     Raises:
         PromotionRefusedError: when it has other classes, or cannot predict the rows.
@@ -194,7 +195,8 @@ def of_project(predictor: Any, rows: Rows) -> FloatArray:
         prediction = predictor.predict_raw(rows.held_out.frame)
     except ValueError as error:
         raise PromotionRefusedError(f"the champion cannot predict the rows: {error}") from error
-    return in_order_of(rows.target.classes, predictor.target.classes, prediction)
+    found = Predicted(prediction, predictor.decision.decided(prediction))
+    return found.in_order_of(rows.target.classes, predictor.target.classes).seen_by(metric)
 
 
 def _answers(uri: str, shown: str, frame: pd.DataFrame) -> list[Any]:

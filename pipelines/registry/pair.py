@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,30 @@ from pipelines.table.scores.metrics import Metric, Weights
 
 if TYPE_CHECKING:
     from pipelines.registry.heldout import HeldOut
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """The predictions of a model for some rows.
+
+    Attributes:
+        values: Probabilities (n, k), or values (n,).
+        decided: The same as metrics of labels see it, where a threshold decides.
+    """
+
+    values: FloatArray
+    decided: FloatArray
+
+    def seen_by(self, metric: Metric) -> FloatArray:
+        """The predictions as a metric sees them."""
+        return self.decided if metric.on_labels else self.values
+
+    def in_order_of(self, classes: Sequence[object], own: Sequence[object]) -> Predicted:
+        """Probabilities of a model's `own` classes in the order of others; numbers as they are."""
+        order = [list(own).index(label) for label in classes]
+        if not order:
+            return self
+        return Predicted(self.values[:, order], self.decided[:, order])
 
 
 @dataclass(frozen=True)

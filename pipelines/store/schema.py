@@ -29,6 +29,7 @@ WINNER = "hpo.winner"
 WINNER_NUMBER = "hpo.winner.trial"
 SUMMARY = "hpo.summary"  # for later studies; its text is in tags with the suffixes .0, .1, ...
 CONFIRMATION = "hpo.confirmation"  # the tests between the winner and other trials
+DECISION = "hpo.decision"  # calibration and threshold of the winner, and their scores
 ENSEMBLE = "hpo.ensemble"  # weights of the trials of an ensemble, and how it compares
 ADOPTED = "hpo.adopted"  # name of the experiment whose runs were adopted as trials
 ADOPTED_ID = "hpo.adopted.experiment"  # id of that experiment

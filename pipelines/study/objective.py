@@ -17,10 +17,12 @@ from hpo.trial import Trial
 from pipelines.files.exchange import Exchange
 from pipelines.store import StudyStore, schema
 from pipelines.study.choice.confirmation import Confirmation
+from pipelines.study.choice.decision import Judged
 from pipelines.study.choice.ensemble import Ensemble
 from pipelines.study.plan import Plan
 from pipelines.study.result import Outcome
 from pipelines.study.workshop import Workshop
+from serving.decision import UNDECIDED, Decision
 
 
 @dataclass(frozen=True)
@@ -59,11 +61,13 @@ class Choice:
         winner: the best trial; of an ensemble, the one with the largest weight.
         confirmation: how the best few did on repeated folds.
         ensemble: the trials whose mean prediction wins; None for a single trial.
+        decision: how its probabilities are calibrated and made to labels; None as they are.
     """
 
     winner: Trial
     confirmation: Confirmation | None = None
     ensemble: Ensemble | None = None
+    decision: Judged | None = None
 
     def __str__(self) -> str:
         """Names the trials."""
@@ -72,12 +76,30 @@ class Choice:
         numbers = ", ".join(map(str, self.ensemble.weights))
         return f"an ensemble of trials {numbers}"
 
+    def members(self, trials: Sequence[Trial]) -> list[Trial]:
+        """The trials whose models predict, among those of the study."""
+        if self.ensemble is None:
+            return [self.winner]
+        return [trials[number] for number in self.ensemble.weights]
+
     @property
     def tags(self) -> Mapping[str, str]:
         """The members of an ensemble with their weights, as a tag of the model."""
         if self.ensemble is None:
             return {}
         return {schema.ENSEMBLE: json.dumps(list(self.ensemble.weights.items()))}
+
+    @property
+    def served_decision(self) -> Decision:
+        """How the predictions are calibrated and made to labels."""
+        return UNDECIDED if self.decision is None else self.decision.decision
+
+    @property
+    def model_tags(self) -> Mapping[str, str]:
+        """The tags of the logged model: the members, and the decision about its predictions."""
+        if self.decision is None:
+            return self.tags
+        return {**self.tags, schema.DECISION: json.dumps(self.decision.decision.to_dict())}
 
 
 class Objective(Protocol):

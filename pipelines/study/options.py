@@ -19,6 +19,7 @@ AUTO, OFF = "auto", "off"
 DEFAULT, PAST = "default", "past"  # spaces: the model's, and that narrowed by past studies
 ON, ALL_ROWS = "on", "all"
 DEVICES = (AUTO, "cpu", "cuda")
+CALIBRATIONS = (OFF, AUTO, ON)
 REFITS = (AUTO, ON, OFF, ALL_ROWS)  # what the logged model is trained on (the option `refit`)
 MAX_BUDGET = 1_000_000
 AUTO_MEMBERS, MAX_MEMBERS = 5, 50  # trials of an ensemble: by default, and at most
@@ -107,6 +108,10 @@ class Options(TableOptions):
         refit: What the logged model is trained on: auto trains it once more on training and
             validation rows where a holdout validates, on with cv:K, too; off does not; all adds the
             test rows after the score.
+        calibrate: Whether probabilities are calibrated on the validation rows: auto where it helps
+            on rows that did not fit it, on always, or off.
+        threshold: The probability above which the positive label of two is predicted: auto tunes it
+            if metric depends on labels, such as f1; or a metric, cost:fp=1,fn=5, a number, or off.
         quiet: Whether to show warnings and the result only.
         verbose: Whether to show each trial with its configuration, also on a terminal.
     """
@@ -128,6 +133,8 @@ class Options(TableOptions):
     loss: str | None = option(None)
     device: str = option(AUTO, later=True)
     refit: str = option(AUTO)
+    calibrate: str = option(OFF)
+    threshold: str = option(AUTO)
     quiet: bool = option(False, later=True)
     verbose: bool = option(False, later=True)
 
@@ -219,6 +226,8 @@ class TuneOptions(SearchOptions):
     confirm: int | None = option(None, POSITIVE, later=True)
     ensemble: str | int = option(AUTO, checked=False, later=True)
     refit: str = option(AUTO, later=True)
+    calibrate: str = option(OFF, later=True)
+    threshold: str = option(AUTO, later=True)
     warm_start: str = option(AUTO, checked=False)
     limits: str | None = option(None)
     prefer: str | None = option(None, later=True)
@@ -274,6 +283,8 @@ class TrainOptions(Options):
     test: Table = option(None, checked=False, later=True)
     budget: int | None = option(None, BUDGET)
     refit: str = option(AUTO, later=True)
+    calibrate: str = option(OFF, later=True)
+    threshold: str = option(AUTO, later=True)
 
 
 def most_members(ensemble: object) -> int:

@@ -23,7 +23,18 @@ from pipelines.table.source import absolute
 
 # what a later session may change, by the names of options and of the plan
 _CHANGED_LATER = frozenset(
-    ("trials", "register", "confirm", "patience", "refit", "ensemble", "checkpoints", "device")
+    (
+        "trials",
+        "register",
+        "confirm",
+        "patience",
+        "refit",
+        "ensemble",
+        "calibrate",
+        "threshold",
+        "checkpoints",
+        "device",
+    )
 )
 TRIAL_SECONDS = 3600.0  # after which a leg fails, unless the user gives a limit
 
@@ -62,6 +73,8 @@ class Plan:
         device: what models are trained on: auto, cpu or cuda.
         warm_start: the past studies that the search learns from (the option `warm_start`).
         ensemble: how many trials the winner may join (the option `ensemble`).
+        calibrate: whether the winner's probabilities are calibrated (the option `calibrate`).
+        threshold: of the winner's labels (the option `threshold`).
     """
 
     model: str
@@ -88,6 +101,8 @@ class Plan:
     warm_start: str = OFF
     ensemble: str = OFF
     device: str = AUTO
+    calibrate: str = OFF
+    threshold: str = OFF
 
     @property
     def goal(self) -> Goal:
@@ -116,6 +131,11 @@ class Plan:
         """How many trials an ensemble may have; 0 for none."""
         alone = self.trains_one or not self.goals.is_single
         return 0 if alone else most_members(self.ensemble)
+
+    @property
+    def decides(self) -> bool:
+        """Whether a classifier may be calibrated or given a threshold."""
+        return self.calibrate != OFF or self.threshold != OFF
 
     @property
     def races(self) -> bool:

@@ -8,6 +8,7 @@ from hpo.goals import Goal
 from hpo.goals.leaders import leaders
 from hpo.trial import Trial
 from pipelines.findings.diagnosis import Diagnosis
+from pipelines.study.choice.decision import Judged
 from pipelines.study.plan import Plan
 from pipelines.study.summary import line, summary
 
@@ -28,6 +29,16 @@ class BesideDefault:
     score: float
     gain: "Gain"
     refitted: bool = False
+
+    def metrics(self, name: str) -> Mapping[str, float]:
+        """What is logged of it, for the metric of this name."""
+        gain = self.gain
+        return {
+            f"test_{name}_default": self.score,
+            f"test_{name}_gain": gain.value,
+            f"test_{name}_gain_low": gain.low,
+            f"test_{name}_gain_high": gain.high,
+        }
 
     def __str__(self) -> str:
         """A sentence about the gain, which may be noise."""
@@ -52,6 +63,7 @@ class Outcome:
         version: of the registered model.
         trained_on: rows of a model that was trained once more, on more than the training rows.
         default: the default on the same rows; None if it won or its model is gone.
+        decision: how its probabilities are calibrated and made to labels; None as they are.
     """
 
     test: Mapping[str, float]
@@ -60,6 +72,7 @@ class Outcome:
     version: int | None = None
     trained_on: int | None = None
     default: BesideDefault | None = None
+    decision: Judged | None = None
 
 
 @dataclass(frozen=True)

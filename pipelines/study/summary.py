@@ -25,6 +25,7 @@ def summary(result: "StudyResult") -> str:
         _rank_agreement(result),
         result.confirmation.lines() if result.confirmation else [],
         result.ensemble.lines() if result.ensemble else [],
+        result.outcome.decision.lines() if result.outcome.decision else [],
         list(_winner(result)),
         diagnosis_lines(result.findings) if result.report else [],
     ]

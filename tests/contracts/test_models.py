@@ -110,7 +110,7 @@ def test_a_loss_is_trained_for(any_name: str, kind_of_loss: str, tmp_path: Path)
     assert not loss.is_logarithmic or (served > 0).all()
 
 
-@pytest.mark.parametrize("any_name", ["lightgbm", "xgboost", "catboost", "linear"])
+@pytest.mark.parametrize("any_name", ["lightgbm", "xgboost", "catboost", "linear", "mlp"])
 def test_a_rare_class_counts_as_much_when_classes_are_balanced(any_name: str) -> None:
     fold = make_fold("binary")
     rare = np.flatnonzero((fold.y_train == 0) | (np.arange(len(fold.y_train)) % 8 == 0))
@@ -118,7 +118,8 @@ def test_a_rare_class_counts_as_much_when_classes_are_balanced(any_name: str) ->
     found = []
     for balance in (False, True):
         on = replace(fold, task=replace(fold.task, balance=balance), fixed=True)
-        model = family(any_name)(on, default_metric("binary"), 1, horizon=30).start({}, SEED)
+        quick = {"learning_rate": 0.1} if any_name == "mlp" else {}  # a few steps are enough
+        model = family(any_name)(on, default_metric("binary"), 1, horizon=30).start(quick, SEED)
         model.train(min(30, model.horizon))
         found.append(model.predict(fold.valid)[:, 1].mean())
     assert found[1] > found[0] + 0.1

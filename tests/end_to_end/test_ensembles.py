@@ -1,6 +1,7 @@
 """An ensemble from the search to the registry: one model, of several trials."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import mlflow.pyfunc
@@ -83,3 +84,28 @@ def test_an_ensemble_is_one_model_also_when_its_study_was_interrupted(
 
 def test_the_models_of_all_folds_are_members(store: str, table: pd.DataFrame) -> None:
     check_prediction(tune(table, "y", trials=4, validation="cv:3", **OPTIONS), table, 3)
+
+
+def test_a_calibrated_model_is_served_with_its_threshold(store: str, table: pd.DataFrame) -> None:
+    rare = table.assign(y=np.where(table["y"] > table["y"].quantile(0.85), "yes", "no"))
+    options = {**OPTIONS, "max_budget": 20, "metric": "f1"}
+    result = tune(rare, "y", trials=2, calibrate="on", register="rare", **options)
+    judged = result.outcome.decision
+    assert judged is not None
+    assert judged.decision.calibration is not None
+    assert judged.held_out[0].metric == "log_loss"
+    assert judged.held_out[0].after == pytest.approx(result.test["log_loss"])
+    assert "Threshold" in str(result)
+    predictor = mlflow.pyfunc.load_model("models:/rare@challenger")._model_impl.predictor
+    assert predictor.decision == judged.decision
+    answers = predictor.predict(rare.drop(columns="y"))
+    above = answers["probability_yes"] > judged.decision.threshold
+    assert (answers["prediction"] == np.where(above, "yes", "no")).all()
+    assert tune(rare, study=result.run_id).outcome == result.outcome
+
+    changed = tune(rare, study=result.run_id, threshold="0.2")
+    assert changed.outcome.decision is not None
+    assert changed.outcome.decision.decision == replace(judged.decision, threshold=0.2)
+    assert changed.test["roc_auc"] == pytest.approx(result.test["roc_auc"])
+    version = promote("rare", version=changed.version, data=rare).champion.version
+    assert version == changed.version

@@ -53,6 +53,8 @@ def _unusual(plan: Plan, data: DataPlan, family: str) -> dict[str, object]:
         "loss": (data.loss, ""),
         "budget": (_full_budget(plan, family), settings(family).budget.max),
         "refit": (plan.refit, TrainOptions.refit),
+        "calibrate": (plan.calibrate, TrainOptions.calibrate),
+        "threshold": (plan.threshold, TrainOptions.threshold),
     }
     unusual = {name: value for name, (value, default) in options.items() if value != default}
     return unusual | as_options(data.overrides) | data.roles.as_options()

@@ -29,6 +29,7 @@ from serving.features import FeatureEncoder
 if TYPE_CHECKING:
     from hpo.space.parameters import Params
     from pipelines.study.choice.confirmation import Confirmation
+    from pipelines.study.choice.decision import Judged
     from pipelines.study.choice.ensemble import Ensemble
     from pipelines.table.data import Prepared
     from pipelines.table.scores.bootstrap import Interval
@@ -59,6 +60,7 @@ class Subject:
         permuted: the importance of the columns.
         confirmation: how the best trials did on repeated folds.
         ensemble: the trials whose mean prediction won; `best` has the largest weight of them.
+        decision: how its probabilities are calibrated and made to labels; None as they are.
     """
 
     study: str
@@ -75,6 +77,7 @@ class Subject:
     permuted: "Permuted | None"
     confirmation: "Confirmation | None" = None
     ensemble: "Ensemble | None" = None
+    decision: "Judged | None" = None
 
     @property
     def members(self) -> Sequence[tuple[Trial, str, float]]:
@@ -153,6 +156,8 @@ def scores(subject: Subject) -> Iterator[str]:
         yield f"{subject.confirmation.lines()[0]}."
     if subject.ensemble:
         yield f"{'; '.join(line.strip() for line in subject.ensemble.lines())}."
+    if subject.decision:
+        yield from (f"{line}." for line in subject.decision.lines())
 
 
 def _validation_scores(subject: Subject) -> str:

@@ -1,22 +1,20 @@
 """The ensemble of a search that is over: from the stored predictions, or as decided before."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from hpo.arrays import IntArray
 from hpo.errors import UserError
-from hpo.loop import Job, StopLevel
+from hpo.loop import StopLevel
 from hpo.trial import Trial
 from pipelines.models import identity
 from pipelines.objectives.confirmation import best_distinct
-from pipelines.objectives.ensemble.decision import REPEATS, Half, decide
-from pipelines.objectives.ensemble.library import library_size, predictions_of, read, sampled
-from pipelines.objectives.final import AgainJob
-from pipelines.objectives.jobs import Rebuild, best_label, best_report
+from pipelines.objectives.ensemble.decision import decide
+from pipelines.objectives.ensemble.library import library_size, read
+from pipelines.objectives.ensemble.rows import ValidationRows
+from pipelines.objectives.final import Train, without_predictions
+from pipelines.objectives.jobs import best_report
 from pipelines.store import schema
 from pipelines.study.choice.ensemble import Ensemble
 from pipelines.study.objective import Ending
@@ -24,8 +22,6 @@ from pipelines.table.scores.named import metric_of
 
 if TYPE_CHECKING:
     from pipelines.table.data import Prepared
-
-Train = Callable[[Sequence[AgainJob], Ending], object]  # None when the user stops it
 
 
 def choose_ensemble(
@@ -56,7 +52,7 @@ def choose_ensemble(
     found = Ensemble.from_tag(notes.tag(schema.ENSEMBLE) or "", basis)
     if found is None:
         try:
-            missing = _missing(ending, trials)
+            missing = without_predictions(ending, trials)
             if missing:
                 say(
                     f"training {len(missing)} of the best trials again for an ensemble: their "
@@ -75,42 +71,13 @@ def choose_ensemble(
     return None
 
 
-def _missing(ending: Ending, trials: Sequence[Trial]) -> list[Rebuild]:
-    """What trains the trials without predictions again."""
-    exchange = ending.workshop.exchange
-    return [
-        Rebuild(Job(trial.number, trial.params, 0.0, best_report(trial).budget))
-        for trial in trials
-        if not exchange.has(predictions_of(best_label(trial)))
-    ]
-
-
 def _decided(
     ending: Ending, prepared: "Prepared", trials: Sequence[Trial], own_folds: bool
 ) -> Ensemble:
-    plan, folds = ending.plan, [valid for _, valid in prepared.rows.folds]
-    kept = sampled(sum(map(len, folds)))
-    rows = np.concatenate(folds)[kept]
-    weight = None if prepared.weight is None else prepared.weight[rows]
-    metric = metric_of(plan.goal)
-    library = read(ending.workshop.exchange, trials, prepared.y[rows], metric, weight)
-    if own_folds:
-        of = np.repeat(np.arange(len(folds)), [*map(len, folds)])[kept]
-        halves = [(np.flatnonzero(of != i), np.flatnonzero(of == i)) for i in np.unique(of)]
-    else:
-        halves = _halves(prepared, rows, plan.seed)
-    return decide(library, halves, plan.max_members, plan.seed)
-
-
-def _halves(prepared: "Prepared", rows: IntArray, seed: int) -> list[Half]:
-    """Divisions of these rows by the rule of the study, as positions in `rows`."""
-    order = np.argsort(rows, kind="stable")
-    numbers = rows[order]
-    parts = prepared.resampled(repeats=REPEATS, folds=2, seed=seed, among=numbers).folds
-    return [
-        (order[numbers.searchsorted(chosen)], order[numbers.searchsorted(scored)])
-        for chosen, scored in parts
-    ]
+    plan, metric = ending.plan, metric_of(ending.plan.goal)
+    rows = ValidationRows.of(prepared, plan.seed, own_folds=own_folds)
+    library = read(ending.workshop.exchange, trials, rows.y, metric, rows.weight)
+    return decide(library, rows.halves, plan.max_members, plan.seed)
 
 
 def _basis(trials: Sequence[Trial], most: int) -> str:

@@ -10,15 +10,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from hpo.arrays import IntArray
 from pipelines.objectives.ensemble.library import Library
+from pipelines.objectives.ensemble.rows import Half
 from pipelines.objectives.ensemble.selection import blend, select
 from pipelines.study.choice.ensemble import Ensemble
 from pipelines.table.scores.estimates import differences
-
-REPEATS = 3  # divisions of the validation rows in halves
-
-Half = tuple[IntArray, IntArray]  # the rows that choose, and those that score
 
 
 def decide(library: Library, halves: Sequence[Half], most: int, seed: int) -> Ensemble:

@@ -53,6 +53,19 @@ def takes_weights(score: Score, kind: str) -> bool:
     return True
 
 
+def sees_labels(score: Score, kind: str) -> bool:
+    """Whether it sees of probabilities only which class is the most probable."""
+    y = _SAMPLES[kind]
+    p = plausible(y)
+    if p.ndim == 1:
+        return False
+    certain = np.eye(p.shape[1])[p.argmax(axis=1)]
+    try:
+        return score(y, certain, None) == score(y, p, None)
+    except NotDefined:
+        return False
+
+
 def plausible(y: npt.NDArray[Any]) -> FloatArray:
     """Predictions that are right for many rows and wrong for some, as `Metric` takes them."""
     if y.dtype.kind == "f":

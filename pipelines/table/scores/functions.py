@@ -52,6 +52,7 @@ def function_metric(name: str) -> Metric:
         obstacle(score),
         takes_weights=takes_weights,
         is_costly=True,
+        on_labels=wants_labels,
     )
 
 

@@ -48,6 +48,7 @@ class Metric:
         power: of the targets' unit in that of the score; 1 where both have the same.
         takes_weights: whether rows may have any weights; others are only repeated.
         is_costly: whether a score takes so long that the bootstrap draws rows less often.
+        on_labels: whether it sees of probabilities only which class is the most probable.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Metric:
     power: float = 0
     takes_weights: bool = True
     is_costly: bool = False
+    on_labels: bool = False
 
     def __call__(
         self, y: npt.NDArray[Any], prediction: FloatArray, weight: Weights = None
@@ -282,13 +284,15 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
             Metric("roc_auc", _BINARY, MAXIMIZE, _roc_auc),
             Metric("roc_auc_ovr", _MULTICLASS, MAXIMIZE, _roc_auc_ovr),
             Metric("log_loss", CLASSIFICATION, MINIMIZE, _log_loss),
-            Metric("accuracy", CLASSIFICATION, MAXIMIZE, _accuracy),
-            Metric("balanced_accuracy", CLASSIFICATION, MAXIMIZE, _balanced_accuracy),
-            Metric("f1", _BINARY, MAXIMIZE, _f1),
-            Metric("f1_macro", CLASSIFICATION, MAXIMIZE, _f1_macro),
+            Metric("accuracy", CLASSIFICATION, MAXIMIZE, _accuracy, on_labels=True),
+            Metric(
+                "balanced_accuracy", CLASSIFICATION, MAXIMIZE, _balanced_accuracy, on_labels=True
+            ),
+            Metric("f1", _BINARY, MAXIMIZE, _f1, on_labels=True),
+            Metric("f1_macro", CLASSIFICATION, MAXIMIZE, _f1_macro, on_labels=True),
             Metric("average_precision", _BINARY, MAXIMIZE, _average_precision),
             Metric("brier", _BINARY, MINIMIZE, _brier),
-            Metric("mcc", CLASSIFICATION, MAXIMIZE, _mcc),
+            Metric("mcc", CLASSIFICATION, MAXIMIZE, _mcc, on_labels=True),
             Metric("rmse", _REGRESSION, MINIMIZE, _rmse, power=1),
             Metric("mae", _REGRESSION, MINIMIZE, _mae, power=1),
             Metric("median_ae", _REGRESSION, MINIMIZE, _median_ae, power=1),
@@ -327,10 +331,12 @@ def evaluate(
     weight: Weights = None,
     *,
     own: Sequence[Metric] = (),
+    decided: FloatArray | None = None,
 ) -> dict[str, float]:
     """All metrics of a task that are defined on these rows, by name, and those of the study.
 
-    Shapes and units are those of `Metric`.
+    Shapes and units are those of `Metric`. `decided` is the prediction as metrics of labels see it,
+    where a threshold decides (`serving.decision`).
 
     Raises:
         ValueError: if the prediction is not finite.
@@ -339,5 +345,9 @@ def evaluate(
         raise ValueError("the model predicted values that are not finite")
     metrics = [metric for metric in METRICS.values() if kind in metric.tasks]
     metrics += [metric for metric in own if metric.name not in METRICS]
-    scores = {metric.name: metric.value(y, prediction, weight) for metric in metrics}
+    of_labels = prediction if decided is None else decided
+    scores = {
+        metric.name: metric.value(y, of_labels if metric.on_labels else prediction, weight)
+        for metric in metrics
+    }
     return {name: score for name, score in scores.items() if np.isfinite(score)}

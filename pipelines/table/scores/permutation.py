@@ -70,7 +70,9 @@ def permuted(
     encoded = _encoded_columns(predictor.features)
 
     def loss(matrix: Matrix) -> float:
-        return metric.goal.to_loss(metric(truth, predictor.predict_encoded(matrix), sampled))
+        prediction = predictor.predict_encoded(matrix)
+        seen = predictor.decision.decided(prediction) if metric.on_labels else prediction
+        return metric.goal.to_loss(metric(truth, seen, sampled))
 
     increases = {}
     try:

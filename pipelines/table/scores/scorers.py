@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from hpo.arrays import FloatArray
 from hpo.goals import MAXIMIZE
-from pipelines.table.scores.attempts import Score, obstacle, takes_weights, tasks
+from pipelines.table.scores.attempts import Score, obstacle, sees_labels, takes_weights, tasks
 from pipelines.table.scores.metrics import Metric, NotDefined, Weights
 
 OWN_NAMES = MappingProxyType(
@@ -56,6 +56,7 @@ def scorer_metric(name: str) -> Metric | None:
         obstacle(score),
         takes_weights=bool(kinds) and takes_weights(score, kinds[0]),
         is_costly=True,
+        on_labels=bool(kinds) and sees_labels(score, kinds[0]),
     )
 
 

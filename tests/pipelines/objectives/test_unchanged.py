@@ -76,6 +76,8 @@ OTHER: dict[str, Any] = {
     "types": "zip:number",
     "drop": "name",
     "refit": "all",
+    "calibrate": "on",
+    "threshold": "0.3",
     "algorithm": "bohb",
     "trials": 8,
     "timeout": 1.0,

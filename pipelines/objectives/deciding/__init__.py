@@ -1,0 +1,1 @@
+"""The calibration of the winner's probabilities, and the threshold of its labels."""
