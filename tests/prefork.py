@@ -5,8 +5,8 @@ of commands for `PATH`: `mlflow`, `mlflow-warmstart`, and a `python` that sends 
 the server and runs everything else itself. What runs is the same code, in a process of its own,
 with the working directory, the environment and the output of the caller.
 
-The first pool of workers of a command starts in the same way: a process that has the libraries of
-LightGBM waits to become its fork server. The tests of `hpo.workers` start theirs as users do.
+The first pools of workers of a command start in the same way: processes that have imported LightGBM
+wait to become their fork servers. The tests of `hpo.workers` start theirs as users do.
 """
 
 import atexit
@@ -61,6 +61,7 @@ COMMANDS = {
     "pipelines": ("pipelines.cli", "main"),
 }
 SECONDS_TO_START = 120
+POOLS = 2  # of a study: for its trials, and for its last models
 _CLIENT = """#!{python} -IS
 import json, os, socket, sys
 connection = socket.socket(socket.AF_UNIX)
@@ -180,7 +181,7 @@ def _run(command: str, argv: list[str], folder: str, environment: dict[str, str]
     os.environ.clear()
     os.environ.update(environment)
     sys.argv = argv
-    _Waiting.fork()
+    _start_pools_from([_Waiting.fork() for _ in range(POOLS)])
     module, function = COMMANDS[command]
     code: object = 1
     try:
@@ -201,10 +202,7 @@ def _run(command: str, argv: list[str], folder: str, environment: dict[str, str]
 
 
 class _Waiting(subprocess.Popen[bytes]):
-    """A process that waits to become the fork server of the first pool of this command.
-
-    It ends when this process does, or when it is not needed.
-    """
+    """A process that waits to become a fork server; it ends when this process does."""
 
     def __init__(self, pid: int, connection: socket.socket) -> None:
         self.pid = pid
@@ -217,30 +215,17 @@ class _Waiting(subprocess.Popen[bytes]):
         self._child_created = True
 
     @classmethod
-    def fork(cls) -> None:
-        """Fork one, and let the first start of a pool take it."""
-        from hpo.workers import launch
-
+    def fork(cls) -> "_Waiting":
+        """Fork one."""
         ours, theirs = socket.socketpair()
-        pid, driver = os.fork(), os.getpid()
+        pid = os.fork()
         if pid == 0:
             ours.close()
             _become_fork_server(theirs, os.getppid())
         theirs.close()
-        waiting = [cls(pid, ours)]
+        return cls(pid, ours)
 
-        def popen(*command: object, **options: Any) -> "subprocess.Popen[bytes]":
-            if waiting and os.getpid() == driver:
-                return waiting.pop()._go(options)
-            return subprocess.Popen(*command, **options)  # type: ignore[call-overload,no-any-return]
-
-        vars(launch)["subprocess"] = SimpleNamespace(
-            Popen=popen,
-            DEVNULL=subprocess.DEVNULL,
-            TimeoutExpired=subprocess.TimeoutExpired,
-        )
-
-    def _go(self, options: Mapping[str, Any]) -> "_Waiting":
+    def go(self, options: Mapping[str, Any]) -> "_Waiting":
         (descriptor,), output = options["pass_fds"], options["stdout"]
         descriptors = [descriptor, 1 if output is None else output.fileno()]
         descriptors.append(2 if output is None else descriptors[1])
@@ -249,6 +234,22 @@ class _Waiting(subprocess.Popen[bytes]):
             socket.send_fds(connection, [len(environment).to_bytes(8, "big")], descriptors)
             connection.sendall(environment)
         return self
+
+
+def _start_pools_from(waiting: list[_Waiting]) -> None:
+    """Let the first pools of this process take these as their fork servers."""
+    from hpo.workers import launch
+
+    driver = os.getpid()
+
+    def popen(*command: object, **options: Any) -> "subprocess.Popen[bytes]":
+        if waiting and os.getpid() == driver:
+            return waiting.pop().go(options)
+        return subprocess.Popen(*command, **options)  # type: ignore[call-overload,no-any-return]
+
+    vars(launch)["subprocess"] = SimpleNamespace(
+        Popen=popen, DEVNULL=subprocess.DEVNULL, TimeoutExpired=subprocess.TimeoutExpired
+    )
 
 
 def _become_fork_server(connection: socket.socket, driver: int) -> NoReturn:
@@ -265,6 +266,8 @@ def _become_fork_server(connection: socket.socket, driver: int) -> NoReturn:
                 os.dup2(descriptor, number)
                 os.close(descriptor)
             importlib.import_module("hpo.workers.worker").main(own, driver)
+    except BaseException:
+        traceback.print_exc()
     finally:
         os._exit(0)
 
