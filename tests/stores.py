@@ -27,6 +27,7 @@ from pipelines.store.delivery.writers import CallWriter, ClientRuns, Writer
 from pipelines.store.storage import MlflowStorage
 from pipelines.store.study_run import Connection, WriterMaker
 from pipelines.store.tracking import connect
+from tests.postgresql import postgresql_uri
 
 HASTE = Pace(gather=0.0, beat=60.0, retry=0.01, max_retry=0.05)
 SPACE: dict[str, Any] = {
@@ -195,4 +196,6 @@ STORES: dict[str, Callable[[], tuple[str, WriterMaker | None]]] = {
     "sqlite in bulk": lambda: (sqlite_uri(), None),
     "sqlite by calls": lambda: (sqlite_uri(), calls),
     "http": lambda: (http_uri(), None),
+    "postgresql in bulk": lambda: (postgresql_uri(), None),
+    "postgresql by calls": lambda: (postgresql_uri(), calls),
 }

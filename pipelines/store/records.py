@@ -58,6 +58,12 @@ class Record:
     start: int | None = None
     end: int | None = None
 
+    def __post_init__(self) -> None:
+        """Make the texts storable: SQLite takes nearly any, PostgreSQL no long ones and no NUL."""
+        for each, texts in (("tags", self.tags), ("params", self.params)):
+            storable = {name: schema.storable(text) for name, text in texts.items()}
+            object.__setattr__(self, each, storable)
+
     @property
     def marked_tags(self) -> dict[str, str]:
         """The tags, and the mark as the last of them."""

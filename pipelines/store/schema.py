@@ -66,6 +66,7 @@ MAX_CURVE = 50  # points
 RUNNING, FINISHED, FAILED, KILLED = "RUNNING", "FINISHED", "FAILED", "KILLED"
 STUDY_KEY = "study"
 
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _VALID_NAME = re.compile(r"[\w\-./: ]{1,250}")
 _NUMBER_TEXT = re.compile(r"[+-]?(\d+|(\d+\.\d*|\.\d+|\d+)([eE][+-]?\d+)?|inf|nan)")
 
@@ -142,10 +143,12 @@ def encode_value(value: Value) -> str:
     """Encode a parameter's value as text. `decode_value` restores the same value and type.
 
     Numbers are written by `repr`, which round-trips. Strings are written as they are, or as JSON
-    when they could be mistaken for another type.
+    when they could be mistaken for another type, or hold characters that no database takes.
     """
     if isinstance(value, bool | int | float):
         return repr(value)
+    if _UNSTORABLE.search(value):
+        return json.dumps(value)
     return json.dumps(value, ensure_ascii=False) if _is_ambiguous(value) else value
 
 
@@ -221,6 +224,11 @@ def cut(text: str, limit: int = MAX_TAG) -> str:
         return text
     note = f" … (cut, {len(text):,} characters in all)"
     return text[: limit - len(note)] + note
+
+
+def storable(text: str) -> str:
+    """The text as every database takes it: of limited length, and without NUL and surrogates."""
+    return cut(_UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", text))
 
 
 def finite(values: Mapping[str, float]) -> dict[str, float]:

@@ -150,13 +150,14 @@ def test_curves_and_undefined_metrics_do_not_harm(place: Place) -> None:
 
 def test_long_and_odd_words(place: Place) -> None:
     storage = place.fresh()
-    odd = trial(0, params={"choice": "ünï 'quoted' \"double\" `tick` \\ 1"}, origin="o" * 9000)
+    choices = {"choice": "ünï 'quoted' \"double\" `tick` \\ 1", "nul": "a\0b", "half": "\udcffx"}
+    odd = trial(0, params=choices, origin="o" * 9000)
     storage.add(odd)
-    storage.update(odd.with_outcome(Failure("x" * 20_000)))
+    storage.update(odd.with_outcome(Failure("x" * 7_000 + "\0\udcff" + "x" * 20_000)))
     again = place.again(storage)
     loaded = again.load()[0]
     assert loaded.finished
-    assert loaded.params == {"choice": "ünï 'quoted' \"double\" `tick` \\ 1"}
+    assert loaded.params == choices
     assert str(loaded.failure).startswith("x" * 7000)
     end(again)
 

@@ -157,10 +157,13 @@ def _hint(v: Variable) -> str:
 
 
 def _option_mistakes(v: Variable) -> Iterator[str]:
+    slot = _naming_slot(v.options)
     for option in v.options:
-        if _is_literal(option) and not _is_value(option.obj):
+        is_plain = _is_literal(option) or (slot is None and _is_plain_tuple(option))
+        value = _plain_option(option) if is_plain else None
+        if is_plain and not _is_value(value):
             yield (
-                f"{v.label!r}: option {option.obj!r} must be a string, a number or a boolean; "
+                f"{v.label!r}: option {value!r} must be a string, a number or a boolean; "
                 "write its name and translate it in the objective"
             )
         elif not _is_literal(option) and option.name not in ("dict", "pos_args"):
@@ -169,7 +172,7 @@ def _option_mistakes(v: Variable) -> Iterator[str]:
                 "is a range or a choice of its own; name the branches, for example "
                 f"[{{'kind': 'default'}}, {{'kind': 'tuned', {v.label!r}: hp...}}]"
             )
-    values = _option_values(v.options, _naming_slot(v.options))
+    values = _option_values(v.options, slot)
     own = [value for value, option in zip(values, v.options, strict=True) if _is_literal(option)]
     for value, option in zip(values, v.options, strict=True):
         if not _is_literal(option) and any(same(value, other) for other in own):
@@ -202,6 +205,18 @@ def _is_value(value: object) -> bool:
 
 def _is_literal(option: Apply) -> bool:
     return bool(option.name == "literal")
+
+
+def _is_plain_tuple(option: Apply) -> bool:
+    """Whether an option is a tuple or a list without parameters."""
+    return option.name == "pos_args" and all(
+        _is_literal(each) or _is_plain_tuple(each) for each in option.pos_args
+    )
+
+
+def _plain_option(option: Apply) -> object:
+    """The value of an option without parameters."""
+    return option.obj if _is_literal(option) else tuple(map(_plain_option, option.pos_args))
 
 
 def _naming_slot(options: Sequence[Apply]) -> str | int | None:

@@ -146,6 +146,11 @@ def test_a_variable_shared_by_options() -> None:
             "'u': scope.int truncates uniform; use uniformint",
         ),
         (
+            {"a": hp.choice("c", [(64,), (64, 32), (64,)])},
+            r"'c': option \(64,\) must be a string, a number or a boolean",
+        ),
+        ({"a": hp.choice("c", [[1, (2,)], 3])}, r"'c': option \(1, \(2,\)\) must be a string"),
+        (
             {"a": hp.choice("c", [None, 1])},
             "'c': option None must be a string, a number or a boolean",
         ),

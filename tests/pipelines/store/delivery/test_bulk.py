@@ -1,6 +1,7 @@
 """Rows written in bulk must be the rows that MLflow's client writes."""
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -18,6 +19,7 @@ from pipelines.store.delivery.writers import ClientRuns
 from pipelines.store.records import Record
 from pipelines.store.storage import MlflowStorage
 from tests import stores
+from tests.postgresql import postgresql_uri
 
 TABLES = ("runs", "tags", "params", "metrics", "latest_metrics")
 PARAMS: dict[str, Value] = {
@@ -45,11 +47,13 @@ def trials() -> list[Trial]:
     ]
 
 
-def written(monkeypatch: pytest.MonkeyPatch, maker: Any, *, apart: bool) -> MlflowStorage:
+def written(
+    monkeypatch: pytest.MonkeyPatch, maker: Any, *, apart: bool, uri: str | None = None
+) -> MlflowStorage:
     """The trials, granted and told together or one after the other, at times that do not differ."""
     for module in ("storage", "annotations"):
         monkeypatch.setattr(f"pipelines.store.{module}.now", lambda: 1_700_000_000_000)
-    store = stores.study(make_writer=maker)
+    store = stores.study(uri, make_writer=maker)
     for trial in trials():
         granted = replace(trial, reports=(), failure=None)
         store.add(granted)
@@ -101,10 +105,14 @@ def tidy(row: Any, names: dict[str, str], store: MlflowStorage) -> dict[str, Any
 
 
 @pytest.mark.parametrize("apart", [False, True])
-def test_rows_are_those_of_the_client(monkeypatch: pytest.MonkeyPatch, apart: bool) -> None:
-    client = stores.client()
-    ours = written(monkeypatch, None, apart=apart)
-    theirs = written(monkeypatch, stores.calls, apart=apart)
+@pytest.mark.parametrize("database", [stores.sqlite_uri, postgresql_uri])
+def test_rows_are_those_of_the_client(
+    monkeypatch: pytest.MonkeyPatch, apart: bool, database: Callable[[], str]
+) -> None:
+    client = stores.client(database())
+    assert bulk.engine_for(client) is not None
+    ours = written(monkeypatch, None, apart=apart, uri=database())
+    theirs = written(monkeypatch, stores.calls, apart=apart, uri=database())
     assert rows(client, ours) == rows(client, theirs)
     ours.close()
     theirs.close()
