@@ -51,6 +51,7 @@ NAMES = {
         "warmstart.defaults",
         "configurations that are good on many tables together, and what they are worth on others",
     ),
+    "cluster": ("cluster", "how much of a Ray cluster a search uses"),
     "house": ("house", "figures of the code itself: lengths, density, coupling"),
     "environments": (
         "environments",

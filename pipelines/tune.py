@@ -14,6 +14,7 @@ from pipelines.study.options import TuneOptions
 from pipelines.study.progress import shown
 from pipelines.study.result import StudyResult
 from pipelines.study.workshop import workshop
+from pipelines.study.workshop.clusters import cluster_of
 
 
 @entry_point(TuneOptions)
@@ -66,7 +67,9 @@ def _start(options: TuneOptions, run_id: str | None) -> StudyResult:
     from pipelines.store.tracking import connect
 
     connect()  # what cannot be reached is told before a table is read
-    new = NewStudy.of(options)
-    with workshop(table_worker(options.model, options.device), new.worker_plan) as shop:
-        prepared = publish_folds(new.source.prepare(), shop.exchange)
-        return start_study(new, prepared, shop, run_id)
+    with cluster_of(options, options.device) as cluster:
+        new = NewStudy.of(options, cluster)
+        worker = table_worker(options.model, options.device, elsewhere=cluster is not None)
+        with workshop(worker, new.worker_plan, cluster) as shop:
+            prepared = publish_folds(new.source.prepare(), shop.exchange)
+            return start_study(new, prepared, shop, run_id)

@@ -21,10 +21,17 @@ _THREAD_VARIABLES = (
 
 @dataclass(frozen=True)
 class WorkerPlan:
-    """Worker processes, and threads of each; 0 workers means that jobs run in this process."""
+    """Worker processes, and threads of each; 0 workers means that jobs run in this process.
+
+    Attributes:
+        workers: how many, at the start.
+        threads: of each.
+        fixed: whether there are as many throughout, and not as many as a cluster has room for.
+    """
 
     workers: int
     threads: int
+    fixed: bool = True
 
 
 def plan_threads(workers: int | None = None, cores: int | None = None) -> WorkerPlan:

@@ -23,27 +23,24 @@ import contextlib
 import os
 import pickle
 import socket
-import threading
-from collections.abc import Callable, Collection, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future
-from concurrent.futures import wait as futures_wait
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Generic, Self, TypeVar
+from typing import Generic, TypeVar
 
-from hpo.errors import JobError, ParameterError
-from hpo.workers import Executor, JobT, ResultT
+from hpo.errors import ParameterError
+from hpo.workers import JobT, ResultT
 from hpo.workers.cores import worker_environment
 from hpo.workers.crew import Crew
 from hpo.workers.launch import Launch, main_module
+from hpo.workers.queued import QueuedExecutor
 from hpo.workers.supervisor import Supervisor
-from hpo.workers.tasks import Task, TaskQueue
-from hpo.workers.worker import Setup, raised
+from hpo.workers.tasks import TaskQueue
+from hpo.workers.worker import Setup
 
 SpecT = TypeVar("SpecT")
 
 
-class WorkerPool(Executor[JobT, ResultT], Generic[SpecT, JobT, ResultT]):
+class WorkerPool(QueuedExecutor[JobT, ResultT], Generic[SpecT, JobT, ResultT]):
     """Supervised processes that build `evaluate = make_evaluate(spec)` once and then evaluate jobs.
 
     The constructor returns at once; jobs wait until a worker is up. A job that raises, exceeds its
@@ -87,18 +84,15 @@ class WorkerPool(Executor[JobT, ResultT], Generic[SpecT, JobT, ResultT]):
                 f"workers and threads must be at least 1, but got {workers} and {threads}"
             )
         self.size = workers
-        self._tasks = TaskQueue()
+        tasks = TaskQueue()
         self._wake_read, self._wake_write = socket.socketpair()
         self._wake_read.setblocking(False)
         self._wake_write.setblocking(False)
         setup = Setup(tuple(preload), pickle.dumps((make_evaluate, spec)), main_module())
         environment = worker_environment(threads, env or {}, os.environ)
         crew = Crew(workers, Launch(setup, environment, log))
-        self._supervisor = Supervisor(crew, self._tasks, self._wake_read)
-        self._thread = threading.Thread(
-            target=self._supervisor.run, name="worker-pool", daemon=True
-        )
-        self._thread.start()
+        self._supervisor = Supervisor(crew, tasks, self._wake_read)
+        super().__init__("worker-pool", tasks, self._supervisor.run, self._wake_up)
 
     @property
     def log_is_named(self) -> bool:
@@ -111,62 +105,12 @@ class WorkerPool(Executor[JobT, ResultT], Generic[SpecT, JobT, ResultT]):
         with self._tasks.lock:
             return max(self.size - self._tasks.unsettled, 0)
 
-    def submit(self, job: JobT, time_limit: float | None = None) -> "Future[ResultT]":
-        """Queue a job.
-
-        Args:
-            job: picklable.
-            time_limit: seconds, counted from when a worker receives the job. A job over its limit
-                is stopped when its future is done.
-
-        Returns:
-            The job's result. The future raises `JobError`, `WorkerDied`, `TimeLimitExceeded` or
-            `PoolBroken`.
-
-        Raises:
-            PoolBroken: when no worker can be started.
-            RuntimeError: when the pool has been shut down.
-        """
-        future: Future[ResultT] = Future()
-        try:
-            task = Task(future, pickle.dumps(job, pickle.HIGHEST_PROTOCOL), time_limit)
-        except Exception as error:  # pickling runs code of the job, and fails this job only
-            future.set_exception(JobError(*raised(error)))
-            return future
-        self._tasks.put(task)
-        self._wake()
-        return future
-
-    def wait(
-        self, futures: Collection["Future[ResultT]"], timeout: float
-    ) -> set["Future[ResultT]"]:
-        """Wait until at least one future is done, for `timeout` seconds; return all that are."""
-        return futures_wait(futures, timeout, FIRST_COMPLETED).done
-
     def shutdown(self, now: bool = False) -> None:
-        """End the workers and wait until they have ended.
-
-        Args:
-            now: whether to kill the workers; the futures of running jobs then raise
-                `CancelledError`, and queued jobs are cancelled. Otherwise all jobs are finished.
-        """
-        self._tasks.shut_down(now)
-        self._wake()
-        self._thread.join()
+        """End the workers and wait until they have ended; see `QueuedExecutor.shutdown`."""
+        super().shutdown(now)
         self._wake_write.close()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.shutdown(now=kind is not None)
-
-    def _wake(self) -> None:
+    def _wake_up(self) -> None:
         with contextlib.suppress(
             OSError
         ):  # a full buffer: it is awake; a closed socket: it has ended

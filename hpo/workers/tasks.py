@@ -4,7 +4,7 @@ import math
 import threading
 import time
 from collections import deque
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,12 +20,14 @@ class Task:
         job: the pickled job.
         time_limit: seconds, or None.
         deadline: when the time limit is over, on `time.monotonic`; infinite until the job starts.
+        losses: how many workers were lost while they ran it.
     """
 
     future: "Future[Any]"
     job: bytes
     time_limit: float | None
     deadline: float = math.inf
+    losses: int = 0
 
     def start(self) -> None:
         """Start the clock."""
@@ -40,6 +42,7 @@ class TaskQueue:
     Attributes:
         lock: guards all attributes; reentrant, because callbacks of futures may call the pool.
         waiting: jobs that no worker has taken.
+        again: jobs whose workers were lost.
         unsettled: how many jobs are waiting or running.
         closing: whether no more jobs are accepted.
         stopping: whether the pool must end without finishing the jobs.
@@ -48,6 +51,7 @@ class TaskQueue:
 
     lock: "threading.RLock" = field(default_factory=threading.RLock)
     waiting: deque[Task] = field(default_factory=deque)
+    again: list[Task] = field(default_factory=list)
     unsettled: int = 0
     closing: bool = False
     stopping: bool = False
@@ -77,12 +81,20 @@ class TaskQueue:
     def take(self) -> Task | None:
         """Remove the next job that was not cancelled, and mark it as running."""
         with self.lock:
+            if self.again:
+                return self.again.pop()
             while self.waiting:
                 task = self.waiting.popleft()
                 if task.future.set_running_or_notify_cancel():
                     return task
                 self.unsettled -= 1
         return None
+
+    def put_back(self, task: Task) -> None:
+        """Let another worker take a running job, before all others."""
+        with self.lock:
+            task.deadline = math.inf
+            self.again.append(task)
 
     def settle(self, task: Task, outcome: Any, good: bool) -> None:
         """Set the result of a job, or the exception `outcome` if it is not `good`."""
@@ -105,9 +117,12 @@ class TaskQueue:
         with self.lock:
             self.closing = True
             self.broken = error
-            waiting = list(self.waiting)
+            waiting, lost = list(self.waiting), list(self.again)
             self.waiting.clear()
-            self.unsettled -= len(waiting)
+            self.again.clear()
+            self.unsettled -= len(waiting) + len(lost)
+        for task in lost:
+            task.future.set_exception(error or CancelledError())
         for task in waiting:
             if error is None:
                 task.future.cancel()

@@ -55,7 +55,16 @@ def choices() -> Mapping[str, tuple[str, ...]]:
     from hpo.goals import DIRECTIONS
     from pipelines.models import FAMILIES, FIDELITIES
     from pipelines.models.catalog import ALL
-    from pipelines.study.options import AUTO, CALIBRATIONS, DEFAULT, DEVICES, OFF, PAST, REFITS
+    from pipelines.study.options import (
+        AUTO,
+        CALIBRATIONS,
+        DEFAULT,
+        DEVICES,
+        EXECUTORS,
+        OFF,
+        PAST,
+        REFITS,
+    )
     from pipelines.table.scores.losses import KINDS
     from pipelines.table.scores.metrics import METRICS
 
@@ -67,6 +76,7 @@ def choices() -> Mapping[str, tuple[str, ...]]:
         "validation": ("holdout", "holdout:", "cv:"),
         "loss": tuple(KINDS),
         "device": DEVICES,
+        "executor": EXECUTORS,
         "refit": REFITS,
         "calibrate": CALIBRATIONS,
         "threshold": (AUTO, OFF, "f1", "balanced_accuracy", "mcc", "cost:fp="),

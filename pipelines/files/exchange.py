@@ -7,26 +7,33 @@ once.
 
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from urllib.parse import quote, unquote
 
 from pipelines.files.objects import Objects
 from pipelines.files.refused import not_written
+
+_PARTLY = "put-"
 
 
 @dataclass(frozen=True)
 class Exchange:
     """Named folders of one session. A name is a path such as `models/trial-7`.
 
+    On a machine of a cluster the folders of the driver are copies, and what a worker stores lies in
+    a folder of its own until it travels to the driver with the worker's report.
+
     Attributes:
         uri: of the exchange.
-        copies: the folder for this process's copies of remote folders.
+        own: the folder of a worker on another machine, for what it stores and for temporary files;
+            None if what it stores reaches the driver at once.
     """
 
     uri: str
-    copies: Path | None = None
+    own: Path | None = None
 
     @cached_property
     def _objects(self) -> Objects:
@@ -35,7 +42,7 @@ class Exchange:
     @cached_property
     def scratch(self) -> Path:
         """A folder on this machine for temporary files."""
-        return self._objects.folder or Path(self._copies.name)
+        return self.own or self._objects.folder or Path(self._copies.name)
 
     @cached_property
     def _copies(self) -> "tempfile.TemporaryDirectory[str]":
@@ -48,6 +55,10 @@ class Exchange:
         Raises:
             OSError: when it cannot be written; with the place where that is on this machine.
         """
+        if self.own is not None:
+            self._sent_folder.mkdir(parents=True, exist_ok=True)
+            self._put_here(self._sent_folder, quote(name, safe=""), write)
+            return
         root = self._objects.folder
         if root is None:
             self._objects.save(_file(name), write)
@@ -59,7 +70,7 @@ class Exchange:
             raise not_written(root, error) from error
 
     def _put_here(self, root: Path, name: str, write: Callable[[Path], object]) -> None:
-        with tempfile.TemporaryDirectory(prefix="put-", dir=root) as scratch:
+        with tempfile.TemporaryDirectory(prefix=_PARTLY, dir=root) as scratch:
             fresh = Path(scratch) / "folder"
             fresh.mkdir()
             write(fresh)
@@ -68,6 +79,21 @@ class Exchange:
             if place.exists():
                 shutil.rmtree(place)
             fresh.rename(place)
+
+    @property
+    def _sent_folder(self) -> Path:
+        return self.scratch / "sent"
+
+    def sent(self) -> Iterator[tuple[str, Path]]:
+        """Names and folders of what this worker has stored and the driver does not have yet."""
+        if self._sent_folder.is_dir():
+            for path in sorted(self._sent_folder.iterdir()):
+                if not path.name.startswith(_PARTLY):
+                    yield unquote(path.name), path
+
+    def forget_sent(self) -> None:
+        """Delete what this worker has stored."""
+        shutil.rmtree(self._sent_folder, ignore_errors=True)
 
     def get(self, name: str) -> Path:
         """The folder with this name on this machine.

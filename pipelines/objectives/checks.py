@@ -33,6 +33,7 @@ from pipelines.study.options import (
     MAX_BUDGET,
     OFF,
     PAST,
+    PROCESSES,
     TEST_SHARE,
     Options,
     SearchOptions,
@@ -41,6 +42,7 @@ from pipelines.study.options import (
     ValidateOptions,
     past_sources,
 )
+from pipelines.study.workshop.clusters import mistakes as cluster_mistakes
 from pipelines.table.division.validation import HOLDOUT
 from pipelines.table.overrides import parse_overrides
 from pipelines.table.roles import ON, parse_monotone
@@ -58,6 +60,8 @@ def check(options: Options) -> None:
         ParameterError: naming every mistake.
     """
     wrong = _value_mistakes(options)
+    if isinstance(options, TuneOptions) and "executor" not in wrong:
+        wrong |= cluster_mistakes(options)
     if isinstance(options, TuneOptions) and options.objective is not None:
         raise_all(ParameterError, [*wrong.values(), *_code_mistakes(options, wrong)])
         _check_register(options)
@@ -179,7 +183,8 @@ def _loss_mistakes(text: str, model: str) -> Iterator[str]:
 
 
 def _device_mistakes(options: Options) -> Iterator[str]:
-    if is_model(options.model):
+    here = getattr(options, "executor", PROCESSES) == PROCESSES  # others may have other devices
+    if here and is_model(options.model):
         try:
             check_device(options.device, options.model)
         except ParameterError as error:
@@ -329,7 +334,7 @@ def _budget_mistakes(options: SearchOptions, wrong: Collection[str]) -> Iterator
     except ParameterError as error:
         yield str(error)
         return
-    if _is_resumed(options):
+    if not _needs_target(options):
         return  # what is resumed has an algorithm, and these options are compared with its own
     if not races:
         given = options.given()
@@ -345,12 +350,6 @@ def _budget_mistakes(options: SearchOptions, wrong: Collection[str]) -> Iterator
         except ParameterError as error:
             yield str(error)
     yield from _unknown("fidelity", options.fidelity, (AUTO, *FIDELITIES))
-
-
-def _is_resumed(options: SearchOptions) -> bool:
-    if isinstance(options, ValidateOptions):
-        return options.resume is not None
-    return isinstance(options, TuneOptions) and options.study is not None
 
 
 def _kinds(hint: Any) -> tuple[Any, ...]:

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from hpo.workers.cores import WorkerPlan
 from pipelines.models import family
 from pipelines.objectives.code.objective import CodeObjective
 from pipelines.objectives.code.planning import workers_again
@@ -16,14 +17,13 @@ from pipelines.store.studies import leaderboard
 from pipelines.study.dry_run import DryRun, check_store, previewed
 from pipelines.study.dry_run import dry_run as resumed_dry_run
 from pipelines.study.objective import Objective
-from pipelines.study.options import TuneOptions
+from pipelines.study.options import PROCESSES, TuneOptions
 from pipelines.study.plan import Plan
 from pipelines.study.runs import recalled, study_header
 from pipelines.study.warm_start import Beginning
 from pipelines.table.scores.named import metric_named
 
 if TYPE_CHECKING:
-    from hpo.workers.cores import WorkerPlan
     from pipelines.table.data import Prepared
 
 
@@ -59,7 +59,9 @@ def _resumed(study: str, options: TuneOptions) -> DryRun:
     resumed = ResumedStudy.of(study, header, options, writing=False)
     prepared = resumed.source.prepare()
     data, plan = resumed.data(prepared), resumed.plan
-    workers = worker_plan_of(plan, options.workers)
+    workers = WorkerPlan(options.workers or plan.workers, plan.threads)
+    if options.executor == PROCESSES:
+        workers = worker_plan_of(plan, options.workers)
     table = TableObjective(plan, data, prepared)
     return _rest(study, plan, table, _table_lines(plan, prepared), data.rows, workers)
 
@@ -70,7 +72,7 @@ def _rest(
     objective: Objective,
     lines: tuple[str, ...],
     rows: int,
-    workers: "WorkerPlan",
+    workers: WorkerPlan,
 ) -> DryRun:
     """What is left of a study."""
     plan = replace(plan, workers=workers.workers, threads=workers.threads)

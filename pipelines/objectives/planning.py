@@ -145,7 +145,7 @@ def new_plan(
         checkpoints=None,
         workers=worker_plan.workers,
         threads=worker_plan.threads,
-        lag=lag_of(options.algorithm, worker_plan.workers),
+        lag=lag_of(options.algorithm, worker_plan),
         trials=trials,
         timeout=options.timeout,
         trial_timeout=options.trial_timeout,
@@ -159,12 +159,15 @@ def new_plan(
     )
 
 
-def lag_of(algorithm: str, workers: int) -> int:
+def lag_of(algorithm: str, worker_plan: WorkerPlan) -> int:
     """How many results the sampler waits for, so that the study does not depend on their order.
 
-    Races ask when a worker is free, whatever is still missing.
+    Races ask when a worker is free, whatever is still missing; and so do workers whose number
+    changes.
     """
-    return 2 * workers if workers > 1 and not grants_budgets(algorithm) else 0
+    workers = worker_plan.workers
+    waits = workers > 1 and worker_plan.fixed and not grants_budgets(algorithm)
+    return 2 * workers if waits else 0
 
 
 def worker_plan_of(plan: Plan, workers: int | None) -> WorkerPlan:

@@ -1,26 +1,34 @@
 """Starting and resuming the study of a table."""
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from hpo.past import Past
-from hpo.workers.cores import WorkerPlan, plan_threads
+from hpo.workers.cores import WorkerPlan, available_cores, plan_threads
 from pipelines.files.checkpoints import Checkpoints
 from pipelines.objectives.deciding.checks import check_decisions
-from pipelines.objectives.planning import new_plan, source_of, tables_of, worker_plan_of
+from pipelines.objectives.planning import (
+    lag_of,
+    new_plan,
+    source_of,
+    tables_of,
+    worker_plan_of,
+)
 from pipelines.objectives.scoring.goals import preferring
 from pipelines.objectives.space import SpaceChoice, choose_space, space_notes, step_notes
 from pipelines.objectives.table import TableObjective, publish_folds
 from pipelines.objectives.training import table_worker
 from pipelines.objectives.unchanged import check_unchanged
 from pipelines.study.objective import check_same, header_of
-from pipelines.study.options import TuneOptions
+from pipelines.study.options import PROCESSES, TuneOptions
 from pipelines.study.plan import Plan
 from pipelines.study.report import save_report
 from pipelines.study.result import StudyResult
 from pipelines.study.session import Setup, run_study
 from pipelines.study.workshop import Workshop, workshop
+from pipelines.study.workshop.clusters import Cluster, cluster_of
 from pipelines.table.source import DATA, DataPlan, Source, absolute, rebuild_source
 
 if TYPE_CHECKING:
@@ -46,20 +54,30 @@ class NewStudy:
     chosen: SpaceChoice
 
     @classmethod
-    def of(cls, options: TuneOptions, *, writing: bool = True) -> "NewStudy":
+    def of(
+        cls, options: TuneOptions, cluster: Cluster | None = None, *, writing: bool = True
+    ) -> "NewStudy":
         """Check the options that need no table.
 
         Args:
             options: of `tune`.
+            cluster: that runs the study; None for this machine.
             writing: whether to check by a tiny file that checkpoints can be stored.
 
         Raises:
             UserError: with what is wrong.
         """
         source = source_of(options, ", unless study names a study to resume")
-        worker_plan = plan_threads(options.workers)
-        if options.checkpoints is not None:
-            Checkpoints(absolute(options.checkpoints)).check(writing=writing)
+        place = None if options.checkpoints is None else absolute(options.checkpoints)
+        if place is not None:
+            Checkpoints(place).check(writing=writing)
+        if cluster is not None:
+            worker_plan = cluster.worker_plan(options.workers)
+            cluster.check(place)
+        elif options.executor == PROCESSES:
+            worker_plan = plan_threads(options.workers)
+        else:  # a dry run does not connect to a cluster
+            worker_plan = WorkerPlan(options.workers or available_cores(), 1)
         return cls(options, source, worker_plan, choose_space(options.space, options.model))
 
     def plan(self, prepared: "Prepared") -> Plan:
@@ -182,9 +200,16 @@ def resume_study(
 
     resumed = ResumedStudy.of(study, header, options)
     plan = resumed.plan
-    with workshop(
-        table_worker(plan.model, plan.device), worker_plan_of(plan, options.workers)
-    ) as shop:
+    with ExitStack() as stack:
+        cluster = stack.enter_context(cluster_of(options, plan.device))
+        if cluster is None:
+            worker_plan = worker_plan_of(plan, options.workers)
+        else:
+            worker_plan = cluster.worker_plan(options.workers, plan.threads)
+            cluster.check(plan.checkpoints)
+            plan = replace(plan, lag=lag_of(plan.algorithm, worker_plan))
+        worker = table_worker(plan.model, plan.device, elsewhere=cluster is not None)
+        shop = stack.enter_context(workshop(worker, worker_plan, cluster))
         prepared = publish_folds(resumed.source.prepare(), shop.exchange)
         data = resumed.data(prepared)
         warm, past = recalled(study, plan)

@@ -58,14 +58,20 @@ from pipelines.table.shares import subset
 _WARM = 2  # shares of the rows, or horizons, whose data a worker holds
 
 
-def table_worker(model: str, device: str = AUTO) -> Worker:
+def table_worker(model: str, device: str = AUTO, *, elsewhere: bool = False) -> Worker:
     """The workers of a table's study, with the libraries of a model.
+
+    Args:
+        model: that they train.
+        device: on which they train it.
+        elsewhere: whether they run on other machines, which may have devices that this one lacks.
 
     Raises:
         UserError: if one of these libraries is not installed, or there is no such device.
     """
     check_installed(libraries(search_model(model).families))
-    check_device(device, model)
+    if not elsewhere:
+        check_device(device, model)
     return Worker(Training, (__name__, *worker_modules(model)))
 
 
@@ -75,13 +81,13 @@ class Training:
     The seed is the study's own for every trial, so that configurations and not seeds are compared,
     and the same configuration always gives the same model.
 
-    A worker makes one and keeps it. The exchange at `uri` is read with the first job, so that
+    A worker makes one and keeps it. The exchange is read with the first job, so that
     workers can start while the driver still reads the table. Where it is on this machine, the folds
     are memory-mapped, so that workers share their pages.
     """
 
-    def __init__(self, uri: str) -> None:
-        self._exchange = Exchange(uri)
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
         self._losses: dict[int, float] = {}  # the best of each trial so far
         self._part: tuple[int, Fold] | None = None
 

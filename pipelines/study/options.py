@@ -20,6 +20,8 @@ DEFAULT, PAST = "default", "past"  # spaces: the model's, and that narrowed by p
 ON, ALL_ROWS = "on", "all"
 DEVICES = (AUTO, "cpu", "cuda")
 CALIBRATIONS = (OFF, AUTO, ON)
+PROCESSES, RAY, SLURM = "processes", "ray", "slurm"  # where trials run
+EXECUTORS = (PROCESSES, RAY, SLURM)
 REFITS = (AUTO, ON, OFF, ALL_ROWS)  # what the logged model is trained on (the option `refit`)
 MAX_BUDGET = 1_000_000
 AUTO_MEMBERS, MAX_MEMBERS = 5, 50  # trials of an ensemble: by default, and at most
@@ -32,6 +34,7 @@ Names = str | Sequence[str] | None
 Monotone = str | Mapping[str, int] | None
 Code = str | Callable[..., Any] | None
 Estimator = str | Any | None
+Settings = str | Path | Mapping[str, Any] | None
 Space = str | Path | SearchSpace | Mapping[str, Any]
 
 
@@ -214,6 +217,12 @@ class TuneOptions(SearchOptions):
         test: A table of the rows to test on, with the columns of data; none of data are held out.
         checkpoints: Where trials that may be promoted are stored, as a URI that fsspec opens; none
             is on this machine. A resumed study may be given a new place.
+        executor: Where trials run: in processes of this machine, on a ray cluster, or in slurm
+            jobs. A resumed study may run elsewhere than before.
+        ray_address: The Ray cluster, as host:port or ray://host:port; none is the one that
+            RAY_ADDRESS names, or that this machine belongs to.
+        slurm: What Slurm is asked for, as a YAML file or from Python a mapping, such as
+            {"partition": "cpu", "time": 240}.
         dry_run: Whether to show only what the study would do, and how long it may take.
     """
 
@@ -234,6 +243,9 @@ class TuneOptions(SearchOptions):
     test_share: float = option(TEST_SHARE, Range(at_least=0, below=0.5))
     test: Table = option(None, checked=False, later=True)
     checkpoints: str | None = option(None)
+    executor: str = option(PROCESSES, later=True)
+    ray_address: str | None = option(None, later=True)
+    slurm: Settings = option(None, checked=False, later=True)
     dry_run: bool = option(False, later=True)
 
 

@@ -145,7 +145,8 @@ class _Session:
 
     def run(self) -> StudyResult:
         plan, study = self.plan, self.search.study
-        self.objective.publish(self.workshop.exchange, self.checkpoints.uri)
+        checkpoints = self.checkpoints.uri if self._keeps_checkpoints else None
+        self.objective.publish(self.workshop.exchange, checkpoints)
         baselines = {
             name: self.workshop.pool.submit(job, BASELINE_SECONDS)
             for name, job in self.objective.baselines().items()
@@ -206,12 +207,23 @@ class _Session:
         finally:
             self.stop.in_call = False
 
+    @property
+    def _keeps_checkpoints(self) -> bool:
+        """Whether the workers reach the place of the checkpoints."""
+        return self.plan.checkpoints is not None or self.workshop.shares_disk
+
     def _introduce(self, reporter: Reporter) -> None:
         plan, study = self.plan, self.search.study
         done = self.search.n_finished
         there = f"; {done} trials are there already" if done else ""
         for line in self.objective.notes:
             reporter.say(line)
+        if plan.races and not self._keeps_checkpoints:
+            reporter.say(
+                "the nodes of the cluster do not see this machine's disk, so promoted trials are "
+                "trained from the start; for less give checkpoints= a place that all reach, such "
+                "as s3://BUCKET/FOLDER"
+            )
         what = (
             f"one configuration of {short_name(plan.model)}"
             if plan.trains_one

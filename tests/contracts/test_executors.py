@@ -1,38 +1,75 @@
 """The contract of executors."""
 
+import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from hpo.errors import JobError, TimeLimitExceeded
+from hpo.errors import JobError, TimeLimitExceeded, WorkerDied
 from hpo.workers import Executor
 from hpo.workers.inline import InlineExecutor
 from hpo.workers.pool import WorkerPool
+from tests.hpo.workers.pools import eventually
+from tests.hpo.workers.remote_jobs import ray_cluster, setup, slurm_pool
 from tests.jobs import PATIENCE, Evaluate, Job, StubbornError, UnprintableError, never_ready
 
 Jobs = Executor[Job, Any]
 Make = Callable[[str], Callable[[Job], Any]]
 
 
-def inline(make: Make) -> AbstractContextManager[Jobs]:
+def inline(make: Make, request: pytest.FixtureRequest) -> AbstractContextManager[Jobs]:
     return InlineExecutor(make, "spec")
 
 
-def pool(make: Make) -> AbstractContextManager[Jobs]:
+def pool(make: Make, request: pytest.FixtureRequest) -> AbstractContextManager[Jobs]:
     return WorkerPool(make, "spec", workers=1, threads=1, preload=["tests.jobs"])
 
 
-EXECUTORS = {"inline": inline, "pool": pool}
+def slurm(make: Make, request: pytest.FixtureRequest) -> AbstractContextManager[Jobs]:
+    pytest.importorskip("submitit", reason="pip install 'mlflow-warmstart[slurm]'")
+    return slurm_pool(make, request.getfixturevalue("jobs"))
 
 
-@pytest.fixture(scope="module", params=EXECUTORS)
+def ray(make: Make, request: pytest.FixtureRequest) -> AbstractContextManager[Jobs]:
+    pytest.importorskip("ray", reason="pip install 'mlflow-warmstart[ray]'")
+    from hpo.workers.ray import RayCluster, Share
+
+    cluster: RayCluster = request.getfixturevalue("machines")
+    return cluster.open_pool(setup(make), workers=1, share=Share(1))
+
+
+EXECUTORS = {"inline": inline, "pool": pool, "slurm": slurm, "ray": ray}
+NAMES = ("inline", "pool", "slurm", pytest.param("ray", marks=pytest.mark.slow))
+
+
+@pytest.fixture(scope="module")
+def jobs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("jobs")
+
+
+@pytest.fixture(scope="module")
+def machines() -> Iterator[Any]:
+    from hpo.workers.ray import connected
+
+    with ray_cluster(nodes=2) as machines, connected(machines.address) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="module", params=NAMES)
 def executor(request: pytest.FixtureRequest) -> Iterator[Jobs]:
-    with EXECUTORS[request.param](Evaluate) as made:
+    with EXECUTORS[request.param](Evaluate, request) as made:
+        assert eventually(lambda: made.free == 1)
         yield made
+
+
+def is_inline(executor: Jobs) -> bool:
+    return isinstance(executor, InlineExecutor)
 
 
 def result(future: "Future[Any]") -> Any:
@@ -110,7 +147,45 @@ def test_callbacks_run_once(executor: Jobs) -> None:
     assert called == [3]
 
 
-@pytest.mark.parametrize("name", EXECUTORS)
-def test_building_evaluate_may_fail(name: str) -> None:
-    with EXECUTORS[name](never_ready) as made, pytest.raises(Exception, match="cannot read spec"):  # noqa: B017
-        made.submit(("echo", 1)).result(timeout=PATIENCE)
+def test_a_killed_worker_fails_its_own_job_only(executor: Jobs) -> None:
+    if is_inline(executor):
+        pytest.skip("jobs run in this process")
+    killed = executor.submit(("kill", signal.SIGKILL))
+    assert isinstance(killed.exception(timeout=PATIENCE), WorkerDied)
+    assert "SIGKILL" in str(killed.exception())
+    assert result(executor.submit(("echo", 1))) == 1
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_building_evaluate_may_fail(name: str, request: pytest.FixtureRequest) -> None:
+    made = EXECUTORS[name](never_ready, request)
+    with made as executor, pytest.raises(Exception, match="cannot read spec"):  # noqa: B017
+        executor.submit(("echo", 1)).result(timeout=PATIENCE)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_runs_when_the_executor_is_left_by_an_exception_is_cancelled(
+    name: str, request: pytest.FixtureRequest
+) -> None:
+    if name == "inline":
+        pytest.skip("jobs run inside submit")
+    futures: list[Future[Any]] = []
+
+    def interrupted() -> None:
+        with EXECUTORS[name](Evaluate, request) as executor:
+            assert result(executor.submit(("echo", 1))) == 1
+            futures.extend((executor.submit(("sleep", 600)), executor.submit(("echo", 2))))
+            time.sleep(0.2)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert isinstance(_error(futures[0]), CancelledError)
+    assert isinstance(_error(futures[1]), CancelledError)
+
+
+def _error(future: "Future[Any]") -> BaseException | None:
+    try:
+        return future.exception(timeout=0)
+    except CancelledError as error:
+        return error

@@ -176,3 +176,11 @@ def test_a_deleted_experiment_is_told(store: str, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "deleted before the dry run")
     with pytest.raises(StudyError, match="was deleted; restore it"):
         tune(objective=plain, space=SPACE, dry_run=True)
+
+
+def test_workers_of_a_cluster_are_not_limited_by_the_cores_of_this_machine(store: str) -> None:
+    pytest.importorskip("submitit", reason="pip install 'mlflow-warmstart[slurm]'")
+    options: dict[str, Any] = {"workers": 500, "trials": 3, "warm_start": "off"}
+    previewed(data=TABLE, target="y", executor="slurm", slurm={"cluster": "local"}, **options)
+    with pytest.raises(UserError, match="workers=500 exceeds"):
+        previewed(data=TABLE, target="y", **options)

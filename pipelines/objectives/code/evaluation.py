@@ -81,11 +81,11 @@ def code_worker() -> Worker:
 
 
 class Evaluation:
-    """Calls the user's code. The exchange at `uri` is read with the first job."""
+    """Calls the user's code. The exchange is read with the first job."""
 
-    def __init__(self, uri: str) -> None:
+    def __init__(self, exchange: Exchange) -> None:
         install()  # before the code is unpickled, which may import MLflow's functions by name
-        self._exchange = Exchange(uri)
+        self._exchange = exchange
 
     @cached_property
     def _terms(self) -> Terms:

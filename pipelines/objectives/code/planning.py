@@ -60,7 +60,7 @@ def new_plan(
         checkpoints=None if options.checkpoints is None else absolute(options.checkpoints),
         workers=worker_plan.workers,
         threads=worker_plan.threads,
-        lag=lag_of(options.algorithm, worker_plan.workers),
+        lag=lag_of(options.algorithm, worker_plan),
         trials=trials,
         timeout=options.timeout,
         trial_timeout=options.trial_timeout,

@@ -1,6 +1,7 @@
 """Starting and resuming the study of the user's code."""
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,6 +17,7 @@ from pipelines.objectives.code.kinds import code_of
 from pipelines.objectives.code.objective import FOLDER, OBJECTIVE, CodeObjective
 from pipelines.objectives.code.places import InRuns
 from pipelines.objectives.code.planning import new_plan, space_of, workers_again, workers_of
+from pipelines.objectives.planning import lag_of
 from pipelines.objectives.scoring.goals import preferring
 from pipelines.objectives.space import SpaceChoice, space_notes, step_notes
 from pipelines.study.objective import check_same, header_of
@@ -25,6 +27,7 @@ from pipelines.study.report import save_report
 from pipelines.study.result import StudyResult
 from pipelines.study.session import Setup, run_study
 from pipelines.study.workshop import Workshop, workshop
+from pipelines.study.workshop.clusters import Cluster, cluster_of
 
 
 def is_code(header: Mapping[str, Any]) -> bool:
@@ -49,22 +52,29 @@ class NewCodeStudy:
     plan: Plan
 
     @classmethod
-    def of(cls, options: TuneOptions, *, writing: bool = True) -> "NewCodeStudy":
+    def of(
+        cls, options: TuneOptions, cluster: Cluster | None = None, *, writing: bool = True
+    ) -> "NewCodeStudy":
         """Check the options and the code.
 
         Args:
             options: of `tune`.
+            cluster: that runs the study; None for this machine.
             writing: whether to check by a tiny file that checkpoints can be stored.
 
         Raises:
             UserError: with what is wrong and the way out.
         """
         code = code_of(options.objective)
-        chosen, worker_plan = space_of(options, code), workers_of(options.workers)
+        chosen = space_of(options, code)
+        workers = workers_of if cluster is None else cluster.worker_plan
+        worker_plan = workers(options.workers)
         plan = new_plan(options, code, chosen, worker_plan)
         code.check(frozenset(plan.space.names))
         if plan.checkpoints is not None:
             Checkpoints(plan.checkpoints).check(writing=writing)
+        if cluster is not None:
+            cluster.check(plan.checkpoints)
         return cls(code, chosen, worker_plan, plan)
 
 
@@ -78,9 +88,11 @@ def start_code_study(options: TuneOptions, run_id: str | None) -> StudyResult:
     from pipelines.store.tracking import connect
     from pipelines.study.warm_start import begin
 
-    new = NewCodeStudy.of(options)
-    connect()
-    with workshop(code_worker(), new.worker_plan) as shop:
+    with ExitStack() as stack:
+        cluster = stack.enter_context(cluster_of(options, options.device))
+        new = NewCodeStudy.of(options, cluster)
+        connect()
+        shop = stack.enter_context(workshop(code_worker(), new.worker_plan, cluster))
         header = header_of(new.plan, CodeObjective(new.plan, new.code))
         begun = begin(new.plan, header, exclude=run_id)
         stored = header | begun.plan.to_header() | new.chosen.to_header()
@@ -139,7 +151,14 @@ def resume_code_study(
 
     resumed = ResumedCodeStudy.of(study, header, options)
     plan = resumed.plan
-    with workshop(code_worker(), workers_again(plan, options.workers)) as shop:
+    with ExitStack() as stack:
+        cluster = stack.enter_context(cluster_of(options, plan.device))
+        worker_plan = workers_again(plan, options.workers)
+        if cluster is not None:
+            worker_plan = cluster.worker_plan(options.workers, plan.threads)
+            cluster.check(plan.checkpoints)
+            plan = replace(plan, lag=lag_of(plan.algorithm, worker_plan))
+        shop = stack.enter_context(workshop(code_worker(), worker_plan, cluster))
         _, past = recalled(study, plan)
         storage = MlflowStorage.open(study)
         if run_id is not None:

@@ -29,7 +29,7 @@ def worker(folder: Path, prepared: Prepared, *, models: int, predictions: int) -
     exchange = Exchange(str(folder))
     exchange.put(FOLDS, prepared.save)
     Work("lightgbm", "rmse", 1, 1, (20.0,), models=models, predictions=predictions).write(exchange)
-    return Training(str(folder))
+    return Training(Exchange(str(folder)))
 
 
 def library(folder: Path, prepared: Prepared) -> Library:

@@ -22,7 +22,7 @@ def test_a_larger_model_is_larger_and_costs_are_measured_only_if_they_are_goals(
     exchange.put(FOLDS, prepared.save)
     others = ("latency", "size", "training_seconds")
     Work("lightgbm", "roc_auc", 1, 1, (200.0,), others=others).write(exchange)
-    training = Training(str(tmp_path))
+    training = Training(Exchange(str(tmp_path)))
     small, large = (
         training(Job(number, {"num_leaves": leaves, "min_data_in_leaf": 1}, 0, rounds)).metrics
         for number, (leaves, rounds) in enumerate([(2, 5), (60, 200)])
@@ -30,5 +30,5 @@ def test_a_larger_model_is_larger_and_costs_are_measured_only_if_they_are_goals(
     assert small["size"] < large["size"] < 50
     assert min(found[name] for found in (small, large) for name in others) > 0
     Work("lightgbm", "roc_auc", 1, 1, (200.0,)).write(exchange)
-    plain = Training(str(tmp_path))(Job(2, {"num_leaves": 2}, 0, 5)).metrics
+    plain = Training(Exchange(str(tmp_path)))(Job(2, {"num_leaves": 2}, 0, 5)).metrics
     assert not {"latency", "size", "training_seconds"} & set(plain)

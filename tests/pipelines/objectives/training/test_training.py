@@ -27,7 +27,7 @@ def objective(tmp_path: Path) -> Callable[[Prepared, str], Training]:
     def make(prepared: Prepared, metric: str) -> Training:
         Exchange(str(tmp_path)).put(FOLDS, prepared.save)
         Work("lightgbm", metric, seed=1, threads=1, rungs=(20.0,)).write(Exchange(str(tmp_path)))
-        return Training(str(tmp_path))
+        return Training(Exchange(str(tmp_path)))
 
     return make
 

@@ -41,7 +41,7 @@ class Place:
         work.write(Exchange(str(folder)))
 
     def worker(self) -> Training:
-        return Training(str(self.folder))
+        return Training(Exchange(str(self.folder)))
 
     @property
     def checkpoints(self) -> Checkpoints:

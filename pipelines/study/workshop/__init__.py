@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import secrets
 import shutil
 import tempfile
 import time
@@ -20,8 +21,11 @@ from hpo.trial import Report
 from hpo.workers import Executor
 from hpo.workers.cores import WorkerPlan
 from hpo.workers.pool import WorkerPool
+from hpo.workers.remote.host import HostSetup
 from pipelines.files.cache import cache_dir, make_private
 from pipelines.files.exchange import Exchange
+from pipelines.study.workshop.clusters import Cluster
+from pipelines.study.workshop.relay import PublishedExchange, Relay, Relayed
 
 PREFIX = "mlflow-warmstart-"
 POLL = 0.2  # seconds between looks at the user's requests
@@ -44,11 +48,11 @@ class Worker:
     """What runs in a worker process.
 
     Attributes:
-        make: importable; makes of an exchange's URI what turns a job into a report.
+        make: importable; makes of the worker's exchange what turns a job into a report.
         preload: modules that are imported before the first job.
     """
 
-    make: Callable[[str], Callable[[Any], Report]]
+    make: Callable[[Exchange], Callable[[Any], Report]]
     preload: tuple[str, ...] = ()
 
 
@@ -61,17 +65,23 @@ class Workshop:
         exchange: shared with the workers.
         worker_plan: of that executor.
         open_pool: opens a further pool of the same kind of workers.
+        shares_disk: whether the workers see the folders of this machine.
     """
 
     pool: Pool
     exchange: Exchange
     worker_plan: WorkerPlan
     open_pool: Callable[[WorkerPlan], Pool]
+    shares_disk: bool = True
 
 
 @contextmanager
-def workshop(worker: Worker, worker_plan: WorkerPlan) -> Iterator[Workshop]:
+def workshop(
+    worker: Worker, worker_plan: WorkerPlan, cluster: Cluster | None = None
+) -> Iterator[Workshop]:
     """Start workers, which import their libraries while the driver reads its input.
+
+    They are processes of this machine, or run on a cluster.
 
     The driver's linear algebra has one thread meanwhile: the workers have the cores, and BLAS
     threads that wait for each other on busy cores take many times as long as a single one.
@@ -81,20 +91,47 @@ def workshop(worker: Worker, worker_plan: WorkerPlan) -> Iterator[Workshop]:
     """
     sweep()
     with _folder() as folder, threadpool_limits(1, user_api="blas"):
-        log, pools = worker_log(), list[WorkerPool[str, Any, Report]]()
+        if cluster is None:
+            with _here(worker, worker_plan, folder) as shop:
+                yield shop
+            return
+        with _elsewhere(worker, worker_plan, folder, cluster) as shop:
+            yield shop
 
-        def open_pool(wanted: WorkerPlan) -> Pool:
-            pools.append(_workers(worker, wanted, folder))
-            return pools[-1]
 
-        named = True
-        try:
-            with open_pool(worker_plan) as pool:
-                yield Workshop(pool, Exchange(str(folder)), worker_plan, open_pool)
-            named = any(pool.log_is_named for pool in pools)
-        finally:  # a log with content is left where an error or a failed trial names it
-            if not named or not (log.exists() and log.stat().st_size):
-                log.unlink(missing_ok=True)
+@contextmanager
+def _here(worker: Worker, worker_plan: WorkerPlan, folder: Path) -> Iterator[Workshop]:
+    """Workers that are processes of this machine."""
+    log, pools = worker_log(), list[WorkerPool[Exchange, Any, Report]]()
+
+    def open_pool(wanted: WorkerPlan) -> Pool:
+        pools.append(_workers(worker, wanted, folder))
+        return pools[-1]
+
+    named = True
+    try:
+        with open_pool(worker_plan) as pool:
+            yield Workshop(pool, Exchange(str(folder)), worker_plan, open_pool)
+        named = any(pool.log_is_named for pool in pools)
+    finally:  # a log with content is left where an error or a failed trial names it
+        if not named or not (log.exists() and log.stat().st_size):
+            log.unlink(missing_ok=True)
+
+
+@contextmanager
+def _elsewhere(
+    worker: Worker, worker_plan: WorkerPlan, folder: Path, cluster: Cluster
+) -> Iterator[Workshop]:
+    """Workers on the machines of a cluster."""
+
+    def open_pool(wanted: WorkerPlan) -> Pool:
+        session = secrets.token_hex(8)
+        setup = HostSetup(session, Relayed(worker.make), wanted.threads, worker.preload)
+        return Relay(cluster.open_pool(setup, wanted), folder)
+
+    exchange = PublishedExchange(str(folder), shelf=cluster.shelf)
+    with open_pool(worker_plan) as pool:
+        yield Workshop(pool, exchange, worker_plan, open_pool, cluster.shares_disk)
 
 
 def wait_for(future: "Future[Report]", stop: Stop) -> bool:
@@ -105,10 +142,12 @@ def wait_for(future: "Future[Report]", stop: Stop) -> bool:
     return False
 
 
-def _workers(worker: Worker, worker_plan: WorkerPlan, folder: Path) -> WorkerPool[str, Any, Report]:
+def _workers(
+    worker: Worker, worker_plan: WorkerPlan, folder: Path
+) -> WorkerPool[Exchange, Any, Report]:
     return WorkerPool(
         worker.make,
-        str(folder),
+        Exchange(str(folder)),
         workers=worker_plan.workers,
         threads=worker_plan.threads,
         preload=list(worker.preload),

@@ -1,0 +1,144 @@
+"""The exchange of a session whose workers are on other machines.
+
+What the driver puts into it is published to all machines, and a worker finds it in a folder there.
+What a worker puts into it travels with the report of its job. So no job names a path of the
+driver's disk.
+"""
+
+from collections.abc import Callable, Collection, Mapping
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from hpo.trial import Report
+from hpo.workers.remote.fleet import Shelf
+from hpo.workers.remote.folder import Files, read_files, write_files
+from hpo.workers.remote.host import Place
+from hpo.workers.remote.pool import RemotePool
+from pipelines.files.exchange import Exchange
+from pipelines.files.uris import first_line
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """A report with what its job has put into the exchange, by name."""
+
+    report: Report
+    put: Mapping[str, Files]
+
+
+@dataclass(frozen=True)
+class Relayed:
+    """Makes, on another machine, what turns a job into a delivery.
+
+    Attributes:
+        make: makes of an exchange what turns a job into a report.
+    """
+
+    make: Callable[[Exchange], Callable[[Any], Report]]
+
+    def __call__(self, place: Place) -> Callable[[Any], Delivery]:
+        """What a worker at `place` evaluates jobs with."""
+        own = place.own / "work"
+        own.mkdir(exist_ok=True)
+        exchange = Exchange(str(place.shared), own)
+        evaluate = self.make(exchange)
+
+        def deliver(job: Any) -> Delivery:
+            exchange.forget_sent()  # what a job has left that was killed or has failed
+            report = evaluate(job)
+            put = {name: read_files(folder) for name, folder in exchange.sent()}
+            exchange.forget_sent()
+            return Delivery(report, put)
+
+        return deliver
+
+
+@dataclass(frozen=True)
+class PublishedExchange(Exchange):
+    """The driver's side of the exchange: what it puts there is published to all workers.
+
+    Attributes:
+        shelf: where that is noted.
+    """
+
+    shelf: Shelf = field(default_factory=Shelf)
+
+    def put(self, name: str, write: Callable[[Path], object]) -> None:
+        """Store the files that `write` puts into an empty folder, and publish them."""
+        super().put(name, write)
+        self.shelf.folders[name] = self.get(name)
+
+
+class Relay:
+    """A pool on other machines whose jobs put things into the driver's exchange.
+
+    Args:
+        pool: that runs them.
+        folder: of the driver's exchange.
+    """
+
+    def __init__(self, pool: RemotePool[Any, Delivery], folder: Path) -> None:
+        self._pool = pool
+        self._exchange = Exchange(str(folder))
+
+    @property
+    def free(self) -> int:
+        """How many more jobs could start at once."""
+        return self._pool.free
+
+    def submit(self, job: Any, time_limit: float | None = None) -> "Future[Report]":
+        """Start a job; its future is done when the driver has what the job has put."""
+        future: Future[Report] = Future()
+
+        def settle(done: "Future[Delivery]") -> None:
+            error: BaseException | None
+            try:
+                error = done.exception()
+            except CancelledError as cancelled:
+                error = cancelled
+            if error is None:
+                future.set_result(self._unpacked(done.result()))
+            else:
+                future.set_exception(error)
+
+        self._pool.submit(job, time_limit).add_done_callback(settle)
+        return future
+
+    def wait(
+        self, futures: Collection["Future[Report]"], timeout: float
+    ) -> Collection["Future[Report]"]:
+        """Wait until at least one of the futures is done, for `timeout` seconds at most."""
+        return wait(futures, timeout, FIRST_COMPLETED).done
+
+    def shutdown(self, now: bool = False) -> None:
+        """End the workers."""
+        self._pool.shutdown(now)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._pool.__exit__(kind, error, trace)
+
+    def _unpacked(self, delivery: Delivery) -> Report:
+        """The report, when what came with it is in the exchange."""
+        report = delivery.report
+        for name, files in delivery.put.items():
+            try:
+                self._exchange.put(name, _writer(files))
+            except OSError as error:  # as in a worker of this machine
+                note = f"its model was not stored: {first_line(error)}"
+                report = replace(report, note="; ".join(filter(None, (report.note, note))))
+        return report
+
+
+def _writer(files: Files) -> Callable[[Path], None]:
+    return lambda folder: write_files(folder, files)
