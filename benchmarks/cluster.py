@@ -9,6 +9,7 @@ import argparse
 import os
 import resource
 import secrets
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -74,11 +75,10 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--per-place", type=float, default=15.0, help="seconds of work for each")
     parser.add_argument("--out", type=Path, help="a file for the table")
     options = parser.parse_args(arguments)
-    found = [
-        each
-        for nodes in options.nodes
-        for each in measure(nodes, options.seconds, options.per_place)
-    ]
+    found: list[Measured] = []
+    for nodes in options.nodes:
+        found += measure(nodes, options.seconds, options.per_place)
+        print(found[-len(options.seconds) :], file=sys.stderr, flush=True)
     text = shown(found)
     print(text)
     if options.out:
