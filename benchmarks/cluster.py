@@ -115,6 +115,9 @@ def _search(cluster: Any, nodes: int, seconds: float, per_place: float) -> Measu
             if time.monotonic() - began > _WAIT:
                 raise TimeoutError(f"{pool.size} of {nodes} workers are up after {_WAIT:g} s")
             time.sleep(0.05)
+        warm = [pool.submit(Job(0, {"x": 0.0}, 0, 1)) for _ in range(nodes)]
+        for future in warm:  # one at each place: its process is up
+            future.result(_WAIT)
         sampler, scheduler = algorithm("random", rungs=(1,))
         space = SearchSpace((Float("x", 0.0, 1.0),))
         study = Study(space, sampler, scheduler, MemoryStorage(), seed=0, max_trials=trials)
