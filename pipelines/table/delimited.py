@@ -31,7 +31,20 @@ _SAID = re.compile(rb'"?sep=([,;\t|])"?\r?\n')  # the first line of some files f
 MIN_SWALLOWED = 2  # fewer lines in a narrow table may be text with a delimiter in it
 
 
-def read_csv(uri: str, raw: bytes) -> pd.DataFrame:
+@dataclass
+class Cells:
+    """The cells of a table as text.
+
+    Attributes:
+        names: of the columns.
+        columns: their cells; `typed` empties it.
+    """
+
+    names: list[str]
+    columns: list[pa.ChunkedArray]
+
+
+def parse_csv(uri: str, raw: bytes) -> Cells:
     """Parse the text of a table; the delimiter is inferred.
 
     Args:
@@ -51,9 +64,18 @@ def read_csv(uri: str, raw: bytes) -> pd.DataFrame:
     raw = raw[said.end() :] if said else raw
     text = _DelimitedText(uri, raw, said[1].decode() if said else _delimiter(raw))
     names = text.header()
-    typed = _typed_columns(text.cells(len(names)))
-    frame: pd.DataFrame = typed.to_pandas(self_destruct=True)  # a column at a time
-    return frame.set_axis(names, axis="columns")
+    return Cells(names, text.cells(len(names)).columns)
+
+
+def typed(cells: Cells) -> pd.DataFrame:
+    """The table with the types of its columns; the cells of one are freed before the next."""
+    columns = []
+    while cells.columns:
+        columns.append(_typed(cells.columns.pop()))
+    table = pa.table(columns[::-1], names=[str(i) for i in range(len(columns))])
+    del columns
+    frame: pd.DataFrame = table.to_pandas(self_destruct=True, split_blocks=True)
+    return frame.set_axis(cells.names, axis="columns")
 
 
 def first_line(error: Exception) -> str:
@@ -207,15 +229,6 @@ def _fit(lines: list[str], delimiter: str) -> tuple[int, int]:
     if not widths or widths[0] < 2:
         return 0, 0
     return widths.count(widths[0]), widths[0]
-
-
-def _typed_columns(cells: pa.Table) -> pa.Table:
-    """The columns with their types; the cells of one are freed before the next is typed."""
-    names, columns = cells.column_names, cells.columns
-    del cells
-    for position, column in enumerate(columns):
-        columns[position] = _typed(column)
-    return pa.table(columns, names=names)
 
 
 def _typed(cells: pa.ChunkedArray) -> pa.ChunkedArray:

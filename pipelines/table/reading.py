@@ -27,7 +27,7 @@ import pyarrow.feather
 
 from hpo.errors import DataError, closest
 from pipelines.files.uris import missing_library, safe
-from pipelines.table.delimited import SNIFFED_BYTES, first_line, read_csv
+from pipelines.table.delimited import SNIFFED_BYTES, Cells, first_line, parse_csv, typed
 from serving.names import normal_name, normal_names
 
 if TYPE_CHECKING:
@@ -76,18 +76,16 @@ def load_table(uri: str) -> pd.DataFrame:
     Raises:
         DataError: if there is no file, or it cannot be read as one table.
     """
-    raw = _read(uri)
-    uri = safe(uri)  # for messages only
-    raw = _unpacked(uri, raw)
-    if not raw:
-        raise DataError(f"{uri} is empty; a table needs a header line and rows")
+    shown = safe(uri)
     try:
-        frame = _parsed(uri, raw)
+        parsed = _parsed(shown, _unpacked(shown, _read(uri)))  # the text of the file is freed here
     except pa.ArrowException as error:
-        raise DataError(f"{uri} cannot be read as a table: {first_line(error)}") from None
+        raise DataError(f"{shown} cannot be read as a table: {first_line(error)}") from None
+    frame = typed(parsed) if isinstance(parsed, Cells) else parsed
+    pa.default_memory_pool().release_unused()  # else it keeps what parsing took
     if not len(frame):
-        raise DataError(f"{uri} holds a header ({len(frame.columns)} columns) but no rows")
-    return with_text_names(frame, uri)
+        raise DataError(f"{shown} holds a header ({len(frame.columns)} columns) but no rows")
+    return with_text_names(frame, shown)
 
 
 def with_text_names(frame: pd.DataFrame, source: str = "the table") -> pd.DataFrame:
@@ -269,7 +267,9 @@ def _unzipped(uri: str, raw: bytes) -> bytes:
 # --- formats -------------------------------------------------------------------------------------
 
 
-def _parsed(uri: str, raw: bytes) -> pd.DataFrame:
+def _parsed(uri: str, raw: bytes) -> pd.DataFrame | Cells:
+    if not raw:
+        raise DataError(f"{uri} is empty; a table needs a header line and rows")
     if raw.startswith(b"PAR1"):
         return pd.read_parquet(io.BytesIO(raw))
     if raw.startswith((b"ARROW1", b"FEA1")):
@@ -285,7 +285,7 @@ def _parsed(uri: str, raw: bytes) -> pd.DataFrame:
         raise DataError(
             f"{uri} is binary, but neither Parquet nor Feather; give CSV, Parquet or Feather"
         )
-    return read_csv(uri, raw)
+    return parse_csv(uri, raw)
 
 
 def _is_number(text: str) -> bool:
