@@ -25,7 +25,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.feather
 
-from hpo.errors import DataError, closest
+from hpo.errors import DataError, closest, counted
 from pipelines.files.uris import missing_library, safe
 from pipelines.table.delimited import SNIFFED_BYTES, Cells, first_line, parse_csv, typed
 from serving.names import normal_name, normal_names
@@ -84,7 +84,9 @@ def load_table(uri: str) -> pd.DataFrame:
     frame = typed(parsed) if isinstance(parsed, Cells) else parsed
     pa.default_memory_pool().release_unused()  # else it keeps what parsing took
     if not len(frame):
-        raise DataError(f"{shown} holds a header ({len(frame.columns)} columns) but no rows")
+        raise DataError(
+            f"{shown} holds a header ({counted(len(frame.columns), 'column')}) but no rows"
+        )
     return with_text_names(frame, shown)
 
 
@@ -259,7 +261,8 @@ def _unzipped(uri: str, raw: bytes) -> bytes:
         if len(names) != 1:
             shown = ", ".join(names[:5])
             raise DataError(
-                f"{uri} holds {len(names)} files ({shown}); a zip archive must hold just the table"
+                f"{uri} holds {counted(len(names), 'file')} ({shown}); a zip archive must hold "
+                "just the table"
             )
         return archive.read(names[0])
 
