@@ -63,8 +63,8 @@ def run(
 
     The run ends when no leg can start and none is running, or when `stop` asks for it. At
     `deadline` it ends without waiting for running legs; while no trial has succeeded it continues
-    for up to `grace` seconds. Legs that were still running are not reported to the study, which
-    grants them again when it is resumed.
+    for up to `grace` seconds, and a first one starts even after the deadline. Legs that were still
+    running are not reported to the study, which grants them again when it is resumed.
 
     Args:
         study: the study to run.
@@ -94,7 +94,8 @@ def run(
         return True
 
     while stop.level < StopLevel.NOW and clock() < _end(study, deadline, grace):
-        may_start = stop.level == StopLevel.CONTINUE and clock() < deadline
+        in_time = clock() < deadline or not study.trials  # a first one starts in any case
+        may_start = stop.level == StopLevel.CONTINUE and in_time
         more = may_start and start_legs()
         if not running and not more:
             return

@@ -79,6 +79,11 @@ class TableObjective:
         """The table, where it has no place from which it can be read again."""
         return "data" if self._data.uri is None else ""
 
+    @property
+    def share_of_end(self) -> float:
+        """For the models that are trained once more, the log and the report."""
+        return 0.1
+
     def described(self) -> Mapping[str, Any]:
         """The table and the use of its rows."""
         return self._data.to_header()

@@ -130,6 +130,11 @@ class Objective(Protocol):
         """The option that a resumed study has to be given again, such as `data`; "" for none."""
         ...
 
+    @property
+    def share_of_end(self) -> float:
+        """The share of a timeout that is left for what follows the search."""
+        ...
+
     def described(self) -> Mapping[str, Any]:
         """Its part of the study's header; `data` has at least the fingerprint."""
         ...

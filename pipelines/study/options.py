@@ -161,7 +161,8 @@ class SearchOptions(Options):
             nsga2, hyperopt, random, grid; or pairs such as tpe+asha. Settings follow a colon:
             gp:acquisition=ucb,kappa=2.5.
         trials: How many trials the study has in all; none is as many as 50 full trainings cost.
-        timeout: Seconds after which the search ends; none for no limit.
+        timeout: Seconds of a session, with reading the table; a tenth is left for what follows the
+            search. None for no limit.
         patience: The search ends after so many trials in a row without a better result; none for
             any number.
         min_gain: The search ends when 20 more trials are expected to improve the best score by less
@@ -261,7 +262,7 @@ class ValidateOptions(SearchOptions):
         folds: How many outer folds; each costs a search.
         resume: The run id of a validation to resume; everything else is then as it began.
         trials: How many trials each search has; none is as many as 50 full trainings cost.
-        timeout: Seconds after which each search ends; none for no limit.
+        timeout: Seconds of each search, with reading the table; none for no limit.
         split: How outer folds and validation rows are held out: random, time:COLUMN or
             group:COLUMN.
         validation: How each search validates: holdout, holdout:SHARE, or cv:K for K folds.

@@ -1,5 +1,7 @@
 """The search of one session: trials run until the study's end, the time's end, or a request."""
 
+import time
+
 from hpo import loop
 from hpo.algorithms import algorithm
 from hpo.errors import counted
@@ -93,13 +95,17 @@ class Search:
         *,
         began: float,
     ) -> None:
-        """Run trials, and show each that has reported; the timeout counts from `began`."""
+        """Run trials, and show each that has reported.
+
+        The timeout counts from `began`, and the objective has its share for what follows.
+        """
         plan = self._plan
+        seconds = (plan.timeout or float("inf")) * (1 - objective.share_of_end)
         trials = loop.run(
             self.study,
             workshop.pool,
             stop=stop,
-            deadline=began + (plan.timeout or float("inf")),
+            deadline=max(began + seconds, time.monotonic()),  # a first trial is waited for
             grace=plan.timeout or 0.0,
             time_limit=plan.time_limit,
             finishing=True,

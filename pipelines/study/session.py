@@ -142,7 +142,7 @@ class _Session:
         self.search = Search(setup.plan, setup.objective, setup.store, setup.past)
         self.checkpoints = CheckpointKeeper(setup.plan, setup.store.run_id)
         self.unit = setup.plan.budget_unit if setup.plan.races else None
-        self.started = time.monotonic()
+        self.started = setup.workshop.opened
 
     def run(self) -> StudyResult:
         plan, study = self.plan, self.search.study

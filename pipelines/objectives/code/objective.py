@@ -64,6 +64,11 @@ class CodeObjective:
         """The code, where a later process cannot import it."""
         return OBJECTIVE if self._code.text is None else ""
 
+    @property
+    def share_of_end(self) -> float:
+        """Nothing is trained after the search."""
+        return 0.0
+
     def described(self) -> Mapping[str, Any]:
         """How a later process finds the code, and which source it has."""
         return {

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
 from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -66,6 +66,7 @@ class Workshop:
         worker_plan: of that executor.
         open_pool: opens a further pool of the same kind of workers.
         shares_disk: whether the workers see the folders of this machine.
+        opened: when the session began, before its input was read (`time.monotonic`).
     """
 
     pool: Pool
@@ -73,6 +74,7 @@ class Workshop:
     worker_plan: WorkerPlan
     open_pool: Callable[[WorkerPlan], Pool]
     shares_disk: bool = True
+    opened: float = field(default_factory=time.monotonic)
 
 
 @contextmanager

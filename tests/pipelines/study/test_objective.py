@@ -1,5 +1,6 @@
 """A session with an objective that is no table: it needs nothing but the protocol."""
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -48,6 +49,7 @@ class Paraboloid:
     identity = staticmethod(by_value)
     again = ""
     notes: Sequence[str] = ()
+    share_of_end = 0.0
 
     def __init__(self, version: int = 1) -> None:
         self.fingerprint = {"version": version}
@@ -105,9 +107,15 @@ def worker(uri: str) -> Callable[[Job], Report]:
 def session(tmp_path: Path) -> Callable[..., StudyResult]:
     exchange = Exchange(str(tmp_path))
 
-    def run(store: StudyStore, chosen: Plan = PLAN, objective: Paraboloid | None = None) -> Any:
+    def run(
+        store: StudyStore,
+        chosen: Plan = PLAN,
+        objective: Paraboloid | None = None,
+        seconds: float = 0.0,
+    ) -> Any:
         executor = InlineExecutor(worker, exchange.uri)
-        shop = Workshop(executor, exchange, WorkerPlan(1, 1), lambda _: executor)
+        opened = time.monotonic() - seconds
+        shop = Workshop(executor, exchange, WorkerPlan(1, 1), lambda _: executor, opened=opened)
         make = save_report if isinstance(store, MlflowStorage) else None
         chosen_objective = objective or Paraboloid()
         return run_study(Setup(chosen, chosen_objective, shop, store, make_report=make))
@@ -124,6 +132,20 @@ def test_a_function_is_searched_without_mlflow(session: Callable[..., StudyResul
     assert store.notes.winner == result.trials[heights.index(max(heights))].number
     assert store.notes.baselines == {"corner": {"height": -44.0}}
     assert store.closed == ["FINISHED", None]
+
+
+@pytest.mark.parametrize(("share", "read"), [(0.0, 9_000.0), (0.5, 1_600.0)])
+def test_a_timeout_counts_what_comes_before_and_after_the_search(
+    session: Callable[..., StudyResult], share: float, read: float
+) -> None:
+    objective, chosen = Paraboloid(), replace(PLAN, timeout=3_000.0)
+    objective.share_of_end = share
+    late = session(MemoryStore(), chosen, objective, seconds=read)
+    assert len(late.trials) < PLAN.trials  # the search waits for a first success alone
+    assert late.winner is not None
+    assert late.seconds > read
+    in_time = session(MemoryStore(), chosen, objective, seconds=1_000.0)
+    assert len(in_time.trials) == PLAN.trials
 
 
 def test_what_an_earlier_session_has_stored_is_not_made_again(
