@@ -9,6 +9,7 @@ from hpo.errors import UserError, closest
 NAMES = {
     "suggest": ("search.suggest", "milliseconds per suggestion at 10 to 10,000 observations"),
     "quality": ("search.quality", "regret and mean rank against the peers"),
+    "stopping": ("search.stopping", "how early stop rules end searches, and what that costs"),
     "goals": ("search.goals", "the hypervolume of searches with several goals"),
     "replay": (
         "search.replay",

@@ -1,4 +1,4 @@
-"""Exceptions. A message for the user gives the value, the rule that it breaks, and a way out."""
+"""Exceptions, and the words of messages, which give the value, the rule and a way out."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -107,3 +107,14 @@ def raise_all(kind: type[UserError], mistakes: Iterable[str]) -> None:
     if found:
         listed = "\n".join(f"- {mistake}" for mistake in found)
         raise kind(f"{len(found)} mistakes:\n{listed}")
+
+
+def counted(n: int, noun: str) -> str:
+    """A number of things: `1 worker`, `2 studies`, `1,000 rows`."""
+    return f"{n:,} {noun if n == 1 else _plural(noun)}"
+
+
+def _plural(noun: str) -> str:
+    if noun.endswith("y"):
+        return f"{noun[:-1]}ies"
+    return f"{noun}es" if noun.endswith(("s", "x", "ch")) else f"{noun}s"

@@ -11,6 +11,7 @@ from dataclasses import replace
 from hpo.configurations import Identity, by_value
 from hpo.errors import StudyError
 from hpo.goals import Goal, Goals
+from hpo.goals.forecast import expected_gain, gains_little, losses_of
 from hpo.goals.leaders import Leaders
 from hpo.proposals import FirstPoint, Proposals
 from hpo.samplers import Sampler
@@ -41,6 +42,9 @@ class Study:
             deterministic.
         patience: how many trials in a row may bring no better result before no further one starts;
             None for any number.
+        min_gain: no further trial starts when the next ones are expected to improve the best loss
+            by less (`hpo.goals.forecast`); None for no such rule. It needs trials of one budget and
+            one goal.
         goals: what is searched for; None for the smallest loss.
 
     Raises:
@@ -60,6 +64,7 @@ class Study:
         lag: int = 0,
         identity: Identity | None = by_value,
         patience: int | None = None,
+        min_gain: float | None = None,
         goals: Goals | None = None,
     ) -> None:
         self.space = space
@@ -68,6 +73,7 @@ class Study:
         self.lag = lag
         self.patience = patience
         self.goals = goals or Goals((Goal("loss"),))
+        self.min_gain = min_gain
         self._storage = storage
         self._trials = list(storage.load())
         _check_numbers(self._trials)
@@ -86,6 +92,7 @@ class Study:
             self._proposals.add(trial)
             self._leaders.update(trial)
         self._since_best = self._count_since_best()
+        self._gains_little = self._expects_little()
         self._exhausted = False
         if self._trials and not self._lost and not self._all_started:
             ready = self._proposals.ready(self._trials)
@@ -123,8 +130,23 @@ class Study:
 
     @property
     def stalled(self) -> bool:
-        """Whether the last trials, as many as `patience`, have brought no better result."""
-        return self.patience is not None and self._since_best >= self.patience
+        """Whether the trials so far say that more of them are not worth it.
+
+        The last ones, as many as `patience`, have brought no better result, or the next ones are
+        expected to improve it by less than `min_gain`.
+        """
+        is_out_of_patience = self.patience is not None and self._since_best >= self.patience
+        return is_out_of_patience or self._gains_little
+
+    @property
+    def expected_gain(self) -> float | None:
+        """How much the next trials are expected to improve the best loss (`hpo.goals.forecast`).
+
+        None while that is unknown, in races, and with several goals or limits.
+        """
+        if len(self.scheduler.rungs) > 1 or not self.goals.is_single:
+            return None
+        return expected_gain(losses_of(self._trials))
 
     @property
     def first_points(self) -> tuple[FirstPoint, ...]:
@@ -222,7 +244,11 @@ class Study:
         elif self._leaders.leading and number > self._leaders.leading[-1]:
             is_first = len(trial.reports) + (trial.failure is not None) == 1
             self._since_best += is_first
+        self._gains_little = self._expects_little()
         return trial
+
+    def _expects_little(self) -> bool:
+        return self.min_gain is not None and gains_little(losses_of(self._trials), self.min_gain)
 
     def _count_since_best(self) -> int:
         """How many trials after the last one that leads have reported."""

@@ -14,9 +14,9 @@ from hpo.errors import ParameterError, UserError, closest, raise_all
 from hpo.goals import DIRECTIONS
 from pipelines.adoption.mapping import load_mapping, mapping_mistakes, read_mapping
 from pipelines.adoption.metrics import AUTO, logged_metric
-from pipelines.adoption.optuna import AdoptedOptuna, OptunaStudies, past_of
+from pipelines.adoption.optuna import AdoptedOptuna, OptunaStudies, metric_name, past_of, runs_of
 from pipelines.adoption.result import Adoption, Undone, listed
-from pipelines.adoption.runs import ForeignRun, optuna_direction
+from pipelines.adoption.runs import ForeignPlace, ForeignRun, optuna_direction
 from pipelines.adoption.study import ForeignRuns, adopted_study, read_trials
 from pipelines.entry_points import entry_point
 from pipelines.models import FAMILIES
@@ -32,7 +32,8 @@ class AdoptOptions:
     Args:
         experiment: The name of the MLflow experiment with the runs, nested or not; or the URL of an
             Optuna storage (sqlite:///optuna.db), with #NAME for one of its studies.
-        data: The table that they were trained on; not for an Optuna storage.
+        data: The table that they were trained on. Without data and target, the studies of an Optuna
+            storage become past studies of code; with them, one study that of a model on the table.
         target: The column that they predict.
         model: The model of their parameters: lightgbm, xgboost or mlp.
         metric: The logged metric to compare them by.
@@ -102,7 +103,7 @@ def adopt(options: AdoptOptions) -> Adoption | AdoptedOptuna | Undone:
     storage = OptunaStudies.of(options.experiment)
     if options.undo:
         return _undo(str(storage or options.experiment), options.dry_run)
-    if storage is not None:
+    if storage is not None and (options.data is None or options.target is None):
         return _adopt_optuna(storage, options, run_id)
     client = connect()
     mistakes = list(options.mistakes())
@@ -111,11 +112,13 @@ def adopt(options: AdoptOptions) -> Adoption | AdoptedOptuna | Undone:
         entries = load_mapping(options.mapping)
         if options.model in FAMILIES:
             mistakes += mapping_mistakes(entries, options.model)
-    runs: Sequence[ForeignRun] = ()
+    place = ForeignPlace(options.experiment, "", ())
     with _collecting(mistakes):
-        place = store.find_experiment(client, options.experiment)
-        runs = store.read_runs(client, place, options.filter or "", run_id)
-        mistakes += _run_mistakes(runs, options.experiment, options.metric, entries)
+        if storage is not None:
+            options, place = _of_table(storage, options)
+        else:
+            place = store.place_of(client, options.experiment, options.filter or "", run_id)
+        mistakes += _run_mistakes(place.runs, options.experiment, options.metric, entries)
     kind = None
     with _collecting(mistakes):
         if options.data is not None and options.target is not None:
@@ -123,21 +126,43 @@ def adopt(options: AdoptOptions) -> Adoption | AdoptedOptuna | Undone:
             prepared = source.prepare()
             kind = prepared.task.kind
     with _collecting(mistakes):
-        if options.metric and runs and options.direction in (AUTO, *DIRECTIONS):
-            logged = optuna_direction(runs, options.metric) if options.direction == AUTO else None
+        if options.metric and place.runs and options.direction in (AUTO, *DIRECTIONS):
+            logged = (
+                optuna_direction(place.runs, options.metric) if options.direction == AUTO else None
+            )
             judged = logged_metric(options.metric, kind, logged or options.direction, options.means)
     raise_all(ParameterError, mistakes)
     mapped = read_mapping(entries, options.model)
     found = read_trials(
-        ForeignRuns(options.experiment, runs, judged, options.model, mapped), prepared
+        ForeignRuns(options.experiment, place.runs, judged, options.model, mapped), prepared
     )
     if options.dry_run:
         return found
-    study = adopted_study(found, source, prepared, place.experiment_id)
+    study = adopted_study(found, source, prepared, place.source_id)
     replaced = store.overlapping(client, place, [run.run_id for run in found.found.trials])
-    saved = store.save_study(client, place.name, place.experiment_id, study, run_id)
+    saved = store.save_study(client, place.name, place.source_id, study, run_id)
     store.delete_studies(client, replaced)
     return replace(found, study=saved, replaced=tuple(replaced))
+
+
+def _of_table(storage: OptunaStudies, options: AdoptOptions) -> tuple[AdoptOptions, ForeignPlace]:
+    """One study of an Optuna storage as runs of a table, and the options that read them.
+
+    Raises:
+        ParameterError: When the storage has several studies and none is named.
+    """
+    if options.filter is not None:
+        raise ParameterError(
+            f"filter={options.filter!r} is for runs in MLflow, and all complete trials of "
+            "Optuna count; leave filter out"
+        )
+    study = storage.only()
+    logged = metric_name(study)
+    means = options.means or (options.metric if options.metric != logged else None)
+    place = ForeignPlace(
+        storage.name_of(study.study_name), storage.id_of(study.study_name), tuple(runs_of(study))
+    )
+    return replace(options, experiment=place.name, metric=logged, means=means), place
 
 
 def _adopt_optuna(
@@ -151,7 +176,8 @@ def _adopt_optuna(
     if wrong := ", ".join(options.not_for_storages()):
         raise ParameterError(
             f"{wrong}: the studies of an Optuna storage say themselves what they searched and "
-            f"minimised; with experiment={storage} leave {wrong} out"
+            f"minimised; with experiment={storage} leave {wrong} out, or give data and target for "
+            "a study of a model on a table"
         )
     found = past_of(storage.read(), str(storage), ASKED)
     if options.dry_run:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from hpo.errors import DataError, ParameterError, UserError
+from hpo.errors import DataError, ParameterError, UserError, counted
 from pipelines.store.autologging import without_autologging
 
 _VERSION = re.compile(r"(?P<name>[^/:@]+)(?:@(?P<alias>[^/:@]+)|/(?P<version>\d+))")
@@ -41,8 +41,8 @@ class Predictions:
         """Where they are."""
         rate = self.rows / max(self.seconds, 1e-9)
         return (
-            f"{self.rows:,} rows predicted in {self.seconds:.2g} s ({rate:,.0f} a second): columns "
-            f"{', '.join(self.columns)} in {self.output}"
+            f"{counted(self.rows, 'row')} predicted in {self.seconds:.2g} s "
+            f"({rate:,.0f} a second): columns {', '.join(self.columns)} in {self.output}"
         )
 
 

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Any
 
 from hpo.agreement import agreements, describe
-from hpo.errors import ParameterError, raise_all
+from hpo.errors import ParameterError, counted, raise_all
 from hpo.goals import Goals
 from hpo.trial import Trial
 from pipelines.files.commands import command
@@ -65,7 +65,7 @@ class StudyReport:
         header, failed = self.header, sum(bool(row["failure"]) for row in self.rows)
         return (
             f"study {self.study}: {header['algorithm']} over {header['model']}"
-            f"{predicted(header)}, {len(self.rows)} trials, {failed} failed"
+            f"{predicted(header)}, {counted(len(self.rows), 'trial')}, {failed} failed"
         )
 
     def _leaderboard(self) -> Iterator[str]:

@@ -29,7 +29,7 @@ from sklearn.utils import check_array, check_random_state, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from hpo.errors import UserError
+from hpo.errors import UserError, counted
 from pipelines.study.options import AUTO, DEFAULT, TEST_SHARE
 from pipelines.tune import tune
 from serving.predictor import DESCRIPTION, Predictor
@@ -56,6 +56,8 @@ class _Tuned(BaseEstimator):  # type: ignore[misc]
     Args:
         model: as in `tune`, and so are the others.
         metric: the deciding score.
+        limits: what trials should keep.
+        prefer: which trial wins among those of the front.
         algorithm: of the search.
         space: of the search.
         trials: of the search.
@@ -82,6 +84,8 @@ class _Tuned(BaseEstimator):  # type: ignore[misc]
         *,
         model: str = "lightgbm",
         metric: str = AUTO,
+        limits: str | None = None,
+        prefer: str | None = None,
         algorithm: str = "tpe",
         space: Any = DEFAULT,
         trials: int | None = None,
@@ -98,6 +102,8 @@ class _Tuned(BaseEstimator):  # type: ignore[misc]
     ) -> None:
         self.model = model
         self.metric = metric
+        self.limits = limits
+        self.prefer = prefer
         self.algorithm = algorithm
         self.space = space
         self.trials = trials
@@ -207,7 +213,7 @@ class TunedClassifier(ClassifierMixin, _Tuned):  # type: ignore[misc]
             ValueError: for what no model can be trained with.
         """
         X, y = self._checked(X, y)
-        labels = column_or_1d(y, warn=True)
+        labels = _known(column_or_1d(y, warn=True))
         check_classification_targets(labels)
         self.classes_ = np.unique(labels)
         n_classes = len(self.classes_)
@@ -259,7 +265,8 @@ class TunedRegressor(RegressorMixin, _Tuned):  # type: ignore[misc]
             ValueError: for what no model can be trained with.
         """
         X, y = self._checked(X, y)
-        values = check_array(column_or_1d(y, warn=True), ensure_2d=False, dtype=np.float64)
+        known = _known(column_or_1d(y, warn=True))
+        values = check_array(known, ensure_2d=False, dtype=np.float64)
         self._search(X, values, sample_weight, task="regression")
         return self
 
@@ -292,6 +299,21 @@ def _unpacked(files: bytes) -> Predictor:
         archive.write_bytes(files)
         shutil.unpack_archive(archive, folder)
         return Predictor.load(folder)
+
+
+def _known(y: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The targets, all of which are known.
+
+    Raises:
+        ValueError: saying how many are missing.
+    """
+    missing = int(pd.isna(y).sum())
+    if missing:
+        raise ValueError(
+            f"y contains NaN: {counted(missing, 'value')} of {len(y):,} missing; drop these rows, "
+            "or give the missing values a label of their own"
+        )
+    return y
 
 
 def _unused(name: str, frame: pd.DataFrame) -> str:

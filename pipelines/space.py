@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from hpo.configurations import size
-from hpo.errors import ParameterError, closest
+from hpo.errors import ParameterError, closest, counted
 from hpo.samplers.settings import Range
 from hpo.space import Params, SearchSpace
 from hpo.space.tree import shown, tree
@@ -64,7 +64,7 @@ class ShownSpace:
         if self.size is None:
             return "not finite"
         most = "at most " if self.space.forbidden else ""
-        return f"{most}{self.size:,} configurations"
+        return f"{most}{counted(self.size, 'configuration')}"
 
 
 def _line(params: Params) -> str:

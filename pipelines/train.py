@@ -106,6 +106,7 @@ def _from_trial(trial: str, options: TrainOptions, run_id: str | None) -> StudyR
         device=options.given().get("device", began.device),
         confirm=None,
         patience=None,
+        min_gain=None,
         warm_start=OFF,
     )
     source = rebuild_source(table, plan.seed, {DATA: options.data, **tables_of(options)})

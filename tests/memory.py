@@ -25,10 +25,12 @@ class MemoryNotes:
         *,
         metrics: Mapping[str, float] | None = None,
         tags: Mapping[str, str] | None = None,
+        texts: Mapping[str, str] | None = None,
         step: int = 0,
         trial: int | None = None,
     ) -> None:
         if trial is None:
+            self.texts |= texts or {}
             self.metrics |= metrics or {}
             self.tags |= tags or {}
 

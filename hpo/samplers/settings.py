@@ -10,6 +10,8 @@ from typing import Any
 
 from hpo.errors import ParameterError, closest, raise_all
 
+OF_SCHEDULERS = ("eta", "min_budget", "max_budget")  # options that are no settings
+
 
 @dataclass(frozen=True)
 class Range:
@@ -85,7 +87,7 @@ def parsed(kind: type, text: str, owner: str) -> dict[str, Any]:
         if not equals or not value:
             mistakes.append(f"{pair.strip()!r} must be written as setting=value")
         elif name not in names(kind):
-            mistakes.append(_unknown(kind, name, owner))
+            mistakes.append(_unknown(kind, name, value, owner))
         elif name in found:
             mistakes.append(f"{name} is given twice; give it once")
         else:
@@ -109,10 +111,12 @@ def _defaults(kind: type) -> Mapping[str, Any]:
     return {each.name: each.default for each in every if "allowed" in each.metadata}
 
 
-def _unknown(kind: type, name: str, owner: str) -> str:
+def _unknown(kind: type, name: str, value: str, owner: str) -> str:
     known = names(kind)
+    if name in OF_SCHEDULERS:
+        return f"{name} is an option of its own and no setting of the sampler: write {name}={value}"
     if not known:
-        return f"{owner} has no settings, but got {name}; leave it out"
+        return f"the sampler {owner} has no settings, but got {name}; leave it out"
     return f"{owner} has no setting {name!r}{closest(name, known)}; settings: {', '.join(known)}"
 
 

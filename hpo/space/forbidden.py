@@ -8,6 +8,7 @@ that they can be stored and read; nothing in them is evaluated.
 The counterparts are ConfigSpace's forbidden clauses. Optuna has constraints on results only.
 """
 
+import itertools
 import math
 import operator
 import re
@@ -16,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hpo.errors import closest
-from hpo.space.parameters import Categorical, Parameter, Params, Value, plain, same
+from hpo.space.parameters import Categorical, Float, Integer, Parameter, Params, Value, plain, same
 
 _COMPARISON = re.compile(r"(<=|>=|<|>)\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)")
 _OPERATORS: Mapping[str, Callable[[float, float], bool]] = {
@@ -59,8 +60,11 @@ class Forbidden:
         parts = []
         for name, values in self.values.items():
             texts = [v if isinstance(v, str) else repr(v) for v in values]
-            is_comparison = len(texts) == 1 and _COMPARISON.match(texts[0])
-            parts.append(f"{name}{'' if is_comparison else '='}{' or '.join(texts)}")
+            if any(map(_is_comparison, texts)):
+                texts = [t if _is_comparison(t) else f"={t}" for t in texts]
+                parts.append(" or ".join(f"{name}{text}" for text in texts))
+            else:
+                parts.append(f"{name}={' or '.join(texts)}")
         return " and ".join(parts)
 
     def mistakes(self, parameters: Mapping[str, Parameter]) -> Iterator[str]:
@@ -92,6 +96,17 @@ class Forbidden:
     def tests(self, parameters: Mapping[str, Parameter]) -> dict[str, Test]:
         """By parameter: whether a value of it is one of those here."""
         return {name: _test(parameters[name], values) for name, values in self.values.items()}
+
+
+def combination_mistakes(written: Any) -> Iterator[str]:
+    """What is wrong with the form of `forbidden`, which lists mappings of parameters to values."""
+    form = 'forbidden: give a list of combinations, each a mapping such as {x: 1, y: ">6"}'
+    if isinstance(written, Mapping):
+        yield f"{form}; for this one write [{dict(written)!r:.80}]"
+        return
+    for each in written:
+        if not isinstance(each, Mapping):
+            yield f"{form}, but one is {each!r:.80}"
 
 
 def holds(tests: Mapping[str, Test], params: Params) -> bool:
@@ -131,7 +146,8 @@ def _why_not(parameter: Parameter, value: Value) -> str | None:
         hint = closest(str(value), map(str, parameter.choices))
         return f"{parameter.why_not(value)}{hint}"
     if is_comparison:
-        return None
+        never = not _can_hold(parameter, str(value))
+        return f"{name}{value} never holds in {_range(parameter)}" if never else None
     if isinstance(value, str):
         return f"{name}={value!r} must be a number of its range, or {_FORM}"
     if (reason := parameter.why_not(value)) is not None:
@@ -139,6 +155,21 @@ def _why_not(parameter: Parameter, value: Value) -> str | None:
     if parameter.n_levels is None:
         return f"{name}={value}: a continuous range hardly ever takes one value; give {_FORM}"
     return None
+
+
+def _range(parameter: Float | Integer) -> str:
+    return f"[{parameter.low:g}, {parameter.high:g}]"
+
+
+def _can_hold(parameter: Float | Integer, text: str) -> bool:
+    """Whether comparisons hold for some value of a range."""
+    test = _single(parameter, text)
+    marks = [float(number) for _, number in _COMPARISON.findall(text)]
+    points = sorted({*(parameter.low, parameter.high), *marks})
+    middles = [(a + b) / 2 for a, b in itertools.pairwise(points)]
+    steps = [round(at) + step for at in points for step in (-1, 0, 1)]
+    tried = steps if isinstance(parameter, Integer) else [*points, *middles]
+    return any(test(at) for at in tried if parameter.low <= at <= parameter.high)
 
 
 def _is_comparison(text: str) -> bool:

@@ -36,7 +36,7 @@ from ruamel.yaml.events import (
 from hpo.errors import SpaceError, closest
 from hpo.space import FORBIDDEN, SearchSpace
 from hpo.space.checks import MAX_DEPTH, check_depth, space_mistakes
-from hpo.space.forbidden import Forbidden
+from hpo.space.forbidden import Forbidden, combination_mistakes
 from hpo.space.parameters import Categorical, Float, Integer, Parameter, Value, plain
 
 MAX_VALUES = 100_000
@@ -179,8 +179,12 @@ def parse(definition: Any, source: str, lines: Lines = dict) -> SearchSpace:
             f"{source}: a space is a mapping from names to parameters, but got {definition!r:.80}"
         )
     entries = {name: _plain_entry(written) for name, written in definition.items()}
-    forbidden = _combinations(entries.pop(FORBIDDEN)) if _are_combinations(entries) else ()
     mistakes: list[str] = []
+    forbidden: tuple[Forbidden, ...] = ()
+    if _are_combinations(entries):
+        written = entries.pop(FORBIDDEN)
+        mistakes += combination_mistakes(written)
+        forbidden = () if mistakes else tuple(map(Forbidden.of, written))
     parameters: list[Parameter] = []
     for name, entry in entries.items():
         found = list(_entry_mistakes(name, entry))
@@ -201,13 +205,13 @@ def parse(definition: Any, source: str, lines: Lines = dict) -> SearchSpace:
 
 
 def _are_combinations(entries: Mapping[Any, Any]) -> bool:
-    """Whether `forbidden` lists combinations, and is no parameter."""
+    """Whether `forbidden` is meant as combinations, and is no parameter of that name."""
     found = entries.get(FORBIDDEN)
-    return isinstance(found, list) and all(isinstance(each, Mapping) for each in found)
-
-
-def _combinations(entries: list[Mapping[str, Any]]) -> tuple[Forbidden, ...]:
-    return tuple(map(Forbidden.of, entries))
+    if isinstance(found, Mapping):
+        return bool(found) and found.keys() <= entries.keys() - {FORBIDDEN}
+    return isinstance(found, list) and any(
+        each is None or isinstance(each, Mapping | list) for each in found
+    )
 
 
 def _without(parameter: Parameter, names: Collection[str]) -> Parameter:

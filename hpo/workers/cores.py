@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from hpo.errors import ParameterError
+from hpo.errors import ParameterError, counted
 
 _HIDDEN = "MLFLOW_"  # a worker with the run id would act as the parent run
 _THREAD_VARIABLES = (
@@ -33,6 +33,9 @@ class WorkerPlan:
     threads: int
     fixed: bool = True
 
+    def __str__(self) -> str:
+        return f"{counted(self.workers, 'worker')} × {counted(self.threads, 'thread')}"
+
 
 def plan_threads(workers: int | None = None, cores: int | None = None) -> WorkerPlan:
     """Divide the cores among the workers, so that workers × threads never exceeds them.
@@ -53,7 +56,7 @@ def plan_threads(workers: int | None = None, cores: int | None = None) -> Worker
         )
     if workers > cores:
         raise ParameterError(
-            f"workers={workers} exceeds the {cores} core(s) that this process may use; "
+            f"workers={workers} exceeds the {counted(cores, 'core')} that this process may use; "
             f"take workers={cores} or fewer, or leave it out for one per core"
         )
     return WorkerPlan(workers, cores // max(workers, 1))

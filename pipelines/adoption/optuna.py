@@ -9,15 +9,20 @@ from typing import TYPE_CHECKING
 from hpo.errors import ParameterError, closest
 from hpo.goals import Goal
 from hpo.trial import Report, Trial
+from pipelines.adoption.ranges import DISTRIBUTION
+from pipelines.adoption.runs import OPTUNA_DIRECTION, OPTUNA_STATE, ForeignRun
 from pipelines.adoption.study import ADOPTED, FULL_BUDGET, AdoptedStudy
 from pipelines.adoption.trials import MIN_TRIALS
 from pipelines.files.uris import first_line, safe
+from pipelines.store import schema
 from warmstart.metafeatures import MetaFeatures
 
 if TYPE_CHECKING:
     from optuna import Study
 
 STORAGE = "optuna:"  # before the id of a study of Optuna
+_VALUE = "value"
+_STATUS = {"COMPLETE": schema.FINISHED, "PRUNED": schema.FINISHED, "FAIL": schema.FAILED}
 _LOSS = "loss"  # the metric of a study that does not name its own, as in `tune`
 
 
@@ -68,6 +73,26 @@ class OptunaStudies:
             hint = closest(self.study, names)
             raise ParameterError(f"the Optuna storage {safe(self.url)} has {what}{hint}{known}")
         return found
+
+    def only(self) -> "Study":
+        """The study that is named, or the only one.
+
+        Raises:
+            ParameterError: If there are several, or it has several directions.
+        """
+        first, *others = self.read()
+        if others:
+            names = [study.study_name for study in (first, *others)]
+            raise ParameterError(
+                f"the Optuna storage {safe(self.url)} has {len(names)} studies, and one of them is "
+                f"of the table; name it: {self.name_of(names[0])}; studies: {', '.join(names)}"
+            )
+        if len(first.directions) > 1:
+            raise ParameterError(
+                f"the Optuna study {first.study_name!r} has {len(first.directions)} directions, "
+                "and 1 is needed"
+            )
+        return first
 
     def name_of(self, study: str) -> str:
         """What an adopted study says that it comes from, without a password."""
@@ -126,6 +151,28 @@ class AdoptedOptuna:
         yield f"adopted as {', '.join(self.saved)}; nothing in {self.source} was changed"
         if self.replaced:
             yield f"it replaces {', '.join(self.replaced)}, now in MLflow's trash"
+
+
+def metric_name(study: "Study") -> str:
+    """The name of a study's metric; Optuna calls one without a name `value`."""
+    return str((study.metric_names or [_VALUE])[0])
+
+
+def runs_of(study: "Study") -> Iterator[ForeignRun]:
+    """The trials of a study that searched a model on a table, as Optuna's callback logs them."""
+    for trial in study.get_trials(deepcopy=False):
+        tags = {
+            OPTUNA_STATE: trial.state.name,
+            OPTUNA_DIRECTION: study.direction.name,
+            **{f"{name}{DISTRIBUTION}": str(d) for name, d in trial.distributions.items()},
+        }
+        yield ForeignRun(
+            run_id=f"{study.study_name}/{trial.number}",
+            status=_STATUS.get(trial.state.name, schema.RUNNING),
+            tags=tags,
+            params={name: str(value) for name, value in trial.params.items()},
+            metrics={} if trial.value is None else {metric_name(study): trial.value},
+        )
 
 
 def past_of(studies: "Sequence[Study]", source: str, prefix: str) -> AdoptedOptuna:

@@ -26,6 +26,21 @@ class ForeignRun:
         return self.tags.get(schema.PARENT_RUN)
 
 
+@dataclass(frozen=True)
+class ForeignPlace:
+    """Where runs come from: an experiment of MLflow, or a study of Optuna.
+
+    Attributes:
+        name: Of the experiment, or the URL of the study without a password.
+        source_id: Identifies it.
+        runs: All of its runs.
+    """
+
+    name: str
+    source_id: str
+    runs: tuple[ForeignRun, ...]
+
+
 def optuna_direction(runs: Sequence[ForeignRun], metric: str) -> str | None:
     """The direction that Optuna's callback logged; None unless all runs with the metric agree."""
     directions = {

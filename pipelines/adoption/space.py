@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TypeGuard
 
+from hpo.errors import counted
 from hpo.space import SearchSpace
 from hpo.space.parameters import Categorical, Parameter, Params, Value, same
 from pipelines.adoption.ranges import DISTRIBUTION, distinct, searched_range, widened_range
@@ -111,7 +112,7 @@ def _missing_notes(name: str, missing: int, n_runs: int, own: OwnSpace) -> list[
         return []
     known = name in own.default
     reading = f"assumed the library's default {own.default[name]}" if known else "left unset"
-    return [f"{name} is not logged in {missing} of {counted(n_runs)}: {reading}"]
+    return [f"{name} is not logged in {missing} of {counted(n_runs, 'run')}: {reading}"]
 
 
 def configuration(space: SearchSpace, row: Params, own: OwnSpace) -> dict[str, Value]:
@@ -143,11 +144,6 @@ def logged_ranges(
                 f"the tag {tag} is not a possible range of {name} and is ignored: {text:.80}"
             )
     return found, notes
-
-
-def counted(n: int) -> str:
-    """A number of runs, in words."""
-    return f"{n} run" if n == 1 else f"{n} runs"
 
 
 def _is_set(value: Value | None) -> TypeGuard[Value]:

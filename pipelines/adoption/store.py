@@ -16,7 +16,7 @@ from mlflow.exceptions import MlflowException
 
 from hpo.errors import ParameterError, StudyError, closest
 from pipelines.adoption.optuna import STORAGE
-from pipelines.adoption.runs import ForeignRun
+from pipelines.adoption.runs import ForeignPlace, ForeignRun
 from pipelines.adoption.study import ADOPTED, AdoptedStudy
 from pipelines.files.uris import safe
 from pipelines.store import schema
@@ -47,7 +47,21 @@ class _Adopted:
         return cls(run.info.run_id, tags[schema.ADOPTED_ID], tags[schema.ADOPTED])
 
 
-def find_experiment(client: MlflowClient, name: str) -> Experiment:
+def place_of(client: MlflowClient, name: str, rule: str, without: str | None) -> ForeignPlace:
+    """The experiment of this name with its active runs that match MLflow's filter `rule`.
+
+    `without` is the id of a run to leave out.
+
+    Raises:
+        ParameterError: If there is none, or MLflow rejects the filter.
+        StudyError: If the runs cannot be read.
+    """
+    found = _experiment(client, name)
+    runs = tuple(_runs(client, found, rule, without))
+    return ForeignPlace(str(found.name), str(found.experiment_id), runs)
+
+
+def _experiment(client: MlflowClient, name: str) -> Experiment:
     """The experiment of this name.
 
     Raises:
@@ -66,17 +80,9 @@ def find_experiment(client: MlflowClient, name: str) -> Experiment:
     return found
 
 
-def read_runs(
+def _runs(
     client: MlflowClient, experiment: Experiment, rule: str, without: str | None
 ) -> list[ForeignRun]:
-    """All active runs of an experiment that match MLflow's filter `rule`.
-
-    `without` is the id of a run to leave out.
-
-    Raises:
-        ParameterError: If MLflow rejects the filter.
-        StudyError: If the runs cannot be read.
-    """
     try:
         found = search(client, [experiment.experiment_id], rule)
         return [_plain(run) for run in found if run.info.run_id != without]
@@ -156,13 +162,13 @@ def _adopted_studies(client: MlflowClient) -> list[_Adopted]:
         return [_Adopted.of(run) for run in found]
 
 
-def overlapping(client: MlflowClient, experiment: Experiment, run_ids: Iterable[str]) -> list[str]:
-    """The run ids of studies that were adopted from an experiment and contain any of its runs."""
+def overlapping(client: MlflowClient, place: ForeignPlace, run_ids: Iterable[str]) -> list[str]:
+    """The run ids of studies that were adopted from a place and contain any of these runs."""
     wanted = frozenset(run_ids)
     return [
         study.run_id
         for study in _adopted_studies(client)
-        if study.experiment_id == experiment.experiment_id
+        if study.experiment_id == place.source_id
         and wanted & _trial_runs(client, study.run_id, wanted)
     ]
 

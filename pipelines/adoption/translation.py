@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from hpo.errors import counted
 from hpo.space import SearchSpace
 from hpo.space.parameters import Params, Value, same
 from pipelines.adoption.mapping import Mapped, find_meanings
@@ -16,7 +17,6 @@ from pipelines.adoption.runs import ForeignRun
 from pipelines.adoption.space import (
     OwnSpace,
     configuration,
-    counted,
     logged_ranges,
     searched_space,
 )
@@ -152,7 +152,7 @@ def _correct_ignored(model: str, rows: Iterable[Row]) -> list[str]:
     for row in ignored:
         row[name] = value
     note = (
-        f"{name} had no effect in {counted(len(ignored))}, where {switch} was 0 ({model}'s "
+        f"{name} had no effect in {counted(len(ignored), 'run')}, where {switch} was 0 ({model}'s "
         f"default); there it counts as {value:g}"
     )
     return [note] if ignored else []

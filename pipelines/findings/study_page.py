@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from hpo.errors import counted
 from hpo.trial import Trial
 from pipelines.files.commands import command
 from pipelines.findings import tables
@@ -71,8 +72,9 @@ def _facts(evidence: Evidence) -> Iterator[Fact]:
             yield Fact(f"baseline {short(baseline)}", number(value, 5))
     failed = len(evidence.failed) or "none"
     yield Fact("trials", f"{len(evidence.trials):,}", f"{failed} failed")
-    workers = evidence.header.get("workers", "?")
-    yield Fact("time of search", duration(evidence.elapsed), f"{workers} workers")
+    workers = evidence.header.get("workers")
+    note = counted(workers, "worker") if workers else ""
+    yield Fact("time of search", duration(evidence.elapsed), note)
 
 
 def _test_facts(evidence: Evidence) -> Iterator[Fact]:

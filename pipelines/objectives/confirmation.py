@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hpo.configurations import Identity, by_value
-from hpo.errors import JobError, TimeLimitExceeded, WorkerDied
+from hpo.errors import JobError, TimeLimitExceeded, WorkerDied, counted
 from hpo.goals import Goal
 from hpo.loop import Job, StopLevel
 from hpo.trial import Report, Trial
@@ -72,8 +72,8 @@ def confirm(ending: Ending, prepared: "Prepared", most: int) -> Confirmation | N
     missing, total = len(scoring.todo()), scoring.parts * len(trials)
     there = f", {total - missing} are there already" if missing < total else ""
     say(
-        f"confirming {len(trials)} trials on {scoring.parts} parts of the search's rows: "
-        f"{missing} trainings{there}"
+        f"confirming {counted(len(trials), 'trial')} on {scoring.parts} parts of the search's "
+        f"rows: {missing} trainings{there}"
     )
     if missing:
         ending.workshop.exchange.put(PARTS, lambda folder: prepared.save_parts(folder, rows))

@@ -92,7 +92,9 @@ def _goals(plan: Plan) -> str:
     """The deciding scores, and which way."""
     wanted = ", ".join(f"{goal.name} to {goal.direction}" for goal in plan.goals.goals)
     limits = ", ".join(map(str, plan.goals.limits))
-    return f"{wanted}, limits {limits}" if limits else wanted
+    weights = ", ".join(f"{name}:{weight:g}" for name, weight in plan.goals.weights.items())
+    parts = {"limits": limits, "prefer": weights}
+    return ", ".join([wanted, *(f"{name} {text}" for name, text in parts.items() if text)])
 
 
 def _table_lines(plan: Plan, prepared: "Prepared") -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from hpo.algorithms import grants_budgets, parts, resolved, sampler_of, scheduler_of
 from hpo.configurations import Identity
-from hpo.errors import ParameterError
+from hpo.errors import ParameterError, counted
 from hpo.rungs import Budgets
 from hpo.samplers.grid import GridSampler
 from hpo.space import SearchSpace
@@ -151,6 +151,7 @@ def new_plan(
         trial_timeout=options.trial_timeout,
         confirm=options.confirm,
         patience=options.patience,
+        min_gain=options.min_gain,
         refit=options.refit,
         ensemble=str(options.ensemble),
         device=options.device,
@@ -183,9 +184,9 @@ def worker_plan_of(plan: Plan, workers: int | None) -> WorkerPlan:
         return WorkerPlan(min(plan.workers, max_workers), plan.threads)
     if workers > max_workers:
         raise ParameterError(
-            f"workers={workers} with {plan.threads} thread(s) each, as the study began, exceed the "
-            f"{available_cores()} core(s) that this process may use; take workers={max_workers} or "
-            "fewer, or leave it out"
+            f"workers={workers} with {counted(plan.threads, 'thread')} each, as the study began, "
+            f"exceed the {counted(available_cores(), 'core')} that this process may use; take "
+            f"workers={max_workers} or fewer, or leave it out"
         )
     return WorkerPlan(workers, plan.threads)
 

@@ -211,7 +211,7 @@ def _check_example(features: FeatureEncoder, columns: list[str]) -> None:
     missing = sorted(set(features.inputs).difference(normal_names(columns)))
     if missing:
         raise ValueError(
-            f"the example lacks the model's column(s) {', '.join(map(repr, missing))}; give raw "
+            f"the example lacks columns of the model: {', '.join(map(repr, missing))}; give raw "
             "rows"
         )
 

@@ -21,7 +21,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from hpo.arrays import FloatArray
-from hpo.errors import DataError, ParameterError, closest
+from hpo.errors import DataError, ParameterError, closest, counted
 from pipelines.registry.comparison import Contest, trivial
 from pipelines.registry.cost import size_check
 from pipelines.registry.gate import Check, Limits, PromotionRefusedError, Verdict
@@ -125,7 +125,7 @@ def scorable(values: Sequence[Any], shown: str, rows: Rows, metric: Metric) -> F
         found = found[:, 0]
     target, n = rows.target, len(rows.held_out)
     if found.shape[:1] != (n,):
-        raise PromotionRefusedError(f"{shown} answers {found.shape} values for {n:,} rows")
+        raise PromotionRefusedError(f"{shown} answers {found.shape} values for {counted(n, 'row')}")
     numbers = _numbers(found)
     if target.kind == "regression":
         if numbers is not None and numbers.ndim == 1:

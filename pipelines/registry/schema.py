@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from hpo.errors import counted
 from pipelines.registry.gate import Check
 from serving.columns import BooleanColumn, CategoricalColumn, Column, DateColumn, NumericColumn
 from serving.numbers import PLAIN
@@ -17,7 +18,7 @@ MAX_LISTED = 10  # names in a message
 
 def schema_check(challenger: Predictor, champion: Predictor | None) -> Check:
     """Whether the challenger accepts every input of the champion and answers in the same form."""
-    found = f"{len(challenger.features.inputs)} columns, {_output(challenger)}"
+    found = f"{counted(len(challenger.features.inputs), 'column')}, {_output(challenger)}"
     if champion is None:
         return Check("schema", found, "")
     differences = [
@@ -32,7 +33,7 @@ def _input_differences(challenger: Predictor, champion: Predictor) -> Iterator[s
     known = {column.name: column for column in champion.features.columns}
     columns = challenger.features.columns
     if new := [column.name for column in columns if column.name not in known]:
-        yield f"needs column(s) that the champion does not: {_listed(new)}"
+        yield f"needs what the champion does not: {_listed(new)}"
     for column in columns:
         current = known.get(column.name)
         if current is not None and not _accepts(column, current):

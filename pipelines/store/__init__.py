@@ -19,10 +19,11 @@ class StudyNotes(Protocol):
         *,
         metrics: Mapping[str, float] | None = None,
         tags: Mapping[str, str] | None = None,
+        texts: Mapping[str, str] | None = None,
         step: int = 0,
         trial: int | None = None,
     ) -> None:
-        """Add metrics and tags to the study, or to one of its trials."""
+        """Add metrics, tags and texts as artifacts to the study, or to one of its trials."""
         ...
 
     def add_baseline(

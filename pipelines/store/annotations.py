@@ -33,17 +33,19 @@ class Annotations:
         *,
         metrics: Mapping[str, float] | None = None,
         tags: Mapping[str, str] | None = None,
+        texts: Mapping[str, str] | None = None,
         step: int = 0,
         trial: int | None = None,
     ) -> None:
-        """Add metrics and tags to the study's own run, or to that of a trial.
+        """Add metrics, tags and texts as artifacts to the study's own run, or to that of a trial.
 
         Raises:
             ParameterError: for a name that MLflow does not accept.
         """
         key = schema.STUDY_KEY if trial is None else schema.trial_key(trial)
         shortened = {name: schema.cut(value) for name, value in (tags or {}).items()}
-        self._run.put(Record(key, tags=shortened, metrics=_points(metrics or {}, step, now())))
+        points = _points(metrics or {}, step, now())
+        self._run.put(Record(key, tags=shortened, metrics=points, texts=texts or {}))
 
     def add_baseline(
         self, name: str, metrics: Mapping[str, float], *, seconds: float = 0.0

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from mlflow.entities import LifecycleStage
 
-from hpo.errors import StudyError, closest, raise_all
+from hpo.errors import StudyError, closest, counted, raise_all
 from pipelines.files.cache import cache_dir, make_private, write_private
 from pipelines.files.uris import safe
 from pipelines.store import schema
@@ -182,19 +182,14 @@ def _held_out_by(run: "Run") -> str:
 def _notes(omitted: Mapping[Why, int], from_trials: int, not_saved: str) -> Iterable[str]:
     for why in Why:
         if n := omitted.get(why):
-            yield f"{counted(n)} left out: {why.value}"
+            yield f"{counted(n, 'past study')} left out: {why.value}"
     if from_trials:
-        yield f"{counted(from_trials)} without a summary: read from the trials"
+        yield f"{counted(from_trials, 'past study')} without a summary: read from the trials"
     if not_saved:
         yield (
             f"trials that were read now will be read again next time: {not_saved}; "
             "set HPO_CACHE_DIR to another directory"
         )
-
-
-def counted(n: int) -> str:
-    """`1 past study`, `2 past studies`, and so on."""
-    return f"{n} past {'study' if n == 1 else 'studies'}"
 
 
 def _age(run: "Run") -> tuple[int, str]:

@@ -46,6 +46,7 @@ class Record:
         status: of the run; None leaves it unchanged.
         start: milliseconds since 1970.
         end: milliseconds since 1970.
+        texts: to store as artifacts, by file name.
     """
 
     key: str
@@ -57,6 +58,7 @@ class Record:
     status: str | None = None
     start: int | None = None
     end: int | None = None
+    texts: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Make the texts storable: SQLite takes nearly any, PostgreSQL no long ones and no NUL."""
@@ -81,6 +83,7 @@ class Record:
             status=later.status or self.status,
             start=self.start if self.start is not None else later.start,
             end=later.end if later.status else self.end,
+            texts={**self.texts, **later.texts},
         )
 
     def to_json(self) -> str:

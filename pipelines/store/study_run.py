@@ -23,6 +23,7 @@ from pipelines.store import schema
 from pipelines.store.delivery.bulk import BulkWriter, engine_for
 from pipelines.store.delivery.journal import Journal
 from pipelines.store.delivery.outbox import Outbox, Pace, Unreachable
+from pipelines.store.delivery.texts import Texts
 from pipelines.store.delivery.writers import CallWriter, ClientRuns, HttpRuns, Writer
 from pipelines.store.lease import Heart, Lease
 from pipelines.store.records import Record
@@ -85,6 +86,7 @@ class StudyRun:
         self._run_ids = {schema.STUDY_KEY: self.run_id}
         make = connection.make_writer or _writer
         self._write = make(client, self.experiment_id, self.run_id, self._run_ids)
+        self._texts = Texts(client, self._run_ids)
         self._lease = Lease(self.run_id, self._driver, self._set_driver)
         _drop_overtaken(journal, tags.get(schema.HOLDER))
         journal.sign(self._lease.token)  # before the tag: until then, the journal is the last one's
@@ -216,9 +218,11 @@ class StudyRun:
                 time.sleep(pause)
 
     def _write_in_order(self, records: Sequence[Record]) -> None:
-        """Write the record of the study last, because it refers to trials."""
+        """Write the record of the study last, because it refers to trials; then all texts."""
         in_order = sorted(records, key=lambda record: record.key == schema.STUDY_KEY)
+        self._texts.add(in_order)
         self._write(in_order, self._lease)
+        self._texts.write()
 
     def _tidy(self, state: StateOf) -> None:
         """Compare the runs with the trials, and update the database's statistics.

@@ -8,7 +8,7 @@ from typing import Any
 
 from hpo.algorithms import algorithm
 from hpo.configurations import Identity
-from hpo.errors import StudyError
+from hpo.errors import StudyError, counted
 from hpo.space.tree import tree
 from hpo.storage import MemoryStorage
 from hpo.study import Study
@@ -49,7 +49,7 @@ class Forecast:
     scaled: bool
 
     def __str__(self) -> str:
-        of = f"{self.studies} past stud{'y' if self.studies == 1 else 'ies'}"
+        of = counted(self.studies, "past study")
         how = f"{of} of other tables, by their rows" if self.scaled else of
         return f"about {duration(self.seconds)} for the trials (from {how}); the end comes on top"
 
@@ -84,8 +84,8 @@ class DryRun:
         points = ", ".join(point.origin for point in plan.first_points)
         there = f", {self.done} of them there already" if self.done else ""
         search = [
-            f"{plan.algorithm} over {len(plan.space)} parameters of {plan.model}",
-            f"{self.trials} trials{there}, {plan.workers} workers × {plan.threads} threads",
+            f"{plan.algorithm} over {counted(len(plan.space), 'parameter')} of {plan.model}",
+            f"{counted(self.trials, 'trial')}{there}, {plan.worker_plan}",
             *([f"first: {points}"] if points else []),
         ]
         parts = {
@@ -111,8 +111,8 @@ class DryRun:
             return
         for rung in self.rungs:
             yield (
-                f"{rung.budget:>8g} {unit}: about {max(round(rung.trials), 1)} trials reach it, "
-                f"which costs {rung.cost:.1f} full trainings"
+                f"{rung.budget:>8g} {unit}: reached by about {max(round(rung.trials), 1)} of "
+                f"the trials, which costs {rung.cost:.1f} full trainings"
             )
         total = sum(rung.cost for rung in self.rungs)
         yield f"together about {total:.1f} full trainings of {full:g} {unit}"

@@ -164,6 +164,8 @@ class SearchOptions(Options):
         timeout: Seconds after which the search ends; none for no limit.
         patience: The search ends after so many trials in a row without a better result; none for
             any number.
+        min_gain: The search ends when 20 more trials are expected to improve the best score by less
+            than this; none for no such rule.
         workers: Worker processes; none takes one for each core, or as many as the resumed study
             began with.
         space: A YAML file; default is the model's own, past where past studies did well,
@@ -185,6 +187,7 @@ class SearchOptions(Options):
     trials: int | None = option(None, POSITIVE)
     timeout: float | None = option(None, POSITIVE)
     patience: int | None = option(None, POSITIVE)
+    min_gain: float | None = option(None, POSITIVE)
     workers: int | None = option(None, POSITIVE, later=True)
     space: Space = option(DEFAULT, checked=False)
     min_budget: int | None = option(None, POSITIVE)
@@ -232,6 +235,7 @@ class TuneOptions(SearchOptions):
     trials: int | None = option(None, POSITIVE, later=True)
     timeout: float | None = option(None, POSITIVE, later=True)
     patience: int | None = option(None, POSITIVE, later=True)
+    min_gain: float | None = option(None, POSITIVE, later=True)
     confirm: int | None = option(None, POSITIVE, later=True)
     ensemble: str | int = option(AUTO, checked=False, later=True)
     refit: str = option(AUTO, later=True)

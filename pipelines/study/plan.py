@@ -15,6 +15,7 @@ from hpo.errors import StudyError
 from hpo.goals import Goal, Goals
 from hpo.space import SearchSpace
 from hpo.study import FirstPoint
+from hpo.workers.cores import WorkerPlan
 from pipelines.files.uris import HIDDEN, is_hidden, safe
 from pipelines.models import is_model, libraries, search_model
 from pipelines.models.libraries import STUDY_LIBRARIES, installed_versions
@@ -28,6 +29,7 @@ _CHANGED_LATER = frozenset(
         "register",
         "confirm",
         "patience",
+        "min_gain",
         "refit",
         "ensemble",
         "calibrate",
@@ -70,6 +72,8 @@ class Plan:
             is named; None for none.
         patience: trials in a row without a better result after which the search ends; None for any
             number.
+        min_gain: the search ends when the next trials are expected to improve the best score by
+            less; None for no such rule.
         device: what models are trained on: auto, cpu or cuda.
         warm_start: the past studies that the search learns from (the option `warm_start`).
         ensemble: how many trials the winner may join (the option `ensemble`).
@@ -98,6 +102,7 @@ class Plan:
     refit: str = OFF
     confirm: int | None = None
     patience: int | None = None
+    min_gain: float | None = None
     warm_start: str = OFF
     ensemble: str = OFF
     device: str = AUTO
@@ -113,6 +118,11 @@ class Plan:
     def metric(self) -> str:
         """The name of the score that decides; of several, the first."""
         return self.goal.name
+
+    @property
+    def worker_plan(self) -> WorkerPlan:
+        """The workers and their threads."""
+        return WorkerPlan(self.workers, self.threads)
 
     def refits(self, has_folds: bool) -> bool:
         """Whether the winner is trained once more, on training and validation rows.

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from hpo.goals import Goals
+from hpo.goals.forecast import HORIZON
 from hpo.trial import Trial
 from pipelines.findings.scales import duration
 
@@ -110,11 +111,21 @@ class Reporter:
             return
         (self._bar.console if self._bar else self._console).print(text, markup=False)
 
-    def show(self, trial: Trial, best: Trial | None, share: float) -> None:
-        """Show a finished leg; `share` is the share of the study that is done with it."""
+    def show(
+        self, trial: Trial, best: Trial | None, share: float, gain: float | None = None
+    ) -> None:
+        """Show a finished leg.
+
+        Args:
+            trial: whose leg it is.
+            best: the best trial so far.
+            share: the share of the study that is done with it.
+            gain: what the next trials are expected to improve; None if that is unknown.
+        """
         self._n_reports += 1
         self._share = share
-        state = f"{self._best(best)}  {self._pace()}"
+        forecast = "" if gain is None else f"  next {HORIZON} trials +{gain:.2g}"
+        state = f"{self._best(best)}{forecast}  {self._pace()}"
         if self._bar:
             done = round(_BAR_LENGTH * share)
             self._bar.update(self._bar.task_ids[0], completed=done, description=state)

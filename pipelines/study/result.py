@@ -100,6 +100,8 @@ class StudyResult:
         exhausted: all configurations of the space have been tried.
         stalled: the last trials brought no better result, so the search ended early.
         given_again: the option that a resumed study has to be given again; "" for none.
+        expected_gain: what 20 more trials are expected to improve the best score by; None if that
+            is unknown.
     """
 
     run_id: str
@@ -122,6 +124,7 @@ class StudyResult:
     exhausted: bool = False
     stalled: bool = False
     given_again: str = ""
+    expected_gain: float | None = None
 
     @property
     def goal(self) -> Goal:

@@ -2,6 +2,8 @@
 
 from hpo import loop
 from hpo.algorithms import algorithm
+from hpo.errors import counted
+from hpo.goals.forecast import HORIZON
 from hpo.loop import Stop, StopLevel
 from hpo.past import Past
 from hpo.study import Study
@@ -37,6 +39,7 @@ class Search:
             lag=plan.lag,
             identity=objective.identity,
             patience=plan.patience,
+            min_gain=plan.min_gain,
             goals=plan.goals,
         )
         self._plan = plan
@@ -57,6 +60,18 @@ class Search:
             return 1.0
         done = sum(trial.budget if trial.failure else trial.reached for trial in self.study.trials)
         return min(done / self._expected, 1.0)
+
+    @property
+    def why_stalled(self) -> str:
+        """Why a stalled study ends."""
+        plan, gain = self._plan, self.study.expected_gain
+        if plan.min_gain is not None and gain is not None and gain < plan.min_gain:
+            return (
+                f"{HORIZON} more trials are expected to improve the best score by {gain:.2g} "
+                f"(min_gain={plan.min_gain:g})"
+            )
+        tried = counted(plan.patience or 0, "trial")
+        return f"no better result in the last {tried} (patience={plan.patience})"
 
     @property
     def n_finished(self) -> int:
@@ -91,7 +106,7 @@ class Search:
         )
         for trial in trials:
             best = self.study.best_trial
-            reporter.show(trial, best, self.share)
+            reporter.show(trial, best, self.share, self.study.expected_gain)
             objective.reported(trial, best, workshop.exchange)
             checkpoints.tidy(self.study)
             if best is None and self.n_finished >= MAX_FAILURES:

@@ -18,6 +18,7 @@ from hpo.errors import (
     TimeLimitExceeded,
     UserError,
     WorkerDied,
+    counted,
     reason,
 )
 from hpo.loop import Stop, StopLevel
@@ -167,11 +168,8 @@ class _Session:
                 reporter.say(
                     f"{n}/{n}: all configurations of the space have been tried; the search is over"
                 )
-            if study.stalled and plan.patience is not None:
-                reporter.say(
-                    f"the last {plan.patience} trials brought no better result, so the search is "
-                    f"over (patience={plan.patience})"
-                )
+            if study.stalled:
+                reporter.say(f"{self.search.why_stalled}, so the search is over")
             scores = self._baseline_scores(baselines, reporter)
             ending = self._ending(scores, reporter)
             choice = self._choose(ending)
@@ -215,7 +213,7 @@ class _Session:
     def _introduce(self, reporter: Reporter) -> None:
         plan, study = self.plan, self.search.study
         done = self.search.n_finished
-        there = f"; {done} trials are there already" if done else ""
+        there = f"; {counted(done, 'trial')} done before" if done else ""
         for line in self.objective.notes:
             reporter.say(line)
         if plan.races and not self._keeps_checkpoints:
@@ -224,14 +222,15 @@ class _Session:
                 "trained from the start; for less give checkpoints= a place that all reach, such "
                 "as s3://BUCKET/FOLDER"
             )
+        parameters = counted(len(plan.space), "parameter")
         what = (
             f"one configuration of {short_name(plan.model)}"
             if plan.trains_one
-            else f"{plan.algorithm} over {len(plan.space)} parameters of {short_name(plan.model)}"
+            else f"{plan.algorithm} over {parameters} of {short_name(plan.model)}"
         )
         reporter.say(
             f"study {self.store.run_id}: {what}, {self.objective.describe()}, {plan.goals}, "
-            f"{plan.workers} workers × {plan.threads} threads{_rungs(plan)}{there}"
+            f"{plan.worker_plan}{_rungs(plan)}{there}"
         )
         for line in self.setup.notes:
             reporter.say(line)
@@ -240,8 +239,8 @@ class _Session:
             return
         if few is not None and few < plan.trials:
             reporter.say(
-                f"the space has {few} configurations that differ, so there are at most {few} "
-                f"trials, not {plan.trials}"
+                f"the space has {counted(few, 'different configuration')}, so no more trials are "
+                f"run, not {plan.trials}"
             )
         elif study.complete:
             reporter.say(
@@ -366,8 +365,9 @@ class _Session:
     def _no_success(self) -> str:
         common = failures(self.search.study.trials)
         return (
-            f"none of {self.search.n_finished} trials succeeded; the most common reason: {common}; "
-            f"when it is repaired, resume with study={self.store.run_id} or start a new study"
+            f"no trial succeeded; the most common reason of "
+            f"{counted(self.search.n_finished, 'failure')}: {common}; when it is repaired, resume "
+            f"with study={self.store.run_id} or start a new study"
         )
 
     def _result(self, baselines: Mapping[str, float], outcome: Outcome) -> StudyResult:
@@ -384,6 +384,7 @@ class _Session:
             stalled=study.stalled,
             outcome=outcome,
             given_again=self.objective.again,
+            expected_gain=study.expected_gain,
         )
 
 

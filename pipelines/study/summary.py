@@ -5,11 +5,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from hpo.agreement import agreements, describe
+from hpo.goals.forecast import HORIZON
 from hpo.goals.leaders import ranked
 from hpo.trial import Trial
 from pipelines.files.commands import command
 from pipelines.findings.diagnosis import diagnosis_lines
 from pipelines.models import PERCENT_OF_ROWS
+from pipelines.table.scores.costs import COSTS
 from warmstart.families import is_code
 
 if TYPE_CHECKING:
@@ -27,6 +29,7 @@ def summary(result: "StudyResult") -> str:
         result.ensemble.lines() if result.ensemble else [],
         result.outcome.decision.lines() if result.outcome.decision else [],
         list(_winner(result)),
+        list(_forecast(result)),
         diagnosis_lines(result.findings) if result.report else [],
     ]
     paragraphs = ["\n".join(lines) for lines in [*parts, _next_steps(result)] if lines]
@@ -133,6 +136,14 @@ def _winner(result: "StudyResult") -> Iterator[str]:
     others = [f"{name} {v:.5g}" for name, v in result.test.items() if name != result.metric]
     more = f"  ({', '.join(others)})" if others else ""
     yield f"Held-out test rows: {result.metric} {result.test[result.metric]:.5g}{bounds}{more}"
+    costs = (
+        {n: v for n, v in result.plan.goals.scores(result.winner.best).items() if n in COSTS}
+        if result.winner.best
+        else {}
+    )
+    if costs:
+        shown = ", ".join(f"{name} {value:.5g}" for name, value in costs.items())
+        yield f"  {shown} (measured in the search)"
     if result.outcome.default is not None:
         yield f"  {result.outcome.default}"
     yield f"Model: {result.model_uri}"
@@ -151,6 +162,14 @@ def _winner(result: "StudyResult") -> Iterator[str]:
         name = result.plan.register
         yield f"Registered: {name} version {result.version}, alias challenger"
     yield from _better_baselines(result, result.winner)
+
+
+def _costs(result: "StudyResult", winner: Trial) -> Iterator[str]:
+    """What the winner costs, where the goals or limits name it."""
+    scores = result.plan.goals.scores(winner.best) if winner.best else {}
+    costs = [f"{name} {value:.5g}" for name, value in scores.items() if name in COSTS]
+    if costs:
+        yield f"  {', '.join(costs)}, as measured in the search"
 
 
 def _better_baselines(result: "StudyResult", winner: Trial) -> Iterator[str]:
@@ -199,6 +218,15 @@ def _budget_note(result: "StudyResult", winner: Trial) -> Iterator[str]:
         )
 
 
+def _forecast(result: "StudyResult") -> Iterator[str]:
+    """What more trials would bring, if that is known."""
+    if result.expected_gain is not None and not result.exhausted:
+        yield (
+            f"{HORIZON} more trials are expected to improve {result.metric} by "
+            f"{result.expected_gain:.2g}"
+        )
+
+
 def _next_steps(result: "StudyResult") -> list[str]:
     lines = ["Next:"]
     links = [link for link in (result.link, result.report) if link]
@@ -228,6 +256,8 @@ def _again(result: "StudyResult", trials: int) -> str:
     ends = {"trials": f"{trials}", **({"timeout": f"{timeout:g}"} if timeout else {})}
     if result.stalled and result.plan.patience is not None:
         ends["patience"] = f"{2 * result.plan.patience}"
+    if result.stalled and result.plan.min_gain is not None:
+        ends["min_gain"] = f"{result.plan.min_gain / 2:g}"
     if result.given_again:
         given = ", ".join(f"{name}={value}" for name, value in ends.items())
         what = "table" if result.given_again == "data" else result.given_again

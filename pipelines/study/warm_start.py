@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from hpo.errors import StudyError, closest
+from hpo.errors import StudyError, closest, counted
 from hpo.past import Past
 from hpo.space import SearchSpace
 from hpo.space.parameters import Categorical
 from hpo.study import FirstPoint
 from pipelines.findings.past import SHORT_ID, WARM_ORIGIN
-from pipelines.store.knowledge import Knowledge, counted, held_out, past_studies
+from pipelines.store.knowledge import Knowledge, held_out, past_studies
 from pipelines.store.summaries import facts_of
 from pipelines.study.options import AUTO, OFF, past_sources
 from pipelines.study.plan import Plan
@@ -63,7 +63,7 @@ class WarmStart:
         shown = [_named(neighbour, compared=compared) for neighbour in self.neighbours[:SHOWN]]
         if len(self.neighbours) > SHOWN:
             shown.append(f"and {len(self.neighbours) - SHOWN} more")
-        yield f"{counted(len(self.neighbours))}: {'; '.join(shown)}"
+        yield f"{counted(len(self.neighbours), 'past study')}: {'; '.join(shown)}"
         if not compared:
             yield f"with fewer than {FEWEST} tables in the past, all count as equally similar"
         yield "start-up points are spread over what they expect to be good"
@@ -268,7 +268,7 @@ def _unused(known: Knowledge, found: Sequence[Neighbour], plan: Plan) -> list[st
 def _reasons(run_ids: Iterable[str], known: Knowledge, plan: Plan) -> str:
     """Why studies are not used, with how many for each reason."""
     reasons = Counter(_reason(run_id, known, plan) for run_id in run_ids)
-    shown = [f"{counted(n)}: {reason}" for reason, n in reasons.items()]
+    shown = [f"{counted(n, 'past study')}: {reason}" for reason, n in reasons.items()]
     return "; ".join(shown) or "no study that has begun"
 
 

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from hpo.arrays import FloatArray, IntArray
-from hpo.errors import DataError
+from hpo.errors import DataError, counted
 from pipelines.table.columns import fit_features
 from pipelines.table.division.copies import copies_note
 from pipelines.table.folds import (
@@ -384,7 +384,7 @@ def _summary(
     """The table, its target and its division, a sentence each."""
     n_search, n_test = len(rows.rest), len(rows.test)
     inputs = (
-        f"{n_search + n_test:,} rows; {len(features.inputs)} columns give "
+        f"{n_search + n_test:,} rows; {counted(len(features.inputs), 'column')} give "
         f"{len(features.numeric_names)} numeric and {len(features.categorical_names)} categorical "
         "features"
     )

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
-from hpo.errors import DataError
+from hpo.errors import DataError, counted
 from pipelines.table.formats.numbers import THOUSANDS
 from serving.values import MISSING_TOKENS
 
@@ -136,9 +136,9 @@ class _DelimitedText:
             return f"{self.uri} cannot be read as CSV: {first_line(error)}"
         line, width = wrong[0]
         return (
-            f"{self.uri} has {len(wrong):,} row(s) with too many or too few fields; each must have "
-            f"{n_columns} as the header, but line {line} has {width}; correct these rows, and "
-            f"quote values that hold {self.delimiter!r}"
+            f"{self.uri} has {counted(len(wrong), 'row')} with too many or too few fields; each "
+            f"must have {n_columns} as the header, but line {line} has {width}; correct these "
+            f"rows, and quote values that hold {self.delimiter!r}"
         )
 
     def _undecodable(self) -> str:

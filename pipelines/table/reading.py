@@ -25,7 +25,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.feather
 
-from hpo.errors import DataError, closest
+from hpo.errors import DataError, closest, counted
 from pipelines.files.uris import missing_library, safe
 from pipelines.table.delimited import SNIFFED_BYTES, first_line, read_csv
 from serving.names import normal_name, normal_names
@@ -86,7 +86,9 @@ def load_table(uri: str) -> pd.DataFrame:
     except pa.ArrowException as error:
         raise DataError(f"{uri} cannot be read as a table: {first_line(error)}") from None
     if not len(frame):
-        raise DataError(f"{uri} holds a header ({len(frame.columns)} columns) but no rows")
+        raise DataError(
+            f"{uri} holds a header ({counted(len(frame.columns), 'column')}) but no rows"
+        )
     return with_text_names(frame, uri)
 
 
@@ -261,7 +263,8 @@ def _unzipped(uri: str, raw: bytes) -> bytes:
         if len(names) != 1:
             shown = ", ".join(names[:5])
             raise DataError(
-                f"{uri} holds {len(names)} files ({shown}); a zip archive must hold just the table"
+                f"{uri} holds {counted(len(names), 'file')} ({shown}); a zip archive must hold "
+                "just the table"
             )
         return archive.read(names[0])
 

@@ -26,7 +26,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from hpo.arrays import FloatArray, IntArray
-from hpo.errors import DataError, ParameterError, closest
+from hpo.errors import DataError, ParameterError, closest, counted
 from pipelines.table.cells import groups, times
 from pipelines.table.division.copies import copies
 from pipelines.table.division.partition import ByGroup, ByStrata, ByTime, Pair, Partition
@@ -309,8 +309,8 @@ def _group_folds(
 def _check_units(found: int, needed: int, split: Split) -> None:
     if found < needed:
         raise DataError(
-            f"split {split} finds {found} different value(s), but at least {needed} are needed "
-            "(test, training and validation share none); use another column or split=random"
+            f"split {split} finds {counted(found, 'different value')}, but at least {needed} are "
+            "needed (test, training and validation share none); use another column or split=random"
         )
 
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from hpo.arrays import FloatArray, IntArray
-from hpo.errors import DataError, ParameterError, closest
+from hpo.errors import DataError, ParameterError, closest, counted
 from pipelines.table.cells import read
 from pipelines.table.scores.losses import Loss
 from pipelines.table.scores.metrics import TASKS
@@ -370,8 +370,8 @@ def _check_finite(name: str, values: FloatArray) -> None:
     infinite = int(np.isinf(values).sum())
     if infinite:
         raise DataError(
-            f"target {name!r} holds {infinite:,} infinite value(s), but targets must be finite; "
-            "leave these cells empty to drop their rows"
+            f"target {name!r} holds {counted(infinite, 'infinite value')}, but targets must be "
+            "finite; leave these cells empty to drop their rows"
         )
 
 

@@ -55,6 +55,15 @@ def test_what_an_objective_does_costs_its_own_trial_only(store: str) -> None:
     for how, message in expected.items():
         assert message in failures[how], how
     assert "own_code.py" in failures["raises"], "where it was raised"
+    printed = {how: text for how, text in failures.items() if "is in the artifact log.txt" in text}
+    assert set(printed) == set(HOW) - {"works", "forks"}
+    client = MlflowClient(store)
+    runs = client.search_runs(
+        [client.get_run(result.run_id).info.experiment_id],
+        f"tags.`mlflow.parentRunId` = '{result.run_id}'",
+    )
+    logs = [mlflow.artifacts.load_text(f"{run.info.artifact_uri}/log.txt") for run in runs]
+    assert sorted(logs) == sorted(f"noise on stdout {{'how': '{how}'}}\n" for how in HOW)
     assert (result.best_params, result.best_score) == ({"how": "works"}, 1.0)
     assert "Best: trial" in str(result)
 
@@ -125,7 +134,7 @@ def test_a_command_from_the_command_line(place: Place, tmp_path: Path) -> None:
 
     assert code == 0, output
     assert "Leaderboard by loss (4 trials)" in output
-    assert "tpe over 1 parameters of cmd:train.py" in output
+    assert "tpe over 1 parameter of cmd:train.py" in output
 
 
 def test_a_project_is_run_in_its_trials_own_run(store: str, tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ def test_killed_and_resumed_is_as_if_never_killed(
     study = study_id(output)
     code, output = place.command("tune", study=study)
     assert code == 0, output
-    assert "trials are there already" in output
+    assert "done before" in output
     assert facts(trials_of(place, study, monkeypatch)) == facts(expected)
 
 

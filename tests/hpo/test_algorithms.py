@@ -53,8 +53,9 @@ def test_settings_are_read_as_they_are_written(gamma: float, n: int, weight: flo
     ("name", "message"),
     [
         ("tpe:gama=0.2", "tpe has no setting 'gama', did you mean 'gamma'?; settings: n_startup"),
-        ("random:gamma=0.2", "random has no settings, but got gamma; leave it out"),
+        ("random:gamma=0.2", "random has no settings, but got gamma"),
         ("asha:gamma=0.2", "random has no settings"),
+        ("asha:eta=2", "eta is an option of its own and no setting of the sampler: write eta=2"),
         ("tpe:gamma=1", "gamma=1.0 must lie between 0 and 1"),
         ("tpe:gamma=nan", "gamma=nan must lie between 0 and 1"),
         ("tpe:gamma=low", "gamma='low' must be a number"),

@@ -123,7 +123,7 @@ def test_the_rungs_and_their_cost(nothing: Path) -> None:
     ]
     costs = [90 / 9, 30 * 2 / 9, 10 * 6 / 9]
     assert [rung.cost for rung in found.rungs] == pytest.approx(costs)
-    assert "about 30 trials reach it" in str(found)
+    assert "reached by about 30 of the trials" in str(found)
     assert "past studies are not read (warm_start=off)" in str(found)
 
 

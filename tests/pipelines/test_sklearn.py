@@ -111,7 +111,12 @@ def test_weights_are_given_to_the_search() -> None:
 
 @pytest.mark.parametrize(
     ("y", "said"),
-    [(["a"] * 120, "at least 2 classes"), (np.linspace(0, 1, 120), "Unknown label type")],
+    [
+        (["a"] * 120, "at least 2 classes"),
+        (np.linspace(0, 1, 120), "Unknown label type"),
+        (["a", "b", None] * 40, "y contains NaN: 40 values of 120 missing; drop these rows"),
+        ([1.0, 2.0, np.nan] * 40, "y contains NaN: 40 values of 120 missing"),
+    ],
 )
 def test_labels_that_are_no_classes(y: Any, said: str) -> None:
     with pytest.raises(ValueError, match=said):

@@ -13,7 +13,7 @@ from benchmarks.peers.product.noop import SPACE, metrics
 warnings.simplefilter("ignore")
 
 
-def study(trials: int, uri: str, seed: int) -> float:
+def study(trials: int, uri: str, seed: int, jobs: int = 1) -> float:
     """Run it; when its last trial was told."""
     callback = MLflowCallback(
         tracking_uri=uri,
@@ -30,6 +30,6 @@ def study(trials: int, uri: str, seed: int) -> float:
 
     with mlflow.start_run():
         optuna.create_study(sampler=sampler(seed)).optimize(
-            objective, n_trials=trials, callbacks=[callback]
+            objective, n_trials=trials, n_jobs=jobs, callbacks=[callback]
         )
     return time.perf_counter()

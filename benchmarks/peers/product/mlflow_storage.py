@@ -13,7 +13,7 @@ from benchmarks.peers.product.noop import EXPERIMENT, SPACE, metrics
 warnings.simplefilter("ignore")
 
 
-def study(trials: int, uri: str, seed: int) -> float:
+def study(trials: int, uri: str, seed: int, jobs: int = 1) -> float:
     """Run it; when its last trial was told."""
     mlflow.set_tracking_uri(uri)
     place = mlflow.set_experiment(EXPERIMENT).experiment_id
@@ -25,5 +25,6 @@ def study(trials: int, uri: str, seed: int) -> float:
             trial.set_user_attr(name, found[name])
         return found["loss"]
 
-    optuna.create_study(storage=storage, sampler=sampler(seed)).optimize(objective, n_trials=trials)
+    created = optuna.create_study(storage=storage, sampler=sampler(seed))
+    created.optimize(objective, n_trials=trials, n_jobs=jobs)
     return time.perf_counter()

@@ -9,6 +9,7 @@ from scipy.stats import mannwhitneyu
 
 from hpo.agreement import MIN_TRIALS
 from hpo.arrays import FloatArray
+from hpo.errors import counted
 from hpo.space.parameters import Parameter
 from pipelines.findings.case import DEFAULTS, PER_PARAMETER, Case
 from pipelines.findings.diagnosis import HINT, PROBLEM, Diagnosis
@@ -47,7 +48,7 @@ def too_few_trials(case: Case) -> Iterator[Diagnosis]:
     yield Diagnosis(
         "few",
         HINT,
-        f"{n} trials are few for {d} parameters",
+        f"{n} trials are few for {counted(d, 'parameter')}",
         f"that is {n / d:.1f} for each; a sampler needs about {PER_PARAMETER} for each to see "
         "which matter",
         f"go on: -P study={case.evidence.study} -P trials={max(needed, 2 * n)}, or search fewer "
@@ -65,7 +66,7 @@ def plateau(case: Case) -> Iterator[Diagnosis]:
     yield Diagnosis(
         "plateau",
         HINT,
-        f"nothing better in the last {since} trials",
+        f"nothing better in the last {counted(since, 'trial')}",
         f"the winner is trial {winner.number} of {n}",
         "more trials will gain little: widen the space, add columns or rows, or run fewer trials "
         f"(trials={max(_MIN_PLATEAU, 2 * (winner.number + 1))})",
@@ -87,7 +88,7 @@ def failures(evidence: Evidence) -> Iterator[Diagnosis]:
     yield Diagnosis(
         "failed",
         PROBLEM,
-        f"{failed} of {n} trials failed ({failed / n:.0%})",
+        f"{failed} of {counted(n, 'trial')} failed ({failed / n:.0%})",
         listed + _where_they_fail(evidence),
         "fix the most common reason, or leave that part of the space out; each failure costs its "
         "time and teaches little",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hpo.errors import counted
 from hpo.trial import Trial
 from pipelines.findings.analysis import FAIR, choices
 from pipelines.findings.evidence import comparable
@@ -182,7 +183,7 @@ def data(subject: Subject) -> Iterator[str]:
     place = "in memory" if plan.uri is None else escaped(plan.uri.rpartition("/")[2])
     yield f"- table {place}, digest `{plan.digest}`, {plan.rows:,} rows with a target"
     yield (
-        f"- {len(features.inputs)} columns read ({len(features.numeric_names)} numeric, "
+        f"- {counted(len(features.inputs), 'column')} read ({len(features.numeric_names)} numeric, "
         f"{len(features.categorical_names)} categorical features), "
         f"target {escaped(plan.target)}, {plan.task}"
     )
@@ -247,8 +248,8 @@ def _trials(subject: Subject) -> str:
     failed = [trial for trial in started if not trial.reports]
     reason = f" ({escaped(failures(failed))})" if failed else ""
     return (
-        f"{len(subject.plan.space)} parameters of {subject.plan.model}: "
-        f"{len(started)} trials, {len(failed)} failed{reason}"
+        f"{counted(len(subject.plan.space), 'parameter')} of {subject.plan.model}: "
+        f"{counted(len(started), 'trial')}, {len(failed)} failed{reason}"
     )
 
 
@@ -317,8 +318,8 @@ def cost(subject: Subject) -> Iterator[str]:
     core_hours = seconds * threads / 3600
     watts, origin = watts_per_core()
     yield (
-        f"- trainings that succeeded: {duration(seconds)} of workers with {threads} thread(s), "
-        f"{core_hours:.3g} core hours at most"
+        f"- trainings that succeeded: {duration(seconds)} of workers with "
+        f"{counted(threads, 'thread')}, {core_hours:.3g} core hours at most"
     )
     yield (
         f"- energy, an estimate and not measured: {core_hours * watts:.3g} Wh = core hours × "

@@ -24,6 +24,11 @@ class Code(Protocol):
         ...
 
     @property
+    def needs_run(self) -> bool:
+        """Whether it needs the id of the trial's run from the first trial on."""
+        ...
+
+    @property
     def digest(self) -> str:
         """Of its source."""
         ...

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
-from hpo.errors import ParameterError, StudyError
+from hpo.errors import ParameterError, StudyError, counted
 from hpo.past import Past
 from hpo.trial import Failure, Report, Trial
 from pipelines.objectives.code import BUDGET, Evaluate
 from pipelines.objectives.code.objective import CodeObjective
 from pipelines.objectives.code.results import ResultError, metrics_of
-from pipelines.objectives.code.trial_run import active
+from pipelines.objectives.code.trial_run import Place, active
 from pipelines.store.storage import MlflowStorage
 from pipelines.study.choice.front import log_front
 from pipelines.study.plan import Plan
@@ -45,6 +45,7 @@ class AskedCode:
 
     text = None
     digest = ""
+    needs_run = False
 
     @property
     def takes(self) -> frozenset[str]:
@@ -131,7 +132,8 @@ class OpenStudy:
         """Let MLflow calls within log to the run of a trial."""
         storage = self._storage
         run_id = storage.trial_run_id(trial.number)
-        with active(run_id, storage.experiment_id, storage.tracking_uri):
+        uri, experiment = storage.tracking_uri, storage.experiment_id
+        with active(Place(uri, experiment, self.run_id, trial.number, run_id)):
             yield
 
     def tell(self, trial: Trial | int, value: Any = None, *, failure: str | None = None) -> Trial:
@@ -160,7 +162,9 @@ class OpenStudy:
                 str(error).replace("the objective returned", "tell got")
             ) from error
         if not 0 <= number < len(self.trials):
-            raise StudyError(f"there is no trial {number}; the study has {len(self.trials)} trials")
+            raise StudyError(
+                f"there is no trial {number}; the study has {counted(len(self.trials), 'trial')}"
+            )
         seconds = time.monotonic() - self._asked.pop(number, time.monotonic())
         budget = self.trials[number].budget
         report = Report(budget, goal.to_loss(metrics[goal.name]), metrics, seconds)

@@ -24,6 +24,7 @@ OF_CODE = (
     "trials",
     "timeout",
     "patience",
+    "min_gain",
     "trial_timeout",
     "workers",
     "executor",

@@ -15,10 +15,12 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections import deque
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, TextIO
 
 import mlflow
 
@@ -27,6 +29,7 @@ from pipelines.objectives.code import BUDGET, CHECKPOINT, Evaluate
 from pipelines.objectives.code.results import ResultError, last_line
 
 COMMAND = "cmd:"
+_LINES = 100  # of what a command prints last, among which its result is looked for
 RESULT = "result"  # the placeholder of a JSON file that the command writes
 _PLACEHOLDER = re.compile(r"(?<!\{)\{([A-Za-z_][\w.]*)\}(?!\})")
 _BRACES = re.compile(r"\{(\{[A-Za-z_][\w.]*\})\}")  # {{name}} stands for {name}
@@ -44,6 +47,7 @@ class CommandCode:
 
     text: str
     folder: str
+    needs_run = True  # for programs that use MLflow
 
     @functools.cached_property
     def arguments(self) -> tuple[str, ...]:
@@ -145,24 +149,49 @@ class RunCommand:
             result = Path(folder) / "result.json"
             values = {**params, **beside, RESULT: result}
             command = _command(self.arguments, values)
-            ended = subprocess.run(
-                command,
-                cwd=self.directory,
-                stdin=subprocess.DEVNULL,
-                env=_environment(),
-                capture_output=True,
-                text=True,
-                errors="replace",
-                check=False,
-            )
-            sys.stdout.write(ended.stdout)
-            sys.stderr.write(ended.stderr)
-            if ended.returncode:
-                said = last_line(ended.stderr) or last_line(ended.stdout)
-                raise ResultError(f"the command ended with exit code {ended.returncode}: {said}")
+            code, output, errors = _run(command, self.directory)
+            if code:
+                said = last_line(errors) or last_line(output)
+                raise ResultError(f"the command ended with exit code {code}: {said}")
             if any(f"{{{RESULT}}}" in each for each in self.arguments):
                 return _written(result)
-            return _printed(ended.stdout)
+            return _printed(output)
+
+
+def _run(command: Sequence[str], folder: str) -> tuple[int, str, str]:
+    """Run a command, and pass on at once what it prints, which is all there is if it is killed.
+
+    Returns:
+        Its exit code, and the ends of its stdout and its stderr.
+    """
+    with (
+        subprocess.Popen(
+            command,
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            env=_environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+        ) as process,
+        ThreadPoolExecutor(2) as readers,
+    ):
+        output, errors = (
+            readers.submit(_passed_on, *pair)
+            for pair in ((process.stdout, sys.stdout), (process.stderr, sys.stderr))
+        )
+        return process.wait(), output.result(), errors.result()
+
+
+def _passed_on(source: IO[str] | None, target: TextIO) -> str:
+    """Pass lines on as they come; returns the last ones."""
+    last = deque[str](maxlen=_LINES)
+    for line in source or ():
+        target.write(line)
+        target.flush()
+        last.append(line)
+    return "".join(last)
 
 
 def _environment() -> dict[str, str]:

@@ -6,7 +6,7 @@ import time
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,10 @@ from hpo.trial import Report
 from pipelines.files.checkpoints import Checkpoints
 from pipelines.files.exchange import Exchange
 from pipelines.models import CheckpointError
-from pipelines.objectives.code import BUDGET, CHECKPOINT, Evaluate
+from pipelines.objectives.code import BUDGET, CHECKPOINT, Evaluate, printed
+from pipelines.objectives.code.printed import print_lines, printed_to
 from pipelines.objectives.code.results import course
-from pipelines.objectives.code.trial_run import active, install
+from pipelines.objectives.code.trial_run import Place, active, install
 from pipelines.study.workshop import Worker
 
 CODE = "code"  # the folder in the exchange
@@ -60,19 +61,21 @@ class Terms:
 
 @dataclass(frozen=True)
 class CodeJob:
-    """A leg of a trial with the run that it logs to.
-
-    Attributes:
-        job: the leg.
-        run_id: of the trial; None when it is not in MLflow yet.
-        experiment_id: of the study.
-        tracking_uri: where the run is.
-    """
+    """A leg of a trial with the run that it logs to."""
 
     job: Job
-    run_id: str | None
-    experiment_id: str
-    tracking_uri: str
+    place: Place
+
+
+@dataclass(frozen=True)
+class Evaluated(Report):
+    """The report of a leg.
+
+    Attributes:
+        used_run: whether the code has used the trial's run.
+    """
+
+    used_run: bool = False
 
 
 def code_worker() -> Worker:
@@ -85,6 +88,7 @@ class Evaluation:
 
     def __init__(self, exchange: Exchange) -> None:
         install()  # before the code is unpickled, which may import MLflow's functions by name
+        print_lines()
         self._exchange = exchange
 
     @cached_property
@@ -97,32 +101,38 @@ class Evaluation:
         found: Evaluate = cloudpickle.loads((self._exchange.get(CODE) / _CODE).read_bytes())
         return found
 
-    def __call__(self, leg: CodeJob) -> Report:
+    def __call__(self, leg: CodeJob) -> Evaluated:
         """The report of one leg.
 
         Raises:
             Exception: whatever the code raises; the trial fails for that reason.
         """
-        began, job, terms = time.monotonic(), leg.job, self._terms
+        job, evaluate = leg.job, self._evaluate
+        file = printed.place(self._exchange.scratch, job.number, job.to)
+        with printed_to(file), active(leg.place) as run, self._folder(job) as folder:
+            report = self._report(evaluate, job, folder)
+            return replace(report, used_run=run.was_used)
+
+    def _report(self, evaluate: Evaluate, job: Job, folder: "_Folder") -> Evaluated:
+        began, terms = time.monotonic(), self._terms
         goals = Goals.from_dict(terms.goals)
-        with active(leg.run_id, leg.experiment_id, leg.tracking_uri), self._folder(job) as place:
-            more = {BUDGET: _plain(job.to), CHECKPOINT: place.path}
-            given = {name: more[name] for name in terms.takes}
-            start = job.start if place.continues else 0.0
-            with _located():
-                found = course(self._evaluate(dict(job.params), **given), goals, start)
-            not_stored = self._store(job, place.path)
-        return Report(
+        more = {BUDGET: _plain(job.to), CHECKPOINT: folder.path}
+        given = {name: more[name] for name in terms.takes}
+        start = job.start if folder.continues else 0.0
+        with _located():
+            found = course(evaluate(dict(job.params), **given), goals, start)
+        not_stored = self._store(job, folder.path)
+        return Evaluated(
             job.to,
             goals.first.to_loss(found.metrics[goals.first.name]),
             found.metrics,
             time.monotonic() - began,
             curve=found.curve,
-            note="; ".join(filter(None, (place.note, not_stored))),
+            note="; ".join(filter(None, (folder.note, not_stored))),
         )
 
     @contextmanager
-    def _folder(self, job: Job) -> Iterator["_Place"]:
+    def _folder(self, job: Job) -> Iterator["_Folder"]:
         """The trial's own folder, with what its last leg left there."""
         with tempfile.TemporaryDirectory(prefix="trial-", dir=self._exchange.scratch) as scratch:
             path, note = Path(scratch) / "checkpoint", ""
@@ -133,7 +143,7 @@ class Evaluation:
                     note = f"{error}: evaluated again from the start"
             continues = path.is_dir() and not note
             path.mkdir(exist_ok=True)
-            yield _Place(path, continues, note)
+            yield _Folder(path, continues, note)
 
     @cached_property
     def _checkpoints(self) -> Checkpoints | None:
@@ -165,7 +175,7 @@ def _located() -> Iterator[None]:
 
 
 @dataclass(frozen=True)
-class _Place:
+class _Folder:
     path: Path
     continues: bool
     note: str

@@ -43,6 +43,7 @@ class FunctionCode:
     function: Function
     name: str
     text: str | None
+    needs_run = False  # its MLflow calls look for the run
 
     @functools.cached_property
     def takes(self) -> frozenset[str]:

@@ -65,6 +65,7 @@ def new_plan(
         timeout=options.timeout,
         trial_timeout=options.trial_timeout,
         patience=options.patience,
+        min_gain=options.min_gain,
         register=options.register,
         warm_start=options.warm_start,
     )

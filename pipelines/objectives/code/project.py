@@ -11,7 +11,6 @@ import hashlib
 import logging
 import os
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,6 +29,7 @@ from pipelines.files.cache import cache_dir, make_private
 from pipelines.files.environment import environment
 from pipelines.files.uris import first_line, safe
 from pipelines.objectives.code import BUDGET, Evaluate
+from pipelines.objectives.code.printed import printed_since, printed_so_far
 from pipelines.objectives.code.results import ResultError, last_line
 
 PROJECT = "project:"
@@ -53,6 +53,7 @@ class ProjectCode:
     entry: str
     env: str | None
     folder: Path
+    needs_run = True
 
     @property
     def text(self) -> str | None:
@@ -162,7 +163,8 @@ class RunProject:
             raise ResultError("the trial's run is not in MLflow yet")
         run_id, run_project = str(run.info.run_id), cast(Any, mlflow.projects.run)
         began = round(1e3 * time.time())
-        with self._environment(), _captured() as output, _own_python(self.env):
+        start = printed_so_far()
+        with self._environment(), _own_python(self.env):
             try:
                 run_project(
                     self.folder,
@@ -172,7 +174,7 @@ class RunProject:
                     run_id=run_id,
                 )
             except (ExecutionException, MlflowException) as error:
-                said = last_line(_own_lines(output)) or first_line(error)
+                said = last_line(_own_lines(printed_since(start))) or first_line(error)
                 raise ResultError(f"the run of the project failed: {said}") from error
         found = _logged_since(began, run_id)
         if not found:
@@ -219,28 +221,9 @@ def _own_python(env: str | None) -> Iterator[None]:
         yield
 
 
-@contextmanager
-def _captured() -> Iterator[Path]:
-    """Let child processes print to a file; afterwards it is copied to this process's stderr."""
-    with tempfile.TemporaryDirectory(prefix="output-") as folder:
-        path = Path(folder) / "output.txt"
-        before = [os.dup(stream) for stream in (1, 2)]
-        try:
-            with path.open("wb") as output:
-                for stream in (1, 2):
-                    os.dup2(output.fileno(), stream)
-            yield path
-        finally:
-            for stream, kept in zip((1, 2), before, strict=True):
-                os.dup2(kept, stream)
-                os.close(kept)
-            sys.stderr.write(path.read_text(encoding="utf-8", errors="replace"))
-
-
-def _own_lines(output: Path) -> str:
+def _own_lines(text: str) -> str:
     """What the project has printed, without what MLflow has logged of it."""
-    lines = output.read_text(encoding="utf-8", errors="replace").splitlines()
-    return "\n".join(line for line in lines if " mlflow.projects" not in line)
+    return "\n".join(line for line in text.splitlines() if " mlflow.projects" not in line)
 
 
 def project_code(text: str) -> ProjectCode:

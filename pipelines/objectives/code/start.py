@@ -177,7 +177,8 @@ def _run(
 ) -> StudyResult:
     objective = CodeObjective(plan, code, began)
     lines = [*step_notes(plan.space), *space_notes(storage.header.get("space_from")), *notes]
-    places = replace(shop, pool=InRuns(shop.pool, storage))
+    pool = InRuns(shop.pool, storage, shop.exchange, races=plan.races, needs_runs=code.needs_run)
+    places = replace(shop, pool=pool)
     return run_study(Setup(plan, objective, places, storage, past, lines, save_report))
 
 

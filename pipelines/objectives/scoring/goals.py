@@ -1,12 +1,13 @@
 """The goals of a study, from the options `metric`, `limits` and `prefer`."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy.typing as npt
 
-from hpo.errors import ParameterError, closest
+from hpo.algorithms import grants_budgets
+from hpo.errors import ParameterError, closest, raise_all
 from hpo.goals import MINIMIZE, Goal, Goals, Limit
 from pipelines.study.options import AUTO, OFF, SearchOptions, TuneOptions
 from pipelines.table.scores.costs import COSTS
@@ -36,8 +37,7 @@ def goals_of(
         ParameterError: for an unknown metric, and one that cannot score such a target.
     """
     found = read_goals(options, table_goal(kind, default, y))
-    for limit in found.limits:
-        _check_limit(limit, kind, y)
+    raise_all(ParameterError, _limit_mistakes(found.limits, kind, y))
     for name in found.names if weighted else ():
         if name not in COSTS and not metric_named(name).takes_weights:
             raise ParameterError(
@@ -51,6 +51,16 @@ def goals_of(
             f"limits={found.first.name}<…"
         )
     return found
+
+
+def _limit_mistakes(
+    limits: Sequence[Limit], kind: str, y: npt.NDArray[Any] | None
+) -> Iterator[str]:
+    for limit in limits:
+        try:
+            _check_limit(limit, kind, y)
+        except ParameterError as error:
+            yield str(error)
 
 
 def _check_limit(limit: Limit, kind: str, y: npt.NDArray[Any] | None) -> None:
@@ -109,9 +119,25 @@ def _goals(
     weights = dict(map(_weight, _parts(prefer or "")))
     return Goals(
         tuple(map(goal, _parts(metric))),
-        tuple(map(Limit.parse, _parts(limits or ""))),
+        _limits(limits or ""),
         {by_text[name].name if name in by_text else name: weights[name] for name in weights},
     )
+
+
+def _limits(text: str) -> tuple[Limit, ...]:
+    """The limits of a text.
+
+    Raises:
+        ParameterError: naming all that are none.
+    """
+    found, mistakes = list[Limit](), list[str]()
+    for part in _parts(text):
+        try:
+            found.append(Limit.parse(part))
+        except ParameterError as error:
+            mistakes.append(str(error))
+    raise_all(ParameterError, mistakes)
+    return tuple(found)
 
 
 def preferring(goals: Goals, prefer: str | None) -> Goals:
@@ -160,6 +186,17 @@ def goal_mistakes(options: SearchOptions, wrong: Collection[str] = ()) -> Iterat
         return
     names = _parts(options.metric)
     several = len(names) > 1 or (isinstance(options, TuneOptions) and options.limits is not None)
+    if options.min_gain is not None:
+        if several:
+            yield (
+                f"min_gain={options.min_gain:g} is of one metric, but there are several goals or "
+                "limits; take patience instead"
+            )
+        if "algorithm" not in wrong and _grants_budgets(options.algorithm):
+            yield (
+                f"min_gain={options.min_gain:g} compares trials of one budget, and algorithm="
+                f"{options.algorithm} grants several; take patience instead"
+            )
     if not isinstance(options, TuneOptions):
         if several:
             yield (
@@ -183,6 +220,13 @@ def goal_mistakes(options: SearchOptions, wrong: Collection[str] = ()) -> Iterat
             f"ensemble={options.ensemble!r} is chosen by one metric, but there are several goals "
             "or limits; leave ensemble out"
         )
+
+
+def _grants_budgets(algorithm: str) -> bool:
+    try:
+        return grants_budgets(algorithm)
+    except ParameterError:  # which is told elsewhere
+        return False
 
 
 def _text_mistakes(options: TuneOptions, names: list[str]) -> Iterator[str]:

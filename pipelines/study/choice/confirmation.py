@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hpo.errors import counted
+
 if TYPE_CHECKING:
     from pipelines.table.scores.estimates import Difference, Estimate
 
@@ -62,8 +64,9 @@ class Confirmation:
         changed = self.searched != self.winner
         note = f"; the search's best was trial {self.searched}" if changed else ""
         return (
-            f"Confirmed on {n_parts} parts of the search's rows, {len(self.scores)} trials: "
-            f"trial {self.winner}, {self.metric} {mean.mean:.5g} [{mean.low:.5g}, {mean.high:.5g}]"
+            f"Confirmed on {n_parts} parts of the search's rows, "
+            f"{counted(len(self.scores), 'trial')}: trial {self.winner}, {self.metric} "
+            f"{mean.mean:.5g} [{mean.low:.5g}, {mean.high:.5g}]"
             f"{note}"
         )
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from hpo.arrays import IntArray
-from hpo.errors import DataError, ParameterError
+from hpo.errors import DataError, ParameterError, counted
 from pipelines.table.division.partition import Pair
 from serving.names import normal_name
 from serving.values import labelled
@@ -103,9 +103,9 @@ def named_folds(frame: pd.DataFrame, column: str, rest: IntArray) -> tuple[Pair,
     if not 2 <= len(found) <= MAX_FOLDS:
         among = "" if len(rest) == len(frame) else " in the rows that are not held out"
         raise DataError(
-            f"fold={column!r} has {len(found):,} different value(s){among}, but folds are 2 to "
-            f"{MAX_FOLDS}; take another column, or validation=cv:K with split=group:{column} to "
-            "keep rows of one value together"
+            f"fold={column!r} has {counted(len(found), 'different value')}{among}, but folds "
+            f"are 2 to {MAX_FOLDS}; take another column, or validation=cv:K with "
+            f"split=group:{column} to keep rows of one value together"
         )
     numbers_first = [(isinstance(values[i], str), values[i], i) for i in found.tolist()]
     order = [i for *_, i in sorted(numbers_first)]

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hpo.arrays import FloatArray, IntArray
+from hpo.errors import counted
 from hpo.goals import MAXIMIZE, MINIMIZE, Goal
 
 Weights = FloatArray | None
@@ -270,7 +271,7 @@ def _negative(y: npt.NDArray[Any]) -> str:
 
 def _zero(y: npt.NDArray[Any]) -> str:
     zeros = int((y == 0).sum())
-    return f"it divides by the target, which is 0 in {zeros:,} row(s)" if zeros else ""
+    return f"it divides by the target, which is 0 in {counted(zeros, 'row')}" if zeros else ""
 
 
 # --- the table ------------------------------------------------------------------------------------

@@ -84,6 +84,11 @@ def test_a_narrower_space_keeps_what_is_still_possible() -> None:
         ([{"rate": 0.5}], "a continuous range hardly ever takes one value"),
         ([{"depth": []}], "depth has no value"),
         ([{}], "must name at least one parameter"),
+        ([{"depth": ">10"}], r"depth>10 never holds in \[1, 10\]"),
+        ([{"rate": ">0.5 <=0.2"}], "rate>0.5 <=0.2 never holds"),
+        ({"depth": 1}, "give a list of combinations, .*; for this one write"),
+        ([["tree", "linear"]], "give a list of combinations, .*, but one is"),
+        ([None], "but one is None"),
         ([{"depth": ">=1"}], "practically nothing is left, 0 of .* are allowed; forbid less"),
     ],
 )

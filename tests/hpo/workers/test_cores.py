@@ -29,7 +29,7 @@ def test_plans(workers: int | None, cores: int, plan: WorkerPlan) -> None:
     ("workers", "message"),
     [
         (-1, "workers must be 0 or more, but got -1"),
-        (9, r"workers=9 exceeds the 8 core\(s\) .*; take workers=8"),
+        (9, r"workers=9 exceeds the 8 cores .*; take workers=8"),
     ],
 )
 def test_impossible_plans(workers: int, message: str) -> None:

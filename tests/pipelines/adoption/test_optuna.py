@@ -2,14 +2,16 @@ from pathlib import Path
 from typing import Any
 
 import mlflow
+import numpy as np
 import optuna
+import pandas as pd
 import pytest
 from mlflow import MlflowClient
 
 from hpo.errors import ParameterError, StudyError
 from pipelines.adopt import adopt
 from pipelines.adoption.optuna import AdoptedOptuna
-from pipelines.adoption.result import Undone
+from pipelines.adoption.result import Adoption, Undone
 from pipelines.optuna import WarmstartSampler
 from pipelines.store.knowledge import past_studies
 from pipelines.tune import tune
@@ -108,3 +110,56 @@ def test_what_cannot_be_adopted_is_one_clear_error(
     with pytest.raises(ParameterError, match=message) as raised:
         adopt(experiment.format(storage), **options)
     assert "secret" not in str(raised.value)
+
+
+def binary() -> pd.DataFrame:
+    x = np.random.default_rng(0).normal(size=60)
+    return pd.DataFrame({"x": x, "y": np.where(x > 0.1, "yes", "no")})
+
+
+def test_a_study_of_a_model_on_a_table_becomes_its_past(empty_store: str, tmp_path: Path) -> None:
+    url, frame = f"sqlite:///{tmp_path / 'boosting.db'}", binary()
+    study = optuna.create_study(storage=url, study_name="boosters", direction="maximize")
+    space = {
+        "eta": optuna.distributions.FloatDistribution(0.01, 0.3, log=True),
+        "leaves": optuna.distributions.IntDistribution(4, 64),
+        "fold": optuna.distributions.IntDistribution(0, 3),
+    }
+    for i in range(8):
+        params = {"eta": 0.02 * (i + 1), "leaves": 4 + i, "fold": i % 4}
+        study.add_trial(
+            optuna.create_trial(params=params, distributions=space, value=0.5 + 0.05 * i)
+        )
+    study.add_trial(
+        optuna.create_trial(params=params, distributions=space, state=optuna.trial.TrialState.FAIL)
+    )
+    options: dict[str, Any] = {"data": frame, "target": "y"}
+    with pytest.raises(ParameterError, match="means='gain' is not a metric"):
+        adopt(url, metric="gain", **options)
+    mapping = {"leaves": "num_leaves", "fold": None}
+    found = adopt(url, metric="roc_auc", mapping=mapping, **options)
+    assert isinstance(found, Adoption)
+    assert "8 runs count as trials of lightgbm" in str(found)
+    assert "1 not counted: failed" in str(found)
+    (past,) = past_studies().studies
+    assert past.run_id == found.study
+    found_space = past.space.to_dict()
+    assert found_space["num_leaves"]["high"] == 64
+    assert found_space["learning_rate"]["low"] == 0.01
+    assert past.losses.min() == pytest.approx(-0.85)
+    again = adopt(url, metric="roc_auc", mapping=mapping, **options)
+    assert isinstance(again, Adoption)
+    assert again.replaced == (found.study,)
+    undone = adopt(url, undo=True)
+    assert isinstance(undone, Undone)
+    assert undone.studies == (again.study,)
+
+
+def test_which_study_is_of_the_table_is_to_be_said(empty_store: str, storage: str) -> None:
+    options: dict[str, Any] = {"data": binary(), "target": "y", "metric": "roc_auc"}
+    with pytest.raises(ParameterError, match="has 3 studies, and one of them is of the table"):
+        adopt(storage, **options)
+    with pytest.raises(ParameterError, match="'front' has 2 directions"):
+        adopt(f"{storage}#front", **options)
+    with pytest.raises(ParameterError, match="leave filter out"):
+        adopt(f"{storage}#square", filter="x", **options)

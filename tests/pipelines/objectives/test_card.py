@@ -90,7 +90,7 @@ def test_a_card_tells_what_was_logged(monkeypatch: pytest.MonkeyPatch) -> None:
         "- trained for 50 of 50 rounds, best after 30 rounds",
         "| x0 | 1 |",
         "| 25 more | 0.0625 or less |",
-        "2:00:00 of workers with 2 thread(s), 4 core hours at most",
+        "2:00:00 of workers with 2 threads, 4 core hours at most",
         "40 Wh = core hours × 10 W a core (assumed; $HPO_WATTS_PER_CORE sets it)",
         "-P params=params.yaml -P data=/data/x.csv -P target=y -P model=lightgbm "
         "-P metric=rmse -P seed=7",

@@ -27,9 +27,7 @@ def test_a_model_of_another_schema_is_refused(store: Store, name: str) -> None:
     store.register(name, "bad")
     promote(name)
     store.register(name, "wider")
-    with pytest.raises(
-        PromotionRefusedError, match="needs column.s. that the champion does not: 'kind'"
-    ):
+    with pytest.raises(PromotionRefusedError, match="needs what the champion does not: 'kind'"):
         promote(name)
     assert aliases(store.client, name)["champion"] == 1
 

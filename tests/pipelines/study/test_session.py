@@ -176,11 +176,11 @@ def test_a_study_without_a_success_names_the_reason(asked: Stop, run: Callable[.
     store = MemoryStore()
     with pytest.raises(
         StudyError,
-        match="none of 1 trials succeeded; the most common reason: ValueError: of the test",
+        match="no trial succeeded; the most common reason of 1 failure: ValueError: of the test",
     ):
         run(refuse, store)
     assert store.closed[0] == "FAILED"
-    assert "none of 1 trials" in str(store.closed[1])
+    assert "no trial succeeded" in str(store.closed[1])
 
 
 def test_what_goes_wrong_while_closing_does_not_hide_the_reason(

@@ -174,7 +174,7 @@ def test_studies_are_nested_and_a_lost_fold_is_searched_again(
 
     said = capsys.readouterr().err
     assert "outer fold 1/2" in said
-    assert "2 trials are there already" in said
+    assert "2 trials done before" in said
     assert again.folds[0] == first
     assert again.folds[1].outer == pytest.approx(second.outer)  # the same plan on the same rows
     assert again.folds[1].study != second.study

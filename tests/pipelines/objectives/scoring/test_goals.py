@@ -55,6 +55,7 @@ def test_goals_of_code_have_signs() -> None:
         ({"metric": "latency"}, "first metric must score predictions.*metric=auto,latency"),
         ({"metric": "auto,lateny"}, "unknown metric 'lateny'"),
         ({"limits": "lateny<5"}, "unknown metric 'lateny'"),
+        ({"limits": "lateny<5,siz<2"}, "(?s)2 mistakes.*'lateny'.*'siz'"),
         ({"metric": "auto,rmse"}, "is for regression tasks, but this one is binary"),
         ({"metric": "auto,roc_auc"}, "names roc_auc twice"),
         ({"metric": " , "}, "names no metric"),
@@ -70,6 +71,9 @@ def test_goals_that_a_table_does_not_have(options: dict[str, Any], message: str)
     ("options", "message"),
     [
         ({"limits": "latency"}, "limits='latency' must be a metric, < or >"),
+        ({"limits": "latency,size<2,f1>much"}, "2 mistakes:\n- limits='latency'"),
+        ({"metric": "auto,latency", "min_gain": 0.1}, "min_gain=0.1 is of one metric"),
+        ({"algorithm": "asha", "min_gain": 0.1}, "algorithm=asha grants several; take patience"),
         ({"metric": "auto,latency", "prefer": "latency"}, "metrics with their weights"),
         ({"prefer": "roc_auc:1"}, "weighs several metrics"),
         ({"metric": "auto,latency", "confirm": 5}, "confirm=5 orders trials by one metric"),
