@@ -49,7 +49,7 @@ ONLY = {
         "pipelines/registry/versions.py",
         "pipelines/study/runs.py",
         "pipelines/validation/runs.py",
-        "pipelines/objectives/winner.py",
+        "pipelines/objectives/ending/winner.py",
         "pipelines/cli/backend.py",
         "pipelines/objectives/code",
         "pipelines/registry/user_models.py",

@@ -8,7 +8,7 @@ from pipelines.models import family
 from pipelines.objectives.code.objective import CodeObjective
 from pipelines.objectives.code.planning import workers_again
 from pipelines.objectives.code.start import NewCodeStudy, ResumedCodeStudy, is_code
-from pipelines.objectives.final import TRIVIAL
+from pipelines.objectives.ending.final import TRIVIAL
 from pipelines.objectives.planning import worker_plan_of
 from pipelines.objectives.scoring.scores import Trained, mean_scores
 from pipelines.objectives.start import NewStudy, ResumedStudy

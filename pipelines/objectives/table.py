@@ -1,6 +1,5 @@
 """The objective of `tune`: a model family on the encoded rows of one table."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -12,28 +11,22 @@ from hpo.loop import StopLevel
 from hpo.trial import Trial
 from pipelines.files.exchange import Exchange
 from pipelines.models import BASELINES, identity, search_model, single_family
-from pipelines.objectives.confirmation import best_distinct, confirm
-from pipelines.objectives.deciding.deciding import with_changes, with_decision
+from pipelines.objectives.deciding.deciding import with_decision
+from pipelines.objectives.ending.confirmation import best_distinct, confirm
+from pipelines.objectives.ending.final import DEFAULT_ORIGIN, Final, default_trial
 from pipelines.objectives.ensemble.choosing import choose_ensemble
 from pipelines.objectives.ensemble.library import Stored, library_size
-from pipelines.objectives.final import TRIVIAL, Final
-from pipelines.objectives.jobs import FOLDS, Baseline, Portion, Work, best_label, models_of
-from pipelines.store.schema import DECISION, ENSEMBLE, test_metrics
+from pipelines.objectives.jobs import FOLDS, Baseline, Work
+from pipelines.store.schema import ENSEMBLE
 from pipelines.study.choice.ensemble import Ensemble
 from pipelines.study.objective import Choice, Ending
 from pipelines.study.plan import Plan
-from pipelines.study.result import BesideDefault, Outcome
-from pipelines.table.scores.costs import COSTS
-from pipelines.table.scores.metrics import evaluate, recalls
-from pipelines.table.scores.named import metric_of, metric_text
+from pipelines.study.result import Outcome
+from pipelines.table.scores.named import metric_text
 from pipelines.table.source import DataPlan, described
-from serving.predictor import Share
 
 if TYPE_CHECKING:
-    from pipelines.objectives.winner import Scored
     from pipelines.table.data import Prepared
-
-DEFAULT_ORIGIN = "default"  # of the trial of the library's default
 
 
 class TableObjective:
@@ -187,15 +180,16 @@ class TableObjective:
         Raises:
             StudyError: when that fails.
         """
-        trials = choice.members(ending.trials)
-        default = _default(ending)
+        from pipelines.objectives.ensemble.fitting import without_excess
+
+        trials, default = choice.members(ending.trials), default_trial(ending)
         if choice.ensemble and self._final.refits and default and default not in trials:
             trials.append(default)  # which is scored beside the ensemble
         if not self._final.ensure(trials, self._prepared, ending):
             return None
         if choice.ensemble is None:
             return choice
-        fitting = self._fitting(choice.ensemble, ending)
+        fitting = without_excess(choice.ensemble, self._prepared, self._final, ending)
         if fitting == choice.ensemble:
             return choice
         ending.store.notes.annotate(tags={ENSEMBLE: fitting.to_tag()})
@@ -204,31 +198,9 @@ class TableObjective:
             smaller = Choice(_best_single(choice, ending), choice.confirmation)
         return self._ensure_trained(smaller, ending)
 
-    def _fitting(self, ensemble: Ensemble, ending: Ending) -> Ensemble:
-        """The ensemble without the members that exceed the limits."""
-        from pipelines.objectives.ensemble.limits import ROWS, cost, within
-        from pipelines.objectives.winner import join
-
-        prepared, final = self._prepared, self._final
-        rows = prepared.features.transform(prepared.frame.iloc[prepared.rows.rest[:ROWS]])
-        labels = {n: final.labels(ending.trials[n])[0] for n in ensemble.weights}
-        costs = {
-            n: cost(join(prepared, ending, (Portion(label),)), rows) for n, label in labels.items()
-        }
-        left = within(list(ensemble.weights), costs)
-        if len(left) == len(costs):
-            return ensemble
-        left = left or {ensemble.leader}
-        ending.say(
-            f"the ensemble keeps {len(left)} of its {len(costs)} trials: all would take "
-            f"{1e3 * sum(each.seconds for each in costs.values()):.3g} ms for {ROWS:,} rows, and "
-            f"{sum(each.size for each in costs.values()) / 1e6:.3g} MB"
-        )
-        return ensemble.only(left)
-
     def finished(self, choice: Choice, ending: Ending) -> Outcome | None:
         """What an earlier session has stored of this winner; None unless that is complete."""
-        from pipelines.objectives.finished import OUTCOME, from_tag
+        from pipelines.objectives.ending.finished import OUTCOME, from_tag
         from pipelines.registry.logged import is_stored
 
         text = ending.store.notes.tag(OUTCOME)
@@ -247,136 +219,9 @@ class TableObjective:
         Raises:
             StudyError: when MLflow does not take it.
         """
-        from pipelines.objectives.finished import OUTCOME, to_tag
-        from pipelines.objectives.winner import Won, join, log, score
-        from pipelines.table.scores.bootstrap import score_interval
+        from pipelines.objectives.ending.finish import Finish
 
-        name, notes = self.goal.name, ending.store.notes
-        portions, logged_portions = self._portions(choice, ending)
-        decision = choice.served_decision
-        scored = score(self._prepared, self._data, ending, portions, decision)
-        weight = self._prepared.weight_test
-        if decision.calibration is not None:
-            before = score(self._prepared, self._data, ending, portions)
-            choice = with_changes(choice, scored.y, before.prediction, scored.prediction, weight)
-        kind, own = self._prepared.task.kind, metric_of(self.goal)
-        all_own = [metric_of(goal) for goal in self._plan.goals.goals if goal.name not in COSTS]
-        test = evaluate(
-            kind, scored.y, scored.prediction, weight, own=all_own, decided=scored.decided
-        )
-        interval = None
-        if name in test:
-            interval = score_interval(
-                own, scored.y, scored.seen_by(own), groups=scored.groups, weight=weight
-            )
-        else:
-            ending.say(
-                f"warning: {name} is not defined on the held-out rows, so there is no test score"
-            )
-        folder = join(self._prepared, ending, logged_portions, decision)
-        won = Won(choice, ending, scored, folder, test, interval, self._trivial_score(ending))
-        beside = self._beside_default(choice, scored, ending) if name in test else None
-        default_metrics = beside.metrics(name) if beside else {}
-        notes.annotate(metrics={**test_metrics(name, test, interval), **default_metrics})
-        notes.set_winner(choice.winner.number)
-        logged = log(self._plan, self._data, self._prepared, won)
-        self._store_classes(scored, ending)
-        how = f"logged in {logged.seconds:.1f} s" if logged.seconds else "logged already"
-        ending.say(f"winner: {choice}, {how}")
-        outcome = Outcome(
-            test=test,
-            interval=interval,
-            model_uri=logged.uri,
-            version=logged.version,
-            trained_on=self._trained_on,
-            default=beside,
-            decision=choice.decision,
-        )
-        judged = json.dumps(choice.decision.to_dict()) if choice.decision else ""
-        notes.annotate(tags={DECISION: judged, OUTCOME: to_tag(outcome, choice, self._plan)})
-        return outcome
-
-    def _portions(self, choice: Choice, ending: Ending) -> tuple[list[Portion], list[Portion]]:
-        """What is joined into the predictor that is scored, and into the one that is logged."""
-        weights = choice.ensemble.weights if choice.ensemble else {}
-        portions = [
-            [
-                Portion(label, Share(weights[trial.number], trial.number) if weights else None)
-                for label in self._final.labels(trial)
-            ]
-            for trial in choice.members(ending.trials)
-        ]
-        return [scored for scored, _ in portions], [logged for _, logged in portions]
-
-    def _beside_default(
-        self, choice: Choice, scored: "Scored", ending: Ending
-    ) -> BesideDefault | None:
-        """The default on the held-out rows, if its model is still there and is not the winner.
-
-        The models of the search are compared, not one of them trained on more rows; an ensemble is
-        compared as it is logged.
-        """
-        from pipelines.objectives.winner import score
-        from pipelines.table.scores.bootstrap import paired_gain
-
-        default, metric = _default(ending), metric_of(self.goal)
-        if default is None or choice.members(ending.trials) == [default]:
-            return None
-        as_searched = self._final.refits and choice.ensemble is None
-        label = best_label(default) if as_searched else self._final.labels(default)[0]
-        own = best_label(choice.winner) if as_searched else label
-        if not all(ending.workshop.exchange.has(models_of(needed)) for needed in (label, own)):
-            return None
-        other = score(self._prepared, self._data, ending, [Portion(label)])
-        if as_searched:
-            decision = choice.served_decision
-            scored = score(self._prepared, self._data, ending, [Portion(own)], decision)
-        weight = self._prepared.weight_test
-        gain = paired_gain(
-            metric,
-            scored.y,
-            scored.seen_by(metric),
-            other.prediction,
-            groups=scored.groups,
-            weight=weight,
-        )
-        return BesideDefault(metric(other.y, other.prediction, weight), gain, as_searched)
-
-    @property
-    def _trained_on(self) -> int | None:
-        """The rows of a model that was trained once more."""
-        if self._plan.uses_test_rows:
-            return len(self._prepared.frame)
-        return len(self._prepared.rows.rest) if self._final.refits else None
-
-    def _trivial_score(self, ending: Ending) -> float:
-        """The trivial baseline's score on the held-out rows; nan without one."""
-        from pipelines.objectives.winner import score
-
-        if TRIVIAL not in ending.baselines:
-            return float("nan")
-        label = Baseline(TRIVIAL, whole=self._final.refits).label
-        trivial = score(self._prepared, self._data, ending, [Portion(label)])
-        kind, weight = self._prepared.task.kind, self._prepared.weight_test
-        own = metric_of(self.goal)
-        values = evaluate(kind, trivial.y, trivial.prediction, weight, own=[own])
-        return values.get(self.goal.name, float("nan"))
-
-    def _store_classes(self, scored: "Scored", ending: Ending) -> None:
-        """Store which share of each class of the held-out rows the winner finds."""
-        from pipelines.study.runs import CLASSES, classes_text
-
-        labels = getattr(self._prepared.target, "classes", None)
-        if labels:
-            found = recalls(scored.y, scored.decided)
-            rows = [(str(label), *each) for label, each in zip(labels, found, strict=True)]
-            ending.store.notes.save_text(classes_text(rows), CLASSES)
-
-
-def _default(ending: Ending) -> Trial | None:
-    """The trial of the library's default; None without a result of it."""
-    found = (trial for trial in ending.trials if trial.origin == DEFAULT_ORIGIN and trial.reports)
-    return next(found, None)
+        return Finish(self._plan, self._data, self._prepared, self._final, ending).outcome(choice)
 
 
 def _joined(choice: Choice, ensemble: Ensemble, ending: Ending) -> Choice:

@@ -30,9 +30,9 @@ from pipelines.cli import main
 IMPORTED = (
     "pipelines.tune",
     "pipelines.findings.figures",
-    "pipelines.objectives.finished",
+    "pipelines.objectives.ending.finished",
     "pipelines.objectives.start",
-    "pipelines.objectives.winner",
+    "pipelines.objectives.ending.winner",
     "pipelines.store.storage",
     "pipelines.study.gain",
     "pipelines.table.scores.bootstrap",

@@ -9,9 +9,9 @@ import numpy as np
 from hpo.arrays import FloatArray, IntArray
 from hpo.trial import Trial
 from pipelines.objectives.deciding.judging import Wanted, calibration_changes, judge
+from pipelines.objectives.ending.final import Train, without_predictions
 from pipelines.objectives.ensemble.library import read
 from pipelines.objectives.ensemble.rows import ValidationRows
-from pipelines.objectives.final import Train, without_predictions
 from pipelines.study.choice.decision import Judged
 from pipelines.study.objective import Choice, Ending
 from pipelines.study.options import OFF, ON

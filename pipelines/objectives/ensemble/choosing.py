@@ -9,11 +9,11 @@ from hpo.errors import UserError
 from hpo.loop import StopLevel
 from hpo.trial import Trial
 from pipelines.models import identity
-from pipelines.objectives.confirmation import best_distinct
+from pipelines.objectives.ending.confirmation import best_distinct
+from pipelines.objectives.ending.final import Train, without_predictions
 from pipelines.objectives.ensemble.decision import decide
 from pipelines.objectives.ensemble.library import library_size, read
 from pipelines.objectives.ensemble.rows import ValidationRows
-from pipelines.objectives.final import Train, without_predictions
 from pipelines.objectives.jobs import best_report
 from pipelines.store import schema
 from pipelines.study.choice.ensemble import Ensemble

@@ -16,7 +16,7 @@ from hpo.trial import Report, Trial
 from hpo.workers.cores import WorkerPlan
 from pipelines.files.exchange import Exchange
 from pipelines.models import identity, settings
-from pipelines.objectives.confirmation import candidates, confirm, judge
+from pipelines.objectives.ending.confirmation import candidates, confirm, judge
 from pipelines.objectives.jobs import PARTS, Part
 from pipelines.store import StudyStore
 from pipelines.store.schema import Confirmed

@@ -10,7 +10,7 @@ from mlflow.exceptions import MlflowException
 
 from hpo.space import Float, SearchSpace
 from hpo.trial import Report, Trial
-from pipelines.objectives.finished import from_tag, to_tag
+from pipelines.objectives.ending.finished import from_tag, to_tag
 from pipelines.registry.logged import is_stored
 from pipelines.study.objective import Choice
 from pipelines.study.plan import Plan

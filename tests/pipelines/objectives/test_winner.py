@@ -7,8 +7,8 @@ import pytest
 from mlflow.exceptions import MlflowException
 
 from hpo.errors import StudyError
-from pipelines.objectives import winner
-from pipelines.objectives.winner import ATTEMPTS, Logged, log
+from pipelines.objectives.ending import winner
+from pipelines.objectives.ending.winner import ATTEMPTS, Logged, log
 
 WON: Any = SimpleNamespace(ending=SimpleNamespace(store=SimpleNamespace(run_id="the-study")))
 PLAN: Any = None

@@ -27,9 +27,16 @@ if TYPE_CHECKING:
     from pipelines.table.data import Prepared
 
 TRIVIAL = "trivial"  # the baseline that the registry compares with
+DEFAULT_ORIGIN = "default"  # of the trial of the library's default
 
 AgainJob = Baseline | Rebuild | Refit
 Train = Callable[[Sequence[AgainJob], Ending], object]  # None when the user stops it
+
+
+def default_trial(ending: Ending) -> Trial | None:
+    """The trial of the library's default; None without a result of it."""
+    found = (trial for trial in ending.trials if trial.origin == DEFAULT_ORIGIN and trial.reports)
+    return next(found, None)
 
 
 @dataclass(frozen=True)
