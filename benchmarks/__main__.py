@@ -51,7 +51,7 @@ NAMES = {
     "past-kinds": ("warmstart.kinds", "what past studies of other kinds predict"),
     "tuned-defaults": (
         "warmstart.defaults",
-        "configurations that are good on many tables together, and what they are worth on others",
+        "the configuration that is best on many tables together, and what it is worth on others",
     ),
     "cluster": ("cluster", "how much of a Ray cluster a search uses"),
     "house": ("house", "figures of the code itself: lengths, density, coupling"),

@@ -11,8 +11,8 @@ from dataclasses import replace
 from hpo.configurations import Identity, by_value
 from hpo.errors import StudyError
 from hpo.goals import Goal, Goals
-from hpo.goals.forecast import expected_gain, gains_little, losses_of
 from hpo.goals.leaders import Leaders
+from hpo.goals.stagnation import Stagnation
 from hpo.proposals import FirstPoint, Proposals
 from hpo.samplers import Sampler
 from hpo.schedulers import Promote, Sample, Scheduler
@@ -71,9 +71,7 @@ class Study:
         self.scheduler = scheduler
         self.max_trials = max_trials
         self.lag = lag
-        self.patience = patience
         self.goals = goals or Goals((Goal("loss"),))
-        self.min_gain = min_gain
         self._storage = storage
         self._trials = list(storage.load())
         _check_numbers(self._trials)
@@ -91,8 +89,7 @@ class Study:
         for trial in self._trials:
             self._proposals.add(trial)
             self._leaders.update(trial)
-        self._since_best = self._count_since_best()
-        self._gains_little = self._expects_little()
+        self._stagnation = Stagnation(self._leaders, self._trials, patience, min_gain)
         self._exhausted = False
         if self._trials and not self._lost and not self._all_started:
             ready = self._proposals.ready(self._trials)
@@ -135,8 +132,7 @@ class Study:
         The last ones, as many as `patience`, have brought no better result, or the next ones are
         expected to improve it by less than `min_gain`.
         """
-        is_out_of_patience = self.patience is not None and self._since_best >= self.patience
-        return is_out_of_patience or self._gains_little
+        return self._stagnation.stalled
 
     @property
     def expected_gain(self) -> float | None:
@@ -146,7 +142,7 @@ class Study:
         """
         if len(self.scheduler.rungs) > 1 or not self.goals.is_single:
             return None
-        return expected_gain(losses_of(self._trials))
+        return self._stagnation.expected_gain
 
     @property
     def first_points(self) -> tuple[FirstPoint, ...]:
@@ -239,23 +235,8 @@ class Study:
         trial = self._trials[number] = self._trials[number].with_outcome(outcome)
         self._storage.update(trial)
         self._proposals.update(trial)
-        if self._leaders.update(trial):
-            self._since_best = self._count_since_best()
-        elif self._leaders.leading and number > self._leaders.leading[-1]:
-            is_first = len(trial.reports) + (trial.failure is not None) == 1
-            self._since_best += is_first
-        self._gains_little = self._expects_little()
+        self._stagnation.update(trial, leads=self._leaders.update(trial))
         return trial
-
-    def _expects_little(self) -> bool:
-        return self.min_gain is not None and gains_little(losses_of(self._trials), self.min_gain)
-
-    def _count_since_best(self) -> int:
-        """How many trials after the last one that leads have reported."""
-        if not self._leaders.leading:
-            return 0
-        later = self._trials[self._leaders.leading[-1] + 1 :]
-        return sum(bool(trial.reports or trial.failure) for trial in later)
 
     @property
     def _all_started(self) -> bool:

@@ -1,20 +1,17 @@
-"""The tuned defaults of a family: a few configurations that are good on many tables together.
+"""The tuned default of a family: the configuration that is best on the mean of many tables.
 
-The same configurations are trained on every table: a random pool, and then those that a Gaussian
-process expects to be good on the mean of the tables. The portfolio is greedy (Winkelmolen et al.
-2020, "Practical and sample efficient zero-shot HPO"): each configuration is the one that lowers the
-mean regret of the best so far the most. The regret of a training is 0 for the best configuration of
-its table, 1 for the median one of the pool, and 2 at most.
+The same random configurations are trained on every table. The regret of a training is 0 for the
+best configuration of its table, 1 for the median one, and 2 at most.
 
-A quarter of the tables chooses nothing. On these the portfolio is compared with the pool in random
-order. Trainings are stored table by table, and the same command
-goes on where it was stopped.
+The worth of the choice is shown on tables that had no part in it: for each table, the best one of
+the other tables is tried first, and random ones after it. Trainings are stored table by table, and
+the same command goes on where it was stopped.
 """
 
 import argparse
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -22,8 +19,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
-from sklearn.gaussian_process import GaussianProcessRegressor
-from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
+from numpy.typing import NDArray
 
 from benchmarks.datasets import Dataset, add_datasets_option, find_dataset, read_index
 from benchmarks.environments import cache as cache_folder
@@ -32,20 +28,18 @@ from benchmarks.report import machine, write
 from benchmarks.statistics import best_so_far, paired_ratio
 from benchmarks.tabulated.making import inside
 from hpo.arrays import FloatArray
-from hpo.space import SearchSpace
 from hpo.space.parameters import Params
 from pipelines.models.catalog import family, settings
 from pipelines.models.errors import TrainingError
 from pipelines.table.scores.metrics import default_metric
 
 ROWS = 4_000
-POOL, REFINED = 64, 20  # configurations, random and chosen by the model
+POOL = 64  # random configurations
 HORIZON = {"mlp": 60}
 MAX_HORIZON = 1_000
 MAX_REGRET = 2.0
-SPACING = 0.25  # between chosen configurations, in the unit cube
-POINTS = 8  # of the portfolio
 AFTER = (1, 2, 3, 4, 6, 8)  # trials after the library's default at which regrets are shown
+SHOWN = 4  # configurations that are printed
 ORDERS = 200  # random orders of the pool
 SEED = 5
 
@@ -67,80 +61,85 @@ def main(arguments: Sequence[str]) -> None:
     add_datasets_option(parser)
     parser.add_argument("--model", default="lightgbm")
     parser.add_argument("--tables", nargs="+", default=None, help="their names; all by default")
-    parser.add_argument(
-        "--test", nargs="+", default=None, help="those that choose nothing; a quarter by default"
-    )
     parser.add_argument("--rows", type=int, default=ROWS, help="of a table, at most")
     parser.add_argument("--pool", type=int, default=POOL, help="random configurations")
-    parser.add_argument("--refined", type=int, default=REFINED, help="more of them, chosen")
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--output", type=Path, default=None, help="folder of the trainings")
     options = parser.parse_args(arguments)
     names = options.tables or list(read_index(options.datasets))
-    order = np.random.default_rng(SEED).permutation(names)
-    test = options.test or [str(name) for name in order[: max(len(names) // 4, 1)]]
-    names = [*(name for name in names if name not in test), *test]
     datasets = [find_dataset(options.datasets, name) for name in names]
     folder = options.output or cache_folder() / "results"
     stored = folder / "tuned-defaults" / options.model
     stored.mkdir(parents=True, exist_ok=True)
 
-    def train(points: Sequence[Params]) -> list[list[Training]]:
-        with ProcessPoolExecutor(options.processes, get_context("spawn")) as pool:
-            futures = [
-                pool.submit(trained, dataset, options.model, points, options.rows, stored)
-                for dataset in datasets
-            ]
-            return [future.result() for future in futures]
-
-    text, values = study(options.model, options.pool, options.refined, train, len(test))
-    values |= {"tables": names, "test": test, "rows": options.rows, "machine": machine()}
+    points = [{}, *pool_of(options.model, options.pool)]  # the library's default has no values
+    with ProcessPoolExecutor(options.processes, get_context("spawn")) as processes:
+        futures = [
+            processes.submit(trained, dataset, options.model, points, options.rows, stored)
+            for dataset in datasets
+        ]
+        regret = regrets(losses_of([future.result() for future in futures]))
+    text, values = report(regret, points)
+    values |= {"tables": names, "rows": options.rows, "machine": machine()}
     write(folder, f"tuned-defaults-{options.model}", text, values)
 
 
-def study(
-    model: str,
-    pool: int,
-    refined: int,
-    train: Callable[[Sequence[Params]], list[list[Training]]],
-    n_test: int,
-) -> tuple[str, dict[str, object]]:
+def pool_of(model: str, size: int) -> list[Params]:
+    """Random configurations of a family's space."""
+    space, rng = settings(model).space, np.random.default_rng(SEED)
+    return [space.decode(unit) for unit in space.sample_unit(rng, size)]
+
+
+def report(regret: FloatArray, points: Sequence[Params]) -> tuple[str, dict[str, object]]:
     """Markdown and plain values.
 
     Args:
-        model: the family.
-        pool: how many random configurations.
-        refined: how many more that the model of the first ones chooses.
-        train: the trainings of each table, those of the test at the end.
-        n_test: how many tables choose nothing.
+        regret: `(n_tables, n)` of the library's default and of the pool.
+        points: the configurations `(n,)`.
     """
-    space = settings(model).space
-    points: list[Params] = [{}, *_pool(space, pool)]  # the empty one is the library's default
-    first = regrets(losses_of(train(points)[:-n_test]))
-    points += promising(space, points[1:], first[:, 1:].mean(axis=0), refined)
-    regret = regrets(losses_of(train(points)), pool)
-    chosen = portfolio(regret[:-n_test], POINTS)
-    ours = best_so_far(regret[-n_test:, [0, *chosen]])
-    rng = np.random.default_rng(SEED)
-    orders = [[0, *(1 + rng.permutation(pool)[:POINTS])] for _ in range(ORDERS)]
-    random = np.mean([best_so_far(regret[-n_test:, order]) for order in orders], axis=0)
+    random, chosen = after_each(regret)
     rows = [
         [
             str(n),
             f"{random[:, n].mean():.2f}",
-            f"{ours[:, n].mean():.2f}",
-            interval_text(*paired_ratio(ours[:, n], random[:, n]), 2),
+            f"{chosen[:, n].mean():.2f}",
+            interval_text(*paired_ratio(chosen[:, n], random[:, n]), 2),
         ]
         for n in AFTER
     ]
-    head = ["trials after the default", "random configurations", "portfolio", "ratio"]
-    text = (
-        f"{len(regret) - n_test} tables chose among {len(points)} configurations; the regrets are "
-        f"those of {n_test} others.\n\n{table(head, rows)}\n\n"
-        + "\n".join(f"- {_short(points[i])}" for i in chosen)
-    )
-    plain = {"points": [dict(points[i]) for i in chosen], "columns": chosen}
-    return text, plain | {"portfolio": ours.tolist(), "random": random.tolist()}
+    head = ["trials after the default", "random", "the best of the other tables first", "ratio"]
+    best = 1 + np.argsort(regret[:, 1:].mean(axis=0), kind="stable")[:SHOWN]
+    lines = [f"- mean regret {regret[:, i].mean():.2f}: {_short(points[i])}" for i in best]
+    text = f"{len(regret)} tables.\n\n{table(head, rows)}\n\n" + "\n".join(lines)
+    plain = {"best": [dict(points[i]) for i in best]}
+    return text, plain | {"random": random.tolist(), "chosen": chosen.tolist()}
+
+
+def after_each(regret: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """The mean regrets `(n_tables, 1 + n)` after the default and each of n more trials.
+
+    Those of the second array try the best configuration of the other tables before random ones.
+    """
+    n_tables, n = regret.shape
+    rng, last = np.random.default_rng(SEED), max(AFTER)
+    orders = 1 + np.array([rng.permutation(n - 1)[:last] for _ in range(ORDERS)])
+    random, chosen = [], []
+    for i, row in enumerate(regret):
+        best = 1 + int(np.argmin(np.delete(regret, i, axis=0)[:, 1:].mean(axis=0)))
+        random.append(_means(row, orders))
+        chosen.append(_means(row, np.array([_first(best, order) for order in orders])))
+    return np.array(random), np.array(chosen)
+
+
+def _means(row: FloatArray, orders: NDArray[np.intp]) -> FloatArray:
+    """The smallest regret so far of one table, on the mean of orders of columns `(m, n)`."""
+    starts = np.zeros((len(orders), 1), dtype=np.intp)
+    return np.asarray(best_so_far(row[np.hstack([starts, orders])]).mean(axis=0))
+
+
+def _first(column: int, order: NDArray[np.intp]) -> NDArray[np.intp]:
+    """The order with one column at its start, and as long as before."""
+    return np.array([column, *order[order != column]])[: len(order)]
 
 
 def trained(
@@ -178,55 +177,11 @@ def losses_of(trainings: Sequence[Sequence[Training]]) -> FloatArray:
     return np.asarray(np.fmin(losses, np.nanmax(losses, axis=1, keepdims=True)))
 
 
-def regrets(losses: FloatArray, pool: int | None = None) -> FloatArray:
-    """`(n_tables, n)` regrets; the median is that of the random pool behind the first column."""
+def regrets(losses: FloatArray) -> FloatArray:
+    """`(n_tables, n)` regrets; the median is that of the pool behind the first column."""
     least = losses.min(axis=1, keepdims=True)
-    median = np.median(losses[:, 1 : None if pool is None else 1 + pool], axis=1, keepdims=True)
+    median = np.median(losses[:, 1:], axis=1, keepdims=True)
     return np.asarray(np.fmin((losses - least) / np.maximum(median - least, 1e-12), MAX_REGRET))
-
-
-def portfolio(regret: FloatArray, size: int) -> list[int]:
-    """The columns to try after the first one, the library's default."""
-    best, chosen = regret[:, 0], list[int]()
-    for _ in range(size):
-        means = np.minimum(best[:, None], regret).mean(axis=0)
-        chosen.append(int(np.argmin(means)))
-        best = np.minimum(best, regret[:, chosen[-1]])
-    return chosen
-
-
-def promising(
-    space: SearchSpace, points: Sequence[Params], regret: FloatArray, size: int
-) -> list[Params]:
-    """Configurations where a Gaussian process of the mean regret has the lowest confidence bounds.
-
-    Args:
-        space: of the family.
-        points: that were trained.
-        regret: their mean regrets `(n,)`.
-        size: how many to choose.
-    """
-    drawn = _filled(space.sample_unit(np.random.default_rng(SEED + 1), 8_000))
-    x, y = _filled(np.array([space.encode(inside(space, point)) for point in points])), regret
-    kernel = ConstantKernel(0.1) * Matern(np.ones(len(space)), (0.2, 100), nu=2.5)
-    process = GaussianProcessRegressor(
-        kernel + WhiteKernel(0.01, (1e-3, 0.1)), normalize_y=True, random_state=0
-    )
-    mean, deviation = process.fit(x, y).predict(drawn, return_std=True)
-    bound, chosen = mean - deviation, list[Params]()
-    for _ in range(size):
-        best = drawn[np.argmin(bound)]
-        chosen.append(space.decode(best))
-        bound = np.where(np.linalg.norm(drawn - best, axis=1) < SPACING, np.inf, bound)
-    return chosen
-
-
-def _pool(space: SearchSpace, size: int) -> list[Params]:
-    return [space.decode(unit) for unit in space.sample_unit(np.random.default_rng(SEED), size)]
-
-
-def _filled(unit: FloatArray) -> FloatArray:
-    return np.where(np.isnan(unit), 0.5, unit)
 
 
 def _short(params: Params) -> str:

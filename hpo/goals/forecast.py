@@ -14,12 +14,10 @@ has to be low for as many trials as it looks ahead; `python -m benchmarks stoppi
 """
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
 
 from hpo.arrays import FloatArray
-from hpo.trial import Trial
 
 HORIZON = 20  # trials that the forecast is of
 MIN_RESULTS = 20
@@ -57,8 +55,3 @@ def gains_little(losses: FloatArray, least: float) -> bool:
         if gain is None or gain >= least:
             return False
     return True
-
-
-def losses_of(trials: Sequence[Trial]) -> FloatArray:
-    """The losses of the finished trials, infinite for those that failed."""
-    return np.array([trial.loss for trial in trials if trial.finished])

@@ -26,12 +26,12 @@ from hpo.past import Past
 from hpo.trial import Report
 from pipelines.files.refused import why_refused
 from pipelines.files.uris import safe
-from pipelines.findings.diagnosis import Diagnosis
 from pipelines.findings.scales import duration
 from pipelines.store import StudyStore
 from pipelines.study.checkpointing import CheckpointKeeper
 from pipelines.study.choice.front import log_front
 from pipelines.study.interrupts import interrupts
+from pipelines.study.introduction import introduction
 from pipelines.study.objective import Choice, Ending, Objective
 from pipelines.study.plan import Plan
 from pipelines.study.progress import Reporter
@@ -40,7 +40,6 @@ from pipelines.study.result import Outcome, StudyResult
 from pipelines.study.search import Search
 from pipelines.study.summary import failures
 from pipelines.study.workshop import POLL, Workshop, wait_for
-from warmstart.families import short_name
 
 logger = logging.getLogger(__name__)
 
@@ -154,7 +153,8 @@ class _Session:
         }
         goals, share = plan.goals, self.search.share
         with Reporter(goals, self.search.n_trials, plan.timeout, share, unit=self.unit) as reporter:
-            self._introduce(reporter)
+            for line in self._introduction():
+                reporter.say(line)
             self.search.run(
                 self.objective,
                 self.workshop,
@@ -210,43 +210,15 @@ class _Session:
         """Whether the workers reach the place of the checkpoints."""
         return self.plan.checkpoints is not None or self.workshop.shares_disk
 
-    def _introduce(self, reporter: Reporter) -> None:
-        plan, study = self.plan, self.search.study
-        done = self.search.n_finished
-        there = f"; {counted(done, 'trial')} done before" if done else ""
-        for line in self.objective.notes:
-            reporter.say(line)
-        if plan.races and not self._keeps_checkpoints:
-            reporter.say(
-                "the nodes of the cluster do not see this machine's disk, so promoted trials are "
-                "trained from the start; for less give checkpoints= a place that all reach, such "
-                "as s3://BUCKET/FOLDER"
-            )
-        parameters = counted(len(plan.space), "parameter")
-        what = (
-            f"one configuration of {short_name(plan.model)}"
-            if plan.trains_one
-            else f"{plan.algorithm} over {parameters} of {short_name(plan.model)}"
+    def _introduction(self) -> Iterator[str]:
+        return introduction(
+            self.plan,
+            self.objective,
+            self.search,
+            study=self.store.run_id,
+            notes=self.setup.notes,
+            keeps_checkpoints=self._keeps_checkpoints,
         )
-        reporter.say(
-            f"study {self.store.run_id}: {what}, {self.objective.describe()}, {plan.goals}, "
-            f"{plan.worker_plan}{_rungs(plan)}{there}"
-        )
-        for line in self.setup.notes:
-            reporter.say(line)
-        few = study.n_configurations
-        if plan.trains_one:
-            return
-        if few is not None and few < plan.trials:
-            reporter.say(
-                f"the space has {counted(few, 'different configuration')}, so no more trials are "
-                f"run, not {plan.trials}"
-            )
-        elif study.complete:
-            reporter.say(
-                f"no trial is left to run: trials={plan.trials}; for more give trials greater "
-                f"than {done}"
-            )
 
     def _baseline_scores(
         self, futures: Mapping[str, "Future[Report]"], reporter: Reporter
@@ -296,7 +268,7 @@ class _Session:
 
     def _finished(self, choice: Choice, outcome: Outcome, ending: Ending) -> StudyResult:
         """The result of a study with a winner, after its report is made."""
-        findings, page = self._report(ending)
+        saved = self._saved_report(ending)
         return replace(
             self._result(ending.baselines, outcome),
             winner=choice.winner,
@@ -304,35 +276,33 @@ class _Session:
             confirmation=choice.confirmation,
             ensemble=choice.ensemble,
             link=self.store.notes.save_view(),
-            findings=findings,
-            report=page,
+            findings=saved.findings if saved else (),
+            report=saved.link if saved else None,
         )
 
-    def _report(self, ending: Ending) -> tuple[tuple[Diagnosis, ...], str | None]:
-        """Make the report: the diagnosis, and the link to the page.
+    def _saved_report(self, ending: Ending) -> SavedReport | None:
+        """Make the report; None where that fails.
 
         Everything that matters is logged before, so no error here may end the study.
         """
         if self.setup.make_report is None:
-            return (), None
+            return None
         again = f"`report` with study={self.store.run_id} makes it"
         ending.say("making the report")
         try:
             self.store.flush(BRIEFLY)
             self.store.verify()
-            saved = self.setup.make_report(self.store.run_id)
+            return self.setup.make_report(self.store.run_id)
         except TakenError:
             raise
         except KeyboardInterrupt:
             ending.say(f"the report was left out; {again}")
-            return (), None
         except Exception as error:  # figures are drawn by a library, of names that anybody chose
             logger.debug("no report", exc_info=True)
             ending.say(
                 f"warning: there is no report ({type(error).__name__}: {str(error):.200}); {again}"
             )
-            return (), None
-        return saved.findings, saved.link
+        return None
 
     def _delivered(self, reporter: Reporter) -> bool:
         """Wait until the store has every trial, which the winner's model refers to.
@@ -386,10 +356,3 @@ class _Session:
             given_again=self.objective.again,
             expected_gain=study.expected_gain,
         )
-
-
-def _rungs(plan: Plan) -> str:
-    if len(plan.rungs) == 1:
-        return ""
-    how = f" ({plan.fidelity})" if plan.fidelity != plan.budget_unit else ""
-    return f"; rungs {', '.join(f'{step:g}' for step in plan.rungs)} {plan.budget_unit}{how}"
