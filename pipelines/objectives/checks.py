@@ -42,6 +42,7 @@ from pipelines.study.options import (
     ValidateOptions,
     past_sources,
 )
+from pipelines.study.spending import mistakes as spending_mistakes
 from pipelines.study.workshop.clusters import mistakes as cluster_mistakes
 from pipelines.table.division.validation import HOLDOUT
 from pipelines.table.overrides import parse_overrides
@@ -62,6 +63,8 @@ def check(options: Options) -> None:
     wrong = _value_mistakes(options)
     if isinstance(options, TuneOptions) and "executor" not in wrong:
         wrong |= cluster_mistakes(options)
+    if isinstance(options, TuneOptions) and not {"budget", "price"} & wrong.keys():
+        wrong |= spending_mistakes(options.budget, options.price)
     if isinstance(options, TuneOptions) and options.objective is not None:
         raise_all(ParameterError, [*wrong.values(), *_code_mistakes(options, wrong)])
         _check_register(options)

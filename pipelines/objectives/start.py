@@ -92,6 +92,8 @@ class NewStudy:
             checkpoints=None if place is None else absolute(place),
             register=options.register,
             warm_start=options.warm_start,
+            budget=options.budget,
+            price=options.price,
         )
 
 

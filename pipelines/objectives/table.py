@@ -42,9 +42,7 @@ class TableObjective:
         self._plan = plan
         self._data = data
         self._prepared = prepared
-        self._final = Final(
-            plan.refits(data.has_folds), plan.uses_test_rows, plan.threads, plan.workers
-        )
+        self._final = Final(plan.refits(data.has_folds), plan.uses_test_rows)
         self._stored = Stored(self._models, self._predictions, DEFAULT_ORIGIN)
 
     @cached_property

@@ -148,6 +148,7 @@ class Training:
         part of its schedule as before: a network sees more steps where its limit of epochs rules.
         """
         began = time.monotonic()
+        self._families.clear()  # the search's data are not needed beside those of all rows
         more = (EncodedRows.load(self._exchange.get(TEST)),) if test_rows else ()
         fold = self._folds[-1].whole(*more)  # the last fold holds all rows, whatever the split
         model = self._families.made(course, fold).start(course.params, self.work.seed)

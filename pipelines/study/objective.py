@@ -5,7 +5,8 @@ bar, and knows what becomes of the winner. `pipelines.objectives.table` is the o
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -21,7 +22,7 @@ from pipelines.study.choice.decision import Judged
 from pipelines.study.choice.ensemble import Ensemble
 from pipelines.study.plan import Plan
 from pipelines.study.result import Outcome
-from pipelines.study.workshop import Workshop
+from pipelines.study.workshop import Pool, Workshop
 from serving.decision import UNDECIDED, Decision
 
 
@@ -51,6 +52,17 @@ class Ending:
     def goal(self) -> Goal:
         """The score that decides."""
         return self.plan.goal
+
+    @contextmanager
+    def idle_workers(self) -> Iterator[Pool]:
+        """The workers of the search; others where those are busy with legs it did not wait for."""
+        pool = self.workshop.pool
+        if all(trial.finished for trial in self.trials):
+            yield pool
+            return
+        pool.shutdown(now=True)
+        with self.workshop.open_pool(self.workshop.worker_plan) as others:
+            yield others
 
 
 @dataclass(frozen=True)

@@ -215,6 +215,9 @@ class TuneOptions(SearchOptions):
             roc_auc:0.8,latency:0.2; none is the one nearest to the best of every goal.
         register: The name under which the best model is registered, as challenger; none registers
             nothing.
+        budget: The CPU time that the trainings of all sessions may take, such as 4h or 90 min; or
+            money such as 20 EUR, with price. None for no limit.
+        price: Of an hour of one core, in the currency of budget.
         warm_start: Which past studies to learn from: auto, off, or run ids and experiment names
             with commas between.
         test_share: The share of rows that is held out and never seen by the search; 0 with test.
@@ -237,6 +240,8 @@ class TuneOptions(SearchOptions):
     timeout: float | None = option(None, POSITIVE, later=True)
     patience: int | None = option(None, POSITIVE, later=True)
     min_gain: float | None = option(None, POSITIVE, later=True)
+    budget: str | None = option(None, later=True)
+    price: float | None = option(None, POSITIVE, later=True)
     confirm: int | None = option(None, POSITIVE, later=True)
     ensemble: str | int = option(AUTO, checked=False, later=True)
     refit: str = option(AUTO, later=True)

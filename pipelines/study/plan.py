@@ -20,6 +20,7 @@ from pipelines.files.uris import HIDDEN, is_hidden, safe
 from pipelines.models import is_model, libraries, search_model
 from pipelines.models.libraries import STUDY_LIBRARIES, installed_versions
 from pipelines.study.options import ALL_ROWS, AUTO, OFF, TuneOptions, most_members
+from pipelines.study.spending import UNLIMITED, Allowance
 from pipelines.table.source import absolute
 
 # what a later session may change, by the names of options and of the plan
@@ -30,6 +31,8 @@ _CHANGED_LATER = frozenset(
         "confirm",
         "patience",
         "min_gain",
+        "budget",
+        "price",
         "refit",
         "ensemble",
         "calibrate",
@@ -74,6 +77,8 @@ class Plan:
             number.
         min_gain: the search ends when the next trials are expected to improve the best score by
             less; None for no such rule.
+        budget: what the trainings may cost (the option `budget`); None for no limit.
+        price: of an hour of one core.
         device: what models are trained on: auto, cpu or cuda.
         warm_start: the past studies that the search learns from (the option `warm_start`).
         ensemble: how many trials the winner may join (the option `ensemble`).
@@ -103,6 +108,8 @@ class Plan:
     confirm: int | None = None
     patience: int | None = None
     min_gain: float | None = None
+    budget: str | None = None
+    price: float | None = None
     warm_start: str = OFF
     ensemble: str = OFF
     device: str = AUTO
@@ -118,6 +125,11 @@ class Plan:
     def metric(self) -> str:
         """The name of the score that decides; of several, the first."""
         return self.goal.name
+
+    @property
+    def allowance(self) -> Allowance:
+        """What the trainings may cost."""
+        return UNLIMITED if self.budget is None else Allowance.of(self.budget, self.price)
 
     @property
     def worker_plan(self) -> WorkerPlan:

@@ -102,6 +102,7 @@ class StudyResult:
         given_again: the option that a resumed study has to be given again; "" for none.
         expected_gain: what 20 more trials are expected to improve the best score by; None if that
             is unknown.
+        spent: the trainings have cost all that the option `budget` allows.
     """
 
     run_id: str
@@ -125,6 +126,7 @@ class StudyResult:
     stalled: bool = False
     given_again: str = ""
     expected_gain: float | None = None
+    spent: bool = False
 
     @property
     def goal(self) -> Goal:

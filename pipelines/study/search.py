@@ -45,6 +45,7 @@ class Search:
             goals=plan.goals,
         )
         self._plan = plan
+        self._allowance = plan.allowance
         self._expected = self.n_trials * scheduler.cost * plan.rungs[-1]
 
     @property
@@ -76,6 +77,11 @@ class Search:
         return f"no better result in the last {tried} (patience={plan.patience})"
 
     @property
+    def spent(self) -> bool:
+        """Whether the trainings have cost what they may cost."""
+        return self._allowance.left(self.study.trials, self._plan.threads) == 0
+
+    @property
     def n_finished(self) -> int:
         """How many trials are finished."""
         return sum(trial.finished for trial in self.study.trials)
@@ -97,8 +103,11 @@ class Search:
     ) -> None:
         """Run trials, and show each that has reported.
 
-        The timeout counts from `began`, and the objective has its share for what follows.
+        The timeout counts from `began`, and the objective has its share for what follows. When the
+        budget is spent, the search ends as at the timeout.
         """
+        if self.spent:
+            return
         plan = self._plan
         seconds = (plan.timeout or float("inf")) * (1 - objective.share_of_end)
         trials = loop.run(
@@ -117,3 +126,5 @@ class Search:
             checkpoints.tidy(self.study)
             if best is None and self.n_finished >= MAX_FAILURES:
                 stop.level = max(stop.level, StopLevel.FINISH_RUNNING)
+            if best is not None and self.spent:
+                return

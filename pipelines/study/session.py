@@ -168,12 +168,15 @@ class _Session:
                 reporter.say(
                     f"{n}/{n}: all configurations of the space have been tried; the search is over"
                 )
+            if self.search.spent:
+                reporter.say(f"budget={plan.budget} is spent, so the search is over")
             if study.stalled:
                 reporter.say(f"{self.search.why_stalled}, so the search is over")
             scores = self._baseline_scores(baselines, reporter)
             ending = self._ending(scores, reporter)
             choice = self._choose(ending)
-            self.workshop.pool.shutdown(now=True)  # ends legs that the search did not wait for
+            if not all(trial.finished for trial in study.trials):
+                self.workshop.pool.shutdown(now=True)  # ends legs that the search did not wait for
             self.checkpoints.close(study, reporter.say)
             if choice and (result := self._end(choice, ending, reporter)):
                 return replace(result, interrupted=self.stop.level > StopLevel.CONTINUE)
@@ -355,4 +358,5 @@ class _Session:
             outcome=outcome,
             given_again=self.objective.again,
             expected_gain=study.expected_gain,
+            spent=self.search.spent,
         )

@@ -258,6 +258,8 @@ def _again(result: "StudyResult", trials: int) -> str:
         ends["patience"] = f"{2 * result.plan.patience}"
     if result.stalled and result.plan.min_gain is not None:
         ends["min_gain"] = f"{result.plan.min_gain / 2:g}"
+    if result.spent:
+        ends["budget"] = result.plan.allowance.twice
     if result.given_again:
         given = ", ".join(f"{name}={value}" for name, value in ends.items())
         what = "table" if result.given_again == "data" else result.given_again

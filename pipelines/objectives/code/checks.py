@@ -25,6 +25,8 @@ OF_CODE = (
     "timeout",
     "patience",
     "min_gain",
+    "budget",
+    "price",
     "trial_timeout",
     "workers",
     "executor",

@@ -66,6 +66,8 @@ def new_plan(
         trial_timeout=options.trial_timeout,
         patience=options.patience,
         min_gain=options.min_gain,
+        budget=options.budget,
+        price=options.price,
         register=options.register,
         warm_start=options.warm_start,
     )

@@ -9,7 +9,6 @@ stored with its trial at once, so that a resumed study trains the rest only.
 import time
 from collections.abc import Hashable, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -156,13 +155,7 @@ class _Scoring:
 
     def run(self) -> bool:
         """Train what is missing; False when the user stops it."""
-        with ExitStack() as stack:
-            pool = self.ending.workshop.pool
-            if not all(trial.finished for trial in self.ending.trials):
-                # Its workers are busy with legs that the search did not wait for.
-                pool.shutdown(now=True)
-                workshop = self.ending.workshop
-                pool = stack.enter_context(workshop.open_pool(workshop.worker_plan))
+        with self.ending.idle_workers() as pool:
             return self._run_in(pool)
 
     def _run_in(self, pool: Pool) -> bool:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from hpo.errors import JobError, StudyError, WorkerDied
 from hpo.loop import Job
 from hpo.trial import Report, Trial
-from hpo.workers.cores import WorkerPlan
 from pipelines.objectives.ensemble.library import predictions_of
 from pipelines.objectives.jobs import (
     BEST,
@@ -46,14 +45,10 @@ class Final:
     Attributes:
         refits: whether they are trained once more, on training and validation rows.
         uses_test_rows: whether the logged ones see the test rows, too.
-        threads: of a training.
-        workers: that train at the same time.
     """
 
     refits: bool
     uses_test_rows: bool
-    threads: int
-    workers: int
 
     def labels(self, trial: Trial) -> tuple[str, str]:
         """The labels of a trial's models that are scored, and of those that are logged."""
@@ -115,22 +110,20 @@ class Final:
         return [again[n] if rounds is None else rounds for n, rounds in found.items()]
 
     def train(self, jobs: Sequence[AgainJob], ending: Ending) -> list[Report] | None:
-        """Do jobs with workers of their own; None when the user stops it.
+        """Do jobs; None when the user stops it.
 
         Raises:
             StudyError: when one fails.
         """
-        workers = WorkerPlan(max(1, min(self.workers, len(jobs))), self.threads)
         reports: list[Report] = []
         try:
-            with ending.workshop.open_pool(workers) as pool:
+            with ending.idle_workers() as pool:
                 futures = [pool.submit(job) for job in jobs]
                 for future in futures:
                     if not wait_for(future, ending.stop):
                         pool.shutdown(now=True)
                         return None
                     reports.append(future.result())
-                pool.shutdown(now=True)
             return reports
         except (JobError, WorkerDied) as error:
             raise StudyError(

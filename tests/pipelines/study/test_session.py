@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from threading import Timer
 from types import TracebackType
@@ -17,7 +18,7 @@ from hpo.trial import Report, Trial
 from hpo.workers.cores import WorkerPlan
 from pipelines.files.exchange import Exchange
 from pipelines.models import settings
-from pipelines.objectives.jobs import models_of
+from pipelines.objectives.jobs import Baseline, Rebuild, Refit, models_of
 from pipelines.objectives.table import TableObjective
 from pipelines.study import session
 from pipelines.study.session import Setup, run_study
@@ -87,6 +88,12 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Stop:
     return stop
 
 
+def _answer_to(job: object, answer: Answer, again: Answer | None) -> Answer:
+    """What trains the winner once more has an answer of its own."""
+    is_last = isinstance(job, Refit | Rebuild) or (isinstance(job, Baseline) and job.whole)
+    return again if again is not None and is_last else answer
+
+
 @pytest.fixture
 def run(tmp_path: Path) -> Callable[..., Any]:
     prepared: Prepared = prepare(regression(), "y")
@@ -98,14 +105,17 @@ def run(tmp_path: Path) -> Callable[..., Any]:
         lag=1,
     )
 
-    def start(answer: Answer, store: MemoryStore, again: Answer | None = None) -> Any:
+    def start(
+        answer: Answer, store: MemoryStore, again: Answer | None = None, **changes: Any
+    ) -> Any:
         shop = Workshop(
-            Workers(answer),
+            Workers(lambda future, job: (_answer_to(job, answer, again))(future, job)),
             Exchange(str(tmp_path)),
             WorkerPlan(1, 1),
             lambda _: Workers(again or answer),
         )
-        return run_study(Setup(chosen, TableObjective(chosen, data, prepared), shop, store))
+        own = replace(chosen, **changes)
+        return run_study(Setup(own, TableObjective(own, data, prepared), shop, store))
 
     return start
 
@@ -224,3 +234,17 @@ def test_a_session_deletes_checkpoints_that_nobody_resumed(
     run(succeed, MemoryStore())
     assert not old.exists()
     assert new.exists()
+
+
+def test_a_search_ends_when_its_budget_is_spent(asked: Stop, run: Callable[..., Any]) -> None:
+    """Its trainings take a minute each; what follows the search stops at once."""
+
+    def one_minute(future: "Future[Report]", job: object) -> None:
+        future.set_result(Report(5, 1.0, {"rmse": 1.0}, seconds=60.0))
+
+    def stop_now(future: "Future[Report]", job: object) -> None:
+        asked.level = StopLevel.NOW
+
+    result = run(one_minute, MemoryStore(), stop_now, trials=9, threads=1, budget="2.5 min")
+    assert len(result.trials) == 3
+    assert result.spent
