@@ -66,7 +66,7 @@ def _from_file(options: TrainOptions, run_id: str | None) -> StudyResult:
         metric=options.metric,
         algorithm="random",
         trials=1,
-        max_budget=options.budget,
+        max_budget=options.max_budget,
         refit=options.refit,
         ensemble=OFF,
         device=options.device,

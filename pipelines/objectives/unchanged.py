@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from hpo.algorithms import is_same
-from hpo.errors import StudyError, raise_all
+from hpo.errors import ParameterError, StudyError, raise_all
 from pipelines.models import settings
 from pipelines.objectives.planning import budget_of, is_table, rungs
 from pipelines.objectives.scoring.goals import as_began, table_goal
@@ -63,7 +63,6 @@ def _began_with(plan: Plan, data: DataPlan, given: Mapping[str, Any]) -> dict[st
     """
     began = {**vars(data), **vars(plan)}
     began |= _budgets(plan, data.task, {name: given[name] for name in OF_BUDGETS if name in given})
-    began["budget"] = int(plan.rungs[-1])
     if data.outer:
         began["folds"] = Outer.parse(data.outer).folds
     # Trials whose checkpoints are not at the new place are trained from the beginning.
@@ -128,5 +127,9 @@ def _budgets(plan: Plan, task: str, given: dict[str, Any]) -> dict[str, Any]:
     }
     wanted = began | given
     own = budget_of(settings(plan.model, kind=task).budget, plan.algorithm, plan.fidelity)
-    steps = rungs(plan.algorithm, own, wanted["min_budget"], wanted["max_budget"], wanted["eta"])
-    return given if steps == plan.rungs else began
+    ends = wanted["min_budget"], wanted["max_budget"]
+    try:
+        same = rungs(plan.algorithm, own, *ends, wanted["eta"]) == plan.rungs
+    except ParameterError:  # they make no rungs
+        same = False
+    return given if same else began

@@ -295,7 +295,7 @@ class TrainOptions(Options):
             nothing.
         test_share: The share of rows that is held out; 0 with test.
         test: A table of the rows to test on, with the columns of data; none of data are held out.
-        budget: The boosting rounds or training steps; none takes the model's own.
+        max_budget: The boosting rounds or training steps; none takes the model's own.
     """
 
     trial: str | None = option(None, checked=False, later=True)
@@ -303,7 +303,7 @@ class TrainOptions(Options):
     register: str | None = option(None, later=True)
     test_share: float = option(TEST_SHARE, Range(at_least=0, below=0.5))
     test: Table = option(None, checked=False, later=True)
-    budget: int | None = option(None, BUDGET)
+    max_budget: int | None = option(None, BUDGET)
     refit: str = option(AUTO, later=True)
     calibrate: str = option(OFF, later=True)
     threshold: str = option(AUTO, later=True)

@@ -58,7 +58,6 @@ SAME: dict[str, Any] = {
     "test_share": 0.3,
     "checkpoints": "s3://new/place",
     "folds": 3,
-    "budget": 90,
 }
 OTHER: dict[str, Any] = {
     "target": "z",
@@ -96,7 +95,6 @@ OTHER: dict[str, Any] = {
     "warm_start": "there",
     "test_share": 0.1,
     "folds": 4,
-    "budget": 50,
 }
 
 
@@ -133,8 +131,8 @@ def test_every_other_option_is_refused_with_both_values(kind: type[Options], nam
 
 
 def test_all_changes_are_told_together() -> None:
-    with pytest.raises(StudyError, match="(?s)2 mistakes:.*seed=3, but got 5.*budget=90, but got"):
-        check_with(TrainOptions, seed=5, budget=10)
+    with pytest.raises(StudyError, match="(?s)2 mistakes:.*seed=3, but got 5.*max_budget=90, but"):
+        check_with(TrainOptions, seed=5, max_budget=10)
 
 
 def test_what_a_later_session_decides_is_free() -> None:
