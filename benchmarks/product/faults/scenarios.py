@@ -362,12 +362,12 @@ _ALL: Mapping[str, Any] = {
 _SLOW: Mapping[str, Any] = {"slow": 1.0, "seconds": 0.4}
 
 FAULTS = (
-    _fault("driver killed, tpe, SQLite", killed_drivers, "tpe", 60, 1, http=False),
+    _fault("driver killed, tpe, SQLite", killed_drivers, "tpe", 60, http=False),
     _fault("driver killed, bohb, SQLite", killed_drivers, "bohb", 60, 2, http=False),
     _fault("driver killed, tpe, HTTP", killed_drivers, "tpe", 20, http=True),
     _fault("driver killed, bohb, HTTP", killed_drivers, "bohb", 20, http=True),
     _fault("worker killed, tpe", killed_workers, "tpe", 24),
-    _fault("worker killed, bohb", killed_workers, "bohb", 24, 2),
+    _fault("worker killed, bohb", killed_workers, "bohb", 24, 1),
     _fault("server away for 6 s", outages, "tpe", 3, how="away"),
     _fault("server hangs for 6 s", outages, "bohb", 3, how="hangs"),
     _fault("server away, Ctrl-C twice", outages, "bohb", 3, how="stopped"),
@@ -381,12 +381,12 @@ FAULTS = (
     _fault("driver frozen and overtaken, SQLite", frozen, "tpe", 3, 1, http=False),
     _fault("driver frozen and overtaken, HTTP", frozen, "bohb", 3, http=True),
     *(
-        _fault(f"{what}: {how}", full_disks, algorithm, 2, quick, what=what)
-        for what, how, algorithm, quick in (
-            ("database", "disk full", "tpe", 0),
-            ("cache", "disk full", "bohb", 0),
-            ("temporary folder", "disk full", "tpe", 0),
-            ("artifacts", "read-only", "tpe", 1),
+        _fault(f"{what}: {how}", full_disks, algorithm, 2, what=what)
+        for what, how, algorithm in (
+            ("database", "disk full", "tpe"),
+            ("cache", "disk full", "bohb"),
+            ("temporary folder", "disk full", "tpe"),
+            ("artifacts", "read-only", "tpe"),
         )
     ),
 )
