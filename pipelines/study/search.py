@@ -128,3 +128,8 @@ class Search:
                 stop.level = max(stop.level, StopLevel.FINISH_RUNNING)
             if best is not None and self.spent:
                 return
+        is_empty = self.study.best_trial is None and not self.failed
+        if plan.timeout and is_empty and stop.level == StopLevel.CONTINUE:
+            reporter.say(
+                f"timeout={plan.timeout:g}: no trial has ended in that time; take a longer timeout"
+            )
