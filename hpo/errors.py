@@ -88,15 +88,21 @@ def reason(error: BaseException) -> str:
     return str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
 
 
+def similar(name: str, known: Iterable[str]) -> str | None:
+    """The known name that resembles `name` most; None when none does."""
+    by_case = {str(k).casefold(): str(k) for k in known}
+    match = get_close_matches(name.casefold(), by_case, n=1, cutoff=0.6)
+    return by_case[match[0]] if match else None
+
+
 def closest(name: str, known: Iterable[str]) -> str:
     """A hint to append to a message: `, did you mean 'x'?` for the most similar known name.
 
     Returns:
         The hint, or an empty string when no name in `known` resembles `name`.
     """
-    by_case = {str(k).casefold(): str(k) for k in known}
-    match = get_close_matches(name.casefold(), by_case, n=1, cutoff=0.6)
-    return f", did you mean {by_case[match[0]]!r}?" if match else ""
+    found = similar(name, known)
+    return f", did you mean {found!r}?" if found else ""
 
 
 def raise_all(kind: type[UserError], mistakes: Iterable[str]) -> None:

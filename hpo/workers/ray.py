@@ -34,6 +34,7 @@ _CHECK = 120.0  # seconds for a check on every node, which starts a process ther
 _FETCH = 600.0  # seconds for shared content to reach a node
 _QUIET = {"configure_logging": False, "logging_level": logging.ERROR}
 _FAREWELL = 3.0  # seconds for idle workers to delete their files
+_UNKNOWN = ("AuthenticationError", "InvalidAuthToken", "UNAUTHENTICATED")  # in Ray's errors
 
 
 @dataclass(frozen=True)
@@ -142,6 +143,11 @@ def connected(address: str | None) -> Iterator[RayCluster]:
     except ImportError as error:
         raise UserError(f'{_line(error)}; run pip install "mlflow-warmstart[ray]"') from error
     except (ConnectionError, ValueError, RuntimeError, RayError) as error:
+        if _asks_for_token(error):
+            raise UserError(
+                f"ray_address={address!r}: the Ray cluster asks for a token; set "
+                "RAY_AUTH_MODE=token, with its token in ~/.ray/auth_token or RAY_AUTH_TOKEN"
+            ) from error
         raise UserError(
             f"ray_address={address!r}: there is no Ray cluster to connect to ({_line(error)}); "
             "start one with `ray start --head`, or give its address"
@@ -189,6 +195,16 @@ def _check_answer(address: str) -> None:
             f"the Ray cluster at {address} does not answer ({error}); start one with `ray start "
             "--head`, or give its address as ray_address"
         ) from error
+
+
+def _asks_for_token(error: BaseException | None) -> bool:
+    """Whether an error, or what caused it, is that the cluster does not know this process."""
+    while error is not None:
+        told = f"{type(error).__name__}: {error}"
+        if any(word in told for word in _UNKNOWN):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 class _Actor:

@@ -78,8 +78,8 @@ class Adoption:
         )
         if not metric.ours:
             yield (
-                "  it is not a metric of this project: studies cannot learn from it until means= "
-                "names the one that it stands for"
+                "  it is not a metric of this project, so studies cannot learn from it; if it "
+                "stands for one, adopt it again with means=, such as means=roc_auc"
             )
         yield f"best: run {self.best.run_id}, {self.best_value:.5g}"
 

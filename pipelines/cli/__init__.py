@@ -20,7 +20,7 @@ from click.shell_completion import (
     shell_complete,
 )
 
-from hpo.errors import ParameterError, TakenError, UserError, closest
+from hpo.errors import ParameterError, TakenError, UserError, closest, raise_all
 from pipelines import entry_points
 from pipelines.cli import config
 from pipelines.entry_points import Parameter
@@ -31,6 +31,7 @@ EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
 _COMPLETE = "_MLFLOW_WARMSTART_COMPLETE"  # set by the scripts of click that complete commands
 _GIVEN = "given"  # by position
+_MISTAKES = f"{NAME}.mistakes"  # values that are of none of the types of their options
 
 
 def version() -> str:
@@ -55,7 +56,10 @@ class _Text(click.ParamType[object]):
         try:
             return self.parameter.parse(value) if isinstance(value, str) else value
         except ValueError as error:
-            raise ParameterError(str(error)) from error
+            if ctx is None:
+                raise ParameterError(str(error)) from error
+            ctx.meta.setdefault(_MISTAKES, []).append(str(error))
+            return value  # no command runs with it
 
 
 class _Group(click.Group):
@@ -84,7 +88,7 @@ class _Command(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         try:
-            return super().parse_args(ctx, args)
+            rest = super().parse_args(ctx, args)
         except click.NoSuchOption as error:
             name = error.option_name.lstrip("-")
             hint = closest(name, [p.name for p in self.params if p.name])
@@ -93,6 +97,8 @@ class _Command(click.Command):
             ) from error
         except click.UsageError as error:
             raise ParameterError(error.format_message()) from error
+        raise_all(ParameterError, ctx.meta.get(_MISTAKES, ()))
+        return rest
 
 
 def command(name: str, function: Callable[..., Any]) -> click.Command:

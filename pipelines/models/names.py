@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from hpo.errors import closest
+from hpo.errors import closest, similar
 from hpo.space.parameters import Params, Value
 
 Names = Mapping[str, Sequence[str]]
@@ -63,7 +63,10 @@ class ParameterNames:
         if self.main(name, "reserved") is not None:
             return f"{shown} is set by the study and cannot be searched; leave it out of the space"
         known = self._main_names["parameters"]
-        return f"{self.family} has no parameter {shown!r}{closest(name, known)}"
+        alias = similar(name, known)
+        # The main name goes before an alias such as num_leaf, if it resembles the text, too.
+        hint = alias and (closest(name, [known[alias]]) or closest(name, [alias]))
+        return f"{self.family} has no parameter {shown!r}{hint or ''}"
 
 
 def _by_alias(names: Names) -> dict[str, str]:

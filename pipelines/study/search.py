@@ -10,11 +10,11 @@ from hpo.loop import Stop, StopLevel
 from hpo.past import Past
 from hpo.study import Study
 from pipelines.store import StudyStore
-from pipelines.study.checkpointing import CheckpointKeeper
 from pipelines.study.objective import Objective
 from pipelines.study.plan import Plan
 from pipelines.study.progress import Reporter
 from pipelines.study.workshop import Workshop
+from pipelines.study.workshop.checkpointing import CheckpointKeeper
 
 MAX_FAILURES = 10  # so many failures without one success end the search
 
@@ -128,3 +128,8 @@ class Search:
                 stop.level = max(stop.level, StopLevel.FINISH_RUNNING)
             if best is not None and self.spent:
                 return
+        is_empty = self.study.best_trial is None and not self.failed
+        if plan.timeout and is_empty and stop.level == StopLevel.CONTINUE:
+            reporter.say(
+                f"timeout={plan.timeout:g}: no trial has ended in that time; take a longer timeout"
+            )

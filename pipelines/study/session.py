@@ -28,7 +28,6 @@ from pipelines.files.refused import why_refused
 from pipelines.files.uris import safe
 from pipelines.findings.scales import duration
 from pipelines.store import StudyStore
-from pipelines.study.checkpointing import CheckpointKeeper
 from pipelines.study.choice.front import log_front
 from pipelines.study.interrupts import interrupts
 from pipelines.study.introduction import introduction
@@ -40,6 +39,7 @@ from pipelines.study.result import Outcome, StudyResult
 from pipelines.study.search import Search
 from pipelines.study.summary import failures
 from pipelines.study.workshop import POLL, Workshop, wait_for
+from pipelines.study.workshop.checkpointing import CheckpointKeeper
 
 logger = logging.getLogger(__name__)
 

@@ -253,11 +253,14 @@ def _next_steps(result: "StudyResult") -> list[str]:
 def _again(result: "StudyResult", trials: int) -> str:
     """How to resume the study."""
     timeout = result.plan.timeout
+    if timeout and not any(trial.finished for trial in result.trials):
+        timeout *= 10  # the same would be too short again
     ends = {"trials": f"{trials}", **({"timeout": f"{timeout:g}"} if timeout else {})}
     if result.stalled and result.plan.patience is not None:
         ends["patience"] = f"{2 * result.plan.patience}"
     if result.stalled and result.plan.min_gain is not None:
-        ends["min_gain"] = f"{result.plan.min_gain / 2:g}"
+        gain = min(result.plan.min_gain, result.expected_gain or result.plan.min_gain)
+        ends["min_gain"] = f"{gain / 2:.2g}"  # less than what is expected, to go on at all
     if result.spent:
         ends["budget"] = result.plan.allowance.twice
     if result.given_again:

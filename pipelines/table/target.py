@@ -157,6 +157,8 @@ def read_target(
         raise ParameterError(
             f"unknown task {task!r}{closest(task, TASKS)}; tasks: {', '.join(TASKS)}"
         )
+    if frame.empty:
+        raise DataError("the table has no rows; give one with rows to learn from")
     series = _as_numbers_if_possible(relative(frame[name]))
     if pd.api.types.is_datetime64_any_dtype(series.dtype):
         raise DataError(f"target {name!r} is a date; turn it into a number or into classes")

@@ -52,6 +52,16 @@ def test_a_mistake_is_one_line_and_exit_code_2(
     assert printed.err.count("\n") == 1
 
 
+def test_values_that_cannot_be_read_are_told_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["tune", "--trials=many", "--timeout=long"])
+    assert capsys.readouterr().err.splitlines() == [
+        "error: 2 mistakes:",
+        "- trials='many' must be a whole number or none",
+        "- timeout='long' must be a number or none",
+    ]
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_docstrings_of_entry_points_have_short_lines(name: str) -> None:
     lines = (load(name).__doc__ or "").splitlines()

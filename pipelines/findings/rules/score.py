@@ -150,8 +150,8 @@ def lost_class(case: Case) -> Iterator[Diagnosis]:
         f"{short(repr(largest.label))} carries the score; {name} is hardly ever found",
         f"{worst.recall:.0%} of the {worst.rows} held-out rows of {name} are predicted as such, "
         f"{found:.0%} of all {rows} rows",
-        "if that class matters, take metric=balanced_accuracy, f1_macro or log_loss, or search "
-        "class weights",
+        "if that class matters, take metric=balanced_accuracy, f1_macro or log_loss, or balance=on"
+        + (", or for two classes threshold=f1" if len(classes) == 2 else ""),
     )
 
 

@@ -51,9 +51,10 @@ class Threshold:
         if value is not None and 0 < value < 1:
             return cls(text, value=value)
         if value is not None or not is_metric(text):
+            on_labels = [name for name, metric in METRICS.items() if metric.on_labels]
             raise ParameterError(
                 f"threshold={text!r} must be auto, off, a number between 0 and 1, a metric of "
-                f"labels such as f1, or costs such as cost:fp=1,fn=5{closest(text, METRICS)}"
+                f"labels such as f1, or costs such as cost:fp=1,fn=5{closest(text, on_labels)}"
             )
         metric = metric_named(text)
         if not metric.on_labels or "binary" not in metric.tasks:

@@ -95,7 +95,7 @@ def test_custom_names(place: Place) -> None:
     }
     text = str(found)
     assert "3 not counted: parts of a run that counts" in text
-    assert "studies cannot learn from it until means= names" in text
+    assert "studies cannot learn from it; if it stands" in text
     assert text.endswith("nothing was written; run it again without dry_run")
 
 

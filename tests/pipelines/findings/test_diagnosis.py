@@ -174,6 +174,7 @@ def test_one_class_carries_the_score() -> None:
     lost = (ClassScore("no", 900, 0.99), ClassScore("yes", 100, 0.04))
     (diagnosis,) = found(study(trials, classes=lost), "class")
     assert "'no' carries the score; 'yes' is hardly ever found" in diagnosis.title
+    assert diagnosis.advice.endswith("or balance=on, or for two classes threshold=f1")
     assert not found(
         study(trials, classes=(ClassScore("no", 900, 0.95), ClassScore("yes", 100, 0.6))), "class"
     )

@@ -82,7 +82,7 @@ def test_mistakes_of_every_kind_are_told_at_once() -> None:
         frame["y"],  # type: ignore[arg-type]
         trials=0,
         algorithm="tpee",
-        space={"lerning_rate": [0.1], "num_leves": [1]},
+        space={"lerning_rate": [0.1], "num_leafs": [1]},
     )
 
     with pytest.raises(ParameterError) as error:
@@ -96,7 +96,7 @@ def test_mistakes_of_every_kind_are_told_at_once() -> None:
         "trials=0 must be greater than 0",
         "unknown algorithm 'tpee', did you mean 'tpe'?",
         "lightgbm has no parameter 'lerning_rate', did you mean 'learning_rate'?",
-        "lightgbm has no parameter 'num_leves', did you mean 'num_leaves'?",
+        "lightgbm has no parameter 'num_leafs', did you mean 'num_leaves'?",
     ):
         assert words in text
 

@@ -100,6 +100,22 @@ def test_a_library_that_is_not_installed_is_named(
 
 
 @needs_ray
+def test_a_ray_cluster_that_asks_for_a_token_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(**_: object) -> None:
+        try:
+            raise RuntimeError("RPC error: InvalidAuthToken: the token is missing or incorrect")
+        except RuntimeError as error:
+            raise ConnectionError("Failed to connect to Ray cluster") from error
+
+    monkeypatch.setattr("ray.init", refused)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        options = TuneOptions("t.csv", "y", executor="ray", ray_address=address)
+        with pytest.raises(UserError, match="RAY_AUTH_MODE=token"), cluster_of(options, "auto"):
+            pass
+
+
+@needs_ray
 def test_a_ray_cluster_that_does_not_answer_is_told_at_once(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

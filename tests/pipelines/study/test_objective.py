@@ -148,6 +148,15 @@ def test_a_timeout_counts_what_comes_before_and_after_the_search(
     assert len(in_time.trials) == PLAN.trials
 
 
+def test_a_timeout_before_the_first_result_is_told(
+    session: Callable[..., StudyResult], capsys: pytest.CaptureFixture[str]
+) -> None:
+    result = session(MemoryStore(), replace(PLAN, timeout=1e-9), Paraboloid())
+    assert result.stopped
+    assert result.winner is None
+    assert "timeout=1e-09: no trial has ended in that time" in capsys.readouterr().err
+
+
 def test_what_an_earlier_session_has_stored_is_not_made_again(
     session: Callable[..., StudyResult],
 ) -> None:

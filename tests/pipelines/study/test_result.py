@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import Any
 
 from hpo.space import Float, SearchSpace
@@ -69,6 +70,22 @@ def test_what_comes_next_depends_on_what_is_left() -> None:
 
 def test_a_search_that_ended_by_the_clock_goes_on_with_one() -> None:
     assert "-P study=abc -P trials=50 -P timeout=30" in str(result(TRIALS, wanted=50, timeout=30.0))
+
+
+def test_a_search_whose_time_was_over_before_its_first_result_gets_more() -> None:
+    nothing = replace(
+        result(TRIALS, wanted=50, timeout=0.5),
+        trials=(),
+        winner=None,
+        stopped=True,
+        interrupted=True,
+    )
+    assert "-P timeout=5" in str(nothing)
+
+
+def test_a_search_that_goes_on_after_min_gain_is_given_less_than_the_forecast() -> None:
+    ended = replace(result(TRIALS, min_gain=1.0), stalled=True, expected_gain=0.001)
+    assert "-P min_gain=0.0005" in str(ended)
 
 
 def race(number: int, *losses: float, granted: float = 0.0, failure: str | None = None) -> Trial:

@@ -99,6 +99,11 @@ def test_impossible_targets(target: Any, task: Any, message: str) -> None:
         prepare(table(y=target), "y", task=task)
 
 
+def test_a_table_of_no_rows_is_told() -> None:
+    with pytest.raises(DataError, match="the table has no rows"):
+        prepare(table(y=cycle("a", "b")).head(0), "y")
+
+
 def test_a_class_smaller_than_the_folds() -> None:
     target = ["rare"] * 3 + cycle("a", "b", n=N - 3)
     prepare(table(y=target), "y", validation="cv:3")

@@ -52,6 +52,7 @@ def test_the_option_is_read(text: str, value: float | None, metric: str | None) 
         ("1.5", "a number between 0 and 1"),
         ("nan", "a number between 0 and 1"),
         ("f2", "a metric of labels such as f1"),
+        ("2", r"fn=5$"),  # and no hint to a metric of numbers
         ("roc_auc", "does not depend on a threshold"),
         ("rmse", "does not depend on a threshold"),
         ("cost:fp=1,fn=0", "costs must be numbers above 0"),
