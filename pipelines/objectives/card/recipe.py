@@ -51,7 +51,7 @@ def _unusual(plan: Plan, data: DataPlan, family: str) -> dict[str, object]:
         "validation": (_place(data, VALIDATION) or _held_out(validation), TrainOptions.validation),
         "fold": (validation.column, ""),
         "loss": (data.loss, ""),
-        "budget": (_full_budget(plan, family), settings(family).budget.max),
+        "max_budget": (_full_budget(plan, family), settings(family).budget.max),
         "refit": (plan.refit, TrainOptions.refit),
         "calibrate": (plan.calibrate, TrainOptions.calibrate),
         "threshold": (plan.threshold, TrainOptions.threshold),
