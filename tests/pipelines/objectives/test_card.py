@@ -94,7 +94,7 @@ def test_a_card_tells_what_was_logged(monkeypatch: pytest.MonkeyPatch) -> None:
         "40 Wh = core hours × 10 W a core (assumed; $HPO_WATTS_PER_CORE sets it)",
         "-P params=params.yaml -P data=/data/x.csv -P target=y -P model=lightgbm "
         "-P metric=rmse -P seed=7",
-        "-P budget=50",
+        "-P max_budget=50",
     ):
         assert words in text
 
