@@ -177,7 +177,8 @@ class Supervisor:
         if OUT_OF_MEMORY not in reason and tells_no_memory(self.crew.launch.said(worker.printed)):
             reason += f"; {OUT_OF_MEMORY}"
         if worker.task:
-            error = worker.overdue or WorkerDied(f"the worker {reason}{self.hint()}")
+            hint = self.hint() if self.crew.launch.printed > worker.printed else ""
+            error = worker.overdue or WorkerDied(f"the worker {reason}{hint}")
             self.tasks.settle(worker.task, error, False)
         if not worker.ready and counts:
             self.failed(worker.raised.traceback if worker.raised else f"the worker {reason}")

@@ -17,6 +17,7 @@ from pipelines.files.objects import Objects
 from pipelines.files.refused import not_written
 
 _PARTLY = "put-"
+_PRINTED = "printed"
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,11 @@ class Exchange:
     def scratch(self) -> Path:
         """A folder on this machine for temporary files."""
         return self.own or self._objects.folder or Path(self._copies.name)
+
+    @property
+    def printed(self) -> Path:
+        """The folder of the texts that jobs print, which reach the driver with their ends."""
+        return self.scratch / _PRINTED
 
     @cached_property
     def _copies(self) -> "tempfile.TemporaryDirectory[str]":

@@ -55,7 +55,7 @@ def test_what_an_objective_does_costs_its_own_trial_only(store: str) -> None:
     for how, message in expected.items():
         assert message in failures[how], how
     assert "own_code.py" in failures["raises"], "where it was raised"
-    printed = {how: text for how, text in failures.items() if "is in the artifact log.txt" in text}
+    printed = {how: text for how, text in failures.items() if "\nits output is in" in text}
     assert set(printed) == set(HOW) - {"works", "forks"}
     client = MlflowClient(store)
     runs = client.search_runs(

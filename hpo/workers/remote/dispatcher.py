@@ -3,9 +3,11 @@
 import logging
 import math
 import time
-from concurrent.futures import CancelledError
+from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
+from typing import Any
+from weakref import WeakKeyDictionary
 
 from hpo.errors import PoolBroken, WorkerDied, time_limit_exceeded
 from hpo.workers.remote.fleet import Answered, Event, Fleet, Lost, Order, Shelf, Up, Woken
@@ -51,6 +53,7 @@ class Dispatcher:
         self.shelf = shelf
         self.events = events
         self.hosts: dict[int, RemoteHost] = {}
+        self.collected: WeakKeyDictionary[Future[Any], Any] = WeakKeyDictionary()
         self.failures = 0
         self.serial = 0
         self.start_at = 0.0
@@ -144,6 +147,7 @@ class Dispatcher:
                     return
                 task, host.task = host.task, None
                 host.proved, self.failures = True, 0
+                self.collected[task.future] = answer.collected
                 self.tasks.settle(task, value, good)
             case Lost(serial, reason) if serial in self.hosts:
                 self.lost(serial, reason, started=self.hosts[serial].ready)

@@ -41,6 +41,8 @@ class HostSetup:
         preload: modules that are imported before the first job.
         env: additional environment variables of the worker.
         check: is called before anything else; returns why the machine cannot be used, or "".
+        collect: is called with the worker's `Place` after each job, whatever became of it, in the
+            process that supervises the worker; what it returns travels with the answer.
     """
 
     session: str
@@ -49,6 +51,7 @@ class HostSetup:
     preload: tuple[str, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
     check: Callable[[], str] | None = None
+    collect: Callable[[Place], Any] | None = None
 
 
 class Answer(NamedTuple):
@@ -57,10 +60,12 @@ class Answer(NamedTuple):
     Attributes:
         error: the name of its exception; "" for a result.
         value: the pickled result, or the arguments of the exception.
+        collected: what `HostSetup.collect` has returned.
     """
 
     error: str
     value: Any
+    collected: Any = None
 
     @classmethod
     def of(cls, error: JobError | TimeLimitExceeded) -> "Answer":
@@ -102,11 +107,13 @@ class Host:
         if setup.check is not None and (why := setup.check()):
             raise UnfitError(f"{socket.gethostname()}: {why}")
         self.folder = NodeFolder(setup.session)
+        self._place = Place(self.folder.shared, self.folder.own)
+        self._collect = setup.collect
         self._log = self.folder.own / "log"
         self._hint = f"; what it printed is in {self._log}"
         self._pool: WorkerPool[Place, Any, Any] = WorkerPool(
             setup.make_evaluate,
-            Place(self.folder.shared, self.folder.own),
+            self._place,
             workers=1,
             threads=setup.threads,
             preload=setup.preload,
@@ -124,8 +131,17 @@ class Host:
         self.folder.receive(name, files)
 
     def run(self, job: bytes, time_limit: float | None) -> Answer:
-        """Run a pickled job and wait for it."""
+        """Run a pickled job, wait for it, and collect what it has left."""
         self._shorten_log()
+        answer = self._answer(job, time_limit)
+        if self._collect is None:
+            return answer
+        try:
+            return answer._replace(collected=self._collect(self._place))
+        except Exception as error:  # such as a full disk
+            return Answer("JobError", tuple(raised(error)))
+
+    def _answer(self, job: bytes, time_limit: float | None) -> Answer:
         try:
             loaded = pickle.loads(job)
         except Exception as error:  # unpickling runs code of the job, and fails this job only

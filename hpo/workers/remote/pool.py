@@ -1,7 +1,9 @@
 """An executor of workers on other machines."""
 
 from collections.abc import Callable
+from concurrent.futures import Future
 from queue import SimpleQueue
+from typing import Any
 
 from hpo.workers import JobT, ResultT
 from hpo.workers.queued import QueuedExecutor
@@ -38,3 +40,7 @@ class RemotePool(QueuedExecutor[JobT, ResultT]):
         """How many more jobs could start at once; 1 for a broken pool, whose `submit` says why."""
         with self._tasks.lock:
             return 1 if self._tasks.broken else max(self.size - self._tasks.unsettled, 0)
+
+    def collected(self, future: "Future[ResultT]") -> Any:
+        """What a host has collected after the job of a done future; None when it was lost."""
+        return self._dispatcher.collected.get(future)

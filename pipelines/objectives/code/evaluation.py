@@ -108,7 +108,7 @@ class Evaluation:
             Exception: whatever the code raises; the trial fails for that reason.
         """
         job, evaluate = leg.job, self._evaluate
-        file = printed.place(self._exchange.scratch, job.number, job.to)
+        file = self._exchange.printed / printed.name(job.number, job.to)
         with printed_to(file), active(leg.place) as run, self._folder(job) as folder:
             report = self._report(evaluate, job, folder)
             return replace(report, used_run=run.was_used)

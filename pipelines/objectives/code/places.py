@@ -19,6 +19,7 @@ from hpo.errors import (
 )
 from hpo.loop import Job
 from hpo.trial import Report
+from pipelines.files.excerpt import taken
 from pipelines.files.exchange import Exchange
 from pipelines.objectives.code import printed
 from pipelines.objectives.code.evaluation import CodeJob, Evaluated
@@ -112,7 +113,7 @@ class InRuns:
         for running in [each for each in self._running if each.done()]:
             leg = self._running.pop(running)
             name = f"log-{leg.job.to:g}.txt" if self._races else "log.txt"
-            text = printed.taken(printed.place(self._exchange.scratch, leg.job.number, leg.job.to))
+            text = taken(self._exchange.printed / printed.name(leg.job.number, leg.job.to))
             if text:
                 self._storage.notes.annotate(texts={name: text}, trial=leg.job.number)
             error = running.exception()
@@ -133,14 +134,13 @@ class InRuns:
 
 
 def _told(error: BaseException, text: str, name: str) -> BaseException:
-    """The error with where its trial's output is."""
+    """The error with where its output is; its first line is the reason, and stays short."""
     if not text:
         return error
-    where = f"; what it printed is in the artifact {name} of its run"
+    where = f"\nits output is in the artifact {name}"
     match error:
         case JobError():
-            first, *more = error.message.split("\n")
-            return JobError(error.kind, "\n".join((first + where, *more)), error.traceback)
+            return JobError(error.kind, error.message + where, error.traceback)
         case WorkerDied() if tells_no_memory(text) and OUT_OF_MEMORY not in str(error):
             return WorkerDied(f"{error}; {OUT_OF_MEMORY}{where}")
         case WorkerDied() | TimeLimitExceeded():

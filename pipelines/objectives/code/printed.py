@@ -12,15 +12,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-_FOLDER = "printed"  # in the exchange
-_PART = 32 << 10  # bytes from the beginning, and from the end, that are stored
+_LAST = 32 << 10  # bytes that a message is looked for in
 _STREAMS = (1, 2)
 _LIBC = ctypes.CDLL(None)
 
 
-def place(scratch: Path, number: int, budget: float) -> Path:
-    """The file of a leg, in the folder that driver and workers share."""
-    return scratch / _FOLDER / f"{number}-{budget:g}.txt"
+def name(number: int, budget: float) -> str:
+    """The name of a leg's file, in the folder that driver and workers share."""
+    return f"{number}-{budget:g}.txt"
 
 
 @contextmanager
@@ -54,7 +53,7 @@ def printed_since(start: int) -> str:
     """The end of what was printed after so many bytes; "" where it is not printed to a file."""
     try:
         size = printed_so_far()
-        return os.pread(_STREAMS[-1], _PART, max(start, size - _PART)).decode(errors="replace")
+        return os.pread(_STREAMS[-1], _LAST, max(start, size - _LAST)).decode(errors="replace")
     except OSError:
         return ""
 
@@ -64,21 +63,6 @@ def print_lines() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(line_buffering=True)
-
-
-def taken(path: Path) -> str:
-    """The text in a file, without the middle of a long one; the file is deleted."""
-    try:
-        with path.open("rb") as file:
-            text, left_out = file.read(_PART), path.stat().st_size - 2 * _PART
-            if left_out > 0:
-                text += f"\n… {left_out:,} bytes are left out …\n".encode()
-                file.seek(-_PART, os.SEEK_END)
-            text += file.read(_PART)
-        path.unlink()
-    except FileNotFoundError:  # nothing was printed
-        return ""
-    return text.decode(errors="replace")
 
 
 def _flush() -> None:

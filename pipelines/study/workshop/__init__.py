@@ -25,7 +25,7 @@ from hpo.workers.remote.host import HostSetup
 from pipelines.files.cache import cache_dir, make_private
 from pipelines.files.exchange import Exchange
 from pipelines.study.workshop.clusters import Cluster
-from pipelines.study.workshop.relay import PublishedExchange, Relay, Relayed
+from pipelines.study.workshop.relay import PublishedExchange, Relay, Relayed, collected
 
 PREFIX = "mlflow-warmstart-"
 POLL = 0.2  # seconds between looks at the user's requests
@@ -128,7 +128,9 @@ def _elsewhere(
 
     def open_pool(wanted: WorkerPlan) -> Pool:
         session = secrets.token_hex(8)
-        setup = HostSetup(session, Relayed(worker.make), wanted.threads, worker.preload)
+        setup = HostSetup(
+            session, Relayed(worker.make), wanted.threads, worker.preload, collect=collected
+        )
         return Relay(cluster.open_pool(setup, wanted), folder)
 
     exchange = PublishedExchange(str(folder), shelf=cluster.shelf)

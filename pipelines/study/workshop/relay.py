@@ -1,37 +1,43 @@
 """The exchange of a session whose workers are on other machines.
 
 What the driver puts into it is published to all machines, and a worker finds it in a folder there.
-What a worker puts into it travels with the report of its job. So no job names a path of the
-driver's disk.
+What a worker puts into it, and what it prints, travels with the end of its job. So no job names a
+path of the driver's disk.
 """
 
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from hpo.trial import Report
 from hpo.workers.remote.fleet import Shelf
 from hpo.workers.remote.folder import Files, read_files, write_files
 from hpo.workers.remote.host import Place
 from hpo.workers.remote.pool import RemotePool
+from pipelines.files.excerpt import taken
 from pipelines.files.exchange import Exchange
 from pipelines.files.uris import first_line
 
 
-@dataclass(frozen=True)
-class Delivery:
-    """A report with what its job has put into the exchange, by name."""
+class Left(NamedTuple):
+    """What a job has left on its machine.
 
-    report: Report
+    Attributes:
+        put: what it has put into the exchange, by name.
+        printed: what it has printed, by the names of the files.
+    """
+
     put: Mapping[str, Files]
+    printed: Mapping[str, str]
 
 
 @dataclass(frozen=True)
 class Relayed:
-    """Makes, on another machine, what turns a job into a delivery.
+    """Makes, on another machine, what turns a job into a report.
 
     Attributes:
         make: makes of an exchange what turns a job into a report.
@@ -39,21 +45,23 @@ class Relayed:
 
     make: Callable[[Exchange], Callable[[Any], Report]]
 
-    def __call__(self, place: Place) -> Callable[[Any], Delivery]:
+    def __call__(self, place: Place) -> Callable[[Any], Report]:
         """What a worker at `place` evaluates jobs with."""
-        own = place.own / "work"
-        own.mkdir(exist_ok=True)
-        exchange = Exchange(str(place.shared), own)
-        evaluate = self.make(exchange)
+        exchange = _exchange_at(place)
+        exchange.scratch.mkdir(exist_ok=True)
+        return self.make(exchange)
 
-        def deliver(job: Any) -> Delivery:
-            exchange.forget_sent()  # what a job has left that was killed or has failed
-            report = evaluate(job)
-            put = {name: read_files(folder) for name, folder in exchange.sent()}
-            exchange.forget_sent()
-            return Delivery(report, put)
 
-        return deliver
+def collected(place: Place) -> Left:
+    """What a job has left at `place`; it is deleted there."""
+    exchange = _exchange_at(place)
+    put = {name: read_files(folder) for name, folder in exchange.sent()}
+    exchange.forget_sent()
+    return Left(put, {path.name: taken(path) for path in exchange.printed.glob("*")})
+
+
+def _exchange_at(place: Place) -> Exchange:
+    return Exchange(str(place.shared), place.own / "work")
 
 
 @dataclass(frozen=True)
@@ -80,7 +88,7 @@ class Relay:
         folder: of the driver's exchange.
     """
 
-    def __init__(self, pool: RemotePool[Any, Delivery], folder: Path) -> None:
+    def __init__(self, pool: RemotePool[Any, Report], folder: Path) -> None:
         self._pool = pool
         self._exchange = Exchange(str(folder))
 
@@ -93,16 +101,19 @@ class Relay:
         """Start a job; its future is done when the driver has what the job has put."""
         future: Future[Report] = Future()
 
-        def settle(done: "Future[Delivery]") -> None:
+        def settle(done: "Future[Report]") -> None:
             error: BaseException | None
+            left: Left | None = self._pool.collected(done)
+            if left is not None:
+                self._keep(left.printed)
             try:
                 error = done.exception()
             except CancelledError as cancelled:
                 error = cancelled
-            if error is None:
-                future.set_result(self._unpacked(done.result()))
-            else:
+            if error is not None:
                 future.set_exception(error)
+            else:
+                future.set_result(self._stored(done.result(), left.put if left else {}))
 
         self._pool.submit(job, time_limit).add_done_callback(settle)
         return future
@@ -128,10 +139,17 @@ class Relay:
     ) -> None:
         self._pool.__exit__(kind, error, trace)
 
-    def _unpacked(self, delivery: Delivery) -> Report:
+    def _keep(self, printed: Mapping[str, str]) -> None:
+        """Write what a job has printed to where it would be from a worker of this machine."""
+        folder = self._exchange.printed
+        with suppress(OSError):  # it is worth less than the report
+            for name, text in printed.items():
+                folder.mkdir(exist_ok=True)
+                (folder / Path(name).name).write_text(text, encoding="utf-8")
+
+    def _stored(self, report: Report, put: Mapping[str, Files]) -> Report:
         """The report, when what came with it is in the exchange."""
-        report = delivery.report
-        for name, files in delivery.put.items():
+        for name, files in put.items():
             try:
                 self._exchange.put(name, _writer(files))
             except OSError as error:  # as in a worker of this machine

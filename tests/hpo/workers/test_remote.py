@@ -113,6 +113,18 @@ def test_a_job_of_a_lost_host_runs_on_another_one(one: Pooled) -> None:
     assert outcome(future) == "done"
 
 
+def test_what_a_host_collects_comes_with_the_end_of_its_job(one: Pooled) -> None:
+    failing, lost = one.pool.submit("fails"), one.pool.submit("is lost")
+    answer = Answer("JobError", ("ValueError", "x", "trace"), collected="words")
+    one.fleet.answer(one.runs("fails"), answer)
+    assert isinstance(outcome(failing), JobError)
+    assert one.pool.collected(failing) == "words"
+    for _ in range(3):
+        one.fleet.lose(one.runs("is lost"))
+    assert isinstance(outcome(lost), WorkerDied)
+    assert one.pool.collected(lost) is None
+
+
 def test_a_job_that_loses_every_host_fails(one: Pooled) -> None:
     future = one.pool.submit("job")
     for _ in range(3):

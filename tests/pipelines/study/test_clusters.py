@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hpo.errors import ParameterError, UserError
+from hpo.errors import ParameterError, UserError, WorkerDied
 from hpo.trial import Report
 from hpo.workers.cores import WorkerPlan
 from pipelines.files.exchange import Exchange
@@ -160,7 +160,7 @@ def test_a_mark_tells_whether_a_place_is_the_same(tmp_path: Path) -> None:
 
 
 class Adds:
-    """Adds what the driver has put, and puts the sum for the driver."""
+    """Adds what the driver has put, puts the sum for the driver, and prints."""
 
     def __init__(self, exchange: Exchange) -> None:
         self.exchange = exchange
@@ -168,8 +168,12 @@ class Adds:
     def __call__(self, job: str) -> Report:
         total = np.load(self.exchange.get("in/put") / "x.npy").sum() + len(job)
         self.exchange.put(f"models/{job}", lambda folder: np.save(folder / "y.npy", total))
+        self.exchange.printed.mkdir(exist_ok=True)
+        (self.exchange.printed / f"{job}.txt").write_text(f"words of {job}")
         if job == "fails":
             raise ValueError("no report")
+        if job == "dies":
+            os._exit(3)
         return Report(1.0, float(os.getpid()))
 
 
@@ -186,9 +190,13 @@ def test_what_driver_and_workers_put_travels(
     ):
         shop.exchange.put("in/put", lambda folder: np.save(folder / "x.npy", np.arange(4)))
         failed = shop.pool.submit("fails").exception(timeout=60)
+        died = shop.pool.submit("dies").exception(timeout=60)
         report = shop.pool.submit("four").result(timeout=60)
         assert report.loss != os.getpid()
         assert np.load(shop.exchange.get("models/four") / "y.npy") == 10
         assert "no report" in str(failed)
+        assert isinstance(died, WorkerDied)
         assert not shop.exchange.has("models/fails")
+        printed = {path.name: path.read_text() for path in shop.exchange.printed.iterdir()}
+        assert printed == {f"{job}.txt": f"words of {job}" for job in ("fails", "dies", "four")}
     assert list((tmp_path / "slurm").iterdir()) == []

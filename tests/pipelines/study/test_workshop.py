@@ -31,10 +31,13 @@ def folders() -> list[Path]:
 
 
 class Fatal:
-    """A job that ends the process in which it is read."""
+    """A job that ends the process in which it is read, with or without a word."""
+
+    def __init__(self, words: str) -> None:
+        self.words = words
 
     def __reduce__(self) -> Any:
-        return os._exit, (3,)
+        return exec, (f"import os; os.write(2, {self.words.encode()}); os._exit(3)",)
 
 
 def grow_old(folder: Path) -> None:
@@ -73,14 +76,14 @@ def test_of_a_mistake_only_a_log_that_says_something_stays() -> None:
 
 def test_a_log_that_the_failure_of_a_trial_names_stays(tmp_path: Path) -> None:
     with workshop(table_worker("lightgbm"), WorkerPlan(1, 1)) as shop:
-        died = shop.pool.submit(Fatal())
+        silent = shop.pool.submit(Fatal("")).exception(timeout=60)
+        assert str(silent).endswith("exit code 3; a job must return or raise")
+        died = shop.pool.submit(Fatal("last words"))
         with pytest.raises(WorkerDied, match=f"what it printed is in {worker_log()}"):
             died.result(timeout=60)
         assert stat.S_IMODE(worker_log().stat().st_mode) == 0o600
         assert stat.S_IMODE(worker_log().parent.stat().st_mode) == 0o700
-        with worker_log().open("a") as log:
-            log.write("last words")
-    assert worker_log().exists()
+    assert worker_log().read_text() == "last words"
     worker_log().unlink()
 
 
