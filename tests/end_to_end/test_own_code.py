@@ -187,7 +187,7 @@ def test_a_loop_of_ones_own_asks_and_tells(store: str) -> None:
             mlflow.log_metric("mine", 1.0)
         mlflow.log_metric("outer", 1.0)
         study.tell(first, {"err": 0.5, "other": 2})
-        with pytest.raises(ParameterError, match="tell got other, but the metric is err"):
+        with pytest.raises(ParameterError, match="tell got other, but the metric is err; tell it"):
             study.tell(second, {"other": 2})
         with pytest.raises(StudyError, match="is being run by another process"):
             open_study(study=study.run_id)
@@ -203,6 +203,9 @@ def test_a_loop_of_ones_own_asks_and_tells(store: str) -> None:
         assert fourth is not None
         assert fourth.number == 3
         again.tell(fourth, 1.0)
+    for call in (again.ask, lambda: again.tell(third, 1.0)):
+        with pytest.raises(StudyError, match=r"is closed; open it again: open_study\(study="):
+            call()
     rows = leaderboard(study.run_id)
     assert [row["number"] for row in rows] == [1, 0, 3, 2]
     assert rows[1]["metrics"]["other"] == 2.0

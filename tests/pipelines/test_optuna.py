@@ -3,7 +3,7 @@ import sys
 import optuna
 import pytest
 
-from hpo.errors import StudyError
+from hpo.errors import ParameterError, StudyError
 from pipelines.ask import open_study
 from pipelines.optuna import WarmstartSampler
 
@@ -53,6 +53,11 @@ def test_past_studies_of_the_objective_are_where_an_optuna_study_begins(store: s
 def test_a_past_that_does_not_exist_is_an_error_before_the_study_starts(store: str) -> None:
     with pytest.raises(StudyError, match="warm_start=nowhere: .*nowhere"):
         WarmstartSampler("square", warm_start="nowhere")
+
+
+def test_a_name_that_is_none_is_an_error() -> None:
+    with pytest.raises(ParameterError, match="objective=3 must be a name of what is evaluated"):
+        WarmstartSampler(3)  # type: ignore[arg-type]
 
 
 def test_without_optuna_the_error_names_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -82,6 +82,7 @@ class OpenStudy:
         self._storage = storage
         self._study = Search(plan, objective, storage, past).study
         self._asked: dict[int, float] = {}
+        self._closed = False
 
     @property
     def run_id(self) -> str:
@@ -121,7 +122,11 @@ class OpenStudy:
 
         Returns:
             None when all trials are started, or the result of another one is needed first.
+
+        Raises:
+            StudyError: when the study is closed.
         """
+        self._check_open()
         trial = self._study.ask()
         if trial is not None:
             self._asked[trial.number] = time.monotonic()
@@ -149,8 +154,9 @@ class OpenStudy:
 
         Raises:
             ParameterError: for a value that is no result; the trial can still be told.
-            StudyError: when the trial is not running.
+            StudyError: when the trial is not running, or the study is closed.
         """
+        self._check_open()
         number = trial.number if isinstance(trial, Trial) else int(trial)
         if failure is not None:
             return self._study.tell(number, Failure(failure))
@@ -158,9 +164,7 @@ class OpenStudy:
         try:
             metrics = metrics_of(value, self._plan.goals)
         except ResultError as error:
-            raise ParameterError(
-                str(error).replace("the objective returned", "tell got")
-            ) from error
+            raise ParameterError(_told(str(error))) from error
         if not 0 <= number < len(self.trials):
             raise StudyError(
                 f"there is no trial {number}; the study has {counted(len(self.trials), 'trial')}"
@@ -172,10 +176,19 @@ class OpenStudy:
 
     def close(self, status: str = "FINISHED", reason: str | None = None) -> None:
         """Write everything and release the study. Trials without a result can be told later."""
+        if self._closed:
+            return
+        self._closed = True
         if self.best_trial is not None:
             self._storage.notes.set_winner(self.best_trial.number)
             log_front(self._study, self._storage.notes, logger.warning)
         self._storage.close(status, reason)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StudyError(
+                f"study {self.run_id} is closed; open it again: open_study(study={self.run_id!r})"
+            )
 
     def __enter__(self) -> Self:
         return self
@@ -192,3 +205,14 @@ class OpenStudy:
             self.close("KILLED", "interrupted")
         else:
             self.close("FAILED", f"{type(error).__name__}: {error}")
+
+
+def _told(message: str) -> str:
+    """The message about what an objective returned, for a result that was told."""
+    for of_objective, of_tell in (
+        ("the objective returned", "tell got"),
+        ("must return", "must be"),
+        ("; return it", "; tell it"),
+    ):
+        message = message.replace(of_objective, of_tell)
+    return message

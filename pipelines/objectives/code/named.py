@@ -2,7 +2,7 @@
 
 import logging
 
-from hpo.errors import StudyError
+from hpo.errors import ParameterError, StudyError
 from hpo.past import Past
 from hpo.space import Params, SearchSpace
 from pipelines.objectives.code.asked import ASKED
@@ -65,7 +65,16 @@ class NamedPast:
 
 
 def named(objective: str) -> str:
-    """The objective as studies store it: a function by its name, else a title."""
+    """The objective as studies store it: a function by its name, else a title.
+
+    Raises:
+        ParameterError: when it is no text.
+    """
+    if not isinstance(objective, str):
+        raise ParameterError(
+            f"objective={objective!r:.80} must be a name of what is evaluated, such as "
+            "training:train or 'my loop'"
+        )
     return objective if ":" in objective else f"{ASKED}{objective}"
 
 
