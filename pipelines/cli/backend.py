@@ -22,7 +22,7 @@ from mlflow.projects.utils import (
     PROJECT_SYNCHRONOUS,
 )
 
-from hpo.errors import ParameterError, UserError
+from hpo.errors import ParameterError, UserError, raise_all
 from pipelines.files.environment import environment
 from pipelines.study.result import StudyResult
 from pipelines.tune import tune
@@ -86,12 +86,26 @@ def _options(backend_config: Mapping[str, Any], params: Mapping[str, Any]) -> di
             "dry_run in --backend-config: MLflow expects a run; take the entry point tune with "
             "objective=project:URI#entry and dry_run=true"
         )
+    if not own:
+        raise ParameterError(
+            "--backend-config is needed: a JSON file with the options of tune, such as "
+            '{"space": {"rate": {"low": 0.001, "high": 1.0}}, "metric": "-err", "trials": 20}'
+        )
     space = own.pop("space", {})
     if not isinstance(space, Mapping):
         raise ParameterError(
             f"space={space!r} in --backend-config must be an object of parameters, such as "
             '{"rate": {"low": 0.001, "high": 1.0}}'
         )
+    raise_all(
+        ParameterError,
+        (
+            f"-P {name}={value}: {name} is in the space of --backend-config, too; leave it out of "
+            "one of them"
+            for name, value in params.items()
+            if name in space
+        ),
+    )
     return {**own, "space": {**space, **{name: [value] for name, value in params.items()}}}
 
 
