@@ -37,7 +37,7 @@ class Fatal:
         self.words = words
 
     def __reduce__(self) -> Any:
-        return exec, (f"import os; os.write(2, {self.words.encode()}); os._exit(3)",)
+        return exec, (f"import os; os.write(2, {self.words.encode()!r}); os._exit(3)",)
 
 
 def grow_old(folder: Path) -> None:
