@@ -18,6 +18,16 @@ from pipelines.study.options import DEFAULT, PAST
 from warmstart.families import is_estimator
 
 AUTO_SPACE = "auto:"
+
+
+class _Another:
+    """A space that is not shown in a message, since it is long."""
+
+    def __repr__(self) -> str:
+        return "another one"
+
+
+ANOTHER = _Another()
 # Of plain spaces, right or wrong.
 _ENTRIES = (Mapping, list, tuple, range, np.ndarray, bool, int, float, str)
 

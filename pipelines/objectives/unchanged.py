@@ -12,7 +12,7 @@ from hpo.errors import ParameterError, StudyError, raise_all
 from pipelines.models import settings
 from pipelines.objectives.planning import budget_of, is_table, rungs
 from pipelines.objectives.scoring.goals import as_began, table_goal
-from pipelines.objectives.space import choose_space
+from pipelines.objectives.space import ANOTHER, choose_space
 from pipelines.study.options import PAST, Options
 from pipelines.study.plan import Plan
 from pipelines.table.division.validation import HOLDOUT, Validation
@@ -78,9 +78,7 @@ def _began_with(plan: Plan, data: DataPlan, given: Mapping[str, Any]) -> dict[st
     began["loss"] = loss if loss and str(Loss.parse(loss)) == data.loss else data.loss or None
     began |= {name: _role(data, name, given[name]) for name in OF_ROLES if name in given}
     if "space" in given:
-        began["space"] = (
-            given["space"] if _same_space(plan, data.task, given["space"]) else "another one"
-        )
+        began["space"] = given["space"] if _same_space(plan, data.task, given["space"]) else ANOTHER
     return began
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hpo.goals import Goal
 from hpo.goals.leaders import leaders
@@ -184,3 +184,7 @@ class StudyResult:
 
     def __str__(self) -> str:
         return summary(self)
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        """What a notebook shows as the value of a cell."""
+        printer.text("…" if cycle else str(self))

@@ -64,7 +64,7 @@ class WarmStart:
         if len(self.neighbours) > SHOWN:
             shown.append(f"and {len(self.neighbours) - SHOWN} more")
         yield f"{counted(len(self.neighbours), 'past study')}: {'; '.join(shown)}"
-        if not compared:
+        if not compared and any(neighbour.study.task for neighbour in self.neighbours):
             yield f"with fewer than {FEWEST} tables in the past, all count as equally similar"
         yield "start-up points are spread over what they expect to be good"
 
@@ -282,10 +282,13 @@ def _reason(run_id: str, known: Knowledge, plan: Plan) -> str:
 
 def _named(neighbour: Neighbour, *, compared: bool) -> str:
     """The name of a past study, with its similarity where tables are `compared`."""
-    what = [neighbour.study.model]
+    study = neighbour.study
+    what = [study.model] if study.model != study.name else []
     if neighbour.same_table:
-        what.append("the same table")
+        what.append("the same table" if study.task else "the same objective")
+    elif not study.task:
+        what.append("parameters in common")
     elif compared:
         what.append(f"similarity {neighbour.similarity:.2f}")
         what += filter(None, [in_words(neighbour.differences)])
-    return f"{neighbour.study.name} ({', '.join(what)})"
+    return f"{study.name} ({', '.join(what)})"

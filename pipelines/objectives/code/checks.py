@@ -9,7 +9,7 @@ from pipelines.objectives.code import Code
 from pipelines.objectives.code.planning import budgets
 from pipelines.objectives.code.results import goal_of, goals_of
 from pipelines.objectives.scoring.goals import as_began, goal_mistakes
-from pipelines.objectives.space import read_space
+from pipelines.objectives.space import ANOTHER, read_space
 from pipelines.study.options import TuneOptions
 from pipelines.study.plan import Plan
 
@@ -99,7 +99,7 @@ def _began_with(
     began |= as_began(plan.goals, given, goal_of)
     if "space" in given:
         same = read_space(given["space"], code.name).space == plan.space
-        began["space"] = given["space"] if same else "another one"
+        began["space"] = given["space"] if same else ANOTHER
     if "max_budget" in given:
         began["max_budget"], began["min_budget"] = int(plan.rungs[-1]), int(plan.rungs[0])
         if budgets(options, code) == plan.rungs:

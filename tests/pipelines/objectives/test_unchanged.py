@@ -8,6 +8,7 @@ import pytest
 from hpo.errors import StudyError
 from hpo.goals import Goal, Goals, Limit
 from pipelines.models import settings
+from pipelines.objectives.space import ANOTHER
 from pipelines.objectives.unchanged import check_unchanged
 from pipelines.study.options import Options, TrainOptions, TuneOptions, ValidateOptions
 from pipelines.table.source import DataPlan
@@ -121,7 +122,7 @@ def test_all_that_it_began_with_may_be_said_again(kind: type[Options]) -> None:
     ],
 )
 def test_every_other_option_is_refused_with_both_values(kind: type[Options], name: str) -> None:
-    began = "another one" if name == "space" else SAME.get(name, getattr(PLAN, name, None))
+    began = ANOTHER if name == "space" else SAME.get(name, getattr(PLAN, name, None))
     with pytest.raises(StudyError) as caught:
         check_with(kind, **{name: OTHER[name]})
     assert str(caught.value) == (

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 from hpo.space import Float, SearchSpace
@@ -119,3 +120,10 @@ def test_a_winner_that_is_not_trained_to_the_end_is_told() -> None:
 def test_failures_names_the_commonest_reason() -> None:
     failed = [Trial(i, {}, 1, failure=reason) for i, reason in enumerate(["a", "b\nmore", "b"])]
     assert failures(failed) == "b"
+
+
+def test_a_notebook_shows_the_summary() -> None:
+    shown = list[str]()
+    finished = result((trial(0, 1.0),))
+    finished._repr_pretty_(SimpleNamespace(text=shown.append), False)
+    assert shown == [str(finished)]

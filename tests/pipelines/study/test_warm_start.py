@@ -256,3 +256,13 @@ def test_the_console_tells_in_what_a_past_table_is_alike() -> None:
     assert "equally alike" not in told
     copies = [Neighbour(past_study(f"{n}"), 1.0, False) for n in range(4)]
     assert "fewer than 4 tables" in "\n".join(WarmStart(tuple(copies)).lines())
+
+
+def test_the_console_says_nothing_of_tables_to_code() -> None:
+    code = replace(past_study("0"), name="m:train", model="m:train", task="")
+    other = replace(code, name="my loop", model="ask:loop")
+    told = [*WarmStart((Neighbour(code, 1.0, True), Neighbour(other, 1.0, False))).lines()]
+    assert told[0] == (
+        "2 past studies: m:train (the same objective); my loop (ask:loop, parameters in common)"
+    )
+    assert not any("table" in each for each in told)
