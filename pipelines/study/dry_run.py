@@ -84,7 +84,7 @@ class DryRun:
         points = ", ".join(point.origin for point in plan.first_points)
         there = f", {self.done} of them there already" if self.done else ""
         search = [
-            f"{plan.algorithm} over {counted(len(plan.space), 'parameter')} of {plan.model}",
+            f"{plan.algorithm} over {counted(plan.n_searched, 'parameter')} of {plan.model}",
             f"{counted(self.trials, 'trial')}{there}, {plan.worker_plan}",
             *([f"first: {points}"] if points else []),
         ]

@@ -62,7 +62,7 @@ def _searched(plan: Plan) -> str:
     name = short_name(plan.model)
     if plan.trains_one:
         return f"one configuration of {name}"
-    return f"{plan.algorithm} over {counted(len(plan.space), 'parameter')} of {name}"
+    return f"{plan.algorithm} over {counted(plan.n_searched, 'parameter')} of {name}"
 
 
 def _rungs(plan: Plan) -> str:

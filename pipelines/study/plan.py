@@ -132,6 +132,11 @@ class Plan:
         return UNLIMITED if self.budget is None else Allowance.of(self.budget, self.price)
 
     @property
+    def n_searched(self) -> int:
+        """The number of parameters with more than one value."""
+        return sum(parameter.n_levels != 1 for parameter in self.space)
+
+    @property
     def worker_plan(self) -> WorkerPlan:
         """The workers and their threads."""
         return WorkerPlan(self.workers, self.threads)
