@@ -1,9 +1,9 @@
 """Commands that start at once: a server that has imported the project forks one process for each.
 
 Importing MLflow and the project takes most of the time of a short command. `shims` writes a folder
-of commands for `PATH`: `mlflow`, `mlflow-warmstart`, and a `python` that sends `-m pipelines` to
-the server and runs everything else itself. What runs is the same code, in a process of its own,
-with the working directory, the environment and the output of the caller.
+of commands for `PATH`: `mlflow`, `mlflow-warmstart`, and a `python` that sends `-m pipelines` and
+`-m benchmarks` to the server and runs everything else itself. What runs is the same code, in a
+process of its own, with the working directory, the environment and the output of the caller.
 
 The first pools of workers of a command start in the same way: processes that have imported LightGBM
 wait to become their fork servers. The tests of `hpo.workers` start theirs as users do.
@@ -59,6 +59,7 @@ COMMANDS = {
     "mlflow": ("mlflow.cli", "cli"),
     "mlflow-warmstart": ("pipelines.cli", "main"),
     "pipelines": ("pipelines.cli", "main"),
+    "benchmarks": ("tests.prefork", "benchmarks"),
 }
 SECONDS_TO_START = 120
 POOLS = 2  # of a study: for its trials, and for its last models
@@ -74,8 +75,16 @@ sys.exit(int(connection.recv(16) or b"1"))
 """
 _PYTHON = """#!/bin/sh
 if [ "$1" = -m ] && [ "$2" = pipelines ]; then shift 2; exec {folder}/pipelines "$@"; fi
+if [ "$1" = -m ] && [ "$2" = benchmarks ]; then shift 2; exec {folder}/benchmarks "$@"; fi
 exec {python} "$@"
 """
+
+
+def benchmarks() -> int:
+    """`python -m benchmarks`."""
+    from benchmarks.__main__ import main
+
+    return main(sys.argv[1:])
 
 
 @functools.cache

@@ -51,7 +51,7 @@ class Machine(Place):
         return {**super().environment, "HOME": str(self.folder), "TMPDIR": str(folder), **self.more}
 
 
-@pytest.fixture(params=["folder", "s3"])
+@pytest.fixture(params=[pytest.param("folder", marks=pytest.mark.slow), "s3"])
 def shared(
     request: pytest.FixtureRequest, tmp_path: Path
 ) -> Iterator[tuple[str, Mapping[str, str]]]:

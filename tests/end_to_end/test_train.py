@@ -99,8 +99,8 @@ def test_the_configuration_of_a_card_is_trained_again(race: Race, tmp_path: Path
     assert again.best_params == found.best_params
     assert again.trials[0].reached == 15
     assert again.test["roc_auc"] == pytest.approx(
-        found.test["roc_auc"], abs=0.02
-    )  # legs and threads differ
+        found.test["roc_auc"], abs=0.06
+    )  # legs and threads differ, and there are 80 test rows
 
 
 def test_on_training_and_validation_rows(race: Race, plain: StudyResult) -> None:

@@ -102,7 +102,7 @@ def test_a_table_and_a_target_are_needed() -> None:
         ({}, "give either trial .* or params"),
         ({"trial": "a", "params": "b"}, "and not both"),
         ({"params": "b"}, "data and target are needed"),
-        ({"params": "b", "budget": 0}, "budget=0 must be greater than 0"),
+        ({"params": "b", "max_budget": 0}, "max_budget=0 must be greater than 0"),
         ({"params": "b", "seed": -1}, "seed=-1 must be 0 or greater"),
         ({"params": "b", "model": "all"}, "unknown model 'all'.*; models: lightgbm, xgboost, mlp"),
         ({"params": "b", "data": "d", "target": "y"}, "params='b' is not a file"),

@@ -129,7 +129,7 @@ def test_every_listed_class_is_there() -> None:
         (
             "lightgbm",
             {"num_leafs": [3]},
-            "lightgbm has no parameter 'num_leafs', did you mean 'num_leaf'",
+            "lightgbm has no parameter 'num_leafs', did you mean 'num_leaves'",
         ),
         ("lightgbm", {"num_iterations": [3]}, "num_iterations is set by the study"),
         ("lightgbm", {"n_estimators": [3]}, "n_estimators is set by the study"),
