@@ -116,6 +116,11 @@ class Configurations:
         return grid if grid.size <= LISTED else None
 
 
+def n_searched(space: SearchSpace) -> int:
+    """The number of parameters with more than one value."""
+    return sum(parameter.n_levels != 1 for parameter in space)
+
+
 def size(space: SearchSpace) -> int | None:
     """How many configurations a space has, forbidden ones included.
 

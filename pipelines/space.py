@@ -55,7 +55,7 @@ class ShownSpace:
     def __str__(self) -> str:
         """The parameters, the size, the draws."""
         n = len(self.space)
-        parts = [tree(self.space), [f"{n} parameter{'s' * (n != 1)}, {self._size()}", *self.notes]]
+        parts = [tree(self.space), [f"{counted(n, 'parameter')}, {self._size()}", *self.notes]]
         if self.draws:
             parts.append(["draws:", *(f"  {_line(params)}" for params in self.draws)])
         return "\n\n".join("\n".join(lines) for lines in parts)

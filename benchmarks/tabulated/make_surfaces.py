@@ -7,9 +7,7 @@ the validation rows, at the best round.
 """
 
 import json
-import time
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,13 +26,13 @@ from benchmarks.tabulated.making import (
     make_missing,
     making_parser,
     minimum_of,
+    train_once,
 )
 from benchmarks.tabulated.surfaces import FOLDER, Surface, features
 from hpo.arrays import FloatArray
 from hpo.space import SearchSpace
 from hpo.space.parameters import Params, Value
 from pipelines.models.catalog import family, settings
-from pipelines.models.errors import TrainingError
 from pipelines.table.data import Fold
 
 BUDGET = {"lightgbm": 300, "xgboost": 300, "mlp": 100}
@@ -102,14 +100,10 @@ def train(fold: Fold, model: str, space: SearchSpace, units: FloatArray) -> Trai
     """Train the configurations `(n, d)`."""
     metric = loss_metric(fold)
     trainer = family(model)(fold, metric, 1, horizon=BUDGET[model])
-    losses, seconds = np.full(len(units), np.nan), np.zeros(len(units))
+    losses, seconds = np.empty(len(units)), np.empty(len(units))
     for i, unit in enumerate(units):
-        start = time.process_time()
-        trial = trainer.start(space.decode(unit), seed=i)
-        with suppress(TrainingError):
-            trial.train(BUDGET[model])
-            losses[i] = metric.goal.to_loss(fold.score(metric, trial.predict(fold.valid)))
-        seconds[i] = time.process_time() - start
+        params = space.decode(unit)
+        losses[i], seconds[i] = train_once(trainer, fold, metric, params, BUDGET[model], seed=i)
     return Trainings(units, losses, seconds)
 
 

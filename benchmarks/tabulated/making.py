@@ -1,8 +1,11 @@
 """Steps that surfaces and learning curves share when they are made from real trainings."""
 
 import argparse
+import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -14,6 +17,7 @@ from benchmarks.datasets import add_datasets_option
 from hpo.arrays import FloatArray
 from hpo.space import SearchSpace
 from hpo.space.parameters import Params
+from pipelines.models.errors import TrainingError
 from pipelines.table.data import Fold
 from pipelines.table.scores.metrics import Metric
 from pipelines.table.scores.named import metric_for
@@ -48,6 +52,27 @@ def loss_metric(fold: Fold) -> Metric:
     """The metric of the tabulated losses: log-loss, or root mean squared error in regression."""
     kind = fold.task.kind
     return metric_for("rmse" if kind == "regression" else "log_loss", kind)
+
+
+def train_once(
+    trainer: Any, fold: Fold, metric: Metric, params: Params, budget: int, seed: int
+) -> tuple[float, float]:
+    """The validation loss of a configuration, nan if its training fails, and its CPU seconds.
+
+    Args:
+        trainer: a family on the fold.
+        fold: the training and validation rows.
+        metric: of the loss.
+        params: the configuration.
+        budget: rounds or steps.
+        seed: of the training.
+    """
+    start, loss = time.process_time(), math.nan
+    trial = trainer.start(params, seed=seed)
+    with suppress(TrainingError):
+        trial.train(budget)
+        loss = metric.goal.to_loss(fold.score(metric, trial.predict(fold.valid)))
+    return loss, time.process_time() - start
 
 
 def inside(space: SearchSpace, point: Params) -> dict[str, Any]:

@@ -10,10 +10,8 @@ the same command goes on where it was stopped.
 
 import argparse
 import json
-import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -26,11 +24,10 @@ from benchmarks.environments import cache as cache_folder
 from benchmarks.markdown import interval_text, table
 from benchmarks.report import machine, write
 from benchmarks.statistics import best_so_far, paired_ratio
-from benchmarks.tabulated.making import inside
+from benchmarks.tabulated.making import inside, train_once
 from hpo.arrays import FloatArray
 from hpo.space.parameters import Params
 from pipelines.models.catalog import family, settings
-from pipelines.models.errors import TrainingError
 from pipelines.table.scores.metrics import default_metric
 
 ROWS = 4_000
@@ -160,12 +157,7 @@ def trained(
     trainer = family(model)(fold, metric, 1, horizon=horizon)
     for point in missing:
         params = inside(own.space, point or own.first_points[0])
-        began, loss = time.process_time(), float("nan")
-        with suppress(TrainingError):
-            trial = trainer.start(params, seed=0)
-            trial.train(horizon)
-            loss = metric.goal.to_loss(fold.score(metric, trial.predict(fold.valid)))
-        known.append(Training(params, loss, time.process_time() - began))
+        known.append(Training(params, *train_once(trainer, fold, metric, params, horizon, seed=0)))
     path.write_text(json.dumps({"kind": kind, "rows": [asdict(each) for each in known]}))
     print(f"{dataset.name}: {len(missing)} trainings, {kind}", flush=True)
     return known

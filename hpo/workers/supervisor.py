@@ -43,20 +43,7 @@ class Supervisor:
 
     def run(self) -> None:
         """Supervise until the pool is shut down or broken, then end all processes."""
-        reason: PoolBroken | None = None
-        try:
-            while not self.tasks.finished:
-                self.step()
-        except PoolBroken as error:
-            reason = error
-        except BaseException as error:  # after a bug here, no caller may wait for ever
-            reason = PoolBroken(f"the supervisor of the workers failed: {error!r}")
-            raise
-        finally:
-            try:
-                self.end()
-            finally:
-                self.give_up(reason)
+        self.tasks.serve("the supervisor", step=self.step, end=self.end, give_up=self.give_up)
 
     def step(self) -> None:
         """Start processes and send jobs, then wait for one event and handle it."""

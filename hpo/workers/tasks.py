@@ -4,6 +4,7 @@ import math
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass, field
 from typing import Any
@@ -62,6 +63,37 @@ class TaskQueue:
         """Whether the pool must stop now, or is closed and has no jobs left."""
         with self.lock:
             return self.stopping or (self.closing and self.unsettled == 0)
+
+    def serve(
+        self,
+        who: str,
+        *,
+        step: Callable[[], None],
+        end: Callable[[], None],
+        give_up: Callable[[PoolBroken | None], None],
+    ) -> None:
+        """What a pool's thread does until the queue is finished, or no worker can be started.
+
+        Args:
+            who: what fails when `step` does.
+            step: does what is to be done now, and waits for what is next.
+            end: ends the workers.
+            give_up: settles the jobs that are left, with the error if there is one.
+        """
+        reason: PoolBroken | None = None
+        try:
+            while not self.finished:
+                step()
+        except PoolBroken as error:
+            reason = error
+        except BaseException as error:  # after a bug here, no caller may wait for ever
+            reason = PoolBroken(f"{who} of the workers failed: {error!r}")
+            raise
+        finally:
+            try:
+                end()
+            finally:
+                give_up(reason)
 
     def put(self, task: Task) -> None:
         """Append a job.

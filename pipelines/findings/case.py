@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hpo.configurations import n_searched
 from hpo.space import SearchSpace
 from hpo.trial import Trial
 from pipelines.findings.analysis import Analysis
@@ -47,7 +48,7 @@ class Case:
     @property
     def n_searched(self) -> int:
         """How many parameters have more than one value."""
-        return sum(parameter.n_levels != 1 for parameter in self.space)
+        return n_searched(self.space)
 
     @property
     def n_needed(self) -> int:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hpo.arrays import IntArray
-from hpo.errors import DataError, closest
+from hpo.errors import DataError, closest, counted
 from pipelines.registry.gate import Check
 from pipelines.registry.heldout import HeldOut
 from pipelines.registry.pair import Pair
@@ -112,5 +112,5 @@ def _slice_check(pair: Pair, name: str, tolerance: float, n_slices: int) -> tupl
 def _small_groups(groups: _Groups, column: str) -> Iterator[Check]:
     n = groups.n_small
     if n:
-        found = f"{n:,} group{'s' * (n > 1)}"
+        found = counted(n, "group")
         yield Check(f"slice {column}, others", found, f"fewer than {MIN_SLICE_ROWS} rows each")

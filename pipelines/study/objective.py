@@ -53,14 +53,23 @@ class Ending:
         """The score that decides."""
         return self.plan.goal
 
+    def end_legs(self) -> bool:
+        """End the workers that are busy with legs the search did not wait for.
+
+        Returns:
+            Whether there are none.
+        """
+        if all(trial.finished for trial in self.trials):
+            return True
+        self.workshop.pool.shutdown(now=True)
+        return False
+
     @contextmanager
     def idle_workers(self) -> Iterator[Pool]:
         """The workers of the search; others where those are busy with legs it did not wait for."""
-        pool = self.workshop.pool
-        if all(trial.finished for trial in self.trials):
-            yield pool
+        if self.end_legs():
+            yield self.workshop.pool
             return
-        pool.shutdown(now=True)
         with self.workshop.open_pool(self.workshop.worker_plan) as others:
             yield others
 

@@ -11,6 +11,7 @@ from dataclasses import MISSING, dataclass, fields, replace
 from typing import Any
 
 from hpo.algorithms import grants_budgets
+from hpo.configurations import n_searched
 from hpo.errors import StudyError
 from hpo.goals import Goal, Goals
 from hpo.space import SearchSpace
@@ -134,7 +135,7 @@ class Plan:
     @property
     def n_searched(self) -> int:
         """The number of parameters with more than one value."""
-        return sum(parameter.n_levels != 1 for parameter in self.space)
+        return n_searched(self.space)
 
     @property
     def worker_plan(self) -> WorkerPlan:

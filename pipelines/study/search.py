@@ -79,6 +79,8 @@ class Search:
     @property
     def spent(self) -> bool:
         """Whether the trainings have cost what they may cost."""
+        if self._plan.budget is None:  # this is asked after each trial
+            return False
         return self._allowance.left(self.study.trials, self._plan.threads) == 0
 
     @property

@@ -175,8 +175,7 @@ class _Session:
             scores = self._baseline_scores(baselines, reporter)
             ending = self._ending(scores, reporter)
             choice = self._choose(ending)
-            if not all(trial.finished for trial in study.trials):
-                self.workshop.pool.shutdown(now=True)  # ends legs that the search did not wait for
+            ending.end_legs()
             self.checkpoints.close(study, reporter.say)
             if choice and (result := self._end(choice, ending, reporter)):
                 return replace(result, interrupted=self.stop.level > StopLevel.CONTINUE)

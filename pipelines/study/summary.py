@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from hpo.agreement import agreements, describe
+from hpo.errors import counted
 from hpo.goals.forecast import HORIZON
 from hpo.goals.leaders import ranked
 from hpo.trial import Trial
@@ -39,7 +40,7 @@ def summary(result: "StudyResult") -> str:
 def line(result: "StudyResult") -> str:
     """The result in one line."""
     n = len(result.trials)
-    start = f"study {result.run_id}: {n} trial{'s' * (n != 1)}"
+    start = f"study {result.run_id}: {counted(n, 'trial')}"
     if result.winner is None:
         return f"{start}, stopped before a winner was named"
     test = result.test.get(result.metric)
@@ -95,7 +96,7 @@ def _leaderboard(result: "StudyResult") -> list[str]:
     high = max((len(scores) for _, scores, *_ in rows), default=0)
     wide = max((len(origin) for *_, origin, _ in rows), default=0)
     failed = sum(trial.failure is not None and not trial.reports for trial in result.trials)
-    count = f"{len(done)} trial{'s' * (len(done) != 1)}"
+    count = counted(len(done), "trial")
     note = f", {failed} failed" if failed else ""
     where = "" if is_code(result.plan.model) else " on the validation rows"
     best = f"; * marks the front of {len(front)}" if front else ""

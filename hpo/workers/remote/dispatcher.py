@@ -66,20 +66,11 @@ class Dispatcher:
 
     def run(self) -> None:
         """Dispatch until the pool is shut down or broken, then end all hosts."""
-        reason: PoolBroken | None = None
-        try:
-            while not self.tasks.finished:
-                self.step()
-        except PoolBroken as error:
-            reason = error
-        except BaseException as error:  # after a bug here, no caller may wait for ever
-            reason = PoolBroken(f"the dispatcher of the workers failed: {error!r}")
-            raise
-        finally:
-            try:
-                self.fleet.end({serial for serial, host in self.hosts.items() if host.task})
-            finally:
-                self.give_up(reason)
+        self.tasks.serve("the dispatcher", step=self.step, end=self.end, give_up=self.give_up)
+
+    def end(self) -> None:
+        """End all hosts, those with a job at once."""
+        self.fleet.end({serial for serial, host in self.hosts.items() if host.task})
 
     def step(self) -> None:
         """Start hosts and send jobs, then wait for an event and handle all that are there."""

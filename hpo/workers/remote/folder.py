@@ -5,15 +5,14 @@ import os
 import re
 import shutil
 import tempfile
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote
 
+from hpo.workers.leftovers import LOCK, sweep_folders
+
 PREFIX = "hpo-workers-"
-_LOCK = "in-use"
-_YOUNG = 60.0  # seconds in which a folder may not have its lock yet
 _SESSION = re.compile(r"[0-9a-f]{8,64}", re.ASCII)
 
 Files = Mapping[str, bytes]  # by their paths relative to a folder
@@ -71,7 +70,7 @@ class NodeFolder:
             found = self.root.lstat()
             if self.root.is_symlink() or found.st_uid != os.geteuid():
                 raise PermissionError(13, "it is a link or another user's folder", str(self.root))
-            path = self.root / _LOCK
+            path = self.root / LOCK
             try:
                 lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
             except FileNotFoundError:
@@ -116,18 +115,4 @@ def write_files(folder: Path, files: Files) -> None:
 
 def sweep() -> None:
     """Delete the folders of hosts that were killed."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
-        with suppress(OSError):  # somebody else's, or gone
-            if time.time() - folder.stat().st_mtime > _YOUNG and not _in_use(folder / _LOCK):
-                shutil.rmtree(folder, ignore_errors=True)
-
-
-def _in_use(path: Path) -> bool:
-    lock = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(lock)
-    return False
+    sweep_folders(PREFIX)

@@ -6,8 +6,6 @@ When a job has ended, in whatever way, what it printed is stored with its trial.
 from collections.abc import Collection
 from concurrent.futures import Future
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Self
 
 from hpo.errors import (
     OUT_OF_MEMORY,
@@ -26,6 +24,7 @@ from pipelines.objectives.code.evaluation import CodeJob, Evaluated
 from pipelines.objectives.code.trial_run import PATIENCE, Place
 from pipelines.store.storage import MlflowStorage
 from pipelines.study.workshop import Pool
+from pipelines.study.workshop.around import PoolAround
 
 
 @dataclass(frozen=True)
@@ -36,7 +35,7 @@ class _Leg:
     future: "Future[Report]"
 
 
-class InRuns:
+class InRuns(PoolAround[Pool]):
     """A pool for the user's code.
 
     A job of a function begins before MLflow has the run of its trial, until one has made MLflow
@@ -60,7 +59,7 @@ class InRuns:
         races: bool,
         needs_runs: bool,
     ) -> None:
-        self._pool = pool
+        super().__init__(pool)
         self._storage = storage
         self._exchange = exchange
         self._races = races
@@ -92,21 +91,6 @@ class InRuns:
             self._pool.wait(self._running, timeout)
             self._settle()
         return [future for future in futures if future.done()]
-
-    def shutdown(self, now: bool = False) -> None:
-        """End the workers."""
-        self._pool.shutdown(now)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._pool.__exit__(kind, error, trace)
 
     def _settle(self) -> None:
         """Store what the ended legs have printed, and pass their outcomes on."""

@@ -20,6 +20,7 @@ from hpo.loop import Stop, StopLevel
 from hpo.trial import Report
 from hpo.workers import Executor
 from hpo.workers.cores import WorkerPlan
+from hpo.workers.leftovers import LOCK, sweep_folders
 from hpo.workers.pool import WorkerPool
 from hpo.workers.remote.host import HostSetup
 from pipelines.files.cache import cache_dir, make_private
@@ -30,9 +31,7 @@ from pipelines.study.workshop.relay import PublishedExchange, Relay, Relayed, co
 PREFIX = "mlflow-warmstart-"
 POLL = 0.2  # seconds between looks at the user's requests
 
-_LOCK = "in-use"
 _KEPT = 30 * 86400.0  # seconds
-_YOUNG = 60.0  # seconds in which a folder may not have its lock yet
 
 
 class Pool(Executor[Any, Report], AbstractContextManager["Pool"], Protocol):
@@ -177,7 +176,7 @@ def _folder() -> Iterator[Path]:
     """A temporary folder whose lock says, as long as this process lives, that it is in use."""
     try:
         folder = Path(tempfile.mkdtemp(prefix=PREFIX))
-        lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise UserError(
             f"cannot write {tempfile.gettempdir()} ({error.strerror}), where the encoded table is "
@@ -196,25 +195,9 @@ def sweep() -> None:
 
     A log with content is kept for a while, because a message may name it.
     """
-    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
-        with suppress(OSError):  # somebody else's, or gone
-            if time.time() - folder.stat().st_mtime > _YOUNG and not _in_use(folder):
-                shutil.rmtree(folder, ignore_errors=True)
-
+    sweep_folders(PREFIX)
     for log in (cache_dir() / "workers").glob("*.log"):
         with suppress(OSError, ValueError):
             old = time.time() - log.stat().st_mtime > _KEPT or not log.stat().st_size
             if old and not Path(f"/proc/{int(log.stem)}").exists():
                 log.unlink()
-
-
-def _in_use(folder: Path) -> bool:
-    """Whether the process that made the folder lives, in whatever container."""
-    lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CLOEXEC)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(lock)
-    return False

@@ -5,13 +5,12 @@ What a worker puts into it, and what it prints, travels with the end of its job.
 path of the driver's disk.
 """
 
-from collections.abc import Callable, Collection, Mapping
-from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
+from collections.abc import Callable, Mapping
+from concurrent.futures import CancelledError, Future
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 from hpo.trial import Report
 from hpo.workers.remote.fleet import Shelf
@@ -21,6 +20,7 @@ from hpo.workers.remote.pool import RemotePool
 from pipelines.files.excerpt import taken
 from pipelines.files.exchange import Exchange
 from pipelines.files.uris import first_line
+from pipelines.study.workshop.around import PoolAround
 
 
 class Left(NamedTuple):
@@ -80,7 +80,7 @@ class PublishedExchange(Exchange):
         self.shelf.folders[name] = self.get(name)
 
 
-class Relay:
+class Relay(PoolAround[RemotePool[Any, Report]]):
     """A pool on other machines whose jobs put things into the driver's exchange.
 
     Args:
@@ -89,13 +89,8 @@ class Relay:
     """
 
     def __init__(self, pool: RemotePool[Any, Report], folder: Path) -> None:
-        self._pool = pool
+        super().__init__(pool)
         self._exchange = Exchange(str(folder))
-
-    @property
-    def free(self) -> int:
-        """How many more jobs could start at once."""
-        return self._pool.free
 
     def submit(self, job: Any, time_limit: float | None = None) -> "Future[Report]":
         """Start a job; its future is done when the driver has what the job has put."""
@@ -117,27 +112,6 @@ class Relay:
 
         self._pool.submit(job, time_limit).add_done_callback(settle)
         return future
-
-    def wait(
-        self, futures: Collection["Future[Report]"], timeout: float
-    ) -> Collection["Future[Report]"]:
-        """Wait until at least one of the futures is done, for `timeout` seconds at most."""
-        return wait(futures, timeout, FIRST_COMPLETED).done
-
-    def shutdown(self, now: bool = False) -> None:
-        """End the workers."""
-        self._pool.shutdown(now)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._pool.__exit__(kind, error, trace)
 
     def _keep(self, printed: Mapping[str, str]) -> None:
         """Write what a job has printed to where it would be from a worker of this machine."""
