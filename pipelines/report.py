@@ -201,7 +201,7 @@ def compare(names: Sequence[str]) -> Comparison:
     folder = f"{FOLDER}/comparison-{hashlib.sha256(','.join(names).encode()).hexdigest()[:8]}"
     contents = {
         PAGE: encoded(page.to_html()),
-        "anytime.png": drawing.png,
+        "anytime.svg": drawing.svg,
         "settings.csv": encoded(settings.to_csv()),
         "studies.csv": encoded(sidebyside.studies_table(groups).to_csv()),
         "anytime.csv": encoded(sidebyside.curves_table(groups).to_csv()),

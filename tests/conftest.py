@@ -26,7 +26,10 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """Use the session's store in this process and its children."""
     import mlflow
 
+    from tests import prefork
     from tests.stores import sqlite_uri
+
+    prefork.pools_of_tests(monkeypatch, str(ROOT))
 
     monkeypatch.setenv("MLFLOW_TRACKING_URI", sqlite_uri())
     monkeypatch.setenv("HPO_CACHE_DIR", str(tmp_path / "cache"))

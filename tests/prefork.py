@@ -1,16 +1,19 @@
 """Commands that start at once: a server that has imported the project forks one process for each.
 
 Importing MLflow and the project takes most of the time of a short command. `shims` writes a folder
-of commands for `PATH`: `mlflow`, `mlflow-warmstart`, and a `python` that sends `-m pipelines` and
-`-m benchmarks` to the server and runs everything else itself. What runs is the same code, in a
-process of its own, with the working directory, the environment and the output of the caller.
+of commands for `PATH`: `mlflow`, `mlflow-warmstart`, and a `python` that sends `-m pipelines`,
+`-m benchmarks` and scripts to the server and runs everything else itself. What runs is the same
+code, in a process of its own, with the working directory, the environment and the output of the
+caller.
 
 The first pools of workers of a command start in the same way: processes that have imported LightGBM
-wait to become their fork servers. The tests of `hpo.workers` start theirs as users do.
+wait to become their fork servers. So do those of studies in the process of the tests
+(`pools_of_tests`). The tests of `hpo.workers` start theirs as users do.
 """
 
 import atexit
 import contextlib
+import ctypes
 import functools
 import gc
 import importlib
@@ -25,10 +28,12 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any, NoReturn
+
+import pytest
 
 IMPORTED = (
     "mlflow.cli",
@@ -60,9 +65,12 @@ COMMANDS = {
     "mlflow-warmstart": ("pipelines.cli", "main"),
     "pipelines": ("pipelines.cli", "main"),
     "benchmarks": ("tests.prefork", "benchmarks"),
+    "script": ("tests.prefork", "script"),
 }
 SECONDS_TO_START = 120
 POOLS = 2  # of a study: for its trials, and for its last models
+_POOL = "fork server"  # a request that is no command
+_SET_CHILD_SUBREAPER = 36  # of prctl
 _CLIENT = """#!{python} -IS
 import json, os, socket, sys
 connection = socket.socket(socket.AF_UNIX)
@@ -76,6 +84,7 @@ sys.exit(int(connection.recv(16) or b"1"))
 _PYTHON = """#!/bin/sh
 if [ "$1" = -m ] && [ "$2" = pipelines ]; then shift 2; exec {folder}/pipelines "$@"; fi
 if [ "$1" = -m ] && [ "$2" = benchmarks ]; then shift 2; exec {folder}/benchmarks "$@"; fi
+case "$1" in *.py) exec {folder}/script "$@";; esac
 exec {python} "$@"
 """
 
@@ -85,6 +94,17 @@ def benchmarks() -> int:
     from benchmarks.__main__ import main
 
     return main(sys.argv[1:])
+
+
+def script() -> None:
+    """`python FILE`, as the interpreter runs it: in a new module `__main__`."""
+    del sys.argv[0]
+    path = Path(sys.argv[0])
+    main = ModuleType("__main__")
+    main.__file__ = str(path)
+    sys.modules["__main__"] = main
+    sys.path[0] = str(path.parent.absolute())
+    exec(compile(path.read_bytes(), path, "exec"), vars(main))
 
 
 @functools.cache
@@ -168,16 +188,21 @@ def _fill_caches() -> None:
 def _answer(connection: socket.socket) -> NoReturn:
     """Run one command in a process of its own and send its exit code."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    length, descriptors, _, _ = socket.recv_fds(connection, 8, 3)
+    length, descriptors, _, _ = socket.recv_fds(connection, 8, 4)
     with connection.makefile("rb") as stream:
         request = json.loads(stream.read(int.from_bytes(length, "big")))
     child = os.fork()
     if child == 0:
         connection.close()
-        for number, descriptor in enumerate(descriptors):
+        for number, descriptor in enumerate(descriptors[:3]):
             os.dup2(descriptor, number)
             os.close(descriptor)
+        if request[0] == _POOL:
+            _run_pool(descriptors[3], *request[1:])
         _run(*request)
+    if request[0] == _POOL:  # its driver waits for it
+        connection.sendall(child.to_bytes(8, "big"))
+        os._exit(0)
     _, status = os.waitpid(child, 0)
     with contextlib.suppress(OSError):  # the caller was killed
         connection.sendall(str(os.waitstatus_to_exitcode(status) % 256).encode())
@@ -210,18 +235,25 @@ def _run(command: str, argv: list[str], folder: str, environment: dict[str, str]
     os._exit(code or 0)
 
 
-class _Waiting(subprocess.Popen[bytes]):
-    """A process that waits to become a fork server; it ends when this process does."""
+class _Child(subprocess.Popen[bytes]):
+    """A child of this process that `subprocess` has not started."""
 
-    def __init__(self, pid: int, connection: socket.socket) -> None:
+    def __init__(self, pid: int) -> None:
         self.pid = pid
         self.args = "fork server"
         self.returncode: int | None = None
         self.stdin = self.stdout = self.stderr = None
-        self._connection = connection
         self._waitpid_lock = threading.Lock()
         self._sigint_wait_secs = 0.25
         self._child_created = True
+
+
+class _Waiting(_Child):
+    """A process that waits to become a fork server; it ends when this process does."""
+
+    def __init__(self, pid: int, connection: socket.socket) -> None:
+        super().__init__(pid)
+        self._connection = connection
 
     @classmethod
     def fork(cls) -> "_Waiting":
@@ -256,9 +288,67 @@ def _start_pools_from(waiting: list[_Waiting]) -> None:
             return waiting.pop().go(options)
         return subprocess.Popen(*command, **options)  # type: ignore[call-overload,no-any-return]
 
-    vars(launch)["subprocess"] = SimpleNamespace(
+    vars(launch)["subprocess"] = _subprocess(popen)
+
+
+def _subprocess(popen: Callable[..., "subprocess.Popen[bytes]"]) -> SimpleNamespace:
+    """What `hpo.workers.launch` uses of `subprocess`."""
+    return SimpleNamespace(
         Popen=popen, DEVNULL=subprocess.DEVNULL, TimeoutExpired=subprocess.TimeoutExpired
     )
+
+
+def pools_of_tests(patch: pytest.MonkeyPatch, python_path: str) -> None:
+    """Let all pools of this process take a fork of the server as their fork server.
+
+    It becomes a child of this process, as the pool expects: the process between them ends while
+    this one is the reaper of its descendants. The server starts with the first pool.
+    """
+    from hpo.workers import launch
+
+    def popen(command: Sequence[str], **options: Any) -> "subprocess.Popen[bytes]":
+        output = options["stdout"].fileno() if options["stdout"] else 1
+        (own,) = options["pass_fds"]
+        driver = [os.getpid(), own, command[-1], dict(options["env"])]
+        request = json.dumps([_POOL, *driver]).encode()
+        reaper = ctypes.CDLL(None).prctl
+        with socket.socket(socket.AF_UNIX) as connection, open(os.devnull) as nothing:
+            connection.connect(str(shims(python_path) / "socket"))
+            reaper(_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+            try:
+                descriptors = [nothing.fileno(), output, output, own]
+                socket.send_fds(connection, [len(request).to_bytes(8, "big")], descriptors)
+                connection.sendall(request)
+                child = int.from_bytes(connection.recv(8), "big")
+                while _parent(child) != os.getpid():
+                    time.sleep(0.001)
+            finally:
+                reaper(_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
+        return _Child(child)
+
+    patch.setattr(launch, "subprocess", _subprocess(popen))
+
+
+def _parent(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def _run_pool(ours: int, driver: int, own: int, code: str, environment: dict[str, str]) -> NoReturn:
+    """Become the fork server of a pool whose driver gives it the descriptor `own`."""
+    try:
+        while os.getppid() != driver:
+            time.sleep(0.001)
+        os.setsid()
+        os.environ.clear()
+        os.environ.update(environment)
+        if ours != own:
+            os.dup2(ours, own)
+            os.close(ours)
+        exec(code, {})
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(0)
 
 
 def _become_fork_server(connection: socket.socket, driver: int) -> NoReturn:

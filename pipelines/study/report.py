@@ -62,7 +62,7 @@ def save_report(study: str, price: float | None = None) -> SavedReport:
     written = tables.all_tables(evidence, analysis, findings, price)
     contents = {PAGE: encoded(page.to_html())}
     contents |= {name: encoded(table.to_csv()) for name, table in written.items()}
-    contents |= {f"{drawing.name}.png": drawing.png for drawing in drawings}
+    contents |= {f"{drawing.name}.svg": drawing.svg for drawing in drawings}
     log_files(study, contents, FOLDER)
     link = artifact_link(study, f"{FOLDER}/{PAGE}")
     seconds = time.monotonic() - started

@@ -1,3 +1,4 @@
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,9 @@ import pytest
 from benchmarks.warmstart.duels import Duel, Outcome, report
 from benchmarks.warmstart.in_use import main, read
 from hpo.errors import UserError
+from tests import prefork
+
+ROOT = Path(__file__).parents[2]
 
 
 def outcome(
@@ -79,8 +83,9 @@ def test_tables_that_come_again_are_reported_by_themselves() -> None:
 
 @pytest.mark.slow
 def test_the_command_itself_is_chained_and_continues_where_it_stopped(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(sys, "executable", str(prefork.shims(str(ROOT)) / "python"))
     rng = np.random.default_rng(0)
     x = rng.normal(size=(120, 3))
     frame = pd.DataFrame(x, columns=["a", "b", "c"]).assign(y=x[:, 0] + rng.normal(size=120))

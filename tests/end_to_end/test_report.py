@@ -77,7 +77,7 @@ def test_a_study_ends_with_a_report(finished: tuple[Place, str, str]) -> None:
     wanted = {
         "leaderboard.csv",
         "report/report.html",
-        "report/best_so_far.png",
+        "report/best_so_far.svg",
         "report/importance.csv",
     }
     assert wanted <= kept.keys()

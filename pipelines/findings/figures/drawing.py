@@ -1,4 +1,4 @@
-"""How figures are drawn: style, colours, common marks, and rendering to SVG and PNG.
+"""How figures are drawn: style, colours, common marks, and rendering to SVG.
 
 Axes of parameters show unit codes, so that each parameter has its own scale.
 """
@@ -34,6 +34,7 @@ PAST = "#7c3aed"
 GOOD = LinearSegmentedColormap.from_list("good", ("#d5dce6", "#8fb0e0", "#2563eb", "#172b73"))
 LOW_HIGH = LinearSegmentedColormap.from_list("low-high", ("#0f9d74", "#c9d2dd", "#b4348c"))
 WIDTH = 10.0  # inches
+DPI = 110  # of marks that are stored as pixels
 MAX_VECTOR_MARKS = 800  # more marks than this are stored as pixels
 MAX_LINES = 1_500  # lines of trials in one figure
 _SLACK = 4.0  # pixels outside the axes where a mark is still visible
@@ -64,14 +65,13 @@ Place = tuple[int, float, float]  # a trial's number, and where it stands in the
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure as SVG and PNG.
+    """A figure as SVG.
 
     Attributes:
         name: The name of its file.
         title: Its heading on the page.
         reading: How to read it.
         svg: The image on the page.
-        png: The image beside the page.
         size: Width and height in pixels.
         places: Where trials stand: number, x and y as shares of the width and the height, from the
             upper left corner.
@@ -82,7 +82,6 @@ class Drawing:
     title: str
     reading: str
     svg: bytes
-    png: bytes
     size: tuple[float, float]
     places: Sequence[Place] = ()
     joined: bool = False
@@ -153,9 +152,9 @@ def score_limits(evidence: Evidence, losses: FloatArray, also: Sequence[float] =
 
 @contextmanager
 def drawing_style() -> Iterator[None]:
-    """The style of all figures, without warnings about letters that the font lacks.
+    """The style of all figures, without warnings about letters that the font here lacks.
 
-    Browsers show such letters in the SVG; in the PNG they are boxes.
+    Browsers have them.
     """
     with rc_context(STYLE), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
@@ -181,15 +180,14 @@ def finish(
     joined: bool = False,
 ) -> Drawing:
     """Render a figure."""
-    svg, png = io.BytesIO(), io.BytesIO()
-    figure.savefig(png, format="png", dpi=110)
+    svg = io.BytesIO()
+    figure.savefig(svg, format="svg", dpi=DPI, metadata={"Date": None, "Creator": None})
     width, height = (float(side) for side in figure.get_size_inches() * figure.dpi)
     places: list[Place] = []
     for group in marks:
         places += group.places((width, height))
-    figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
     size = (width, height)
-    return Drawing(name, title, reading, svg.getvalue(), png.getvalue(), size, places, joined)
+    return Drawing(name, title, reading, svg.getvalue(), size, places, joined)
 
 
 def metric_label(evidence: Evidence) -> str:
