@@ -4,6 +4,7 @@ Settings of the sampler follow the name: `tpe:gamma=0.2`, `gp+asha:acquisition=u
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from importlib import import_module
 from types import MappingProxyType
 
@@ -13,6 +14,7 @@ from hpo.rungs import Bracket, hyperband, successive_halving
 from hpo.samplers import Sampler, settings
 from hpo.samplers.auto import choice
 from hpo.samplers.learned import LearnedSampler
+from hpo.samplers.tpe import TPESampler
 from hpo.schedulers import Scheduler
 from hpo.schedulers.asynchronous import Asynchronous
 from hpo.schedulers.full import Full
@@ -125,7 +127,12 @@ def scheduler_of(name: str, rungs: Sequence[float], eta: float = 3.0) -> Schedul
 
 
 def algorithm(
-    name: str, rungs: Sequence[float], eta: float = 3.0, past: Past | None = None
+    name: str,
+    rungs: Sequence[float],
+    eta: float = 3.0,
+    past: Past | None = None,
+    *,
+    in_limited_time: bool = False,
 ) -> tuple[Sampler, Scheduler]:
     """The sampler and the scheduler of an algorithm.
 
@@ -136,11 +143,15 @@ def algorithm(
             full training.
         eta: the factor between rungs.
         past: past studies, used by samplers that build models.
+        in_limited_time: whether the time of the study ends it. Only then, and without a race, the
+            seconds of trainings count (`TPESampler.cost`); proposals then depend on measured times.
 
     Raises:
         ParameterError: when there is no such algorithm, or a setting is unknown or not allowed.
     """
     sampler = sampler_of(name)
+    if isinstance(sampler, TPESampler) and not (in_limited_time and len(rungs) == 1):
+        sampler = replace(sampler, cost=0.0)
     if past is not None and sampler.min_results(past.space):
         sampler = LearnedSampler(past, sampler)
     return sampler, scheduler_of(parts(name)[1], rungs, eta)

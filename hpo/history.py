@@ -1,5 +1,6 @@
 """The history that a sampler sees: encoded configurations and their losses, as columns."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -24,7 +25,7 @@ class History:
         self.n_sampled = n_sampled
         self._n = 0
         self._x = np.empty((16, len(space)))
-        self._columns = np.empty((16, 2))
+        self._columns = np.empty((16, 3))
         self.pending: FloatArray = np.empty((0, len(space)))
 
     @classmethod
@@ -33,13 +34,14 @@ class History:
         space: SearchSpace,
         x: FloatArray,
         losses: FloatArray,
+        seconds: FloatArray,
         pending: FloatArray,
         n_sampled: int,
     ) -> "History":
-        """The history of codes `(n, d)` with losses `(n,)` and of pending codes `(m, d)`."""
+        """The history of codes `(n, d)`, losses and seconds `(n,)`, and pending codes `(m, d)`."""
         self = cls(space, n_sampled)
         self._n, self._x = len(x), x
-        self._columns = np.stack([losses, np.ones(len(x))], axis=1)
+        self._columns = np.stack([losses, np.ones(len(x)), seconds], axis=1)
         self.pending = pending
         return self
 
@@ -61,14 +63,21 @@ class History:
         """`(n,)` weights; 1 for the study's own observations."""
         return self._columns[: self._n, 1]
 
-    def observe(self, params: Params, loss: float, weight: float = 1.0) -> None:
+    @property
+    def seconds(self) -> FloatArray:
+        """`(n,)` training seconds, `nan` where unknown."""
+        return self._columns[: self._n, 2]
+
+    def observe(
+        self, params: Params, loss: float, weight: float = 1.0, seconds: float = math.nan
+    ) -> None:
         """Append one observation; a loss that is not finite counts as failed."""
         if self._n == len(self._x):
             spare = max(self._n, 16)
             self._x = np.concatenate([self._x, np.empty((spare, len(self.space)))])
-            self._columns = np.concatenate([self._columns, np.empty((spare, 2))])
+            self._columns = np.concatenate([self._columns, np.empty((spare, 3))])
         self._x[self._n] = self.space.encode(params)
-        self._columns[self._n] = loss if np.isfinite(loss) else np.inf, weight
+        self._columns[self._n] = loss if np.isfinite(loss) else np.inf, weight, seconds
         self._n += 1
 
     def set_pending(self, pending: Sequence[Params]) -> None:

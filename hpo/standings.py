@@ -1,4 +1,4 @@
-"""The standings of a study: every trial's losses by rung, as arrays for schedulers and samplers."""
+"""The standings of a study: losses and seconds by trial and rung, for schedulers and samplers."""
 
 from collections.abc import Sequence
 
@@ -27,6 +27,7 @@ class Standings:
         self._n = 0
         self._x = np.empty((16, len(space)))
         self._losses = np.full((len(rungs), 16), np.nan)  # rungs first: each is read as a whole
+        self._seconds = np.full((len(rungs), 16), np.nan)
         self._granted = np.zeros(16, dtype=np.intp)
         self._failed = np.zeros(16, dtype=bool)
         self._goals = None if goals is None or goals.is_single else goals
@@ -95,8 +96,11 @@ class Standings:
         row = trial.number
         self._granted[row] = self.rung(trial.budget)
         self._failed[row] = trial.failure is not None
+        seconds = 0.0
         for report in trial.reports:
             rung = self.rung(report.budget)
+            seconds += report.seconds
+            self._seconds[rung, row] = seconds
             if self._goals is None:
                 self._losses[rung, row] = report.loss
             else:
@@ -114,11 +118,13 @@ class Standings:
         losses = np.where(
             self.failed & np.isnan(self.losses[:, rung]), np.inf, self.losses[:, rung]
         )
-        unseen = np.isnan(losses)
+        unseen, seconds = np.isnan(losses), self._seconds[rung, : self._n]
         if not unseen.any():  # no rows to leave out, so no copies
-            return History.of(self.space, self.x, losses, self.x[:0], n_sampled)
+            return History.of(self.space, self.x, losses, seconds, self.x[:0], n_sampled)
         seen, pending = np.flatnonzero(~unseen), np.flatnonzero(unseen & ~self.finished)
-        return History.of(self.space, self.x[seen], losses[seen], self.x[pending], n_sampled)
+        return History.of(
+            self.space, self.x[seen], losses[seen], seconds[seen], self.x[pending], n_sampled
+        )
 
     def _model_rung(self, min_results: int) -> int:
         """The highest rung with `min_results` finite losses, or the lowest with the most."""
@@ -135,5 +141,6 @@ class Standings:
     def _grow(self) -> None:
         self._x = np.concatenate([self._x, np.empty_like(self._x)])
         self._losses = np.concatenate([self._losses, np.full_like(self._losses, np.nan)], axis=1)
+        self._seconds = np.concatenate([self._seconds, np.full_like(self._seconds, np.nan)], axis=1)
         self._granted = np.concatenate([self._granted, np.zeros_like(self._granted)])
         self._failed = np.concatenate([self._failed, np.zeros_like(self._failed)])

@@ -177,6 +177,11 @@ class Plan:
         return self.trials == 1 == len(self.first_points) == len(given)
 
     @property
+    def in_limited_time(self) -> bool:
+        """Whether time may end the search before its last trial."""
+        return self.timeout is not None or self.budget is not None
+
+    @property
     def time_limit(self) -> float:
         """Seconds after which a leg fails, so that one that hangs comes to an end."""
         return self.trial_timeout or TRIAL_SECONDS

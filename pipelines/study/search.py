@@ -29,7 +29,9 @@ class Search:
     def __init__(
         self, plan: Plan, objective: Objective, store: StudyStore, past: Past | None
     ) -> None:
-        sampler, scheduler = algorithm(plan.algorithm, plan.rungs, plan.eta, past)
+        sampler, scheduler = algorithm(
+            plan.algorithm, plan.rungs, plan.eta, past, in_limited_time=plan.in_limited_time
+        )
         self.study = Study(
             plan.space,
             sampler,

@@ -36,6 +36,19 @@ def test_the_canonical_name_is_the_same_for_the_same_settings() -> None:
     assert algorithms.canonical("bohb") == "bohb"
 
 
+def test_seconds_count_only_where_time_ends_a_search_of_full_trainings() -> None:
+    def cost(name: str, rungs: tuple[float, ...], *, limited: bool) -> float:
+        sampler, _ = algorithms.algorithm(name, rungs, in_limited_time=limited)
+        assert isinstance(sampler, TPESampler)
+        return sampler.cost
+
+    assert cost("tpe", (9.0,), limited=True) == 0.5
+    assert cost("tpe:cost=0.25", (9.0,), limited=True) == 0.25
+    assert cost("tpe:cost=0", (9.0,), limited=True) == 0
+    assert cost("tpe", (9.0,), limited=False) == 0
+    assert cost("tpe+asha", (3.0, 9.0), limited=True) == 0
+
+
 @given(
     gamma=st.floats(0, 1, exclude_min=True, exclude_max=True),
     n=st.integers(1, 10**6),

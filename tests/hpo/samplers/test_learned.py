@@ -31,7 +31,7 @@ class Mine:
 
 def history(n: int, sign: float = 1.0, seed: int = 0) -> History:
     x = SPACE.sample_unit(np.random.default_rng(seed), n)
-    return History.of(SPACE, x, sign * valley(x), x[:0], n)
+    return History.of(SPACE, x, sign * valley(x), np.full(len(x), np.nan), x[:0], n)
 
 
 def good_past() -> Past:

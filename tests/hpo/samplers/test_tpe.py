@@ -12,7 +12,7 @@ from hpo.history import History
 from hpo.samplers import Sampler
 from hpo.samplers.parzen import Parzen, features, neighbours, scott, with_prior
 from hpo.samplers.random import RandomSampler
-from hpo.samplers.tpe import TPESampler, ranked, split, spread_out, thin
+from hpo.samplers.tpe import TPESampler, log_seconds, ranked, split, spread_out, thin
 from hpo.space import Categorical, Float, Integer, Params, SearchSpace
 from tests.strategies import spaces
 
@@ -266,3 +266,52 @@ def test_with_many_choices_only_those_of_the_candidates_are_evaluated() -> None:
     terms = phi @ mixture._psi()
     expected = np.log(np.exp(terms) @ weights / weights.sum())
     assert mixture.log_density(phi) == pytest.approx(expected)
+
+
+def timed(n: int, seconds: object, seed: int = 0) -> History:
+    """Random configurations of a mixed space with equal losses."""
+    space = SearchSpace(
+        (
+            Float("rate", 0.0, 1.0),
+            Categorical("kind", ("a", "b")),
+            Categorical("many", tuple(map(str, range(30)))),
+        )
+    )
+    history, rng = History(space), np.random.default_rng(seed)
+    for _ in range(n):
+        params = space.sample(rng)
+        history.observe(params, 1.0, seconds=seconds(params))  # type: ignore[operator]
+    return history
+
+
+@pytest.mark.parametrize("n", [12, 60])  # fewer and more than there are columns
+def test_expected_seconds_follow_ranges_and_choices(n: int) -> None:
+    def seconds(params: Params) -> float:
+        return math.exp(4 * float(params["rate"]) + (params["kind"] == "b"))
+
+    history = timed(n, seconds)
+    points = [(r, k) for r in (0.1, 0.5, 0.9) for k in ("a", "b")]
+    codes = [history.space.encode({"rate": r, "kind": k, "many": "3"}) for r, k in points]
+    found = log_seconds(history.space.layout, history, np.array(codes))
+    assert np.corrcoef(found, [4 * r + (k == "b") for r, k in points])[0, 1] > 0.95
+    assert 0.3 < (found[-2] - found[0]) / 3.2 < 1.1, "slopes are shrunk"
+
+
+def test_of_equal_configurations_the_quick_ones_are_tried() -> None:
+    history = timed(40, lambda params: math.exp(6 * float(params["rate"])))
+
+    def mean_rate(sampler: TPESampler) -> float:
+        draws = [sampler.suggest(history, np.random.default_rng(seed)) for seed in range(30)]
+        return float(np.mean([float(params["rate"]) for params in draws]))
+
+    assert mean_rate(TPESampler()) < mean_rate(TPESampler(cost=0.0)) - 0.1
+
+
+def test_without_seconds_the_cost_changes_nothing() -> None:
+    history = study(TPESampler(), BRANIN, branin, 20, seed=0)
+    for seed in range(5):
+        ours, plain = (
+            sampler.suggest(history, np.random.default_rng(seed))
+            for sampler in (TPESampler(), TPESampler(cost=0.0))
+        )
+        assert ours == plain
