@@ -40,7 +40,6 @@ class KDESampler(TPESampler):
     """
 
     n_candidates: int = setting(64, Range(at_least=1))
-    cost: float = setting(0.0, Range(at_least=0, at_most=1))
     rho: float = setting(0.05, Range(at_least=0, at_most=1))
 
     def suggest(self, history: History, rng: np.random.Generator) -> dict[str, Value]:
