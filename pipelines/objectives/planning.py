@@ -29,7 +29,7 @@ from pipelines.objectives.deciding.checks import check_decisions
 from pipelines.objectives.estimator import check_trainable
 from pipelines.objectives.scoring.goals import goals_of
 from pipelines.objectives.space import SpaceChoice
-from pipelines.study.options import AUTO, TEST_SHARE, Options, SearchOptions
+from pipelines.study.options import AUTO, TEST_SHARE, Options, SearchOptions, TuneOptions
 from pipelines.study.plan import Plan
 from pipelines.table.division.validation import Validation, unknown_validation
 from pipelines.table.overrides import parse_overrides
@@ -129,8 +129,8 @@ def new_plan(
     budget = budget_of(defaults.budget, options.algorithm, options.fidelity)
     low, high = options.min_budget, options.max_budget
     steps = rungs(options.algorithm, budget, low, high, options.eta)
-    trials = options.trials or default_trials(options.algorithm, steps, options.eta)
-    algorithm = resolved(options.algorithm, space, trials)
+    trials = n_trials(options, steps)
+    algorithm = resolved(options.algorithm, space, trials or FULL_TRAININGS)
     return Plan(
         model=options.model,
         algorithm=algorithm,
@@ -241,9 +241,16 @@ def _two_rungs(largest: float, eta: float) -> str:
     return f"min_budget={lower} or less" if lower >= 1 else f"max_budget={math.ceil(eta)} or more"
 
 
-def default_trials(algorithm: str, steps: tuple[float, ...], eta: float) -> int:
-    """The number of trials that cost as much as `FULL_TRAININGS` full trainings."""
-    return math.ceil(FULL_TRAININGS / scheduler_of(parts(algorithm)[1], steps, eta).cost)
+def n_trials(options: SearchOptions, steps: tuple[float, ...]) -> int | None:
+    """How many trials a study has; None where only its time ends it.
+
+    Without any limit, they cost as much as `FULL_TRAININGS` full trainings.
+    """
+    has_budget = isinstance(options, TuneOptions) and options.budget is not None
+    if options.trials is not None or options.timeout is not None or has_budget:
+        return options.trials
+    scheduler = scheduler_of(parts(options.algorithm)[1], steps, options.eta)
+    return math.ceil(FULL_TRAININGS / scheduler.cost)
 
 
 def _first_points(

@@ -1,5 +1,6 @@
 """What a study would do, without doing it: `tune(dry_run=True)`."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -27,10 +28,13 @@ _PAST = 3  # studies whose pace is read
 
 @dataclass(frozen=True)
 class Rung:
-    """How many trials reach a budget, and what they cost there, in full trainings."""
+    """The share of the trials that reach a budget, and what a trial costs there on the mean.
+
+    Costs are in full trainings.
+    """
 
     budget: float
-    trials: float
+    share: float
     cost: float
 
 
@@ -62,7 +66,8 @@ class DryRun:
         plan: of the study.
         objective: what is evaluated, in sentences: of a table its rows, columns and splits.
         done: trials that a resumed study has already.
-        trials: how many there will be in all; fewer than in the plan in a small space.
+        trials: how many there will be in all; fewer than in the plan in a small space. None where
+            time alone ends the search.
         rungs: the budgets and their cost.
         past: what is learned from past studies, in sentences.
         neighbours: the run ids of those studies, the most similar first.
@@ -72,7 +77,7 @@ class DryRun:
     plan: Plan
     objective: tuple[str, ...]
     done: int
-    trials: int
+    trials: int | None
     rungs: tuple[Rung, ...]
     past: tuple[str, ...]
     neighbours: tuple[str, ...]
@@ -83,9 +88,10 @@ class DryRun:
         plan = self.plan
         points = ", ".join(point.origin for point in plan.first_points)
         there = f", {self.done} of them there already" if self.done else ""
+        trials = "as many trials as fit" if self.trials is None else counted(self.trials, "trial")
         search = [
             f"{plan.algorithm} over {counted(plan.n_searched, 'parameter')} of {plan.model}",
-            f"{counted(self.trials, 'trial')}{there}, {plan.worker_plan}",
+            f"{trials}{there}, {plan.worker_plan}",
             *([f"first: {points}"] if points else []),
         ]
         parts = {
@@ -109,16 +115,28 @@ class DryRun:
             what = "one evaluation" if is_one else f"a full training: {full:g} {unit}"
             yield f"each trial is {what}"
             return
-        for rung in self.rungs:
-            yield (
-                f"{rung.budget:>8g} {unit}: reached by about {max(round(rung.trials), 1)} of "
-                f"the trials, which costs {rung.cost:.1f} full trainings"
-            )
         total = sum(rung.cost for rung in self.rungs)
-        yield f"together about {total:.1f} full trainings of {full:g} {unit}"
+        for rung in self.rungs:
+            if self.trials is None:
+                yield (
+                    f"{rung.budget:>8g} {unit}: reached by about {rung.share:.0%} of the trials, "
+                    f"which takes {rung.cost / total:.0%} of the time"
+                )
+                continue
+            yield (
+                f"{rung.budget:>8g} {unit}: reached by about "
+                f"{max(round(self.trials * rung.share), 1)} of the trials, which costs "
+                f"{self.trials * rung.cost:.1f} full trainings"
+            )
+        if self.trials is not None:
+            yield f"together about {self.trials * total:.1f} full trainings of {full:g} {unit}"
 
     def _time(self) -> Iterator[str]:
-        if self.forecast is not None:
+        if self.plan.budget is not None:
+            yield f"the search ends when the trainings have cost {self.plan.budget} (budget)"
+        if self.trials is None:
+            pass
+        elif self.forecast is not None:
             yield str(self.forecast)
         elif self.plan.warm_start == OFF:
             yield "no estimate, because past studies are not read (warm_start=off)"
@@ -216,10 +234,12 @@ def dry_run(
         first_points=plan.first_points,
         identity=identity,
     )
-    trials = min(plan.trials, study.n_configurations or plan.trials)
+    numbers = (plan.trials, study.n_configurations)
+    trials = min((number for number in numbers if number is not None), default=None)
     shares = zip(plan.rungs, scheduler.reaching, scheduler.costs, strict=True)
     neighbours = known.warm.neighbours if known.warm else ()
-    left = max(trials - done, 0) * scheduler.cost * plan.rungs[-1]
+    missing = math.inf if trials is None else max(trials - done, 0)
+    left = missing * scheduler.cost * plan.rungs[-1]
     of_model = [n for n in neighbours if n.study.model == plan.model]
     same = [n.study.run_id for n in of_model if n.same_table]
     others = [] if same or own else [n.study.run_id for n in of_model]
@@ -228,7 +248,7 @@ def dry_run(
         objective=tuple(lines),
         done=done,
         trials=trials,
-        rungs=tuple(Rung(at, trials * share, trials * cost) for at, share, cost in shares),
+        rungs=tuple(Rung(at, share, cost) for at, share, cost in shares),
         past=tuple(past),
         neighbours=tuple(neighbour.study.run_id for neighbour in neighbours),
         forecast=_forecast(plan, left, [own] if own else same or others, rows if others else 0),
@@ -242,7 +262,7 @@ def _forecast(plan: Plan, budget: float, studies: Sequence[str], rows: int) -> F
         pace.seconds * (rows / pace.rows if rows and pace.rows else 1.0) * budget / plan.workers
         for pace in paces
     ]
-    if not found:
+    if not found or math.isinf(budget):
         return None
     limit = plan.timeout or float("inf")
     return Forecast(min(median(found), limit), len(found), bool(rows))

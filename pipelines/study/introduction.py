@@ -46,10 +46,11 @@ def introduction(
     few = search.study.n_configurations
     if plan.trains_one:
         return
-    if few is not None and few < plan.trials:
+    if few is not None and (plan.trials is None or few < plan.trials):
+        instead = "" if plan.trials is None else f", not {plan.trials}"
         yield (
-            f"the space has {counted(few, 'different configuration')}, so no more trials are run, "
-            f"not {plan.trials}"
+            f"the space has {counted(few, 'different configuration')}, so no more trials are run"
+            f"{instead}"
         )
     elif search.study.complete:
         yield (

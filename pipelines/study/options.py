@@ -160,7 +160,8 @@ class SearchOptions(Options):
         algorithm: tpe, gp, auto, bohb, asha, hyperband, successive_halving, evolution, de, cmaes,
             nsga2, hyperopt, random, grid; or pairs such as tpe+asha. Settings follow a colon:
             gp:acquisition=ucb,kappa=2.5.
-        trials: How many trials the study has in all; none is as many as 50 full trainings cost.
+        trials: How many trials the study has in all; none is as many as timeout or budget allows,
+            or as 50 full trainings cost.
         timeout: Seconds of a session, with reading the table; a tenth is left for what follows the
             search. None for no limit.
         patience: The search ends after so many trials in a row without a better result; none for
@@ -266,7 +267,8 @@ class ValidateOptions(SearchOptions):
     Args:
         folds: How many outer folds; each costs a search.
         resume: The run id of a validation to resume; everything else is then as it began.
-        trials: How many trials each search has; none is as many as 50 full trainings cost.
+        trials: How many trials each search has; none is as many as timeout allows, or as 50 full
+            trainings cost.
         timeout: Seconds of each search, with reading the table; none for no limit.
         split: How outer folds and validation rows are held out: random, time:COLUMN or
             group:COLUMN.

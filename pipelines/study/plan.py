@@ -67,7 +67,7 @@ class Plan:
         workers: worker processes.
         threads: of each worker.
         lag: results that the sampler waits for (`hpo.study.Study`).
-        trials: how many there are in all.
+        trials: how many there are in all; None if time alone ends the search.
         timeout: seconds of a session; None for no limit.
         trial_timeout: seconds of a leg; None for `TRIAL_SECONDS`.
         register: the name of the registered model; None registers nothing.
@@ -101,7 +101,7 @@ class Plan:
     workers: int
     threads: int
     lag: int
-    trials: int
+    trials: int | None
     timeout: float | None
     trial_timeout: float | None
     register: str | None = None
@@ -247,6 +247,11 @@ class Plan:
                 f"goals {self.goals}; leave confirm out"
             )
         given = {name: value for name, value in options.given().items() if name in _CHANGED_LATER}
+        if not any((self.trials, self.budget, options.trials, options.timeout, options.budget)):
+            raise StudyError(
+                "the study has no number of trials, because it began with a timeout; to continue "
+                "it, give timeout= or trials="
+            )
         if "ensemble" in given:
             given["ensemble"] = str(given["ensemble"])
         if "checkpoints" in given:

@@ -127,6 +127,8 @@ class Reporter:
         forecast = "" if gain is None else f"  next {HORIZON} trials +{gain:.2g}"
         state = f"{self._best(best)}{forecast}  {self._pace()}"
         if self._bar:
+            if self.total is None and self.timeout:
+                share = min((time.monotonic() - self._start) / self.timeout, 1.0)
             done = round(_BAR_LENGTH * share)
             self._bar.update(self._bar.task_ids[0], completed=done, description=state)
         if trial.failure or not self._bar or self.level == VERBOSE:

@@ -48,23 +48,28 @@ class Search:
         )
         self._plan = plan
         self._allowance = plan.allowance
-        self._expected = self.n_trials * scheduler.cost * plan.rungs[-1]
+        self._cost = scheduler.cost * plan.rungs[-1]
 
     @property
-    def n_trials(self) -> int:
-        """How many trials there will be: those of the plan, or fewer in a small space."""
-        few = self.study.n_configurations
+    def n_trials(self) -> int | None:
+        """How many trials there will be: those of the plan, or fewer in a small space.
+
+        None where time alone ends the search.
+        """
         if self.study.exhausted or self.study.stalled:
             return len(self.study.trials)
-        return self._plan.trials if few is None else min(self._plan.trials, few)
+        numbers = (self.study.n_configurations, self._plan.trials)
+        return min((number for number in numbers if number is not None), default=None)
 
     @property
     def share(self) -> float:
-        """The share of the study's training that is done, measured in budgets."""
+        """The share of the study's training that is done, in budgets; 0 where nobody knows."""
         if self.study.complete:
             return 1.0
+        if self.n_trials is None:
+            return 0.0
         done = sum(trial.budget if trial.failure else trial.reached for trial in self.study.trials)
-        return min(done / self._expected, 1.0)
+        return min(done / (self.n_trials * self._cost), 1.0)
 
     @property
     def why_stalled(self) -> str:

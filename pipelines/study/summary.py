@@ -241,6 +241,10 @@ def _next_steps(result: "StudyResult") -> list[str]:
     if result.version is not None:
         lines.append(f"  promote  {command('promote', name=str(result.plan.register))}")
     wanted = result.plan.trials
+    if wanted is None:  # the end of its time is the end of the search
+        ended = result.exhausted and not result.interrupted
+        verb = "resume " if result.interrupted else "go on  "
+        return lines if ended else [*lines, f"  {verb}  {_again(result, None)}"]
     fewer = len(result.trials) < wanted and not (result.exhausted or result.stalled)
     unfinished = result.interrupted or not result.complete or fewer
     if unfinished:
@@ -251,12 +255,13 @@ def _next_steps(result: "StudyResult") -> list[str]:
     return lines
 
 
-def _again(result: "StudyResult", trials: int) -> str:
-    """How to resume the study."""
+def _again(result: "StudyResult", trials: int | None) -> str:
+    """How to resume the study, up to a number of trials or for as long as before."""
     timeout = result.plan.timeout
     if timeout and not any(trial.finished for trial in result.trials):
         timeout *= 10  # the same would be too short again
-    ends = {"trials": f"{trials}", **({"timeout": f"{timeout:g}"} if timeout else {})}
+    ends = {} if trials is None else {"trials": f"{trials}"}
+    ends |= {"timeout": f"{timeout:g}"} if timeout else {}
     if result.stalled and result.plan.patience is not None:
         ends["patience"] = f"{2 * result.plan.patience}"
     if result.stalled and result.plan.min_gain is not None:

@@ -116,15 +116,36 @@ def test_the_rungs_and_their_cost(nothing: Path) -> None:
         trials=90,
         warm_start="off",
     )
-    assert [(rung.budget, round(rung.trials)) for rung in found.rungs] == [
+    assert [(rung.budget, round(90 * rung.share)) for rung in found.rungs] == [
         (1, 90),
         (3, 30),
         (9, 10),
     ]
     costs = [90 / 9, 30 * 2 / 9, 10 * 6 / 9]
-    assert [rung.cost for rung in found.rungs] == pytest.approx(costs)
+    assert [90 * rung.cost for rung in found.rungs] == pytest.approx(costs)
     assert "reached by about 30 of the trials" in str(found)
     assert "past studies are not read (warm_start=off)" in str(found)
+
+
+@pytest.mark.parametrize(
+    ("limit", "line"),
+    [
+        ({"timeout": 60}, "the search ends after 1:00 (timeout)"),
+        ({"budget": "2h"}, "the search ends when the trainings have cost 2h (budget)"),
+    ],
+)
+def test_a_search_with_a_limit_of_time_has_no_number_of_trials(
+    nothing: Path, limit: dict[str, Any], line: str
+) -> None:
+    found = previewed(objective=with_budget, space=SPACE, algorithm="asha", max_budget=9, **limit)
+    assert found.trials is None
+    text = str(found)
+    assert "as many trials as fit" in text
+    assert "reached by about 33% of the trials, which takes 29% of the time" in text
+    assert line in text
+    assert "no estimate" not in text
+    assert previewed(objective=plain, space=SPACE, trials=7, **limit).trials == 7
+    assert previewed(objective=plain, space={"x": [1, 2, 3]}, **limit).trials == 3
 
 
 def test_a_small_space_has_fewer_trials(nothing: Path) -> None:

@@ -9,7 +9,7 @@ from hpo.workers.cores import WorkerPlan, available_cores, plan_threads
 from pipelines.models import Budget
 from pipelines.objectives.code import BUDGET, Code
 from pipelines.objectives.code.results import goals_of
-from pipelines.objectives.planning import default_trials, lag_of, rungs
+from pipelines.objectives.planning import FULL_TRAININGS, lag_of, n_trials, rungs
 from pipelines.objectives.space import SpaceChoice, read_space
 from pipelines.study.options import DEFAULT, PAST, TuneOptions
 from pipelines.study.plan import Plan
@@ -45,10 +45,10 @@ def new_plan(
     """
     steps = budgets(options, code)
     space = chosen.space if chosen.space is not None else SearchSpace(())
-    trials = options.trials or default_trials(options.algorithm, steps, options.eta)
+    trials = n_trials(options, steps)
     return Plan(
         model=code.name,
-        algorithm=resolved(options.algorithm, space, trials),
+        algorithm=resolved(options.algorithm, space, trials or FULL_TRAININGS),
         goals=goals_of(options),
         seed=options.seed,
         space=space,
