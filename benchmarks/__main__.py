@@ -27,6 +27,7 @@ NAMES = {
     "large": ("product.large", "seconds until the first trial of large tables, and peak memory"),
     "wallclock": ("product.wallclock", "validation loss over real seconds: bohb, tpe and FLAML"),
     "mlp": ("product.mlp", "the network against pytabkit's RealMLP"),
+    "tables-race": ("race.race", "`tune` against AutoGluon, FLAML, scripts and libraries"),
     "tables": ("tabulated.make_surfaces", "make the tabulated surfaces from real trainings"),
     "curves": ("tabulated.make_curves", "make the tabulated learning curves from real trainings"),
     "rungs": ("budgets.rungs", "which low budget ranks configurations as the full one does"),

@@ -32,7 +32,7 @@ ONLY = {
     "submitit": ("hpo/workers/slurm.py",),
     "lightgbm": ("pipelines/models/lightgbm.py", "serving/members.py", "benchmarks"),
     "xgboost": ("pipelines/models/xgboost.py", "serving/members.py", "benchmarks"),
-    "catboost": ("pipelines/models/catboost.py", "serving/catboost.py"),
+    "catboost": ("pipelines/models/catboost.py", "serving/catboost.py", "benchmarks"),
     "torch": (
         "pipelines/models/mlp.py",
         "pipelines/models/network",
