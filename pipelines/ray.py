@@ -45,7 +45,7 @@ class WarmstartSearcher(StudySearcher):
         space: Mapping[str, Any] | None = None,
         metric: str | None = None,
         mode: str | None = None,
-        points_to_evaluate: Sequence[Mapping[str, Any]] = (),
+        points_to_evaluate: Sequence[Mapping[str, Any]] | None = None,
         seed: int | None = None,
         warm_start: str = AUTO,
     ) -> None:

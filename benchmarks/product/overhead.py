@@ -4,12 +4,16 @@
 metrics in MLflow's SQLite store. Every variant starts with a fresh, migrated store and runs alone
 in a process of its own. Imports and migration do not count; waiting until everything is stored
 does. CPU seconds are those of the process and of its workers, with the workers' imports.
+
+With `--projects`, a study of an MLflow project next to plain runs of it
+(`benchmarks.product.projects`).
 """
 
 import argparse
 import shutil
 import tempfile
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +21,7 @@ import numpy as np
 from benchmarks.environments import cache, started
 from benchmarks.markdown import number, table
 from benchmarks.methods import Method
+from benchmarks.product import projects
 from benchmarks.report import machine, write
 from benchmarks.statistics import ratio_interval
 
@@ -91,19 +96,31 @@ def main(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks overhead", description=__doc__)
     names = [chosen.name for chosen in VARIANTS]
     parser.add_argument("--variants", nargs="+", default=names, choices=names)
-    parser.add_argument("--trials", type=int, default=1_000)
+    parser.add_argument("--projects", action="store_true", help="measure MLflow projects instead")
+    parser.add_argument("--trials", type=int, help="1,000; 10 of projects")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--quick", action="store_true", help="60 trials, once")
+    parser.add_argument("--quick", action="store_true", help="60 trials, once; 2 of projects")
     parser.add_argument("--output", type=Path, default=None, help="folder of the results")
     options = parser.parse_args(arguments)
+    usual, quick = (10, 2) if options.projects else (1_000, 60)
+    trials = options.trials or usual
     if options.quick:
-        options.trials, options.repeats = 60, 1
+        trials, options.repeats = quick, 1
+    folder = options.output or cache() / "results"
+    if options.projects:
+        _of_projects(trials, options.repeats, folder)
+        return
     chosen = [variant for variant in VARIANTS if variant.name in options.variants]
     measured: dict[str, list[dict[str, float]]] = {variant.name: [] for variant in chosen}
     for seed in range(options.repeats):
         for variant in chosen:
-            measured[variant.name].append(measure(variant, options.trials, seed))
-    values = {"trials": options.trials, "seconds": measured, "machine": machine()}
-    write(
-        options.output or cache() / "results", "overhead", tables(measured, options.trials), values
-    )
+            measured[variant.name].append(measure(variant, trials, seed))
+    values = {"trials": trials, "seconds": measured, "machine": machine()}
+    write(folder, "overhead", tables(measured, trials), values)
+
+
+def _of_projects(trials: int, repeats: int, folder: Path) -> None:
+    runs = [projects.measure(trials) for _ in range(repeats)]
+    seconds = [{way: asdict(found) for way, found in run.items()} for run in runs]
+    values = {"seconds": seconds, "machine": machine()}
+    write(folder, "overhead-projects", projects.tables(runs), values)

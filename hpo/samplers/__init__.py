@@ -5,7 +5,7 @@ generator, so there is no state to save. `random`, `grid`, `tpe`, `gp`, `evoluti
 `kde` (of BOHB) and `hyperopt` are in the modules of those names.
 """
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from hpo.space import SearchSpace, Value
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from hpo.history import History
 
 
+@runtime_checkable
 class Sampler(Protocol):
     """Proposes configurations."""
 

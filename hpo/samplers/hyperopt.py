@@ -23,6 +23,7 @@ from scipy.special import ndtr, ndtri
 
 from hpo.history import History
 from hpo.samplers import Sampler
+from hpo.samplers.proposal import checked_sampler
 from hpo.samplers.settings import Range, Settings, setting
 from hpo.samplers.tpe import TPESampler
 from hpo.space import Categorical, Float, Parameter, Params, SearchSpace, Value
@@ -83,7 +84,7 @@ def suggest(
     cannot express is searched as if it were always active. For other settings use
     `functools.partial(suggest, sampler=TPESampler(...))`.
     """
-    dimensions = _Dimensions(Graph.of(domain.expr))
+    sampler, dimensions = checked_sampler(sampler), _Dimensions(Graph.of(domain.expr))
     history, pending = dimensions.history(trials, new_ids)
     documents: list[dict[str, Any]] = []
     for k, new_id in enumerate(new_ids):

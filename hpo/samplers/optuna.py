@@ -19,7 +19,7 @@ from optuna.trial import FrozenTrial, TrialState
 from hpo.errors import ParameterError
 from hpo.history import History
 from hpo.samplers import Sampler
-from hpo.samplers.proposal import Expected, checked_seed, propose
+from hpo.samplers.proposal import Expected, checked_sampler, checked_seed, propose
 from hpo.samplers.tpe import TPESampler
 from hpo.space import Params, Value
 from hpo.space.center import middle
@@ -55,7 +55,7 @@ class DefineByRunSampler(BaseSampler):
         seed: int | None = None,
         past: Expected | None = None,
     ) -> None:
-        self._sampler = sampler
+        self._sampler = checked_sampler(sampler)
         self._seed = checked_seed(seed)
         self._past = past
 

@@ -1,6 +1,7 @@
 """The next configuration of a search that other libraries run, from its trials alone."""
 
 from collections.abc import Callable
+from numbers import Integral
 
 import numpy as np
 
@@ -49,14 +50,29 @@ def propose(
     return known.propose(history, [seed, number])
 
 
-def checked_seed(seed: int | None) -> int:
+def checked_seed(seed: object) -> int:
     """The seed of a search; a new one for None.
 
     Raises:
-        ParameterError: if it is negative.
+        ParameterError: if it is no whole number, or negative.
     """
     if seed is None:
         return int(np.random.SeedSequence().generate_state(1)[0])
-    if seed < 0:
-        raise ParameterError(f"seed={seed} must be a whole number of 0 or more")
-    return seed
+    if not isinstance(seed, Integral) or isinstance(seed, bool) or seed < 0:
+        raise ParameterError(
+            f"seed={seed!r:.80} must be a whole number of 0 or more; leave it out for a new one"
+        )
+    return int(seed)
+
+
+def checked_sampler(sampler: object) -> Sampler:
+    """The sampler of a search.
+
+    Raises:
+        ParameterError: if it is none of ours.
+    """
+    if not isinstance(sampler, Sampler) or isinstance(sampler, type):
+        raise ParameterError(
+            f"sampler={sampler!r:.80} must be a sampler of hpo.samplers, such as TPESampler()"
+        )
+    return sampler

@@ -16,7 +16,7 @@ from ray.tune.search import Searcher
 from hpo.errors import ParameterError
 from hpo.history import History
 from hpo.samplers import Sampler
-from hpo.samplers.proposal import Expected, checked_seed, propose
+from hpo.samplers.proposal import Expected, checked_sampler, checked_seed, propose
 from hpo.samplers.tpe import TPESampler
 from hpo.space import Params, SearchSpace
 from hpo.space.center import center
@@ -59,7 +59,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         metric: str | None = None,
         mode: str | None = None,
         *,
-        points_to_evaluate: Sequence[Mapping[str, Any]] = (),
+        points_to_evaluate: Sequence[Mapping[str, Any]] | None = None,
         sampler: Sampler = _TPE,
         seed: int | None = None,
         past: Expected | None = None,
@@ -72,14 +72,14 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         super().__init__(metric=metric, mode=mode)
         self._metric: str | None = metric
         self._mode: str | None = mode
-        self._points = list(points_to_evaluate)
-        self._sampler = sampler
+        self._points = _points(points_to_evaluate)
+        self._sampler = checked_sampler(sampler)
         self._seed = checked_seed(seed)
         self._past = past
         self._asked: dict[str, _Asked] = {}
         self._space: TuneSpace | None = None
         self._first: list[Params] = []
-        if space:
+        if space not in (None, {}):
             self._set_space(space)
 
     def set_search_properties(
@@ -163,3 +163,20 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         if not isinstance(value, int | float) or not math.isfinite(value):
             return math.inf
         return -float(value) if self._mode == MAX else float(value)
+
+
+def _points(points: object) -> list[Mapping[str, Any]]:
+    """Configurations to try first.
+
+    Raises:
+        ParameterError: when they are no list of configurations.
+    """
+    found = list(points) if isinstance(points, Sequence) and not isinstance(points, str) else None
+    if points is None:
+        return []
+    if found is None or not all(isinstance(point, Mapping) for point in found):
+        raise ParameterError(
+            f"points_to_evaluate={points!r:.80} must be a list of configurations, such as "
+            '[{"rate": 0.1}]'
+        )
+    return found

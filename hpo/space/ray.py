@@ -37,6 +37,11 @@ class TuneSpace:
         Raises:
             SpaceError: for what is not searched, such as `grid_search`; all mistakes at once.
         """
+        if not isinstance(config, Mapping):
+            raise SpaceError(
+                f"space={config!r:.80} must be a dict of Ray's domains, such as "
+                '{"rate": tune.loguniform(1e-4, 1.0)}'
+            )
         _, domains, grids = parse_spec_vars(dict(config))
         wrong = [
             f"{'/'.join(map(str, path))}: grid_search is Ray's own search; write tune.choice"

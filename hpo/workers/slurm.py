@@ -3,10 +3,11 @@
 import contextlib
 import os
 import shutil
+import signal
 import socket
 import tempfile
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import SimpleQueue
@@ -179,7 +180,7 @@ class SlurmFleet:
             PoolBroken: when Slurm refuses them.
         """
         try:
-            with self._executor.batch():
+            with _shielded(), self._executor.batch():
                 submitted = [
                     self._executor.submit(Dial(self._line, serial, self._setup))
                     for serial in serials
@@ -211,6 +212,20 @@ class SlurmFleet:
     def waiting_for(self) -> str:
         """What the jobs need."""
         return "Slurm to start one of its jobs (see squeue)"
+
+
+@contextlib.contextmanager
+def _shielded() -> Iterator[None]:
+    """Processes that this thread starts meanwhile never see Ctrl-C, which is for the driver.
+
+    Without it, a Ctrl-C in the terminal also ends `sbatch`, and the jobs of submitit's local
+    executor, which print a traceback.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # children inherit it
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _parameters(cluster: SlurmCluster, threads: int) -> dict[str, Any]:

@@ -128,7 +128,7 @@ def _next_space(evidence: Evidence, findings: Sequence[Diagnosis]) -> str:
     """How to start a study from the adjusted space, if a finding adjusts it."""
     if not any(found.changes for found in findings):
         return ""
-    return f"To start a new study from the adjusted space:\n-P space=auto:{evidence.study}"
+    return f"To start a new study from the adjusted space:\nspace=auto:{evidence.study}"
 
 
 def _train_command(evidence: Evidence, trial: Trial) -> str:

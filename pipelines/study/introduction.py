@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from hpo.errors import counted
+from pipelines.models import PERCENT_OF_ROWS
 from pipelines.study.objective import Objective
 from pipelines.study.plan import Plan
 from pipelines.study.search import Search
@@ -21,6 +22,7 @@ def introduction(
     *,
     study: str,
     notes: Sequence[str],
+    cluster: str,
     keeps_checkpoints: bool,
 ) -> Iterator[str]:
     """The lines: what was noticed in the input, what is searched, and what is left to do.
@@ -31,6 +33,7 @@ def introduction(
         search: with the trials of earlier sessions.
         study: its run id.
         notes: what it learns from past studies.
+        cluster: that runs its workers; empty for this machine.
         keeps_checkpoints: whether the workers reach the place of the checkpoints.
     """
     yield from objective.notes
@@ -38,9 +41,10 @@ def introduction(
         yield NOT_REACHED
     done = search.n_finished
     there = f"; {counted(done, 'trial')} done before" if done else ""
+    where = f" on {cluster}" if cluster else ""
     yield (
         f"study {study}: {_searched(plan)}, {objective.describe()}, {plan.goals}, "
-        f"{plan.worker_plan}{_rungs(plan)}{there}"
+        f"{plan.worker_plan}{where}{_rungs(plan)}{there}"
     )
     yield from notes
     few = search.study.n_configurations
@@ -69,5 +73,6 @@ def _searched(plan: Plan) -> str:
 def _rungs(plan: Plan) -> str:
     if len(plan.rungs) == 1:
         return ""
-    how = f" ({plan.fidelity})" if plan.fidelity != plan.budget_unit else ""
+    is_told = plan.budget_unit in (plan.fidelity, PERCENT_OF_ROWS)
+    how = "" if is_told else f" ({plan.fidelity})"
     return f"; rungs {', '.join(f'{step:g}' for step in plan.rungs)} {plan.budget_unit}{how}"

@@ -219,6 +219,7 @@ class _Session:
             self.search,
             study=self.store.run_id,
             notes=self.setup.notes,
+            cluster=self.workshop.cluster,
             keeps_checkpoints=self._keeps_checkpoints,
         )
 

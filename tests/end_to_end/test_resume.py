@@ -88,8 +88,8 @@ def test_first_interrupt_finishes_what_runs_and_keeps_it(
     assert process.wait(timeout=60) == 0, output
     assert "finishing the trials that run" in output
     assert "Leaderboard" in output
-    resume = f"tune --env-manager local -P study={study_id(output)} -P trials=500"
-    assert f"resume   mlflow run . -e {resume}" in output
+    resume = f"tune --study={study_id(output)} --trials=500"
+    assert f"resume   mlflow-warmstart {resume}" in output
     trials = trials_of(place, study_id(output), monkeypatch)
     assert len(trials) < 500
     assert all(trial.finished for trial in trials)

@@ -1,4 +1,5 @@
 import sys
+from typing import Any
 
 import optuna
 import pytest
@@ -55,9 +56,20 @@ def test_a_past_that_does_not_exist_is_an_error_before_the_study_starts(store: s
         WarmstartSampler("square", warm_start="nowhere")
 
 
-def test_a_name_that_is_none_is_an_error() -> None:
-    with pytest.raises(ParameterError, match="objective=3 must be a name of what is evaluated"):
-        WarmstartSampler(3)  # type: ignore[arg-type]
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"objective": 3}, "objective=3 must be a name of what is evaluated"),
+        ({"objective": 0}, "objective=0 must be a name of what is evaluated"),
+        ({"seed": "x"}, "seed='x' must be a whole number of 0 or more"),
+        ({"seed": 0.5}, "seed=0.5 must be a whole number of 0 or more"),
+        ({"metric": 3}, "metric=3 must be text; write -err to minimise"),
+        ({"warm_start": 3}, "warm_start=3 must be text"),
+    ],
+)
+def test_values_of_a_wrong_type_are_refused(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(ParameterError, match=message):
+        WarmstartSampler(**given)
 
 
 def test_without_optuna_the_error_names_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -52,7 +52,7 @@ def test_every_trial_is_shown_with_its_run_id() -> None:
         assert shown["run_id"] in text
     assert "unfinished" in text
     assert "FAILED  OSError: full\n" in text
-    assert text.endswith(f"-P trial={1:032x}")
+    assert text.endswith(f"--trial={1:032x}")
 
 
 def test_all_goals_are_shown_and_the_winner_is_the_studys_own() -> None:
@@ -64,7 +64,7 @@ def test_all_goals_are_shown_and_the_winner_is_the_studys_own() -> None:
     assert re.search(r"roc_auc 0.9 +size 3 +seconds unfinished .*sampler \*$", first)
     assert "best configuration (lightgbm-000" in text
     code = str(StudyReport("s", "roc_auc", {**HEADER, "model": "function:m:f"}, ROWS, 20, winner=1))
-    assert code.endswith("-e tune --env-manager local -P study=s -P trials=8")
+    assert code.endswith("mlflow-warmstart tune --study=s --trials=8")
 
 
 def test_what_is_not_shown_is_said() -> None:

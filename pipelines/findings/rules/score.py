@@ -54,7 +54,7 @@ def _folds(case: Case) -> Iterator[Diagnosis]:
         "the best trials cannot be told apart",
         f"the ten best lie within {distance:.2g} {case.metric} of each other; the standard error "
         f"over {k} folds is {error:.2g}",
-        "take the cheapest or simplest of them, or let repeats decide: -P confirm=5; more rows "
+        "take the cheapest or simplest of them, or let repeats decide: confirm=5; more rows "
         "help more than more trials",
     )
 

@@ -11,6 +11,7 @@ from hpo.agreement import MIN_TRIALS
 from hpo.arrays import FloatArray
 from hpo.errors import counted
 from hpo.space.parameters import Parameter
+from pipelines.files.commands import command
 from pipelines.findings.case import DEFAULTS, PER_PARAMETER, Case
 from pipelines.findings.diagnosis import HINT, PROBLEM, Diagnosis
 from pipelines.findings.evidence import Evidence
@@ -45,14 +46,14 @@ def too_few_trials(case: Case) -> Iterator[Diagnosis]:
     n, d, needed = case.n_finished, case.n_searched, case.n_needed
     if not 2 <= n < needed or case.evidence.exhausted:
         return
+    more = command("tune", study=case.evidence.study, trials=max(needed, 2 * n))
     yield Diagnosis(
         "few",
         HINT,
         f"{n} trials are few for {counted(d, 'parameter')}",
         f"that is {n / d:.1f} for each; a sampler needs about {PER_PARAMETER} for each to see "
         "which matter",
-        f"go on: -P study={case.evidence.study} -P trials={max(needed, 2 * n)}, or search fewer "
-        "parameters",
+        f"search fewer parameters, or go on: {more}",
     )
 
 

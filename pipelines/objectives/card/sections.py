@@ -137,7 +137,7 @@ def configuration(subject: Subject) -> Iterator[str]:
         yield ""
         yield f"The configuration of trial {subject.best.number}, of the largest weight:"
         yield ""
-    yield f"Save this as `params.yaml`, or use `-P trial={subject.trial}` instead of `params`."
+    yield f"Save this as `params.yaml`, or use `trial={subject.trial}` instead of `params`."
     yield ""
     yield from code_block(as_yaml(subject.params), "yaml")
     yield ""
@@ -261,7 +261,7 @@ def limits(subject: Subject) -> Iterator[str]:
         "- the interval is that of this model on rows like the held-out ones; other times or "
         "places may differ, and it is too narrow if rows depend on each other"
     )
-    yield "- no group of rows was examined separately: `promote -P slice=COLUMN` does"
+    yield "- no group of rows was examined separately: `promote` with `slice=COLUMN` does"
     families = {family for _, family, _ in subject.members} or {subject.family}
     if regression and not families & {"mlp", "linear"}:
         yield "- trees predict nothing beyond the range of the targets in training"

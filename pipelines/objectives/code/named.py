@@ -8,7 +8,7 @@ from hpo.space import Params, SearchSpace
 from pipelines.objectives.code.asked import ASKED
 from pipelines.store.knowledge import past_studies
 from pipelines.store.summaries import prediction
-from pipelines.study.options import OFF, past_sources
+from pipelines.study.options import past_sources
 from pipelines.study.warm_start import NO_FEATURES
 from warmstart.past import PastStudy
 from warmstart.transfer import learned, neighbours
@@ -29,11 +29,12 @@ class NamedPast:
     """
 
     def __init__(self, objective: str | None, warm_start: str) -> None:
-        self._objective = named(objective or "")
+        self._objective = named("" if objective is None else objective)
         self._studies: tuple[PastStudy, ...] = ()
         self._made: dict[tuple[str, str], Past | None] = {}
-        if objective is not None and warm_start != OFF:
-            self._studies = _read(warm_start)
+        sources = past_sources(warm_start)
+        if objective is not None and sources != ():
+            self._studies = _read(warm_start, sources)
 
     def expected(self, space: SearchSpace, default: Params, metric: str) -> Past | None:
         """What they expect in a space; None if none shares a parameter with it.
@@ -78,9 +79,9 @@ def named(objective: str) -> str:
     return objective if ":" in objective else f"{ASKED}{objective}"
 
 
-def _read(warm_start: str) -> tuple[PastStudy, ...]:
+def _read(warm_start: str, sources: tuple[str, ...] | None) -> tuple[PastStudy, ...]:
     try:
-        known = past_studies(sources=past_sources(warm_start))
+        known = past_studies(sources=sources)
     except StudyError as error:
         raise StudyError(f"warm_start={warm_start}: {error}") from error
     for note in known.notes:

@@ -40,6 +40,10 @@ def goal_of(metric: str) -> Goal:
     Raises:
         ParameterError: for a name whose direction is not known.
     """
+    if not isinstance(metric, str):
+        raise ParameterError(
+            f"metric={metric!r:.80} must be text; write -err to minimise, +accuracy to maximise"
+        )
     name = metric.strip()
     if name in (AUTO, LOSS):
         return Goal(LOSS)

@@ -64,6 +64,7 @@ class Workshop:
         exchange: shared with the workers.
         worker_plan: of that executor.
         open_pool: opens a further pool of the same kind of workers.
+        cluster: the name of the cluster that runs the workers; empty for this machine.
         shares_disk: whether the workers see the folders of this machine.
         opened: when the session began, before its input was read (`time.monotonic`).
     """
@@ -72,6 +73,7 @@ class Workshop:
     exchange: Exchange
     worker_plan: WorkerPlan
     open_pool: Callable[[WorkerPlan], Pool]
+    cluster: str = ""
     shares_disk: bool = True
     opened: float = field(default_factory=time.monotonic)
 
@@ -134,7 +136,7 @@ def _elsewhere(
 
     exchange = PublishedExchange(str(folder), shelf=cluster.shelf)
     with open_pool(worker_plan) as pool:
-        yield Workshop(pool, exchange, worker_plan, open_pool, cluster.shares_disk)
+        yield Workshop(pool, exchange, worker_plan, open_pool, cluster.title, cluster.shares_disk)
 
 
 def wait_for(future: "Future[Report]", stop: Stop) -> bool:

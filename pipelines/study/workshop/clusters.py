@@ -30,10 +30,12 @@ class Cluster(Protocol):
     """Machines that run the jobs of a study.
 
     Attributes:
+        title: its name, as shown to the user.
         shelf: what all workers have.
         shares_disk: whether the machines see the driver's own folder of checkpoints.
     """
 
+    title: str
     shelf: Shelf
     shares_disk: bool
 
@@ -161,6 +163,8 @@ def cluster_of(options: TuneOptions, device: str) -> Iterator[Cluster | None]:
 class OnRay:
     """A Ray cluster."""
 
+    title = "Ray"
+
     def __init__(self, cluster: "RayCluster", device: str) -> None:
         self._cluster = cluster
         self._device = device
@@ -218,6 +222,8 @@ class OnRay:
 
 class OnSlurm:
     """Jobs of Slurm, whose nodes share a disk with this machine."""
+
+    title = "Slurm"
 
     def __init__(self, cluster: "SlurmCluster") -> None:
         self._cluster = cluster

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hyperopt import JOB_STATE_DONE, STATUS_FAIL, STATUS_OK, Domain, Trials, fmin, hp, rand, tpe
 
+from hpo.errors import ParameterError
 from hpo.history import History
 from hpo.samplers.hyperopt import HyperoptSampler, suggest
 from hpo.samplers.tpe import TPESampler
@@ -75,6 +76,11 @@ def test_fmin_with_our_tpe_leaves_trials_that_hyperopt_understands() -> None:
         show_progressbar=False,
         verbose=False,
     )
+
+
+def test_a_sampler_of_a_wrong_type_is_refused() -> None:
+    with pytest.raises(ParameterError, match="sampler='tpe' must be a sampler of hpo.samplers"):
+        run(0, 1, algo=partial(suggest, sampler="tpe"))  # type: ignore[arg-type]
 
 
 def test_fmin_with_our_tpe_beats_random_draws() -> None:

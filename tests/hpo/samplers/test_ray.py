@@ -13,8 +13,9 @@ pytest.importorskip("ray", reason="needs Ray Tune: pip install 'mlflow-warmstart
 from ray import tune
 from ray.tune.search import Searcher
 
-from hpo.errors import ParameterError, SpaceError
+from hpo.errors import ParameterError, SpaceError, UserError
 from hpo.samplers.ray import StudySearcher
+from hpo.samplers.tpe import TPESampler
 from hpo.space import Categorical, Float, Integer
 from hpo.space.ray import TuneSpace
 
@@ -167,10 +168,17 @@ def test_what_is_not_searched_is_an_error_before_the_first_trial(
         ({"mode": "minimize"}, "mode='minimize' must be min or max"),
         ({"mode": ["min", "max"]}, "mode=.* must be text; one value is optimised"),
         ({"seed": -1}, "seed=-1 must be a whole number of 0 or more"),
+        ({"seed": "x"}, "seed='x' must be a whole number of 0 or more"),
+        ({"seed": True}, "seed=True must be a whole number of 0 or more"),
+        ({"space": 7}, "space=7 must be a dict of Ray's domains"),
+        ({"sampler": TPESampler}, "sampler=.* must be a sampler of hpo.samplers"),
+        ({"points_to_evaluate": 3}, "points_to_evaluate=3 must be a list of configurations"),
+        ({"points_to_evaluate": "ab"}, "points_to_evaluate='ab' must be a list"),
+        ({"points_to_evaluate": [0.1]}, "points_to_evaluate=.* must be a list"),
     ],
 )
 def test_wrong_options_are_refused(given: dict[str, Any], message: str) -> None:
-    with pytest.raises(ParameterError, match=message):
+    with pytest.raises(UserError, match=message):
         StudySearcher(**given)
 
 

@@ -47,7 +47,7 @@ def test_a_better_model_is_promoted_and_the_old_one_becomes_previous(
         store.register(name, model)
         result = promote(name)
     assert aliases(store.client, name) == {"challenger": 3, "champion": 3, "previous": 2}
-    assert "go back:  mlflow run . -e rollback" in str(result)
+    assert "go back:  mlflow-warmstart rollback" in str(result)
     assert "of version 2, better with probability" in store.tags(name, 3)[gate.EVIDENCE]
     assert store.tags(name, 3)[gate.REPLACED] == "2"
 

@@ -55,22 +55,20 @@ def test_a_baseline_that_no_trial_beats_is_told() -> None:
 
 def test_commands_can_be_pasted_into_a_shell() -> None:
     text = str(result(TRIALS, registered="x; touch pwned"))
-    assert "-P name='x; touch pwned'" in text
+    assert "--name='x; touch pwned'" in text
     assert "--backend-store-uri 'sqlite:///my store.db'" in text
 
 
 def test_what_comes_next_depends_on_what_is_left() -> None:
-    assert "go on    mlflow run . -e tune --env-manager local -P study=abc -P trials=24" in str(
-        result(TRIALS)
-    )
-    assert "resume   mlflow run" not in str(result(TRIALS))
-    assert "-P study=abc -P trials=50" in str(result(TRIALS, wanted=50))
+    assert "go on    mlflow-warmstart tune --study=abc --trials=24" in str(result(TRIALS))
+    assert "resume   " not in str(result(TRIALS))
+    assert "--study=abc --trials=50" in str(result(TRIALS, wanted=50))
     assert "study=" not in str(result(TRIALS[:1], wanted=1))
     assert "tune(data=…, study='abc', trials=24)" in str(result(TRIALS, given_again="data"))
 
 
 def test_a_search_that_ended_by_the_clock_goes_on_with_one() -> None:
-    assert "-P study=abc -P trials=50 -P timeout=30" in str(result(TRIALS, wanted=50, timeout=30.0))
+    assert "--study=abc --trials=50 --timeout=30" in str(result(TRIALS, wanted=50, timeout=30.0))
 
 
 def test_a_search_whose_time_was_over_before_its_first_result_gets_more() -> None:
@@ -81,12 +79,12 @@ def test_a_search_whose_time_was_over_before_its_first_result_gets_more() -> Non
         stopped=True,
         interrupted=True,
     )
-    assert "-P timeout=5" in str(nothing)
+    assert "--timeout=5" in str(nothing)
 
 
 def test_a_search_that_goes_on_after_min_gain_is_given_less_than_the_forecast() -> None:
     ended = replace(result(TRIALS, min_gain=1.0), stalled=True, expected_gain=0.001)
-    assert "-P min_gain=0.0005" in str(ended)
+    assert "--min-gain=0.0005" in str(ended)
 
 
 def race(number: int, *losses: float, granted: float = 0.0, failure: str | None = None) -> Trial:
@@ -109,7 +107,7 @@ def test_a_race_shows_how_far_each_trial_came_and_where_it_was_best() -> None:
 
 
 def test_a_winner_that_is_not_trained_to_the_end_is_told() -> None:
-    assert "it has had 81 of 243 rounds; to train it to the end: mlflow run . -e train" in str(
+    assert "it has had 81 of 243 rounds; to train it to the end: mlflow-warmstart train" in str(
         result((race(0, 3.0, 2.0),), algorithm="bohb", rungs=(27.0, 81.0, 243.0))
     )
     whole = str(result((race(0, 3.0, 2.0, 2.0),), algorithm="bohb", rungs=(27.0, 81.0, 243.0)))

@@ -49,7 +49,7 @@ def test_the_last_lines_say_how_to_go_on() -> None:
     assert "2 of 3 outer folds: roc_auc 0.75 [" in text
     assert "own scores were better: 0.15 [" in text
     assert "fold 2/3  searched 0.9       held out 0.7" in text
-    assert "resume   mlflow run . -e validate --env-manager local -P resume=abc" in text
+    assert "resume   mlflow-warmstart validate --resume=abc" in text
     one = str(
         ValidationResult("abc", "roc_auc", 3, folds[:1], mean_of([0.8], 0.5), mean_of([0.1], 0.5))
     )
@@ -102,7 +102,7 @@ def test_one_that_runs_is_left_alone_and_one_that_was_killed_is_named(
     store: str, validation: ValidationResult, capsys: pytest.CaptureFixture[str]
 ) -> None:
     client, run_id = MlflowClient(store), validation.run_id
-    assert f"-P resume={run_id}`." in client.get_run(run_id).data.tags["mlflow.note.content"]
+    assert f"--resume={run_id}`." in client.get_run(run_id).data.tags["mlflow.note.content"]
     client.update_run(run_id, status="RUNNING")
     alive = replace(Driver.myself(), pid=os.getppid(), born=birth(os.getppid()))
     client.set_tag(run_id, "hpo.driver", alive.to_tag())
@@ -122,7 +122,7 @@ def test_one_that_runs_is_left_alone_and_one_that_was_killed_is_named(
     validate(regression(), "y", folds=2, trials=1, max_budget=5)
     said = capsys.readouterr().err
     assert f"note: validation {run_id} of this table was not finished" in said
-    assert f"-P resume={run_id}" in said
+    assert f"--resume={run_id}" in said
 
     client.set_tag(run_id, "hpo.failure", "the disk was full")
     assert validate(regression(), resume=run_id).folds == validation.folds
