@@ -66,9 +66,9 @@ class TableObjective:
         return self._data.fingerprint
 
     @property
-    def again(self) -> str:
+    def again(self) -> Mapping[str, str | None]:
         """The table, where it has no place from which it can be read again."""
-        return "data" if self._data.uri is None else ""
+        return {"data": None} if self._data.uri is None else {}
 
     @property
     def share_of_end(self) -> float:

@@ -98,6 +98,12 @@ def unread_store() -> str | None:
     return unread(mlflow.get_tracking_uri())
 
 
+def is_shared() -> bool:
+    """Whether MLflow's current store is on a server, where others may write, too."""
+    kind, separator, _ = mlflow.get_tracking_uri().partition("://")
+    return bool(separator) and kind not in ("file", "sqlite")
+
+
 def is_http(uri: str) -> bool:
     """Whether the URI is that of a tracking server."""
     return uri.startswith(("http://", "https://"))

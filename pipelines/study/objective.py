@@ -147,8 +147,11 @@ class Objective(Protocol):
         ...
 
     @property
-    def again(self) -> str:
-        """The option that a resumed study has to be given again, such as `data`; "" for none."""
+    def again(self) -> Mapping[str, str | None]:
+        """The options that a resumed study has to be given again.
+
+        None is the value of one that is not a text, such as a table in memory.
+        """
         ...
 
     @property

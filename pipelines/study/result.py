@@ -1,7 +1,7 @@
 """What a session leaves for its user."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from hpo.goals import Goal
@@ -99,7 +99,7 @@ class StudyResult:
         stopped: trials were left unfinished.
         exhausted: all configurations of the space have been tried.
         stalled: the last trials brought no better result, so the search ended early.
-        given_again: the option that a resumed study has to be given again; "" for none.
+        given_again: the options that a resumed study has to be given again (`Objective.again`).
         expected_gain: what 20 more trials are expected to improve the best score by; None if that
             is unknown.
         spent: the trainings have cost all that the option `budget` allows.
@@ -124,7 +124,7 @@ class StudyResult:
     stopped: bool = False
     exhausted: bool = False
     stalled: bool = False
-    given_again: str = ""
+    given_again: Mapping[str, str | None] = field(default_factory=dict)
     expected_gain: float | None = None
     spent: bool = False
 

@@ -269,10 +269,10 @@ def _again(result: "StudyResult", trials: int | None) -> str:
         ends["min_gain"] = f"{gain / 2:.2g}"  # less than what is expected, to go on at all
     if result.spent:
         ends["budget"] = result.plan.allowance.twice
-    if result.given_again:
-        given = ", ".join(f"{name}={value}" for name, value in ends.items())
-        what = "table" if result.given_again == "data" else result.given_again
-        return (
-            f"tune({result.given_again}=…, study={result.run_id!r}, {given}), with the same {what}"
-        )
+    for name, text in result.given_again.items():
+        if text is None:
+            given = ", ".join(f"{end}={value}" for end, value in ends.items())
+            what = "table" if name == "data" else name
+            return f"tune({name}=…, study={result.run_id!r}, {given}), with the same {what}"
+        ends[name] = text
     return command("tune", study=result.run_id, **ends)

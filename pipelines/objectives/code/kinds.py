@@ -7,6 +7,7 @@ from pipelines.objectives.code import Code
 from pipelines.objectives.code.command import COMMAND, CommandCode
 from pipelines.objectives.code.function import function_code
 from pipelines.objectives.code.project import PROJECT, project_code
+from pipelines.store.tracking import is_shared
 
 
 def code_of(objective: Any, folder: str | None = None) -> Code:
@@ -26,3 +27,12 @@ def code_of(objective: Any, folder: str | None = None) -> Code:
     if isinstance(objective, str) and objective.startswith(PROJECT):
         return project_code(objective)
     return function_code(objective)
+
+
+def must_be_given(text: str) -> bool:
+    """Whether stored code only runs when the user gives it again.
+
+    That holds for commands and projects on a store that others may write to. A function is one of
+    the user's own modules, whatever the store says.
+    """
+    return text.startswith((COMMAND, PROJECT)) and is_shared()

@@ -15,6 +15,7 @@ from pipelines.files.exchange import Exchange
 from pipelines.files.uris import first_line
 from pipelines.objectives.code import CHECKPOINT, Code
 from pipelines.objectives.code.evaluation import CODE, Terms
+from pipelines.objectives.code.kinds import must_be_given
 from pipelines.registry.user_models import logged_by
 from pipelines.registry.versions import STUDY, TRIAL, register
 from pipelines.study.objective import Choice, Ending
@@ -60,9 +61,10 @@ class CodeObjective:
         return {OBJECTIVE: self._code.name}
 
     @property
-    def again(self) -> str:
-        """The code, where a later process cannot import it."""
-        return OBJECTIVE if self._code.text is None else ""
+    def again(self) -> Mapping[str, str | None]:
+        """The code, where a later process cannot import it or does not run it unasked."""
+        text = self._code.text
+        return {OBJECTIVE: text} if text is None or must_be_given(text) else {}
 
     @property
     def share_of_end(self) -> float:

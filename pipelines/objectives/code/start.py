@@ -9,11 +9,12 @@ from hpo.errors import StudyError
 from hpo.past import Past
 from hpo.workers.cores import WorkerPlan
 from pipelines.files.checkpoints import Checkpoints
+from pipelines.files.commands import command
 from pipelines.objectives.code import Code
 from pipelines.objectives.code.asked import ASKED
 from pipelines.objectives.code.checks import check_unchanged
 from pipelines.objectives.code.evaluation import code_worker
-from pipelines.objectives.code.kinds import code_of
+from pipelines.objectives.code.kinds import code_of, must_be_given
 from pipelines.objectives.code.objective import FOLDER, OBJECTIVE, CodeObjective
 from pipelines.objectives.code.places import InRuns
 from pipelines.objectives.code.planning import new_plan, space_of, workers_again, workers_of
@@ -189,5 +190,11 @@ def _stored(study: str, header: Mapping[str, Any]) -> str:
         raise StudyError(
             f"study {study} evaluates {header['model']}, which no other process can import; give "
             f"it again from Python: tune(objective=…, study={study!r})"
+        )
+    if must_be_given(text):
+        raise StudyError(
+            f"study {study} runs {text!r}. Whoever may write to the tracking server may have "
+            "changed that, so it only runs if you give it again: "
+            f"{command('tune', study=study, objective=text)}"
         )
     return text

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -47,7 +47,7 @@ class Paraboloid:
     goal = Goal("height", "maximize")
     name = "paraboloid"
     identity = staticmethod(by_value)
-    again = ""
+    again: ClassVar[Mapping[str, str | None]] = {}
     notes: Sequence[str] = ()
     share_of_end = 0.0
 

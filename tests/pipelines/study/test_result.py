@@ -1,5 +1,6 @@
+from collections.abc import Mapping
 from dataclasses import replace
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
 from hpo.space import Float, SearchSpace
@@ -17,7 +18,7 @@ def result(
     trials: tuple[Trial, ...],
     *,
     registered: str | None = None,
-    given_again: str = "",
+    given_again: Mapping[str, str | None] = MappingProxyType({}),
     linear: float = 9.0,
     wanted: int = 12,
     **planned: Any,
@@ -64,7 +65,9 @@ def test_what_comes_next_depends_on_what_is_left() -> None:
     assert "resume   " not in str(result(TRIALS))
     assert "--study=abc --trials=50" in str(result(TRIALS, wanted=50))
     assert "study=" not in str(result(TRIALS[:1], wanted=1))
-    assert "tune(data=…, study='abc', trials=24)" in str(result(TRIALS, given_again="data"))
+    assert "tune(data=…, study='abc', trials=24)" in str(result(TRIALS, given_again={"data": None}))
+    given = str(result(TRIALS, given_again={"objective": "cmd:./train.sh {x}"}))
+    assert "tune --study=abc --trials=24 --objective='cmd:./train.sh {x}'" in given
 
 
 def test_a_search_that_ended_by_the_clock_goes_on_with_one() -> None:
