@@ -340,6 +340,14 @@ def test_files_that_are_named_exist(page: str) -> None:
     assert not set(missing) - made
 
 
+def test_tests_that_are_named_exist() -> None:
+    text = (ROOT / "docs/security.md").read_text(encoding="utf-8")
+    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", text)
+    assert len(named) > 15
+    for path, function in named:
+        assert f"def {function}(" in (ROOT / path).read_text(encoding="utf-8"), function
+
+
 @pytest.mark.parametrize("package", ["pipelines", "hpo"])
 def test_architecture_names_the_modules_of_each_room(package: str) -> None:
     text = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")

@@ -169,6 +169,7 @@ def test_names_have_one_normal_form(tmp_path: Path) -> None:
         (b'{"a": 1}', "is JSON, not a table"),
         (b"<html></html>", "is HTML or XML, not a table"),
         (b"%PDF-1.7", "PDF"),
+        (b"\x80\x05.", "is a pickle, not a table"),
         (b"abc\x00\x01,1", "is binary"),
         (b"a,b,a\n1,2,3\n", "more than one column called 'a'"),
         (b"1,2,2\n3,4,5\n", "looks like data: add a header"),
