@@ -26,7 +26,7 @@ The **trust** measures how well the past ranks this study's results (Kendall's t
 a normal posterior whose prior is the usual agreement. A few results therefore change it little.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -44,6 +44,7 @@ from hpo.kernels import (
     owners,
 )
 from hpo.samplers.tpe import ranked, thin
+from hpo.samplers.tpe.seconds import Durations
 from hpo.space import SearchSpace
 
 BAD_SCORE = 1.0  # of a bad configuration; a study's scores have mean 0 and standard deviation 1
@@ -91,6 +92,7 @@ class PastSource:
         same_table: whether that is the table of the new study.
         kinship: correlation with other studies, given their tables; less than 1 for another metric
             or model family.
+        seconds: `(n,)` of its trainings, 0 where unknown; empty for another model family.
     """
 
     name: str
@@ -100,6 +102,7 @@ class PastSource:
     table: str = ""
     same_table: bool = False
     kinship: float = 1.0
+    seconds: FloatArray = field(default_factory=lambda: np.empty(0))
 
     def best(self, n: int) -> NDArray[np.intp]:
         """Rows of the `n` best configurations, best first."""
@@ -138,6 +141,12 @@ class Past:
         scores = np.stack([source.scores for source in thinned])
         fit = KernelFit.of(self.space, x, scores, _LENGTH, _SIGNAL, _NOISE)
         return fit.most_likely()[: len(self.space)]
+
+    @cached_property
+    def durations(self) -> Durations:
+        """What the past studies know of the seconds that a training takes."""
+        known = [(source.x, source.seconds) for source in self.sources if len(source.seconds)]
+        return Durations.of(self.space, known)
 
     def points(self, x: FloatArray) -> FloatArray:
         """`(m, p)` coordinates of the codes `(m, d)` in units of the kernel's lengths."""

@@ -10,7 +10,7 @@ import base64
 import json
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
@@ -73,10 +73,12 @@ class PastStudy(StudyFacts):
     Attributes:
         x: `(n, d)` unit codes of configurations, `nan` where inactive, best first.
         losses: `(n,)` their losses, ascending; smaller is better.
+        seconds: `(n,)` of their trainings, 0 where unknown; empty in summaries of older releases.
     """
 
     x: FloatArray
     losses: FloatArray
+    seconds: FloatArray = field(default_factory=lambda: np.empty(0))
 
     def __len__(self) -> int:
         """The number of configurations."""
@@ -100,6 +102,7 @@ class PastStudy(StudyFacts):
             "space": self.space.to_dict(),
             "x": codes.tolist(),
             "losses": [*map(_short, self.losses)],
+            "seconds": [float(f"{seconds:.3g}") for seconds in self.seconds],
         }
         packed = zlib.compress(json.dumps(plain, separators=(",", ":")).encode(), level=9)
         return base64.b64encode(packed).decode()
@@ -147,6 +150,7 @@ class PastStudy(StudyFacts):
             space=space,
             x=_unit_codes(plain["x"], len(losses), len(space)),
             losses=losses,
+            seconds=_seconds(plain.get("seconds", []), len(losses)),
         )
 
 
@@ -173,7 +177,8 @@ def summary(trials: Sequence[Trial], facts: StudyFacts) -> PastStudy | None:
     order = ranked(losses)
     chosen = np.concatenate([order[:N_BEST], thin(order[N_BEST:], MAX_CONFIGURATIONS - N_BEST)])
     x = np.array([facts.space.encode(reported[i].params) for i in far[chosen]])
-    return PastStudy(**vars(facts), x=x, losses=losses[chosen])
+    seconds = np.array([reported[i].seconds for i in far[chosen]])
+    return PastStudy(**vars(facts), x=x, losses=losses[chosen], seconds=seconds)
 
 
 def _inflated(packed: bytes) -> bytes:
@@ -194,6 +199,18 @@ def _string(plain: Mapping[str, Any], name: str) -> str:
     if not isinstance(value, str):
         raise ValueError(f"{name} must be text, but is {value!r:.40}")
     return value
+
+
+def _seconds(values: Any, n: int) -> FloatArray:
+    """`(n,)` seconds; empty if there are none.
+
+    Raises:
+        ValueError, TypeError: for anything else.
+    """
+    seconds = np.array(values, dtype=float).reshape(-1)
+    if len(seconds) not in (0, n) or not ((seconds >= 0) & np.isfinite(seconds)).all():
+        raise ValueError(f"a summary holds {n} seconds of 0 or more, or none")
+    return seconds
 
 
 def _losses(values: Any) -> FloatArray:

@@ -160,15 +160,18 @@ def learned(found: Sequence[Neighbour], model: str, space: SearchSpace, default:
 
 
 def _source(neighbour: Neighbour, model: str, space: SearchSpace, default: Params) -> PastSource:
-    x, losses = translated(neighbour.study, model, space, default)
+    study = neighbour.study
+    x, losses = translated(study, model, space, default)
+    is_timed = study.model == model and len(study.seconds) == len(x)
     return PastSource(
-        name=neighbour.study.run_id,
+        name=study.run_id,
         x=x,
         scores=standardised(losses),
         similarity=neighbour.similarity,
-        table=neighbour.study.digest,
+        table=study.digest,
         same_table=neighbour.same_table,
         kinship=neighbour.kinship,
+        seconds=study.seconds if is_timed else np.empty(0),
     )
 
 

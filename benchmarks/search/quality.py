@@ -25,7 +25,7 @@ _POPULATIONS = ("evolution", "de", "cmaes")
 # the files in `hpo` that a sampler's searches depend on
 CODE = {
     "random": ("samplers/random.py",),
-    "tpe": ("samplers/parzen.py", "samplers/tpe.py"),
+    "tpe": ("samplers/tpe/parzen.py", "samplers/tpe/__init__.py"),
     **{name: (f"samplers/{name}.py", "samplers/tpe.py") for name in _POPULATIONS},
     "gp": (
         "kernels.py",

@@ -98,6 +98,21 @@ def test_the_text_is_short() -> None:
     assert len(past.to_text()) < 3 * 8_000
 
 
+def test_seconds_are_those_of_the_trainings() -> None:
+    trials = [
+        Trial(
+            i, SPACE.sample(np.random.default_rng(i)), FULL, reports=(Report(FULL, i, seconds=s),)
+        )
+        for i, s in enumerate((2.0, 0.12345, 0.0))
+    ]
+    past = made(*trials)
+    assert past.seconds.tolist() == [2.0, 0.12345, 0.0]
+    assert PastStudy.from_text(past.to_text()).seconds.tolist() == [2.0, 0.123, 0.0]
+    plain = plain_text()
+    del plain["seconds"]  # of an older release
+    assert len(PastStudy.from_text(packed(plain)).seconds) == 0
+
+
 @pytest.mark.parametrize("text", ["", "nonsense", "e30="])
 def test_a_damaged_text_is_said_to_be_one(text: str) -> None:
     with pytest.raises(ValueError, match="not the summary of a study"):
@@ -118,6 +133,10 @@ def plain_text() -> dict[str, Any]:
     ("name", "change"),
     [
         ("x", lambda x: [row[:-1] for row in x]),
+        ("seconds", lambda seconds: seconds[:-1]),
+        ("seconds", lambda seconds: [-1.0, *seconds[1:]]),
+        ("seconds", lambda seconds: [float("inf"), *seconds[1:]]),
+        ("seconds", lambda seconds: "soon"),
         ("x", lambda x: [row[:2] for row in x] + [row[2:] for row in x]),
         ("x", lambda x: x[:-1]),
         ("x", lambda x: x + x),

@@ -1,11 +1,15 @@
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hpo.algorithms import algorithm
 from hpo.arrays import FloatArray
+from hpo.samplers.learned import LearnedSampler
+from hpo.samplers.tpe import TPESampler
 from hpo.space import SearchSpace
 from hpo.space.parameters import Categorical, Float, Integer, Value
 from tests.strategies import spaces
@@ -303,3 +307,16 @@ def test_a_narrowed_space_is_the_box_around_the_best_of_each_past_study() -> Non
     assert space["added"] == NEW["added"]  # all of them had the default
     assert space["kind"] == NEW["kind"]
     assert space["deep"] == NEW["deep"]
+
+
+def test_seconds_count_for_studies_of_the_same_family() -> None:
+    timed = replace(study("s", NEW), seconds=np.arange(10.0))
+    other = replace(study("o", NEW, model="xgboost"), seconds=np.arange(10.0))
+    found = [Neighbour(each, 1.0, same_table=False) for each in (timed, other, study("u", NEW))]
+    past = learned(found, "lightgbm", NEW, DEFAULT)
+    assert [len(source.seconds) for source in past.sources] == [10, 0, 0]
+    assert past.durations.slopes is not None
+    sampler, _ = algorithm("tpe", (9.0,), past=past, in_limited_time=True)
+    assert isinstance(sampler, LearnedSampler)
+    assert isinstance(sampler.own, TPESampler)
+    assert sampler.own.durations is past.durations

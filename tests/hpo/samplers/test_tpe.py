@@ -10,9 +10,10 @@ from scipy.stats import truncnorm
 from hpo.arrays import FloatArray
 from hpo.history import History
 from hpo.samplers import Sampler
-from hpo.samplers.parzen import Parzen, features, neighbours, scott, with_prior
 from hpo.samplers.random import RandomSampler
-from hpo.samplers.tpe import TPESampler, log_seconds, ranked, split, spread_out, thin
+from hpo.samplers.tpe import TPESampler, ranked, split, spread_out, thin
+from hpo.samplers.tpe.parzen import Parzen, features, neighbours, scott, with_prior
+from hpo.samplers.tpe.seconds import Durations
 from hpo.space import Categorical, Float, Integer, Params, SearchSpace
 from tests.strategies import spaces
 
@@ -284,17 +285,40 @@ def timed(n: int, seconds: object, seed: int = 0) -> History:
     return history
 
 
+def points(history: History) -> tuple[FloatArray, list[float]]:
+    """Some configurations, and the slopes that `slow` gives them."""
+    places = [(r, k) for r in (0.1, 0.5, 0.9) for k in ("a", "b")]
+    codes = [history.space.encode({"rate": r, "kind": k, "many": "3"}) for r, k in places]
+    return np.array(codes), [4 * r + (k == "b") for r, k in places]
+
+
+def slow(params: Params) -> float:
+    return math.exp(4 * float(params["rate"]) + (params["kind"] == "b"))
+
+
 @pytest.mark.parametrize("n", [12, 60])  # fewer and more than there are columns
 def test_expected_seconds_follow_ranges_and_choices(n: int) -> None:
-    def seconds(params: Params) -> float:
-        return math.exp(4 * float(params["rate"]) + (params["kind"] == "b"))
-
-    history = timed(n, seconds)
-    points = [(r, k) for r in (0.1, 0.5, 0.9) for k in ("a", "b")]
-    codes = [history.space.encode({"rate": r, "kind": k, "many": "3"}) for r, k in points]
-    found = log_seconds(history.space.layout, history, np.array(codes))
-    assert np.corrcoef(found, [4 * r + (k == "b") for r, k in points])[0, 1] > 0.95
+    history = timed(n, slow)
+    codes, expected = points(history)
+    found = Durations().log_seconds(history, codes)
+    assert np.corrcoef(found, expected)[0, 1] > 0.95
     assert 0.3 < (found[-2] - found[0]) / 3.2 < 1.1, "slopes are shrunk"
+
+
+def test_past_studies_know_the_seconds_before_the_first_trial() -> None:
+    past = [
+        timed(30, lambda params, f=factor: f * slow(params), seed)
+        for factor, seed in ((1, 1), (50, 2))
+    ]
+    space = past[0].space
+    known = Durations.of(space, [(each.x, each.seconds) for each in past])
+    nothing = History(space)
+    codes, expected = points(nothing)
+    assert np.corrcoef(known.log_seconds(nothing, codes), expected)[0, 1] > 0.95
+    assert not Durations().log_seconds(nothing, codes).any()
+    assert Durations.of(space, [(past[0].x[:1], past[0].seconds[:1])]).slopes is None
+    opposite = timed(100, lambda params: 1 / slow(params), seed=3)  # its own trials decide
+    assert np.corrcoef(known.log_seconds(opposite, codes), expected)[0, 1] < -0.9
 
 
 def test_of_equal_configurations_the_quick_ones_are_tried() -> None:

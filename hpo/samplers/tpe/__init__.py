@@ -28,13 +28,11 @@ from numpy.typing import NDArray
 
 from hpo.arrays import FloatArray
 from hpo.history import History
-from hpo.samplers.parzen import Parzen, features, neighbours, scott, with_prior
 from hpo.samplers.settings import Range, Settings, setting
+from hpo.samplers.tpe.parzen import Parzen, features, neighbours, scott, with_prior
+from hpo.samplers.tpe.seconds import Durations
 from hpo.space import SearchSpace, Value
 from hpo.space.layout import Layout
-
-_MAX_TIMED = 200  # trials from which seconds are predicted; more are thinned evenly
-_RIDGE = 0.3  # of the slopes of log seconds over ranges from -1/2 to 1/2
 
 
 @dataclass(frozen=True)
@@ -55,6 +53,7 @@ class TPESampler(Settings):
         prior_weight: weight of the uniform prior in l, in observations.
         widening: factor on l's bandwidths with which candidates are drawn.
         cost: power of the expected seconds by which l / g is divided; 0 ignores them.
+        durations: what past studies know of the seconds.
     """
 
     n_startup: int = setting(5, Range(at_least=1))
@@ -65,6 +64,7 @@ class TPESampler(Settings):
     prior_weight: float = setting(1.0, Range(above=0))
     widening: float = setting(1.0, Range(above=0))
     cost: float = setting(0.5, Range(at_least=0, at_most=1))
+    durations: Durations = Durations()
 
     def min_results(self, space: SearchSpace) -> int:
         """The start-up observations."""
@@ -87,7 +87,7 @@ class TPESampler(Settings):
         phi = features(layout, candidates)
         worth = below.log_density(phi) - above.log_density(phi)
         if self.cost:
-            worth -= self.cost * log_seconds(layout, history, candidates)
+            worth -= self.cost * self.durations.log_seconds(history, candidates)
         return space.decode(candidates[np.argmax(worth)])
 
     def _below(self, layout: Layout, x: FloatArray, weights: FloatArray) -> Parzen:
@@ -103,29 +103,6 @@ class TPESampler(Settings):
         weights = np.concatenate([history.weights[others], np.ones(len(history.pending))])
         centres, weights = with_prior(x, weights, 1.0)
         return Parzen(layout, centres, weights, neighbours(layout, centres))
-
-
-def log_seconds(layout: Layout, history: History, candidates: FloatArray) -> FloatArray:
-    """`(m,)` the expected log seconds of configurations `(m, d)`, up to a constant.
-
-    This is a ridge regression on the codes of ranges and on choices; 0 while no seconds are known.
-    """
-    known = thin(np.flatnonzero(history.seconds > 0), _MAX_TIMED)
-    if not len(known):
-        return np.zeros(len(candidates))
-    x = _centred(layout, history.x[known])
-    y = np.log(history.seconds[known])
-    y -= y.mean()
-    if len(x) < x.shape[1]:  # with many choices: the same slopes from the smaller system
-        slopes = x.T @ np.linalg.solve(x @ x.T + _RIDGE * np.eye(len(x)), y)
-    else:
-        slopes = np.linalg.solve(x.T @ x + _RIDGE * np.eye(x.shape[1]), x.T @ y)
-    return np.asarray(_centred(layout, candidates) @ slopes)
-
-
-def _centred(layout: Layout, x: FloatArray) -> FloatArray:
-    """`(m, n_ranges + all choices)` codes from -1/2 to 1/2, and one-hot choices; 0 if inactive."""
-    return np.hstack([np.nan_to_num(x[:, layout.ranges] - 0.5), layout.one_hot(x).T])
 
 
 def split(
