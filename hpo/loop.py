@@ -1,18 +1,20 @@
 """The loop between a study and its workers."""
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
 from enum import IntEnum
 
-from hpo.errors import JobError, UserError
+from hpo.errors import JobError, TimeLimitExceeded, UserError
 from hpo.space import Params
 from hpo.study import Study
 from hpo.trial import Failure, Report, Trial
 from hpo.workers import Executor
 
 _POLL = 0.1  # seconds between checks of the clock and of the stop request
+_LATE = 0.5  # seconds after the deadline until a leg that is still running is stopped
 _SLACK = 1.5  # the best trial is finished once at most this many full trainings fit in
 
 
@@ -53,7 +55,7 @@ def run(
     executor: Executor[Job, Report],
     *,
     stop: Stop,
-    deadline: float = float("inf"),
+    deadline: float | Callable[[], float] = math.inf,
     grace: float = float("inf"),
     time_limit: float | None = None,
     finishing: bool = False,
@@ -70,7 +72,7 @@ def run(
         study: the study to run.
         executor: runs the legs.
         stop: checked several times a second; may be changed by a signal handler.
-        deadline: when to end, in seconds on `clock`.
+        deadline: when to end, in seconds on `clock`; or what says so, if that changes meanwhile.
         grace: seconds after the deadline to wait for a first success.
         time_limit: seconds after which a leg fails.
         finishing: whether to grant the best trial the full budget when there is just enough time
@@ -81,20 +83,26 @@ def run(
         UserError: when no worker can be started.
     """
     running: dict[Future[Report], Trial] = {}
+    limited: dict[Future[Report], bool] = {}  # whether a leg is stopped at the deadline
+
+    def left() -> float:
+        return (deadline() if callable(deadline) else deadline) - clock()
 
     def start_legs() -> bool:
         """Start legs on the free workers; return whether more legs may follow."""
         # Results are reported before the next leg is chosen, so that the choice can use them.
         while executor.free > 0 and not any(map(Future.done, running)):
-            finish = finishing and _should_finish_best(study, deadline - clock())
+            finish = finishing and _should_finish_best(study, left())
             trial = study.finish_best() if finish else study.ask()
             if trial is None:
                 return False
-            running[executor.submit(_job(trial), time_limit)] = trial
+            limit = _limit(study, left(), time_limit)
+            future = executor.submit(_job(trial), limit)
+            running[future], limited[future] = trial, limit != time_limit
         return True
 
-    while stop.level < StopLevel.NOW and clock() < _end(study, deadline, grace):
-        in_time = clock() < deadline or not study.trials  # a first one starts in any case
+    while stop.level < StopLevel.NOW and left() > (0.0 if study.best_trial else -grace):
+        in_time = left() > 0 or not study.trials  # a first one starts in any case
         may_start = stop.level == StopLevel.CONTINUE and in_time
         more = may_start and start_legs()
         if not running and not more:
@@ -102,15 +110,22 @@ def run(
         if not running:  # the workers are busy with other jobs
             time.sleep(_POLL)
             continue
-        left = max(deadline - clock(), 0.0) or _POLL
-        done = executor.wait(running, min(_POLL, left))
+        done = executor.wait(running, min(_POLL, max(left(), 0.0) or _POLL))
         for future in sorted(done, key=lambda future: running[future].number):
-            yield study.tell(running.pop(future).number, _outcome(future))
+            trial, was_limited = running.pop(future), limited.pop(future)
+            if not (was_limited and isinstance(future.exception(), TimeLimitExceeded)):
+                yield study.tell(trial.number, _outcome(future))
 
 
-def _end(study: Study, deadline: float, grace: float) -> float:
-    """When the run ends, in seconds on its clock."""
-    return deadline if study.best_trial else deadline + grace
+def _limit(study: Study, left: float, time_limit: float | None) -> float | None:
+    """The seconds that a leg may take: until the deadline, once there is a result to end with.
+
+    A worker whose leg is stopped is ready for what follows the search.
+    """
+    until = max(left, 0.0) + _LATE
+    if study.best_trial is None or until >= (time_limit or math.inf):
+        return time_limit
+    return until
 
 
 def _should_finish_best(study: Study, left: float) -> bool:

@@ -5,6 +5,7 @@ from typing import cast
 
 from hpo.errors import StudyError
 from pipelines.entry_points import entry_point
+from pipelines.files import clock
 from pipelines.objectives.checks import check
 from pipelines.objectives.estimator import with_estimator
 from pipelines.objectives.start import NewStudy, resume_study, start_study
@@ -28,13 +29,13 @@ def tune(options: TuneOptions) -> StudyResult:
         UserError: with what is wrong and the way out, before anything is trained.
     """
     run_id = os.environ.pop("MLFLOW_RUN_ID", None)
-    options = with_estimator(options)
-    check(options)
-    if options.dry_run:
-        from pipelines.objectives.dry_run import dry_run
+    with clock.session(), shown(quiet=options.quiet, verbose=options.verbose):
+        options = with_estimator(options)
+        check(options)
+        if options.dry_run:
+            from pipelines.objectives.dry_run import dry_run
 
-        return cast("StudyResult", dry_run(options))  # of another type in this one case
-    with shown(quiet=options.quiet, verbose=options.verbose):
+            return cast("StudyResult", dry_run(options))  # of another type in this one case
         return _run(options, run_id)
 
 

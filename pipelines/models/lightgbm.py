@@ -8,13 +8,19 @@ A continued leg starts from the scores that the earlier trees gave the rows. Lig
 The booster has exactly these numbers, so they are stored, and the trees of the legs are joined as
 text. A `Dataset` remembers its initial scores and would silently change the next new model, so
 continued legs have a second pair of datasets.
+
+Where a worker may use several threads, a few rounds are timed with all of them and with one. On a
+small table, or where other processes use the cores, threads that wait for each other take longer
+than one alone. The trees do not depend on the number.
 """
 
 from __future__ import annotations
 
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from functools import cached_property
+from statistics import median
 from typing import Any, TypeAlias
 
 import lightgbm as lgb
@@ -29,6 +35,7 @@ from pipelines.table.scores.losses import Loss
 from serving.features import Matrix
 
 _CACHED_PAIRS = 4
+_TIMED = 5  # rounds with each number of threads
 
 # The parameters that the bins depend on.
 _BINNING = (
@@ -54,6 +61,14 @@ class LightGBM(BoostingFamily):
 
     name = "lightgbm"
     file = "model.lgb"
+    _chosen: int | None = None  # the number of threads, once it is measured
+
+    def _fastest(self, native: Params) -> int:
+        """The number of threads with which a round takes less time: all, or one."""
+        if self._chosen is None:
+            rows = self.pair(native, continuing=False)[0]
+            self._chosen = quickest({n: _round_of(native, rows, n) for n in (1, self.threads)})
+        return self._chosen
 
     @cached_property
     def _pairs(self) -> OrderedDict[tuple[object, ...], Pair]:
@@ -68,12 +83,15 @@ class LightGBM(BoostingFamily):
         if rates is not None:
             native["learning_rate"] = rates(rounds[0] + 1)
         pair = self.pair(native, continuing=earlier is not None)
+        if self.threads > 1:
+            native = {**native, "num_threads": self._fastest(native)}
         if earlier is not None:
             for name, rows in zip(_ROWS, pair, strict=True):
                 rows.set_init_score(self.scores(earlier)[name])
         booster = lgb.Booster(native, pair[0])
         booster.add_valid(pair[1], "valid")
-        return _grower(Forest(booster, earlier, pair[1]), rates)
+        threads = self.threads if self.threads > 1 else None
+        return _grower(Forest(booster, earlier, pair[1], threads=threads), rates)
 
     def predict(self, model: Forest, rows: Matrix, size: int) -> npt.NDArray[np.floating[Any]]:
         """Probabilities or standardised values by the first `size` rounds."""
@@ -189,8 +207,10 @@ class Forest:
         valid: lgb.Dataset | None = None,
         *,
         scores: Mapping[str, FloatArray] | None = None,
+        threads: int | None = None,
     ) -> None:
         self.booster = booster
+        self._threads = threads
         self._before = "" if earlier is None else earlier.text
         self._size_before = 0 if earlier is None else earlier.size()
         self.scores: Mapping[str, FloatArray] | None = scores
@@ -203,7 +223,9 @@ class Forest:
 
     @cached_property
     def text(self) -> str:
-        """LightGBM's text of all trees."""
+        """LightGBM's text of all trees; it names the threads of the study, not those in use."""
+        if self._threads is not None:
+            self.booster.reset_parameter({"num_threads": self._threads})
         own = self.booster.model_to_string(num_iteration=-1)
         return joined(self._before, own) if self._before else own
 
@@ -229,6 +251,25 @@ class Forest:
             "train": _current(self.booster.eval_train),
             "valid": _current(self.booster.eval_valid),
         }
+
+
+def quickest(rounds: Mapping[int, Callable[[], object]]) -> int:
+    """The number of threads whose rounds take the least time, in the median.
+
+    They are grown in turns, because what else uses the cores changes.
+    """
+    seconds: dict[int, list[float]] = {number: [] for number in rounds}
+    for _ in range(_TIMED):
+        for number, grow in rounds.items():
+            began = time.perf_counter()
+            grow()
+            seconds[number].append(time.perf_counter() - began)
+    return min(seconds, key=lambda number: median(seconds[number]))
+
+
+def _round_of(native: Params, rows: lgb.Dataset, threads: int) -> Callable[[], object]:
+    """What grows a round of a model that is thrown away, with so many threads."""
+    return lgb.Booster({**native, "num_threads": threads}, rows).update
 
 
 def joined(first: str, then: str) -> str:

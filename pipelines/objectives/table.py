@@ -12,10 +12,15 @@ from hpo.trial import Trial
 from pipelines.files.exchange import Exchange
 from pipelines.models import BASELINES, identity, search_model, single_family
 from pipelines.objectives.deciding.deciding import with_decision
-from pipelines.objectives.ending.confirmation import best_distinct, confirm
-from pipelines.objectives.ending.final import DEFAULT_ORIGIN, Final, default_trial
-from pipelines.objectives.ensemble.choosing import choose_ensemble
-from pipelines.objectives.ensemble.library import Stored, library_size
+from pipelines.objectives.ending.confirmation import best_distinct, confirm, seconds_to_confirm
+from pipelines.objectives.ending.final import (
+    DEFAULT_ORIGIN,
+    Final,
+    default_trial,
+    seconds_to_refit,
+)
+from pipelines.objectives.ensemble.choosing import choose_ensemble, in_time
+from pipelines.objectives.ensemble.library import USUAL, Stored, library_size
 from pipelines.objectives.jobs import FOLDS, Baseline, Work
 from pipelines.store.schema import ENSEMBLE
 from pipelines.study.choice.ensemble import Ensemble
@@ -70,10 +75,13 @@ class TableObjective:
         """The table, where it has no place from which it can be read again."""
         return {"data": None} if self._data.uri is None else {}
 
-    @property
-    def share_of_end(self) -> float:
-        """For the models that are trained once more, the log and the report."""
-        return 0.1
+    def seconds_of_end(self, trials: Sequence[Trial], workers: int) -> float:
+        """For the confirmation, and the models that are trained once more."""
+        plan = self._plan
+        seconds = 0.0 if plan.confirm is None else seconds_to_confirm(trials, plan.confirm)
+        if self._final.refits:
+            seconds += seconds_to_refit(best_distinct(trials, min(max(plan.max_members, 1), USUAL)))
+        return seconds / max(workers, 1)
 
     def described(self) -> Mapping[str, Any]:
         """The table and the use of its rows."""
@@ -144,6 +152,8 @@ class TableObjective:
         ensemble = choose_ensemble(
             ending, self._prepared, self._final.train, own_folds=self._data.has_own_folds
         )
+        if ensemble is not None and self._final.refits:
+            ensemble = in_time(ensemble, ending)
         return chosen if ensemble is None else _joined(chosen, ensemble, ending)
 
     def _choose_single(self, best: Trial, ending: Ending) -> Choice:

@@ -5,6 +5,8 @@ bar, and knows what becomes of the winner. `pipelines.objectives.table` is the o
 """
 
 import json
+import math
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,7 +15,7 @@ from typing import Any, Protocol
 from hpo.configurations import Identity
 from hpo.errors import StudyError
 from hpo.goals import Goal
-from hpo.loop import Stop
+from hpo.loop import Stop, StopLevel
 from hpo.trial import Trial
 from pipelines.files.exchange import Exchange
 from pipelines.store import StudyStore, schema
@@ -22,8 +24,10 @@ from pipelines.study.choice.decision import Judged
 from pipelines.study.choice.ensemble import Ensemble
 from pipelines.study.plan import Plan
 from pipelines.study.result import Outcome
-from pipelines.study.workshop import Pool, Workshop
+from pipelines.study.workshop import POLL, Pool, Workshop
 from serving.decision import UNDECIDED, Decision
+
+STOPPED = 2.0  # seconds after the search by which the legs it did not wait for have been stopped
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,7 @@ class Ending:
         store: of the study.
         stop: what the user asks for meanwhile.
         say: shows a line to the user.
+        until: when the timeout is over, on `time.monotonic`.
     """
 
     plan: Plan
@@ -47,6 +52,12 @@ class Ending:
     store: StudyStore
     stop: Stop
     say: Callable[[str], None]
+    until: float = math.inf
+
+    @property
+    def left(self) -> float:
+        """Seconds until the timeout is over; negative after it."""
+        return self.until - time.monotonic()
 
     @property
     def goal(self) -> Goal:
@@ -56,12 +67,19 @@ class Ending:
     def end_legs(self) -> bool:
         """End the workers that are busy with legs the search did not wait for.
 
+        Legs are stopped soon after the deadline of the search, and their workers are then free.
+
         Returns:
             Whether there are none.
         """
         if all(trial.finished for trial in self.trials):
             return True
-        self.workshop.pool.shutdown(now=True)
+        pool, until = self.workshop.pool, time.monotonic() + STOPPED
+        while time.monotonic() < until and self.stop.level == StopLevel.CONTINUE:
+            if pool.free >= self.workshop.worker_plan.workers:
+                return True
+            time.sleep(POLL)
+        pool.shutdown(now=True)
         return False
 
     @contextmanager
@@ -154,9 +172,8 @@ class Objective(Protocol):
         """
         ...
 
-    @property
-    def share_of_end(self) -> float:
-        """The share of a timeout that is left for what follows the search."""
+    def seconds_of_end(self, trials: Sequence[Trial], workers: int) -> float:
+        """How long the trainings that follow the search will take, as its trials predict it."""
         ...
 
     def described(self) -> Mapping[str, Any]:

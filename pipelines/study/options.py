@@ -162,8 +162,8 @@ class SearchOptions(Options):
             gp:acquisition=ucb,kappa=2.5.
         trials: How many trials the study has in all; none is as many as timeout or budget allows,
             or as 50 full trainings cost.
-        timeout: Seconds of a session, with reading the table; a tenth is left for what follows the
-            search. None for no limit.
+        timeout: Seconds of a session, from the start of the command to its end: the search leaves
+            time for what follows it. None for no limit.
         patience: The search ends after so many trials in a row without a better result; none for
             any number.
         min_gain: The search ends when 20 more trials are expected to improve the best score by less

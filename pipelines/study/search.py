@@ -1,5 +1,6 @@
 """The search of one session: trials run until the study's end, the time's end, or a request."""
 
+import math
 import time
 
 from hpo import loop
@@ -16,7 +17,24 @@ from pipelines.study.progress import Reporter
 from pipelines.study.workshop import Workshop
 from pipelines.study.workshop.checkpointing import CheckpointKeeper
 
+# What logging and the report take, relative to what comes before the search; and how much of the
+# time for search and end may be left for the end.
+END, MOST = 0.45, 0.4
 MAX_FAILURES = 10  # so many failures without one success end the search
+
+
+def reserved(before: float, trainings: float, left: float) -> float:
+    """Seconds that are left for what follows the search, at most `MOST` of those that are left.
+
+    Logging and the report take a part of what came before the search took, on the same machine at
+    the same time.
+
+    Args:
+        before: seconds of the session before the search.
+        trainings: seconds of the trainings that follow it.
+        left: seconds for the search and its end.
+    """
+    return min(END * before + trainings, MOST * max(left, 0.0))
 
 
 class Search:
@@ -112,23 +130,31 @@ class Search:
     ) -> None:
         """Run trials, and show each that has reported.
 
-        The timeout counts from `began`, and the objective has its share for what follows. When the
+        The timeout counts from `began`, and leaves time for what follows the search. When the
         budget is spent, the search ends as at the timeout.
         """
         if self.spent:
             return
-        plan = self._plan
-        seconds = (plan.timeout or float("inf")) * (1 - objective.share_of_end)
+        plan, started = self._plan, time.monotonic()
+        end = began + (plan.timeout or math.inf)
+        reserve = reserved(started - began, 0.0, end - started)
+
+        def deadline() -> float:
+            return max(end - reserve, started)  # a first trial is waited for
+
         trials = loop.run(
             self.study,
             workshop.pool,
             stop=stop,
-            deadline=max(began + seconds, time.monotonic()),  # a first trial is waited for
+            deadline=deadline,
             grace=plan.timeout or 0.0,
             time_limit=plan.time_limit,
             finishing=True,
         )
         for trial in trials:
+            if plan.timeout is not None:
+                trainings = objective.seconds_of_end(self.study.trials, plan.workers)
+                reserve = reserved(started - began, trainings, end - started)
             best = self.study.best_trial
             reporter.show(trial, best, self.share, self.study.expected_gain)
             objective.reported(trial, best, workshop.exchange)

@@ -5,6 +5,7 @@ evaluated, where it is stored and where it runs is theirs.
 """
 
 import logging
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
@@ -250,6 +251,7 @@ class _Session:
             store=self.store,
             stop=self.stop,
             say=reporter.say,
+            until=self.started + (self.plan.timeout or math.inf),
         )
 
     def _choose(self, ending: Ending) -> Choice | None:

@@ -6,6 +6,7 @@ from threading import Timer
 import pytest
 
 from hpo.algorithms import algorithm
+from hpo.errors import time_limit_exceeded
 from hpo.loop import Job, Stop, StopLevel, run
 from hpo.schedulers.full import Full
 from hpo.space import Float, SearchSpace
@@ -98,6 +99,50 @@ def test_at_the_deadline_running_legs_are_given_up() -> None:
     ]
     assert told == [0, 2, 3]
     assert not study.trials[1].finished
+
+
+class Limited(Workers):
+    """Notes the time limits; trial 1 is over its limit, or ends late, as the test says."""
+
+    def __init__(self, n: int, late: float) -> None:
+        super().__init__(n)
+        self.late = late
+        self.limits: dict[int, float | None] = {}
+
+    def submit(self, job: Job, time_limit: float | None = None) -> Future[Report]:
+        self.limits[job.number] = time_limit
+        future = super().submit(job)
+        if job.number == 1:
+            Timer(self.late, future.set_exception, [time_limit_exceeded(1.0)]).start()
+        return future
+
+
+def test_once_there_is_a_result_legs_are_stopped_soon_after_the_deadline() -> None:
+    workers = Limited(1, late=0.1)
+    end = time.monotonic() + 50.0
+    for trial in run(study := make(3), workers, stop=Stop(), deadline=end, time_limit=60.0):
+        assert trial.failure is None
+    assert workers.limits[0] == 60.0  # the search waits for a first result
+    assert workers.limits[1] is not None
+    assert 45.0 < workers.limits[1] < 51.0
+    assert not study.trials[1].finished  # stopped, not failed: a resumed study grants it again
+
+
+def test_a_limit_before_the_deadline_is_that_of_a_trial() -> None:
+    study, workers = make(3), Limited(1, late=0.0)
+    end = time.monotonic() + 50.0
+    list(run(study, workers, stop=Stop(), deadline=end, time_limit=10.0))
+    assert workers.limits == {0: 10.0, 1: 10.0, 2: 10.0}
+    assert "limit" in (study.trials[1].failure or "")
+
+
+def test_a_deadline_may_move_while_the_search_runs() -> None:
+    study, ends = make(4), [float("inf")]
+    told = []
+    for trial in run(study, Workers(1), stop=Stop(), deadline=lambda: ends[0]):
+        told.append(trial.number)
+        ends[0] = 0.0
+    assert told == [0]
 
 
 def test_without_a_result_the_deadline_waits_for_the_first() -> None:

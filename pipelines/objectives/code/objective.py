@@ -66,8 +66,7 @@ class CodeObjective:
         text = self._code.text
         return {OBJECTIVE: text} if text is None or must_be_given(text) else {}
 
-    @property
-    def share_of_end(self) -> float:
+    def seconds_of_end(self, trials: Sequence[Trial], workers: int) -> float:
         """Nothing is trained after the search."""
         return 0.0
 

@@ -56,6 +56,19 @@ def best_distinct(
     return tuple(best.values())[:most]
 
 
+def seconds_to_confirm(trials: Sequence[Trial], most: int) -> float:
+    """What one worker is expected to take to confirm the best `most` trials."""
+    return REPEATS * FOLDS * sum(trial.seconds for trial in candidates(trials, most))
+
+
+def _in_time(ending: Ending, trials: Sequence[Trial], most: int) -> int:
+    """How many of the best trials can be confirmed until the timeout is over."""
+    workers = max(ending.plan.workers, 1)
+    while most > 1 and seconds_to_confirm(trials, most) / workers > max(ending.left, 0.0):
+        most -= 1
+    return most
+
+
 def confirm(ending: Ending, prepared: "Prepared", most: int) -> Confirmation | None:
     """Score the best `most` trials on the same repeated folds; None when that came to nothing.
 
@@ -63,6 +76,12 @@ def confirm(ending: Ending, prepared: "Prepared", most: int) -> Confirmation | N
     confirmation; the scores so far are stored.
     """
     plan, say = ending.plan, ending.say
+    wanted, most = most, _in_time(ending, ending.trials, most)
+    if most == 1 < wanted:
+        say("the timeout leaves no time to confirm trials, so the best trial of the search wins")
+        return None
+    if most < wanted:
+        say(f"the timeout leaves time to confirm {most} of the best {wanted} trials")
     trials = candidates(ending.trials, most, identity(plan.model))
     rows = prepared.resampled(repeats=REPEATS, folds=FOLDS, seed=plan.seed)
     scoring = _Scoring(

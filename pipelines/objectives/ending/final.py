@@ -25,6 +25,7 @@ from pipelines.study.workshop import wait_for
 if TYPE_CHECKING:
     from pipelines.table.data import Prepared
 
+_MORE = 1.25  # a refit has more rows than a training of the search, but ends at its best round
 TRIVIAL = "trivial"  # the baseline that the registry compares with
 DEFAULT_ORIGIN = "default"  # of the trial of the library's default
 
@@ -130,6 +131,11 @@ class Final:
                 f"training {_jobs_named(jobs)} once more failed: {error}; all trials are stored: "
                 f"when that is repaired, `tune` with study={ending.store.run_id} logs the winner"
             ) from error
+
+
+def seconds_to_refit(trials: Sequence[Trial]) -> float:
+    """What one worker is expected to take to train trials once more, on all rows."""
+    return _MORE * sum(trial.seconds for trial in trials)
 
 
 def without_predictions(ending: Ending, trials: Sequence[Trial]) -> list[Rebuild]:

@@ -10,7 +10,7 @@ from hpo.loop import StopLevel
 from hpo.trial import Trial
 from pipelines.models import identity
 from pipelines.objectives.ending.confirmation import best_distinct
-from pipelines.objectives.ending.final import Train, without_predictions
+from pipelines.objectives.ending.final import Train, seconds_to_refit, without_predictions
 from pipelines.objectives.ensemble.decision import decide
 from pipelines.objectives.ensemble.library import library_size, read
 from pipelines.objectives.ensemble.rows import ValidationRows
@@ -69,6 +69,28 @@ def choose_ensemble(
         return found
     say(found.lines()[0])
     return None
+
+
+def in_time(ensemble: Ensemble, ending: Ending) -> Ensemble | None:
+    """The heaviest members that can be trained once more until the timeout is over.
+
+    None where that is one trial only, which is no ensemble.
+    """
+    workers = max(ending.plan.workers, 1)
+    kept = list(ensemble.weights)
+    while len(kept) > 1 and seconds_to_refit([ending.trials[n] for n in kept]) / workers > max(
+        ending.left, 0.0
+    ):
+        kept.pop()
+    if len(kept) == len(ensemble.weights):
+        return ensemble
+    ending.say(
+        f"the ensemble keeps {len(kept)} of its {len(ensemble.weights)} trials: the timeout leaves "
+        "no time to train all of them once more"
+    )
+    left = ensemble.only(set(kept)) if len(kept) > 1 else None
+    ending.store.notes.annotate(tags={schema.ENSEMBLE: left.to_tag() if left else ""})
+    return left
 
 
 def _decided(

@@ -20,6 +20,7 @@ from pipelines.objectives.jobs import best_label, models_of, trial_label
 from pipelines.table.scores.metrics import Metric
 
 TRIALS = 10  # whose predictions are kept, at least; with twenty, ensembles were no better
+USUAL = 3  # members of an ensemble, for whose trainings a timeout leaves time
 MAX_ROWS = 10_000  # of the validation rows
 
 _FILE = "prediction.npy"

@@ -24,6 +24,7 @@ from hpo.workers.leftovers import LOCK, sweep_folders
 from hpo.workers.pool import WorkerPool
 from hpo.workers.remote.host import HostSetup
 from pipelines.files.cache import cache_dir, make_private
+from pipelines.files.clock import session_began
 from pipelines.files.exchange import Exchange
 from pipelines.study.workshop.clusters import Cluster
 from pipelines.study.workshop.relay import PublishedExchange, Relay, Relayed, collected
@@ -66,7 +67,7 @@ class Workshop:
         open_pool: opens a further pool of the same kind of workers.
         cluster: the name of the cluster that runs the workers; empty for this machine.
         shares_disk: whether the workers see the folders of this machine.
-        opened: when the session began, before its input was read (`time.monotonic`).
+        opened: when the session began (`pipelines.files.clock`).
     """
 
     pool: Pool
@@ -75,7 +76,7 @@ class Workshop:
     open_pool: Callable[[WorkerPlan], Pool]
     cluster: str = ""
     shares_disk: bool = True
-    opened: float = field(default_factory=time.monotonic)
+    opened: float = field(default_factory=session_began)
 
 
 @contextmanager

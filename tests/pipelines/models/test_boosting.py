@@ -1,6 +1,9 @@
 """What LightGBM and XGBoost do beyond the contract: binned data, early stopping, unusual tables."""
 
+import time
+from collections.abc import Callable
 from dataclasses import replace
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +17,7 @@ from pipelines.models.boosting import Boosting
 from pipelines.models.catalog import single_family
 from pipelines.models.errors import TrainingError
 from pipelines.models.legs import leg_seed
-from pipelines.models.lightgbm import LightGBM
+from pipelines.models.lightgbm import LightGBM, quickest
 from pipelines.models.xgboost import XGBoost
 from pipelines.table.data import Fold
 from pipelines.table.scores.metrics import METRICS, default_metric
@@ -259,6 +262,32 @@ def test_a_model_without_rounds_says_so(family: Any) -> None:
 def test_threads_are_those_given(family: Any) -> None:
     library = family(make_fold("binary"), default_metric("binary"), 2)
     assert library.native({}, 0)["num_threads" if family is LightGBM else "nthread"] == 2
+
+
+def test_rounds_are_grown_with_the_number_of_threads_that_takes_the_least_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = [0.0]
+
+    def taking(*seconds: float) -> Callable[[], None]:
+        costs = cycle(seconds)
+        return lambda: now.__setitem__(0, now[0] + next(costs))
+
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+    assert quickest({1: taking(1.0), 2: taking(0.7)}) == 2
+    assert quickest({1: taking(0.8), 2: taking(1.8)}) == 1
+    assert quickest({1: taking(9.0, 1.0, 1.0), 2: taking(1.5)}) == 1  # an outlier does not count
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_the_threads_that_are_used_change_nothing_of_the_model(number: int) -> None:
+    params, texts = {"num_leaves": 7, "feature_fraction": 0.6, "extra_trees": True}, []
+    for chosen in (None, number):
+        library = LightGBM(make_fold("binary"), default_metric("binary"), 2)
+        library._chosen = chosen
+        texts.append(library.dump(trained(library, params, (4, 8))._model, None))
+        assert library._chosen in (1, 2)
+    assert texts[0] == texts[1]
 
 
 # --- names ----------------------------------------------------------------------------------------

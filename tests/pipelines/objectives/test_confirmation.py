@@ -1,5 +1,7 @@
 """The best few once more: who is asked, who wins, and what a failure or an interruption costs."""
 
+import math
+import time
 from collections.abc import Callable, Collection
 from concurrent.futures import Future
 from dataclasses import replace
@@ -150,7 +152,11 @@ def run(prepared: Prepared, tmp_path: Path) -> Callable[..., tuple[Confirmation 
     chosen = plan(space=settings("lightgbm").space)
 
     def start(
-        workers: Workers, store: Store, stop: Stop | None = None
+        workers: Workers,
+        store: Store,
+        stop: Stop | None = None,
+        seconds: float = 0.0,
+        left: float = math.inf,
     ) -> tuple[Confirmation | None, list[str]]:
         said: list[str] = []
         shop = Workshop(
@@ -159,10 +165,14 @@ def run(prepared: Prepared, tmp_path: Path) -> Callable[..., tuple[Confirmation 
             WorkerPlan(1, 1),
             lambda _: cast(Pool, workers),
         )
-        trials = tuple(trial for trial in TRIALS)
+        trials = tuple(
+            replace(t, reports=tuple(replace(r, seconds=seconds) for r in t.reports))
+            for t in TRIALS
+        )
         nothing: dict[str, float] = {}
         given = chosen, trials, nothing, shop, cast(StudyStore, store), stop or Stop()
-        return confirm(Ending(*given, said.append), prepared, 3), said
+        until = time.monotonic() + left
+        return confirm(Ending(*given, said.append, until), prepared, 3), said
 
     return start
 
@@ -188,6 +198,28 @@ def test_each_part_is_trained_once_in_order(run: Any, prepared: Prepared, tmp_pa
     fold = load_part(tmp_path / PARTS, 9)
     assert len(fold.train) + len(fold.valid) == len(prepared.rows.rest)
     assert fold.y_valid.shape == (len(fold.valid),)
+
+
+@pytest.mark.parametrize(("left", "asked"), [(450.0, {4, 3, 5, 0}), (350.0, {4, 3, 0})])
+def test_a_timeout_confirms_as_many_as_there_is_time_for(
+    run: Any, left: float, asked: set[int]
+) -> None:
+    workers = Workers(luckiest)
+    found, said = run(workers, Store(), seconds=10.0, left=left)
+    assert {number for _, number in workers.asked} == asked
+    assert found.winner == 3
+    fewer = "the timeout leaves time to confirm 2 of the best 3 trials"
+    assert (fewer in said) == (len(asked) == 3)
+
+
+def test_without_time_the_best_trial_of_the_search_wins(run: Any) -> None:
+    workers = Workers(luckiest)
+    found, said = run(workers, Store(), seconds=10.0, left=10.0)
+    assert found is None
+    assert workers.asked == []
+    assert said == [
+        "the timeout leaves no time to confirm trials, so the best trial of the search wins"
+    ]
 
 
 def test_what_was_scored_is_not_trained_again(run: Any) -> None:

@@ -18,11 +18,13 @@ from mlflow.entities import LoggedModelStatus
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model
 from mlflow.pyfunc.scoring_server import invocations
+from mlflow.utils import requirements_utils
 
 import serving
 from hpo.errors import UserError
 from pipelines.models import FAMILIES, libraries
 from pipelines.registry.logged import (
+    _MODULES,
     _UV_FILES,
     ANY,
     LoggedWinner,
@@ -157,7 +159,7 @@ def test_model_holds_code_and_no_pickle(files: Path) -> None:
     ]
 
 
-def test_files_of_a_surrounding_uv_project_stay_out(
+def test_files_of_other_projects_and_packages_are_not_read(
     client: MlflowClient,
     run_id: str,
     predictor: Path,
@@ -167,7 +169,10 @@ def test_files_of_a_surrounding_uv_project_stay_out(
     for name in ("uv.lock", "pyproject.toml", ".python-version"):
         (tmp_path / name).write_text("version = 1\n")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(requirements_utils, _MODULES, None)
+    monkeypatch.setattr("importlib_metadata.packages_distributions", None)
     logged = log_winner(client, run_id, predictor, raw_table())
+    assert getattr(requirements_utils, _MODULES) is None  # read when somebody else needs them
     found = Path(mlflow.artifacts.download_artifacts(logged.uri))
     assert not [name for name in _UV_FILES if (found / name).exists()]
 
