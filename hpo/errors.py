@@ -1,11 +1,20 @@
 """Exceptions, and the words of messages, which give the value, the rule and a way out."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable
 from difflib import get_close_matches
+from types import TracebackType
 
 
 class UserError(Exception):
-    """An error that the user can fix; shown as its message, without a traceback."""
+    """An error that the user can fix; shown as its message, without a traceback.
+
+    Attributes:
+        mistakes: the messages of several mistakes, of which its own is the list; () for one.
+    """
+
+    mistakes: tuple[str, ...] = ()
 
 
 class SpaceError(UserError, ValueError):
@@ -112,7 +121,48 @@ def raise_all(kind: type[UserError], mistakes: Iterable[str]) -> None:
         raise kind(found[0])
     if found:
         listed = "\n".join(f"- {mistake}" for mistake in found)
-        raise kind(f"{len(found)} mistakes:\n{listed}")
+        error = kind(f"{len(found)} mistakes:\n{listed}")
+        error.mistakes = tuple(found)
+        raise error
+
+
+class Mistakes:
+    """Collects the mistakes that several checks find, each in a `with` block, to tell all at once.
+
+    What a block computes is only known if `raise_all`, after all blocks, raises nothing.
+    """
+
+    def __init__(self) -> None:
+        self._found: dict[str, type[UserError]] = {}
+
+    def __enter__(self) -> None:
+        """Begin a check."""
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool:
+        """Keep a `UserError` of the check; others are raised."""
+        if isinstance(error, UserError):
+            self.add(error)
+            return True
+        return False
+
+    def __bool__(self) -> bool:
+        """Whether there is a mistake."""
+        return bool(self._found)
+
+    def add(self, error: UserError) -> None:
+        """Add the mistakes of an error that are not known yet."""
+        for text in error.mistakes or (str(error),):
+            self._found.setdefault(text, type(error))
+
+    def raise_all(self) -> None:
+        """Raise one error of the first mistake's type, if there are mistakes."""
+        for kind in self._found.values():
+            raise_all(kind, self._found)
 
 
 def counted(n: int, noun: str) -> str:

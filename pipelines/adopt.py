@@ -3,14 +3,13 @@
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from hpo.errors import ParameterError, UserError, closest, raise_all
+from hpo.errors import Mistakes, ParameterError, closest, raise_all
 from hpo.goals import DIRECTIONS
 from pipelines.adoption.mapping import load_mapping, mapping_mistakes, read_mapping
 from pipelines.adoption.metrics import AUTO, logged_metric
@@ -106,32 +105,35 @@ def adopt(options: AdoptOptions) -> Adoption | AdoptedOptuna | Undone:
     if storage is not None and (options.data is None or options.target is None):
         return _adopt_optuna(storage, options, run_id)
     client = connect()
-    mistakes = list(options.mistakes())
+    mistakes = Mistakes()
+    with mistakes:
+        raise_all(ParameterError, options.mistakes())
     entries: Mapping[str, Any] = {}
-    with _collecting(mistakes):
+    with mistakes:
         entries = load_mapping(options.mapping)
         if options.model in FAMILIES:
-            mistakes += mapping_mistakes(entries, options.model)
+            raise_all(ParameterError, mapping_mistakes(entries, options.model))
     place = ForeignPlace(options.experiment, "", ())
-    with _collecting(mistakes):
+    with mistakes:
         if storage is not None:
             options, place = _of_table(storage, options)
         else:
             place = store.place_of(client, options.experiment, options.filter or "", run_id)
-        mistakes += _run_mistakes(place.runs, options.experiment, options.metric, entries)
+        name, metric = options.experiment, options.metric
+        raise_all(ParameterError, _run_mistakes(place.runs, name, metric, entries))
     kind = None
-    with _collecting(mistakes):
+    with mistakes:
         if options.data is not None and options.target is not None:
             source = Source(options.data, options.target, options.task)
             prepared = source.prepare()
             kind = prepared.task.kind
-    with _collecting(mistakes):
+    with mistakes:
         if options.metric and place.runs and options.direction in (AUTO, *DIRECTIONS):
             logged = (
                 optuna_direction(place.runs, options.metric) if options.direction == AUTO else None
             )
             judged = logged_metric(options.metric, kind, logged or options.direction, options.means)
-    raise_all(ParameterError, mistakes)
+    mistakes.raise_all()
     mapped = read_mapping(entries, options.model)
     found = read_trials(
         ForeignRuns(options.experiment, place.runs, judged, options.model, mapped), prepared
@@ -204,15 +206,6 @@ def _undo(experiment: str, dry_run: bool) -> Undone:
     if not dry_run:
         store.delete_studies(client, studies)
     return Undone(experiment, tuple(studies), dry_run)
-
-
-@contextmanager
-def _collecting(mistakes: list[str]) -> Iterator[None]:
-    """Collect the message of a user error, to report all mistakes at once."""
-    try:
-        yield
-    except UserError as error:
-        mistakes.append(str(error))
 
 
 def _run_mistakes(

@@ -6,18 +6,18 @@ docstring. The other entry points have more of them, as fields of frozen datacla
 makes a function of those arguments.
 """
 
-import functools
 import inspect
 import re
 import textwrap
 import types
 import typing
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial, wraps
 from importlib import import_module
 from typing import Any, ParamSpec, TypeVar
 
-from hpo.errors import ParameterError, closest, raise_all
+from hpo.errors import Mistakes, ParameterError, closest, raise_all
 from pipelines.files.refused import refusals_told
 from pipelines.store.autologging import without_autologging
 
@@ -90,23 +90,30 @@ def load(name: str) -> Callable[..., Any]:
 
 
 def entry_point(
-    options: Callable[P, OptionsT],
+    options: Callable[P, OptionsT], check: Callable[[OptionsT], None] | None = None
 ) -> Callable[[Callable[[OptionsT], ResultT]], Callable[P, ResultT]]:
     """Decorate a function of an options object: it takes the options as arguments instead.
 
     Args:
         options: a frozen dataclass whose docstring explains its fields under `Args:`.
+        check: raises a `UserError` for mistakes in them. The function calls it itself; here it is
+            for what is wrong beside the names of the options.
     """
 
     def decorate(run: Callable[[OptionsT], ResultT]) -> Callable[P, ResultT]:
-        @functools.wraps(run)
+        @wraps(run)
         def call(*args: P.args, **kwargs: P.kwargs) -> ResultT:
-            _check_names(run.__name__, kwargs, signature.parameters)
             with without_autologging(), refusals_told():
+                _check_names(run.__name__, kwargs, signature.parameters, partial(told, *args))
                 return run(options(*args, **kwargs))
+
+        def told(*args: P.args, **kwargs: P.kwargs) -> None:
+            if check is not None:
+                check(options(*args, **kwargs))
 
         returned = inspect.signature(run).return_annotation
         signature = inspect.signature(options).replace(return_annotation=returned)
+        call.check = told  # type: ignore[attr-defined]
         call.__signature__ = signature  # type: ignore[attr-defined]
         call.__doc__ = _documented(inspect.getdoc(run) or "", _meanings(options))
         return call
@@ -114,14 +121,33 @@ def entry_point(
     return decorate
 
 
-def _check_names(function: str, given: Iterable[str], known: Collection[str]) -> None:
+def _check_names(
+    function: str, given: Mapping[str, Any], known: Collection[str], check: Callable[..., None]
+) -> None:
     """Check that a function is called with parameters that it has.
 
     Raises:
-        ParameterError: naming every unknown one.
+        UserError: naming every unknown one, and what `check` finds in the others.
     """
-    unknown = (f"unknown parameter {n!r}{closest(n, known)}" for n in given if n not in known)
-    raise_all(ParameterError, (f"{text}; see help({function})" for text in unknown))
+    unknown = [f"unknown parameter {n!r}{closest(n, known)}" for n in given if n not in known]
+    mistakes = Mistakes()
+    with mistakes:
+        raise_all(ParameterError, (f"{text}; see help({function})" for text in unknown))
+    if mistakes:
+        with mistakes:
+            check(**{name: value for name, value in given.items() if name in known})
+    mistakes.raise_all()
+
+
+def check(function: Callable[..., Any], values: Mapping[str, Any]) -> None:
+    """Check the values of an entry point's parameters, as far as it can without running it.
+
+    Raises:
+        UserError: naming every mistake.
+    """
+    checked: Callable[..., None] | None = getattr(function, "check", None)
+    if checked is not None:
+        checked(**values)
 
 
 def parameters(function: Callable[..., Any]) -> tuple[Parameter, ...]:

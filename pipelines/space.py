@@ -12,6 +12,7 @@ from hpo.space import Params, SearchSpace
 from hpo.space.tree import shown, tree
 from pipelines.entry_points import entry_point
 from pipelines.models import FAMILIES, is_model, settings
+from pipelines.objectives.checks import check_values
 from pipelines.objectives.space import AUTO_SPACE, choose_space, read_space, step_notes
 from pipelines.study.options import DEFAULT, PAST, Space, option
 
@@ -71,15 +72,13 @@ def _line(params: Params) -> str:
     return ", ".join(f"{name}={shown(value)}" for name, value in params.items())
 
 
-@entry_point(SpaceOptions)
+@entry_point(SpaceOptions, check_values)
 def space(options: SpaceOptions) -> ShownSpace:
     """Show a search space as a tree, check it, and draw configurations from it.
 
     Raises:
         UserError: naming every mistake in the space, with its line in the file.
     """
-    from pipelines.objectives.checks import check_values
-
     check_values(options)
     found = _chosen(options)
     rng = np.random.default_rng(options.seed)
@@ -89,7 +88,7 @@ def space(options: SpaceOptions) -> ShownSpace:
 
 def _chosen(options: SpaceOptions) -> SearchSpace:
     given, model = options.space, options.model
-    if isinstance(given, str) and is_model(given) and not Path(given).is_file():
+    if is_model(given) and not Path(given).is_file():
         given, model = DEFAULT, given
     if isinstance(given, str) and given == PAST:
         raise ParameterError(f"space={PAST} depends on a study's table; dry_run of tune shows it")

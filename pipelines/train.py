@@ -13,8 +13,8 @@ from hpo.study import FirstPoint
 from hpo.workers.cores import WorkerPlan, plan_threads
 from pipelines.entry_points import entry_point
 from pipelines.models import search_model, settings
-from pipelines.objectives.checks import check
 from pipelines.objectives.estimator import with_estimator
+from pipelines.objectives.mistakes import check_all, every_mistake
 from pipelines.objectives.planning import new_plan, source_of, tables_of
 from pipelines.objectives.space import SpaceChoice
 from pipelines.objectives.start import run
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from pipelines.table.data import Prepared
 
 
-@entry_point(TrainOptions)
+@entry_point(TrainOptions, check_all)
 def train(options: TrainOptions) -> StudyResult:
     """Train one configuration at the full budget: that of an earlier trial, or one from a file.
 
@@ -48,7 +48,7 @@ def train(options: TrainOptions) -> StudyResult:
             "give either trial (the run id of a trial) or params (a YAML file), and not both"
         )
     options = with_estimator(options)
-    check(options)
+    check_all(options)
     with shown(quiet=options.quiet, verbose=options.verbose):
         if options.trial is None:
             return _from_file(options, run_id)
@@ -59,8 +59,9 @@ def _from_file(options: TrainOptions, run_id: str | None) -> StudyResult:
     from pipelines.store.tracking import connect
 
     connect()  # what cannot be reached is told before a table is read
-    source = source_of(options, " with params")
-    params = _read_params(str(options.params), options.model)
+    with every_mistake(options):
+        source = source_of(options, " with params")
+        params = _read_params(str(options.params), options.model)
     search = SearchOptions(
         model=options.model,
         metric=options.metric,
@@ -75,9 +76,12 @@ def _from_file(options: TrainOptions, run_id: str | None) -> StudyResult:
     )
     worker_plan = plan_threads(1)
     with workshop(table_worker(options.model, options.device), worker_plan) as shop:
-        prepared = publish_folds(source.prepare(), shop.exchange)
+        with every_mistake(options):
+            prepared = source.prepare()
+            plan = new_plan(search, SpaceChoice(_space_of(params)), source, prepared, worker_plan)
+        prepared = publish_folds(prepared, shop.exchange)
         plan = replace(
-            new_plan(search, SpaceChoice(_space_of(params)), source, prepared, worker_plan),
+            plan,
             first_points=(FirstPoint(params, "given"),),
             register=options.register,
         )

@@ -6,10 +6,9 @@ from typing import cast
 from hpo.errors import StudyError
 from pipelines.entry_points import entry_point
 from pipelines.files import clock
-from pipelines.objectives.checks import check
 from pipelines.objectives.estimator import with_estimator
+from pipelines.objectives.mistakes import check_all
 from pipelines.objectives.start import NewStudy, resume_study, start_study
-from pipelines.objectives.table import publish_folds
 from pipelines.objectives.training import table_worker
 from pipelines.study.options import TuneOptions
 from pipelines.study.progress import shown
@@ -18,7 +17,7 @@ from pipelines.study.workshop import workshop
 from pipelines.study.workshop.clusters import cluster_of
 
 
-@entry_point(TuneOptions)
+@entry_point(TuneOptions, check_all)
 def tune(options: TuneOptions) -> StudyResult:
     """Search the hyperparameters of a model for a table, or of your own code.
 
@@ -31,7 +30,7 @@ def tune(options: TuneOptions) -> StudyResult:
     run_id = os.environ.pop("MLFLOW_RUN_ID", None)
     with clock.session(), shown(quiet=options.quiet, verbose=options.verbose):
         options = with_estimator(options)
-        check(options)
+        check_all(options)
         if options.dry_run:
             from pipelines.objectives.dry_run import dry_run
 
@@ -72,5 +71,4 @@ def _start(options: TuneOptions, run_id: str | None) -> StudyResult:
         new = NewStudy.of(options, cluster)
         worker = table_worker(options.model, options.device, elsewhere=cluster is not None)
         with workshop(worker, new.worker_plan, cluster) as shop:
-            prepared = publish_folds(new.source.prepare(), shop.exchange)
-            return start_study(new, prepared, shop, run_id)
+            return start_study(new, shop, run_id)

@@ -3,15 +3,15 @@
 import os
 
 from pipelines.entry_points import entry_point
-from pipelines.objectives.checks import check
 from pipelines.objectives.estimator import with_estimator
+from pipelines.objectives.mistakes import check_all
 from pipelines.study.options import ValidateOptions
 from pipelines.study.progress import shown
 from pipelines.validation.folds import new_validation, resumed_validation, run_validation
 from pipelines.validation.result import ValidationResult
 
 
-@entry_point(ValidateOptions)
+@entry_point(ValidateOptions, check_all)
 def validate(options: ValidateOptions) -> ValidationResult:
     """Validate a whole search by nested cross-validation: one search in each outer fold.
 
@@ -22,7 +22,7 @@ def validate(options: ValidateOptions) -> ValidationResult:
     """
     run_id = os.environ.pop("MLFLOW_RUN_ID", None)
     options = with_estimator(options)
-    check(options)
+    check_all(options)
     with shown(quiet=options.quiet, verbose=options.verbose):
         if options.resume is not None:
             return run_validation(resumed_validation(options.resume, options, run_id))

@@ -37,11 +37,21 @@ NUMERIC_DATES = {
 """Forms of dates that a reader of tables may take for numbers: the width of such a number's text,
 and its decimals."""
 
+EPOCHS = {
+    "seconds since 1970": 1.0,
+    "milliseconds since 1970": 1e3,
+    "microseconds since 1970": 1e6,
+    "nanoseconds since 1970": 1e9,
+}
+"""Patterns of times that are counted, and how many of the unit are a second."""
+
 MILLISECONDS = 1e11, 1e13  # smaller numbers may be seconds, and all others no dates
 _WEEK = re.compile(
     r"(\d{4})[-/ ]?(?:W|KW)[-/ ]?(\d{1,2})|(?:W|KW)[-/ ]?(\d{1,2})[-/ ](\d{4})", re.I
 )
-_QUARTER = re.compile(r"(\d{4})[-/. ]?Q([1-4])|Q([1-4])[-/. ]?(\d{4})|([1-4])Q[-/. ]?(\d{4})", re.I)
+_YEAR, _PART = r"(?:FY ?)?'?(\d{4}|\d{2})", r"(Q[1-4]|[1-4]Q|H[12]|[12]H|[1-4]\. ?Quartal)"
+_PERIOD = re.compile(rf"{_YEAR}[-/. ]?{_PART}|{_PART}[-/. ]?{_YEAR}", re.I)
+_CENTURY_BEGINS = 69  # as for %y: 69 is 1969, and 68 is 2068
 
 
 def dates(series: pd.Series, pattern: str) -> tuple[IntArray, pd.DatetimeIndex, BoolArray]:
@@ -80,6 +90,10 @@ def parse_dates(texts: Sequence[str], pattern: str) -> pd.DatetimeIndex:
 
 def parse_strictly(texts: Sequence[str], pattern: str) -> pd.DatetimeIndex:
     """The date of each text in UTC without zone, `NaT` where it does not follow the pattern."""
+    if pattern in EPOCHS:
+        counted = pd.to_numeric(pd.Series(texts, dtype=object), errors="coerce") / EPOCHS[pattern]
+        found = pd.to_datetime(counted.astype(np.float64), unit="s", errors="coerce")
+        return pd.DatetimeIndex(found)
     if pattern == QUARTER:
         texts, pattern = [*map(_first_month, texts)], ISO
     if pattern == WEEK:
@@ -120,6 +134,8 @@ def _as_text(value: object, pattern: str) -> str:
     if isinstance(value, bool | np.bool_) or not isinstance(value, SupportsFloat):
         return ""
     number = float(value)
+    if pattern in EPOCHS:
+        return repr(number)
     if pattern in NUMERIC_DATES and number > 0:
         width, decimals = NUMERIC_DATES[pattern]
         text = f"{number:0{width}.{decimals}f}"
@@ -137,13 +153,22 @@ def _from_milliseconds(number: float) -> str:
 
 
 def _first_month(text: str) -> str:
-    """The first month of a quarter in ISO 8601; empty for another text."""
-    match = _QUARTER.fullmatch(text.strip())
+    """The first month of a quarter or half of a year in ISO 8601; empty for another text."""
+    match = _PERIOD.fullmatch(text.strip())
     if match is None:
         return ""
-    year = match[1] or match[4] or match[6]
-    quarter = int(match[2] or match[3] or match[5])
-    return f"{year}-{3 * quarter - 2:02}"
+    digits, part = match[1] or match[4], match[2] or match[3]
+    year = int(digits)
+    if len(digits) == 2:
+        year += 1900 if year >= _CENTURY_BEGINS else 2000
+    months = 6 if "H" in part.upper() else 3
+    number = int(part.strip("QHqh").split(".")[0])
+    return f"{year:04}-{months * (number - 1) + 1:02}"
+
+
+def is_period(text: str) -> bool:
+    """Whether a text is a quarter or a half of a year."""
+    return _PERIOD.fullmatch(text) is not None
 
 
 def _monday(text: str) -> str:

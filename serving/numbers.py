@@ -34,6 +34,10 @@ _TIME = re.compile(
     re.I,
 )
 _DAYS = re.compile(r"(-?\d+) days?", re.I)
+_LAP = re.compile(r"([+-]?)(\d+):([0-5]\d)\.(\d+)")  # 05:30.25: minutes and seconds
+_HOURS = re.compile(r"(\d+)\s*h\s*([0-5]\d)", re.I)  # 1h30
+_NO_CENTS = re.compile(r"(?<=\d)([.,])[-\u2013\u2014]{1,2}(?=\D*$)")  # 1.234,- EUR
+_BRACKETS = re.compile(r"([^\d(]*)\(([^()]*)\)([^\d)]*)")  # a negative amount: $(5)
 _UNITS = re.compile(  # 1h 30m, 2 hours 5 min, PT1H30M
     r"(-?)P?(?:(\d+)\s*d(?:ays?)?\s*)?T?(?:(\d+)\s*h(?:(?:ou)?rs?)?\s*)?"
     r"(?:(\d+)\s*m(?:in(?:ute)?s?)?\s*)?(?:(\d+)(?:\.(\d+))?\s*s(?:ec(?:ond)?s?)?)?",
@@ -59,6 +63,7 @@ class NumberFormat:
         thousands: the mark between groups of three digits; empty if there is none.
         unit: a currency, percent sign or unit before or after the number. It is left out:
             "12.3 %" is 12.3.
+        second: another name of the currency, after the number: "USD" in "$5 USD".
         duration: whether the texts are times like "05:30", "05:30 PM", "1h 30m" or
             "1 days 02:00:00", in seconds.
         magnitudes: whether numbers may end with one of `MAGNITUDES`, as in "1.2K".
@@ -69,6 +74,7 @@ class NumberFormat:
     unit: str = ""
     duration: bool = False
     magnitudes: bool = False
+    second: str = ""
 
     def __str__(self) -> str:
         """A number of this format."""
@@ -80,23 +86,26 @@ class NumberFormat:
     @cached_property
     def _pattern(self) -> re.Pattern[str]:
         mark, unit = re.escape(self.thousands), f"(?:{re.escape(self.unit)})?"
+        after = f"(?:{re.escape(self.second or self.unit)})?"
         shortest = 2 if self.thousands == "," else 3  # 12,34,567 in India
         groups = rf"\d{{1,3}}(?:{mark}\d{{{shortest},3}})*{mark}\d{{3}}|" if mark else ""
         sign, point = r"([+-]?)\s*", re.escape(self.decimal)
         number = rf"({groups}\d+)?(?:{point}(\d*))?([eE][+-]?\d+)?"
         words = "|".join(sorted(MAGNITUDES, key=len, reverse=True))
         magnitude = rf"(?:\s*({words})\b)?" if self.magnitudes else "()"
-        return re.compile(rf"{sign}{unit}\s*{sign}{number}{magnitude}\s*{unit}\s*(-?)")
+        return re.compile(rf"{sign}{unit}\s*{sign}{number}{magnitude}\s*{after}\s*(-?)")
 
     def number(self, text: str) -> float:
         """The number of a text, `nan` if it does not follow the format."""
         text = plain_characters(text)
         if self.duration:
             return _seconds(text)
-        in_brackets = text.startswith("(") and text.endswith(")")  # a negative amount
-        match = self._pattern.fullmatch(text[1:-1].strip() if in_brackets else text)
+        bare, in_brackets = without_brackets(text)
+        match = self._pattern.fullmatch(bare)
         if match is None or not (match[3] or match[4]):
             return np.nan
+        if match[5] and self.thousands and self.thousands in (match[3] or ""):
+            return np.nan  # 6,370E+06 has a decimal comma
         whole = (match[3] or "0").replace(self.thousands or " ", "")
         value = float(f"{whole}.{match[4] or '0'}{match[5] or ''}")
         value *= MAGNITUDES.get(match[6] or "", 1.0)
@@ -171,13 +180,19 @@ def parse_numbers(texts: Sequence[str], how: NumberFormat = PLAIN) -> FloatArray
 
 
 def plain_characters(text: str) -> str:
-    """The text without blanks around it, and with plain spaces, apostrophes and minus signs."""
-    return text.translate(_TYPOGRAPHY).strip()
+    """The text with plain spaces, apostrophes and minus signs, and "00" for the cents of "5,-"."""
+    return _NO_CENTS.sub(r"\g<1>00", text.translate(_TYPOGRAPHY).strip())
+
+
+def without_brackets(text: str) -> tuple[str, bool]:
+    """The text without the brackets of a negative amount, and whether it had some."""
+    match = _BRACKETS.fullmatch(text)
+    return ("".join(match.groups()).strip(), True) if match else (text, False)
 
 
 def is_duration(text: str) -> bool:
     """Whether a text is a time or a duration of several units; "5 min" may be a number."""
-    if _TIME.fullmatch(text) or _DAYS.fullmatch(text):
+    if any(form.fullmatch(text) for form in (_TIME, _DAYS, _LAP, _HOURS)):
         return True
     match = _UNITS.fullmatch(text)
     return match is not None and (text[:2].strip("-")[:1] == "P" or _n_units(match) > 1)
@@ -198,6 +213,11 @@ def _seconds(text: str) -> float:
         return (_nanoseconds(days) + (-clock if sign == "-" else clock)) / 1e9
     if match := _DAYS.fullmatch(text):
         return _nanoseconds(match[1]) / 1e9
+    if match := _LAP.fullmatch(text):
+        seconds = _nanoseconds(0, "0", *match.groups()[1:]) / 1e9
+        return -seconds if match[1] == "-" else seconds
+    if match := _HOURS.fullmatch(text):
+        return _nanoseconds(0, *match.groups()) / 1e9
     match = _UNITS.fullmatch(text)
     if match is None or not _n_units(match):
         return np.nan

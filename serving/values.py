@@ -156,9 +156,12 @@ def _marked(value: object) -> object:
 def relative(series: pd.Series) -> pd.Series:
     """The column in the type that pandas has for an Arrow, period or sparse type.
 
-    Arrow's numbers, texts and truth values stay as they are: pandas reads them like its own.
+    Arrow's numbers, texts and truth values stay as they are: pandas reads them like its own. A
+    category of dates or durations is a column of them, because JSON has several texts for each.
     """
     dtype = series.dtype
+    if isinstance(dtype, pd.CategoricalDtype) and _is_temporal(dtype.categories.dtype):
+        return relative(series.astype(dtype.categories.dtype))
     if isinstance(dtype, pd.SparseDtype):
         dense: pd.Series = series.astype(dtype.subtype)
         return dense
@@ -177,10 +180,16 @@ def relative(series: pd.Series) -> pd.Series:
     return series
 
 
+def _is_temporal(dtype: object) -> bool:
+    return isinstance(dtype, pd.PeriodDtype) or getattr(dtype, "kind", "") in ("M", "m")
+
+
 def as_text(value: object) -> str:
     """The text of a value as a category."""
     if isinstance(value, str):
         text = normal_name(value)
+        if text[:2] in ("b'", 'b"') and text[1:2] == text[-1:]:
+            text = text[2:-1]  # as CSV has bytes
         return text.lower() if len(text) in (4, 5) and text.lower() in TRUTHS else text
     if isinstance(value, bool | np.bool_):
         return "true" if value else "false"

@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 import tomllib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from importlib import metadata
@@ -23,7 +23,7 @@ from click.shell_completion import (
     shell_complete,
 )
 
-from hpo.errors import ParameterError, TakenError, UserError, closest, raise_all
+from hpo.errors import Mistakes, ParameterError, TakenError, UserError, closest
 from pipelines import entry_points
 from pipelines.cli import config
 from pipelines.entry_points import Parameter
@@ -63,8 +63,8 @@ class _Text(click.ParamType[object]):
         except ValueError as error:
             if ctx is None:
                 raise ParameterError(str(error)) from error
-            ctx.meta.setdefault(_MISTAKES, []).append(str(error))
-            return value  # no command runs with it
+            _mistakes(ctx).add(ParameterError(str(error)))
+            return self.parameter.parse(self.parameter.default or "")  # no command runs with it
 
 
 class _Group(click.Group):
@@ -88,22 +88,54 @@ class _Group(click.Group):
         return super().resolve_command(ctx, args)
 
 
+class _Option(click.Option):
+    """An option that may be missing, which is told with the other mistakes."""
+
+    def process_value(self, ctx: click.Context, value: Any) -> Any:
+        try:
+            return super().process_value(ctx, value)
+        except click.MissingParameter as error:
+            _mistakes(ctx).add(ParameterError(error.format_message()))
+            return None
+
+
 class _Command(click.Command):
-    """A command that reports its usage errors as `ParameterError`."""
+    """A command that tells all mistakes on its command line at once, as `UserError`."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         try:
-            rest = super().parse_args(ctx, args)
-        except click.NoSuchOption as error:
-            name = error.option_name.lstrip("-")
-            hint = closest(name, [p.name for p in self.params if p.name])
-            raise ParameterError(
-                f"unknown parameter {name!r}{hint}; see --help for all of them"
-            ) from error
+            return super().parse_args(ctx, self._known(ctx, args))
         except click.UsageError as error:
-            raise ParameterError(error.format_message()) from error
-        raise_all(ParameterError, ctx.meta.get(_MISTAKES, ()))
-        return rest
+            _mistakes(ctx).add(ParameterError(error.format_message()))
+            _mistakes(ctx).raise_all()
+            raise
+
+    def _known(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """The arguments without the options that the command does not have."""
+        known = {flag for param in self.get_params(ctx) for flag in param.opts}
+        found: list[str] = []
+        rest = list(args)
+        while rest:
+            flag, equals, _ = rest[0].partition("=")
+            if rest[0] == "--":
+                return found + rest
+            if flag.startswith("--") and flag not in known:
+                _mistakes(ctx).add(self._unknown(flag.lstrip("-")))
+                has_value = not equals and len(rest) > 1 and not rest[1].startswith("-")
+                rest = rest[1 + has_value :]
+            else:
+                found.append(rest.pop(0))
+        return found
+
+    def _unknown(self, name: str) -> ParameterError:
+        hint = closest(name, [param.name for param in self.params if param.name])
+        return ParameterError(f"unknown parameter {name!r}{hint}; see --help for all of them")
+
+
+def _mistakes(ctx: click.Context) -> Mistakes:
+    """The mistakes on a command line, which are told when all of it is read."""
+    found: Mistakes = ctx.meta.setdefault(_MISTAKES, Mistakes())
+    return found
 
 
 def command(name: str, function: Callable[..., Any]) -> click.Command:
@@ -115,6 +147,7 @@ def command(name: str, function: Callable[..., Any]) -> click.Command:
         if first and given is not None:
             values[first] = given
         with refusals_told():
+            _tell(function, values)
             result = function(**values)
         is_quiet = values.get("quiet") is True
         click.echo(getattr(result, "line", str(result)) if is_quiet else str(result))
@@ -128,13 +161,22 @@ def command(name: str, function: Callable[..., Any]) -> click.Command:
     return _Command(name, params=options, callback=run, help=entry_points.summary(function))
 
 
+def _tell(function: Callable[..., Any], values: Mapping[str, Any]) -> None:
+    """Tell the mistakes on the command line together with those in the values."""
+    mistakes = _mistakes(click.get_current_context())
+    if mistakes:
+        with mistakes:
+            entry_points.check(function, values)
+    mistakes.raise_all()
+
+
 def _option(parameter: Parameter) -> click.Option:
     """The option of a parameter, also with hyphens in place of underscores."""
     spellings = dict.fromkeys((parameter.name, parameter.name.replace("_", "-")))
     flags = [f"--{name}" for name in spellings]
     text = _Text(parameter)
     if parameter.default is None:  # with default=None, click would not require the option
-        return click.Option(flags, type=text, required=True, help=parameter.help)
+        return _Option(flags, type=text, required=True, help=parameter.help)
     switch: dict[str, Any] = {}
     if bool in parameter.kinds:  # `--dry-run` alone is `--dry-run=true`
         switch = {"is_flag": False, "flag_value": "true"}
@@ -153,7 +195,8 @@ def _config(function: Callable[..., Any]) -> click.Option:
 
     def load(ctx: click.Context, param: click.Parameter, path: str | None) -> None:
         if path is not None:
-            ctx.default_map = {**(ctx.default_map or {}), **config.read(path, function)}
+            with _mistakes(ctx):
+                ctx.default_map = {**(ctx.default_map or {}), **config.read(path, function)}
 
     return click.Option(
         ["--config"],

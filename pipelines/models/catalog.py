@@ -10,7 +10,7 @@ from collections.abc import Hashable, Iterable, Mapping
 from functools import cache, partial
 from itertools import chain
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeGuard
 
 from hpo.configurations import Identity, by_value
 from hpo.errors import ParameterError
@@ -97,8 +97,10 @@ def search_model(name: str) -> SearchModel:
     return JointSearch(name, {member: single_family(member) for member in members})
 
 
-def is_model(name: str) -> bool:
+def is_model(name: object) -> TypeGuard[str]:
     """Whether there is such a model: a family, several with commas between them, or `all`."""
+    if not isinstance(name, str):
+        return False
     try:
         search_model(name)
     except ParameterError:

@@ -60,7 +60,7 @@ def check(options: Options) -> None:
     Raises:
         ParameterError: naming every mistake.
     """
-    wrong = _value_mistakes(options)
+    wrong = value_mistakes(options)
     if isinstance(options, TuneOptions) and "executor" not in wrong:
         wrong |= cluster_mistakes(options)
     if isinstance(options, TuneOptions) and not {"budget", "price"} & wrong.keys():
@@ -97,10 +97,10 @@ def check_values(options: Any) -> None:
     Raises:
         ParameterError: naming every mistake.
     """
-    raise_all(ParameterError, _value_mistakes(options).values())
+    raise_all(ParameterError, value_mistakes(options).values())
 
 
-def _value_mistakes(options: Any) -> dict[str, str]:
+def value_mistakes(options: Any) -> dict[str, str]:
     """The mistakes in the type and the limit of each option, by its name."""
     hints = typing.get_type_hints(type(options))
     mistakes: dict[str, str] = {}
@@ -297,8 +297,7 @@ def _space_mistakes(options: Options, wrong: Collection[str]) -> list[str]:
     try:
         choose_space(options.space, options.model)
     except UserError as error:
-        first, *more = str(error).split("\n- ")
-        return more or [first]
+        return [*error.mistakes] or [str(error)]
     return []
 
 

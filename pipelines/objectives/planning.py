@@ -1,13 +1,13 @@
 """The plan of a study, from its options, the table, the model and the machine."""
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hpo.algorithms import grants_budgets, parts, resolved, sampler_of, scheduler_of
 from hpo.configurations import Identity
-from hpo.errors import ParameterError, counted
+from hpo.errors import Mistakes, ParameterError, counted
 from hpo.rungs import Budgets
 from hpo.samplers.grid import GridSampler
 from hpo.space import SearchSpace
@@ -58,21 +58,28 @@ def source_of(options: Options, unless: str) -> Source:
     """
     if options.data is None or options.target is None:
         raise ParameterError(f"data and target are needed{unless}")
-    others = tables_of(options)
-    share = getattr(options, "test_share", TEST_SHARE)
-    return Source(
-        data=options.data,
-        target=options.target,
-        task=options.task,
-        split=options.split,
-        test_share=0.0 if TEST in others else share,
-        validation=validation_of(options),
-        seed=options.seed,
-        overrides=parse_overrides(options.types, options.drop),
-        others=others,
-        roles=Roles.of(options.weight, options.positive, options.monotone, options.balance),
-        loss="" if options.loss is None else str(Loss.parse(options.loss)),
-    )
+    values = {name: read(options) for name, read in SOURCE.items()}
+    return Source(data=options.data, target=options.target, **values)
+
+
+def _test_share(options: Options) -> float:
+    return 0.0 if TEST in tables_of(options) else getattr(options, "test_share", TEST_SHARE)
+
+
+SOURCE: Mapping[str, Callable[[Options], Any]] = {
+    "task": lambda options: options.task,
+    "split": lambda options: options.split,
+    "test_share": _test_share,
+    "validation": lambda options: validation_of(options),
+    "seed": lambda options: options.seed,
+    "overrides": lambda options: parse_overrides(options.types, options.drop),
+    "others": lambda options: tables_of(options),
+    "roles": lambda options: Roles.of(
+        options.weight, options.positive, options.monotone, options.balance
+    ),
+    "loss": lambda options: "" if options.loss is None else str(Loss.parse(options.loss)),
+}
+"""By attribute of a source: how it follows from the options."""
 
 
 def tables_of(options: Options) -> dict[str, Place]:
@@ -119,22 +126,29 @@ def new_plan(
     Raises:
         UserError: for options that do not go together.
     """
-    check_trainable(options.model, prepared)
-    kind = prepared.task.kind
-    check_decisions(options.calibrate, options.threshold, kind)
-    wanted = Loss.parse(source.loss).metric if source.loss else ""
+    kind, mistakes = prepared.task.kind, Mistakes()
+    with mistakes:
+        check_trainable(options.model, prepared)
+    with mistakes:
+        check_decisions(options.calibrate, options.threshold, kind)
+    with mistakes:
+        goals = goals_of(
+            options, wanted_of(source), kind, prepared.y, weighted=bool(source.roles.weight)
+        )
     has_categorical = bool(prepared.features.cardinalities)
     defaults = settings(options.model, kind=kind, has_categorical=has_categorical)
     space = defaults.space if chosen.space is None else chosen.space
     budget = budget_of(defaults.budget, options.algorithm, options.fidelity)
-    low, high = options.min_budget, options.max_budget
-    steps = rungs(options.algorithm, budget, low, high, options.eta)
+    with mistakes:
+        low, high = options.min_budget, options.max_budget
+        steps = rungs(options.algorithm, budget, low, high, options.eta)
+    mistakes.raise_all()
     trials = n_trials(options, steps)
     algorithm = resolved(options.algorithm, space, trials or FULL_TRAININGS)
     return Plan(
         model=options.model,
         algorithm=algorithm,
-        goals=goals_of(options, wanted, kind, prepared.y, weighted=bool(source.roles.weight)),
+        goals=goals,
         seed=source.seed,
         space=space,
         first_points=_first_points(options.model, algorithm, chosen.space, defaults, kind),
@@ -158,6 +172,11 @@ def new_plan(
         calibrate=options.calibrate,
         threshold=options.threshold,
     )
+
+
+def wanted_of(source: Source) -> str:
+    """The metric that the loss stands for; "" for that of the task."""
+    return Loss.parse(source.loss).metric if source.loss else ""
 
 
 def lag_of(algorithm: str, worker_plan: WorkerPlan) -> int:

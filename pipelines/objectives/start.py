@@ -5,10 +5,12 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from hpo.errors import Mistakes
 from hpo.past import Past
 from hpo.workers.cores import WorkerPlan, available_cores, plan_threads
 from pipelines.files.checkpoints import Checkpoints
 from pipelines.objectives.deciding.checks import check_decisions
+from pipelines.objectives.mistakes import every_mistake
 from pipelines.objectives.planning import (
     lag_of,
     new_plan,
@@ -67,25 +69,38 @@ class NewStudy:
         Raises:
             UserError: with what is wrong.
         """
-        source = source_of(options, ", unless study names a study to resume")
-        place = None if options.checkpoints is None else absolute(options.checkpoints)
-        if place is not None:
-            Checkpoints(place).check(writing=writing)
-        if cluster is not None:
-            worker_plan = cluster.worker_plan(options.workers)
-            cluster.check(place)
-        elif options.executor == PROCESSES:
-            worker_plan = plan_threads(options.workers)
-        else:  # a dry run does not connect to a cluster
-            worker_plan = WorkerPlan(options.workers or available_cores(), 1)
-        return cls(options, source, worker_plan, choose_space(options.space, options.model))
+        mistakes = Mistakes()
+        with mistakes:
+            source = source_of(options, ", unless study names a study to resume")
+        with mistakes:
+            place = None if options.checkpoints is None else absolute(options.checkpoints)
+            if place is not None:
+                Checkpoints(place).check(writing=writing)
+            if cluster is not None:
+                worker_plan = cluster.worker_plan(options.workers)
+                cluster.check(place)
+            elif options.executor == PROCESSES:
+                worker_plan = plan_threads(options.workers)
+            else:  # a dry run does not connect to a cluster
+                worker_plan = WorkerPlan(options.workers or available_cores(), 1)
+        with every_mistake(options):
+            with mistakes:
+                chosen = choose_space(options.space, options.model)
+            mistakes.raise_all()
+        return cls(options, source, worker_plan, chosen)
 
-    def plan(self, prepared: "Prepared") -> Plan:
-        """The plan, when the table is read.
+    def read(self) -> "tuple[Prepared, Plan]":
+        """The table, and the plan.
 
         Raises:
-            UserError: for options that do not go together.
+            UserError: naming every mistake in the table, and in the options that depend on it.
         """
+        with every_mistake(self.options):
+            prepared = self.source.prepare()
+            plan = self._plan(prepared)
+        return prepared, plan
+
+    def _plan(self, prepared: "Prepared") -> Plan:
         options, place = self.options, self.options.checkpoints
         return replace(
             new_plan(options, self.chosen, self.source, prepared, self.worker_plan),
@@ -97,20 +112,21 @@ class NewStudy:
         )
 
 
-def start_study(
-    new: NewStudy, prepared: "Prepared", shop: Workshop, run_id: str | None
-) -> StudyResult:
-    """Read past studies, create the study in MLflow, and run it.
+def start_study(new: NewStudy, shop: Workshop, run_id: str | None) -> StudyResult:
+    """Read the table and past studies, create the study in MLflow, and run it.
 
     The run `run_id` of `mlflow run` becomes the study; None creates a run.
 
     Raises:
+        UserError: for a table that cannot be searched on, and options that do not go with it.
         StudyError: when a named past study does not exist, or no trial succeeded.
     """
     from pipelines.store.storage import MlflowStorage
     from pipelines.study.warm_start import begin
 
-    plan, data = new.plan(prepared), new.source.plan(prepared)
+    prepared, plan = new.read()
+    prepared = publish_folds(prepared, shop.exchange)
+    data = new.source.plan(prepared)
     header = header_of(plan, TableObjective(plan, data, prepared))
     begun = begin(plan, header, exclude=run_id, narrow=new.chosen.narrow)
     stored = header | begun.plan.to_header() | new.chosen.to_header()

@@ -5,7 +5,7 @@ It is found from all rows, so that features, the split by time and the target re
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,11 +13,11 @@ import pandas as pd
 
 from hpo.arrays import FloatArray, IntArray
 from pipelines.table.formats import READABLE, REQUESTED, other_marks
-from pipelines.table.formats.dates import date_in_numbers, find_dates
-from pipelines.table.formats.numbers import Numbers, find_numbers
+from pipelines.table.formats.dates import date_in_numbers, epoch_in_numbers, find_dates
+from pipelines.table.formats.numbers import MIN_DISTINCT_NUMBERS, Numbers, find_numbers, is_code
 from serving.columns import MAX_EXACT, BooleanColumn, DateColumn, NumericColumn
 from serving.dates import ISO, dates, days, parse_dates
-from serving.numbers import DURATION, PLAIN, numbers
+from serving.numbers import DURATION, PLAIN, NumberFormat, numbers, parse_numbers
 from serving.values import (
     MISSING_MARKS,
     MISSING_TOKENS,
@@ -107,14 +107,31 @@ def _ordered(series: pd.Series, column: NumericColumn | BooleanColumn | DateColu
 
 
 def _read_numbers(name: str, series: pd.Series, kind: str | None) -> Reading:
-    pattern = "" if kind == "number" else date_in_numbers(numbers(series)[0])
+    values = numbers(series)[0]
+    pattern = "" if kind == "number" else date_in_numbers(values)
     if pattern or kind == "date":
-        unreadable = dates(series, pattern or ISO)[2]
-        column = DateColumn(name, pattern or ISO, (), dirty=bool(unreadable.any()))
-        return Reading(column, f"read as {pattern}" if pattern else "")
+        pattern = pattern or epoch_in_numbers(values) or ISO
+        unreadable = dates(series, pattern)[2]
+        column = DateColumn(name, pattern, (), dirty=bool(unreadable.any()))
+        return Reading(column, "" if pattern == ISO else f"read as {pattern}")
     width = getattr(series.dtype, "itemsize", 8)
     is_short = pd.api.types.is_float_dtype(series.dtype) and width < 8
-    return Reading(NumericColumn(name, precision=8 * width if is_short else 64))
+    note = "" if kind == "number" else _of_epoch(name, values)
+    return Reading(NumericColumn(name, precision=8 * width if is_short else 64), note)
+
+
+def _of_epoch(name: str, values: FloatArray) -> str:
+    """The note on numbers that may be times; empty for others."""
+    pattern = epoch_in_numbers(values)
+    if not pattern:
+        return ""
+    first, last = (
+        f"{day:%Y-%m-%d}" for day in parse_dates([str(values.min()), str(values.max())], pattern)
+    )
+    return (
+        f"used as a number; if it is a time, in {pattern} from {first} to {last}, "
+        f"types={name}:date takes its parts"
+    )
 
 
 def _read_texts(name: str, texts: Sequence[str], counts: IntArray, kind: str | None) -> Reading:
@@ -125,7 +142,24 @@ def _read_texts(name: str, texts: Sequence[str], counts: IntArray, kind: str | N
     found = _numbers_or_dates(name, texts, counts, kind)
     if found is None and kind is None and (marks := other_marks(texts, counts)):
         found = _numbers_or_dates(name, texts, counts, kind, marks)
-    return found or Reading(None)
+    return found or Reading(None, "" if kind else _of_some_numbers(name, texts, counts))
+
+
+def _of_some_numbers(name: str, texts: Sequence[str], counts: IntArray) -> str:
+    """The note on a category of which most entries are numbers; empty for others."""
+    known = np.array([text not in MISSING_MARKS for text in texts], bool) & (counts > 0)
+    are_numbers = known & np.isfinite(parse_numbers(texts))
+    others = known & ~are_numbers
+    share = counts[are_numbers].sum() / max(counts[known].sum(), 1)
+    if share < REQUESTED or not others.any() or are_numbers.sum() < MIN_DISTINCT_NUMBERS:
+        return ""
+    if any(is_code(text) for text in texts):
+        return ""
+    return (
+        f"used as a category, though {share:.0%} of the entries are numbers, because of others "
+        f"such as '{texts[int(np.argmax(counts * others))]}'; types={name}:number counts these as "
+        "missing"
+    )
 
 
 def _numbers_or_dates(
@@ -143,7 +177,7 @@ def _numbers_or_dates(
             return _numbers_in_texts(name, texts, counts, found, kind)
     if kind == "number":
         return None
-    return _dates_in_texts(name, texts, counts, share, marks)
+    return _dates_in_texts(name, texts, counts, share, marks) or _epoch_in_texts(name, texts, kind)
 
 
 def _dates_in_texts(
@@ -165,6 +199,15 @@ def _dates_in_texts(
     return Reading(column, "; ".join(notes))
 
 
+def _epoch_in_texts(name: str, texts: Sequence[str], kind: str | None) -> Reading | None:
+    """How texts are read that count the time since 1970, if dates are requested."""
+    pattern = epoch_in_numbers(parse_numbers(texts)) if kind == "date" else ""
+    if not pattern:
+        return None
+    unreadable = np.asarray(parse_dates(texts, pattern).isna())
+    return Reading(DateColumn(name, pattern, (), bool(unreadable.any())), f"read as {pattern}")
+
+
 def _numbers_in_texts(
     name: str,
     texts: Sequence[str],
@@ -176,7 +219,10 @@ def _numbers_in_texts(
     if pattern:
         return Reading(DateColumn(name, pattern, (), found.unreadable), f"read as {pattern}")
     column = NumericColumn(name, found.unreadable, found.format)
-    return Reading(column, _how_read(texts, counts, found))
+    notes = [_how_read(texts, counts, found)]
+    if kind is None and found.format == PLAIN:
+        notes.append(_of_epoch(name, found.values[np.isfinite(found.values)]))
+    return Reading(column, "; ".join(filter(None, notes)))
 
 
 def _how_read(texts: Sequence[str], counts: IntArray, found: Numbers) -> str:
@@ -188,6 +234,7 @@ def _how_read(texts: Sequence[str], counts: IntArray, found: Numbers) -> str:
         text, value = max(numbers, key=lambda cell: len(cell[0]))
         unit = " seconds" if found.format.duration else ""
         notes.append(f"text read as numbers, '{text}' as {value:.15g}{unit}")
+        notes += _without_percent(cells, found.format)
     marks = [(text, n) for text, _, n in cells if n and text in MISSING_MARKS - MISSING_TOKENS]
     if marks:
         shown = " and ".join(f"'{text}'" for text, _ in marks[:3])
@@ -197,6 +244,18 @@ def _how_read(texts: Sequence[str], counts: IntArray, found: Numbers) -> str:
     if unread and not notes:
         notes.append("text read as numbers")
     return "; ".join(notes + unread)
+
+
+def _without_percent(cells: Sequence[tuple[str, float, int]], how: NumberFormat) -> Iterator[str]:
+    """The note on entries that lack the "%" of the others: they may be shares."""
+    if how.unit not in ("%", "‰"):
+        return
+    bare = [
+        (text, n) for text, value, n in cells if n and not np.isnan(value) and how.unit not in text
+    ]
+    if bare:
+        count, first = sum(n for _, n in bare), bare[0][0]
+        yield f"{count:,} entries without {how.unit}, such as '{first}', are read like the others"
 
 
 def _unread(texts: Sequence[str], counts: IntArray, unread: BoolArray) -> list[str]:

@@ -155,7 +155,8 @@ def _find(name: str, series: pd.Series, rows: IntArray, kind: str | None, keep: 
             return Finding(name, None if useless else column, useless)
         case DateColumn() as column:
             return _find_date(column, seen, reading.note)
-    return _categorical(name, series, rows, keep=kind is not None)
+    found = _categorical(name, series, rows, keep=kind is not None)
+    return replace(found, note="; ".join(filter(None, (reading.note, found.note))))
 
 
 def _is_index(name: str, seen: pd.Series) -> bool:
@@ -188,7 +189,8 @@ def _find_number(column: NumericColumn, seen: pd.Series, note: str, keep: bool) 
     if _ID_NAME.search(name):
         return Finding(name, None, f"{IDENTIFIER} (by its name, and no value occurs twice)")
     if pd.api.types.is_integer_dtype(seen.dtype):
-        note = "used as a number, but no value occurs twice: leave it out if it is an identifier"
+        unique = "used as a number, but no value occurs twice: leave it out if it is an identifier"
+        note = note or unique
     return Finding(name, column, note)
 
 

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from hpo.arrays import FloatArray, IntArray
-from hpo.errors import DataError, counted
+from hpo.errors import DataError, Mistakes, counted
 from pipelines.table.columns import fit_features
 from pipelines.table.division.copies import copies_note
 from pipelines.table.folds import (
@@ -35,21 +35,10 @@ from pipelines.table.leaks import leak_notes
 from pipelines.table.overrides import DROP
 from pipelines.table.problem import Problem
 from pipelines.table.reading import read_table
-from pipelines.table.roles import (
-    Roles,
-    monotone_signs,
-    read_weights,
-    scaled_weights,
-)
+from pipelines.table.roles import Roles, monotone_signs, read_weights, scaled_weights
 from pipelines.table.scores.losses import Loss
 from pipelines.table.source import AUTO, Source
-from pipelines.table.splits import (
-    Rows,
-    Split,
-    divide,
-    quantile_strata,
-    resample,
-)
+from pipelines.table.splits import Rows, Split, divide, quantile_strata, resample
 from pipelines.table.target import Target, check_both_classes, read_target
 from serving.columns import KINDS, CategoricalColumn, Column, kind_of
 from serving.features import FeatureEncoder, TargetEncoder
@@ -208,8 +197,13 @@ def prepare(source: Source) -> Prepared:
         ParameterError: for an impossible task, split, validation or role.
         DataError: if a table cannot be read or searched on.
     """
-    others = {role: read_table(place) for role, place in source.others.items()}
-    problem = Problem.of(source, read_table(source.data))
+    others, mistakes = {}, Mistakes()
+    for role, place in source.others.items():
+        with mistakes:
+            others[role] = read_table(place)
+    with mistakes:
+        problem = Problem.of(source, read_table(source.data))
+    mistakes.raise_all()
     divided = _divide(source, problem, others)
     frame, rows = divided.frame, divided.rows
     y = divided.encoder.encode(frame[problem.target])
@@ -274,10 +268,19 @@ def _divide(source: Source, problem: Problem, others: Mapping[str, pd.DataFrame]
     """Read the target, divide the rows and append those of the other tables."""
     task = None if source.task == AUTO else source.task
     frame, target, dropped_rows = read_target(problem.frame, problem.target, task)
-    if source.roles.positive:
-        target = target.with_positive(source.roles.positive)
-    if not target.is_regression and problem.split.kind == "random":
-        target.check_class_sizes(problem.fewest_per_class)
+    mistakes = Mistakes()
+    with mistakes:
+        source.roles.check_task(target.kind)
+    with mistakes:
+        if source.roles.positive:
+            target = target.with_positive(source.roles.positive)
+    with mistakes:
+        if source.roles.weight:
+            read_weights(frame, source.roles.weight)
+    with mistakes:
+        if not target.is_regression and problem.split.kind == "random":
+            target.check_class_sizes(problem.fewest_per_class)
+    mistakes.raise_all()
     divided = divide(
         frame,
         target.strata,
@@ -317,10 +320,8 @@ def _encoding(source: Source, divided: _Divided, features: FeatureEncoder) -> En
     Raises:
         ParameterError: for roles that the columns or the task cannot have.
     """
-    names = list(map(str, divided.frame.columns))
-    signs = monotone_signs(source.roles.monotone, features, names)
+    signs = monotone_signs(source.roles.monotone, features)
     kind, encoder = divided.target.kind, divided.encoder
-    source.roles.check_task(kind)
     task = Task(kind, len(encoder.classes), source.loss, source.roles.balance)
     return Encoding(task, encoder, features.cardinalities, signs)
 

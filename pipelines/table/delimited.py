@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -127,7 +128,34 @@ class _DelimitedText:
             raise DataError(self._mistake(n_columns, error)) from None
         if self._has_open_quotes():
             self._check_quotes(n_columns)
+        self._check_headers(cells)
         return cells
+
+    def _check_headers(self, cells: pa.Table) -> None:
+        """Check that no row repeats the header, as in files that were joined.
+
+        Raises:
+            DataError: naming the lines of those that do.
+        """
+        repeated = np.ones(len(cells), dtype=bool)
+        for name, column in zip(self.header(), cells.columns, strict=True):
+            same = pc.fill_null(pc.equal(pc.utf8_trim_whitespace(column), name.strip()), not name)
+            repeated &= same.to_numpy()
+            if not repeated.any():
+                return
+        lines = self._lines_of(np.flatnonzero(repeated))
+        raise DataError(
+            f"{self.uri} repeats its header in {counted(len(lines), 'line')}: "
+            f"{', '.join(map(str, lines[:5]))}{', …' if len(lines) > 5 else ''}; remove "
+            f"{'it' if len(lines) == 1 else 'them'}"
+        )
+
+    def _lines_of(self, rows: npt.NDArray[np.int64]) -> list[int]:
+        """The line in which each row ends; blank lines are no rows."""
+        text = io.StringIO(self.raw.decode("utf-8"), newline="")
+        reader = csv.reader(text, delimiter=self.delimiter)
+        ends = [reader.line_num for fields in reader if fields]
+        return [ends[row + 1] for row in rows]
 
     def _has_open_quotes(self) -> bool:
         """Whether a line ends inside of a quoted value."""

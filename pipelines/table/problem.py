@@ -8,11 +8,11 @@ from typing import Any
 
 import pandas as pd
 
-from hpo.errors import DataError, ParameterError, closest
+from hpo.errors import DataError, Mistakes, ParameterError, closest
 from pipelines.table.division.validation import Validation
 from pipelines.table.overrides import check_overrides
 from pipelines.table.reading import digest, spelling, with_text_names, without_index
-from pipelines.table.roles import check_role
+from pipelines.table.roles import check_directions, check_role
 from pipelines.table.source import TEST, Source
 from pipelines.table.splits import Outer, Split
 from pipelines.table.target import listed
@@ -58,17 +58,23 @@ class Problem:
                 f"{source.test_share}"
             )
         frame, notes = without_index(with_text_names(table))
-        target = _known_column(frame, source.target)
-        features = [name for name in frame.columns if name != target]
-        split = Split.parse(source.split, features, source.overrides)
+        target, mistakes = normal_name(source.target), Mistakes()
+        with mistakes:
+            _check_target(frame, target)
+        with mistakes:
+            features = [name for name in frame.columns if name != target]
+            split = Split.parse(source.split, features, source.overrides)
         validation = Validation.parse(source.validation)
         outer = Outer.parse(source.outer) if source.outer else None
-        first_digest, spelled = digest(frame), spelling(frame)
-        check_overrides(frame, source.overrides, target)
+        with mistakes:
+            check_overrides(frame, source.overrides, target)
         for option, column in (("fold", validation.column), ("weight", source.roles.weight)):
-            if column:
+            with mistakes:
                 check_role(frame, option, column, target)
-        return cls(frame, target, split, validation, outer, first_digest, spelled, notes)
+        with mistakes:
+            check_directions(source.roles.monotone, frame.columns)
+        mistakes.raise_all()
+        return cls(frame, target, split, validation, outer, digest(frame), spelling(frame), notes)
 
     @property
     def fewest_per_class(self) -> int:
@@ -76,12 +82,10 @@ class Problem:
         return max(2, self.validation.folds, self.outer.folds if self.outer else 0)
 
 
-def _known_column(frame: pd.DataFrame, target: str) -> str:
-    target = normal_name(target)
+def _check_target(frame: pd.DataFrame, target: str) -> None:
     names = list(frame.columns)
     if target not in names:
         raise DataError(
             f"the table has no target column {target!r}{closest(target, names)}; columns: "
             f"{listed(names)}"
         )
-    return target

@@ -286,7 +286,8 @@ def _parsed(uri: str, raw: bytes) -> pd.DataFrame | Cells:
             raise DataError(f"{uri} is {content}, not a table; give CSV, Parquet or Feather")
     if b"\x00" in raw[:SNIFFED_BYTES]:
         raise DataError(
-            f"{uri} is binary, but neither Parquet nor Feather; give CSV, Parquet or Feather"
+            f"{uri} is binary, but neither Parquet nor Feather; give CSV as UTF-8 text, Parquet or "
+            "Feather"
         )
     return parse_csv(uri, raw)
 

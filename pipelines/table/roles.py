@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -109,28 +109,40 @@ def parse_monotone(given: object) -> dict[str, int]:
     return {normal_name(name): int(str(sign)) for name, sign in pairs}
 
 
-def monotone_signs(
-    monotone: Mapping[str, int], features: FeatureEncoder, names: Sequence[str]
-) -> tuple[int, ...]:
+def monotone_signs(monotone: Mapping[str, int], features: FeatureEncoder) -> tuple[int, ...]:
     """The direction of each dense column (`serving.features.Matrix.dense`); () if none has one.
 
     Raises:
-        UserError: for columns that the table lacks, and for those that are not numbers.
+        ParameterError: for columns that are no numbers.
     """
     if not monotone:
         return ()
     columns = {column.name: column for column in features.columns}
-    mistakes = [_no_direction(name, columns, names) for name in monotone]
+    mistakes = [_no_direction(name, columns) for name in monotone]
     raise_all(ParameterError, filter(None, mistakes))
     signs = [monotone.get(name, 0) for name in features.numeric_names]
     return (*signs, *(0 for _ in features.categorical_names))
 
 
-def _no_direction(name: str, columns: Mapping[str, Column], names: Sequence[str]) -> str:
-    """Why predictions cannot rise with a column; "" if they can."""
+def check_directions(monotone: Mapping[str, int], names: Collection[str]) -> None:
+    """Check that the columns exist which predictions rise or fall with.
+
+    Raises:
+        ParameterError: naming every one that does not.
+    """
+    raise_all(
+        ParameterError,
+        (
+            f"monotone: the table has no column {name!r}{closest(name, names)}"
+            for name in monotone
+            if name not in names
+        ),
+    )
+
+
+def _no_direction(name: str, columns: Mapping[str, Column]) -> str:
+    """Why predictions cannot rise with a column of the table; "" if they can."""
     column = columns.get(name)
-    if name not in names:
-        return f"monotone: the table has no column {name!r}{closest(name, names)}"
     if column is None:
         return f"monotone: column {name!r} is not used as a feature; leave it out"
     if column.numeric_names != (name,):
@@ -142,13 +154,13 @@ def _no_direction(name: str, columns: Mapping[str, Column], names: Sequence[str]
 
 
 def check_role(frame: pd.DataFrame, option: str, column: str, target: str) -> None:
-    """Check that a column can have a role.
+    """Check that a column can have a role; "" is none.
 
     Raises:
         ParameterError: if the table has no such column, or it is the target.
     """
     names = list(map(str, frame.columns))
-    if column not in names:
+    if column and column not in names:
         raise ParameterError(
             f"{option}={column!r}: the table has no such column{closest(column, names)}; columns: "
             f"{', '.join(names[:20])}"

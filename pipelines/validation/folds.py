@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from hpo.workers.cores import WorkerPlan, plan_threads
+from pipelines.objectives.mistakes import every_mistake
 from pipelines.objectives.planning import new_plan, source_of, worker_plan_of
 from pipelines.objectives.space import choose_space
 from pipelines.objectives.start import resume_study, run
@@ -98,12 +99,13 @@ def new_validation(options: ValidateOptions, run_id: str | None) -> Validation:
     """
     from pipelines.validation.runs import create, unfinished
 
-    source = source_of(options, ", unless resume names a validation to resume")
-    worker_plan = plan_threads(options.workers)
-    space = choose_space(options.space, options.model)
-    table = Table.read(source, options.folds)
-    parts = table.prepare_all()
-    plan = new_plan(options, space, table.source_of(1), parts[0], worker_plan)
+    with every_mistake(options):
+        source = source_of(options, ", unless resume names a validation to resume")
+        worker_plan = plan_threads(options.workers)
+        space = choose_space(options.space, options.model)
+        table = Table.read(source, options.folds)
+        parts = table.prepare_all()
+        plan = new_plan(options, space, table.source_of(1), parts[0], worker_plan)
     data = table.source_of(1).plan(parts[0])
     for earlier in unfinished(data):
         _say(

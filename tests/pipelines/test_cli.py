@@ -52,14 +52,38 @@ def test_a_mistake_is_one_line_and_exit_code_2(
     assert printed.err.count("\n") == 1
 
 
-def test_values_that_cannot_be_read_are_told_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "mistakes"),
+    [
+        (
+            ["tune", "--trials=many", "--timeout=long", "--cv=5", "--model=lgbm", "--data=no.csv"],
+            [
+                "unknown parameter 'cv'",
+                "trials='many' must be a whole number or none",
+                "timeout='long' must be a number or none",
+                "target=None: data and target are needed",
+                "unknown model 'lgbm', did you mean 'lightgbm'?",
+            ],
+        ),
+        (
+            ["promote", "--nme", "adult", "--version=x"],
+            ["unknown parameter 'nme', did you mean 'name'?", "version='x'", "Missing option"],
+        ),
+        (
+            ["tune", "--config=none.yaml", "--trials=0", "--study=a"],
+            ["config='none.yaml': there is no such file", "trials=0 must be greater than 0"],
+        ),
+    ],
+)
+def test_all_mistakes_are_told_at_once(
+    arguments: list[str], mistakes: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit):
-        main(["tune", "--trials=many", "--timeout=long"])
-    assert capsys.readouterr().err.splitlines() == [
-        "error: 2 mistakes:",
-        "- trials='many' must be a whole number or none",
-        "- timeout='long' must be a number or none",
-    ]
+        main(arguments)
+    first, *told = capsys.readouterr().err.splitlines()
+    assert first == f"error: {len(mistakes)} mistakes:"
+    for text, start in zip(told, mistakes, strict=True):
+        assert text.startswith(f"- {start}")
 
 
 @pytest.mark.parametrize("name", NAMES)

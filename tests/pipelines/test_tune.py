@@ -2,9 +2,11 @@
 
 import math
 
+import pandas as pd
 import pytest
 
-from hpo.errors import ParameterError
+from hpo.errors import ParameterError, UserError
+from pipelines.objectives import mistakes
 from pipelines.train import train
 from pipelines.tune import tune
 from pipelines.validate import validate
@@ -33,6 +35,7 @@ from pipelines.validate import validate
         ({"warm_start": ["alpha", "beta"]}, "take warm_start='alpha,beta'"),
         ({"warm_start": False}, "warm_start=False must be text: .* take warm_start='off'"),
         ({"warm_start": None}, "take warm_start='auto'"),
+        ({"model": None}, "model=None must be text"),
         ({"model": "lihgtgbm"}, "unknown model 'lihgtgbm', did you mean 'lightgbm'"),
         ({"algorithm": "tpee"}, "unknown algorithm 'tpee', did you mean 'tpe'"),
         ({"algorithm": "tpe:gama=1"}, "'tpe:gama=1': tpe has no setting 'gama', did you mean"),
@@ -44,10 +47,13 @@ from pipelines.validate import validate
         ({"algorithm": None}, "algorithm=None must be text"),
         ({"algorithm": "bohb", "fidelity": 5}, "fidelity=5 must be text"),
         ({"algorithm": "bohb", "eta": math.inf}, "eta=inf must be 2 or more, and finite"),
-        ({"algorithm": "bohb", "min_budget": -5}, r"^min_budget=-5 must be greater than 0$"),
+        (
+            {"algorithm": "bohb", "min_budget": -5},
+            "2 mistakes:\n- min_budget=-5 must be greater than 0\n",
+        ),
         (
             {"algorithm": "bohb", "min_budget": -5, "fidelity": "x"},
-            "(?s)2 mistakes:.*min_budget=-5.*fidelity 'x'",
+            "(?s)3 mistakes:.*min_budget=-5.*fidelity 'x'.*no file",
         ),
         ({"register": "a/b"}, "cannot name a registered model"),
         ({"test_share": 0}, "give a table of them as test="),
@@ -86,9 +92,39 @@ def test_impossible_values_are_refused_at_once(given: dict[str, object], message
         tune("there is no such file", "y", **given)  # type: ignore[arg-type]
 
 
-def test_mistakes_are_told_together() -> None:
-    with pytest.raises(ParameterError, match=r"(?s)2 mistakes:.*trials=0.*unknown model"):
-        tune("there is no such file", "y", trials=0, model="forest")
+def test_mistakes_in_options_space_and_table_are_told_together() -> None:
+    table = pd.DataFrame({"a": range(20), "y": ["no", "yes"] * 10})
+    with pytest.raises(UserError) as raised:
+        tune(table, "z", trials=0, split="time:b", types="c:number", metric="auc", weight="w")
+    assert [text.partition(";")[0] for text in raised.value.mistakes] == [
+        "trials=0 must be greater than 0",
+        "the table has no target column 'z'",
+        "split 'time:b': the table has no column 'b'",
+        "types: the table has no column 'c'",
+        "weight='w': the table has no such column",
+        "unknown metric 'auc', did you mean 'roc_auc'?",
+    ]
+    with pytest.raises(UserError) as raised:
+        tune(table, "y", space="none.yaml", positive="maybe", weight="w", metric="rmse")
+    assert [text.partition(";")[0] for text in raised.value.mistakes] == [
+        "space='none.yaml' is neither `default`, `past`, `auto:<run id>` nor a file",
+        "weight='w': the table has no such column",
+        "positive='maybe' is no label of 'y'",
+        "metric 'rmse' is for regression tasks, but this one is binary",
+    ]
+
+
+def test_unknown_names_are_told_with_the_other_mistakes() -> None:
+    with pytest.raises(UserError, match=r"(?s)3 mistakes:.*'trails', did.*'lgbm'.*no file"):
+        tune("there is no such file", "y", trails=3, model="lgbm")  # type: ignore[call-arg]
+
+
+def test_a_large_table_is_not_read_for_the_sake_of_other_mistakes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(mistakes, "SMALL", 0)
+    with pytest.raises(ParameterError, match=r"^trials=0 must be greater than 0$"):
+        tune(__file__, "y", trials=0)
 
 
 def test_a_table_and_a_target_are_needed() -> None:

@@ -39,7 +39,14 @@ def arrow(values: Any, kind: Any) -> Any:
         (NumberFormat(unit="%"), "12.3 %", 12.3),
         (NumberFormat(unit="%"), "\u22121%", -1.0),
         (NumberFormat(thousands=",", unit="$"), "-$1,234", -1234.0),
-        (NumberFormat(thousands=",", unit="$"), "$(1)", np.nan),
+        (NumberFormat(thousands=",", unit="$"), "$(1)", -1.0),
+        (NumberFormat(thousands=",", unit="$"), "$(1", np.nan),
+        (NumberFormat(unit="$", second="USD"), "$5 USD", 5.0),
+        (NumberFormat(unit="$", second="USD"), "$5 EUR", np.nan),
+        (GERMAN, "1.234,-", 1234.0),
+        (GERMAN, "5,\u2013", 5.0),
+        (US, "5.00-", -5.0),
+        (US, "6,370E+06", np.nan),
         (NumberFormat(unit="kg"), "1.5e3 kg", 1500.0),
         (NumberFormat(unit="kg"), "5 lb", np.nan),
         (DURATION, "05:30", 19_800.0),
@@ -47,6 +54,8 @@ def arrow(values: Any, kind: Any) -> Any:
         (DURATION, "-1 days +23:00:00", -3600.0),
         (DURATION, "P0DT1H0M0S", 3600.0),
         (DURATION, "5", np.nan),
+        (DURATION, "1h30", 5400.0),
+        (DURATION, "-1:00.5", -60.5),
     ],
 )
 def test_a_text_follows_the_format_of_its_column(
@@ -164,6 +173,11 @@ def test_a_number_that_may_stand_for_two_levels_is_refused() -> None:
         column.encode(pd.Series([2, 1]))
     rare = CategoricalColumn("x", ("01",), other=True, ambiguous=("1",))
     assert rare.encode(pd.Series(["1", "01"])).tolist() == [1, 0]
+
+
+def test_bytes_are_their_text_also_in_csv() -> None:
+    column = CategoricalColumn("x", ("a", "b"))
+    assert column.encode(pd.Series([b"a", "b'b'", "a"])).tolist() == [0, 1, 0]
 
 
 def test_digits_that_a_float_has_lost_are_refused() -> None:

@@ -178,6 +178,9 @@ class _Walk:
 
     def _choice(self, node: Apply, place: _Place) -> None:
         index, *options = node.pos_args
+        if not options:
+            label = index.pos_args[0].obj
+            raise SpaceError(f"{label!r}: a choice needs at least one option, but it has none")
         variable = self._record(index, place)
         variable.options = options
         for i, option in enumerate(options):

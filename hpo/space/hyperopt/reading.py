@@ -43,6 +43,11 @@ def range_of(v: Variable, name: str, when: When) -> Parameter:
     """The parameter for a variable that is not a choice."""
     low, high = _bounds(v)
     if v.kind == "randint":
+        if high <= low:
+            raise SpaceError(
+                f"{v.label!r}: randint takes values below high, so low={low} and high={high} "
+                "leave none"
+            )
         return _integer(name, int(low), int(high) - 1, when)
     if v.is_log:
         low, high = math.exp(low), math.exp(high)

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from hpo.algorithms import grants_budgets
 from hpo.errors import ParameterError, closest, raise_all
 from hpo.goals import MINIMIZE, Goal, Goals, Limit
-from pipelines.study.options import AUTO, OFF, SearchOptions, TuneOptions
+from pipelines.study.options import AUTO, OFF, Options, SearchOptions, TuneOptions
 from pipelines.table.scores.costs import COSTS
 from pipelines.table.scores.functions import is_function
 from pipelines.table.scores.named import metric_for, metric_named, metric_text
@@ -17,7 +17,7 @@ from pipelines.table.scores.scorers import OWN_NAMES
 
 
 def goals_of(
-    options: SearchOptions,
+    options: Options,
     default: str,
     kind: str,
     y: npt.NDArray[Any] | None = None,
@@ -98,7 +98,7 @@ def table_goal(
     return goal
 
 
-def read_goals(options: SearchOptions, goal: Callable[[str], Goal]) -> Goals:
+def read_goals(options: Options, goal: Callable[[str], Goal]) -> Goals:
     """The goals that the options name; `goal` knows the direction of a metric.
 
     Raises:
@@ -241,6 +241,11 @@ def _text_mistakes(options: TuneOptions, names: list[str]) -> Iterator[str]:
 
 def _unsigned(name: str) -> str:
     return name.lstrip("-+").strip()
+
+
+def metric_names(metric: str) -> list[str]:
+    """The metrics that the option names, without their directions."""
+    return [_unsigned(name) for name in _parts(metric) if name != AUTO]
 
 
 def _parts(text: str) -> list[str]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from hpo.arrays import FloatArray
 from pipelines.table.formats import READABLE, sampled
-from serving.dates import ISO, QUARTER, WEEK, parse_strictly
+from serving.dates import EPOCHS, ISO, QUARTER, WEEK, is_period, parse_strictly
 from serving.months import shortened, tidied
 from serving.values import MISSING_MARKS
 
@@ -45,11 +45,13 @@ _OTHERS = (
 FORMATS = (*map("".join, product(_DAYS, _CLOCKS)), *_MONTHS, *_OTHERS)
 _DATE_LIKE = re.compile(
     r"\d{1,4}[-/. ]|\d{1,2}[A-Za-z]{3}\d|[A-Za-z]{3,9}[-.,/ ]+'?\d|\d{8}|\d{4}W|\d\d:\d\d.* "
+    r"|K?W ?\d"
 )
 _WEEKDAY = re.compile(r"[A-Za-z]{3,9},? (\d{1,2} |[A-Za-z]{3,9} \d)")
 MIN_DATES = 5
 MIN_MONTHS = 8
 YEARS = 1900, 2100
+EPOCH_SECONDS = 1e9, 2.2e9  # 2001 to 2039
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ def find_dates(texts: Sequence[str], share: float = READABLE) -> DateFormat | No
 
 
 def _is_date_like(text: str) -> bool:
-    return bool(_DATE_LIKE.match(text) or _WEEKDAY.match(text) or "Q" in text[:6].upper())
+    return bool(_DATE_LIKE.match(text) or _WEEKDAY.match(text) or is_period(text))
 
 
 def _candidates(sample: Sequence[str]) -> Iterator[str]:
@@ -168,6 +170,18 @@ def date_in_numbers(values: FloatArray) -> str:
     has_four_digits = (whole % 10 != 0).any()
     if has_four_digits and np.allclose(scaled, whole, rtol=0, atol=1e-5):
         return "%m.%Y" if _are_dates(whole % 10_000, whole // 10_000) else ""
+    return ""
+
+
+def epoch_in_numbers(values: FloatArray) -> str:
+    """The pattern of numbers that may count the time since 1970; empty if there is none."""
+    values = np.unique(values[np.isfinite(values)])
+    if len(values) < MIN_DATES:
+        return ""
+    low, high = EPOCH_SECONDS
+    for pattern, scale in EPOCHS.items():
+        if low * scale <= values[0] and values[-1] < high * scale:
+            return pattern
     return ""
 
 

@@ -20,6 +20,7 @@ from serving.numbers import (
     is_duration,
     parse_numbers,
     plain_characters,
+    without_brackets,
 )
 from serving.values import MISSING_MARKS
 
@@ -27,9 +28,9 @@ MIN_DISTINCT_NUMBERS = 11
 THOUSANDS = r"^[+-]?[1-9][0-9]{0,2}\.[0-9]{3}$"
 _CODE = re.compile(r"[+-]?0\d")
 _SHAPE = re.compile(
-    r"\(?[+-]?\s*(?P<before>(?:[^\d\s.,+()-]{1,4}\.?)?)\s*[+-]?\s*"
-    r"(?P<body>\d[\d.,'\s]*|[.,]\d+)(?:[eE][+-]?\d+)?\s*"
-    r"(?P<after>(?:[^\d\s.,()+-]{1,8}\.?(?:\s[^\d\s.,()+-]{1,4}\.?)?)?)-?\)?"
+    r"[+-]?\s*(?P<before>(?:[^\d\s.,+()-]{1,4}\.?(?:\s[^\d\s.,+()-]{1,4})?)?)\s*[+-]?\s*"
+    r"(?P<body>\d[\d.,'_\s]*|[.,]\d+)(?:[eE][+-]?\d+)?\s*"
+    r"(?P<after>(?:[^\d\s.,()+-]{1,8}\.?(?:\s[^\d\s.,()+-]{1,4}\.?)?)?)\s*-?"
 )
 _CURRENCIES = frozenset(
     ["USD", "EUR", "GBP", "JPY", "CHF", "CAD", "AUD", "NZD", "INR", "CNY", "RMB", "SEK", "NOK"]
@@ -38,7 +39,16 @@ _CURRENCIES = frozenset(
 )
 _UNIT = re.compile(r"[^\W\d_°²³/%‰]*[^\W\d_]|[^\W\d_]+[²³]|°[A-Za-z]?|[^\W\d_]+/[^\W\d_]+[²³]?")
 _UNITS_TOO = {"m", "b", "B", "t", "T", "MM"}
-_MARKS = (".", ","), (",", ""), (",", "."), (".", " "), (",", " "), (".", "'"), (",", "'")
+_MARKS = (
+    (".", ","),
+    (",", ""),
+    (",", "."),
+    (".", " "),
+    (",", " "),
+    (".", "'"),
+    (",", "'"),
+    (".", "_"),
+)
 
 
 @dataclass(frozen=True)
@@ -107,17 +117,25 @@ def _best_format(texts: Sequence[str], share: float, requested: bool) -> NumberF
     magnitudes = _have_magnitudes(shapes)
     unit = _common_unit(shapes, magnitudes)
     if unit is None:
-        return None
+        return DURATION if _readable_share(texts, DURATION) >= share else None  # 90 min, 2 h
     marks = ((".", ""), *_MARKS)
-    formats = [NumberFormat(*pair, unit, magnitudes=magnitudes) for pair in marks]
+    formats = [
+        NumberFormat(*pair, unit[0], magnitudes=magnitudes, second=unit[1]) for pair in marks
+    ]
     shares = [_readable_share(texts, each) for each in formats]
     best = int(np.argmax(shares))
     return formats[best] if shares[best] >= REQUESTED else None
 
 
+def is_code(text: str) -> bool:
+    """Whether a text has leading zeros, as codes have."""
+    return _CODE.match(text) is not None
+
+
 def _shapes(texts: Sequence[str]) -> list[re.Match[str]]:
     """The parts of the texts that look like numbers."""
-    return [shape for text in texts if (shape := _SHAPE.fullmatch(plain_characters(text)))]
+    plain = (without_brackets(plain_characters(text))[0] for text in texts)
+    return [shape for text in plain if (shape := _SHAPE.fullmatch(text))]
 
 
 def _are_thousands(texts: Sequence[str]) -> bool:
@@ -153,25 +171,27 @@ def _magnitude(after: str) -> tuple[str, str]:
     return (word, rest) if word in MAGNITUDES else ("", after)
 
 
-def _common_unit(shapes: Sequence[re.Match[str]], magnitudes: bool) -> str | None:
-    """The unit of all texts that have one, empty if there is none; None if they differ."""
+def _common_unit(shapes: Sequence[re.Match[str]], magnitudes: bool) -> tuple[str, str] | None:
+    """The unit of all texts that have one, and a second one after it; None if they differ."""
     units = Counter(
         (shape["before"], _magnitude(shape["after"])[1] if magnitudes else shape["after"])
         for shape in shapes
     )
     units.pop(("", ""), None)
     if not units:
-        return ""
+        return "", ""
     (before, after), most = units.most_common(1)[0]
-    if most < READABLE * units.total() or (before and after):
+    if most < READABLE * units.total():
         return None
+    if before and after:
+        return (before, after) if _is_currency(before) and _is_currency(after) else None
     if before:
-        return before if _is_currency(before) else None
+        return (before, "") if _is_currency(before) else None
     known = after in ("%", "‰") or _is_currency(after) or _UNIT.fullmatch(after)
-    return after if known else None
+    return (after, "") if known else None
 
 
 def _is_currency(text: str) -> bool:
-    if text.rstrip(".") in _CURRENCIES:
+    if text.strip() and all(part.rstrip(".") in _CURRENCIES for part in text.split()):
         return True
     return any(unicodedata.category(char) == "Sc" for char in text)

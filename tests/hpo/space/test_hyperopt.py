@@ -173,6 +173,9 @@ def test_a_variable_shared_by_options() -> None:
             r"'a': \[15, 31\] must be .*; for a choice write hp.choice\('a', \[15, 31\]\)",
         ),
         ({"a": scope.int(hp.quniform("q", 0, 5, 0.5))}, "'q': scope.int truncates multiples of q"),
+        ({"a": hp.choice("c", [])}, "'c': a choice needs at least one option"),
+        ({"a": hp.choice("c", [{"b": hp.choice("d", [])}, 1])}, "'d': a choice needs at least"),
+        ({"a": hp.randint("r", 5, 5)}, "'r': randint takes values below high"),
         ({"a": hp.loguniform("l", 0, 1000)}, "'l': the ends .* but got exp.0. and exp.1000."),
         ({"a": hp.qnormal("n", 0, 1, 0)}, "'n': qnormal needs q > 0, but got q=0"),
         (

@@ -7,7 +7,7 @@ import mlflow
 import pytest
 from mlflow import MlflowClient
 
-from hpo.errors import ParameterError, StudyError
+from hpo.errors import ParameterError, StudyError, UserError
 from pipelines.adopt import adopt
 from pipelines.adoption.result import Adoption
 from pipelines.report import report
@@ -174,7 +174,7 @@ def test_what_cannot_be_adopted(place: Place, given: Mapping[str, Any], message:
         **given,
     }
     before = place.rows()
-    with pytest.raises(ParameterError, match=message):
+    with pytest.raises(UserError, match=message):
         adopt(**asked)
     assert place.rows() == before
 

@@ -47,6 +47,14 @@ def found(values: Any, kind: str | None = None) -> Reading:
         (["1.2K", "800", "3M"], NumberFormat(magnitudes=True)),
         ([f"{i} m" for i in range(20)], NumberFormat(unit="m")),
         ([*map("1.{:03}".format, range(20)), "999"], NumberFormat(",", ".")),
+        (["1.234,- €", "2.500,50 €"], NumberFormat(",", ".", "€")),
+        (["$ 1 USD", "$ 1,200 USD"], NumberFormat(thousands=",", unit="$", second="USD")),
+        (["$(1,234)", "$5"], NumberFormat(thousands=",", unit="$")),
+        (["1_000", "20_000.5"], NumberFormat(thousands="_")),
+        (["6,370E+06", "1,5E-3"], NumberFormat(",")),
+        (["1h30", "2h05"], NumberFormat(duration=True)),
+        (["90 min", "2 hours"], NumberFormat(duration=True)),
+        (["59:03.25", "1:02:03.5"], NumberFormat(duration=True)),
     ],
 )
 def test_the_format_of_numbers(texts: Any, expected: NumberFormat) -> None:
@@ -181,9 +189,47 @@ def test_dates_of_logs_offices_and_other_languages(
     assert (off > -31).all()  # a month is its first day
 
 
-def test_quarters() -> None:
-    column = found([f"{2000 + i // 4}Q{i % 4 + 1}" for i in range(20)]).column
-    assert column == DateColumn("x", "%Y-Q%q", ())
+@pytest.mark.parametrize(
+    "form",
+    ["{y}Q{q}", "Q{q} {y}", "{y}-Q{q}", "{q}Q{s}", "Q{q}/{s}", "Q{q}'{s}", "FY{s}Q{q}", "{y} {q}Q"],
+)
+def test_quarters(form: str) -> None:
+    texts = [
+        form.format(y=1995 + i // 4, s=f"{(95 + i // 4) % 100:02}", q=i % 4 + 1) for i in range(40)
+    ]
+    assert found(texts).column == DateColumn("x", "%Y-Q%q", ())
+    first = pd.Series(pd.period_range("1995Q1", periods=40, freq="Q").to_timestamp())
+    np.testing.assert_array_equal(times(pd.Series(texts)), times(first))
+
+
+def test_halves_of_a_year() -> None:
+    texts = pd.Series(["H1 2020", "2020-H2", "1H21"])
+    assert found(texts).column == DateColumn("x", "%Y-Q%q", ())
+    expected = pd.to_datetime(pd.Series(["2020-01-01", "2020-07-01", "2021-01-01"]))
+    np.testing.assert_array_equal(times(texts), times(expected))
+
+
+@pytest.mark.parametrize("per_second", [1, 10**3, 10**6, 10**9])
+@pytest.mark.parametrize("as_text", [False, True])
+def test_a_time_since_1970_is_a_number_with_a_note_and_a_date_on_request(
+    per_second: int, as_text: bool
+) -> None:
+    seconds = pd.Series(range(1_600_000_000, 1_700_000_000, 2_500_000), name="x")
+    values = (seconds * per_second).astype(str if as_text else int)
+    reading = found(values)
+    assert isinstance(reading.column, NumericColumn)
+    assert "seconds since 1970 from 2020-09-13 to 2023-" in reading.note
+    column = found(values, "date").column
+    assert isinstance(column, DateColumn)
+    np.testing.assert_allclose(times(values, "date"), seconds / 86_400, rtol=0, atol=1e-9)
+
+
+def test_mixtures_are_said() -> None:
+    shares = found([f"{x}%" for x in range(20)] + ["0.05", "0.5"]).note
+    assert "2 entries without %, such as '0.05', are read like the others" in shares
+    censored = found([*map(str, range(20)), "<2", "<3"])
+    assert censored.column is None
+    assert "91% of the entries are numbers, because of others such as '<2'" in censored.note
 
 
 def test_day_and_month_are_told_apart_by_all_rows_or_a_note_says_so() -> None:
@@ -192,6 +238,11 @@ def test_day_and_month_are_told_apart_by_all_rows_or_a_note_says_so() -> None:
     rows = np.arange(len(early))
     late = read("x", pd.Series([*early, "13/04/2024"]), rows)
     assert late == Reading(DateColumn("x", "%d/%m/%Y", ()), "read as %d/%m/%Y")
+
+
+def test_a_category_of_dates_is_a_column_of_dates() -> None:
+    assert found(pd.Categorical(DAYS)).column == DateColumn("x", "ISO8601", ())
+    assert found(pd.Categorical(pd.PeriodIndex(DAYS, freq="D"))).column == found(DAYS).column
 
 
 def test_a_category_type_is_kept() -> None:

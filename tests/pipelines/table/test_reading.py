@@ -174,6 +174,7 @@ def test_names_have_one_normal_form(tmp_path: Path) -> None:
         (b"a,b,a\n1,2,3\n", "more than one column called 'a'"),
         (b"1,2,2\n3,4,5\n", "looks like data: add a header"),
         (b"a,b\n1,2\n3\n4,5,6\n", "2 rows .*line 3 has 1"),
+        (b"a,b\n1,2\n\n a ,b\n3,4\n", "repeats its header in 1 line: 4; remove it"),
         (b'a,b\n1,"2\n3,4\n', "begins in line 2 does not end"),
         ("a,b\n1,é\n".encode("latin-1"), "line 2 holds the byte 0xe9"),
         ("a,é\n1,2\n".encode("latin-1"), "line 1 holds the byte 0xe9"),
