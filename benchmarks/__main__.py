@@ -48,6 +48,10 @@ NAMES = {
         "warmstart.in_use",
         "the same through `tune` itself, one study after another on one server",
     ),
+    "seconds": (
+        "warmstart.seconds",
+        "searches in limited time that count the seconds of trainings, against ones that do not",
+    ),
     "transfer": ("warmstart.transfer", "how much studies of different tables share"),
     "past-kinds": ("warmstart.kinds", "what past studies of other kinds predict"),
     "tuned-defaults": (

@@ -87,7 +87,7 @@ def tuned(setting: Setting, job: Job, folder: Path) -> Outcome:
     store = folder / f"{setting.name}-{job.order}-{job.start}"
     options = {**asdict(setting), "seed": job.seed, "warm_start": job.start}
     wall = tune(job.dataset, options, store)
-    return _outcome(job, tracking_uri(store), wall)
+    return outcome_of(job, tracking_uri(store), wall)
 
 
 def tracking_uri(store: Path) -> str:
@@ -124,7 +124,7 @@ def tune(dataset: Dataset, options: Mapping[str, object], store: Path) -> float:
     return time.monotonic() - began
 
 
-def _outcome(job: Job, store: str, wall: float) -> Outcome:
+def outcome_of(job: Job, store: str, wall: float) -> Outcome:
     """The result of the newest study of a store."""
     newest = max(studies(tracking_uri=store), key=lambda run: run.info.start_time)
     run_id = newest.info.run_id

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from benchmarks.warmstart import seconds
 from benchmarks.warmstart.duels import Duel, Outcome, report
 from benchmarks.warmstart.in_use import main, read
 from hpo.errors import UserError
@@ -115,3 +116,14 @@ def test_an_unknown_table_and_a_failing_command_are_reported(tmp_path: Path) -> 
         main([*options, "--tables", "their"])
     with pytest.raises(UserError, match=r"there, .*'warm_start': 'off'.*there.csv.gz"):
         main(options)
+
+
+def test_searches_that_count_seconds_are_compared_at_the_same_seconds() -> None:
+    plain = replace(outcome("tpe:cost=0", (4.0, 3.0, 2.0, 1.0)), seconds=(1.0, 1.0, 1.0, 1.0))
+    timed = replace(outcome("tpe", (4.0, 1.0)), seconds=(1.0, 1.0), held_out=0.6)
+    other = replace(outcome("tpe", (4.0, 1.0)), table="without a pair")
+    text, values = seconds.report(seconds.pairs_of([timed, plain, other]))
+    assert values["pairs"] == 1
+    assert values["trials"] == 0.5
+    assert values["held_out"] == 0.0
+    assert "| `tpe` | 2.000 | 2.000 | 0.000 | 0.000 |" in text
