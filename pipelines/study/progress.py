@@ -59,7 +59,7 @@ class Reporter:
     Attributes:
         goals: the deciding scores.
         total: the number of trials; None for no limit.
-        timeout: seconds of the session; None for no limit.
+        timeout: seconds until the end of the session; None for no limit.
         share: the share of the study that was done before this session.
         unit: of the budgets; None if trials stop at a single one.
         stream: where the progress is printed.

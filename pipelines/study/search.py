@@ -19,7 +19,7 @@ from pipelines.study.workshop.checkpointing import CheckpointKeeper
 
 # What logging and the report take, relative to what comes before the search; and how much of the
 # time for search and end may be left for the end.
-END, MOST = 0.45, 0.4
+END, MOST = 0.45, 0.5
 MAX_FAILURES = 10  # so many failures without one success end the search
 
 

@@ -153,7 +153,8 @@ class _Session:
             for name, job in self.objective.baselines().items()
         }
         goals, share = plan.goals, self.search.share
-        with Reporter(goals, self.search.n_trials, plan.timeout, share, unit=self.unit) as reporter:
+        left = plan.timeout and max(self._until - time.monotonic(), 0.1)
+        with Reporter(goals, self.search.n_trials, left, share, unit=self.unit) as reporter:
             for line in self._introduction():
                 reporter.say(line)
             self.search.run(
@@ -198,6 +199,11 @@ class _Session:
         with self._in_call():
             outcome = outcome or self.objective.finish(secured, ending)
             return self._finished(secured, outcome, ending)
+
+    @property
+    def _until(self) -> float:
+        """When the timeout is over, on `time.monotonic`."""
+        return self.started + (self.plan.timeout or math.inf)
 
     @contextmanager
     def _in_call(self) -> Iterator[None]:
@@ -251,7 +257,7 @@ class _Session:
             store=self.store,
             stop=self.stop,
             say=reporter.say,
-            until=self.started + (self.plan.timeout or math.inf),
+            until=self._until,
         )
 
     def _choose(self, ending: Ending) -> Choice | None:

@@ -1,5 +1,6 @@
 """How a session ends, with workers and a store that the test plays itself."""
 
+import math
 import os
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
@@ -20,7 +21,8 @@ from pipelines.files.exchange import Exchange
 from pipelines.models import settings
 from pipelines.objectives.jobs import Baseline, Rebuild, Refit, models_of
 from pipelines.objectives.table import TableObjective
-from pipelines.study import session
+from pipelines.study import objective, session
+from pipelines.study.objective import Ending
 from pipelines.study.session import Setup, run_study
 from pipelines.study.workshop import Workshop
 from pipelines.table.data import Prepared
@@ -118,6 +120,55 @@ def run(tmp_path: Path) -> Callable[..., Any]:
         return run_study(Setup(own, TableObjective(own, data, prepared), shop, store))
 
     return start
+
+
+class Stopping(Workers):
+    """Busy with a leg until the pool was looked at so many times."""
+
+    def __init__(self, looks: float) -> None:
+        super().__init__(hang)
+        self.looks = looks
+        self.was_shut_down = False
+
+    @property
+    def free(self) -> int:
+        self.looks -= 1
+        return int(self.looks < 0)
+
+    @free.setter
+    def free(self, value: int) -> None:
+        pass
+
+    def shutdown(self, now: bool = False) -> None:
+        self.was_shut_down = True
+
+
+@pytest.mark.parametrize(
+    ("looks", "level", "is_kept"),
+    [
+        (2, StopLevel.CONTINUE, True),
+        (math.inf, StopLevel.CONTINUE, False),
+        (2, StopLevel.NOW, False),
+    ],
+)
+def test_workers_whose_legs_are_stopped_are_used_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, looks: float, level: StopLevel, is_kept: bool
+) -> None:
+    monkeypatch.setattr(objective, "POLL", 0.001)
+    monkeypatch.setattr(objective, "STOPPED", 0.05)
+    pool, others = Stopping(looks), Workers(hang)
+    ending = Ending(
+        plan=plan(space=settings("lightgbm").space),
+        trials=(Trial(0, {}, 5.0, "sampler"),),
+        baselines={},
+        workshop=Workshop(pool, Exchange(str(tmp_path)), WorkerPlan(1, 1), lambda _: others),
+        store=MemoryStore(),
+        stop=Stop(level),
+        say=print,
+    )
+    with ending.idle_workers() as used:
+        assert used is (pool if is_kept else others)
+    assert pool.was_shut_down != is_kept
 
 
 def ask_later(stop: Stop, level: StopLevel) -> None:
