@@ -62,6 +62,9 @@ def open_study(
     Raises:
         UserError: with what is wrong and the way out.
     """
+    for given, value in (("name", name), ("study", study)):
+        if value is not None and not isinstance(value, str):
+            raise ParameterError(f"{given}={value!r:.80} must be text")
     options = TuneOptions(
         objective=f"{ASKED}{name}",
         space=space,

@@ -151,6 +151,8 @@ class Supervisor:
         if worker.task:
             task, worker.task = worker.task, None
             self.tasks.settle(task, value if good else JobError(*value), good)
+            if not good and OUT_OF_MEMORY in value.message:  # a new worker has no leaks
+                worker.kill_at = time.monotonic()
         elif good:
             self.crew.came_up(worker)
         else:

@@ -118,6 +118,11 @@ class Search:
         """Whether there are finished trials and none of them succeeded."""
         return self.study.best_trial is None and self.n_finished > 0
 
+    @property
+    def out_of_time(self) -> bool:
+        """Whether no trial is finished; unless the user stopped it, the timeout was too short."""
+        return self._plan.timeout is not None and self.n_finished == 0
+
     def run(
         self,
         objective: Objective,
@@ -163,8 +168,3 @@ class Search:
                 stop.level = max(stop.level, StopLevel.FINISH_RUNNING)
             if best is not None and self.spent:
                 return
-        is_empty = self.study.best_trial is None and not self.failed
-        if plan.timeout and is_empty and stop.level == StopLevel.CONTINUE:
-            reporter.say(
-                f"timeout={plan.timeout:g}: no trial has ended in that time; take a longer timeout"
-            )

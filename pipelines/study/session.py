@@ -81,7 +81,7 @@ def run_study(setup: Setup) -> StudyResult:
     """Run a study to its end and close its store.
 
     Raises:
-        StudyError: when no trial succeeded.
+        StudyError: when no trial succeeded, or the timeout was too short for one.
     """
     store = setup.store
     with interrupts() as stop:
@@ -183,6 +183,11 @@ class _Session:
                 return replace(result, interrupted=self.stop.level > StopLevel.CONTINUE)
         if self.search.failed and self.stop.level < StopLevel.NOW:
             raise StudyError(self._no_success())
+        if self.search.out_of_time and self.stop.level == StopLevel.CONTINUE:
+            raise StudyError(
+                f"timeout={self.plan.timeout:g}: no trial has ended in that time; resume with "
+                f"study={self.store.run_id} and a longer timeout"
+            )
         result = self._result(scores, Outcome({}))
         confirmation = choice.confirmation if choice else None
         return replace(result, confirmation=confirmation, interrupted=True, stopped=True)

@@ -258,8 +258,6 @@ def _next_steps(result: "StudyResult") -> list[str]:
 def _again(result: "StudyResult", trials: int | None) -> str:
     """How to resume the study, up to a number of trials or for as long as before."""
     timeout = result.plan.timeout
-    if timeout and not any(trial.finished for trial in result.trials):
-        timeout *= 10  # the same would be too short again
     ends = {} if trials is None else {"trials": f"{trials}"}
     ends |= {"timeout": f"{timeout:g}"} if timeout else {}
     if result.stalled and result.plan.patience is not None:

@@ -194,6 +194,15 @@ def test_a_loop_of_ones_own_asks_and_tells(store: str) -> None:
     assert MlflowClient(store).get_run(outer.info.run_id).data.metrics == {"outer": 1.0}
     with open_study(study=study.run_id) as again:
         assert again.best_score == 0.5
+        wrong: Any
+        for wrong in ("x", None, 1.5, True):
+            with pytest.raises(ParameterError, match="must be what ask has returned"):
+                again.tell(wrong, 1.0)
+        for number in (99, -1):
+            with pytest.raises(StudyError, match=f"no trial {number}; the study has 3 trials"):
+                again.tell(number, failure="lost")
+        with pytest.raises(ParameterError, match="failure='lost' must be .*; give a value or a"):
+            again.tell(second, 1.0, failure="lost")
         again.tell(second.number, 0.25)
         lost = again.ask()
         assert lost is not None
@@ -291,6 +300,8 @@ def test_mistakes_are_told_before_anything_runs(options: dict[str, Any], message
         ({"algorithm": "bohb"}, "max_budget is needed: the budget of a full evaluation"),
         ({"metric": "-"}, "metric='-' has a sign and no name"),
         ({"metric": None}, "metric=None must be text"),
+        ({"name": 5}, "name=5 must be text"),
+        ({"study": 5}, "study=5 must be text"),
         ({"study": "a" * 32, "seed": 3}, "seed is as the study began; leave seed out"),
     ],
 )

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from numbers import Integral
 from types import TracebackType
 from typing import Any, Self
 
@@ -133,12 +134,16 @@ class OpenStudy:
         return trial
 
     @contextmanager
-    def run(self, trial: Trial) -> Iterator[None]:
-        """Let MLflow calls within log to the run of a trial."""
-        storage = self._storage
-        run_id = storage.trial_run_id(trial.number)
+    def run(self, trial: Trial | int) -> Iterator[None]:
+        """Let MLflow calls within log to the run of a trial.
+
+        Raises:
+            UserError: when there is no such trial.
+        """
+        number, storage = self._number(trial), self._storage
+        run_id = storage.trial_run_id(number)
         uri, experiment = storage.tracking_uri, storage.experiment_id
-        with active(Place(uri, experiment, self.run_id, trial.number, run_id)):
+        with active(Place(uri, experiment, self.run_id, number, run_id)):
             yield
 
     def tell(self, trial: Trial | int, value: Any = None, *, failure: str | None = None) -> Trial:
@@ -153,22 +158,23 @@ class OpenStudy:
             The trial with its result.
 
         Raises:
-            ParameterError: for a value that is no result; the trial can still be told.
+            ParameterError: for what is no trial or no result; the trial can still be told.
             StudyError: when the trial is not running, or the study is closed.
         """
         self._check_open()
-        number = trial.number if isinstance(trial, Trial) else int(trial)
+        number = self._number(trial)
         if failure is not None:
+            if not isinstance(failure, str) or value is not None:
+                raise ParameterError(
+                    f"failure={failure!r:.80} must be text that says why there is no value; give "
+                    "a value or a failure"
+                )
             return self._study.tell(number, Failure(failure))
         goal = self._plan.goal
         try:
             metrics = metrics_of(value, self._plan.goals)
         except ResultError as error:
             raise ParameterError(_told(str(error))) from error
-        if not 0 <= number < len(self.trials):
-            raise StudyError(
-                f"there is no trial {number}; the study has {counted(len(self.trials), 'trial')}"
-            )
         seconds = time.monotonic() - self._asked.pop(number, time.monotonic())
         budget = self.trials[number].budget
         report = Report(budget, goal.to_loss(metrics[goal.name]), metrics, seconds)
@@ -183,6 +189,19 @@ class OpenStudy:
             self._storage.notes.set_winner(self.best_trial.number)
             log_front(self._study, self._storage.notes, logger.warning)
         self._storage.close(status, reason)
+
+    def _number(self, trial: object) -> int:
+        given = trial.number if isinstance(trial, Trial) else trial
+        if not isinstance(given, Integral) or isinstance(given, bool):
+            raise ParameterError(
+                f"trial={trial!r:.80} must be what ask has returned, or the number of a trial"
+            )
+        number = int(given)
+        if not 0 <= number < len(self.trials):
+            raise StudyError(
+                f"there is no trial {number}; the study has {counted(len(self.trials), 'trial')}"
+            )
+        return number
 
     def _check_open(self) -> None:
         if self._closed:

@@ -10,6 +10,7 @@ import functools
 import hashlib
 import logging
 import os
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -35,6 +36,7 @@ from pipelines.objectives.code.results import ResultError, last_line
 PROJECT = "project:"
 _MAIN = "main"
 _MAX_DIGESTED = 1_000_000  # bytes of a file
+_FAILED = re.compile(r"Run \(ID '.*'\) failed")  # all that MLflow says of a failed command
 _NOT_THEIRS = ("hpo.", "system/")  # metrics of the study, and those of MLflow itself
 
 
@@ -174,8 +176,8 @@ class RunProject:
                     run_id=run_id,
                 )
             except (ExecutionException, MlflowException) as error:
-                said = last_line(_own_lines(printed_since(start))) or first_line(error)
-                raise ResultError(f"the run of the project failed: {said}") from error
+                said = last_line(_own_lines(printed_since(start)))
+                raise ResultError(f"the run of the project failed{_why(said, error)}") from error
         found = _logged_since(began, run_id)
         if not found:
             raise ResultError("the run of the project has logged no metric")
@@ -219,6 +221,13 @@ def _own_python(env: str | None) -> Iterator[None]:
     path = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", "")))
     with environment({"PATH": path} if env == "local" else {}):
         yield
+
+
+def _why(said: str, error: Exception) -> str:
+    """What the project said last; else what MLflow says, unless that is only that it failed."""
+    if not said and _FAILED.fullmatch(first_line(error)):
+        return " and printed nothing"
+    return f": {said or first_line(error)}"
 
 
 def _own_lines(text: str) -> str:

@@ -79,12 +79,15 @@ def test_a_fault_costs_its_own_job_only(
 
 @linux
 @pytest.mark.parametrize("way", WAYS_TO_RUN_OUT)
-def test_a_job_that_runs_out_of_memory_is_told_so(tmp_path: Path, way: str) -> None:
+def test_a_job_that_runs_out_of_memory_is_told_so_and_the_next_has_a_new_worker(
+    tmp_path: Path, way: str
+) -> None:
     with start(workers=1, log=tmp_path / "log") as pool:
+        before = outcome(pool.submit(("pids",)))[0]
         error = outcome(pool.submit(("memory", way)))
         assert isinstance(error, JobError | WorkerDied)
         assert str(error).count("the memory ran out: use fewer workers") == 1
-        assert outcome(pool.submit(("echo", 1))) == 1
+        assert outcome(pool.submit(("pids",)))[0] != before
 
 
 def test_what_does_not_pickle_fails_alone(pool: Pool) -> None:

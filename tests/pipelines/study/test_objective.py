@@ -149,13 +149,13 @@ def test_a_timeout_counts_what_comes_before_the_search(
     assert len(in_time.trials) == PLAN.trials
 
 
-def test_a_timeout_before_the_first_result_is_told(
-    session: Callable[..., StudyResult], capsys: pytest.CaptureFixture[str]
+def test_a_timeout_that_is_too_short_for_one_trial_is_an_error(
+    session: Callable[..., StudyResult],
 ) -> None:
-    result = session(MemoryStore(), replace(PLAN, timeout=1e-9), Paraboloid())
-    assert result.stopped
-    assert result.winner is None
-    assert "timeout=1e-09: no trial has ended in that time" in capsys.readouterr().err
+    store = MemoryStore()
+    with pytest.raises(StudyError, match="timeout=1e-09: no trial .* resume with study=.*longer"):
+        session(store, replace(PLAN, timeout=1e-9), Paraboloid())
+    assert store.closed[0] == "FAILED"
 
 
 def test_what_an_earlier_session_has_stored_is_not_made_again(

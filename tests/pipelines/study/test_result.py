@@ -74,17 +74,6 @@ def test_a_search_that_ended_by_the_clock_goes_on_with_one() -> None:
     assert "--study=abc --trials=50 --timeout=30" in str(result(TRIALS, wanted=50, timeout=30.0))
 
 
-def test_a_search_whose_time_was_over_before_its_first_result_gets_more() -> None:
-    nothing = replace(
-        result(TRIALS, wanted=50, timeout=0.5),
-        trials=(),
-        winner=None,
-        stopped=True,
-        interrupted=True,
-    )
-    assert "--timeout=5" in str(nothing)
-
-
 def test_a_search_that_goes_on_after_min_gain_is_given_less_than_the_forecast() -> None:
     ended = replace(result(TRIALS, min_gain=1.0), stalled=True, expected_gain=0.001)
     assert "--min-gain=0.0005" in str(ended)

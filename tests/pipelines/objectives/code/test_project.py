@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
+from mlflow.exceptions import ExecutionException
 
 from hpo.errors import ParameterError
-from pipelines.objectives.code.project import _logged_since, project_code
+from pipelines.objectives.code.project import _logged_since, _why, project_code
 
 
 def test_a_leg_has_the_metrics_that_it_has_logged_itself(
@@ -27,6 +28,20 @@ def test_a_leg_has_the_metrics_that_it_has_logged_itself(
         client.log_metric(run, name, value, at, step)
     monkeypatch.setattr("pipelines.objectives.code.project.MlflowClient", lambda: client)
     assert _logged_since(now - 1_000, run) == {"err": 2.0}
+
+
+@pytest.mark.parametrize(
+    ("said", "error", "expected"),
+    [
+        ("ValueError: x", "Run (ID 'abc') failed", ": ValueError: x"),
+        ("", "Run (ID 'abc') failed", " and printed nothing"),
+        ("", "there is no uv", ": there is no uv"),
+    ],
+)
+def test_the_reason_of_a_failed_run_is_what_it_has_printed(
+    said: str, error: str, expected: str
+) -> None:
+    assert _why(said, ExecutionException(error)) == expected
 
 
 def test_a_project_in_a_folder_of_another(tmp_path: Path) -> None:
