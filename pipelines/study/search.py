@@ -37,6 +37,14 @@ def reserved(before: float, trainings: float, left: float) -> float:
     return min(END * before + trainings, MOST * max(left, 0.0))
 
 
+def patience(timeout: float, before: float) -> float:
+    """Seconds for which a first success is waited for when the time is over.
+
+    As long again, or on a busy machine as long as what came before the search.
+    """
+    return max(timeout, before)
+
+
 class Search:
     """A study that is run in a workshop.
 
@@ -152,7 +160,7 @@ class Search:
             workshop.pool,
             stop=stop,
             deadline=deadline,
-            grace=plan.timeout or 0.0,
+            grace=patience(plan.timeout or 0.0, started - began),
             time_limit=plan.time_limit,
             finishing=True,
         )

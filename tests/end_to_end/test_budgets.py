@@ -63,7 +63,7 @@ def test_a_killed_race_goes_on_where_its_models_stood(
 def test_a_study_that_ran_out_of_time_goes_on_from_its_checkpoints(
     place: Place, table: Path
 ) -> None:
-    settings = SETTINGS | {"trials": 5000, "timeout": 4, "workers": 2}
+    settings = SETTINGS | {"trials": 5000, "timeout": 5, "workers": 2}
     code, output = place.command("tune", data=table, **settings)
     assert code == 0, output
     study = study_id(output)

@@ -20,6 +20,7 @@ from pipelines.files.exchange import Exchange
 from pipelines.report import StudyReport, report
 from pipelines.store import StudyStore
 from pipelines.store.storage import MlflowStorage
+from pipelines.study import search
 from pipelines.study.objective import Choice, Ending, check_same, header_of
 from pipelines.study.plan import Plan
 from pipelines.study.report import save_report
@@ -150,8 +151,9 @@ def test_a_timeout_counts_what_comes_before_the_search(
 
 
 def test_a_timeout_that_is_too_short_for_one_trial_is_an_error(
-    session: Callable[..., StudyResult],
+    session: Callable[..., StudyResult], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(search, "patience", lambda timeout, before: timeout)
     store = MemoryStore()
     with pytest.raises(StudyError, match="timeout=1e-09: no trial .* resume with study=.*longer"):
         session(store, replace(PLAN, timeout=1e-9), Paraboloid())
