@@ -49,6 +49,11 @@ class Matrix:
         """The number of rows."""
         return int(self.numeric.shape[0])
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """The numbers of rows and of columns."""
+        return len(self), int(self.numeric.shape[1] + self.categorical.shape[1])
+
     def take(self, rows: IntArray) -> Matrix:
         """The given rows, in the given order."""
         return Matrix(self.numeric[rows], self.categorical[rows])

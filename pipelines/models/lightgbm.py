@@ -36,6 +36,8 @@ from serving.features import Matrix
 
 _CACHED_PAIRS = 4
 _TIMED = 5  # rounds with each number of threads
+_HISTOGRAM_BYTES = 16  # of one bin
+_MIN_POOL = 128  # megabytes
 
 # The parameters that the bins depend on.
 _BINNING = (
@@ -124,6 +126,7 @@ class LightGBM(BoostingFamily):
             **self.n_classes,
             **self._objective(),
             **self._monotone,
+            **self._histograms(chosen),
             "metric": "none",
             "seed": seed,
             "deterministic": True,
@@ -144,6 +147,20 @@ class LightGBM(BoostingFamily):
     def _monotone(self) -> dict[str, Any]:
         signs = self.watch.fold.monotone
         return {"monotone_constraints": list(signs)} if signs else {}
+
+    def _histograms(self, params: Mapping[str, Value]) -> dict[str, Value]:
+        """A bound of the memory for histograms, if those of all leaves would take more.
+
+        Without it LightGBM keeps one for each leaf of a tree, which takes many times the memory of
+        a table of many columns. Others are then computed again, in about a tenth of the time.
+        """
+        if self.device == CUDA:
+            return {}
+        rows, columns = self.watch.fold.train.shape
+        bins = min(int(params.get("max_bin", 255)) + 1, rows)
+        wanted = int(params.get("num_leaves", 31)) * columns * bins * _HISTOGRAM_BYTES / 1e6
+        pool = max(_MIN_POOL, rows * columns * 8 / 1e6)
+        return {"histogram_pool_size": pool} if wanted > pool else {}
 
     def _objective(self) -> dict[str, Value]:
         task = self.watch.fold.task

@@ -9,6 +9,7 @@ from hpo.errors import Mistakes
 from hpo.past import Past
 from hpo.workers.cores import WorkerPlan, available_cores, plan_threads
 from pipelines.files.checkpoints import Checkpoints
+from pipelines.files.memory import release_memory
 from pipelines.objectives.deciding.checks import check_decisions
 from pipelines.objectives.mistakes import every_mistake
 from pipelines.objectives.planning import (
@@ -129,6 +130,7 @@ def start_study(new: NewStudy, shop: Workshop, run_id: str | None) -> StudyResul
     data = new.source.plan(prepared)
     header = header_of(plan, TableObjective(plan, data, prepared))
     begun = begin(plan, header, exclude=run_id, narrow=new.chosen.narrow)
+    release_memory()
     stored = header | begun.plan.to_header() | new.chosen.to_header()
     storage = MlflowStorage.create(stored, run_id=run_id, artifacts=begun.artifacts)
     return run(begun.plan, data, prepared, shop, storage, begun.warm, begun.past)

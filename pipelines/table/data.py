@@ -230,7 +230,7 @@ def prepare(source: Source) -> Prepared:
             *problem.notes,
             *divided.notes,
             *column_notes,
-            *leak_notes(features, table.take(rows.rest), divided.target.is_regression),
+            *leak_notes(features, table, rows.rest, divided.target.is_regression),
         ),
         digest=divided.joined.digest(problem.digest),
         spelling=problem.spelling,

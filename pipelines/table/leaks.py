@@ -17,37 +17,39 @@ SAMPLED_ROWS = 1_000  # of which a column may have `SLACK` times as many errors 
 SLACK = 10
 
 
-def leak_notes(features: FeatureEncoder, rows: EncodedRows, is_regression: bool) -> tuple[str, ...]:
+def leak_notes(
+    features: FeatureEncoder, table: EncodedRows, rows: IntArray, is_regression: bool
+) -> tuple[str, ...]:
     """A warning for each column that predicts the target (nearly) without errors.
 
     Args:
         features: the encoder of the columns.
-        rows: the rows that the search may see.
+        table: encoded rows.
+        rows: those that the search may see.
         is_regression: whether the target is a number; else it holds codes.
     """
-    if len(rows.target) < MIN_ROWS:
+    if len(rows) < MIN_ROWS:
         return ()
-    names, found = features.numeric_names, []
-    few = slice(None, None, max(1, len(rows.target) // SAMPLED_ROWS))
+    names, found, y = features.numeric_names, [], table.target[rows]
+    few = slice(None, None, max(1, len(rows) // SAMPLED_ROWS))
     for j, name in enumerate(names):
-        values = rows.features.numeric[:, j].astype(np.float64)
+        values = table.features.numeric[rows, j]
         if is_regression:
-            tells = _is_line(values, rows.target)
+            tells = _is_line(values, y)
         else:
-            y = rows.target
             tells = _few_errors(_steps(values[few], y[few]), y[few], times=SLACK)
             tells = tells and _few_errors(_steps(values, y), y)
         if tells:
             found.append(name)
     for j, name in enumerate(features.categorical_names):
-        codes = np.unique(rows.features.categorical[:, j], return_inverse=True)[1]
+        codes = np.unique(table.features.categorical[rows, j], return_inverse=True)[1]
         if np.bincount(codes).mean() < MIN_ROWS_PER_LEVEL:
             continue
         if is_regression:
-            means = np.bincount(codes, rows.target) / np.bincount(codes)
-            tells = _is_line(means[codes], rows.target)
+            means = np.bincount(codes, y) / np.bincount(codes)
+            tells = _is_line(means[codes], y)
         else:
-            tells = _few_errors(_majority(codes, rows.target), rows.target)
+            tells = _few_errors(_majority(codes, y), y)
         if tells:
             found.append(name)
     return tuple(

@@ -2,12 +2,11 @@
 
 import json
 import re
-import sqlite3
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import closing
 from dataclasses import dataclass, field
-from pathlib import Path
+
+from sqlalchemy import Connection, NullPool, create_engine, text
 
 _STUDY = re.compile(r"^study ([0-9a-f]{32}):", re.MULTILINE)
 _LEG = re.compile(r"^trial (\d+)/\d+ \(.*?\)(?: at (\S+) \w+)?  \w+ (\S+)  ", re.MULTILINE)
@@ -67,11 +66,11 @@ class _Run:
         return [(leg[0], leg[1]) for leg in json.loads(self.tags.get("hpo.trial.reports", "[]"))]
 
 
-def problems(database: Path, printed: Printed, trials: int, metric: str) -> list[str]:
+def problems(database: str, printed: Printed, trials: int, metric: str) -> list[str]:
     """What is wrong with a study that should have ended well.
 
     Args:
-        database: of the tracking store.
+        database: the URI of the tracking store.
         printed: by its drivers.
         trials: how many it should have.
         metric: that decides.
@@ -79,12 +78,12 @@ def problems(database: Path, printed: Printed, trials: int, metric: str) -> list
     if printed.study is None:
         return ["no study began"]
     found = list(_of_output(printed))
-    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=60)) as store:
-        parent = _runs(store, "run_uuid = ?", printed.study)[0]
+    with create_engine(driven(database), poolclass=NullPool).connect() as store:
+        parent = _runs(store, "run_uuid = :value", printed.study)[0]
         runs = _runs(
             store,
             "lifecycle_stage = 'active' AND run_uuid IN "
-            "(SELECT run_uuid FROM tags WHERE key = 'mlflow.parentRunId' AND value = ?)",
+            "(SELECT run_uuid FROM tags WHERE key = 'mlflow.parentRunId' AND value = :value)",
             printed.study,
         )
     found += _of_parent(parent)
@@ -140,12 +139,18 @@ def _has(run: _Run, score: float) -> bool:
     return any(abs(abs(loss) - abs(score)) <= _DIGITS * abs(score) for _, loss in run.reports)
 
 
-def _runs(store: sqlite3.Connection, rule: str, value: str) -> list[_Run]:
-    rows = store.execute(f"SELECT run_uuid, status, end_time FROM runs WHERE {rule}", (value,))  # noqa: S608
-    return [_run(store, *row) for row in rows.fetchall()]
+def driven(database: str) -> str:
+    """The URI of a database with the driver that MLflow takes for it."""
+    return database.replace("postgresql://", "postgresql+psycopg://")
 
 
-def _run(store: sqlite3.Connection, run_id: str, status: str, end: int | None) -> _Run:
-    tags = dict(store.execute("SELECT key, value FROM tags WHERE run_uuid = ?", (run_id,)))
-    points = store.execute("SELECT key, step FROM metrics WHERE run_uuid = ?", (run_id,)).fetchall()
-    return _Run(status, bool(end), tags, points)
+def _runs(store: Connection, rule: str, value: str) -> list[_Run]:
+    query = text(f"SELECT run_uuid, status, end_time FROM runs WHERE {rule}")  # noqa: S608
+    return [_run(store, *row) for row in store.execute(query, {"value": value}).all()]
+
+
+def _run(store: Connection, run_id: str, status: str, end: int | None) -> _Run:
+    run = {"run": run_id}
+    tags = store.execute(text("SELECT key, value FROM tags WHERE run_uuid = :run"), run).all()
+    points = store.execute(text("SELECT key, step FROM metrics WHERE run_uuid = :run"), run).all()
+    return _Run(status, bool(end), {key: value for key, value in tags}, [(k, n) for k, n in points])

@@ -1,6 +1,7 @@
 """Where the studies of the benchmark run: their table, their stores, and their drivers."""
 
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from sqlalchemy import NullPool, create_engine, text
 
 from benchmarks.product.faults import check
 from benchmarks.product.faults.processes import Driver, Server, start, tracking_server
@@ -39,10 +41,12 @@ class Place:
     Attributes:
         folder: of everything.
         trials: of each study.
+        postgresql: the URI of a server of PostgreSQL for the databases; "" for SQLite files.
     """
 
     folder: Path
     trials: int = 10
+    postgresql: str = ""
     _used: int = 0
 
     def __post_init__(self) -> None:
@@ -60,6 +64,11 @@ class Place:
     def _empty(self) -> Path:
         """A migrated database."""
         database = self.folder / "empty.db"
+        self._migrate(f"sqlite:///{database}")
+        return database
+
+    def _migrate(self, uri: str) -> None:
+        """Create MLflow's tables in a database."""
         pid = os.fork()
         if pid == 0:  # no connection may stay open in the process that forks the drivers
             code = 1
@@ -67,12 +76,11 @@ class Place:
                 from pipelines.store.tracking import connect
 
                 os.environ["HPO_CACHE_DIR"] = str(self.folder / "cache")
-                connect(f"sqlite:///{database}")
+                connect(uri)
                 code = 0
             finally:
                 os._exit(code)
         os.waitpid(pid, 0)
-        return database
 
     def database(self, path: Path, artifacts: Path) -> Path:
         """A new, empty database, whose artifacts are stored in a folder."""
@@ -80,6 +88,31 @@ class Place:
         with contextlib.closing(sqlite3.connect(path)) as store, store:
             store.execute("UPDATE experiments SET artifact_location = ?", [str(artifacts / "0")])
         return path
+
+    @cached_property
+    def _template(self) -> str:
+        """The name of a migrated database of PostgreSQL."""
+        self._create("empty")
+        self._migrate(self._of_server("empty"))
+        return "empty"
+
+    def _of_server(self, name: str) -> str:
+        return f"{self.postgresql.rpartition('/')[0]}/{name}"
+
+    def _create(self, name: str, template: str = "template0") -> None:
+        engine = create_engine(check.driven(self.postgresql), poolclass=NullPool)
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as server:
+            server.execute(text(f"CREATE DATABASE {name} TEMPLATE {template}"))
+
+    def _postgresql(self, folder: Path) -> str:
+        """The URI of a new, empty database of PostgreSQL, with artifacts in a folder."""
+        name = f"study_{self._used}"
+        self._create(name, self._template)
+        uri = self._of_server(name)
+        with create_engine(check.driven(uri), poolclass=NullPool).begin() as store:
+            place = {"place": str(folder / "mlruns" / "0")}
+            store.execute(text("UPDATE experiments SET artifact_location = :place"), place)
+        return uri
 
     @cached_property
     def server(self) -> Server:
@@ -106,9 +139,12 @@ class Place:
         folder = self.new_folder(algorithm)
         if http:
             uri = self.server.uri
-            return Course(self, algorithm, seed, folder, uri, self.served)
-        database = self.database(folder / "mlflow.db", folder / "mlruns")
-        return Course(self, algorithm, seed, folder, f"sqlite:///{database}", database)
+            return Course(self, algorithm, seed, folder, uri, f"sqlite:///{self.served}")
+        if self.postgresql:
+            uri = self._postgresql(folder)
+        else:
+            uri = f"sqlite:///{self.database(folder / 'mlflow.db', folder / 'mlruns')}"
+        return Course(self, algorithm, seed, folder, uri, uri)
 
 
 @dataclass
@@ -121,7 +157,7 @@ class Course:
         seed: of the study.
         folder: of its drivers.
         uri: of the store, as the drivers reach it.
-        database: of the store.
+        database: the URI of the store's database.
         environment: of its drivers.
         printed: what its drivers have printed.
     """
@@ -131,7 +167,7 @@ class Course:
     seed: int
     folder: Path
     uri: str
-    database: Path
+    database: str
     environment: dict[str, str] = field(default_factory=dict)
     printed: check.Printed = field(default_factory=check.Printed)
     drivers: int = 0
@@ -199,6 +235,17 @@ class Course:
         """What is wrong with the study, which has ended."""
         expected = trials or self.place.trials
         return check.problems(self.database, self.printed, expected, METRIC)
+
+    def age_lease(self) -> None:
+        """Make the lease of a frozen driver as old as if that was some minutes ago."""
+        where = "run_uuid = :study AND key = 'hpo.driver'"
+        with create_engine(check.driven(self.database), poolclass=NullPool).begin() as store:
+            study = {"study": self.printed.study}
+            query = text(f"SELECT value FROM tags WHERE {where}")  # noqa: S608
+            driver = json.loads(store.execute(query, study).scalar_one())
+            driver["seen"] -= 300
+            change = text(f"UPDATE tags SET value = :value WHERE {where}")  # noqa: S608
+            store.execute(change, {"value": json.dumps(driver), **study})
 
 
 def _write_table(path: Path) -> None:

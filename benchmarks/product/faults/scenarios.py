@@ -1,7 +1,6 @@
 """Each fault: how it is made, and what is tried with it."""
 
 import contextlib
-import json
 import os
 import random
 import signal
@@ -168,7 +167,7 @@ def frozen(place: Place, algorithm: str, tries: int, seed: int, *, http: bool) -
         first.waits_for(lambda text: n_legs(text) > 1, PATIENCE)
         _freeze(first, course.database)
         course.printed.study = study_of(first.text)
-        _age_lease(course)
+        course.age_lease()
         second = course.start(change=_watch_briefly)
         code = course.ends(second)
         processes = tree(first.pid)
@@ -196,14 +195,17 @@ def _watch_briefly() -> None:
     lease.WATCH = _WATCH
 
 
-def _freeze(driver: Driver, database: Path) -> None:
+def _freeze(driver: Driver, database: str) -> None:
     """Stop a driver and its workers, while it does not hold the lock of an SQLite database."""
+    path = database.removeprefix("sqlite:///")
 
     def stopped() -> bool:
         for pid in tree(driver.pid):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGSTOP)
-        with contextlib.closing(sqlite3.connect(database, timeout=0.5)) as store:
+        if path == database:
+            return True
+        with contextlib.closing(sqlite3.connect(path, timeout=0.5)) as store:
             try:
                 store.execute("BEGIN IMMEDIATE")
             except sqlite3.OperationalError:
@@ -214,19 +216,10 @@ def _freeze(driver: Driver, database: Path) -> None:
     until(stopped, PATIENCE)
 
 
-def _age_lease(course: Course) -> None:
-    """Make the lease of a frozen driver as old as if that was some minutes ago."""
-    where = "run_uuid = ? AND key = 'hpo.driver'"
-    with contextlib.closing(sqlite3.connect(course.database, timeout=60)) as store, store:
-        study = [course.printed.study]
-        value = store.execute(f"SELECT value FROM tags WHERE {where}", study).fetchone()  # noqa: S608
-        driver = json.loads(value[0])
-        driver["seen"] -= 300
-        store.execute(f"UPDATE tags SET value = ? WHERE {where}", [json.dumps(driver), *study])  # noqa: S608
-
-
 def full_disks(place: Place, algorithm: str, tries: int, seed: int, *, what: str) -> Result:
     """A disk that fills up, or becomes read-only, in the middle of a study; later it has room."""
+    if place.postgresql:
+        raise NotTriedError("the files of PostgreSQL belong to its server")
     result = Result()
     for k in range(tries):
         course = place.course(algorithm, seed + k)
@@ -250,14 +243,15 @@ def _use(course: Course, disk: "_Disk", what: str) -> None:
     """Let a study use the disk."""
     match what:
         case "database":
-            course.database = course.place.database(disk.path / "mlflow.db", course.folder)
-            course.uri = f"sqlite:///{course.database}"
+            database = course.place.database(disk.path / "mlflow.db", course.folder)
+            course.database = course.uri = f"sqlite:///{database}"
         case "cache":
             course.environment["HPO_CACHE_DIR"] = str(disk.path / "cache")
         case "temporary folder":
             course.environment["TMPDIR"] = str(disk.path)
         case "artifacts":
-            course.place.database(course.database, disk.path)
+            path = Path(course.database.removeprefix("sqlite:///"))
+            course.place.database(path, disk.path)
             disk.becomes_read_only = True
 
 
@@ -362,8 +356,8 @@ _ALL: Mapping[str, Any] = {
 _SLOW: Mapping[str, Any] = {"slow": 1.0, "seconds": 0.4}
 
 FAULTS = (
-    _fault("driver killed, tpe, SQLite", killed_drivers, "tpe", 60, http=False),
-    _fault("driver killed, bohb, SQLite", killed_drivers, "bohb", 60, 2, http=False),
+    _fault("driver killed, tpe, database", killed_drivers, "tpe", 60, http=False),
+    _fault("driver killed, bohb, database", killed_drivers, "bohb", 60, 2, http=False),
     _fault("driver killed, tpe, HTTP", killed_drivers, "tpe", 20, http=True),
     _fault("driver killed, bohb, HTTP", killed_drivers, "bohb", 20, http=True),
     _fault("worker killed, tpe", killed_workers, "tpe", 24),
@@ -378,7 +372,7 @@ FAULTS = (
     *(_fault(name, spoiled, "bohb", 2, **shares) for name, shares in _CUTS.items()),
     _fault("all of these together, 30 %", spoiled, "bohb", 2, 1, **_ALL),
     _fault("each answer 0.4 s late", spoiled, "tpe", 1, **_SLOW),
-    _fault("driver frozen and overtaken, SQLite", frozen, "tpe", 3, 1, http=False),
+    _fault("driver frozen and overtaken, database", frozen, "tpe", 3, 1, http=False),
     _fault("driver frozen and overtaken, HTTP", frozen, "bohb", 3, http=True),
     *(
         _fault(f"{what}: {how}", full_disks, algorithm, 2, what=what)

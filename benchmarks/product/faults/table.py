@@ -1,10 +1,11 @@
 """Faults on purpose: how many of them the studies survive.
 
-Studies of a small table run through the product's own command, against SQLite and against an MLflow
-server, also behind a proxy that spoils answers. Their drivers and workers are killed or frozen,
-servers go away, disks fill up. A try is survived if the study ends, by itself or when it is
-resumed, and then MLflow has every trial exactly once with the scores that were printed, nothing was
-trained twice, every run has the right status, and no driver printed a traceback.
+Studies of a small table run through the product's own command, against a database (SQLite, or
+PostgreSQL with --postgresql) and against an MLflow server, also behind a proxy that spoils answers.
+Their drivers and workers are killed or frozen, servers go away, disks fill up. A try is survived if
+the study ends, by itself or when it is resumed, and then MLflow has every trial exactly once with
+the scores that were printed, nothing was trained twice, every run has the right status, and no
+driver printed a traceback.
 """
 
 import argparse
@@ -14,6 +15,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from benchmarks import postgresql
 from benchmarks.environments import cache
 from benchmarks.markdown import table
 from benchmarks.product.faults.place import Place
@@ -57,14 +59,21 @@ def main(arguments: Sequence[str]) -> None:
     )
     parser.add_argument("--share", type=float, default=1.0, help="of the tries of each fault")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--postgresql", action="store_true", help="databases of a PostgreSQL server of its own"
+    )
     parser.add_argument("--quick", action="store_true", help="a few faults, about a minute")
     parser.add_argument("--output", type=Path, default=None, help="folder of the results")
     options = parser.parse_args(arguments)
+    if options.postgresql and (reason := postgresql.obstacle()):
+        parser.error(reason)
     found: dict[str, Result] = {}
     seconds: dict[str, float] = {}
     warm_up()
     with tempfile.TemporaryDirectory(prefix="faults-", ignore_cleanup_errors=True) as folder:
-        place = Place(Path(folder), **({"trials": QUICK_TRIALS} if options.quick else {}))
+        uri = postgresql.started() if options.postgresql else ""
+        trials = {"trials": QUICK_TRIALS} if options.quick else {}
+        place = Place(Path(folder), postgresql=uri, **trials)
         for fault in chosen(options.only):
             tries = fault.quick if options.quick else max(1, round(options.share * fault.tries))
             if not tries:

@@ -63,7 +63,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Printed]:
 def test_a_study_that_is_whole_has_no_problems(finished: tuple[Path, Printed]) -> None:
     database, printed = finished
     assert n_legs(TEXT) == len(printed.legs) == 2
-    assert problems(database, printed, 3, "auc") == []
+    assert problems(f"sqlite:///{database}", printed, 3, "auc") == []
 
 
 OF_TRIAL_2 = "run_uuid = (SELECT run_uuid FROM tags WHERE key = 'hpo.trial.number' AND value = '2')"
@@ -122,7 +122,7 @@ def test_what_is_lost_or_wrong_is_noticed(
     shutil.copy(finished[0], database)
     with contextlib.closing(sqlite3.connect(database)) as store, store:
         assert store.execute(statement).rowcount > 0
-    found = "; ".join(problems(database, finished[1], 3, "auc"))
+    found = "; ".join(problems(f"sqlite:///{database}", finished[1], 3, "auc"))
     assert re.search(words, found), found
 
 
@@ -140,8 +140,8 @@ def test_what_drivers_print_counts(
     database, good = finished
     printed = replace(good, legs=list(good.legs), failed=set(good.failed))
     change(printed)
-    assert words in "; ".join(problems(database, printed, 3, "auc"))
-    assert problems(database, Printed(), 3, "auc") == ["no study began"]
+    assert words in "; ".join(problems(f"sqlite:///{database}", printed, 3, "auc"))
+    assert problems(f"sqlite:///{database}", Printed(), 3, "auc") == ["no study began"]
 
 
 def test_answers_are_spoiled() -> None:

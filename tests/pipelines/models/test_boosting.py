@@ -39,6 +39,19 @@ def trained(family: Any, params: Params, rungs: tuple[int, ...] = (30,), seed: i
     return model
 
 
+# --- memory ---------------------------------------------------------------------------------------
+
+
+def test_lightgbm_keeps_few_histograms_of_a_wide_table() -> None:
+    assert "histogram_pool_size" not in data(LightGBM).native({"num_leaves": 200}, 0)
+    fold = make_fold("binary")
+    rows = len(fold.train)
+    wide = replace(fold, train=Matrix(np.broadcast_to(1.0, (rows, 50_000)), fold.train.categorical))
+    library = data(LightGBM, fold=wide)
+    assert library.native({"num_leaves": 31}, 0)["histogram_pool_size"] >= rows * 50_000 * 8 / 1e6
+    assert "histogram_pool_size" not in library.native({"num_leaves": 2, "max_bin": 15}, 0)
+
+
 # --- binned data ----------------------------------------------------------------------------------
 
 
