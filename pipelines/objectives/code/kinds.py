@@ -1,6 +1,7 @@
 """The kinds of code, by the text of the option `objective`."""
 
 import os
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from pipelines.objectives.code import Code
@@ -8,6 +9,14 @@ from pipelines.objectives.code.command import COMMAND, CommandCode
 from pipelines.objectives.code.function import function_code
 from pipelines.objectives.code.project import PROJECT, project_code
 from pipelines.store.tracking import is_shared
+
+FUNCTION = ""
+# How the text of each kind begins, and what makes code of it and of the folder that it runs in.
+KINDS: Mapping[str, Callable[[str, str], Code]] = {
+    COMMAND: CommandCode,
+    PROJECT: lambda text, _: project_code(text),
+    FUNCTION: lambda text, _: function_code(text),
+}
 
 
 def code_of(objective: Any, folder: str | None = None) -> Code:
@@ -20,13 +29,11 @@ def code_of(objective: Any, folder: str | None = None) -> Code:
     Raises:
         ParameterError: when there is no such code.
     """
-    if isinstance(objective, str):
-        objective = objective.strip()
-    if isinstance(objective, str) and objective.startswith(COMMAND):
-        return CommandCode(objective, folder or os.getcwd())
-    if isinstance(objective, str) and objective.startswith(PROJECT):
-        return project_code(objective)
-    return function_code(objective)
+    if not isinstance(objective, str):
+        return function_code(objective)
+    text = objective.strip()
+    make = next((KINDS[mark] for mark in KINDS if mark and text.startswith(mark)), KINDS[FUNCTION])
+    return make(text, folder or os.getcwd())
 
 
 def must_be_given(text: str) -> bool:
