@@ -133,6 +133,7 @@ JOBS: dict[str, Callable[..., Any]] = {
     "exit": lambda _, code: os._exit(code),
     "sys.exit": lambda _, code: sys.exit(code),
     "kill": lambda _, number: os.kill(os.getpid(), number),
+    "kill server": lambda _: (os.kill(os.getppid(), signal.SIGKILL), time.sleep(600)),
     "ignore sigterm": lambda _: ignore_sigterm(),
     "hold": lambda _, seconds: hold_the_interpreter(seconds),
     "lambda": lambda _: lambda: None,

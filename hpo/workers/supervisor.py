@@ -110,10 +110,20 @@ class Supervisor:
                 self.exited(self.crew[serial], _reason(code))
 
     def lost_server(self) -> None:
-        """Kill the workers of a server that has died, with their children."""
+        """Kill the workers of a server that has died, with their children.
+
+        One of several jobs may have killed it. They are run again, one at a time, so that only that
+        one fails.
+        """
         self.crew.end_server()
+        busy = [worker for worker in self.crew.workers if worker.task]
         for worker in self.crew.workers:
             worker.kill()
+            self.drain(worker)
+            if worker.task and len(busy) > 1:
+                task, worker.task = worker.task, None
+                task.losses += 1
+                self.tasks.put_back(task)
             self.exited(worker, "lost its fork server", counts=False)
         self.failed("the fork server died")
 
@@ -125,6 +135,9 @@ class Supervisor:
         for worker in self.crew.workers:
             if not worker.idle:
                 continue
+            running = [each.task for each in self.crew.workers if each.task]
+            if running and (self.tasks.again or any(task.losses for task in running)):
+                return  # a job that may have killed the server runs alone
             worker.task = self.tasks.take()
             if worker.task is None:
                 return
@@ -158,10 +171,14 @@ class Supervisor:
         else:
             worker.raised = value
 
+    def drain(self, worker: Worker) -> None:
+        """Receive what a worker sent before it ended."""
+        while not worker.connection.closed and worker.connection.poll():
+            self.receive(worker)
+
     def exited(self, worker: Worker, reason: str, counts: bool = True) -> None:
         """Forget a worker that has ended, and settle its job."""
-        while not worker.connection.closed and worker.connection.poll():
-            self.receive(worker)  # what it sent before it ended
+        self.drain(worker)
         self.crew.remove(worker)
         if OUT_OF_MEMORY not in reason and tells_no_memory(self.crew.launch.said(worker.printed)):
             reason += f"; {OUT_OF_MEMORY}"

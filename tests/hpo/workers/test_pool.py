@@ -154,6 +154,18 @@ def test_the_fork_server_is_replaced() -> None:
         assert eventually(lambda: not alive(worker))
 
 
+def test_a_job_that_kills_the_fork_server_is_the_only_one_that_fails() -> None:
+    with start(workers=2) as pool:
+        outcome(pool.submit(("echo", 1)))
+        other = pool.submit(("sleep", 0.5))
+        assert eventually(other.running)
+        killer = pool.submit(("kill server",))
+        queued = pool.submit(("echo", 2))
+        assert isinstance(outcome(killer), WorkerDied)
+        assert outcome(other) is None
+        assert outcome(queued) == 2
+
+
 @pytest.mark.parametrize("fault", [None, ("kill", signal.SIGKILL), ("exit", 1)])
 def test_children_end_with_their_worker(tmp_path: Path, fault: Job | None) -> None:
     """The children of a worker end when it exceeds its time, is killed from outside, or exits."""
