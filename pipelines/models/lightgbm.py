@@ -152,7 +152,7 @@ class LightGBM(BoostingFamily):
         """A bound of the memory for histograms, if those of all leaves would take more.
 
         Without it LightGBM keeps one for each leaf of a tree, which takes many times the memory of
-        a table of many columns. Others are then computed again, in about a tenth of the time.
+        a table of many columns. Others are then computed again, which takes 10 to 20 % more time.
         """
         if self.device == CUDA:
             return {}
