@@ -165,6 +165,7 @@ class Copy:
         )
         return kept | {
             "HPO_CACHE_DIR": str(self.folder / "cache"),
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # its processes import MLflow again
             "PATH": os.pathsep.join(map(str, places)),
             "PYTHONPATH": str(self.folder),
         }
