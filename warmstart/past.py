@@ -178,6 +178,7 @@ def summary(trials: Sequence[Trial], facts: StudyFacts) -> PastStudy | None:
     chosen = np.concatenate([order[:N_BEST], thin(order[N_BEST:], MAX_CONFIGURATIONS - N_BEST)])
     x = np.array([facts.space.encode(reported[i].params) for i in far[chosen]])
     seconds = np.array([reported[i].seconds for i in far[chosen]])
+    seconds[~(np.isfinite(seconds) & (seconds > 0))] = 0.0  # other tools have all kinds of clocks
     return PastStudy(**vars(facts), x=x, losses=losses[chosen], seconds=seconds)
 
 

@@ -109,7 +109,7 @@ def test_second_interrupt_stops_now(
     os.kill(process.pid, signal.SIGINT)
     output += process.stdout.read()
     assert process.wait(timeout=60) == 130, output
-    assert "-P study=" in output
+    assert "resume   mlflow-warmstart tune --study=" in output
 
 
 def test_a_study_is_refused_to_a_second_driver(place: Place, table: Path) -> None:

@@ -83,14 +83,13 @@ def test_the_configuration_of_a_card_is_trained_again(race: Race, tmp_path: Path
     found = train(trial=race.trials[-1], register="shared", refit="off")
     card = MlflowClient().get_model_version_by_alias("shared", "challenger").description or ""
     block = re.search(r"^```yaml\n(.*?)^```$", card, re.MULTILINE | re.DOTALL)
-    command = re.search(
-        r"^```bash\n.* -e train --env-manager local (.*)\n^```$", card, re.MULTILINE
-    )
+    command = re.search(r"^```bash\nmlflow-warmstart train (.*)\n^```$", card, re.MULTILINE)
     assert block
     assert command
     (tmp_path / "params.yaml").write_text(block[1])
     words = shlex.split(command[1])
-    given = dict(word.split("=", 1) for word in words if word != "-P")
+    options = (word.removeprefix("--").split("=", 1) for word in words)
+    given = {name.replace("-", "_"): value for name, value in options}
     assert given.pop("params") == "params.yaml"
     values = {
         p.name: p.parse(given[p.name]) for p in entry_points.parameters(train) if p.name in given

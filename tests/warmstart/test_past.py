@@ -1,5 +1,6 @@
 import base64
 import json
+import math
 import tracemalloc
 import zlib
 from collections.abc import Callable
@@ -103,11 +104,11 @@ def test_seconds_are_those_of_the_trainings() -> None:
         Trial(
             i, SPACE.sample(np.random.default_rng(i)), FULL, reports=(Report(FULL, i, seconds=s),)
         )
-        for i, s in enumerate((2.0, 0.12345, 0.0))
+        for i, s in enumerate((2.0, 0.12345, 0.0, -1.0, math.nan, math.inf))
     ]
     past = made(*trials)
-    assert past.seconds.tolist() == [2.0, 0.12345, 0.0]
-    assert PastStudy.from_text(past.to_text()).seconds.tolist() == [2.0, 0.123, 0.0]
+    assert past.seconds.tolist() == [2.0, 0.12345, 0.0, 0.0, 0.0, 0.0]
+    assert PastStudy.from_text(past.to_text()).seconds.tolist() == [2.0, 0.123, 0.0, 0.0, 0.0, 0.0]
     plain = plain_text()
     del plain["seconds"]  # of an older release
     assert len(PastStudy.from_text(packed(plain)).seconds) == 0

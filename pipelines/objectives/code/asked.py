@@ -175,7 +175,8 @@ class OpenStudy:
             metrics = metrics_of(value, self._plan.goals)
         except ResultError as error:
             raise ParameterError(_told(str(error))) from error
-        seconds = time.monotonic() - self._asked.pop(number, time.monotonic())
+        now = time.monotonic()
+        seconds = now - self._asked.pop(number, now)
         budget = self.trials[number].budget
         report = Report(budget, goal.to_loss(metrics[goal.name]), metrics, seconds)
         return self._study.tell(number, report)

@@ -92,9 +92,9 @@ def test_a_card_tells_what_was_logged(monkeypatch: pytest.MonkeyPatch) -> None:
         "| 25 more | 0.0625 or less |",
         "2:00:00 of workers with 2 threads, 4 core hours at most",
         "40 Wh = core hours × 10 W a core (assumed; $HPO_WATTS_PER_CORE sets it)",
-        "-P params=params.yaml -P data=/data/x.csv -P target=y -P model=lightgbm "
-        "-P metric=rmse -P seed=7",
-        "-P max_budget=50",
+        "mlflow-warmstart train --params=params.yaml --data=/data/x.csv --target=y "
+        "--model=lightgbm --metric=rmse --seed=7",
+        "--max-budget=50",
     ):
         assert words in text
 
@@ -148,7 +148,7 @@ def test_what_is_not_there_is_said() -> None:
     assert "95 %" not in text
     assert "Not computed" in text
     assert "(before it was trained on them, too)" in text
-    assert "-P refit=on" in text
+    assert "--refit=on" in text
 
 
 def test_names_break_neither_lines_nor_tables_nor_pages() -> None:
