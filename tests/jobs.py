@@ -67,6 +67,11 @@ def refuse_with(kind: type[Exception], *arguments: str) -> NoReturn:
     raise kind(*arguments)
 
 
+def kill_server() -> None:
+    os.kill(os.getppid(), signal.SIGKILL)
+    time.sleep(600)
+
+
 def ignore_sigterm() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     time.sleep(600)
@@ -133,7 +138,7 @@ JOBS: dict[str, Callable[..., Any]] = {
     "exit": lambda _, code: os._exit(code),
     "sys.exit": lambda _, code: sys.exit(code),
     "kill": lambda _, number: os.kill(os.getpid(), number),
-    "kill server": lambda _: (os.kill(os.getppid(), signal.SIGKILL), time.sleep(600)),
+    "kill server": lambda _: kill_server(),
     "ignore sigterm": lambda _: ignore_sigterm(),
     "hold": lambda _, seconds: hold_the_interpreter(seconds),
     "lambda": lambda _: lambda: None,

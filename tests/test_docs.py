@@ -118,6 +118,11 @@ def blocks(page: str) -> Iterator[Block]:
 
 
 ALL = [block for page in PAGES for block in blocks(page)]
+STARTS_RAY = re.compile(r"^(?:from|import) ray\b", re.MULTILINE)
+MARKED = [
+    pytest.param(block, marks=pytest.mark.slow) if STARTS_RAY.search(block.text) else block
+    for block in ALL
+]
 
 
 @dataclass(frozen=True)
@@ -210,9 +215,16 @@ def make_copy(folder: Path) -> Copy:
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Copy:
     """The copy in which `make demo` has run; all pages but docs/extending.md share it.
 
-    After the demo, commands run in forks of a process that has imported the project.
+    Commands run in forks of a process that has imported the project.
     """
     copy = make_copy(tmp_path_factory.mktemp("docs"))
+    shims = prefork.shims(str(copy.folder))
+    programs = copy.folder / ".venv" / "bin"
+    programs.unlink()
+    programs.mkdir()
+    for path in (*shims.iterdir(), *(Path(sys.prefix) / "bin").iterdir()):
+        if path.name != "socket" and not (programs / path.name).exists():
+            (programs / path.name).symlink_to(path)
     study = re.search(r"study (\w{32}):", copy.run("make", "demo"))
     assert study
     trial = re.search(
@@ -223,7 +235,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Copy:
     for block in ALL:
         if block.file and block.page != CHANGES_THE_PROJECT:
             (copy.folder / block.file).write_text(block.text, encoding="utf-8")
-    return replace(copy, shims=(prefork.shims(str(copy.folder)),))
+    return replace(copy, shims=(shims,))
 
 
 @pytest.fixture(scope="module")
@@ -232,7 +244,7 @@ def changed(tmp_path_factory: pytest.TempPathFactory) -> Copy:
     return make_copy(tmp_path_factory.mktemp("extended"))
 
 
-@pytest.mark.parametrize("block", ALL, ids=lambda block: block.name)
+@pytest.mark.parametrize("block", MARKED, ids=lambda block: block.name)
 def test_block_runs(block: Block, request: pytest.FixtureRequest) -> None:
     if block.language in NOTHING_TO_RUN:
         return

@@ -31,7 +31,10 @@ def test_a_past_study_is_a_search_of_its_own() -> None:
     )
 
 
-@pytest.mark.parametrize("method", ["cold", "warm", "all inverted", "2 past studies", "warm bohb"])
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("all inverted", "2 past studies")]
+
+
+@pytest.mark.parametrize("method", ["cold", "warm", "warm bohb", *SLOW])
 def test_a_search_repeats_from_its_seed(method: str) -> None:
     assert method in METHODS
     one, two = (on_surface("lightgbm", 3, method, 1, 8) for _ in range(2))

@@ -20,6 +20,7 @@ SETTINGS = {
 }
 
 
+@pytest.mark.slow  # a race is killed in test_machines.py, too
 def test_a_killed_race_goes_on_where_its_models_stood(
     place: Place,
     tmp_path_factory: pytest.TempPathFactory,

@@ -357,7 +357,7 @@ _SLOW: Mapping[str, Any] = {"slow": 1.0, "seconds": 0.4}
 
 FAULTS = (
     _fault("driver killed, tpe, database", killed_drivers, "tpe", 60, http=False),
-    _fault("driver killed, bohb, database", killed_drivers, "bohb", 60, 2, http=False),
+    _fault("driver killed, bohb, database", killed_drivers, "bohb", 60, 1, http=False),
     _fault("driver killed, tpe, HTTP", killed_drivers, "tpe", 20, http=True),
     _fault("driver killed, bohb, HTTP", killed_drivers, "bohb", 20, http=True),
     _fault("worker killed, tpe", killed_workers, "tpe", 24),
