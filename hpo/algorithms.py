@@ -150,10 +150,11 @@ def algorithm(
         ParameterError: when there is no such algorithm, or a setting is unknown or not allowed.
     """
     sampler = sampler_of(name)
-    if isinstance(sampler, TPESampler) and not (in_limited_time and len(rungs) == 1):
-        sampler = replace(sampler, cost=0.0)
-    elif isinstance(sampler, TPESampler) and past is not None:
-        sampler = replace(sampler, durations=past.durations)
+    if isinstance(sampler, TPESampler):
+        if not in_limited_time or len(rungs) > 1:
+            sampler = replace(sampler, cost=0.0)
+        elif past is not None:
+            sampler = replace(sampler, durations=past.durations)
     if past is not None and sampler.min_results(past.space):
         sampler = LearnedSampler(past, sampler)
     return sampler, scheduler_of(parts(name)[1], rungs, eta)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import NamedTuple
 
 from hpo.errors import JobError, TimeLimitExceeded, UserError
 from hpo.space import Params
@@ -50,6 +51,13 @@ class Stop:
     in_call: bool = False
 
 
+class _Leg(NamedTuple):
+    """A running leg: its trial, and whether it is stopped at the deadline."""
+
+    number: int
+    until_deadline: bool
+
+
 def run(
     study: Study,
     executor: Executor[Job, Report],
@@ -82,8 +90,7 @@ def run(
     Raises:
         UserError: when no worker can be started.
     """
-    running: dict[Future[Report], Trial] = {}
-    limited: dict[Future[Report], bool] = {}  # whether a leg is stopped at the deadline
+    running: dict[Future[Report], _Leg] = {}
 
     def left() -> float:
         return (deadline() if callable(deadline) else deadline) - clock()
@@ -97,8 +104,8 @@ def run(
             if trial is None:
                 return False
             limit = _limit(study, left(), time_limit)
-            future = executor.submit(_job(trial), limit)
-            running[future], limited[future] = trial, limit != time_limit
+            leg = _Leg(trial.number, until_deadline=limit != time_limit)
+            running[executor.submit(_job(trial), limit)] = leg
         return True
 
     while stop.level < StopLevel.NOW and left() > (0.0 if study.best_trial else -grace):
@@ -112,9 +119,9 @@ def run(
             continue
         done = executor.wait(running, min(_POLL, max(left(), 0.0) or _POLL))
         for future in sorted(done, key=lambda future: running[future].number):
-            trial, was_limited = running.pop(future), limited.pop(future)
-            if not (was_limited and isinstance(future.exception(), TimeLimitExceeded)):
-                yield study.tell(trial.number, _outcome(future))
+            leg = running.pop(future)
+            if not (leg.until_deadline and isinstance(future.exception(), TimeLimitExceeded)):
+                yield study.tell(leg.number, _outcome(future))
 
 
 def _limit(study: Study, left: float, time_limit: float | None) -> float | None:

@@ -118,7 +118,7 @@ def blocks(page: str) -> Iterator[Block]:
 
 
 ALL = [block for page in PAGES for block in blocks(page)]
-STARTS_RAY = re.compile(r"^(?:from|import) ray\b", re.MULTILINE)
+STARTS_RAY = re.compile(r"^(?:from|import) (ray)\b", re.MULTILINE)
 MARKED = [
     pytest.param(block, marks=pytest.mark.slow) if STARTS_RAY.search(block.text) else block
     for block in ALL
@@ -257,7 +257,7 @@ def test_block_runs(block: Block, request: pytest.FixtureRequest) -> None:
         case "yaml" | "python" if block.file:
             (copy.folder / block.file).write_text(block.text, encoding="utf-8")
         case "python":
-            skip_without(*re.findall(r"^(?:from|import) (ray)\b", block.text, re.MULTILINE))
+            skip_without(*STARTS_RAY.findall(block.text))
             program = copy.folder / f"{Path(block.page).stem}-{block.line}.py"
             # Line numbers of a traceback are those of the page.
             program.write_text("\n" * (block.line - 1) + copy.filled(block.text), encoding="utf-8")

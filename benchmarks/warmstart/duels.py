@@ -87,13 +87,17 @@ class Pair:
         return np.asarray(np.minimum((best - self.low) / self.width, MAX_REGRET))
 
 
-def pairs_of(found: Sequence[Outcome]) -> list[Pair]:
-    """The pairs of studies of the same table and order; single studies are left out."""
+def pairs_of(found: Sequence[Outcome], starts: tuple[str, str] = STARTS) -> list[Pair]:
+    """The pairs of studies of the same table and order, which differ in their start.
+
+    Single studies are left out.
+    """
+    one, other = starts
     by_key = {(o.table, o.order, o.start): o for o in found}
     return [
-        Pair(cold, by_key[name, order, "auto"])
+        Pair(cold, by_key[name, order, other])
         for (name, order, start), cold in by_key.items()
-        if start == "off" and (name, order, "auto") in by_key
+        if start == one and (name, order, other) in by_key
     ]
 
 

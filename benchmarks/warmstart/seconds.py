@@ -20,7 +20,7 @@ from benchmarks.environments import cache as cache_folder
 from benchmarks.markdown import interval_text, table
 from benchmarks.report import machine, write
 from benchmarks.statistics import paired_ratio
-from benchmarks.warmstart.duels import SHARES, Outcome, Pair
+from benchmarks.warmstart.duels import SHARES, Outcome, Pair, pairs_of
 from benchmarks.warmstart.in_use import Job, outcome_of, read, tracking_uri, tune
 
 PLAIN, TIMED = "tpe:cost=0", "tpe"
@@ -59,7 +59,7 @@ def main(arguments: Sequence[str]) -> None:
                 with path.open("a") as file:
                     file.write(json.dumps(asdict(outcome)) + "\n")
                 print(f"{each}, seed {seed}, {algorithm}: {len(outcome.losses)} trials", flush=True)
-    text, values = report(pairs_of(read(path)))
+    text, values = report(pairs_of(read(path), (PLAIN, TIMED)))
     write(folder.parent, f"seconds-{name}", text, values)
 
 
@@ -67,16 +67,6 @@ def _tuned(job: Job, model: str, budget: str, store: Path) -> Outcome:
     given = {"model": model, "budget": budget, "algorithm": job.start, "seed": job.seed}
     wall = tune(job.dataset, {**given, "warm_start": "off", "ensemble": "off"}, store)
     return outcome_of(job, tracking_uri(store), wall)
-
-
-def pairs_of(found: Sequence[Outcome]) -> list[Pair]:
-    """The pairs of studies of the same table and seed."""
-    by_key = {(o.table, o.order, o.start): o for o in found}
-    return [
-        Pair(plain, by_key[name, seed, TIMED])
-        for (name, seed, algorithm), plain in by_key.items()
-        if algorithm == PLAIN and (name, seed, TIMED) in by_key
-    ]
 
 
 def report(pairs: Sequence[Pair]) -> tuple[str, dict[str, object]]:

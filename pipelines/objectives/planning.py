@@ -62,26 +62,6 @@ def source_of(options: Options, unless: str) -> Source:
     return Source(data=options.data, target=options.target, **values)
 
 
-def _test_share(options: Options) -> float:
-    return 0.0 if TEST in tables_of(options) else getattr(options, "test_share", TEST_SHARE)
-
-
-SOURCE: Mapping[str, Callable[[Options], Any]] = {
-    "task": lambda options: options.task,
-    "split": lambda options: options.split,
-    "test_share": _test_share,
-    "validation": lambda options: validation_of(options),
-    "seed": lambda options: options.seed,
-    "overrides": lambda options: parse_overrides(options.types, options.drop),
-    "others": lambda options: tables_of(options),
-    "roles": lambda options: Roles.of(
-        options.weight, options.positive, options.monotone, options.balance
-    ),
-    "loss": lambda options: "" if options.loss is None else str(Loss.parse(options.loss)),
-}
-"""By attribute of a source: how it follows from the options."""
-
-
 def tables_of(options: Options) -> dict[str, Place]:
     """The tables beside the table of the options, by role."""
     given = {TEST: getattr(options, TEST, None)}
@@ -104,6 +84,26 @@ def validation_of(options: Options) -> str:
     if text.startswith(("cv", "holdout")):
         return str(Validation.parse(text))
     raise ParameterError(unknown_validation(text))
+
+
+def _test_share(options: Options) -> float:
+    return 0.0 if TEST in tables_of(options) else getattr(options, "test_share", TEST_SHARE)
+
+
+SOURCE: Mapping[str, Callable[[Options], Any]] = {
+    "task": lambda options: options.task,
+    "split": lambda options: options.split,
+    "test_share": _test_share,
+    "validation": validation_of,
+    "seed": lambda options: options.seed,
+    "overrides": lambda options: parse_overrides(options.types, options.drop),
+    "others": tables_of,
+    "roles": lambda options: Roles.of(
+        options.weight, options.positive, options.monotone, options.balance
+    ),
+    "loss": lambda options: "" if options.loss is None else str(Loss.parse(options.loss)),
+}
+"""By attribute of a source: how it follows from the options."""
 
 
 def is_table(validation: object) -> bool:

@@ -118,32 +118,29 @@ class DryRun:
         total = sum(rung.cost for rung in self.rungs)
         for rung in self.rungs:
             if self.trials is None:
-                yield (
-                    f"{rung.budget:>8g} {unit}: reached by about {rung.share:.0%} of the trials, "
-                    f"which takes {rung.cost / total:.0%} of the time"
-                )
-                continue
-            yield (
-                f"{rung.budget:>8g} {unit}: reached by about "
-                f"{max(round(self.trials * rung.share), 1)} of the trials, which costs "
-                f"{self.trials * rung.cost:.1f} full trainings"
-            )
+                reached, cost = f"{rung.share:.0%}", f"takes {rung.cost / total:.0%} of the time"
+            else:
+                reached = f"{max(round(self.trials * rung.share), 1)}"
+                cost = f"costs {self.trials * rung.cost:.1f} full trainings"
+            at = f"{rung.budget:>8g} {unit}"
+            yield f"{at}: reached by about {reached} of the trials, which {cost}"
         if self.trials is not None:
             yield f"together about {self.trials * total:.1f} full trainings of {full:g} {unit}"
 
     def _time(self) -> Iterator[str]:
         if self.plan.budget is not None:
             yield f"the search ends when the trainings have cost {self.plan.budget} (budget)"
-        if self.trials is None:
-            pass
-        elif self.forecast is not None:
-            yield str(self.forecast)
-        elif self.plan.warm_start == OFF:
-            yield "no estimate, because past studies are not read (warm_start=off)"
-        else:
-            yield "no estimate: there is no past study of it whose trials could tell"
+        if self.trials is not None:
+            yield self._estimate()
         if self.plan.timeout is not None:
             yield f"the search ends after {duration(self.plan.timeout)} (timeout)"
+
+    def _estimate(self) -> str:
+        if self.forecast is not None:
+            return str(self.forecast)
+        if self.plan.warm_start == OFF:
+            return "no estimate, because past studies are not read (warm_start=off)"
+        return "no estimate: there is no past study of it whose trials could tell"
 
 
 def check_store(options: TuneOptions) -> str | None:
@@ -234,8 +231,7 @@ def dry_run(
         first_points=plan.first_points,
         identity=identity,
     )
-    numbers = (plan.trials, study.n_configurations)
-    trials = min((number for number in numbers if number is not None), default=None)
+    trials = plan.n_trials(study.n_configurations)
     shares = zip(plan.rungs, scheduler.reaching, scheduler.costs, strict=True)
     neighbours = known.warm.neighbours if known.warm else ()
     missing = math.inf if trials is None else max(trials - done, 0)

@@ -176,6 +176,14 @@ class Plan:
         given = [point for point in self.first_points if point.origin != "default"]
         return self.trials == 1 == len(self.first_points) == len(given)
 
+    def n_trials(self, configurations: int | None) -> int | None:
+        """How many trials there will be in a space with so many configurations, None for any.
+
+        None where time alone ends the search.
+        """
+        numbers = (self.trials, configurations)
+        return min((number for number in numbers if number is not None), default=None)
+
     @property
     def in_limited_time(self) -> bool:
         """Whether time may end the search before its last trial."""

@@ -84,8 +84,7 @@ class Search:
         """
         if self.study.exhausted or self.study.stalled:
             return len(self.study.trials)
-        numbers = (self.study.n_configurations, self._plan.trials)
-        return min((number for number in numbers if number is not None), default=None)
+        return self._plan.n_trials(self.study.n_configurations)
 
     @property
     def share(self) -> float:

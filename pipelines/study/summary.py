@@ -240,19 +240,23 @@ def _next_steps(result: "StudyResult") -> list[str]:
     lines += [f"           {link}" for link in links]
     if result.version is not None:
         lines.append(f"  promote  {command('promote', name=str(result.plan.register))}")
+    return [*lines, *_continuing(result)]
+
+
+def _continuing(result: "StudyResult") -> Iterator[str]:
+    """How to resume a study that is not finished, or to go on with one that is."""
     wanted = result.plan.trials
-    if wanted is None:  # the end of its time is the end of the search
-        ended = result.exhausted and not result.interrupted
-        verb = "resume " if result.interrupted else "go on  "
-        return lines if ended else [*lines, f"  {verb}  {_again(result, None)}"]
-    fewer = len(result.trials) < wanted and not (result.exhausted or result.stalled)
-    unfinished = result.interrupted or not result.complete or fewer
-    if unfinished:
-        lines.append(f"  resume   {_again(result, wanted)}")
+    if result.interrupted:
+        yield f"  resume   {_again(result, wanted)}"
+    elif wanted is None:  # the end of its time is the end of the search
+        if not result.exhausted:
+            yield f"  go on    {_again(result, None)}"
+    elif not result.complete or (
+        len(result.trials) < wanted and not (result.exhausted or result.stalled)
+    ):
+        yield f"  resume   {_again(result, wanted)}"
     elif wanted > 1 and not result.exhausted:  # a single configuration is no search
-        more = max(2 * len(result.trials), wanted)
-        lines.append(f"  go on    {_again(result, more)}")
-    return lines
+        yield f"  go on    {_again(result, max(2 * len(result.trials), wanted))}"
 
 
 def _again(result: "StudyResult", trials: int | None) -> str:

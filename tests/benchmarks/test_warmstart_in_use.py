@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from benchmarks.warmstart import seconds
-from benchmarks.warmstart.duels import Duel, Outcome, report
+from benchmarks.warmstart.duels import Duel, Outcome, pairs_of, report
 from benchmarks.warmstart.in_use import main, read
 from hpo.errors import UserError
 from tests import prefork
@@ -122,7 +122,7 @@ def test_searches_that_count_seconds_are_compared_at_the_same_seconds() -> None:
     plain = replace(outcome("tpe:cost=0", (4.0, 3.0, 2.0, 1.0)), seconds=(1.0, 1.0, 1.0, 1.0))
     timed = replace(outcome("tpe", (4.0, 1.0)), seconds=(1.0, 1.0), held_out=0.6)
     other = replace(outcome("tpe", (4.0, 1.0)), table="without a pair")
-    text, values = seconds.report(seconds.pairs_of([timed, plain, other]))
+    text, values = seconds.report(pairs_of([timed, plain, other], ("tpe:cost=0", "tpe")))
     assert values["pairs"] == 1
     assert values["trials"] == 0.5
     assert values["held_out"] == 0.0

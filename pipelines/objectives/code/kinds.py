@@ -32,8 +32,7 @@ def code_of(objective: Any, folder: str | None = None) -> Code:
     if not isinstance(objective, str):
         return function_code(objective)
     text = objective.strip()
-    make = next((KINDS[mark] for mark in KINDS if mark and text.startswith(mark)), KINDS[FUNCTION])
-    return make(text, folder or os.getcwd())
+    return KINDS[_mark(text)](text, folder or os.getcwd())
 
 
 def must_be_given(text: str) -> bool:
@@ -42,4 +41,9 @@ def must_be_given(text: str) -> bool:
     That holds for commands and projects on a store that others may write to. A function is one of
     the user's own modules, whatever the store says.
     """
-    return text.startswith((COMMAND, PROJECT)) and is_shared()
+    return _mark(text.strip()) in (COMMAND, PROJECT) and is_shared()
+
+
+def _mark(text: str) -> str:
+    """The key of `KINDS` that a text begins with; that of functions is empty, and the last."""
+    return next(mark for mark in KINDS if text.startswith(mark))

@@ -31,6 +31,7 @@ def test_commands_and_projects_of_a_shared_store(
     monkeypatch.setattr(mlflow, "get_tracking_uri", lambda: uri)
     assert must_be_given("cmd:./train.sh {x}") is shared
     assert must_be_given("project:https://example.org/code#main") is shared
+    assert must_be_given(" cmd:./train.sh {x}") is shared, "as it is read when it is resumed"
     assert not must_be_given("my.package:train")
 
 
