@@ -54,10 +54,9 @@ class Ending:
     say: Callable[[str], None]
     until: float = math.inf
 
-    @property
-    def left(self) -> float:
-        """Seconds until the timeout is over; negative after it."""
-        return self.until - time.monotonic()
+    def has_time_for(self, seconds: float) -> bool:
+        """Whether all workers together can train until the timeout for what takes one `seconds`."""
+        return seconds / max(self.plan.workers, 1) <= max(self.until - time.monotonic(), 0.0)
 
     @property
     def goal(self) -> Goal:

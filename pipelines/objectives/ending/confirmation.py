@@ -63,8 +63,7 @@ def seconds_to_confirm(trials: Sequence[Trial], most: int) -> float:
 
 def _in_time(ending: Ending, trials: Sequence[Trial], most: int) -> int:
     """How many of the best trials can be confirmed until the timeout is over."""
-    workers = max(ending.plan.workers, 1)
-    while most > 1 and seconds_to_confirm(trials, most) / workers > max(ending.left, 0.0):
+    while most > 1 and not ending.has_time_for(seconds_to_confirm(trials, most)):
         most -= 1
     return most
 

@@ -76,11 +76,10 @@ def in_time(ensemble: Ensemble, ending: Ending) -> Ensemble | None:
 
     None where that is one trial only, which is no ensemble.
     """
-    workers = max(ending.plan.workers, 1)
     kept = list(ensemble.weights)
-    while len(kept) > 1 and seconds_to_refit([ending.trials[n] for n in kept]) / workers > max(
-        ending.left, 0.0
-    ):
+    while len(kept) > 1:
+        if ending.has_time_for(seconds_to_refit([ending.trials[n] for n in kept])):
+            break
         kept.pop()
     if len(kept) == len(ensemble.weights):
         return ensemble
