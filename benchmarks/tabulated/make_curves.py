@@ -36,6 +36,7 @@ from benchmarks.tabulated.surfaces import features
 from hpo.arrays import FloatArray
 from hpo.space import SearchSpace
 from hpo.space.parameters import Params
+from pipelines.models import FamilyOptions
 from pipelines.models.catalog import family, settings, single_family
 from pipelines.models.errors import TrainingError
 from pipelines.objectives.course import CONTINUED
@@ -75,7 +76,7 @@ def train(
     """Train the configurations `(n, d)` to each of the budgets `(r,)`."""
     metric = loss_metric(fold)
     fidelity = settings(model).budget.fidelity
-    trainer = family(model)(fold, metric, 1, horizon=budgets[-1], fidelity=fidelity)
+    trainer = family(model)(fold, FamilyOptions(metric, 1, horizon=budgets[-1], fidelity=fidelity))
     # the table is binned once, which no trial should pay for
     trainer.start(space.decode(units[0]), SEED).train(1)
     losses = np.full((len(units), len(budgets)), np.nan)

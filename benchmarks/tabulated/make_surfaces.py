@@ -32,6 +32,7 @@ from benchmarks.tabulated.surfaces import FOLDER, Surface, features
 from hpo.arrays import FloatArray
 from hpo.space import SearchSpace
 from hpo.space.parameters import Params, Value
+from pipelines.models import FamilyOptions
 from pipelines.models.catalog import family, settings
 from pipelines.table.data import Fold
 
@@ -99,7 +100,7 @@ def fit(space: SearchSpace, units: FloatArray, losses: FloatArray, max_quantile:
 def train(fold: Fold, model: str, space: SearchSpace, units: FloatArray) -> Trainings:
     """Train the configurations `(n, d)`."""
     metric = loss_metric(fold)
-    trainer = family(model)(fold, metric, 1, horizon=BUDGET[model])
+    trainer = family(model)(fold, FamilyOptions(metric, 1, horizon=BUDGET[model]))
     losses, seconds = np.empty(len(units)), np.empty(len(units))
     for i, unit in enumerate(units):
         params = space.decode(unit)

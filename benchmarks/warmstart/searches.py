@@ -24,6 +24,7 @@ from hpo.space.parameters import Params
 from hpo.storage import MemoryStorage
 from hpo.study import FirstPoint, Study
 from hpo.trial import Failure, Report
+from pipelines.models import FamilyOptions
 from pipelines.models.catalog import family, settings
 from pipelines.models.errors import TrainingError
 from pipelines.study.warm_start import FIRST_POINTS
@@ -196,7 +197,7 @@ def fitted(datasets: Path, model: str, name: str) -> Task:
     fold, budget = PAST.divided(model, prepared.folds[0]), BUDGETS[model][-1]
     metric = metric_for(METRIC[kind(features)], fold.task.kind)
     own = settings(model, kind=fold.task.kind, has_categorical=bool(fold.cardinalities))
-    trainer = family(model)(fold, metric, 1, horizon=budget)
+    trainer = family(model)(fold, FamilyOptions(metric, 1, horizon=budget))
 
     def loss(params: Params, _: float) -> float:
         trial = trainer.start(params, SEED)

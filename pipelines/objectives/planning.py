@@ -35,13 +35,18 @@ from pipelines.table.division.validation import Validation, unknown_validation
 from pipelines.table.overrides import parse_overrides
 from pipelines.table.roles import Roles
 from pipelines.table.scores.losses import Loss
-from pipelines.table.source import TEST, VALIDATION, Place, Source
+from pipelines.table.source import TEST, VALIDATION, Place, Source, absolute
 from serving.names import normal_name
 
 if TYPE_CHECKING:
     from pipelines.table.data import Prepared
 
 FULL_TRAININGS = 50  # the cost of a study if the number of trials is not given
+# options that stand in a plan as they are; those of `tune` alone keep their defaults elsewhere
+_AS_GIVEN = (
+    *("eta", "timeout", "trial_timeout", "patience", "min_gain"),
+    *("budget", "price", "register", "warm_start"),
+)
 _MOST = 1e300  # compared instead of no limit
 SHARES_OF_ROWS = Budget(PERCENT_OF_ROWS, 10, 100)
 
@@ -143,34 +148,58 @@ def new_plan(
         low, high = options.min_budget, options.max_budget
         steps = rungs(options.algorithm, budget, low, high, options.eta)
     mistakes.raise_all()
-    trials = n_trials(options, steps)
-    algorithm = resolved(options.algorithm, space, trials or FULL_TRAININGS)
-    return Plan(
+    plan = plan_of(
+        options,
+        space,
+        steps,
+        worker_plan,
         model=options.model,
-        algorithm=algorithm,
         goals=goals,
         seed=source.seed,
-        space=space,
-        first_points=_first_points(options.model, algorithm, chosen.space, defaults, kind),
-        rungs=steps,
-        eta=options.eta,
+        first_points=(),
         budget_unit=budget.unit,
         fidelity=budget.fidelity,
-        checkpoints=None,
-        workers=worker_plan.workers,
-        threads=worker_plan.threads,
-        lag=lag_of(options.algorithm, worker_plan),
-        trials=trials,
-        timeout=options.timeout,
-        trial_timeout=options.trial_timeout,
         confirm=options.confirm,
-        patience=options.patience,
-        min_gain=options.min_gain,
         refit=options.refit,
         ensemble=str(options.ensemble),
         device=options.device,
         calibrate=options.calibrate,
         threshold=options.threshold,
+    )
+    points = _first_points(options.model, plan.algorithm, chosen.space, defaults, kind)
+    return replace(plan, first_points=points)
+
+
+def plan_of(
+    options: SearchOptions,
+    space: SearchSpace,
+    steps: tuple[float, ...],
+    worker_plan: WorkerPlan,
+    **own: Any,
+) -> Plan:
+    """A plan with the search that the options ask for, on budgets that may end at `steps`.
+
+    Args:
+        options: of the search.
+        space: that is searched.
+        steps: the budgets at which trials may stop.
+        worker_plan: the workers.
+        own: the values of `Plan` that depend on what is evaluated.
+    """
+    trials = n_trials(options, steps)
+    given = {name: getattr(options, name) for name in _AS_GIVEN if hasattr(options, name)}
+    place = getattr(options, "checkpoints", None)
+    return Plan(
+        algorithm=resolved(options.algorithm, space, trials or FULL_TRAININGS),
+        space=space,
+        rungs=steps,
+        checkpoints=None if place is None else absolute(place),
+        workers=worker_plan.workers,
+        threads=worker_plan.threads,
+        lag=lag_of(options.algorithm, worker_plan),
+        trials=trials,
+        **given,
+        **own,
     )
 
 

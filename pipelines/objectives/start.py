@@ -98,19 +98,8 @@ class NewStudy:
         """
         with every_mistake(self.options):
             prepared = self.source.prepare()
-            plan = self._plan(prepared)
+            plan = new_plan(self.options, self.chosen, self.source, prepared, self.worker_plan)
         return prepared, plan
-
-    def _plan(self, prepared: "Prepared") -> Plan:
-        options, place = self.options, self.options.checkpoints
-        return replace(
-            new_plan(options, self.chosen, self.source, prepared, self.worker_plan),
-            checkpoints=None if place is None else absolute(place),
-            register=options.register,
-            warm_start=options.warm_start,
-            budget=options.budget,
-            price=options.price,
-        )
 
 
 def start_study(new: NewStudy, shop: Workshop, run_id: str | None) -> StudyResult:

@@ -18,6 +18,7 @@ from pipelines.models import (
     FAMILIES,
     CheckpointError,
     Family,
+    FamilyOptions,
     Trainable,
     TrainingError,
     check_device,
@@ -271,14 +272,14 @@ class _Families:
     def made(self, course: Course, fold: Fold) -> Family:
         """The family of a course on a fold."""
         make: type[Family] = family(course.name)
-        return make(
-            fold,
+        options = FamilyOptions(
             metric_named(self._work.metric),
             self._work.threads,
-            horizon=course.horizon,
-            fidelity=self._work.fidelity,
-            **device_of(course.name, self._work.device),
+            course.horizon,
+            self._work.fidelity,
+            device_of(course.name, self._work.device),
         )
+        return make(fold, options)
 
     def clear(self) -> None:
         """Release all data."""
@@ -290,19 +291,19 @@ def _train_on(course: Course, fold: Fold, model: Trainable) -> Trained:
     return Trained(fold, model, curve, course.stops[-1])
 
 
-def device_of(name: str, device: str) -> dict[str, str]:
-    """The argument `device` of a family that can be trained on a GPU.
+def device_of(name: str, device: str) -> str:
+    """The device that a family is trained on, cpu or cuda.
 
     Raises:
         TrainingError: if the GPU is asked for, and the family's library cannot use it.
     """
     if device == "cpu" or name not in FAMILIES or not single_family(name).cuda:
-        return {}
+        return "cpu"
     if cuda_devices() and family(name).has_cuda():
-        return {"device": CUDA}
+        return CUDA
     if device == CUDA:
         raise TrainingError(
             f"device={CUDA}: the library of {name} that is installed here cannot use the GPU; "
             "install a build with CUDA, or take device=auto"
         )
-    return {"device": "cpu"}
+    return "cpu"

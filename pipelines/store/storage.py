@@ -283,7 +283,10 @@ class _Course:
 
 def _reached(goals: Goals, trial: Trial) -> tuple[float, float]:
     """The excess over the limits and the loss of a trial; infinite without a result."""
-    return goals.values(trial.best)[:2] if trial.best else (math.inf, math.inf)  # type: ignore[return-value]
+    if trial.best is None:
+        return math.inf, math.inf
+    excess, loss, *_ = goals.values(trial.best)
+    return excess, loss
 
 
 def _run_name(header: Header, trial: Trial) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from hpo.loop import Job
-from pipelines.models import family
+from pipelines.models import FamilyOptions, family
 from pipelines.objectives.jobs import BEST, FOLDS, Rebuild, Refit
 from pipelines.table.data import load_folds
 from pipelines.table.scores.metrics import METRICS
@@ -40,7 +40,7 @@ def test_a_refit_takes_all_rows_and_as_long_as_was_best(
     whole = folds[1].whole()
     assert len(whole.train) == len(folds[0].train) + len(folds[0].valid) == 128
     alone = family(model)(
-        replace(whole, valid=folds[0].valid), METRICS["log_loss"], 1, horizon=20
+        replace(whole, valid=folds[0].valid), FamilyOptions(METRICS["log_loss"], 1, horizon=20)
     ).start(SAMPLED[model], 3)
     for stop in (*(int(rung) for rung in RUNGS if rung < round(best)), round(best)):
         alone.train(stop)
