@@ -30,8 +30,8 @@ from pipelines.files.uris import safe
 from pipelines.findings.scales import duration
 from pipelines.store import StudyStore
 from pipelines.study.choice.front import log_front
-from pipelines.study.interrupts import interrupts
-from pipelines.study.introduction import introduction
+from pipelines.study.session.interrupts import interrupts
+from pipelines.study.session.introduction import introduction
 from pipelines.study.objective import Choice, Ending, Objective
 from pipelines.study.plan import Plan
 from pipelines.study.progress import Reporter

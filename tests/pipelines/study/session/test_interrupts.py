@@ -6,7 +6,7 @@ import pytest
 
 from hpo.loop import Stop, StopLevel
 from pipelines.study import interrupts as module
-from pipelines.study.interrupts import interrupts, message
+from pipelines.study.session.interrupts import interrupts, message
 
 
 def test_each_signal_asks_for_more(
