@@ -115,7 +115,7 @@ def make(model: str, table: str, datasets: Path) -> str:
     space, rng = chosen.space, np.random.default_rng([len(model), len(table)])
     first = [inside(space, point) for point in chosen.first_points]
     encoded = [space.encode(point) for point in first]
-    units = np.concatenate([encoded, space.sample_unit(rng, UNIFORM[model])])
+    units = np.concatenate([encoded, space.codes.sample(rng, UNIFORM[model])])
     done = train(fold, model, space, units)
     for _ in range(STAGES):
         done = done.joined(train(fold, model, space, _promising(model, space, done, rng)))
@@ -128,7 +128,7 @@ def _promising(
     """The next configurations `(m, d)`: those with the lowest expected losses, with some noise."""
     fitted = fit(space, done.units, done.losses, MAX_QUANTILE[model])
     surface = _surface(space, fitted, features(space, done.units))
-    drawn = space.sample_unit(rng, 6_000)
+    drawn = space.codes.sample(rng, 6_000)
     noisy = surface.predict(drawn) + rng.normal(0, 0.1 * surface.width, len(drawn))
     return np.asarray(drawn[np.argsort(noisy)[: FOCUSED[model]]])
 

@@ -85,7 +85,7 @@ def main(arguments: Sequence[str]) -> None:
 def pool_of(model: str, size: int) -> list[Params]:
     """Random configurations of a family's space."""
     space, rng = settings(model).space, np.random.default_rng(SEED)
-    return [space.decode(unit) for unit in space.sample_unit(rng, size)]
+    return [space.decode(unit) for unit in space.codes.sample(rng, size)]
 
 
 def report(regret: FloatArray, points: Sequence[Params]) -> tuple[str, dict[str, object]]:

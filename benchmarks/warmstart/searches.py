@@ -163,7 +163,7 @@ def _negated(study: PastStudy) -> PastStudy:
 
 def _best_five(task: Task, past: Past) -> Past:
     """The five past studies whose models rank this table best."""
-    x = task.space.sample_unit(np.random.default_rng(0), 300)
+    x = task.space.codes.sample(np.random.default_rng(0), 300)
     truth = [task.full_loss(code) for code in x]
     rho = [spearmanr(Past(past.space, (source,)).expected(x), truth)[0] for source in past.sources]
     return Past(past.space, tuple(past.sources[i] for i in np.argsort(rho)[-5:]))

@@ -62,6 +62,6 @@ class EvolutionSampler(Settings):
         for _ in range(100):  # a small step may lead to the same level
             to = rng.random() if is_choice else parent[column] + self.step * rng.normal()
             child[column] = min(max(to, 0.0), 1.0)
-            if space.snap(child[None])[0, column] != parent[column]:
+            if space.codes.snap(child[None])[0, column] != parent[column]:
                 break
         return child

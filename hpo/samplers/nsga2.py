@@ -49,7 +49,7 @@ class NSGA2Sampler(Settings):
             return start_up(history, rng)
         best = ranked(history.losses)[: self.population]
         best = best[np.isfinite(history.losses[best])]
-        fresh = space.sample_unit(rng, 3)
+        fresh = space.codes.sample(rng, 3)
         if not len(best):
             return space.decode(fresh[0])
         # A tournament of two: the better of two random places.
@@ -60,7 +60,8 @@ class NSGA2Sampler(Settings):
         child = parents[0]
         if rng.random() < self.crossover:
             child = self._crossed(parents[0], parents[1], is_range, rng)
-        return space.decode(space.snap(self._mutated(child, fresh[2], is_range, rng)[None])[0])
+        child = self._mutated(child, fresh[2], is_range, rng)
+        return space.decode(space.codes.snap(child[None])[0])
 
     @staticmethod
     def _filled(code: FloatArray, fresh: FloatArray) -> FloatArray:
