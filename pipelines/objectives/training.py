@@ -89,7 +89,6 @@ class Training:
 
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
-        self._losses: dict[int, float] = {}  # the best of each trial so far
         self._part: tuple[int, Fold] | None = None
 
     def __call__(self, job: TableJob) -> Report:
@@ -131,15 +130,19 @@ class Training:
     def _legs(self) -> StoredLegs:
         return StoredLegs(self.work, self._folds, self._exchange.scratch)
 
+    @cached_property
+    def _exports(self) -> "_Exports":
+        return _Exports(self._exchange, self.work)
+
     def _whole(
         self, course: Course, label: str, budget: float, *, is_trial: bool = False
     ) -> Report:
         """Train from the start and export the models, and the predictions of a trial."""
         began = time.monotonic()
         trained = self._train(course, self._fresh(course))
-        self._export(trained, label)
+        self._exports.models(trained, label)
         if is_trial and self.work.predictions:
-            self._export_predictions(trained, label)
+            self._exports.predictions(trained, label)
         return self._report(budget, trained, began)
 
     def _refit(self, course: Course, best: float, label: str, *, test_rows: bool = False) -> Report:
@@ -157,7 +160,7 @@ class Training:
         to = max(1, round(best * model.horizon / horizon))
         for stop in (*(stop for stop in course.stops if stop < to), to):
             model.train(stop)
-        self._export([Trained(fold, model, ())], label)
+        self._exports.models([Trained(fold, model, ())], label)
         return Report(float(to), math.nan, {BEST: float(to)}, time.monotonic() - began)
 
     def _leg(self, job: Job) -> Report:
@@ -171,7 +174,7 @@ class Training:
         trained = self._train(course, models)
         report = self._report(job.to, trained, began)
         not_stored = self._legs.save(job, trained)
-        not_exported = self._export_best(job, report.loss, trained)
+        not_exported = self._exports.best(job, report.loss, trained)
         return Report(
             job.to,
             report.loss,
@@ -210,8 +213,25 @@ class Training:
         pairs = zip(self._folds, models, strict=True)
         return [_train_on(course, fold, model) for fold, model in pairs]
 
-    def _export_best(self, job: Job, loss: float, trained: Sequence[Trained]) -> str:
-        """Export the models and the predictions of a trial that is among the best so far.
+    def _report(self, budget: float, trained: Sequence[Trained], began: float) -> Report:
+        metric, seconds = metric_named(self.work.metric), time.monotonic() - began
+        others = [metric_named(name) for name in self.work.others if name not in COSTS]
+        scores = mean_scores(trained, metric, others)
+        loss = metric.goal.to_loss(scores[metric.name])
+        scores |= costs(trained, seconds, self.work.others)
+        return Report(budget, loss, scores, time.monotonic() - began)
+
+
+class _Exports:
+    """What a worker leaves in the exchange: models, and predictions on the validation rows."""
+
+    def __init__(self, exchange: Exchange, work: Work) -> None:
+        self._exchange = exchange
+        self._work = work
+        self._losses: dict[int, float] = {}  # the best of each trial so far
+
+    def best(self, job: Job, loss: float, trained: Sequence[Trained]) -> str:
+        """Put the models and the predictions of a trial there if it is among the best so far.
 
         Returns:
             Why that failed, or "". The trial keeps its score; if it wins, it is trained once more.
@@ -220,16 +240,16 @@ class Training:
         better = sum(other < loss for other in self._losses.values())
         self._losses[job.number] = min(loss, self._losses.get(job.number, math.inf))
         try:
-            if better < self.work.models:
-                self._export(trained, label)
-            if better < self.work.predictions:
-                self._export_predictions(trained, label)
+            if better < self._work.models:
+                self.models(trained, label)
+            if better < self._work.predictions:
+                self.predictions(trained, label)
         except OSError as error:
             return f"its model was not stored: {first_line(error)}"
         return ""
 
-    def _export(self, trained: Sequence[Trained], label: str) -> None:
-        """Put the models of all folds into the exchange, for the driver."""
+    def models(self, trained: Sequence[Trained], label: str) -> None:
+        """Put the models of all folds there, for the driver."""
 
         def write(folder: Path) -> None:
             for i, part in enumerate(trained):
@@ -237,17 +257,9 @@ class Training:
 
         self._exchange.put(models_of(label), write)
 
-    def _export_predictions(self, trained: Sequence[Trained], label: str) -> None:
-        """Put the predictions on the validation rows into the exchange, for ensembles."""
+    def predictions(self, trained: Sequence[Trained], label: str) -> None:
+        """Put the predictions on the validation rows there, for ensembles."""
         save_predictions(self._exchange, label, [part.prediction for part in trained])
-
-    def _report(self, budget: float, trained: Sequence[Trained], began: float) -> Report:
-        metric, seconds = metric_named(self.work.metric), time.monotonic() - began
-        others = [metric_named(name) for name in self.work.others if name not in COSTS]
-        scores = mean_scores(trained, metric, others)
-        loss = metric.goal.to_loss(scores[metric.name])
-        scores |= costs(trained, seconds, self.work.others)
-        return Report(budget, loss, scores, time.monotonic() - began)
 
 
 class _Families:
