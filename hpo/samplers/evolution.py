@@ -14,13 +14,13 @@ import numpy as np
 
 from hpo.arrays import FloatArray
 from hpo.history import History
-from hpo.samplers.settings import Range, Settings, setting
-from hpo.samplers.tpe import start_up
+from hpo.samplers.population import PopulationSampler
+from hpo.samplers.settings import Range, setting
 from hpo.space import SearchSpace, Value
 
 
 @dataclass(frozen=True)
-class EvolutionSampler(Settings):
+class EvolutionSampler(PopulationSampler):
     """Proposes a mutation of the best of a few configurations of the population.
 
     Attributes:
@@ -30,19 +30,12 @@ class EvolutionSampler(Settings):
         step: standard deviation of a mutation of a range, in edges of the unit cube.
     """
 
-    population: int = setting(10, Range(at_least=2))
     sample: int = setting(10, Range(at_least=1))
     step: float = setting(0.2, Range(above=0))
 
-    def min_results(self, space: SearchSpace) -> int:
-        """A whole population."""
-        return self.population
-
-    def suggest(self, history: History, rng: np.random.Generator) -> dict[str, Value]:
-        """The next configuration."""
+    def child(self, history: History, rng: np.random.Generator) -> dict[str, Value]:
+        """A mutation of the best of a few members."""
         space = history.space
-        if len(history) < self.population:
-            return start_up(history, rng)
         alive = np.arange(len(history) - self.population, len(history))
         rivals = rng.choice(alive, min(self.sample, self.population), replace=False)
         parent = history.x[rivals[np.argmin(history.losses[rivals])]]

@@ -17,13 +17,14 @@ import numpy as np
 
 from hpo.arrays import BoolArray, FloatArray
 from hpo.history import History
-from hpo.samplers.settings import Range, Settings, setting
-from hpo.samplers.tpe import ranked, start_up
-from hpo.space import SearchSpace, Value
+from hpo.samplers.population import PopulationSampler
+from hpo.samplers.settings import Range, setting
+from hpo.samplers.tpe import ranked
+from hpo.space import Value
 
 
 @dataclass(frozen=True)
-class NSGA2Sampler(Settings):
+class NSGA2Sampler(PopulationSampler):
     """Crosses two of the best trials, and mutates the child.
 
     Attributes:
@@ -38,15 +39,9 @@ class NSGA2Sampler(Settings):
     spread: float = setting(10.0, Range(above=0))
     step: float = setting(10.0, Range(above=0))
 
-    def min_results(self, space: SearchSpace) -> int:
-        """The first population."""
-        return self.population
-
-    def suggest(self, history: History, rng: np.random.Generator) -> dict[str, Value]:
-        """The next configuration."""
+    def child(self, history: History, rng: np.random.Generator) -> dict[str, Value]:
+        """A mutated child of two of the best trials."""
         space = history.space
-        if len(history) < self.population:
-            return start_up(history, rng)
         best = ranked(history.losses)[: self.population]
         best = best[np.isfinite(history.losses[best])]
         fresh = space.codes.sample(rng, 3)

@@ -12,13 +12,7 @@ from pipelines.files.checkpoints import Checkpoints
 from pipelines.files.memory import release_memory
 from pipelines.objectives.deciding.checks import check_decisions
 from pipelines.objectives.mistakes import every_mistake
-from pipelines.objectives.planning import (
-    lag_of,
-    new_plan,
-    source_of,
-    tables_of,
-    worker_plan_of,
-)
+from pipelines.objectives.planning import lag_of, new_plan, worker_plan_of
 from pipelines.objectives.scoring.goals import preferring
 from pipelines.objectives.space import SpaceChoice, choose_space, space_notes, step_notes
 from pipelines.objectives.table import TableObjective, publish_folds
@@ -30,6 +24,7 @@ from pipelines.study.plan import Plan
 from pipelines.study.report import save_report
 from pipelines.study.result import StudyResult
 from pipelines.study.session import Setup, run_study
+from pipelines.study.sources import source_of, tables_of
 from pipelines.study.workshop import Workshop, workshop
 from pipelines.study.workshop.clusters import Cluster, cluster_of
 from pipelines.table.source import DATA, DataPlan, Source, absolute, rebuild_source

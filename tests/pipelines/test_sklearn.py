@@ -17,9 +17,9 @@ from sklearn.utils.estimator_checks import check_estimator
 import pipelines.sklearn as face
 from hpo.errors import UserError
 from pipelines.models import FamilyOptions, family
-from pipelines.objectives.planning import source_of
 from pipelines.sklearn import Found, TunedClassifier, TunedRegressor
 from pipelines.study.options import TuneOptions
+from pipelines.study.sources import source_of
 from pipelines.table.scores.metrics import default_metric
 from serving.predictor import Predictor
 
