@@ -24,7 +24,6 @@ from pipelines.models import (
 )
 from pipelines.objectives.code import checks as code
 from pipelines.objectives.deciding.checks import end_mistakes
-from pipelines.objectives.planning import is_table, validation_of
 from pipelines.objectives.scoring.goals import goal_mistakes
 from pipelines.objectives.space import AUTO_SPACE, choose_space
 from pipelines.study.options import (
@@ -42,6 +41,7 @@ from pipelines.study.options import (
     ValidateOptions,
     past_sources,
 )
+from pipelines.study.sources import is_table, validation_of
 from pipelines.study.spending import mistakes as spending_mistakes
 from pipelines.study.workshop.clusters import mistakes as cluster_mistakes
 from pipelines.table.division.validation import HOLDOUT

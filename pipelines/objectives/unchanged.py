@@ -10,11 +10,12 @@ from typing import Any
 from hpo.algorithms import is_same
 from hpo.errors import ParameterError, StudyError, raise_all
 from pipelines.models import settings
-from pipelines.objectives.planning import budget_of, is_table, rungs
+from pipelines.objectives.planning import budget_of, rungs
 from pipelines.objectives.scoring.goals import as_began, table_goal
 from pipelines.objectives.space import ANOTHER, choose_space
 from pipelines.study.options import PAST, Options
 from pipelines.study.plan import Plan
+from pipelines.study.sources import is_table
 from pipelines.table.division.validation import HOLDOUT, Validation
 from pipelines.table.overrides import as_options, parse_overrides
 from pipelines.table.roles import Roles

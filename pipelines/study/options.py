@@ -14,6 +14,7 @@ import pandas as pd
 from hpo.errors import ParameterError
 from hpo.samplers.settings import Range
 from hpo.space import SearchSpace
+from serving.names import listed
 
 AUTO, OFF = "auto", "off"
 DEFAULT, PAST = "default", "past"  # spaces: the model's, and that narrowed by past studies
@@ -354,7 +355,7 @@ def past_sources(warm_start: object) -> tuple[str, ...] | None:
         )
     if warm_start == AUTO:
         return None
-    names = tuple(name.strip() for name in warm_start.split(",") if name.strip())
+    names = tuple(listed(warm_start))
     if not names:
         raise ParameterError(f"warm_start={warm_start!r} {rule.replace('text: ', '')}")
     return () if names == (OFF,) else names
