@@ -13,7 +13,7 @@ from hpo.study import FirstPoint
 from hpo.workers.cores import WorkerPlan, plan_threads
 from pipelines.entry_points import entry_point
 from pipelines.models import search_model, settings
-from pipelines.objectives.estimator import with_estimator
+from pipelines.objectives.model import with_model
 from pipelines.objectives.mistakes import check_all, every_mistake
 from pipelines.objectives.planning import new_plan
 from pipelines.objectives.space import SpaceChoice
@@ -48,7 +48,7 @@ def train(options: TrainOptions) -> StudyResult:
         raise ParameterError(
             "give either trial (the run id of a trial) or params (a YAML file), and not both"
         )
-    options = with_estimator(options)
+    options = with_model(options)
     check_all(options)
     with shown(quiet=options.quiet, verbose=options.verbose):
         if options.trial is None:

@@ -26,7 +26,7 @@ from pipelines.models import (
 )
 from pipelines.models.effective import NO_LIMIT
 from pipelines.objectives.deciding.checks import check_decisions
-from pipelines.objectives.estimator import check_trainable
+from pipelines.objectives.model import check_trainable
 from pipelines.objectives.scoring.goals import goals_of
 from pipelines.objectives.space import SpaceChoice
 from pipelines.study.options import AUTO, SearchOptions, TuneOptions

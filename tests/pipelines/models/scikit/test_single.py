@@ -10,7 +10,7 @@ import pytest
 from hpo.errors import ParameterError
 from pipelines.models import FamilyOptions, family, single_family
 from pipelines.models.scikit import single
-from pipelines.objectives.estimator import check_trainable
+from pipelines.objectives.model import check_trainable
 from pipelines.table.scores.metrics import default_metric
 from tests.folds import make_fold
 
