@@ -13,8 +13,8 @@ from hpo.study import FirstPoint
 from hpo.workers.cores import WorkerPlan, plan_threads
 from pipelines.entry_points import entry_point
 from pipelines.models import search_model, settings
-from pipelines.objectives.model import with_model
 from pipelines.objectives.mistakes import check_all, every_mistake
+from pipelines.objectives.model import with_model
 from pipelines.objectives.planning import new_plan
 from pipelines.objectives.space import SpaceChoice
 from pipelines.objectives.start import run

@@ -6,8 +6,8 @@ from typing import cast
 from hpo.errors import StudyError
 from pipelines.entry_points import entry_point
 from pipelines.files import clock
-from pipelines.objectives.model import with_model
 from pipelines.objectives.mistakes import check_all
+from pipelines.objectives.model import with_model
 from pipelines.objectives.start import NewStudy, resume_study, start_study
 from pipelines.objectives.training import table_worker
 from pipelines.study.options import TuneOptions

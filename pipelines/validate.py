@@ -3,8 +3,8 @@
 import os
 
 from pipelines.entry_points import entry_point
-from pipelines.objectives.model import with_model
 from pipelines.objectives.mistakes import check_all
+from pipelines.objectives.model import with_model
 from pipelines.study.options import ValidateOptions
 from pipelines.study.progress import shown
 from pipelines.validation.folds import new_validation, resumed_validation, run_validation

@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from hpo.errors import ParameterError
-from pipelines.study.options import TEST_SHARE, Options
-from pipelines.table.division.validation import Validation, unknown_validation
+from pipelines.study.options import AUTO, TEST_SHARE, Options
+from pipelines.table.division.validation import HOLDOUT, Validation, unknown_validation
 from pipelines.table.overrides import parse_overrides
 from pipelines.table.roles import Roles
 from pipelines.table.scores.losses import Loss
@@ -48,6 +48,8 @@ def validation_of(options: Options) -> str:
     if is_table(options.validation):
         return str(Validation(0, given=True))
     text = str(options.validation)
+    if text == AUTO:
+        return AUTO if options.limits_time else HOLDOUT
     if text.startswith(("cv", "holdout")):
         return str(Validation.parse(text))
     raise ParameterError(unknown_validation(text))
