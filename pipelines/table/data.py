@@ -19,7 +19,7 @@ import pandas as pd
 from hpo.arrays import FloatArray, IntArray
 from hpo.errors import DataError, Mistakes, counted
 from pipelines.table.columns import fit_features
-from pipelines.table.division.copies import copies_note
+from pipelines.table.division.copies import contradictions_note, copies_note
 from pipelines.table.folds import (
     EncodedRows,
     Encoding,
@@ -295,7 +295,8 @@ def _divide(source: Source, problem: Problem, others: Mapping[str, pd.DataFrame]
     optional = {problem.validation.column, *dropped}
     joined = join(frame, target, others, problem.digest, optional)
     rows = joined.rows(divided)
-    notes = (*dropped_rows, *joined.notes, *copies_note(rows.n_copies, len(frame)))
+    equal = *copies_note(rows.n_copies, len(frame)), *contradictions_note(frame, problem.target)
+    notes = (*dropped_rows, *joined.notes, *equal)
     return _Divided(target, encoder, joined, rows, notes)
 
 

@@ -42,6 +42,8 @@ _NO_ADDRESS = (
     "getaddrinfo",
 )
 SPELLING = "spelling"
+MAX_NULS = 0.01  # of the first bytes; more are not those of damaged text
+_OF_TEXT = frozenset([0, *b"\t\n\r\x0b\x0c", *range(32, 256)])
 
 _WIDEST = {"i": np.dtype(np.int64), "u": np.dtype(np.uint64), "f": np.dtype(np.float64)}
 _NOT_TABLES = {
@@ -284,12 +286,30 @@ def _parsed(uri: str, raw: bytes) -> pd.DataFrame | Cells:
     for magic, content in _NOT_TABLES.items():
         if raw.startswith(magic):
             raise DataError(f"{uri} is {content}, not a table; give CSV, Parquet or Feather")
-    if b"\x00" in raw[:SNIFFED_BYTES]:
+    _check_text(uri, raw)
+    return parse_csv(uri, raw)
+
+
+def _check_text(uri: str, raw: bytes) -> None:
+    """Check that a file holds text; readers of CSV differ in what they do at a NUL byte.
+
+    Raises:
+        DataError: if it is binary, or naming the line of the first NUL byte.
+    """
+    first = raw.find(b"\x00")
+    if first < 0:
+        return
+    head = raw[:SNIFFED_BYTES]
+    if not set(head) <= _OF_TEXT or head.count(b"\x00") > MAX_NULS * len(head):
         raise DataError(
             f"{uri} is binary, but neither Parquet nor Feather; give CSV as UTF-8 text, Parquet or "
             "Feather"
         )
-    return parse_csv(uri, raw)
+    count, line = raw.count(b"\x00"), raw.count(b"\n", 0, first) + 1
+    raise DataError(
+        f"{uri} holds {counted(count, 'NUL byte')}, the first in line {line:,}, which no text has; "
+        "the file may be damaged: copy it again, or remove the bytes"
+    )
 
 
 def _is_number(text: str) -> bool:

@@ -86,6 +86,7 @@ def test_the_task_can_be_given() -> None:
         ([1e300, *range(1, N)], "auto", "rescale"),
         ([f"name {i}" for i in range(N)], "auto", "looks like an identifier"),
         (pd.date_range("2020", periods=N), "auto", "is a date"),
+        (np.arange(N) * 1j, "auto", "holds complex numbers"),
         ([[1], [2]] * (N // 2), "auto", "target .*'y' holds nested values"),
         (
             ["rare", *cycle("a", "b", n=N - 1)],
