@@ -32,6 +32,7 @@ from pipelines.study.result import StudyResult
 from pipelines.study.session import Setup, run_study
 from pipelines.study.workshop import Workshop, workshop
 from pipelines.study.workshop.clusters import Cluster, cluster_of
+from pipelines.table.reading import Ahead
 from pipelines.table.source import DATA, DataPlan, Source, absolute, rebuild_source
 
 if TYPE_CHECKING:
@@ -90,14 +91,14 @@ class NewStudy:
             mistakes.raise_all()
         return cls(options, source, worker_plan, chosen)
 
-    def read(self) -> "tuple[Prepared, Plan]":
-        """The table, and the plan.
+    def read(self, ahead: Ahead | None = None) -> "tuple[Prepared, Plan]":
+        """The table, which a thread may read `ahead`, and the plan.
 
         Raises:
             UserError: naming every mistake in the table, and in the options that depend on it.
         """
         with every_mistake(self.options):
-            prepared = self.source.prepare()
+            prepared = self.source.prepare(ahead)
             plan = self._plan(prepared)
         return prepared, plan
 
@@ -113,7 +114,9 @@ class NewStudy:
         )
 
 
-def start_study(new: NewStudy, shop: Workshop, run_id: str | None) -> StudyResult:
+def start_study(
+    new: NewStudy, shop: Workshop, run_id: str | None, ahead: Ahead | None = None
+) -> StudyResult:
     """Read the table and past studies, create the study in MLflow, and run it.
 
     The run `run_id` of `mlflow run` becomes the study; None creates a run.
@@ -125,7 +128,7 @@ def start_study(new: NewStudy, shop: Workshop, run_id: str | None) -> StudyResul
     from pipelines.store.storage import MlflowStorage
     from pipelines.study.warm_start import begin
 
-    prepared, plan = new.read()
+    prepared, plan = new.read(ahead)
     prepared = publish_folds(prepared, shop.exchange)
     data = new.source.plan(prepared)
     header = header_of(plan, TableObjective(plan, data, prepared))

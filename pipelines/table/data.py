@@ -34,7 +34,7 @@ from pipelines.table.given import Joined, join
 from pipelines.table.leaks import leak_notes
 from pipelines.table.overrides import DROP
 from pipelines.table.problem import Problem
-from pipelines.table.reading import read_table
+from pipelines.table.reading import Ahead, read_table
 from pipelines.table.roles import Roles, monotone_signs, read_weights, scaled_weights
 from pipelines.table.scores.losses import Loss
 from pipelines.table.source import AUTO, Source
@@ -188,7 +188,7 @@ class Prepared:
         return Encoding(self.task, self.target, self.features.cardinalities, self.monotone)
 
 
-def prepare(source: Source) -> Prepared:
+def prepare(source: Source, ahead: Ahead | None = None) -> Prepared:
     """Read the tables of a source, infer the task and the column types, divide and encode the rows.
 
     Rows without a target are dropped.
@@ -202,7 +202,7 @@ def prepare(source: Source) -> Prepared:
         with mistakes:
             others[role] = read_table(place)
     with mistakes:
-        problem = Problem.of(source, read_table(source.data))
+        problem = Problem.of(source, read_table(source.data, ahead))
     mistakes.raise_all()
     divided = _divide(source, problem, others)
     frame, rows = divided.frame, divided.rows

@@ -19,8 +19,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hpo.errors import DataError
-from pipelines.table import delimited
-from pipelines.table.reading import digest, load_table, with_text_names, without_index
+from pipelines.table import delimited, reading
+from pipelines.table.reading import (
+    Ahead,
+    digest,
+    load_table,
+    read_table,
+    with_text_names,
+    without_index,
+)
 
 ROOT = Path(__file__).parents[3]
 
@@ -293,3 +300,29 @@ def test_a_line_that_ends_inside_of_quotes_is_found_in_blocks(parts: list[str], 
         patch.setattr(delimited, "BLOCK_BYTES", block)
         found = delimited._DelimitedText("t.csv", raw, ",")._has_open_quotes()
     assert found == any(line.count(b'"') % 2 for line in raw.split(b"\n"))
+
+
+def test_a_large_file_is_read_ahead_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "t.csv"
+    path.write_bytes(CSV)
+    with Ahead(path) as small:
+        assert small.take() is None
+    monkeypatch.setattr(reading, "AHEAD_BYTES", 1)
+    expected = read_table(path)
+    with Ahead(str(path)) as ahead:
+        pd.testing.assert_frame_equal(read_table("elsewhere", ahead), expected)
+        assert ahead.take() is None
+    with Ahead(expected) as in_memory:
+        assert in_memory.take() is None
+
+
+def test_a_mistake_in_a_file_that_is_read_ahead(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "AHEAD_BYTES", 1)
+    path = tmp_path / "t.csv"
+    path.write_text("a,a\n1,2\n")
+    with Ahead(path) as ahead, pytest.raises(DataError, match="more than one column"):
+        read_table(path, ahead)
+    with Ahead(path):
+        pass
