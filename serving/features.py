@@ -79,7 +79,7 @@ class Matrix:
     @property
     def readable(self) -> FloatArray:
         """What `dense` gives, to be read only: it is not copied where it is stored."""
-        return self.dense() if self.joined is None else self.joined
+        return np.asarray(self.dense() if self.joined is None else self.joined, dtype=np.float64)
 
     @property
     def can_be_joined(self) -> bool:
