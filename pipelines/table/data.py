@@ -18,8 +18,9 @@ import pandas as pd
 
 from hpo.arrays import FloatArray, IntArray
 from hpo.errors import DataError, Mistakes, counted
-from pipelines.table.columns import fit_features
-from pipelines.table.division.copies import contradictions_note, copies_note
+from pipelines.table.columns import fit_features, types_note
+from pipelines.table.division.copies import equality_notes
+from pipelines.table.division.validation import HOLDOUT, suited
 from pipelines.table.folds import (
     EncodedRows,
     Encoding,
@@ -40,7 +41,7 @@ from pipelines.table.scores.losses import Loss
 from pipelines.table.source import AUTO, Source
 from pipelines.table.splits import Rows, Split, divide, quantile_strata, resample
 from pipelines.table.target import Target, check_both_classes, read_target
-from serving.columns import KINDS, CategoricalColumn, Column, kind_of
+from serving.columns import CategoricalColumn, Column
 from serving.features import FeatureEncoder, TargetEncoder
 
 __all__ = [
@@ -53,7 +54,6 @@ __all__ = [
 ]
 
 EXAMPLE_ROWS = 5
-SHOWN_NAMES = 8  # of each type
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,7 @@ class Prepared:
         split: the rule by which these rows are divided.
         rows: how these rows are divided.
         notes: sentences for the user about what was found and what was dropped.
+        validation: how the rows that are not test rows are used, as text.
         digest: identifies the raw tables; `rows.digest` identifies the division.
         digests: of each raw table by its role, where there are several.
         weight: `(n,)` weights of all rows, 1 on average over the search's; None for equal ones.
@@ -87,6 +88,7 @@ class Prepared:
     rows: Rows
     notes: tuple[str, ...]
     digest: str
+    validation: str = HOLDOUT
     spelling: Mapping[str, Any] = field(default_factory=dict)
     digests: Mapping[str, str] = field(default_factory=dict)
     weight: FloatArray | None = None
@@ -226,12 +228,13 @@ def prepare(source: Source, ahead: Ahead | None = None) -> Prepared:
         rows=rows,
         notes=(
             *_summary(divided.target, features, rows, source.split),
-            _types(features),
+            types_note(features),
             *problem.notes,
             *divided.notes,
             *column_notes,
             *leak_notes(features, table, rows.rest, divided.target.is_regression),
         ),
+        validation=divided.validation,
         digest=divided.joined.digest(problem.digest),
         spelling=problem.spelling,
         digests=divided.joined.digests,
@@ -249,6 +252,7 @@ class _Divided:
         encoder: of the target.
         joined: these rows and those of the other tables.
         rows: the division of all rows.
+        validation: how the rows that are not test rows are used, as text.
         notes: sentences for the user.
     """
 
@@ -256,6 +260,7 @@ class _Divided:
     encoder: TargetEncoder
     joined: Joined
     rows: Rows
+    validation: str
     notes: tuple[str, ...]
 
     @property
@@ -281,6 +286,10 @@ def _divide(source: Source, problem: Problem, others: Mapping[str, pd.DataFrame]
         if not target.is_regression and problem.split.kind == "random":
             target.check_class_sizes(problem.fewest_per_class)
     mistakes.raise_all()
+    if source.validation == AUTO:
+        mixed, share = problem.split.kind == "random", source.test_share
+        chosen = suited(frame, target.counts, share, mixed=mixed)
+        problem = replace(problem, validation=chosen)
     divided = divide(
         frame,
         target.strata,
@@ -295,9 +304,9 @@ def _divide(source: Source, problem: Problem, others: Mapping[str, pd.DataFrame]
     optional = {problem.validation.column, *dropped}
     joined = join(frame, target, others, problem.digest, optional)
     rows = joined.rows(divided)
-    equal = *copies_note(rows.n_copies, len(frame)), *contradictions_note(frame, problem.target)
+    equal = equality_notes(rows.n_copies, frame, problem.target)
     notes = (*dropped_rows, *joined.notes, *equal)
-    return _Divided(target, encoder, joined, rows, notes)
+    return _Divided(target, encoder, joined, rows, str(problem.validation), notes)
 
 
 def _check_labels(source: Source, divided: _Divided, y: npt.NDArray[Any]) -> None:
@@ -365,19 +374,6 @@ def _tolerant(column: Column, test: pd.Series) -> Column:
         except ValueError as error:
             raise DataError(str(error)) from None
     return column
-
-
-def _types(features: FeatureEncoder) -> str:
-    """The types of the columns, in one sentence."""
-    names: dict[str, list[str]] = {}
-    for column in features.columns:
-        names.setdefault(kind_of(column), []).append(column.name)
-    return "types: " + "; ".join(f"{kind} {_shown(names[kind])}" for kind in KINDS if kind in names)
-
-
-def _shown(names: list[str]) -> str:
-    more = len(names) - SHOWN_NAMES
-    return ", ".join(names[:SHOWN_NAMES]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def _summary(

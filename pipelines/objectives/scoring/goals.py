@@ -14,6 +14,7 @@ from pipelines.table.scores.costs import COSTS
 from pipelines.table.scores.functions import is_function
 from pipelines.table.scores.named import metric_for, metric_named, metric_text
 from pipelines.table.scores.scorers import OWN_NAMES
+from serving.names import listed
 
 
 def goals_of(
@@ -113,12 +114,12 @@ def read_goals(options: Options, goal: Callable[[str], Goal]) -> Goals:
 def _goals(
     metric: str, limits: str | None, prefer: str | None, goal: Callable[[str], Goal]
 ) -> Goals:
-    by_text = {_unsigned(name): goal(name) for name in _parts(metric)}
+    by_text = {_unsigned(name): goal(name) for name in listed(metric)}
     if not by_text:
         raise ParameterError(f"metric={metric!r} names no metric; leave it out for auto")
-    weights = dict(map(_weight, _parts(prefer or "")))
+    weights = dict(map(_weight, listed(prefer or "")))
     return Goals(
-        tuple(map(goal, _parts(metric))),
+        tuple(map(goal, listed(metric))),
         _limits(limits or ""),
         {by_text[name].name if name in by_text else name: weights[name] for name in weights},
     )
@@ -131,7 +132,7 @@ def _limits(text: str) -> tuple[Limit, ...]:
         ParameterError: naming all that are none.
     """
     found, mistakes = list[Limit](), list[str]()
-    for part in _parts(text):
+    for part in listed(text):
         try:
             found.append(Limit.parse(part))
         except ParameterError as error:
@@ -146,7 +147,7 @@ def preferring(goals: Goals, prefer: str | None) -> Goals:
     Raises:
         ParameterError: for a text that is no weights, or weighs what is no goal.
     """
-    return goals if prefer is None else replace(goals, weights=dict(map(_weight, _parts(prefer))))
+    return goals if prefer is None else replace(goals, weights=dict(map(_weight, listed(prefer))))
 
 
 def as_began(
@@ -184,7 +185,7 @@ def goal_mistakes(options: SearchOptions, wrong: Collection[str] = ()) -> Iterat
     """
     if {"metric", "limits", "prefer"} & set(wrong):
         return
-    names = _parts(options.metric)
+    names = listed(options.metric)
     several = len(names) > 1 or (isinstance(options, TuneOptions) and options.limits is not None)
     if options.min_gain is not None:
         if several:
@@ -231,7 +232,7 @@ def _grants_budgets(algorithm: str) -> bool:
 
 def _text_mistakes(options: TuneOptions, names: list[str]) -> Iterator[str]:
     try:
-        weights = dict(map(_weight, _parts(options.prefer or "")))
+        weights = dict(map(_weight, listed(options.prefer or "")))
         unknown = AUTO in names or options.study is not None
         prefer = None if weights and unknown else options.prefer  # the goals are known later
         _goals(options.metric, options.limits, prefer, lambda name: Goal(_unsigned(name)))
@@ -245,11 +246,7 @@ def _unsigned(name: str) -> str:
 
 def metric_names(metric: str) -> list[str]:
     """The metrics that the option names, without their directions."""
-    return [_unsigned(name) for name in _parts(metric) if name != AUTO]
-
-
-def _parts(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",") if part.strip()]
+    return [_unsigned(name) for name in listed(metric) if name != AUTO]
 
 
 def _weight(text: str) -> tuple[str, float]:
