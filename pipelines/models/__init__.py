@@ -17,6 +17,7 @@ from hpo.space.parameters import Params
 from pipelines.files.errors import CheckpointError
 from pipelines.models.catalog import (
     ALL,
+    ALONE,
     BASELINES,
     CUDA,
     FAMILIES,
@@ -40,6 +41,7 @@ from serving.features import Matrix
 
 __all__ = [
     "ALL",
+    "ALONE",
     "BASELINES",
     "FAMILIES",
     "FIDELITIES",

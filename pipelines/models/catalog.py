@@ -45,6 +45,7 @@ BASELINES: Mapping[str, str] = MappingProxyType(
 )
 CUDA = "cuda"
 ALL = "all"
+AUTO, ALONE = "auto", "lightgbm"  # the family that `auto` is where nothing else is known
 JOINT = ("lightgbm", "xgboost", "mlp")  # the families of `all`
 
 
@@ -84,11 +85,14 @@ def single_family(name: str) -> SingleFamily:
 def search_model(name: str) -> SearchModel:
     """What a study with `model=name` searches: one family, or several together.
 
-    Several are written with commas between them; `all` is those of `JOINT`.
+    Several are written with commas between them; `all` is those of `JOINT`. `auto` is replaced by
+    families before a study begins (`pipelines.objectives.model`); until then it is `ALONE`.
 
     Raises:
         ParameterError: if a name is unknown or stands twice.
     """
+    if name == AUTO:
+        return single_family(ALONE)
     members = JOINT if name == ALL else (name,) if is_estimator(name) else tuple(name.split(","))
     if len(members) == 1:
         return single_family(name)

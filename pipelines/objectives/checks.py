@@ -148,6 +148,8 @@ def _other_mistakes(options: Options, wrong: Collection[str]) -> Iterator[str]:
 
 
 def _model_mistakes(options: Options) -> Iterator[str]:
+    if options.model == AUTO:
+        return
     if isinstance(options, TrainOptions) and not is_estimator(options.model):
         yield from _unknown("model", options.model, tuple(FAMILIES))
         return

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from hpo.errors import ParameterError
-from pipelines.models import CUDA, search_model, single_family
+from pipelines.models import ALONE, CUDA, search_model, single_family
 from pipelines.objectives.code.function import named
 from pipelines.study.options import AUTO, Options
 from pipelines.table.scores.losses import Loss
@@ -20,10 +20,10 @@ FORM = "an estimator such as SVC(C=2), or text of the form package.module:name"
 # What `auto` searches: one family, or several where time is limited. Cheap ones are tried first;
 # the network, whose training takes 5 to 60 times as long, only where there is time for it.
 # Ensembles were as good without random forests (docs/tables.md).
-ALONE = "lightgbm"
 TOGETHER = ("lightgbm", "linear", "extra_trees", "xgboost", "catboost", "mlp")
 SLOW, SECONDS_FOR_SLOW = {"mlp"}, 300.0
 OF_ONE_FAMILY = {"space", "algorithm", "min_budget", "max_budget", "eta", "fidelity"}
+OF_OTHERS = {"objective", "study", "resume", "trial"}
 SAMPLE_ROWS = 200  # on which it is tried before a study begins
 
 OptionsT = TypeVar("OptionsT", bound=Options)
@@ -33,13 +33,15 @@ def with_model(options: OptionsT) -> OptionsT:
     """The options with the model that is searched.
 
     It is the text of the estimator, if there is one, and for `auto` the families that `auto` means.
+    An earlier study, or an objective of the user, has a model of its own.
 
     Raises:
         ParameterError: if it is no estimator, cannot be made in another process, or stands beside
             another model.
     """
     if options.estimator is None:
-        is_auto = isinstance(options.model, str) and options.model == AUTO
+        has_own = OF_OTHERS & options.given().keys()
+        is_auto = isinstance(options.model, str) and options.model == AUTO and not has_own
         return replace(options, model=",".join(_families(options))) if is_auto else options
     for name in ("model", "objective"):
         if name in options.given():

@@ -35,12 +35,14 @@ from pipelines.table.cells import read
 from pipelines.table.formats import sampled
 from pipelines.table.overrides import DROP
 from serving.columns import (
+    KINDS,
     BooleanColumn,
     CategoricalColumn,
     Column,
     DateColumn,
     NumericColumn,
     ambiguous_numbers,
+    kind_of,
 )
 from serving.dates import DATE_PARTS, date_part, dates
 from serving.features import FeatureEncoder
@@ -123,6 +125,19 @@ def fit_features(
         reasons = "; ".join(notes) or "there is only the target"
         raise DataError(f"no column is left to learn from: {reasons}")
     return FeatureEncoder(tuple(columns)), notes
+
+
+def types_note(features: FeatureEncoder) -> str:
+    """The types of the columns, in one sentence."""
+    names: dict[str, list[str]] = {}
+    for column in features.columns:
+        names.setdefault(kind_of(column), []).append(column.name)
+    return "types: " + "; ".join(f"{kind} {_shown(names[kind])}" for kind in KINDS if kind in names)
+
+
+def _shown(names: Sequence[str]) -> str:
+    more = len(names) - SHOWN_NAMES
+    return ", ".join(names[:SHOWN_NAMES]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def _grouped(findings: Iterable[Finding]) -> tuple[str, ...]:

@@ -18,8 +18,8 @@ import pandas as pd
 
 from hpo.arrays import FloatArray, IntArray
 from hpo.errors import DataError, Mistakes
-from pipelines.table.columns import fit_features
-from pipelines.table.division.copies import contradictions_note, copies_note
+from pipelines.table.columns import fit_features, types_note
+from pipelines.table.division.copies import equality_notes
 from pipelines.table.division.given import Joined, join
 from pipelines.table.division.validation import HOLDOUT, suited
 from pipelines.table.folds import (
@@ -40,7 +40,7 @@ from pipelines.table.roles import Roles, monotone_signs, read_weights, scaled_we
 from pipelines.table.scores.losses import Loss
 from pipelines.table.source import AUTO, Source
 from pipelines.table.splits import Rows, Split, divide, quantile_strata, resample
-from pipelines.table.summary import summary, types
+from pipelines.table.summary import summary
 from pipelines.table.target import Target, check_both_classes, read_target
 from serving.columns import CategoricalColumn, Column
 from serving.features import FeatureEncoder, TargetEncoder
@@ -229,7 +229,7 @@ def prepare(source: Source, ahead: Ahead | None = None) -> Prepared:
         rows=rows,
         notes=(
             *summary(divided.target, features, rows, source.split),
-            types(features),
+            types_note(features),
             *problem.notes,
             *divided.notes,
             *column_notes,
@@ -305,7 +305,7 @@ def _divide(source: Source, problem: Problem, others: Mapping[str, pd.DataFrame]
     optional = {problem.validation.column, *dropped}
     joined = join(frame, target, others, problem.digest, optional)
     rows = joined.rows(divided)
-    equal = *copies_note(rows.n_copies, len(frame)), *contradictions_note(frame, problem.target)
+    equal = equality_notes(rows.n_copies, frame, problem.target)
     notes = (*dropped_rows, *joined.notes, *equal)
     return _Divided(target, encoder, joined, rows, str(problem.validation), notes)
 

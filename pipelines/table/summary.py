@@ -3,23 +3,7 @@
 from hpo.errors import counted
 from pipelines.table.splits import Rows
 from pipelines.table.target import Target
-from serving.columns import KINDS, kind_of
 from serving.features import FeatureEncoder
-
-SHOWN_NAMES = 8  # of each type
-
-
-def types(features: FeatureEncoder) -> str:
-    """The types of the columns, in one sentence."""
-    names: dict[str, list[str]] = {}
-    for column in features.columns:
-        names.setdefault(kind_of(column), []).append(column.name)
-    return "types: " + "; ".join(f"{kind} {_shown(names[kind])}" for kind in KINDS if kind in names)
-
-
-def _shown(names: list[str]) -> str:
-    more = len(names) - SHOWN_NAMES
-    return ", ".join(names[:SHOWN_NAMES]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def summary(

@@ -96,6 +96,11 @@ def copies_note(n_copies: int, n_rows: int) -> tuple[str, ...]:
     return (text,)
 
 
+def equality_notes(n_copies: int, frame: pd.DataFrame, target: str) -> tuple[str, ...]:
+    """What the user is told of rows that are equal, and of those that differ in the target only."""
+    return (*copies_note(n_copies, len(frame)), *contradictions_note(frame, target))
+
+
 def contradictions_note(frame: pd.DataFrame, target: str) -> tuple[str, ...]:
     """What the user is told of rows that differ in nothing but the target.
 

@@ -63,6 +63,8 @@ TOGETHER = "lightgbm,linear,extra_trees,xgboost,catboost"
         ({"timeout": 60, "monotone": "age:+1"}, "lightgbm,xgboost,catboost"),
         ({"timeout": 60, "model": "xgboost"}, "xgboost"),
         ({"timeout": "soon"}, f"{TOGETHER},mlp"),
+        ({"timeout": 60, "study": "abc"}, "auto"),
+        ({"timeout": 60, "objective": print}, "auto"),
     ],
 )
 def test_auto_is_several_families_where_time_is_limited(given: dict[str, Any], model: str) -> None:
@@ -70,7 +72,9 @@ def test_auto_is_several_families_where_time_is_limited(given: dict[str, Any], m
 
 
 def test_auto_leaves_out_what_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Library, "installed", lambda self: None if self.name == "catboost" else ())
+    monkeypatch.setattr(
+        Library, "installed", lambda self: None if self.name == "catboost" else ("x", "1")
+    )
     assert with_model(TuneOptions(timeout=60)).model == "lightgbm,linear,extra_trees,xgboost"
     monkeypatch.setattr(Library, "installed", lambda _: None)
     assert with_model(TuneOptions(timeout=60)).model == "lightgbm"  # the checks say what is missing
