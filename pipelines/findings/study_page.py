@@ -78,7 +78,7 @@ def _facts(evidence: Evidence) -> Iterator[Fact]:
 
 
 def _test_facts(evidence: Evidence) -> Iterator[Fact]:
-    name, test = evidence.goal.name, evidence.test
+    name, test = evidence.goals.score.name, evidence.test
     if name in test:
         ends = [number(test[end]) for end in (f"{name}_low", f"{name}_high") if end in test]
         note = " to ".join(ends) or "scored once, by the winner"

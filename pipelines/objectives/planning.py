@@ -133,7 +133,13 @@ def new_plan(
         check_decisions(options.calibrate, options.threshold, kind)
     with mistakes:
         goals = goals_of(
-            options, wanted_of(source), kind, prepared.y, weighted=bool(source.roles.weight)
+            options,
+            wanted_of(source),
+            kind,
+            prepared.y,
+            weighted=bool(source.roles.weight),
+            frame=prepared.frame,
+            target=prepared.target_name,
         )
     has_categorical = bool(prepared.features.cardinalities)
     defaults = settings(options.model, kind=kind, has_categorical=has_categorical)
