@@ -6,7 +6,7 @@ Nothing here imports a model library, so the driver can check a space and plan b
 from __future__ import annotations
 
 import importlib
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from functools import cache, partial
 from itertools import chain
 from types import MappingProxyType
@@ -15,6 +15,7 @@ from typing import Any, TypeGuard
 from hpo.configurations import Identity, by_value
 from hpo.errors import ParameterError
 from hpo.space.parameters import Params
+from hpo.trial import Trial
 from pipelines.models.families import SingleFamily
 from pipelines.models.joint import JointSearch
 from pipelines.models.libraries import Library, cuda_devices
@@ -130,6 +131,16 @@ def identity(model: str) -> Identity:
         return family, by_value(values)
 
     return effective
+
+
+def family_of(model: str) -> Callable[[Trial], str]:
+    """Which family a trial of a study with `model` trains.
+
+    Raises:
+        ParameterError: if the model is unknown.
+    """
+    searched = search_model(model)
+    return lambda trial: searched.resolve(trial.params)[0]
 
 
 def check_device(device: str, model: str) -> None:

@@ -10,7 +10,7 @@ from hpo.goals import Goal
 from hpo.loop import StopLevel
 from hpo.trial import Trial
 from pipelines.files.exchange import Exchange
-from pipelines.models import BASELINES, identity, search_model, single_family
+from pipelines.models import BASELINES, family_of, identity, search_model, single_family
 from pipelines.objectives.deciding.deciding import with_decision
 from pipelines.objectives.ending.confirmation import best_distinct, confirm, seconds_to_confirm
 from pipelines.objectives.ending.final import (
@@ -50,7 +50,9 @@ class TableObjective:
         self._data = data
         self._prepared = prepared
         self._final = Final(plan.refits(data.has_folds), plan.uses_test_rows)
-        self._stored = Stored(self._models, self._predictions, DEFAULT_ORIGIN)
+        self._stored = Stored(
+            self._models, self._predictions, DEFAULT_ORIGIN, family_of(plan.model)
+        )
 
     @cached_property
     def goal(self) -> Goal:

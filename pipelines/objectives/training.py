@@ -29,6 +29,7 @@ from pipelines.models import (
 )
 from pipelines.models.libraries import check_installed, cuda_devices
 from pipelines.objectives.course import Course, course_of
+from pipelines.objectives.ensemble.library import OF_FAMILY
 from pipelines.objectives.ensemble.library import save as save_predictions
 from pipelines.objectives.jobs import (
     BEST,
@@ -88,7 +89,7 @@ class Training:
 
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
-        self._losses: dict[int, float] = {}  # the best of each trial so far
+        self._losses: dict[int, tuple[float, str]] = {}  # the best of each trial, and its family
         self._part: tuple[int, Fold] | None = None
 
     def __call__(self, job: TableJob) -> Report:
@@ -222,12 +223,17 @@ class Training:
             Why that failed, or "". The trial keeps its score; if it wins, it is trained once more.
         """
         label = trial_label(job.number, job.to)
-        better = sum(other < loss for other in self._losses.values())
-        self._losses[job.number] = min(loss, self._losses.get(job.number, math.inf))
+        family = search_model(self.work.model).resolve(job.params)[0]
+        others = [(its, of) for n, (its, of) in self._losses.items() if n != job.number]
+        better = sum(other < loss for other, _ in others)
+        better_of_family = sum(other < loss for other, of in others if of == family)
+        before = self._losses.get(job.number, (math.inf, family))
+        self._losses[job.number] = min((loss, family), before)
         try:
             if better < self.work.models:
                 self._export(trained, label)
-            if better < self.work.predictions:
+            most = self.work.predictions
+            if better < most or better_of_family < min(OF_FAMILY, most):
                 self._export_predictions(trained, label)
         except OSError as error:
             return f"its model was not stored: {first_line(error)}"

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 from hpo.errors import UserError
 from hpo.loop import StopLevel
 from hpo.trial import Trial
-from pipelines.models import identity
+from pipelines.models import family_of, identity
 from pipelines.objectives.ending.confirmation import best_distinct
 from pipelines.objectives.ending.final import Train, seconds_to_refit, without_predictions
 from pipelines.objectives.ensemble.decision import decide
-from pipelines.objectives.ensemble.library import library_size, read
+from pipelines.objectives.ensemble.library import library_size, read, shortlist
 from pipelines.objectives.ensemble.rows import ValidationRows
 from pipelines.objectives.jobs import best_report
 from pipelines.store import schema
@@ -40,7 +40,8 @@ def choose_ensemble(
         own_folds: whether the folds of the search are the user's, and so are not to be mixed.
     """
     plan, say, notes = ending.plan, ending.say, ending.store.notes
-    trials = best_distinct(ending.trials, library_size(plan.max_members), identity(plan.model))
+    ranked = best_distinct(ending.trials, len(ending.trials), identity(plan.model))
+    trials = shortlist(ranked, library_size(plan.max_members), family_of(plan.model))
     if not plan.max_members or len(trials) < 2:
         if notes.tag(schema.ENSEMBLE):
             notes.annotate(tags={schema.ENSEMBLE: ""})  # an earlier session had one

@@ -12,7 +12,7 @@ import numpy as np
 
 from pipelines.objectives.ensemble.library import Library
 from pipelines.objectives.ensemble.rows import Half
-from pipelines.objectives.ensemble.selection import blend, select
+from pipelines.objectives.ensemble.selection import blend
 from pipelines.study.choice.ensemble import Ensemble
 from pipelines.table.scores.estimates import differences
 
@@ -33,7 +33,7 @@ def decide(library: Library, halves: Sequence[Half], most: int, seed: int) -> En
     ratio = float(np.mean([len(scored) / len(chosen) for chosen, scored in halves]))
     (gain,) = differences([losses[:, 1] - losses[:, 0]], ratio)
     ensemble, single = map(library.metric.goal.from_loss, map(float, losses.mean(axis=0)))
-    weights = select(library.predictions, library.loss, most, seed)
+    weights = library.select(most, seed)
     order = [int(i) for i in np.argsort(-weights, kind="stable") if weights[i] > 0]
     return Ensemble(
         metric=library.metric.name,
@@ -47,7 +47,7 @@ def decide(library: Library, halves: Sequence[Half], most: int, seed: int) -> En
 def _losses(library: Library, half: Half, most: int, seed: int) -> tuple[float, float]:
     """The losses of the ensemble and of the best single trial on the second half."""
     here, there = (library.on(rows) for rows in half)
-    weights = select(here.predictions, here.loss, most, seed)
+    weights = here.select(most, seed)
     best = int(np.argmin([here.loss(prediction) for prediction in here.predictions]))
     ensemble = blend(there.predictions, weights)
     return there.loss(ensemble), there.loss(there.predictions[best])

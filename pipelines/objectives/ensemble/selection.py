@@ -3,7 +3,8 @@
 An ensemble begins with the best trial. In each step the trial is added, again or for the first
 time, with which the mean prediction has the smallest loss; a trial's weight is how often it was
 added. A greedy choice among many similar trials fits the rows that it is made on. So it is repeated
-in bags, each with a random part of the trials, and the weights are averaged.
+in bags, and the weights are averaged. Caruana et al. draw trials for each bag. Here each bag draws
+rows with replacement, because on few rows even the best trial is best by chance.
 """
 
 from collections.abc import Callable
@@ -13,30 +14,37 @@ import numpy.typing as npt
 
 from hpo.arrays import FloatArray, IntArray
 
-BAGS, SHARE = 10, 0.5  # how many bags, and which share of the trials is in each
+BAGS = 10
 STEPS, PATIENCE = 25, 5  # of each bag: at most, and without a smaller loss
 
 Loss = Callable[[FloatArray], float]
 Predictions = npt.NDArray[np.floating]
 
 
-def select(predictions: Predictions, loss: Loss, most: int, seed: int) -> FloatArray:
+def select(
+    predictions: Predictions, loss_on: Callable[[IntArray], Loss], most: int, seed: int
+) -> FloatArray:
     """The weights `(n_trials,)` of an ensemble; they sum to 1.
 
     Args:
         predictions: `(n_trials, n)` values or `(n_trials, n, k)` probabilities.
-        loss: of one prediction.
+        loss_on: from some of the n rows, the loss of a prediction of these rows.
         most: the largest number of trials with a weight.
         seed: of the bags.
+
+    Raises:
+        ValueError: when the loss is not defined on the rows of any bag.
     """
     rng = np.random.default_rng(seed)
-    best = int(np.argmin([loss(prediction) for prediction in predictions]))
-    others = np.delete(np.arange(len(predictions)), best)
-    size = int(np.ceil(SHARE * len(others)))
-    shares = np.zeros(len(predictions))
+    shares, undefined = np.zeros(len(predictions)), 0
     for _ in range(BAGS):
-        bag = np.append(best, rng.permutation(others)[:size])
-        shares[bag] += _greedy(predictions[bag], loss, most)
+        rows = np.sort(rng.integers(predictions.shape[1], size=predictions.shape[1]))
+        try:
+            shares += _greedy(predictions[:, rows], loss_on(rows), most)
+        except ValueError:  # a class is missing in these rows
+            undefined += 1
+            if undefined == BAGS:
+                raise
     heaviest = np.argsort(-shares, kind="stable")[:most]
     weights = np.zeros(len(predictions))
     weights[heaviest] = shares[heaviest] / shares[heaviest].sum()
@@ -51,10 +59,11 @@ def blend(predictions: Predictions, weights: FloatArray) -> FloatArray:
 
 
 def _greedy(predictions: Predictions, loss: Loss, most: int) -> FloatArray:
-    """The shares `(n_trials,)` of the trials in the best ensemble that begins with the first."""
-    added = [0]
-    total = predictions[0].astype(np.float64)
-    length, smallest = 1, loss(total)
+    """The shares `(n_trials,)` of the trials in the best ensemble that begins with the best one."""
+    losses = [loss(prediction) for prediction in predictions]
+    added = [int(np.argmin(losses))]
+    total = predictions[added[0]].astype(np.float64)
+    length, smallest = 1, losses[added[0]]
     while len(added) < min(STEPS, length + PATIENCE):
         allowed = _allowed(added, len(predictions), most)
         losses = [loss((total + predictions[i]) / (len(added) + 1)) for i in allowed]

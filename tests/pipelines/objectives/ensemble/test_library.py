@@ -16,9 +16,14 @@ from pipelines.objectives.ensemble.library import (
     read,
     sampled,
     save,
+    shortlist,
 )
 from pipelines.objectives.jobs import models_of, trial_label
 from pipelines.table.scores.metrics import METRICS
+
+
+def one_family(_: Trial) -> str:
+    return "lightgbm"
 
 
 def trial(number: int, *losses: float, origin: str = "sampler") -> Trial:
@@ -57,7 +62,7 @@ def test_many_rows_are_stored_as_few(tmp_path: Path) -> None:
 
 @given(losses=st.lists(st.integers(0, 5).map(float), min_size=1, max_size=12))
 def test_only_the_best_trials_are_kept(losses: list[float]) -> None:
-    stored, there = Stored(1, 3, "default"), set[str]()
+    stored, there = Stored(1, 3, "default", one_family), set[str]()
     for number, loss in enumerate(losses):
         label = trial_label(number, 1)
         there |= {models_of(label), predictions_of(label)}
@@ -70,17 +75,27 @@ def test_only_the_best_trials_are_kept(losses: list[float]) -> None:
 
 
 def test_the_models_of_the_default_stay() -> None:
-    stored = Stored(1, 0, "default")
+    stored = Stored(1, 0, "default", one_family)
     assert stored.outdated(trial(0, 3.0, origin="default")) == [predictions_of(trial_label(0, 1))]
     assert models_of(trial_label(0, 1)) not in stored.outdated(trial(1, 1.0))
     assert models_of(trial_label(2, 1)) in stored.outdated(trial(2, 2.0))
 
 
 def test_a_promoted_trial_is_kept_where_it_was_best() -> None:
-    stored = Stored(1, 1, "default")
+    stored = Stored(1, 1, "default", one_family)
     assert stored.outdated(trial(0, 3.0)) == []
     first, second, third = (trial_label(0, budget) for budget in (1, 2, 3))
     assert set(stored.outdated(trial(0, 3.0, 2.0))) == {models_of(first), predictions_of(first)}
     worse = stored.outdated(trial(0, 3.0, 2.0, 4.0))
     assert set(worse) == {models_of(third), predictions_of(third)}
     assert set(stored.outdated(trial(1, 1.0))) == {models_of(second), predictions_of(second)}
+
+
+def test_the_best_of_each_family_are_kept_beside_the_best_of_all() -> None:
+    families = dict(enumerate(["a", "a", "a", "a", "b", "b", "b"]))
+    stored = Stored(1, 3, "default", lambda trial: families[trial.number])
+    gone = [name for n in families for name in stored.outdated(trial(n, float(n)))]
+    kept = {predictions_of(trial_label(n, 1)) for n in families} - set(gone)
+    assert kept == {predictions_of(trial_label(n, 1)) for n in (0, 1, 2, 4, 5)}
+    assert shortlist(sorted(families), 3, families.__getitem__) == [0, 1, 2, 4, 5]
+    assert shortlist(sorted(families), 0, families.__getitem__) == []

@@ -136,6 +136,6 @@ def test_the_models_of_each_leg_are_filed_by_its_budget(
     assert shop.exported(budget=4) == first, (
         "a leg that may never be told changes nothing of an earlier one"
     )
-    monkeypatch.setattr(worker, "_losses", {3: report.loss - 1.0})
+    monkeypatch.setattr(worker, "_losses", {3: (report.loss - 1.0, "lightgbm")})
     worker(Job(7, params, 9, 20))
     assert shop.exported() == {}
