@@ -107,6 +107,9 @@ def _sections(
         reading = f"Train it again: {_train_command(evidence, winner)}" if is_model else ""
         configuration = tables.configuration(evidence)
         yield Section.of_table("The winner's configuration", configuration, reading)
+        course = tables.course(evidence)
+        if course.rows:
+            yield Section.of_table("The winner's values over time", course)
     yield from figures[1:]
     if warm := evidence.warm:
         reading = _past_in_words(evidence, warm)

@@ -158,8 +158,8 @@ class SearchOptions(Options):
     """The search.
 
     Args:
-        algorithm: tpe, gp, auto, bohb, asha, hyperband, successive_halving, evolution, de, cmaes,
-            nsga2, hyperopt, random, grid; or pairs such as tpe+asha. Settings follow a colon:
+        algorithm: tpe, gp, auto, bohb, asha, hyperband, successive_halving, pbt, evolution, de,
+            cmaes, nsga2, hyperopt, random, grid; or pairs such as tpe+asha. Settings follow a colon:
             gp:acquisition=ucb,kappa=2.5.
         trials: How many trials the study has in all; none is as many as timeout or budget allows,
             or as 50 full trainings cost.

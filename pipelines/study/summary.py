@@ -8,6 +8,7 @@ from hpo.agreement import agreements, describe
 from hpo.errors import counted
 from hpo.goals.forecast import HORIZON
 from hpo.goals.leaders import ranked
+from hpo.schedulers.population import schedule
 from hpo.trial import Trial
 from pipelines.files.commands import command
 from pipelines.findings.diagnosis import diagnosis_lines
@@ -193,6 +194,8 @@ def _best(result: "StudyResult", winner: Trial) -> Iterator[str]:
     """The winner of the user's own code: its configuration, and the model that it has logged."""
     yield f"Best: {_chosen(result, winner)}"
     yield from (f"  {name}: {value}" for name, value in winner.params.items())
+    for phase in schedule(result.trials, winner.number)[:-1]:
+        yield f"  before, from {phase.start:g} to {phase.to:g}: {short(phase.params)}"
     if result.model_uri is not None:
         yield f"Model: {result.model_uri}"
     if result.version is not None:
