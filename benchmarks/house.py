@@ -36,6 +36,7 @@ _NO_CODE = frozenset(
         *(tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER),
     )
 )
+_WORDS = frozenset((tokenize.NAME, tokenize.OP, tokenize.NUMBER, tokenize.STRING))
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,12 @@ class Module:
         """The numbers of the lines that hold code."""
         return _code_lines(self.text) - _docstring_lines(self.tree)
 
+    @cached_property
+    def tokens(self) -> int:
+        """The number of its names, operators and constants, docstrings included."""
+        found = tokenize.generate_tokens(io.StringIO(self.text).readline)
+        return sum(token.type in _WORDS for token in found)
+
     @property
     def name(self) -> str:
         """The dotted name under which it is imported."""
@@ -67,7 +74,9 @@ class Figures:
 
     Lengths are in lines; a function or class is counted from its first line to its last, without
     its docstring. `decisions` and `comprehensions` are per 100 lines of code, `wide_lines` is in
-    percent. `fan_out` is the mean number of our own modules that a module imports.
+    percent. `tokens_of_a_line` is the density of the code: two of its lines with five tokens each
+    can be one with ten, which then has the decisions of both. `fan_out` is the mean number of our
+    own modules that a module imports.
     """
 
     modules: int
@@ -77,6 +86,7 @@ class Figures:
     longest_function: int
     decisions: float
     comprehensions: float
+    tokens_of_a_line: float
     wide_lines: float
     most_arguments: int
     largest_class_lines: int
@@ -119,6 +129,7 @@ def measure(modules: Sequence[Module], known: Collection[str]) -> Figures:
         longest_function=lengths[-1],
         decisions=_percent(sum(map(_decisions, nodes)), code_lines),
         comprehensions=_percent(comprehensions, code_lines),
+        tokens_of_a_line=sum(module.tokens for module in modules) / max(code_lines, 1),
         wide_lines=_percent(sum(len(line) > MAX_WIDTH for line in lines), len(lines)),
         most_arguments=max(map(_arguments, functions), default=0),
         largest_class_lines=max(map(_length, classes), default=0),

@@ -38,7 +38,7 @@ from hpo.space import Params, SearchSpace
 def observations(name: str, n: int, seed: int) -> list[tuple[dict[str, Any], float]]:
     """`n` random configurations of a problem with their losses."""
     chosen = problem(name)
-    units = chosen.space.sample_unit(np.random.default_rng(seed), n)
+    units = chosen.space.codes.sample(np.random.default_rng(seed), n)
     drawn = [chosen.space.decode(row) for row in units]
     return [(params, chosen.loss(params)) for params in drawn]
 

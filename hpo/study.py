@@ -11,10 +11,8 @@ from dataclasses import replace
 import numpy as np
 
 from hpo.configurations import Identity, by_value
-from hpo.errors import StudyError
 from hpo.goals import Goal, Goals
-from hpo.goals.leaders import Leaders
-from hpo.goals.stagnation import Stagnation
+from hpo.goals.ledger import Ledger
 from hpo.proposals import FirstPoint, Proposals
 from hpo.samplers import Sampler
 from hpo.schedulers import Explore, Promote, Sample, Scheduler
@@ -75,13 +73,10 @@ class Study:
         self.max_trials = max_trials
         self.lag = lag
         self.goals = goals or Goals((Goal("loss"),))
-        self._storage = storage
         self._seed = seed
-        self._trials = list(storage.load())
-        _check_numbers(self._trials)
-        self._lost = [trial.number for trial in reversed(self._trials) if not trial.finished]
+        self._ledger = Ledger(storage, self.goals, patience, min_gain)
+        self._trials = self._ledger.trials
         self._standings = Standings(space, scheduler.rungs, self.goals)
-        self._leaders = Leaders(self.goals)
         self._proposals = Proposals(
             self._standings,
             sampler,
@@ -92,10 +87,8 @@ class Study:
         )
         for trial in self._trials:
             self._proposals.add(trial)
-            self._leaders.update(trial)
-        self._stagnation = Stagnation(self._leaders, self._trials, patience, min_gain)
         self._exhausted = False
-        if self._trials and not self._lost and not self._all_started:
+        if self._trials and not self._ledger.has_lost and not self._all_started:
             ready = self._proposals.ready(self._trials)
             self._exhausted = ready and self._proposals.point(len(self._trials)) is None
 
@@ -111,13 +104,12 @@ class Study:
         With several goals, the one of the front that their weights choose (`Goals`). None until a
         trial has succeeded.
         """
-        best = self._leaders.best
-        return None if best is None else self._trials[best]
+        return self._ledger.best
 
     @property
     def front(self) -> tuple[Trial, ...]:
         """The trials that no other one dominates, in order of their numbers."""
-        return tuple(self._trials[number] for number in self._leaders.front)
+        return self._ledger.front
 
     @property
     def full(self) -> float:
@@ -136,7 +128,7 @@ class Study:
         The last ones, as many as `patience`, have brought no better result, or the next ones are
         expected to improve it by less than `min_gain`.
         """
-        return self._stagnation.stalled
+        return self._ledger.stagnation.stalled
 
     @property
     def expected_gain(self) -> float | None:
@@ -146,7 +138,7 @@ class Study:
         """
         if len(self.scheduler.rungs) > 1 or not self.goals.is_single:
             return None
-        return self._stagnation.expected_gain
+        return self._ledger.stagnation.expected_gain
 
     @property
     def first_points(self) -> tuple[FirstPoint, ...]:
@@ -183,10 +175,8 @@ class Study:
             None when nothing can start now: all trials are started, the space is exhausted, or the
             outcome of a running trial is needed first.
         """
-        while self._lost:
-            trial = self._trials[self._lost.pop()]
-            if not trial.finished:  # it may have been told since
-                return trial
+        if (lost := self._ledger.next_lost()) is not None:
+            return lost
         decision = self.scheduler.next(self._standings, closing=self._closing)
         if isinstance(decision, Sample):
             number = len(self._trials)
@@ -237,18 +227,12 @@ class Study:
         Raises:
             StudyError: when the trial does not exist, or is not running.
         """
-        if not 0 <= number < len(self._trials):
-            raise StudyError(
-                f"trial {number} was never granted; the study has {len(self._trials)} trials"
-            )
-        if self._trials[number].finished:
-            raise StudyError(f"trial {number} is finished already; report each leg once")
+        running = self._ledger.running(number)
         if isinstance(outcome, Report) and (mistake := self.goals.mistake(outcome)):
             outcome = Failure(mistake, outcome.seconds)
-        trial = self._trials[number] = self._trials[number].with_outcome(outcome)
-        self._storage.update(trial)
+        trial = running.with_outcome(outcome)
+        self._ledger.finish(trial)
         self._proposals.update(trial)
-        self._stagnation.update(trial, leads=self._leaders.update(trial))
         return trial
 
     @property
@@ -261,9 +245,8 @@ class Study:
         return self._all_started or self._exhausted or self.stalled
 
     def _start(self, trial: Trial) -> Trial:
-        self._trials.append(trial)
         self._proposals.add(trial)
-        self._storage.add(trial)
+        self._ledger.add(trial)
         return trial
 
     def _explore(self, decision: Explore) -> Trial:
@@ -280,17 +263,6 @@ class Study:
 
     def _promote(self, decision: Promote) -> Trial:
         trial = replace(self._trials[decision.number], budget=decision.budget)
-        self._trials[trial.number] = trial
         self._standings.update(trial)
-        self._storage.update(trial)
+        self._ledger.promote(trial)
         return trial
-
-
-def _check_numbers(trials: Sequence[Trial]) -> None:
-    numbers = [trial.number for trial in trials]
-    if numbers != list(range(len(numbers))):
-        missing = sorted(set(range(numbers[-1])) - set(numbers))
-        raise StudyError(
-            f"trials must be numbered without gaps, but {missing} are missing; "
-            "if their runs were deleted, restore them, or start a new study"
-        )

@@ -15,6 +15,7 @@ from pipelines.findings.diagnosis import Diagnosis, diagnosis_lines
 from pipelines.findings.scales import predicted
 from pipelines.store.autologging import without_autologging
 from pipelines.study.report import FOLDER, LEADERBOARD, PAGE, encoded, save_report
+from serving.names import listed
 from warmstart.families import is_code
 
 Row = Mapping[str, Any]
@@ -151,7 +152,7 @@ def report(
     """
     raise_all(ParameterError, _mistakes(study, studies, top, price))
     if studies is not None:
-        return compare([name.strip() for name in studies.split(",") if name.strip()])
+        return compare(listed(studies))
     saved = save_report(str(study), price)
     return StudyReport(
         str(study),

@@ -82,7 +82,7 @@ def space(options: SpaceOptions) -> ShownSpace:
     check_values(options)
     found = _chosen(options)
     rng = np.random.default_rng(options.seed)
-    draws = [found.decode(code) for code in found.sample_unit(rng, options.draws)]
+    draws = [found.decode(code) for code in found.codes.sample(rng, options.draws)]
     return ShownSpace(found, size(found), tuple(draws), tuple(step_notes(found)))
 
 

@@ -13,9 +13,9 @@ from hpo.study import FirstPoint
 from hpo.workers.cores import WorkerPlan, plan_threads
 from pipelines.entry_points import entry_point
 from pipelines.models import search_model, settings
-from pipelines.objectives.estimator import with_estimator
 from pipelines.objectives.mistakes import check_all, every_mistake
-from pipelines.objectives.planning import new_plan, source_of, tables_of
+from pipelines.objectives.model import with_model
+from pipelines.objectives.planning import new_plan
 from pipelines.objectives.space import SpaceChoice
 from pipelines.objectives.start import run
 from pipelines.objectives.table import TableObjective, publish_folds
@@ -26,6 +26,7 @@ from pipelines.study.options import OFF, SearchOptions, TrainOptions
 from pipelines.study.plan import Plan
 from pipelines.study.progress import shown
 from pipelines.study.result import StudyResult
+from pipelines.study.sources import source_of, tables_of
 from pipelines.study.workshop import Workshop, workshop
 from pipelines.table.source import DATA, DataPlan, rebuild_source
 
@@ -47,7 +48,7 @@ def train(options: TrainOptions) -> StudyResult:
         raise ParameterError(
             "give either trial (the run id of a trial) or params (a YAML file), and not both"
         )
-    options = with_estimator(options)
+    options = with_model(options)
     check_all(options)
     with shown(quiet=options.quiet, verbose=options.verbose):
         if options.trial is None:

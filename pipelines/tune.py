@@ -6,8 +6,8 @@ from typing import cast
 from hpo.errors import StudyError
 from pipelines.entry_points import entry_point
 from pipelines.files import clock
-from pipelines.objectives.estimator import with_estimator
 from pipelines.objectives.mistakes import check_all
+from pipelines.objectives.model import with_model
 from pipelines.objectives.start import NewStudy, resume_study, start_study
 from pipelines.objectives.training import table_worker
 from pipelines.study.options import TuneOptions
@@ -29,7 +29,7 @@ def tune(options: TuneOptions) -> StudyResult:
     """
     run_id = os.environ.pop("MLFLOW_RUN_ID", None)
     with clock.session(), shown(quiet=options.quiet, verbose=options.verbose):
-        options = with_estimator(options)
+        options = with_model(options)
         check_all(options)
         if options.dry_run:
             from pipelines.objectives.dry_run import dry_run

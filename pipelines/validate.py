@@ -3,8 +3,8 @@
 import os
 
 from pipelines.entry_points import entry_point
-from pipelines.objectives.estimator import with_estimator
 from pipelines.objectives.mistakes import check_all
+from pipelines.objectives.model import with_model
 from pipelines.study.options import ValidateOptions
 from pipelines.study.progress import shown
 from pipelines.validation.folds import new_validation, resumed_validation, run_validation
@@ -21,7 +21,7 @@ def validate(options: ValidateOptions) -> ValidationResult:
         UserError: with what is wrong and the way out, before anything is trained.
     """
     run_id = os.environ.pop("MLFLOW_RUN_ID", None)
-    options = with_estimator(options)
+    options = with_model(options)
     check_all(options)
     with shown(quiet=options.quiet, verbose=options.verbose):
         if options.resume is not None:

@@ -30,6 +30,11 @@ def normal_names(names: Iterable[object]) -> list[str]:
     return named
 
 
+def listed(text: str) -> list[str]:
+    """The names in a text with commas between them, without blanks around them."""
+    return [name for part in text.split(",") if (name := part.strip())]
+
+
 def _unnamed(position: int) -> Iterator[str]:
     yield f"Unnamed: {position}"
     yield from (f"Unnamed: {position}.{k}" for k in count(1))

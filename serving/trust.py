@@ -7,6 +7,8 @@ name any itself.
 
 import os
 
+from serving.names import listed
+
 # What fitted estimators and transformers of scikit-learn hold, but for the types that skops trusts
 # itself.
 TYPES = (
@@ -72,8 +74,7 @@ TRUSTED_MODULES = "HPO_TRUSTED_MODULES"  # names with commas between them
 
 def trusted_modules() -> tuple[str, ...]:
     """The modules that the user trusts; their submodules are trusted, too."""
-    names = os.environ.get(TRUSTED_MODULES, "").split(",")
-    return tuple(name.strip() for name in names if name.strip())
+    return tuple(listed(os.environ.get(TRUSTED_MODULES, "")))
 
 
 def belongs(name: str, modules: tuple[str, ...]) -> bool:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from pipelines.models import FamilyOptions
 from pipelines.models.mlp import MLP, Training
 from pipelines.table.scores.metrics import Metric, default_metric
 from serving.network import Network
@@ -13,7 +14,9 @@ SMALL: dict[str, Any] = {"layers": 1, "width": 16, "batch_size": 32}
 def family(
     kind: str = "binary", horizon: int = 60, n: int = 240, metric: Metric | None = None
 ) -> MLP:
-    return MLP(make_fold(kind, n), metric or default_metric(kind), 1, horizon=horizon)
+    return MLP(
+        make_fold(kind, n), FamilyOptions(metric or default_metric(kind), 1, horizon=horizon)
+    )
 
 
 def start(owner: MLP, **params: Any) -> Training:

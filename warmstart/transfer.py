@@ -15,6 +15,7 @@ import numpy as np
 from hpo.arrays import FloatArray
 from hpo.past import Past, PastSource, standardised
 from hpo.space import SearchSpace
+from hpo.space.narrowing import restricted
 from hpo.space.parameters import Categorical, Parameter, Params, Value
 from warmstart.families import is_joint, related, translate
 from warmstart.metafeatures import MetaFeatures
@@ -197,7 +198,7 @@ def narrowed(past: Past) -> SearchSpace:
         low, high = (parameter.from_unit(float(code)) for code in (known.min(), known.max()))
         if low < high:
             changes[parameter.name] = {"low": low, "high": high}
-    return past.space.restrict(**changes)
+    return restricted(past.space, **changes)
 
 
 def translated(

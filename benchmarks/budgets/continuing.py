@@ -20,6 +20,7 @@ from benchmarks.markdown import table
 from benchmarks.report import machine, write
 from hpo.arrays import FloatArray
 from hpo.space.parameters import Params
+from pipelines.models import FamilyOptions
 from pipelines.models.catalog import family, settings
 from pipelines.table.scores.metrics import METRICS
 
@@ -77,7 +78,7 @@ def main(arguments: Sequence[str]) -> None:
     fold, rows = find_dataset(options.datasets, TABLE).fold(), []
     for model in ("lightgbm", "xgboost"):
         space = settings(model, kind=fold.task.kind, has_categorical=True).space
-        trainer = family(model)(fold, METRICS["roc_auc"], 1, horizon=RUNGS[-1])
+        trainer = family(model)(fold, FamilyOptions(METRICS["roc_auc"], 1, horizon=RUNGS[-1]))
         drawn = [
             space.sample(np.random.default_rng([SEED, i])) for i in range(options.configurations)
         ]

@@ -21,6 +21,7 @@ from benchmarks.tabulated.making import loss_metric
 from hpo.arrays import FloatArray
 from hpo.space import SearchSpace
 from hpo.space.parameters import Params
+from pipelines.models import FamilyOptions
 from pipelines.models.boosting import RateSchedule
 from pipelines.models.catalog import family, settings, single_family
 from pipelines.models.errors import TrainingError
@@ -116,7 +117,9 @@ class Bench:
         if key not in self._trainers:
             fold = self.fold if share == 1.0 else part_of(self.fold, share)
             fidelity = "rounds" if shape is None else "scheduled"
-            trainer = family(self.model)(fold, self.metric, 1, horizon=horizon, fidelity=fidelity)
+            trainer = family(self.model)(
+                fold, FamilyOptions(self.metric, 1, horizon=horizon, fidelity=fidelity)
+            )
             if shape is not None:
                 trainer.schedule = RateSchedule(horizon, *shape)
             self._trainers[key] = trainer

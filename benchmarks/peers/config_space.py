@@ -34,7 +34,7 @@ def config_space(space: SearchSpace, seed: int) -> ConfigSpace.ConfigurationSpac
 def params_of(config: Mapping[str, Any], space: SearchSpace) -> Params:
     """The active parameters of a ConfigSpace configuration, rounded to their steps."""
     units = [_unit(parameter, config.get(parameter.name)) for parameter in space]
-    return space.decode(space.snap(np.array([units]))[0])
+    return space.decode(space.codes.snap(np.array([units]))[0])
 
 
 def _hyperparameter(parameter: Parameter) -> Any:

@@ -78,7 +78,7 @@ def trained(model: str, n: int, rng: np.random.Generator) -> list[Trial]:
     """The trials of `n` full trainings."""
     space = settings(model).space
     trials = []
-    for i, row in enumerate(space.sample_unit(rng, n)):
+    for i, row in enumerate(space.codes.sample(rng, n)):
         auc, others = rng.random(), {"log_loss": rng.random(), "accuracy": rng.random()}
         report = Report(FULL, -auc, {"roc_auc": auc, **others}, 1.0)
         trials.append(Trial(i, space.decode(row), FULL, reports=(report,)))

@@ -72,7 +72,7 @@ def problem(name: str) -> Problem:
         def losses(params: Params) -> tuple[float, ...]:
             return float(curves.losses(params)[-1]), float(curves.seconds(params)[-1])
 
-    units = space.sample_unit(np.random.default_rng(0), _SAMPLE)
+    units = space.codes.sample(np.random.default_rng(0), _SAMPLE)
     drawn = np.array([losses(space.decode(row)) for row in units])
     return Problem(space, losses, drawn.min(axis=0), np.quantile(drawn, _WORST, axis=0))
 

@@ -53,7 +53,7 @@ class Problem:
 def median_loss(space: SearchSpace, loss: Callable[[Params], float], n: int = 1001) -> float:
     """The median loss of `n` uniformly drawn configurations."""
     rng = np.random.default_rng(SCALE_SEED)
-    return float(np.median([loss(space.decode(row)) for row in space.sample_unit(rng, n)]))
+    return float(np.median([loss(space.decode(row)) for row in space.codes.sample(rng, n)]))
 
 
 def branin(params: Params) -> float:
@@ -213,7 +213,7 @@ def _synthetic(
     default: Params | None = None,
 ) -> Problem:
     usual = np.array([[0.0 if isinstance(parameter, Categorical) else 0.5 for parameter in space]])
-    default = default or space.decode(space.snap(usual)[0])
+    default = default or space.decode(space.codes.snap(usual)[0])
     return Problem(name, group, space, loss, optimum, median_loss(space, loss), default, {})
 
 

@@ -40,7 +40,7 @@ class Race(MethodJob):
 def full_training(name: str) -> float:
     """Seconds of the median configuration at the largest budget, over 1001 random ones."""
     curves = load_curves(name)
-    units = curves.space.sample_unit(np.random.default_rng(SCALE_SEED), 1001)
+    units = curves.space.codes.sample(np.random.default_rng(SCALE_SEED), 1001)
     return float(np.median([curves.seconds(curves.space.decode(row))[-1] for row in units]))
 
 

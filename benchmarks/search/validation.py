@@ -24,6 +24,7 @@ from benchmarks.markdown import table
 from benchmarks.report import machine, write
 from hpo.arrays import FloatArray, IntArray
 from hpo.space.parameters import Params
+from pipelines.models import FamilyOptions
 from pipelines.models.catalog import family, settings
 from pipelines.table.data import Fold, Prepared
 from pipelines.table.folds import EncodedRows
@@ -111,7 +112,9 @@ class _Work:
     def tabulated(self, model: str, seed: int) -> Tabulated:
         """Train every configuration on every fold."""
         folds = self.folds(seed)
-        families = [family(model)(fold, self.metric, 1, horizon=HORIZON) for fold in folds]
+        families = [
+            family(model)(fold, FamilyOptions(self.metric, 1, horizon=HORIZON)) for fold in folds
+        ]
         losses, seconds = np.empty((2, len(self.params), len(folds)))
         test: list[list[FloatArray]] = []
         for i, params in enumerate(self.params):
@@ -132,7 +135,7 @@ class _Work:
         """The held-out loss of a model of all other rows, after as many rounds as were best."""
         rest = self.prepared.rows.rest
         fold = replace(self.fold(rest, rest), fixed=True)  # no row is left to stop by
-        model = family("lightgbm")(fold, self.metric, 1, horizon=HORIZON)
+        model = family("lightgbm")(fold, FamilyOptions(self.metric, 1, horizon=HORIZON))
         trained = model.start(self.params[configuration], 0)
         trained.train(max(1, self.best[configuration]))
         return self.test_loss(self.predict(trained))

@@ -36,6 +36,7 @@ from benchmarks.tabulated.surfaces import features
 from hpo.arrays import FloatArray
 from hpo.space import SearchSpace
 from hpo.space.parameters import Params
+from pipelines.models import FamilyOptions
 from pipelines.models.catalog import family, settings, single_family
 from pipelines.models.errors import TrainingError
 from pipelines.objectives.course import CONTINUED
@@ -75,7 +76,7 @@ def train(
     """Train the configurations `(n, d)` to each of the budgets `(r,)`."""
     metric = loss_metric(fold)
     fidelity = settings(model).budget.fidelity
-    trainer = family(model)(fold, metric, 1, horizon=budgets[-1], fidelity=fidelity)
+    trainer = family(model)(fold, FamilyOptions(metric, 1, horizon=budgets[-1], fidelity=fidelity))
     # the table is binned once, which no trial should pay for
     trainer.start(space.decode(units[0]), SEED).train(1)
     losses = np.full((len(units), len(budgets)), np.nan)
@@ -105,7 +106,7 @@ def make(effort: Effort, model: str, table: str, datasets: Path) -> str:
     chosen = settings(model, kind=fold.task.kind, has_categorical=bool(fold.cardinalities))
     space, rng = chosen.space, np.random.default_rng([len(model), len(table), SEED])
     first = [inside(space, point) for point in chosen.first_points]
-    drawn = space.sample_unit(rng, effort.uniform[model])
+    drawn = space.codes.sample(rng, effort.uniform[model])
     units = single_precision(np.concatenate([[space.encode(point) for point in first], drawn]))
     budgets = effort.budgets[model]
     done = train(fold, model, space, units, budgets)
@@ -124,8 +125,8 @@ def promising(
     best = done.units[np.argsort(done.losses[:, -1])[:N_BEST]]  # nan last
     moved = np.repeat(np.where(np.isnan(best), rng.random(best.shape), best), N_BEST, axis=0)
     moved = np.clip(moved + rng.normal(0, STEP, moved.shape), 0, 1)
-    near = space.deactivate(space.snap(moved))
-    candidates = np.concatenate([space.sample_unit(rng, 6_000), near])
+    near = space.codes.deactivate(space.codes.snap(moved))
+    candidates = np.concatenate([space.codes.sample(rng, 6_000), near])
     expected = process.predict(features(space, candidates))[:, -1]
     order = np.argsort(expected + rng.normal(0, 0.1, len(expected)))
     return np.asarray(candidates[order[: effort.focused[model]]])
@@ -150,14 +151,14 @@ def save(effort: Effort, subject: Subject, done: Trainings) -> str:
         "monotone": continued(model),
         "continued": continued(model),
         "optimum": minimum_of(space, _final(curves), rng),
-        "scale": float(np.median(_final(curves)(space.sample_unit(rng, 1001)))),
+        "scale": float(np.median(_final(curves)(space.codes.sample(rng, 1001)))),
         "rank_correlation": loss.correlations,
         "seconds_rank_correlation": cost.correlations,
         "cpu_seconds": float(done.seconds[:, -1].sum()),
     }
     _write(effort.folder / subject.file, about, done, loss, cost)
     ranked = _listed(like_the_end(done.losses[:uniform]))
-    on_surface = _listed(like_the_end(curves.losses_at(space.sample_unit(rng, 1001))))
+    on_surface = _listed(like_the_end(curves.losses_at(space.codes.sample(rng, 1001))))
     return "; ".join(
         (
             _summary(subject, done, loss, cost),

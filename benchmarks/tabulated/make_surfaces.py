@@ -32,6 +32,7 @@ from benchmarks.tabulated.surfaces import FOLDER, Surface, features
 from hpo.arrays import FloatArray
 from hpo.space import SearchSpace
 from hpo.space.parameters import Params, Value
+from pipelines.models import FamilyOptions
 from pipelines.models.catalog import family, settings
 from pipelines.table.data import Fold
 
@@ -99,7 +100,7 @@ def fit(space: SearchSpace, units: FloatArray, losses: FloatArray, max_quantile:
 def train(fold: Fold, model: str, space: SearchSpace, units: FloatArray) -> Trainings:
     """Train the configurations `(n, d)`."""
     metric = loss_metric(fold)
-    trainer = family(model)(fold, metric, 1, horizon=BUDGET[model])
+    trainer = family(model)(fold, FamilyOptions(metric, 1, horizon=BUDGET[model]))
     losses, seconds = np.empty(len(units)), np.empty(len(units))
     for i, unit in enumerate(units):
         params = space.decode(unit)
@@ -114,7 +115,7 @@ def make(model: str, table: str, datasets: Path) -> str:
     space, rng = chosen.space, np.random.default_rng([len(model), len(table)])
     first = [inside(space, point) for point in chosen.first_points]
     encoded = [space.encode(point) for point in first]
-    units = np.concatenate([encoded, space.sample_unit(rng, UNIFORM[model])])
+    units = np.concatenate([encoded, space.codes.sample(rng, UNIFORM[model])])
     done = train(fold, model, space, units)
     for _ in range(STAGES):
         done = done.joined(train(fold, model, space, _promising(model, space, done, rng)))
@@ -127,7 +128,7 @@ def _promising(
     """The next configurations `(m, d)`: those with the lowest expected losses, with some noise."""
     fitted = fit(space, done.units, done.losses, MAX_QUANTILE[model])
     surface = _surface(space, fitted, features(space, done.units))
-    drawn = space.sample_unit(rng, 6_000)
+    drawn = space.codes.sample(rng, 6_000)
     noisy = surface.predict(drawn) + rng.normal(0, 0.1 * surface.width, len(drawn))
     return np.asarray(drawn[np.argsort(noisy)[: FOCUSED[model]]])
 

@@ -88,7 +88,7 @@ def minimum_of(
 
     `predict` gives the losses `(m,)` at unit codes `(m, d)`.
     """
-    units = space.sample_unit(rng, 20_000)
+    units = space.codes.sample(rng, 20_000)
     best = units[np.argsort(predict(units))[:40]]
     for scale in np.geomspace(0.3, 0.003, 40):
         moved = np.repeat(best, 50, axis=0)
@@ -97,7 +97,7 @@ def minimum_of(
         jumps = np.where(
             rng.random(full.shape) < 0.03, rng.random(full.shape), np.clip(full + steps, 0, 1)
         )
-        tried = np.concatenate([best, space.deactivate(space.snap(jumps))])
+        tried = np.concatenate([best, space.codes.deactivate(space.codes.snap(jumps))])
         best = tried[np.argsort(predict(tried))[:40]]
     return float(predict(best)[0])
 

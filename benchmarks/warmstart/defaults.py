@@ -27,6 +27,7 @@ from benchmarks.statistics import best_so_far, paired_ratio
 from benchmarks.tabulated.making import inside, train_once
 from hpo.arrays import FloatArray
 from hpo.space.parameters import Params
+from pipelines.models import FamilyOptions
 from pipelines.models.catalog import family, settings
 from pipelines.table.scores.metrics import default_metric
 
@@ -84,7 +85,7 @@ def main(arguments: Sequence[str]) -> None:
 def pool_of(model: str, size: int) -> list[Params]:
     """Random configurations of a family's space."""
     space, rng = settings(model).space, np.random.default_rng(SEED)
-    return [space.decode(unit) for unit in space.sample_unit(rng, size)]
+    return [space.decode(unit) for unit in space.codes.sample(rng, size)]
 
 
 def report(regret: FloatArray, points: Sequence[Params]) -> tuple[str, dict[str, object]]:
@@ -154,7 +155,7 @@ def trained(
     kind = fold.task.kind
     own = settings(model, kind=kind, has_categorical=bool(fold.cardinalities))
     metric, horizon = default_metric(kind), HORIZON.get(model, MAX_HORIZON)
-    trainer = family(model)(fold, metric, 1, horizon=horizon)
+    trainer = family(model)(fold, FamilyOptions(metric, 1, horizon=horizon))
     for point in missing:
         params = inside(own.space, point or own.first_points[0])
         known.append(Training(params, *train_once(trainer, fold, metric, params, horizon, seed=0)))

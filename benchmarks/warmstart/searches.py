@@ -24,6 +24,7 @@ from hpo.space.parameters import Params
 from hpo.storage import MemoryStorage
 from hpo.study import FirstPoint, Study
 from hpo.trial import Failure, Report
+from pipelines.models import FamilyOptions
 from pipelines.models.catalog import family, settings
 from pipelines.models.errors import TrainingError
 from pipelines.study.warm_start import FIRST_POINTS
@@ -162,7 +163,7 @@ def _negated(study: PastStudy) -> PastStudy:
 
 def _best_five(task: Task, past: Past) -> Past:
     """The five past studies whose models rank this table best."""
-    x = task.space.sample_unit(np.random.default_rng(0), 300)
+    x = task.space.codes.sample(np.random.default_rng(0), 300)
     truth = [task.full_loss(code) for code in x]
     rho = [spearmanr(Past(past.space, (source,)).expected(x), truth)[0] for source in past.sources]
     return Past(past.space, tuple(past.sources[i] for i in np.argsort(rho)[-5:]))
@@ -196,7 +197,7 @@ def fitted(datasets: Path, model: str, name: str) -> Task:
     fold, budget = PAST.divided(model, prepared.folds[0]), BUDGETS[model][-1]
     metric = metric_for(METRIC[kind(features)], fold.task.kind)
     own = settings(model, kind=fold.task.kind, has_categorical=bool(fold.cardinalities))
-    trainer = family(model)(fold, metric, 1, horizon=budget)
+    trainer = family(model)(fold, FamilyOptions(metric, 1, horizon=budget))
 
     def loss(params: Params, _: float) -> float:
         trial = trainer.start(params, SEED)

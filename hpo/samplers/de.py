@@ -16,13 +16,13 @@ import numpy as np
 
 from hpo.arrays import FloatArray
 from hpo.history import History
-from hpo.samplers.settings import Range, Settings, setting
-from hpo.samplers.tpe import start_up
-from hpo.space import SearchSpace, Value
+from hpo.samplers.population import PopulationSampler
+from hpo.samplers.settings import Range, setting
+from hpo.space import Value
 
 
 @dataclass(frozen=True)
-class DESampler(Settings):
+class DESampler(PopulationSampler):
     """Proposes a slot's configuration, crossed with a + factor * (b - c) of three other slots.
 
     Attributes:
@@ -35,15 +35,9 @@ class DESampler(Settings):
     factor: float = setting(0.5, Range(above=0, at_most=2))
     crossover: float = setting(0.8, Range(at_least=0, at_most=1))
 
-    def min_results(self, space: SearchSpace) -> int:
-        """A whole population."""
-        return self.population
-
-    def suggest(self, history: History, rng: np.random.Generator) -> dict[str, Value]:
-        """The next configuration."""
+    def child(self, history: History, rng: np.random.Generator) -> dict[str, Value]:
+        """A member, crossed with a mutant of three others."""
         space = history.space
-        if len(history) < self.population:
-            return start_up(history, rng)
         members = self._members(history, rng)
         slot = (len(history) + len(history.pending)) % self.population
         others = np.delete(np.arange(self.population), slot)

@@ -14,13 +14,13 @@ import numpy as np
 
 from hpo.arrays import FloatArray
 from hpo.history import History
-from hpo.samplers.settings import Range, Settings, setting
-from hpo.samplers.tpe import start_up
+from hpo.samplers.population import PopulationSampler
+from hpo.samplers.settings import Range, setting
 from hpo.space import SearchSpace, Value
 
 
 @dataclass(frozen=True)
-class EvolutionSampler(Settings):
+class EvolutionSampler(PopulationSampler):
     """Proposes a mutation of the best of a few configurations of the population.
 
     Attributes:
@@ -30,19 +30,12 @@ class EvolutionSampler(Settings):
         step: standard deviation of a mutation of a range, in edges of the unit cube.
     """
 
-    population: int = setting(10, Range(at_least=2))
     sample: int = setting(10, Range(at_least=1))
     step: float = setting(0.2, Range(above=0))
 
-    def min_results(self, space: SearchSpace) -> int:
-        """A whole population."""
-        return self.population
-
-    def suggest(self, history: History, rng: np.random.Generator) -> dict[str, Value]:
-        """The next configuration."""
+    def child(self, history: History, rng: np.random.Generator) -> dict[str, Value]:
+        """A mutation of the best of a few members."""
         space = history.space
-        if len(history) < self.population:
-            return start_up(history, rng)
         alive = np.arange(len(history) - self.population, len(history))
         rivals = rng.choice(alive, min(self.sample, self.population), replace=False)
         parent = history.x[rivals[np.argmin(history.losses[rivals])]]
@@ -62,6 +55,6 @@ class EvolutionSampler(Settings):
         for _ in range(100):  # a small step may lead to the same level
             to = rng.random() if is_choice else parent[column] + self.step * rng.normal()
             child[column] = min(max(to, 0.0), 1.0)
-            if space.snap(child[None])[0, column] != parent[column]:
+            if space.codes.snap(child[None])[0, column] != parent[column]:
                 break
         return child

@@ -110,7 +110,7 @@ class Grid:
     @cached_property
     def _conditions(self) -> list[dict[str, set[int]]]:
         """By position: the parents' choices, by position, with which the parameter is active."""
-        return [self.space.allowed_choices(parameter.name) for parameter in self._order]
+        return [self.space.codes.allowed_choices(parameter.name) for parameter in self._order]
 
     @cached_property
     def _needed(self) -> list[set[str]]:

@@ -46,8 +46,8 @@ class LearnedSampler:
         if len(history) >= self.own.min_results(space):
             return self.own.suggest(history, rng)
         trust = self.past.trust(history.x, history.losses)
-        draws = space.sample_unit(rng, round(N_CANDIDATES * (1 + (MAX_DRAWS - 1) * trust)))
-        expected = self.past.expected(space.deactivate(space.snap(draws)))
+        draws = space.codes.sample(rng, round(N_CANDIDATES * (1 + (MAX_DRAWS - 1) * trust)))
+        expected = self.past.expected(space.codes.deactivate(space.codes.snap(draws)))
         candidates = draws[np.argsort(expected, kind="stable")[:N_CANDIDATES]]
         taken = np.concatenate([history.x, history.pending])
         return space.decode(farthest(space, candidates, taken))

@@ -17,13 +17,14 @@ import numpy as np
 
 from hpo.arrays import BoolArray, FloatArray
 from hpo.history import History
-from hpo.samplers.settings import Range, Settings, setting
-from hpo.samplers.tpe import ranked, start_up
-from hpo.space import SearchSpace, Value
+from hpo.samplers.population import PopulationSampler
+from hpo.samplers.settings import Range, setting
+from hpo.samplers.tpe import ranked
+from hpo.space import Value
 
 
 @dataclass(frozen=True)
-class NSGA2Sampler(Settings):
+class NSGA2Sampler(PopulationSampler):
     """Crosses two of the best trials, and mutates the child.
 
     Attributes:
@@ -38,18 +39,12 @@ class NSGA2Sampler(Settings):
     spread: float = setting(10.0, Range(above=0))
     step: float = setting(10.0, Range(above=0))
 
-    def min_results(self, space: SearchSpace) -> int:
-        """The first population."""
-        return self.population
-
-    def suggest(self, history: History, rng: np.random.Generator) -> dict[str, Value]:
-        """The next configuration."""
+    def child(self, history: History, rng: np.random.Generator) -> dict[str, Value]:
+        """A mutated child of two of the best trials."""
         space = history.space
-        if len(history) < self.population:
-            return start_up(history, rng)
         best = ranked(history.losses)[: self.population]
         best = best[np.isfinite(history.losses[best])]
-        fresh = space.sample_unit(rng, 3)
+        fresh = space.codes.sample(rng, 3)
         if not len(best):
             return space.decode(fresh[0])
         # A tournament of two: the better of two random places.
@@ -60,7 +55,8 @@ class NSGA2Sampler(Settings):
         child = parents[0]
         if rng.random() < self.crossover:
             child = self._crossed(parents[0], parents[1], is_range, rng)
-        return space.decode(space.snap(self._mutated(child, fresh[2], is_range, rng)[None])[0])
+        child = self._mutated(child, fresh[2], is_range, rng)
+        return space.decode(space.codes.snap(child[None])[0])
 
     @staticmethod
     def _filled(code: FloatArray, fresh: FloatArray) -> FloatArray:

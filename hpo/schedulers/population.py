@@ -221,7 +221,8 @@ class Phase:
 def schedule(trials: Sequence[Trial], number: int) -> list[Phase]:
     """The values that a trial was trained with over time: those of the trials it comes from."""
     phases: list[Phase] = []
-    to = trials[number].best.budget if trials[number].best else trials[number].reached
+    best = trials[number].best
+    to = best.budget if best else 0.0
     at: int | None = number
     while at is not None:
         trial = trials[at]

@@ -34,12 +34,12 @@ def nearest_allowed(space: SearchSpace, params: Params) -> dict[str, Value]:
     if space.allowed(params):
         return dict(params)
     code = space.encode(params)
-    rows = [space.sample_unit(np.random.default_rng(0), _RANDOM)]
+    rows = [space.codes.sample(np.random.default_rng(0), _RANDOM)]
     for name in dict.fromkeys(name for each in space.forbidden for name in each.values):
         changed = np.tile(np.nan_to_num(code, nan=0.5), (_LEVELS, 1))
         changed[:, space.names.index(name)] = np.linspace(0.0, 1.0, _LEVELS)
-        changed = space.deactivate(space.snap(changed))
-        rows.append(changed[space.allowed_codes(changed)])
+        changed = space.codes.deactivate(space.codes.snap(changed))
+        rows.append(changed[space.codes.allowed(changed)])
     candidates = np.concatenate(rows)
     gaps = np.abs(candidates - code)
     gaps[:, space.layout.choices] = 0.5 * (gaps[:, space.layout.choices] > 0)

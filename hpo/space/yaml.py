@@ -153,6 +153,20 @@ def dump(values: Any) -> str:
     return out.getvalue()
 
 
+def to_yaml(space: SearchSpace) -> str:
+    """A space as YAML, readable by `from_yaml`."""
+    return dump(space.to_dict())
+
+
+def from_yaml(text: str, source: str = "space") -> SearchSpace:
+    """The space written in YAML 1.2.
+
+    Raises:
+        SpaceError: naming every mistake and `source`.
+    """
+    return parse(load(text, source), source, lambda: lines(text))
+
+
 Lines = Callable[[], Mapping[str, int]]
 
 

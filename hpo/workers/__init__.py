@@ -1,7 +1,7 @@
 """Executors run jobs: in this process (`inline`) or in supervised worker processes (`pool`)."""
 
 from collections.abc import Collection
-from concurrent.futures import Future
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from typing import Protocol, TypeVar
 
 JobT = TypeVar("JobT", contravariant=True)
@@ -44,3 +44,8 @@ class Executor(Protocol[JobT, ResultT]):
             The futures that are done; none after a timeout.
         """
         ...
+
+
+def first_done(futures: Collection["Future[ResultT]"], timeout: float) -> "set[Future[ResultT]]":
+    """The futures that are done, as soon as one is; none after `timeout` seconds."""
+    return wait(futures, timeout, FIRST_COMPLETED).done

@@ -3,13 +3,12 @@
 import pickle
 import threading
 from collections.abc import Callable, Collection
-from concurrent.futures import FIRST_COMPLETED, Future
-from concurrent.futures import wait as futures_wait
+from concurrent.futures import Future
 from types import TracebackType
 from typing import Self
 
 from hpo.errors import JobError
-from hpo.workers import Executor, JobT, ResultT
+from hpo.workers import Executor, JobT, ResultT, first_done
 from hpo.workers.tasks import Task, TaskQueue
 from hpo.workers.worker import raised
 
@@ -62,7 +61,7 @@ class QueuedExecutor(Executor[JobT, ResultT]):
         self, futures: Collection["Future[ResultT]"], timeout: float
     ) -> set["Future[ResultT]"]:
         """Wait until at least one future is done, for `timeout` seconds; return all that are."""
-        return futures_wait(futures, timeout, FIRST_COMPLETED).done
+        return first_done(futures, timeout)
 
     def shutdown(self, now: bool = False) -> None:
         """End the workers and wait until they have ended.

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hpo.space import SearchSpace
+from hpo.space.narrowing import with_parameters
 from hpo.space.parameters import Parameter
 
 PROBLEM, HINT = "problem", "hint"
@@ -62,4 +63,4 @@ def adjusted_space(
     parameters = {parameter.name: parameter for parameter in space}
     parameters |= {name: change.parameter for name, change in changes.items()}
     words = tuple(change.words for change in changes.values())
-    return space.with_parameters(tuple(parameters.values())), words
+    return with_parameters(space, tuple(parameters.values())), words

@@ -33,10 +33,9 @@ from pipelines.models.catalog import (
 )
 from pipelines.models.errors import TrainingError
 from pipelines.models.families import SingleFamily
-from pipelines.models.legs import Curve
+from pipelines.models.legs import Curve, FamilyOptions
 from pipelines.models.search import FIDELITIES, PERCENT_OF_ROWS, Budget, SearchModel, Settings
 from pipelines.table.data import Fold
-from pipelines.table.scores.metrics import Metric
 from serving.features import Matrix
 
 __all__ = [
@@ -49,6 +48,7 @@ __all__ = [
     "CUDA",
     "CheckpointError",
     "Family",
+    "FamilyOptions",
     "SearchModel",
     "Settings",
     "SingleFamily",
@@ -114,25 +114,8 @@ class Family(Protocol):
 
     budget_unit: ClassVar[str]
 
-    def __init__(
-        self,
-        fold: Fold,
-        metric: Metric,
-        threads: int,
-        *,
-        horizon: int | None = None,
-        fidelity: str = "rounds",
-    ) -> None:
-        """Prepare the data of a fold.
-
-        Args:
-            fold: The rows to train on and to validate on.
-            metric: The metric of the study.
-            threads: The number of threads, at most.
-            horizon: The study's largest budget in the unit of the family, at which schedules end.
-            fidelity: With "scheduled", boosting lowers its learning rate (`RateSchedule`). The
-                other fidelities make no difference to the model (`search.FIDELITIES`).
-        """
+    def __init__(self, fold: Fold, options: FamilyOptions) -> None:
+        """Prepare the data of a fold, which has the rows to train on and to validate on."""
 
     def start(self, params: Params, seed: int) -> Trainable:
         """A model that is not trained yet."""

@@ -24,10 +24,10 @@ from hpo.arrays import FloatArray
 from hpo.space.parameters import Params
 from pipelines.models.checkpoint import write_files
 from pipelines.models.errors import TrainingError
-from pipelines.models.legs import Curve, checked
+from pipelines.models.legs import Curve, FamilyOptions, checked
 from pipelines.table.data import Fold, Task
 from pipelines.table.scores.losses import Loss
-from pipelines.table.scores.metrics import Metric, Weights, weighted_quantile
+from pipelines.table.scores.metrics import Weights, weighted_quantile
 from serving.features import Matrix
 from serving.members import (
     MANIFEST,
@@ -62,17 +62,9 @@ class BaselineFamily(ABC):
     budget_unit: ClassVar[str] = "fits"
     name: ClassVar[str]
 
-    def __init__(
-        self,
-        fold: Fold,
-        metric: Metric,
-        threads: int,
-        *,
-        horizon: int | None = None,
-        fidelity: str = "rounds",
-    ) -> None:
+    def __init__(self, fold: Fold, options: FamilyOptions) -> None:
         self.fold = fold
-        self.metric = metric
+        self.metric = options.metric
 
     def start(self, params: Params, seed: int) -> Baseline:
         """A model that is not fitted yet; `params` is not used."""

@@ -22,9 +22,8 @@ from hpo.space.parameters import Params, Value
 from pipelines.models.catalog import single_family
 from pipelines.models.checkpoint import array_bytes, array_from_bytes, read_files, write_files
 from pipelines.models.families import MAX_RATE
-from pipelines.models.legs import Curve, Stopping, Watch, checked, leg_seed, run_leg
+from pipelines.models.legs import Curve, FamilyOptions, Stopping, Watch, checked, leg_seed, run_leg
 from pipelines.table.data import Fold
-from pipelines.table.scores.metrics import Metric
 from serving.features import Matrix
 from serving.members import MANIFEST
 from serving.members import SCHEMA as MEMBER_SCHEMA
@@ -102,22 +101,14 @@ class BoostingFamily(ABC):
     name: ClassVar[str]
     file: ClassVar[str]
 
-    def __init__(
-        self,
-        fold: Fold,
-        metric: Metric,
-        threads: int,
-        *,
-        horizon: int | None = None,
-        fidelity: str = "rounds",
-        device: str = "cpu",
-    ) -> None:
-        self.device = device
+    def __init__(self, fold: Fold, options: FamilyOptions) -> None:
+        self.device = options.device
         self.description = single_family(self.name)
-        self.watch = Watch(fold, metric)
-        self.threads = threads
-        self.horizon = self.description.budget.max if horizon is None else horizon
-        self.schedule = RateSchedule(self.horizon) if fidelity == "scheduled" else None
+        self.watch = Watch(fold, options.metric)
+        self.threads = options.threads
+        self.horizon = options.horizon or self.description.budget.max
+        scheduled = options.fidelity == "scheduled"
+        self.schedule = RateSchedule(self.horizon) if scheduled else None
 
     def start(self, params: Params, seed: int) -> Boosting:
         """A model without rounds."""

@@ -32,6 +32,27 @@ _STOPPING = ("roc_auc", "roc_auc_ovr", "average_precision", "log_loss", "accurac
 _PROPER = {"binary": "log_loss", "multiclass": "log_loss", "regression": "rmse"}
 
 
+@dataclass(frozen=True)
+class FamilyOptions:
+    """What all trainings of a family on one fold share.
+
+    Attributes:
+        metric: The metric of the study.
+        threads: The number of threads, at most.
+        horizon: The study's largest budget in the unit of the family, at which schedules end; None
+            for that of the family's YAML file.
+        fidelity: With "scheduled", boosting lowers its learning rate (`RateSchedule`). The other
+            fidelities make no difference to the model (`search.FIDELITIES`).
+        device: What models are trained on, "cpu" or "cuda", by families that can use a GPU.
+    """
+
+    metric: Metric
+    threads: int
+    horizon: int | None = None
+    fidelity: str = "rounds"
+    device: str = "cpu"
+
+
 def leg_seed(seed: int, start: int) -> int:
     """The seed, below 2**31, of the leg that begins after `start` rounds."""
     return int(np.random.SeedSequence([seed, start]).generate_state(1)[0] >> 1)

@@ -23,12 +23,11 @@ from hpo.space.parameters import Params
 from pipelines.models.catalog import single_family
 from pipelines.models.checkpoint import read_files, write_files
 from pipelines.models.errors import TrainingError
-from pipelines.models.legs import CURVE_POINTS, Curve, Stopping, Watch
+from pipelines.models.legs import CURVE_POINTS, Curve, FamilyOptions, Stopping, Watch
 from pipelines.models.network.data import Data
 from pipelines.models.network.settings import Hyperparameters
 from pipelines.models.network.steps import Stepper, frozen_copy
 from pipelines.table.data import Fold
-from pipelines.table.scores.metrics import Metric
 from serving import network as net
 from serving.features import Matrix
 
@@ -46,31 +45,16 @@ class MLP:
     budget_unit: ClassVar[str] = "steps"
     name = "mlp"
 
-    def __init__(
-        self,
-        fold: Fold,
-        metric: Metric,
-        threads: int,
-        *,
-        horizon: int | None = None,
-        fidelity: str = "rounds",
-        device: str = "cpu",
-    ) -> None:
+    def __init__(self, fold: Fold, options: FamilyOptions) -> None:
         """Preprocess a fold.
 
-        Args:
-            fold: The rows to train on and to validate on.
-            metric: The metric of the study.
-            threads: The number of CPU threads.
-            horizon: The study's largest budget in steps; by default that of `mlp.yaml`.
-            fidelity: Not used: schedules are functions of step and horizon anyway.
-            device: The device of torch.
+        The fidelity is not used: schedules are functions of step and horizon anyway.
         """
-        torch.set_num_threads(threads)
+        torch.set_num_threads(options.threads)
         self.fold = fold
-        self.watch = Watch(fold, metric)
-        self.horizon = single_family(self.name).budget.max if horizon is None else horizon
-        self.device = torch.device(device)
+        self.watch = Watch(fold, options.metric)
+        self.horizon = options.horizon or single_family(self.name).budget.max
+        self.device = torch.device(options.device)
         self.data = Data.of(fold, self.device)
 
     @staticmethod

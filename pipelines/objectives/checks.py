@@ -24,7 +24,7 @@ from pipelines.models import (
 )
 from pipelines.objectives.code import checks as code
 from pipelines.objectives.deciding.checks import end_mistakes
-from pipelines.objectives.planning import is_table, validation_of
+from pipelines.objectives.model import with_model
 from pipelines.objectives.scoring.goals import goal_mistakes
 from pipelines.objectives.space import AUTO_SPACE, choose_space
 from pipelines.study.options import (
@@ -42,9 +42,9 @@ from pipelines.study.options import (
     ValidateOptions,
     past_sources,
 )
+from pipelines.study.sources import is_table, validation_of
 from pipelines.study.spending import mistakes as spending_mistakes
 from pipelines.study.workshop.clusters import mistakes as cluster_mistakes
-from pipelines.table.division.validation import HOLDOUT
 from pipelines.table.overrides import parse_overrides
 from pipelines.table.roles import ON, parse_monotone
 from pipelines.table.scores.losses import Loss
@@ -61,6 +61,8 @@ def check(options: Options) -> None:
         ParameterError: naming every mistake.
     """
     wrong = value_mistakes(options)
+    if options.estimator is None:
+        options = with_model(options)
     if isinstance(options, TuneOptions) and "executor" not in wrong:
         wrong |= cluster_mistakes(options)
     if isinstance(options, TuneOptions) and not {"budget", "price"} & wrong.keys():
@@ -222,7 +224,7 @@ def _row_mistakes(options: Options, wrong: Collection[str]) -> Iterator[str]:
         elif share == 0.0 and options.test is None and _needs_target(options):
             yield "test_share=0 holds out no rows to test on; give a table of them as test="
     validation = options.validation
-    if options.fold is not None and validation != HOLDOUT:
+    if options.fold is not None and validation != AUTO:
         shown = repr(validation) if isinstance(validation, str) else "a table"
         yield f"fold={options.fold!r} gives the folds, and validation is {shown}; leave one out"
     elif not isinstance(validation, str | Path | pd.DataFrame):

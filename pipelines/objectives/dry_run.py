@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from hpo.workers.cores import WorkerPlan
-from pipelines.models import family
+from pipelines.models import FamilyOptions, family
 from pipelines.objectives.code.objective import CodeObjective
 from pipelines.objectives.code.planning import workers_again
 from pipelines.objectives.code.start import NewCodeStudy, ResumedCodeStudy, is_code
@@ -101,7 +101,7 @@ def _table_lines(plan: Plan, prepared: "Prepared") -> tuple[str, ...]:
     metric = metric_named(metric_text(plan.score))
     trained = []
     for fold in prepared.folds:
-        model = family(TRIVIAL)(fold, metric, 1).start({}, plan.seed)
+        model = family(TRIVIAL)(fold, FamilyOptions(metric, 1)).start({}, plan.seed)
         model.train(1)
         trained.append(Trained(fold, model, ()))
     score = mean_scores(trained, metric)[metric.name]

@@ -11,9 +11,9 @@ import pandas as pd
 from hpo.errors import Mistakes, ParameterError, UserError, closest, raise_all
 from pipelines.objectives.checks import check, value_mistakes
 from pipelines.objectives.deciding.checks import check_decisions
-from pipelines.objectives.planning import SOURCE, wanted_of
 from pipelines.objectives.scoring.goals import goals_of, metric_names
 from pipelines.study.options import AUTO, Options
+from pipelines.study.sources import SOURCE, wanted_of
 from pipelines.table.scores.metrics import METRICS
 from pipelines.table.scores.named import is_beside, is_metric
 from pipelines.table.source import Place, Source

@@ -1,7 +1,7 @@
 """The plan of a study, from its options, the table, the model and the machine."""
 
 import math
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -33,93 +33,26 @@ from pipelines.models import (
 )
 from pipelines.models.effective import NO_LIMIT
 from pipelines.objectives.deciding.checks import check_decisions
-from pipelines.objectives.estimator import check_trainable
+from pipelines.objectives.model import check_trainable
 from pipelines.objectives.scoring.goals import goals_of
 from pipelines.objectives.space import SpaceChoice
-from pipelines.study.options import AUTO, TEST_SHARE, Options, SearchOptions, TuneOptions
+from pipelines.study.options import AUTO, SearchOptions, TuneOptions
 from pipelines.study.plan import Plan
-from pipelines.table.division.validation import Validation, unknown_validation
-from pipelines.table.overrides import parse_overrides
-from pipelines.table.roles import Roles
-from pipelines.table.scores.losses import Loss
-from pipelines.table.source import TEST, VALIDATION, Place, Source
-from serving.names import normal_name
+from pipelines.study.sources import wanted_of
+from pipelines.table.source import Source, absolute
 
 if TYPE_CHECKING:
     from pipelines.table.data import Prepared
 
 INTERVALS = 10  # of population-based training, unless `min_budget` is given
 FULL_TRAININGS = 50  # the cost of a study if the number of trials is not given
+# options that stand in a plan as they are; those of `tune` alone keep their defaults elsewhere
+_AS_GIVEN = (
+    *("eta", "timeout", "trial_timeout", "patience", "min_gain"),
+    *("budget", "price", "register", "warm_start"),
+)
 _MOST = 1e300  # compared instead of no limit
 SHARES_OF_ROWS = Budget(PERCENT_OF_ROWS, 10, 100)
-
-
-def source_of(options: Options, unless: str) -> Source:
-    """The table of the options, and the division of its rows.
-
-    Args:
-        options: of an entry point.
-        unless: the end of the message if the table or the target is missing.
-
-    Raises:
-        ParameterError: without a table or a target.
-    """
-    if options.data is None or options.target is None:
-        raise ParameterError(f"data and target are needed{unless}")
-    values = {name: read(options) for name, read in SOURCE.items()}
-    return Source(data=options.data, target=options.target, **values)
-
-
-def tables_of(options: Options) -> dict[str, Place]:
-    """The tables beside the table of the options, by role."""
-    given = {TEST: getattr(options, TEST, None)}
-    if is_table(options.validation):
-        given[VALIDATION] = options.validation
-    return {role: place for role, place in given.items() if place is not None}
-
-
-def validation_of(options: Options) -> str:
-    """The text by which `Validation.parse` knows how the options validate.
-
-    Raises:
-        ParameterError: for a text that is neither a way to validate nor a table.
-    """
-    if options.fold is not None:
-        return str(Validation(0, column=normal_name(options.fold)))
-    if is_table(options.validation):
-        return str(Validation(0, given=True))
-    text = str(options.validation)
-    if text.startswith(("cv", "holdout")):
-        return str(Validation.parse(text))
-    raise ParameterError(unknown_validation(text))
-
-
-def _test_share(options: Options) -> float:
-    return 0.0 if TEST in tables_of(options) else getattr(options, "test_share", TEST_SHARE)
-
-
-SOURCE: Mapping[str, Callable[[Options], Any]] = {
-    "task": lambda options: options.task,
-    "split": lambda options: options.split,
-    "test_share": _test_share,
-    "validation": validation_of,
-    "seed": lambda options: options.seed,
-    "overrides": lambda options: parse_overrides(options.types, options.drop),
-    "others": tables_of,
-    "roles": lambda options: Roles.of(
-        options.weight, options.positive, options.monotone, options.balance
-    ),
-    "loss": lambda options: "" if options.loss is None else str(Loss.parse(options.loss)),
-}
-"""By attribute of a source: how it follows from the options."""
-
-
-def is_table(validation: object) -> bool:
-    """Whether the option `validation` is a table, in memory or by its place."""
-    if isinstance(validation, str):
-        is_way = validation.startswith(("holdout:", "cv:"))
-        return not is_way and any(mark in validation for mark in "./\\")
-    return validation is not None
 
 
 def new_plan(
@@ -157,40 +90,59 @@ def new_plan(
         low, high = options.min_budget, options.max_budget
         steps = rungs(options.algorithm, budget, low, high, options.eta)
     mistakes.raise_all()
-    trials = n_trials(options, steps)
-    algorithm = resolved(options.algorithm, space, trials or FULL_TRAININGS)
-    return Plan(
+    plan = plan_of(
+        options,
+        space,
+        steps,
+        worker_plan,
         model=options.model,
-        algorithm=algorithm,
         goals=goals,
         seed=source.seed,
-        space=space,
-        first_points=_first_points(options.model, algorithm, chosen.space, defaults, kind),
-        rungs=steps,
-        eta=options.eta,
+        first_points=(),
         budget_unit=budget.unit,
         fidelity=budget.fidelity,
-        checkpoints=None,
-        workers=worker_plan.workers,
-        threads=worker_plan.threads,
-        lag=lag_of(options.algorithm, worker_plan),
-        trials=trials,
-        timeout=options.timeout,
-        trial_timeout=options.trial_timeout,
         confirm=options.confirm,
-        patience=options.patience,
-        min_gain=options.min_gain,
         refit=options.refit,
         ensemble=str(options.ensemble),
         device=options.device,
         calibrate=options.calibrate,
         threshold=options.threshold,
     )
+    points = _first_points(options.model, plan.algorithm, chosen.space, defaults, kind)
+    return replace(plan, first_points=points)
 
 
-def wanted_of(source: Source) -> str:
-    """The metric that the loss stands for; "" for that of the task."""
-    return Loss.parse(source.loss).metric if source.loss else ""
+def plan_of(
+    options: SearchOptions,
+    space: SearchSpace,
+    steps: tuple[float, ...],
+    worker_plan: WorkerPlan,
+    **own: Any,
+) -> Plan:
+    """A plan with the search that the options ask for, on budgets that may end at `steps`.
+
+    Args:
+        options: of the search.
+        space: that is searched.
+        steps: the budgets at which trials may stop.
+        worker_plan: the workers.
+        own: the values of `Plan` that depend on what is evaluated.
+    """
+    trials = n_trials(options, steps)
+    given = {name: getattr(options, name) for name in _AS_GIVEN if hasattr(options, name)}
+    place = getattr(options, "checkpoints", None)
+    return Plan(
+        algorithm=resolved(options.algorithm, space, trials or FULL_TRAININGS),
+        space=space,
+        rungs=steps,
+        checkpoints=None if place is None else absolute(place),
+        workers=worker_plan.workers,
+        threads=worker_plan.threads,
+        lag=lag_of(options.algorithm, worker_plan),
+        trials=trials,
+        **given,
+        **own,
+    )
 
 
 def lag_of(algorithm: str, worker_plan: WorkerPlan) -> int:

@@ -13,7 +13,7 @@ from hpo.space.distributions import is_distribution, range_of
 from hpo.space.parameters import Categorical, Parameter, plain
 from hpo.space.yaml import lines, load, parse, read_text
 from pipelines.models import SearchModel, search_model
-from pipelines.objectives.estimator import plain_space
+from pipelines.objectives.model import plain_space
 from pipelines.study.options import DEFAULT, PAST
 from warmstart.families import is_estimator
 

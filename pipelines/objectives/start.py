@@ -12,13 +12,7 @@ from pipelines.files.checkpoints import Checkpoints
 from pipelines.files.memory import release_memory
 from pipelines.objectives.deciding.checks import check_decisions
 from pipelines.objectives.mistakes import every_mistake
-from pipelines.objectives.planning import (
-    lag_of,
-    new_plan,
-    source_of,
-    tables_of,
-    worker_plan_of,
-)
+from pipelines.objectives.planning import lag_of, new_plan, worker_plan_of
 from pipelines.objectives.scoring.goals import preferring
 from pipelines.objectives.space import SpaceChoice, choose_space, space_notes, step_notes
 from pipelines.objectives.table import TableObjective, publish_folds
@@ -30,6 +24,7 @@ from pipelines.study.plan import Plan
 from pipelines.study.report import save_report
 from pipelines.study.result import StudyResult
 from pipelines.study.session import Setup, run_study
+from pipelines.study.sources import source_of, tables_of
 from pipelines.study.workshop import Workshop, workshop
 from pipelines.study.workshop.clusters import Cluster, cluster_of
 from pipelines.table.source import DATA, DataPlan, Source, absolute, rebuild_source
@@ -98,19 +93,8 @@ class NewStudy:
         """
         with every_mistake(self.options):
             prepared = self.source.prepare()
-            plan = self._plan(prepared)
+            plan = new_plan(self.options, self.chosen, self.source, prepared, self.worker_plan)
         return prepared, plan
-
-    def _plan(self, prepared: "Prepared") -> Plan:
-        options, place = self.options, self.options.checkpoints
-        return replace(
-            new_plan(options, self.chosen, self.source, prepared, self.worker_plan),
-            checkpoints=None if place is None else absolute(place),
-            register=options.register,
-            warm_start=options.warm_start,
-            budget=options.budget,
-            price=options.price,
-        )
 
 
 def start_study(new: NewStudy, shop: Workshop, run_id: str | None) -> StudyResult:

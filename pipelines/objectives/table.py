@@ -49,7 +49,7 @@ class TableObjective:
         self._plan = plan
         self._data = data
         self._prepared = prepared
-        self._final = Final(plan.refits(data.has_folds), plan.uses_test_rows)
+        self._final = Final(plan.refits, plan.uses_test_rows)
         self._stored = Stored(
             self._models, self._predictions, DEFAULT_ORIGIN, family_of(plan.model)
         )
@@ -84,7 +84,8 @@ class TableObjective:
         plan = self._plan
         seconds = 0.0 if plan.confirm is None else seconds_to_confirm(trials, plan.confirm)
         if self._final.refits:
-            seconds += seconds_to_refit(best_distinct(trials, min(max(plan.max_members, 1), USUAL)))
+            refitted = best_distinct(trials, min(max(plan.max_members, 1), USUAL))
+            seconds += seconds_to_refit(refitted, len(self._prepared.rows.folds))
         return seconds / max(workers, 1)
 
     def described(self) -> Mapping[str, Any]:
@@ -160,7 +161,7 @@ class TableObjective:
             ending, self._prepared, self._final.train, own_folds=self._data.has_own_folds
         )
         if ensemble is not None and self._final.refits:
-            ensemble = in_time(ensemble, ending)
+            ensemble = in_time(ensemble, ending, len(self._prepared.rows.folds))
         return chosen if ensemble is None else _joined(chosen, ensemble, ending)
 
     def _choose_single(self, best: Trial, ending: Ending) -> Choice:

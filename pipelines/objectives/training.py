@@ -18,6 +18,7 @@ from pipelines.models import (
     FAMILIES,
     CheckpointError,
     Family,
+    FamilyOptions,
     Trainable,
     TrainingError,
     check_device,
@@ -89,7 +90,6 @@ class Training:
 
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
-        self._losses: dict[int, tuple[float, str]] = {}  # the best of each trial, and its family
         self._part: tuple[int, Fold] | None = None
 
     def __call__(self, job: TableJob) -> Report:
@@ -136,15 +136,19 @@ class Training:
     def _legs(self) -> StoredLegs:
         return StoredLegs(self.work, self._folds, self._exchange.scratch)
 
+    @cached_property
+    def _exports(self) -> "_Exports":
+        return _Exports(self._exchange, self.work)
+
     def _whole(
         self, course: Course, label: str, budget: float, *, is_trial: bool = False
     ) -> Report:
         """Train from the start and export the models, and the predictions of a trial."""
         began = Meter.start()
         trained = self._train(course, self._fresh(course))
-        self._export(trained, label)
+        self._exports.models(trained, label)
         if is_trial and self.work.predictions:
-            self._export_predictions(trained, label)
+            self._exports.predictions(trained, label)
         return self._report(budget, trained, began)
 
     def _refit(self, course: Course, best: float, label: str, *, test_rows: bool = False) -> Report:
@@ -162,7 +166,7 @@ class Training:
         to = max(1, round(best * model.horizon / horizon))
         for stop in (*(stop for stop in course.stops if stop < to), to):
             model.train(stop)
-        self._export([Trained(fold, model, ())], label)
+        self._exports.models([Trained(fold, model, ())], label)
         return Report(float(to), math.nan, {BEST: float(to)}, began.spent.seconds)
 
     def _leg(self, job: Job) -> Report:
@@ -176,7 +180,7 @@ class Training:
         trained = self._train(course, models)
         report = self._report(job.to, trained, began)
         not_stored = self._legs.save(job, trained)
-        not_exported = self._export_best(job, report.loss, trained)
+        not_exported = self._exports.best(job, report.loss, trained)
         return Report(
             job.to,
             report.loss,
@@ -216,42 +220,6 @@ class Training:
         pairs = zip(self._folds, models, strict=True)
         return [_train_on(course, fold, model) for fold, model in pairs]
 
-    def _export_best(self, job: Job, loss: float, trained: Sequence[Trained]) -> str:
-        """Export the models and the predictions of a trial that is among the best so far.
-
-        Returns:
-            Why that failed, or "". The trial keeps its score; if it wins, it is trained once more.
-        """
-        label = trial_label(job.number, job.to)
-        family = search_model(self.work.model).resolve(job.params)[0]
-        others = [(its, of) for n, (its, of) in self._losses.items() if n != job.number]
-        better = sum(other < loss for other, _ in others)
-        better_of_family = sum(other < loss for other, of in others if of == family)
-        before = self._losses.get(job.number, (math.inf, family))
-        self._losses[job.number] = min((loss, family), before)
-        try:
-            if better < self.work.models:
-                self._export(trained, label)
-            most = self.work.predictions
-            if better < most or better_of_family < min(OF_FAMILY, most):
-                self._export_predictions(trained, label)
-        except OSError as error:
-            return f"its model was not stored: {first_line(error)}"
-        return ""
-
-    def _export(self, trained: Sequence[Trained], label: str) -> None:
-        """Put the models of all folds into the exchange, for the driver."""
-
-        def write(folder: Path) -> None:
-            for i, part in enumerate(trained):
-                part.model.export(folder / f"member-{i}")
-
-        self._exchange.put(models_of(label), write)
-
-    def _export_predictions(self, trained: Sequence[Trained], label: str) -> None:
-        """Put the predictions on the validation rows into the exchange, for ensembles."""
-        save_predictions(self._exchange, label, [part.prediction for part in trained])
-
     def _report(self, budget: float, trained: Sequence[Trained], began: Meter) -> Report:
         work, spent = self.work, began.spent
         metric = metric_named(work.metric)
@@ -265,6 +233,51 @@ class Training:
             scores, goal = goals.with_sums(scores), goals.first
         loss = goal.to_loss(scores[goal.name])
         return Report(budget, loss, scores, began.spent.seconds)
+
+
+class _Exports:
+    """What a worker leaves in the exchange: models, and predictions on the validation rows."""
+
+    def __init__(self, exchange: Exchange, work: Work) -> None:
+        self._exchange = exchange
+        self._work = work
+        self._losses: dict[int, tuple[float, str]] = {}  # the best of each trial, and its family
+
+    def best(self, job: Job, loss: float, trained: Sequence[Trained]) -> str:
+        """Put the models and the predictions of a trial there if it is among the best so far.
+
+        Returns:
+            Why that failed, or "". The trial keeps its score; if it wins, it is trained once more.
+        """
+        label = trial_label(job.number, job.to)
+        family = search_model(self._work.model).resolve(job.params)[0]
+        others = [(its, of) for n, (its, of) in self._losses.items() if n != job.number]
+        better = sum(other < loss for other, _ in others)
+        better_of_family = sum(other < loss for other, of in others if of == family)
+        before = self._losses.get(job.number, (math.inf, family))
+        self._losses[job.number] = min((loss, family), before)
+        try:
+            if better < self._work.models:
+                self.models(trained, label)
+            most = self._work.predictions
+            if better < most or better_of_family < min(OF_FAMILY, most):
+                self.predictions(trained, label)
+        except OSError as error:
+            return f"its model was not stored: {first_line(error)}"
+        return ""
+
+    def models(self, trained: Sequence[Trained], label: str) -> None:
+        """Put the models of all folds there, for the driver."""
+
+        def write(folder: Path) -> None:
+            for i, part in enumerate(trained):
+                part.model.export(folder / f"member-{i}")
+
+        self._exchange.put(models_of(label), write)
+
+    def predictions(self, trained: Sequence[Trained], label: str) -> None:
+        """Put the predictions on the validation rows there, for ensembles."""
+        save_predictions(self._exchange, label, [part.prediction for part in trained])
 
 
 class _Families:
@@ -289,14 +302,14 @@ class _Families:
     def made(self, course: Course, fold: Fold) -> Family:
         """The family of a course on a fold."""
         make: type[Family] = family(course.name)
-        return make(
-            fold,
+        options = FamilyOptions(
             metric_named(self._work.metric),
             self._work.threads,
-            horizon=course.horizon,
-            fidelity=self._work.fidelity,
-            **device_of(course.name, self._work.device),
+            course.horizon,
+            self._work.fidelity,
+            device_of(course.name, self._work.device),
         )
+        return make(fold, options)
 
     def clear(self) -> None:
         """Release all data."""
@@ -308,19 +321,19 @@ def _train_on(course: Course, fold: Fold, model: Trainable) -> Trained:
     return Trained(fold, model, curve, course.stops[-1])
 
 
-def device_of(name: str, device: str) -> dict[str, str]:
-    """The argument `device` of a family that can be trained on a GPU.
+def device_of(name: str, device: str) -> str:
+    """The device that a family is trained on, cpu or cuda.
 
     Raises:
         TrainingError: if the GPU is asked for, and the family's library cannot use it.
     """
     if device == "cpu" or name not in FAMILIES or not single_family(name).cuda:
-        return {}
+        return "cpu"
     if cuda_devices() and family(name).has_cuda():
-        return {"device": CUDA}
+        return CUDA
     if device == CUDA:
         raise TrainingError(
             f"device={CUDA}: the library of {name} that is installed here cannot use the GPU; "
             "install a build with CUDA, or take device=auto"
         )
-    return {"device": "cpu"}
+    return "cpu"

@@ -10,12 +10,13 @@ from typing import Any
 from hpo.algorithms import is_same
 from hpo.errors import ParameterError, StudyError, raise_all
 from pipelines.models import settings
-from pipelines.objectives.planning import budget_of, is_table, rungs
+from pipelines.objectives.planning import budget_of, rungs
 from pipelines.objectives.scoring.goals import as_began, table_goal
 from pipelines.objectives.space import ANOTHER, choose_space
-from pipelines.study.options import PAST, Options
+from pipelines.study.options import AUTO, PAST, Options
 from pipelines.study.plan import Plan
-from pipelines.table.division.validation import HOLDOUT, Validation
+from pipelines.study.sources import is_table
+from pipelines.table.division.validation import Validation
 from pipelines.table.overrides import as_options, parse_overrides
 from pipelines.table.roles import Roles
 from pipelines.table.scores.losses import Loss
@@ -89,7 +90,7 @@ def _validation(data: DataPlan, given: Mapping[str, Any]) -> dict[str, Any]:
     if began.given and is_table(value):
         return {"validation": value, "fold": None}
     return {
-        "validation": HOLDOUT if began.column else str(began),
+        "validation": AUTO if began.column else str(began),
         "fold": fold if fold and normal_name(fold) == began.column else began.column or None,
     }
 

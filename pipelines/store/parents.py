@@ -25,6 +25,7 @@ from mlflow.tracking.context.registry import resolve_tags
 from hpo.errors import ParameterError, StudyError
 from hpo.goals import Goals
 from hpo.space import SearchSpace
+from hpo.space.yaml import to_yaml
 from pipelines.files.uris import protocol
 from pipelines.store import schema
 from pipelines.store.tracking import first_line, is_http
@@ -202,7 +203,7 @@ def write_study(
     run_id = run.info.run_id
     open_on_runs(client, run.info.experiment_id)
     client.log_text(run_id, json.dumps(dict(header), indent=1, ensure_ascii=False), HEADER_FILE)
-    client.log_text(run_id, SearchSpace.from_dict(header["space"]).to_yaml(), SPACE_FILE)
+    client.log_text(run_id, to_yaml(SearchSpace.from_dict(header["space"])), SPACE_FILE)
     for name, text in artifacts.items():
         client.log_text(run_id, text, name)
     data = _data(header)

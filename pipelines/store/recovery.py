@@ -1,17 +1,31 @@
 """Recovery of a study: its runs in MLflow, and results that an earlier driver did not write."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
 
+from hpo.errors import StudyError
 from hpo.trial import Trial
 from pipelines.store import schema
+from pipelines.store.delivery.bulk import BulkWriter
+from pipelines.store.delivery.journal import Journal
+from pipelines.store.delivery.outbox import Pace, Unreachable
+from pipelines.store.delivery.texts import Texts
+from pipelines.store.delivery.writers import Writer
+from pipelines.store.lease import Lease
 from pipelines.store.records import Record, State, decode_trial, is_behind
 from pipelines.store.schema import Confirmed
-from pipelines.store.tracking import children, search
+from pipelines.store.tracking import children, first_line, search
+
+logger = logging.getLogger(__name__)
+
+StateOf = Callable[[str], Record | None]
 
 
 @dataclass
@@ -124,3 +138,122 @@ def still_running(
         elif run.data.tags.get(schema.ROLE) in ("trial", "baseline"):
             orphans.append(str(run.info.run_id))
     return found, orphans
+
+
+class NestedRuns:
+    """The nested runs of a study, as the driver that has its lease writes and reads them.
+
+    Args:
+        client: of the tracking store.
+        experiment_id: of the study.
+        ids: of the runs, by the key of their record, with that of the study; the writer adds those
+            that it makes.
+        writer: writes records.
+        lease: on the study.
+    """
+
+    def __init__(
+        self,
+        client: MlflowClient,
+        experiment_id: str,
+        ids: MutableMapping[str, str],
+        writer: Writer,
+        lease: Lease,
+    ) -> None:
+        self.ids = ids
+        self._client = client
+        self._experiment_id = experiment_id
+        self._write = writer
+        self._lease = lease
+        self._texts = Texts(client, ids)
+
+    def recover(self, journal: Journal, pace: Pace) -> Found:
+        """Read the runs from MLflow, and write the records in the journal of a dead driver.
+
+        Raises:
+            Unreachable: when MLflow does not take them after some attempts.
+        """
+        found = self._read()
+        late = undelivered(journal.read(), found.trials)
+        if late:
+            self._write_patiently(late, pace)
+            found = self._read()
+        journal.clear()
+        return found
+
+    def write(self, records: Sequence[Record]) -> None:
+        """Write the record of the study last, because it refers to trials; then all texts.
+
+        Raises:
+            Unreachable: when MLflow does not answer.
+        """
+        in_order = sorted(records, key=lambda record: record.key == schema.STUDY_KEY)
+        self._texts.add(in_order)
+        self._write(in_order, self._lease)
+        self._texts.write()
+
+    def tidy(self, state: StateOf) -> None:
+        """Compare the runs with the trials, and update the database's statistics.
+
+        All runs are read only where another driver may have written at the same time as this one.
+
+        Args:
+            state: makes the record that ends the run with a key, if it has not ended.
+        """
+        try:
+            if self._lease.took_over and not isinstance(self._write, BulkWriter):
+                self._read()  # only in transactions are data and fence one
+            self._end(state)
+        except (MlflowException, StudyError, Unreachable) as error:
+            logger.debug("the runs were not compared with the trials: %s", first_line(error))
+        if isinstance(self._write, BulkWriter):
+            self._write.analyze()
+
+    @property
+    def _study(self) -> str:
+        return self.ids[schema.STUDY_KEY]
+
+    def _read(self) -> Found:
+        """Read the nested runs and delete those without a mark or of another driver."""
+        found = read_runs(self._client, self._experiment_id, self._study, self.ids)
+        self.ids.update(found.run_ids)
+        for run_id in found.orphans:
+            self._client.delete_run(run_id)
+        return found
+
+    def _write_patiently(self, records: Sequence[Record], pace: Pace) -> None:
+        """Write records; give up after some attempts in which none got through.
+
+        Raises:
+            Unreachable: the last time.
+        """
+        left, pauses = list(records), _pauses(pace)
+        while left:
+            try:
+                self.write(left)
+                return
+            except Unreachable as error:
+                if error.written:
+                    left, pauses = [r for r in left if r.key not in error.written], _pauses(pace)
+                if (pause := next(pauses, None)) is None:
+                    raise
+                time.sleep(pause)
+
+    def _end(self, state: StateOf) -> None:
+        """End the runs that MLflow says are running, and delete those that do not count."""
+        keys, orphans = still_running(self._client, self._experiment_id, self._study, self.ids)
+        records = [record for record in map(state, keys) if record is not None]
+        if records or orphans:
+            self._lease.verify()
+        for run_id in orphans:
+            self._client.delete_run(run_id)
+        if records:
+            self.write(records)
+
+
+def _pauses(pace: Pace) -> Iterator[float]:
+    """Growing pauses between attempts, up to the longest one of an outbox."""
+    pause = pace.retry
+    while pause < pace.max_retry:
+        yield pause
+        pause *= 2

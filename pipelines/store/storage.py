@@ -49,11 +49,7 @@ class MlflowStorage:
         self.header = dict(header)
         self.notes = Annotations(run, self.header)
         self._run = run
-        self._trials = dict(run.found.trials)
-        self._goals = Goals.from_dict(header)
-        self._course = _Course.of(self._goals, self._trials.values())
-        rungs = header.get("rungs")
-        self._full = float(rungs[-1]) if rungs else None
+        self._trials = _Trials(run, header)
 
     @classmethod
     def create(
@@ -119,17 +115,9 @@ class MlflowStorage:
             client.update_run(run_id, status=schema.RUNNING)
             if schema.FAILURE in storage._run.tags:  # of an earlier session
                 client.delete_tag(run_id, schema.FAILURE)
-            storage._correct()
+            storage._trials.correct()
             on_failure.pop_all()
             return storage
-
-    def _correct(self) -> None:
-        """Give the runs of trials the states of their trials, where they differ."""
-        at = now()
-        for number, state in self._run.found.states.items():
-            record = corrected(self._trials[number], state, self._full, at)
-            if record is not None:
-                self._run.put(record)
 
     @property
     def run_id(self) -> str:
@@ -168,7 +156,7 @@ class MlflowStorage:
 
     def load(self) -> list[Trial]:
         """All trials by number. Trials whose leg was lost with a driver are unfinished."""
-        return [without_curves(self._trials[number]) for number in sorted(self._trials)]
+        return self._trials.all()
 
     def add(self, trial: Trial) -> None:
         """Store a new trial.
@@ -177,11 +165,7 @@ class MlflowStorage:
             ParameterError: for a value that MLflow cannot store.
             StudyError: when writing failed for good.
         """
-        name = _run_name(self.header, trial)
-        self._run.put(grant(trial, name, self._run.common, now()))
-        self._trials[trial.number] = replace(trial, reports=(), failure=None)
-        if trial.reports or trial.failure is not None:
-            self.update(trial)
+        self._trials.add(trial)
 
     def update(self, trial: Trial) -> None:
         """Store the outcome of a trial's leg, or the larger budget that it was granted.
@@ -189,16 +173,7 @@ class MlflowStorage:
         Raises:
             StudyError: when writing failed for good.
         """
-        before = self._trials.get(trial.number)
-        known = len(before.reports) if before else 0
-        at = now()
-        record = outcome(trial, self._goals.first, known, at, self._full)
-        self._trials[trial.number] = trial  # first: where the journal is full, MLflow gets it yet
-        self._run.put(record)
-        if trial.finished and not (before and before.finished):
-            points = self._course.after(trial, at)
-            if points:
-                self._run.put(Record(schema.STUDY_KEY, metrics=points))
+        self._trials.update(trial)
 
     def trial_run_id(self, number: int, timeout: float | None = 60.0) -> str:
         """The id of a trial's run; waits until it is written.
@@ -234,21 +209,71 @@ class MlflowStorage:
             StudyError: when writing failed for good; the study is released anyway.
         """
         try:
-            for trial in self._trials.values():
-                record = left(trial, complete, self._full, now())
-                if record is not None:
-                    self._run.put(record)
+            self._trials.leave(complete)
             tags = summary_tags(summary_of(self.header, self.run_id, self.load()))
             if reason:
                 tags[schema.FAILURE] = schema.cut(reason)
             self._run.put(Record(schema.STUDY_KEY, tags=tags, status=status, end=now()))
         finally:
-            delivered = self._run.close(timeout, self._end_of)
+            delivered = self._run.close(timeout, self._trials.end_of)
         return delivered
 
-    def _end_of(self, key: str) -> Record | None:
+
+class _Trials:
+    """The trials of a study, and the records that MLflow gets of them."""
+
+    def __init__(self, run: StudyRun, header: Header) -> None:
+        self._run = run
+        self._header = header
+        self._by_number = dict(run.found.trials)
+        self._goals = Goals.from_dict(header)
+        self._course = _Course.of(self._goals, self._by_number.values())
+        rungs = header.get("rungs")
+        self._full = float(rungs[-1]) if rungs else None
+
+    def all(self) -> list[Trial]:
+        """All trials by number, without their curves."""
+        return [without_curves(self._by_number[number]) for number in sorted(self._by_number)]
+
+    def correct(self) -> None:
+        """Give the runs of trials the states of their trials, where they differ."""
+        at = now()
+        for number, state in self._run.found.states.items():
+            record = corrected(self._by_number[number], state, self._full, at)
+            if record is not None:
+                self._run.put(record)
+
+    def add(self, trial: Trial) -> None:
+        """Add a trial, with its outcome if it has one already."""
+        name = _run_name(self._header, trial)
+        self._run.put(grant(trial, name, self._run.common, now()))
+        self._by_number[trial.number] = replace(trial, reports=(), failure=None)
+        if trial.reports or trial.failure is not None:
+            self.update(trial)
+
+    def update(self, trial: Trial) -> None:
+        """Take in the outcome of a leg, or a larger budget."""
+        before = self._by_number.get(trial.number)
+        known = len(before.reports) if before else 0
+        at = now()
+        record = outcome(trial, self._goals.first, known, at, self._full)
+        self._by_number[trial.number] = trial  # first: if the journal is full, MLflow gets it yet
+        self._run.put(record)
+        if trial.finished and not (before and before.finished):
+            points = self._course.after(trial, at)
+            if points:
+                self._run.put(Record(schema.STUDY_KEY, metrics=points))
+
+    def leave(self, complete: bool) -> None:
+        """End the runs of trials that are running or, in a complete study, paused."""
+        for trial in self._by_number.values():
+            record = left(trial, complete, self._full, now())
+            if record is not None:
+                self._run.put(record)
+
+    def end_of(self, key: str) -> Record | None:
         """The record that ends a run."""
-        for trial in self._trials.values():
+        for trial in self._by_number.values():
             if schema.trial_key(trial.number) == key:
                 return ended(trial, now())
         return Record(key, status=schema.FINISHED, end=now())  # a baseline
@@ -283,7 +308,10 @@ class _Course:
 
 def _reached(goals: Goals, trial: Trial) -> tuple[float, float]:
     """The excess over the limits and the loss of a trial; infinite without a result."""
-    return goals.values(trial.best)[:2] if trial.best else (math.inf, math.inf)  # type: ignore[return-value]
+    if trial.best is None:
+        return math.inf, math.inf
+    excess, loss, *_ = goals.values(trial.best)
+    return excess, loss
 
 
 def _run_name(header: Header, trial: Trial) -> str:

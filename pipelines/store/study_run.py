@@ -7,8 +7,7 @@ call everywhere else (`store.delivery.writers`).
 
 import logging
 import threading
-import time
-from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,12 +21,11 @@ from pipelines.files.uris import safe
 from pipelines.store import schema
 from pipelines.store.delivery.bulk import BulkWriter, engine_for
 from pipelines.store.delivery.journal import Journal
-from pipelines.store.delivery.outbox import Outbox, Pace, Unreachable
-from pipelines.store.delivery.texts import Texts
+from pipelines.store.delivery.outbox import Outbox, Pace
 from pipelines.store.delivery.writers import CallWriter, ClientRuns, HttpRuns, Writer
 from pipelines.store.lease import Heart, Lease
 from pipelines.store.records import Record
-from pipelines.store.recovery import Found, read_runs, still_running, undelivered
+from pipelines.store.recovery import NestedRuns, StateOf
 from pipelines.store.tracking import first_line, is_http, read_tags
 
 logger = logging.getLogger(__name__)
@@ -40,7 +38,6 @@ _COMMON_TAGS = (
     "mlflow.source.git.commit",
 )
 
-StateOf = Callable[[str], Record | None]
 WriterMaker = Callable[[MlflowClient, str, str, MutableMapping[str, str]], Writer]
 
 
@@ -83,22 +80,22 @@ class StudyRun:
         tags = run.data.tags
         inherited = {name: tags[name] for name in _COMMON_TAGS if name in tags}
         self.common: Mapping[str, str] = {schema.PARENT_RUN: self.run_id, **inherited}
-        self._run_ids = {schema.STUDY_KEY: self.run_id}
-        make = connection.make_writer or _writer
-        self._write = make(client, self.experiment_id, self.run_id, self._run_ids)
-        self._texts = Texts(client, self._run_ids)
+        ids = {schema.STUDY_KEY: self.run_id}
         self._lease = Lease(self.run_id, self._driver, self._set_driver)
+        make = connection.make_writer or _writer
+        writer = make(client, self.experiment_id, self.run_id, ids)
+        self._nested = NestedRuns(client, self.experiment_id, ids, writer, self._lease)
         _drop_overtaken(journal, tags.get(schema.HOLDER))
         journal.sign(self._lease.token)  # before the tag: until then, the journal is the last one's
         self._lease.acquire()
         pace = connection.pace or Pace()
         try:
-            self.found = self._recover(journal, pace)
+            self.found = self._nested.recover(journal, pace)
             self.tags: Mapping[str, str] = read_tags(client, self.run_id)
         except BaseException:
             self._release()
             raise
-        self._outbox = Outbox(journal, self._write_in_order, pace=pace)
+        self._outbox = Outbox(journal, self._nested.write, pace=pace)
         self._heart = Heart(self._lease.renew, self._outbox.fail, pace.beat)
 
     @property
@@ -145,7 +142,7 @@ class StudyRun:
 
     def has_run(self, key: str) -> bool:
         """Whether MLflow has the run with this key."""
-        return key in self._run_ids
+        return key in self._nested.ids
 
     def run_id_of(self, key: str, timeout: float | None) -> str:
         """The id of the run with this key; waits until it is written.
@@ -153,11 +150,11 @@ class StudyRun:
         Raises:
             StudyError: when it is not written after `timeout` seconds.
         """
-        if key not in self._run_ids:
+        if key not in self._nested.ids:
             self._outbox.flush(timeout)
-        if key not in self._run_ids:
+        if key not in self._nested.ids:
             raise StudyError(f"{key} is not in MLflow yet; is the tracking server reachable?")
-        return self._run_ids[key]
+        return self._nested.ids[key]
 
     def close(self, timeout: float | None, state: StateOf = lambda key: None) -> bool:
         """Write pending data and release the study; False when data still waits on disk.
@@ -173,81 +170,13 @@ class StudyRun:
         try:
             delivered = self._outbox.close(timeout)
             if delivered:
-                self._tidy(state)
+                self._nested.tidy(state)
         finally:
             self._heart.stop()
             release = threading.Thread(target=self._release, daemon=True)
             release.start()
             release.join(PATIENTLY if delivered else BRIEFLY)
         return delivered
-
-    def _recover(self, journal: Journal, pace: Pace) -> Found:
-        """Read the runs from MLflow, and write the records in the journal of a dead driver."""
-        found = self._read()
-        late = undelivered(journal.read(), found.trials)
-        if late:
-            self._write_patiently(late, pace)
-            found = self._read()
-        journal.clear()
-        return found
-
-    def _read(self) -> Found:
-        """Read the nested runs and delete those without a mark or of another driver."""
-        found = read_runs(self.client, self.experiment_id, self.run_id, self._run_ids)
-        self._run_ids |= found.run_ids
-        for run_id in found.orphans:
-            self.client.delete_run(run_id)
-        return found
-
-    def _write_patiently(self, records: Sequence[Record], pace: Pace) -> None:
-        """Write records; give up after some attempts in which none got through.
-
-        Raises:
-            Unreachable: the last time.
-        """
-        left, pauses = list(records), _pauses(pace)
-        while left:
-            try:
-                self._write_in_order(left)
-                return
-            except Unreachable as error:
-                if error.written:
-                    left, pauses = [r for r in left if r.key not in error.written], _pauses(pace)
-                if (pause := next(pauses, None)) is None:
-                    raise
-                time.sleep(pause)
-
-    def _write_in_order(self, records: Sequence[Record]) -> None:
-        """Write the record of the study last, because it refers to trials; then all texts."""
-        in_order = sorted(records, key=lambda record: record.key == schema.STUDY_KEY)
-        self._texts.add(in_order)
-        self._write(in_order, self._lease)
-        self._texts.write()
-
-    def _tidy(self, state: StateOf) -> None:
-        """Compare the runs with the trials, and update the database's statistics.
-
-        All runs are read only where another driver may have written at the same time as this one.
-        """
-        try:
-            if self._lease.took_over and not isinstance(self._write, BulkWriter):
-                self._read()  # only in transactions are data and fence one
-            self._end_runs(state)
-        except (MlflowException, StudyError, Unreachable) as error:
-            logger.debug("the runs were not compared with the trials: %s", first_line(error))
-        if isinstance(self._write, BulkWriter):
-            self._write.analyze()
-
-    def _end_runs(self, state: StateOf) -> None:
-        """End the runs that MLflow says are running, and delete those that do not count."""
-        keys, orphans = still_running(self.client, self.experiment_id, self.run_id, self._run_ids)
-        records = [record for record in map(state, keys) if record is not None]
-        if records or orphans:
-            self.verify()
-        for run_id in orphans:
-            self.client.delete_run(run_id)
-        if records:
-            self._write_in_order(records)
 
     def _driver(self) -> str | None:
         return read_tags(self.client, self.run_id).get(schema.DRIVER)
@@ -262,14 +191,6 @@ class StudyRun:
             self._lease.release()
         except MlflowException as error:
             logger.debug("the study's lease was not released: %s", first_line(error))
-
-
-def _pauses(pace: Pace) -> Iterator[float]:
-    """Growing pauses between attempts, up to the longest one of an outbox."""
-    pause = pace.retry
-    while pause < pace.max_retry:
-        yield pause
-        pause *= 2
 
 
 def _drop_overtaken(journal: Journal, holder: str | None) -> None:

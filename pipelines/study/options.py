@@ -14,6 +14,7 @@ import pandas as pd
 from hpo.errors import ParameterError
 from hpo.samplers.settings import Range
 from hpo.space import SearchSpace
+from serving.names import listed
 
 AUTO, OFF = "auto", "off"
 DEFAULT, PAST = "default", "past"  # spaces: the model's, and that narrowed by past studies
@@ -22,7 +23,7 @@ DEVICES = (AUTO, "cpu", "cuda")
 CALIBRATIONS = (OFF, AUTO, ON)
 PROCESSES, RAY, SLURM = "processes", "ray", "slurm"  # where trials run
 EXECUTORS = (PROCESSES, RAY, SLURM)
-REFITS = (AUTO, ON, OFF, ALL_ROWS)  # what the logged model is trained on (the option `refit`)
+REFITS = (ON, OFF, ALL_ROWS)  # what the logged model is trained on (the option `refit`)
 MAX_BUDGET = 1_000_000
 AUTO_MEMBERS, MAX_MEMBERS = 5, 50  # trials of an ensemble: by default, and at most
 MAX_FOLDS = 20
@@ -79,7 +80,8 @@ class Options(TableOptions):
     Args:
         model: lightgbm, xgboost, catboost, mlp, hist_gradient_boosting, random_forest, extra_trees,
             linear, svm or knn; several with commas between them, or all (lightgbm, xgboost and
-            mlp), for one search over them.
+            mlp), for one search over them. auto is several where timeout or budget limits the
+            search, and lightgbm otherwise.
         estimator: An estimator or a pipeline of scikit-learn instead of a model: itself from
             Python, package.module:name, or text such as sklearn.svm.SVC(C=2). It needs a space.
         metric: The deciding score; auto is roc_auc for two classes, log_loss for more, rmse for
@@ -92,7 +94,8 @@ class Options(TableOptions):
         seed: Of the splits, the models and the search.
         task: auto, binary, multiclass or regression.
         split: How test rows are held out: random, time:COLUMN or group:COLUMN.
-        validation: holdout, holdout:SHARE, cv:K for K folds, or a table of rows to validate on.
+        validation: holdout, holdout:SHARE, cv:K for K folds, or a table of rows to validate on;
+            auto is cv:5 on small tables where timeout or budget limits the search, or else holdout.
         fold: A column whose values are the folds of the validation; it is no feature.
         types: Types of columns instead of the inferred ones, such as zip:category,age:number;
             number, category, date or boolean.
@@ -109,9 +112,8 @@ class Options(TableOptions):
             tweedie:1.5, gamma or huber; none is the squared error.
         device: What models are trained on: auto takes a GPU where the library can use one, cpu,
             or cuda.
-        refit: What the logged model is trained on: auto trains it once more on training and
-            validation rows where a holdout validates, on with cv:K, too; off does not; all adds the
-            test rows after the score.
+        refit: What the logged model is trained on: on trains it once more on training and
+            validation rows; off does not; all adds the test rows after the score.
         calibrate: Whether probabilities are calibrated on the validation rows: auto where it helps
             on rows that did not fit it, on always, or off.
         threshold: The probability above which the positive label of two is predicted: auto tunes it
@@ -120,13 +122,13 @@ class Options(TableOptions):
         verbose: Whether to show each trial with its configuration, also on a terminal.
     """
 
-    model: str = option("lightgbm")
+    model: str = option(AUTO)
     estimator: Estimator = option(None, checked=False)
     metric: str = option("auto")
     seed: int = option(0, Range(at_least=0))
     task: str = option("auto")
     split: str = option("random")
-    validation: Table = option("holdout", checked=False)
+    validation: Table = option(AUTO, checked=False)
     fold: str | None = option(None)
     types: Types = option(None, checked=False)
     drop: Names = option(None, checked=False)
@@ -136,11 +138,17 @@ class Options(TableOptions):
     balance: str = option(OFF)
     loss: str | None = option(None)
     device: str = option(AUTO, later=True)
-    refit: str = option(AUTO)
+    refit: str = option(ON)
     calibrate: str = option(OFF)
     threshold: str = option(AUTO)
     quiet: bool = option(False, later=True)
     verbose: bool = option(False, later=True)
+
+    @property
+    def limits_time(self) -> bool:
+        """Whether seconds or money, and not a number of trials, are what a search may take."""
+        names = ("timeout", "budget")
+        return any(getattr(self, name, None) is not None for name in names)
 
     def fixed(self) -> dict[str, Any]:
         """The given options that what is taken up again has values of its own for."""
@@ -159,8 +167,8 @@ class SearchOptions(Options):
 
     Args:
         algorithm: tpe, gp, auto, bohb, asha, hyperband, successive_halving, pbt, evolution, de,
-            cmaes, nsga2, hyperopt, random, grid; or pairs such as tpe+asha. Settings follow a colon:
-            gp:acquisition=ucb,kappa=2.5.
+            cmaes, nsga2, hyperopt, random, grid; or pairs such as tpe+asha. Settings follow a
+            colon: gp:acquisition=ucb,kappa=2.5.
         trials: How many trials the study has in all; none is as many as timeout or budget allows,
             or as 50 full trainings cost.
         timeout: Seconds of a session, from the start of the command to its end: the search leaves
@@ -247,7 +255,7 @@ class TuneOptions(SearchOptions):
     price: float | None = option(None, POSITIVE, later=True)
     confirm: int | None = option(None, POSITIVE, later=True)
     ensemble: str | int = option(AUTO, checked=False, later=True)
-    refit: str = option(AUTO, later=True)
+    refit: str = option(ON, later=True)
     calibrate: str = option(OFF, later=True)
     threshold: str = option(AUTO, later=True)
     warm_start: str = option(AUTO, checked=False)
@@ -308,7 +316,7 @@ class TrainOptions(Options):
     test_share: float = option(TEST_SHARE, Range(at_least=0, below=0.5))
     test: Table = option(None, checked=False, later=True)
     max_budget: int | None = option(None, BUDGET)
-    refit: str = option(AUTO, later=True)
+    refit: str = option(ON, later=True)
     calibrate: str = option(OFF, later=True)
     threshold: str = option(AUTO, later=True)
 
@@ -356,7 +364,7 @@ def past_sources(warm_start: object) -> tuple[str, ...] | None:
         )
     if warm_start == AUTO:
         return None
-    names = tuple(name.strip() for name in warm_start.split(",") if name.strip())
+    names = tuple(listed(warm_start))
     if not names:
         raise ParameterError(f"warm_start={warm_start!r} {rule.replace('text: ', '')}")
     return () if names == (OFF,) else names

@@ -147,12 +147,10 @@ class Plan:
         """The workers and their threads."""
         return WorkerPlan(self.workers, self.threads)
 
-    def refits(self, has_folds: bool) -> bool:
-        """Whether the winner is trained once more, on training and validation rows.
-
-        The models of several folds have seen all these rows already.
-        """
-        return not has_folds if self.refit == AUTO else self.refit != OFF
+    @property
+    def refits(self) -> bool:
+        """Whether the winner is trained once more, on training and validation rows."""
+        return self.refit != OFF
 
     @property
     def uses_test_rows(self) -> bool:

@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Iterator
 
 from hpo import loop
 from hpo.algorithms import algorithm
@@ -14,6 +15,7 @@ from pipelines.store import StudyStore
 from pipelines.study.objective import Objective
 from pipelines.study.plan import Plan
 from pipelines.study.progress import Reporter
+from pipelines.study.summary import failures
 from pipelines.study.workshop import Workshop
 from pipelines.study.workshop.checkpointing import CheckpointKeeper
 
@@ -108,6 +110,36 @@ class Search:
         tried = counted(plan.patience or 0, "trial")
         return f"no better result in the last {tried} (patience={plan.patience})"
 
+    def why_over(self) -> Iterator[str]:
+        """Why the search has ended before its last trial, in sentences; none if it has not."""
+        if self.study.exhausted and not self._plan.trains_one:
+            n = len(self.study.trials)
+            yield f"{n}/{n}: all configurations of the space have been tried; the search is over"
+        if self.spent:
+            yield f"budget={self._plan.budget} is spent, so the search is over"
+        if self.study.stalled:
+            yield f"{self.why_stalled}, so the search is over"
+
+    def failure(self, run_id: str, level: StopLevel) -> str | None:
+        """Why the study has no result, unless the user stopped it; None if it has one.
+
+        Args:
+            run_id: of the study.
+            level: what the user has asked for.
+        """
+        if self.study.best_trial is None and self.n_finished and level < StopLevel.NOW:
+            return (
+                f"no trial succeeded; the most common reason of "
+                f"{counted(self.n_finished, 'failure')}: {failures(self.study.trials)}; when it is "
+                f"repaired, resume with study={run_id} or start a new study"
+            )
+        if self._plan.timeout and not self.n_finished and level == StopLevel.CONTINUE:
+            return (
+                f"timeout={self._plan.timeout:g}: no trial has ended in that time; resume with "
+                f"study={run_id} and a longer timeout"
+            )
+        return None
+
     @property
     def spent(self) -> bool:
         """Whether the trainings have cost what they may cost."""
@@ -119,16 +151,6 @@ class Search:
     def n_finished(self) -> int:
         """How many trials are finished."""
         return sum(trial.finished for trial in self.study.trials)
-
-    @property
-    def failed(self) -> bool:
-        """Whether there are finished trials and none of them succeeded."""
-        return self.study.best_trial is None and self.n_finished > 0
-
-    @property
-    def out_of_time(self) -> bool:
-        """Whether no trial is finished; unless the user stopped it, the timeout was too short."""
-        return self._plan.timeout is not None and self.n_finished == 0
 
     def run(
         self,

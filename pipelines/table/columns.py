@@ -57,7 +57,8 @@ ID_STEPS = (1, 2, 5, 10, 100)  # others may be those of time
 SHOWN_NAMES = 8
 
 _ID_NAME = re.compile(
-    r"((^|[^a-z]|(?-i:(?<=[a-z])(?=[A-Z])))(id|ids|idx|index|uid|uuid|guid|key|rownum|rowid|row|nr|no)"
+    r"((^|[^a-z]|(?-i:(?<=[a-z])(?=[A-Z])))(id|ids|idx|index|uid|uuid|guid|key"
+    r"|rownum|rowid|row|nr|no)"
     r"|(account|case|client|customer|employee|invoice|loan|member|order|passenger|patient|policy"
     r"|product|record|session|transaction|user)[ _-]?(id|key|nr|no|num|number))\.?$",
     re.I,

@@ -20,6 +20,7 @@ from hpo.arrays import FloatArray, IntArray
 from hpo.errors import DataError, Mistakes, counted
 from pipelines.table.columns import fit_features
 from pipelines.table.division.copies import copies_note
+from pipelines.table.division.validation import HOLDOUT, suited
 from pipelines.table.folds import (
     EncodedRows,
     Encoding,
@@ -70,6 +71,7 @@ class Prepared:
         split: the rule by which these rows are divided.
         rows: how these rows are divided.
         notes: sentences for the user about what was found and what was dropped.
+        validation: how the rows that are not test rows are used, as text.
         digest: identifies the raw tables; `rows.digest` identifies the division.
         digests: of each raw table by its role, where there are several.
         weight: `(n,)` weights of all rows, 1 on average over the search's; None for equal ones.
@@ -87,6 +89,7 @@ class Prepared:
     rows: Rows
     notes: tuple[str, ...]
     digest: str
+    validation: str = HOLDOUT
     spelling: Mapping[str, Any] = field(default_factory=dict)
     digests: Mapping[str, str] = field(default_factory=dict)
     weight: FloatArray | None = None
@@ -232,6 +235,7 @@ def prepare(source: Source) -> Prepared:
             *column_notes,
             *leak_notes(features, table, rows.rest, divided.target.is_regression),
         ),
+        validation=divided.validation,
         digest=divided.joined.digest(problem.digest),
         spelling=problem.spelling,
         digests=divided.joined.digests,
@@ -249,6 +253,7 @@ class _Divided:
         encoder: of the target.
         joined: these rows and those of the other tables.
         rows: the division of all rows.
+        validation: how the rows that are not test rows are used, as text.
         notes: sentences for the user.
     """
 
@@ -256,6 +261,7 @@ class _Divided:
     encoder: TargetEncoder
     joined: Joined
     rows: Rows
+    validation: str
     notes: tuple[str, ...]
 
     @property
@@ -281,6 +287,10 @@ def _divide(source: Source, problem: Problem, others: Mapping[str, pd.DataFrame]
         if not target.is_regression and problem.split.kind == "random":
             target.check_class_sizes(problem.fewest_per_class)
     mistakes.raise_all()
+    if source.validation == AUTO:
+        mixed, share = problem.split.kind == "random", source.test_share
+        chosen = suited(frame, target.counts, share, mixed=mixed)
+        problem = replace(problem, validation=chosen)
     divided = divide(
         frame,
         target.strata,
@@ -296,7 +306,7 @@ def _divide(source: Source, problem: Problem, others: Mapping[str, pd.DataFrame]
     joined = join(frame, target, others, problem.digest, optional)
     rows = joined.rows(divided)
     notes = (*dropped_rows, *joined.notes, *copies_note(rows.n_copies, len(frame)))
-    return _Divided(target, encoder, joined, rows, notes)
+    return _Divided(target, encoder, joined, rows, str(problem.validation), notes)
 
 
 def _check_labels(source: Source, divided: _Divided, y: npt.NDArray[Any]) -> None:

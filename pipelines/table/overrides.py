@@ -14,7 +14,7 @@ from hpo.errors import DataError, ParameterError, closest, raise_all
 from pipelines.table.cells import read
 from serving.columns import BOOLEANS, KINDS
 from serving.dates import ISO, dates
-from serving.names import normal_name
+from serving.names import listed, normal_name
 from serving.numbers import numbers
 from serving.values import MISSING_MARKS, distinct, masked
 
@@ -126,7 +126,7 @@ def _parse_types(types: object) -> dict[str, str]:
 
 
 def _parse_pairs(text: str) -> Iterator[tuple[str, str]]:
-    for pair in filter(str.strip, text.split(",")):
+    for pair in listed(text):
         name, colon, kind = pair.rpartition(":")
         if not colon or not name.strip():
             raise ParameterError(
@@ -140,7 +140,7 @@ def _parse_names(names: object) -> Sequence[object]:
     if names is None:
         return []
     if isinstance(names, str):
-        return _json(names, list) or [name for name in names.split(",") if name.strip()]
+        return _json(names, list) or listed(names)
     if not isinstance(names, Collection) or isinstance(names, Mapping):
         raise ParameterError(f"drop={names!r} must be names of columns, or text such as id,row")
     return list(names)

@@ -13,7 +13,7 @@ from pipelines.table.division.validation import Validation
 from pipelines.table.overrides import check_overrides
 from pipelines.table.reading import digest, spelling, with_text_names, without_index
 from pipelines.table.roles import check_directions, check_role
-from pipelines.table.source import TEST, Source
+from pipelines.table.source import AUTO, TEST, Source
 from pipelines.table.splits import Outer, Split
 from pipelines.table.target import listed
 from serving.names import normal_name
@@ -64,7 +64,8 @@ class Problem:
         with mistakes:
             features = [name for name in frame.columns if name != target]
             split = Split.parse(source.split, features, source.overrides)
-        validation = Validation.parse(source.validation)
+        is_auto = source.validation == AUTO  # that depends on the target, which is read later
+        validation = Validation(0) if is_auto else Validation.parse(source.validation)
         outer = Outer.parse(source.outer) if source.outer else None
         with mistakes:
             check_overrides(frame, source.overrides, target)

@@ -13,7 +13,7 @@ from hpo.arrays import FloatArray
 from hpo.errors import DataError, ParameterError, closest, raise_all
 from serving.columns import Column, kind_of
 from serving.features import FeatureEncoder
-from serving.names import normal_name
+from serving.names import listed, normal_name
 from serving.numbers import numbers
 from serving.values import as_text, relative
 
@@ -95,7 +95,7 @@ def parse_monotone(given: object) -> dict[str, int]:
     """
     pairs: list[tuple[object, object]] = []
     if isinstance(given, str):
-        for pair in filter(str.strip, given.split(",")):
+        for pair in listed(given):
             name, _, sign = pair.rpartition(":")
             pairs.append((name, {"+1": 1, "1": 1, "-1": -1}.get(sign.strip(), sign)))
     elif isinstance(given, Mapping):

@@ -158,7 +158,7 @@ class Source:
             task=prepared.task.kind,
             split=self.split,
             test_share=self.test_share,
-            validation=self.validation,
+            validation=prepared.validation,
             outer=self.outer,
             overrides=dict(self.overrides),
             digests=dict(prepared.digests),

@@ -11,7 +11,7 @@ import pandas as pd
 
 from hpo.workers.cores import WorkerPlan, plan_threads
 from pipelines.objectives.mistakes import every_mistake
-from pipelines.objectives.planning import new_plan, source_of, worker_plan_of
+from pipelines.objectives.planning import new_plan, worker_plan_of
 from pipelines.objectives.space import choose_space
 from pipelines.objectives.start import resume_study, run
 from pipelines.objectives.table import TableObjective, publish_folds
@@ -22,6 +22,7 @@ from pipelines.study.options import TuneOptions, ValidateOptions
 from pipelines.study.plan import Plan
 from pipelines.study.progress import is_quiet
 from pipelines.study.result import StudyResult
+from pipelines.study.sources import source_of
 from pipelines.study.workshop import workshop
 from pipelines.table.source import DATA, DataPlan, Source, rebuild_source
 from pipelines.table.splits import Outer

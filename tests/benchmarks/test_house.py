@@ -68,6 +68,7 @@ def test_figures_of_a_package(modules: list[Module]) -> None:
     # `for` and `if` of the comprehension; `if`, `and`, `or` of the other function
     assert found.decisions == pytest.approx(100 * 5 / 16)
     assert found.comprehensions == pytest.approx(100 * 1 / 16)
+    assert found.tokens_of_a_line == pytest.approx(sum(m.tokens for m in modules[:3]) / 16)
     assert found.wide_lines == 0
     assert found.most_arguments == 3
     assert found.largest_class_lines == 8

@@ -49,7 +49,7 @@ def test_the_optimum_is_reached_where_it_is_known(name: str) -> None:
 def test_nothing_lies_below_the_optimum_and_random_draws_have_regret_one(name: str) -> None:
     chosen = problem(name)
     drawn = [
-        chosen.space.decode(row) for row in chosen.space.sample_unit(np.random.default_rng(0), 300)
+        chosen.space.decode(row) for row in chosen.space.codes.sample(np.random.default_rng(0), 300)
     ]
     losses = np.array([chosen.loss(params) for params in drawn])
     assert losses.min() >= chosen.optimum - 1e-9

@@ -19,6 +19,7 @@ from pipelines.models import (
     FAMILIES,
     CheckpointError,
     Family,
+    FamilyOptions,
     Trainable,
     family,
     settings,
@@ -50,7 +51,7 @@ def warm(name: str, kind: str) -> Family:
     """One instance for all tests, as in a worker, so that each test runs after others."""
     if (name, kind) not in _families:
         _families[name, kind] = family(name)(
-            fold_of(kind), default_metric(kind), 1, horizon=RUNGS[-1]
+            fold_of(kind), FamilyOptions(default_metric(kind), 1, horizon=RUNGS[-1])
         )
     return _families[name, kind]
 
@@ -91,7 +92,7 @@ def test_a_loss_is_trained_for(any_name: str, kind_of_loss: str, tmp_path: Path)
     metric = metric_named(loss.metric)
 
     def model_of(name: str, on: Fold, *rungs: int) -> Trainable:
-        found: Trainable = family(name)(on, metric, 1, horizon=60).start({}, SEED)
+        found: Trainable = family(name)(on, FamilyOptions(metric, 1, horizon=60)).start({}, SEED)
         for rung in rungs:
             found.train(rung)
         return found
@@ -119,7 +120,9 @@ def test_a_rare_class_counts_as_much_when_classes_are_balanced(any_name: str) ->
     for balance in (False, True):
         on = replace(fold, task=replace(fold.task, balance=balance), fixed=True)
         quick = {"learning_rate": 0.1} if any_name == "mlp" else {}  # a few steps are enough
-        model = family(any_name)(on, default_metric("binary"), 1, horizon=30).start(quick, SEED)
+        model = family(any_name)(on, FamilyOptions(default_metric("binary"), 1, horizon=30)).start(
+            quick, SEED
+        )
         model.train(min(30, model.horizon))
         found.append(model.predict(fold.valid)[:, 1].mean())
     assert found[1] > found[0] + 0.1
@@ -130,9 +133,9 @@ def test_a_rare_class_counts_as_much_when_classes_are_balanced(any_name: str) ->
 def test_predictions_fall_with_a_monotone_column(any_name: str, any_kind: str) -> None:
     fold = make_fold(any_kind)  # the target rises with the first column, and with some levels
     signs = (-1, *[0] * (fold.train.numeric.shape[1] - 1 + len(fold.cardinalities)))
-    model = family(any_name)(replace(fold, monotone=signs), default_metric(any_kind), 1).start(
-        {}, SEED
-    )
+    model = family(any_name)(
+        replace(fold, monotone=signs), FamilyOptions(default_metric(any_kind), 1)
+    ).start({}, SEED)
     model.train(20)
     model.train(60)
     rows = fold.valid.take(np.repeat(np.arange(20), 30))
@@ -164,7 +167,7 @@ def test_rows_count_by_their_weights(any_name: str, kind: str) -> None:
     metric = METRICS["rmse" if kind == "regression" else "accuracy"]
 
     def loss(on: Fold) -> float:
-        model = family(any_name)(on, default_metric(kind), 1).start({}, SEED)
+        model = family(any_name)(on, FamilyOptions(default_metric(kind), 1)).start({}, SEED)
         model.train(60)
         return metric.goal.to_loss(fold.score(metric, model.predict(fold.valid)))
 
@@ -194,7 +197,7 @@ def test_predictions_have_the_shape_of_the_task_and_are_worth_something(
     any_name: str, kind: str
 ) -> None:
     fold, metric = make_fold(kind), default_metric(kind)
-    model = family(any_name)(fold, metric, 1).start({}, SEED)
+    model = family(any_name)(fold, FamilyOptions(metric, 1)).start({}, SEED)
     curve = model.train(120)
     prediction = model.predict(fold.valid)
     assert prediction.dtype == np.float64
@@ -204,7 +207,7 @@ def test_predictions_have_the_shape_of_the_task_and_are_worth_something(
     else:
         assert prediction.shape == (len(fold.valid), fold.task.n_classes)
         np.testing.assert_allclose(prediction.sum(axis=1), 1.0, atol=1e-6)
-    trivial = family("trivial")(fold, metric, 1).start({}, SEED)
+    trivial = family("trivial")(fold, FamilyOptions(metric, 1)).start({}, SEED)
     trivial.train(1)
     loss, known = (
         metric.goal.to_loss(fold.score(metric, m.predict(fold.valid))) for m in (model, trivial)
@@ -263,9 +266,9 @@ def test_the_same_seed_gives_the_same_model_on_warm_and_on_fresh_data(name: str,
     params = sampling_params(name, kind)
     trained(name, kind, RUNGS, seed=5)
     on_warm = trained(name, kind, RUNGS)
-    fresh = family(name)(make_fold(kind), default_metric(kind), 1, horizon=RUNGS[-1]).start(
-        params, SEED
-    )
+    fresh = family(name)(
+        make_fold(kind), FamilyOptions(default_metric(kind), 1, horizon=RUNGS[-1])
+    ).start(params, SEED)
     curves = [fresh.train(rung) for rung in RUNGS]
     rows = make_fold(kind).train
     assert np.array_equal(fresh.predict(rows), on_warm.predict(rows))
@@ -284,7 +287,9 @@ def test_the_same_seed_gives_the_same_model_on_warm_and_on_fresh_data(name: str,
 def test_what_is_exported_predicts_what_was_scored(
     any_name: str, kind: str, tmp_path: Path
 ) -> None:
-    model = family(any_name)(make_fold(kind), default_metric(kind), 1).start({}, SEED)
+    model = family(any_name)(make_fold(kind), FamilyOptions(default_metric(kind), 1)).start(
+        {}, SEED
+    )
     model.train(24)
     model.export(tmp_path / "member")
     rows = make_fold(kind).valid
@@ -356,7 +361,7 @@ def test_a_budget_already_reached_is_no_work(name: str) -> None:
 def test_every_point_of_the_space_trains(name: str, kind: str, categorical: bool) -> None:
     found = settings(name, kind=kind, has_categorical=categorical)
     fold = make_fold(kind, 150, categorical=categorical)
-    data = family(name)(fold, default_metric(kind), 1, horizon=4)
+    data = family(name)(fold, FamilyOptions(default_metric(kind), 1, horizon=4))
     drawn = [found.space.sample(np.random.default_rng([SEED, i])) for i in range(3)]
     for point in (*found.first_points, *drawn):
         model = data.start(point, SEED)

@@ -39,7 +39,7 @@ class Learned:
         sources = []
         for seed, n in enumerate((3, 20, 64)):
             rng = np.random.default_rng(seed)
-            x = space.sample_unit(rng, n)
+            x = space.codes.sample(rng, n)
             sources.append(PastSource(f"s{seed}", x, standardised(rng.normal(size=n)), 0.3 * seed))
         return LearnedSampler(Past(space, tuple(sources)), TPESampler(n_startup=4))
 

@@ -1,6 +1,6 @@
 import time
 from collections.abc import Collection, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import Future
 from threading import Timer
 
 import pytest
@@ -13,6 +13,7 @@ from hpo.space import Float, SearchSpace
 from hpo.storage import MemoryStorage
 from hpo.study import FirstPoint, Study
 from hpo.trial import Failure, Report, Trial
+from hpo.workers import first_done
 
 SPACE = SearchSpace((Float("x", 0.0, 1.0),))
 
@@ -46,7 +47,7 @@ class Workers:
         while self.ends:
             job, future = self.ends.pop()
             future.set_result(Report(1, float(job.params["x"])))
-        return wait(futures, timeout, FIRST_COMPLETED).done
+        return first_done(futures, timeout)
 
     def submit(self, job: Job, time_limit: float | None = None) -> Future[Report]:
         future: Future[Report] = Future()

@@ -34,7 +34,7 @@ def source(
     similarity: float = 1.0,
     n: int = 40,
 ) -> PastSource:
-    x = SPACE.sample_unit(np.random.default_rng(seed), n)
+    x = SPACE.codes.sample(np.random.default_rng(seed), n)
     return PastSource(name, x, standardised(loss(x)), similarity, name)
 
 
@@ -63,7 +63,7 @@ def test_the_kernel_is_short_where_a_parameter_matters() -> None:
 
 def test_what_many_saw_is_expected_and_something_bad_far_away() -> None:
     corners = [
-        SPACE.sample_unit(np.random.default_rng(seed), 30) * [0.3, 1, 1, 1, 1] for seed in range(4)
+        SPACE.codes.sample(np.random.default_rng(seed), 30) * [0.3, 1, 1, 1, 1] for seed in range(4)
     ]
     past = past_of(
         *(
@@ -82,11 +82,11 @@ def test_studies_that_agree_say_more_than_one_alone() -> None:
     """With half noise, sixteen studies rank better than four, and four better than one."""
 
     def rough(seed: int) -> PastSource:
-        x = SPACE.sample_unit(np.random.default_rng(seed), 20)
+        x = SPACE.codes.sample(np.random.default_rng(seed), 20)
         scores = standardised(valley(x)) + np.random.default_rng(100 + seed).normal(size=20)
         return PastSource(f"s{seed}", x, standardised(np.exp(scores)), 1.0, f"s{seed}")
 
-    x = SPACE.sample_unit(np.random.default_rng(99), 300)
+    x = SPACE.codes.sample(np.random.default_rng(99), 300)
     found = [
         np.mean(
             [
@@ -133,7 +133,7 @@ def test_what_this_very_table_saw_counts_most() -> None:
 
 def test_trust_follows_the_results_and_few_move_it_little() -> None:
     past = past_of(*(source(f"s{i}", valley, i) for i in range(4)))
-    x = SPACE.sample_unit(np.random.default_rng(7), 40)
+    x = SPACE.codes.sample(np.random.default_rng(7), 40)
     right, wrong = past.trust_after_each(x, valley(x)), past.trust_after_each(x, -valley(x))
     assert (right > 0.9).all()
     assert wrong[0] == 1.0
@@ -146,7 +146,7 @@ def test_trust_follows_the_results_and_few_move_it_little() -> None:
 
 def test_trust_with_failures_and_equal_losses() -> None:
     past = past_of(*(source(f"s{i}", valley, i) for i in range(4)))
-    x = SPACE.sample_unit(np.random.default_rng(7), 30)
+    x = SPACE.codes.sample(np.random.default_rng(7), 30)
     assert past.trust(x, np.full(30, np.inf)) < 0.4
     assert past.trust(x, np.ones(30)) == past.trust(x, np.full(30, np.inf))
 
@@ -154,7 +154,7 @@ def test_trust_with_failures_and_equal_losses() -> None:
 def test_what_was_best_on_this_very_table_is_repeated_once() -> None:
     mine = replace(source("mine", valley, 1), same_table=True)
     past = past_of(*(source(f"s{i}", valley, 5 + i) for i in range(3)), mine)
-    taken = SPACE.sample_unit(np.random.default_rng(0), 1)
+    taken = SPACE.codes.sample(np.random.default_rng(0), 1)
     found = past.best_on_same_table(taken, 3)
     assert {name for name, _ in found} == {"mine"}
     best = mine.x[np.argsort(mine.scores)[:5]]

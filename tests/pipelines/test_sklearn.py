@@ -16,10 +16,10 @@ from sklearn.utils.estimator_checks import check_estimator
 
 import pipelines.sklearn as face
 from hpo.errors import UserError
-from pipelines.models import family
-from pipelines.objectives.planning import source_of
+from pipelines.models import FamilyOptions, family
 from pipelines.sklearn import Found, TunedClassifier, TunedRegressor
 from pipelines.study.options import TuneOptions
+from pipelines.study.sources import source_of
 from pipelines.table.scores.metrics import default_metric
 from serving.predictor import Predictor
 
@@ -40,7 +40,9 @@ def one_training(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[dict[s
         calls.append(options)
         prepared = source_of(TuneOptions(data=frame, target=target, **options), "").prepare()
         fold = prepared.folds[0].whole()
-        model = family("lightgbm")(fold, default_metric(prepared.task.kind), 1, horizon=40)
+        model = family("lightgbm")(
+            fold, FamilyOptions(default_metric(prepared.task.kind), 1, horizon=40)
+        )
         trained = model.start({"min_child_samples": 1}, 0)
         trained.train(40)
         place = tmp_path / str(len(calls))

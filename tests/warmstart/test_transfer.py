@@ -74,7 +74,7 @@ def study(
     n: int = 10,
     codes: FloatArray | None = None,
 ) -> PastStudy:
-    x = space.sample_unit(np.random.default_rng(0), n) if codes is None else codes
+    x = space.codes.sample(np.random.default_rng(0), n) if codes is None else codes
     losses = np.arange(len(x), dtype=float)
     return PastStudy(name, name, model, metric, task, digest or name, described, space, x, losses)
 
@@ -161,7 +161,7 @@ def test_any_past_space_gives_configurations_of_any_new_one(
         assert new[name].why_not(new.decode(new.encode(chosen))[name]) is None
         assert value in (theirs.get(name), default.get(name))
     x, _ = translated(study("s", old, codes=old.encode(theirs)[None]), "lightgbm", new, default)
-    np.testing.assert_array_equal(new.deactivate(x), x)
+    np.testing.assert_array_equal(new.codes.deactivate(x), x)
 
 
 def found_among(
@@ -271,7 +271,7 @@ def test_copies_of_a_study_change_neither_what_is_alike_nor_what_is_expected_by_
     assert {n.study.digest: n.similarity for n in often} == {
         n.study.digest: n.similarity for n in once
     }
-    x = NEW.sample_unit(np.random.default_rng(1), 50)
+    x = NEW.codes.sample(np.random.default_rng(1), 50)
     one, many = (learned(found, "lightgbm", NEW, DEFAULT).expected(x) for found in (once, often))
     assert np.corrcoef(one, many)[0, 1] > 0.95
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from pipelines.models import FamilyOptions
 from pipelines.models.catalog import family, settings
 from pipelines.table.data import Fold, Task
 from pipelines.table.scores.metrics import METRICS
@@ -31,9 +32,9 @@ def run(arrays: str, metric: str, seed: int, point: int) -> dict[str, Any]:
     )
     found = settings("mlp", kind=kind, has_categorical=bool(cardinalities))
     start = time.process_time()
-    training = family("mlp")(fold, METRICS[metric], 1, horizon=found.budget.max).start(
-        found.first_points[point], seed
-    )
+    training = family("mlp")(
+        fold, FamilyOptions(METRICS[metric], 1, horizon=found.budget.max)
+    ).start(found.first_points[point], seed)
     training.train(found.budget.max)
     seconds = time.process_time() - start
     prediction = str(Path(arrays).with_suffix(f".own-{point}.npy"))

@@ -34,14 +34,14 @@ def maximise(
     inactive = np.isnan(starts)
     around = np.where(inactive, rng.random(starts.shape), starts)
     draws = rng.random((_DRAWS, len(space)))
-    parents = space.snap(np.concatenate([draws, around, _children(space, around, 0, rng)]))
-    values = value(space.deactivate(parents))
+    parents = space.codes.snap(np.concatenate([draws, around, _children(space, around, 0, rng)]))
+    values = value(space.codes.deactivate(parents))
     best = np.argsort(-values, kind="stable")[:searches]
     parents, values = parents[best], values[best]
     rows = np.arange(len(parents))
     for number in range(_ROUNDS):
-        children = space.snap(_children(space, parents, number, rng))
-        found = value(space.deactivate(children)).reshape(len(parents), _CHILDREN)
+        children = space.codes.snap(_children(space, parents, number, rng))
+        found = value(space.codes.deactivate(children)).reshape(len(parents), _CHILDREN)
         first = found.argmax(axis=1)
         better = found[rows, first] > values
         chosen = children.reshape(len(parents), _CHILDREN, -1)[rows, first]

@@ -83,7 +83,7 @@ class TPESampler(Settings):
         # dimensions would win by their higher densities alone, and the search would never leave the
         # first branch that did well.
         draws[:, layout.parents] = draws[0, layout.parents]
-        candidates = space.deactivate(space.snap(draws))
+        candidates = space.codes.deactivate(space.codes.snap(draws))
         phi = features(layout, candidates)
         worth = below.log_density(phi) - above.log_density(phi)
         if self.cost:
@@ -152,7 +152,7 @@ def spread_out(
 
     This is Mitchell's best candidate. With many draws, points would gather at the cube's corners.
     """
-    return farthest(space, space.sample_unit(rng, n_draws), taken)
+    return farthest(space, space.codes.sample(rng, n_draws), taken)
 
 
 def farthest(space: SearchSpace, points: FloatArray, taken: FloatArray) -> FloatArray:

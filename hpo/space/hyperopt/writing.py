@@ -69,7 +69,7 @@ def _with_conditions(space: SearchSpace, name: str, drawn: dict[str, Apply]) -> 
 
 def _all_conditions(space: SearchSpace, name: str) -> dict[str, set[int]]:
     """Conditions of a parameter and its ancestors, as positions of the choices that satisfy all."""
-    own = space.allowed_choices(name)
+    own = space.codes.allowed_choices(name)
     inherited = [_all_conditions(space, parent) for parent in own]
     combined: dict[str, set[int]] = {}
     for conditions in (*inherited, own):

@@ -15,12 +15,13 @@ from hpo.errors import ParameterError
 from hpo.space.parameters import Params, Value
 from pipelines.models.catalog import single_family
 from pipelines.models.families import SingleFamily
+from pipelines.models.legs import FamilyOptions
 from pipelines.models.scikit.calibration import calibrated, has_probabilities, last_step
 from pipelines.models.scikit.columns import Encoded, scaled
 from pipelines.models.scikit.single import Fit, SingleFit
 from pipelines.models.scikit.written import read, value_of
 from pipelines.table.data import Fold
-from pipelines.table.scores.metrics import Metric, default_metric
+from pipelines.table.scores.metrics import default_metric
 from serving.scikit import untrusted
 from serving.trust import way_out
 from warmstart.families import short_name
@@ -31,9 +32,9 @@ FAMILY = "estimator"
 class Estimator(SingleFit):
     """The estimator with the text `name` on one fold."""
 
-    def __init__(self, name: str, fold: Fold, metric: Metric, threads: int, **options: Any) -> None:
+    def __init__(self, name: str, fold: Fold, options: FamilyOptions) -> None:
         self.name = name
-        super().__init__(fold, metric, threads, **options)
+        super().__init__(fold, options)
 
     def described(self) -> SingleFamily:
         """The family as the driver knows it."""
@@ -88,7 +89,7 @@ def check_estimator(name: str, fold: Fold) -> None:
     _check_kind(estimator, shown, fold.task.kind)
     if classifies and not has_probabilities(estimator):
         _check_calibration(estimator, shown, fold)
-    fit = Estimator(name, fold, default_metric(fold.task.kind), 1).start({}, seed=0)
+    fit = Estimator(name, fold, FamilyOptions(default_metric(fold.task.kind), 1)).start({}, seed=0)
     refused = _refused(fit)
     if refused:
         raise ParameterError(

@@ -19,11 +19,10 @@ from hpo.space.parameters import Params, Value
 from pipelines.models.catalog import single_family
 from pipelines.models.checkpoint import read_files, write_files
 from pipelines.models.families import SingleFamily
-from pipelines.models.legs import Curve, checked
+from pipelines.models.legs import Curve, FamilyOptions, checked
 from pipelines.models.scikit.columns import Encoded
 from pipelines.models.scikit.family import estimator_of, skops_bytes
 from pipelines.table.data import Fold
-from pipelines.table.scores.metrics import Metric
 from pipelines.table.shares import subset
 from serving.features import Matrix
 from serving.members import MANIFEST, SCHEMA
@@ -39,19 +38,11 @@ class SingleFit(ABC):
     budget_unit: ClassVar[str] = "fits"
     name: str
 
-    def __init__(
-        self,
-        fold: Fold,
-        metric: Metric,
-        threads: int,
-        *,
-        horizon: int | None = None,
-        fidelity: str = "rounds",
-    ) -> None:
+    def __init__(self, fold: Fold, options: FamilyOptions) -> None:
         self.description = self.described()
         self.fold = _at_most(fold, self.description.max_rows)
-        self.metric = metric
-        self.threads = threads
+        self.metric = options.metric
+        self.threads = options.threads
         self._encoded: dict[str, Encoded] = {}
 
     def described(self) -> SingleFamily:

@@ -48,7 +48,7 @@ def _unusual(plan: Plan, data: DataPlan, family: str) -> dict[str, object]:
         "split": (data.split, TrainOptions.split),
         "test_share": (data.test_share, 0.0 if TEST in data.others else TrainOptions.test_share),
         "test": (_place(data, TEST), None),
-        "validation": (_place(data, VALIDATION) or _held_out(validation), TrainOptions.validation),
+        "validation": (_place(data, VALIDATION) or _held_out(validation), HOLDOUT),
         "fold": (validation.column, ""),
         "loss": (data.loss, ""),
         "max_budget": (_full_budget(plan, family), settings(family).budget.max),

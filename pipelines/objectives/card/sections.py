@@ -162,11 +162,7 @@ def scores(subject: Subject) -> Iterator[str]:
 def _validation_scores(subject: Subject) -> str:
     score = subject.plan.goal.from_loss(subject.best.loss)
     reason = "" if subject.confirmation else ", by which it was chosen"
-    before = (
-        " (before it was trained on them, too)"
-        if subject.plan.refits(subject.data.has_folds)
-        else ""
-    )
+    before = " (before it was trained on them, too)" if subject.plan.refits else ""
     baselines = [f", baseline {name} {value:.6g}" for name, value in subject.baselines.items()]
     return (
         f"On the validation rows{reason}: {subject.plan.metric} {score:.6g}{before}"
@@ -230,7 +226,7 @@ def search(subject: Subject) -> Iterator[str]:
     unit = settings(subject.family).budget.unit
     yield f"- trained for {reached}, best after {best_at:.4g} {unit}"
     rows = subject.prepared.rows
-    if plan.refits(subject.data.has_folds):
+    if plan.refits:
         n_rows = len(rows.rest)
         yield f"- trained once more for as long on {n_rows:,} training and validation rows"
     if plan.uses_test_rows:

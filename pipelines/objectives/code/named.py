@@ -5,6 +5,7 @@ import logging
 from hpo.errors import ParameterError, StudyError
 from hpo.past import Past
 from hpo.space import Params, SearchSpace
+from hpo.space.yaml import to_yaml
 from pipelines.objectives.code.asked import ASKED
 from pipelines.store.knowledge import past_studies
 from pipelines.store.summaries import prediction
@@ -44,7 +45,7 @@ class NamedPast:
             default: its first configuration.
             metric: of the search, by its name; past studies by another one count less.
         """
-        key = space.to_yaml(), metric
+        key = to_yaml(space), metric
         if key not in self._made:
             self._made[key] = self._learned(space, default, metric)
         return self._made[key]

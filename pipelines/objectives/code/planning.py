@@ -1,6 +1,6 @@
 """The plan of a study of the user's code, from its options."""
 
-from hpo.algorithms import grants_budgets, is_population, resolved
+from hpo.algorithms import grants_budgets, is_population
 from hpo.errors import ParameterError
 from hpo.space import SearchSpace
 from hpo.space.center import center
@@ -9,11 +9,10 @@ from hpo.workers.cores import WorkerPlan, available_cores, plan_threads
 from pipelines.models import Budget
 from pipelines.objectives.code import BUDGET, CHECKPOINT, Code
 from pipelines.objectives.code.results import goals_of
-from pipelines.objectives.planning import FULL_TRAININGS, lag_of, n_trials, rungs
+from pipelines.objectives.planning import plan_of, rungs
 from pipelines.objectives.space import SpaceChoice, read_space
 from pipelines.study.options import DEFAULT, PAST, TuneOptions
 from pipelines.study.plan import Plan
-from pipelines.table.source import absolute
 
 CENTER = "center of the space"  # the origin of the first point
 _LOWEST = 27  # without min_budget, the lowest rung is at least this part of max_budget
@@ -45,31 +44,17 @@ def new_plan(
     """
     steps = budgets(options, code)
     space = chosen.space if chosen.space is not None else SearchSpace(())
-    trials = n_trials(options, steps)
-    return Plan(
+    return plan_of(
+        options,
+        space,
+        steps,
+        worker_plan,
         model=code.name,
-        algorithm=resolved(options.algorithm, space, trials or FULL_TRAININGS),
         goals=goals_of(options),
         seed=options.seed,
-        space=space,
         first_points=(FirstPoint(center(space), CENTER),),
-        rungs=steps,
-        eta=options.eta,
         budget_unit=BUDGET,
         fidelity=BUDGET,
-        checkpoints=None if options.checkpoints is None else absolute(options.checkpoints),
-        workers=worker_plan.workers,
-        threads=worker_plan.threads,
-        lag=lag_of(options.algorithm, worker_plan),
-        trials=trials,
-        timeout=options.timeout,
-        trial_timeout=options.trial_timeout,
-        patience=options.patience,
-        min_gain=options.min_gain,
-        budget=options.budget,
-        price=options.price,
-        register=options.register,
-        warm_start=options.warm_start,
     )
 
 

@@ -133,9 +133,9 @@ class Final:
             ) from error
 
 
-def seconds_to_refit(trials: Sequence[Trial]) -> float:
-    """What one worker is expected to take to train trials once more, on all rows."""
-    return _MORE * sum(trial.seconds for trial in trials)
+def seconds_to_refit(trials: Sequence[Trial], folds: int) -> float:
+    """What one worker is expected to take to train trials once more, on the rows of all folds."""
+    return _MORE * sum(trial.seconds for trial in trials) / folds
 
 
 def without_predictions(ending: Ending, trials: Sequence[Trial]) -> list[Rebuild]:

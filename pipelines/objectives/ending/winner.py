@@ -210,7 +210,7 @@ def _trained_on(plan: Plan, data: DataPlan) -> str:
     """The rows that the logged model was trained on, as its tag says them."""
     if plan.uses_test_rows:
         return ALL_ROWS
-    return "train+validation" if plan.refits(data.has_folds) or data.has_folds else "train"
+    return "train+validation" if plan.refits or data.has_folds else "train"
 
 
 def _held_out_score(plan: Plan, prepared: "Prepared", won: Won) -> HeldOutScore:

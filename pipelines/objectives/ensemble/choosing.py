@@ -72,14 +72,14 @@ def choose_ensemble(
     return None
 
 
-def in_time(ensemble: Ensemble, ending: Ending) -> Ensemble | None:
+def in_time(ensemble: Ensemble, ending: Ending, folds: int) -> Ensemble | None:
     """The heaviest members that can be trained once more until the timeout is over.
 
     None where that is one trial only, which is no ensemble.
     """
     kept = list(ensemble.weights)
     while len(kept) > 1:
-        if ending.has_time_for(seconds_to_refit([ending.trials[n] for n in kept])):
+        if ending.has_time_for(seconds_to_refit([ending.trials[n] for n in kept], folds)):
             break
         kept.pop()
     if len(kept) == len(ensemble.weights):

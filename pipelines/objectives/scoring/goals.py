@@ -25,6 +25,7 @@ from pipelines.table.scores.named import (
 )
 from pipelines.table.scores.robustness import ROBUSTNESS, is_robustness
 from pipelines.table.scores.scorers import OWN_NAMES
+from serving.names import listed
 
 BESIDE = (*COSTS, *(f"{gap}:COLUMN" for gap in GAPS), ROBUSTNESS)
 
@@ -158,13 +159,13 @@ def read_goals(options: Options, goal: GoalOf, *, own: bool = False) -> Goals:
 def _goals(
     metric: str, limits: str | None, prefer: str | None, goal: GoalOf, *, own: bool
 ) -> Goals:
-    texts = _parts(metric)
+    texts = listed(metric)
     if not texts:
         raise ParameterError(f"metric={metric!r} names no metric; leave it out for auto")
     first = _goal(texts[0], None, goal, own=own)
     found = [first, *(_goal(text, first, goal, own=own) for text in texts[1:])]
     by_text = dict(zip(map(_unsigned, texts), found, strict=True))
-    weights = dict(map(_weight, _parts(prefer or "")))
+    weights = dict(map(_weight, listed(prefer or "")))
     return Goals(
         tuple(found),
         _limits(limits or ""),
@@ -209,7 +210,7 @@ def _limits(text: str) -> tuple[Limit, ...]:
         ParameterError: naming all that are none.
     """
     found, mistakes = list[Limit](), list[str]()
-    for part in _parts(text):
+    for part in listed(text):
         try:
             limit = Limit.parse(part)
             found.append(replace(limit, name=canonical(limit.name)))
@@ -225,7 +226,7 @@ def preferring(goals: Goals, prefer: str | None) -> Goals:
     Raises:
         ParameterError: for a text that is no weights, or weighs what is no goal.
     """
-    return goals if prefer is None else replace(goals, weights=dict(map(_weight, _parts(prefer))))
+    return goals if prefer is None else replace(goals, weights=dict(map(_weight, listed(prefer))))
 
 
 def as_began(
@@ -270,7 +271,7 @@ def goal_mistakes(options: SearchOptions, wrong: Collection[str] = ()) -> Iterat
     """
     if {"metric", "limits", "prefer"} & set(wrong):
         return
-    names = _parts(options.metric)
+    names = listed(options.metric)
     several = len(names) > 1 or (isinstance(options, TuneOptions) and options.limits is not None)
     combined = several or any(map(_sum_of, names))
     if options.min_gain is not None:
@@ -318,7 +319,7 @@ def _grants_budgets(algorithm: str) -> bool:
 
 def _text_mistakes(options: TuneOptions, names: list[str]) -> Iterator[str]:
     try:
-        weights = dict(map(_weight, _parts(options.prefer or "")))
+        weights = dict(map(_weight, listed(options.prefer or "")))
         unknown = AUTO in metric_names(options.metric, auto=True) or options.study is not None
         prefer = None if weights and unknown else options.prefer  # the goals are known later
 
@@ -350,14 +351,10 @@ def metric_names(metric: str, *, auto: bool = False) -> list[str]:
     `auto` says whether the word is among them.
     """
     found: list[str] = []
-    for text in _parts(metric):
+    for text in listed(metric):
         terms = _sum_of(text)
         found += terms.names if terms else [_unsigned(text)]
     return [name for name in found if auto or name != AUTO]
-
-
-def _parts(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",") if part.strip()]
 
 
 def _weight(text: str) -> tuple[str, float]:

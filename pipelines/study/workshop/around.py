@@ -1,11 +1,12 @@
 """A pool whose jobs another pool runs."""
 
 from collections.abc import Collection
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, Generic, Protocol, Self, TypeVar
 
 from hpo.trial import Report
+from hpo.workers import first_done
 
 
 class Inner(Protocol):
@@ -52,7 +53,7 @@ class PoolAround(Generic[PoolT]):
         self, futures: Collection["Future[Report]"], timeout: float
     ) -> Collection["Future[Report]"]:
         """Wait until at least one of the futures is done, for `timeout` seconds at most."""
-        return wait(futures, timeout, FIRST_COMPLETED).done
+        return first_done(futures, timeout)
 
     def shutdown(self, now: bool = False) -> None:
         """End the workers."""

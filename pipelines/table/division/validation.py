@@ -17,6 +17,10 @@ from serving.values import labelled
 MAX_FOLDS = 20
 SHARE = 0.2  # of the validation rows of a holdout
 HOLDOUT, TABLE = "holdout", "table"
+AUTO_FOLDS = 5
+# At the same seconds, folds made ensembles of several families better on tables below, and not on
+# one of 6,554 rows (docs/tables.md).
+MOST_ROWS, MOST_CELLS = 5_000, 1_000_000
 
 
 @dataclass(frozen=True)
@@ -79,11 +83,26 @@ class Validation:
         raise ParameterError(unknown_validation(text))
 
 
+def suited(frame: pd.DataFrame, counts: IntArray, share: float, *, mixed: bool) -> Validation:
+    """Folds on a small table, or else a holdout.
+
+    Args:
+        frame: the rows that are divided.
+        counts: `(k,)` rows of each class; empty for numbers.
+        share: of the test rows.
+        mixed: whether rows may be divided at random, and not by their time or group.
+    """
+    rows = len(frame) * (1 - share)
+    is_small = rows <= MOST_ROWS and rows * frame.shape[1] <= MOST_CELLS
+    enough = counts.min(initial=len(frame)) * (1 - share) >= 2 * AUTO_FOLDS
+    return Validation(AUTO_FOLDS if is_small and enough and mixed else 0)
+
+
 def unknown_validation(text: str) -> str:
     """The message for a text that names no way to validate."""
     return (
-        "validation must be 'holdout', 'holdout:SHARE' with a share between 0 and 1, 'cv:K' with "
-        f"2 <= K <= {MAX_FOLDS}, or a table of validation rows, but got {text!r}"
+        "validation must be 'auto', 'holdout', 'holdout:SHARE' with a share between 0 and 1, "
+        f"'cv:K' with 2 <= K <= {MAX_FOLDS}, or a table of validation rows, but got {text!r}"
     )
 
 

@@ -53,7 +53,7 @@ def history_of(n: int, seed: int = 0, space: SearchSpace = SPACE) -> History:
 
 def process_of(history: History, pending: int = 0) -> Process:
     rows = best_and_spread(history.losses, 200)
-    near = SPACE.sample_unit(np.random.default_rng(99), pending)
+    near = SPACE.codes.sample(np.random.default_rng(99), pending)
     return Process.fitted(SPACE, history.x[rows], bent(history.losses[rows]), near)
 
 
@@ -116,7 +116,7 @@ def test_a_diverged_training_does_not_hide_differences_among_good_ones() -> None
 @given(space=spaces(), seed=st.integers(0, 99), shift=st.floats(-0.5, 0.5))
 def test_the_gradient_of_the_fit(space: SearchSpace, seed: int, shift: float) -> None:
     rng = np.random.default_rng(seed)
-    x = space.sample_unit(rng, 2 * 8).reshape(2, 8, -1)
+    x = space.codes.sample(rng, 2 * 8).reshape(2, 8, -1)
     priors = Prior(0.0, 1.5, -2, 2), Prior(0.5, 1.0, -2, 2), Prior(-2.0, np.inf, -3, 1)
     fit = KernelFit.of(space, x, rng.normal(size=(2, 8)), *priors)
     theta = np.full(len(space) + 2, shift)
@@ -132,7 +132,7 @@ def test_the_process_knows_its_results_and_is_unsure_elsewhere() -> None:
     rows = best_and_spread(history.losses, 200)
 
     known = process.at(history.x[rows])
-    fresh = process.at(SPACE.sample_unit(np.random.default_rng(7), 200))
+    fresh = process.at(SPACE.codes.sample(np.random.default_rng(7), 200))
 
     np.testing.assert_allclose(known.mean, bent(history.losses[rows]), atol=0.1)
     assert (known.nearest < 1e-9).all()
@@ -141,7 +141,7 @@ def test_the_process_knows_its_results_and_is_unsure_elsewhere() -> None:
 
 def test_pending_configurations_reduce_the_variance_alone() -> None:
     history = history_of(15)
-    near = SPACE.sample_unit(np.random.default_rng(99), 3)
+    near = SPACE.codes.sample(np.random.default_rng(99), 3)
 
     without, given = process_of(history).at(near), process_of(history, pending=3).at(near)
 
@@ -207,7 +207,7 @@ def test_the_search_finds_the_maximum_of_a_function_with_steps_and_conditions() 
 
     for seed in range(3):
         found = maximise(SPACE, value, np.empty((0, 4)), 4, np.random.default_rng(seed))
-        np.testing.assert_allclose(SPACE.snap(found[None])[0], best, atol=0.03)
+        np.testing.assert_allclose(SPACE.codes.snap(found[None])[0], best, atol=0.03)
 
 
 def test_settings_without_effect_are_mistakes() -> None:

@@ -30,7 +30,7 @@ class Mine:
 
 
 def history(n: int, sign: float = 1.0, seed: int = 0) -> History:
-    x = SPACE.sample_unit(np.random.default_rng(seed), n)
+    x = SPACE.codes.sample(np.random.default_rng(seed), n)
     return History.of(SPACE, x, sign * valley(x), np.full(len(x), np.nan), x[:0], n)
 
 
@@ -100,7 +100,7 @@ def test_after_the_start_the_studys_own_sampler_decides(n: int) -> None:
 
 
 def test_a_past_of_one_study_with_three_trials_is_enough() -> None:
-    x = SPACE.sample_unit(np.random.default_rng(0), 3)
+    x = SPACE.codes.sample(np.random.default_rng(0), 3)
     past = Past(SPACE, (PastSource("s", x, np.array([0.0, 1.0, -1.0]), 1.0),))
     for n in (0, 1, 2, 3, 8):
         assert LearnedSampler(past, TPESampler()).suggest(history(n), np.random.default_rng(n))

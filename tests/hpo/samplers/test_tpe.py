@@ -192,10 +192,10 @@ def naive_log_density(parzen: Parzen, space: SearchSpace, x: FloatArray) -> floa
 @given(space=spaces(max_size=5), seed=st.integers(0, 2**16), one=st.booleans())
 def test_density_is_the_sum_over_kernels(space: SearchSpace, seed: int, one: bool) -> None:
     rng, layout = np.random.default_rng(seed), space.layout
-    centres, weights = with_prior(space.sample_unit(rng, 6), rng.random(6) + 0.1, 0.7)
+    centres, weights = with_prior(space.codes.sample(rng, 6), rng.random(6) + 0.1, 0.7)
     bandwidths = scott(layout, centres, weights, 1.0) if one else neighbours(layout, centres)
     parzen = Parzen(layout, centres, weights, bandwidths)
-    x = space.sample_unit(rng, 4)
+    x = space.codes.sample(rng, 4)
 
     expected = [naive_log_density(parzen, space, row) for row in x]
 
@@ -210,7 +210,7 @@ def test_draws_follow_the_density() -> None:
     )
     rng = np.random.default_rng(0)
     layout = space.layout
-    centres, mass = with_prior(space.sample_unit(rng, 3), np.ones(3), 1.0)
+    centres, mass = with_prior(space.codes.sample(rng, 3), np.ones(3), 1.0)
     parzen = Parzen(layout, centres, mass, neighbours(layout, centres))
     draws = parzen.sample(rng, 20_000)
     uniform = rng.random((20_000, 3))
@@ -235,8 +235,9 @@ def test_scott_bandwidths_shrink_with_the_centres() -> None:
         math.sqrt(0.5 / 12 / 1.5)
     )
     assert scott(BRANIN.layout, many, np.ones(50), 0.5)[0, 0] < 0.03
+    branch = BRANCHES.codes.deactivate(np.full((3, 6), 0.75))
     np.testing.assert_allclose(  # a dimension that no centre has keeps the prior's spread
-        scott(BRANCHES.layout, BRANCHES.deactivate(np.full((3, 6), 0.75)), np.ones(3), 0.5)[0],
+        scott(BRANCHES.layout, branch, np.ones(3), 0.5)[0],
         math.sqrt(1 / 12),
     )
 

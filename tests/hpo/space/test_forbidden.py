@@ -16,6 +16,8 @@ from hpo.samplers.random import RandomSampler
 from hpo.schedulers.full import Full
 from hpo.space import Float, Forbidden, Params, SearchSpace
 from hpo.space.center import center, nearest_allowed
+from hpo.space.narrowing import restricted
+from hpo.space.yaml import from_yaml, to_yaml
 from hpo.storage import MemoryStorage
 from hpo.study import FirstPoint, Study
 from hpo.trial import Report
@@ -46,7 +48,7 @@ SPACE = SearchSpace.from_dict(BOOSTERS)
 def test_what_is_forbidden(params: dict[str, Any], allowed: bool) -> None:
     params = {**params, "threads": 4}
     assert SPACE.allowed(params) is allowed
-    assert SPACE.allowed_codes(SPACE.encode(params)[None]).tolist() == [allowed]
+    assert SPACE.codes.allowed(SPACE.encode(params)[None]).tolist() == [allowed]
     if not allowed:
         with pytest.raises(SpaceError, match="is forbidden"):
             SPACE.validate(params)
@@ -54,7 +56,7 @@ def test_what_is_forbidden(params: dict[str, Any], allowed: bool) -> None:
 
 def test_written_and_read_again() -> None:
     assert SearchSpace.from_dict(SPACE.to_dict()) == SPACE
-    assert SearchSpace.from_yaml(SPACE.to_yaml()) == SPACE
+    assert from_yaml(to_yaml(SPACE)) == SPACE
     assert pickle.loads(pickle.dumps(SPACE)) == SPACE
     assert [str(each) for each in SPACE.forbidden] == [
         "booster=linear and depth>6",
@@ -68,8 +70,8 @@ def test_written_and_read_again() -> None:
 
 
 def test_a_narrower_space_keeps_what_is_still_possible() -> None:
-    assert SPACE.restrict(booster="tree").forbidden == (SPACE.forbidden[1],)
-    assert SPACE.restrict(depth={"low": 2}).forbidden[1].values["depth"] == (2,)
+    assert restricted(SPACE, booster="tree").forbidden == (SPACE.forbidden[1],)
+    assert restricted(SPACE, depth={"low": 2}).forbidden[1].values["depth"] == (2,)
 
 
 @pytest.mark.parametrize(
@@ -100,7 +102,7 @@ def test_mistakes(forbidden: list[Any], message: str) -> None:
 def test_mistakes_name_file_and_line() -> None:
     text = "a: {low: 2, high: 1}\nb: {lo: 1, high: 3}\nc: [1]\nforbidden:\n- {c: 2}\n- {b: 1}\n"
     with pytest.raises(SpaceError) as raised:
-        SearchSpace.from_yaml(text, "space.yaml")
+        from_yaml(text, "space.yaml")
     lines = str(raised.value).splitlines()
     assert lines[0] == "4 mistakes:"
     places = sorted(line.split(": ")[0] for line in lines[1:])
@@ -119,7 +121,7 @@ def test_the_nearest_allowed_configuration() -> None:
 @settings(max_examples=10)
 def test_no_sampler_proposes_a_forbidden_configuration(space: SearchSpace, seed: int) -> None:
     rng = np.random.default_rng(seed)
-    assert all(space.allowed(space.decode(code)) for code in space.sample_unit(rng, 20))
+    assert all(space.allowed(space.decode(code)) for code in space.codes.sample(rng, 20))
     assert space.allowed(center(space))
     for name in SAMPLERS:
         history = History(space)

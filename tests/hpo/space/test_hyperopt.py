@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hpo.errors import SpaceError
 from hpo.space import Categorical, Float, Integer, Parameter, SearchSpace
 from hpo.space.hyperopt import from_code, from_hyperopt, to_code, to_hyperopt
+from hpo.space.yaml import from_yaml, to_yaml
 from tests.strategies import params_of, spaces
 
 
@@ -79,7 +80,7 @@ def test_numpy_scalars_are_plain_values() -> None:
 
     space = from_hyperopt(graph)
 
-    assert SearchSpace.from_yaml(space.to_yaml()) == space
+    assert from_yaml(to_yaml(space)) == space
     assert all(type(value) in (int, float, str) for value in space.decode(np.full(4, 0.9)).values())
 
 

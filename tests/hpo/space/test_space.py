@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from hpo.errors import SpaceError
 from hpo.space import Categorical, Float, Integer, SearchSpace
-from hpo.space.yaml import load_file
+from hpo.space.narrowing import restricted
+from hpo.space.yaml import from_yaml, load_file, to_yaml
 from tests.strategies import params_of, spaces
 
 SPACE = SearchSpace(
@@ -53,7 +54,7 @@ def test_inactive_is_exactly_what_is_absent(data: st.DataObject) -> None:
 
 @given(spaces())
 def test_yaml_and_dict_round_trip(space: SearchSpace) -> None:
-    assert SearchSpace.from_yaml(space.to_yaml()) == space
+    assert from_yaml(to_yaml(space)) == space
     assert SearchSpace.from_dict(space.to_dict()) == space
 
 
@@ -61,10 +62,10 @@ def test_yaml_and_dict_round_trip(space: SearchSpace) -> None:
 @settings(max_examples=50)
 def test_vectorised_codes_agree_with_single_ones(space: SearchSpace, seed: int) -> None:
     units = np.random.default_rng(seed).random((20, len(space)))
-    rows = space.deactivate(space.snap(units))
+    rows = space.codes.deactivate(space.codes.snap(units))
     for unit, row in zip(units, rows, strict=True):
         np.testing.assert_allclose(space.encode(space.decode(unit)), row, rtol=1e-9, atol=1e-9)
-    np.testing.assert_allclose(space.snap(rows), rows, rtol=1e-9)
+    np.testing.assert_allclose(space.codes.snap(rows), rows, rtol=1e-9)
 
 
 def test_parents_stand_before_their_children() -> None:
@@ -119,7 +120,7 @@ def test_values_outside_the_bounds_are_clipped_when_encoded() -> None:
 )
 def test_mistakes_are_told_with_the_way_out(text: str, words: str) -> None:
     with pytest.raises(SpaceError) as error:
-        SearchSpace.from_yaml(text, "my.yaml")
+        from_yaml(text, "my.yaml")
     assert words in str(error.value)
     assert "my.yaml" in str(error.value)
 
@@ -135,13 +136,13 @@ def test_a_file_that_is_no_text_is_told(tmp_path: Path) -> None:
 
 def test_all_mistakes_come_at_once() -> None:
     with pytest.raises(SpaceError, match="2 mistakes") as error:
-        SearchSpace.from_yaml("a: {low: 2, high: 1}\nb: {low: 0, high: 1, log: true}")
+        from_yaml("a: {low: 2, high: 1}\nb: {low: 0, high: 1, log: true}")
     assert "a:" in str(error.value)
     assert "b:" in str(error.value)
 
 
 def test_yaml_numbers_are_numbers_and_words_are_words() -> None:
-    space = SearchSpace.from_yaml("a: {low: 1e-4, high: 1}\nb: [on, no, 1:30, 'true', true]")
+    space = from_yaml("a: {low: 1e-4, high: 1}\nb: [on, no, 1:30, 'true', true]")
     assert space["a"] == Float("a", 1e-4, 1)
     assert space["b"] == Categorical("b", ("on", "no", "1:30", "true", True))
 
@@ -160,13 +161,13 @@ def test_params_are_checked_against_the_conditions() -> None:
 
 
 def test_restrict_fixes_and_narrows() -> None:
-    small = SPACE.restrict(boosting="dart", leaves={"low": 4, "high": 8})
+    small = restricted(SPACE, boosting="dart", leaves={"low": 4, "high": 8})
     assert small["boosting"].n_levels == 1
     assert small["leaves"].n_levels == 5
     with pytest.raises(SpaceError, match="must lie in"):
-        SPACE.restrict(leaves={"high": 999})
+        restricted(SPACE, leaves={"high": 999})
     with pytest.raises(SpaceError, match="did you mean 'leaves'"):
-        SPACE.restrict(leafs=3)
+        restricted(SPACE, leafs=3)
 
 
 @pytest.mark.parametrize(
@@ -181,7 +182,7 @@ def test_restrict_fixes_and_narrows() -> None:
 def test_numpy_scalars_arrays_and_ranges_are_plain_values(definition: dict[str, Any]) -> None:
     space = SearchSpace.from_dict(definition)
 
-    assert SearchSpace.from_yaml(space.to_yaml()) == space
+    assert from_yaml(to_yaml(space)) == space
     drawn = space.decode(np.full(len(space), 0.5))
     params: dict[str, Any] = {name: np.array(value)[()] for name, value in drawn.items()}
     space.validate(params)
@@ -221,7 +222,7 @@ def test_any_range_that_floats_hold_works_or_is_refused(
         assert parameter.from_unit(code) == pytest.approx(value, rel=1e-9, abs=near)
         if parameter.n_levels is not None:  # levels are exact
             assert parameter.from_unit(code) == value
-            assert space.snap(np.array([[unit]]))[0, 0] == pytest.approx(code, abs=1e-9)
+            assert space.codes.snap(np.array([[unit]]))[0, 0] == pytest.approx(code, abs=1e-9)
     assert parameter.from_unit(0.0) == low
     assert step is not None or parameter.from_unit(1.0) == pytest.approx(high, abs=near)
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from pipelines.models import baselines
+from pipelines.models import FamilyOptions, baselines
 from pipelines.models.baselines import Ridge, Trivial
 from pipelines.table.data import Task
 from pipelines.table.scores.metrics import default_metric
@@ -17,7 +17,7 @@ from tests.folds import KINDS, make_fold
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_trivial_answer_is_the_mean_or_the_class_shares(kind: str) -> None:
     fold = make_fold(kind)
-    model = Trivial(fold, default_metric(kind), 1).start({}, 0)
+    model = Trivial(fold, FamilyOptions(default_metric(kind), 1)).start({}, 0)
     model.train(1)
     prediction = model.predict(fold.valid)
     if kind == "regression":
@@ -29,7 +29,7 @@ def test_the_trivial_answer_is_the_mean_or_the_class_shares(kind: str) -> None:
 
 def test_the_linear_model_is_the_regression_on_the_design_that_serving_makes() -> None:
     fold = make_fold("binary")
-    model = Ridge(fold, default_metric("binary"), 1).start({}, 0)
+    model = Ridge(fold, FamilyOptions(default_metric("binary"), 1)).start({}, 0)
     model.train(1)
     weights = model._done().member.weights  # type: ignore[attr-defined]
     design = linear_design(
@@ -46,7 +46,7 @@ def test_a_class_without_training_rows_gets_almost_no_probability() -> None:
     for kept in ((0, 2), (0, 1, 3)):
         rows = np.flatnonzero(np.isin(fold.y_train, kept))
         less = replace(fold, train=fold.train.take(rows), y_train=fold.y_train[rows])
-        model = Ridge(less, default_metric("multiclass"), 1).start({}, 0)
+        model = Ridge(less, FamilyOptions(default_metric("multiclass"), 1)).start({}, 0)
         model.train(1)
         prediction = model.predict(fold.valid)
         assert prediction.shape == (len(fold.valid), 4)
@@ -60,7 +60,7 @@ def test_cost_is_bounded_in_rows_and_levels(
     monkeypatch.setattr(baselines, "_ONE_HOT_COLUMNS", 10)
     monkeypatch.setattr(baselines, "_CELLS", 100)  # predicts in slices
     fold = make_fold("multiclass")
-    model = Ridge(fold, default_metric("multiclass"), 1).start({}, 0)
+    model = Ridge(fold, FamilyOptions(default_metric("multiclass"), 1)).start({}, 0)
     model.train(1)
     coefficients = model._done().member.weights.coefficients  # type: ignore[attr-defined]
     p = fold.train.numeric.shape[1]
@@ -97,14 +97,14 @@ def test_a_table_of_one_kind_of_columns_only(tmp_path: Path) -> None:
         ]
         cardinalities = () if keep_numeric else fold.cardinalities
         less = replace(fold, train=parts[0], valid=parts[1], cardinalities=cardinalities)
-        model = Ridge(less, default_metric("binary"), 1).start({}, 0)
+        model = Ridge(less, FamilyOptions(default_metric("binary"), 1)).start({}, 0)
         model.train(1)
         assert model.predict(parts[1]).shape == (len(fold.valid), 2)
 
 
 def test_resume_fits_again(tmp_path: Path) -> None:
     fold = make_fold("regression")
-    data = Ridge(fold, default_metric("regression"), 1)
+    data = Ridge(fold, FamilyOptions(default_metric("regression"), 1))
     model = data.start({}, 4)
     model.train(1)
     model.save(tmp_path / "checkpoint")

@@ -13,6 +13,7 @@ import pytest
 import xgboost as xgb
 
 from hpo.space import Params
+from pipelines.models import FamilyOptions
 from pipelines.models.boosting import Boosting
 from pipelines.models.catalog import single_family
 from pipelines.models.errors import TrainingError
@@ -29,7 +30,10 @@ BOTH = pytest.mark.parametrize("family", [LightGBM, XGBoost])
 
 
 def data(family: Any, kind: str = "binary", fold: Fold | None = None, metric: str = "") -> Any:
-    return family(fold or make_fold(kind), METRICS[metric] if metric else default_metric(kind), 1)
+    return family(
+        fold or make_fold(kind),
+        FamilyOptions(METRICS[metric] if metric else default_metric(kind), 1),
+    )
 
 
 def trained(family: Any, params: Params, rungs: tuple[int, ...] = (30,), seed: int = 3) -> Boosting:
@@ -273,7 +277,7 @@ def test_a_model_without_rounds_says_so(family: Any) -> None:
 
 @BOTH
 def test_threads_are_those_given(family: Any) -> None:
-    library = family(make_fold("binary"), default_metric("binary"), 2)
+    library = family(make_fold("binary"), FamilyOptions(default_metric("binary"), 2))
     assert library.native({}, 0)["num_threads" if family is LightGBM else "nthread"] == 2
 
 
@@ -296,7 +300,7 @@ def test_rounds_are_grown_with_the_number_of_threads_that_takes_the_least_time(
 def test_the_threads_that_are_used_change_nothing_of_the_model(number: int) -> None:
     params, texts = {"num_leaves": 7, "feature_fraction": 0.6, "extra_trees": True}, []
     for chosen in (None, number):
-        library = LightGBM(make_fold("binary"), default_metric("binary"), 2)
+        library = LightGBM(make_fold("binary"), FamilyOptions(default_metric("binary"), 2))
         library._chosen = chosen
         texts.append(library.dump(trained(library, params, (4, 8))._model, None))
         assert library._chosen in (1, 2)

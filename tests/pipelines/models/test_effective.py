@@ -7,7 +7,7 @@ import pytest
 
 from hpo.samplers.grid import GridSampler
 from hpo.space import Categorical, Float, Integer, Params, SearchSpace
-from pipelines.models import FAMILIES, family, identity, search_model, single_family
+from pipelines.models import FAMILIES, FamilyOptions, family, identity, search_model, single_family
 from pipelines.models.network.settings import Hyperparameters
 from pipelines.objectives.planning import projected
 from pipelines.table.scores.metrics import default_metric
@@ -33,7 +33,9 @@ DIFFERENT: list[tuple[str, Params, Params]] = [
 
 def predictions(name: str, params: Params) -> list[float]:
     fold = make_fold("binary")
-    model = family(name)(fold, default_metric("binary"), 1, horizon=8).start(params, 3)
+    model = family(name)(fold, FamilyOptions(default_metric("binary"), 1, horizon=8)).start(
+        params, 3
+    )
     model.train(8)
     return [float(value) for value in np.ravel(model.predict(fold.valid))]
 

@@ -11,7 +11,15 @@ import pytest
 import xgboost as xgb
 
 from hpo.errors import ParameterError
-from pipelines.models import ALL, FAMILIES, FIDELITIES, CheckpointError, settings, single_family
+from pipelines.models import (
+    ALL,
+    FAMILIES,
+    FIDELITIES,
+    CheckpointError,
+    FamilyOptions,
+    settings,
+    single_family,
+)
 from pipelines.models.boosting import Boosting, RateSchedule
 from pipelines.models.families import MAX_RATE
 from pipelines.models.legs import leg_seed
@@ -40,7 +48,9 @@ PARAMS: dict[Any, dict[str, Any]] = {
 
 
 def data(family: Any, kind: str, horizon: int = RUNGS[-1], fidelity: str = "scheduled") -> Any:
-    return family(make_fold(kind), default_metric(kind), 1, horizon=horizon, fidelity=fidelity)
+    return family(
+        make_fold(kind), FamilyOptions(default_metric(kind), 1, horizon=horizon, fidelity=fidelity)
+    )
 
 
 def trained(library: Any, family: Any, rungs: tuple[int, ...] = RUNGS) -> Boosting:

@@ -18,7 +18,7 @@ import pandas as pd
 import pytest
 from mlflow import MlflowClient
 
-from pipelines.models import FAMILIES, family, settings
+from pipelines.models import FAMILIES, FamilyOptions, family, settings
 from pipelines.registry.logged import (
     log_winner,
 )
@@ -53,7 +53,9 @@ def train(name: str, directory: Path) -> Path:
         FEATURES.cardinalities,
     )
     chosen = settings(name)
-    trial = family(name)(fold, METRICS["roc_auc"], threads=1).start(chosen.first_points[-1], seed=0)
+    trial = family(name)(fold, FamilyOptions(METRICS["roc_auc"], threads=1)).start(
+        chosen.first_points[-1], seed=0
+    )
     trial.train(chosen.budget.min)
     trial.export(directory / "member")
     Predictor(FEATURES, INCOME, ()).save(directory / "predictor", [directory / "member"])

@@ -29,7 +29,7 @@ from sklearn.tree import DecisionTreeRegressor
 
 from hpo.errors import ParameterError, SpaceError
 from hpo.space import SearchSpace
-from pipelines.models import family, libraries, search_model, single_family
+from pipelines.models import FamilyOptions, family, libraries, search_model, single_family
 from pipelines.models.errors import TrainingError
 from pipelines.models.scikit.calibration import FOLDS
 from pipelines.models.scikit.estimator import check_estimator
@@ -68,9 +68,9 @@ REGRESSORS = [
 
 
 def started(estimator: Any, fold: Fold, seed: int = 3, **params: Any) -> Fit:
-    model: Fit = family(written(estimator))(fold, default_metric(fold.task.kind), 1).start(
-        params, seed
-    )
+    model: Fit = family(written(estimator))(
+        fold, FamilyOptions(default_metric(fold.task.kind), 1)
+    ).start(params, seed)
     return model
 
 
@@ -102,9 +102,9 @@ def test_what_is_served_is_what_was_scored(estimator: Any, tmp_path: Path) -> No
     if fold.task.n_classes:
         np.testing.assert_allclose(served.sum(axis=1), 1.0)
     model.save(tmp_path / "leg")
-    again = family(written(estimator))(fold, default_metric(fold.task.kind), 1).resume(
-        {}, 3, tmp_path / "leg"
-    )
+    again = family(written(estimator))(
+        fold, FamilyOptions(default_metric(fold.task.kind), 1)
+    ).resume({}, 3, tmp_path / "leg")
     np.testing.assert_array_equal(again.predict(fold.valid), model.predict(fold.valid))
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pipelines.models import family
+from pipelines.models import FamilyOptions, family
 from pipelines.models.boosting import Boosting
 from pipelines.table.data import Fold
 from pipelines.table.scores.metrics import default_metric
@@ -16,7 +16,9 @@ NAMES = ("random_forest", "extra_trees")
 
 
 def train(name: str, fold: Fold, *stops: int, **params: float | str) -> Boosting:
-    model: Boosting = family(name)(fold, default_metric(fold.task.kind), 1).start(params, 3)
+    model: Boosting = family(name)(fold, FamilyOptions(default_metric(fold.task.kind), 1)).start(
+        params, 3
+    )
     for stop in stops:
         model.train(stop)
     return model

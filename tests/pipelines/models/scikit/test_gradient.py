@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pipelines.models import family
+from pipelines.models import FamilyOptions, family
 from pipelines.models.boosting import Boosting
 from pipelines.table.data import Fold
 from pipelines.table.scores.metrics import default_metric
@@ -15,7 +15,7 @@ from tests.folds import KINDS, make_fold
 
 
 def train(fold: Fold, rounds: int, **params: float) -> Boosting:
-    made = family("hist_gradient_boosting")(fold, default_metric(fold.task.kind), 1)
+    made = family("hist_gradient_boosting")(fold, FamilyOptions(default_metric(fold.task.kind), 1))
     model: Boosting = made.start({"max_leaf_nodes": 5, **params}, 3)
     model.train(rounds)
     return model

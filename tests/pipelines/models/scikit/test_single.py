@@ -8,16 +8,18 @@ import numpy as np
 import pytest
 
 from hpo.errors import ParameterError
-from pipelines.models import family, single_family
+from pipelines.models import FamilyOptions, family, single_family
 from pipelines.models.scikit import single
-from pipelines.objectives.estimator import check_trainable
+from pipelines.objectives.model import check_trainable
 from pipelines.table.scores.metrics import default_metric
 from tests.folds import make_fold
 
 
 def trained(name: str, **params: Any) -> single.Fit:
     fold = make_fold("multiclass")
-    model: single.Fit = family(name)(fold, default_metric("multiclass"), 1).start(params, 0)
+    model: single.Fit = family(name)(fold, FamilyOptions(default_metric("multiclass"), 1)).start(
+        params, 0
+    )
     model.train(1)
     return model
 

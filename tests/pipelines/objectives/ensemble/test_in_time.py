@@ -47,7 +47,8 @@ class Notes:
 def test_the_heaviest_members_that_fit_are_kept(
     left: float, workers: int, members: list[int]
 ) -> None:
-    assert seconds_to_refit(TRIALS[:3]) == pytest.approx(30.0)
+    assert seconds_to_refit(TRIALS[:3], 1) == pytest.approx(30.0)
+    assert seconds_to_refit(TRIALS[:3], 5) == pytest.approx(6.0)
     notes, said = Notes(), list[str]()
     ending = Ending(
         plan=plan(space=SearchSpace(()), workers=workers),
@@ -59,7 +60,7 @@ def test_the_heaviest_members_that_fit_are_kept(
         say=said.append,
         until=time.monotonic() + left,
     )
-    found = in_time(ENSEMBLE, ending)
+    found = in_time(ENSEMBLE, ending, 1)
     assert (list(found.weights) if found else []) == members
     if len(members) == 3:
         assert found == ENSEMBLE

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from hpo.loop import Job
-from pipelines.models import family
+from pipelines.models import FamilyOptions, family
 from pipelines.objectives.jobs import BEST, FOLDS, Rebuild, Refit
 from pipelines.table.data import load_folds
 from pipelines.table.scores.metrics import METRICS
@@ -40,7 +40,7 @@ def test_a_refit_takes_all_rows_and_as_long_as_was_best(
     whole = folds[1].whole()
     assert len(whole.train) == len(folds[0].train) + len(folds[0].valid) == 128
     alone = family(model)(
-        replace(whole, valid=folds[0].valid), METRICS["log_loss"], 1, horizon=20
+        replace(whole, valid=folds[0].valid), FamilyOptions(METRICS["log_loss"], 1, horizon=20)
     ).start(SAMPLED[model], 3)
     for stop in (*(int(rung) for rung in RUNGS if rung < round(best)), round(best)):
         alone.train(stop)
@@ -136,6 +136,6 @@ def test_the_models_of_each_leg_are_filed_by_its_budget(
     assert shop.exported(budget=4) == first, (
         "a leg that may never be told changes nothing of an earlier one"
     )
-    monkeypatch.setattr(worker, "_losses", {3: (report.loss - 1.0, "lightgbm")})
+    monkeypatch.setattr(worker._exports, "_losses", {3: (report.loss - 1.0, "lightgbm")})
     worker(Job(7, params, 9, 20))
     assert shop.exported() == {}

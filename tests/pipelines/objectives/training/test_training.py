@@ -103,13 +103,13 @@ def test_what_is_to_be_done_is_read_as_it_was_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("device", "name", "gpus", "built", "used"),
     [
-        ("auto", "xgboost", 1, True, {"device": "cuda"}),
-        ("auto", "xgboost", 1, False, {"device": "cpu"}),
-        ("auto", "xgboost", 0, True, {"device": "cpu"}),
-        ("cpu", "xgboost", 1, True, {}),
-        ("cuda", "xgboost", 1, True, {"device": "cuda"}),
-        ("auto", "catboost", 1, True, {}),
-        ("auto", "ridge", 1, True, {}),
+        ("auto", "xgboost", 1, True, "cuda"),
+        ("auto", "xgboost", 1, False, "cpu"),
+        ("auto", "xgboost", 0, True, "cpu"),
+        ("cpu", "xgboost", 1, True, "cpu"),
+        ("cuda", "xgboost", 1, True, "cuda"),
+        ("auto", "catboost", 1, True, "cpu"),
+        ("auto", "ridge", 1, True, "cpu"),
     ],
 )
 def test_a_gpu_is_used_where_the_library_can(
@@ -118,7 +118,7 @@ def test_a_gpu_is_used_where_the_library_can(
     name: str,
     gpus: int,
     built: bool,
-    used: dict[str, str],
+    used: str,
 ) -> None:
     monkeypatch.setattr(training, "cuda_devices", lambda: gpus)
     monkeypatch.setattr(family("xgboost"), "has_cuda", lambda: built)

@@ -179,7 +179,7 @@ def test_other_stores_get_the_client(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bulk, "TESTED_REVISIONS", frozenset({"another"}))
     assert bulk.engine_for(stores.client()) is None
     store = stores.study()
-    assert isinstance(store._run._write, type(stores.calls(stores.client(), "0", "r", {})))
+    assert isinstance(store._run._nested._write, type(stores.calls(stores.client(), "0", "r", {})))
     store.close()
 
     class Derived(type(stores.client()._tracking_client.store)):  # type: ignore[misc]

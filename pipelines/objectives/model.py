@@ -1,34 +1,46 @@
-"""The option `estimator`: an estimator of the user instead of a model by its name."""
+"""The model of a search: by its name, families that follow from the options, or an estimator."""
 
 import inspect
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from hpo.errors import ParameterError
-from pipelines.models import search_model, single_family
+from pipelines.models import CUDA, search_model, single_family
 from pipelines.objectives.code.function import named
-from pipelines.study.options import Options
+from pipelines.study.options import AUTO, Options
+from pipelines.table.scores.losses import Loss
 from warmstart.families import is_estimator, short_name
 
 if TYPE_CHECKING:
     from pipelines.table.data import Prepared
 
 FORM = "an estimator such as SVC(C=2), or text of the form package.module:name"
+# What `auto` searches: one family, or several where time is limited. Cheap ones are tried first;
+# the network, whose training takes 5 to 60 times as long, only where there is time for it.
+# Ensembles were as good without random forests (docs/tables.md).
+ALONE = "lightgbm"
+TOGETHER = ("lightgbm", "linear", "extra_trees", "xgboost", "catboost", "mlp")
+SLOW, SECONDS_FOR_SLOW = {"mlp"}, 300.0
+OF_ONE_FAMILY = {"space", "algorithm", "min_budget", "max_budget", "eta", "fidelity"}
 SAMPLE_ROWS = 200  # on which it is tried before a study begins
 
 OptionsT = TypeVar("OptionsT", bound=Options)
 
 
-def with_estimator(options: OptionsT) -> OptionsT:
-    """The options with the text of the estimator as the model, if there is one.
+def with_model(options: OptionsT) -> OptionsT:
+    """The options with the model that is searched.
+
+    It is the text of the estimator, if there is one, and for `auto` the families that `auto` means.
 
     Raises:
         ParameterError: if it is no estimator, cannot be made in another process, or stands beside
             another model.
     """
     if options.estimator is None:
-        return options
+        is_auto = isinstance(options.model, str) and options.model == AUTO
+        return replace(options, model=",".join(_families(options))) if is_auto else options
     for name in ("model", "objective"):
         if name in options.given():
             raise ParameterError(
@@ -37,11 +49,41 @@ def with_estimator(options: OptionsT) -> OptionsT:
     return replace(options, model=text_of(options.estimator), estimator=None)
 
 
+def _families(options: Options) -> list[str]:
+    """Several families where time is limited and nothing that is given belongs to one family."""
+    if not options.limits_time or OF_ONE_FAMILY & options.given().keys():
+        return [ALONE]
+    names = [name for name in TOGETHER if name not in SLOW or _seconds(options) >= SECONDS_FOR_SLOW]
+    return [name for name in names if is_able(name, options)] or [ALONE]
+
+
+def is_able(name: str, options: Options) -> bool:
+    """Whether a family is installed and can be trained as the options say."""
+    family = single_family(name)
+    try:
+        kind = Loss.parse(options.loss).kind if options.loss else ""
+    except ParameterError:  # which the checks report
+        kind = ""
+    return (
+        all(library.installed() for library in family.libraries)
+        and (not kind or kind in family.losses)
+        and (options.monotone is None or family.monotone)
+        and (options.weight is None or family.weights)
+        and (options.device != CUDA or family.cuda)
+    )
+
+
+def _seconds(options: Options) -> float:
+    """The seconds of a session; infinite where only a budget is given."""
+    timeout = getattr(options, "timeout", None)
+    return float(timeout) if isinstance(timeout, int | float) else math.inf
+
+
 def text_of(estimator: Any) -> str:
     """The text of an estimator that is given itself, by its place, or as such a text.
 
     Raises:
-        ParameterError: as `with_estimator`.
+        ParameterError: as `with_model`.
     """
     from pipelines.models.scikit.written import read, written
 

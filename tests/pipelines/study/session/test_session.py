@@ -3,7 +3,7 @@
 import math
 import os
 from collections.abc import Callable, Collection, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +16,7 @@ import pytest
 from hpo.errors import JobError, StudyError, TakenError
 from hpo.loop import Job, Stop, StopLevel
 from hpo.trial import Report, Trial
+from hpo.workers import first_done
 from hpo.workers.cores import WorkerPlan
 from pipelines.files.exchange import Exchange
 from pipelines.models import settings
@@ -47,7 +48,7 @@ class Workers:
         return future
 
     def wait(self, futures: Collection["Future[Report]"], timeout: float) -> set["Future[Report]"]:
-        return wait(futures, timeout, FIRST_COMPLETED).done
+        return first_done(futures, timeout)
 
     def shutdown(self, now: bool = False) -> None:
         pass

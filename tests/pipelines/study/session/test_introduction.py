@@ -5,7 +5,7 @@ import pytest
 
 from hpo.space import Float, SearchSpace
 from pipelines.models import PERCENT_OF_ROWS
-from pipelines.study.introduction import introduction
+from pipelines.study.session.introduction import introduction
 from tests.plans import plan
 
 

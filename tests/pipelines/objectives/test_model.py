@@ -12,7 +12,7 @@ from sklearn.svm import SVC
 from hpo.errors import ParameterError, SpaceError
 from hpo.space import Categorical, Float, Integer
 from pipelines.models.scikit.written import written
-from pipelines.objectives.estimator import text_of, with_estimator
+from pipelines.objectives.model import text_of, with_model
 from pipelines.objectives.space import choose_space
 from pipelines.study.options import TuneOptions
 from serving.trust import TRUSTED_MODULES
@@ -32,14 +32,14 @@ MODULE = "tests.pipelines.models.scikit.own"
     ],
 )
 def test_the_text_of_an_estimator_is_the_model(estimator: Any, text: str) -> None:
-    options = with_estimator(TuneOptions(estimator=estimator))
+    options = with_model(TuneOptions(estimator=estimator))
     assert (options.model, options.estimator) == (text, None)
-    assert with_estimator(options) == options
+    assert with_model(options) == options
 
 
 def test_without_an_estimator_the_options_stay() -> None:
     options = TuneOptions(model="xgboost")
-    assert with_estimator(options) is options
+    assert with_model(options) is options
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_without_an_estimator_the_options_stay() -> None:
 )
 def test_what_is_no_estimator_is_refused(given: dict[str, Any], message: str) -> None:
     with pytest.raises(ParameterError, match=message):
-        with_estimator(TuneOptions(**given))
+        with_model(TuneOptions(**given))
 
 
 def test_an_estimator_that_is_not_made_again_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,8 +5,8 @@ import threading
 import pytest
 
 from hpo.loop import Stop, StopLevel
-from pipelines.study import interrupts as module
-from pipelines.study.interrupts import interrupts, message
+from pipelines.study.session import signals as module
+from pipelines.study.session.signals import interrupts, message
 
 
 def test_each_signal_asks_for_more(
