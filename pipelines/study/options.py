@@ -23,7 +23,7 @@ DEVICES = (AUTO, "cpu", "cuda")
 CALIBRATIONS = (OFF, AUTO, ON)
 PROCESSES, RAY, SLURM = "processes", "ray", "slurm"  # where trials run
 EXECUTORS = (PROCESSES, RAY, SLURM)
-REFITS = (ON, OFF, ALL_ROWS)  # what the logged model is trained on (the option `refit`)
+REFITS = (AUTO, OFF, ALL_ROWS)  # what the logged model is trained on (the option `refit`)
 MAX_BUDGET = 1_000_000
 AUTO_MEMBERS, MAX_MEMBERS = 5, 50  # trials of an ensemble: by default, and at most
 MAX_FOLDS = 20
@@ -112,7 +112,7 @@ class Options(TableOptions):
             tweedie:1.5, gamma or huber; none is the squared error.
         device: What models are trained on: auto takes a GPU where the library can use one, cpu,
             or cuda.
-        refit: What the logged model is trained on: on trains it once more on training and
+        refit: What the logged model is trained on: auto trains it once more on training and
             validation rows; off does not; all adds the test rows after the score.
         calibrate: Whether probabilities are calibrated on the validation rows: auto where it helps
             on rows that did not fit it, on always, or off.
@@ -138,7 +138,7 @@ class Options(TableOptions):
     balance: str = option(OFF)
     loss: str | None = option(None)
     device: str = option(AUTO, later=True)
-    refit: str = option(ON)
+    refit: str = option(AUTO)
     calibrate: str = option(OFF)
     threshold: str = option(AUTO)
     quiet: bool = option(False, later=True)
@@ -255,7 +255,7 @@ class TuneOptions(SearchOptions):
     price: float | None = option(None, POSITIVE, later=True)
     confirm: int | None = option(None, POSITIVE, later=True)
     ensemble: str | int = option(AUTO, checked=False, later=True)
-    refit: str = option(ON, later=True)
+    refit: str = option(AUTO, later=True)
     calibrate: str = option(OFF, later=True)
     threshold: str = option(AUTO, later=True)
     warm_start: str = option(AUTO, checked=False)
@@ -316,7 +316,7 @@ class TrainOptions(Options):
     test_share: float = option(TEST_SHARE, Range(at_least=0, below=0.5))
     test: Table = option(None, checked=False, later=True)
     max_budget: int | None = option(None, BUDGET)
-    refit: str = option(ON, later=True)
+    refit: str = option(AUTO, later=True)
     calibrate: str = option(OFF, later=True)
     threshold: str = option(AUTO, later=True)
 

@@ -17,9 +17,10 @@ import numpy.typing as npt
 import pandas as pd
 
 from hpo.arrays import FloatArray, IntArray
-from hpo.errors import DataError, Mistakes, counted
+from hpo.errors import DataError, Mistakes
 from pipelines.table.columns import fit_features
 from pipelines.table.division.copies import copies_note
+from pipelines.table.division.given import Joined, join
 from pipelines.table.division.validation import HOLDOUT, suited
 from pipelines.table.folds import (
     EncodedRows,
@@ -31,7 +32,6 @@ from pipelines.table.folds import (
     save_folds,
     save_parts,
 )
-from pipelines.table.given import Joined, join
 from pipelines.table.leaks import leak_notes
 from pipelines.table.overrides import DROP
 from pipelines.table.problem import Problem
@@ -40,8 +40,9 @@ from pipelines.table.roles import Roles, monotone_signs, read_weights, scaled_we
 from pipelines.table.scores.losses import Loss
 from pipelines.table.source import AUTO, Source
 from pipelines.table.splits import Rows, Split, divide, quantile_strata, resample
+from pipelines.table.summary import summary, types
 from pipelines.table.target import Target, check_both_classes, read_target
-from serving.columns import KINDS, CategoricalColumn, Column, kind_of
+from serving.columns import CategoricalColumn, Column
 from serving.features import FeatureEncoder, TargetEncoder
 
 __all__ = [
@@ -54,7 +55,6 @@ __all__ = [
 ]
 
 EXAMPLE_ROWS = 5
-SHOWN_NAMES = 8  # of each type
 
 
 @dataclass(frozen=True)
@@ -228,8 +228,8 @@ def prepare(source: Source) -> Prepared:
         split=problem.split,
         rows=rows,
         notes=(
-            *_summary(divided.target, features, rows, source.split),
-            _types(features),
+            *summary(divided.target, features, rows, source.split),
+            types(features),
             *problem.notes,
             *divided.notes,
             *column_notes,
@@ -374,34 +374,3 @@ def _tolerant(column: Column, test: pd.Series) -> Column:
         except ValueError as error:
             raise DataError(str(error)) from None
     return column
-
-
-def _types(features: FeatureEncoder) -> str:
-    """The types of the columns, in one sentence."""
-    names: dict[str, list[str]] = {}
-    for column in features.columns:
-        names.setdefault(kind_of(column), []).append(column.name)
-    return "types: " + "; ".join(f"{kind} {_shown(names[kind])}" for kind in KINDS if kind in names)
-
-
-def _shown(names: list[str]) -> str:
-    more = len(names) - SHOWN_NAMES
-    return ", ".join(names[:SHOWN_NAMES]) + (f" and {more:,} more" if more > 0 else "")
-
-
-def _summary(
-    target: Target, features: FeatureEncoder, rows: Rows, split: str
-) -> tuple[str, str, str]:
-    """The table, its target and its division, a sentence each."""
-    n_search, n_test = len(rows.rest), len(rows.test)
-    inputs = (
-        f"{n_search + n_test:,} rows; {counted(len(features.inputs), 'column')} give "
-        f"{len(features.numeric_names)} numeric and {len(features.categorical_names)} categorical "
-        "features"
-    )
-    if len(rows.folds) > 1:
-        parts = f"{len(rows.folds)} folds of {n_search:,} rows"
-    else:
-        train, valid = rows.folds[0]
-        parts = f"train {len(train):,}, validate {len(valid):,}"
-    return inputs, target.describe(), f"{parts}, test {n_test:,} rows, split {split}"

@@ -43,7 +43,7 @@ class DataPlan:
         outer: the fold, like "2/5", that an outer cross-validation holds out instead of a share.
         overrides: types of columns that the user chose, by name; "drop" for those left out.
         digests: of each table by its role, where there are others beside it.
-        others: the URIs of the tables beside it, by role (`pipelines.table.given`).
+        others: the URIs of the tables beside it, by role (`pipelines.table.division.given`).
         roles: of columns and labels.
         loss: that a regression is trained for; "" for the squared error.
     """

@@ -144,7 +144,7 @@ def test_a_table_and_a_target_are_needed() -> None:
         ({"params": "b", "data": "d", "target": "y"}, "params='b' is not a file"),
         (
             {"params": "b", "refit": "alll"},
-            "unknown refit='alll', did you mean 'all'.*it is one of auto, on, off, all",
+            "unknown refit='alll', did you mean 'all'.*it is one of auto, off, all",
         ),
         ({"trial": "a", "register": "a/b"}, "cannot name a registered model"),
     ],

@@ -63,5 +63,5 @@ def _refit_mistakes(options: Options) -> Iterator[str]:
     elif options.refit == ALL_ROWS and isinstance(options, ValidateOptions):
         yield (
             "refit=all trains on the test rows after the score, and validate keeps no model; take "
-            "refit=on or leave it out"
+            "refit=off or leave it out"
         )

@@ -35,7 +35,7 @@ def plan(**changes: Any) -> Plan:
 
 @pytest.mark.parametrize("outcome", [FULL, Outcome({}, model_uri="models:/m-1")])
 def test_an_outcome_is_read_as_it_was_written(outcome: Outcome) -> None:
-    chosen = plan(register="adult", refit="on")
+    chosen = plan(register="adult", refit="auto")
     assert from_tag(to_tag(outcome, Choice(WINNER), chosen), Choice(WINNER), chosen) == outcome
 
 
@@ -52,7 +52,7 @@ def test_an_outcome_is_read_as_it_was_written(outcome: Outcome) -> None:
 def test_the_outcome_of_another_winner_or_of_other_options_is_not_used(
     winner: Trial, changes: dict[str, Any]
 ) -> None:
-    chosen = plan(register="adult", refit="on")
+    chosen = plan(register="adult", refit="auto")
     text = to_tag(FULL, Choice(WINNER), chosen)
     assert from_tag(text, Choice(winner), replace(chosen, **changes)) is None
 

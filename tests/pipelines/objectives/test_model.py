@@ -1,4 +1,4 @@
-"""The option `estimator`."""
+"""The model of the options: by name, `auto`, or an estimator."""
 
 from typing import Any
 
@@ -11,6 +11,7 @@ from sklearn.svm import SVC
 
 from hpo.errors import ParameterError, SpaceError
 from hpo.space import Categorical, Float, Integer
+from pipelines.models.libraries import Library
 from pipelines.models.scikit.written import written
 from pipelines.objectives.model import text_of, with_model
 from pipelines.objectives.space import choose_space
@@ -40,6 +41,39 @@ def test_the_text_of_an_estimator_is_the_model(estimator: Any, text: str) -> Non
 def test_without_an_estimator_the_options_stay() -> None:
     options = TuneOptions(model="xgboost")
     assert with_model(options) is options
+
+
+TOGETHER = "lightgbm,linear,extra_trees,xgboost,catboost"
+
+
+@pytest.mark.parametrize(
+    ("given", "model"),
+    [
+        ({}, "lightgbm"),
+        ({"trials": 5}, "lightgbm"),
+        ({"timeout": 60}, TOGETHER),
+        ({"timeout": 60, "trials": 5}, TOGETHER),
+        ({"timeout": 300.0}, f"{TOGETHER},mlp"),
+        ({"budget": "4h"}, f"{TOGETHER},mlp"),
+        ({"timeout": 60, "algorithm": "bohb"}, "lightgbm"),
+        ({"timeout": 60, "max_budget": 50}, "lightgbm"),
+        ({"timeout": 60, "space": {"num_leaves": [7, 31]}}, "lightgbm"),
+        ({"timeout": 60, "loss": "gamma"}, "lightgbm,xgboost"),
+        ({"timeout": 60, "loss": "nonsense"}, TOGETHER),
+        ({"timeout": 60, "monotone": "age:+1"}, "lightgbm,xgboost,catboost"),
+        ({"timeout": 60, "model": "xgboost"}, "xgboost"),
+        ({"timeout": "soon"}, f"{TOGETHER},mlp"),
+    ],
+)
+def test_auto_is_several_families_where_time_is_limited(given: dict[str, Any], model: str) -> None:
+    assert with_model(TuneOptions(**given)).model == model
+
+
+def test_auto_leaves_out_what_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Library, "installed", lambda self: None if self.name == "catboost" else ())
+    assert with_model(TuneOptions(timeout=60)).model == "lightgbm,linear,extra_trees,xgboost"
+    monkeypatch.setattr(Library, "installed", lambda _: None)
+    assert with_model(TuneOptions(timeout=60)).model == "lightgbm"  # the checks say what is missing
 
 
 @pytest.mark.parametrize(

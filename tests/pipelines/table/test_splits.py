@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hpo.errors import DataError, ParameterError
-from pipelines.table.division.validation import Validation
+from pipelines.table.division.validation import Validation, suited
 from pipelines.table.splits import Outer, Split, divide, quantile_strata, resample
 
 
@@ -237,3 +237,25 @@ def test_a_type_without_an_order_cannot_split_by_time(chosen: str) -> None:
         Split.parse("time:t", ["t"], {"t": chosen})
     assert Split.parse("group:t", ["t"], {"t": chosen}).type == chosen
     assert Split.parse("time:t", ["t"], {"t": "drop"}) == Split("time", "t")
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns", "counts", "share", "mixed", "folds"),
+    [
+        (1_000, 10, [600, 400], 0.2, True, 5),
+        (1_000, 10, [], 0.2, True, 5),
+        (1_000, 10, [600, 400], 0.2, False, 0),  # by time or by group
+        (1_000, 10, [988, 12], 0.2, True, 0),  # a class may lack rows in a fold
+        (1_000, 10, [987, 13], 0.2, True, 5),
+        (6_250, 10, [], 0.2, True, 5),
+        (6_252, 10, [], 0.2, True, 0),
+        (5_000, 10, [], 0.0, True, 5),
+        (1_000, 2_000, [], 0.2, True, 0),
+    ],
+)
+def test_small_tables_are_validated_by_folds(
+    rows: int, columns: int, counts: list[int], share: float, mixed: bool, folds: int
+) -> None:
+    frame = pd.DataFrame(np.zeros((rows, columns), dtype=np.int8))
+    found = suited(frame, np.array(counts, dtype=np.int64), share, mixed=mixed)
+    assert found == Validation(folds)
