@@ -15,6 +15,7 @@ from pipelines.study.progress import shown
 from pipelines.study.result import StudyResult
 from pipelines.study.workshop import workshop
 from pipelines.study.workshop.clusters import cluster_of
+from pipelines.table.reading import Ahead
 
 
 @entry_point(TuneOptions, check_all)
@@ -46,7 +47,8 @@ def _run(options: TuneOptions, run_id: str | None) -> StudyResult:
         from pipelines.objectives.code.start import start_code_study
 
         return start_code_study(options, run_id)
-    return _start(options, run_id)
+    with Ahead(options.data) as ahead:  # while MLflow is imported
+        return _start(options, run_id, ahead)
 
 
 def _resume(study: str, options: TuneOptions, run_id: str | None) -> StudyResult:
@@ -62,13 +64,13 @@ def _resume(study: str, options: TuneOptions, run_id: str | None) -> StudyResult
     return resume_study(study, header, options, run_id)
 
 
-def _start(options: TuneOptions, run_id: str | None) -> StudyResult:
+def _start(options: TuneOptions, run_id: str | None, ahead: Ahead) -> StudyResult:
     """Start the study of a table."""
     from pipelines.store.tracking import connect
 
-    connect()  # what cannot be reached is told before a table is read
+    connect()  # what cannot be reached is told before a table is read, unless it is large
     with cluster_of(options, options.device) as cluster:
         new = NewStudy.of(options, cluster)
         worker = table_worker(options.model, options.device, elsewhere=cluster is not None)
         with workshop(worker, new.worker_plan, cluster) as shop:
-            return start_study(new, shop, run_id)
+            return start_study(new, shop, run_id, ahead)

@@ -124,7 +124,8 @@ class DateColumn:
 
     Attributes:
         name: of the column.
-        format: a `strftime` pattern, "ISO8601", or "%Y-Q%q" for quarters.
+        format: a `strftime` pattern, "ISO8601", or "%Y-Q%q" for quarters; several with "|" between
+            them, if the column mixes them.
         parts: those that varied in training; `days` are counted from 1970-01-01, with the time as
             their fraction.
         dirty: as for `NumericColumn`.

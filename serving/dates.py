@@ -16,6 +16,7 @@ from serving.values import (
     BoolArray,
     FloatArray,
     IntArray,
+    bare,
     factorize,
     masked,
     relative,
@@ -24,6 +25,7 @@ from serving.values import (
 ISO = "ISO8601"
 QUARTER = "%Y-Q%q"
 WEEK = "%G-W%V"
+OR = "|"  # between the patterns of a column that mixes them
 DATE_PARTS = ("year", "month", "day", "weekday", "hour", "days")
 SECONDS_PER_DAY = 86_400
 
@@ -47,10 +49,12 @@ EPOCHS = {
 
 MILLISECONDS = 1e11, 1e13  # smaller numbers may be seconds, and all others no dates
 _WEEK = re.compile(
-    r"(\d{4})[-/ ]?(?:W|KW)[-/ ]?(\d{1,2})|(?:W|KW)[-/ ]?(\d{1,2})[-/ ](\d{4})", re.I
+    r"(\d{4})[-/ ]?(?:W|KW)[-/ ]?(\d{1,2})(?:-([1-7]))?|(?:W|KW)[-/ ]?(\d{1,2})[-/ ](\d{4})", re.I
 )
+_MIDNIGHT = re.compile(r"(?<=[ T,])24(:00(?::00(?:\.0+)?)?)$")  # the end of a day
 _YEAR, _PART = r"(?:FY ?)?'?(\d{4}|\d{2})", r"(Q[1-4]|[1-4]Q|H[12]|[12]H|[1-4]\. ?Quartal)"
 _PERIOD = re.compile(rf"{_YEAR}[-/. ]?{_PART}|{_PART}[-/. ]?{_YEAR}", re.I)
+_UNITS = ("s", "ms", "us", "ns")
 _CENTURY_BEGINS = 69  # as for %y: 69 is 1969, and 68 is 2068
 
 
@@ -89,7 +93,18 @@ def parse_dates(texts: Sequence[str], pattern: str) -> pd.DatetimeIndex:
 
 
 def parse_strictly(texts: Sequence[str], pattern: str) -> pd.DatetimeIndex:
-    """The date of each text in UTC without zone, `NaT` where it does not follow the pattern."""
+    """The date of each text in UTC without zone, `NaT` where it does not follow the pattern.
+
+    A pattern may name several, in their order: "%d.%m.%Y|ISO8601".
+    """
+    first, _, further = pattern.partition(OR)
+    if further:
+        found = pd.Series(parse_strictly(texts, first))
+        unread = found.isna()
+        if unread.any():
+            rest = [text for text, is_unread in zip(texts, unread, strict=True) if is_unread]
+            found = _filled(found, pd.Series(parse_strictly(rest, further), found.index[unread]))
+        return pd.DatetimeIndex(found)
     if pattern in EPOCHS:
         counted = pd.to_numeric(pd.Series(texts, dtype=object), errors="coerce") / EPOCHS[pattern]
         found = pd.to_datetime(counted.astype(np.float64), unit="s", errors="coerce")
@@ -100,12 +115,24 @@ def parse_strictly(texts: Sequence[str], pattern: str) -> pd.DatetimeIndex:
         texts, pattern = [*map(_monday, texts)], "%G-W%V-%u"
     column = pd.Series(texts, dtype=object).str.strip()
     found = pd.to_datetime(column, format=pattern, errors="coerce", utc=True)
+    if found.isna().any() and (found.isna() & column.str.contains("24:00", regex=False)).any():
+        ends = column.str.replace(_MIDNIGHT, r"00\1", regex=True)
+        following = pd.to_datetime(ends, format=pattern, errors="coerce", utc=True)
+        found = _filled(found, (following + pd.Timedelta(days=1)).where(ends != column))
     for form in (tidied, shortened):
         unread = found.isna()
         if unread.any():
             again = column[unread].map(form)
-            found = found.fillna(pd.to_datetime(again, format=pattern, errors="coerce", utc=True))
+            others = pd.to_datetime(again, format=pattern, errors="coerce", utc=True)
+            found = _filled(found, others)
     return pd.DatetimeIndex(found).tz_localize(None)
+
+
+def _filled(found: pd.Series, others: pd.Series) -> pd.Series:
+    """The dates with others in place of `NaT`, in the finer of their units."""
+    unit = max(found.dt.unit, others.dt.unit, key=_UNITS.index)
+    filled: pd.Series = found.dt.as_unit(unit).fillna(others.dt.as_unit(unit))
+    return filled
 
 
 def date_part(found: pd.DatetimeIndex, part: str) -> FloatArray:
@@ -126,7 +153,7 @@ def days(series: pd.Series, pattern: str) -> FloatArray:
 def _as_text(value: object, pattern: str) -> str:
     """The text of a date, however it was stored; empty if it is none."""
     if isinstance(value, str):
-        return value
+        return bare(value)
     if isinstance(value, date | np.datetime64):
         return str(value)
     if isinstance(value, pd.Period):
@@ -172,8 +199,8 @@ def is_period(text: str) -> bool:
 
 
 def _monday(text: str) -> str:
-    """The Monday of a week of ISO 8601; empty for another text."""
+    """The day of a week of ISO 8601, its Monday without one; empty for another text."""
     match = _WEEK.fullmatch(text.strip())
     if match is None:
         return ""
-    return f"{match[1] or match[4]}-W{int(match[2] or match[3]):02}-1"
+    return f"{match[1] or match[5]}-W{int(match[2] or match[4]):02}-{match[3] or 1}"

@@ -40,10 +40,12 @@ class Matrix:
     Attributes:
         numeric: `(n, p)` float64, `nan` where missing.
         categorical: `(n, q)` int32 codes below the column's cardinality, -1 where unknown.
+        joined: what `dense` gives in float64, where that is stored; `numeric` is a part of it.
     """
 
     numeric: FloatArray
     categorical: CodeArray
+    joined: FloatArray | None = None
 
     def __len__(self) -> int:
         """The number of rows."""
@@ -63,13 +65,31 @@ class Matrix:
 
         Numbers are clipped to a quarter of the range of `dtype`, so that a library may add to them.
         """
-        p = self.numeric.shape[1]
-        out = np.empty((len(self), p + self.categorical.shape[1]), dtype=dtype)
-        largest = float(np.finfo(out.dtype).max) / 4
+        out = np.empty(self.shape, dtype=dtype)
+        self.write(out)
+        return out
+
+    def write(self, out: npt.NDArray[np.floating]) -> None:
+        """Write what `dense` gives into an array of its shape."""
+        p, largest = self.numeric.shape[1], _largest(out.dtype)
         np.clip(self.numeric, -largest, largest, out=out[:, :p], casting="same_kind")
         out[:, p:] = self.categorical
         out[:, p:][self.categorical < 0] = np.nan
-        return out
+
+    @property
+    def readable(self) -> FloatArray:
+        """What `dense` gives, to be read only: it is not copied where it is stored."""
+        return np.asarray(self.dense() if self.joined is None else self.joined, dtype=np.float64)
+
+    @property
+    def can_be_joined(self) -> bool:
+        """Whether `dense` leaves all numbers as they are."""
+        largest = _largest(np.dtype(np.float64))
+        low, high = (
+            float(extreme.reduce(self.numeric, axis=None, initial=0.0))
+            for extreme in (np.fmin, np.fmax)
+        )
+        return -largest <= low and high <= largest
 
 
 @dataclass(frozen=True)
@@ -218,6 +238,11 @@ class TargetEncoder:
             float(data["scale"]),
             NumberFormat(**data["format"]),
         )
+
+
+def _largest(dtype: np.dtype[Any]) -> float:
+    """The largest number to which a library may add without an overflow."""
+    return float(np.finfo(dtype).max) / 4
 
 
 def _stack(

@@ -28,6 +28,16 @@ _ENGLISH = {
 _ENGLISH["sept"] = "Sep"
 _WORD = re.compile(r"[^\W\d_]{3,}\.?")
 _WRITTEN_OUT = re.compile("|".join(filter(None, calendar.month_name)), re.I)
+_HOURS = {"EST": 5, "EDT": 4, "CST": 6, "CDT": 5, "MST": 7, "MDT": 6, "PST": 8, "PDT": 7}
+_ZONES = {name: f"-{hours:02}:00" for name, hours in _HOURS.items()} | {
+    "CET": "+01:00",
+    "CEST": "+02:00",
+    "MEZ": "+01:00",
+    "MESZ": "+02:00",
+    "BST": "+01:00",
+}
+_ZONE = re.compile(rf"(?<=[\dMm])\s*\(?({'|'.join(_ZONES)})\)?$")
+_FRACTION = re.compile(r"(:\d\d),(\d{1,9})$")  # 12:00:00,123, as Python logs it
 _REPLACED = (
     (re.compile(r"\b([ap])\.\s?m\b\.?", re.I), r"\1m"),
     (re.compile(r"\s*\(?\b(?:UTC|GMT)\)?$"), ""),
@@ -38,10 +48,11 @@ _REPLACED = (
 
 
 def tidied(text: str) -> str:
-    """The text with English months, numbers without "th", AM or PM, and no UTC at its end."""
-    text = text.strip()
+    """The text with English months, numbers without "th", AM or PM, and an offset or no zone."""
+    text = _FRACTION.sub(r"\1.\2", text.strip())
     if not any(map(str.isalpha, text)):
         return text
+    text = _ZONE.sub(lambda match: _ZONES[match[1]], text)
     for pattern, other in _REPLACED:
         text = pattern.sub(other, text)
     return _WORD.sub(_in_english, text)

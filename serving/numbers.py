@@ -21,6 +21,7 @@ from serving.values import (
     TRUTHS,
     BoolArray,
     FloatArray,
+    bare,
     factorize,
     masked,
     relative,
@@ -153,7 +154,7 @@ def _ambiguous(values: FloatArray, how: NumberFormat, is_float: bool) -> BoolArr
 
 def _numbers_of(raw: Sequence[object], how: NumberFormat) -> FloatArray:
     """The number of each value, `nan` if there is none."""
-    texts = [value if isinstance(value, str) else "" for value in raw]
+    texts = [bare(value.strip()) if isinstance(value, str) else "" for value in raw]
     found = parse_numbers(texts, how)
     for i, value in enumerate(raw):
         if isinstance(value, str):

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Collection
 from datetime import datetime
 from typing import TypeVar
+from uuid import UUID
 
 import numpy as np
 import numpy.typing as npt
@@ -39,8 +40,10 @@ MISSING_MARKS = MISSING_TOKENS.union(
 
 TRUTHS = ("true", "false")  # in any case: readers of CSV make truth values of them
 SAMPLED_CELLS = 1000
+UUID_BYTES = 16
 _WHOLE_LABEL = re.compile(r"[+-]?(0|[1-9]\d{0,99})")
 _PLAIN_LABEL = re.compile(r"[+-]?(0|[1-9]\d{0,14})(\.\d{0,15})?([eE][+-]?\d{1,2})?")
+_MARKED = re.compile(r"""="([^"]+)"|'([+-]?\d[\d.,]*)""")
 _TRUE, _FALSE = object(), object()
 
 
@@ -187,7 +190,7 @@ def _is_temporal(dtype: object) -> bool:
 def as_text(value: object) -> str:
     """The text of a value as a category."""
     if isinstance(value, str):
-        text = normal_name(value)
+        text = bare(normal_name(value))
         if text[:2] in ("b'", 'b"') and text[1:2] == text[-1:]:
             text = text[2:-1]  # as CSV has bytes
         return text.lower() if len(text) in (4, 5) and text.lower() in TRUTHS else text
@@ -196,10 +199,21 @@ def as_text(value: object) -> str:
     if isinstance(value, float | np.floating) and float(value).is_integer():
         return str(int(value))
     if isinstance(value, bytes):
-        return as_text(value.decode("utf-8", errors="replace"))
+        return _text_of_bytes(value)
     if isinstance(value, datetime):
         return str(value).removesuffix(" 00:00:00")  # as pandas writes a column of days
     return str(value)
+
+
+def _text_of_bytes(value: bytes) -> str:
+    """UTF-8 text, the UUID that 16 other bytes are in Parquet, or hexadecimal digits."""
+    try:
+        text = value.decode("utf-8")
+    except UnicodeDecodeError:
+        text = ""
+    if all(char.isprintable() or char.isspace() for char in text) and (text or not value):
+        return as_text(text)
+    return str(UUID(bytes=value)) if len(value) == UUID_BYTES else value.hex()
 
 
 def _as_label(value: object) -> Label:
@@ -209,7 +223,13 @@ def _as_label(value: object) -> Label:
         return int(value)
     if isinstance(value, float | np.floating):
         return int(value) if float(value).is_integer() else float(value)
-    return normal_name(value) if isinstance(value, str) else as_text(value)
+    return bare(normal_name(value)) if isinstance(value, str) else as_text(value)
+
+
+def bare(text: str) -> str:
+    """The text without the marks by which a spreadsheet exports it: `="007"` and `'007` are 007."""
+    match = _MARKED.fullmatch(text) if text[:1] in ("=", "'") else None
+    return text if match is None else (match[1] or match[2])
 
 
 def is_nested(series: pd.Series) -> bool:

@@ -98,7 +98,7 @@ class LightGBM(BoostingFamily):
     def predict(self, model: Forest, rows: Matrix, size: int) -> npt.NDArray[np.floating[Any]]:
         """Probabilities or standardised values by the first `size` rounds."""
         return np.asarray(
-            model.whole.predict(rows.dense(), num_iteration=size, num_threads=self.threads)
+            model.whole.predict(rows.readable, num_iteration=size, num_threads=self.threads)
         )
 
     def dump(self, model: Forest, size: int | None) -> bytes:
@@ -190,13 +190,13 @@ class LightGBM(BoostingFamily):
             "categorical_feature": list(range(p, p + q)),
         }
         train = lgb.Dataset(
-            fold.train.dense(),
+            fold.train.readable,
             fold.y_train,
             weight=fold.training_weight,
             reference=fresh,
             **options,
         )
-        valid = lgb.Dataset(fold.valid.dense(), fold.y_valid, reference=train, **options)
+        valid = lgb.Dataset(fold.valid.readable, fold.y_valid, reference=train, **options)
         return train.construct(), valid.construct()
 
     def _binning(self, params: Mapping[str, Value]) -> dict[str, Value]:

@@ -27,6 +27,7 @@ from pipelines.study.session import Setup, run_study
 from pipelines.study.sources import source_of, tables_of
 from pipelines.study.workshop import Workshop, workshop
 from pipelines.study.workshop.clusters import Cluster, cluster_of
+from pipelines.table.reading import Ahead
 from pipelines.table.source import DATA, DataPlan, Source, absolute, rebuild_source
 
 if TYPE_CHECKING:
@@ -85,19 +86,21 @@ class NewStudy:
             mistakes.raise_all()
         return cls(options, source, worker_plan, chosen)
 
-    def read(self) -> "tuple[Prepared, Plan]":
-        """The table, and the plan.
+    def read(self, ahead: Ahead | None = None) -> "tuple[Prepared, Plan]":
+        """The table, which a thread may read `ahead`, and the plan.
 
         Raises:
             UserError: naming every mistake in the table, and in the options that depend on it.
         """
         with every_mistake(self.options):
-            prepared = self.source.prepare()
+            prepared = self.source.prepare(ahead)
             plan = new_plan(self.options, self.chosen, self.source, prepared, self.worker_plan)
         return prepared, plan
 
 
-def start_study(new: NewStudy, shop: Workshop, run_id: str | None) -> StudyResult:
+def start_study(
+    new: NewStudy, shop: Workshop, run_id: str | None, ahead: Ahead | None = None
+) -> StudyResult:
     """Read the table and past studies, create the study in MLflow, and run it.
 
     The run `run_id` of `mlflow run` becomes the study; None creates a run.
@@ -109,7 +112,7 @@ def start_study(new: NewStudy, shop: Workshop, run_id: str | None) -> StudyResul
     from pipelines.store.storage import MlflowStorage
     from pipelines.study.warm_start import begin
 
-    prepared, plan = new.read()
+    prepared, plan = new.read(ahead)
     prepared = publish_folds(prepared, shop.exchange)
     data = new.source.plan(prepared)
     header = header_of(plan, TableObjective(plan, data, prepared))

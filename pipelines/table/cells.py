@@ -16,7 +16,7 @@ from pipelines.table.formats import READABLE, REQUESTED, other_marks
 from pipelines.table.formats.dates import date_in_numbers, epoch_in_numbers, find_dates
 from pipelines.table.formats.numbers import MIN_DISTINCT_NUMBERS, Numbers, find_numbers, is_code
 from serving.columns import MAX_EXACT, BooleanColumn, DateColumn, NumericColumn
-from serving.dates import ISO, dates, days, parse_dates
+from serving.dates import ISO, OR, dates, days, parse_dates
 from serving.numbers import DURATION, PLAIN, NumberFormat, numbers, parse_numbers
 from serving.values import (
     MISSING_MARKS,
@@ -191,9 +191,10 @@ def _dates_in_texts(
     others = unreadable & [text not in marks for text in texts]
     if counts[others].sum() > (1 - share) * counts.sum():
         return None
-    notes = [] if form.pattern == ISO else [f"read as {form.pattern}"]
+    notes = [] if form.pattern == ISO else [f"read as {form.pattern.replace(OR, ' or ')}"]
     if form.other:
-        notes.append(f"day and month cannot be told apart, {form.other} reads all rows as well")
+        other = form.other.replace(OR, " or ")
+        notes.append(f"day and month cannot be told apart, {other} reads all rows as well")
     notes += _unread(texts, counts, unreadable)
     column = DateColumn(name, form.pattern, (), dirty=bool(unreadable.any()))
     return Reading(column, "; ".join(notes))

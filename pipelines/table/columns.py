@@ -242,7 +242,8 @@ def _categorical(name: str, series: pd.Series, rows: IntArray, keep: bool) -> Fi
     ambiguous = ambiguous_numbers(texts)
     if len(texts) <= MAX_LEVELS:
         levels = tuple(sorted(texts))
-        return Finding(name, CategoricalColumn(name, levels, False, missing, ambiguous))
+        column = CategoricalColumn(name, levels, False, missing, ambiguous)
+        return Finding(name, column, _of_cases(levels))
     kept, covered = _frequent(texts, counts, MAX_LEVELS)
     note = (
         f"{len(texts):,} levels; the {len(kept)} most frequent ones cover {covered:.0%} of the "
@@ -255,6 +256,18 @@ def _categorical(name: str, series: pd.Series, rows: IntArray, keep: bool) -> Fi
         note = f"a category with many levels: {len(texts):,} in {n:,} rows"
     column = CategoricalColumn(name, tuple(sorted(kept)), True, missing, ambiguous)
     return Finding(name, column, note)
+
+
+def _of_cases(levels: Sequence[str]) -> str:
+    """The note on levels that differ in nothing but case or blanks; empty if none do."""
+    groups: dict[str, list[str]] = {}
+    for level in levels:
+        groups.setdefault(" ".join(level.casefold().split()), []).append(level)
+    alike = [same for same in groups.values() if len(same) > 1]
+    if not alike:
+        return ""
+    shown = " and ".join(map(repr, alike[0]))
+    return f"{shown} are {len(alike[0])} levels; write them alike if they are one"
 
 
 def _frequent(texts: Sequence[str], counts: IntArray, most: int) -> tuple[list[str], float]:

@@ -19,7 +19,7 @@ import pandas as pd
 from hpo.arrays import FloatArray, IntArray
 from hpo.errors import DataError, Mistakes
 from pipelines.table.columns import fit_features
-from pipelines.table.division.copies import copies_note
+from pipelines.table.division.copies import contradictions_note, copies_note
 from pipelines.table.division.given import Joined, join
 from pipelines.table.division.validation import HOLDOUT, suited
 from pipelines.table.folds import (
@@ -35,7 +35,7 @@ from pipelines.table.folds import (
 from pipelines.table.leaks import leak_notes
 from pipelines.table.overrides import DROP
 from pipelines.table.problem import Problem
-from pipelines.table.reading import read_table
+from pipelines.table.reading import Ahead, read_table
 from pipelines.table.roles import Roles, monotone_signs, read_weights, scaled_weights
 from pipelines.table.scores.losses import Loss
 from pipelines.table.source import AUTO, Source
@@ -191,7 +191,7 @@ class Prepared:
         return Encoding(self.task, self.target, self.features.cardinalities, self.monotone)
 
 
-def prepare(source: Source) -> Prepared:
+def prepare(source: Source, ahead: Ahead | None = None) -> Prepared:
     """Read the tables of a source, infer the task and the column types, divide and encode the rows.
 
     Rows without a target are dropped.
@@ -205,7 +205,7 @@ def prepare(source: Source) -> Prepared:
         with mistakes:
             others[role] = read_table(place)
     with mistakes:
-        problem = Problem.of(source, read_table(source.data))
+        problem = Problem.of(source, read_table(source.data, ahead))
     mistakes.raise_all()
     divided = _divide(source, problem, others)
     frame, rows = divided.frame, divided.rows
@@ -305,7 +305,8 @@ def _divide(source: Source, problem: Problem, others: Mapping[str, pd.DataFrame]
     optional = {problem.validation.column, *dropped}
     joined = join(frame, target, others, problem.digest, optional)
     rows = joined.rows(divided)
-    notes = (*dropped_rows, *joined.notes, *copies_note(rows.n_copies, len(frame)))
+    equal = *copies_note(rows.n_copies, len(frame)), *contradictions_note(frame, problem.target)
+    notes = (*dropped_rows, *joined.notes, *equal)
     return _Divided(target, encoder, joined, rows, str(problem.validation), notes)
 
 

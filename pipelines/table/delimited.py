@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +30,8 @@ SNIFFED_BYTES = 1 << 16
 SAMPLED_ROWS = 1000
 BLOCK_BYTES = 1 << 24
 _SAID = re.compile(rb'"?sep=([,;\t|])"?\r?\n')  # the first line of some files for Excel
+MAX_TITLE = 20  # line in which a header may stand below a title
+SHOWN_BYTES = 60
 MIN_SWALLOWED = 2  # fewer lines in a narrow table may be text with a delimiter in it
 
 
@@ -185,11 +188,29 @@ class _DelimitedText:
         if not wrong:
             return f"{self.uri} cannot be read as CSV: {first_line(error)}"
         line, width = wrong[0]
+        if before := self._before_header(n_columns):
+            return (
+                f"{self.uri} begins with {counted(before, 'line')} before its header, such as "
+                f"{self._first_line!r}; remove {'it' if before == 1 else 'them'}"
+            )
         return (
             f"{self.uri} has {counted(len(wrong), 'row')} with too many or too few fields; each "
             f"must have {n_columns} as the header, but line {line} has {width}; correct these "
             f"rows, and quote values that hold {self.delimiter!r}"
         )
+
+    @property
+    def _first_line(self) -> str:
+        return self.raw[:SHOWN_BYTES].decode("utf-8", errors="replace").splitlines()[0]
+
+    def _before_header(self, n_columns: int) -> int:
+        """How many lines with a title or comments come before a wider header; 0 if none do."""
+        text = io.StringIO(self.raw.decode("utf-8"), newline="")
+        reader = csv.reader(text, delimiter=self.delimiter)
+        widths = [(reader.line_num, len(fields)) for fields in reader if fields]
+        usual = Counter(width for _, width in widths).most_common(1)[0][0]
+        header = next(line for line, width in widths if width == usual)
+        return header - 1 if n_columns < usual and header <= MAX_TITLE else 0
 
     def _undecodable(self) -> str:
         """The message for text that is not UTF-8; empty if it is."""

@@ -19,6 +19,7 @@ from serving.values import IntArray
 Weights = npt.NDArray[np.float64] | None
 SCHEMA = 1
 DESCRIPTION = "data.json"
+_WITHOUT = ("categorical", "target")  # the files of rows without their numbers
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,8 @@ class Fold:
             to stop.
         weight_train: `(n,)` weights of the training rows, about 1 on average; None for equal ones.
         weight_valid: the same of the validation rows.
+        joined: `(n, p + q)` training rows and then validation rows, where `train.joined` and
+            `valid.joined` are parts of one stored array.
     """
 
     train: Matrix
@@ -71,6 +74,7 @@ class Fold:
     weight_train: Weights = None
     weight_valid: Weights = None
     monotone: tuple[int, ...] = ()
+    joined: npt.NDArray[np.float64] | None = None
 
     @property
     def training_weight(self) -> Weights:
@@ -98,10 +102,11 @@ class Fold:
     def whole(self, *more: EncodedRows) -> Fold:
         """The fold with the validation rows, and `more`, appended to the training rows."""
         parts = [self.train, self.valid, *(rows.features for rows in more)]
-        train = Matrix(
-            np.concatenate([part.numeric for part in parts]),
-            np.concatenate([part.categorical for part in parts]),
-        )
+        codes = np.concatenate([part.categorical for part in parts])
+        if self.joined is not None and len(self.joined) == len(codes):
+            train = Matrix(self.joined[:, : self.train.numeric.shape[1]], codes, self.joined)
+        else:
+            train = Matrix(np.concatenate([part.numeric for part in parts]), codes)
         y_train = np.concatenate([self.y_train, self.y_valid, *(rows.target for rows in more)])
         weights = [self.weight_train, self.weight_valid, *(rows.weight for rows in more)]
         found = [each for each in weights if each is not None]
@@ -122,24 +127,31 @@ class EncodedRows:
         weight = None if self.weight is None else self.weight[rows]
         return EncodedRows(self.features.take(rows), self.target[rows], weight)
 
-    def save(self, directory: Path, prefix: str = "") -> None:
-        """Write `.npy` files whose names start with the prefix."""
+    def save(self, directory: Path, prefix: str = "", *, numeric: bool = True) -> None:
+        """Write `.npy` files whose names start with the prefix, with or without the numbers."""
         if self.weight is not None:
             np.save(directory / f"{prefix}weight.npy", self.weight)
-        np.save(directory / f"{prefix}numeric.npy", self.features.numeric)
+        if numeric:
+            np.save(directory / f"{prefix}numeric.npy", self.features.numeric)
         np.save(directory / f"{prefix}categorical.npy", self.features.categorical)
         np.save(directory / f"{prefix}target.npy", self.target)
 
     @classmethod
-    def load(cls, directory: Path, prefix: str = "") -> EncodedRows:
-        """Map the files of `save`: arrays are read-only, and processes share their memory."""
-        numeric, categorical, target = (
-            np.load(directory / f"{prefix}{name}.npy", mmap_mode="r")
-            for name in ("numeric", "categorical", "target")
-        )
+    def load(
+        cls, directory: Path, prefix: str = "", joined: npt.NDArray[np.float64] | None = None
+    ) -> EncodedRows:
+        """Map the files of `save`: arrays are read-only, and processes share their memory.
+
+        The numbers are those of `joined`, if it is given.
+        """
+        categorical, target = (_mapped(directory / f"{prefix}{name}.npy") for name in _WITHOUT)
+        if joined is None:
+            numeric = _mapped(directory / f"{prefix}numeric.npy")
+        else:
+            numeric = joined[:, : joined.shape[1] - categorical.shape[1]]
         weight = directory / f"{prefix}weight.npy"
-        weights = np.load(weight, mmap_mode="r") if weight.exists() else None
-        return cls(Matrix(numeric, categorical), target, weights)
+        weights = _mapped(weight) if weight.exists() else None
+        return cls(Matrix(numeric, categorical, joined), target, weights)
 
 
 @dataclass(frozen=True)
@@ -202,8 +214,11 @@ def save_folds(directory: Path, encoding: Encoding, folds: tuple[Fold, ...]) -> 
     for fold in folds:
         train = EncodedRows(fold.train, fold.y_train, fold.weight_train)
         valid = EncodedRows(fold.valid, fold.y_valid, fold.weight_valid)
-        train.save(directory, f"fold-{fold.index}-train-")
-        valid.save(directory, f"fold-{fold.index}-valid-")
+        joined = fold.train.can_be_joined and fold.valid.can_be_joined
+        train.save(directory, f"fold-{fold.index}-train-", numeric=not joined)
+        valid.save(directory, f"fold-{fold.index}-valid-", numeric=not joined)
+        if joined:
+            _save_joined(_joined_file(directory, fold.index), fold)
     encoding.save(directory, len(folds))
 
 
@@ -214,14 +229,44 @@ def load_folds(directory: Path) -> tuple[Fold, ...]:
         DataError: for files of another schema.
     """
     encoding, n_folds = Encoding.load(directory)
-    return tuple(
-        encoding.fold(
-            index,
-            EncodedRows.load(directory, f"fold-{index}-train-"),
-            EncodedRows.load(directory, f"fold-{index}-valid-"),
-        )
-        for index in range(n_folds)
+    return tuple(_load_fold(directory, encoding, index) for index in range(n_folds))
+
+
+def _load_fold(directory: Path, encoding: Encoding, index: int) -> Fold:
+    train, valid = (f"fold-{index}-{part}-" for part in ("train", "valid"))
+    file = _joined_file(directory, index)
+    if not file.exists():
+        rows = EncodedRows.load(directory, train), EncodedRows.load(directory, valid)
+        return encoding.fold(index, *rows)
+    joined, n_train = _mapped(file), len(_mapped(directory / f"{train}target.npy"))
+    fold = encoding.fold(
+        index,
+        EncodedRows.load(directory, train, joined[:n_train]),
+        EncodedRows.load(directory, valid, joined[n_train:]),
     )
+    return replace(fold, joined=joined)
+
+
+def _save_joined(path: Path, fold: Fold) -> None:
+    """Write the training rows and the validation rows as one array.
+
+    LightGBM reads it where it is mapped, also for a model of all these rows, so that no worker
+    needs a copy.
+    """
+    n_train, n_columns = fold.train.shape
+    shape = n_train + len(fold.valid), n_columns
+    out = np.lib.format.open_memmap(path, mode="w+", dtype=np.float64, shape=shape)
+    fold.train.write(out[:n_train])
+    fold.valid.write(out[n_train:])
+
+
+def _joined_file(directory: Path, index: int) -> Path:
+    return directory / f"fold-{index}-joined.npy"
+
+
+def _mapped(path: Path) -> npt.NDArray[Any]:
+    array: npt.NDArray[Any] = np.load(path, mmap_mode="r")
+    return array
 
 
 def save_parts(directory: Path, encoding: Encoding, table: EncodedRows, rows: Rows) -> None:

@@ -35,7 +35,7 @@ def leak_notes(
     for j, name in enumerate(names):
         values = table.features.numeric[rows, j]
         if is_regression:
-            tells = _is_line(values, y)
+            tells = _is_line(values, y) or (_is_curve(values[few], y[few]) and _is_curve(values, y))
         else:
             tells = _few_errors(_steps(values[few], y[few]), y[few], times=SLACK)
             tells = tells and _few_errors(_steps(values, y), y)
@@ -67,6 +67,22 @@ def _is_line(values: FloatArray, y: npt.NDArray[np.float64]) -> bool:
     values, y = values[known] - values[known].mean(), y[known] - y[known].mean()
     spread = float(values @ values) * float(y @ y)
     return spread > 0 and float(values @ y) ** 2 / spread >= MIN_R2
+
+
+def _is_curve(values: FloatArray, y: npt.NDArray[np.float64]) -> bool:
+    """Whether the target rises, or falls, with the values, almost without errors."""
+    known = np.isfinite(values)
+    if known.mean() < 1 - MAX_ERRORS:
+        return False
+    return _is_line(_ranks(values[known]), _ranks(y[known]))
+
+
+def _ranks(values: npt.NDArray[np.float64]) -> FloatArray:
+    """The rank of each value; equal ones share the mean of theirs."""
+    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
+    ends = np.cumsum(counts)
+    ranks: FloatArray = (ends - (counts - 1) / 2)[place]
+    return ranks
 
 
 def _steps(values: FloatArray, y: IntArray) -> IntArray:

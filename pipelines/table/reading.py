@@ -15,8 +15,10 @@ import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Callable, Mapping
-from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any
+from concurrent.futures import Future
+from pathlib import Path, PurePosixPath
+from threading import Thread
+from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
 import fsspec
@@ -42,6 +44,9 @@ _NO_ADDRESS = (
     "getaddrinfo",
 )
 SPELLING = "spelling"
+AHEAD_BYTES = 1 << 24  # of a file that is worth a thread
+MAX_NULS = 0.01  # of the first bytes; more are not those of damaged text
+_OF_TEXT = frozenset([0, *b"\t\n\r\x0b\x0c", *range(32, 256)])
 
 _WIDEST = {"i": np.dtype(np.int64), "u": np.dtype(np.uint64), "f": np.dtype(np.float64)}
 _NOT_TABLES = {
@@ -60,9 +65,59 @@ _NOT_TABLES = {
 }
 
 
-def read_table(place: Place) -> pd.DataFrame:
-    """A table that is in memory, or is read by `load_table`."""
+def read_table(place: Place, ahead: Ahead | None = None) -> pd.DataFrame:
+    """A table that is in memory, was read `ahead`, or is read by `load_table`."""
+    taken = None if ahead is None else ahead.take()
+    if taken is not None:
+        return taken
     return place if isinstance(place, pd.DataFrame) else load_table(str(place))
+
+
+class Ahead:
+    """A large file of this machine that a thread reads while the driver does something else.
+
+    A context manager: its end waits for the thread, because one that runs when Python ends may
+    end the process with an error.
+
+    Args:
+        place: of a table; only a large local file is read ahead.
+    """
+
+    def __init__(self, place: object) -> None:
+        self._place = place
+        self._future: Future[pd.DataFrame] = Future()
+        self._thread = Thread(target=self._read, name="reads-ahead", daemon=True)
+        path = Path(place).expanduser() if isinstance(place, str | Path) else None
+        if path is not None and path.is_file() and path.stat().st_size >= AHEAD_BYTES:
+            self._thread.start()
+
+    def take(self) -> pd.DataFrame | None:
+        """The table, once; None if it is not read ahead, or was taken.
+
+        Raises:
+            DataError: as `load_table`.
+        """
+        if self._thread.ident is None:
+            return None
+        self._thread.join()
+        future, self._future = self._future, Future()
+        return future.result() if future.done() else None
+
+    def __enter__(self) -> Self:
+        """The reader."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Wait for the thread, and release the table."""
+        if self._thread.ident is not None:
+            self._thread.join()
+        self._future = Future()
+
+    def _read(self) -> None:
+        try:
+            self._future.set_result(load_table(str(self._place)))
+        except Exception as error:  # raised where the table is taken
+            self._future.set_exception(error)
 
 
 def load_table(uri: str) -> pd.DataFrame:
@@ -284,12 +339,30 @@ def _parsed(uri: str, raw: bytes) -> pd.DataFrame | Cells:
     for magic, content in _NOT_TABLES.items():
         if raw.startswith(magic):
             raise DataError(f"{uri} is {content}, not a table; give CSV, Parquet or Feather")
-    if b"\x00" in raw[:SNIFFED_BYTES]:
+    _check_text(uri, raw)
+    return parse_csv(uri, raw)
+
+
+def _check_text(uri: str, raw: bytes) -> None:
+    """Check that a file holds text; readers of CSV differ in what they do at a NUL byte.
+
+    Raises:
+        DataError: if it is binary, or naming the line of the first NUL byte.
+    """
+    first = raw.find(b"\x00")
+    if first < 0:
+        return
+    head = raw[:SNIFFED_BYTES]
+    if not set(head) <= _OF_TEXT or head.count(b"\x00") > MAX_NULS * len(head):
         raise DataError(
             f"{uri} is binary, but neither Parquet nor Feather; give CSV as UTF-8 text, Parquet or "
             "Feather"
         )
-    return parse_csv(uri, raw)
+    count, line = raw.count(b"\x00"), raw.count(b"\n", 0, first) + 1
+    raise DataError(
+        f"{uri} holds {counted(count, 'NUL byte')}, the first in line {line:,}, which no text has; "
+        "the file may be damaged: copy it again, or remove the bytes"
+    )
 
 
 def _is_number(text: str) -> bool:

@@ -16,6 +16,7 @@ from serving.numbers import PLAIN
 
 if TYPE_CHECKING:
     from pipelines.table.data import Prepared
+    from pipelines.table.reading import Ahead
 
 DATA, TEST, VALIDATION = "data", "test", "validation"  # roles of tables
 SHOWN = ("target", "task", "split", "test_share", "validation")  # repeated in a header
@@ -137,8 +138,11 @@ class Source:
     roles: Roles = field(default_factory=Roles)
     loss: str = ""
 
-    def prepare(self) -> "Prepared":
+    def prepare(self, ahead: "Ahead | None" = None) -> "Prepared":
         """Read the tables, infer the task, divide the rows and encode them.
+
+        Args:
+            ahead: a thread that reads the table already.
 
         Raises:
             DataError: if a table cannot be read or searched on.
@@ -146,7 +150,7 @@ class Source:
         """
         from pipelines.table.data import prepare
 
-        return prepare(self)
+        return prepare(self, ahead)
 
     def plan(self, prepared: "Prepared") -> DataPlan:
         """The description of this use of the table."""

@@ -162,6 +162,8 @@ def read_target(
     series = _as_numbers_if_possible(relative(frame[name]))
     if pd.api.types.is_datetime64_any_dtype(series.dtype):
         raise DataError(f"target {name!r} is a date; turn it into a number or into classes")
+    if pd.api.types.is_complex_dtype(series.dtype):
+        raise DataError(f"target {name!r} holds complex numbers; name a target of real ones")
     form, form_note = PLAIN, ""
     if not _is_numeric(series):
         form, form_note, series = _numbers_in_texts(series, task)

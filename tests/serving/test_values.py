@@ -3,6 +3,7 @@
 import decimal
 from datetime import date, time, timedelta
 from typing import Any
+from uuid import UUID
 
 import numpy as np
 import pandas as pd
@@ -178,6 +179,36 @@ def test_a_number_that_may_stand_for_two_levels_is_refused() -> None:
 def test_bytes_are_their_text_also_in_csv() -> None:
     column = CategoricalColumn("x", ("a", "b"))
     assert column.encode(pd.Series([b"a", "b'b'", "a"])).tolist() == [0, 1, 0]
+
+
+def test_a_value_is_the_same_with_the_marks_of_a_spreadsheet() -> None:
+    column = CategoricalColumn("x", ("007", "a"))
+    assert column.encode(pd.Series(['="007"', "'007", '="a"', "007"])).tolist() == [0, 0, 1, 0]
+    values, unreadable = numbers(pd.Series(['="1.5"', "'-2", "3", "x"]))
+    np.testing.assert_array_equal(values, [1.5, -2, 3, np.nan])
+    assert unreadable.tolist() == [False, False, False, True]
+
+
+UUIDS = [UUID(int=2**127 + i) for i in range(3)]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        UUIDS,
+        [*map(str, UUIDS)],
+        [each.bytes for each in UUIDS],
+        arrow([each.bytes for each in UUIDS], pa.binary()),
+        arrow([each.bytes for each in UUIDS], pa.uuid()),
+    ],
+)
+def test_a_uuid_is_its_text_also_as_bytes(values: Any) -> None:
+    column = CategoricalColumn("x", tuple(map(str, UUIDS)))
+    assert column.encode(pd.Series(values)).tolist() == [0, 1, 2]
+
+
+def test_bytes_that_are_no_text_are_hexadecimal_digits() -> None:
+    assert distinct(pd.Series([b"\xff\x00", b"a\n", b""]))[1] == ["ff00", "a"]
 
 
 def test_digits_that_a_float_has_lost_are_refused() -> None:

@@ -31,19 +31,9 @@ def copies(frame: pd.DataFrame, strata: IntArray, least: int) -> IntArray | None
     Returns:
         None if no rows are equal.
     """
-    counted = [series for _, series in frame.items() if not _numbers_rows(series)]
-    if not counted:
+    rows, hashed = _doubled(frame)
+    if not len(rows):
         return None
-    counted.sort(key=lambda series: series.dtype != np.float64)  # those tell most rows apart
-    rows, hashed = np.arange(len(frame)), np.zeros(len(frame), dtype=np.uint64)
-    for done, series in enumerate(counted, start=1):
-        some = series if len(rows) == len(series) else series.take(rows)
-        hashed = hashed * MULTIPLIER + _hashed(some)
-        if done % CHECKED_COLUMNS == 0 or done == len(counted):
-            doubled = pd.Series(hashed).duplicated(keep=False).to_numpy()
-            rows, hashed = rows[doubled], hashed[doubled]
-        if not len(rows):
-            return None
     _, first, inverse, sizes = np.unique(
         hashed, return_index=True, return_inverse=True, return_counts=True
     )
@@ -58,6 +48,22 @@ def copies(frame: pd.DataFrame, strata: IntArray, least: int) -> IntArray | None
     units = np.arange(len(frame))
     units[rows] = np.where(together[inverse], first[inverse], rows)
     return units
+
+
+def _doubled(frame: pd.DataFrame) -> tuple[IntArray, npt.NDArray[np.uint64]]:
+    """Ascending numbers of the rows that are equal to others, and the hash of each."""
+    counted = [series for _, series in frame.items() if not _numbers_rows(series)]
+    counted.sort(key=lambda series: series.dtype != np.float64)  # those tell most rows apart
+    rows, hashed = np.arange(len(frame)), np.zeros(len(frame), dtype=np.uint64)
+    for done, series in enumerate(counted, start=1):
+        some = series if len(rows) == len(series) else series.take(rows)
+        hashed = hashed * MULTIPLIER + _hashed(some)
+        if done % CHECKED_COLUMNS == 0 or done == len(counted):
+            doubled = pd.Series(hashed).duplicated(keep=False).to_numpy()
+            rows, hashed = rows[doubled], hashed[doubled]
+        if not len(rows):
+            break
+    return (rows, hashed) if counted else (rows[:0], hashed[:0])
 
 
 def _hashed(series: pd.Series) -> npt.NDArray[np.uint64]:
@@ -88,3 +94,26 @@ def copies_note(n_copies: int, n_rows: int) -> tuple[str, ...]:
     else:
         text += " of every split"
     return (text,)
+
+
+def contradictions_note(frame: pd.DataFrame, target: str) -> tuple[str, ...]:
+    """What the user is told of rows that differ in nothing but the target.
+
+    Common combinations of values are left out, as in `copies`.
+    """
+    rows, hashed = _doubled(frame.drop(columns=target))
+    if not len(rows):
+        return ()
+    _, inverse, sizes = np.unique(hashed, return_inverse=True, return_counts=True)
+    values, _ = factorize(frame[target].take(rows))
+    pairs = np.unique(np.stack([inverse, values]), axis=1)[0]
+    differ = (np.bincount(pairs, minlength=len(sizes)) > 1) & (
+        sizes <= max(COMMON_ROWS, COMMON_SHARE * len(frame))
+    )
+    count = int(sizes[differ].sum())
+    if count < LOUD_SHARE * len(frame):
+        return ()
+    return (
+        f"{count:,} of {len(frame):,} rows differ from another row in {target} only; no model can "
+        "tell them apart",
+    )

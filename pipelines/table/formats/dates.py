@@ -12,7 +12,7 @@ import numpy as np
 
 from hpo.arrays import FloatArray
 from pipelines.table.formats import READABLE, sampled
-from serving.dates import EPOCHS, ISO, QUARTER, WEEK, is_period, parse_strictly
+from serving.dates import EPOCHS, ISO, OR, QUARTER, WEEK, is_period, parse_strictly
 from serving.months import shortened, tidied
 from serving.values import MISSING_MARKS
 
@@ -49,6 +49,8 @@ _DATE_LIKE = re.compile(
 )
 _WEEKDAY = re.compile(r"[A-Za-z]{3,9},? (\d{1,2} |[A-Za-z]{3,9} \d)")
 MIN_DATES = 5
+MAX_MIXED = 6  # patterns in one column
+MIN_MIXED = 0.02  # share of the texts that each of them reads
 MIN_MONTHS = 8
 YEARS = 1900, 2100
 EPOCH_SECONDS = 1e9, 2.2e9  # 2001 to 2039
@@ -74,16 +76,48 @@ def find_dates(texts: Sequence[str], share: float = READABLE) -> DateFormat | No
     like = sum(1 for text in sample if _is_date_like(tidied(text)))
     if not sample or like < share * len(sample):
         return None
+    return _patterns(texts, sample, share)
+
+
+def _best(sample: Sequence[str]) -> tuple[float, str]:
+    """The pattern that reads the most of the texts, and the share of them that it reads."""
     best: tuple[float, str] = (0.0, "")
     for pattern in _candidates(sample):
         read = float(np.mean(parse_strictly(sample, pattern).notna()))
-        if read >= share and read > best[0]:
+        if read > best[0]:
             best = read, pattern
         if read == 1.0:
             break
-    if not best[1]:
+    return best
+
+
+def _patterns(texts: Sequence[str], sample: Sequence[str], share: float) -> DateFormat | None:
+    """The patterns that together read enough of the texts; None if there are none.
+
+    Most columns have one. Each further one reads a part of the sample that is no slip, and no two
+    of them exchange day and month.
+    """
+    found: list[DateFormat] = []
+    rest, unread = texts, sample
+    while unread and len(found) < MAX_MIXED:
+        read, pattern = _best(unread)
+        if not read or read * len(unread) < MIN_MIXED * len(sample):
+            break
+        form = _with_day_and_month(rest, pattern)
+        if exchange(form.pattern) in (each.pattern for each in found if "%d" in each.pattern):
+            break
+        found.append(form)
+        rest, unread = _unread_by(rest, form.pattern), _unread_by(unread, form.pattern)
+    if not found or len(unread) > (1 - share) * len(sample):
         return None
-    return _with_day_and_month(texts, best[1])
+    pattern = OR.join(form.pattern for form in found)
+    other = OR.join(form.other or form.pattern for form in found)
+    return DateFormat(pattern, other if other != pattern else "")
+
+
+def _unread_by(texts: Sequence[str], pattern: str) -> list[str]:
+    unread = parse_strictly(texts, pattern).isna()
+    return [text for text, is_unread in zip(texts, unread, strict=True) if is_unread]
 
 
 def _is_date_like(text: str) -> bool:

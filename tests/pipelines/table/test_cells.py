@@ -224,6 +224,47 @@ def test_a_time_since_1970_is_a_number_with_a_note_and_a_date_on_request(
     np.testing.assert_allclose(times(values, "date"), seconds / 86_400, rtol=0, atol=1e-9)
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("2024-01-05 24:00", "2024-01-06"),
+        ("01/31/2024 24:00:00", "2024-02-01"),
+        ("2024-W02-4", "2024-01-11"),
+        ("2024-01-05 20:00:00 EST", "2024-01-06 01:00"),
+        ("2024-01-05 20:00:00 (CEST)", "2024-01-05 18:00"),
+        ("2024-01-05 07:00:00,250", "2024-01-05 07:00:00.25"),
+        ('="2024-01-05"', "2024-01-05"),
+    ],
+)
+def test_moments_of_logs_and_spreadsheets(text: str, expected: str) -> None:
+    found = times(pd.Series([text.replace(" 24:", " 12:"), text], name="x"))
+    assert found[1] == times(pd.Series([pd.Timestamp(expected)]))[0]
+
+
+@pytest.mark.parametrize(
+    ("patterns", "expected"),
+    [
+        (("%Y-%m-%d", "%d.%m.%Y"), "ISO8601|%d.%m.%Y"),
+        (("%m/%d/%Y", "%b %d, %Y", "%Y-%m-%d"), "ISO8601|%m/%d/%Y|%b %d, %Y"),
+        (("%m/%d/%Y", "%m/%d/%y"), "%m/%d/%Y|%m/%d/%y"),
+        (("%m/%d/%Y %I:%M %p", "%d-%b-%Y"), "%m/%d/%Y %I:%M %p|%d-%b-%Y"),
+        (("%Y-%m-%d",) * 30 + ("%d.%m.%Y",), "ISO8601|%d.%m.%Y"),
+    ],
+)
+def test_formats_of_dates_may_be_mixed(patterns: tuple[str, ...], expected: str) -> None:
+    texts = [day.strftime(patterns[i % len(patterns)]) for i, day in enumerate(DAYS)]
+    reading = found(texts)
+    assert reading.column == DateColumn("x", expected, ())
+    assert reading.note == "read as " + expected.replace("|", " or ")
+    days = np.floor(times(pd.Series(texts, name="x")))
+    np.testing.assert_array_equal(days, np.floor(times(pd.Series(DAYS, name="x"))))
+
+
+def test_day_and_month_in_both_orders_are_no_dates() -> None:
+    texts = [day.strftime(("%m/%d/%Y", "%d/%m/%Y")[i % 2]) for i, day in enumerate(DAYS)]
+    assert found(texts).column is None
+
+
 def test_mixtures_are_said() -> None:
     shares = found([f"{x}%" for x in range(20)] + ["0.05", "0.5"]).note
     assert "2 entries without %, such as '0.05', are read like the others" in shares

@@ -201,3 +201,12 @@ def test_many_dropped_columns_make_one_note() -> None:
     frame = pd.DataFrame({f"c{i}": [1.0] * 5 for i in range(20)} | {"x": [1.0, 2, 3, 4, 5]})
     _, notes = fit_features(frame)
     assert notes == ("20 columns (c0, c1, c2, c3, c4, c5, c6, c7, …): dropped, constant",)
+
+
+def test_levels_that_differ_in_case_or_blanks_are_said() -> None:
+    frame = pd.DataFrame({"a": ["Yes", "yes", "no"] * 4, "b": ["x y", "x  y", "z"] * 4})
+    notes = fit_features(frame)[1]
+    assert notes == (
+        "a: 'Yes' and 'yes' are 2 levels; write them alike if they are one",
+        "b: 'x  y' and 'x y' are 2 levels; write them alike if they are one",
+    )

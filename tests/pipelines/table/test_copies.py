@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.table.division.copies import copies
+from pipelines.table.division.copies import contradictions_note, copies
 from pipelines.table.division.validation import Validation
 from pipelines.table.splits import Outer, Split, divide, resample
 
@@ -75,3 +75,13 @@ def test_equal_rows_with_other_row_numbers_texts_and_lists_are_found() -> None:
     units = copies(frame, np.zeros(40, dtype=np.int64), 2)
     assert units is not None
     assert units.tolist() == [*range(20)] * 2
+
+
+def test_rows_that_differ_in_the_target_only_are_said() -> None:
+    frame = repeated(0, times=1)
+    assert contradictions_note(frame, "y") == ()
+    both = pd.concat([frame, frame.head(20).assign(y=1 - frame.y)], ignore_index=True)
+    (note,) = contradictions_note(both, "y")
+    assert note.startswith("40 of 80 rows differ from another row in y only")
+    assert contradictions_note(pd.concat([frame, frame]), "y") == ()
+    assert contradictions_note(both[["b", "y"]], "y") == ()  # combinations are common

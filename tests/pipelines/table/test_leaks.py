@@ -28,6 +28,8 @@ def warnings(frame: pd.DataFrame) -> list[str]:
         ((AMOUNT // 120).clip(max=3) + rng.uniform(0, 0.5, 400), (AMOUNT // 120).clip(max=3)),
         (AMOUNT * 1.19 + 3, AMOUNT),
         (AMOUNT + rng.normal(0, 0.1, 400), AMOUNT),
+        (np.log(AMOUNT), AMOUNT),
+        (1 / AMOUNT, AMOUNT),
     ],
 )
 def test_a_column_that_predicts_the_target_alone_is_named(leak: Any, y: Any) -> None:

@@ -19,8 +19,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hpo.errors import DataError
-from pipelines.table import delimited
-from pipelines.table.reading import digest, load_table, with_text_names, without_index
+from pipelines.table import delimited, reading
+from pipelines.table.reading import (
+    Ahead,
+    digest,
+    load_table,
+    read_table,
+    with_text_names,
+    without_index,
+)
 
 ROOT = Path(__file__).parents[3]
 
@@ -171,9 +178,17 @@ def test_names_have_one_normal_form(tmp_path: Path) -> None:
         (b"%PDF-1.7", "PDF"),
         (b"\x80\x05.", "is a pickle, not a table"),
         (b"abc\x00\x01,1", "is binary"),
+        ("a,b\n1,2\n".encode("utf-16-le"), "is binary"),
+        (b"a,b\n" + 30 * b"1,2\n" + b"3\x00,4\n", "holds 1 NUL byte, the first in line 32"),
+        (b"a,b\n" + 30_000 * b"1,2\n" + b"3\x00\x00,4\n", "2 NUL bytes, .* line 30,002"),
         (b"a,b,a\n1,2,3\n", "more than one column called 'a'"),
         (b"1,2,2\n3,4,5\n", "looks like data: add a header"),
         (b"a,b\n1,2\n3\n4,5,6\n", "2 rows .*line 3 has 1"),
+        (
+            b"# of 2024\na,b\n1,2\n3,4\n",
+            "begins with 1 line before its header, such as '# of 2024'",
+        ),
+        (b"Sales\n\na,b\n1,2\n3,4\n", "begins with 2 lines before its header, such as 'Sales'"),
         (b"a,b\n1,2\n\n a ,b\n3,4\n", "repeats its header in 1 line: 4; remove it"),
         (b'a,b\n1,"2\n3,4\n', "begins in line 2 does not end"),
         ("a,b\n1,é\n".encode("latin-1"), "line 2 holds the byte 0xe9"),
@@ -285,3 +300,29 @@ def test_a_line_that_ends_inside_of_quotes_is_found_in_blocks(parts: list[str], 
         patch.setattr(delimited, "BLOCK_BYTES", block)
         found = delimited._DelimitedText("t.csv", raw, ",")._has_open_quotes()
     assert found == any(line.count(b'"') % 2 for line in raw.split(b"\n"))
+
+
+def test_a_large_file_is_read_ahead_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "t.csv"
+    path.write_bytes(CSV)
+    with Ahead(path) as small:
+        assert small.take() is None
+    monkeypatch.setattr(reading, "AHEAD_BYTES", 1)
+    expected = read_table(path)
+    with Ahead(str(path)) as ahead:
+        pd.testing.assert_frame_equal(read_table("elsewhere", ahead), expected)
+        assert ahead.take() is None
+    with Ahead(expected) as in_memory:
+        assert in_memory.take() is None
+
+
+def test_a_mistake_in_a_file_that_is_read_ahead(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "AHEAD_BYTES", 1)
+    path = tmp_path / "t.csv"
+    path.write_text("a,a\n1,2\n")
+    with Ahead(path) as ahead, pytest.raises(DataError, match="more than one column"):
+        read_table(path, ahead)
+    with Ahead(path):
+        pass
