@@ -1,12 +1,14 @@
 """The registry of algorithms: each is a sampler combined with a scheduler.
 
-Settings of the sampler follow the name: `tpe:gamma=0.2`, `gp+asha:acquisition=ucb,kappa=2.5`.
+Settings of the sampler follow the name: `tpe:gamma=0.2`, `gp+asha:acquisition=ucb,kappa=2.5`; those
+of `pbt`, too: `pbt:population=8,quantile=0.25`.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from importlib import import_module
 from types import MappingProxyType
+from typing import Any
 
 from hpo.errors import ParameterError, closest
 from hpo.past import Past
@@ -18,6 +20,7 @@ from hpo.samplers.tpe import TPESampler
 from hpo.schedulers import Scheduler
 from hpo.schedulers.asynchronous import Asynchronous
 from hpo.schedulers.full import Full
+from hpo.schedulers.population import PopulationBased
 from hpo.schedulers.synchronous import Synchronous
 from hpo.space import SearchSpace
 
@@ -51,7 +54,8 @@ RACES: Mapping[str, _Race] = MappingProxyType(
         "async_hyperband": (Asynchronous, hyperband),
     }
 )
-FULL = "full"
+FULL, PBT = "full", "pbt"
+SCHEDULERS = (FULL, *RACES, PBT)
 AUTO = "auto"  # the algorithm that `hpo.samplers.auto` chooses
 
 # name -> sampler and scheduler; all other combinations are written sampler+scheduler
@@ -60,6 +64,7 @@ ALGORITHMS: Mapping[str, tuple[str, str]] = MappingProxyType(
         **{name: (name, FULL) for name in SAMPLERS if name != "kde"},
         **{name: ("random", name) for name in RACES if name != "async_hyperband"},
         "bohb": ("kde", "async_hyperband"),
+        PBT: ("random", PBT),
     }
 )
 
@@ -71,11 +76,14 @@ def sampler_of(name: str) -> Sampler:
         ParameterError: when there is no such algorithm, or a setting is unknown or not allowed.
     """
     of, colon, text = name.partition(":")
+    if of in ALGORITHMS and ALGORITHMS[of][1] == PBT or of.endswith(f"+{PBT}"):
+        _population_settings(name)
+        colon = ""
     if of == AUTO:
         raise ParameterError(f"algorithm {name!r}: auto chooses a sampler; name one, such as gp")
     sampler_name = of if of in SAMPLERS else parts(of)[0]
     before, _, last = text.rpartition("+")
-    if last in (FULL, *RACES):
+    if last in SCHEDULERS:
         raise ParameterError(f"algorithm {name!r}: settings come last: {of}+{last}:{before}")
     module, _, attribute = SAMPLERS[sampler_name].partition(":")
     kind = getattr(import_module(module), attribute)
@@ -86,6 +94,21 @@ def sampler_of(name: str) -> Sampler:
     return sampler
 
 
+def _population_settings(name: str) -> dict[str, Any]:
+    """The settings of population-based training that follow the name of an algorithm.
+
+    Raises:
+        ParameterError: when one is unknown or not allowed.
+    """
+    _, colon, text = name.partition(":")
+    try:
+        found = settings.parsed(PopulationBased, text, PBT) if colon else {}
+        PopulationBased(**found)
+    except ParameterError as error:
+        raise ParameterError(f"algorithm {name!r}: {error}") from error
+    return found
+
+
 def canonical(name: str) -> str:
     """The name with its settings in a fixed order, without those that are the defaults.
 
@@ -94,7 +117,10 @@ def canonical(name: str) -> str:
     """
     if name == AUTO:
         return name
-    text = settings.written(sampler_of(name))
+    of_sampler = sampler_of(name)
+    is_pbt = parts(name)[1] == PBT
+    owner = PopulationBased(**_population_settings(name)) if is_pbt else of_sampler
+    text = settings.written(owner)
     return f"{name.partition(':')[0]}:{text}" if text else name.partition(":")[0]
 
 
@@ -119,9 +145,11 @@ def is_same(name: str, began: str) -> bool:
 
 
 def scheduler_of(name: str, rungs: Sequence[float], eta: float = 3.0) -> Scheduler:
-    """The scheduler over `rungs`; `name` is a key of `RACES`, or `full`."""
+    """The scheduler over `rungs`; `name` is one of `SCHEDULERS`, `pbt` with its settings."""
     if name == FULL:
         return Full(rungs[-1])
+    if name.partition(":")[0] == PBT:
+        return PopulationBased(rungs=tuple(rungs), **_population_settings(name))
     race, brackets = RACES[name]
     return race(tuple(rungs), eta, brackets(len(rungs), eta))
 
@@ -157,7 +185,22 @@ def algorithm(
             sampler = replace(sampler, durations=past.durations)
     if past is not None and sampler.min_results(past.space):
         sampler = LearnedSampler(past, sampler)
-    return sampler, scheduler_of(parts(name)[1], rungs, eta)
+    return sampler, scheduler_of(scheduler_name(name), rungs, eta)
+
+
+def scheduler_name(name: str) -> str:
+    """The name of an algorithm's scheduler, with its settings, as `scheduler_of` takes it.
+
+    Raises:
+        ParameterError: when there is no algorithm of this name.
+    """
+    scheduler, (_, colon, text) = parts(name)[1], name.partition(":")
+    return f"{scheduler}{colon}{text}" if scheduler == PBT else scheduler
+
+
+def is_population(name: str) -> bool:
+    """Whether an algorithm copies checkpoints of trials to others (`hpo.schedulers.population`)."""
+    return parts(name)[1] == PBT
 
 
 def parts(name: str) -> tuple[str, str]:
@@ -175,7 +218,7 @@ def parts(name: str) -> tuple[str, str]:
     if not plus:
         raise ParameterError(_unknown(name))
     _check_part(name, "sampler", sampler, SAMPLERS)
-    _check_part(name, "scheduler", scheduler, (FULL, *RACES))
+    _check_part(name, "scheduler", scheduler, SCHEDULERS)
     return sampler, scheduler
 
 

@@ -21,12 +21,16 @@ _SLACK = 1.5  # the best trial is finished once at most this many full trainings
 
 @dataclass(frozen=True)
 class Job:
-    """One leg for a worker: train `params` from budget `start` to budget `to`."""
+    """One leg for a worker: train `params` from budget `start` to budget `to`.
+
+    `parent` is the trial whose checkpoint at `start` it continues from, if that is another one.
+    """
 
     number: int
     params: Params
     start: float
     to: float
+    parent: int | None = None
 
 
 class StopLevel(IntEnum):
@@ -105,7 +109,7 @@ def run(
                 return False
             limit = _limit(study, left(), time_limit)
             leg = _Leg(trial.number, until_deadline=limit != time_limit)
-            running[executor.submit(_job(trial), limit)] = leg
+            running[executor.submit(_job(study, trial), limit)] = leg
         return True
 
     while stop.level < StopLevel.NOW and left() > (0.0 if study.best_trial else -grace):
@@ -147,8 +151,9 @@ def _should_finish_best(study: Study, left: float) -> bool:
     return needed <= left <= _SLACK * needed
 
 
-def _job(trial: Trial) -> Job:
-    return Job(trial.number, trial.params, trial.reached, trial.budget)
+def _job(study: Study, trial: Trial) -> Job:
+    parent = None if trial.reports else trial.parent
+    return Job(trial.number, trial.params, study.start_of(trial), trial.budget, parent)
 
 
 def _outcome(future: "Future[Report]") -> Report | Failure:

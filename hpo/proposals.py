@@ -69,7 +69,7 @@ class Proposals:
     def add(self, trial: Trial) -> None:
         """Note a new trial, or one of an earlier session with its outcome."""
         self._configurations.add(trial.params)
-        self._standings.add(trial.params, trial.budget)
+        self._standings.add(trial.params, trial.budget, trial.parent)
         self.update(trial)
 
     def update(self, trial: Trial) -> None:

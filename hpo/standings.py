@@ -30,6 +30,7 @@ class Standings:
         self._seconds = np.full((len(rungs), 16), np.nan)
         self._granted = np.zeros(16, dtype=np.intp)
         self._failed = np.zeros(16, dtype=bool)
+        self._parents = np.full(16, -1, dtype=np.intp)
         self._goals = None if goals is None or goals.is_single else goals
         # with several goals, what the places at each rung follow from: `Goals.values` by trial
         self._values: list[dict[int, tuple[float, ...]]] = [{} for _ in rungs]
@@ -61,6 +62,11 @@ class Standings:
         return self._failed[: self._n]
 
     @property
+    def parents(self) -> NDArray[np.intp]:
+        """`(n,)` number of the trial that a trial was copied from; -1 for none."""
+        return self._parents[: self._n]
+
+    @property
     def finished(self) -> BoolArray:
         """`(n,)` whether the leg to the granted rung has ended; the other trials are running."""
         return self.failed | ~np.isnan(self.losses[np.arange(self._n), self.granted])
@@ -83,12 +89,13 @@ class Standings:
         """The highest rung whose budget is at most `budget`, or the lowest rung."""
         return max(int(np.searchsorted(self.rungs, budget, side="right")) - 1, 0)
 
-    def add(self, params: Params, budget: float) -> None:
+    def add(self, params: Params, budget: float, parent: int | None = None) -> None:
         """Add a row for a new trial."""
         if self._n == len(self._x):
             self._grow()
         self._x[self._n] = self.space.encode(params)
         self._granted[self._n] = self.rung(budget)
+        self._parents[self._n] = -1 if parent is None else parent
         self._n += 1
 
     def update(self, trial: Trial) -> None:
@@ -144,3 +151,4 @@ class Standings:
         self._seconds = np.concatenate([self._seconds, np.full_like(self._seconds, np.nan)], axis=1)
         self._granted = np.concatenate([self._granted, np.zeros_like(self._granted)])
         self._failed = np.concatenate([self._failed, np.zeros_like(self._failed)])
+        self._parents = np.concatenate([self._parents, np.full_like(self._parents, -1)])

@@ -8,12 +8,15 @@ interruption.
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from hpo.configurations import Identity, by_value
 from hpo.goals import Goal, Goals
 from hpo.goals.ledger import Ledger
 from hpo.proposals import FirstPoint, Proposals
 from hpo.samplers import Sampler
-from hpo.schedulers import Promote, Sample, Scheduler
+from hpo.schedulers import Explore, Promote, Sample, Scheduler
+from hpo.schedulers.population import PopulationBased, explored
 from hpo.space import SearchSpace
 from hpo.standings import Standings
 from hpo.storage import Storage
@@ -70,6 +73,7 @@ class Study:
         self.max_trials = max_trials
         self.lag = lag
         self.goals = goals or Goals((Goal("loss"),))
+        self._seed = seed
         self._ledger = Ledger(storage, self.goals, patience, min_gain)
         self._trials = self._ledger.trials
         self._standings = Standings(space, scheduler.rungs, self.goals)
@@ -183,7 +187,16 @@ class Study:
                 return self._start(Trial(number, dict(point.params), decision.budget, point.origin))
             self._exhausted = True
             decision = self.scheduler.next(self._standings, closing=True)
+        if isinstance(decision, Explore):
+            return self._explore(decision)
         return self._promote(decision) if isinstance(decision, Promote) else None
+
+    def start_of(self, trial: Trial) -> float:
+        """The budget at which a trial's next leg starts; that of its parent before its first."""
+        if trial.reports or trial.parent is None:
+            return trial.reached
+        rungs = self.scheduler.rungs
+        return rungs[max(self._standings.rung(trial.budget) - 1, 0)]
 
     @property
     def unfinished_best(self) -> Trial | None:
@@ -235,6 +248,18 @@ class Study:
         self._proposals.add(trial)
         self._ledger.add(trial)
         return trial
+
+    def _explore(self, decision: Explore) -> Trial:
+        """Start a trial from the checkpoint of another one, with its values changed."""
+        number, parent = len(self._trials), self._trials[decision.parent]
+        params = dict(parent.params)
+        if isinstance(self.scheduler, PopulationBased):
+            rng = np.random.default_rng([self._seed, number])
+            params = explored(self.space, params, rng, self.scheduler)
+        trial = Trial(
+            number, params, decision.budget, f"from trial {parent.number}", parent=parent.number
+        )
+        return self._start(trial)
 
     def _promote(self, decision: Promote) -> Trial:
         trial = replace(self._trials[decision.number], budget=decision.budget)

@@ -4,7 +4,7 @@ import heapq
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from hpo.arrays import FloatArray
 from hpo.errors import ParameterError, closest, raise_all
+from hpo.goals.expression import Expression
 from hpo.trial import Report
 
 MINIMIZE, MAXIMIZE = DIRECTIONS = "minimize", "maximize"
@@ -176,6 +177,34 @@ class Goals:
     def first(self) -> Goal:
         """The goal that decides where one number has to."""
         return self.goals[0]
+
+    @cached_property
+    def score(self) -> Goal:
+        """The first goal, or the first score of it if it is a sum (`hpo.goals.expression`)."""
+        leading = Expression.parse(self.first.name)
+        return self.first if leading is None else replace(self.first, name=leading.names[0])
+
+    @cached_property
+    def expressions(self) -> tuple[Expression, ...]:
+        """The sums among the goals and limits."""
+        return tuple(filter(None, map(Expression.parse, self.names)))
+
+    @cached_property
+    def measured(self) -> tuple[str, ...]:
+        """The scores that have to be measured: those of goals and limits, or of their terms."""
+        found = ((name, Expression.parse(name)) for name in self.names)
+        return tuple(
+            dict.fromkeys(n for name, each in found for n in (each.names if each else [name]))
+        )
+
+    @cached_property
+    def is_plain(self) -> bool:
+        """Whether trials are ordered by one score, which is no sum."""
+        return self.is_single and not self.expressions
+
+    def with_sums(self, scores: Mapping[str, float]) -> dict[str, float]:
+        """The scores, and the sums of them that are goals or have limits."""
+        return {**scores, **{each.name: each.value(scores) for each in self.expressions}}
 
     @cached_property
     def is_single(self) -> bool:

@@ -2,7 +2,8 @@
 
 A scheduler is a frozen dataclass of settings. `full` trains every configuration with the full
 budget; `synchronous` and `asynchronous` run races over rungs (`hpo.rungs`). Successive halving,
-Hyperband and ASHA are these two with one bracket or several.
+Hyperband and ASHA are these two with one bracket or several. `population` is population-based
+training.
 """
 
 from dataclasses import dataclass
@@ -28,6 +29,14 @@ class Promote:
     budget: float
 
 
+@dataclass(frozen=True)
+class Explore:
+    """Start a new trial from the checkpoint of trial `parent`, with values changed from its own."""
+
+    parent: int
+    budget: float
+
+
 class Scheduler(Protocol):
     """Frozen settings; decisions are functions of the standings."""
 
@@ -47,7 +56,7 @@ class Scheduler(Protocol):
     def cost(self) -> float:
         """The mean cost of a configuration, in full trainings."""
 
-    def next(self, standings: Standings, *, closing: bool) -> Sample | Promote | None:
+    def next(self, standings: Standings, *, closing: bool) -> Sample | Promote | Explore | None:
         """The next leg to run; None when nothing can start before another leg has ended.
 
         Args:

@@ -86,7 +86,7 @@ class Group:
     @property
     def test_scores(self) -> FloatArray:
         """The winners' scores on the held-out rows, for the studies that have one."""
-        metric = self.first.goal.name
+        metric = self.first.goals.score.name
         return np.array([study.test[metric] for study in self.studies if metric in study.test])
 
     def curves(self, curve_of: Callable[[Evidence], Curve]) -> list[Curve]:
@@ -300,7 +300,7 @@ def studies_table(groups: Sequence[Group]) -> Table:
             "study": attrgetter("study"),
             "seed": lambda study: study.header.get("seed"),
             groups[0].first.goal.name: _final_score,
-            "held-out": lambda study: study.test.get(study.goal.name),
+            "held-out": lambda study: study.test.get(study.goals.score.name),
             "trials": lambda study: len(study.trials),
             "failed": lambda study: len(study.failed),
             "seconds": attrgetter("elapsed"),

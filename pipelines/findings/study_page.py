@@ -78,7 +78,7 @@ def _facts(evidence: Evidence) -> Iterator[Fact]:
 
 
 def _test_facts(evidence: Evidence) -> Iterator[Fact]:
-    name, test = evidence.goal.name, evidence.test
+    name, test = evidence.goals.score.name, evidence.test
     if name in test:
         ends = [number(test[end]) for end in (f"{name}_low", f"{name}_high") if end in test]
         note = " to ".join(ends) or "scored once, by the winner"
@@ -107,6 +107,9 @@ def _sections(
         reading = f"Train it again: {_train_command(evidence, winner)}" if is_model else ""
         configuration = tables.configuration(evidence)
         yield Section.of_table("The winner's configuration", configuration, reading)
+        course = tables.course(evidence)
+        if course.rows:
+            yield Section.of_table("The winner's values over time", course)
     yield from figures[1:]
     if warm := evidence.warm:
         reading = _past_in_words(evidence, warm)

@@ -9,6 +9,7 @@ from functools import partial
 from operator import attrgetter, itemgetter
 from typing import Any, TypeVar
 
+from hpo.schedulers.population import schedule
 from hpo.space.parameters import Categorical, Parameter
 from hpo.trial import Trial
 from pipelines.findings.analysis import Analysis
@@ -104,6 +105,22 @@ def best_trials(evidence: Evidence) -> Table:
 
 def _score(evidence: Evidence, name: str, trial: Trial) -> object:
     return evidence.goals.scores(trial.best)[name] if trial.best else None
+
+
+def course(evidence: Evidence) -> Table:
+    """The values that the winner was trained with over time; no rows unless it is a copy."""
+    names = evidence.space.names
+    winner = evidence.winner
+    phases = schedule(evidence.trials, winner.number) if winner else []
+    rows = [
+        (
+            f"{number(phase.start)} to {number(phase.to)}",
+            str(phase.number),
+            *(short(phase.params.get(name, "")) for name in names),
+        )
+        for phase in phases
+    ]
+    return Table(("budget", "trial", *names), rows if len(rows) > 1 else [])
 
 
 def configuration(evidence: Evidence) -> Table:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from hpo.algorithms import canonical, grants_budgets
+from hpo.algorithms import canonical, grants_budgets, is_population
 from hpo.errors import ParameterError, UserError, closest, raise_all
 from hpo.rungs import Budgets
 from pipelines.models import (
@@ -340,6 +340,11 @@ def _budget_mistakes(options: SearchOptions, wrong: Collection[str]) -> Iterator
     except ParameterError as error:
         yield str(error)
         return
+    if is_population(options.algorithm) and not _is_code(options):
+        yield (
+            f"algorithm={options.algorithm} is for your own code that takes `budget` and "
+            "`checkpoint`; for a table take bohb or asha"
+        )
     if not _needs_target(options):
         return  # what is resumed has an algorithm, and these options are compared with its own
     if not races:
@@ -356,6 +361,12 @@ def _budget_mistakes(options: SearchOptions, wrong: Collection[str]) -> Iterator
         except ParameterError as error:
             yield str(error)
     yield from _unknown("fidelity", options.fidelity, (AUTO, *FIDELITIES))
+
+
+def _is_code(options: SearchOptions) -> bool:
+    return isinstance(options, TuneOptions) and (
+        options.objective is not None or options.study is not None
+    )
 
 
 def _kinds(hint: Any) -> tuple[Any, ...]:

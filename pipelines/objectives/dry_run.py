@@ -21,7 +21,7 @@ from pipelines.study.options import PROCESSES, TuneOptions
 from pipelines.study.plan import Plan
 from pipelines.study.runs import recalled, study_header
 from pipelines.study.warm_start import Beginning
-from pipelines.table.scores.named import metric_named
+from pipelines.table.scores.named import metric_named, metric_text
 
 if TYPE_CHECKING:
     from pipelines.table.data import Prepared
@@ -98,7 +98,7 @@ def _goals(plan: Plan) -> str:
 
 def _table_lines(plan: Plan, prepared: "Prepared") -> tuple[str, ...]:
     """The table, and the score that a constant prediction has on the validation rows."""
-    metric = metric_named(plan.metric)
+    metric = metric_named(metric_text(plan.score))
     trained = []
     for fold in prepared.folds:
         model = family(TRIVIAL)(fold, FamilyOptions(metric, 1)).start({}, plan.seed)
@@ -108,5 +108,5 @@ def _table_lines(plan: Plan, prepared: "Prepared") -> tuple[str, ...]:
     return (
         *prepared.notes,
         _goals(plan),
-        f"{plan.metric} of a constant prediction: {score:.5g} on the validation rows",
+        f"{metric.name} of a constant prediction: {score:.5g} on the validation rows",
     )

@@ -1,11 +1,14 @@
 """What driver and workers of a table's study exchange: the jobs, and names of what is shared."""
 
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from hpo.loop import Job
 from hpo.trial import Report, Trial
 from pipelines.files.exchange import Exchange
+from pipelines.table.scores.costs import ASSUMED_WATTS
 from serving.predictor import Share
 
 # Names in the exchange.
@@ -22,7 +25,9 @@ class Work:
     Attributes:
         model: `lightgbm`, …, or `all`.
         metric: that is scored; a function has its sign (`metric_text`).
-        others: further metrics and costs that are goals or have limits.
+        others: further metrics that are goals, have limits or are terms of sums, and costs.
+        goals: as plain values (`Goals.to_dict`); {} for `metric` alone.
+        watts: of a core, for estimates of energy.
         seed: of every training.
         threads: of a training.
         rungs: the budgets of the study in the plan's unit, ascending; the last is the largest.
@@ -45,6 +50,8 @@ class Work:
     predictions: int = 0
     device: str = "auto"
     others: tuple[str, ...] = ()
+    goals: Mapping[str, Any] = field(default_factory=dict)
+    watts: float = ASSUMED_WATTS
 
     def write(self, exchange: Exchange) -> None:
         """Put this into the exchange, from which workers read it with their first job."""

@@ -14,9 +14,8 @@ from pipelines.objectives.deciding.checks import check_decisions
 from pipelines.objectives.scoring.goals import goals_of, metric_names
 from pipelines.study.options import AUTO, Options
 from pipelines.study.sources import SOURCE, wanted_of
-from pipelines.table.scores.costs import COSTS
 from pipelines.table.scores.metrics import METRICS
-from pipelines.table.scores.named import is_metric
+from pipelines.table.scores.named import is_beside, is_metric
 from pipelines.table.source import Place, Source
 from serving.names import normal_name
 
@@ -113,7 +112,7 @@ def _check_target(options: Options, source: Source) -> None:
     from pipelines.table.reading import read_table, with_text_names
     from pipelines.table.target import read_target
 
-    target = None
+    table = target = None
     with suppress(UserError, KeyError):  # which is told by those who prepare the table
         table = with_text_names(read_table(source.data))
         task = None if source.task == AUTO else source.task
@@ -132,12 +131,13 @@ def _check_target(options: Options, source: Source) -> None:
             check_decisions(options.calibrate, options.threshold, target.kind)
     if not {"metric", "limits", "prefer"} & value_mistakes(options).keys():
         with found:
-            goals_of(options, wanted_of(source), target.kind)
+            name = normal_name(source.target)
+            goals_of(options, wanted_of(source), target.kind, frame=table, target=name)
     found.raise_all()
 
 
 def _unknown_metrics(options: Options) -> Iterator[str]:
     """The metrics that no task has."""
     for name in metric_names(options.metric) if isinstance(options.metric, str) else ():
-        if not is_metric(name) and name not in COSTS:
+        if not is_metric(name) and not is_beside(name):
             yield f"unknown metric {name!r}{closest(name, METRICS)}"

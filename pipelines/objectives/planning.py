@@ -5,7 +5,14 @@ from collections.abc import Hashable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from hpo.algorithms import grants_budgets, parts, resolved, sampler_of, scheduler_of
+from hpo.algorithms import (
+    grants_budgets,
+    is_population,
+    resolved,
+    sampler_of,
+    scheduler_name,
+    scheduler_of,
+)
 from hpo.configurations import Identity
 from hpo.errors import Mistakes, ParameterError, counted
 from hpo.rungs import Budgets
@@ -37,6 +44,7 @@ from pipelines.table.source import Source, absolute
 if TYPE_CHECKING:
     from pipelines.table.data import Prepared
 
+INTERVALS = 10  # of population-based training, unless `min_budget` is given
 FULL_TRAININGS = 50  # the cost of a study if the number of trials is not given
 # options that stand in a plan as they are; those of `tune` alone keep their defaults elsewhere
 _AS_GIVEN = (
@@ -66,7 +74,13 @@ def new_plan(
         check_decisions(options.calibrate, options.threshold, kind)
     with mistakes:
         goals = goals_of(
-            options, wanted_of(source), kind, prepared.y, weighted=bool(source.roles.weight)
+            options,
+            wanted_of(source),
+            kind,
+            prepared.y,
+            weighted=bool(source.roles.weight),
+            frame=prepared.frame,
+            target=prepared.target_name,
         )
     has_categorical = bool(prepared.features.cardinalities)
     defaults = settings(options.model, kind=kind, has_categorical=has_categorical)
@@ -196,6 +210,8 @@ def rungs(
         raise ParameterError(
             f"min_budget={low} must not exceed the model's own max_budget={own.max}; give both"
         )
+    if is_population(algorithm):
+        return _intervals(algorithm, low, largest)
     smallest = float(low) if low else min(own.min, max(largest // eta, 1.0))
     found = Budgets(smallest, largest, eta).rungs
     if len(found) < 2:
@@ -204,6 +220,23 @@ def rungs(
             f"eta={eta:g}; {algorithm} needs at least two rungs: take {_two_rungs(largest, eta)}"
         )
     return found
+
+
+def _intervals(algorithm: str, low: int | None, largest: float) -> tuple[float, ...]:
+    """The budgets after which a population is compared: multiples of the smallest one.
+
+    Raises:
+        ParameterError: when they are fewer than two.
+    """
+    interval = float(low) if low else max(largest // INTERVALS, 1.0)
+    if 2 * interval > largest:
+        raise ParameterError(
+            f"min_budget={interval:g} is the interval of {algorithm.partition(':')[0]}, and "
+            f"max_budget={largest:g} has to be two of them at least; take a smaller min_budget"
+        )
+    steps = [interval * i for i in range(1, int(largest / interval) + 1)]
+    steps[-1] = largest
+    return tuple(steps)
 
 
 def _two_rungs(largest: float, eta: float) -> str:
@@ -220,7 +253,7 @@ def n_trials(options: SearchOptions, steps: tuple[float, ...]) -> int | None:
     has_budget = isinstance(options, TuneOptions) and options.budget is not None
     if options.trials is not None or options.timeout is not None or has_budget:
         return options.trials
-    scheduler = scheduler_of(parts(options.algorithm)[1], steps, options.eta)
+    scheduler = scheduler_of(scheduler_name(options.algorithm), steps, options.eta)
     return math.ceil(FULL_TRAININGS / scheduler.cost)
 
 

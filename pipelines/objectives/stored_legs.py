@@ -22,7 +22,7 @@ from pipelines.table.data import Fold
 
 _LEG_FILE = "leg.json"
 # Where and what is kept, and what is measured besides, changes no training.
-_ELSEWHERE = ("checkpoints", "models", "predictions", "others")
+_ELSEWHERE = ("checkpoints", "models", "predictions", "others", "goals", "watts")
 
 
 class StoredLegs:

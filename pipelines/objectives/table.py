@@ -22,11 +22,13 @@ from pipelines.objectives.ending.final import (
 from pipelines.objectives.ensemble.choosing import choose_ensemble, in_time
 from pipelines.objectives.ensemble.library import USUAL, Stored, library_size
 from pipelines.objectives.jobs import FOLDS, Baseline, Work
+from pipelines.objectives.scoring.beside import save_groups
 from pipelines.store.schema import ENSEMBLE
 from pipelines.study.choice.ensemble import Ensemble
 from pipelines.study.objective import Choice, Ending
 from pipelines.study.plan import Plan
 from pipelines.study.result import Outcome
+from pipelines.table.scores.costs import watts_per_core
 from pipelines.table.scores.named import metric_text
 from pipelines.table.source import DataPlan, described
 
@@ -114,7 +116,7 @@ class TableObjective:
         plan = self._plan
         Work(
             plan.model,
-            metric_text(plan.goal),
+            metric_text(plan.score),
             plan.seed,
             plan.threads,
             plan.rungs,
@@ -123,8 +125,11 @@ class TableObjective:
             self._models,
             self._predictions,
             plan.device,
-            tuple(name for name in plan.goals.names if name != plan.metric),
+            tuple(name for name in plan.goals.measured if name != plan.score.name),
+            {} if plan.goals.is_plain else plan.goals.to_dict(),
+            watts_per_core()[0],
         ).write(exchange)
+        save_groups(self._prepared, plan.goals.measured, exchange)
 
     @property
     def _predictions(self) -> int:

@@ -1,7 +1,6 @@
 """What a worker does for a table: train one configuration on every fold and report once."""
 
 import math
-import time
 from collections import OrderedDict
 from collections.abc import Sequence
 from functools import cached_property
@@ -9,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from hpo.goals import Goals
 from hpo.loop import Job
 from hpo.trial import Report
 from pipelines.files.exchange import Exchange
@@ -46,15 +46,15 @@ from pipelines.objectives.jobs import (
     models_of,
     trial_label,
 )
-from pipelines.objectives.scoring.costs import costs
+from pipelines.objectives.scoring.beside import Beside
+from pipelines.objectives.scoring.costs import Meter, costs
 from pipelines.objectives.scoring.scores import Trained, leg_curve, mean_scores
 from pipelines.objectives.stored_legs import StoredLegs
 from pipelines.study.options import AUTO
 from pipelines.study.workshop import Worker
 from pipelines.table.data import Fold, load_folds, load_part
 from pipelines.table.folds import EncodedRows
-from pipelines.table.scores.costs import COSTS
-from pipelines.table.scores.named import metric_named
+from pipelines.table.scores.named import is_beside, metric_named
 from pipelines.table.shares import subset
 
 _WARM = 2  # shares of the rows, or horizons, whose data a worker holds
@@ -120,6 +120,11 @@ class Training:
         return Work.read(self._exchange)
 
     @cached_property
+    def _has_curves(self) -> bool:
+        goals = Goals.from_dict(self.work.goals) if self.work.goals else None
+        return goals is None or goals.first == goals.score
+
+    @cached_property
     def _folds(self) -> Sequence[Fold]:
         return load_folds(self._exchange.get(FOLDS))
 
@@ -139,7 +144,7 @@ class Training:
         self, course: Course, label: str, budget: float, *, is_trial: bool = False
     ) -> Report:
         """Train from the start and export the models, and the predictions of a trial."""
-        began = time.monotonic()
+        began = Meter.start()
         trained = self._train(course, self._fresh(course))
         self._exports.models(trained, label)
         if is_trial and self.work.predictions:
@@ -152,7 +157,7 @@ class Training:
         Its report has no loss, because no row is left to validate on. Training ends at the same
         part of its schedule as before: a network sees more steps where its limit of epochs rules.
         """
-        began = time.monotonic()
+        began = Meter.start()
         self._families.clear()  # the search's data are not needed beside those of all rows
         more = (EncodedRows.load(self._exchange.get(TEST)),) if test_rows else ()
         fold = self._folds[-1].whole(*more)  # the last fold holds all rows, whatever the split
@@ -162,14 +167,14 @@ class Training:
         for stop in (*(stop for stop in course.stops if stop < to), to):
             model.train(stop)
         self._exports.models([Trained(fold, model, ())], label)
-        return Report(float(to), math.nan, {BEST: float(to)}, time.monotonic() - began)
+        return Report(float(to), math.nan, {BEST: float(to)}, began.spent.seconds)
 
     def _leg(self, job: Job) -> Report:
         """Train a trial from where its last leg ended; it is exported when few were better.
 
         Of equal trials the driver takes the earlier one, whichever worker trained it.
         """
-        began = time.monotonic()
+        began = Meter.start()
         course = course_of(self.work, job)
         models, restarted = self._models(job, course)
         trained = self._train(course, models)
@@ -180,15 +185,16 @@ class Training:
             job.to,
             report.loss,
             report.metrics,
-            time.monotonic() - began,
-            curve=leg_curve(self.work, course, trained, job),
+            began.spent.seconds,
+            # the curves are of the score alone, so there is none of a sum
+            curve=leg_curve(self.work, course, trained, job) if self._has_curves else (),
             note="; ".join(filter(None, (restarted, not_stored, not_exported))),
             over=all(part.over for part in trained),
         )
 
     def _on_part(self, job: Job, index: int) -> Report:
         """Train on one part. The data of one part are held at a time, and none of the search's."""
-        began = time.monotonic()
+        began = Meter.start()
         if self._part is None or self._part[0] != index:
             self._families.clear()
             self._part = (index, load_part(self._exchange.get(PARTS), index))
@@ -214,13 +220,19 @@ class Training:
         pairs = zip(self._folds, models, strict=True)
         return [_train_on(course, fold, model) for fold, model in pairs]
 
-    def _report(self, budget: float, trained: Sequence[Trained], began: float) -> Report:
-        metric, seconds = metric_named(self.work.metric), time.monotonic() - began
-        others = [metric_named(name) for name in self.work.others if name not in COSTS]
+    def _report(self, budget: float, trained: Sequence[Trained], began: Meter) -> Report:
+        work, spent = self.work, began.spent
+        metric = metric_named(work.metric)
+        others = [metric_named(name) for name in work.others if not is_beside(name)]
         scores = mean_scores(trained, metric, others)
-        loss = metric.goal.to_loss(scores[metric.name])
-        scores |= costs(trained, seconds, self.work.others)
-        return Report(budget, loss, scores, time.monotonic() - began)
+        scores |= costs(trained, spent, work.others, work.watts)
+        scores |= Beside(work.others, metric, self._exchange).measured(trained)
+        goal = metric.goal
+        if work.goals:
+            goals = Goals.from_dict(work.goals)
+            scores, goal = goals.with_sums(scores), goals.first
+        loss = goal.to_loss(scores[goal.name])
+        return Report(budget, loss, scores, began.spent.seconds)
 
 
 class _Exports:

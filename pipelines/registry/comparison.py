@@ -119,10 +119,11 @@ def compare(
     deciding, checked, summary = contests[-1], contests, contests[-1].summary(rows)
     goals: list[Check] = []
     if score.goals is not None:
-        mine = Contender(challenger.predictor, challenger.size, own)
+        order = challenger.predictor.target.classes
+        mine = Contender(challenger.predictor, challenger.size, own, order)
         theirs = None
         if champion is not None and other is not None:
-            theirs = Contender(champion.predictor, champion.size, other)
+            theirs = Contender(champion.predictor, champion.size, other, order)
         goals, words = goal_checks(score.goals, mine, theirs, rows, limits.confidence)
         checked = contests[:1]  # the champion is compared with by all goals
         summary = f"{words}; {summary}" if words else summary

@@ -2,35 +2,78 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hpo.errors import DataError, closest
 from hpo.goals import Goal, Goals
+from hpo.goals.expression import Expression
 from pipelines.registry.gate import Check
 from pipelines.registry.pair import Pair, Predicted
-from pipelines.table.scores.costs import COSTS, LATENCY, MEGABYTE, ROWS, SIZE, latency
+from pipelines.table.scores.costs import LATENCY, MEGABYTE, ROWS, SIZE, is_cost, latency
+from pipelines.table.scores.gaps import column_of, gap, group_codes, is_gap
+from pipelines.table.scores.metrics import Metric
 from pipelines.table.scores.named import metric_named, metric_of
+from pipelines.table.scores.robustness import disturbed, is_robustness, strength_of
 
 if TYPE_CHECKING:
     from pipelines.registry.heldout import HeldOut
     from serving.predictor import Predictor
 
 CLEARLY = 0.1  # by which share a cost has to be another one, since clocks are noisy
+CLEAR_GAP = 0.02  # by how much a gap between groups has to be another one
 
 
 @dataclass(frozen=True)
 class Contender:
-    """A version with its predictions for the rows, whose classes have the challenger's order."""
+    """A version with its predictions for the rows.
+
+    Attributes:
+        predictor: Of the version.
+        size: Of its files, in bytes.
+        prediction: Of the rows, whose classes have the challenger's order.
+        classes: The classes in that order.
+    """
 
     predictor: Predictor
     size: int
     prediction: Predicted
+    classes: Sequence[object] = ()
 
-    def cost(self, name: str, rows: HeldOut) -> float | None:
-        """One of `COSTS`; None if it is not known of a served model."""
+    def value(self, name: str, rows: HeldOut, score: Metric) -> float | None:
+        """A score, or what is measured beside them; None if it is not known of a served model.
+
+        Args:
+            name: Of a goal or a limit.
+            rows: To measure it on.
+            score: The first score of the study, which `robustness` is of.
+        """
+        found = Expression.parse(name)
+        if found is not None:
+            values = {each: self.value(each, rows, score) for each in found.names}
+            known = {each: value for each, value in values.items() if value is not None}
+            return found.value(known) if len(known) == len(values) else None
+        if is_cost(name):
+            return self._cost(name, rows)
+        if is_gap(name):
+            return gap(name, rows.y, self.prediction.decided, _groups(name, rows), rows.weight)
+        if is_robustness(name):
+            return score(rows.y, self.disturbed(name, rows).seen_by(score), rows.weight)
+        metric = metric_named(name)
+        return metric(rows.y, self.prediction.seen_by(metric), rows.weight)
+
+    def disturbed(self, name: str, rows: HeldOut) -> Predicted:
+        """The predictions for the rows with noise and missing cells (`robustness`)."""
+        encoded = disturbed(self.predictor.features.transform(rows.frame), strength_of(name))
+        values = self.predictor.predict_encoded(encoded)
+        found = Predicted(values, self.predictor.decision.decided(values))
+        own = self.predictor.target.classes
+        return found.in_order_of(self.classes or own, own)
+
+    def _cost(self, name: str, rows: HeldOut) -> float | None:
         if name == SIZE:
             return self.size / MEGABYTE
         if name != LATENCY:
@@ -38,6 +81,22 @@ class Contender:
         frame = rows.frame.iloc[np.arange(min(len(rows), ROWS))]
         encoded = self.predictor.features.transform(frame)
         return latency(lambda: self.predictor.predict_encoded(encoded), len(frame))
+
+
+def _groups(name: str, rows: HeldOut) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
+    """The group of each row.
+
+    Raises:
+        DataError: If the rows lack the column.
+    """
+    column = column_of(name)
+    if column not in rows.frame.columns:
+        names = [str(each) for each in rows.frame.columns]
+        raise DataError(
+            f"the {rows.origin} have no column {column!r}, which {name} needs"
+            f"{closest(column, names)}; give rows that have it as -P data="
+        )
+    return group_codes(rows.frame[column])
 
 
 @dataclass(frozen=True)
@@ -60,7 +119,8 @@ def goal_checks(
     """The checks of all goals and limits, and the result in a few words.
 
     The challenger may be worse than the champion in no goal beyond chance, and has to be better in
-    one: scores by a paired bootstrap, costs by more than `CLEARLY`.
+    one: scores by a paired bootstrap, costs by more than `CLEARLY`, gaps by more than `CLEAR_GAP`.
+    Of a sum, its first score is compared.
     """
     checks = [*_limit_checks(goals, challenger, rows)]
     if champion is None:
@@ -68,7 +128,7 @@ def goal_checks(
     found = [
         result
         for goal in goals.goals
-        if (result := _compared(goal, challenger, champion, rows, confidence))
+        if (result := _compared(goals, goal, challenger, champion, rows, confidence))
     ]
     better = [result.name for result in found if result.better]
     worse = [result.name for result in found if result.worse]
@@ -83,12 +143,9 @@ def _names(names: list[str]) -> str:
 
 
 def _limit_checks(goals: Goals, challenger: Contender, rows: HeldOut) -> Iterator[Check]:
+    score = metric_of(goals.score)
     for limit in goals.limits:
-        if limit.name in COSTS:
-            value = challenger.cost(limit.name, rows)
-        else:
-            metric = metric_named(limit.name)
-            value = metric(rows.y, challenger.prediction.seen_by(metric), rows.weight)
+        value = challenger.value(limit.name, rows, score)
         if value is None:
             yield Check(f"limit {limit.name}", "not known of a served model", str(limit))
         else:
@@ -97,27 +154,39 @@ def _limit_checks(goals: Goals, challenger: Contender, rows: HeldOut) -> Iterato
 
 
 def _compared(
-    goal: Goal, challenger: Contender, champion: Contender, rows: HeldOut, confidence: float
+    goals: Goals,
+    goal: Goal,
+    challenger: Contender,
+    champion: Contender,
+    rows: HeldOut,
+    confidence: float,
 ) -> _Result | None:
-    if goal.name in COSTS:
-        return _by_cost(goal, challenger, champion, rows)
-    metric = metric_of(goal)
-    predictions = (each.prediction.seen_by(metric) for each in (challenger, champion))
-    pair = Pair.on(rows, metric, *predictions)
+    score = metric_of(goals.score)
+    if is_cost(goal.name) or is_gap(goal.name):
+        return _by_value(goal, challenger, champion, rows, score)
+    if is_robustness(goal.name):
+        metric = score
+        found = [each.disturbed(goal.name, rows) for each in (challenger, champion)]
+    else:
+        sum_of = Expression.parse(goal.name)  # costs of its other terms are not known here
+        metric = score if sum_of is not None else metric_of(goal)
+        found = [each.prediction for each in (challenger, champion)]
+    pair = Pair.on(rows, metric, *(each.seen_by(metric) for each in found))
     better, worse = pair.gain(0.0).probability, pair.swapped.gain(0.0).probability
-    found = f"{pair.scores}, probability better {better:.4f}, worse {worse:.4f}"
+    text = f"{pair.scores}, probability better {better:.4f}, worse {worse:.4f}"
     rule = f"worse with probability < {confidence:g}"
-    check = Check(f"goal {goal.name}", found, rule, worse < confidence)
+    check = Check(f"goal {goal.name}", text, rule, worse < confidence)
     return _Result(goal.name, check, better >= confidence, worse >= confidence)
 
 
-def _by_cost(
-    goal: Goal, challenger: Contender, champion: Contender, rows: HeldOut
+def _by_value(
+    goal: Goal, challenger: Contender, champion: Contender, rows: HeldOut, score: Metric
 ) -> _Result | None:
-    mine, theirs = (each.cost(goal.name, rows) for each in (challenger, champion))
+    mine, theirs = (each.value(goal.name, rows, score) for each in (challenger, champion))
     if mine is None or theirs is None:
         return None
-    better, worse = mine < theirs * (1 - CLEARLY), mine > theirs * (1 + CLEARLY)
-    rule = f"at most {CLEARLY:.0%} more"
+    clearly = CLEAR_GAP if is_gap(goal.name) else CLEARLY * theirs
+    better, worse = mine < theirs - clearly, mine > theirs + clearly
+    rule = f"at most {CLEAR_GAP:g} more" if is_gap(goal.name) else f"at most {CLEARLY:.0%} more"
     check = Check(f"goal {goal.name}", f"{mine:.4g} against {theirs:.4g}", rule, not worse)
     return _Result(goal.name, check, better, worse)

@@ -85,7 +85,8 @@ class Options(TableOptions):
         estimator: An estimator or a pipeline of scikit-learn instead of a model: itself from
             Python, package.module:name, or text such as sklearn.svm.SVC(C=2). It needs a space.
         metric: The deciding score; auto is roc_auc for two classes, log_loss for more, rmse for
-            numbers. Several with commas between them are goals of one search, such as auto,latency.
+            numbers. Several with commas between them are goals of one search, such as auto,latency;
+            "roc_auc - 0.1*energy" is a sum of scores as one goal.
             Others are roc_auc_ovr, accuracy, balanced_accuracy, f1, f1_macro,
             average_precision, brier and mcc; mae, median_ae, r2, rmsle and mape; any scorer of
             scikit-learn; and your own function, -package.module:function to minimise it or + to
@@ -165,9 +166,9 @@ class SearchOptions(Options):
     """The search.
 
     Args:
-        algorithm: tpe, gp, auto, bohb, asha, hyperband, successive_halving, evolution, de, cmaes,
-            nsga2, hyperopt, random, grid; or pairs such as tpe+asha. Settings follow a colon:
-            gp:acquisition=ucb,kappa=2.5.
+        algorithm: tpe, gp, auto, bohb, asha, hyperband, successive_halving, pbt, evolution, de,
+            cmaes, nsga2, hyperopt, random, grid; or pairs such as tpe+asha. Settings follow a
+            colon: gp:acquisition=ucb,kappa=2.5.
         trials: How many trials the study has in all; none is as many as timeout or budget allows,
             or as 50 full trainings cost.
         timeout: Seconds of a session, from the start of the command to its end: the search leaves
@@ -218,8 +219,9 @@ class TuneOptions(SearchOptions):
             file.py:function or itself from Python; cmd:PROGRAM {name}; or project:URI#entry. It
             needs a space.
         study: The run id of a study to resume; everything else is then as that study began.
-        limits: What trials should keep, such as latency<5,size<10: metrics, or what a model costs:
-            latency in ms for 1,000 rows, size in MB, training_seconds.
+        limits: What trials should keep, such as latency<5,size<10: metrics; what a model costs:
+            latency in ms for 1,000 rows, size in MB, training_seconds, energy in Wh; robustness;
+            demographic_parity:COLUMN and equalized_odds:COLUMN.
         prefer: Which trial wins among those that are best in one way or another, such as
             roc_auc:0.8,latency:0.2; none is the one nearest to the best of every goal.
         register: The name under which the best model is registered, as challenger; none registers

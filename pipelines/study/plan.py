@@ -128,6 +128,11 @@ class Plan:
         return self.goal.name
 
     @property
+    def score(self) -> Goal:
+        """The score that models are trained by and tested on: `goal`, or its first term."""
+        return self.goals.score
+
+    @property
     def allowance(self) -> Allowance:
         """What the trainings may cost."""
         return UNLIMITED if self.budget is None else Allowance.of(self.budget, self.price)
@@ -155,7 +160,7 @@ class Plan:
     @property
     def max_members(self) -> int:
         """How many trials an ensemble may have; 0 for none."""
-        alone = self.trains_one or not self.goals.is_single
+        alone = self.trains_one or not self.goals.is_plain
         return 0 if alone else most_members(self.ensemble)
 
     @property
@@ -247,7 +252,7 @@ class Plan:
                 f"{HIDDEN} is not stored: give the full URI as checkpoints=, or a new place, where "
                 "its trials start from the beginning"
             )
-        if options.confirm is not None and not self.goals.is_single:
+        if options.confirm is not None and not self.goals.is_plain:
             raise StudyError(
                 f"confirm={options.confirm} orders trials by one metric, and the study has the "
                 f"goals {self.goals}; leave confirm out"

@@ -8,11 +8,12 @@ from hpo.agreement import agreements, describe
 from hpo.errors import counted
 from hpo.goals.forecast import HORIZON
 from hpo.goals.leaders import ranked
+from hpo.schedulers.population import schedule
 from hpo.trial import Trial
 from pipelines.files.commands import command
 from pipelines.findings.diagnosis import diagnosis_lines
 from pipelines.models import PERCENT_OF_ROWS
-from pipelines.table.scores.costs import COSTS
+from pipelines.table.scores.named import is_beside
 from warmstart.families import is_code
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def line(result: "StudyResult") -> str:
     start = f"study {result.run_id}: {counted(n, 'trial')}"
     if result.winner is None:
         return f"{start}, stopped before a winner was named"
-    test = result.test.get(result.metric)
+    test = result.test.get(result.plan.score.name)
     held_out = "" if test is None else f", {test:.5g} on the held-out rows"
     model = f", model {result.model_uri}" if result.model_uri else ""
     version = f", {result.plan.register} version {result.version}" if result.version else ""
@@ -130,21 +131,15 @@ def _winner(result: "StudyResult") -> Iterator[str]:
         yield from _best(result, result.winner)
     elif not result.plan.goals.is_single:
         yield f"Winner: {_chosen(result, result.winner)}"
-    if result.metric not in result.test:
+    score = result.plan.score.name
+    if score not in result.test:
         return
     interval = result.interval
     bounds = f" [{interval.low:.5g}, {interval.high:.5g}]" if interval else ""
-    others = [f"{name} {v:.5g}" for name, v in result.test.items() if name != result.metric]
+    others = [f"{name} {v:.5g}" for name, v in result.test.items() if name != score]
     more = f"  ({', '.join(others)})" if others else ""
-    yield f"Held-out test rows: {result.metric} {result.test[result.metric]:.5g}{bounds}{more}"
-    costs = (
-        {n: v for n, v in result.plan.goals.scores(result.winner.best).items() if n in COSTS}
-        if result.winner.best
-        else {}
-    )
-    if costs:
-        shown = ", ".join(f"{name} {value:.5g}" for name, value in costs.items())
-        yield f"  {shown} (measured in the search)"
+    yield f"Held-out test rows: {score} {result.test[score]:.5g}{bounds}{more}"
+    yield from _beside(result, result.winner)
     if result.outcome.default is not None:
         yield f"  {result.outcome.default}"
     yield f"Model: {result.model_uri}"
@@ -165,12 +160,13 @@ def _winner(result: "StudyResult") -> Iterator[str]:
     yield from _better_baselines(result, result.winner)
 
 
-def _costs(result: "StudyResult", winner: Trial) -> Iterator[str]:
-    """What the winner costs, where the goals or limits name it."""
-    scores = result.plan.goals.scores(winner.best) if winner.best else {}
-    costs = [f"{name} {value:.5g}" for name, value in scores.items() if name in COSTS]
-    if costs:
-        yield f"  {', '.join(costs)}, as measured in the search"
+def _beside(result: "StudyResult", winner: Trial) -> Iterator[str]:
+    """What was measured of the winner beside scores, where the goals or limits name it."""
+    metrics = winner.best.metrics if winner.best else {}
+    names = [name for name in result.plan.goals.measured if is_beside(name) and name in metrics]
+    if names and not is_code(result.plan.model):
+        shown = ", ".join(f"{name} {metrics[name]:.5g}" for name in names)
+        yield f"  {shown} (measured in the search)"
 
 
 def _better_baselines(result: "StudyResult", winner: Trial) -> Iterator[str]:
@@ -198,6 +194,8 @@ def _best(result: "StudyResult", winner: Trial) -> Iterator[str]:
     """The winner of the user's own code: its configuration, and the model that it has logged."""
     yield f"Best: {_chosen(result, winner)}"
     yield from (f"  {name}: {value}" for name, value in winner.params.items())
+    for phase in schedule(result.trials, winner.number)[:-1]:
+        yield f"  before, from {phase.start:g} to {phase.to:g}: {short(phase.params)}"
     if result.model_uri is not None:
         yield f"Model: {result.model_uri}"
     if result.version is not None:

@@ -98,6 +98,29 @@ def test_a_race_goes_on_from_checkpoints_and_is_resumed(store: str) -> None:
         tune(study=first.run_id, objective=own_code.script)
 
 
+def test_a_population_copies_checkpoints_and_is_resumed(store: str) -> None:
+    options: dict[str, Any] = {"algorithm": "pbt:population=4", "min_budget": 2, "max_budget": 6}
+    options["warm_start"] = "off"
+    whole = tune(objective=own_code.trained, space=X, metric="-err", trials=6, workers=1, **options)
+    copies = [trial for trial in whole.trials if trial.parent is not None]
+    assert [trial.reports[0].budget for trial in copies] == [4.0, 6.0]
+    for trial in copies:
+        for leg in trial.reports:
+            assert leg.metrics["steps"] == 2.0, "it goes on where its parent was"
+    runs = MlflowClient(store).search_runs(
+        [MlflowClient(store).get_run(whole.run_id).info.experiment_id],
+        "tags.`hpo.trial.parent` != ''",
+    )
+    assert {run.data.tags["hpo.trial.parent"] for run in runs} == {
+        str(trial.parent) for trial in copies
+    }
+    began = tune(objective=own_code.trained, space=X, metric="-err", trials=5, workers=1, **options)
+    again = tune(study=began.run_id, trials=6)
+    assert [(t.params, t.parent) for t in again.trials] == [
+        (t.params, t.parent) for t in whole.trials
+    ]
+
+
 def test_a_script_logs_to_its_trial_and_its_model_is_registered(store: str) -> None:
     space = {"x": [1.0, 0.25, 0.75], "tag": ["1"]}
     result = tune(objective=own_code.script, space=space, trials=3, workers=1, register="own-model")

@@ -33,7 +33,7 @@ def train_command(plan: Plan, data: DataPlan, family: str) -> str:
         "data": data.uri or "TABLE",
         "target": data.target,
         "model": family,
-        "metric": plan.metric,
+        "metric": plan.score.name,
         "seed": plan.seed,
         "task": data.task,
         **_unusual(plan, data, family),

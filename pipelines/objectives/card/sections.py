@@ -1,7 +1,6 @@
 """The sections of a model card; each function yields the lines of one section."""
 
 import math
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,6 +22,7 @@ from pipelines.registry.gate import HeldOutScore
 from pipelines.registry.schema import reading
 from pipelines.study.plan import Plan
 from pipelines.study.summary import failures
+from pipelines.table.scores.costs import watts_per_core
 from pipelines.table.source import DataPlan
 from serving.columns import CategoricalColumn, Column
 from serving.features import FeatureEncoder
@@ -36,8 +36,6 @@ if TYPE_CHECKING:
     from pipelines.table.scores.bootstrap import Interval
     from pipelines.table.scores.permutation import Permuted
 
-WATTS = "HPO_WATTS_PER_CORE"  # environment variable
-ASSUMED_WATTS = 10.0
 MAX_COLUMNS, MAX_PARAMETERS = 15, 8  # rows of the tables of importance
 MAX_INPUTS, MAX_LEVELS = 100, 5  # rows of the table of inputs, and levels in a row
 
@@ -167,7 +165,7 @@ def _validation_scores(subject: Subject) -> str:
     before = " (before it was trained on them, too)" if subject.plan.refits else ""
     baselines = [f", baseline {name} {value:.6g}" for name, value in subject.baselines.items()]
     return (
-        f"On the validation rows{reason}: {subject.score.metric} {score:.6g}{before}"
+        f"On the validation rows{reason}: {subject.plan.metric} {score:.6g}{before}"
         f"{''.join(baselines)}."
     )
 
@@ -321,14 +319,3 @@ def cost(subject: Subject) -> Iterator[str]:
         f"- energy, an estimate and not measured: {core_hours * watts:.3g} Wh = core hours × "
         f"{watts:g} W a core ({origin}); memory, other devices and idle cores are not included"
     )
-
-
-def watts_per_core() -> tuple[float, str]:
-    """The power of a busy core in watts, and the origin of the number."""
-    try:
-        watts = float(os.environ.get(WATTS, ""))
-    except ValueError:
-        watts = math.nan
-    if math.isfinite(watts) and watts > 0:
-        return watts, f"${WATTS}"
-    return ASSUMED_WATTS, f"assumed; ${WATTS} sets it"

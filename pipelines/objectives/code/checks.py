@@ -96,7 +96,7 @@ def _began_with(
     began: dict[str, Any] = dict(vars(plan))
     if "algorithm" in given and is_same(given["algorithm"], plan.algorithm):
         began["algorithm"] = given["algorithm"]
-    began |= as_began(plan.goals, given, goal_of)
+    began |= as_began(plan.goals, given, goal_of, own=True)
     if "space" in given:
         same = read_space(given["space"], code.name).space == plan.space
         began["space"] = given["space"] if same else ANOTHER

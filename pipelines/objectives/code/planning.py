@@ -1,13 +1,13 @@
 """The plan of a study of the user's code, from its options."""
 
-from hpo.algorithms import grants_budgets
+from hpo.algorithms import grants_budgets, is_population
 from hpo.errors import ParameterError
 from hpo.space import SearchSpace
 from hpo.space.center import center
 from hpo.study import FirstPoint
 from hpo.workers.cores import WorkerPlan, available_cores, plan_threads
 from pipelines.models import Budget
-from pipelines.objectives.code import BUDGET, Code
+from pipelines.objectives.code import BUDGET, CHECKPOINT, Code
 from pipelines.objectives.code.results import goals_of
 from pipelines.objectives.planning import plan_of, rungs
 from pipelines.objectives.space import SpaceChoice, read_space
@@ -77,6 +77,11 @@ def budgets(options: TuneOptions, code: Code) -> tuple[float, ...]:
                 "add it, or leave max_budget out"
             )
         return (1.0,)
+    if is_population(options.algorithm) and CHECKPOINT not in code.takes:
+        raise ParameterError(
+            f"algorithm={options.algorithm} copies the checkpoints of trials, but objective="
+            f"{code.name} has no argument `checkpoint`; add it, or take bohb or asha"
+        )
     if options.max_budget is None:
         raise ParameterError(
             f"objective={code.name} takes `budget`, so max_budget is needed: what a full "

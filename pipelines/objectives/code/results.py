@@ -24,15 +24,17 @@ def goals_of(options: SearchOptions) -> Goals:
     Raises:
         ParameterError: for a metric whose direction is not known, or a text that is no limit.
     """
-    return read_goals(options, goal_of)
+    goals = read_goals(options, goal_of, own=True)
+    schema.check_names(dict.fromkeys(goals.measured))
+    return goals
 
 
 class ResultError(Exception):
     """The user's code returned something that is not a score."""
 
 
-def goal_of(metric: str) -> Goal:
-    """The goal that the option `metric` names.
+def goal_of(metric: str, lead: Goal | None = None) -> Goal:
+    """The goal that the option `metric` names; its direction does not depend on the `lead`.
 
     A bare number is minimised. `-name` is minimised and `+name` maximised; a metric that tables
     know has its own direction.
@@ -111,7 +113,7 @@ def metrics_of(value: Any, goals: Goals) -> dict[str, float]:
     Raises:
         ResultError: when it is no number and no mapping of numbers that has the needed metrics.
     """
-    needed = goals.names
+    needed = goals.measured
     if not isinstance(value, Mapping):
         if len(needed) > 1:
             raise ResultError(
@@ -133,7 +135,7 @@ def metrics_of(value: Any, goals: Goals) -> dict[str, float]:
         names = ", ".join(found) or "nothing"
         first = next(iter(found), "name")
         wanted = ", ".join(missing)
-        if goals.is_single:
+        if goals.is_plain:
             raise ResultError(
                 f"the objective returned {names}, but the metric is {wanted}; return it, or choose "
                 f"one of these with metric=-{first} or metric=+{first}"
@@ -145,7 +147,7 @@ def metrics_of(value: Any, goals: Goals) -> dict[str, float]:
     for name in needed:
         if not math.isfinite(found[name]):
             raise ResultError(f"{name} is {found[name]}; a finite number was expected")
-    return found
+    return goals.with_sums(found)
 
 
 def _number(number: Any, said: str) -> float:

@@ -92,7 +92,7 @@ def _wanted(plan: Plan, kind: str) -> Wanted:
     if kind != "binary":
         return Wanted(calibrates)
     threshold = Threshold.parse(plan.threshold)
-    return Wanted(calibrates, threshold.value, threshold.tuned_for(metric_of(plan.goal)))
+    return Wanted(calibrates, threshold.value, threshold.tuned_for(metric_of(plan.score)))
 
 
 def _prediction(
@@ -100,7 +100,7 @@ def _prediction(
 ) -> FloatArray:
     """The mean prediction of the validation rows, `(n, k)`."""
     library = read(
-        ending.workshop.exchange, trials, rows.y, metric_of(ending.plan.goal), rows.weight
+        ending.workshop.exchange, trials, rows.y, metric_of(ending.plan.score), rows.weight
     )
     weights = choice.ensemble.weights if choice.ensemble else {choice.winner.number: 1.0}
     mean = np.average(library.predictions, axis=0, weights=[weights[n] for n in library.numbers])

@@ -4,6 +4,8 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from hpo.goals import Goal
+from hpo.goals.expression import Expression
 from pipelines.objectives.deciding.deciding import with_changes
 from pipelines.objectives.ending.final import TRIVIAL, Final, default_trial
 from pipelines.objectives.ending.finished import OUTCOME, to_tag
@@ -16,9 +18,8 @@ from pipelines.study.result import BesideDefault, Outcome
 from pipelines.study.runs import CLASSES, classes_text
 from pipelines.table.data import Prepared
 from pipelines.table.scores.bootstrap import Interval, paired_gain, score_interval
-from pipelines.table.scores.costs import COSTS
 from pipelines.table.scores.metrics import Metric, evaluate, recalls
-from pipelines.table.scores.named import metric_of
+from pipelines.table.scores.named import is_beside, metric_of
 from pipelines.table.source import DataPlan
 from serving.decision import UNDECIDED, Decision
 from serving.predictor import Share
@@ -79,12 +80,12 @@ class Finish:
 
     @property
     def _name(self) -> str:
-        """The name of the metric that decides."""
-        return self.plan.goal.name
+        """The name of the score that decides."""
+        return self.plan.score.name
 
     @property
     def _metric(self) -> Metric:
-        return metric_of(self.plan.goal)
+        return metric_of(self.plan.score)
 
     def _score(self, portions: Sequence[Portion], decision: Decision = UNDECIDED) -> Scored:
         """The predictions of models for the held-out rows."""
@@ -114,9 +115,16 @@ class Finish:
             scored.y,
             scored.prediction,
             self.prepared.weight_test,
-            own=[metric_of(goal) for goal in self.plan.goals.goals if goal.name not in COSTS],
+            own=[self._metric, *(metric_of(goal) for goal in self._other_scores)],
             decided=scored.decided,
         )
+
+    @property
+    def _other_scores(self) -> list[Goal]:
+        """The goals beside the first that score predictions."""
+        names = (goal.name for goal in self.plan.goals.goals)
+        others = [name for name in names if Expression.parse(name) is None and not is_beside(name)]
+        return [goal for goal in self.plan.goals.goals if goal.name in others]
 
     def _interval(self, scored: Scored, test: dict[str, float]) -> Interval | None:
         """The interval of the deciding score; None where it is not defined."""

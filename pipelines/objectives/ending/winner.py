@@ -215,8 +215,8 @@ def _trained_on(plan: Plan, data: DataPlan) -> str:
 
 def _held_out_score(plan: Plan, prepared: "Prepared", won: Won) -> HeldOutScore:
     return HeldOutScore(
-        goal=plan.goal,
-        value=won.test.get(plan.metric, float("nan")),  # a version with nan is never promoted
+        goal=plan.score,
+        value=won.test.get(plan.score.name, float("nan")),  # a version with nan is never promoted
         baseline=won.trivial,
         data=prepared.digest,
         split=prepared.rows.digest,
@@ -226,7 +226,7 @@ def _held_out_score(plan: Plan, prepared: "Prepared", won: Won) -> HeldOutScore:
 
 
 def _subject(plan: Plan, data: DataPlan, prepared: "Prepared", won: Won) -> Subject:
-    metric, scored, store = metric_of(plan.goal), won.scored, won.ending.store
+    metric, scored, store = metric_of(plan.score), won.scored, won.ending.store
     predictor = Predictor.load(scored.folder)
     return Subject(
         study=store.run_id,

@@ -96,7 +96,7 @@ def in_time(ensemble: Ensemble, ending: Ending, folds: int) -> Ensemble | None:
 def _decided(
     ending: Ending, prepared: "Prepared", trials: Sequence[Trial], own_folds: bool
 ) -> Ensemble:
-    plan, metric = ending.plan, metric_of(ending.plan.goal)
+    plan, metric = ending.plan, metric_of(ending.plan.score)
     rows = ValidationRows.of(prepared, plan.seed, own_folds=own_folds)
     library = read(ending.workshop.exchange, trials, rows.y, metric, rows.weight)
     return decide(library, rows.halves, plan.max_members, plan.seed)

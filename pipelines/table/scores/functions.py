@@ -22,7 +22,9 @@ from hpo.errors import ParameterError
 from hpo.goals import MAXIMIZE
 from pipelines.files.code import imported
 from pipelines.table.scores.attempts import obstacle
+from pipelines.table.scores.gaps import is_gap
 from pipelines.table.scores.metrics import TASKS, Metric, NotDefined, Weights
+from pipelines.table.scores.robustness import is_robustness
 
 LABELS, SCORES = ("y_pred",), ("y_score", "y_prob", "y_proba")
 WEIGHT = "sample_weight"
@@ -31,7 +33,7 @@ _NAME = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 
 def is_function(name: str) -> bool:
     """Whether this names a function, `package.module:function`, without a sign."""
-    return _NAME.fullmatch(name) is not None
+    return _NAME.fullmatch(name) is not None and not (is_gap(name) or is_robustness(name))
 
 
 @functools.cache

@@ -11,12 +11,16 @@ from dataclasses import replace
 from typing import Any
 
 import numpy.typing as npt
+import pandas as pd
 
 from hpo.errors import ParameterError, closest
 from hpo.goals import MAXIMIZE, MINIMIZE, Goal
+from pipelines.table.scores.costs import check_cost, is_cost
 from pipelines.table.scores.functions import function_metric, is_function
+from pipelines.table.scores.gaps import check_gap, is_gap
 from pipelines.table.scores.losses import loss_metric
 from pipelines.table.scores.metrics import METRICS, Metric, default_metric
+from pipelines.table.scores.robustness import is_robustness, strength_of
 from pipelines.table.scores.scorers import OWN_NAMES, scorer_metric, scorer_names
 
 OF_LOSSES = ("pinball:0.9", "poisson_deviance", "gamma_deviance", "tweedie_deviance:1.5")
@@ -48,6 +52,33 @@ def metric_text(goal: Goal) -> str:
 def is_metric(name: str) -> bool:
     """Whether there may be a metric with this name; functions are not imported."""
     return is_function(name) or _metric(name) is not None
+
+
+def is_beside(name: str) -> bool:
+    """Whether a name is that of what is measured beside scores: a cost, a gap or robustness."""
+    return is_cost(name) or is_gap(name) or is_robustness(name)
+
+
+def check_beside(
+    name: str, kind: str, frame: pd.DataFrame | None = None, target: str | None = None
+) -> None:
+    """Check a metric that is measured beside scores (`is_beside`).
+
+    Args:
+        name: of the metric.
+        kind: of the task.
+        frame: the raw table; None if it is not read yet.
+        target: the name of its target.
+
+    Raises:
+        ParameterError: if it cannot be measured.
+    """
+    if is_gap(name):
+        check_gap(name, kind, frame, target)
+    elif is_robustness(name):
+        strength_of(name)
+    else:
+        check_cost(name)
 
 
 def metric_for(name: str, kind: str, y: npt.NDArray[Any] | None = None) -> Metric:

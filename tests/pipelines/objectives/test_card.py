@@ -16,10 +16,11 @@ from hpo.trial import Report, Trial
 from pipelines.models import settings as settings_of
 from pipelines.objectives.card import LIMIT, Section, description, inputs, model_card, whole
 from pipelines.objectives.card.recipe import as_yaml
-from pipelines.objectives.card.sections import ASSUMED_WATTS, WATTS, Subject, watts_per_core
+from pipelines.objectives.card.sections import Subject
 from pipelines.registry.gate import HeldOutScore
 from pipelines.study.choice.confirmation import Confirmation
 from pipelines.table.scores.bootstrap import Interval
+from pipelines.table.scores.costs import ASSUMED_WATTS, WATTS, watts_per_core
 from pipelines.table.scores.estimates import Estimate
 from pipelines.table.scores.permutation import Permuted
 from pipelines.table.source import Source

@@ -231,3 +231,32 @@ def test_the_limits_of_the_study_are_checked_again() -> None:
     )
     assert [check.name for check in verdict.failed] == ["limit size", "limit accuracy"]
     assert HeldOutScore.from_tags(score.to_tags(), "version 2") == score
+
+
+def test_robustness_and_gaps_are_checked_again() -> None:
+    limits = Limit("robustness:1", 0.9, at_most=False), Limit("roc_auc minus energy", 0.1, False)
+    goals = Goals((Goal("roc_auc minus 0.1 energy", "maximize"),), limits)
+    score = replace(SCORE, goals=goals)
+    one, other = Served(2, predictor((1, 0)), 10), Served(1, predictor((1, 3)), 10)
+    verdict = compare(one, other, rows_of(make_table(500)), score, Limits())
+    checks = {check.name: check for check in verdict.checks}
+    assert checks["limit robustness:1"].passed is False  # all cells are missing
+    assert checks["limit roc_auc minus energy"].found == "not known of a served model"
+    assert checks["goal roc_auc minus 0.1 energy"].passed  # by its first score
+    robust = replace(SCORE, goals=Goals((SCORE.goal, Goal("robustness:0.2", "maximize"))))
+    again = compare(one, other, rows_of(make_table(500)), robust, Limits())
+    assert "better in roc_auc, robustness:0.2" in again.summary
+
+
+def test_gaps_are_checked_again() -> None:
+    pytest.importorskip("fairlearn")
+    goals = Goals((SCORE.goal, Goal("demographic_parity:kind")), (Limit("equalized_odds:kind", 1),))
+    score, one = replace(SCORE, goals=goals), Served(2, predictor((1, 0)), 10)
+    rows = rows_of(make_table(500))
+    verdict = compare(one, Served(1, predictor((1, 0)), 10), rows, score, Limits())
+    checks = {check.name: check for check in verdict.checks}
+    assert checks["limit equalized_odds:kind"].passed
+    assert checks["goal demographic_parity:kind"].passed
+    lacking = replace(rows, frame=rows.frame.drop(columns="kind"))
+    with pytest.raises(DataError, match="have no column 'kind', which equalized_odds:kind needs"):
+        compare(one, None, lacking, score, Limits())

@@ -34,6 +34,27 @@ AUC, LATENCY = Goal("roc_auc", "maximize"), Goal("latency")
             {"limits": "latency<5, recall_loss<1".replace("recall_loss", "log_loss")},
             Goals((AUC,), (Limit("latency", 5.0), Limit("log_loss", 1.0))),
         ),
+        (
+            {"metric": "auto - 0.1*energy:15, robustness:0.2", "limits": "roc_auc - size>0"},
+            Goals(
+                (
+                    Goal("roc_auc minus 0.1 energy:15", "maximize"),
+                    Goal("robustness:0.2", "maximize"),
+                ),
+                (Limit("roc_auc minus size", 0.0, at_most=False),),
+            ),
+        ),
+        (
+            {
+                "metric": "log_loss + 0.1*energy,robustness",
+                "prefer": "log_loss + 0.1*energy:2,robustness:1",
+            },
+            Goals(
+                (Goal("log_loss plus 0.1 energy"), Goal("robustness")),
+                (),
+                {"log_loss plus 0.1 energy": 2.0, "robustness": 1.0},
+            ),
+        ),
     ],
 )
 def test_goals_of_a_table(options: dict[str, Any], goals: Goals) -> None:
@@ -60,6 +81,14 @@ def test_goals_of_code_have_signs() -> None:
         ({"metric": "auto,roc_auc"}, "names roc_auc twice"),
         ({"metric": " , "}, "names no metric"),
         ({"metric": "auto,latency", "prefer": "f1:1"}, "prefer='f1' is not a goal"),
+        ({"metric": "auto - 0.1*enrgy"}, "term 'enrgy': unknown metric.*did you mean 'energy'"),
+        ({"metric": "auto + 0.1*energy"}, "energy is better when lower; write - before its term"),
+        ({"metric": "log_loss - size"}, "size is better when lower; write . before its term"),
+        ({"metric": "energy + size"}, "first metric must score predictions, and energy is"),
+        ({"metric": "auto,robustness:2"}, "strength must be a number above 0"),
+        ({"limits": "energy:0<1"}, "watts of a core must be a number greater than 0"),
+        ({"limits": "roc_auc - enrgy>0"}, "unknown metric 'enrgy'"),
+        ({"metric": "auto,equalized_odds"}, "needs a column whose groups it compares"),
     ],
 )
 def test_goals_that_a_table_does_not_have(options: dict[str, Any], message: str) -> None:
@@ -79,6 +108,9 @@ def test_goals_that_a_table_does_not_have(options: dict[str, Any], message: str)
         ({"metric": "auto,latency", "confirm": 5}, "confirm=5 orders trials by one metric"),
         ({"limits": "latency<5", "ensemble": 9}, "ensemble=9 is chosen by one metric"),
         ({"metric": "f1,f1"}, "names f1 twice"),
+        ({"metric": "roc_auc - x*size"}, "the term 'x*size' must be a metric"),
+        ({"metric": "roc_auc - size", "ensemble": 9}, "ensemble=9 is chosen by one metric"),
+        ({"metric": "roc_auc - size", "confirm": 3}, "confirm=3 orders trials by one metric"),
     ],
 )
 def test_mistakes_that_show_before_the_table_is_read(options: dict[str, Any], message: str) -> None:
@@ -89,6 +121,7 @@ def test_mistakes_that_show_before_the_table_is_read(options: dict[str, Any], me
 def test_a_validation_has_one_goal() -> None:
     (found,) = goal_mistakes(ValidateOptions(metric="auto,latency"))
     assert "several metrics are for tune alone" in found
+    assert len([*goal_mistakes(ValidateOptions(metric="f1 - size"))]) == 1
     assert not [*goal_mistakes(ValidateOptions(metric="f1"))]
     assert not [*goal_mistakes(TuneOptions(metric="auto,latency", prefer="roc_auc:1"))]
 
@@ -127,6 +160,27 @@ def test_other_weights_may_be_given_later() -> None:
     assert preferring(BEGAN, "roc_auc:2").weights == {"roc_auc": 2.0}
     with pytest.raises(ParameterError, match="prefer='f1' is not a goal"):
         preferring(BEGAN, "f1:1")
+
+
+def test_sums_of_code_are_signed_or_begin_with_a_known_metric() -> None:
+    found = goals_of_code(TuneOptions(metric="-(err + 0.1*seconds), accuracy - 2*size"))
+    assert found == Goals((Goal("err plus 0.1 seconds"), Goal("accuracy minus 2 size", "maximize")))
+    with pytest.raises(ParameterError, match="whether it is to be small or large is not known"):
+        goals_of_code(TuneOptions(metric="err + 0.1*seconds"))
+
+
+@pytest.mark.parametrize(
+    "given", ["-(err + 0.1*seconds)", "-(err plus 0.1 seconds)", "-( err  +  0.10*seconds )"]
+)
+def test_a_sum_may_be_given_again(given: str) -> None:
+    goals = Goals((Goal("err plus 0.1 seconds"),))
+    assert as_began(goals, {"metric": given}, goal_of, own=True)["metric"] == given
+    other = as_began(goals, {"metric": "-(err + 0.2*seconds)"}, goal_of, own=True)
+    assert other["metric"] == "-(err plus 0.1 seconds)"
+    table = Goals((Goal("roc_auc minus size", "maximize"),))
+    assert (
+        as_began(table, {"metric": "auto - size"}, table_goal("binary"))["metric"] == "auto - size"
+    )
 
 
 def test_signs_are_shown_where_they_were_given() -> None:
