@@ -1,10 +1,10 @@
-"""Hold-out, k-fold and repeated k-fold validation for the same CPU seconds, on real tables.
+"""One family or several, a hold-out or folds: for the same CPU seconds, on real tables.
 
-Random configurations of a family are trained once on every fold. Searches are then replayed in
-many orders: a way to validate sees as many configurations as its seconds allow, names the one with
-the best mean, and the held-out rows score what would be served: after a hold-out one model of all
-rows but these, after k folds the mean of the k models. `racing` trains fold by fold and stops a
-configuration whose mean is worse than that of the third best on the same folds.
+Configurations of every family are trained on five folds, of which the first is the hold-out, and on
+the rows of all folds for as many rounds as were best. Searches are then replayed: the defaults of
+the families first, then random configurations in many orders, as many as the seconds allow. As in
+`tune`, an ensemble is selected by predictions of the validation rows, and models of all rows
+predict the held-out ones.
 """
 
 from __future__ import annotations
@@ -12,77 +12,201 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from benchmarks.datasets import add_datasets_option, find_dataset
 from benchmarks.environments import cache
-from benchmarks.markdown import table
+from benchmarks.markdown import interval_text, table
 from benchmarks.report import machine, write
+from benchmarks.statistics import interval
 from hpo.arrays import FloatArray, IntArray
 from hpo.space.parameters import Params
-from pipelines.models import FamilyOptions
-from pipelines.models.catalog import family, settings
+from pipelines.models import FamilyOptions, family, settings
+from pipelines.objectives.ensemble.library import TRIALS, shortlist
+from pipelines.objectives.ensemble.selection import blend, select
+from pipelines.study.options import AUTO_MEMBERS
 from pipelines.table.data import Fold, Prepared
 from pipelines.table.folds import EncodedRows
 from pipelines.table.scores.metrics import Metric, default_metric
 
-TABLES = ("titanic", "german_credit", "cmc_contraceptive", "wage_midatlantic", "phone_churn")
-FOLDS, REPEATS, SHARE = 4, 2, 5  # a hold-out is one of `SHARE` parts
-HORIZON = 300  # rounds
-BUDGETS = (16, 64, 200)  # in trainings on the rows of a hold-out
-ORDERS = 20
-THIRD = 3  # of the best configurations, which a racing one must keep up with
+TABLES = (
+    *("german_credit", "credit_approval", "vehicle", "eucalyptus", "sacramento_housing"),
+    *("colleges_usnews", "garment_productivity", "student_portuguese", "titanic"),
+    *("cylinder_bands", "cmc_contraceptive", "coffee_quality", "abalone", "wine_white"),
+    *("spambase", "phone_churn", "hpc_jobs", "kin8nm"),
+)
+FOLDS = 5
+BUDGETS = (15, 45, 250)  # CPU seconds
+ORDERS = 3
+RANDOM = {"lightgbm": 6, "xgboost": 3, "catboost": 2, "extra_trees": 2, "linear": 2, "mlp": 1}
+"""How many random configurations of each family are trained beside its defaults."""
+
+SEVERAL = ("lightgbm", "linear", "extra_trees", "xgboost", "catboost")
+WAYS: Mapping[str, tuple[Sequence[str], bool, int]] = {
+    "lightgbm, hold-out": (("lightgbm",), False, AUTO_MEMBERS),
+    "lightgbm, cv:5": (("lightgbm",), True, AUTO_MEMBERS),
+    "several, hold-out": (SEVERAL, False, AUTO_MEMBERS),
+    "several, cv:5": (SEVERAL, True, AUTO_MEMBERS),
+    "several and mlp, cv:5": ((*SEVERAL, "mlp"), True, AUTO_MEMBERS),
+    "several, cv:5, the best trial": (SEVERAL, True, 1),
+}
+"""By name: the families, whether all folds validate, and the members of an ensemble."""
 
 
-@dataclass
-class Tabulated:
-    """The trainings of n configurations on all folds of one table.
-
-    The first fold is the hold-out; then follow the folds of all repeats.
+@dataclass(frozen=True)
+class Training:
+    """The trainings of one configuration.
 
     Attributes:
-        losses: `(n, folds)` on the validation rows.
-        seconds: `(n, folds)` of CPU.
-        test: predictions of the held-out rows by configuration and fold.
-        refits: losses on the held-out rows of a model of all other rows, where asked for.
+        family: that is trained.
+        is_default: whether it is a default of its family, which is tried before random ones.
+        seconds: `(folds,)` of CPU.
+        valid: predictions of the validation rows of each fold.
+        served: predictions of the held-out rows by a model of all other rows: with the rounds that
+            were best on the hold-out, and with their mean over the folds.
     """
 
-    work: _Work
-    losses: FloatArray
+    family: str
+    is_default: bool
     seconds: FloatArray
-    test: list[list[FloatArray]]
-    refits: dict[int, float] = field(default_factory=dict)
-
-    def held_out(self, configuration: int, folds: Sequence[int]) -> float:
-        """The loss on the held-out rows of what is served."""
-        if len(folds) == 1:
-            if configuration not in self.refits:
-                self.refits[configuration] = self.work.refit(configuration)
-            return self.refits[configuration]
-        return self.work.test_loss(np.mean([self.test[configuration][i] for i in folds], axis=0))
+    valid: Sequence[FloatArray]
+    served: tuple[FloatArray, FloatArray]
 
 
-@dataclass
+@dataclass(frozen=True)
+class Tabulated:
+    """The trainings on one table.
+
+    Attributes:
+        trainings: of all configurations.
+        y: the targets of the validation rows of each fold.
+        y_test: the targets of the held-out rows.
+        metric: the score.
+    """
+
+    trainings: Sequence[Training]
+    y: Sequence[FloatArray]
+    y_test: FloatArray
+    metric: Metric
+
+    def replayed(self, way: str, limit: float, seed: int) -> tuple[float, int]:
+        """The held-out error of a search for so many seconds, and how many trials it has."""
+        families, all_folds, members = WAYS[way]
+        used = slice(None) if all_folds else slice(1)
+        seconds = np.array([training.seconds[used].sum() for training in self.trainings])
+        chosen = affordable(seconds, self._order(families, seed), limit)
+        y = np.concatenate(self.y[used])
+        valid = [np.concatenate(self.trainings[i].valid[used]) for i in chosen]
+        losses = [self._loss(y, each) for each in valid]
+        ranked = sorted(range(len(chosen)), key=losses.__getitem__)
+        if members == 1:
+            weights = np.eye(len(chosen))[ranked[0]]
+        else:
+            listed = shortlist(ranked, TRIALS, lambda i: self.trainings[chosen[i]].family)
+            weights = np.zeros(len(chosen))
+            weights[listed] = select(
+                np.stack([valid[i] for i in listed]),
+                lambda rows: lambda each: self._loss(y[rows], each),
+                members,
+                0,
+            )
+        served = np.stack([self.trainings[i].served[int(all_folds)] for i in chosen])
+        loss = self._loss(self.y_test, blend(served, weights))
+        return (1 + loss if loss < 0 else loss), len(chosen)
+
+    def _order(self, families: Sequence[str], seed: int) -> list[int]:
+        """The defaults in the order of the families, then the others at random."""
+        mine = [i for i, each in enumerate(self.trainings) if each.family in families]
+        first = [i for i in mine if self.trainings[i].is_default]
+        first.sort(key=lambda i: families.index(self.trainings[i].family))
+        others = [i for i in mine if not self.trainings[i].is_default]
+        return [*first, *np.random.default_rng(seed).permutation(others).tolist()]
+
+    def _loss(self, y: FloatArray, prediction: FloatArray) -> float:
+        return self.metric.goal.to_loss(self.metric(y, prediction))
+
+
+def affordable(seconds: FloatArray, order: Sequence[int], limit: float) -> list[int]:
+    """The configurations that fit into a limit in this order; the first is always trained."""
+    spent, found = 0.0, list[int]()
+    for i in order:
+        if not found or spent + seconds[i] <= limit:
+            spent += float(seconds[i])
+            found.append(i)
+    return found
+
+
+@dataclass(frozen=True)
 class _Work:
-    """The trainings on one table."""
+    """The trainings on one table.
 
-    name: str
+    Attributes:
+        prepared: the table.
+        metric: the score.
+        seed: of the folds, the random configurations and the trainings.
+    """
+
     prepared: Prepared
     metric: Metric
-    params: Sequence[Params]
-    best: dict[int, int] = field(default_factory=dict)  # rounds on the rows of the hold-out
+    seed: int
 
-    def folds(self, seed: int) -> list[Fold]:
-        """The hold-out, and the folds of all repeats."""
-        once = self.prepared.resampled(repeats=1, folds=SHARE, seed=seed).folds[:1]
-        again = self.prepared.resampled(repeats=REPEATS, folds=FOLDS, seed=seed).folds
-        return [self.fold(train, valid) for train, valid in (*once, *again)]
+    def tabulated(self) -> Tabulated:
+        """Train every configuration on every fold, and on all rows."""
+        pairs = self.prepared.resampled(repeats=1, folds=FOLDS, seed=self.seed).folds
+        folds = [self._fold(train, valid) for train, valid in pairs]
+        rest = self.prepared.rows.rest
+        whole = replace(self._fold(rest, rest), fixed=True)  # no row is left to stop by
+        trainings = [each for name in RANDOM for each in self._trained(name, folds, whole)]
+        original = self.prepared.target.original
+        y = [np.asarray(original(fold.y_valid)) for fold in folds]
+        return Tabulated(trainings, y, self.prepared.y_test, self.metric)
 
-    def fold(self, train: IntArray, valid: IntArray) -> Fold:
+    def _trained(self, name: str, folds: Sequence[Fold], whole: Fold) -> Iterator[Training]:
+        own = settings(
+            name,
+            kind=self.prepared.task.kind,
+            has_categorical=bool(self.prepared.features.cardinalities),
+        )
+        drawn = [
+            own.space.sample(np.random.default_rng([self.seed, i])) for i in range(RANDOM[name])
+        ]
+        options = FamilyOptions(self.metric, 1, horizon=own.budget.max)
+        *on_folds, on_all = [family(name)(fold, options) for fold in (*folds, whole)]
+        for i, params in enumerate([*own.first_points, *drawn]):
+            seconds, valid, best = np.empty(len(folds)), list[FloatArray](), list[int]()
+            for j, (fold, trainer) in enumerate(zip(folds, on_folds, strict=True)):
+                began = time.process_time()
+                model = self._model(trainer, params, own.budget.max)
+                prediction = model.predict(fold.valid)
+                seconds[j] = time.process_time() - began
+                valid.append(np.asarray(self.prepared.target.original(prediction)))
+                best.append(model.best)
+            served = {n: self._served(on_all, params, n) for n in {best[0], round(np.mean(best))}}
+            yield Training(
+                name,
+                i < len(own.first_points) and (i > 0 or name == "lightgbm"),
+                seconds,
+                valid,
+                (served[best[0]], served[round(np.mean(best))]),
+            )
+
+    def _model(self, trainer: Any, params: Params, rounds: int) -> Any:
+        model = trainer.start(params, self.seed)
+        model.train(max(1, rounds))
+        return model
+
+    def _served(self, trainer: Any, params: Params, rounds: int) -> FloatArray:
+        """The prediction of the held-out rows by a model of all others."""
+        rows = self.prepared.features.transform(self.prepared.test_frame)
+        prediction = self._model(trainer, params, rounds).predict(rows)
+        return np.asarray(self.prepared.target.original(prediction))
+
+    def _fold(self, train: IntArray, valid: IntArray) -> Fold:
         """The fold of some rows of the table."""
         one, other = self._rows(train), self._rows(valid)
         return replace(
@@ -96,119 +220,23 @@ class _Work:
     def _rows(self, rows: IntArray) -> EncodedRows:
         prepared = self.prepared
         features = prepared.features.transform(prepared.frame.iloc[rows])
-        return EncodedRows(
-            features, prepared.target.encode(prepared.frame[prepared.target_name])[rows]
-        )
-
-    def test_loss(self, prediction: FloatArray) -> float:
-        """The loss of a prediction of the held-out rows."""
-        return self.metric.goal.to_loss(self.metric(self.prepared.y_test, prediction))
-
-    def predict(self, model: Any) -> FloatArray:
-        """A model's prediction of the held-out rows, in original units."""
-        rows = self.prepared.features.transform(self.prepared.test_frame)
-        return np.asarray(self.prepared.target.original(model.predict(rows)))
-
-    def tabulated(self, model: str, seed: int) -> Tabulated:
-        """Train every configuration on every fold."""
-        folds = self.folds(seed)
-        families = [
-            family(model)(fold, FamilyOptions(self.metric, 1, horizon=HORIZON)) for fold in folds
-        ]
-        losses, seconds = np.empty((2, len(self.params), len(folds)))
-        test: list[list[FloatArray]] = []
-        for i, params in enumerate(self.params):
-            test.append([])
-            for j, (fold, trainer) in enumerate(zip(folds, families, strict=True)):
-                began = time.process_time()
-                trained = trainer.start(params, seed)
-                trained.train(HORIZON)
-                prediction = trained.predict(fold.valid)
-                seconds[i, j] = time.process_time() - began
-                losses[i, j] = self.metric.goal.to_loss(fold.score(self.metric, prediction))
-                test[-1].append(self.predict(trained))
-                if j == 0:
-                    self.best[i] = trained.best
-        return Tabulated(self, losses, seconds, test)
-
-    def refit(self, configuration: int) -> float:
-        """The held-out loss of a model of all other rows, after as many rounds as were best."""
-        rest = self.prepared.rows.rest
-        fold = replace(self.fold(rest, rest), fixed=True)  # no row is left to stop by
-        model = family("lightgbm")(fold, FamilyOptions(self.metric, 1, horizon=HORIZON))
-        trained = model.start(self.params[configuration], 0)
-        trained.train(max(1, self.best[configuration]))
-        return self.test_loss(self.predict(trained))
+        target = prepared.target.encode(prepared.frame[prepared.target_name])[rows]
+        return EncodedRows(features, target)
 
 
-WAYS: Mapping[str, tuple[slice, bool]] = {
-    "holdout": (slice(0, 1), False),
-    f"cv:{FOLDS}": (slice(1, 1 + FOLDS), False),
-    f"cv:{FOLDS} racing": (slice(1, 1 + FOLDS), True),
-    f"cv:{FOLDS}x{REPEATS}": (slice(1, 1 + FOLDS * REPEATS), False),
-    f"cv:{FOLDS}x{REPEATS} racing": (slice(1, 1 + FOLDS * REPEATS), True),
-}
-
-
-def replayed(
-    losses: FloatArray, seconds: FloatArray, order: IntArray, limit: float, *, racing: bool
-) -> tuple[int, int]:
-    """A search over configurations in an order, for so many seconds.
-
-    Args:
-        losses: `(n, folds)`.
-        seconds: `(n, folds)`.
-        order: in which configurations are tried.
-        limit: of the seconds; the first configuration is always trained to its end.
-        racing: whether hopeless configurations are stopped.
-
-    Returns:
-        The best configuration, and how many were tried.
-    """
-    spent, done = 0.0, list[int]()
-    for tried, i in enumerate(order):
-        for j in range(losses.shape[1]):
-            spent += seconds[i, j]
-            if done and spent > limit:
-                return min(done, key=lambda k: float(losses[k].mean())), tried
-            if racing and len(done) >= THIRD and _hopeless(losses, done, int(i), j + 1):
-                break
-        else:
-            done.append(int(i))
-    return min(done, key=lambda k: float(losses[k].mean())), len(order)
-
-
-def _hopeless(losses: FloatArray, done: Sequence[int], i: int, folds: int) -> bool:
-    best = sorted(done, key=lambda k: float(losses[k].mean()))[:THIRD]
-    return bool(losses[i, :folds].mean() > max(losses[k, :folds].mean() for k in best))
-
-
-def rows_of(found: Tabulated, name: str, seed: int) -> Iterator[dict[str, Any]]:
-    """The mean held-out loss of each way at each budget, over many orders."""
-    unit = float(found.seconds[:, 0].mean())
+def rows_of(found: Tabulated, name: str, rows: int) -> Iterator[dict[str, Any]]:
+    """The mean held-out error of each way at each budget, over several orders."""
     for budget in BUDGETS:
-        for way, (folds, racing) in WAYS.items():
-            chosen = range(*folds.indices(found.losses.shape[1]))
-            outcomes = []
-            for i in range(ORDERS):
-                order = np.random.default_rng([seed, i]).permutation(len(found.losses))
-                winner, tried = replayed(
-                    found.losses[:, folds],
-                    found.seconds[:, folds],
-                    order,
-                    budget * unit,
-                    racing=racing,
-                )
-                outcomes.append((found.held_out(winner, chosen), tried))
-            loss, tried = np.mean(outcomes, axis=0)
+        for way in WAYS:
+            outcomes = [found.replayed(way, budget, seed) for seed in range(ORDERS)]
+            error, trials = np.mean(outcomes, axis=0)
             yield {
                 "table": name,
-                "rows": len(found.work.prepared.rows.rest),
-                "seed": seed,
+                "rows": rows,
                 "budget": budget,
                 "way": way,
-                "loss": float(loss),
-                "tried": float(tried),
+                "error": float(error),
+                "trials": float(trials),
             }
 
 
@@ -218,44 +246,31 @@ def main(arguments: Sequence[str]) -> None:
     add_datasets_option(parser)
     parser.add_argument("--tables", nargs="+", default=list(TABLES))
     parser.add_argument("--rows", type=int, default=20_000, help="of each table, at most")
-    parser.add_argument("--seeds", type=int, default=2)
-    parser.add_argument("--configurations", type=int, default=50)
+    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, default=cache() / "results")
     options = parser.parse_args(arguments)
     rows: list[dict[str, Any]] = []
     for name in options.tables:
-        for seed in range(options.seeds):
-            prepared = find_dataset(options.datasets, name).prepared(options.rows, seed=seed)
-            kind = prepared.task.kind
-            categorical = bool(prepared.features.cardinalities)
-            space = settings("lightgbm", kind=kind, has_categorical=categorical).space
-            drawn = [
-                space.sample(np.random.default_rng([seed, i]))
-                for i in range(options.configurations)
-            ]
-            work = _Work(name, prepared, default_metric(kind), drawn)
-            rows += rows_of(work.tabulated("lightgbm", seed), name, seed)
-            write(options.output, "validation", _shown(rows), {"machine": machine(), "rows": rows})
+        prepared = find_dataset(options.datasets, name).prepared(options.rows, seed=options.seed)
+        work = _Work(prepared, default_metric(prepared.task.kind), options.seed)
+        with threadpool_limits(1):
+            rows += rows_of(work.tabulated(), name, len(prepared.rows.rest))
+        write(options.output, "validation", shown(rows), {"machine": machine(), "rows": rows})
 
 
-def _shown(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The held-out error relative to the hold-out's, by table and budget."""
+def shown(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The held-out error of each way relative to the first, over the tables."""
+    first, *_ = WAYS
     lines = []
-    for name, budget in dict.fromkeys((row["table"], row["budget"]) for row in rows):
-        mine = [row for row in rows if (row["table"], row["budget"]) == (name, budget)]
-        errors = {
-            way: np.array([_error(row["loss"]) for row in mine if row["way"] == way])
-            for way in WAYS
-        }
-        tried = {way: np.mean([row["tried"] for row in mine if row["way"] == way]) for way in WAYS}
-        cells = [
-            f"{np.exp(np.mean(np.log(errors[way] / errors['holdout']))):.3f} ({tried[way]:.0f})"
-            for way in WAYS
-        ]
-        lines.append([name, f"{mine[0]['rows']:,}", f"{budget}", *cells])
-    return table(["table", "rows", "trainings", *WAYS], lines)
-
-
-def _error(loss: float) -> float:
-    """1 - AUC of a negated AUC; other losses are errors already."""
-    return 1 + loss if loss < 0 else loss
+    for budget in BUDGETS:
+        here = [row for row in rows if row["budget"] == budget]
+        errors = {way: np.array([r["error"] for r in here if r["way"] == way]) for way in WAYS}
+        for way in WAYS:
+            logs = np.log(errors[way] / errors[first])
+            low, high = np.exp(interval(logs, np.mean))
+            trials = np.mean([row["trials"] for row in here if row["way"] == way])
+            ratio = interval_text(float(np.exp(logs.mean())), float(low), float(high), 3)
+            better = f"{100 * np.mean(logs < 0):.0f} % of tables"
+            lines.append([f"{budget} s", way, ratio, better, f"{trials:.0f}"])
+    header = ["CPU", "way", f"error relative to {first}", "better on", "trials"]
+    return table(header, lines)

@@ -44,9 +44,10 @@ class NSGA2Sampler(PopulationSampler):
         space = history.space
         best = ranked(history.losses)[: self.population]
         best = best[np.isfinite(history.losses[best])]
-        fresh = space.codes.sample(rng, 3)
         if not len(best):
-            return space.decode(fresh[0])
+            return space.sample(rng)
+        # Codes in all dimensions, since a child may have conditions that no parent has.
+        fresh = rng.random((3, len(space)))
         # A tournament of two: the better of two random places.
         first, second = rng.integers(len(best), size=(2, 2)).min(axis=1)
         parents = [self._filled(history.x[best[n]], fresh[i]) for i, n in ((0, first), (1, second))]

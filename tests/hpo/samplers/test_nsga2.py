@@ -46,3 +46,14 @@ def test_failed_trials_are_no_parents() -> None:
     found = children(NSGA2Sampler(population=8), history(20, losses))
     assert np.median([float(str(child["x"])) for child in found]) > 0.8
     assert children(NSGA2Sampler(population=4), history(20, [float("inf")] * 20), 3)
+
+
+def test_a_child_has_the_parameters_that_no_parent_has() -> None:
+    found = History(SPACE)
+    for i in range(20):
+        found.observe({"x": 0.05 * i, "kind": "b"}, i)
+    sampler = NSGA2Sampler(population=4)
+    born = [sampler.suggest(found, np.random.default_rng(seed)) for seed in range(60)]
+    assert any(child["kind"] == "a" for child in born)
+    for child in born:
+        SPACE.validate(child)
