@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from pipelines.table.data import Prepared
 
 FORM = "an estimator such as SVC(C=2), or text of the form package.module:name"
-# What `auto` searches: one family, or several where time is limited. Cheap ones are tried first;
-# the network, whose training takes 5 to 60 times as long, only where there is time for it.
-# Ensembles were as good without random forests (docs/tables.md).
+# What `auto` searches: one family, or several where time is limited, the cheap ones first. A
+# training of CatBoost takes some 10 times as long as one of LightGBM, and one of the network 5 to
+# 60 times, so each needs a session of so many seconds (docs/tables.md).
 TOGETHER = ("lightgbm", "linear", "extra_trees", "xgboost", "catboost", "mlp")
-SLOW, SECONDS_FOR_SLOW = {"mlp"}, 300.0
+SECONDS_NEEDED = {"catboost": 120.0, "mlp": 300.0}
 OF_ONE_FAMILY = {"space", "algorithm", "min_budget", "max_budget", "eta", "fidelity"}
 OF_OTHERS = {"objective", "study", "resume", "trial"}
 SAMPLE_ROWS = 200  # on which it is tried before a study begins
@@ -55,7 +55,8 @@ def _families(options: Options) -> list[str]:
     """Several families where time is limited and nothing that is given belongs to one family."""
     if not options.limits_time or OF_ONE_FAMILY & options.given().keys():
         return [ALONE]
-    names = [name for name in TOGETHER if name not in SLOW or _seconds(options) >= SECONDS_FOR_SLOW]
+    seconds = _seconds(options)
+    names = [name for name in TOGETHER if seconds >= SECONDS_NEEDED.get(name, 0.0)]
     return [name for name in names if is_able(name, options)] or [ALONE]
 
 

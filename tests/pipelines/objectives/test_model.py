@@ -43,7 +43,8 @@ def test_without_an_estimator_the_options_stay() -> None:
     assert with_model(options) is options
 
 
-TOGETHER = "lightgbm,linear,extra_trees,xgboost,catboost"
+CHEAP = "lightgbm,linear,extra_trees,xgboost"
+TOGETHER = f"{CHEAP},catboost,mlp"
 
 
 @pytest.mark.parametrize(
@@ -51,18 +52,19 @@ TOGETHER = "lightgbm,linear,extra_trees,xgboost,catboost"
     [
         ({}, "lightgbm"),
         ({"trials": 5}, "lightgbm"),
-        ({"timeout": 60}, TOGETHER),
-        ({"timeout": 60, "trials": 5}, TOGETHER),
-        ({"timeout": 300.0}, f"{TOGETHER},mlp"),
-        ({"budget": "4h"}, f"{TOGETHER},mlp"),
+        ({"timeout": 60}, CHEAP),
+        ({"timeout": 60, "trials": 5}, CHEAP),
+        ({"timeout": 120}, f"{CHEAP},catboost"),
+        ({"timeout": 300.0}, TOGETHER),
+        ({"budget": "4h"}, TOGETHER),
         ({"timeout": 60, "algorithm": "bohb"}, "lightgbm"),
         ({"timeout": 60, "max_budget": 50}, "lightgbm"),
         ({"timeout": 60, "space": {"num_leaves": [7, 31]}}, "lightgbm"),
         ({"timeout": 60, "loss": "gamma"}, "lightgbm,xgboost"),
-        ({"timeout": 60, "loss": "nonsense"}, TOGETHER),
-        ({"timeout": 60, "monotone": "age:+1"}, "lightgbm,xgboost,catboost"),
+        ({"timeout": 60, "loss": "nonsense"}, CHEAP),
+        ({"timeout": 600, "monotone": "age:+1"}, "lightgbm,xgboost,catboost"),
         ({"timeout": 60, "model": "xgboost"}, "xgboost"),
-        ({"timeout": "soon"}, f"{TOGETHER},mlp"),
+        ({"timeout": "soon"}, TOGETHER),
         ({"timeout": 60, "study": "abc"}, "auto"),
         ({"timeout": 60, "objective": print}, "auto"),
     ],
@@ -75,7 +77,7 @@ def test_auto_leaves_out_what_is_not_installed(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(
         Library, "installed", lambda self: None if self.name == "catboost" else ("x", "1")
     )
-    assert with_model(TuneOptions(timeout=60)).model == "lightgbm,linear,extra_trees,xgboost"
+    assert with_model(TuneOptions(timeout=900)).model == f"{CHEAP},mlp"
     monkeypatch.setattr(Library, "installed", lambda _: None)
     assert with_model(TuneOptions(timeout=60)).model == "lightgbm"  # the checks say what is missing
 
