@@ -64,7 +64,7 @@ class _Tuned(BaseEstimator):  # type: ignore[misc]
         timeout: in seconds.
         patience: trials without a better result.
         max_budget: of a full training.
-        validation: holdout, or cv:K.
+        validation: auto, holdout, or cv:K.
         test_share: of the rows, on which the winner is scored before it is trained on all.
         ensemble: how many trials the winner may join.
         warm_start: which past studies to learn from.
@@ -82,7 +82,7 @@ class _Tuned(BaseEstimator):  # type: ignore[misc]
     def __init__(
         self,
         *,
-        model: str = "lightgbm",
+        model: str = AUTO,
         metric: str = AUTO,
         limits: str | None = None,
         prefer: str | None = None,
@@ -92,7 +92,7 @@ class _Tuned(BaseEstimator):  # type: ignore[misc]
         timeout: float | None = None,
         patience: int | None = None,
         max_budget: int | None = None,
-        validation: str = "holdout",
+        validation: str = AUTO,
         test_share: float = TEST_SHARE,
         ensemble: str | int = AUTO,
         warm_start: str = AUTO,

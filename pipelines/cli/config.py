@@ -69,11 +69,11 @@ def choices() -> Mapping[str, tuple[str, ...]]:
     from pipelines.table.scores.metrics import METRICS
 
     return {
-        "model": (*FAMILIES, ALL),
+        "model": (AUTO, *FAMILIES, ALL),
         "metric": (AUTO, *METRICS),
         "task": (AUTO, "binary", "multiclass", "regression"),
         "split": ("random", "time:", "group:"),
-        "validation": ("holdout", "holdout:", "cv:"),
+        "validation": (AUTO, "holdout", "holdout:", "cv:"),
         "loss": tuple(KINDS),
         "device": DEVICES,
         "executor": EXECUTORS,

@@ -42,7 +42,8 @@ class Ending:
         store: of the study.
         stop: what the user asks for meanwhile.
         say: shows a line to the user.
-        until: when the timeout is over, on `time.monotonic`.
+        until: when trainings are to end, on `time.monotonic`: the timeout leaves time for logging
+            and the report.
     """
 
     plan: Plan

@@ -52,6 +52,8 @@ class Search:
 
     Attributes:
         study: the trials, and what to try next.
+        closing: seconds that logging and the report are expected to take after the trainings that
+            follow the search; 0 before it.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class Search:
         sampler, scheduler = algorithm(
             plan.algorithm, plan.rungs, plan.eta, past, in_limited_time=plan.in_limited_time
         )
+        self.closing = 0.0
         self.study = Study(
             plan.space,
             sampler,
@@ -170,6 +173,7 @@ class Search:
         if self.spent:
             return
         plan, started = self._plan, time.monotonic()
+        self.closing = reserved(started - began, 0.0, math.inf)
         end = began + (plan.timeout or math.inf)
         reserve = reserved(started - began, 0.0, end - started)
 

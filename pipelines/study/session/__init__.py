@@ -219,7 +219,7 @@ class _Session:
             store=self.store,
             stop=self.stop,
             say=reporter.say,
-            until=self._until,
+            until=self._until - self.search.closing,
         )
 
     def _choose(self, ending: Ending) -> Choice | None:
