@@ -10,7 +10,8 @@ NAMES = {
     "suggest": ("search.suggest", "milliseconds per suggestion at 10 to 10,000 observations"),
     "quality": ("search.quality", "regret and mean rank against the peers"),
     "stopping": ("search.stopping", "how early stop rules end searches, and what that costs"),
-    "validation": ("search.validation", "hold-out, k-fold and repeated k-fold at the same seconds"),
+    "validation": ("search.validation", "families and ways to validate at the same seconds"),
+    "population": ("search.population", "`pbt` beside `bohb` at equal epochs"),
     "goals": ("search.goals", "the hypervolume of searches with several goals"),
     "replay": (
         "search.replay",
