@@ -2,11 +2,12 @@
 
 All figures come from the syntax trees of the modules, and only the standard library is needed.
 `python -m benchmarks house --at <commit>` compares with an older state, `--under <folder>` measures
-one folder.
+one folder, and `--beside <package>` installed packages without their tests.
 """
 
 import argparse
 import ast
+import importlib.util
 import io
 import json
 import statistics
@@ -85,6 +86,8 @@ class Figures:
     p90_function: float
     longest_function: int
     decisions: float
+    decisions_of_1000_tokens: float
+    decisions_of_a_function: float
     comprehensions: float
     tokens_of_a_line: float
     wide_lines: float
@@ -100,6 +103,21 @@ def read(root: Path) -> list[Module]:
     """All modules below a root."""
     paths = (path for folder in FOLDERS for path in sorted((root / folder).rglob("*.py")))
     return [Module(path.relative_to(root), path.read_text(encoding="utf-8")) for path in paths]
+
+
+def installed(package: str) -> list[Module]:
+    """All modules of an installed package, such as `optuna` or `sklearn.model_selection`.
+
+    Raises:
+        ModuleNotFoundError: if it is not installed.
+    """
+    spec = importlib.util.find_spec(package)
+    if spec is None or spec.origin is None:
+        raise ModuleNotFoundError(f"{package} is not installed")
+    root = Path(spec.origin).parent
+    paths = sorted(path for path in root.rglob("*.py") if "tests" not in path.parts)
+    above = root.parents[package.count(".")]
+    return [Module(path.relative_to(above), path.read_text(encoding="utf-8")) for path in paths]
 
 
 def under(modules: Sequence[Module], folders: Collection[str]) -> list[Module]:
@@ -120,6 +138,8 @@ def measure(modules: Sequence[Module], known: Collection[str]) -> Figures:
     lines = [line for module in modules for line in module.text.splitlines()]
     code_lines = sum(len(module.code) for module in modules)
     lengths = sorted(map(_length, functions)) or [0]
+    decisions = sum(map(_decisions, nodes))
+    tokens = sum(module.tokens for module in modules)
     comprehensions = sum(isinstance(node, _COMPREHENSIONS) for node in nodes)
     return Figures(
         modules=len(modules),
@@ -127,9 +147,11 @@ def measure(modules: Sequence[Module], known: Collection[str]) -> Figures:
         median_function=statistics.median(lengths),
         p90_function=lengths[int(0.9 * len(lengths))],
         longest_function=lengths[-1],
-        decisions=_percent(sum(map(_decisions, nodes)), code_lines),
+        decisions=_percent(decisions, code_lines),
+        decisions_of_1000_tokens=10 * _percent(decisions, tokens),
+        decisions_of_a_function=decisions / max(len(functions), 1),
         comprehensions=_percent(comprehensions, code_lines),
-        tokens_of_a_line=sum(module.tokens for module in modules) / max(code_lines, 1),
+        tokens_of_a_line=tokens / max(code_lines, 1),
         wide_lines=_percent(sum(len(line) > MAX_WIDTH for line in lines), len(lines)),
         most_arguments=max(map(_arguments, functions), default=0),
         largest_class_lines=max(map(_length, classes), default=0),
@@ -231,6 +253,12 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument(
         "--under", help=f"a folder such as pipelines/study, in {', '.join(FOLDERS)}"
     )
+    parser.add_argument(
+        "--beside",
+        nargs="+",
+        default=[],
+        help="installed packages, such as optuna, to compare with",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     options = parser.parse_args(arguments)
     states = {options.at: at_commit(options.at)} if options.at else {}
@@ -241,6 +269,9 @@ def main(arguments: Sequence[str]) -> None:
         if not chosen:
             parser.error(f"no Python file under {options.under!r} ({state})")
         figures[state] = asdict(measure(chosen, {module.name for module in modules}))
+    for package in options.beside:
+        modules = installed(package)
+        figures[package] = asdict(measure(modules, {module.name for module in modules}))
     if options.json:
         print(json.dumps(figures, indent=1))
         return

@@ -89,6 +89,10 @@ class Standings:
         """The highest rung whose budget is at most `budget`, or the lowest rung."""
         return max(int(np.searchsorted(self.rungs, budget, side="right")) - 1, 0)
 
+    def rung_below(self, budget: float) -> float:
+        """The budget of the rung below that of `budget`, or the lowest one."""
+        return self.rungs[max(self.rung(budget) - 1, 0)]
+
     def add(self, params: Params, budget: float, parent: int | None = None) -> None:
         """Add a row for a new trial."""
         if self._n == len(self._x):

@@ -16,7 +16,6 @@ from hpo.goals.ledger import Ledger
 from hpo.proposals import FirstPoint, Proposals
 from hpo.samplers import Sampler
 from hpo.schedulers import Explore, Promote, Sample, Scheduler
-from hpo.schedulers.population import PopulationBased, explored
 from hpo.space import SearchSpace
 from hpo.standings import Standings
 from hpo.storage import Storage
@@ -193,21 +192,15 @@ class Study:
 
     def start_of(self, trial: Trial) -> float:
         """The budget at which a trial's next leg starts; that of its parent before its first."""
-        if trial.reports or trial.parent is None:
-            return trial.reached
-        rungs = self.scheduler.rungs
-        return rungs[max(self._standings.rung(trial.budget) - 1, 0)]
+        is_copy = not trial.reports and trial.parent is not None
+        return self._standings.rung_below(trial.budget) if is_copy else trial.reached
 
     @property
     def unfinished_best(self) -> Trial | None:
-        """The best trial if it is paused below the full budget.
-
-        None if it is running, has failed, or has reached the full budget.
-        """
+        """The best trial if it is paused below the full budget, or else None."""
         best = self.best_trial
-        if best is None or not best.finished or best.failure is not None:
-            return None
-        return best if best.budget < self.full else None
+        paused = best is not None and best.finished and best.failure is None
+        return best if best and paused and best.budget < self.full else None
 
     def finish_best(self) -> Trial | None:
         """Grant `unfinished_best` the full budget, whatever the scheduler decides.
@@ -252,14 +245,10 @@ class Study:
     def _explore(self, decision: Explore) -> Trial:
         """Start a trial from the checkpoint of another one, with its values changed."""
         number, parent = len(self._trials), self._trials[decision.parent]
-        params = dict(parent.params)
-        if isinstance(self.scheduler, PopulationBased):
-            rng = np.random.default_rng([self._seed, number])
-            params = explored(self.space, params, rng, self.scheduler)
-        trial = Trial(
-            number, params, decision.budget, f"from trial {parent.number}", parent=parent.number
-        )
-        return self._start(trial)
+        rng = np.random.default_rng([self._seed, number])
+        params = decision.change(self.space, parent.params, rng)
+        origin = f"from trial {parent.number}"
+        return self._start(Trial(number, params, decision.budget, origin, parent=parent.number))
 
     def _promote(self, decision: Promote) -> Trial:
         trial = replace(self._trials[decision.number], budget=decision.budget)

@@ -6,9 +6,13 @@ Hyperband and ASHA are these two with one bracket or several. `population` is po
 training.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
+
+from hpo.space import Params, SearchSpace, Value
 from hpo.standings import Standings
 
 MAX_FAILURES = 3  # a race ends when all trials above a rung have failed, and are this many
@@ -31,10 +35,17 @@ class Promote:
 
 @dataclass(frozen=True)
 class Explore:
-    """Start a new trial from the checkpoint of trial `parent`, with values changed from its own."""
+    """Start a new trial from the checkpoint of another one, with values changed from its own.
+
+    Attributes:
+        parent: the number of the other trial.
+        budget: of the new one.
+        change: a new configuration of a space from the parent's.
+    """
 
     parent: int
     budget: float
+    change: Callable[[SearchSpace, Params, np.random.Generator], dict[str, Value]]
 
 
 class Scheduler(Protocol):

@@ -16,6 +16,7 @@ generation follows from the trials, and there is no state of its own.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -132,7 +133,8 @@ class PopulationBased(Settings):
         n_children = int(np.count_nonzero(children))
         if closing or not len(copied) or n_children >= lost + worst:
             return None
-        return Explore(int(copied[n_children % len(copied)]), self.rungs[rung + 1])
+        parent = int(copied[n_children % len(copied)])
+        return Explore(parent, self.rungs[rung + 1], partial(explored, self))
 
     def _latest(self, standings: Standings) -> BoolArray:
         """`(n,)` whether a trial belongs to the latest population that has begun."""
@@ -176,7 +178,7 @@ class PopulationBased(Settings):
 
 
 def explored(
-    space: SearchSpace, params: Params, rng: np.random.Generator, scheduler: PopulationBased
+    scheduler: PopulationBased, space: SearchSpace, params: Params, rng: np.random.Generator
 ) -> dict[str, Value]:
     """The configuration of a copied trial, changed: each value is perturbed or drawn anew.
 

@@ -95,6 +95,16 @@ def test_an_unknown_folder_is_an_error(capsys: pytest.CaptureFixture[str]) -> No
     assert "no Python file under 'no/such/folder'" in capsys.readouterr().err
 
 
+def test_an_installed_package_is_measured_beside_ours(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["--under", "hpo/space", "--beside", "click", "scipy.cluster"])
+    header, _, *rows = capsys.readouterr().out.splitlines()
+    assert header == "| figure | now | click | scipy.cluster |"
+    modules = next(row for row in rows if row.startswith("| modules |"))
+    assert all(int(cell) > 1 for cell in modules.strip("| ").split(" | ")[1:])
+    with pytest.raises(ModuleNotFoundError, match="nonsense is not installed"):
+        main(["--beside", "nonsense"])
+
+
 def test_no_other_library_is_needed() -> None:
     # -S: without site-packages
     command = [sys.executable, "-S", "-m", "benchmarks", "house", "--under", "hpo/space"]

@@ -94,7 +94,7 @@ def test_explored_configurations_are_in_the_space(data: st.DataObject, seed: int
     rng = np.random.default_rng(seed)
     params = space.sample(rng)
     for _ in range(5):
-        params = explored(space, params, rng, PopulationBased())
+        params = explored(PopulationBased(), space, params, rng)
         assert set(params) == set(space.active(params))
         assert space.allowed(params)
         again = space.decode(space.encode(params))
@@ -118,7 +118,7 @@ def test_numbers_move_by_the_factor_and_choices_stay() -> None:
     )
     scheduler = PopulationBased(factor=2.0, resample=0.0)
     found = [
-        explored(space, {"x": 1.0, "n": 10, "c": "b"}, np.random.default_rng(i), scheduler)
+        explored(scheduler, space, {"x": 1.0, "n": 10, "c": "b"}, np.random.default_rng(i))
         for i in range(20)
     ]
     assert {round(float(each["x"]), 9) for each in found} == {0.5, 2.0}
