@@ -12,6 +12,7 @@ from mlflow import MlflowClient
 
 from pipelines.promote import promote
 from pipelines.study.result import StudyResult
+from pipelines.study.runs import study_header
 from pipelines.tune import tune
 
 SPACE = {  # trees of one split each, on a half of the columns: they err differently
@@ -83,7 +84,21 @@ def test_an_ensemble_is_one_model_also_when_its_study_was_interrupted(
 
 
 def test_the_models_of_all_folds_are_members(store: str, table: pd.DataFrame) -> None:
-    check_prediction(tune(table, "y", trials=4, validation="cv:3", **OPTIONS), table, 3)
+    options = {**OPTIONS, "refit": "off"}
+    check_prediction(tune(table, "y", trials=4, validation="cv:3", **options), table, 3)
+
+
+def test_limited_time_is_used_for_several_families_and_folds(
+    store: str, table: pd.DataFrame
+) -> None:
+    result = tune(table, "y", timeout=200, trials=5, workers=1, warm_start="off", quiet=True)
+    assert study_header(result.run_id)["validation"] == "cv:5"
+    assert result.plan.model == "lightgbm,linear,extra_trees,xgboost,catboost"
+    families = [trial.params["model"] for trial in result.trials]
+    assert families == ["lightgbm", "lightgbm", "linear", "extra_trees", "xgboost"]
+    assert result.outcome.trained_on == 480  # all but the test rows
+    resumed = tune(table, study=result.run_id, timeout=200, trials=6)
+    assert resumed.trials[5].params["model"] == "catboost"
 
 
 def test_a_calibrated_model_is_served_with_its_threshold(store: str, table: pd.DataFrame) -> None:

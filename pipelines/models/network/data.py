@@ -94,7 +94,7 @@ class Data:
             fold.valid.numeric, fold.valid.categorical
         )
         regression = fold.task.kind == "regression"
-        y = np.asarray(fold.y_train, dtype=np.float32 if regression else np.int64)
+        y = np.array(fold.y_train, dtype=np.float32 if regression else np.int64)  # not read-only
         weight = None
         if fold.training_weight is not None:
             weight = torch.tensor(fold.training_weight, dtype=torch.float32, device=device)
