@@ -24,7 +24,7 @@ from pipelines.models import (
 )
 from pipelines.objectives.code import checks as code
 from pipelines.objectives.deciding.checks import end_mistakes
-from pipelines.objectives.model import with_model
+from pipelines.objectives.model import with_families
 from pipelines.objectives.scoring.goals import goal_mistakes
 from pipelines.objectives.space import AUTO_SPACE, choose_space
 from pipelines.study.options import (
@@ -61,8 +61,7 @@ def check(options: Options) -> None:
         ParameterError: naming every mistake.
     """
     wrong = value_mistakes(options)
-    if options.estimator is None:
-        options = with_model(options)
+    options = with_families(options)
     if isinstance(options, TuneOptions) and "executor" not in wrong:
         wrong |= cluster_mistakes(options)
     if isinstance(options, TuneOptions) and not {"budget", "price"} & wrong.keys():
@@ -223,7 +222,7 @@ def _row_mistakes(options: Options, wrong: Collection[str]) -> Iterator[str]:
                 f"test has the rows to test on, and test_share={share} would hold out more; leave "
                 "one of them out"
             )
-        elif share == 0.0 and options.test is None and _needs_target(options):
+        elif share == 0.0 and options.test is None and not options.takes_up:
             yield "test_share=0 holds out no rows to test on; give a table of them as test="
     validation = options.validation
     if options.fold is not None and validation != AUTO:
@@ -275,7 +274,7 @@ def _table_mistakes(options: Options) -> Iterator[str]:
         )
     elif target is not None and not isinstance(target, str | int):
         yield f"target={target!r} must be the name of a column"
-    elif target is None and data is not None and _needs_target(options):
+    elif target is None and data is not None and not options.takes_up:
         yield "target=None: data and target are needed; give the name of the column to predict"
 
 
@@ -284,12 +283,6 @@ _AS_FRAME = {  # ways to make a table of a value
     dict: "; give pd.DataFrame({})",
     pd.Series: "; give {}.to_frame()",
 }
-
-
-def _needs_target(options: Options) -> bool:
-    """Whether the target is not that of an earlier study, validation or trial."""
-    earlier = (getattr(options, name, None) for name in ("study", "resume", "trial"))
-    return all(run_id is None for run_id in earlier)
 
 
 def _space_mistakes(options: Options, wrong: Collection[str]) -> list[str]:
@@ -345,7 +338,7 @@ def _budget_mistakes(options: SearchOptions, wrong: Collection[str]) -> Iterator
             f"algorithm={options.algorithm} is for your own code that takes `budget` and "
             "`checkpoint`; for a table take bohb or asha"
         )
-    if not _needs_target(options):
+    if options.takes_up:
         return  # what is resumed has an algorithm, and these options are compared with its own
     if not races:
         given = options.given()

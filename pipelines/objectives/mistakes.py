@@ -42,16 +42,10 @@ def every_mistake(options: Options) -> Iterator[None]:
         with found:
             check(options)
         found.add(error)
-        if not _is_of_known_table(options):
+        if not options.takes_up and getattr(options, "objective", None) is None:
             with found:
                 _check_table(options)
         found.raise_all()
-
-
-def _is_of_known_table(options: Options) -> bool:
-    """Whether the table is that of an earlier study, or there is none."""
-    earlier = (getattr(options, name, None) for name in ("study", "resume", "trial", "objective"))
-    return any(each is not None for each in earlier)
 
 
 def _check_table(options: Options) -> None:

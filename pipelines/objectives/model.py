@@ -23,32 +23,38 @@ FORM = "an estimator such as SVC(C=2), or text of the form package.module:name"
 TOGETHER = ("lightgbm", "linear", "extra_trees", "xgboost", "catboost", "mlp")
 SECONDS_NEEDED = {"catboost": 120.0, "mlp": 300.0}
 OF_ONE_FAMILY = {"space", "algorithm", "min_budget", "max_budget", "eta", "fidelity"}
-OF_OTHERS = {"objective", "study", "resume", "trial"}
 SAMPLE_ROWS = 200  # on which it is tried before a study begins
 
 OptionsT = TypeVar("OptionsT", bound=Options)
 
 
 def with_model(options: OptionsT) -> OptionsT:
-    """The options with the model that is searched.
-
-    It is the text of the estimator, if there is one, and for `auto` the families that `auto` means.
-    An earlier study, or an objective of the user, has a model of its own.
+    """The options with the model that is searched: the text of the estimator, or families.
 
     Raises:
         ParameterError: if it is no estimator, cannot be made in another process, or stands beside
             another model.
     """
     if options.estimator is None:
-        has_own = OF_OTHERS & options.given().keys()
-        is_auto = isinstance(options.model, str) and options.model == AUTO and not has_own
-        return replace(options, model=",".join(_families(options))) if is_auto else options
+        return with_families(options)
     for name in ("model", "objective"):
         if name in options.given():
             raise ParameterError(
                 f"estimator and {name} are both what is tuned; leave one of them out"
             )
     return replace(options, model=text_of(options.estimator), estimator=None)
+
+
+def with_families(options: OptionsT) -> OptionsT:
+    """The options with the families that `model=auto` means.
+
+    What is taken up, an estimator and an objective of the user have a model of their own.
+    """
+    is_auto = isinstance(options.model, str) and options.model == AUTO
+    own = (options.estimator, getattr(options, "objective", None))
+    if not is_auto or options.takes_up or any(each is not None for each in own):
+        return options
+    return replace(options, model=",".join(_families(options)))
 
 
 def _families(options: Options) -> list[str]:

@@ -120,9 +120,13 @@ class Training:
         return Work.read(self._exchange)
 
     @cached_property
-    def _has_curves(self) -> bool:
-        goals = Goals.from_dict(self.work.goals) if self.work.goals else None
-        return goals is None or goals.first == goals.score
+    def _goals(self) -> Goals | None:
+        """The goals of the study; None for its metric alone."""
+        return Goals.from_dict(self.work.goals) if self.work.goals else None
+
+    @cached_property
+    def _beside(self) -> Beside:
+        return Beside(self.work.others, metric_named(self.work.metric), self._exchange)
 
     @cached_property
     def _folds(self) -> Sequence[Fold]:
@@ -175,7 +179,7 @@ class Training:
         Of equal trials the driver takes the earlier one, whichever worker trained it.
         """
         began = Meter.start()
-        course = course_of(self.work, job)
+        course, goals = course_of(self.work, job), self._goals
         models, restarted = self._models(job, course)
         trained = self._train(course, models)
         report = self._report(job.to, trained, began)
@@ -187,7 +191,9 @@ class Training:
             report.metrics,
             began.spent.seconds,
             # the curves are of the score alone, so there is none of a sum
-            curve=leg_curve(self.work, course, trained, job) if self._has_curves else (),
+            curve=leg_curve(self.work, course, trained, job)
+            if goals is None or goals.first == goals.score
+            else (),
             note="; ".join(filter(None, (restarted, not_stored, not_exported))),
             over=all(part.over for part in trained),
         )
@@ -226,11 +232,10 @@ class Training:
         others = [metric_named(name) for name in work.others if not is_beside(name)]
         scores = mean_scores(trained, metric, others)
         scores |= costs(trained, spent, work.others, work.watts)
-        scores |= Beside(work.others, metric, self._exchange).measured(trained)
+        scores |= self._beside.measured(trained)
         goal = metric.goal
-        if work.goals:
-            goals = Goals.from_dict(work.goals)
-            scores, goal = goals.with_sums(scores), goals.first
+        if self._goals is not None:
+            scores, goal = self._goals.with_sums(scores), self._goals.first
         loss = goal.to_loss(scores[goal.name])
         return Report(budget, loss, scores, began.spent.seconds)
 

@@ -150,6 +150,12 @@ class Options(TableOptions):
         names = ("timeout", "budget")
         return any(getattr(self, name, None) is not None for name in names)
 
+    @property
+    def takes_up(self) -> bool:
+        """Whether an earlier study, validation or trial is taken up, with its table and model."""
+        names = ("study", "resume", "trial")
+        return any(getattr(self, name, None) is not None for name in names)
+
     def fixed(self) -> dict[str, Any]:
         """The given options that what is taken up again has values of its own for."""
         later = {each.name for each in fields(self) if each.metadata["later"]}

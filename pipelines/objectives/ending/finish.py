@@ -122,9 +122,11 @@ class Finish:
     @property
     def _other_scores(self) -> list[Goal]:
         """The goals beside the first that score predictions."""
-        names = (goal.name for goal in self.plan.goals.goals)
-        others = [name for name in names if Expression.parse(name) is None and not is_beside(name)]
-        return [goal for goal in self.plan.goals.goals if goal.name in others]
+        return [
+            goal
+            for goal in self.plan.goals.goals
+            if Expression.parse(goal.name) is None and not is_beside(goal.name)
+        ]
 
     def _interval(self, scored: Scored, test: dict[str, float]) -> Interval | None:
         """The interval of the deciding score; None where it is not defined."""
