@@ -12,6 +12,7 @@ from hpo.loop import Stop, StopLevel
 from hpo.past import Past
 from hpo.study import Study
 from pipelines.store import StudyStore
+from pipelines.study.ending import Conclusion
 from pipelines.study.objective import Objective
 from pipelines.study.plan import Plan
 from pipelines.study.progress import Reporter
@@ -158,6 +159,7 @@ class Search:
     def run(
         self,
         objective: Objective,
+        conclusion: Conclusion,
         workshop: Workshop,
         checkpoints: CheckpointKeeper,
         stop: Stop,
@@ -191,7 +193,7 @@ class Search:
         )
         for trial in trials:
             if plan.timeout is not None:
-                trainings = objective.seconds_of_end(self.study.trials, plan.workers)
+                trainings = conclusion.seconds(self.study.trials, plan.workers)
                 reserve = reserved(started - began, trainings, end - started)
             best = self.study.best_trial
             reporter.show(trial, best, self.share, self.study.expected_gain)

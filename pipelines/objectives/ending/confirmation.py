@@ -24,7 +24,7 @@ from pipelines.objectives.jobs import PARTS, Part
 from pipelines.store import StudyNotes, schema
 from pipelines.store.schema import Confirmed
 from pipelines.study.choice.confirmation import Confirmation
-from pipelines.study.objective import Ending
+from pipelines.study.ending import Ending
 from pipelines.study.workshop import POLL, Pool
 
 if TYPE_CHECKING:

@@ -21,7 +21,8 @@ from pipelines.report import StudyReport, report
 from pipelines.store import StudyStore
 from pipelines.store.storage import MlflowStorage
 from pipelines.study import search
-from pipelines.study.objective import Choice, Ending, check_same, header_of
+from pipelines.study.ending import Choice, Ending
+from pipelines.study.objective import check_same, header_of
 from pipelines.study.plan import Plan
 from pipelines.study.report import save_report
 from pipelines.study.result import Outcome, StudyResult
@@ -54,11 +55,6 @@ class Paraboloid:
     def __init__(self, version: int = 1) -> None:
         self.fingerprint = {"version": version}
         self.reports = 0
-        self.earlier: Outcome | None = None
-        self.ends: list[str] = []
-
-    def seconds_of_end(self, trials: Sequence[Trial], workers: int) -> float:
-        return 0.0
 
     def described(self) -> Mapping[str, Any]:
         return {"data": self.fingerprint}
@@ -77,6 +73,17 @@ class Paraboloid:
 
     def reported(self, trial: Trial, best: Trial | None, exchange: Exchange) -> None:
         self.reports += 1
+
+
+class Peak:
+    """Its end: the best trial wins, and nothing is trained."""
+
+    def __init__(self) -> None:
+        self.earlier: Outcome | None = None
+        self.ends: list[str] = []
+
+    def seconds(self, trials: Sequence[Trial], workers: int) -> float:
+        return 0.0
 
     def choose(self, best: Trial, ending: Ending) -> Choice:
         return Choice(best)
@@ -114,14 +121,15 @@ def session(tmp_path: Path) -> Callable[..., StudyResult]:
         store: StudyStore,
         chosen: Plan = PLAN,
         objective: Paraboloid | None = None,
+        conclusion: Peak | None = None,
         seconds: float = 0.0,
     ) -> Any:
         executor = InlineExecutor(worker, exchange.uri)
         opened = time.monotonic() - seconds
         shop = Workshop(executor, exchange, WorkerPlan(1, 1), lambda _: executor, opened=opened)
         make = save_report if isinstance(store, MlflowStorage) else None
-        chosen_objective = objective or Paraboloid()
-        return run_study(Setup(chosen, chosen_objective, shop, store, make_report=make))
+        evaluated, end = objective or Paraboloid(), conclusion or Peak()
+        return run_study(Setup(chosen, evaluated, end, shop, store, make_report=make))
 
     return run
 
@@ -163,11 +171,11 @@ def test_a_timeout_that_is_too_short_for_one_trial_is_an_error(
 def test_what_an_earlier_session_has_stored_is_not_made_again(
     session: Callable[..., StudyResult],
 ) -> None:
-    store, first, second = MemoryStore(), Paraboloid(), Paraboloid()
-    session(store, objective=first)
+    store, first, second = MemoryStore(), Peak(), Peak()
+    session(store, conclusion=first)
     assert first.ends == ["trained", "logged"]
     second.earlier = Outcome({"height": 7.0})
-    assert session(store, objective=second).test == {"height": 7.0}
+    assert session(store, conclusion=second).test == {"height": 7.0}
     assert second.ends == []
 
 

@@ -20,10 +20,11 @@ from hpo.workers import first_done
 from hpo.workers.cores import WorkerPlan
 from pipelines.files.exchange import Exchange
 from pipelines.models import settings
+from pipelines.objectives.ending.conclusion import TableConclusion
 from pipelines.objectives.jobs import Baseline, Rebuild, Refit, models_of
 from pipelines.objectives.table import TableObjective
-from pipelines.study import objective, session
-from pipelines.study.objective import Ending
+from pipelines.study import ending, session
+from pipelines.study.ending import Ending
 from pipelines.study.session import Setup, run_study
 from pipelines.study.workshop import Workshop
 from pipelines.table.data import Prepared
@@ -118,7 +119,8 @@ def run(tmp_path: Path) -> Callable[..., Any]:
             lambda _: Workers(again or answer),
         )
         own = replace(chosen, **changes)
-        return run_study(Setup(own, TableObjective(own, data, prepared), shop, store))
+        objective, end = TableObjective(own, data, prepared), TableConclusion(own, data, prepared)
+        return run_study(Setup(own, objective, end, shop, store))
 
     return start
 
@@ -155,8 +157,8 @@ class Stopping(Workers):
 def test_workers_whose_legs_are_stopped_are_used_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, looks: float, level: StopLevel, is_kept: bool
 ) -> None:
-    monkeypatch.setattr(objective, "POLL", 0.001)
-    monkeypatch.setattr(objective, "STOPPED", 0.05)
+    monkeypatch.setattr(ending, "POLL", 0.001)
+    monkeypatch.setattr(ending, "STOPPED", 0.05)
     pool, others = Stopping(looks), Workers(hang)
     ending = Ending(
         plan=plan(space=settings("lightgbm").space),
