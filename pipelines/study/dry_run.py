@@ -12,7 +12,7 @@ from hpo.configurations import Identity
 from hpo.errors import StudyError, counted
 from hpo.space.tree import tree
 from hpo.storage import MemoryStorage
-from hpo.study import Study
+from hpo.study import Study, StudySettings
 from pipelines.findings.scales import duration
 from pipelines.store.parents import check_experiment, check_header
 from pipelines.store.tracking import connect, unread_store
@@ -228,10 +228,9 @@ def dry_run(
         MemoryStorage(),
         seed=plan.seed,
         max_trials=plan.trials,
-        first_points=plan.first_points,
-        identity=identity,
+        settings=StudySettings(plan.first_points, identity=identity),
     )
-    trials = plan.n_trials(study.n_configurations)
+    trials = plan.n_trials(study.proposals.total)
     shares = zip(plan.rungs, scheduler.reaching, scheduler.costs, strict=True)
     neighbours = known.warm.neighbours if known.warm else ()
     missing = math.inf if trials is None else max(trials - done, 0)

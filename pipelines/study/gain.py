@@ -10,6 +10,7 @@ import numpy as np
 from hpo.algorithms import algorithm
 from hpo.arrays import FloatArray
 from hpo.counterfactual import without_past
+from hpo.history import History
 from hpo.past import Past
 from hpo.samplers.tpe import TPESampler
 from hpo.standings import Standings
@@ -68,7 +69,7 @@ def trust_by_result(past: Past, trials: Sequence[Trial]) -> list[dict[str, Any]]
     for trial in trials:
         standings.add(trial.params, trial.budget)
         standings.update(trial)
-    seen = standings.history(TPESampler().min_results(past.space), 0)
+    seen = History.at_rung(standings, TPESampler().min_results(past.space), 0)
     trust = past.trust_after_each(seen.x[:MAX_RESULTS], seen.losses[:MAX_RESULTS])
     return [{"trials": n, "trust": round(float(each), 6)} for n, each in enumerate(trust, 1)]
 

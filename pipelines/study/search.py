@@ -10,7 +10,7 @@ from hpo.errors import counted
 from hpo.goals.forecast import HORIZON
 from hpo.loop import Stop, StopLevel
 from hpo.past import Past
-from hpo.study import Study
+from hpo.study import Study, StudySettings
 from pipelines.store import StudyStore
 from pipelines.study.ending import Conclusion
 from pipelines.study.objective import Objective
@@ -71,12 +71,14 @@ class Search:
             store,
             seed=plan.search_seed(objective.name),
             max_trials=plan.trials,
-            first_points=plan.first_points,
-            lag=plan.lag,
-            identity=objective.identity,
-            patience=plan.patience,
-            min_gain=plan.min_gain,
             goals=plan.goals,
+            settings=StudySettings(
+                first_points=plan.first_points,
+                lag=plan.lag,
+                identity=objective.identity,
+                patience=plan.patience,
+                min_gain=plan.min_gain,
+            ),
         )
         self._plan = plan
         self._allowance = plan.allowance
@@ -88,9 +90,9 @@ class Search:
 
         None where time alone ends the search.
         """
-        if self.study.exhausted or self.study.stalled:
+        if self.study.proposals.exhausted or self.study.stagnation.stalled:
             return len(self.study.trials)
-        return self._plan.n_trials(self.study.n_configurations)
+        return self._plan.n_trials(self.study.proposals.total)
 
     @property
     def share(self) -> float:
@@ -105,7 +107,7 @@ class Search:
     @property
     def why_stalled(self) -> str:
         """Why a stalled study ends."""
-        plan, gain = self._plan, self.study.expected_gain
+        plan, gain = self._plan, self.study.stagnation.expected_gain
         if plan.min_gain is not None and gain is not None and gain < plan.min_gain:
             return (
                 f"{HORIZON} more trials are expected to improve the best score by {gain:.2g} "
@@ -116,12 +118,12 @@ class Search:
 
     def why_over(self) -> Iterator[str]:
         """Why the search has ended before its last trial, in sentences; none if it has not."""
-        if self.study.exhausted and not self._plan.trains_one:
+        if self.study.proposals.exhausted and not self._plan.trains_one:
             n = len(self.study.trials)
             yield f"{n}/{n}: all configurations of the space have been tried; the search is over"
         if self.spent:
             yield f"budget={self._plan.budget} is spent, so the search is over"
-        if self.study.stalled:
+        if self.study.stagnation.stalled:
             yield f"{self.why_stalled}, so the search is over"
 
     def failure(self, run_id: str, level: StopLevel) -> str | None:
@@ -196,7 +198,7 @@ class Search:
                 trainings = conclusion.seconds(self.study.trials, plan.workers)
                 reserve = reserved(started - began, trainings, end - started)
             best = self.study.best_trial
-            reporter.show(trial, best, self.share, self.study.expected_gain)
+            reporter.show(trial, best, self.share, self.study.stagnation.expected_gain)
             objective.reported(trial, best, workshop.exchange)
             checkpoints.tidy(self.study)
             if best is None and self.n_finished >= MAX_FAILURES:

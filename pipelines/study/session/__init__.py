@@ -269,10 +269,10 @@ class _Session:
             tracking_uri=safe(self.store.tracking_uri),
             seconds=time.monotonic() - self.started,
             complete=study.complete,
-            exhausted=study.exhausted,
-            stalled=study.stalled,
+            exhausted=study.proposals.exhausted,
+            stalled=study.stagnation.stalled,
             outcome=outcome,
             given_again=self.objective.again,
-            expected_gain=study.expected_gain,
+            expected_gain=study.stagnation.expected_gain,
             spent=self.search.spent,
         )

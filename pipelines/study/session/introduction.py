@@ -47,7 +47,7 @@ def introduction(
         f"{plan.worker_plan}{where}{_rungs(plan)}{there}"
     )
     yield from notes
-    few = search.study.n_configurations
+    few = search.study.proposals.total
     if plan.trains_one:
         return
     if few is not None and (plan.trials is None or few < plan.trials):

@@ -23,7 +23,7 @@ from pipelines.models import settings
 from pipelines.objectives.ending.conclusion import TableConclusion
 from pipelines.objectives.jobs import Baseline, Rebuild, Refit, models_of
 from pipelines.objectives.table import TableObjective
-from pipelines.study import ending, session
+from pipelines.study import session
 from pipelines.study.ending import Ending
 from pipelines.study.session import Setup, run_study
 from pipelines.study.workshop import Workshop
@@ -157,8 +157,8 @@ class Stopping(Workers):
 def test_workers_whose_legs_are_stopped_are_used_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, looks: float, level: StopLevel, is_kept: bool
 ) -> None:
-    monkeypatch.setattr(ending, "POLL", 0.001)
-    monkeypatch.setattr(ending, "STOPPED", 0.05)
+    monkeypatch.setattr("pipelines.study.ending.POLL", 0.001)
+    monkeypatch.setattr("pipelines.study.ending.STOPPED", 0.05)
     pool, others = Stopping(looks), Workers(hang)
     ending = Ending(
         plan=plan(space=settings("lightgbm").space),
