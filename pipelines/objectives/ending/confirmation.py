@@ -187,7 +187,7 @@ class _Scoring:
                 known = self.known[trial.number]
                 if known.failure is None:
                     job = Job(trial.number, trial.params, 0.0, known.budget)
-                    future = pool.submit(Part(job, part), self.ending.plan.time_limit)
+                    future = pool.submit(Part(job, part), self.ending.plan.extent.time_limit)
                     running[future] = (trial.number, part)
             if not running:
                 time.sleep(POLL if todo else 0.0)

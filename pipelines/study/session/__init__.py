@@ -168,7 +168,7 @@ class _Session:
 
     def _reporter(self) -> Reporter:
         plan = self.plan
-        left = plan.timeout and max(self._until - time.monotonic(), 0.1)
+        left = plan.extent.timeout and max(self._until - time.monotonic(), 0.1)
         unit = plan.budget_unit if plan.races else None
         return Reporter(plan.goals, self.search.n_trials, left, self.search.share, unit=unit)
 
@@ -188,7 +188,7 @@ class _Session:
     @property
     def _until(self) -> float:
         """When the timeout is over, on `time.monotonic`."""
-        return self.started + (self.plan.timeout or math.inf)
+        return self.started + (self.plan.extent.timeout or math.inf)
 
     @contextmanager
     def _in_call(self) -> Iterator[None]:

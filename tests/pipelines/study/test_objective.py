@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -30,7 +29,7 @@ from pipelines.study.session import Setup, run_study
 from pipelines.study.workshop import Workshop
 from tests import stores
 from tests.memory import MemoryStore
-from tests.plans import plan
+from tests.plans import changed, plan
 
 SPACE = SearchSpace((Float("x", -5.0, 5.0), Float("y", -5.0, 5.0)))
 PLAN = plan(
@@ -138,7 +137,7 @@ def test_a_function_is_searched_without_mlflow(session: Callable[..., StudyResul
     store, objective = MemoryStore(), Paraboloid()
     result = session(store, objective=objective)
     heights = [trial.reports[0].metrics["height"] for trial in result.trials]
-    assert len(heights) == objective.reports == PLAN.trials
+    assert len(heights) == objective.reports == PLAN.extent.trials
     assert result.best_score == max(heights)
     assert store.notes.winner == result.trials[heights.index(max(heights))].number
     assert store.notes.baselines == {"corner": {"height": -44.0}}
@@ -148,14 +147,14 @@ def test_a_function_is_searched_without_mlflow(session: Callable[..., StudyResul
 def test_a_timeout_counts_what_comes_before_the_search(
     session: Callable[..., StudyResult],
 ) -> None:
-    objective, chosen, read = Paraboloid(), replace(PLAN, timeout=3_000.0), 9_000.0
+    objective, chosen, read = Paraboloid(), changed(PLAN, timeout=3_000.0), 9_000.0
     late = session(MemoryStore(), chosen, objective, seconds=read)
-    assert PLAN.trials is not None
-    assert len(late.trials) < PLAN.trials  # the search waits for a first success alone
+    assert PLAN.extent.trials is not None
+    assert len(late.trials) < PLAN.extent.trials  # the search waits for a first success alone
     assert late.winner is not None
     assert late.seconds > read
     in_time = session(MemoryStore(), chosen, objective, seconds=1_000.0)
-    assert len(in_time.trials) == PLAN.trials
+    assert len(in_time.trials) == PLAN.extent.trials
 
 
 def test_a_timeout_that_is_too_short_for_one_trial_is_an_error(
@@ -164,7 +163,7 @@ def test_a_timeout_that_is_too_short_for_one_trial_is_an_error(
     monkeypatch.setattr(search, "patience", lambda timeout, before: timeout)
     store = MemoryStore()
     with pytest.raises(StudyError, match="timeout=1e-09: no trial .* resume with study=.*longer"):
-        session(store, replace(PLAN, timeout=1e-9), Paraboloid())
+        session(store, changed(PLAN, timeout=1e-9), Paraboloid())
     assert store.closed[0] == "FAILED"
 
 
@@ -183,7 +182,7 @@ def test_a_resumed_session_goes_on_as_one_without_interruption(
     session: Callable[..., StudyResult],
 ) -> None:
     store = MemoryStore()
-    session(store, replace(PLAN, trials=5))
+    session(store, changed(PLAN, trials=5))
     resumed = session(store)
     whole = session(MemoryStore())
     assert [trial.params for trial in resumed.trials] == [trial.params for trial in whole.trials]
@@ -199,13 +198,13 @@ def storage(monkeypatch: pytest.MonkeyPatch) -> MlflowStorage:
 def test_a_function_in_mlflow_is_resumed_and_reported(
     session: Callable[..., StudyResult], storage: MlflowStorage
 ) -> None:
-    session(storage, replace(PLAN, trials=5))
+    session(storage, changed(PLAN, trials=5))
     again = stores.reopen(storage.run_id)
     check_same(Paraboloid(), again.header)
     with pytest.raises(StudyError, match="version was 1, but now it is 2; pass the data"):
         check_same(Paraboloid(version=2), again.header)
     result = session(again)
-    assert len(result.trials) == PLAN.trials
+    assert len(result.trials) == PLAN.extent.trials
     assert result.report is not None
     shown = report(study=storage.run_id)
     assert isinstance(shown, StudyReport)

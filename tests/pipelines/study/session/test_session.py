@@ -5,7 +5,6 @@ import os
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from threading import Timer
 from types import TracebackType
@@ -30,7 +29,7 @@ from pipelines.study.workshop import Workshop
 from pipelines.table.data import Prepared
 from pipelines.table.source import Source
 from tests.memory import MemoryStore
-from tests.plans import plan
+from tests.plans import changed, plan
 from tests.tables import prepare, regression
 
 Answer = Callable[["Future[Report]", object], None]
@@ -118,7 +117,7 @@ def run(tmp_path: Path) -> Callable[..., Any]:
             WorkerPlan(1, 1),
             lambda _: Workers(again or answer),
         )
-        own = replace(chosen, **changes)
+        own = changed(chosen, **changes)
         objective, end = TableObjective(own, data, prepared), TableConclusion(own, data, prepared)
         return run_study(Setup(own, objective, end, shop, store))
 
