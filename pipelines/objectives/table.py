@@ -102,11 +102,11 @@ class TableObjective:
             self._models,
             self._predictions,
             plan.device,
-            tuple(name for name in plan.goals.measured if name != plan.score.name),
+            tuple(name for name in plan.goals.sums.measured if name != plan.score.name),
             {} if plan.goals.is_plain else plan.goals.to_dict(),
             watts_per_core()[0],
         ).write(exchange)
-        save_groups(self._prepared, plan.goals.measured, exchange)
+        save_groups(self._prepared, plan.goals.sums.measured, exchange)
 
     @property
     def _predictions(self) -> int:

@@ -242,7 +242,7 @@ class _Scoring:
         scores |= self._beside.measured(trained)
         goal = self._metric.goal
         if self._goals is not None:
-            scores, goal = self._goals.with_sums(scores), self._goals.first
+            scores, goal = self._goals.sums.with_values(scores), self._goals.first
         loss = goal.to_loss(scores[goal.name])
         return Report(budget, loss, scores, began.spent.seconds)
 

@@ -163,7 +163,8 @@ def _winner(result: "StudyResult") -> Iterator[str]:
 def _beside(result: "StudyResult", winner: Trial) -> Iterator[str]:
     """What was measured of the winner beside scores, where the goals or limits name it."""
     metrics = winner.best.metrics if winner.best else {}
-    names = [name for name in result.plan.goals.measured if is_beside(name) and name in metrics]
+    wanted = filter(is_beside, result.plan.goals.sums.measured)
+    names = [name for name in wanted if name in metrics]
     if names and not is_code(result.plan.model):
         shown = ", ".join(f"{name} {metrics[name]:.5g}" for name in names)
         yield f"  {shown} (measured in the search)"
