@@ -9,6 +9,7 @@ import numpy as np
 
 from hpo.algorithms import algorithm
 from hpo.arrays import FloatArray
+from hpo.configurations import raced
 from hpo.counterfactual import without_past
 from hpo.history import History
 from hpo.past import Past
@@ -85,11 +86,12 @@ def beside_cold(past: Past, plan: Plan, trials: Sequence[Trial]) -> tuple[Beside
     if not plan.goals.is_single:
         return ()
     losses = np.array([trial.loss for trial in results])
-    sampler = algorithm(plan.algorithm, plan.rungs, plan.eta)[0]
+    own = [point for point in plan.first_points if not point.origin.startswith(WARM_ORIGIN)]
+    race = raced(plan.space, (point.params for point in own))
+    sampler = algorithm(plan.algorithm, plan.rungs, plan.eta, raced=race)[0]
     enough = np.count_nonzero(np.isfinite(losses)) >= MIN_RESULTS
     if plan.races or not sampler.min_results(plan.space) or not enough:
         return ()
-    own = [point for point in plan.first_points if not point.origin.startswith(WARM_ORIGIN)]
     x = np.array([plan.space.encode(trial.params) for trial in results])
     best, simulated = without_past(
         past, x, losses, sampler, own, lag=plan.lag, seed=plan.seed, repeats=SIMULATED

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from hpo import loop
 from hpo.algorithms import algorithm
+from hpo.configurations import raced
 from hpo.errors import counted
 from hpo.goals.forecast import HORIZON
 from hpo.loop import Stop, StopLevel
@@ -61,7 +62,12 @@ class Search:
         self, plan: Plan, objective: Objective, store: StudyStore, past: Past | None
     ) -> None:
         sampler, scheduler = algorithm(
-            plan.algorithm, plan.rungs, plan.eta, past, in_limited_time=plan.extent.in_limited_time
+            plan.algorithm,
+            plan.rungs,
+            plan.eta,
+            past,
+            in_limited_time=plan.extent.in_limited_time,
+            raced=raced(plan.space, (point.params for point in plan.first_points)),
         )
         self.closing = 0.0
         self.study = Study(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hpo.algorithms import algorithm
-from hpo.configurations import LISTED, Configurations, by_value
+from hpo.configurations import LISTED, Configurations, by_value, raced
 from hpo.history import History
 from hpo.samplers.random import RandomSampler
 from hpo.schedulers.full import Full
@@ -152,3 +152,31 @@ def test_values_that_are_equal_numbers_are_one_configuration() -> None:
     assert by_value({"a": 1}) == by_value({"a": 1.0}) == by_value({"a": np.int64(1)})  # type: ignore[dict-item]
     assert by_value({"a": 1}) != by_value({"a": True})
     assert by_value({"a": 1}) != by_value({"a": "1"})
+
+
+RACE = SearchSpace(
+    (
+        Categorical("model", ("a", "b")),
+        Categorical("loss", ("p", "q")),
+        Float("b.rate", 0.0, 1.0, when={"model": ("b",)}),
+        Categorical("b.kind", ("u", "v"), when={"model": ("b",)}),
+        Float("b.power", 0.0, 1.0, when={"b.kind": ("v",)}),
+    )
+)
+A = {"model": "a", "loss": "p"}
+B = {"model": "b", "loss": "q", "b.rate": 0.5, "b.kind": "u"}
+
+
+@pytest.mark.parametrize(
+    ("points", "expected"), [((A, B), "model"), ((A,), None), ((), None), ((A, A), None)]
+)
+def test_options_race_if_each_has_a_first_point(
+    points: tuple[Params, ...], expected: str | None
+) -> None:
+    assert raced(RACE, points) == expected
+
+
+def test_a_choice_that_nothing_depends_on_does_not_race() -> None:
+    space = SearchSpace((Categorical("loss", ("p", "q")), Float("rate", 0.0, 1.0)))
+    points = [{"loss": name, "rate": 0.5} for name in ("p", "q")]
+    assert raced(space, points) is None
