@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -200,9 +201,13 @@ class CategoricalColumn:
         }
         for text, number in written_numbers(self.levels):
             codes[number] = self._codes[text]
-            if abs(number) > MAX_EXACT:  # a float has lost its last digits
-                codes[float(number)] = AMBIGUOUS
         return codes | {number: AMBIGUOUS for _, number in written_numbers(self.ambiguous)}
+
+    @cached_property
+    def _has_long_numbers(self) -> bool:
+        """Whether levels are whole numbers with more digits than a float holds."""
+        found = (number for _, number in written_numbers(self.levels))
+        return any(isinstance(number, int) and abs(number) >= MAX_EXACT for number in found)
 
     def encode(self, series: pd.Series) -> CodeArray:
         """`(n,)` codes.
@@ -234,6 +239,9 @@ class CategoricalColumn:
         text = as_text(value)
         if text in MISSING_TOKENS:
             return MISSING
+        is_long = isinstance(value, float) and MAX_EXACT <= abs(value) < math.inf
+        if is_long and self._has_long_numbers:  # its last digits are lost
+            return AMBIGUOUS
         number = value if isinstance(value, float) else written_number(text)
         if isinstance(value, bool | np.bool_):
             number = None
@@ -249,7 +257,7 @@ class CategoricalColumn:
         number = float(as_text(value))
         texts = dict.fromkeys((*self.levels, *self.ambiguous))
         same = [text for text, other in written_numbers(texts) if float(other) == number]
-        return " and ".join(map(repr, same[:2]))
+        return " and ".join(map(repr, same[:2] or self.levels[:2]))
 
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?inf(inity)?", re.I)

@@ -25,6 +25,7 @@ from serving.values import (
 ISO = "ISO8601"
 QUARTER = "%Y-Q%q"
 WEEK = "%G-W%V"
+ORDINAL = "%Y-%j"
 OR = "|"  # between the patterns of a column that mixes them
 DATE_PARTS = ("year", "month", "day", "weekday", "hour", "days")
 SECONDS_PER_DAY = 86_400
@@ -51,6 +52,7 @@ MILLISECONDS = 1e11, 1e13  # smaller numbers may be seconds, and all others no d
 _WEEK = re.compile(
     r"(\d{4})[-/ ]?(?:W|KW)[-/ ]?(\d{1,2})(?:-([1-7]))?|(?:W|KW)[-/ ]?(\d{1,2})[-/ ](\d{4})", re.I
 )
+_DAY_OF_YEAR = re.compile(r"\d{4}-[0-3]\d\d")
 _MIDNIGHT = re.compile(r"(?<=[ T,])24(:00(?::00(?:\.0+)?)?)$")  # the end of a day
 _YEAR, _PART = r"(?:FY ?)?'?(\d{4}|\d{2})", r"(Q[1-4]|[1-4]Q|H[12]|[12]H|[1-4]\. ?Quartal)"
 _PERIOD = re.compile(rf"{_YEAR}[-/. ]?{_PART}|{_PART}[-/. ]?{_YEAR}", re.I)
@@ -111,6 +113,8 @@ def parse_strictly(texts: Sequence[str], pattern: str) -> pd.DatetimeIndex:
         return pd.DatetimeIndex(found)
     if pattern == QUARTER:
         texts, pattern = [*map(_first_month, texts)], ISO
+    if pattern == ORDINAL:  # not "2024-12", which is a month
+        texts = [text if _DAY_OF_YEAR.fullmatch(text.strip()) else "" for text in texts]
     if pattern == WEEK:
         texts, pattern = [*map(_monday, texts)], "%G-W%V-%u"
     column = pd.Series(texts, dtype=object).str.strip()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import calendar
 import re
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 _FULL = (
     "januar februar märz april mai juni juli august september oktober november dezember",
@@ -38,6 +40,11 @@ _ZONES = {name: f"-{hours:02}:00" for name, hours in _HOURS.items()} | {
 }
 _ZONE = re.compile(rf"(?<=[\dMm])\s*\(?({'|'.join(_ZONES)})\)?$")
 _FRACTION = re.compile(r"(:\d\d),(\d{1,9})$")  # 12:00:00,123, as Python logs it
+_NET = re.compile(
+    r"\\?/Date\((-?\d{1,15})(?:[+-]\d{4})?\)\\?/"
+)  # milliseconds; the zone is for show
+_CALL = re.compile(r"(?:ISODate|DateTime|datetime|Timestamp)\(['\"]([^'\"]+)['\"].*\)")
+_PLACE = re.compile(r"(.*\d)(Z|[+-]\d\d:?\d\d)?\s?\[?([A-Z][A-Za-z]+/[A-Z][A-Za-z_/-]+)\]?")
 _REPLACED = (
     (re.compile(r"\b([ap])\.\s?m\b\.?", re.I), r"\1m"),
     (re.compile(r"\s*\(?\b(?:UTC|GMT)\)?$"), ""),
@@ -52,10 +59,26 @@ def tidied(text: str) -> str:
     text = _FRACTION.sub(r"\1.\2", text.strip())
     if not any(map(str.isalpha, text)):
         return text
+    if match := _NET.fullmatch(text):
+        since = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=int(match[1]))
+        return since.isoformat()
+    text = _CALL.sub(r"\1", text)
+    if "/" in text and (match := _PLACE.fullmatch(text)):
+        text = _of_place(match[1], match[2], match[3])
     text = _ZONE.sub(lambda match: _ZONES[match[1]], text)
     for pattern, other in _REPLACED:
         text = pattern.sub(other, text)
     return _WORD.sub(_in_english, text)
+
+
+def _of_place(text: str, offset: str | None, place: str) -> str:
+    """The time with an offset instead of the name of a place, like Europe/Berlin."""
+    if offset is not None:
+        return text + offset
+    try:
+        return datetime.fromisoformat(text).replace(tzinfo=ZoneInfo(place)).isoformat()
+    except (ValueError, ZoneInfoNotFoundError):
+        return text
 
 
 def shortened(text: str) -> str:

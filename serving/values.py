@@ -28,8 +28,11 @@ T = TypeVar("T", bound=Label)
 MISSING_TOKENS = frozenset(
     ["", "?", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN"]
     + ["<NA>", "N/A", "NA", "NULL", "NaN", "NaT", "None", "n/a", "nan", "null"]
+    + ["\\N", "(null)", "(NULL)", "[null]", "[NULL]", "<null>", "<NULL>"]  # of databases
+    + ["#NV", "#N/V", "#N/D", "#N/B", "(blank)"]  # of spreadsheets
 )
-"""Texts that mean "missing" in every column: the list of pandas, and "?" of the UCI tables."""
+"""Texts that mean "missing" in every column: the list of pandas, "?" of the UCI tables, and what
+databases and spreadsheets export in several languages."""
 
 MISSING_MARKS = MISSING_TOKENS.union(
     [".", "..", "-", "--", "---", "\N{EN DASH}", "\N{EM DASH}", "n.a.", "N.A.", "na", "#DIV/0!"],

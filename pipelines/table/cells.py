@@ -13,8 +13,19 @@ import pandas as pd
 
 from hpo.arrays import FloatArray, IntArray
 from pipelines.table.formats import READABLE, REQUESTED, other_marks
-from pipelines.table.formats.dates import date_in_numbers, epoch_in_numbers, find_dates
-from pipelines.table.formats.numbers import MIN_DISTINCT_NUMBERS, Numbers, find_numbers, is_code
+from pipelines.table.formats.dates import (
+    date_in_numbers,
+    epoch_in_numbers,
+    find_dates,
+    orders_note,
+)
+from pipelines.table.formats.numbers import (
+    MIN_DISTINCT_NUMBERS,
+    Numbers,
+    find_numbers,
+    is_code,
+    units_note,
+)
 from serving.columns import MAX_EXACT, BooleanColumn, DateColumn, NumericColumn
 from serving.dates import ISO, OR, dates, days, parse_dates
 from serving.numbers import DURATION, PLAIN, NumberFormat, numbers, parse_numbers
@@ -26,6 +37,8 @@ from serving.values import (
     distinct,
     relative,
 )
+
+MAX_FLOAT = 1e300  # larger whole numbers are compared as texts
 
 
 @dataclass(frozen=True)
@@ -108,6 +121,10 @@ def _ordered(series: pd.Series, column: NumericColumn | BooleanColumn | DateColu
 
 def _read_numbers(name: str, series: pd.Series, kind: str | None) -> Reading:
     values = numbers(series)[0]
+    if kind is None and pd.api.types.is_integer_dtype(series.dtype):
+        texts = distinct(series)[1] if np.nanmax(np.abs(values), initial=0) >= MAX_EXACT else []
+        if note := _of_lost_digits(texts):
+            return Reading(None, note)
     pattern = "" if kind == "number" else date_in_numbers(values)
     if pattern or kind == "date":
         pattern = pattern or epoch_in_numbers(values) or ISO
@@ -118,6 +135,18 @@ def _read_numbers(name: str, series: pd.Series, kind: str | None) -> Reading:
     is_short = pd.api.types.is_float_dtype(series.dtype) and width < 8
     note = "" if kind == "number" else _of_epoch(name, values)
     return Reading(NumericColumn(name, precision=8 * width if is_short else 64), note)
+
+
+def _of_lost_digits(texts: Sequence[str]) -> str:
+    """The note on whole numbers that are equal as floats, but not as texts; empty for others."""
+    values = [int(text) for text in texts if text.lstrip("+-").isdecimal()]
+    large = {value for value in values if abs(value) >= MAX_EXACT}
+    if len({float(value) for value in large if abs(value) < MAX_FLOAT}) == len(large):
+        return ""
+    return (
+        "used as a category: whole numbers beyond 2**53 that differ in digits that no float holds; "
+        "send them as texts or as integers without gaps"
+    )
 
 
 def _of_epoch(name: str, values: FloatArray) -> str:
@@ -139,10 +168,15 @@ def _read_texts(name: str, texts: Sequence[str], counts: IntArray, kind: str | N
     truths = [text in TRUTHS for text in seen if text not in MISSING_MARKS]
     if kind is None and truths and all(truths):
         return Reading(BooleanColumn(name))
+    if kind is None and (note := _of_lost_digits(texts)):
+        return Reading(None, note)
     found = _numbers_or_dates(name, texts, counts, kind)
     if found is None and kind is None and (marks := other_marks(texts, counts)):
         found = _numbers_or_dates(name, texts, counts, kind, marks)
-    return found or Reading(None, "" if kind else _of_some_numbers(name, texts, counts))
+    if found is not None or kind is not None:
+        return found or Reading(None)
+    note = _of_some_numbers(name, texts, counts) or units_note(texts, counts)
+    return Reading(None, note or orders_note([text for text in texts if text not in MISSING_MARKS]))
 
 
 def _of_some_numbers(name: str, texts: Sequence[str], counts: IntArray) -> str:
@@ -234,6 +268,7 @@ def _how_read(texts: Sequence[str], counts: IntArray, found: Numbers) -> str:
         numbers = [(text, value) for text, value, _ in cells if not np.isnan(value)]
         text, value = max(numbers, key=lambda cell: len(cell[0]))
         unit = " seconds" if found.format.duration else ""
+        unit = f" {found.format.unit}" if found.format.converted else unit
         notes.append(f"text read as numbers, '{text}' as {value:.15g}{unit}")
         notes += _without_percent(cells, found.format)
     marks = [(text, n) for text, _, n in cells if n and text in MISSING_MARKS - MISSING_TOKENS]
@@ -248,7 +283,7 @@ def _how_read(texts: Sequence[str], counts: IntArray, found: Numbers) -> str:
 
 
 def _without_percent(cells: Sequence[tuple[str, float, int]], how: NumberFormat) -> Iterator[str]:
-    """The note on entries that lack the "%" of the others: they may be shares."""
+    """The note on entries that lack the "%" of the others."""
     if how.unit not in ("%", "‰"):
         return
     bare = [
@@ -256,7 +291,8 @@ def _without_percent(cells: Sequence[tuple[str, float, int]], how: NumberFormat)
     ]
     if bare:
         count, first = sum(n for _, n in bare), bare[0][0]
-        yield f"{count:,} entries without {how.unit}, such as '{first}', are read like the others"
+        rule = f"as shares, times {how.of_share(1):.0f}" if how.shares else "like the others"
+        yield f"{count:,} entries without {how.unit}, such as '{first}', are read {rule}"
 
 
 def _unread(texts: Sequence[str], counts: IntArray, unread: BoolArray) -> list[str]:

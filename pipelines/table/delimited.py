@@ -23,6 +23,7 @@ import pyarrow.csv
 
 from hpo.errors import DataError, counted
 from pipelines.table.formats.numbers import THOUSANDS
+from serving.columns import MAX_EXACT
 from serving.values import MISSING_TOKENS
 
 DELIMITERS = (",", ";", "\t", "|")
@@ -314,8 +315,21 @@ def _as_numbers(cells: pa.ChunkedArray) -> pa.ChunkedArray | None:
             return None
         if kind == pa.float64() and _may_be_thousands(cells):
             return None
+        if (kind == pa.float64() or cells.null_count) and _loses_digits(cells, values):
+            return None  # a float has fewer digits
         return values
     return None
+
+
+def _loses_digits(cells: pa.ChunkedArray, values: pa.ChunkedArray) -> bool:
+    """Whether whole numbers differ in digits that a float, as pandas makes of gaps, cannot hold."""
+    span = pc.min_max(values).as_py()
+    if max(-span["min"], span["max"]) < MAX_EXACT:
+        return False
+    if not bool(pc.all(pc.match_substring_regex(cells, "^[+-]?[0-9]+$")).as_py()):
+        return False
+    floats = pc.cast(values, pa.float64(), safe=False)
+    return bool(pc.count_distinct(cells).as_py() > pc.count_distinct(floats).as_py())
 
 
 def _may_be_thousands(cells: pa.ChunkedArray) -> bool:

@@ -1,5 +1,6 @@
 """Inference of how a column writes its numbers, dates and durations."""
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -19,6 +20,7 @@ _WORDS = frozenset(
     + ["unbekannt", "keine angabe", "inconnu", "desconocido", "s/d"]
 )
 """Words for a missing value, in lower case."""
+_SPREADSHEET_ERROR = re.compile(r"#[^\s#]{2,20}[!?]")  # in any language
 
 
 def other_marks(texts: Sequence[str], counts: IntArray) -> set[str]:
@@ -26,7 +28,9 @@ def other_marks(texts: Sequence[str], counts: IntArray) -> set[str]:
 
     These are words for it, and the most frequent text if it occurs more often than a slip.
     """
-    found = {text for text in texts if text.casefold() in _WORDS}
+    found = {
+        text for text in texts if text.casefold() in _WORDS or _SPREADSHEET_ERROR.fullmatch(text)
+    }
     most = int(np.argmax(counts)) if len(texts) else 0
     if len(texts) and counts[most] > (1 - READABLE) * counts.sum() and not texts[most].isdecimal():
         found.add(texts[most])

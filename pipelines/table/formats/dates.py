@@ -12,7 +12,7 @@ import numpy as np
 
 from hpo.arrays import FloatArray
 from pipelines.table.formats import READABLE, sampled
-from serving.dates import EPOCHS, ISO, OR, QUARTER, WEEK, is_period, parse_strictly
+from serving.dates import EPOCHS, ISO, OR, ORDINAL, QUARTER, WEEK, is_period, parse_strictly
 from serving.months import shortened, tidied
 from serving.values import MISSING_MARKS
 
@@ -115,6 +115,26 @@ def _patterns(texts: Sequence[str], sample: Sequence[str], share: float) -> Date
     return DateFormat(pattern, other if other != pattern else "")
 
 
+def orders_note(texts: Sequence[str]) -> str:
+    """The note on dates with the day first in some and the month first in others; else empty."""
+    sample = sampled(texts)
+    if len(sample) < MIN_DATES or not all(map(_is_date_like, sample[:MIN_DATES])):
+        return ""
+    read, pattern = _best(sample)
+    exchanged = exchange(pattern)
+    others = _unread_by(sample, pattern)
+    if not read or exchanged == pattern or not others:
+        return ""
+    rest = _unread_by(others, exchanged)
+    if len(rest) > (1 - READABLE) * len(sample):
+        return ""
+    return (
+        f"used as texts: some of its dates can only be read as {pattern}, such as "
+        f"'{_unread_by(sample, exchanged)[0]}', and some only as {exchanged}, such as "
+        f"'{next(text for text in others if text not in rest)}'; write them alike"
+    )
+
+
 def _unread_by(texts: Sequence[str], pattern: str) -> list[str]:
     unread = parse_strictly(texts, pattern).isna()
     return [text for text, is_unread in zip(texts, unread, strict=True) if is_unread]
@@ -129,6 +149,7 @@ def _candidates(sample: Sequence[str]) -> Iterator[str]:
     yield ISO
     yield QUARTER
     yield WEEK
+    yield ORDINAL
     few = sample[:: max(1, len(sample) // 5)]
     yielded: set[str] = set()
     for form in (str.strip, tidied, shortened):

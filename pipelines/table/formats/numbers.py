@@ -6,7 +6,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -15,9 +15,11 @@ from pipelines.table.formats import READABLE, REQUESTED, sampled
 from serving.numbers import (
     DURATION,
     MAGNITUDES,
+    MEASURES,
     PLAIN,
     NumberFormat,
     is_duration,
+    measures_of,
     parse_numbers,
     plain_characters,
     without_brackets,
@@ -32,12 +34,23 @@ _SHAPE = re.compile(
     r"(?P<body>\d[\d.,'_\s]*|[.,]\d+)(?:[eE][+-]?\d+)?\s*"
     r"(?P<after>(?:[^\d\s.,()+-]{1,8}\.?(?:\s[^\d\s.,()+-]{1,4}\.?)?)?)\s*-?"
 )
-_CURRENCIES = frozenset(
-    ["USD", "EUR", "GBP", "JPY", "CHF", "CAD", "AUD", "NZD", "INR", "CNY", "RMB", "SEK", "NOK"]
-    + ["DKK", "PLN", "CZK", "HUF", "BRL", "RUB", "MXN", "ZAR", "TRY", "KRW", "HKD", "SGD", "THB"]
-    + ["ILS", "kr", "Kr", "Fr", "Rs", "R", "zł", "Kč", "Ft"]
+_CODES = (  # of ISO 4217, and short names
+    "AED AFN ALL AMD ANG AOA ARS AUD AWG AZN BAM BBD BDT BGN BHD BIF BMD BND BOB BRL BSD BTN "
+    "BWP BYN BZD CAD CDF CHF CLP CNY COP CRC CUP CVE CZK DJF DKK DOP DZD EGP ERN ETB EUR FJD "
+    "FKP GBP GEL GHS GIP GMD GNF GTQ GYD HKD HNL HTG HUF IDR ILS INR IQD IRR ISK JMD JOD JPY "
+    "KES KGS KHR KMF KPW KRW KWD KYD KZT LAK LBP LKR LRD LSL LYD MAD MDL MGA MKD MMK MNT MOP "
+    "MRU MUR MVR MWK MXN MYR MZN NAD NGN NIO NOK NPR NZD OMR PAB PEN PGK PHP PKR PLN PYG QAR "
+    "RON RSD RUB RWF SAR SBD SCR SDG SEK SGD SHP SLE SOS SRD SSP STN SYP SZL THB TJS TMT TND "
+    "TOP TRY TTD TWD TZS UAH UGX USD UYU UZS VES VND VUV WST XAF XCD XOF XPF YER ZAR ZMW RMB "
+    "kr Kr Fr SFr Rs R zł Kč Ft lei Lei Euro euro euros Dollar dollars Rp RM Bs"
 )
-_UNIT = re.compile(r"[^\W\d_°²³/%‰]*[^\W\d_]|[^\W\d_]+[²³]|°[A-Za-z]?|[^\W\d_]+/[^\W\d_]+[²³]?")
+_CURRENCIES = frozenset(_CODES.split())
+_NUMBER_SIGNS = frozenset(
+    ["#", "No.", "No", "no.", "Nr.", "Nr", "nr.", "№", "N°", "n°", "Nº", "nº"]
+)
+_DIRECTIONS = ("°N", "°E")  # measures of which whole numbers may be codes
+MAX_UNITS = 20  # that a note may be about
+_UNIT = re.compile(r"[^\W\d_°²³/%‰]*[^\W\d_²³]|[^\W\d_]+[²³]|°[A-Za-z]?|[^\W\d_]+/[^\W\d_]+[²³]?")
 _UNITS_TOO = {"m", "b", "B", "t", "T", "MM"}
 _MARKS = (
     (".", ","),
@@ -90,7 +103,8 @@ def find_numbers(
     if counts[readable].sum() < share * counts[known].sum() or not readable.any():
         return None
     unreadable = bool(marks) or bool((known & ~readable).any())
-    needs_many = unreadable or (best.unit.isalpha() and best.unit not in _CURRENCIES)
+    is_word = best.unit.isalpha() or best.unit in _NUMBER_SIGNS
+    needs_many = unreadable or (is_word and best.unit not in _CURRENCIES)
     if needs_many and not requested and readable.sum() < MIN_DISTINCT_NUMBERS:
         return None
     return Numbers(best, values, unreadable)
@@ -114,17 +128,67 @@ def _best_format(texts: Sequence[str], share: float, requested: bool) -> NumberF
     shapes = _shapes(texts)
     if not requested and any(_CODE.match(shape["body"]) for shape in shapes):
         return None
+    formats = _formats(shapes)
+    is_mixed = not formats or formats[0].converted
+    if is_mixed and _readable_share(texts, DURATION) >= share:
+        return DURATION  # 90 min, 2 h
+    return _best_of(formats, texts)
+
+
+def _best_of(formats: Sequence[NumberFormat], texts: Sequence[str]) -> NumberFormat | None:
+    """The format that reads the most texts; None if none reads half of them."""
+    shares = [_readable_share(texts, each) for each in formats]
+    if max(shares, default=0.0) < REQUESTED:
+        return None
+    found = formats[int(np.argmax(shares))]
+    return replace(found, shares=True) if _has_shares(texts, found) else found
+
+
+def _formats(shapes: Sequence[re.Match[str]]) -> list[NumberFormat]:
+    """The formats with the unit of the numbers; none if they have several that are no measure."""
+    marks = ((".", ""), *_MARKS)
+    if measure := _measure(shapes):
+        return [NumberFormat(*pair, measure, converted=True) for pair in marks]
     magnitudes = _have_magnitudes(shapes)
     unit = _common_unit(shapes, magnitudes)
     if unit is None:
-        return DURATION if _readable_share(texts, DURATION) >= share else None  # 90 min, 2 h
-    marks = ((".", ""), *_MARKS)
-    formats = [
-        NumberFormat(*pair, unit[0], magnitudes=magnitudes, second=unit[1]) for pair in marks
-    ]
-    shares = [_readable_share(texts, each) for each in formats]
-    best = int(np.argmax(shares))
-    return formats[best] if shares[best] >= REQUESTED else None
+        return []
+    first, second = unit
+    return [NumberFormat(*pair, first, magnitudes=magnitudes, second=second) for pair in marks]
+
+
+def _has_shares(texts: Sequence[str], how: NumberFormat) -> bool:
+    """Whether the numbers without the percent sign of the others are shares: 0.5 beside "51 %".
+
+    All of them are between 0 and 1 and have decimals, or are 0 or 1, and most of the others are
+    above 1.
+    """
+    if how.unit not in ("%", "‰"):
+        return False
+    bare = parse_numbers([text for text in texts if how.unit not in text], how)
+    bare = bare[~np.isnan(bare)]
+    others = parse_numbers([text for text in texts if how.unit in text], how)
+    if not len(bare) or (bare < 0).any() or (bare > 1).any() or not ((bare > 0) & (bare < 1)).any():
+        return False
+    return bool(np.mean(others > 1) > REQUESTED)
+
+
+def units_note(texts: Sequence[str], counts: IntArray) -> str:
+    """The note on numbers that are in several currencies or units; empty for other texts."""
+    texts = [text for text, n in zip(texts, counts, strict=True) if n and text not in MISSING_MARKS]
+    sample = sampled(texts)
+    if len(texts) < MIN_DISTINCT_NUMBERS or len(_shapes(sample)) < READABLE * len(sample):
+        return ""
+    units = Counter((shape["before"] or shape["after"]).strip() for shape in _shapes(texts))
+    bare = units.pop("", 0)
+    known = sum(n for unit, n in units.items() if _is_currency(unit) or measures_of(unit))
+    if not 1 < len(units) <= MAX_UNITS or known + bare < READABLE * len(texts) or not known:
+        return ""
+    shown = ", ".join(map(repr, sorted(units)[:5]))
+    return (
+        f"numbers in several units ({shown}) cannot be compared; convert them to one, or give the "
+        "unit in a column of its own"
+    )
 
 
 def is_code(text: str) -> bool:
@@ -151,6 +215,22 @@ def _readable_share(texts: Sequence[str], how: NumberFormat = PLAIN) -> float:
     return float(np.isfinite(parse_numbers(texts, how)).mean())
 
 
+def _measure(shapes: Sequence[re.Match[str]]) -> str:
+    """The base unit of the measure of which the numbers have several units; empty if of none."""
+    units = Counter(shape["after"] for shape in shapes if not shape["before"])
+    if units.total() < READABLE * len(shapes):
+        return ""
+    has_decimals = np.mean([not shape["body"].strip().isdecimal() for shape in shapes]) > REQUESTED
+    for base, scales in MEASURES.items():
+        if base in _DIRECTIONS and not has_decimals:
+            continue
+        found = [unit for unit in units if unit in scales]
+        several = len({scales[unit] for unit in found}) > 1
+        if several and sum(units[unit] for unit in found) >= READABLE * len(shapes):
+            return base
+    return ""
+
+
 def _have_magnitudes(shapes: Sequence[re.Match[str]]) -> bool:
     """Whether words after the numbers, like the K of "1.2K", multiply them.
 
@@ -168,6 +248,7 @@ def _have_magnitudes(shapes: Sequence[re.Match[str]]) -> bool:
 def _magnitude(after: str) -> tuple[str, str]:
     """The magnitude in what stands after a number, and the rest."""
     word, _, rest = after.partition(" ")
+    word = word.rstrip(".")
     return (word, rest) if word in MAGNITUDES else ("", after)
 
 
@@ -186,7 +267,7 @@ def _common_unit(shapes: Sequence[re.Match[str]], magnitudes: bool) -> tuple[str
     if before and after:
         return (before, after) if _is_currency(before) and _is_currency(after) else None
     if before:
-        return (before, "") if _is_currency(before) else None
+        return (before, "") if _is_currency(before) or before in _NUMBER_SIGNS else None
     known = after in ("%", "‰") or _is_currency(after) or _UNIT.fullmatch(after)
     return (after, "") if known else None
 

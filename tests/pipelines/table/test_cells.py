@@ -267,7 +267,7 @@ def test_day_and_month_in_both_orders_are_no_dates() -> None:
 
 def test_mixtures_are_said() -> None:
     shares = found([f"{x}%" for x in range(20)] + ["0.05", "0.5"]).note
-    assert "2 entries without %, such as '0.05', are read like the others" in shares
+    assert "2 entries without %, such as '0.05', are read as shares, times 100" in shares
     censored = found([*map(str, range(20)), "<2", "<3"])
     assert censored.column is None
     assert "91% of the entries are numbers, because of others such as '<2'" in censored.note
