@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from datetime import datetime
 from typing import TypeVar
 from uuid import UUID
@@ -106,6 +106,21 @@ def label_key(label: Label) -> Label:
     if _PLAIN_LABEL.fullmatch(label):
         return label_key(float(label))
     return label
+
+
+def in_order(labels: Iterable[Label], last: Label | None = None) -> list[Label]:
+    """The labels as classes have codes: numbers, then texts in the alphabet, then the last one.
+
+    "1" comes after "false" where these are the two labels.
+    """
+    labels = list(labels)
+    are_truths = {*map(label_key, labels)} == {0, 1}
+
+    def rank(label: Label) -> tuple[bool, bool, Label]:
+        key = label_key(label) if are_truths else label
+        return label == last, isinstance(key, str), key
+
+    return sorted(labels, key=rank)
 
 
 def _typed(key: Label, same: list[Label]) -> Label:

@@ -19,7 +19,7 @@ from pipelines.table.splits import Rows, quantile_strata
 from serving.columns import NumericColumn
 from serving.features import TargetEncoder
 from serving.numbers import PLAIN, NumberFormat, numbers
-from serving.values import Label, as_text, is_nested, label_key, labelled, relative
+from serving.values import Label, as_text, in_order, is_nested, label_key, labelled, relative
 
 MAX_CODED_CLASSES = 20  # more distinct numbers are a regression
 MAX_CLASSES = 1000
@@ -68,7 +68,7 @@ class Target:
     @property
     def classes(self) -> tuple[Label, ...]:
         """The classes in the order of their codes: the positive one is the last of two."""
-        return tuple(sorted(self.labels, key=lambda x: (x == self.positive, *_sort_key(x))))
+        return tuple(in_order(self.labels, last=self.positive))
 
     def with_positive(self, text: str) -> Target:
         """The target where the class with this text counts as positive.
@@ -174,11 +174,11 @@ def read_target(
         raise DataError(
             f"target {name!r} is missing in all {len(frame):,} rows; name another target column"
         )
-    notes: tuple[str, ...] = (form_note,) if form_note else ()
+    notes = tuple(filter(None, [form_note]))
     if not known.all():
         notes += (_dropped_rows(frame[name], known),)
         frame, series = frame[known].reset_index(drop=True), series[known].reset_index(drop=True)
-    target = replace(_target(name, series, task), format=form)
+    target = replace(_target(name, series, task, notes), format=form)
     return frame.assign(**{name: series}), target, (*notes, *_alike(target.labels))
 
 
@@ -304,12 +304,12 @@ def _known_rows(series: pd.Series, task: str | None) -> npt.NDArray[np.bool_]:
         raise DataError(f"target {error}") from None
 
 
-def _target(name: str, series: pd.Series, task: str | None) -> Target:
+def _target(name: str, series: pd.Series, task: str | None, notes: Sequence[str]) -> Target:
     distinct = list(pd.unique(series)) if _is_numeric(series) else labelled(series)[1]
     if len(distinct) == 1:
         raise DataError(
-            f"target {name!r} is constant: all {len(series):,} rows have '{distinct[0]}'; there is "
-            "nothing to learn"
+            f"target {name!r} is constant: all {len(series):,} rows have '{distinct[0]}'; "
+            + "; ".join(("there is nothing to learn", *notes))
         )
     kind = task or _inferred_kind(distinct, numeric=_is_numeric(series))
     return _regression(name, series) if kind == "regression" else _classes(name, kind, series)
@@ -393,7 +393,3 @@ def check_both_classes(split: str, rows: Rows, codes: npt.NDArray[Any]) -> None:
 def listed(names: Sequence[object]) -> str:
     """The first names, for a message."""
     return ", ".join(map(str, names[:SHOWN])) + (", …" if len(names) > SHOWN else "")
-
-
-def _sort_key(label: Label) -> tuple[str, float, str]:
-    return ("text", 0.0, label) if isinstance(label, str) else ("number", float(label), "")

@@ -223,6 +223,11 @@ def _distribution(label: str, drawn: Apply) -> tuple[str, dict[str, float]]:
                 f"{label!r}: {name} of {drawn.name} must be a number, not an expression"
             )
         numbers[name] = plain(node.obj)
+    if not numbers.get("sigma", 1) > 0:
+        raise SpaceError(
+            f"{label!r}: sigma of {drawn.name} must be above 0, but got {numbers['sigma']}; for one "
+            "value write it without hp"
+        )
     if drawn.name == "randint" and "high" not in numbers:  # randint(upper)
         numbers = {"low": 0, "high": numbers["low"]}
     return drawn.name, numbers

@@ -265,3 +265,9 @@ def test_draws_of_levels_are_even() -> None:
 def test_a_space_without_anything_to_search_is_told(graph: object) -> None:
     with pytest.raises(SpaceError, match="there is nothing to search in the space"):
         from_hyperopt(graph)
+
+
+@pytest.mark.parametrize("sigma", [0, -1.0, float("nan")])
+def test_a_spread_must_be_positive(sigma: float) -> None:
+    with pytest.raises(SpaceError, match=f"'x': sigma of normal must be above 0, but got {sigma}"):
+        from_hyperopt({"x": hp.normal("x", 1, sigma)})

@@ -8,9 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from hpo.errors import DataError
 from pipelines.table.cells import Reading, read
 from pipelines.table.columns import fit_features
+from pipelines.table.data import prepare
 from pipelines.table.reading import load_table
+from pipelines.table.source import Source
 from serving.columns import CategoricalColumn, DateColumn, NumericColumn
 
 NUMBERS = range(1, 41)
@@ -152,3 +155,19 @@ def test_an_error_of_a_spreadsheet_in_another_language_is_missing() -> None:
     column = found([*map(str, NUMBERS), *["#WERT!"] * 5, *["#BEZUG!"] * 5]).column
     assert isinstance(column, NumericColumn)
     assert np.isnan(column.encode(pd.Series(["#WERT!"]))).all()
+
+
+def test_a_class_whose_label_counts_as_missing_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text("x,y\n" + "".join(f"{i},{['a', 'NA'][i % 2]}\n" for i in range(40)))
+    with pytest.raises(DataError, match=r"is constant.*'NA' counts as missing; give it another"):
+        prepare(Source(str(path), "y"))
+
+
+def test_true_counts_as_positive_however_it_is_written(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text(
+        "x,y\n" + "".join(f"{i * i % 17},{['false', '1', 'true'][i % 3]}\n" for i in range(60))
+    )
+    notes = prepare(Source(str(path), "y")).notes
+    assert "'1' counts as positive" in " ".join(notes)
