@@ -265,8 +265,12 @@ def work(descriptor: int, setup: Setup) -> None:
             connection.send_bytes(pickle.dumps((False, raised(error))))
             return
         connection.send_bytes(pickle.dumps((True, None)))
+        worker = os.getpid()
         while True:
-            connection.send_bytes(_answer(evaluate, load, connection.recv_bytes()))
+            answer = _answer(evaluate, load, connection.recv_bytes())
+            if os.getpid() != worker:  # a process that the job has forked
+                os._exit(0)
+            connection.send_bytes(answer)
 
 
 def _answer(evaluate: Callable[[Any], Any], load: "_Loader", job: bytes) -> bytes:

@@ -32,9 +32,25 @@ def misbehaving(params: dict[str, Any]) -> Any:
         case "forks":
             subprocess.Popen(["sleep", "100"])
             return 2.0
+        case "comes back twice" | "goes elsewhere" | "logs elsewhere" as how:
+            _change_the_process(how, params)
+            return 2.0
         case "hangs":
             time.sleep(100)
     return 1.0
+
+
+def _change_the_process(how: str, params: dict[str, Any]) -> None:
+    if how == "comes back twice":
+        os.fork()
+    elif how == "goes elsewhere":
+        os.chdir("/")
+        os.umask(0o777)
+        mlflow.set_experiment("elsewhere")
+    else:
+        mlflow.set_tracking_uri(f"sqlite:///{params['elsewhere']}")
+        with mlflow.start_run():
+            mlflow.log_metric("own", 1.0)
 
 
 def trained(params: dict[str, Any], budget: int, checkpoint: Path) -> Iterator[dict[str, float]]:

@@ -1,5 +1,6 @@
 """`tune(objective=…)`: functions, command lines and MLflow projects as studies."""
 
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -26,14 +27,19 @@ HOW = [
     "names oddly",
     "returns nothing",
     "forks",
+    "comes back twice",
+    "goes elsewhere",
+    "logs elsewhere",
     "hangs",
 ]
+SUCCEED = {"works", "forks", "comes back twice", "goes elsewhere", "logs elsewhere"}
 
 
-def test_what_an_objective_does_costs_its_own_trial_only(store: str) -> None:
+def test_what_an_objective_does_costs_its_own_trial_only(store: str, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere.db"
     result = tune(
         objective=own_code.misbehaving,
-        space={"how": HOW},
+        space={"how": HOW, "elsewhere": [str(elsewhere)]},
         algorithm="grid",
         trials=20,
         trial_timeout=4,
@@ -42,7 +48,7 @@ def test_what_an_objective_does_costs_its_own_trial_only(store: str) -> None:
 
     assert len(result.trials) == len(HOW), "a small space ends when all of it is tried"
     failures = {str(t.params["how"]): t.failure or "" for t in result.trials}
-    assert {how for how in HOW if not failures[how]} == {"works", "forks"}
+    assert {how for how in HOW if not failures[how]} == SUCCEED
     expected = {
         "raises": "ValueError: no such column",
         "exits": "SystemExit",
@@ -56,15 +62,21 @@ def test_what_an_objective_does_costs_its_own_trial_only(store: str) -> None:
         assert message in failures[how], how
     assert "own_code.py" in failures["raises"], "where it was raised"
     printed = {how: text for how, text in failures.items() if "\nits output is in" in text}
-    assert set(printed) == set(HOW) - {"works", "forks"}
+    assert set(printed) == set(HOW) - SUCCEED
     client = MlflowClient(store)
     runs = client.search_runs(
         [client.get_run(result.run_id).info.experiment_id],
         f"tags.`mlflow.parentRunId` = '{result.run_id}'",
     )
     logs = [mlflow.artifacts.load_text(f"{run.info.artifact_uri}/log.txt") for run in runs]
-    assert sorted(logs) == sorted(f"noise on stdout {{'how': '{how}'}}\n" for how in HOW)
-    assert (result.best_params, result.best_score) == ({"how": "works"}, 1.0)
+    noise = [re.search("noise on stdout {'how': '([a-z ]+)'", text) for text in logs]
+    assert sorted(match[1] for match in noise if match) == sorted(HOW)
+    assert (result.best_params["how"], result.best_score) == ("works", 1.0)
+    experiment = client.get_experiment_by_name("elsewhere")
+    assert experiment is not None
+    assert not client.search_runs([experiment.experiment_id])
+    (other,) = MlflowClient(f"sqlite:///{elsewhere}").search_runs(["0"])
+    assert other.data.metrics == {"own": 1.0}
     assert "Best: trial" in str(result)
 
 

@@ -225,8 +225,8 @@ def _distribution(label: str, drawn: Apply) -> tuple[str, dict[str, float]]:
         numbers[name] = plain(node.obj)
     if not numbers.get("sigma", 1) > 0:
         raise SpaceError(
-            f"{label!r}: sigma of {drawn.name} must be above 0, but got {numbers['sigma']}; for one "
-            "value write it without hp"
+            f"{label!r}: sigma of {drawn.name} must be above 0, but got {numbers['sigma']}; "
+            "for one value write it without hp"
         )
     if drawn.name == "randint" and "high" not in numbers:  # randint(upper)
         numbers = {"low": 0, "high": numbers["low"]}

@@ -17,6 +17,7 @@ from hpo.goals import Goals
 from hpo.loop import Job
 from hpo.trial import Report
 from pipelines.files.checkpoints import Checkpoints
+from pipelines.files.environment import one_process, surroundings
 from pipelines.files.exchange import Exchange
 from pipelines.models import CheckpointError
 from pipelines.objectives.code import BUDGET, CHECKPOINT, Evaluate, printed
@@ -119,7 +120,7 @@ class Evaluation:
         more = {BUDGET: _plain(job.to), CHECKPOINT: folder.path}
         given = {name: more[name] for name in terms.takes}
         start = job.start if folder.continues else 0.0
-        with _located():
+        with _located(), surroundings(), one_process():
             found = course(evaluate(dict(job.params), **given), goals, start)
         not_stored = self._store(job, folder.path)
         return Evaluated(

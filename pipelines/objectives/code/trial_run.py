@@ -73,19 +73,20 @@ class TrialRun(mlflow.ActiveRun):
 
     Attributes:
         was_used: whether the code has used it.
+        place: where it is, or will be.
     """
 
     def __init__(self, place: Place) -> None:
         run = Run(_info(place, place.run_id or ""), RunData())
         super().__init__(run)  # type: ignore[no-untyped-call]
         self.was_used = False
-        self._place = place
+        self.place = place
 
     @property
     def info(self) -> RunInfo:
         """Its id and experiment."""
-        if not self.was_used and self._place.run_id is None:
-            self._info = _info(self._place, self._place.found())
+        if not self.was_used and self.place.run_id is None:
+            self._info = _info(self.place, self.place.found())
         self.was_used = True
         return self._info
 
@@ -116,11 +117,13 @@ def install() -> None:
 def active(place: Place) -> Iterator[TrialRun]:
     """Make the run of a trial active without asking the store.
 
-    Runs that were active before are so again after.
+    Runs, the store and the experiment that were active before are so again after.
     """
     install()
     stack, depth = _stack(), len(_stack())
     uri: str | None = utils._tracking_uri  # None where the environment has it
+    own: Any = fluent
+    experiment = own._active_experiment_id
     where = {
         "MLFLOW_TRACKING_URI": place.tracking_uri,
         "MLFLOW_EXPERIMENT_ID": place.experiment_id,
@@ -138,6 +141,7 @@ def active(place: Place) -> Iterator[TrialRun]:
                     stack.pop()
                 else:  # a nested run that the code did not end
                     _end(RunStatus.to_string(RunStatus.FAILED))
+            own._active_experiment_id = experiment
             mlflow.set_tracking_uri(uri)  # type: ignore[arg-type]  # None is none
 
 
@@ -150,6 +154,8 @@ def _stack() -> list[mlflow.ActiveRun]:
 def _start_run(run_id: str | None = None, *args: Any, **options: Any) -> Any:
     run, stack = _Current.run, _stack()
     is_last = run is not None and bool(stack) and stack[-1] is run
+    if run is not None and mlflow.get_tracking_uri() != run.place.tracking_uri:
+        return _start(run_id, *args, **{**options, "nested": True})  # a run in another store
     is_its_own = is_last and not options.get("nested")
     if run is not None and is_its_own and run_id in (None, run.info.run_id):
         if tags := options.get("tags"):
