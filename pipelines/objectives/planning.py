@@ -33,7 +33,7 @@ from pipelines.models import (
 )
 from pipelines.models.effective import NO_LIMIT
 from pipelines.objectives.deciding.checks import check_decisions
-from pipelines.objectives.model import check_trainable
+from pipelines.objectives.model import check_changeable, check_trainable
 from pipelines.objectives.scoring.goals import goals_of
 from pipelines.objectives.space import SpaceChoice
 from pipelines.study.options import AUTO, SearchOptions, TuneOptions
@@ -86,6 +86,8 @@ def new_plan(
     defaults = settings(options.model, kind=kind, has_categorical=has_categorical)
     space = defaults.space if chosen.space is None else chosen.space
     budget = budget_of(defaults.budget, options.algorithm, options.fidelity)
+    with mistakes:
+        check_changeable(options, space)
     with mistakes:
         low, high = options.min_budget, options.max_budget
         steps = rungs(options.algorithm, budget, low, high, options.eta)

@@ -5,6 +5,7 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from hpo.algorithms import is_population
 from hpo.configurations import Identity
 from hpo.goals import Goal
 from hpo.loop import StopLevel
@@ -85,7 +86,7 @@ class TableObjective:
         seconds = 0.0 if plan.confirm is None else seconds_to_confirm(trials, plan.confirm)
         if self._final.refits:
             refitted = best_distinct(trials, min(max(plan.max_members, 1), USUAL))
-            seconds += seconds_to_refit(refitted, len(self._prepared.rows.folds))
+            seconds += seconds_to_refit(trials, refitted, len(self._prepared.rows.folds))
         return seconds / max(workers, 1)
 
     def described(self) -> Mapping[str, Any]:
@@ -128,6 +129,8 @@ class TableObjective:
             tuple(name for name in plan.goals.measured if name != plan.score.name),
             {} if plan.goals.is_plain else plan.goals.to_dict(),
             watts_per_core()[0],
+            is_population(plan.algorithm),
+            plan.before,
         ).write(exchange)
         save_groups(self._prepared, plan.goals.measured, exchange)
 

@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 from hpo import loop
 from hpo.algorithms import algorithm
@@ -10,6 +11,7 @@ from hpo.errors import counted
 from hpo.goals.forecast import HORIZON
 from hpo.loop import Stop, StopLevel
 from hpo.past import Past
+from hpo.schedulers.population import PopulationBased
 from hpo.study import Study
 from pipelines.store import StudyStore
 from pipelines.study.objective import Objective
@@ -62,6 +64,8 @@ class Search:
         sampler, scheduler = algorithm(
             plan.algorithm, plan.rungs, plan.eta, past, in_limited_time=plan.in_limited_time
         )
+        if isinstance(scheduler, PopulationBased):
+            scheduler = replace(scheduler, inherited=plan.inherited)
         self.closing = 0.0
         self.study = Study(
             plan.space,
