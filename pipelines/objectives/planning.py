@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from pipelines.table.data import Prepared
 
 INTERVALS = 10  # of population-based training, unless `min_budget` is given
+PRIOR = "prior"  # the origin of the configuration that a user believes in
 FULL_TRAININGS = 50  # the cost of a study if the number of trials is not given
 # options that stand in a plan as they are; those of `tune` alone keep their defaults elsewhere
 _AS_GIVEN = (
@@ -270,8 +271,16 @@ def _first_points(
         return distinct(own.first_points, identity(name))
     model, sampler = search_model(name), sampler_of(algorithm)
     grid = sampler if isinstance(sampler, GridSampler) else None
-    points = tuple(projected(model, point, space, grid) for point in model.defaults(kind))
-    return distinct(points, identity(name))
+    defaults = model.defaults(kind)
+    points = tuple(projected(model, point, space, grid) for point in defaults)
+    found = distinct(points, identity(name))
+    believed = {each.name: each.prior.value for each in space if each.prior is not None}
+    if not believed:
+        return found
+    mode = projected(model, {**defaults[-1], **believed}, space, grid)
+    same = identity(name)
+    others = [point for point in found if same(point.params) != same(mode)]
+    return (*others[:1], FirstPoint(mode, PRIOR), *others[1:])
 
 
 def distinct(points: Sequence[Params], identity: Identity) -> tuple[FirstPoint, ...]:
