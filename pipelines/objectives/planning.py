@@ -17,6 +17,7 @@ from hpo.configurations import Identity
 from hpo.errors import Mistakes, ParameterError, counted
 from hpo.rungs import Budgets
 from hpo.samplers.grid import GridSampler
+from hpo.samplers.llm import check_endpoint
 from hpo.space import SearchSpace
 from hpo.space.center import middle, nearest_allowed
 from hpo.space.parameters import Categorical, Parameter, Params, Value
@@ -132,6 +133,8 @@ def plan_of(
         own: the values of `Plan` that depend on what is evaluated.
     """
     trials = n_trials(options, steps)
+    if options.algorithm != AUTO:
+        check_endpoint(sampler_of(options.algorithm))
     given = {name: getattr(options, name) for name in _AS_GIVEN if hasattr(options, name)}
     place = getattr(options, "checkpoints", None)
     return Plan(

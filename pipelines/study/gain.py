@@ -11,6 +11,7 @@ from hpo.algorithms import algorithm
 from hpo.arrays import FloatArray
 from hpo.counterfactual import without_past
 from hpo.past import Past
+from hpo.samplers.llm import LLMSampler
 from hpo.samplers.tpe import TPESampler
 from hpo.standings import Standings
 from hpo.trial import Trial
@@ -85,6 +86,8 @@ def beside_cold(past: Past, plan: Plan, trials: Sequence[Trial]) -> tuple[Beside
         return ()
     losses = np.array([trial.loss for trial in results])
     sampler = algorithm(plan.algorithm, plan.rungs, plan.eta)[0]
+    if isinstance(sampler, LLMSampler):  # a simulation would ask thousands of questions
+        return ()
     enough = np.count_nonzero(np.isfinite(losses)) >= MIN_RESULTS
     if plan.races or not sampler.min_results(plan.space) or not enough:
         return ()

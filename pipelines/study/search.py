@@ -11,6 +11,7 @@ from hpo.errors import counted
 from hpo.goals.forecast import HORIZON
 from hpo.loop import Stop, StopLevel
 from hpo.past import Past
+from hpo.samplers.llm import informed
 from hpo.schedulers.population import PopulationBased
 from hpo.study import Study
 from pipelines.store import StudyStore
@@ -54,6 +55,7 @@ class Search:
 
     Attributes:
         study: the trials, and what to try next.
+        sampler: of the study.
         closing: seconds that logging and the report are expected to take after the trainings that
             follow the search; 0 before it.
     """
@@ -66,10 +68,12 @@ class Search:
         )
         if isinstance(scheduler, PopulationBased):
             scheduler = replace(scheduler, inherited=plan.inherited)
+        task = f"{plan.model}, {objective.describe()}, by {plan.metric}"
+        self.sampler = informed(sampler, task, plan.timeout)
         self.closing = 0.0
         self.study = Study(
             plan.space,
-            sampler,
+            self.sampler,
             scheduler,
             store,
             seed=plan.search_seed(objective.name),
