@@ -101,9 +101,14 @@ def _from_trial(trial: str, options: TrainOptions, run_id: str | None) -> StudyR
         algorithm="random",  # no race: the trial gets the full budget at once
         first_points=(FirstPoint(found.params, f"trial {trial}"),),
         before=() if found.parent is None else values_before(trial, found),
-        trials=1,
-        timeout=None,
-        trial_timeout=None,  # the study's is for a single leg
+        extent=replace(
+            began.extent,
+            trials=1,
+            timeout=None,
+            trial_timeout=None,  # the study's is for a single leg
+            patience=None,
+            min_gain=None,
+        ),
         register=options.register,
         refit=options.refit,
         calibrate=options.calibrate,
@@ -111,8 +116,6 @@ def _from_trial(trial: str, options: TrainOptions, run_id: str | None) -> StudyR
         ensemble=OFF,
         device=options.given().get("device", began.device),
         confirm=None,
-        patience=None,
-        min_gain=None,
         warm_start=OFF,
     )
     source = rebuild_source(table, plan.seed, {DATA: options.data, **tables_of(options)})

@@ -25,7 +25,7 @@ from hpo.loop import Stop, run
 from hpo.space import Params, Prior, SearchSpace
 from hpo.space.center import center
 from hpo.storage import MemoryStorage
-from hpo.study import FirstPoint, Study
+from hpo.study import FirstPoint, Study, StudySettings
 
 KINDS = ("none", "good", "near", "bad")
 AT = (2.0, 5.0, 10.0, 25.0)  # full trainings
@@ -65,7 +65,7 @@ def regrets(curves: Curves, name: str, mode: Params | None, seed: int) -> FloatA
         *algorithm(name, curves.budgets if races else curves.budgets[-1:], eta),
         MemoryStorage(),
         seed=seed,
-        first_points=points,
+        settings=StudySettings(first_points=points),
     )
     unit = full_training(curves.name)
     executor = SimulatedExecutor(curves, 1)

@@ -15,7 +15,7 @@ from hpo.space.narrowing import restricted
 from hpo.space.tree import tree
 from hpo.space.yaml import from_yaml, to_yaml
 from hpo.storage import MemoryStorage
-from hpo.study import FirstPoint, Study
+from hpo.study import FirstPoint, Study, StudySettings
 from hpo.trial import Report
 from tests.strategies import spaces
 
@@ -122,7 +122,7 @@ def searched(name: str, space: SearchSpace, seed: int) -> Study:
         MemoryStorage(),
         seed=seed,
         max_trials=30,
-        first_points=[FirstPoint(center(space), "center")],
+        settings=StudySettings(first_points=[FirstPoint(center(space), "center")]),
     )
     while (trial := study.ask()) is not None:
         at = [float(trial.params[each]) for each in ("a", "b", "c", "d")]
