@@ -3,7 +3,15 @@
 import numpy as np
 import pytest
 
-from benchmarks.search.validation import BUDGETS, WAYS, Tabulated, Training, affordable, raced, shown
+from benchmarks.search.validation import (
+    BUDGETS,
+    WAYS,
+    Tabulated,
+    Training,
+    affordable,
+    raced,
+    shown,
+)
 from pipelines.table.scores.metrics import METRICS
 
 Y = [np.arange(8.0) + 10 * fold for fold in range(5)]
