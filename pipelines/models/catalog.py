@@ -113,13 +113,17 @@ def is_model(name: object) -> TypeGuard[str]:
     return True
 
 
-def settings(model: str, *, kind: str = "binary", has_categorical: bool = True) -> Settings:
+def settings(
+    model: str, *, kind: str = "binary", has_categorical: bool = True, rows: int = 0
+) -> Settings:
     """A model's budget, space and first points for a task of this kind.
+
+    `rows` are the training rows; 0 where they are not known.
 
     Raises:
         ParameterError: if the model is unknown.
     """
-    return search_model(model).settings(kind=kind, has_categorical=has_categorical)
+    return search_model(model).settings(kind=kind, has_categorical=has_categorical, rows=rows)
 
 
 def identity(model: str) -> Identity:

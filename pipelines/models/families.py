@@ -19,6 +19,7 @@ from pipelines.models.search import Budget, Settings
 
 MAX_RATE = 0.5
 TASK_GROUPS = ("classification", "regression")
+LARGE = 8_000  # training rows from which on a table has the defaults of large ones
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class SingleFamily:
         default: The library's defaults for each of `TASK_GROUPS`.
         tuned_defaults: Points for each of them, to try one after another; what they leave out is as
             in `default`.
+        large_defaults: The same for tables with `LARGE` training rows or more; {} for no others.
         names: The names of the parameters, with aliases.
         categorical_only: Parameters that are searched only on tables with categorical columns.
         regression_only: Parameters that are searched only for numbers.
@@ -60,6 +62,7 @@ class SingleFamily:
     default: Mapping[str, Params]
     tuned_defaults: Mapping[str, Sequence[Params]]
     names: ParameterNames
+    large_defaults: Mapping[str, Sequence[Params]] = field(default_factory=dict)
     categorical_only: Sequence[str] = ()
     regression_only: Sequence[str] = ()
     rate: str | None = None
@@ -84,10 +87,8 @@ class SingleFamily:
             budget=Budget(**values.pop("budget")),
             space=space,
             default=_by_group(values.pop("default")),
-            tuned_defaults={
-                group: points if isinstance(points, list) else [points]
-                for group, points in _by_group(values.pop("tuned_default")).items()
-            },
+            tuned_defaults=_points(values.pop("tuned_default")),
+            large_defaults=_points(values.pop("tuned_default_of_large", {})),
             names=ParameterNames(
                 name,
                 values.pop("parameters", dict.fromkeys(space.names, ())),
@@ -102,21 +103,29 @@ class SingleFamily:
         """This family alone."""
         return (self.name,)
 
-    def settings(self, *, kind: str = "binary", has_categorical: bool = True) -> Settings:
-        """The defaults for a task of this kind, on a table with or without categorical columns."""
+    def settings(
+        self, *, kind: str = "binary", has_categorical: bool = True, rows: int = 0
+    ) -> Settings:
+        """The defaults for a task of this kind, on a table with or without categorical columns.
+
+        `rows` are the training rows; 0 where they are not known.
+        """
         dropped = {
             *(() if has_categorical else self.categorical_only),
             *(() if kind == "regression" else self.regression_only),
         }
         space = SearchSpace(tuple(p for p in self.space if p.name not in dropped))
-        first = tuple(_only_active(space, point) for point in self.defaults(kind))
+        first = tuple(_only_active(space, point) for point in self.defaults(kind, rows))
         return Settings(self.name, self.description, self.budget, space, first)
 
-    def defaults(self, kind: str) -> tuple[Params, ...]:
+    def defaults(self, kind: str, rows: int = 0) -> tuple[Params, ...]:
         """The library's default and the tuned defaults, with every parameter that is known."""
         group = "regression" if kind == "regression" else "classification"
         default = {**self.unset, **self.default[group]}
-        return default, *({**default, **tuned} for tuned in self.tuned_defaults[group])
+        points = (
+            self.large_defaults if rows >= LARGE and self.large_defaults else self.tuned_defaults
+        )
+        return default, *({**default, **tuned} for tuned in points[group])
 
     def effective(self, params: Params) -> tuple[str, dict[str, Value]]:
         """This family, and the values with an effect of all its parameters under main names."""
@@ -201,6 +210,16 @@ class SingleFamily:
             return found
         rate = self.learning_rate(found)
         return {**found, self.rate: min(rate * math.sqrt(1 / share), max(rate, MAX_RATE))}
+
+
+def _points(value: Any) -> dict[str, list[Params]]:
+    """The points for each of `TASK_GROUPS`, of which there may be one or several; {} for none."""
+    if not value:
+        return {}
+    return {
+        group: points if isinstance(points, list) else [points]
+        for group, points in _by_group(value).items()
+    }
 
 
 def _by_group(value: Any) -> dict[str, Any]:

@@ -84,7 +84,8 @@ def new_plan(
             target=prepared.target_name,
         )
     has_categorical = bool(prepared.features.cardinalities)
-    defaults = settings(options.model, kind=kind, has_categorical=has_categorical)
+    rows = len(prepared.rows.folds[0][0])
+    defaults = settings(options.model, kind=kind, has_categorical=has_categorical, rows=rows)
     space = defaults.space if chosen.space is None else chosen.space
     budget = budget_of(defaults.budget, options.algorithm, options.fidelity)
     with mistakes:
@@ -111,7 +112,7 @@ def new_plan(
         calibrate=options.calibrate,
         threshold=options.threshold,
     )
-    points = _first_points(options.model, plan.algorithm, chosen.space, defaults, kind)
+    points = _first_points(options.model, plan.algorithm, chosen.space, defaults, kind, rows)
     return replace(plan, first_points=points)
 
 
@@ -264,7 +265,7 @@ def n_trials(options: SearchOptions, steps: tuple[float, ...]) -> int | None:
 
 
 def _first_points(
-    name: str, algorithm: str, space: SearchSpace | None, own: Settings, kind: str
+    name: str, algorithm: str, space: SearchSpace | None, own: Settings, kind: str, rows: int
 ) -> tuple[FirstPoint, ...]:
     """The library's default and the tuned defaults, projected onto a space that is not the model's.
 
@@ -274,7 +275,7 @@ def _first_points(
         return distinct(own.first_points, identity(name))
     model, sampler = search_model(name), sampler_of(algorithm)
     grid = sampler if isinstance(sampler, GridSampler) else None
-    defaults = model.defaults(kind)
+    defaults = model.defaults(kind, rows)
     points = tuple(projected(model, point, space, grid) for point in defaults)
     found = distinct(points, identity(name))
     believed = {each.name: each.prior.value for each in space if each.prior is not None}
