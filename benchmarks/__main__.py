@@ -11,6 +11,7 @@ NAMES = {
     "quality": ("search.quality", "regret and mean rank against the peers"),
     "stopping": ("search.stopping", "how early stop rules end searches, and what that costs"),
     "validation": ("search.validation", "families and ways to validate at the same seconds"),
+    "families": ("search.families", "searches over several families that race"),
     "population": ("search.population", "`pbt` beside `bohb` at equal epochs"),
     "goals": ("search.goals", "the hypervolume of searches with several goals"),
     "replay": (

@@ -161,6 +161,7 @@ def algorithm(
     past: Past | None = None,
     *,
     in_limited_time: bool = False,
+    raced: str | None = None,
 ) -> tuple[Sampler, Scheduler]:
     """The sampler and the scheduler of an algorithm.
 
@@ -173,12 +174,14 @@ def algorithm(
         past: past studies, used by samplers that build models.
         in_limited_time: whether the time of the study ends it. Only then, and without a race, the
             seconds of trainings count (`TPESampler.cost`); proposals then depend on measured times.
+        raced: a choice whose options race (`TPESampler.raced`).
 
     Raises:
         ParameterError: when there is no such algorithm, or a setting is unknown or not allowed.
     """
     sampler = sampler_of(name)
     if isinstance(sampler, TPESampler):
+        sampler = replace(sampler, raced=raced)
         if not in_limited_time or len(rungs) > 1:
             sampler = replace(sampler, cost=0.0)
         elif past is not None:

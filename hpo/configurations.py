@@ -20,7 +20,7 @@ from hpo.history import History
 from hpo.samplers import Sampler
 from hpo.samplers.grid import Grid, GridSampler, spread
 from hpo.space import Params, SearchSpace, Value
-from hpo.space.parameters import identity, plain
+from hpo.space.parameters import Categorical, identity, plain
 
 Identity = Callable[[Params], Hashable]
 
@@ -119,6 +119,22 @@ class Configurations:
 def n_searched(space: SearchSpace) -> int:
     """The number of parameters with more than one value."""
     return sum(parameter.n_levels != 1 for parameter in space)
+
+
+def raced(space: SearchSpace, points: Iterable[Params]) -> str | None:
+    """The first choice that decides which parameters are active, and has a point for each option.
+
+    Such options, the families of a search over several models, each begin with a configuration that
+    is good for them, so their first results say which of them is better.
+    """
+    tried = list(points)
+    for parameter in space:
+        decides = any(parameter.name in other.when for other in space)
+        if isinstance(parameter, Categorical) and decides and not parameter.when:
+            seen = {identity(plain(point[parameter.name])) for point in tried}
+            if len(seen) == parameter.n_levels > 1:
+                return parameter.name
+    return None
 
 
 def size(space: SearchSpace) -> int | None:

@@ -22,7 +22,7 @@ from hpo.past import Past
 from hpo.samplers import Sampler
 from hpo.schedulers.full import Full
 from hpo.storage import MemoryStorage
-from hpo.study import FirstPoint, Study
+from hpo.study import FirstPoint, Study, StudySettings
 from hpo.trial import Report
 
 SIGNALS = (0.25, 0.5, 1.0, 2.0)  # variances to choose from, where the losses have variance 1
@@ -110,8 +110,7 @@ def without_past(
             MemoryStorage(),
             seed=int(rng.integers(2**31)),
             max_trials=len(losses),
-            first_points=first_points,
-            lag=lag,
+            settings=StudySettings(first_points=first_points, lag=lag),
         )
         simulated[run] = _searched(study, past, model, known, rng)
     return np.minimum.accumulate(model.scores), np.minimum.accumulate(simulated, axis=1)

@@ -7,6 +7,7 @@ import numpy as np
 
 from hpo.arrays import FloatArray
 from hpo.space import Params, SearchSpace
+from hpo.standings import Standings
 
 
 class History:
@@ -44,6 +45,24 @@ class History:
         self._columns = np.stack([losses, np.ones(len(x)), seconds], axis=1)
         self.pending = pending
         return self
+
+    @classmethod
+    def at_rung(cls, standings: Standings, min_results: int, n_sampled: int) -> "History":
+        """The history at one rung: the highest with at least `min_results` finite losses.
+
+        If no rung has that many, it is the one with the most. Trials that failed at that rung or on
+        the way to it have an infinite loss, running trials are pending, and trials that stopped at
+        a lower rung are left out.
+        """
+        space, x = standings.space, standings.x
+        rung = _model_rung(standings.losses, min_results)
+        losses, seconds = standings.losses[:, rung], standings.seconds[:, rung]
+        losses = np.where(standings.failed & np.isnan(losses), np.inf, losses)
+        unseen = np.isnan(losses)
+        if not unseen.any():  # no rows to leave out, so no copies
+            return cls.of(space, x, losses, seconds, x[:0], n_sampled)
+        seen, pending = np.flatnonzero(~unseen), np.flatnonzero(unseen & ~standings.finished)
+        return cls.of(space, x[seen], losses[seen], seconds[seen], x[pending], n_sampled)
 
     def __len__(self) -> int:
         return self._n
@@ -85,3 +104,10 @@ class History:
         self.pending = np.empty((len(pending), len(self.space)))
         for row, params in enumerate(pending):
             self.pending[row] = self.space.encode(params)
+
+
+def _model_rung(losses: FloatArray, min_results: int) -> int:
+    """The highest rung of `(n, r)` with `min_results` finite losses; else one with the most."""
+    counts = np.count_nonzero(np.isfinite(losses), axis=0)
+    enough = np.flatnonzero(counts >= min_results)
+    return int(enough[-1]) if len(enough) else int(np.argmax(counts))

@@ -147,7 +147,7 @@ def _should_finish_best(study: Study, left: float) -> bool:
     best = study.unfinished_best
     if best is None:
         return False
-    needed = best.seconds / best.reached * study.full
+    needed = best.seconds / best.reached * study.scheduler.rungs[-1]
     return needed <= left <= _SLACK * needed
 
 

@@ -26,6 +26,7 @@ The **trust** measures how well the past ranks this study's results (Kendall's t
 a normal posterior whose prior is the usual agreement. A few results therefore change it little.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -239,39 +240,55 @@ class Past:
         shared, similar, own, _ = variances
         similarity = np.array([source.similarity for source in self.sources])
         same_table = np.array([source.same_table for source in self.sources])
-        of_study = self._kinships * (shared + similar * similarity + own * same_table)
+        of_study = self._relations.kinships * (shared + similar * similarity + own * same_table)
         return np.asarray(of_study[known.study] * solved)
 
     def _covariance(
         self, kernel: FloatArray, results: "_Results", variances: FloatArray
     ) -> FloatArray:
         """`(n, n)` covariance of past results with the kernel `(n, n)`."""
-        shared, similar, own, noise = variances
-        of_studies = shared + similar * self._similarities + own * self._same_table
-        of_studies = of_studies * np.outer(self._kinships, self._kinships)
-        np.fill_diagonal(of_studies, shared + similar + own)
+        of_studies = self._relations.covariance(variances)
         same_study = results.study[:, None] == results.study
         signal = kernel * of_studies[np.ix_(results.study, results.study)]
-        return np.asarray(signal + STUDY_VARIANCE * same_study + noise * np.eye(len(kernel)))
+        noise = variances[-1] * np.eye(len(kernel))
+        return np.asarray(signal + STUDY_VARIANCE * same_study + noise)
 
     @cached_property
-    def _kinships(self) -> FloatArray:
-        """`(s,)` the kinship of each study."""
-        return np.array([source.kinship for source in self.sources])
+    def _relations(self) -> "_Relations":
+        return _Relations(self.sources, self.alike)
 
-    @cached_property
-    def _same_table(self) -> FloatArray:
-        """`(s, s)` 1 where two studies are of the same table, else 0."""
-        tables = np.array([source.table or str(i) for i, source in enumerate(self.sources)])
-        return np.asarray(tables[:, None] == tables, dtype=float)
 
-    @cached_property
-    def _similarities(self) -> FloatArray:
-        """`(s, s)` the covariance nearest to `alike`, which may be none if values are missing."""
-        if self.alike is None:
-            return np.ones((len(self), len(self)))
-        values, vectors = np.linalg.eigh(self.alike)
-        return np.asarray((vectors * np.maximum(values, 0.0)) @ vectors.T)
+class _Relations:
+    """How the scores of past studies vary together, whatever their configurations.
+
+    Args:
+        sources: the past studies.
+        alike: `(s, s)` similarities of their tables; None if they are all equal.
+
+    Attributes:
+        kinships: `(s,)` the kinship of each study.
+    """
+
+    def __init__(self, sources: Sequence[PastSource], alike: FloatArray | None) -> None:
+        self.kinships = np.array([source.kinship for source in sources])
+        tables = np.array([source.table or str(i) for i, source in enumerate(sources)])
+        self._same_table = np.asarray(tables[:, None] == tables, dtype=float)
+        n = len(sources)
+        self._similarities = np.ones((n, n)) if alike is None else _nearest_covariance(alike)
+
+    def covariance(self, variances: FloatArray) -> FloatArray:
+        """`(s, s)` covariance of the scores of one configuration, from the four variances."""
+        shared, similar, own, _ = variances
+        found = shared + similar * self._similarities + own * self._same_table
+        found = found * np.outer(self.kinships, self.kinships)
+        np.fill_diagonal(found, shared + similar + own)
+        return np.asarray(found)
+
+
+def _nearest_covariance(alike: FloatArray) -> FloatArray:
+    """`(s, s)` the covariance nearest to `alike`, which may be none if values are missing."""
+    values, vectors = np.linalg.eigh(alike)
+    return np.asarray((vectors * np.maximum(values, 0.0)) @ vectors.T)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from hpo.configurations import Configurations, Identity
+from hpo.history import History
 from hpo.samplers import Sampler
 from hpo.space import Params
 from hpo.standings import Standings
@@ -39,6 +40,12 @@ class Proposals:
         lag: how many trials back a result must lie to be used; 0 uses all results.
         identity: what two configurations that are the same training have in common; None if no two
             trainings are the same.
+
+    Attributes:
+        first_points: those that are tried.
+        lag: how many trials back a result must lie to be used.
+        exhausted: whether all configurations of the space have been tried, so that there is no
+            further one.
     """
 
     def __init__(
@@ -58,10 +65,11 @@ class Proposals:
             for point in first_points
             if space.allowed(point.params) and first.add(point.params)
         )
+        self.exhausted = False
         self._standings = standings
         self._sampler = sampler
         self._seed = seed
-        self._lag = lag
+        self.lag = lag
         self._configurations = Configurations(space, sampler, identity)
         self._seen = 0  # with a lag: how many trials have their outcome in the standings
         self._min_results = sampler.min_results(space)
@@ -74,16 +82,16 @@ class Proposals:
 
     def update(self, trial: Trial) -> None:
         """Note the outcome of a trial; with a lag, it is used once it lies far enough back."""
-        if not self._lag:
+        if not self.lag:
             self._standings.update(trial)
 
     def ready(self, trials: Sequence[Trial]) -> bool:
         """Whether the results are known that the next trial uses; they enter the standings."""
         number = len(trials)
         independent = number < len(self.first_points) or not self._min_results
-        if not self._lag or independent:
+        if not self.lag or independent:
             return True
-        for trial in trials[self._seen : max(number - self._lag + 1, 0)]:
+        for trial in trials[self._seen : max(number - self.lag + 1, 0)]:
             if not trial.finished:
                 return False
             self._standings.update(trial)
@@ -91,13 +99,21 @@ class Proposals:
         return True
 
     def point(self, number: int) -> FirstPoint | None:
-        """The configuration of trial `number`; None when the space is exhausted."""
+        """The configuration of trial `number`; None when the space is exhausted from now on."""
         if number < len(self.first_points):
             return self.first_points[number]
         n_sampled = number - len(self.first_points)
-        history = self._standings.history(self._min_results, n_sampled)
+        history = History.at_rung(self._standings, self._min_results, n_sampled)
         params = self._configurations.propose(history, [self._seed, number])
-        return None if params is None else FirstPoint(params, "sampler")
+        if params is None:
+            self.exhausted = True
+            return None
+        return FirstPoint(params, "sampler")
+
+    def look_ahead(self, trials: Sequence[Trial]) -> None:
+        """Find out whether the space is exhausted after these trials, if that is known already."""
+        if self.ready(trials):
+            self.point(len(trials))
 
     @cached_property
     def total(self) -> int | None:

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpo.arrays import BoolArray, FloatArray
-from hpo.goals import Goals, order
-from hpo.history import History
+from hpo.goals import Goals
+from hpo.goals.places import Places
 from hpo.space import Params, SearchSpace
 from hpo.trial import Trial
 
@@ -31,10 +31,8 @@ class Standings:
         self._granted = np.zeros(16, dtype=np.intp)
         self._failed = np.zeros(16, dtype=bool)
         self._parents = np.full(16, -1, dtype=np.intp)
-        self._goals = None if goals is None or goals.is_single else goals
-        # with several goals, what the places at each rung follow from: `Goals.values` by trial
-        self._values: list[dict[int, tuple[float, ...]]] = [{} for _ in rungs]
-        self._changed: set[int] = set()  # rungs whose places are out of date
+        single = goals is None or goals.is_single
+        self._places = None if single or goals is None else [Places(goals) for _ in rungs]
 
     def __len__(self) -> int:
         return self._n
@@ -47,9 +45,16 @@ class Standings:
     @property
     def losses(self) -> FloatArray:
         """`(n, r)` loss at each rung; `nan` where there is none (yet)."""
-        while self._changed:
-            self._place(self._changed.pop())
+        for rung, places in enumerate(self._places or ()):
+            if places.changed:
+                numbers = places.ranked()
+                self._losses[rung, numbers] = np.arange(len(numbers), dtype=float)
         return self._losses[:, : self._n].T
+
+    @property
+    def seconds(self) -> FloatArray:
+        """`(n, r)` training seconds until each rung; `nan` where the trial has no result there."""
+        return self._seconds[:, : self._n].T
 
     @property
     def granted(self) -> NDArray[np.intp]:
@@ -89,10 +94,6 @@ class Standings:
         """The highest rung whose budget is at most `budget`, or the lowest rung."""
         return max(int(np.searchsorted(self.rungs, budget, side="right")) - 1, 0)
 
-    def rung_below(self, budget: float) -> float:
-        """The budget of the rung below that of `budget`, or the lowest one."""
-        return self.rungs[max(self.rung(budget) - 1, 0)]
-
     def add(self, params: Params, budget: float, parent: int | None = None) -> None:
         """Add a row for a new trial."""
         if self._n == len(self._x):
@@ -112,42 +113,10 @@ class Standings:
             rung = self.rung(report.budget)
             seconds += report.seconds
             self._seconds[rung, row] = seconds
-            if self._goals is None:
+            if self._places is None:
                 self._losses[rung, row] = report.loss
             else:
-                self._values[rung][row] = self._goals.values(report)
-                self._changed.add(rung)
-
-    def history(self, min_results: int, n_sampled: int) -> History:
-        """The history at one rung: the highest with at least `min_results` finite losses.
-
-        If no rung has that many, it is the one with the most. Trials that failed at that rung or on
-        the way to it have an infinite loss, running trials are pending, and trials that stopped at
-        a lower rung are left out.
-        """
-        rung = self._model_rung(min_results)
-        losses = np.where(
-            self.failed & np.isnan(self.losses[:, rung]), np.inf, self.losses[:, rung]
-        )
-        unseen, seconds = np.isnan(losses), self._seconds[rung, : self._n]
-        if not unseen.any():  # no rows to leave out, so no copies
-            return History.of(self.space, self.x, losses, seconds, self.x[:0], n_sampled)
-        seen, pending = np.flatnonzero(~unseen), np.flatnonzero(unseen & ~self.finished)
-        return History.of(
-            self.space, self.x[seen], losses[seen], seconds[seen], self.x[pending], n_sampled
-        )
-
-    def _model_rung(self, min_results: int) -> int:
-        """The highest rung with `min_results` finite losses, or the lowest with the most."""
-        counts = np.count_nonzero(np.isfinite(self.losses), axis=0)
-        enough = np.flatnonzero(counts >= min_results)
-        return int(enough[-1]) if len(enough) else int(np.argmax(counts))
-
-    def _place(self, rung: int) -> None:
-        """Set the losses of a rung to the places of its trials."""
-        numbers = np.fromiter(self._values[rung], dtype=np.intp)
-        places = order(np.array([*self._values[rung].values()]))
-        self._losses[rung, numbers[places]] = np.arange(len(numbers), dtype=float)
+                self._places[rung].update(row, report)
 
     def _grow(self) -> None:
         self._x = np.concatenate([self._x, np.empty_like(self._x)])

@@ -1,7 +1,7 @@
 """Ask and tell: a study in MLflow whose trials your own loop evaluates."""
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ from hpo.algorithms import grants_budgets
 from hpo.errors import ParameterError, StudyError, raise_all
 from hpo.space import SearchSpace
 from hpo.workers.cores import WorkerPlan
+from pipelines.entry_points import entry_point
 from pipelines.objectives.checks import check
 from pipelines.objectives.code.asked import ASKED, AskedCode, OpenStudy
 from pipelines.objectives.code.objective import CodeObjective
@@ -24,23 +25,9 @@ from pipelines.study.warm_start import begin
 _MANY = 1_000_000  # trials
 
 
-def open_study(
-    space: str | Path | SearchSpace | Mapping[str, Any] = DEFAULT,
-    *,
-    study: str | None = None,
-    name: str = "objective",
-    metric: str = AUTO,
-    limits: str | None = None,
-    prefer: str | None = None,
-    algorithm: str = "tpe",
-    trials: int | None = None,
-    min_budget: int | None = None,
-    max_budget: int | None = None,
-    eta: float = 3.0,
-    seed: int = 0,
-    warm_start: str = AUTO,
-) -> OpenStudy:
-    """Create a study to ask and tell, or open one again.
+@dataclass(frozen=True)
+class AskOptions:
+    """The options of `open_study`. The space may be given by position, all others by name.
 
     Args:
         space: what is searched: a mapping, a YAML file, a space or an hp graph.
@@ -58,37 +45,56 @@ def open_study(
         eta: the factor between budgets.
         seed: of the search.
         warm_start: as in `tune`.
+    """
+
+    space: str | Path | SearchSpace | Mapping[str, Any] = DEFAULT
+    _: KW_ONLY
+    study: str | None = None
+    name: str = "objective"
+    metric: str = AUTO
+    limits: str | None = None
+    prefer: str | None = None
+    algorithm: str = "tpe"
+    trials: int | None = None
+    min_budget: int | None = None
+    max_budget: int | None = None
+    eta: float = 3.0
+    seed: int = 0
+    warm_start: str = AUTO
+
+    def of_tune(self) -> TuneOptions:
+        """The same as options of `tune`.
+
+        Raises:
+            ParameterError: for a name or a study that is no text.
+        """
+        for given in ("name", "study"):
+            value = getattr(self, given)
+            if value is not None and not isinstance(value, str):
+                raise ParameterError(f"{given}={value!r:.80} must be text")
+        same = {n: value for n, value in vars(self).items() if n not in ("name", "study")}
+        trials = _MANY if self.trials is None else self.trials
+        return TuneOptions(objective=f"{ASKED}{self.name}", **{**same, "trials": trials})
+
+
+@entry_point(AskOptions)
+def open_study(asked: AskOptions) -> OpenStudy:
+    """Create a study to ask and tell, or open one again.
 
     Raises:
         UserError: with what is wrong and the way out.
     """
-    for given, value in (("name", name), ("study", study)):
-        if value is not None and not isinstance(value, str):
-            raise ParameterError(f"{given}={value!r:.80} must be text")
-    options = TuneOptions(
-        objective=f"{ASKED}{name}",
-        space=space,
-        metric=metric,
-        limits=limits,
-        prefer=prefer,
-        algorithm=algorithm,
-        trials=_MANY if trials is None else trials,
-        min_budget=min_budget,
-        max_budget=max_budget,
-        eta=eta,
-        seed=seed,
-        warm_start=warm_start,
-    )
-    if study is not None:
+    options = asked.of_tune()
+    if asked.study is not None:
         _check_alone(options)
-        return _opened(study, prefer)
+        return _opened(asked.study, asked.prefer)
     check(options)
-    if grants_budgets(algorithm) and max_budget is None:
+    if grants_budgets(asked.algorithm) and asked.max_budget is None:
         raise ParameterError(
-            f"algorithm={algorithm} grants budgets, so max_budget is needed: the budget of a full "
-            "evaluation"
+            f"algorithm={asked.algorithm} grants budgets, so max_budget is needed: the budget of a "
+            "full evaluation"
         )
-    code = AskedCode(name, max_budget is not None)
+    code = AskedCode(asked.name, asked.max_budget is not None)
     plan = new_plan(options, code, space_of(options, code), WorkerPlan(1, 1))
     header = header_of(plan, CodeObjective(plan, code))
     begun = begin(plan, header)

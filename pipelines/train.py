@@ -100,9 +100,14 @@ def _from_trial(trial: str, options: TrainOptions, run_id: str | None) -> StudyR
         began,
         algorithm="random",  # no race: the trial gets the full budget at once
         first_points=(FirstPoint(found.params, f"trial {trial}"),),
-        trials=1,
-        timeout=None,
-        trial_timeout=None,  # the study's is for a single leg
+        extent=replace(
+            began.extent,
+            trials=1,
+            timeout=None,
+            trial_timeout=None,  # the study's is for a single leg
+            patience=None,
+            min_gain=None,
+        ),
         register=options.register,
         refit=options.refit,
         calibrate=options.calibrate,
@@ -110,8 +115,6 @@ def _from_trial(trial: str, options: TrainOptions, run_id: str | None) -> StudyR
         ensemble=OFF,
         device=options.given().get("device", began.device),
         confirm=None,
-        patience=None,
-        min_gain=None,
         warm_start=OFF,
     )
     source = rebuild_source(table, plan.seed, {DATA: options.data, **tables_of(options)})

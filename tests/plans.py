@@ -1,9 +1,11 @@
 """Minimal plans for tests."""
 
+from dataclasses import fields, replace
 from typing import Any
 
 from hpo.goals import Goal, Goals
 from hpo.study import FirstPoint
+from pipelines.study.extent import Extent
 from pipelines.study.plan import Plan
 
 _PLAIN: dict[str, Any] = {
@@ -20,12 +22,19 @@ _PLAIN: dict[str, Any] = {
     "workers": 1,
     "threads": 1,
     "lag": 0,
-    "trials": 1,
-    "timeout": None,
-    "trial_timeout": None,
+    "extent": Extent(1, None, None),
 }
+_OF_EXTENT = {each.name for each in fields(Extent)}
 
 
 def plan(**values: Any) -> Plan:
-    """A plan with these values; `space` is required."""
-    return Plan(**{**_PLAIN, **values})
+    """A plan with these values, also of its extent; `space` is required."""
+    own = {name: value for name, value in values.items() if name not in _OF_EXTENT}
+    ends = {name: value for name, value in values.items() if name in _OF_EXTENT}
+    return changed(Plan(**{**_PLAIN, **own}), **ends)
+
+
+def changed(plan: Plan, **values: Any) -> Plan:
+    """A plan with other values, also of its extent."""
+    ends = {name: values.pop(name) for name in _OF_EXTENT & values.keys()}
+    return replace(plan, extent=replace(plan.extent, **ends), **values)

@@ -14,7 +14,7 @@ from hpo.samplers import Sampler
 from hpo.schedulers.full import Full
 from hpo.space import Params, SearchSpace
 from hpo.storage import MemoryStorage
-from hpo.study import FirstPoint, Study
+from hpo.study import FirstPoint, Study, StudySettings
 from hpo.trial import Report, Trial
 
 
@@ -25,16 +25,16 @@ def sampler(name: str, **settings: Any) -> Sampler:
 
 
 def _study(
-    space: SearchSpace, seed: int, trials: int, settings: Mapping[str, Any], **more: Any
+    space: SearchSpace, seed: int, trials: int, of_sampler: Mapping[str, Any], **more: Any
 ) -> Study:
-    chosen = sampler(**settings)
+    chosen = sampler(**of_sampler)
     return Study(space, chosen, Full(1), MemoryStorage(), seed=seed, max_trials=trials, **more)
 
 
 def minimise(problem: Problem, seed: int, trials: int, first: bool, **settings: Any) -> list[float]:
     """The losses of one search, in order."""
     points = (FirstPoint(problem.default, "default"),) if first else ()
-    study = _study(problem.space, seed, trials, settings, first_points=points)
+    study = _study(problem.space, seed, trials, settings, settings=StudySettings(points))
     losses: list[float] = []
     while trial := study.ask():
         losses.append(problem.loss(trial.params))

@@ -21,7 +21,7 @@ from hpo.rungs import Budgets
 from hpo.space import Categorical, Float, Params, SearchSpace
 from hpo.space.center import center
 from hpo.storage import MemoryStorage
-from hpo.study import FirstPoint, Study
+from hpo.study import FirstPoint, Study, StudySettings
 from hpo.trial import Report, Trial
 
 TABLES = ("phone_churn", "german_credit", "segment")
@@ -136,7 +136,14 @@ def search(name: str, network: Network, seed: int) -> dict[str, float]:
     """The best trial of a search of so many epochs: its losses, and the epochs of the search."""
     sampler, scheduler = algorithm(name, RUNGS[name], 3.0)
     first = (FirstPoint(center(SPACE), "center"),)
-    study = Study(SPACE, sampler, scheduler, MemoryStorage(), seed=seed, first_points=first)
+    study = Study(
+        SPACE,
+        sampler,
+        scheduler,
+        MemoryStorage(),
+        seed=seed,
+        settings=StudySettings(first_points=first),
+    )
     spent, best = 0.0, (math.inf, math.inf)
     while spent < FULL_TRAININGS * EPOCHS and (trial := study.ask()) is not None:
         start = study.start_of(trial)

@@ -18,7 +18,7 @@ from hpo.algorithms import algorithm, grants_budgets
 from hpo.space import SearchSpace
 from hpo.space.parameters import Params
 from hpo.storage import MemoryStorage
-from hpo.study import FirstPoint, Study
+from hpo.study import FirstPoint, Study, StudySettings
 from hpo.trial import Report, Trial
 from warmstart.metafeatures import MetaFeatures
 from warmstart.past import PastStudy, StudyFacts, summary
@@ -93,7 +93,12 @@ def searched(table: Table, seed: int, by: str = "tpe", cost: float = TRIALS) -> 
     """The trials of a study by an algorithm that ends after a cost in full trainings."""
     sampler, scheduler = algorithm(by, table.budgets if grants_budgets(by) else table.budgets[-1:])
     study = Study(
-        table.space, sampler, scheduler, MemoryStorage(), seed=seed, first_points=table.first_points
+        table.space,
+        sampler,
+        scheduler,
+        MemoryStorage(),
+        seed=seed,
+        settings=StudySettings(first_points=table.first_points),
     )
     spent = 0.0
     while spent < cost and (trial := study.ask()) is not None:

@@ -22,7 +22,7 @@ from hpo.past import Past
 from hpo.space import SearchSpace
 from hpo.space.parameters import Params
 from hpo.storage import MemoryStorage
-from hpo.study import FirstPoint, Study
+from hpo.study import FirstPoint, Study, StudySettings
 from hpo.trial import Failure, Report
 from pipelines.models import FamilyOptions
 from pipelines.models.catalog import family, settings
@@ -79,7 +79,14 @@ def search(
         first = (*first, *_first_points(task, known, method, first))
     rungs = task.rungs if grants_budgets(method.algorithm) else task.rungs[-1:]
     sampler, scheduler = algorithm(method.algorithm, rungs, past=known)
-    study = Study(task.space, sampler, scheduler, MemoryStorage(), seed=seed, first_points=first)
+    study = Study(
+        task.space,
+        sampler,
+        scheduler,
+        MemoryStorage(),
+        seed=seed,
+        settings=StudySettings(first_points=first),
+    )
     best, cost = np.full(trials, np.inf), 0.0
     while cost < trials - 1e-9 and (trial := study.ask()) is not None:
         cost += (trial.budget - trial.reached) / rungs[-1]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from hpo.arrays import FloatArray
 from hpo.errors import ParameterError, closest, raise_all
-from hpo.goals.expression import Expression
+from hpo.goals.expression import Expression, Sums
 from hpo.trial import Report
 
 MINIMIZE, MAXIMIZE = DIRECTIONS = "minimize", "maximize"
@@ -185,26 +185,14 @@ class Goals:
         return self.first if leading is None else replace(self.first, name=leading.names[0])
 
     @cached_property
-    def expressions(self) -> tuple[Expression, ...]:
-        """The sums among the goals and limits."""
-        return tuple(filter(None, map(Expression.parse, self.names)))
-
-    @cached_property
-    def measured(self) -> tuple[str, ...]:
-        """The scores that have to be measured: those of goals and limits, or of their terms."""
-        found = ((name, Expression.parse(name)) for name in self.names)
-        return tuple(
-            dict.fromkeys(n for name, each in found for n in (each.names if each else [name]))
-        )
+    def sums(self) -> Sums:
+        """The sums among the goals and limits, and the scores that have to be measured for them."""
+        return Sums.among(self.names)
 
     @cached_property
     def is_plain(self) -> bool:
         """Whether trials are ordered by one score, which is no sum."""
-        return self.is_single and not self.expressions
-
-    def with_sums(self, scores: Mapping[str, float]) -> dict[str, float]:
-        """The scores, and the sums of them that are goals or have limits."""
-        return {**scores, **{each.name: each.value(scores) for each in self.expressions}}
+        return self.is_single and not self.sums.expressions
 
     @cached_property
     def is_single(self) -> bool:
@@ -229,7 +217,8 @@ class Goals:
 
     def excess(self, report: Report) -> float:
         """By how much a report breaks the limits; 0 if it keeps them all."""
-        return sum(limit.excess(self._value(report, limit.name)) for limit in self.limits)
+        values = self.scores(report) if self.limits else {}
+        return sum(limit.excess(values[limit.name]) for limit in self.limits)
 
     def values(self, report: Report) -> tuple[float, ...]:
         """The excess over the limits, then the loss of each goal."""
@@ -238,16 +227,15 @@ class Goals:
 
     def scores(self, report: Report) -> dict[str, float]:
         """The value of each goal, then of what else has a limit."""
-        return {name: self._value(report, name) for name in self.names}
+        first = self.first
+        return {
+            name: first.from_loss(report.loss) if name == first.name else report.metrics[name]
+            for name in self.names
+        }
 
     def text(self, report: Report) -> str:
         """These values with their names, for people."""
         return ", ".join(f"{name} {value:.5g}" for name, value in self.scores(report).items())
-
-    def _value(self, report: Report, name: str) -> float:
-        if name == self.first.name:
-            return self.first.from_loss(report.loss)
-        return report.metrics[name]
 
 
 def _limit_mistakes(limits: Sequence[Limit]) -> Iterator[str]:

@@ -7,7 +7,7 @@ front; several goals find all of it (`hpo.goals`).
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from hpo.errors import ParameterError
@@ -122,3 +122,27 @@ def _shown(term: Term) -> str:
     short = f"{size:g}"
     factor = (short if float(short) == size else repr(size)).replace("+", "")  # 1e+06 is 1e06
     return term.name if size == 1 else f"{factor} {term.name}"
+
+
+@dataclass(frozen=True)
+class Sums:
+    """The sums among scores, and the single scores that they need.
+
+    Attributes:
+        expressions: the sums.
+        measured: the scores that have to be measured: those that are no sum, and the terms.
+    """
+
+    expressions: tuple[Expression, ...]
+    measured: tuple[str, ...]
+
+    @classmethod
+    def among(cls, names: Sequence[str]) -> "Sums":
+        """The sums among the names of scores."""
+        found = {name: Expression.parse(name) for name in names}
+        single = (n for name, each in found.items() for n in (each.names if each else [name]))
+        return cls(tuple(filter(None, found.values())), tuple(dict.fromkeys(single)))
+
+    def with_values(self, scores: Mapping[str, float]) -> dict[str, float]:
+        """The scores, and the sums of them."""
+        return {**scores, **{each.name: each.value(scores) for each in self.expressions}}

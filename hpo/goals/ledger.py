@@ -18,6 +18,7 @@ class Ledger:
         goals: what is searched for.
         patience: see `Stagnation`.
         min_gain: see `Stagnation`.
+        races: see `Stagnation`.
 
     Attributes:
         trials: in order of their numbers.
@@ -29,7 +30,13 @@ class Ledger:
     """
 
     def __init__(
-        self, storage: Storage, goals: Goals, patience: int | None, min_gain: float | None
+        self,
+        storage: Storage,
+        goals: Goals,
+        patience: int | None,
+        min_gain: float | None,
+        *,
+        races: bool,
     ) -> None:
         self.trials = list(storage.load())
         _check_numbers(self.trials)
@@ -37,7 +44,7 @@ class Ledger:
         self._storage = storage
         self._lost = [trial.number for trial in reversed(self.trials) if not trial.finished]
         self._leaders = leaders(self.trials, goals)
-        self.stagnation = Stagnation(self._leaders, self.trials, patience, min_gain)
+        self.stagnation = Stagnation(self._leaders, self.trials, patience, min_gain, races=races)
 
     @property
     def best(self) -> Trial | None:

@@ -19,6 +19,7 @@ class Stagnation:
         trials: those that are there already.
         patience: how many trials in a row may bring no better result; None for any number.
         min_gain: the least gain that is to be expected of the next trials; None for any.
+        races: whether trials stop at several budgets, so that their losses say nothing of the next.
     """
 
     def __init__(
@@ -27,8 +28,11 @@ class Stagnation:
         trials: Sequence[Trial],
         patience: int | None,
         min_gain: float | None,
+        *,
+        races: bool,
     ) -> None:
         self._leaders = leaders
+        self._forecasts = leaders.goals.is_single and not races
         self._patience = patience
         self._min_gain = min_gain
         self._losses: list[float] = []  # by number; nan until the trial has finished
@@ -50,14 +54,21 @@ class Stagnation:
 
     @property
     def stalled(self) -> bool:
-        """Whether `patience` is at its end, or too little gain has been expected for a while."""
+        """Whether the trials so far say that more of them are not worth it.
+
+        The last ones, as many as `patience`, have brought no better result, or the next ones have
+        been expected for a while to improve it by less than `min_gain`.
+        """
         is_out_of_patience = self._patience is not None and self._since_best >= self._patience
         return is_out_of_patience or self._gains_little
 
     @property
     def expected_gain(self) -> float | None:
-        """How much the next trials are expected to improve the best loss; None while unknown."""
-        return expected_gain(self._known)
+        """How much the next trials are expected to improve the best loss (`hpo.goals.forecast`).
+
+        None while that is unknown, in races, and with several goals or limits.
+        """
+        return expected_gain(self._known) if self._forecasts else None
 
     @property
     def _known(self) -> FloatArray:

@@ -49,7 +49,7 @@ class Analysis:
 
 def analyse(evidence: Evidence) -> Analysis | None:
     """The analysis of a study; None for too few comparable trials, or if all losses are equal."""
-    data, space, winner = evidence.comparable, evidence.space, evidence.winner
+    data, space, winner = evidence.comparable, evidence.scope.space, evidence.winner
     if winner is None or len(data.losses) < MIN_TRIALS or np.ptp(data.losses) == 0:
         return None
     forest = fit(data.x, data.losses, choices(space))

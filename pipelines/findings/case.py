@@ -26,7 +26,7 @@ class Case:
     @property
     def space(self) -> SearchSpace:
         """The search space."""
-        return self.evidence.space
+        return self.evidence.scope.space
 
     @property
     def columns(self) -> list[int]:
@@ -38,7 +38,7 @@ class Case:
     @property
     def metric(self) -> str:
         """The name of the metric."""
-        return self.evidence.goal.name
+        return self.evidence.scope.goal.name
 
     @property
     def n_finished(self) -> int:
@@ -65,5 +65,5 @@ class Case:
         trivial = self.evidence.baselines.get("trivial")
         if trivial is None:
             return otherwise
-        distance = abs(self.evidence.goal.to_loss(trivial) - self.winner.loss)
+        distance = abs(self.evidence.scope.goal.to_loss(trivial) - self.winner.loss)
         return distance if math.isfinite(distance) else otherwise

@@ -78,6 +78,56 @@ class Comparable:
 
 
 @dataclass(frozen=True)
+class Scope:
+    """What a study searches, and for which goals.
+
+    Attributes:
+        header: What the study was created with.
+    """
+
+    header: Mapping[str, Any]
+
+    @cached_property
+    def space(self) -> SearchSpace:
+        """The search space."""
+        return SearchSpace.from_dict(self.header["space"], "the study's space")
+
+    @cached_property
+    def goals(self) -> Goals:
+        """The metrics that decide, and their limits."""
+        return Goals.from_dict(self.header)
+
+    @property
+    def goal(self) -> Goal:
+        """The metric that decides; of several, the first."""
+        return self.goals.first
+
+    @property
+    def model(self) -> SearchModel | None:
+        """The model family that was searched; None for an objective of another kind."""
+        name = str(self.header["model"])
+        return search_model(name) if is_model(name) else None
+
+    @property
+    def rungs(self) -> tuple[float, ...]:
+        """The budgets at which trials could stop."""
+        return tuple(self.header["rungs"])
+
+    @property
+    def budget_unit(self) -> str:
+        """What a budget counts, such as rounds."""
+        return str(self.header["budget_unit"])
+
+    def score(self, loss: float) -> float:
+        """A loss as the user knows it."""
+        return self.goal.from_loss(loss)
+
+    def scores(self, losses: FloatArray) -> FloatArray:
+        """Losses as the user knows them."""
+        return self.goal.from_loss(losses)
+
+
+@dataclass(frozen=True)
 class Evidence:
     """A study as it is read back.
 
@@ -112,6 +162,11 @@ class Evidence:
     warm: Warm | None = None
 
     @cached_property
+    def scope(self) -> Scope:
+        """What was searched."""
+        return Scope(self.header)
+
+    @cached_property
     def trials(self) -> tuple[Trial, ...]:
         """All trials in the order of their numbers; as budget each has the one that it reached."""
         return tuple(map(_trial, sorted(self.rows, key=lambda row: int(row["number"]))))
@@ -124,7 +179,7 @@ class Evidence:
     @cached_property
     def ranked(self) -> tuple[Trial, ...]:
         """The trials with a result, the best first; of equal ones the earliest first."""
-        return ranked(self.scored, self.goals)
+        return ranked(self.scored, self.scope.goals)
 
     @cached_property
     def front(self) -> tuple[Trial, ...]:
@@ -133,7 +188,7 @@ class Evidence:
 
     @cached_property
     def _leaders(self) -> Leaders:
-        return leaders(self.scored, self.goals)
+        return leaders(self.scored, self.scope.goals)
 
     @cached_property
     def results(self) -> Results:
@@ -142,7 +197,7 @@ class Evidence:
         return Results(
             np.array([trial.number for trial in self.scored]),
             losses,
-            self.scores(losses),
+            self.scope.scores(losses),
             np.array([trial.seconds for trial in self.scored]),
             np.array([trial.origin == "default" for trial in self.scored]),
             np.array([trial.origin.startswith(WARM_ORIGIN) for trial in self.scored]),
@@ -169,28 +224,7 @@ class Evidence:
     @cached_property
     def comparable(self) -> Comparable:
         """Losses that can be compared with each other."""
-        return comparable(self.trials, self.space)
-
-    @cached_property
-    def space(self) -> SearchSpace:
-        """The search space."""
-        return SearchSpace.from_dict(self.header["space"], "the study's space")
-
-    @cached_property
-    def goals(self) -> Goals:
-        """The metrics that decide, and their limits."""
-        return Goals.from_dict(self.header)
-
-    @property
-    def goal(self) -> Goal:
-        """The metric that decides; of several, the first."""
-        return self.goals.first
-
-    @property
-    def model(self) -> SearchModel | None:
-        """The model family that was searched; None for an objective of another kind."""
-        name = str(self.header["model"])
-        return search_model(name) if is_model(name) else None
+        return comparable(self.trials, self.scope.space)
 
     @cached_property
     def exhausted(self) -> bool:
@@ -200,28 +234,10 @@ class Evidence:
         # Of the samplers, only the grid does not draw from the whole space.
         name = str(self.header["algorithm"])
         sampler = sampler_of(name) if name.startswith("grid") else RandomSampler()
-        same = by_value if self.model is None else identity(self.model.name)
-        known = Configurations(self.space, sampler, same)
+        same = by_value if self.scope.model is None else identity(self.scope.model.name)
+        known = Configurations(self.scope.space, sampler, same)
         total = known.total(trial.params for trial in self.trials)
         return total is not None and sum(known.add(trial.params) for trial in self.trials) == total
-
-    @property
-    def rungs(self) -> tuple[float, ...]:
-        """The budgets at which trials could stop."""
-        return tuple(self.header["rungs"])
-
-    @property
-    def budget_unit(self) -> str:
-        """What a budget counts, such as rounds."""
-        return str(self.header["budget_unit"])
-
-    def score(self, loss: float) -> float:
-        """A loss as the user knows it."""
-        return self.goal.from_loss(loss)
-
-    def scores(self, losses: FloatArray) -> FloatArray:
-        """Losses as the user knows them."""
-        return self.goal.from_loss(losses)
 
 
 def _trial(row: Mapping[str, Any]) -> Trial:

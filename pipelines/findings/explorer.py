@@ -63,7 +63,7 @@ def explorer_page(evidence: Evidence) -> str:
     data = {
         "n": n,
         "color": columns[1].name,
-        "reversed": not evidence.goal.greater_is_better,
+        "reversed": not evidence.scope.goal.greater_is_better,
         "drawn": best_and_others(n, DRAWN).tolist(),
         "columns": [asdict(column) for column in columns],
     }
@@ -71,7 +71,7 @@ def explorer_page(evidence: Evidence) -> str:
         title=f"All trials of study {short(evidence.name, 60)}",
         n=n,
         drawn=min(n, DRAWN),
-        metric=evidence.goal.name,
+        metric=evidence.scope.goal.name,
         data=Markup(_inert(json.dumps(data))),  # noqa: S704
         plotly=Markup(get_plotlyjs()),  # noqa: S704
     )
@@ -83,12 +83,12 @@ def _inert(text: str) -> str:
 
 
 def _columns(evidence: Evidence) -> Iterator[Column]:
-    rows, space = evidence.rows, evidence.space
+    rows, space = evidence.rows, evidence.scope.space
     names = _Names()
     yield _numbers(names.new("trial"), [row["number"] for row in rows])
-    for name in evidence.goals.names:
+    for name in evidence.scope.goals.names:
         yield _numbers(names.new(name), [row["metrics"].get(name) for row in rows])
-    if len(evidence.rungs) > 1:
+    if len(evidence.scope.rungs) > 1:
         yield _numbers(names.new("budget"), [row["budget"] or None for row in rows], is_log=True)
     yield _numbers(names.new("seconds"), [row["seconds"] for row in rows])
     yield _choices(names.new("from"), [short(row["origin"], 40) for row in rows])

@@ -81,12 +81,13 @@ class Group:
     @property
     def final_scores(self) -> FloatArray:
         """The scores of the winners, `(n_studies,)`."""
-        return np.array([study.score(study.winner.loss) for study in self.studies if study.winner])
+        winners = ((study.scope, study.winner) for study in self.studies if study.winner)
+        return np.array([scope.score(winner.loss) for scope, winner in winners])
 
     @property
     def test_scores(self) -> FloatArray:
         """The winners' scores on the held-out rows, for the studies that have one."""
-        metric = self.first.goals.score.name
+        metric = self.first.scope.goals.score.name
         return np.array([study.test[metric] for study in self.studies if metric in study.test])
 
     def curves(self, curve_of: Callable[[Evidence], Curve]) -> list[Curve]:
@@ -95,7 +96,7 @@ class Group:
 
     def anytime(self, curve_of: Callable[[Evidence], Curve]) -> Anytime:
         """The mean of the curves, as scores."""
-        found, scores = anytime(self.curves(curve_of)), self.first.scores
+        found, scores = anytime(self.curves(curve_of)), self.first.scope.scores
         low, high = np.sort([scores(found.low), scores(found.high)], axis=0)
         return Anytime(found.x, scores(found.mean), low, high)
 
@@ -175,8 +176,8 @@ def over_trials(study: Evidence) -> Curve:
 
 def over_seconds(study: Evidence) -> Curve:
     """Seconds of search and the best loss then."""
-    best = study.best or ((0.0, study.score(study.trials[0].loss)),)
-    losses = [study.goal.to_loss(score) for _, score in best]
+    best = study.best or ((0.0, study.scope.score(study.trials[0].loss)),)
+    losses = [study.scope.goal.to_loss(score) for _, score in best]
     return np.array([seconds for seconds, _ in best]), np.array(losses)
 
 
@@ -251,7 +252,7 @@ def _draw_group(
     axes.step(found.x, found.mean, where="post", color=colour, linewidth=2, label=label)
     if n > 1:
         for x, y in group.curves(curve_of):
-            scores = group.first.scores(y)
+            scores = group.first.scope.scores(y)
             axes.step(x, scores, where="post", color=colour, linewidth=0.6, alpha=0.5)
 
 
@@ -261,7 +262,7 @@ def _visible(groups: Sequence[Group]) -> tuple[float, float]:
     values = np.concatenate(means)
     values = values[np.isfinite(values)]
     margin = 0.05 * max(float(np.ptp(values)), 1e-12)
-    greater = groups[0].first.goal.greater_is_better
+    greater = groups[0].first.scope.goal.greater_is_better
     low, high = np.quantile(values, (0.1, 1.0) if greater else (0.0, 0.9))
     return float(low) - margin, float(high) + margin
 
@@ -273,7 +274,7 @@ def settings_table(groups: Sequence[Group]) -> Table:
         {
             "setting": attrgetter("label"),
             "studies": lambda group: len(group.studies),
-            groups[0].first.goal.name: lambda group: float(group.final_scores.mean()),
+            groups[0].first.scope.goal.name: lambda group: float(group.final_scores.mean()),
             "standard deviation": lambda group: _deviation(group.final_scores),
             "held-out": lambda group: _mean(group.test_scores),
             "trials": lambda group: _mean([len(study.trials) for study in group.studies]),
@@ -299,8 +300,8 @@ def studies_table(groups: Sequence[Group]) -> Table:
             "setting": lambda study: labels[study.study],
             "study": attrgetter("study"),
             "seed": lambda study: study.header.get("seed"),
-            groups[0].first.goal.name: _final_score,
-            "held-out": lambda study: study.test.get(study.goals.score.name),
+            groups[0].first.scope.goal.name: _final_score,
+            "held-out": lambda study: study.test.get(study.scope.goals.score.name),
             "trials": lambda study: len(study.trials),
             "failed": lambda study: len(study.failed),
             "seconds": attrgetter("elapsed"),
@@ -313,7 +314,7 @@ def _studies(groups: Sequence[Group]) -> list[Evidence]:
 
 
 def _final_score(study: Evidence) -> float | None:
-    return study.score(study.winner.loss) if study.winner else None
+    return study.scope.score(study.winner.loss) if study.winner else None
 
 
 def curves_table(groups: Sequence[Group]) -> Table:
@@ -332,7 +333,8 @@ def comparison_page(groups: Sequence[Group], curves: Drawing, notes: Sequence[st
     first = groups[0].first
     studies = _studies(groups)
     means = np.array([group.final_scores.mean() for group in groups])
-    best = int(np.argmin(first.goal.to_loss(means)))
+    goal = first.scope.goal
+    best = int(np.argmin(goal.to_loss(means)))
     settings = settings_table(groups)
     reading = "Means over the studies of a setting."
     sections = [
@@ -348,7 +350,7 @@ def comparison_page(groups: Sequence[Group], curves: Drawing, notes: Sequence[st
         title=f"{len(studies)} studies side by side",
         subtitle=f"{len(studies)} studies{predicted(first.header)}",
         headline=groups[best].label,
-        kicker=f"the best setting, {first.goal.name} {number(float(means[best]), 5)} on average",
+        kicker=f"the best setting, {goal.name} {number(float(means[best]), 5)} on average",
         facts=[
             Fact("settings", str(len(groups))),
             Fact("trials", f"{trials:,}"),

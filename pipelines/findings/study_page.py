@@ -54,9 +54,9 @@ def _headline(evidence: Evidence) -> tuple[str, str]:
     winner, n = evidence.winner, len(evidence.trials)
     if winner is None:
         return "No trial succeeded", ""
-    where = "" if evidence.model is None else ", on the validation rows"
-    scores = evidence.goals.scores(winner.best) if winner.best else {}
-    single = evidence.goals.is_single
+    where = "" if evidence.scope.model is None else ", on the validation rows"
+    scores = evidence.scope.goals.scores(winner.best) if winner.best else {}
+    single = evidence.scope.goals.is_single
     chosen = "the best" if single else f"chosen from the {len(evidence.front)} on the front"
     return (
         ", ".join(f"{name} {number(value, 5)}" for name, value in scores.items()),
@@ -78,7 +78,7 @@ def _facts(evidence: Evidence) -> Iterator[Fact]:
 
 
 def _test_facts(evidence: Evidence) -> Iterator[Fact]:
-    name, test = evidence.goals.score.name, evidence.test
+    name, test = evidence.scope.goals.score.name, evidence.test
     if name in test:
         ends = [number(test[end]) for end in (f"{name}_low", f"{name}_high") if end in test]
         note = " to ".join(ends) or "scored once, by the winner"
@@ -89,7 +89,7 @@ def _default_facts(evidence: Evidence) -> Iterator[Fact]:
     default, winner = evidence.default, evidence.winner
     if winner and default and default.reports and default is not winner:
         gain = f"the search gained {abs(default.loss - winner.loss):.2g}"
-        yield Fact("the library's default", number(evidence.score(default.loss), 5), gain)
+        yield Fact("the library's default", number(evidence.scope.score(default.loss), 5), gain)
 
 
 def _sections(
@@ -103,7 +103,7 @@ def _sections(
     yield Section("Diagnosis", findings=findings or [_NO_FINDINGS], code=code)
     yield from figures[:1]
     if winner := evidence.winner:
-        is_model = evidence.model is not None
+        is_model = evidence.scope.model is not None
         reading = f"Train it again: {_train_command(evidence, winner)}" if is_model else ""
         configuration = tables.configuration(evidence)
         yield Section.of_table("The winner's configuration", configuration, reading)
@@ -153,22 +153,22 @@ def _best_from_the_past(evidence: Evidence) -> str:
     best = helped(evidence.trials)
     if best is None:
         return "No configuration was taken over from the past; it only guided the search."
-    raced = len(evidence.rungs) > 1
-    at = f" at {best.budget:g} {evidence.budget_unit}" if raced else ""
+    raced = len(evidence.scope.rungs) > 1
+    at = f" at {best.budget:g} {evidence.scope.budget_unit}" if raced else ""
     loss = loss_at(evidence.default, best.budget) if evidence.default else None
-    default = "" if loss is None else f", the default {number(evidence.score(loss), 5)}"
+    default = "" if loss is None else f", the default {number(evidence.scope.score(loss), 5)}"
     return (
         f"The best configuration from the past, trial {best.best.number}, reached "
-        f"{number(evidence.score(best.loss), 5)}{at}{default}; {best.beaten} of the {best.others} "
-        f"other trials are no better, so it takes {best.trials:.1f} of those on average to be as "
-        "good."
+        f"{number(evidence.scope.score(best.loss), 5)}{at}{default}; {best.beaten} of the "
+        f"{best.others} other trials are no better, so it takes {best.trials:.1f} of those on "
+        "average to be as good."
     )
 
 
 def script_data(evidence: Evidence, drawings: Sequence[Drawing]) -> dict[str, Any]:
     """The data of the script: where trials stand in the figures, and a description of each."""
     named = {trial.number: trial for trial in _named_trials(evidence.trials)}
-    metric, names = evidence.goal.name, evidence.space.names
+    metric, names = evidence.scope.goal.name, evidence.scope.space.names
     return {
         "charts": {drawing.name: _chart(drawing, named) for drawing in drawings},
         "columns": ["trial", metric, "seconds", "from", *(short(name, 40) for name in names)],
@@ -188,8 +188,8 @@ def _chart(drawing: Drawing, named: Mapping[int, Trial]) -> dict[str, Any]:
 
 def _description(evidence: Evidence, trial: Trial) -> list[str | None]:
     """The values of `columns` for one trial; None for inactive parameters."""
-    score = number(evidence.score(trial.loss), 5) if trial.reports else "failed"
-    values = map(trial.params.get, evidence.space.names)
+    score = number(evidence.scope.score(trial.loss), 5) if trial.reports else "failed"
+    values = map(trial.params.get, evidence.scope.space.names)
     return [
         str(trial.number),
         score,

@@ -90,12 +90,12 @@ def best_trials(evidence: Evidence) -> Table:
     """The best trials; their budgets are shown if the study has rungs."""
     columns: dict[str, Callable[[Trial], object]] = {
         "trial": attrgetter("number"),
-        **{name: partial(_score, evidence, name) for name in evidence.goals.names},
+        **{name: partial(_score, evidence, name) for name in evidence.scope.goals.names},
         "budget": attrgetter("reached"),
         "seconds": attrgetter("seconds"),
         "origin": attrgetter("origin"),
     }
-    if len(evidence.rungs) < 2:
+    if len(evidence.scope.rungs) < 2:
         del columns["budget"]
     shown = evidence.ranked[:_BEST]
     winner = evidence.winner
@@ -104,12 +104,12 @@ def best_trials(evidence: Evidence) -> Table:
 
 
 def _score(evidence: Evidence, name: str, trial: Trial) -> object:
-    return evidence.goals.scores(trial.best)[name] if trial.best else None
+    return evidence.scope.goals.scores(trial.best)[name] if trial.best else None
 
 
 def course(evidence: Evidence) -> Table:
     """The values that the winner was trained with over time; no rows unless it is a copy."""
-    names = evidence.space.names
+    names = evidence.scope.space.names
     winner = evidence.winner
     phases = schedule(evidence.trials, winner.number) if winner else []
     rows = [
@@ -139,9 +139,9 @@ def configuration(evidence: Evidence) -> Table:
 
 
 def _range(evidence: Evidence, name: str) -> str:
-    if name not in evidence.space:
+    if name not in evidence.scope.space:
         return ""
-    parameter: Parameter = evidence.space[name]
+    parameter: Parameter = evidence.scope.space[name]
     if isinstance(parameter, Categorical):
         return ", ".join(map(str, parameter.choices))
     return f"{parameter.low:g} to {parameter.high:g}{', log' if parameter.log else ''}"
@@ -150,7 +150,7 @@ def _range(evidence: Evidence, name: str) -> str:
 def importance(evidence: Evidence, analysis: Analysis) -> Table:
     """Shares of the variance of the loss, by parameter."""
     found, order = analysis.importance, list(analysis.order)
-    names = [evidence.space.names[j] for j in order]
+    names = [evidence.scope.space.names[j] for j in order]
     shares = (found.main[order], found.spread[order], found.total[order])
     rows = list(zip(names, *(share.tolist() for share in shares), strict=True))
     return Table(("parameter", "alone", "spread", "with interactions"), rows)
@@ -158,7 +158,7 @@ def importance(evidence: Evidence, analysis: Analysis) -> Table:
 
 def interactions(evidence: Evidence, analysis: Analysis) -> Table:
     """Shares of the variance of the loss, by pairs of parameters."""
-    names, share = evidence.space.names, analysis.importance.pairs
+    names, share = evidence.scope.space.names, analysis.importance.pairs
     return Table.of(
         sorted(share, key=lambda pair: -share[pair]),
         {
@@ -172,7 +172,7 @@ def interactions(evidence: Evidence, analysis: Analysis) -> Table:
 def best_so_far(evidence: Evidence) -> Table:
     """The best result after each leg, with the seconds of search until then."""
     rows = [[legs, *point] for legs, point in enumerate(evidence.best, 1)]
-    return Table(("legs", "seconds", evidence.goal.name), rows)
+    return Table(("legs", "seconds", evidence.scope.goal.name), rows)
 
 
 def failures(evidence: Evidence) -> Table:
@@ -238,7 +238,7 @@ def _failed_seconds(evidence: Evidence) -> float:
 
 def _seconds_by_family(evidence: Evidence) -> list[tuple[str, float]]:
     """Training seconds by model family, the largest first; none if the study has one family."""
-    model = evidence.model
+    model = evidence.scope.model
     if model is None or len(model.families) < 2:
         return []
     spent: dict[str, float] = defaultdict(float)

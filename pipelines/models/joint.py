@@ -39,7 +39,6 @@ class JointSearch:
             member.settings(kind=kind, has_categorical=has_categorical)
             for member in self.members.values()
         ]
-        parameters = [_nested(part.name, parameter) for part in parts for parameter in part.space]
         points = [(parts[0].name, parts[0].first_points[0])]
         points += [(part.name, part.first_points[1]) for part in parts]
         raced = [part.budget for part in parts if part.budget.min < part.budget.max]
@@ -48,7 +47,7 @@ class JointSearch:
             self.name,
             f"One search over {', '.join(self.families)}.",
             Budget(PERCENT, max(1, round(lowest)), 100),
-            SearchSpace((Categorical(MODEL, self.families), *parameters)),
+            nested({part.name: part.space for part in parts}),
             tuple(_nested_point(family, point) for family, point in points),
         )
 
@@ -138,6 +137,12 @@ class JointSearch:
         prefix = f"{family}."
         own = [name.removeprefix(prefix) for name in space.names if name.startswith(prefix)]
         yield from self.members[family].names.mistakes(own, prefix)
+
+
+def nested(spaces: Mapping[str, SearchSpace]) -> SearchSpace:
+    """One space over the spaces of families: the parameter `model` chooses one of them."""
+    parameters = [_nested(name, each) for name, space in spaces.items() for each in space]
+    return SearchSpace((Categorical(MODEL, tuple(spaces)), *parameters))
 
 
 def _nested(family: str, parameter: Parameter) -> Parameter:

@@ -36,6 +36,7 @@ from pipelines.objectives.deciding.checks import check_decisions
 from pipelines.objectives.model import check_trainable
 from pipelines.objectives.scoring.goals import goals_of
 from pipelines.objectives.space import SpaceChoice
+from pipelines.study.extent import Extent
 from pipelines.study.options import AUTO, SearchOptions, TuneOptions
 from pipelines.study.plan import Plan
 from pipelines.study.sources import wanted_of
@@ -47,10 +48,8 @@ if TYPE_CHECKING:
 INTERVALS = 10  # of population-based training, unless `min_budget` is given
 FULL_TRAININGS = 50  # the cost of a study if the number of trials is not given
 # options that stand in a plan as they are; those of `tune` alone keep their defaults elsewhere
-_AS_GIVEN = (
-    *("eta", "timeout", "trial_timeout", "patience", "min_gain"),
-    *("budget", "price", "register", "warm_start"),
-)
+_AS_GIVEN = ("eta", "register", "warm_start")
+_OF_EXTENT = ("timeout", "trial_timeout", "patience", "min_gain", "budget", "price")
 _MOST = 1e300  # compared instead of no limit
 SHARES_OF_ROWS = Budget(PERCENT_OF_ROWS, 10, 100)
 
@@ -130,6 +129,7 @@ def plan_of(
     """
     trials = n_trials(options, steps)
     given = {name: getattr(options, name) for name in _AS_GIVEN if hasattr(options, name)}
+    ends = {name: getattr(options, name) for name in _OF_EXTENT if hasattr(options, name)}
     place = getattr(options, "checkpoints", None)
     return Plan(
         algorithm=resolved(options.algorithm, space, trials or FULL_TRAININGS),
@@ -139,7 +139,7 @@ def plan_of(
         workers=worker_plan.workers,
         threads=worker_plan.threads,
         lag=lag_of(options.algorithm, worker_plan),
-        trials=trials,
+        extent=Extent(trials, **ends),
         **given,
         **own,
     )

@@ -126,7 +126,7 @@ def _adjusted(study: str, model: str) -> SpaceChoice:
             f"space={AUTO_SPACE}{study} is of model={other}, but this study is of model={model}; "
             f"take model={other}"
         )
-    found, changes = adjusted_space(evidence.space, diagnose(evidence, analyse(evidence)))
+    found, changes = adjusted_space(evidence.scope.space, diagnose(evidence, analyse(evidence)))
     return SpaceChoice(found, study=study, changes=tuple(changes))
 
 

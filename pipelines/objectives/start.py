@@ -11,6 +11,7 @@ from hpo.workers.cores import WorkerPlan, available_cores, plan_threads
 from pipelines.files.checkpoints import Checkpoints
 from pipelines.files.memory import release_memory
 from pipelines.objectives.deciding.checks import check_decisions
+from pipelines.objectives.ending.conclusion import TableConclusion
 from pipelines.objectives.mistakes import every_mistake
 from pipelines.objectives.planning import lag_of, new_plan, worker_plan_of
 from pipelines.objectives.scoring.goals import preferring
@@ -140,7 +141,8 @@ def run(
     notes = [*step_notes(plan.space), *space_notes(storage.header.get("space_from"))]
     notes += [f"warm start: {line}" for line in warm.lines()] if warm else []
     objective = TableObjective(plan, data, prepared)
-    return run_study(Setup(plan, objective, shop, storage, past, notes, save_report))
+    conclusion = TableConclusion(plan, data, prepared)
+    return run_study(Setup(plan, objective, conclusion, shop, storage, past, notes, save_report))
 
 
 @dataclass(frozen=True)

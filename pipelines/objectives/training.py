@@ -120,13 +120,8 @@ class Training:
         return Work.read(self._exchange)
 
     @cached_property
-    def _goals(self) -> Goals | None:
-        """The goals of the study; None for its metric alone."""
-        return Goals.from_dict(self.work.goals) if self.work.goals else None
-
-    @cached_property
-    def _beside(self) -> Beside:
-        return Beside(self.work.others, metric_named(self.work.metric), self._exchange)
+    def _scoring(self) -> "_Scoring":
+        return _Scoring(self._exchange, self.work)
 
     @cached_property
     def _folds(self) -> Sequence[Fold]:
@@ -153,7 +148,7 @@ class Training:
         self._exports.models(trained, label)
         if is_trial and self.work.predictions:
             self._exports.predictions(trained, label)
-        return self._report(budget, trained, began)
+        return self._scoring.report(budget, trained, began)
 
     def _refit(self, course: Course, best: float, label: str, *, test_rows: bool = False) -> Report:
         """Train one model on the rows of all folds, and on the test rows if they are asked for.
@@ -179,10 +174,10 @@ class Training:
         Of equal trials the driver takes the earlier one, whichever worker trained it.
         """
         began = Meter.start()
-        course, goals = course_of(self.work, job), self._goals
+        course = course_of(self.work, job)
         models, restarted = self._models(job, course)
         trained = self._train(course, models)
-        report = self._report(job.to, trained, began)
+        report = self._scoring.report(job.to, trained, began)
         not_stored = self._legs.save(job, trained)
         not_exported = self._exports.best(job, report.loss, trained)
         return Report(
@@ -190,10 +185,7 @@ class Training:
             report.loss,
             report.metrics,
             began.spent.seconds,
-            # the curves are of the score alone, so there is none of a sum
-            curve=leg_curve(self.work, course, trained, job)
-            if goals is None or goals.first == goals.score
-            else (),
+            curve=leg_curve(self.work, course, trained, job) if self._scoring.has_curves else (),
             note="; ".join(filter(None, (restarted, not_stored, not_exported))),
             over=all(part.over for part in trained),
         )
@@ -206,7 +198,7 @@ class Training:
             self._part = (index, load_part(self._exchange.get(PARTS), index))
         course, fold = course_of(self.work, job), self._part[1]
         model = self._families.on(course, fold).start(course.params, self.work.seed)
-        return self._report(job.to, [_train_on(course, fold, model)], began)
+        return self._scoring.report(job.to, [_train_on(course, fold, model)], began)
 
     def _models(self, job: Job, course: Course) -> tuple[list[Trainable], str]:
         """One model for each fold, where the leg starts; or new ones and why."""
@@ -226,16 +218,31 @@ class Training:
         pairs = zip(self._folds, models, strict=True)
         return [_train_on(course, fold, model) for fold, model in pairs]
 
-    def _report(self, budget: float, trained: Sequence[Trained], began: Meter) -> Report:
-        work, spent = self.work, began.spent
-        metric = metric_named(work.metric)
+
+class _Scoring:
+    """The scores of models on the validation rows, and what their training has cost."""
+
+    def __init__(self, exchange: Exchange, work: Work) -> None:
+        self._work = work
+        self._metric = metric_named(work.metric)
+        self._goals = Goals.from_dict(work.goals) if work.goals else None  # None for the metric
+        self._beside = Beside(work.others, self._metric, exchange)
+
+    @property
+    def has_curves(self) -> bool:
+        """Whether a leg has a curve: curves are of the score alone, so there is none of a sum."""
+        return self._goals is None or self._goals.first == self._goals.score
+
+    def report(self, budget: float, trained: Sequence[Trained], began: Meter) -> Report:
+        """The report at a budget, with every score that the study measures."""
+        work, spent = self._work, began.spent
         others = [metric_named(name) for name in work.others if not is_beside(name)]
-        scores = mean_scores(trained, metric, others)
+        scores = mean_scores(trained, self._metric, others)
         scores |= costs(trained, spent, work.others, work.watts)
         scores |= self._beside.measured(trained)
-        goal = metric.goal
+        goal = self._metric.goal
         if self._goals is not None:
-            scores, goal = self._goals.with_sums(scores), self._goals.first
+            scores, goal = self._goals.sums.with_values(scores), self._goals.first
         loss = goal.to_loss(scores[goal.name])
         return Report(budget, loss, scores, began.spent.seconds)
 

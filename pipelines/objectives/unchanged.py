@@ -62,7 +62,7 @@ def _began_with(plan: Plan, data: DataPlan, given: Mapping[str, Any]) -> dict[st
 
     A given value that means the same as that of the plan is returned as it is.
     """
-    began = {**vars(data), **vars(plan)}
+    began = {**vars(data), **vars(plan), **vars(plan.extent)}
     began |= _budgets(plan, data.task, {name: given[name] for name in OF_BUDGETS if name in given})
     if data.outer:
         began["folds"] = Outer.parse(data.outer).folds

@@ -12,7 +12,7 @@ from hpo.configurations import Identity
 from hpo.errors import StudyError, counted
 from hpo.space.tree import tree
 from hpo.storage import MemoryStorage
-from hpo.study import Study
+from hpo.study import Study, StudySettings
 from pipelines.findings.scales import duration
 from pipelines.store.parents import check_experiment, check_header
 from pipelines.store.tracking import connect, unread_store
@@ -128,12 +128,12 @@ class DryRun:
             yield f"together about {self.trials * total:.1f} full trainings of {full:g} {unit}"
 
     def _time(self) -> Iterator[str]:
-        if self.plan.budget is not None:
-            yield f"the search ends when the trainings have cost {self.plan.budget} (budget)"
+        if self.plan.extent.budget is not None:
+            yield f"the search ends when the trainings have cost {self.plan.extent.budget} (budget)"
         if self.trials is not None:
             yield self._estimate()
-        if self.plan.timeout is not None:
-            yield f"the search ends after {duration(self.plan.timeout)} (timeout)"
+        if self.plan.extent.timeout is not None:
+            yield f"the search ends after {duration(self.plan.extent.timeout)} (timeout)"
 
     def _estimate(self) -> str:
         if self.forecast is not None:
@@ -227,11 +227,10 @@ def dry_run(
         scheduler,
         MemoryStorage(),
         seed=plan.seed,
-        max_trials=plan.trials,
-        first_points=plan.first_points,
-        identity=identity,
+        max_trials=plan.extent.trials,
+        settings=StudySettings(plan.first_points, identity=identity),
     )
-    trials = plan.n_trials(study.n_configurations)
+    trials = plan.extent.n_trials(study.proposals.total)
     shares = zip(plan.rungs, scheduler.reaching, scheduler.costs, strict=True)
     neighbours = known.warm.neighbours if known.warm else ()
     missing = math.inf if trials is None else max(trials - done, 0)
@@ -260,7 +259,7 @@ def _forecast(plan: Plan, budget: float, studies: Sequence[str], rows: int) -> F
     ]
     if not found or math.isinf(budget):
         return None
-    limit = plan.timeout or float("inf")
+    limit = plan.extent.timeout or float("inf")
     return Forecast(min(median(found), limit), len(found), bool(rows))
 
 

@@ -6,7 +6,7 @@ resumed. A later session may change how many trials it has, how long and on how 
 
 import hashlib
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, replace
 from typing import Any
 
@@ -20,8 +20,8 @@ from hpo.workers.cores import WorkerPlan
 from pipelines.files.uris import HIDDEN, is_hidden, safe
 from pipelines.models import is_model, libraries, search_model
 from pipelines.models.libraries import STUDY_LIBRARIES, installed_versions
+from pipelines.study.extent import Extent
 from pipelines.study.options import ALL_ROWS, AUTO, OFF, TuneOptions, most_members
-from pipelines.study.spending import UNLIMITED, Allowance
 from pipelines.table.source import absolute
 
 # what a later session may change, by the names of options and of the plan
@@ -42,7 +42,7 @@ _CHANGED_LATER = frozenset(
         "device",
     )
 )
-TRIAL_SECONDS = 3600.0  # after which a leg fails, unless the user gives a limit
+_OF_EXTENT = tuple(each.name for each in fields(Extent))
 
 
 @dataclass(frozen=True)
@@ -67,19 +67,11 @@ class Plan:
         workers: worker processes.
         threads: of each worker.
         lag: results that the sampler waits for (`hpo.study.Study`).
-        trials: how many there are in all; None if time alone ends the search.
-        timeout: seconds of a session; None for no limit.
-        trial_timeout: seconds of a leg; None for `TRIAL_SECONDS`.
+        extent: how far it goes.
         register: the name of the registered model; None registers nothing.
         refit: what the logged model is trained on, one of `pipelines.study.options.REFITS`.
         confirm: how many of the best trials are trained again on repeated folds before the winner
             is named; None for none.
-        patience: trials in a row without a better result after which the search ends; None for any
-            number.
-        min_gain: the search ends when the next trials are expected to improve the best score by
-            less; None for no such rule.
-        budget: what the trainings may cost (the option `budget`); None for no limit.
-        price: of an hour of one core.
         device: what models are trained on: auto, cpu or cuda.
         warm_start: the past studies that the search learns from (the option `warm_start`).
         ensemble: how many trials the winner may join (the option `ensemble`).
@@ -101,16 +93,10 @@ class Plan:
     workers: int
     threads: int
     lag: int
-    trials: int | None
-    timeout: float | None
-    trial_timeout: float | None
+    extent: Extent
     register: str | None = None
     refit: str = OFF
     confirm: int | None = None
-    patience: int | None = None
-    min_gain: float | None = None
-    budget: str | None = None
-    price: float | None = None
     warm_start: str = OFF
     ensemble: str = OFF
     device: str = AUTO
@@ -131,11 +117,6 @@ class Plan:
     def score(self) -> Goal:
         """The score that models are trained by and tested on: `goal`, or its first term."""
         return self.goals.score
-
-    @property
-    def allowance(self) -> Allowance:
-        """What the trainings may cost."""
-        return UNLIMITED if self.budget is None else Allowance.of(self.budget, self.price)
 
     @property
     def n_searched(self) -> int:
@@ -177,25 +158,7 @@ class Plan:
     def trains_one(self) -> bool:
         """Whether a single given configuration is trained, which is no search."""
         given = [point for point in self.first_points if point.origin != "default"]
-        return self.trials == 1 == len(self.first_points) == len(given)
-
-    def n_trials(self, configurations: int | None) -> int | None:
-        """How many trials there will be in a space with so many configurations, None for any.
-
-        None where time alone ends the search.
-        """
-        numbers = (self.trials, configurations)
-        return min((number for number in numbers if number is not None), default=None)
-
-    @property
-    def in_limited_time(self) -> bool:
-        """Whether time may end the search before its last trial."""
-        return self.timeout is not None or self.budget is not None
-
-    @property
-    def time_limit(self) -> float:
-        """Seconds after which a leg fails, so that one that hangs comes to an end."""
-        return self.trial_timeout or TRIAL_SECONDS
+        return self.extent.trials == 1 == len(self.first_points) == len(given)
 
     def search_seed(self, name: str) -> int:
         """The seed of the search, from the study's seed and the name of its objective.
@@ -211,7 +174,8 @@ class Plan:
         families = search_model(self.model).families if is_model(self.model) else ()
         versions = installed_versions([*STUDY_LIBRARIES, *libraries(families)])
         return {
-            **{field.name: getattr(self, field.name) for field in fields(self)},
+            **{name: value for name, value in vars(self).items() if name != "extent"},
+            **vars(self.extent),
             **self.goals.to_dict(),
             "checkpoints": self.checkpoints and safe(self.checkpoints),
             "space": self.space.to_dict(),
@@ -258,7 +222,8 @@ class Plan:
                 f"goals {self.goals}; leave confirm out"
             )
         given = {name: value for name, value in options.given().items() if name in _CHANGED_LATER}
-        if not any((self.trials, self.budget, options.trials, options.timeout, options.budget)):
+        began = self.extent
+        if not any((began.trials, began.budget, options.trials, options.timeout, options.budget)):
             raise StudyError(
                 "the study has no number of trials, because it began with a timeout; to continue "
                 "it, give timeout= or trials="
@@ -267,18 +232,32 @@ class Plan:
             given["ensemble"] = str(given["ensemble"])
         if "checkpoints" in given:
             given["checkpoints"] = absolute(given["checkpoints"])
-        return replace(self, timeout=options.timeout, goals=goals, **given)
+        new = {name: given.pop(name) for name in _OF_EXTENT if name in given}
+        extent = replace(self.extent, **{**new, "timeout": options.timeout})
+        return replace(self, goals=goals, extent=extent, **given)
 
 
 def _stored_values(header: Mapping[str, Any]) -> dict[str, Any]:
     """The values of a plan; an older study may lack those that have a default."""
-    names = [each.name for each in fields(Plan) if each.default is MISSING or each.name in header]
-    values = {name: header[name] for name in names if name != "goals"}
+    values = _stored(Plan, header, ("goals", "extent"))
     points = [FirstPoint(point["params"], point["origin"]) for point in values["first_points"]]
     return {
         **values,
         "goals": Goals.from_dict(header),
+        "extent": Extent(**_stored(Extent, header)),
         "rungs": tuple(values["rungs"]),
         "space": SearchSpace.from_dict(values["space"], "the study's space"),
         "first_points": tuple(points),
+    }
+
+
+def _stored(
+    kind: type[Plan | Extent], header: Mapping[str, Any], apart: Sequence[str] = ()
+) -> dict[str, Any]:
+    """The values of the fields of a class as they are in the header, without those `apart`."""
+    wanted = [each for each in fields(kind) if each.name not in apart]
+    return {
+        each.name: header[each.name]
+        for each in wanted
+        if each.default is MISSING or each.name in header
     }

@@ -77,7 +77,7 @@ def save_report(study: str, price: float | None = None, explore: bool = False) -
     link = artifact_link(study, f"{FOLDER}/{PAGE}")
     seconds = time.monotonic() - started
     winner = evidence.winner.number if evidence.winner else None
-    front = () if evidence.goals.is_single else (trial.number for trial in evidence.front)
+    front = () if evidence.scope.goals.is_single else (trial.number for trial in evidence.front)
     return SavedReport(
         evidence.rows,
         evidence.header,

@@ -6,17 +6,19 @@ from collections.abc import Iterator
 
 from hpo import loop
 from hpo.algorithms import algorithm
+from hpo.configurations import raced
 from hpo.errors import counted
 from hpo.goals.forecast import HORIZON
 from hpo.loop import Stop, StopLevel
 from hpo.past import Past
-from hpo.study import Study
+from hpo.study import Study, StudySettings
 from pipelines.store import StudyStore
+from pipelines.study.ending import Conclusion
 from pipelines.study.objective import Objective
 from pipelines.study.plan import Plan
 from pipelines.study.progress import Reporter
 from pipelines.study.summary import failures
-from pipelines.study.target import Target, since_1970
+from pipelines.study.watching.target import Target, since_1970
 from pipelines.study.workshop import Workshop
 from pipelines.study.workshop.checkpointing import CheckpointKeeper
 
@@ -61,7 +63,12 @@ class Search:
         self, plan: Plan, objective: Objective, store: StudyStore, past: Past | None
     ) -> None:
         sampler, scheduler = algorithm(
-            plan.algorithm, plan.rungs, plan.eta, past, in_limited_time=plan.in_limited_time
+            plan.algorithm,
+            plan.rungs,
+            plan.eta,
+            past,
+            in_limited_time=plan.extent.in_limited_time,
+            raced=raced(plan.space, (point.params for point in plan.first_points)),
         )
         self.closing = 0.0
         self.study = Study(
@@ -70,16 +77,18 @@ class Search:
             scheduler,
             store,
             seed=plan.search_seed(objective.name),
-            max_trials=plan.trials,
-            first_points=plan.first_points,
-            lag=plan.lag,
-            identity=objective.identity,
-            patience=plan.patience,
-            min_gain=plan.min_gain,
+            max_trials=plan.extent.trials,
             goals=plan.goals,
+            settings=StudySettings(
+                first_points=plan.first_points,
+                lag=plan.lag,
+                identity=objective.identity,
+                patience=plan.extent.patience,
+                min_gain=plan.extent.min_gain,
+            ),
         )
         self._plan = plan
-        self._allowance = plan.allowance
+        self._allowance = plan.extent.allowance
         self._cost = scheduler.cost * plan.rungs[-1]
 
     @property
@@ -88,9 +97,9 @@ class Search:
 
         None where time alone ends the search.
         """
-        if self.study.exhausted or self.study.stalled:
+        if self.study.proposals.exhausted or self.study.stagnation.stalled:
             return len(self.study.trials)
-        return self._plan.n_trials(self.study.n_configurations)
+        return self._plan.extent.n_trials(self.study.proposals.total)
 
     @property
     def share(self) -> float:
@@ -108,7 +117,7 @@ class Search:
         return Target(
             since_1970(began),
             total,
-            self._plan.timeout,
+            self._plan.extent.timeout,
             None if total is None else total * self._cost,
             self.share,
             self._plan.workers,
@@ -117,23 +126,23 @@ class Search:
     @property
     def why_stalled(self) -> str:
         """Why a stalled study ends."""
-        plan, gain = self._plan, self.study.expected_gain
-        if plan.min_gain is not None and gain is not None and gain < plan.min_gain:
+        plan, gain = self._plan, self.study.stagnation.expected_gain
+        if plan.extent.min_gain is not None and gain is not None and gain < plan.extent.min_gain:
             return (
                 f"{HORIZON} more trials are expected to improve the best score by {gain:.2g} "
-                f"(min_gain={plan.min_gain:g})"
+                f"(min_gain={plan.extent.min_gain:g})"
             )
-        tried = counted(plan.patience or 0, "trial")
-        return f"no better result in the last {tried} (patience={plan.patience})"
+        tried = counted(plan.extent.patience or 0, "trial")
+        return f"no better result in the last {tried} (patience={plan.extent.patience})"
 
     def why_over(self) -> Iterator[str]:
         """Why the search has ended before its last trial, in sentences; none if it has not."""
-        if self.study.exhausted and not self._plan.trains_one:
+        if self.study.proposals.exhausted and not self._plan.trains_one:
             n = len(self.study.trials)
             yield f"{n}/{n}: all configurations of the space have been tried; the search is over"
         if self.spent:
-            yield f"budget={self._plan.budget} is spent, so the search is over"
-        if self.study.stalled:
+            yield f"budget={self._plan.extent.budget} is spent, so the search is over"
+        if self.study.stagnation.stalled:
             yield f"{self.why_stalled}, so the search is over"
 
     def failure(self, run_id: str, level: StopLevel) -> str | None:
@@ -149,17 +158,17 @@ class Search:
                 f"{counted(self.n_finished, 'failure')}: {failures(self.study.trials)}; when it is "
                 f"repaired, resume with study={run_id} or start a new study"
             )
-        if self._plan.timeout and not self.n_finished and level == StopLevel.CONTINUE:
+        if self._plan.extent.timeout and not self.n_finished and level == StopLevel.CONTINUE:
             return (
-                f"timeout={self._plan.timeout:g}: no trial has ended in that time; resume with "
-                f"study={run_id} and a longer timeout"
+                f"timeout={self._plan.extent.timeout:g}: no trial has ended in that time; resume "
+                f"with study={run_id} and a longer timeout"
             )
         return None
 
     @property
     def spent(self) -> bool:
         """Whether the trainings have cost what they may cost."""
-        if self._plan.budget is None:  # this is asked after each trial
+        if self._plan.extent.budget is None:  # this is asked after each trial
             return False
         return self._allowance.left(self.study.trials, self._plan.threads) == 0
 
@@ -171,6 +180,7 @@ class Search:
     def run(
         self,
         objective: Objective,
+        conclusion: Conclusion,
         workshop: Workshop,
         checkpoints: CheckpointKeeper,
         stop: Stop,
@@ -187,7 +197,7 @@ class Search:
             return
         plan, started = self._plan, time.monotonic()
         self.closing = reserved(started - began, 0.0, math.inf)
-        end = began + (plan.timeout or math.inf)
+        end = began + (plan.extent.timeout or math.inf)
         reserve = reserved(started - began, 0.0, end - started)
 
         def deadline() -> float:
@@ -198,16 +208,16 @@ class Search:
             workshop.pool,
             stop=stop,
             deadline=deadline,
-            grace=patience(plan.timeout or 0.0, started - began),
-            time_limit=plan.time_limit,
+            grace=patience(plan.extent.timeout or 0.0, started - began),
+            time_limit=plan.extent.time_limit,
             finishing=True,
         )
         for trial in trials:
-            if plan.timeout is not None:
-                trainings = objective.seconds_of_end(self.study.trials, plan.workers)
+            if plan.extent.timeout is not None:
+                trainings = conclusion.seconds(self.study.trials, plan.workers)
                 reserve = reserved(started - began, trainings, end - started)
             best = self.study.best_trial
-            reporter.show(trial, best, self.share, self.study.expected_gain)
+            reporter.show(trial, best, self.share, self.study.stagnation.expected_gain)
             objective.reported(trial, best, workshop.exchange)
             checkpoints.tidy(self.study)
             if best is None and self.n_finished >= MAX_FAILURES:

@@ -163,7 +163,8 @@ def _winner(result: "StudyResult") -> Iterator[str]:
 def _beside(result: "StudyResult", winner: Trial) -> Iterator[str]:
     """What was measured of the winner beside scores, where the goals or limits name it."""
     metrics = winner.best.metrics if winner.best else {}
-    names = [name for name in result.plan.goals.measured if is_beside(name) and name in metrics]
+    wanted = filter(is_beside, result.plan.goals.sums.measured)
+    names = [name for name in wanted if name in metrics]
     if names and not is_code(result.plan.model):
         shown = ", ".join(f"{name} {metrics[name]:.5g}" for name in names)
         yield f"  {shown} (measured in the search)"
@@ -243,7 +244,7 @@ def _next_steps(result: "StudyResult") -> list[str]:
 
 def _continuing(result: "StudyResult") -> Iterator[str]:
     """How to resume a study that is not finished, or to go on with one that is."""
-    wanted = result.plan.trials
+    wanted = result.plan.extent.trials
     if result.interrupted:
         yield f"  resume   {_again(result, wanted)}"
     elif wanted is None:  # the end of its time is the end of the search
@@ -259,16 +260,16 @@ def _continuing(result: "StudyResult") -> Iterator[str]:
 
 def _again(result: "StudyResult", trials: int | None) -> str:
     """How to resume the study, up to a number of trials or for as long as before."""
-    timeout = result.plan.timeout
+    timeout = result.plan.extent.timeout
     ends = {} if trials is None else {"trials": f"{trials}"}
     ends |= {"timeout": f"{timeout:g}"} if timeout else {}
-    if result.stalled and result.plan.patience is not None:
-        ends["patience"] = f"{2 * result.plan.patience}"
-    if result.stalled and result.plan.min_gain is not None:
-        gain = min(result.plan.min_gain, result.expected_gain or result.plan.min_gain)
+    if result.stalled and result.plan.extent.patience is not None:
+        ends["patience"] = f"{2 * result.plan.extent.patience}"
+    if result.stalled and result.plan.extent.min_gain is not None:
+        gain = min(result.plan.extent.min_gain, result.expected_gain or result.plan.extent.min_gain)
         ends["min_gain"] = f"{gain / 2:.2g}"  # less than what is expected, to go on at all
     if result.spent:
-        ends["budget"] = result.plan.allowance.twice
+        ends["budget"] = result.plan.extent.allowance.twice
     for name, text in result.given_again.items():
         if text is None:
             given = ", ".join(f"{end}={value}" for end, value in ends.items())

@@ -110,7 +110,7 @@ def _params(plan: Plan, data: DataPlan, folds: int) -> dict[str, str]:
         "algorithm": plan.algorithm,
         "metric": plan.metric,
         "target": data.target,
-        "trials": str(plan.trials or "until the timeout"),
+        "trials": str(plan.extent.trials or "until the timeout"),
     }
 
 

@@ -20,7 +20,7 @@ from hpo.schedulers.population import PopulationBased
 from hpo.schedulers.synchronous import Synchronous
 from hpo.space import Float, SearchSpace
 from hpo.storage import MemoryStorage
-from hpo.study import FirstPoint, Study
+from hpo.study import FirstPoint, Study, StudySettings
 from hpo.trial import Failure, Report, Trial
 
 SPACE = SearchSpace((Float("x", 0.0, 1.0), Float("y", 0.0, 1.0)))
@@ -41,7 +41,7 @@ def make(name: str, storage: MemoryStorage, trials: int, seed: int = 1) -> Study
         storage,
         seed=seed,
         max_trials=trials,
-        first_points=(FirstPoint({"x": 0.5, "y": 0.5}, "default"),),
+        settings=StudySettings(first_points=(FirstPoint({"x": 0.5, "y": 0.5}, "default"),)),
     )
 
 
@@ -338,7 +338,7 @@ def test_who_is_promoted_was_promotable(name: str, order: list[int]) -> None:
         if not legs.running:
             break
         legs.finish(index, sometimes_fail(2))
-        before = legs.study.promotable(most)
+        before = legs.study.scheduler.promotable(legs.study.standings, most)
         seen = len(legs.granted)
         legs.start(2)
         for number, budget in legs.granted[seen:]:
@@ -352,7 +352,7 @@ def test_promotable_trials_are_limited_by_places_or_by_the_limit() -> None:
         for trial in [study.ask() for _ in range(27)]:  # one race of the synchronous kind
             assert trial is not None
             study.tell(trial.number, Report(trial.budget, float(trial.number)))
-        waiting = study.promotable(5)[RUNGS[0]]
+        waiting = study.scheduler.promotable(study.standings, 5)[RUNGS[0]]
         assert waiting == [*range(wanted)]
 
 

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from hpo.algorithms import algorithm
-from hpo.configurations import LISTED, Configurations, by_value
+from hpo.configurations import LISTED, Configurations, by_value, raced
 from hpo.history import History
 from hpo.samplers.random import RandomSampler
 from hpo.schedulers.full import Full
 from hpo.space import Categorical, Float, Integer, Params, SearchSpace, Value
 from hpo.storage import MemoryStorage
-from hpo.study import FirstPoint, Study
+from hpo.study import FirstPoint, Study, StudySettings
 from hpo.trial import Report, Trial
 
 EIGHT = SearchSpace(
@@ -55,7 +55,7 @@ def study_of(name: str, space: SearchSpace, storage: MemoryStorage, trials: int 
         storage,
         seed=1,
         max_trials=trials,
-        first_points=(first, again),
+        settings=StudySettings(first_points=(first, again)),
     )
 
 
@@ -69,8 +69,8 @@ def test_a_finite_space_ends_when_each_configuration_is_tried(
     trials = run(study)
 
     assert len({by_value(trial.params) for trial in trials}) == len(trials) == n
-    assert study.n_configurations == n
-    assert study.exhausted
+    assert study.proposals.total == n
+    assert study.proposals.exhausted
     assert study.complete
     assert study_of(name, space, storage).complete  # also when it is resumed
 
@@ -80,7 +80,7 @@ def test_a_study_that_stops_before_is_not_exhausted() -> None:
 
     assert len(run(study)) == 6
     assert study.complete
-    assert not study.exhausted
+    assert not study.proposals.exhausted
 
 
 def test_a_sampler_that_insists_is_replaced() -> None:
@@ -97,24 +97,45 @@ def test_the_same_training_under_other_values_is_not_run_again() -> None:
         return min(int(params["leaves"]), 2 ** int(params["depth"])), min(int(params["depth"]), 2)
 
     study = Study(
-        space, RandomSampler(), Full(1), MemoryStorage(), seed=0, max_trials=50, identity=capped
+        space,
+        RandomSampler(),
+        Full(1),
+        MemoryStorage(),
+        seed=0,
+        max_trials=50,
+        settings=StudySettings(identity=capped),
     )
 
-    assert len(run(study)) == study.n_configurations == 4
-    assert study.exhausted
+    assert len(run(study)) == study.proposals.total == 4
+    assert study.proposals.exhausted
 
 
 def test_an_objective_that_is_not_deterministic_repeats_configurations() -> None:
-    study = Study(EIGHT, Stubborn(), Full(1), MemoryStorage(), seed=0, max_trials=20, identity=None)
+    study = Study(
+        EIGHT,
+        Stubborn(),
+        Full(1),
+        MemoryStorage(),
+        seed=0,
+        max_trials=20,
+        settings=StudySettings(identity=None),
+    )
 
     assert len(run(study)) == 20
-    assert study.n_configurations is None
+    assert study.proposals.total is None
 
 
 def test_a_grid_goes_on_behind_a_first_point() -> None:
     sampler, scheduler = algorithm("grid", (1,))
     first = FirstPoint({"leaves": 31, "bins": 255, "extra": True}, "default")
-    study = Study(EIGHT, sampler, scheduler, MemoryStorage(), seed=0, first_points=[first])
+    study = Study(
+        EIGHT,
+        sampler,
+        scheduler,
+        MemoryStorage(),
+        seed=0,
+        settings=StudySettings(first_points=[first]),
+    )
 
     trials = run(study)
 
@@ -131,3 +152,31 @@ def test_values_that_are_equal_numbers_are_one_configuration() -> None:
     assert by_value({"a": 1}) == by_value({"a": 1.0}) == by_value({"a": np.int64(1)})  # type: ignore[dict-item]
     assert by_value({"a": 1}) != by_value({"a": True})
     assert by_value({"a": 1}) != by_value({"a": "1"})
+
+
+RACE = SearchSpace(
+    (
+        Categorical("model", ("a", "b")),
+        Categorical("loss", ("p", "q")),
+        Float("b.rate", 0.0, 1.0, when={"model": ("b",)}),
+        Categorical("b.kind", ("u", "v"), when={"model": ("b",)}),
+        Float("b.power", 0.0, 1.0, when={"b.kind": ("v",)}),
+    )
+)
+A = {"model": "a", "loss": "p"}
+B = {"model": "b", "loss": "q", "b.rate": 0.5, "b.kind": "u"}
+
+
+@pytest.mark.parametrize(
+    ("points", "expected"), [((A, B), "model"), ((A,), None), ((), None), ((A, A), None)]
+)
+def test_options_race_if_each_has_a_first_point(
+    points: tuple[Params, ...], expected: str | None
+) -> None:
+    assert raced(RACE, points) == expected
+
+
+def test_a_choice_that_nothing_depends_on_does_not_race() -> None:
+    space = SearchSpace((Categorical("loss", ("p", "q")), Float("rate", 0.0, 1.0)))
+    points = [{"loss": name, "rate": 0.5} for name in ("p", "q")]
+    assert raced(space, points) is None

@@ -7,7 +7,7 @@ from hpo.samplers.tpe import TPESampler
 from hpo.schedulers.full import Full
 from hpo.space.parameters import Value
 from hpo.storage import MemoryStorage
-from hpo.study import FirstPoint, Study
+from hpo.study import FirstPoint, Study, StudySettings
 from hpo.trial import Report
 from tests.hpo.test_past import SPACE, past_of, source, valley
 
@@ -19,7 +19,13 @@ def searched(seed: int, n: int = 20) -> tuple[FloatArray, FloatArray]:
     """Codes and losses of a search without past studies, on a valley with noise."""
     rng = np.random.default_rng(seed)
     study = Study(
-        SPACE, TPESampler(), Full(1.0), MemoryStorage(), seed=seed, max_trials=n, first_points=FIRST
+        SPACE,
+        TPESampler(),
+        Full(1.0),
+        MemoryStorage(),
+        seed=seed,
+        max_trials=n,
+        settings=StudySettings(first_points=FIRST),
     )
     while (trial := study.ask()) is not None:
         loss = float(valley(SPACE.encode(trial.params)[None])[0] + 0.05 * rng.normal())

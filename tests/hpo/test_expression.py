@@ -71,10 +71,10 @@ def test_goals_with_a_sum() -> None:
     limit = Limit("size plus latency", 5.0)
     goals = Goals((Goal("roc_auc minus 0.1 energy", MAXIMIZE), Goal("latency")), (limit,))
     assert goals.score == Goal("roc_auc", MAXIMIZE)
-    assert goals.measured == ("roc_auc", "energy", "latency", "size")
+    assert goals.sums.measured == ("roc_auc", "energy", "latency", "size")
     assert not goals.is_plain
-    found = goals.with_sums({"roc_auc": 0.9, "energy": 2.0, "latency": 1.0, "size": 3.0})
+    found = goals.sums.with_values({"roc_auc": 0.9, "energy": 2.0, "latency": 1.0, "size": 3.0})
     assert found["roc_auc minus 0.1 energy"] == pytest.approx(0.7)
     assert found["size plus latency"] == 4.0
     assert Goals.from_dict(goals.to_dict()) == goals
-    assert math.isnan(goals.with_sums({"roc_auc": 0.9})["roc_auc minus 0.1 energy"])
+    assert math.isnan(goals.sums.with_values({"roc_auc": 0.9})["roc_auc minus 0.1 energy"])

@@ -11,7 +11,7 @@ from hpo.samplers.random import RandomSampler
 from hpo.schedulers.full import Full
 from hpo.space import Float, SearchSpace
 from hpo.storage import MemoryStorage
-from hpo.study import Study
+from hpo.study import Study, StudySettings
 from hpo.trial import Failure, Report
 
 SPACE = SearchSpace((Float("x", 0.0, 1.0),))
@@ -57,7 +57,7 @@ def study(min_gain: float | None, storage: MemoryStorage, **more: object) -> Stu
         storage,
         seed=0,
         max_trials=200,
-        min_gain=min_gain,
+        settings=StudySettings(min_gain=min_gain),
         **more,  # type: ignore[arg-type]
     )
 
@@ -70,10 +70,10 @@ def test_a_study_ends_when_little_is_expected_and_is_still_ended_when_resumed() 
             running.tell(trial.number, Failure("no memory"))
         else:
             running.tell(trial.number, Report(1, abs(float(trial.params["x"]) - 0.3)))
-    assert running.stalled
+    assert running.stagnation.stalled
     assert 20 + HORIZON <= len(running.trials) < 200
-    assert running.expected_gain is not None
-    assert running.expected_gain < 0.05
+    assert running.stagnation.expected_gain is not None
+    assert running.stagnation.expected_gain < 0.05
     assert study(0.05, storage).ask() is None
     assert study(1e-6, storage).ask() is not None
 
@@ -86,6 +86,7 @@ def test_no_forecast_with_limits() -> None:
         trial = running.ask()
         assert trial is not None
         running.tell(trial.number, Report(1, float(trial.number), {"loss": 1.0}))
-    assert running.expected_gain is not None
-    assert study(None, storage, goals=goals).expected_gain is None
-    assert study(None, storage, goals=replace(goals, limits=())).expected_gain is not None
+    assert running.stagnation.expected_gain is not None
+    assert study(None, storage, goals=goals).stagnation.expected_gain is None
+    without_limits = study(None, storage, goals=replace(goals, limits=()))
+    assert without_limits.stagnation.expected_gain is not None

@@ -11,7 +11,7 @@ from hpo.loop import Job, Stop, StopLevel, run
 from hpo.schedulers.full import Full
 from hpo.space import Float, SearchSpace
 from hpo.storage import MemoryStorage
-from hpo.study import FirstPoint, Study
+from hpo.study import FirstPoint, Study, StudySettings
 from hpo.trial import Failure, Report, Trial
 from hpo.workers import first_done
 
@@ -28,7 +28,14 @@ class Never:
 
 def make(n: int) -> Study:
     points = [FirstPoint({"x": i / n}, "test") for i in range(n)]
-    return Study(SPACE, Never(), Full(1), MemoryStorage(), seed=0, first_points=points)
+    return Study(
+        SPACE,
+        Never(),
+        Full(1),
+        MemoryStorage(),
+        seed=0,
+        settings=StudySettings(first_points=points),
+    )
 
 
 class Workers:

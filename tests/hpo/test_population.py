@@ -64,8 +64,9 @@ def test_a_copy_starts_where_its_parent_was() -> None:
         study.tell(trial.number, Report(trial.budget, float(trial.params["x"])))
     assert (study.start_of(trial), trial.budget) == (1.0, 2.0)
     assert trial.params != study.trials[trial.parent].params
-    assert trial.number not in study.promotable(99).get(1.0, [])
-    assert trial.parent in study.promotable(99)[1.0], "its checkpoint is needed"
+    promotable = study.scheduler.promotable(study.standings, 99)
+    assert trial.number not in promotable.get(1.0, [])
+    assert trial.parent in promotable[1.0], "its checkpoint is needed"
 
 
 @given(workers=st.integers(1, 6), seed=st.integers(0, 5), trials=st.integers(1, 25))

@@ -3,6 +3,7 @@ import math
 import numpy as np
 import pytest
 
+from hpo.history import History
 from hpo.space import Float, SearchSpace
 from hpo.standings import Standings
 from hpo.trial import Report, Trial
@@ -37,7 +38,7 @@ def standings(n: int) -> Standings:
 def test_a_sampler_sees_the_highest_rung_with_enough(
     least: int, seen: list[int], losses: list[float]
 ) -> None:
-    history = standings(8).history(least, 8)
+    history = History.at_rung(standings(8), least, 8)
 
     np.testing.assert_array_equal(history.x[:, 0], np.array(seen) / 8)
     np.testing.assert_array_equal(history.losses, losses)
@@ -49,7 +50,7 @@ def test_a_history_in_hand_does_not_change() -> None:
     for i in range(3):
         made.add({"x": i / 4}, 1.0)
         made.update(Trial(i, {"x": i / 4}, 1.0, reports=(Report(1.0, float(i)),)))
-    history = made.history(1, 3)
+    history = History.at_rung(made, 1, 3)
 
     made.update(Trial(0, {"x": 0.0}, 1.0, reports=(Report(1.0, 9.0),)))
     history.observe({"x": 1.0}, 5.0)

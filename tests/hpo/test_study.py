@@ -9,7 +9,7 @@ from hpo.history import History
 from hpo.schedulers.full import Full
 from hpo.space import Float, SearchSpace, Value
 from hpo.storage import MemoryStorage
-from hpo.study import FirstPoint, Study
+from hpo.study import FirstPoint, Study, StudySettings
 from hpo.trial import Failure, Report, Trial
 
 SPACE = SearchSpace((Float("x", 0.0, 1.0), Float("y", 0.0, 1.0)))
@@ -38,7 +38,13 @@ class Follower:
 
 def make(storage: MemoryStorage, lag: int = 1, trials: int = 9) -> Study:
     return Study(
-        SPACE, Follower(), Full(10), storage, seed=3, max_trials=trials, first_points=FIRST, lag=lag
+        SPACE,
+        Follower(),
+        Full(10),
+        storage,
+        seed=3,
+        max_trials=trials,
+        settings=StudySettings(first_points=FIRST, lag=lag),
     )
 
 
@@ -176,7 +182,15 @@ def test_patience_ends_a_search_that_brings_nothing_better() -> None:
     storage = MemoryStorage()
 
     def opened(patience: int | None) -> Study:
-        return Study(space, sampler, scheduler, storage, seed=0, max_trials=50, patience=patience)
+        return Study(
+            space,
+            sampler,
+            scheduler,
+            storage,
+            seed=0,
+            max_trials=50,
+            settings=StudySettings(patience=patience),
+        )
 
     study = opened(4)
     losses = [3.0, 1.0, 2.0, 0.5, 5.0, 6.0, 7.0, 8.0, 0.0]
@@ -184,17 +198,27 @@ def test_patience_ends_a_search_that_brings_nothing_better() -> None:
         outcome: Report | Failure = Report(1, losses[trial.number])
         study.tell(trial.number, Failure("lost") if trial.number == 6 else outcome)
     assert len(study.trials) == 8, "four trials after the best one"
-    assert (study.stalled, study.complete, study.exhausted) == (True, True, False)
+    assert study.stagnation.stalled
+    assert study.complete
+    assert not study.proposals.exhausted
     assert opened(4).ask() is None, "also when it is resumed"
     more = opened(5)
-    assert not more.stalled
+    assert not more.stagnation.stalled
     assert more.ask() is not None
 
 
 def test_patience_counts_a_trial_of_a_race_once() -> None:
     space = SearchSpace((Float("x", 0.0, 1.0),))
     sampler, scheduler = algorithm("random+asha", rungs=(1, 3, 9), eta=3)
-    study = Study(space, sampler, scheduler, MemoryStorage(), seed=0, max_trials=60, patience=12)
+    study = Study(
+        space,
+        sampler,
+        scheduler,
+        MemoryStorage(),
+        seed=0,
+        max_trials=60,
+        settings=StudySettings(patience=12),
+    )
     while (trial := study.ask()) is not None:
         study.tell(trial.number, Report(trial.budget, float(trial.number) - trial.budget))
     best = study.best_trial

@@ -11,7 +11,7 @@ from benchmarks.tabulated.curves import Curves
 from hpo.algorithms import algorithm, grants_budgets, parts
 from hpo.loop import Stop, run
 from hpo.storage import MemoryStorage
-from hpo.study import Study
+from hpo.study import Study, StudySettings
 from hpo.trial import Report, Trial
 
 
@@ -93,5 +93,5 @@ def _study(
         *algorithm(name, curves.budgets[skipped:], curves.budgets[1] / curves.budgets[0]),
         storage,
         seed=seed,
-        lag=0 if grants_budgets(name) else lag,
+        settings=StudySettings(lag=0 if grants_budgets(name) else lag),
     )

@@ -12,6 +12,8 @@ It differs from these papers where the problems of `benchmarks` showed an improv
   weighting).
 - Five start-up points that are spread out replace ten to twenty independent ones.
 - One draw from l decides the branch of a conditional space; the ratio is then maximised within it.
+- Options that each began with a good configuration, such as families of models, race: the next one
+  is the option of a good observation, and only with probability 1 / (n + 1) any.
 - Where time is limited, l / g is divided by a power of the seconds that a training is expected to
   take, as expected improvement per second is (Snoek et al. 2012, "Practical Bayesian optimization
   of machine learning algorithms", NeurIPS, section 3.2).
@@ -54,6 +56,7 @@ class TPESampler(Settings):
         widening: factor on l's bandwidths with which candidates are drawn.
         cost: power of the expected seconds by which l / g is divided; 0 ignores them.
         durations: what past studies know of the seconds.
+        raced: a choice whose options race (`hpo.configurations.raced`); None for no race.
     """
 
     n_startup: int = setting(5, Range(at_least=1))
@@ -65,6 +68,7 @@ class TPESampler(Settings):
     widening: float = setting(1.0, Range(above=0))
     cost: float = setting(0.5, Range(at_least=0, at_most=1))
     durations: Durations = Durations()
+    raced: str | None = None
 
     def min_results(self, space: SearchSpace) -> int:
         """The start-up observations."""
@@ -73,12 +77,15 @@ class TPESampler(Settings):
     def suggest(self, history: History, rng: np.random.Generator) -> dict[str, Value]:
         """The next configuration."""
         space, layout = history.space, history.space.layout
-        if len(history) < self.n_startup:
-            return start_up(history, rng)
         good, others = split(history.losses, self.gamma, self.max_good)
+        if len(history) < self.n_startup and (self.raced is None or not len(good)):
+            return start_up(history, rng)
         below = self._below(layout, history.x[good], history.weights[good])
         above = self._above(layout, history, thin(others, self.max_others))
         draws = below.widened(self.widening).sample(rng, self.n_candidates)
+        if self.raced is not None:
+            column = space.names.index(self.raced)
+            draws[:, column] = self._option(history, column, good, rng)
         # One draw decides which dimensions are active. If branches were compared, those with more
         # dimensions would win by their higher densities alone, and the search would never leave the
         # first branch that did well.
@@ -97,12 +104,40 @@ class TPESampler(Settings):
         centres, w = with_prior(x, w, self.prior_weight)
         return Parzen(layout, centres, w, scott(layout, centres, w, self.prior_weight))
 
+    def _option(
+        self, history: History, column: int, good: NDArray[np.intp], rng: np.random.Generator
+    ) -> float:
+        """The code of an option of the choice that is raced.
+
+        Options are drawn by the weights of the good observations that have them, divided by a
+        power of the mean seconds of their trainings.
+        """
+        n = history.space.layout.parameters[column].n_levels or 1
+        options = np.floor(history.x[:, column] * n).astype(np.intp)
+        ranks = history.weights[good] * (len(good) - np.arange(len(good)))
+        share = np.bincount(options[good], ranks, minlength=n) / max(ranks.sum(), 1.0)
+        leaving = 1 / (len(history) + 1) if len(good) else 1.0
+        chances = (1 - leaving) * share + leaving / n
+        if self.cost:
+            chances /= _mean_seconds(options, history.seconds, n) ** self.cost
+        return float((rng.choice(n, p=chances / chances.sum()) + 0.5) / n)
+
     def _above(self, layout: Layout, history: History, others: NDArray[np.intp]) -> Parzen:
         """g(x); pending configurations are included."""
         x = np.concatenate([history.x[others], history.pending])
         weights = np.concatenate([history.weights[others], np.ones(len(history.pending))])
         centres, weights = with_prior(x, weights, 1.0)
         return Parzen(layout, centres, weights, neighbours(layout, centres))
+
+
+def _mean_seconds(options: NDArray[np.intp], seconds: FloatArray, n: int) -> FloatArray:
+    """`(n,)` mean seconds of the trainings of each option; that of all where none is known."""
+    known = seconds > 0
+    if not known.any():
+        return np.ones(n)
+    count = np.bincount(options[known], minlength=n)
+    total = np.bincount(options[known], seconds[known], minlength=n)
+    return np.where(count > 0, total / np.maximum(count, 1), seconds[known].mean())
 
 
 def split(

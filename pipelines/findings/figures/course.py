@@ -44,12 +44,12 @@ from pipelines.findings.scales import short
 def best_so_far(case: Case) -> Drawing:
     """The score of each trial and the best so far, over trials and over seconds."""
     evidence, winner, results = case.evidence, case.winner, case.evidence.results
-    baselines = [evidence.goal.to_loss(value) for value in evidence.baselines.values()]
+    baselines = [evidence.scope.goal.to_loss(value) for value in evidence.baselines.values()]
     limits = score_limits(evidence, results.losses, baselines)
     figure, (left, right) = new_figure(3.9, 1, 2, sharey=True)
     figure.subplots_adjust(left=0.085, right=0.985, top=0.9, bottom=0.14, wspace=0.06)
     _scores_by_trial(left, evidence)
-    mark_winner(left, winner.number, evidence.score(winner.loss), label="winner")
+    mark_winner(left, winner.number, evidence.scope.score(winner.loss), label="winner")
     _best_by_seconds(right, evidence)
     for axes in (left, right):
         add_grid(axes)
@@ -74,7 +74,7 @@ def _scores_by_trial(axes: Axes, evidence: Evidence) -> None:
     results = evidence.results
     numbers, size = results.numbers, dot_size(len(results.numbers))
     scatter_by_quality(axes, numbers, results.scores, results.losses, size)
-    best = evidence.scores(np.minimum.accumulate(results.losses))
+    best = evidence.scope.scores(np.minimum.accumulate(results.losses))
     axes.step(numbers, best, where="post", color=ACCENT, linewidth=1.8, label="best so far")
     _mark(axes, results, results.is_default, marker="D", s=34, color=DEFAULT, label="default")
     _mark(axes, results, results.is_warm, marker="P", s=52, color=PAST, label="from the past")
@@ -126,7 +126,7 @@ def rungs(case: Case) -> Drawing | None:
     right.plot(*best.T, color=WINNER, linewidth=2.2, marker="o", markersize=4, zorder=5)
     for axes in (left, right):
         axes.set_xticks(range(len(budgets)), [f"{budget:g}" for budget in budgets])
-        axes.set_xlabel(evidence.budget_unit)
+        axes.set_xlabel(evidence.scope.budget_unit)
         add_grid(axes)
     left.set(title="trials that reached a rung")
     right.set(title=metric_label(evidence), ylim=limits, xlim=(-0.15, len(budgets) - 0.85))
@@ -178,7 +178,7 @@ def _rung_path(
 ) -> FloatArray:
     """The trial's rungs and scores, `(n_reports, 2)`."""
     at = np.searchsorted(budgets, [report.budget for report in trial.reports])
-    scores = evidence.scores(np.array([report.loss for report in trial.reports]))
+    scores = evidence.scope.scores(np.array([report.loss for report in trial.reports]))
     return np.column_stack([at, limits.clip(scores)])
 
 
@@ -207,7 +207,7 @@ def curves(case: Case) -> Drawing | None:
             axes.plot(x, y, color=GOOD(rank), linewidth=1.0, zorder=2)
         marks.append(Marks(axes, [number] * len(x), x, y))
     limits = score_limits(evidence, _typical_losses(evidence, list(known.values())))
-    axes.set(xlabel=evidence.budget_unit, ylabel=metric_label(evidence), ylim=limits)
+    axes.set(xlabel=evidence.scope.budget_unit, ylabel=metric_label(evidence), ylim=limits)
     add_grid(axes)
     return finish(
         figure,
@@ -225,7 +225,7 @@ def _typical_losses(evidence: Evidence, curves: Sequence[FloatArray]) -> FloatAr
     ends = np.concatenate([curve[-1:, 1] for curve in curves])
     late = np.concatenate([curve[len(curve) // 8 :, 1] for curve in curves])
     scores = np.concatenate([ends, late])
-    return evidence.goal.to_loss(scores)
+    return evidence.scope.goal.to_loss(scores)
 
 
 def costs(case: Case) -> Drawing | None:
@@ -241,7 +241,7 @@ def costs(case: Case) -> Drawing | None:
     scatter_by_quality(axes, seconds, scores, losses, dot_size(len(losses)) + 6)
     front = pareto_front(losses, seconds)
     axes.step(seconds[front], scores[front], where="post", color=ACCENT, linewidth=1.4)
-    mark_winner(axes, winner.seconds, evidence.score(winner.loss))
+    mark_winner(axes, winner.seconds, evidence.scope.score(winner.loss))
     if seconds.max() > 20 * max(np.median(seconds), 1e-3):
         axes.set_xscale("log")
     axes.set(xlabel="training seconds of the trial", ylabel=metric_label(evidence), ylim=limits)

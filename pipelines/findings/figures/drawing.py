@@ -147,7 +147,8 @@ def score_limits(evidence: Evidence, losses: FloatArray, also: Sequence[float] =
     near = [loss for loss in also if loss < quartile + 3 * spread]
     worst = max(quartile + 0.6 * spread, *near, best)
     worst = min(worst, float(np.max([*losses, *also])) + 0.1 * spread)
-    return Limits(*sorted((evidence.score(best - 0.15 * spread), evidence.score(worst))))
+    score = evidence.scope.score
+    return Limits(*sorted((score(best - 0.15 * spread), score(worst))))
 
 
 @contextmanager
@@ -192,12 +193,12 @@ def finish(
 
 def metric_label(evidence: Evidence) -> str:
     """The metric and which direction is better, for an axis."""
-    return f"{evidence.goal.name} ({evidence.goal.better} is better)"
+    return f"{evidence.scope.goal.name} ({evidence.scope.goal.better} is better)"
 
 
 def legend_place(evidence: Evidence) -> Literal["lower right", "upper right"]:
     """The corner of the bad scores late in a search, where nothing is drawn."""
-    return "lower right" if evidence.goal.greater_is_better else "upper right"
+    return "lower right" if evidence.scope.goal.greater_is_better else "upper right"
 
 
 def add_grid(axes: Axes, grid: str = "y") -> None:

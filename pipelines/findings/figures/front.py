@@ -32,7 +32,7 @@ _COLUMNS = 3  # of panels
 def front(case: Case) -> Drawing | None:
     """Every pair of goals; None with a single goal and no limit."""
     evidence = case.evidence
-    goals = evidence.goals
+    goals = evidence.scope.goals
     if goals.is_single:
         return None
     pairs = list(combinations(_shown(evidence), 2))
@@ -60,8 +60,8 @@ def front(case: Case) -> Drawing | None:
 
 def _shown(evidence: Evidence) -> list[Goal]:
     """The goals, and what else has a limit."""
-    names = {goal.name: goal for goal in evidence.goals.goals}
-    limited = {limit.name: Goal(limit.name) for limit in evidence.goals.limits}
+    names = {goal.name: goal for goal in evidence.scope.goals.goals}
+    limited = {limit.name: Goal(limit.name) for limit in evidence.scope.goals.limits}
     shown = list((limited | names).values())
     return shown if len(shown) > 1 else [*shown, *shown]
 
@@ -77,13 +77,13 @@ def _panel(
     axes.scatter(x[is_leading], y[is_leading], s=size + 10, color=ACCENT, linewidths=0, zorder=4)
     at = next(i for i, trial in enumerate(trials) if trial.number == winner.number)
     mark_winner(axes, float(x[at]), float(y[at]))
-    for limit in evidence.goals.limits:
+    for limit in evidence.scope.goals.limits:
         line: Any = {"color": MUTED, "linewidth": 1, "linestyle": (0, (4, 3))}
         if limit.name == pair[0].name:
             axes.axvline(limit.bound, **line)
         if limit.name == pair[1].name:
             axes.axhline(limit.bound, **line)
-    names = [goal.name for goal in evidence.goals.goals]
+    names = [goal.name for goal in evidence.scope.goals.goals]
     axes.set(xlabel=_label(pair[0], names), ylabel=_label(pair[1], names))
     add_grid(axes, "both")
     axes.tick_params(color=FAINT)
@@ -91,7 +91,7 @@ def _panel(
 
 
 def _values(evidence: Evidence, trials: tuple[Trial, ...], goal: Goal) -> FloatArray:
-    scores = [evidence.goals.scores(trial.best)[goal.name] for trial in trials if trial.best]
+    scores = [evidence.scope.goals.scores(trial.best)[goal.name] for trial in trials if trial.best]
     return np.array(scores)
 
 

@@ -52,7 +52,7 @@ def parallel(case: Case) -> Drawing | None:
         return None
     columns = case.columns[:_AXES]
     limits = score_limits(evidence, data.losses)
-    score = np.clip(limits.position(evidence.scores(data.losses)), 0, 1)
+    score = np.clip(limits.position(evidence.scope.scores(data.losses)), 0, 1)
     y = np.column_stack([data.x[:, columns], score])
     x = np.arange(y.shape[1], dtype=float)
     ranks = np.argsort(data.losses, kind="stable")
@@ -69,7 +69,7 @@ def parallel(case: Case) -> Drawing | None:
     levels = limits.ticks(5)
     labels = [number(level) for level in levels.tolist()]
     scale = list(zip(limits.position(levels).tolist(), labels, strict=True))
-    _scale(axes, len(columns), scale, evidence.goal.name, side="right")
+    _scale(axes, len(columns), scale, evidence.scope.goal.name, side="right")
     axes.set(xlim=(-0.25, len(columns) + 0.25), ylim=(-0.04, 1.04))
     axes.axis("off")
     note = f" The {len(columns)} most important of {len(space)} parameters are shown."

@@ -69,10 +69,10 @@ def slices(case: Case) -> Drawing | None:
     limits = score_limits(evidence, data.losses)
     figure, (axes,) = new_figure(2.2 * rows - 0.2)
     figure.subplots_adjust(left=0.03, right=0.99, top=0.99, bottom=0.01)
-    _frames(axes, panels, limits, evidence.goal.name)
+    _frames(axes, panels, limits, evidence.scope.goal.name)
     if case.analysis:
         _expectations(axes, panels, evidence, case.analysis, limits)
-    heights = limits.position(evidence.scores(data.losses))
+    heights = limits.position(evidence.scope.scores(data.losses))
     dots = [
         panel.at(_jittered(data.x[:, panel.column], panel.parameter), heights) for panel in panels
     ]
@@ -82,7 +82,8 @@ def slices(case: Case) -> Drawing | None:
         axes.scatter(x, y, marker="*", s=110, color=WINNER, zorder=5)
     axes.set(xlim=(-0.22, _PER_ROW * _RIGHT - 0.06), ylim=(1.32 - rows * _DOWN, 1.2))
     axes.axis("off")
-    budget = f" All at {data.budget:g} {evidence.budget_unit}." if len(evidence.rungs) > 1 else ""
+    scope = evidence.scope
+    budget = f" All at {data.budget:g} {scope.budget_unit}." if len(scope.rungs) > 1 else ""
     return finish(
         figure,
         "slices",
@@ -163,7 +164,7 @@ def _expectations(
             codes = np.unique(panel.parameter.snap(codes))
         trials = _better_half(analysis.data, panel.column)
         losses = dependence(analysis.forest, trials, panel.column, codes)
-        curves = limits.position(evidence.scores(losses))
+        curves = limits.position(evidence.scope.scores(losses))
         mean, spread = curves.mean(axis=0), curves.std(axis=0)
         lines.append(panel.at(codes, mean))
         lower, upper = panel.at(codes, mean - spread), panel.at(codes, mean + spread)

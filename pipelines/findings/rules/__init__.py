@@ -39,6 +39,6 @@ def diagnose(evidence: Evidence, analysis: Analysis | None) -> tuple[Diagnosis, 
     if evidence.winner is None:
         return tuple(search.failures(evidence))
     case = Case(evidence, evidence.winner, analysis)
-    rules = [rule for rule in RULES if evidence.goals.is_single or rule not in _OF_ONE_GOAL]
+    rules = [rule for rule in RULES if evidence.scope.goals.is_single or rule not in _OF_ONE_GOAL]
     findings = [finding for rule in rules for finding in rule(case)]
     return tuple(sorted(findings, key=lambda finding: finding.severity != PROBLEM))

@@ -75,7 +75,7 @@ def worse_on_test(case: Case) -> Iterator[Diagnosis]:
     test = evidence.test.get(case.metric)
     if test is None:
         return
-    gap = evidence.goal.to_loss(test) - winner.loss
+    gap = evidence.scope.goal.to_loss(test) - winner.loss
     gained = float(np.median(evidence.results.losses)) - winner.loss
     if gap <= gained or gap <= _FAR * case.score_range(otherwise=abs(winner.loss)):
         return
@@ -83,8 +83,8 @@ def worse_on_test(case: Case) -> Iterator[Diagnosis]:
         "test",
         PROBLEM,
         "the held-out rows score worse than the validation rows",
-        f"{case.metric} {number(test)} against {number(evidence.score(winner.loss))}, a gap of "
-        f"{gap:.2g}; the median trial and the winner are {gained:.2g} apart",
+        f"{case.metric} {number(test)} against {number(evidence.scope.score(winner.loss))}, a gap "
+        f"of {gap:.2g}; the median trial and the winner are {gained:.2g} apart",
         "; ".join(_other_splits(evidence.header))
         or "take more rows for validation, or run fewer trials: they choose less by luck",
     )

@@ -30,12 +30,13 @@ def default_not_beaten(case: Case) -> Iterator[Diagnosis]:
     sampled = [trial.loss for trial in evidence.scored if trial.origin not in DEFAULTS]
     if not case.default_won or len(sampled) < _MIN_SAMPLED:
         return
+    score = evidence.scope.score
     yield Diagnosis(
         "default",
         PROBLEM,
         f"no trial beats the {winner.origin}",
-        f"the best of {len(sampled)} sampled trials scores {number(evidence.score(min(sampled)))}, "
-        f"the {winner.origin} {number(evidence.score(winner.loss))}",
+        f"the best of {len(sampled)} sampled trials scores {number(score(min(sampled)))}, "
+        f"the {winner.origin} {number(score(winner.loss))}",
         "use it as it is, or change the search: another model, other columns, or a space with the "
         "default in its middle",
     )
@@ -99,10 +100,10 @@ def failures(evidence: Evidence) -> Iterator[Diagnosis]:
 def _where_they_fail(evidence: Evidence) -> str:
     """The parameter that differs most between failed and other trials, unless that is chance."""
     failed = {trial.number for trial in evidence.failed}
-    x = np.array([evidence.space.encode(trial.params) for trial in evidence.trials])
+    x = np.array([evidence.scope.space.encode(trial.params) for trial in evidence.trials])
     is_failed = np.array([trial.number in failed for trial in evidence.trials])
     differences = []
-    for parameter, codes in zip(evidence.space, x.T, strict=True):
+    for parameter, codes in zip(evidence.scope.space, x.T, strict=True):
         active = np.isfinite(codes)
         found = _difference(parameter, codes[active & is_failed], codes[active & ~is_failed])
         if found is not None:
@@ -125,7 +126,7 @@ def _difference(
 def rung_undecided(case: Case) -> Iterator[Diagnosis]:
     """Most trials have the same loss at the lowest rung, so promotions from it are arbitrary."""
     evidence = case.evidence
-    for rung, above in pairwise(evidence.rungs):
+    for rung, above in pairwise(evidence.scope.rungs):
         at_rung = (loss_at(trial, rung) for trial in evidence.trials)
         losses = [loss for loss in at_rung if loss is not None]
         if len(losses) < MIN_TRIALS:
@@ -135,9 +136,9 @@ def rung_undecided(case: Case) -> Iterator[Diagnosis]:
             yield Diagnosis(
                 "undecided",
                 PROBLEM,
-                f"{rung:g} {evidence.budget_unit} do not tell trials apart",
+                f"{rung:g} {evidence.scope.budget_unit} do not tell trials apart",
                 f"{equal} of {len(losses)} trials have the same {case.metric} there, "
-                f"{evidence.score(loss):.5g}",
+                f"{evidence.scope.score(loss):.5g}",
                 f"start higher (min_budget={above:g}), or take another fidelity or metric",
             )
         return

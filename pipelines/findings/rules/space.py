@@ -95,7 +95,7 @@ def _crowded(edge: Edge, codes: FloatArray, case: Case) -> bool:
 
 
 def _widen(edge: Edge, codes: FloatArray, case: Case) -> Iterator[Diagnosis]:
-    parameter, model = edge.parameter, case.evidence.model
+    parameter, model = edge.parameter, case.evidence.scope.model
     allowed = model.limits(parameter.name) if model else (-math.inf, math.inf)
     wider = _widened(edge, allowed)
     if wider is None:

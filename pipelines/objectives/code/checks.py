@@ -93,7 +93,7 @@ def _began_with(
     plan: Plan, code: Code, options: TuneOptions, given: dict[str, Any]
 ) -> dict[str, Any]:
     """The options of a plan; a given value that means the same is returned as it is."""
-    began: dict[str, Any] = dict(vars(plan))
+    began: dict[str, Any] = {**vars(plan), **vars(plan.extent)}
     if "algorithm" in given and is_same(given["algorithm"], plan.algorithm):
         began["algorithm"] = given["algorithm"]
     began |= as_began(plan.goals, given, goal_of, own=True)

@@ -4,30 +4,21 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
-from mlflow import MlflowClient
-from mlflow.exceptions import MlflowException
-
 from hpo.configurations import Identity, by_value
-from hpo.errors import StudyError
 from hpo.goals import Goal
 from hpo.trial import Trial
 from pipelines.files.exchange import Exchange
-from pipelines.files.uris import first_line
 from pipelines.objectives.code import CHECKPOINT, Code
 from pipelines.objectives.code.evaluation import CODE, Terms
 from pipelines.objectives.code.kinds import must_be_given
-from pipelines.registry.user_models import logged_by
-from pipelines.registry.versions import STUDY, TRIAL, register
-from pipelines.study.objective import Choice, Ending
 from pipelines.study.plan import Plan
-from pipelines.study.result import Outcome
 from pipelines.study.warm_start import NO_FEATURES
 
 OBJECTIVE, SOURCE, FOLDER = "objective", "source", "folder"  # entries of the header
 
 
 class CodeObjective:
-    """Calls the user's code with each configuration; the winner is the best one.
+    """Calls the user's code with each configuration.
 
     Args:
         plan: of the study.
@@ -65,10 +56,6 @@ class CodeObjective:
         """The code, where a later process cannot import it or does not run it unasked."""
         text = self._code.text
         return {OBJECTIVE: text} if text is None or must_be_given(text) else {}
-
-    def seconds_of_end(self, trials: Sequence[Trial], workers: int) -> float:
-        """Nothing is trained after the search."""
-        return 0.0
 
     def described(self) -> Mapping[str, Any]:
         """How a later process finds the code, and which source it has."""
@@ -115,44 +102,3 @@ class CodeObjective:
 
     def reported(self, trial: Trial, best: Trial | None, exchange: Exchange) -> None:
         """Nothing is left behind by an evaluation."""
-
-    def choose(self, best: Trial, ending: Ending) -> Choice:
-        """The best trial wins."""
-        return Choice(best)
-
-    def finished(self, choice: Choice, ending: Ending) -> Outcome | None:
-        """Nothing is trained at the end, so that it is not worth remembering."""
-        return None
-
-    def ensure_model(self, choice: Choice, ending: Ending) -> Choice:
-        """A model is what the code has logged."""
-        return choice
-
-    def finish(self, choice: Choice, ending: Ending) -> Outcome:
-        """Note the winner, and register the model that it has logged.
-
-        Raises:
-            StudyError: when MLflow does not take it.
-        """
-        store = ending.store
-        store.notes.set_winner(choice.winner.number)
-        client = MlflowClient(store.tracking_uri)
-        try:
-            model = logged_by(client, store.trial_run_id(choice.winner.number))
-            name = self._plan.register
-            if model is None:
-                if name:
-                    ending.say(
-                        f"warning: trial {choice.winner.number} has logged no model, so nothing is "
-                        f"registered as {name}; log one in the objective, such as with "
-                        "mlflow.sklearn.log_model"
-                    )
-                return Outcome({})
-            tags = {STUDY: store.run_id, TRIAL: model.run_id}
-            version = register(client, model, name, tags).version if name else None
-        except MlflowException as error:
-            raise StudyError(
-                f"MLflow refused the winner ({first_line(error)}); all trials are stored: when "
-                f"this is repaired, resume with study={store.run_id}"
-            ) from error
-        return Outcome({}, model_uri=model.uri, version=version)

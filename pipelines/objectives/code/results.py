@@ -25,7 +25,7 @@ def goals_of(options: SearchOptions) -> Goals:
         ParameterError: for a metric whose direction is not known, or a text that is no limit.
     """
     goals = read_goals(options, goal_of, own=True)
-    schema.check_names(dict.fromkeys(goals.measured))
+    schema.check_names(dict.fromkeys(goals.sums.measured))
     return goals
 
 
@@ -113,7 +113,7 @@ def metrics_of(value: Any, goals: Goals) -> dict[str, float]:
     Raises:
         ResultError: when it is no number and no mapping of numbers that has the needed metrics.
     """
-    needed = goals.measured
+    needed = goals.sums.measured
     if not isinstance(value, Mapping):
         if len(needed) > 1:
             raise ResultError(
@@ -147,7 +147,7 @@ def metrics_of(value: Any, goals: Goals) -> dict[str, float]:
     for name in needed:
         if not math.isfinite(found[name]):
             raise ResultError(f"{name} is {found[name]}; a finite number was expected")
-    return goals.with_sums(found)
+    return goals.sums.with_values(found)
 
 
 def _number(number: Any, said: str) -> float:

@@ -13,6 +13,7 @@ from pipelines.files.commands import command
 from pipelines.objectives.code import Code
 from pipelines.objectives.code.asked import ASKED
 from pipelines.objectives.code.checks import check_unchanged
+from pipelines.objectives.code.conclusion import CodeConclusion
 from pipelines.objectives.code.evaluation import code_worker
 from pipelines.objectives.code.kinds import code_of, must_be_given
 from pipelines.objectives.code.objective import FOLDER, OBJECTIVE, CodeObjective
@@ -180,7 +181,8 @@ def _run(
     lines = [*step_notes(plan.space), *space_notes(storage.header.get("space_from")), *notes]
     pool = InRuns(shop.pool, storage, shop.exchange, races=plan.races, needs_runs=code.needs_run)
     places = replace(shop, pool=pool)
-    return run_study(Setup(plan, objective, places, storage, past, lines, save_report))
+    conclusion = CodeConclusion(plan.register)
+    return run_study(Setup(plan, objective, conclusion, places, storage, past, lines, save_report))
 
 
 def _stored(study: str, header: Mapping[str, Any]) -> str:

@@ -13,7 +13,7 @@ from pipelines.objectives.ending.final import Train, without_predictions
 from pipelines.objectives.ensemble.library import read
 from pipelines.objectives.ensemble.rows import ValidationRows
 from pipelines.study.choice.decision import Judged
-from pipelines.study.objective import Choice, Ending
+from pipelines.study.ending import Choice, Ending
 from pipelines.study.options import OFF, ON
 from pipelines.study.plan import Plan
 from pipelines.table.scores.named import metric_of

@@ -24,7 +24,7 @@ from pipelines.objectives.jobs import PARTS, Part
 from pipelines.store import StudyNotes, schema
 from pipelines.store.schema import Confirmed
 from pipelines.study.choice.confirmation import Confirmation
-from pipelines.study.objective import Ending
+from pipelines.study.ending import Ending
 from pipelines.study.workshop import POLL, Pool
 
 if TYPE_CHECKING:
@@ -187,7 +187,7 @@ class _Scoring:
                 known = self.known[trial.number]
                 if known.failure is None:
                     job = Job(trial.number, trial.params, 0.0, known.budget)
-                    future = pool.submit(Part(job, part), self.ending.plan.time_limit)
+                    future = pool.submit(Part(job, part), self.ending.plan.extent.time_limit)
                     running[future] = (trial.number, part)
             if not running:
                 time.sleep(POLL if todo else 0.0)

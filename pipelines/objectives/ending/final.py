@@ -19,7 +19,7 @@ from pipelines.objectives.jobs import (
     models_of,
     refit_label,
 )
-from pipelines.study.objective import Ending
+from pipelines.study.ending import Ending
 from pipelines.study.workshop import wait_for
 
 if TYPE_CHECKING:

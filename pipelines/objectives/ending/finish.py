@@ -12,7 +12,7 @@ from pipelines.objectives.ending.finished import OUTCOME, to_tag
 from pipelines.objectives.ending.winner import Scored, Won, join, log, score
 from pipelines.objectives.jobs import Baseline, Portion, best_label, models_of
 from pipelines.store.schema import DECISION, test_metrics
-from pipelines.study.objective import Choice, Ending
+from pipelines.study.ending import Choice, Ending
 from pipelines.study.plan import Plan
 from pipelines.study.result import BesideDefault, Outcome
 from pipelines.study.runs import CLASSES, classes_text

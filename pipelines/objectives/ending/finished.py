@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from pipelines.study.choice.decision import Judged
-from pipelines.study.objective import Choice
+from pipelines.study.ending import Choice
 from pipelines.study.plan import Plan
 from pipelines.study.result import BesideDefault, Outcome
 from pipelines.table.scores.bootstrap import Gain, Interval

@@ -20,7 +20,7 @@ from pipelines.registry.logged import TRIAL_NUMBER, LoggedWinner, log_winner, lo
 from pipelines.registry.versions import Origin, register_winner
 from pipelines.store.schema import NOTE, cut
 from pipelines.store.tracking import with_way_out
-from pipelines.study.objective import Choice, Ending
+from pipelines.study.ending import Choice, Ending
 from pipelines.study.plan import Plan
 from pipelines.table.scores.metrics import Metric
 from pipelines.table.scores.named import metric_of

@@ -17,7 +17,7 @@ from pipelines.objectives.ensemble.rows import ValidationRows
 from pipelines.objectives.jobs import best_report
 from pipelines.store import schema
 from pipelines.study.choice.ensemble import Ensemble
-from pipelines.study.objective import Ending
+from pipelines.study.ending import Ending
 from pipelines.table.scores.named import metric_of
 
 if TYPE_CHECKING:

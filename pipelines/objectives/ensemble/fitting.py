@@ -5,7 +5,7 @@ from pipelines.objectives.ending.winner import join
 from pipelines.objectives.ensemble.limits import ROWS, cost, within
 from pipelines.objectives.jobs import Portion
 from pipelines.study.choice.ensemble import Ensemble
-from pipelines.study.objective import Ending
+from pipelines.study.ending import Ending
 from pipelines.table.data import Prepared
 
 

@@ -62,10 +62,10 @@ def goals_of(
     goal = table_goal(kind, default, y)
     found = read_goals(options, goal)
     mistakes = [*_limit_mistakes(found, goal, kind, y)]
-    mistakes += _mistakes(check_beside, filter(is_beside, found.measured), kind, frame, target)
-    mistakes += _mistakes(_check_name, found.measured)
+    mistakes += _mistakes(check_beside, filter(is_beside, found.sums.measured), kind, frame, target)
+    mistakes += _mistakes(_check_name, found.sums.measured)
     raise_all(ParameterError, dict.fromkeys(mistakes))
-    for name in found.measured if weighted else ():
+    for name in found.sums.measured if weighted else ():
         if not is_beside(name) and not metric_named(name).takes_weights:
             raise ParameterError(
                 f"metric {name!r} takes no sample_weight, and weight gives the rows weights; leave "

@@ -57,6 +57,32 @@ class Pace:
     max_retry: float = 10.0
 
 
+class _Outage:
+    """Says once when the store does not answer, and when it answers again.
+
+    Args:
+        journal: where the records wait meanwhile.
+    """
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self._since: float | None = None
+
+    def begin(self, error: Unreachable) -> None:
+        """The store does not answer."""
+        if self._since is None:
+            self._since = time.monotonic()
+            logger.warning(
+                "MLflow does not answer (%s); results wait in %s", error, self._journal.path
+            )
+
+    def end(self) -> None:
+        """The store answers."""
+        if self._since is not None:
+            logger.warning("MLflow answers again after %.0f s", time.monotonic() - self._since)
+            self._since = None
+
+
 class Outbox:
     """One thread that passes waiting records to a writer.
 
@@ -88,7 +114,7 @@ class Outbox:
         self._closing = False
         # After closing, a write that still hangs must not touch the journal when it returns.
         self._closed = False
-        self._down_since: float | None = None
+        self._outage = _Outage(journal)
         self._journal_failed = False
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="mlflow-writer", daemon=True)
@@ -237,11 +263,7 @@ class Outbox:
 
     def _put_back(self, error: Unreachable, pause: float) -> None:
         with self._changed:
-            if self._down_since is None:
-                self._down_since = time.monotonic()
-                logger.warning(
-                    "MLflow does not answer (%s); results wait in %s", error, self._journal.path
-                )
+            self._outage.begin(error)
             self._pending.put_back(error.written)
             self._changed.notify_all()  # there may be room now
             self._changed.wait_for(lambda: self._ends, pause)
@@ -250,11 +272,7 @@ class Outbox:
         with self._changed:
             if self._closed:
                 return
-            if self._down_since is not None:
-                logger.warning(
-                    "MLflow answers again after %.0f s", time.monotonic() - self._down_since
-                )
-                self._down_since = None
+            self._outage.end()
             self._pending.delivered()
             if not self._pending:
                 self._journal.clear()

@@ -1,7 +1,8 @@
 """One session of a study: from the workers' first job to the winner.
 
-The session knows an objective (`pipelines.study.objective`), a store and a workshop. What is
-evaluated, where it is stored and where it runs is theirs.
+The session knows an objective (`pipelines.study.objective`), a conclusion
+(`pipelines.study.ending`), a store and a workshop. What is evaluated, what becomes of it, where it
+is stored and where it runs is theirs.
 """
 
 import logging
@@ -23,7 +24,8 @@ from pipelines.files.refused import why_refused
 from pipelines.files.uris import safe
 from pipelines.store import StudyStore, schema
 from pipelines.study.choice.front import log_front
-from pipelines.study.objective import Choice, Ending, Objective
+from pipelines.study.ending import Choice, Conclusion, Ending
+from pipelines.study.objective import Objective
 from pipelines.study.plan import Plan
 from pipelines.study.progress import Reporter
 from pipelines.study.report import SavedReport
@@ -48,6 +50,7 @@ class Setup:
     Attributes:
         plan: of the study.
         objective: what is evaluated.
+        conclusion: what follows the search.
         workshop: where it runs.
         store: where the trials are stored.
         past: the model of past studies, if the study learns from them.
@@ -57,6 +60,7 @@ class Setup:
 
     plan: Plan
     objective: Objective
+    conclusion: Conclusion
     workshop: Workshop
     store: StudyStore
     past: Past | None = None
@@ -122,6 +126,7 @@ class _Session:
     def __init__(self, setup: Setup, stop: Stop) -> None:
         self.plan = setup.plan
         self.objective = setup.objective
+        self.conclusion = setup.conclusion
         self.workshop = setup.workshop
         self.store = setup.store
         self.setup = setup
@@ -141,6 +146,7 @@ class _Session:
                 reporter.say(line)
             self.search.run(
                 self.objective,
+                self.conclusion,
                 self.workshop,
                 self.checkpoints,
                 self.stop,
@@ -164,27 +170,27 @@ class _Session:
 
     def _reporter(self) -> Reporter:
         plan = self.plan
-        left = plan.timeout and max(self._until - time.monotonic(), 0.1)
+        left = plan.extent.timeout and max(self._until - time.monotonic(), 0.1)
         unit = plan.budget_unit if plan.races else None
         return Reporter(plan.goals, self.search.n_trials, left, self.search.share, unit=unit)
 
     def _end(self, choice: Choice, ending: Ending) -> StudyResult | None:
         """Finish with a winner; None when the user wants to stop now."""
         with self._in_call():
-            outcome = self.objective.finished(choice, ending)
+            outcome = self.conclusion.finished(choice, ending)
         secured = choice if outcome else self._secured(choice, ending)
         if secured is None or not wait_until_written(self.store, self.stop, ending.say):
             return None
         self._log_gain_of_past(ending)
         log_front(self.search.study, self.store.notes, ending.say)
         with self._in_call():
-            outcome = outcome or self.objective.finish(secured, ending)
+            outcome = outcome or self.conclusion.finish(secured, ending)
             return self._finished(secured, outcome, ending)
 
     @property
     def _until(self) -> float:
         """When the timeout is over, on `time.monotonic`."""
-        return self.started + (self.plan.timeout or math.inf)
+        return self.started + (self.plan.extent.timeout or math.inf)
 
     @contextmanager
     def _in_call(self) -> Iterator[None]:
@@ -226,12 +232,12 @@ class _Session:
 
     def _choose(self, ending: Ending) -> Choice | None:
         best = self.search.study.best_trial
-        return None if best is None else self.objective.choose(best, ending)
+        return None if best is None else self.conclusion.choose(best, ending)
 
     def _secured(self, choice: Choice, ending: Ending) -> Choice | None:
         if self.stop.level == StopLevel.NOW:
             return None
-        return self.objective.ensure_model(choice, ending)
+        return self.conclusion.ensure_model(choice, ending)
 
     def _log_gain_of_past(self, ending: Ending) -> None:
         """Log the trust in the past trial by trial, and how a search without it would have gone."""
@@ -265,10 +271,10 @@ class _Session:
             tracking_uri=safe(self.store.tracking_uri),
             seconds=time.monotonic() - self.started,
             complete=study.complete,
-            exhausted=study.exhausted,
-            stalled=study.stalled,
+            exhausted=study.proposals.exhausted,
+            stalled=study.stagnation.stalled,
             outcome=outcome,
             given_again=self.objective.again,
-            expected_gain=study.expected_gain,
+            expected_gain=study.stagnation.expected_gain,
             spent=self.search.spent,
         )

@@ -47,19 +47,19 @@ def introduction(
         f"{plan.worker_plan}{where}{_rungs(plan)}{there}"
     )
     yield from notes
-    few = search.study.n_configurations
+    few = search.study.proposals.total
     if plan.trains_one:
         return
-    if few is not None and (plan.trials is None or few < plan.trials):
-        instead = "" if plan.trials is None else f", not {plan.trials}"
+    if few is not None and (plan.extent.trials is None or few < plan.extent.trials):
+        instead = "" if plan.extent.trials is None else f", not {plan.extent.trials}"
         yield (
             f"the space has {counted(few, 'different configuration')}, so no more trials are run"
             f"{instead}"
         )
     elif search.study.complete:
         yield (
-            f"no trial is left to run: trials={plan.trials}; for more give trials greater than "
-            f"{done}"
+            f"no trial is left to run: trials={plan.extent.trials}; for more give trials greater "
+            f"than {done}"
         )
 
 

@@ -13,8 +13,8 @@ from pipelines.findings.scales import first_line, number, short
 from pipelines.store import schema
 from pipelines.store.lease import Driver
 from pipelines.store.studies import Seen
-from pipelines.study.target import Target
 from pipelines.study.watching.shown import Line, Rung, Snapshot
+from pipelines.study.watching.target import Target
 from warmstart.families import short_name
 
 LAST = 8  # trials that are listed

@@ -65,5 +65,6 @@ class CheckpointKeeper:
 
 def _supersede(checkpoints: Checkpoints, study: Study) -> None:
     busy = {trial.number for trial in study.trials if not trial.finished}
-    for item in superseded(checkpoints.stored(), study.promotable(MAX_PER_RUNG), busy=busy):
+    waiting = study.scheduler.promotable(study.standings, MAX_PER_RUNG)
+    for item in superseded(checkpoints.stored(), waiting, busy=busy):
         checkpoints.delete(item.number, item.budget)

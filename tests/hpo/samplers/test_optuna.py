@@ -17,7 +17,7 @@ from hpo.samplers.random import RandomSampler
 from hpo.space import Categorical, Float, Integer, SearchSpace
 from hpo.space.optuna import Dimension, Dimensions, united
 from hpo.storage import MemoryStorage
-from hpo.study import FirstPoint, Study
+from hpo.study import FirstPoint, Study, StudySettings
 from hpo.trial import Failure, Report
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -83,7 +83,13 @@ def test_optuna_gets_the_trials_of_our_own_study(direction: str) -> None:
     sampler, scheduler = algorithm("tpe", rungs=(1,))
     first = FirstPoint(theirs.trials[0].params, "center")
     ours = Study(
-        FLAT, sampler, scheduler, MemoryStorage(), seed=0, max_trials=40, first_points=[first]
+        FLAT,
+        sampler,
+        scheduler,
+        MemoryStorage(),
+        seed=0,
+        max_trials=40,
+        settings=StudySettings(first_points=[first]),
     )
     while (trial := ours.ask()) is not None:
         try:

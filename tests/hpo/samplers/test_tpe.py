@@ -340,3 +340,42 @@ def test_without_seconds_the_cost_changes_nothing() -> None:
             for sampler in (TPESampler(), TPESampler(cost=0.0))
         )
         assert ours == plain
+
+
+def families(losses: dict[str, float], seconds: dict[str, float], n: int = 12) -> History:
+    """`n` trainings of each branch, all with much the same loss and seconds."""
+    history, rng = History(BRANCHES), np.random.default_rng(0)
+    for number in range(n * len(losses)):
+        kind = list(losses)[number % len(losses)]
+        names = ("y",) if kind == "flat" else tuple(f"x{i}" for i in range(4))
+        params: Params = {"kind": kind, **{name: float(rng.random()) for name in names}}
+        history.observe(params, losses[kind] + 0.1 * rng.random(), seconds=seconds[kind])
+    return history
+
+
+def share_of_flat(sampler: TPESampler, history: History, n: int = 200) -> float:
+    draws = [sampler.suggest(history, np.random.default_rng(seed)) for seed in range(n)]
+    return float(np.mean([params["kind"] == "flat" for params in draws]))
+
+
+def test_an_option_that_is_behind_gets_few_trials_and_some() -> None:
+    history = families({"deep": 0.0, "flat": 1.0}, {"deep": 1.0, "flat": 1.0})
+    raced = share_of_flat(TPESampler(raced="kind"), history)
+    assert 0.0 < raced < 0.08, "half of 1 / 25 is expected"
+    assert share_of_flat(TPESampler(), history) > 2 * raced
+
+
+def test_of_equal_options_the_quick_one_gets_more_trials() -> None:
+    history = families({"deep": 0.0, "flat": 0.0}, {"deep": 1.0, "flat": 16.0})
+    assert share_of_flat(TPESampler(raced="kind"), history) < 0.35
+    assert share_of_flat(TPESampler(raced="kind", cost=0.0), history) > 0.35
+
+
+def test_a_race_begins_with_the_best_option() -> None:
+    history = families({"deep": 0.0, "flat": 1.0}, {"deep": 1.0, "flat": 1.0}, n=1)
+    assert share_of_flat(TPESampler(raced="kind"), history) < 0.35, "half of 1 / 3 is expected"
+
+
+def test_without_a_result_options_are_spread_out() -> None:
+    history = families({"deep": math.inf, "flat": math.inf}, {"deep": 1.0, "flat": 1.0})
+    assert 0.3 < share_of_flat(TPESampler(raced="kind"), history) < 0.7

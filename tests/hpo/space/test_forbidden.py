@@ -19,7 +19,7 @@ from hpo.space.center import center, nearest_allowed
 from hpo.space.narrowing import restricted
 from hpo.space.yaml import from_yaml, to_yaml
 from hpo.storage import MemoryStorage
-from hpo.study import FirstPoint, Study
+from hpo.study import FirstPoint, Study, StudySettings
 from hpo.trial import Report
 from tests.strategies import constrained_spaces
 
@@ -149,14 +149,19 @@ def test_a_finite_space_is_counted_and_tried_without_the_forbidden(algorithm: st
         Full(1.0),
         MemoryStorage(),
         seed=1,
-        first_points=[FirstPoint({"a": 0, "b": 4}, "mine"), FirstPoint({"a": 4, "b": 4}, "mine")],
+        settings=StudySettings(
+            first_points=[
+                FirstPoint({"a": 0, "b": 4}, "mine"),
+                FirstPoint({"a": 4, "b": 4}, "mine"),
+            ]
+        ),
     )
-    assert study.n_configurations == 25 - 3 * 4
+    assert study.proposals.total == 25 - 3 * 4
     tried = []
     while (trial := study.ask()) is not None:
         tried.append(trial.params)
         study.tell(trial.number, Report(1.0, float(trial.params["a"])))
-    assert study.exhausted
+    assert study.proposals.exhausted
     assert len({by_value(params) for params in tried}) == len(tried) == 13
     assert all(map(space.allowed, tried))
     assert tried[0] == {"a": 4, "b": 4}

@@ -216,7 +216,7 @@ def test_nothing_succeeded() -> None:
 
 def test_the_adjusted_space() -> None:
     evidence = study(sampled(SPACE, 150, lambda p: fast_is_good({**p, "num_leaves": 60})))
-    space, words = adjusted_space(evidence.space, diagnose(evidence, analyse(evidence)))
+    space, words = adjusted_space(evidence.scope.space, diagnose(evidence, analyse(evidence)))
     rate = space["learning_rate"]
     assert isinstance(rate, Float)
     assert (rate.low, rate.high, rate.log) == (0.005, 0.45, True)

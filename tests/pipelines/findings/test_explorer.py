@@ -64,7 +64,7 @@ def test_all_trials_are_there_in_the_order_of_their_rank() -> None:
     kinds = [columns["kind"]["labels"][int(code)] for code in values_of(columns["kind"])]
     assert kinds == [row["params"]["kind"] for row in found.rows]
     scores = values_of(columns[data["color"]])
-    is_missing = [found.goal.name not in row["metrics"] for row in found.rows]
+    is_missing = [found.scope.goal.name not in row["metrics"] for row in found.rows]
     assert np.isnan(scores).tolist() == is_missing
     assert any(is_missing)
     assert {"seconds", "seconds (2)"} <= set(columns)  # the parameter has the name of a column

@@ -23,7 +23,7 @@ from pipelines.objectives.jobs import PARTS, Part
 from pipelines.store import StudyStore
 from pipelines.store.schema import Confirmed
 from pipelines.study.choice.confirmation import Confirmation
-from pipelines.study.objective import Ending
+from pipelines.study.ending import Ending
 from pipelines.study.workshop import Pool, Workshop
 from pipelines.table.data import Prepared, load_part
 from tests.plans import plan

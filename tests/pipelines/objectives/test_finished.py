@@ -12,7 +12,7 @@ from hpo.space import Float, SearchSpace
 from hpo.trial import Report, Trial
 from pipelines.objectives.ending.finished import from_tag, to_tag
 from pipelines.registry.logged import is_stored
-from pipelines.study.objective import Choice
+from pipelines.study.ending import Choice
 from pipelines.study.plan import Plan
 from pipelines.study.result import BesideDefault, Outcome
 from pipelines.table.scores.bootstrap import Gain, Interval

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -21,7 +20,8 @@ from pipelines.report import StudyReport, report
 from pipelines.store import StudyStore
 from pipelines.store.storage import MlflowStorage
 from pipelines.study import search
-from pipelines.study.objective import Choice, Ending, check_same, header_of
+from pipelines.study.ending import Choice, Ending
+from pipelines.study.objective import check_same, header_of
 from pipelines.study.plan import Plan
 from pipelines.study.report import save_report
 from pipelines.study.result import Outcome, StudyResult
@@ -29,7 +29,7 @@ from pipelines.study.session import Setup, run_study
 from pipelines.study.workshop import Workshop
 from tests import stores
 from tests.memory import MemoryStore
-from tests.plans import plan
+from tests.plans import changed, plan
 
 SPACE = SearchSpace((Float("x", -5.0, 5.0), Float("y", -5.0, 5.0)))
 PLAN = plan(
@@ -54,11 +54,6 @@ class Paraboloid:
     def __init__(self, version: int = 1) -> None:
         self.fingerprint = {"version": version}
         self.reports = 0
-        self.earlier: Outcome | None = None
-        self.ends: list[str] = []
-
-    def seconds_of_end(self, trials: Sequence[Trial], workers: int) -> float:
-        return 0.0
 
     def described(self) -> Mapping[str, Any]:
         return {"data": self.fingerprint}
@@ -77,6 +72,17 @@ class Paraboloid:
 
     def reported(self, trial: Trial, best: Trial | None, exchange: Exchange) -> None:
         self.reports += 1
+
+
+class Peak:
+    """Its end: the best trial wins, and nothing is trained."""
+
+    def __init__(self) -> None:
+        self.earlier: Outcome | None = None
+        self.ends: list[str] = []
+
+    def seconds(self, trials: Sequence[Trial], workers: int) -> float:
+        return 0.0
 
     def choose(self, best: Trial, ending: Ending) -> Choice:
         return Choice(best)
@@ -114,14 +120,15 @@ def session(tmp_path: Path) -> Callable[..., StudyResult]:
         store: StudyStore,
         chosen: Plan = PLAN,
         objective: Paraboloid | None = None,
+        conclusion: Peak | None = None,
         seconds: float = 0.0,
     ) -> Any:
         executor = InlineExecutor(worker, exchange.uri)
         opened = time.monotonic() - seconds
         shop = Workshop(executor, exchange, WorkerPlan(1, 1), lambda _: executor, opened=opened)
         make = save_report if isinstance(store, MlflowStorage) else None
-        chosen_objective = objective or Paraboloid()
-        return run_study(Setup(chosen, chosen_objective, shop, store, make_report=make))
+        evaluated, end = objective or Paraboloid(), conclusion or Peak()
+        return run_study(Setup(chosen, evaluated, end, shop, store, make_report=make))
 
     return run
 
@@ -130,7 +137,7 @@ def test_a_function_is_searched_without_mlflow(session: Callable[..., StudyResul
     store, objective = MemoryStore(), Paraboloid()
     result = session(store, objective=objective)
     heights = [trial.reports[0].metrics["height"] for trial in result.trials]
-    assert len(heights) == objective.reports == PLAN.trials
+    assert len(heights) == objective.reports == PLAN.extent.trials
     assert result.best_score == max(heights)
     assert store.notes.winner == result.trials[heights.index(max(heights))].number
     assert store.notes.baselines == {"corner": {"height": -44.0}}
@@ -140,14 +147,14 @@ def test_a_function_is_searched_without_mlflow(session: Callable[..., StudyResul
 def test_a_timeout_counts_what_comes_before_the_search(
     session: Callable[..., StudyResult],
 ) -> None:
-    objective, chosen, read = Paraboloid(), replace(PLAN, timeout=3_000.0), 9_000.0
+    objective, chosen, read = Paraboloid(), changed(PLAN, timeout=3_000.0), 9_000.0
     late = session(MemoryStore(), chosen, objective, seconds=read)
-    assert PLAN.trials is not None
-    assert len(late.trials) < PLAN.trials  # the search waits for a first success alone
+    assert PLAN.extent.trials is not None
+    assert len(late.trials) < PLAN.extent.trials  # the search waits for a first success alone
     assert late.winner is not None
     assert late.seconds > read
     in_time = session(MemoryStore(), chosen, objective, seconds=1_000.0)
-    assert len(in_time.trials) == PLAN.trials
+    assert len(in_time.trials) == PLAN.extent.trials
 
 
 def test_a_timeout_that_is_too_short_for_one_trial_is_an_error(
@@ -156,18 +163,18 @@ def test_a_timeout_that_is_too_short_for_one_trial_is_an_error(
     monkeypatch.setattr(search, "patience", lambda timeout, before: timeout)
     store = MemoryStore()
     with pytest.raises(StudyError, match="timeout=1e-09: no trial .* resume with study=.*longer"):
-        session(store, replace(PLAN, timeout=1e-9), Paraboloid())
+        session(store, changed(PLAN, timeout=1e-9), Paraboloid())
     assert store.closed[0] == "FAILED"
 
 
 def test_what_an_earlier_session_has_stored_is_not_made_again(
     session: Callable[..., StudyResult],
 ) -> None:
-    store, first, second = MemoryStore(), Paraboloid(), Paraboloid()
-    session(store, objective=first)
+    store, first, second = MemoryStore(), Peak(), Peak()
+    session(store, conclusion=first)
     assert first.ends == ["trained", "logged"]
     second.earlier = Outcome({"height": 7.0})
-    assert session(store, objective=second).test == {"height": 7.0}
+    assert session(store, conclusion=second).test == {"height": 7.0}
     assert second.ends == []
 
 
@@ -175,7 +182,7 @@ def test_a_resumed_session_goes_on_as_one_without_interruption(
     session: Callable[..., StudyResult],
 ) -> None:
     store = MemoryStore()
-    session(store, replace(PLAN, trials=5))
+    session(store, changed(PLAN, trials=5))
     resumed = session(store)
     whole = session(MemoryStore())
     assert [trial.params for trial in resumed.trials] == [trial.params for trial in whole.trials]
@@ -191,13 +198,13 @@ def storage(monkeypatch: pytest.MonkeyPatch) -> MlflowStorage:
 def test_a_function_in_mlflow_is_resumed_and_reported(
     session: Callable[..., StudyResult], storage: MlflowStorage
 ) -> None:
-    session(storage, replace(PLAN, trials=5))
+    session(storage, changed(PLAN, trials=5))
     again = stores.reopen(storage.run_id)
     check_same(Paraboloid(), again.header)
     with pytest.raises(StudyError, match="version was 1, but now it is 2; pass the data"):
         check_same(Paraboloid(version=2), again.header)
     result = session(again)
-    assert len(result.trials) == PLAN.trials
+    assert len(result.trials) == PLAN.extent.trials
     assert result.report is not None
     shown = report(study=storage.run_id)
     assert isinstance(shown, StudyReport)

@@ -13,7 +13,7 @@ from pipelines.objectives.ending.final import seconds_to_refit
 from pipelines.objectives.ensemble.choosing import in_time
 from pipelines.store import StudyStore, schema
 from pipelines.study.choice.ensemble import Ensemble
-from pipelines.study.objective import Ending
+from pipelines.study.ending import Ending
 from pipelines.study.search import MOST, reserved
 from pipelines.study.workshop import Workshop
 from pipelines.table.scores.estimates import Difference, Estimate

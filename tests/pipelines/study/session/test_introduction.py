@@ -30,7 +30,7 @@ from tests.plans import plan
 def test_the_first_line_tells_where_trials_run_and_what_their_rungs_are(
     cluster: str, settings: dict[str, Any], end: str
 ) -> None:
-    searched = SimpleNamespace(n_configurations=None, complete=False)
+    searched = SimpleNamespace(proposals=SimpleNamespace(total=None), complete=False)
     usual = {"workers": 1, "threads": 1, "budget_unit": "rounds", "fidelity": "rounds"}
     (line,) = introduction(
         plan(space=SearchSpace((Float("x", 0.0, 1.0),)), **usual | settings),

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from threading import Timer
 from types import TracebackType
@@ -21,17 +20,18 @@ from hpo.workers import first_done
 from hpo.workers.cores import WorkerPlan
 from pipelines.files.exchange import Exchange
 from pipelines.models import settings
+from pipelines.objectives.ending.conclusion import TableConclusion
 from pipelines.objectives.jobs import Baseline, Rebuild, Refit, models_of
 from pipelines.objectives.table import TableObjective
-from pipelines.study import objective, session
-from pipelines.study.objective import Ending
+from pipelines.study import session
+from pipelines.study.ending import Ending
 from pipelines.study.session import Setup, run_study
-from pipelines.study.target import Target
+from pipelines.study.watching.target import Target
 from pipelines.study.workshop import Workshop
 from pipelines.table.data import Prepared
 from pipelines.table.source import Source
 from tests.memory import MemoryStore
-from tests.plans import plan
+from tests.plans import changed, plan
 from tests.tables import prepare, regression
 
 Answer = Callable[["Future[Report]", object], None]
@@ -119,8 +119,9 @@ def run(tmp_path: Path) -> Callable[..., Any]:
             WorkerPlan(1, 1),
             lambda _: Workers(again or answer),
         )
-        own = replace(chosen, **changes)
-        return run_study(Setup(own, TableObjective(own, data, prepared), shop, store))
+        own = changed(chosen, **changes)
+        objective, end = TableObjective(own, data, prepared), TableConclusion(own, data, prepared)
+        return run_study(Setup(own, objective, end, shop, store))
 
     return start
 
@@ -157,8 +158,8 @@ class Stopping(Workers):
 def test_workers_whose_legs_are_stopped_are_used_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, looks: float, level: StopLevel, is_kept: bool
 ) -> None:
-    monkeypatch.setattr(objective, "POLL", 0.001)
-    monkeypatch.setattr(objective, "STOPPED", 0.05)
+    monkeypatch.setattr("pipelines.study.ending.POLL", 0.001)
+    monkeypatch.setattr("pipelines.study.ending.STOPPED", 0.05)
     pool, others = Stopping(looks), Workers(hang)
     ending = Ending(
         plan=plan(space=settings("lightgbm").space),

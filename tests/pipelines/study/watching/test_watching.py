@@ -16,11 +16,11 @@ from hpo.trial import Report, Trial
 from pipelines.cli import main
 from pipelines.store.delivery.outbox import Unreachable
 from pipelines.store.studies import Follower, Seen
-from pipelines.study.target import Target
 from pipelines.study.watching.loop import watch_study
 from pipelines.study.watching.screen import Screen, drawn
 from pipelines.study.watching.shown import Snapshot, rate
 from pipelines.study.watching.snapshot import Facts, snapshot
+from pipelines.study.watching.target import Target
 from pipelines.watch import watch
 from tests import stores
 

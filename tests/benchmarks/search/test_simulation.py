@@ -189,7 +189,7 @@ def test_our_races_continue_what_they_promote(name: str) -> None:
 def test_a_race_repeats_from_its_seed() -> None:
     runs = [race(curves(), seed=2, workers=8, seconds=60.0, name="tpe") for _ in range(2)]
     assert runs[0] == runs[1]
-    assert study_of(curves(), seed=2, workers=8, name="tpe").lag == 16
+    assert study_of(curves(), seed=2, workers=8, name="tpe").proposals.lag == 16
 
 
 def test_looking_up_curves_is_metered() -> None:
