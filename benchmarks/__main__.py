@@ -19,6 +19,7 @@ NAMES = {
         "multi-fidelity search against the peers, on learning curves in simulated time",
     ),
     "ones": ("search.ones", "counting ones: our BOHB next to HpBandSter's"),
+    "priors": ("search.beliefs", "what a good and a wrong prior of the user are worth"),
     "decisions": (
         "search.decisions",
         "milliseconds and bytes a decision with 100 to 10,000 trials",

@@ -20,6 +20,7 @@ from hpo.space.encoding import TRIED, Encoding
 from hpo.space.forbidden import Forbidden, holds
 from hpo.space.layout import Layout
 from hpo.space.parameters import Categorical, Float, Integer, Parameter, Params, Value, When
+from hpo.space.prior import Belief, Prior
 
 __all__ = [
     "FloatArray",
@@ -29,6 +30,7 @@ __all__ = [
     "Integer",
     "Parameter",
     "Params",
+    "Prior",
     "SearchSpace",
     "Value",
 ]
@@ -72,6 +74,12 @@ class SearchSpace:
     def codes(self) -> Encoding:
         """Configurations as rows of the unit cube: many at once, and random ones."""
         return Encoding(self.parameters, self.forbidden)
+
+    @cached_property
+    def belief(self) -> Belief | None:
+        """What a user believes of good values; None for nothing."""
+        believed = any(parameter.prior is not None for parameter in self.parameters)
+        return Belief(self.parameters) if believed else None
 
     @property
     def layout(self) -> Layout:

@@ -36,7 +36,11 @@ def _changed(parameter: Parameter, change: Mapping[str, Any] | Value) -> Paramet
     for values in change.values():
         for value in values if isinstance(values, list | tuple) else (values,):
             _check_value(parameter, value)
-    return replace(parameter, **change)
+    narrowed = replace(parameter, **change, prior=None)
+    prior = parameter.prior
+    if prior is None or narrowed.why_not(prior.value) is not None:
+        return narrowed
+    return replace(narrowed, prior=prior)
 
 
 def _check_value(parameter: Parameter, value: object) -> None:

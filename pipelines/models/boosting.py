@@ -203,6 +203,10 @@ class Boosting:
         """The round with the lowest validation loss."""
         return self._stopping.best_round
 
+    def change(self, params: Params) -> None:
+        """Grow the next trees with other values of parameters."""
+        self._params = dict(params)
+
     def train(self, to: int) -> Curve:
         """Train until round `to` or until early stopping.
 

@@ -48,6 +48,8 @@ class SingleFamily:
         max_rows: How many rows a model is trained on, at most; None for any number.
         unset: What a trial gets for parameters that it leaves out, by main name, where that is not
             in `default`, or is another value.
+        changeable: Parameters, by main name, whose values can change while a model trains
+            (`Changeable`); none if it is trained at once.
     """
 
     name: str
@@ -68,6 +70,7 @@ class SingleFamily:
     cuda: bool = False
     weights: bool = True
     max_rows: int | None = None
+    changeable: Sequence[str] = ()
 
     @classmethod
     def read(cls, name: str) -> SingleFamily:
@@ -139,6 +142,10 @@ class SingleFamily:
     def knows(self, name: str) -> bool:
         """Whether `name` is a parameter of the family, searchable or set by the study."""
         return name in self.names
+
+    def is_changeable(self, name: str) -> bool:
+        """Whether the value of a parameter can change while a model trains."""
+        return self.canonical_name(name) in self.changeable
 
     def limits(self, name: str) -> tuple[float, float] | None:
         """The smallest and the largest sensible value of a parameter; None if not declared."""

@@ -84,6 +84,11 @@ class JointSearch:
         member, own = self._split(name)
         return name == MODEL or (member is not None and member.knows(own))
 
+    def is_changeable(self, name: str) -> bool:
+        """Whether the value of `family.parameter` can change while a model trains."""
+        member, own = self._split(name)
+        return member is not None and member.is_changeable(own)
+
     def limits(self, name: str) -> tuple[float, float] | None:
         """The smallest and the largest sensible value of a parameter; None if not declared."""
         member, own = self._split(name)

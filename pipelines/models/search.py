@@ -91,6 +91,9 @@ class SearchModel(Protocol):
     def knows(self, name: str) -> bool:
         """Whether `name` is a parameter of the model, searchable or set by the study."""
 
+    def is_changeable(self, name: str) -> bool:
+        """Whether the value of a parameter can change while a model trains."""
+
     def limits(self, name: str) -> tuple[float, float] | None:
         """The smallest and the largest sensible value of a parameter; None if not declared."""
 

@@ -173,7 +173,7 @@ class SearchOptions(Options):
 
     Args:
         algorithm: tpe, gp, auto, bohb, asha, hyperband, successive_halving, pbt, evolution, de,
-            cmaes, nsga2, hyperopt, random, grid; or pairs such as tpe+asha. Settings follow a
+            cmaes, nsga2, llm, hyperopt, random, grid; or pairs such as tpe+asha. Settings follow a
             colon: gp:acquisition=ucb,kappa=2.5.
         trials: How many trials the study has in all; none is as many as timeout or budget allows,
             or as 50 full trainings cost.

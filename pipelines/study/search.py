@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 from hpo import loop
 from hpo.algorithms import algorithm
@@ -11,6 +12,8 @@ from hpo.errors import counted
 from hpo.goals.forecast import HORIZON
 from hpo.loop import Stop, StopLevel
 from hpo.past import Past
+from hpo.samplers.llm import informed
+from hpo.schedulers.population import PopulationBased
 from hpo.study import Study, StudySettings
 from pipelines.store import StudyStore
 from pipelines.study.ending import Conclusion
@@ -55,6 +58,7 @@ class Search:
 
     Attributes:
         study: the trials, and what to try next.
+        sampler: of the study.
         closing: seconds that logging and the report are expected to take after the trainings that
             follow the search; 0 before it.
     """
@@ -70,10 +74,14 @@ class Search:
             in_limited_time=plan.extent.in_limited_time,
             raced=raced(plan.space, (point.params for point in plan.first_points)),
         )
+        if isinstance(scheduler, PopulationBased):
+            scheduler = replace(scheduler, inherited=plan.inherited)
+        task = f"{plan.model}, {objective.describe()}, by {plan.metric}"
+        self.sampler = informed(sampler, task, plan.extent.timeout)
         self.closing = 0.0
         self.study = Study(
             plan.space,
-            sampler,
+            self.sampler,
             scheduler,
             store,
             seed=plan.search_seed(objective.name),

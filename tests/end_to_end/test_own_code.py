@@ -109,7 +109,7 @@ def test_a_population_copies_checkpoints_and_is_resumed(store: str) -> None:
             assert leg.metrics["steps"] == 2.0, "it goes on where its parent was"
     runs = MlflowClient(store).search_runs(
         [MlflowClient(store).get_run(whole.run_id).info.experiment_id],
-        "tags.`hpo.trial.parent` != ''",
+        f"tags.`hpo.trial.parent` != '' AND tags.`mlflow.parentRunId` = '{whole.run_id}'",
     )
     assert {run.data.tags["hpo.trial.parent"] for run in runs} == {
         str(trial.parent) for trial in copies

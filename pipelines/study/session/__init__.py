@@ -33,6 +33,7 @@ from pipelines.study.result import Outcome, StudyResult
 from pipelines.study.search import Search
 from pipelines.study.session.baselines import Baselines
 from pipelines.study.session.introduction import introduction
+from pipelines.study.session.questions import save_questions
 from pipelines.study.session.signals import interrupts
 from pipelines.study.session.written import NoAnswerError, saved_report, wait_until_written
 from pipelines.study.workshop import Workshop
@@ -153,6 +154,7 @@ class _Session:
                 reporter,
                 began=self.started,
             )
+            save_questions(self.search.sampler, self.store.notes, reporter.say)
             for line in self.search.why_over():
                 reporter.say(line)
             scores = baselines.scores(self.store.notes, self.stop, reporter.say)
