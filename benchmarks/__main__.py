@@ -62,6 +62,7 @@ NAMES = {
         "the configuration that is best on many tables together, and what it is worth on others",
     ),
     "cluster": ("cluster", "how much of a Ray cluster a search uses"),
+    "load": ("product.load", "1,000 simulated workers, and many studies at once, on each store"),
     "house": ("house", "figures of the code itself: lengths, density, coupling"),
     "environments": (
         "environments",

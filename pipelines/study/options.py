@@ -235,8 +235,8 @@ class TuneOptions(SearchOptions):
         budget: The CPU time that the trainings of all sessions may take, such as 4h or 90 min; or
             money such as 20 EUR, with price. None for no limit.
         price: Of an hour of one core, in the currency of budget.
-        warm_start: Which past studies to learn from: auto, off, or run ids and experiment names
-            with commas between.
+        warm_start: Which past studies to learn from: auto, off, own (those that you began), or run
+            ids and experiment names with commas between.
         test_share: The share of rows that is held out and never seen by the search; 0 with test.
         test: A table of the rows to test on, with the columns of data; none of data are held out.
         checkpoints: Where trials that may be promoted are stored, as a URI that fsspec opens; none
@@ -355,13 +355,13 @@ def past_sources(warm_start: object) -> tuple[str, ...] | None:
     """Read the names of past studies from the option `warm_start`.
 
     Returns:
-        Run ids and names of experiments; None for all past studies (`auto`), () for `off`.
+        Run ids, names of experiments and `own`; None for all past studies (`auto`), () for `off`.
 
     Raises:
         ParameterError: when it is not text, or names nothing.
     """
     rule = (
-        "must be text: auto, off, or run ids of studies and names of experiments with commas "
+        "must be text: auto, off, own, or run ids of studies and names of experiments with commas "
         "between them"
     )
     if not isinstance(warm_start, str):

@@ -21,6 +21,7 @@ from pipelines.study.objective import Objective
 from pipelines.study.plan import Plan
 from pipelines.study.progress import Reporter
 from pipelines.study.summary import failures
+from pipelines.study.watching.target import Target, since_1970
 from pipelines.study.workshop import Workshop
 from pipelines.study.workshop.checkpointing import CheckpointKeeper
 
@@ -117,6 +118,18 @@ class Search:
             return 0.0
         done = sum(trial.budget if trial.failure else trial.reached for trial in self.study.trials)
         return min(done / (self.n_trials * self._cost), 1.0)
+
+    def target(self, began: float) -> Target:
+        """How far this session is to go; it began its timeout at `began`, on `time.monotonic`."""
+        total = self.n_trials
+        return Target(
+            since_1970(began),
+            total,
+            self._plan.extent.timeout,
+            None if total is None else total * self._cost,
+            self.share,
+            self._plan.workers,
+        )
 
     @property
     def why_stalled(self) -> str:

@@ -22,7 +22,7 @@ from hpo.loop import Stop, StopLevel
 from hpo.past import Past
 from pipelines.files.refused import why_refused
 from pipelines.files.uris import safe
-from pipelines.store import StudyStore
+from pipelines.store import StudyStore, schema
 from pipelines.study.choice.front import log_front
 from pipelines.study.ending import Choice, Conclusion, Ending
 from pipelines.study.objective import Objective
@@ -140,6 +140,8 @@ class _Session:
         checkpoints = self.checkpoints.uri if self._keeps_checkpoints else None
         self.objective.publish(self.workshop.exchange, checkpoints)
         baselines = Baselines(self.objective, self.workshop.pool)
+        target = self.search.target(self.started).to_tag()
+        self.store.notes.annotate(tags={schema.SESSION: target})
         with self._reporter() as reporter:
             for line in self._introduction():
                 reporter.say(line)
