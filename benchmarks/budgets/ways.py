@@ -22,6 +22,7 @@ from hpo.arrays import FloatArray
 from hpo.space import SearchSpace
 from hpo.space.parameters import Params
 from pipelines.models import FamilyOptions
+from pipelines.models.families import scaled
 from pipelines.models.boosting import RateSchedule
 from pipelines.models.catalog import family, settings, single_family
 from pipelines.models.errors import TrainingError
@@ -237,7 +238,7 @@ def _boosting_courses(
     yield (
         "scaled",
         _joined(
-            bench.train(single_family(bench.model).scaled(params, rung / full), [rung])
+            bench.train(scaled(single_family(bench.model), params, rung / full), [rung])
             for rung in rungs
         ),
     )
