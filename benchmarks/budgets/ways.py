@@ -22,10 +22,10 @@ from hpo.arrays import FloatArray
 from hpo.space import SearchSpace
 from hpo.space.parameters import Params
 from pipelines.models import FamilyOptions
-from pipelines.models.families import scaled
 from pipelines.models.boosting import RateSchedule
 from pipelines.models.catalog import family, settings, single_family
 from pipelines.models.errors import TrainingError
+from pipelines.models.families import scaled
 from pipelines.table.data import Fold
 from pipelines.table.scores.metrics import Metric
 
