@@ -184,32 +184,34 @@ class SingleFamily:
         """1: budgets are rounds."""
         return 1.0
 
-    def learning_rate(self, params: Params) -> float:
-        """The learning rate in parameters under main names; the library's default if it is absent.
 
-        Raises:
-            ParameterError: if the family has no `rate`.
-        """
-        if self.rate is None:
-            raise ParameterError(f"{self.name} has no learning rate that a budget changes")
-        return float(params.get(self.rate, self.default[TASK_GROUPS[0]][self.rate]))
+def learning_rate(family: SingleFamily, params: Params) -> float:
+    """The learning rate in parameters under main names; the library's default if it is absent.
 
-    def scaled(self, params: Params, share: float) -> dict[str, Value]:
-        """The parameters for a training with `share` of the full budget, under main names.
+    Raises:
+        ParameterError: if the family has no `rate`.
+    """
+    if family.rate is None:
+        raise ParameterError(f"{family.name} has no learning rate that a budget changes")
+    return float(params.get(family.rate, family.default[TASK_GROUPS[0]][family.rate]))
 
-        The learning rate grows by sqrt(1 / share), up to `MAX_RATE` or the given rate if that is
-        larger. A family without `rate` keeps its parameters.
 
-        Raises:
-            ParameterError: if the share is not in (0, 1].
-        """
-        if not 0 < share <= 1:
-            raise ParameterError(f"the share of the budget must lie in (0, 1], but got {share}")
-        found = self.canonical(params)
-        if self.rate is None:
-            return found
-        rate = self.learning_rate(found)
-        return {**found, self.rate: min(rate * math.sqrt(1 / share), max(rate, MAX_RATE))}
+def scaled(family: SingleFamily, params: Params, share: float) -> dict[str, Value]:
+    """The parameters for a training with `share` of the full budget, under main names.
+
+    The learning rate grows by sqrt(1 / share), up to `MAX_RATE` or the given rate if that is
+    larger. A family without `rate` keeps its parameters.
+
+    Raises:
+        ParameterError: if the share is not in (0, 1].
+    """
+    if not 0 < share <= 1:
+        raise ParameterError(f"the share of the budget must lie in (0, 1], but got {share}")
+    found = family.canonical(params)
+    if family.rate is None:
+        return found
+    rate = learning_rate(family, found)
+    return {**found, family.rate: min(rate * math.sqrt(1 / share), max(rate, MAX_RATE))}
 
 
 def _points(value: Any) -> dict[str, list[Params]]:

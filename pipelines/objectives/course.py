@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from hpo.loop import Job
 from hpo.space import Params
 from pipelines.models import search_model, settings, single_family
+from pipelines.models.families import scaled
 from pipelines.objectives.jobs import Work
 
 CONTINUED = ("rounds", "scheduled")  # the fidelities whose legs continue the leg before
@@ -58,7 +59,7 @@ def course_of(work: Work, job: Job) -> Course:
         case "scaled":
             to = model.rounds(name, job.to)
             end = to if chosen.rate is None else horizon
-            return Course(name, chosen.scaled(params, to / horizon), (to,), end)
+            return Course(name, scaled(chosen, params, to / horizon), (to,), end)
         case "rows":
             full = settings(name).budget.max
             return Course(name, chosen.canonical(params), (full,), full, share=job.to / 100)

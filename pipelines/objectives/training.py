@@ -128,11 +128,7 @@ class Training:
 
     @cached_property
     def _folds(self) -> Sequence[Fold]:
-        return [self._scored(fold) for fold in load_folds(self._exchange.get(FOLDS))]
-
-    def _scored(self, fold: Fold) -> Fold:
-        """A fold whose models are scored at their best state, or in a population at their last."""
-        return replace(fold, fixed=True) if self.work.in_population else fold
+        return [_scored(fold, self.work) for fold in load_folds(self._exchange.get(FOLDS))]
 
     @cached_property
     def _families(self) -> "_Families":
@@ -203,7 +199,7 @@ class Training:
         began = Meter.start()
         if self._part is None or self._part[0] != index:
             self._families.clear()
-            self._part = (index, self._scored(load_part(self._exchange.get(PARTS), index)))
+            self._part = (index, _scored(load_part(self._exchange.get(PARTS), index), self.work))
         course, fold = course_of(self.work, job), self._part[1]
         first = course.params_to(course.stops[0])
         model = self._families.on(course, fold).start(first, self.work.seed)
@@ -335,6 +331,11 @@ class _Families:
     def clear(self) -> None:
         """Release all data."""
         self._kept.clear()
+
+
+def _scored(fold: Fold, work: Work) -> Fold:
+    """A fold whose models are scored at their best state, or in a population at their last."""
+    return replace(fold, fixed=True) if work.in_population else fold
 
 
 def _train_on(course: Course, fold: Fold, model: Trainable) -> Trained:

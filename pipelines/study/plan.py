@@ -11,7 +11,6 @@ from dataclasses import MISSING, asdict, dataclass, fields, replace
 from typing import Any
 
 from hpo.algorithms import grants_budgets
-from hpo.configurations import n_searched
 from hpo.errors import StudyError
 from hpo.goals import Goal, Goals
 from hpo.space import SearchSpace
@@ -122,11 +121,6 @@ class Plan:
     def score(self) -> Goal:
         """The score that models are trained by and tested on: `goal`, or its first term."""
         return self.goals.score
-
-    @property
-    def n_searched(self) -> int:
-        """The number of parameters with more than one value."""
-        return n_searched(self.space)
 
     @property
     def worker_plan(self) -> WorkerPlan:

@@ -56,7 +56,7 @@ class WarmStart:
         """What to show to the user before the first trial."""
         yield from self.notes
         if not self.neighbours:
-            yield "nothing to learn from yet; this study is the next one's past"
+            yield "no past study to learn from yet; later studies will learn from this one"
             return
         tables = len({neighbour.study.digest for neighbour in self.neighbours})
         compared = tables >= FEWEST
