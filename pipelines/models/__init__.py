@@ -16,7 +16,6 @@ import numpy.typing as npt
 from hpo.space.parameters import Params
 from pipelines.files.errors import CheckpointError
 from pipelines.models.catalog import (
-    ALL,
     ALONE,
     BASELINES,
     CUDA,
@@ -38,6 +37,7 @@ from pipelines.models.legs import Curve, FamilyOptions
 from pipelines.models.search import FIDELITIES, PERCENT_OF_ROWS, Budget, SearchModel, Settings
 from pipelines.table.data import Fold
 from serving.features import Matrix
+from warmstart.families import ALL
 
 __all__ = [
     "ALL",

@@ -20,7 +20,7 @@ from pipelines.models.families import SingleFamily
 from pipelines.models.joint import JointSearch
 from pipelines.models.libraries import Library, cuda_devices
 from pipelines.models.search import SearchModel, Settings, unknown_model
-from warmstart.families import is_estimator
+from warmstart.families import ALL, is_estimator
 
 FAMILIES: Mapping[str, str] = MappingProxyType(
     {
@@ -44,7 +44,6 @@ BASELINES: Mapping[str, str] = MappingProxyType(
     }
 )
 CUDA = "cuda"
-ALL = "all"
 AUTO, ALONE = "auto", "lightgbm"  # the family that `auto` is where nothing else is known
 JOINT = ("lightgbm", "xgboost", "mlp")  # the families of `all`
 
