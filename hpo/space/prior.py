@@ -16,10 +16,10 @@ choices, one of them is likelier. A small uniform part keeps every value possibl
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.special import ndtr, ndtri
 
 from hpo.arrays import FloatArray
 
@@ -31,6 +31,7 @@ RESULTS = 3.0  # after so many, the belief counts as it is; beta of piBO, equati
 _UNIFORM = 0.05  # the uniform part of each parameter
 _KEYS = ("value", "spread")
 _LEAST = 1e-3
+_NORMAL = NormalDist()
 
 
 @dataclass(frozen=True)
@@ -122,8 +123,8 @@ class _Marginal:
         self._spread, self._center = float(self.prior.spread), parameter.to_unit(self.prior.value)
         choices = getattr(parameter, "choices", None)
         self._n = None if choices is None else len(choices)
-        self._below = float(ndtr(-self._center / self._spread))
-        self._inside = float(ndtr((1 - self._center) / self._spread)) - self._below
+        self._below = _NORMAL.cdf(-self._center / self._spread)
+        self._inside = _NORMAL.cdf((1 - self._center) / self._spread) - self._below
 
     def log_density(self, codes: FloatArray) -> FloatArray:
         """`(m,)` log density; nan where inactive."""
@@ -146,6 +147,8 @@ class _Marginal:
             other = np.where(other >= own, other + 1, other)
             chosen = np.where((uniform >= self._spread) | (self._n == 1), own, other)
             return np.asarray((chosen + 0.5) / self._n)
+        from scipy.special import ndtri  # every command imports spaces, few have priors
+
         z = ndtri(self._below + uniform * self._inside)
         return np.asarray(np.clip(self._center + self._spread * z, 0.0, 1.0))
 
