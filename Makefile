@@ -3,12 +3,14 @@
 # make check  lint, types, and the documentation site with its links
 # make docs   just the documentation site, in build/site
 # make env    just the environment, in .venv
+# make services       a server with users, PostgreSQL and S3 on this machine, until Ctrl-C
+# make services-test  the tests on such a server
 
 PYTHON ?= python3
 BIN := .venv/bin
 DEMO_STORE ?= sqlite:///mlflow.db
 
-.PHONY: demo test check docs env clean
+.PHONY: demo test check docs env clean postgresql services services-test
 
 env: .venv/.installed
 
@@ -33,6 +35,18 @@ check: env docs
 
 docs: env
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+postgresql:
+	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null \
+		|| { test "$$(id -u)" = 0 && apt-get update -qq && apt-get install -y -qq --no-install-recommends postgresql >/dev/null; } \
+		|| echo "PostgreSQL is not installed, and apt cannot install it here: run 'apt-get install postgresql' as root"
+
+services: env postgresql
+	$(BIN)/python -m benchmarks.services
+
+services-test: env postgresql
+	$(BIN)/python -m pytest -m services tests/end_to_end
+	$(BIN)/python -m benchmarks.services -- $(BIN)/python -m pytest -k http tests/contracts/test_storage.py tests/pipelines/store tests/pipelines/study/watching
 
 clean:
 	rm -rf .venv build *.egg-info

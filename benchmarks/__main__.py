@@ -19,6 +19,7 @@ NAMES = {
         "multi-fidelity search against the peers, on learning curves in simulated time",
     ),
     "ones": ("search.ones", "counting ones: our BOHB next to HpBandSter's"),
+    "priors": ("search.beliefs", "what a good and a wrong prior of the user are worth"),
     "decisions": (
         "search.decisions",
         "milliseconds and bytes a decision with 100 to 10,000 trials",
@@ -61,6 +62,7 @@ NAMES = {
         "the configuration that is best on many tables together, and what it is worth on others",
     ),
     "cluster": ("cluster", "how much of a Ray cluster a search uses"),
+    "load": ("product.load", "1,000 simulated workers, and many studies at once, on each store"),
     "house": ("house", "figures of the code itself: lengths, density, coupling"),
     "environments": (
         "environments",

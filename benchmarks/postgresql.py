@@ -43,6 +43,15 @@ def started() -> str:
     return f"postgresql://{USER}@127.0.0.1:{port}/postgres"
 
 
+def another(uri: str, name: str) -> str:
+    """The URI of a new database on the server of `uri`."""
+    import psycopg
+
+    with psycopg.connect(uri, autocommit=True) as connection:
+        connection.execute(f'CREATE DATABASE "{name}"')
+    return f"{uri.rpartition('/')[0]}/{name}"
+
+
 def _binaries() -> Path | None:
     found = shutil.which("initdb")
     folders = [Path(found).resolve().parent] if found else []

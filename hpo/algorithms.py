@@ -4,6 +4,7 @@ Settings of the sampler follow the name: `tpe:gamma=0.2`, `gp+asha:acquisition=u
 of `pbt`, too: `pbt:population=8,quantile=0.25`.
 """
 
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from importlib import import_module
@@ -37,6 +38,7 @@ SAMPLERS: Mapping[str, str] = MappingProxyType(
         "evolution": "hpo.samplers.evolution:EvolutionSampler",
         "de": "hpo.samplers.de:DESampler",
         "cmaes": "hpo.samplers.cmaes:CMAESSampler",
+        "llm": "hpo.samplers.llm:LLMSampler",
     }
 )
 
@@ -90,7 +92,8 @@ def sampler_of(name: str) -> Sampler:
     try:
         sampler: Sampler = kind(**(settings.parsed(kind, text, sampler_name) if colon else {}))
     except ParameterError as error:
-        raise ParameterError(f"algorithm {name!r}: {error}") from error
+        shown = re.sub(r"//[^/@]*@|\?.*", "…", name)  # no password of a URL
+        raise ParameterError(f"algorithm {shown!r}: {error}") from error
     return sampler
 
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from hpo.errors import JobError, TimeLimitExceeded, UserError
 from hpo.space import Params
 from hpo.study import Study
-from hpo.trial import Failure, Report, Trial
+from hpo.trial import Failure, Phase, Report, Trial, schedule
 from hpo.workers import Executor
 
 _POLL = 0.1  # seconds between checks of the clock and of the stop request
@@ -23,14 +23,20 @@ _SLACK = 1.5  # the best trial is finished once at most this many full trainings
 class Job:
     """One leg for a worker: train `params` from budget `start` to budget `to`.
 
-    `parent` is the trial whose checkpoint at `start` it continues from, if that is another one.
+    `before` are the earlier parts of a training whose values change (`hpo.trial.schedule`).
     """
 
     number: int
     params: Params
     start: float
     to: float
-    parent: int | None = None
+    before: tuple[Phase, ...] = ()
+
+    @property
+    def source(self) -> int:
+        """The trial whose checkpoint at `start` it continues from."""
+        is_first = self.before and self.start <= self.before[-1].to
+        return self.before[-1].number if is_first else self.number
 
 
 class StopLevel(IntEnum):
@@ -152,8 +158,8 @@ def _should_finish_best(study: Study, left: float) -> bool:
 
 
 def _job(study: Study, trial: Trial) -> Job:
-    parent = None if trial.reports else trial.parent
-    return Job(trial.number, trial.params, study.start_of(trial), trial.budget, parent)
+    before = schedule(study.trials, trial.number)[:-1] if trial.parent is not None else ()
+    return Job(trial.number, trial.params, study.start_of(trial), trial.budget, before)
 
 
 def _outcome(future: "Future[Report]") -> Report | Failure:

@@ -1,7 +1,7 @@
 """Trials as values: what was granted, reported and failed."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from hpo.space import Params
@@ -98,3 +98,49 @@ class Trial:
         if not math.isfinite(outcome.loss):
             return replace(self, failure=f"loss is {outcome.loss}; a finite number was expected")
         return replace(self, reports=(*self.reports, outcome))
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A part of a training whose values change: budgets, the trial, and its values."""
+
+    start: float
+    to: float
+    number: int
+    params: Params
+
+
+def schedule(trials: Sequence[Trial], number: int) -> tuple[Phase, ...]:
+    """The values that a trial is trained with over time, up to its best budget.
+
+    A trial that is not a copy has a single phase. The phases before the last are those of the
+    trials that it comes from, each until its copy was made.
+    """
+    best = trials[number].best
+    to = best.budget if best else trials[number].budget
+    phases: list[Phase] = []
+    at: int | None = number
+    while at is not None:
+        trial = trials[at]
+        start = 0.0 if trial.parent is None else _copied_at(trials[trial.parent], trial)
+        phases.append(Phase(start, to, at, trial.params))
+        at, to = trial.parent, start
+    return tuple(phases[::-1])
+
+
+def seconds_again(trials: Sequence[Trial], trial: Trial) -> float:
+    """Seconds that training a trial once more is expected to take; a copy begins at the start."""
+    if trial.parent is None:
+        return trial.seconds
+    return trial.seconds + sum(
+        report.seconds
+        for phase in schedule(trials, trial.number)[:-1]
+        for report in trials[phase.number].reports
+        if phase.start < report.budget <= phase.to
+    )
+
+
+def _copied_at(parent: Trial, copy: Trial) -> float:
+    """The budget of the parent's checkpoint from which a copy goes on."""
+    first = copy.reports[0].budget if copy.reports else copy.budget
+    return max((each.budget for each in parent.reports if each.budget < first), default=0.0)

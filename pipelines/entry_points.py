@@ -1,7 +1,7 @@
 """The parameters of the entry points: one definition for Python, the console and `MLproject`.
 
-The parameters of `rollback` and `report` are those of their signature and the `Args:` of their
-docstring. The other entry points have more of them, as fields of frozen dataclasses
+The parameters of `rollback`, `report` and `watch` are those of their signature and the `Args:` of
+their docstring. The other entry points have more of them, as fields of frozen dataclasses
 (`pipelines.study.options` for `tune`, `validate` and `train`, which share many); `entry_point`
 makes a function of those arguments.
 """
@@ -25,8 +25,22 @@ P = ParamSpec("P")
 OptionsT = TypeVar("OptionsT")
 ResultT = TypeVar("ResultT")
 
-NAMES = ("tune", "validate", "train", "predict", "promote", "rollback", "report", "adopt", "space")
-BY_POSITION = {"space": "space"}  # the parameter that the console also takes without its name
+NAMES = (
+    "tune",
+    "validate",
+    "train",
+    "predict",
+    "promote",
+    "rollback",
+    "report",
+    "watch",
+    "adopt",
+    "space",
+)
+BY_POSITION = {
+    "space": "space",
+    "watch": "study",
+}  # the parameter that the console also takes without its name
 NONE = "none"  # None as text
 WIDTH = 100  # characters of a line of a docstring
 

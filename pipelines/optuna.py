@@ -26,7 +26,7 @@ class WarmstartSampler(DefineByRunSampler):
             the warm start. None learns from none.
         seed: of every random choice; the same seed gives the same study. None takes a new one.
         metric: as in `tune`; past studies by another metric count less.
-        warm_start: as in `tune`: auto, off, or run ids of studies and names of experiments.
+        warm_start: as in `tune`: auto, off, own, or run ids and names of experiments.
 
     Raises:
         UserError: when past studies cannot be read, or those that are named do not exist.

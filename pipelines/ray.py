@@ -31,7 +31,7 @@ class WarmstartSearcher(StudySearcher):
         mode: `min` or `max`; None takes that of the `TuneConfig`.
         points_to_evaluate: configurations to try first, in Ray's form.
         seed: of every random choice; None takes a new one.
-        warm_start: as in `tune`: auto, off, or run ids of studies and names of experiments.
+        warm_start: as in `tune`: auto, off, own, or run ids and names of experiments.
 
     Raises:
         UserError: for a space that cannot be searched, and when past studies cannot be read or

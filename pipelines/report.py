@@ -36,6 +36,7 @@ class StudyReport:
         link: Where the page opens.
         winner: The number of the trial that won, or leads so far; None without a result.
         front: The numbers of the trials of the front, with several goals or limits.
+        explorer: Where the page of all trials opens.
     """
 
     study: str
@@ -47,6 +48,7 @@ class StudyReport:
     link: str = ""
     winner: int | None = None
     front: frozenset[int] = frozenset()
+    explorer: str = ""
 
     def __str__(self) -> str:
         """The leaderboard, its best configuration, the diagnosis, and the next command."""
@@ -58,6 +60,7 @@ class StudyReport:
             _configuration(best) if best else [],
             diagnosis_lines(self.findings),
             [f"The report with figures: {self.link}"] if self.link else [],
+            [f"All trials, with brushes: {self.explorer}"] if self.explorer else [],
             [self._next_command(best)] if best else [],
         ]
         return "\n\n".join("\n".join(lines) for lines in parts if lines)
@@ -137,7 +140,11 @@ class Comparison:
 
 @without_autologging()
 def report(
-    study: str | None = None, studies: str | None = None, top: int = 20, price: float | None = None
+    study: str | None = None,
+    studies: str | None = None,
+    top: int = 20,
+    price: float | None = None,
+    explore: bool = False,
 ) -> StudyReport | Comparison:
     """Show what a study found, or several side by side, and log it as a page and tables to MLflow.
 
@@ -146,14 +153,16 @@ def report(
         studies: Run ids of several studies of one table, with commas between them.
         top: How many trials to show.
         price: What an hour of the machine costs; the report then says what the study cost.
+        explore: Whether to log a second page, with all trials, a table of them and brushes on every
+            axis; needs the extra `[explore]`.
 
     Raises:
         UserError: when there is no such study, or the studies cannot be compared.
     """
-    raise_all(ParameterError, _mistakes(study, studies, top, price))
+    raise_all(ParameterError, _mistakes(study, studies, top, price, explore))
     if studies is not None:
         return compare(listed(studies))
-    saved = save_report(str(study), price)
+    saved = save_report(str(study), price, explore)
     return StudyReport(
         str(study),
         saved.header["metric"],
@@ -164,11 +173,12 @@ def report(
         saved.link,
         saved.winner,
         saved.front,
+        saved.explorer,
     )
 
 
 def _mistakes(
-    study: str | None, studies: str | None, top: int, price: float | None
+    study: str | None, studies: str | None, top: int, price: float | None, explore: bool
 ) -> Iterator[str]:
     if top <= 0:
         yield f"top={top} must be greater than 0"
@@ -176,6 +186,8 @@ def _mistakes(
         yield f"price={price} must be a number of 0 or more"
     if (study is None) == (studies is None):
         yield "give either study, a run id, or studies, run ids with commas between them"
+    if explore and studies is not None:
+        yield "explore=true is for a single study; leave it out, or give study="
 
 
 def compare(names: Sequence[str]) -> Comparison:

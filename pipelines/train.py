@@ -90,7 +90,7 @@ def _from_file(options: TrainOptions, run_id: str | None) -> StudyResult:
 
 
 def _from_trial(trial: str, options: TrainOptions, run_id: str | None) -> StudyResult:
-    from pipelines.study.runs import study_of_trial
+    from pipelines.study.runs import study_of_trial, values_before
 
     header, found = study_of_trial(trial)
     began, table = Plan.from_header(header), DataPlan.from_header(header)
@@ -100,6 +100,7 @@ def _from_trial(trial: str, options: TrainOptions, run_id: str | None) -> StudyR
         began,
         algorithm="random",  # no race: the trial gets the full budget at once
         first_points=(FirstPoint(found.params, f"trial {trial}"),),
+        before=() if found.parent is None else values_before(trial, found),
         extent=replace(
             began.extent,
             trials=1,

@@ -89,8 +89,10 @@ def do_not_wait(client: MlflowClient) -> None:
 
 @functools.cache
 def http_uri() -> str:
-    """A tracking server on a copy of the database."""
+    """A tracking server on a copy of the database, or that of `make services-test`."""
     sqlite_uri()
+    if running := os.environ.get("HPO_TEST_SERVER"):
+        return running
     database = _directory() / "served.db"
     shutil.copy(_directory() / "tracking.db", database)
     with socket.socket() as free:

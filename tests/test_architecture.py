@@ -59,6 +59,7 @@ ONLY = {
     "pandas": ("pipelines", "serving", "warmstart", "benchmarks"),
     "sklearn": ("pipelines", "warmstart", "benchmarks"),
     "cloudpickle": ("pipelines/objectives/code",),
+    "plotly": ("pipelines/findings/explorer.py",),
     "skops": ("pipelines/models/scikit", "serving/scikit.py"),
 }
 # The rooms of `pipelines`, outermost first; each imports only rooms to its right.

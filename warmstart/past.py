@@ -158,8 +158,8 @@ def summary(trials: Sequence[Trial], facts: StudyFacts) -> PastStudy | None:
     """Summarise a study.
 
     Only trials count that reached at least the budget of the `ENOUGH`-th furthest one, each with
-    its best loss. The best `N_BEST` configurations are stored, and others evenly by rank, up to
-    `MAX_CONFIGURATIONS`.
+    its best loss. Copies do not count: their values changed while they were trained. The best
+    `N_BEST` configurations are stored, and others evenly by rank, up to `MAX_CONFIGURATIONS`.
 
     Args:
         trials: of the study.
@@ -168,7 +168,7 @@ def summary(trials: Sequence[Trial], facts: StudyFacts) -> PastStudy | None:
     Returns:
         The summary; None if no trial has a result.
     """
-    reported = [trial for trial in trials if trial.reports]
+    reported = [trial for trial in trials if trial.reports and trial.parent is None]
     if not reported:
         return None
     reached = np.array([trial.reached for trial in reported])

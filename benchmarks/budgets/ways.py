@@ -25,6 +25,7 @@ from pipelines.models import FamilyOptions
 from pipelines.models.boosting import RateSchedule
 from pipelines.models.catalog import family, settings, single_family
 from pipelines.models.errors import TrainingError
+from pipelines.models.families import scaled
 from pipelines.table.data import Fold
 from pipelines.table.scores.metrics import Metric
 
@@ -237,7 +238,7 @@ def _boosting_courses(
     yield (
         "scaled",
         _joined(
-            bench.train(single_family(bench.model).scaled(params, rung / full), [rung])
+            bench.train(scaled(single_family(bench.model), params, rung / full), [rung])
             for rung in rungs
         ),
     )

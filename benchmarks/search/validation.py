@@ -47,15 +47,36 @@ RANDOM = {"lightgbm": 6, "xgboost": 3, "catboost": 2, "extra_trees": 2, "linear"
 """How many random configurations of each family are trained beside its defaults."""
 
 SEVERAL = ("lightgbm", "linear", "extra_trees", "xgboost", "catboost")
-WAYS: Mapping[str, tuple[Sequence[str], bool, int]] = {
-    "lightgbm, hold-out": (("lightgbm",), False, AUTO_MEMBERS),
-    "lightgbm, cv:5": (("lightgbm",), True, AUTO_MEMBERS),
-    "several, hold-out": (SEVERAL, False, AUTO_MEMBERS),
-    "several, cv:5": (SEVERAL, True, AUTO_MEMBERS),
-    "several and mlp, cv:5": ((*SEVERAL, "mlp"), True, AUTO_MEMBERS),
-    "several, cv:5, the best trial": (SEVERAL, True, 1),
+LEAST, ERRORS = 3, 3.0  # trials before one is stopped, and how many standard errors it is behind
+
+
+@dataclass(frozen=True)
+class Way:
+    """How a search uses its seconds.
+
+    Attributes:
+        families: that are searched.
+        all_folds: whether all folds validate, or only the first, the hold-out.
+        members: of an ensemble at most.
+        races: whether a trial ends after a fold by which it is `ERRORS` standard errors behind the
+            best trial.
+    """
+
+    families: Sequence[str]
+    all_folds: bool
+    members: int = AUTO_MEMBERS
+    races: bool = False
+
+
+WAYS: Mapping[str, Way] = {
+    "lightgbm, hold-out": Way(("lightgbm",), all_folds=False),
+    "lightgbm, cv:5": Way(("lightgbm",), all_folds=True),
+    "several, hold-out": Way(SEVERAL, all_folds=False),
+    "several, cv:5": Way(SEVERAL, all_folds=True),
+    "several and mlp, cv:5": Way((*SEVERAL, "mlp"), all_folds=True),
+    "several, cv:5, the best trial": Way(SEVERAL, all_folds=True, members=1),
+    "several, cv:5, folds as rungs": Way(SEVERAL, all_folds=True, races=True),
 }
-"""By name: the families, whether all folds validate, and the members of an ensemble."""
 
 
 @dataclass(frozen=True)
@@ -96,14 +117,20 @@ class Tabulated:
 
     def replayed(self, way: str, limit: float, seed: int) -> tuple[float, int]:
         """The held-out error of a search for so many seconds, and how many trials it has."""
-        families, all_folds, members = WAYS[way]
+        chosen_way = WAYS[way]
+        members, all_folds = chosen_way.members, chosen_way.all_folds
         used = slice(None) if all_folds else slice(1)
-        seconds = np.array([training.seconds[used].sum() for training in self.trainings])
-        chosen = affordable(seconds, self._order(families, seed), limit)
+        seconds = np.array([training.seconds[used] for training in self.trainings])
+        order = self._order(chosen_way.families, seed)
+        if chosen_way.races:
+            losses = np.array([self._fold_losses(training) for training in self.trainings])
+            chosen = raced(seconds, losses, order, limit)
+        else:
+            chosen = affordable(seconds.sum(axis=1), order, limit)
         y = np.concatenate(self.y[used])
         valid = [np.concatenate(self.trainings[i].valid[used]) for i in chosen]
-        losses = [self._loss(y, each) for each in valid]
-        ranked = sorted(range(len(chosen)), key=losses.__getitem__)
+        of_trials = [self._loss(y, each) for each in valid]
+        ranked = sorted(range(len(chosen)), key=of_trials.__getitem__)
         if members == 1:
             weights = np.eye(len(chosen))[ranked[0]]
         else:
@@ -127,6 +154,9 @@ class Tabulated:
         others = [i for i in mine if not self.trainings[i].is_default]
         return [*first, *np.random.default_rng(seed).permutation(others).tolist()]
 
+    def _fold_losses(self, training: Training) -> list[float]:
+        return [self._loss(y, each) for y, each in zip(self.y, training.valid, strict=True)]
+
     def _loss(self, y: FloatArray, prediction: FloatArray) -> float:
         return self.metric.goal.to_loss(self.metric(y, prediction))
 
@@ -139,6 +169,37 @@ def affordable(seconds: FloatArray, order: Sequence[int], limit: float) -> list[
             spent += float(seconds[i])
             found.append(i)
     return found
+
+
+def raced(seconds: FloatArray, losses: FloatArray, order: Sequence[int], limit: float) -> list[int]:
+    """The configurations that are trained on all folds, where those far behind end earlier.
+
+    Args:
+        seconds: `(n, folds)` of all configurations.
+        losses: `(n, folds)` on each fold.
+        order: in which configurations are tried.
+        limit: of the seconds.
+    """
+    spent, found, n_folds = 0.0, list[int](), losses.shape[1]
+    for i in order:
+        for fold in range(n_folds):
+            if found and spent + seconds[i, fold] > limit:
+                break
+            spent += float(seconds[i, fold])
+            if fold == n_folds - 1:
+                found.append(i)
+            elif _is_behind(losses[i, : fold + 1], losses[found]):
+                break
+    return found
+
+
+def _is_behind(mine: FloatArray, others: FloatArray) -> bool:
+    """Whether losses `(k,)` on the first folds are far behind those of the best `(n, folds)`."""
+    if len(others) < LEAST:
+        return False
+    best = others[np.argmin(others.mean(axis=1))]
+    spread = np.sqrt(np.mean((others - best).var(axis=1, ddof=1)))
+    return bool((mine - best[: len(mine)]).mean() > ERRORS * spread / np.sqrt(len(mine)))
 
 
 @dataclass(frozen=True)

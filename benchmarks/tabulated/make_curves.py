@@ -39,6 +39,7 @@ from hpo.space.parameters import Params
 from pipelines.models import FamilyOptions
 from pipelines.models.catalog import family, settings, single_family
 from pipelines.models.errors import TrainingError
+from pipelines.models.families import scaled
 from pipelines.objectives.course import CONTINUED
 from pipelines.table.data import Fold
 from pipelines.table.source import described
@@ -88,7 +89,7 @@ def train(
             if not continued(model):
                 start = time.process_time()
                 trial = trainer.start(
-                    single_family(model).scaled(params, budget / budgets[-1]), SEED
+                    scaled(single_family(model), params, budget / budgets[-1]), SEED
                 )
             try:
                 trial.train(budget)

@@ -2,7 +2,7 @@
 
 A sampler is a frozen dataclass of settings. Its answer is a function of the history and a random
 generator, so there is no state to save. `random`, `grid`, `tpe`, `gp`, `evolution`, `de`, `cmaes`,
-`kde` (of BOHB) and `hyperopt` are in the modules of those names.
+`kde` (of BOHB), `llm` and `hyperopt` are in the modules of those names.
 """
 
 from typing import TYPE_CHECKING, Protocol, runtime_checkable

@@ -14,7 +14,10 @@ from hpo.space import SearchSpace, Value
 
 @dataclass(frozen=True)
 class RandomSampler(Settings):
-    """Independent draws, uniform in the unit cube (log-uniform for logarithmic scales)."""
+    """Independent draws, uniform in the unit cube (log-uniform for logarithmic scales).
+
+    Where the user believes something of the space (`hpo.space.prior`), half of them are from there.
+    """
 
     def min_results(self, space: SearchSpace) -> int:
         """Results are not used."""
@@ -22,4 +25,7 @@ class RandomSampler(Settings):
 
     def suggest(self, history: History, rng: np.random.Generator) -> dict[str, Value]:
         """One draw from the space."""
-        return history.space.sample(rng)
+        space = history.space
+        if space.belief is not None and rng.random() < 0.5:
+            return space.decode(space.belief.sample(rng, 1)[0])
+        return space.sample(rng)

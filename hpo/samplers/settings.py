@@ -4,7 +4,7 @@
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -43,8 +43,21 @@ class Range:
         return None
 
 
-def setting(default: float | str, allowed: Range | tuple[str, ...]) -> Any:
-    """A field that is a setting: a number within a limit, or one of some words.
+@dataclass(frozen=True)
+class Text:
+    """Any text without commas; `check` gives what is wrong with it, from its name and itself."""
+
+    check: Callable[[str, str], str | None] | None = None
+
+    def mistake(self, name: str, value: object) -> str | None:
+        """The message for a text that is not allowed; None for an allowed one."""
+        if not isinstance(value, str) or "," in value:
+            return f"{name}={value!r} must be a text without commas"
+        return self.check(name, value) if self.check else None
+
+
+def setting(default: float | str, allowed: Range | Text | tuple[str, ...]) -> Any:
+    """A field that is a setting: a number within a limit, one of some words, or a text.
 
     A whole number as the default asks for whole numbers.
     """
@@ -133,6 +146,8 @@ def _number(default: float | str, text: str) -> float | str:
 def _mistake(kind: type, name: str, value: Any) -> str | None:
     """The message for a value that is not allowed; None for an allowed one."""
     (allowed,) = [each.metadata["allowed"] for each in fields(kind) if each.name == name]
+    if isinstance(allowed, Text):
+        return allowed.mistake(name, value)
     if not isinstance(allowed, Range):
         known = value in allowed
         hint = closest(str(value), allowed)

@@ -14,7 +14,7 @@ the better one and whose first leg starts from the parent's checkpoint. So who b
 generation follows from the trials, and there is no state of its own.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -27,7 +27,6 @@ from hpo.schedulers import Explore, Promote, Sample
 from hpo.space import Params, SearchSpace, Value
 from hpo.space.parameters import Categorical
 from hpo.standings import Standings
-from hpo.trial import Trial
 
 _DRAWS = 100  # tries to find an allowed configuration
 
@@ -43,6 +42,8 @@ class PopulationBased(Settings):
             copied.
         factor: what a number is multiplied with or divided by.
         resample: the probability that a value is drawn anew instead.
+        inherited: names of parameters that a running training cannot change; a copy has its
+            parent's values.
     """
 
     rungs: tuple[float, ...] = (1.0,)
@@ -50,6 +51,7 @@ class PopulationBased(Settings):
     quantile: float = setting(0.25, Range(above=0))
     factor: float = setting(1.25, Range(above=1))
     resample: float = setting(0.25, Range(at_least=0, at_most=1))
+    inherited: Collection[str] = ()
 
     def mistakes(self) -> Iterator[str]:
         """What is wrong with the settings."""
@@ -182,7 +184,8 @@ def explored(
 ) -> dict[str, Value]:
     """The configuration of a copied trial, changed: each value is perturbed or drawn anew.
 
-    A choice is kept unless it is drawn anew. Conditions and forbidden combinations hold.
+    A choice is kept unless it is drawn anew. Conditions and forbidden combinations hold. Inherited
+    parameters are drawn only where a change makes them active.
     """
     for _ in range(_DRAWS):
         found = _changed(space, params, rng, scheduler)
@@ -196,42 +199,17 @@ def _changed(
 ) -> dict[str, Value]:
     found: dict[str, Value] = {}
     for parameter in space:
-        if parameter.name not in space.active(found):
+        name = parameter.name
+        if name not in space.active(found):
             continue
-        value = params.get(parameter.name)
-        if value is None or rng.random() < scheduler.resample:
-            found[parameter.name] = parameter.from_unit(rng.random())
+        value = params.get(name)
+        if value is not None and name in scheduler.inherited:
+            found[name] = value
+        elif value is None or rng.random() < scheduler.resample:
+            found[name] = parameter.from_unit(rng.random())
         elif isinstance(parameter, Categorical):
-            found[parameter.name] = value
+            found[name] = value
         else:
             factor = scheduler.factor if rng.random() < 0.5 else 1 / scheduler.factor
-            moved = parameter.from_unit(parameter.to_unit(float(value) * factor))
-            found[parameter.name] = moved
+            found[name] = parameter.from_unit(parameter.to_unit(float(value) * factor))
     return found
-
-
-@dataclass(frozen=True)
-class Phase:
-    """A part of a training: its budgets, the trial, and the values that it was trained with."""
-
-    start: float
-    to: float
-    number: int
-    params: Params
-
-
-def schedule(trials: Sequence[Trial], number: int) -> list[Phase]:
-    """The values that a trial was trained with over time: those of the trials it comes from."""
-    phases: list[Phase] = []
-    best = trials[number].best
-    to = best.budget if best else 0.0
-    at: int | None = number
-    while at is not None:
-        trial = trials[at]
-        start = 0.0
-        if trial.parent is not None and trial.reports:
-            before = (report.budget for report in trials[trial.parent].reports)
-            start = max((each for each in before if each < trial.reports[0].budget), default=0.0)
-        phases.append(Phase(start, to, at, trial.params))
-        at, to = trial.parent, start
-    return phases[::-1]

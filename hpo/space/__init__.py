@@ -20,6 +20,7 @@ from hpo.space.encoding import TRIED, Encoding
 from hpo.space.forbidden import Forbidden, holds
 from hpo.space.layout import Layout
 from hpo.space.parameters import Categorical, Float, Integer, Parameter, Params, Value, When
+from hpo.space.prior import Belief, Prior
 
 __all__ = [
     "FloatArray",
@@ -29,6 +30,7 @@ __all__ = [
     "Integer",
     "Parameter",
     "Params",
+    "Prior",
     "SearchSpace",
     "Value",
 ]
@@ -73,6 +75,12 @@ class SearchSpace:
         """Configurations as rows of the unit cube: many at once, and random ones."""
         return Encoding(self.parameters, self.forbidden)
 
+    @cached_property
+    def belief(self) -> Belief | None:
+        """What a user believes of good values; None for nothing."""
+        believed = any(parameter.prior is not None for parameter in self.parameters)
+        return Belief(self.parameters) if believed else None
+
     @property
     def layout(self) -> Layout:
         """The columns by kind."""
@@ -89,12 +97,8 @@ class SearchSpace:
 
     def __getitem__(self, name: str) -> Parameter:
         if name not in self._by_name:
-            raise SpaceError(self.unknown(name))
+            raise SpaceError(unknown(self, name))
         return self._by_name[name]
-
-    def unknown(self, name: str) -> str:
-        """The message about a name that no parameter has."""
-        return f"unknown parameter {name!r}{closest(name, self.names)}"
 
     def active(self, params: Params) -> tuple[str, ...]:
         """The names of the parameters that are active given the values in `params`."""
@@ -150,11 +154,16 @@ class SearchSpace:
         return {parameter.name: parameter for parameter in self.parameters}
 
 
+def unknown(space: SearchSpace, name: str) -> str:
+    """The message about a name that no parameter of the space has."""
+    return f"unknown parameter {name!r}{closest(name, space.names)}"
+
+
 def _params_mistakes(space: SearchSpace, params: Params) -> Iterator[str]:
     active = space.active(params)
     for name, value in params.items():
         if name not in space:
-            yield space.unknown(name)
+            yield unknown(space, name)
         elif name not in active:
             yield f"{name} is inactive here; it needs {_describe(space[name].when)}"
         elif reason := space[name].why_not(value):

@@ -10,14 +10,16 @@ _RANDOM = 256  # configurations that are tried beside these
 
 
 def middle(parameter: Parameter) -> Value:
-    """The middle of a range, or the first choice."""
+    """What is believed to be good, or else the middle of a range, or the first choice."""
+    if parameter.prior is not None:
+        return parameter.prior.value
     if isinstance(parameter, Categorical):
         return parameter.choices[0]
     return parameter.from_unit(0.5)
 
 
 def center(space: SearchSpace) -> dict[str, Value]:
-    """The middle of each parameter that is then active, parents first."""
+    """The `middle` of each parameter that is then active, parents first."""
     found: dict[str, Value] = {}
     for parameter in space:
         if parameter.name in space.active(found):

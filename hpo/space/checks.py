@@ -42,7 +42,10 @@ def space_mistakes(
             yield f"names must differ, but {parameter.name!r} occurs twice"
         by_name[parameter.name] = parameter
     for parameter in parameters:
-        yield from parameter.mistakes()
+        found = list(parameter.mistakes())
+        yield from found
+        if parameter.prior is not None and not found:
+            yield from parameter.prior.mistakes(parameter)
         for parent, values in parameter.when.items():
             yield from _condition_mistakes(parameter.name, parent, values, by_name)
     _, stuck = parents_first(parameters)

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from hpo.errors import SpaceError, raise_all
-from hpo.space import SearchSpace
+from hpo.space import SearchSpace, unknown
 from hpo.space.parameters import Categorical, Parameter, Value
 
 
@@ -15,7 +15,7 @@ def restricted(space: SearchSpace, **changes: Mapping[str, Any] | Value) -> Sear
     Raises:
         SpaceError: for an unknown name, or values outside the present domain.
     """
-    raise_all(SpaceError, (space.unknown(name) for name in changes if name not in space))
+    raise_all(SpaceError, (unknown(space, name) for name in changes if name not in space))
     changed = {name: _changed(space[name], change) for name, change in changes.items()}
     return with_parameters(space, tuple(changed.get(p.name, p) for p in space))
 
@@ -36,7 +36,11 @@ def _changed(parameter: Parameter, change: Mapping[str, Any] | Value) -> Paramet
     for values in change.values():
         for value in values if isinstance(values, list | tuple) else (values,):
             _check_value(parameter, value)
-    return replace(parameter, **change)
+    narrowed = replace(parameter, **change, prior=None)
+    prior = parameter.prior
+    if prior is None or narrowed.why_not(prior.value) is not None:
+        return narrowed
+    return replace(narrowed, prior=prior)
 
 
 def _check_value(parameter: Parameter, value: object) -> None:

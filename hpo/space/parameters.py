@@ -17,6 +17,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from hpo.arrays import FloatArray
+from hpo.space.prior import Prior
 
 Value: TypeAlias = bool | int | float | str
 Params: TypeAlias = Mapping[str, Value]
@@ -55,7 +56,8 @@ def _is_finite_number(value: object) -> bool:
 class Float:
     """A real number in [`low`, `high`], on a log scale if `log`.
 
-    With `step`, only `low`, `low + step`, … are possible.
+    With `step`, only `low`, `low + step`, … are possible. `prior` is what a user believes of it
+    (`hpo.space.prior`).
     """
 
     name: str
@@ -64,6 +66,7 @@ class Float:
     log: bool = False
     step: float | None = None
     when: When = field(default_factory=dict)
+    prior: Prior | None = None
 
     def __post_init__(self) -> None:
         _make_plain(self, "low", "high", "log", "step")
@@ -110,7 +113,7 @@ class Float:
     def to_dict(self) -> dict[str, Any]:
         """The definition as plain values, without the name."""
         step = {} if self.step is None else {"step": self.step}
-        return {"type": "float", **_bounds(self), **step, **_plain_conditions(self.when)}
+        return {"type": "float", **_bounds(self), **step, **_more(self)}
 
 
 @dataclass(frozen=True)
@@ -123,6 +126,7 @@ class Integer:
     log: bool = False
     step: int = 1
     when: When = field(default_factory=dict)
+    prior: Prior | None = None
 
     def __post_init__(self) -> None:
         _make_plain(self, "low", "high", "log", "step")
@@ -180,7 +184,7 @@ class Integer:
     def to_dict(self) -> dict[str, Any]:
         """The definition as plain values, without the name."""
         step = {} if self.step == 1 else {"step": self.step}
-        return {"type": "integer", **_bounds(self), **step, **_plain_conditions(self.when)}
+        return {"type": "integer", **_bounds(self), **step, **_more(self)}
 
     @property
     def _log_ends(self) -> tuple[float, float]:
@@ -194,6 +198,7 @@ class Categorical:
     name: str
     choices: tuple[Value, ...]
     when: When = field(default_factory=dict)
+    prior: Prior | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "choices", tuple(map(plain, self.choices)))
@@ -251,7 +256,7 @@ class Categorical:
     def to_dict(self) -> dict[str, Any]:
         """The definition as plain values, without the name."""
         choices = list(self.choices)
-        return {"type": "categorical", "choices": choices, **_plain_conditions(self.when)}
+        return {"type": "categorical", "choices": choices, **_more(self)}
 
 
 Parameter: TypeAlias = Float | Integer | Categorical
@@ -336,5 +341,11 @@ def _bounds(parameter: Float | Integer) -> dict[str, Any]:
     return {"low": parameter.low, "high": parameter.high, **log}
 
 
-def _plain_conditions(when: When) -> dict[str, Any]:
-    return {"when": {name: list(values) for name, values in when.items()}} if when else {}
+def _more(parameter: Parameter) -> dict[str, Any]:
+    """The conditions and the prior as plain values, where there are any."""
+    when = {name: list(values) for name, values in parameter.when.items()}
+    prior = parameter.prior
+    return {
+        **({"when": when} if when else {}),
+        **({} if prior is None else {"prior": prior.to_dict()}),
+    }

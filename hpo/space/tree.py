@@ -41,7 +41,10 @@ def _nested(space: SearchSpace) -> Iterator[tuple[Parameter, int]]:
 def _row(parameter: Parameter, depth: int) -> tuple[str, str, str, str]:
     name = _INDENT * depth + parameter.name
     when = " and ".join(f"{on}={_listed(values)}" for on, values in parameter.when.items())
-    return (name, *_values(parameter), f"when {when}" if when else "")
+    more = [f"when {when}"] if when else []
+    if parameter.prior is not None:
+        more.append(f"prior {shown(parameter.prior.value)} ± {parameter.prior.spread:g}")
+    return (name, *_values(parameter), ", ".join(more))
 
 
 def _values(parameter: Parameter) -> tuple[str, str]:

@@ -8,7 +8,8 @@
     forbidden:
     - {boosting: dart, num_leaves: ">100"}
 
-A single value is fixed. `forbidden` lists combinations that are never tried
+A single value is fixed. `prior` is a value that is believed to be good (`hpo.space.prior`).
+`forbidden` lists combinations that are never tried
 (`hpo.space.forbidden`).
 
 `type` is `float`, `integer` or `categorical`. Without it, whole bounds mean an integer, other
@@ -38,12 +39,13 @@ from hpo.space import FORBIDDEN, SearchSpace
 from hpo.space.checks import MAX_DEPTH, check_depth, space_mistakes
 from hpo.space.forbidden import Forbidden, combination_mistakes
 from hpo.space.parameters import Categorical, Float, Integer, Parameter, Value, plain
+from hpo.space.prior import Prior, written_mistakes
 
 MAX_VALUES = 100_000
 _KEYS = {
-    "float": ("type", "low", "high", "log", "step", "when"),
-    "integer": ("type", "low", "high", "log", "step", "when"),
-    "categorical": ("type", "choices", "when"),
+    "float": ("type", "low", "high", "log", "step", "when", "prior"),
+    "integer": ("type", "low", "high", "log", "step", "when", "prior"),
+    "categorical": ("type", "choices", "when", "prior"),
 }
 _ANY_KEY = frozenset(key for keys in _KEYS.values() for key in keys)
 _REQUIRED = {"float": ("low", "high"), "integer": ("low", "high"), "categorical": ("choices",)}
@@ -324,6 +326,8 @@ def _mapping_mistakes(entry: Mapping[str, Any]) -> Iterator[str]:
     for key, expected, rule in _TYPES:
         if key in entry and not isinstance(entry[key], expected):
             yield f"{key} {rule}, but got {entry[key]!r}"
+    if "prior" in entry:
+        yield from written_mistakes(entry["prior"])
 
 
 def _parameter(name: str, entry: Any) -> Parameter:
@@ -333,9 +337,9 @@ def _parameter(name: str, entry: Any) -> Parameter:
     for parent, values in entry.get("when", {}).items():
         several = isinstance(values, list | tuple | range | np.ndarray)
         when[str(parent)] = tuple(values) if several else (values,)
-    kind = _kind(entry)
+    kind, prior = _kind(entry), Prior.of(entry["prior"]) if "prior" in entry else None
     if kind == "categorical":
-        return Categorical(name, tuple(entry["choices"]), when)
+        return Categorical(name, tuple(entry["choices"]), when, prior)
     build: Callable[..., Parameter] = Integer if kind == "integer" else Float
     options = {key: entry[key] for key in ("low", "high", "log", "step") if key in entry}
-    return build(name, **options, when=when)
+    return build(name, **options, when=when, prior=prior)

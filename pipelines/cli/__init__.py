@@ -264,6 +264,14 @@ class _Bash(BashComplete):
         return [word for word in words if word != "="], incomplete
 
 
+def _known_at_first(name: str) -> Sequence[str]:
+    """What the argument without a name may be: for `space` a model, for `watch` any study."""
+    if name != "space":
+        return ()
+    models: Sequence[str] = config.stored_schema("tune")["properties"]["model"]["examples"]
+    return models
+
+
 def _sketched(name: str) -> click.Command:
     """A command as its schema describes it, to be completed: its entry point is not imported."""
     options: list[click.Parameter] = []
@@ -278,8 +286,7 @@ def _sketched(name: str) -> click.Command:
         text = described["description"]
         options.append(click.Option(flags, help=text, shell_complete=complete, **switch))
         if entry_points.BY_POSITION.get(name) == option:
-            models = config.stored_schema("tune")["properties"]["model"]["examples"]
-            complete = partial(_completions, option, models)
+            complete = partial(_completions, option, _known_at_first(name))
             options.append(click.Argument([_GIVEN], required=False, shell_complete=complete))
     complete = partial(_completions, "config", ())
     options.append(click.Option(["--config"], help="A YAML file.", shell_complete=complete))

@@ -53,8 +53,7 @@ def choices() -> Mapping[str, tuple[str, ...]]:
     """By option: values that it takes, or that one of its values begins with."""
     from hpo.algorithms import ALGORITHMS
     from hpo.goals import DIRECTIONS
-    from pipelines.models import FAMILIES, FIDELITIES
-    from pipelines.models.catalog import ALL
+    from pipelines.models import ALL, FAMILIES, FIDELITIES
     from pipelines.study.options import (
         AUTO,
         CALIBRATIONS,

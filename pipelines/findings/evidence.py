@@ -299,7 +299,14 @@ def searched(intervals: Sequence[tuple[float, float]], moments: Sequence[float])
     if not merged:
         return [0.0] * len(moments)
     starts, ends = np.array(merged).T
-    return [float(np.clip(moment - starts, 0.0, ends - starts).sum()) for moment in moments]
+    before = np.concatenate(
+        [[0.0], np.cumsum(ends - starts)]
+    )  # seconds in the intervals until then
+    at = np.asarray(moments, dtype=float)
+    begun = np.searchsorted(starts, at, side="right")
+    last = np.maximum(begun - 1, 0)
+    inside = np.clip(at - starts[last], 0.0, ends[last] - starts[last])
+    return [float(each) for each in np.where(begun > 0, before[last] + inside, 0.0)]
 
 
 def best_and_others(n: int, most: int) -> IntArray:

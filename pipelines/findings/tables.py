@@ -9,9 +9,8 @@ from functools import partial
 from operator import attrgetter, itemgetter
 from typing import Any, TypeVar
 
-from hpo.schedulers.population import schedule
 from hpo.space.parameters import Categorical, Parameter
-from hpo.trial import Trial
+from hpo.trial import Trial, schedule
 from pipelines.findings.analysis import Analysis
 from pipelines.findings.diagnosis import Diagnosis
 from pipelines.findings.evidence import Evidence
@@ -111,7 +110,7 @@ def course(evidence: Evidence) -> Table:
     """The values that the winner was trained with over time; no rows unless it is a copy."""
     names = evidence.scope.space.names
     winner = evidence.winner
-    phases = schedule(evidence.trials, winner.number) if winner else []
+    phases = schedule(evidence.trials, winner.number) if winner else ()
     rows = [
         (
             f"{number(phase.start)} to {number(phase.to)}",

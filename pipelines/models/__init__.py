@@ -8,7 +8,7 @@ stopped, also in another process.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +16,6 @@ import numpy.typing as npt
 from hpo.space.parameters import Params
 from pipelines.files.errors import CheckpointError
 from pipelines.models.catalog import (
-    ALL,
     ALONE,
     BASELINES,
     CUDA,
@@ -38,6 +37,7 @@ from pipelines.models.legs import Curve, FamilyOptions
 from pipelines.models.search import FIDELITIES, PERCENT_OF_ROWS, Budget, SearchModel, Settings
 from pipelines.table.data import Fold
 from serving.features import Matrix
+from warmstart.families import ALL
 
 __all__ = [
     "ALL",
@@ -48,6 +48,7 @@ __all__ = [
     "PERCENT_OF_ROWS",
     "Budget",
     "CUDA",
+    "Changeable",
     "CheckpointError",
     "Family",
     "FamilyOptions",
@@ -109,6 +110,14 @@ class Trainable(Protocol):
 
     def export(self, directory: Path) -> None:
         """Write the model for `serving.members.load_member`, atomically."""
+
+
+@runtime_checkable
+class Changeable(Trainable, Protocol):
+    """A model whose parameters can change while it trains (`SearchModel.is_changeable`)."""
+
+    def change(self, params: Params) -> None:
+        """Go on with other values of parameters from the budget reached; an equal one is kept."""
 
 
 class Family(Protocol):

@@ -21,7 +21,7 @@ from hpo.arrays import FloatArray
 from hpo.space.parameters import Params, Value
 from pipelines.models.catalog import single_family
 from pipelines.models.checkpoint import array_bytes, array_from_bytes, read_files, write_files
-from pipelines.models.families import MAX_RATE
+from pipelines.models.families import MAX_RATE, learning_rate
 from pipelines.models.legs import Curve, FamilyOptions, Stopping, Watch, checked, leg_seed, run_leg
 from pipelines.table.data import Fold
 from serving.features import Matrix
@@ -148,7 +148,7 @@ class BoostingFamily(ABC):
         """The learning rate of each round; None if it is constant."""
         if self.schedule is None:
             return None
-        return self.schedule.rates(self.description.learning_rate(native))
+        return self.schedule.rates(learning_rate(self.description, native))
 
     @abstractmethod
     def grow(
@@ -202,6 +202,10 @@ class Boosting:
     def best(self) -> int:
         """The round with the lowest validation loss."""
         return self._stopping.best_round
+
+    def change(self, params: Params) -> None:
+        """Grow the next trees with other values of parameters."""
+        self._params = dict(params)
 
     def train(self, to: int) -> Curve:
         """Train until round `to` or until early stopping.

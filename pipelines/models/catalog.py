@@ -20,7 +20,7 @@ from pipelines.models.families import SingleFamily
 from pipelines.models.joint import JointSearch
 from pipelines.models.libraries import Library, cuda_devices
 from pipelines.models.search import SearchModel, Settings, unknown_model
-from warmstart.families import is_estimator
+from warmstart.families import ALL, is_estimator
 
 FAMILIES: Mapping[str, str] = MappingProxyType(
     {
@@ -44,7 +44,6 @@ BASELINES: Mapping[str, str] = MappingProxyType(
     }
 )
 CUDA = "cuda"
-ALL = "all"
 AUTO, ALONE = "auto", "lightgbm"  # the family that `auto` is where nothing else is known
 JOINT = ("lightgbm", "xgboost", "mlp")  # the families of `all`
 
@@ -113,13 +112,17 @@ def is_model(name: object) -> TypeGuard[str]:
     return True
 
 
-def settings(model: str, *, kind: str = "binary", has_categorical: bool = True) -> Settings:
+def settings(
+    model: str, *, kind: str = "binary", has_categorical: bool = True, rows: int = 0
+) -> Settings:
     """A model's budget, space and first points for a task of this kind.
+
+    `rows` are the training rows; 0 where they are not known.
 
     Raises:
         ParameterError: if the model is unknown.
     """
-    return search_model(model).settings(kind=kind, has_categorical=has_categorical)
+    return search_model(model).settings(kind=kind, has_categorical=has_categorical, rows=rows)
 
 
 def identity(model: str) -> Identity:

@@ -19,6 +19,7 @@ from pipelines.models.search import Budget, Settings
 
 MAX_RATE = 0.5
 TASK_GROUPS = ("classification", "regression")
+LARGE = 8_000  # training rows from which on a table has the defaults of large ones
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class SingleFamily:
         default: The library's defaults for each of `TASK_GROUPS`.
         tuned_defaults: Points for each of them, to try one after another; what they leave out is as
             in `default`.
+        large_defaults: The same for tables with `LARGE` training rows or more; {} for no others.
         names: The names of the parameters, with aliases.
         categorical_only: Parameters that are searched only on tables with categorical columns.
         regression_only: Parameters that are searched only for numbers.
@@ -48,6 +50,8 @@ class SingleFamily:
         max_rows: How many rows a model is trained on, at most; None for any number.
         unset: What a trial gets for parameters that it leaves out, by main name, where that is not
             in `default`, or is another value.
+        changeable: Parameters, by main name, whose values can change while a model trains
+            (`Changeable`); none if it is trained at once.
     """
 
     name: str
@@ -58,6 +62,7 @@ class SingleFamily:
     default: Mapping[str, Params]
     tuned_defaults: Mapping[str, Sequence[Params]]
     names: ParameterNames
+    large_defaults: Mapping[str, Sequence[Params]] = field(default_factory=dict)
     categorical_only: Sequence[str] = ()
     regression_only: Sequence[str] = ()
     rate: str | None = None
@@ -68,6 +73,7 @@ class SingleFamily:
     cuda: bool = False
     weights: bool = True
     max_rows: int | None = None
+    changeable: Sequence[str] = ()
 
     @classmethod
     def read(cls, name: str) -> SingleFamily:
@@ -81,10 +87,8 @@ class SingleFamily:
             budget=Budget(**values.pop("budget")),
             space=space,
             default=_by_group(values.pop("default")),
-            tuned_defaults={
-                group: points if isinstance(points, list) else [points]
-                for group, points in _by_group(values.pop("tuned_default")).items()
-            },
+            tuned_defaults=_points(values.pop("tuned_default")),
+            large_defaults=_points(values.pop("tuned_default_of_large", {})),
             names=ParameterNames(
                 name,
                 values.pop("parameters", dict.fromkeys(space.names, ())),
@@ -99,21 +103,29 @@ class SingleFamily:
         """This family alone."""
         return (self.name,)
 
-    def settings(self, *, kind: str = "binary", has_categorical: bool = True) -> Settings:
-        """The defaults for a task of this kind, on a table with or without categorical columns."""
+    def settings(
+        self, *, kind: str = "binary", has_categorical: bool = True, rows: int = 0
+    ) -> Settings:
+        """The defaults for a task of this kind, on a table with or without categorical columns.
+
+        `rows` are the training rows; 0 where they are not known.
+        """
         dropped = {
             *(() if has_categorical else self.categorical_only),
             *(() if kind == "regression" else self.regression_only),
         }
         space = SearchSpace(tuple(p for p in self.space if p.name not in dropped))
-        first = tuple(_only_active(space, point) for point in self.defaults(kind))
+        first = tuple(_only_active(space, point) for point in self.defaults(kind, rows))
         return Settings(self.name, self.description, self.budget, space, first)
 
-    def defaults(self, kind: str) -> tuple[Params, ...]:
+    def defaults(self, kind: str, rows: int = 0) -> tuple[Params, ...]:
         """The library's default and the tuned defaults, with every parameter that is known."""
         group = "regression" if kind == "regression" else "classification"
         default = {**self.unset, **self.default[group]}
-        return default, *({**default, **tuned} for tuned in self.tuned_defaults[group])
+        points = (
+            self.large_defaults if rows >= LARGE and self.large_defaults else self.tuned_defaults
+        )
+        return default, *({**default, **tuned} for tuned in points[group])
 
     def effective(self, params: Params) -> tuple[str, dict[str, Value]]:
         """This family, and the values with an effect of all its parameters under main names."""
@@ -139,6 +151,10 @@ class SingleFamily:
     def knows(self, name: str) -> bool:
         """Whether `name` is a parameter of the family, searchable or set by the study."""
         return name in self.names
+
+    def is_changeable(self, name: str) -> bool:
+        """Whether the value of a parameter can change while a model trains."""
+        return self.canonical_name(name) in self.changeable
 
     def limits(self, name: str) -> tuple[float, float] | None:
         """The smallest and the largest sensible value of a parameter; None if not declared."""
@@ -168,32 +184,44 @@ class SingleFamily:
         """1: budgets are rounds."""
         return 1.0
 
-    def learning_rate(self, params: Params) -> float:
-        """The learning rate in parameters under main names; the library's default if it is absent.
 
-        Raises:
-            ParameterError: if the family has no `rate`.
-        """
-        if self.rate is None:
-            raise ParameterError(f"{self.name} has no learning rate that a budget changes")
-        return float(params.get(self.rate, self.default[TASK_GROUPS[0]][self.rate]))
+def learning_rate(family: SingleFamily, params: Params) -> float:
+    """The learning rate in parameters under main names; the library's default if it is absent.
 
-    def scaled(self, params: Params, share: float) -> dict[str, Value]:
-        """The parameters for a training with `share` of the full budget, under main names.
+    Raises:
+        ParameterError: if the family has no `rate`.
+    """
+    if family.rate is None:
+        raise ParameterError(f"{family.name} has no learning rate that a budget changes")
+    return float(params.get(family.rate, family.default[TASK_GROUPS[0]][family.rate]))
 
-        The learning rate grows by sqrt(1 / share), up to `MAX_RATE` or the given rate if that is
-        larger. A family without `rate` keeps its parameters.
 
-        Raises:
-            ParameterError: if the share is not in (0, 1].
-        """
-        if not 0 < share <= 1:
-            raise ParameterError(f"the share of the budget must lie in (0, 1], but got {share}")
-        found = self.canonical(params)
-        if self.rate is None:
-            return found
-        rate = self.learning_rate(found)
-        return {**found, self.rate: min(rate * math.sqrt(1 / share), max(rate, MAX_RATE))}
+def scaled(family: SingleFamily, params: Params, share: float) -> dict[str, Value]:
+    """The parameters for a training with `share` of the full budget, under main names.
+
+    The learning rate grows by sqrt(1 / share), up to `MAX_RATE` or the given rate if that is
+    larger. A family without `rate` keeps its parameters.
+
+    Raises:
+        ParameterError: if the share is not in (0, 1].
+    """
+    if not 0 < share <= 1:
+        raise ParameterError(f"the share of the budget must lie in (0, 1], but got {share}")
+    found = family.canonical(params)
+    if family.rate is None:
+        return found
+    rate = learning_rate(family, found)
+    return {**found, family.rate: min(rate * math.sqrt(1 / share), max(rate, MAX_RATE))}
+
+
+def _points(value: Any) -> dict[str, list[Params]]:
+    """The points for each of `TASK_GROUPS`, of which there may be one or several; {} for none."""
+    if not value:
+        return {}
+    return {
+        group: points if isinstance(points, list) else [points]
+        for group, points in _by_group(value).items()
+    }
 
 
 def _by_group(value: Any) -> dict[str, Any]:

@@ -29,14 +29,16 @@ class JointSearch:
         """The families that a trial may train."""
         return tuple(self.members)
 
-    def settings(self, *, kind: str = "binary", has_categorical: bool = True) -> Settings:
+    def settings(
+        self, *, kind: str = "binary", has_categorical: bool = True, rows: int = 0
+    ) -> Settings:
         """The defaults of every family in one space; the first point is that of the first family.
 
         The lowest rung is one at which every family trains at least its own smallest budget; a
         family that has a single budget is trained whole at each.
         """
         parts = [
-            member.settings(kind=kind, has_categorical=has_categorical)
+            member.settings(kind=kind, has_categorical=has_categorical, rows=rows)
             for member in self.members.values()
         ]
         points = [(parts[0].name, parts[0].first_points[0])]
@@ -51,12 +53,12 @@ class JointSearch:
             tuple(_nested_point(family, point) for family, point in points),
         )
 
-    def defaults(self, kind: str) -> tuple[Params, ...]:
+    def defaults(self, kind: str, rows: int = 0) -> tuple[Params, ...]:
         """The default of the first family and a tuned default of each, with every parameter.
 
         Each has the defaults of the other families, too.
         """
-        both = {name: member.defaults(kind) for name, member in self.members.items()}
+        both = {name: member.defaults(kind, rows) for name, member in self.members.items()}
         tuned = {
             f"{name}.{own}": value
             for name, points in both.items()
@@ -83,6 +85,11 @@ class JointSearch:
         """Whether `name` is `model` or a known `family.parameter`."""
         member, own = self._split(name)
         return name == MODEL or (member is not None and member.knows(own))
+
+    def is_changeable(self, name: str) -> bool:
+        """Whether the value of `family.parameter` can change while a model trains."""
+        member, own = self._split(name)
+        return member is not None and member.is_changeable(own)
 
     def limits(self, name: str) -> tuple[float, float] | None:
         """The smallest and the largest sensible value of a parameter; None if not declared."""

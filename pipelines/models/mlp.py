@@ -121,6 +121,16 @@ class Training:
         """The step with the weights that `predict` uses."""
         return self._stopping.best_round
 
+    def change(self, params: Params) -> None:
+        """Take the next steps with other values of parameters; the network stays as it is.
+
+        Raises:
+            ParameterError: if a parameter is unknown or has an invalid value.
+        """
+        self._params = dict(params)
+        self._settings = Hyperparameters.of(params)
+        self._stepper.change(self._settings)
+
     def train(self, to: int) -> Curve:
         """Train until step `to`.
 

@@ -69,10 +69,15 @@ class SearchModel(Protocol):
     def families(self) -> tuple[str, ...]:
         """The families that a trial may train."""
 
-    def settings(self, *, kind: str = "binary", has_categorical: bool = True) -> Settings:
-        """The defaults for a task of this kind, on a table with or without categorical columns."""
+    def settings(
+        self, *, kind: str = "binary", has_categorical: bool = True, rows: int = 0
+    ) -> Settings:
+        """The defaults for a task of this kind, on a table with or without categorical columns.
 
-    def defaults(self, kind: str) -> tuple[Params, ...]:
+        `rows` are the training rows; 0 where they are not known.
+        """
+
+    def defaults(self, kind: str, rows: int = 0) -> tuple[Params, ...]:
         """The points of `Settings.first_points` with every parameter that has a known default."""
 
     def effective(self, params: Params) -> tuple[str, dict[str, Value]]:
@@ -90,6 +95,9 @@ class SearchModel(Protocol):
 
     def knows(self, name: str) -> bool:
         """Whether `name` is a parameter of the model, searchable or set by the study."""
+
+    def is_changeable(self, name: str) -> bool:
+        """Whether the value of a parameter can change while a model trains."""
 
     def limits(self, name: str) -> tuple[float, float] | None:
         """The smallest and the largest sensible value of a parameter; None if not declared."""

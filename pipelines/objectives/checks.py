@@ -24,7 +24,7 @@ from pipelines.models import (
 )
 from pipelines.objectives.code import checks as code
 from pipelines.objectives.deciding.checks import end_mistakes
-from pipelines.objectives.model import with_families
+from pipelines.objectives.model import population_mistakes, with_families
 from pipelines.objectives.scoring.goals import goal_mistakes
 from pipelines.objectives.space import AUTO_SPACE, choose_space
 from pipelines.study.options import (
@@ -333,13 +333,10 @@ def _budget_mistakes(options: SearchOptions, wrong: Collection[str]) -> Iterator
     except ParameterError as error:
         yield str(error)
         return
-    if is_population(options.algorithm) and not _is_code(options):
-        yield (
-            f"algorithm={options.algorithm} is for your own code that takes `budget` and "
-            "`checkpoint`; for a table take bohb or asha"
-        )
     if options.takes_up:
         return  # what is resumed has an algorithm, and these options are compared with its own
+    if is_population(options.algorithm) and getattr(options, "objective", None) is None:
+        yield from population_mistakes(options)
     if not races:
         given = options.given()
         for name in FOR_RACES:
@@ -354,12 +351,6 @@ def _budget_mistakes(options: SearchOptions, wrong: Collection[str]) -> Iterator
         except ParameterError as error:
             yield str(error)
     yield from _unknown("fidelity", options.fidelity, (AUTO, *FIDELITIES))
-
-
-def _is_code(options: SearchOptions) -> bool:
-    return isinstance(options, TuneOptions) and (
-        options.objective is not None or options.study is not None
-    )
 
 
 def _kinds(hint: Any) -> tuple[Any, ...]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from hpo.loop import Job
 from hpo.space import Params
 from pipelines.models import search_model, settings, single_family
+from pipelines.models.families import scaled
 from pipelines.objectives.jobs import Work
 
 CONTINUED = ("rounds", "scheduled")  # the fidelities whose legs continue the leg before
@@ -16,10 +17,11 @@ class Course:
 
     Attributes:
         name: of the family.
-        params: of the model, under the family's main names.
+        params: of the model, under the family's main names; where they change, the last ones.
         stops: where training pauses, ascending, in rounds or steps of the family.
         horizon: at which a full training ends.
         share: of the training rows.
+        before: the values of earlier parts of the training, each with the stop at which it ends.
     """
 
     name: str
@@ -27,6 +29,11 @@ class Course:
     stops: tuple[int, ...]
     horizon: int
     share: float = 1.0
+    before: tuple[tuple[int, Params], ...] = ()
+
+    def params_to(self, stop: float) -> Params:
+        """The values with which a model is trained on its way to a stop."""
+        return next((params for end, params in self.before if stop <= end), self.params)
 
 
 def course_of(work: Work, job: Job) -> Course:
@@ -44,11 +51,15 @@ def course_of(work: Work, job: Job) -> Course:
         case "rounds" | "scheduled":
             passed = [rung for rung in work.rungs if rung < job.to]
             stops = tuple(model.rounds(name, budget) for budget in (*passed, job.to))
-            return Course(name, chosen.canonical(params), stops, horizon)
+            before = [
+                (model.rounds(name, phase.to), chosen.canonical(model.resolve(phase.params)[1]))
+                for phase in job.before or work.before
+            ]
+            return Course(name, chosen.canonical(params), stops, horizon, before=tuple(before))
         case "scaled":
             to = model.rounds(name, job.to)
             end = to if chosen.rate is None else horizon
-            return Course(name, chosen.scaled(params, to / horizon), (to,), end)
+            return Course(name, scaled(chosen, params, to / horizon), (to,), end)
         case "rows":
             full = settings(name).budget.max
             return Course(name, chosen.canonical(params), (full,), full, share=job.to / 100)

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from hpo.loop import Job
-from hpo.trial import Report, Trial
+from hpo.trial import Phase, Report, Trial
 from pipelines.files.exchange import Exchange
 from pipelines.table.scores.costs import ASSUMED_WATTS
 from serving.predictor import Share
@@ -37,6 +37,10 @@ class Work:
         models: of how many of the best trials the models are kept.
         predictions: of how many the predictions on the validation rows are kept.
         device: auto, cpu or cuda.
+        in_population: whether trials are copied while they train (`hpo.schedulers.population`).
+            Then a model is scored as it is at the end of a leg, not as it was at its best: a copy
+            continues from there.
+        before: the earlier values of every trial (`Plan.before`).
     """
 
     model: str
@@ -52,6 +56,8 @@ class Work:
     others: tuple[str, ...] = ()
     goals: Mapping[str, Any] = field(default_factory=dict)
     watts: float = ASSUMED_WATTS
+    in_population: bool = False
+    before: tuple[Phase, ...] = ()
 
     def write(self, exchange: Exchange) -> None:
         """Put this into the exchange, from which workers read it with their first job."""
@@ -63,8 +69,9 @@ class Work:
         """What `write` put there."""
         text = (exchange.get(WORK) / _WORK_FILE).read_text(encoding="utf-8")
         values = json.loads(text)
+        before = values.pop("before")
         tuples = {name: tuple(values[name]) for name in ("rungs", "others")}
-        return cls(**values | tuples)
+        return cls(**values | tuples, before=tuple(Phase(**phase) for phase in before))
 
 
 @dataclass(frozen=True)

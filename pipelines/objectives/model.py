@@ -6,10 +6,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from hpo.algorithms import is_population
 from hpo.errors import ParameterError
-from pipelines.models import ALONE, CUDA, search_model, single_family
+from hpo.space import SearchSpace
+from pipelines.models import ALONE, CUDA, FAMILIES, is_model, search_model, single_family
 from pipelines.objectives.code.function import named
-from pipelines.study.options import AUTO, Options
+from pipelines.study.options import AUTO, Options, SearchOptions
 from pipelines.table.scores.losses import Loss
 from warmstart.families import is_estimator, short_name
 
@@ -131,6 +133,41 @@ def check_trainable(model: str, prepared: "Prepared") -> None:
         from pipelines.models.scikit.estimator import check_estimator
 
         check_estimator(model, prepared.sample(SAMPLE_ROWS))
+
+
+def population_mistakes(options: SearchOptions) -> Iterator[str]:
+    """Why a population cannot be trained on a table: its members change values while they train."""
+    algorithm = options.algorithm.partition(":")[0]
+    if options.fidelity in ("scaled", "rows"):
+        yield (
+            f"fidelity={options.fidelity} trains each leg from the start, and {algorithm} "
+            "continues trainings; take fidelity=rounds, or leave it out"
+        )
+    if is_model(options.model):
+        names = search_model(options.model).families
+        fixed = [short_name(name) for name in names if not single_family(name).changeable]
+        able = [name for name in FAMILIES if single_family(name).changeable]
+        if fixed:
+            yield (
+                f"algorithm={algorithm} changes values while a model trains, which "
+                f"{' and '.join(fixed)} cannot; take a model of {', '.join(able)}, or "
+                "algorithm=bohb"
+            )
+
+
+def check_changeable(options: SearchOptions, space: SearchSpace) -> None:
+    """Check that a population can change at least one parameter of a space.
+
+    Raises:
+        ParameterError: if it cannot.
+    """
+    model = search_model(options.model)
+    if is_population(options.algorithm) and not any(map(model.is_changeable, space.names)):
+        raise ParameterError(
+            f"algorithm={options.algorithm.partition(':')[0]} changes values while a model trains, "
+            f"and none of {', '.join(space.names)} can change then; search a learning rate, too, "
+            "or take algorithm=bohb"
+        )
 
 
 def plain_space(space: Any) -> Any:

@@ -17,6 +17,7 @@ from hpo.configurations import Identity
 from hpo.errors import Mistakes, ParameterError, counted
 from hpo.rungs import Budgets
 from hpo.samplers.grid import GridSampler
+from hpo.samplers.llm import check_endpoint
 from hpo.space import SearchSpace
 from hpo.space.center import middle, nearest_allowed
 from hpo.space.parameters import Categorical, Parameter, Params, Value
@@ -33,7 +34,7 @@ from pipelines.models import (
 )
 from pipelines.models.effective import NO_LIMIT
 from pipelines.objectives.deciding.checks import check_decisions
-from pipelines.objectives.model import check_trainable
+from pipelines.objectives.model import check_changeable, check_trainable
 from pipelines.objectives.scoring.goals import goals_of
 from pipelines.objectives.space import SpaceChoice
 from pipelines.study.extent import Extent
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from pipelines.table.data import Prepared
 
 INTERVALS = 10  # of population-based training, unless `min_budget` is given
+PRIOR = "prior"  # the origin of the configuration that a user believes in
 FULL_TRAININGS = 50  # the cost of a study if the number of trials is not given
 # options that stand in a plan as they are; those of `tune` alone keep their defaults elsewhere
 _AS_GIVEN = ("eta", "register", "warm_start")
@@ -82,9 +84,12 @@ def new_plan(
             target=prepared.target_name,
         )
     has_categorical = bool(prepared.features.cardinalities)
-    defaults = settings(options.model, kind=kind, has_categorical=has_categorical)
+    rows = len(prepared.rows.folds[0][0])
+    defaults = settings(options.model, kind=kind, has_categorical=has_categorical, rows=rows)
     space = defaults.space if chosen.space is None else chosen.space
     budget = budget_of(defaults.budget, options.algorithm, options.fidelity)
+    with mistakes:
+        check_changeable(options, space)
     with mistakes:
         low, high = options.min_budget, options.max_budget
         steps = rungs(options.algorithm, budget, low, high, options.eta)
@@ -107,7 +112,7 @@ def new_plan(
         calibrate=options.calibrate,
         threshold=options.threshold,
     )
-    points = _first_points(options.model, plan.algorithm, chosen.space, defaults, kind)
+    points = _first_points(options.model, plan.algorithm, chosen.space, defaults, kind, rows)
     return replace(plan, first_points=points)
 
 
@@ -128,6 +133,8 @@ def plan_of(
         own: the values of `Plan` that depend on what is evaluated.
     """
     trials = n_trials(options, steps)
+    if options.algorithm != AUTO:
+        check_endpoint(sampler_of(options.algorithm))
     given = {name: getattr(options, name) for name in _AS_GIVEN if hasattr(options, name)}
     ends = {name: getattr(options, name) for name in _OF_EXTENT if hasattr(options, name)}
     place = getattr(options, "checkpoints", None)
@@ -258,7 +265,7 @@ def n_trials(options: SearchOptions, steps: tuple[float, ...]) -> int | None:
 
 
 def _first_points(
-    name: str, algorithm: str, space: SearchSpace | None, own: Settings, kind: str
+    name: str, algorithm: str, space: SearchSpace | None, own: Settings, kind: str, rows: int
 ) -> tuple[FirstPoint, ...]:
     """The library's default and the tuned defaults, projected onto a space that is not the model's.
 
@@ -268,8 +275,16 @@ def _first_points(
         return distinct(own.first_points, identity(name))
     model, sampler = search_model(name), sampler_of(algorithm)
     grid = sampler if isinstance(sampler, GridSampler) else None
-    points = tuple(projected(model, point, space, grid) for point in model.defaults(kind))
-    return distinct(points, identity(name))
+    defaults = model.defaults(kind, rows)
+    points = tuple(projected(model, point, space, grid) for point in defaults)
+    found = distinct(points, identity(name))
+    believed = {each.name: each.prior.value for each in space if each.prior is not None}
+    if not believed:
+        return found
+    mode = projected(model, {**defaults[-1], **believed}, space, grid)
+    same = identity(name)
+    others = [point for point in found if same(point.params) != same(mode)]
+    return (*others[:1], FirstPoint(mode, PRIOR), *others[1:])
 
 
 def distinct(points: Sequence[Params], identity: Identity) -> tuple[FirstPoint, ...]:

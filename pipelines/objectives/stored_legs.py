@@ -54,18 +54,17 @@ class StoredLegs:
         """
         if job.start == 0 or self._checkpoints is None:
             return None
-        shown = f"the checkpoint of trial {job.number} at {job.start:g}"
+        shown = f"the checkpoint of trial {job.source} at {job.start:g}"
         with tempfile.TemporaryDirectory(prefix="resume-", dir=self._scratch) as scratch:
-            folder = self._checkpoints.load(job.number, job.start, Path(scratch))
+            folder = self._checkpoints.load(job.source, job.start, Path(scratch))
             if _read_leg(folder) != self._identity(job.start):
                 raise CheckpointError(
                     f"{shown} is of another study or another version of a library"
                 )
-            seed = self._work.seed
+            rounds = search_model(self._work.model).rounds(course.name, job.start)
+            params, seed = course.params_to(rounds), self._work.seed
             try:
-                return [
-                    own.resume(course.params, seed, _folder(folder, fold)) for fold, own in families
-                ]
+                return [own.resume(params, seed, _folder(folder, fold)) for fold, own in families]
             except CheckpointError as error:
                 raise CheckpointError(f"{shown} is of another trial ({error})") from error
 
@@ -100,7 +99,9 @@ class StoredLegs:
     def _identity(self, budget: float) -> dict[str, Any]:
         """What a checkpoint must agree with, beside what its family checks, as read from JSON."""
         work = {key: value for key, value in asdict(self._work).items() if key not in _ELSEWHERE}
-        return {**work, "rungs": list(self._work.rungs), "budget": budget, **self._origin}
+        whole = {**work, "budget": budget, **self._origin}
+        read: dict[str, Any] = json.loads(json.dumps(whole))
+        return read
 
 
 def _targets_digest(folds: Sequence[Fold]) -> str:

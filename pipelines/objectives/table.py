@@ -5,6 +5,7 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from hpo.algorithms import is_population
 from hpo.configurations import Identity
 from hpo.goals import Goal
 from hpo.trial import Trial
@@ -105,6 +106,8 @@ class TableObjective:
             tuple(name for name in plan.goals.sums.measured if name != plan.score.name),
             {} if plan.goals.is_plain else plan.goals.to_dict(),
             watts_per_core()[0],
+            is_population(plan.algorithm),
+            plan.before,
         ).write(exchange)
         save_groups(self._prepared, plan.goals.sums.measured, exchange)
 

@@ -3,6 +3,7 @@
 import math
 from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from pipelines.files.uris import first_line
 from pipelines.models import (
     CUDA,
     FAMILIES,
+    Changeable,
     CheckpointError,
     Family,
     FamilyOptions,
@@ -28,6 +30,7 @@ from pipelines.models import (
     single_family,
     worker_modules,
 )
+from pipelines.models.legs import Curve
 from pipelines.models.libraries import check_installed, cuda_devices
 from pipelines.objectives.course import Course, course_of
 from pipelines.objectives.ensemble.library import OF_FAMILY
@@ -125,7 +128,7 @@ class Training:
 
     @cached_property
     def _folds(self) -> Sequence[Fold]:
-        return load_folds(self._exchange.get(FOLDS))
+        return [_scored(fold, self.work) for fold in load_folds(self._exchange.get(FOLDS))]
 
     @cached_property
     def _families(self) -> "_Families":
@@ -160,11 +163,12 @@ class Training:
         self._families.clear()  # the search's data are not needed beside those of all rows
         more = (EncodedRows.load(self._exchange.get(TEST)),) if test_rows else ()
         fold = self._folds[-1].whole(*more)  # the last fold holds all rows, whatever the split
-        model = self._families.made(course, fold).start(course.params, self.work.seed)
-        horizon = float(np.mean([alone.horizon for alone in self._fresh(course)]))
-        to = max(1, round(best * model.horizon / horizon))
-        for stop in (*(stop for stop in course.stops if stop < to), to):
-            model.train(stop)
+        first = course.params_to(course.stops[0])
+        model = self._families.made(course, fold).start(first, self.work.seed)
+        longer = model.horizon / float(np.mean([alone.horizon for alone in self._fresh(course)]))
+        to = max(1, round(best * longer))
+        for stop in (*(stop for stop in course.stops if stop < best), best):
+            _go_on(course, model, stop, min(max(1, round(stop * longer)), to))
         self._exports.models([Trained(fold, model, ())], label)
         return Report(float(to), math.nan, {BEST: float(to)}, began.spent.seconds)
 
@@ -195,9 +199,10 @@ class Training:
         began = Meter.start()
         if self._part is None or self._part[0] != index:
             self._families.clear()
-            self._part = (index, load_part(self._exchange.get(PARTS), index))
+            self._part = (index, _scored(load_part(self._exchange.get(PARTS), index), self.work))
         course, fold = course_of(self.work, job), self._part[1]
-        model = self._families.on(course, fold).start(course.params, self.work.seed)
+        first = course.params_to(course.stops[0])
+        model = self._families.on(course, fold).start(first, self.work.seed)
         return self._scoring.report(job.to, [_train_on(course, fold, model)], began)
 
     def _models(self, job: Job, course: Course) -> tuple[list[Trainable], str]:
@@ -210,8 +215,8 @@ class Training:
         return self._fresh(course) if resumed is None else resumed, ""
 
     def _fresh(self, course: Course) -> list[Trainable]:
-        seed = self.work.seed
-        return [self._families.on(course, fold).start(course.params, seed) for fold in self._folds]
+        first, seed = course.params_to(course.stops[0]), self.work.seed
+        return [self._families.on(course, fold).start(first, seed) for fold in self._folds]
 
     def _train(self, course: Course, models: Sequence[Trainable]) -> list[Trained]:
         """Train to the last stop; stops that a model has passed already cost nothing."""
@@ -328,9 +333,23 @@ class _Families:
         self._kept.clear()
 
 
+def _scored(fold: Fold, work: Work) -> Fold:
+    """A fold whose models are scored at their best state, or in a population at their last."""
+    return replace(fold, fixed=True) if work.in_population else fold
+
+
 def _train_on(course: Course, fold: Fold, model: Trainable) -> Trained:
-    curve = tuple(point for stop in course.stops for point in model.train(stop))
+    curve = tuple(point for stop in course.stops for point in _go_on(course, model, stop, stop))
     return Trained(fold, model, curve, course.stops[-1])
+
+
+def _go_on(course: Course, model: Trainable, stop: float, to: int) -> Curve:
+    """Train with the values that a course has on its way to a stop, until the budget `to`."""
+    if course.before and to > model.reached:
+        if not isinstance(model, Changeable):
+            raise TrainingError(f"the values of {course.name} cannot change while it trains")
+        model.change(course.params_to(stop))
+    return model.train(to)
 
 
 def device_of(name: str, device: str) -> str:

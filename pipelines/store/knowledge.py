@@ -18,6 +18,7 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from mlflow.entities import LifecycleStage
+from mlflow.tracking.context.registry import resolve_tags
 
 from hpo.errors import StudyError, closest, counted, raise_all
 from pipelines.files.cache import cache_dir, make_private, write_private
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+OWN = "own"  # stands for the studies that this user began
 MAX_READ = 20  # studies that are read from their trials, which takes about 1 ms per trial
 MAX_TRIALS = 10_000  # newest trials of one such study; after so many in all, no more are read
 _EVERY_STUDY = f"tags.`{schema.SCHEMA}` LIKE '%'"
@@ -89,7 +91,8 @@ def past_studies(
     Args:
         tracking_uri: of the store; None uses MLflow's current one.
         sources: run ids of studies, and names of experiments whose studies, also adopted ones, to
-            learn from; None uses all studies of the store.
+            learn from, and `own` for those that this user began; None uses all studies of the
+            store.
         exclude: the run id of a study that must not learn from itself.
 
     Raises:
@@ -287,12 +290,21 @@ def _all_studies(client: "MlflowClient") -> list["Run"]:
     return list(search(client, ids, _EVERY_STUDY)) if ids else []
 
 
+def _own_studies(client: "MlflowClient") -> list["Run"]:
+    """The studies of this user: of MLFLOW_TRACKING_USERNAME, or else of the system's user."""
+    me = resolve_tags().get("mlflow.user")
+    return [run for run in _all_studies(client) if me and run.data.tags.get("mlflow.user") == me]
+
+
 def _named(client: "MlflowClient", sources: Sequence[str]) -> dict[str, list["Run"]]:
     """The parent runs of the studies that each source stands for.
 
     Raises:
         StudyError: with every source that does not exist.
     """
+    if OWN in sources:
+        others = _named(client, [source for source in sources if source != OWN])
+        return {OWN: _own_studies(client), **others}
     if not sources:
         return {}
     places = {str(found.name): str(found.experiment_id) for found in experiments(client)}

@@ -25,6 +25,7 @@ SCHEMA = "hpo.schema"  # the format's version; written last, it marks the study 
 ROLE = "hpo.role"  # study, trial, baseline or validation
 DRIVER = "hpo.driver"
 HOLDER = "hpo.holder"  # token of the driver that took the study last; it stays after the end
+SESSION = "hpo.session"  # how far the session that runs, or was the last, is to go
 WINNER = "hpo.winner"
 WINNER_NUMBER = "hpo.winner.trial"
 SUMMARY = "hpo.summary"  # for later studies; its text is in tags with the suffixes .0, .1, ...

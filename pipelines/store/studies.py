@@ -3,6 +3,9 @@
 import json
 import logging
 import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +21,18 @@ from pipelines.files.uris import safe
 from pipelines.store import schema
 from pipelines.store.parents import HEADER_FILE
 from pipelines.store.records import decode_trial
-from pipelines.store.tracking import children, connect, experiments, first_line, search
+from pipelines.store.tracking import (
+    as_store_error,
+    children,
+    connect,
+    experiments,
+    first_line,
+    search,
+)
 
 logger = logging.getLogger(__name__)
+
+OVERLAP = 10.0  # seconds before the last known end that are read again: writers may overtake
 
 
 def leaderboard(
@@ -183,3 +195,141 @@ def _unreadable(run_id: str, name: str, error: Exception) -> StudyError:
         f"study {run_id} cannot be read: its artifact {name} is missing or damaged "
         f"({first_line(error)}); start a new study"
     )
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A trial as MLflow has it.
+
+    Attributes:
+        trial: without curves.
+        status: of its run.
+        ended: when its last leg ended, in seconds since 1970; None if none has.
+    """
+
+    trial: Trial
+    status: str
+    ended: float | None
+
+    @property
+    def is_running(self) -> bool:
+        """Whether a worker has the trial, as far as MLflow knows."""
+        return self.status == schema.RUNNING and not self.trial.finished
+
+
+class Follower:
+    """Reads a study again and again, and of its trials only those that may have changed.
+
+    The first reading takes all trials; each later one makes three requests: the study, the trials
+    that run, and those that have ended since. A trial's end is written by the clock of the driver,
+    so ends are compared with ends, never with the clock of this machine.
+
+    Attributes:
+        run_id: of the study.
+        header: what the study was created with.
+        name: of its run.
+        status: of its run.
+        tags: of its run.
+        trials: by number.
+
+    Raises:
+        StudyError: when there is no such study.
+    """
+
+    def __init__(
+        self,
+        run_id: str,
+        *,
+        tracking_uri: str | None = None,
+        pause: float = 1.0,
+        sleep: Callable[[float], object] = time.sleep,
+    ) -> None:
+        self._client = connect(tracking_uri, reading=True)
+        run = find_study(self._client, run_id)
+        self.run_id = run_id
+        self.header = read_header(self._client, run_id)
+        self.trials: dict[int, Seen] = {}
+        self._experiment = str(run.info.experiment_id)
+        self._pause, self._sleep = pause, sleep
+        self._asked = time.monotonic()
+        self._since: float | None = None
+        self._note(run)
+
+    def refresh(self) -> None:
+        """Read what has changed; at most one request in `pause` seconds.
+
+        Raises:
+            Unreachable: when the store does not answer for now.
+            StudyError: when the study is not there any more, or may not be read.
+        """
+        with as_store_error(f"study {self.run_id} cannot be read"):
+            self._note(self._study())
+            if self._since is None:
+                self._take(self._found())
+            else:
+                running = self._found("attributes.status = 'RUNNING'")
+                ended = self._found(f"attributes.end_time >= {round(1000 * self._since)}")
+                lost = self._running - set(running) - set(ended)
+                self._take(running | ended)
+                if lost:  # they ended before the others, and were written later: read all again
+                    self._since = None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the study's run has ended."""
+        return self.status != schema.RUNNING
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the trials are all that the study can have: numbers without gaps, none running.
+
+        After the end of a study this is so, unless its last results were written late.
+        """
+        is_dense = len(self.trials) == max(self.trials, default=-1) + 1
+        return is_dense and self._since is not None and not self._running
+
+    def start_over(self) -> None:
+        """Read all trials with the next `refresh`."""
+        self._since = None
+
+    @property
+    def _running(self) -> set[int]:
+        return {number for number, seen in self.trials.items() if seen.status == schema.RUNNING}
+
+    def _note(self, run: Run) -> None:
+        self.name, self.status = str(run.info.run_name), str(run.info.status)
+        self.tags: Mapping[str, str] = run.data.tags
+
+    def _study(self) -> Run:
+        self._wait()
+        found = search(self._client, [self._experiment], f"attributes.run_id = '{self.run_id}'")
+        run = next(found, None)
+        if run is None:
+            raise StudyError(f"study {self.run_id} was deleted")
+        return run
+
+    def _found(self, rule: str = "") -> dict[int, Seen]:
+        """The trials that match a rule, by number."""
+        self._wait()
+        of_study = (
+            f"tags.`{schema.PARENT_RUN}` = '{self.run_id}' AND tags.`{schema.ROLE}` = 'trial'"
+        )
+        rule = " AND ".join(filter(None, [of_study, rule]))
+        found: dict[int, Seen] = {}
+        for run in search(self._client, [self._experiment], rule):
+            trial = decode_trial(run.data.tags, run.data.params)
+            if trial is not None:
+                end = run.info.end_time
+                found[trial.number] = Seen(trial, str(run.info.status), end and end / 1000)
+        return found
+
+    def _take(self, found: Mapping[int, Seen]) -> None:
+        self.trials |= found
+        ends = [seen.ended for seen in found.values() if seen.ended is not None]
+        self._since = max([self._since or 0.0, *(end - OVERLAP for end in ends)])
+
+    def _wait(self) -> None:
+        left = self._asked + self._pause - time.monotonic()
+        if left > 0:
+            self._sleep(left)
+        self._asked = time.monotonic()

@@ -82,7 +82,7 @@ class StudyRun:
         self.common: Mapping[str, str] = {schema.PARENT_RUN: self.run_id, **inherited}
         ids = {schema.STUDY_KEY: self.run_id}
         self._lease = Lease(self.run_id, self._driver, self._set_driver)
-        make = connection.make_writer or _writer
+        make = connection.make_writer or usual_writer
         writer = make(client, self.experiment_id, self.run_id, ids)
         self._nested = NestedRuns(client, self.experiment_id, ids, writer, self._lease)
         _drop_overtaken(journal, tags.get(schema.HOLDER))
@@ -213,9 +213,10 @@ def journal_path(run_id: str) -> Path:
     return cache_dir() / "outbox" / f"{run_id}.jsonl"
 
 
-def _writer(
+def usual_writer(
     client: MlflowClient, experiment_id: str, run_id: str, run_ids: MutableMapping[str, str]
 ) -> Writer:
+    """The writer that fits the kind of the store."""
     uri = client.tracking_uri
     if is_http(uri):
         return CallWriter(HttpRuns(uri), experiment_id, run_ids)

@@ -289,6 +289,22 @@ def as_study_error(what: str) -> Iterator[None]:
 
 
 @contextmanager
+def as_store_error(what: str) -> Iterator[None]:
+    """Turn errors of MLflow while something is read into temporary and permanent ones.
+
+    Raises:
+        Unreachable: when a later attempt may succeed.
+        StudyError: when it cannot; the message begins with `what`.
+    """
+    try:
+        yield
+    except MlflowException as error:
+        if _is_temporary(error):
+            raise Unreachable(schema.cut(no_connection(error) or first_line(error), 160)) from error
+        raise StudyError(f"{what}: {with_way_out(error)}") from error
+
+
+@contextmanager
 def classified_errors() -> Iterator[None]:
     """Turn MLflow's errors into temporary and permanent ones.
 

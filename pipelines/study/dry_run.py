@@ -8,7 +8,7 @@ from statistics import median
 from typing import Any
 
 from hpo.algorithms import algorithm
-from hpo.configurations import Identity
+from hpo.configurations import Identity, n_searched
 from hpo.errors import StudyError, counted
 from hpo.space.tree import tree
 from hpo.storage import MemoryStorage
@@ -90,7 +90,7 @@ class DryRun:
         there = f", {self.done} of them there already" if self.done else ""
         trials = "as many trials as fit" if self.trials is None else counted(self.trials, "trial")
         search = [
-            f"{plan.algorithm} over {counted(plan.n_searched, 'parameter')} of {plan.model}",
+            f"{plan.algorithm} over {counted(n_searched(plan.space), 'parameter')} of {plan.model}",
             f"{trials}{there}, {plan.worker_plan}",
             *([f"first: {points}"] if points else []),
         ]
@@ -140,7 +140,7 @@ class DryRun:
             return str(self.forecast)
         if self.plan.warm_start == OFF:
             return "no estimate, because past studies are not read (warm_start=off)"
-        return "no estimate: there is no past study of it whose trials could tell"
+        return "no estimate: it needs a past study of the same model with timed trials"
 
 
 def check_store(options: TuneOptions) -> str | None:

@@ -13,6 +13,7 @@ from hpo.configurations import raced
 from hpo.counterfactual import without_past
 from hpo.history import History
 from hpo.past import Past
+from hpo.samplers.llm import LLMSampler
 from hpo.samplers.tpe import TPESampler
 from hpo.standings import Standings
 from hpo.trial import Trial
@@ -89,6 +90,8 @@ def beside_cold(past: Past, plan: Plan, trials: Sequence[Trial]) -> tuple[Beside
     own = [point for point in plan.first_points if not point.origin.startswith(WARM_ORIGIN)]
     race = raced(plan.space, (point.params for point in own))
     sampler = algorithm(plan.algorithm, plan.rungs, plan.eta, raced=race)[0]
+    if isinstance(sampler, LLMSampler):  # a simulation would ask thousands of questions
+        return ()
     enough = np.count_nonzero(np.isfinite(losses)) >= MIN_RESULTS
     if plan.races or not sampler.min_results(plan.space) or not enough:
         return ()

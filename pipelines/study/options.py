@@ -91,7 +91,7 @@ class Options(TableOptions):
             average_precision, brier and mcc; mae, median_ae, r2, rmsle and mape; any scorer of
             scikit-learn; and your own function, -package.module:function to minimise it or + to
             maximise it.
-        seed: Of the splits, the models and the search.
+        seed: The seed of the splits, the models and the search.
         task: auto, binary, multiclass or regression.
         split: How test rows are held out: random, time:COLUMN or group:COLUMN.
         validation: holdout, holdout:SHARE, cv:K for K folds, or a table of rows to validate on;
@@ -173,7 +173,7 @@ class SearchOptions(Options):
 
     Args:
         algorithm: tpe, gp, auto, bohb, asha, hyperband, successive_halving, pbt, evolution, de,
-            cmaes, nsga2, hyperopt, random, grid; or pairs such as tpe+asha. Settings follow a
+            cmaes, nsga2, llm, hyperopt, random, grid; or pairs such as tpe+asha. Settings follow a
             colon: gp:acquisition=ucb,kappa=2.5.
         trials: How many trials the study has in all; none is as many as timeout or budget allows,
             or as 50 full trainings cost.
@@ -185,8 +185,8 @@ class SearchOptions(Options):
             than this; none for no such rule.
         workers: Worker processes; none takes one for each core, or as many as the resumed study
             began with.
-        space: A YAML file; default is the model's own, past where past studies did well,
-            auto:RUN_ID that of a study, adjusted by its diagnosis.
+        space: A YAML file; or default for the model's own space, past for the part of it where
+            past studies did well, auto:RUN_ID for a study's space, adjusted by its diagnosis.
         min_budget: The smallest budget of bohb and its like: rounds or steps (percent for all, and
             of rows); none is the model's.
         max_budget: The budget of a full training, in the same unit; none is the model's own.
@@ -234,9 +234,9 @@ class TuneOptions(SearchOptions):
             nothing.
         budget: The CPU time that the trainings of all sessions may take, such as 4h or 90 min; or
             money such as 20 EUR, with price. None for no limit.
-        price: Of an hour of one core, in the currency of budget.
-        warm_start: Which past studies to learn from: auto, off, or run ids and experiment names
-            with commas between.
+        price: The price of an hour of one core, in the currency of budget.
+        warm_start: Which past studies to learn from: auto, off, own (those that you began), or run
+            ids and experiment names with commas between.
         test_share: The share of rows that is held out and never seen by the search; 0 with test.
         test: A table of the rows to test on, with the columns of data; none of data are held out.
         checkpoints: Where trials that may be promoted are stored, as a URI that fsspec opens; none
@@ -308,7 +308,7 @@ class TrainOptions(Options):
             linear, svm or knn; a trial brings its own.
         metric: What it is scored by; auto is roc_auc for two classes, log_loss for more, rmse for
             numbers.
-        seed: Of the splits and the model; a trial brings its own.
+        seed: The seed of the splits and the model; a trial brings its own.
         register: The name under which the model is registered, as challenger; none registers
             nothing.
         test_share: The share of rows that is held out; 0 with test.
@@ -355,13 +355,13 @@ def past_sources(warm_start: object) -> tuple[str, ...] | None:
     """Read the names of past studies from the option `warm_start`.
 
     Returns:
-        Run ids and names of experiments; None for all past studies (`auto`), () for `off`.
+        Run ids, names of experiments and `own`; None for all past studies (`auto`), () for `off`.
 
     Raises:
         ParameterError: when it is not text, or names nothing.
     """
     rule = (
-        "must be text: auto, off, or run ids of studies and names of experiments with commas "
+        "must be text: auto, off, own, or run ids of studies and names of experiments with commas "
         "between them"
     )
     if not isinstance(warm_start, str):

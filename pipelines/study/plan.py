@@ -7,15 +7,15 @@ resumed. A later session may change how many trials it has, how long and on how 
 import hashlib
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, dataclass, fields, replace
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from typing import Any
 
 from hpo.algorithms import grants_budgets
-from hpo.configurations import n_searched
 from hpo.errors import StudyError
 from hpo.goals import Goal, Goals
 from hpo.space import SearchSpace
 from hpo.study import FirstPoint
+from hpo.trial import Phase
 from hpo.workers.cores import WorkerPlan
 from pipelines.files.uris import HIDDEN, is_hidden, safe
 from pipelines.models import is_model, libraries, search_model
@@ -23,6 +23,7 @@ from pipelines.models.libraries import STUDY_LIBRARIES, installed_versions
 from pipelines.study.extent import Extent
 from pipelines.study.options import ALL_ROWS, AUTO, OFF, TuneOptions, most_members
 from pipelines.table.source import absolute
+from warmstart.families import is_code
 
 # what a later session may change, by the names of options and of the plan
 _CHANGED_LATER = frozenset(
@@ -77,6 +78,8 @@ class Plan:
         ensemble: how many trials the winner may join (the option `ensemble`).
         calibrate: whether the winner's probabilities are calibrated (the option `calibrate`).
         threshold: of the winner's labels (the option `threshold`).
+        before: the earlier values of a single given configuration that changed while it was
+            trained, as `train` repeats it; () in a search.
     """
 
     model: str
@@ -102,6 +105,7 @@ class Plan:
     device: str = AUTO
     calibrate: str = OFF
     threshold: str = OFF
+    before: tuple[Phase, ...] = ()
 
     @property
     def goal(self) -> Goal:
@@ -117,11 +121,6 @@ class Plan:
     def score(self) -> Goal:
         """The score that models are trained by and tested on: `goal`, or its first term."""
         return self.goals.score
-
-    @property
-    def n_searched(self) -> int:
-        """The number of parameters with more than one value."""
-        return n_searched(self.space)
 
     @property
     def worker_plan(self) -> WorkerPlan:
@@ -155,6 +154,14 @@ class Plan:
         return grants_budgets(self.algorithm)
 
     @property
+    def inherited(self) -> tuple[str, ...]:
+        """The parameters that a running training cannot change, so that copies inherit them."""
+        if is_code(self.model):
+            return ()
+        model = search_model(self.model)
+        return tuple(name for name in self.space.names if not model.is_changeable(name))
+
+    @property
     def trains_one(self) -> bool:
         """Whether a single given configuration is trained, which is no search."""
         given = [point for point in self.first_points if point.origin != "default"]
@@ -179,6 +186,7 @@ class Plan:
             **self.goals.to_dict(),
             "checkpoints": self.checkpoints and safe(self.checkpoints),
             "space": self.space.to_dict(),
+            "before": [asdict(phase) for phase in self.before],
             "first_points": [
                 {"params": dict(point.params), "origin": point.origin}
                 for point in self.first_points
@@ -248,6 +256,7 @@ def _stored_values(header: Mapping[str, Any]) -> dict[str, Any]:
         "rungs": tuple(values["rungs"]),
         "space": SearchSpace.from_dict(values["space"], "the study's space"),
         "first_points": tuple(points),
+        "before": tuple(Phase(**phase) for phase in values.get("before", ())),
     }
 
 

@@ -39,7 +39,7 @@ def is_quiet() -> bool:
     return _level.get() == QUIET
 
 
-class _QuietConsole(Console):
+class QuietConsole(Console):
     """A console that goes quiet if nobody reads it: `… | head`, a closed terminal, a full disk."""
 
     def _check_buffer(self) -> None:
@@ -49,6 +49,7 @@ class _QuietConsole(Console):
             self.quiet = True
 
     def on_broken_pipe(self) -> None:
+        """Go quiet."""
         self.quiet = True  # rich would end the process
 
 
@@ -75,7 +76,7 @@ class Reporter:
     level: int = field(default_factory=_level.get)
 
     def __post_init__(self) -> None:
-        self._console = _QuietConsole(file=self.stream, highlight=False, soft_wrap=True)
+        self._console = QuietConsole(file=self.stream, highlight=False, soft_wrap=True)
         self._start = time.monotonic()
         self._n_reports = 0
         self._share = self.share

@@ -16,7 +16,7 @@ from mlflow.exceptions import MlflowException
 from hpo.errors import StudyError
 from hpo.goals import Goals
 from hpo.past import Past
-from hpo.trial import Trial
+from hpo.trial import Phase, Trial, schedule
 from pipelines.files.uris import safe
 from pipelines.findings.evidence import ClassScore, Evidence, confirmation, searched
 from pipelines.findings.past import Curve, warm_start
@@ -273,3 +273,23 @@ def study_of_trial(run_id: str) -> tuple[dict[str, Any], Trial]:
             f"run {run_id} is not a trial; `report` lists the trials of a study with their run ids"
         )
     return study_header(run.data.tags[schema.PARENT_RUN]), trial
+
+
+def values_before(run_id: str, trial: Trial) -> tuple[Phase, ...]:
+    """The values that a copied trial was trained with before its own: those it comes from.
+
+    Raises:
+        StudyError: when one of those trials is missing.
+    """
+    client = connect(None)
+    run = client.get_run(run_id)
+    study = run.data.tags[schema.PARENT_RUN]
+    runs = children(client, run.info.experiment_id, study, "trial")
+    found = [decode_trial(child.data.tags, child.data.params) for child in runs]
+    trials = sorted((each for each in found if each), key=lambda each: each.number)
+    if [each.number for each in trials] != list(range(len(trials))):
+        raise StudyError(
+            f"trial {trial.number} continues other trials of study {study}, and some of the "
+            "study's runs are missing; restore them, or give its last values in a file, as params="
+        )
+    return schedule(trials, trial.number)[:-1]

@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 from hpo import loop
 from hpo.algorithms import algorithm
@@ -11,6 +12,8 @@ from hpo.errors import counted
 from hpo.goals.forecast import HORIZON
 from hpo.loop import Stop, StopLevel
 from hpo.past import Past
+from hpo.samplers.llm import informed
+from hpo.schedulers.population import PopulationBased
 from hpo.study import Study, StudySettings
 from pipelines.store import StudyStore
 from pipelines.study.ending import Conclusion
@@ -18,6 +21,7 @@ from pipelines.study.objective import Objective
 from pipelines.study.plan import Plan
 from pipelines.study.progress import Reporter
 from pipelines.study.summary import failures
+from pipelines.study.watching.target import Target, since_1970
 from pipelines.study.workshop import Workshop
 from pipelines.study.workshop.checkpointing import CheckpointKeeper
 
@@ -54,6 +58,7 @@ class Search:
 
     Attributes:
         study: the trials, and what to try next.
+        sampler: of the study.
         closing: seconds that logging and the report are expected to take after the trainings that
             follow the search; 0 before it.
     """
@@ -69,10 +74,14 @@ class Search:
             in_limited_time=plan.extent.in_limited_time,
             raced=raced(plan.space, (point.params for point in plan.first_points)),
         )
+        if isinstance(scheduler, PopulationBased):
+            scheduler = replace(scheduler, inherited=plan.inherited)
+        task = f"{plan.model}, {objective.describe()}, by {plan.metric}"
+        self.sampler = informed(sampler, task, plan.extent.timeout)
         self.closing = 0.0
         self.study = Study(
             plan.space,
-            sampler,
+            self.sampler,
             scheduler,
             store,
             seed=plan.search_seed(objective.name),
@@ -109,6 +118,18 @@ class Search:
             return 0.0
         done = sum(trial.budget if trial.failure else trial.reached for trial in self.study.trials)
         return min(done / (self.n_trials * self._cost), 1.0)
+
+    def target(self, began: float) -> Target:
+        """How far this session is to go; it began its timeout at `began`, on `time.monotonic`."""
+        total = self.n_trials
+        return Target(
+            since_1970(began),
+            total,
+            self._plan.extent.timeout,
+            None if total is None else total * self._cost,
+            self.share,
+            self._plan.workers,
+        )
 
     @property
     def why_stalled(self) -> str:

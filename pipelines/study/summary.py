@@ -8,8 +8,7 @@ from hpo.agreement import agreements, describe
 from hpo.errors import counted
 from hpo.goals.forecast import HORIZON
 from hpo.goals.leaders import ranked
-from hpo.schedulers.population import schedule
-from hpo.trial import Trial
+from hpo.trial import Trial, schedule
 from pipelines.files.commands import command
 from pipelines.findings.diagnosis import diagnosis_lines
 from pipelines.models import PERCENT_OF_ROWS
@@ -142,6 +141,9 @@ def _winner(result: "StudyResult") -> Iterator[str]:
     yield from _beside(result, result.winner)
     if result.outcome.default is not None:
         yield f"  {result.outcome.default}"
+    if result.winner.parent is not None and not is_code(result.plan.model):
+        yield f"Trial {result.winner.number} was trained with values that changed:"
+        yield from _earlier(result, result.winner)
     yield f"Model: {result.model_uri}"
     yield from _budget_note(result, result.winner)
     if result.plan.uses_test_rows and result.outcome.trained_on:
@@ -195,12 +197,18 @@ def _best(result: "StudyResult", winner: Trial) -> Iterator[str]:
     """The winner of the user's own code: its configuration, and the model that it has logged."""
     yield f"Best: {_chosen(result, winner)}"
     yield from (f"  {name}: {value}" for name, value in winner.params.items())
-    for phase in schedule(result.trials, winner.number)[:-1]:
-        yield f"  before, from {phase.start:g} to {phase.to:g}: {short(phase.params)}"
+    yield from _earlier(result, winner)
     if result.model_uri is not None:
         yield f"Model: {result.model_uri}"
     if result.version is not None:
         yield f"Registered: {result.plan.register} version {result.version}, alias challenger"
+
+
+def _earlier(result: "StudyResult", winner: Trial) -> Iterator[str]:
+    """The values that a copied trial was trained with before its own."""
+    for phase in schedule(result.trials, winner.number)[:-1]:
+        values = short(phase.params)
+        yield f"  before, from {phase.start:g} to {phase.to:g}, as trial {phase.number}: {values}"
 
 
 def _budget_note(result: "StudyResult", winner: Trial) -> Iterator[str]:

@@ -18,7 +18,7 @@ from hpo.space import SearchSpace
 from hpo.space.parameters import Categorical
 from hpo.study import FirstPoint
 from pipelines.findings.past import SHORT_ID, WARM_ORIGIN
-from pipelines.store.knowledge import Knowledge, held_out, past_studies
+from pipelines.store.knowledge import OWN, Knowledge, held_out, past_studies
 from pipelines.store.summaries import facts_of
 from pipelines.study.options import AUTO, OFF, past_sources
 from pipelines.study.plan import Plan
@@ -56,7 +56,7 @@ class WarmStart:
         """What to show to the user before the first trial."""
         yield from self.notes
         if not self.neighbours:
-            yield "nothing to learn from yet; this study is the next one's past"
+            yield "no past study to learn from yet; later studies will learn from this one"
             return
         tables = len({neighbour.study.digest for neighbour in self.neighbours})
         compared = tables >= FEWEST
@@ -105,7 +105,7 @@ def look_back(plan: Plan, header: Mapping[str, Any], *, exclude: str | None) -> 
     try:
         known = past_studies(sources=named, exclude=exclude)
     except StudyError as error:
-        hint = closest(plan.warm_start, (AUTO, OFF)) if named else ""
+        hint = closest(plan.warm_start, (AUTO, OFF, OWN)) if named else ""
         raise StudyError(f"warm_start={plan.warm_start}: {error}{hint}") from error
     facts = facts_of(header, "")
     found = neighbours(
@@ -118,7 +118,7 @@ def look_back(plan: Plan, header: Mapping[str, Any], *, exclude: str | None) -> 
         digest=facts.digest,
     )
     unused = _unused(known, found, plan)
-    if named and not found:
+    if named and not found and named != (OWN,):  # of one's own, the first has no past
         raise StudyError(
             f"warm_start={plan.warm_start} names nothing to learn from: {'; '.join(unused)}; "
             "name others, or take warm_start=auto"

@@ -114,6 +114,11 @@ def test_shares_of_the_rows_as_budgets_and_checkpoints_elsewhere(place: Place, t
         ),
         ({"max_budget": 2, "min_budget": 1}, "take max_budget=3 or more"),
         ({"min_budget": 50}, "min_budget=50 must not exceed max_budget=41"),
+        (
+            {"algorithm": "pbt", "model": "lightgbm,linear,svm"},
+            "pbt changes values while a model trains, which linear and svm cannot",
+        ),
+        ({"algorithm": "pbt", "fidelity": "rows"}, "fidelity=rows trains each leg from the start"),
         ({"fidelity": "row"}, "unknown fidelity 'row', did you mean 'rows'?"),
         ({"checkpoints": "nowhere://x"}, "checkpoints cannot be stored at nowhere://x"),
     ],

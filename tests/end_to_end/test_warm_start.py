@@ -50,7 +50,7 @@ def past(there: Place, make_table: Callable[[int], pd.DataFrame]) -> str:
     path = there.folder / "people.csv"
     make_table(300).to_csv(path, index=False)
     study, output = tuned(there, data=path, target="income", trials=5)
-    assert "warm start: nothing to learn from yet" in output
+    assert "warm start: no past study to learn from yet" in output
     return study
 
 

@@ -114,7 +114,8 @@ def test_all_mistakes_are_told_at_once() -> None:
 @pytest.mark.parametrize("name", algorithms.SAMPLERS)
 def test_every_setting_can_be_written(name: str) -> None:
     sampler = algorithms.sampler_of(name)
-    pairs = ",".join(f"{each}={getattr(sampler, each)}" for each in names(type(sampler)))
+    values = {each: getattr(sampler, each) for each in names(type(sampler))}
+    pairs = ",".join(f"{each}={value}" for each, value in values.items() if value != "")
     if pairs:
         assert algorithms.sampler_of(f"{name}:{pairs}") == sampler
 

@@ -1,5 +1,7 @@
 """Population-based training."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -7,12 +9,12 @@ from hypothesis import strategies as st
 
 from hpo.algorithms import algorithm, canonical
 from hpo.errors import ParameterError
-from hpo.schedulers.population import PopulationBased, explored, schedule
+from hpo.schedulers.population import PopulationBased, explored
 from hpo.space import SearchSpace
 from hpo.space.parameters import Categorical, Float, Integer
 from hpo.storage import MemoryStorage
 from hpo.study import Study
-from hpo.trial import Failure, Report, Trial
+from hpo.trial import Failure, Report, Trial, schedule, seconds_again
 from tests.strategies import spaces
 
 RUNGS = (1.0, 2.0, 3.0, 4.0)
@@ -125,6 +127,28 @@ def test_numbers_move_by_the_factor_and_choices_stay() -> None:
     assert {round(float(each["x"]), 9) for each in found} == {0.5, 2.0}
     assert {each["n"] for each in found} == {5, 20}
     assert {each["c"] for each in found} == {"b"}
+
+
+@given(data=st.data(), seed=st.integers(0, 1000))
+def test_copies_inherit_what_a_training_cannot_change(data: st.DataObject, seed: int) -> None:
+    space = data.draw(spaces())
+    inherited = data.draw(st.sets(st.sampled_from(space.names)))
+    rng = np.random.default_rng(seed)
+    params = space.sample(rng)
+    found = explored(PopulationBased(inherited=frozenset(inherited)), space, params, rng)
+    assert space.allowed(found)
+    both = inherited & params.keys() & found.keys()
+    assert {name: found[name] for name in both} == {name: params[name] for name in both}
+    if inherited >= set(space.names):
+        assert found == params
+
+
+def test_seconds_of_a_copy_count_from_the_start() -> None:
+    trials = [
+        replace(t, reports=tuple(replace(r, seconds=1.0) for r in t.reports))
+        for t in played(study_of(7), 1).trials
+    ]
+    assert [seconds_again(trials, t) for t in trials] == [t.reached for t in trials]
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ from pipelines.validate import validate
         ({"max_budget": -5}, "max_budget=-5 must be greater than 0"),
         ({"test_share": 0.5}, "test_share=0.5 must be 0 or greater, and less than 0.5"),
         ({"seed": -1}, "seed=-1 must be 0 or greater"),
-        ({"warm_start": " , "}, "warm_start=' , ' must be auto, off, or run ids"),
+        ({"warm_start": " , "}, "warm_start=' , ' must be auto, off, own, or run ids"),
         ({"warm_start": ["alpha", "beta"]}, "take warm_start='alpha,beta'"),
         ({"warm_start": False}, "warm_start=False must be text: .* take warm_start='off'"),
         ({"warm_start": None}, "take warm_start='auto'"),

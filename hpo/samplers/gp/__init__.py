@@ -38,7 +38,7 @@ from hpo.samplers.gp.losses import bent
 from hpo.samplers.gp.process import Process
 from hpo.samplers.gp.search import maximise
 from hpo.samplers.settings import Range, Settings, setting
-from hpo.samplers.tpe import TPESampler, ranked, start_up, thin
+from hpo.samplers.tpe import TPESampler, believed, ranked, start_up, thin
 from hpo.space import SearchSpace, Value
 
 MAX_RESULTS = 200  # that the process is conditioned on
@@ -95,10 +95,14 @@ class GPSampler(Settings):
 
         def value(codes: FloatArray) -> FloatArray:
             found = process.at(codes)
-            worth = self._acquisition(found.mean, found.sd, best)
+            worth = self._acquisition(found.mean, found.sd, best) + believed(history, codes)
             return np.where(found.nearest < distance, -np.inf, worth)
 
-        return space.decode(maximise(space, value, x[: self.restarts], self.restarts, rng))
+        starts = x[: self.restarts]
+        if space.belief is not None:
+            draws = space.codes.snap(space.belief.sample(rng, self.restarts))
+            starts = np.concatenate([starts, space.codes.deactivate(draws)])
+        return space.decode(maximise(space, value, starts, self.restarts, rng))
 
     def _acquisition(self, mean: FloatArray, sd: FloatArray, best: float) -> FloatArray:
         if self.acquisition == UCB:

@@ -35,6 +35,7 @@ from hpo.samplers.tpe.parzen import Parzen, features, neighbours, scott, with_pr
 from hpo.samplers.tpe.seconds import Durations
 from hpo.space import SearchSpace, Value
 from hpo.space.layout import Layout
+from hpo.space.prior import weight
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,8 @@ class TPESampler(Settings):
         below = self._below(layout, history.x[good], history.weights[good])
         above = self._above(layout, history, thin(others, self.max_others))
         draws = below.widened(self.widening).sample(rng, self.n_candidates)
+        if space.belief is not None:
+            draws = np.concatenate([draws, space.belief.sample(rng, self.n_candidates)])
         if self.raced is not None:
             column = space.names.index(self.raced)
             draws[:, column] = self._option(history, column, good, rng)
@@ -92,7 +95,7 @@ class TPESampler(Settings):
         draws[:, layout.parents] = draws[0, layout.parents]
         candidates = space.codes.deactivate(space.codes.snap(draws))
         phi = features(layout, candidates)
-        worth = below.log_density(phi) - above.log_density(phi)
+        worth = below.log_density(phi) - above.log_density(phi) + believed(history, candidates)
         if self.cost:
             worth -= self.cost * self.durations.log_seconds(history, candidates)
         return space.decode(candidates[np.argmax(worth)])
@@ -175,9 +178,26 @@ def thin(ordered: NDArray[np.intp], limit: int) -> NDArray[np.intp]:
 
 
 def start_up(history: History, rng: np.random.Generator) -> dict[str, Value]:
-    """A configuration for a model that has too few results: spread out among all others."""
+    """A configuration for a model that has too few results: spread out among all others.
+
+    Half of them are draws from what the user believes, where there is a prior.
+    """
+    space = history.space
+    if space.belief is not None and rng.random() < 0.5:
+        return space.decode(space.belief.sample(rng, 1)[0])
     taken = np.concatenate([history.x, history.pending])
-    return history.space.decode(spread_out(history.space, taken, rng))
+    return space.decode(spread_out(space, taken, rng))
+
+
+def believed(history: History, codes: FloatArray) -> FloatArray:
+    """`(m,)` what is added to the logarithm of an acquisition at codes `(m, d)`, by the prior.
+
+    The belief counts less with each trial (piBO), so that the results decide in the end.
+    """
+    belief = history.space.belief
+    if belief is None:
+        return np.zeros(len(codes))
+    return weight(max(len(history), history.n_sampled)) * belief.log_density(codes)
 
 
 def spread_out(

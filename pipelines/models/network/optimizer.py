@@ -85,6 +85,18 @@ def set_rates(optimizer: torch.optim.Optimizer, rate: float, weight_decay: float
                 torch._foreach_mul_(group["params"], 1 - group["lr"] * decay)
 
 
+def set_moments(optimizer: torch.optim.Optimizer, settings: Hyperparameters) -> None:
+    """Set how the next steps average the gradients of those before."""
+    for group in optimizer.param_groups:
+        if isinstance(optimizer, torch.optim.SGD):
+            group["momentum"] = settings.momentum
+            group["nesterov"] = settings.nesterov and settings.momentum > 0
+        elif isinstance(optimizer, torch.optim.RMSprop):
+            group["alpha"] = settings.smoothing
+        else:
+            group["betas"] = (0.9, settings.beta2)
+
+
 def dropout(rate: float, generator: torch.Generator) -> Dropout:
     """A function from activations to the factors of inverted dropout, 0 or 1 / (1 - rate).
 

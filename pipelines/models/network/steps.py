@@ -15,7 +15,7 @@ from torch.nn import functional
 from hpo.arrays import FloatArray
 from pipelines.models.network.data import Data
 from pipelines.models.network.initial import initialise
-from pipelines.models.network.optimizer import Dropout, dropout, optimizer, set_rates
+from pipelines.models.network.optimizer import Dropout, dropout, optimizer, set_moments, set_rates
 from pipelines.models.network.settings import (
     Hyperparameters,
     anneal_factor,
@@ -67,6 +67,11 @@ class Stepper:
     def rows_per_step(self) -> int:
         """The rows of one optimiser step."""
         return self.batch * self.settings.accumulation
+
+    def change(self, settings: Hyperparameters) -> None:
+        """Take the next steps with other settings of the optimiser, of dropout and of the loss."""
+        self.settings = settings
+        set_moments(self.optimizer, settings)
 
     def take(self, step: int) -> None:
         """Take the step with this number, from 0, over `accumulation` batches."""

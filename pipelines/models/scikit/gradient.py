@@ -50,6 +50,8 @@ class HistGradientBoosting(ScikitTrees):
             if earlier is None
             else earlier[1]
         )
+        if earlier is not None:
+            estimator.set_params(**self.description.canonical(params))
         leg = _Leg(self, native, estimator, rounds)
         return Grower((self.encoded, estimator), leg.boost, lambda: leg.after, leg.predict)
 

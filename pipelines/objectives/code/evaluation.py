@@ -139,8 +139,7 @@ class Evaluation:
             path, note = Path(scratch) / "checkpoint", ""
             if job.start > 0 and self._checkpoints is not None:
                 try:
-                    source = job.number if job.parent is None else job.parent
-                    self._checkpoints.load(source, job.start, path)
+                    self._checkpoints.load(job.source, job.start, path)
                 except CheckpointError as error:
                     note = f"{error}: evaluated again from the start"
             continues = path.is_dir() and not note

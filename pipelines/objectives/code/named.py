@@ -23,7 +23,7 @@ class NamedPast:
     Args:
         objective: names what is evaluated: a function as in `tune` (`module:function`), or a name
             as in `open_study` and `adopt`. None learns from none.
-        warm_start: as in `tune`: auto, off, or run ids of studies and names of experiments.
+        warm_start: as in `tune`: auto, off, own, or run ids and names of experiments.
 
     Raises:
         UserError: when past studies cannot be read, or those that are named do not exist.

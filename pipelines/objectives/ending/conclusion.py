@@ -43,7 +43,7 @@ class TableConclusion:
         seconds = 0.0 if plan.confirm is None else seconds_to_confirm(trials, plan.confirm)
         if self._final.refits:
             refitted = best_distinct(trials, min(max(plan.max_members, 1), USUAL))
-            seconds += seconds_to_refit(refitted, len(self._prepared.rows.folds))
+            seconds += seconds_to_refit(trials, refitted, len(self._prepared.rows.folds))
         return seconds / max(workers, 1)
 
     def choose(self, best: Trial, ending: Ending) -> Choice:

@@ -18,7 +18,7 @@ from hpo.configurations import Identity, by_value
 from hpo.errors import JobError, TimeLimitExceeded, WorkerDied, counted
 from hpo.goals import Goal
 from hpo.loop import Job, StopLevel
-from hpo.trial import Report, Trial
+from hpo.trial import Report, Trial, schedule, seconds_again
 from pipelines.models import identity
 from pipelines.objectives.jobs import PARTS, Part
 from pipelines.store import StudyNotes, schema
@@ -58,7 +58,8 @@ def best_distinct(
 
 def seconds_to_confirm(trials: Sequence[Trial], most: int) -> float:
     """What one worker is expected to take to confirm the best `most` trials."""
-    return REPEATS * FOLDS * sum(trial.seconds for trial in candidates(trials, most))
+    seconds = sum(seconds_again(trials, trial) for trial in candidates(trials, most))
+    return REPEATS * FOLDS * seconds
 
 
 def _in_time(ending: Ending, trials: Sequence[Trial], most: int) -> int:
@@ -186,7 +187,8 @@ class _Scoring:
                 part, trial = todo.pop()
                 known = self.known[trial.number]
                 if known.failure is None:
-                    job = Job(trial.number, trial.params, 0.0, known.budget)
+                    before = schedule(self.ending.trials, trial.number)[:-1]
+                    job = Job(trial.number, trial.params, 0.0, known.budget, before)
                     future = pool.submit(Part(job, part), self.ending.plan.extent.time_limit)
                     running[future] = (trial.number, part)
             if not running:

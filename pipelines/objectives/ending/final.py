@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from hpo.errors import JobError, StudyError, WorkerDied
 from hpo.loop import Job
-from hpo.trial import Report, Trial
+from hpo.trial import Report, Trial, schedule, seconds_again
 from pipelines.objectives.ensemble.library import predictions_of
 from pipelines.objectives.jobs import (
     BEST,
@@ -71,7 +71,7 @@ class Final:
         if not missing:
             return True
         ending.say(f"training {_named(missing)} once more: {_their(missing)} was not stored")
-        reports = self.train([Rebuild(_job(trial)) for trial in missing], ending)
+        reports = self.train([Rebuild(job_again(ending, trial)) for trial in missing], ending)
         if reports is None:
             return False
         for trial, report in zip(missing, reports, strict=True):
@@ -92,7 +92,9 @@ class Final:
             return False
         rows = len(prepared.rows.rest)
         ending.say(f"training {_named(wanted)} once more, on {rows:,} rows")
-        refits = [Refit(_job(t), rounds) for t, rounds in zip(wanted, best, strict=True)]
+        refits = [
+            Refit(job_again(ending, t), rounds) for t, rounds in zip(wanted, best, strict=True)
+        ]
         jobs: list[AgainJob] = [Baseline(TRIVIAL, whole=True), *refits]
         if self.uses_test_rows:
             exchange.put(TEST, prepared.save_test)
@@ -104,11 +106,12 @@ class Final:
         """The metric `BEST` of each; a trial whose store has lost it is trained again."""
         found = {t.number: best_report(t).metrics.get(BEST) for t in trials}
         lost = [trial for trial in trials if found[trial.number] is None]
-        reports = self.train([Rebuild(_job(trial)) for trial in lost], ending) if lost else []
+        again = [Rebuild(job_again(ending, trial)) for trial in lost]
+        reports = self.train(again, ending) if again else []
         if reports is None:
             return None
-        again = {t.number: report.metrics[BEST] for t, report in zip(lost, reports, strict=True)}
-        return [again[n] if rounds is None else rounds for n, rounds in found.items()]
+        now = {t.number: report.metrics[BEST] for t, report in zip(lost, reports, strict=True)}
+        return [now[n] if rounds is None else rounds for n, rounds in found.items()]
 
     def train(self, jobs: Sequence[AgainJob], ending: Ending) -> list[Report] | None:
         """Do jobs; None when the user stops it.
@@ -133,20 +136,25 @@ class Final:
             ) from error
 
 
-def seconds_to_refit(trials: Sequence[Trial], folds: int) -> float:
-    """What one worker is expected to take to train trials once more, on the rows of all folds."""
-    return _MORE * sum(trial.seconds for trial in trials) / folds
+def seconds_to_refit(trials: Sequence[Trial], chosen: Sequence[Trial], folds: int) -> float:
+    """What one worker is expected to take to train some once more, on the rows of all folds."""
+    return _MORE * sum(seconds_again(trials, trial) for trial in chosen) / folds
 
 
 def without_predictions(ending: Ending, trials: Sequence[Trial]) -> list[Rebuild]:
     """What trains those again whose predictions of the validation rows are not stored."""
     exchange = ending.workshop.exchange
     lacking = [t for t in trials if not exchange.has(predictions_of(best_label(t)))]
-    return [Rebuild(_job(trial)) for trial in lacking]
+    return [Rebuild(job_again(ending, trial)) for trial in lacking]
 
 
-def _job(trial: Trial) -> Job:
-    return Job(trial.number, trial.params, 0.0, best_report(trial).budget)
+def job_again(ending: Ending, trial: Trial) -> Job:
+    """What trains a trial once more, from the start to its best budget.
+
+    A copy is trained with the values that it had over time.
+    """
+    before = schedule(ending.trials, trial.number)[:-1]
+    return Job(trial.number, trial.params, 0.0, best_report(trial).budget, before)
 
 
 def _named(trials: Sequence[Trial]) -> str:

@@ -79,7 +79,8 @@ def in_time(ensemble: Ensemble, ending: Ending, folds: int) -> Ensemble | None:
     """
     kept = list(ensemble.weights)
     while len(kept) > 1:
-        if ending.has_time_for(seconds_to_refit([ending.trials[n] for n in kept], folds)):
+        members = [ending.trials[n] for n in kept]
+        if ending.has_time_for(seconds_to_refit(ending.trials, members, folds)):
             break
         kept.pop()
     if len(kept) == len(ensemble.weights):

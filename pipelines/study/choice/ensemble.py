@@ -57,13 +57,13 @@ class Ensemble:
             f"{self.metric} {self.score:.5g} against {self.single:.5g} of the best single trial"
         )
         if not self.is_better:
-            return [f"No ensemble: {scores}, on validation rows that did not choose them"]
+            return [f"No ensemble: {scores}, on validation rows that were not used to choose them"]
         members = ", ".join(f"{weight:.2g} × {n}" for n, weight in self.weights.items())
         significant = self.gain.p <= SIGNIFICANCE
         verdict = "more than chance gives" if significant else "no more than chance may give"
         return [
             f"Ensemble of {len(self.weights)} trials: {members}",
-            f"  {scores}, on validation rows that did not choose them",
+            f"  {scores}, on validation rows that were not used to choose them",
             f"  better by {gain.mean:.3g} [{gain.low:.3g}, {gain.high:.3g}], "
             f"p = {self.gain.p:.2g}: {verdict}",
         ]

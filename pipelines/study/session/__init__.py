@@ -22,7 +22,7 @@ from hpo.loop import Stop, StopLevel
 from hpo.past import Past
 from pipelines.files.refused import why_refused
 from pipelines.files.uris import safe
-from pipelines.store import StudyStore
+from pipelines.store import StudyStore, schema
 from pipelines.study.choice.front import log_front
 from pipelines.study.ending import Choice, Conclusion, Ending
 from pipelines.study.objective import Objective
@@ -33,6 +33,7 @@ from pipelines.study.result import Outcome, StudyResult
 from pipelines.study.search import Search
 from pipelines.study.session.baselines import Baselines
 from pipelines.study.session.introduction import introduction
+from pipelines.study.session.questions import save_questions
 from pipelines.study.session.signals import interrupts
 from pipelines.study.session.written import NoAnswerError, saved_report, wait_until_written
 from pipelines.study.workshop import Workshop
@@ -139,6 +140,8 @@ class _Session:
         checkpoints = self.checkpoints.uri if self._keeps_checkpoints else None
         self.objective.publish(self.workshop.exchange, checkpoints)
         baselines = Baselines(self.objective, self.workshop.pool)
+        target = self.search.target(self.started).to_tag()
+        self.store.notes.annotate(tags={schema.SESSION: target})
         with self._reporter() as reporter:
             for line in self._introduction():
                 reporter.say(line)
@@ -151,6 +154,7 @@ class _Session:
                 reporter,
                 began=self.started,
             )
+            save_questions(self.search.sampler, self.store.notes, reporter.say)
             for line in self.search.why_over():
                 reporter.say(line)
             scores = baselines.scores(self.store.notes, self.stop, reporter.say)

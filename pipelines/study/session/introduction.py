@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
+from hpo.configurations import n_searched
 from hpo.errors import counted
 from pipelines.models import PERCENT_OF_ROWS
 from pipelines.study.objective import Objective
@@ -67,7 +68,7 @@ def _searched(plan: Plan) -> str:
     name = short_name(plan.model)
     if plan.trains_one:
         return f"one configuration of {name}"
-    return f"{plan.algorithm} over {counted(plan.n_searched, 'parameter')} of {name}"
+    return f"{plan.algorithm} over {counted(n_searched(plan.space), 'parameter')} of {name}"
 
 
 def _rungs(plan: Plan) -> str:

@@ -3,7 +3,15 @@
 import numpy as np
 import pytest
 
-from benchmarks.search.validation import BUDGETS, WAYS, Tabulated, Training, affordable, shown
+from benchmarks.search.validation import (
+    BUDGETS,
+    WAYS,
+    Tabulated,
+    Training,
+    affordable,
+    raced,
+    shown,
+)
 from pipelines.table.scores.metrics import METRICS
 
 Y = [np.arange(8.0) + 10 * fold for fold in range(5)]
@@ -31,6 +39,16 @@ def test_a_search_sees_what_its_seconds_allow() -> None:
     assert affordable(seconds, [1, 0, 2, 3], 8.0) == [1, 0, 2]
     assert affordable(seconds, [1, 0, 2, 3], 6.0) == [1, 2]  # what does not fit is skipped
     assert affordable(seconds, [1, 0], 0.0) == [1]  # the first is always trained
+
+
+def test_far_behind_after_a_fold_ends_a_training() -> None:
+    rng = np.random.default_rng(0)
+    losses = 1.0 + 0.01 * rng.random((5, 5))
+    losses[3] += 1.0
+    seconds = np.ones((5, 5))
+    assert raced(seconds, losses, [0, 1, 2, 3, 4], 21.0) == [0, 1, 2, 4]  # one second for the 3rd
+    assert raced(seconds, losses, [0, 1, 2, 4, 3], 20.0) == [0, 1, 2, 4]
+    assert raced(seconds, losses, [3, 0], 10.0) == [3, 0], "none ends before three trials"
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,5 @@
 import json
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -150,3 +151,22 @@ def test_the_best_trials_and_some_of_the_others(n: int, most: int) -> None:
     assert places[: most // 2].tolist() == [*range(min(n, most // 2))]
     if n > most // 2 + 1 and most - most // 2 > 1:
         assert places[-1] == n - 1
+
+
+@given(
+    st.lists(st.tuples(st.floats(0, 1e3), st.floats(0, 50)), max_size=8),
+    st.lists(st.floats(-10, 1100), max_size=6),
+)
+def test_the_time_of_search_is_that_of_a_count(
+    spans: list[tuple[float, float]], moments: list[float]
+) -> None:
+    intervals = [(start, start + length) for start, length in spans]
+    points = sorted({end for each in intervals for end in each})
+    for moment, found in zip(moments, searched(intervals, moments), strict=True):
+        cuts = sorted({*(point for point in points if point < moment), moment})
+        expected = sum(
+            high - low
+            for low, high in pairwise(cuts)
+            if any(start <= low and high <= end for start, end in intervals)
+        )
+        assert found == pytest.approx(expected, abs=1e-6)

@@ -22,6 +22,7 @@ from pipelines.models import (
     worker_modules,
 )
 from pipelines.models.catalog import JOINT
+from pipelines.models.families import LARGE
 from tests.folds import KINDS
 
 CATEGORICAL_ONLY = {
@@ -52,17 +53,31 @@ def test_no_model_library_is_imported_for_the_settings() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("has_categorical", [True, False])
+@pytest.mark.parametrize("rows", [0, LARGE])
 @pytest.mark.parametrize("model", [*FAMILIES, ALL])
 def test_first_points_hold_exactly_their_active_parameters(
-    model: str, kind: str, has_categorical: bool
+    model: str, rows: int, kind: str, has_categorical: bool
 ) -> None:
-    found = settings(model, kind=kind, has_categorical=has_categorical)
+    found = settings(model, kind=kind, has_categorical=has_categorical, rows=rows)
     for point in found.first_points:
         assert tuple(point) == found.space.active(point)
         assert np.nanmax(found.space.encode(point)) <= 1.0
     assert found.first_points[0] != found.first_points[1]
     assert 0 < found.budget.min <= found.budget.max
     assert found.budget.eta >= 2
+
+
+@pytest.mark.parametrize("model", ["lightgbm", ALL])
+@pytest.mark.parametrize("kind", KINDS)
+def test_large_tables_have_a_tuned_default_of_their_own(model: str, kind: str) -> None:
+    small, below, large = (
+        settings(model, kind=kind, rows=rows).first_points for rows in (0, LARGE - 1, LARGE)
+    )
+    assert small == below
+    assert small[0] == large[0], "the library's default is the same"
+    assert small[1] != large[1]
+    leaves = "lightgbm.num_leaves" if model == ALL else "num_leaves"
+    assert int(large[1][leaves]) > int(small[1][leaves])
 
 
 @pytest.mark.parametrize("name", FAMILIES)

@@ -21,7 +21,7 @@ from pipelines.models import (
     single_family,
 )
 from pipelines.models.boosting import Boosting, RateSchedule
-from pipelines.models.families import MAX_RATE
+from pipelines.models.families import MAX_RATE, learning_rate, scaled
 from pipelines.models.legs import leg_seed
 from pipelines.models.lightgbm import LightGBM
 from pipelines.models.xgboost import XGBoost
@@ -177,28 +177,28 @@ def test_the_rates_fall_and_add_up_to_those_of_a_constant_rate(horizon: int) -> 
 @pytest.mark.parametrize("name", ["lightgbm", "xgboost"])
 def test_a_share_of_the_budget_scales_the_rate_up_to_a_limit(name: str) -> None:
     family = single_family(name)
-    assert family.scaled({"eta": 0.02, "lambda": 1.0}, 1 / 9)["learning_rate"] == pytest.approx(
+    assert scaled(family, {"eta": 0.02, "lambda": 1.0}, 1 / 9)["learning_rate"] == pytest.approx(
         0.06
     )
-    assert family.scaled({"learning_rate": 0.4}, 1 / 9)["learning_rate"] == MAX_RATE
-    assert family.scaled({"learning_rate": 0.8}, 1 / 9)["learning_rate"] == 0.8
-    assert family.scaled({"learning_rate": 0.02}, 1.0) == {"learning_rate": 0.02}
+    assert scaled(family, {"learning_rate": 0.4}, 1 / 9)["learning_rate"] == MAX_RATE
+    assert scaled(family, {"learning_rate": 0.8}, 1 / 9)["learning_rate"] == 0.8
+    assert scaled(family, {"learning_rate": 0.02}, 1.0) == {"learning_rate": 0.02}
     default = settings(name).first_points[0]["learning_rate"]
-    assert family.learning_rate({}) == default
-    assert family.scaled({}, 1 / 1.21)["learning_rate"] == pytest.approx(1.1 * float(default))
+    assert learning_rate(family, {}) == default
+    assert scaled(family, {}, 1 / 1.21)["learning_rate"] == pytest.approx(1.1 * float(default))
 
 
 def test_a_family_without_a_rate_keeps_its_parameters() -> None:
     family = single_family("mlp")
-    assert family.scaled({"learning_rate": 0.02}, 1 / 9) == {"learning_rate": 0.02}
+    assert scaled(family, {"learning_rate": 0.02}, 1 / 9) == {"learning_rate": 0.02}
     with pytest.raises(ParameterError, match="mlp has no learning rate"):
-        family.learning_rate({})
+        learning_rate(family, {})
 
 
 def test_a_share_outside_0_to_1_is_refused() -> None:
     for share in (0.0, 1.5):
         with pytest.raises(ParameterError, match=r"must lie in \(0, 1\], but got"):
-            single_family("lightgbm").scaled({}, share)
+            scaled(single_family("lightgbm"), {}, share)
 
 
 @pytest.mark.parametrize("model", [*FAMILIES, ALL])

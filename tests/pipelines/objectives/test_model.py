@@ -10,10 +10,10 @@ from sklearn.preprocessing import MinMaxScaler, StandardScaler
 from sklearn.svm import SVC
 
 from hpo.errors import ParameterError, SpaceError
-from hpo.space import Categorical, Float, Integer
+from hpo.space import Categorical, Float, Integer, SearchSpace
 from pipelines.models.libraries import Library
 from pipelines.models.scikit.written import written
-from pipelines.objectives.model import text_of, with_model
+from pipelines.objectives.model import check_changeable, text_of, with_model
 from pipelines.objectives.space import choose_space
 from pipelines.study.options import TuneOptions
 from serving.trust import TRUSTED_MODULES
@@ -150,3 +150,14 @@ def test_choices_may_be_anything_that_can_be_written() -> None:
 def test_an_estimator_needs_a_space(space: str) -> None:
     with pytest.raises(SpaceError, match="an estimator has no space of its own; give a YAML"):
         choose_space(space, written(Ridge()))
+
+
+def test_a_population_needs_a_parameter_that_can_change() -> None:
+    fixed, rate = Categorical("max_bin", (63, 255)), Float("eta", 0.01, 0.1)
+    both = SearchSpace((fixed, rate))
+    options = TuneOptions(model="xgboost", algorithm="pbt:population=4")
+    check_changeable(options, both)
+    alone = SearchSpace((fixed,))
+    check_changeable(TuneOptions(model="xgboost", algorithm="bohb"), alone)
+    with pytest.raises(ParameterError, match="algorithm=pbt changes values .* none of max_bin can"):
+        check_changeable(options, alone)

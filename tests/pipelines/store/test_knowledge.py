@@ -318,3 +318,18 @@ def test_a_server_says_the_same(experiment: str) -> None:
 def test_a_store_that_cannot_be_read_is_one_error() -> None:
     with pytest.raises(StudyError, match="cannot be used"):
         past_studies("http://127.0.0.1:9")
+
+
+def test_own_studies_are_those_that_this_user_began(
+    experiment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", f"ann o'{experiment}")
+    mine = ended(experiment)
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", f"ben-{experiment}")
+    assert past_studies(stores.sqlite_uri(), sources=["own"]).studies == ()
+    theirs = ended(experiment)
+    known = past_studies(stores.sqlite_uri(), sources=["own"])
+    assert [study.run_id for study in known.studies] == [theirs.run_id]
+    assert known.named == {"own": (theirs.run_id,)}
+    known = past_studies(stores.sqlite_uri(), sources=["own", mine.run_id])
+    assert {study.run_id for study in known.studies} == {mine.run_id, theirs.run_id}

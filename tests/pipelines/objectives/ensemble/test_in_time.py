@@ -47,8 +47,8 @@ class Notes:
 def test_the_heaviest_members_that_fit_are_kept(
     left: float, workers: int, members: list[int]
 ) -> None:
-    assert seconds_to_refit(TRIALS[:3], 1) == pytest.approx(30.0)
-    assert seconds_to_refit(TRIALS[:3], 5) == pytest.approx(6.0)
+    assert seconds_to_refit(TRIALS, TRIALS[:3], 1) == pytest.approx(30.0)
+    assert seconds_to_refit(TRIALS, TRIALS[:3], 5) == pytest.approx(6.0)
     notes, said = Notes(), list[str]()
     ending = Ending(
         plan=plan(space=SearchSpace(()), workers=workers),

@@ -2,6 +2,7 @@
 
 import math
 import os
+import time
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -25,6 +26,7 @@ from pipelines.objectives.table import TableObjective
 from pipelines.study import session
 from pipelines.study.ending import Ending
 from pipelines.study.session import Setup, run_study
+from pipelines.study.watching.target import Target
 from pipelines.study.workshop import Workshop
 from pipelines.table.data import Prepared
 from pipelines.table.source import Source
@@ -187,6 +189,16 @@ def test_asked_to_end_before_a_trial_is_not_a_failure(
     assert (result.stopped, result.interrupted, result.trials) == (True, True, ())
     assert store.closed == ["KILLED", None]
     assert "resume" in str(result)
+
+
+def test_a_session_stores_how_far_it_is_to_go(asked: Stop, run: Callable[..., Any]) -> None:
+    asked.level = StopLevel.NOW
+    store = MemoryStore()
+    run(succeed, store, trials=4, timeout=60.0)
+    target = Target.from_tag(store.notes.tags["hpo.session"])
+    assert target is not None
+    assert (target.trials, target.timeout, target.budgets, target.share) == (4, 60.0, 20.0, 0.0)
+    assert abs(target.began - time.time()) < 60
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""Watching a study, from any machine that reaches the store: nothing is written to it."""
