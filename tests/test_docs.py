@@ -82,7 +82,7 @@ STAND_INS: Mapping[str, tuple[str, str]] = {
         "trains networks; five percent of a training of each family is enough",
     ),
     r"(.*) --budget=.*": (r"\1 --budget=2s", "searches until its budget is spent"),
-    r"(.* --timeout=)\d+(.*)": (r"\g<1>3\2", "searches until its time is over"),
+    r"(.* --timeout=)\d+(.*)": (r"\g<1>10\2", "searches until its time is over"),
     r"python -m benchmarks ([\w-]+).*": (
         r"python -m benchmarks \1 --help",
         "takes minutes to hours",
