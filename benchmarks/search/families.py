@@ -24,11 +24,10 @@ from hpo.algorithms import algorithm
 from hpo.arrays import FloatArray
 from hpo.configurations import raced
 from hpo.space import Params, SearchSpace
-from hpo.space.parameters import Value
 from hpo.storage import MemoryStorage
 from hpo.study import FirstPoint, Study, StudySettings
 from hpo.trial import Report
-from pipelines.models.joint import MODEL, nested
+from pipelines.models.joint import MODEL, nested, nested_point
 
 ALONE = "lightgbm"
 SETS = (("lightgbm", "xgboost"), ("lightgbm", "xgboost", "mlp"))
@@ -55,8 +54,7 @@ class Families:
         chosen = [(first.model, first.first_points[0])]
         chosen += [(name, member.first_points[1]) for name, member in self.members.items()]
         return tuple(
-            FirstPoint({MODEL: name, **_prefixed(name, point.params)}, point.origin)
-            for name, point in chosen
+            FirstPoint(nested_point(name, point.params), point.origin) for name, point in chosen
         )
 
     @cached_property
@@ -80,10 +78,6 @@ class Families:
         return float(surface.losses(own)[-1]), float(surface.seconds(own)[-1])
 
 
-def _prefixed(family: str, params: Params) -> dict[str, Value]:
-    return {f"{family}.{name}": value for name, value in params.items()}
-
-
 def together(names: Sequence[str]) -> list[Families]:
     """The tables that have a surface for each of these families."""
     by_name = [{each.name: each for each in tables(name)} for name in names]
@@ -94,8 +88,8 @@ def together(names: Sequence[str]) -> list[Families]:
     ]
 
 
-def regrets(families: Families, seed: int, *, race: bool) -> list[float]:
-    """The regret of one search after each of `TIMES`."""
+def best_losses(families: Families, seed: int, *, race: bool) -> FloatArray:
+    """The best loss of one search after each of `TIMES`; infinite before its first trial."""
     points = families.first_points
     option = raced(families.space, (point.params for point in points)) if race else None
     sampler, scheduler = algorithm("tpe", (1.0,), in_limited_time=True, raced=option)
@@ -110,27 +104,26 @@ def regrets(families: Families, seed: int, *, race: bool) -> list[float]:
         if spent > ends[-1]:
             break
         study.tell(trial.number, Report(1.0, loss, seconds=seconds))
-    return [families.regret(loss) if math.isfinite(loss) else 1.0 for loss in best]
+    return best
 
 
 def measured(names: Sequence[str], seeds: int, most: int | None) -> FloatArray:
     """Regrets `(n_methods, n_tables, n_seeds, n_times)` of searches over these families."""
     return np.array(
         [
-            [[_regrets(method, families, seed) for seed in range(seeds)] for families in chosen]
+            [[regrets(method, families, seed) for seed in range(seeds)] for families in chosen]
             for chosen in [together(names)[:most]]
             for method in METHODS
         ]
     )
 
 
-def _regrets(method: str, families: Families, seed: int) -> list[float]:
-    if method != METHODS[-1]:
-        return regrets(families, seed, race=method == "race")
+def regrets(method: str, families: Families, seed: int) -> list[float]:
+    """The regret of one search after each of `TIMES`; 1 before its first trial."""
     alone = Families({ALONE: families.members[ALONE]})
-    found = np.array(regrets(alone, seed, race=False))
-    losses = found * (alone.members[ALONE].scale - alone.members[ALONE].optimum)
-    return [families.regret(loss + alone.members[ALONE].optimum) for loss in losses]
+    searched = alone if method == METHODS[-1] else families
+    losses = best_losses(searched, seed, race=method == "race")
+    return [families.regret(loss) if math.isfinite(loss) else 1.0 for loss in losses]
 
 
 def report(names: Sequence[str], found: FloatArray) -> str:

@@ -6,21 +6,18 @@ take 8 MB.
 """
 
 import base64
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from functools import cache
-from importlib.resources import files
 from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
 from hpo.errors import ParameterError
 from hpo.space.parameters import Categorical
 from pipelines.findings.evidence import Evidence, best_and_others
+from pipelines.findings.page import template
 from pipelines.findings.scales import short
 
 DRAWN = 4_000  # lines, the best half and an even choice of the others
@@ -67,19 +64,14 @@ def explorer_page(evidence: Evidence) -> str:
         "drawn": best_and_others(n, DRAWN).tolist(),
         "columns": [asdict(column) for column in columns],
     }
-    return _template().render(
+    return template("explorer.html").render(
         title=f"All trials of study {short(evidence.name, 60)}",
         n=n,
         drawn=min(n, DRAWN),
         metric=evidence.scope.goal.name,
-        data=Markup(_inert(json.dumps(data))),  # noqa: S704
+        data=data,
         plotly=Markup(get_plotlyjs()),  # noqa: S704
     )
-
-
-def _inert(text: str) -> str:
-    """JSON that cannot end the element it stands in."""
-    return text.replace("<", "\\u003c")
 
 
 def _columns(evidence: Evidence) -> Iterator[Column]:
@@ -128,13 +120,3 @@ def _choices(name: str, values: Sequence[Any], choices: Sequence[Any] = ()) -> C
     labels = [short(choice, 40) for choice in known]
     codes = _numbers(name, [known.get(value) for value in values])
     return Column(name, codes.data, labels=labels)
-
-
-@cache
-def _template() -> Template:
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    return environment.from_string(
-        files("pipelines.findings").joinpath("explorer.html").read_text(encoding="utf-8")
-    )

@@ -109,16 +109,17 @@ class Page:
 
     def to_html(self) -> str:
         """The page; every value is escaped."""
-        return _template().render(page=self)
+        return template("page.html").render(page=self)
 
 
 @cache
-def _template() -> Template:
+def template(name: str) -> Template:
+    """A template of this folder; it escapes every value."""
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     return environment.from_string(
-        files("pipelines.findings").joinpath("page.html").read_text(encoding="utf-8")
+        files("pipelines.findings").joinpath(name).read_text(encoding="utf-8")
     )
 
 

@@ -50,7 +50,7 @@ class JointSearch:
             f"One search over {', '.join(self.families)}.",
             Budget(PERCENT, max(1, round(lowest)), 100),
             nested({part.name: part.space for part in parts}),
-            tuple(_nested_point(family, point) for family, point in points),
+            tuple(nested_point(family, point) for family, point in points),
         )
 
     def defaults(self, kind: str, rows: int = 0) -> tuple[Params, ...]:
@@ -65,7 +65,7 @@ class JointSearch:
             for own, value in points[1].items()
         }
         first = next(iter(self.members))
-        default = {**tuned, **_nested_point(first, both[first][0])}
+        default = {**tuned, **nested_point(first, both[first][0])}
         return default, *({**tuned, MODEL: name} for name in self.members)
 
     def effective(self, params: Params) -> tuple[str, dict[str, Value]]:
@@ -158,5 +158,6 @@ def _nested(family: str, parameter: Parameter) -> Parameter:
     return replace(parameter, name=f"{family}.{parameter.name}", when={MODEL: (family,), **when})
 
 
-def _nested_point(family: str, point: Params) -> dict[str, Value]:
+def nested_point(family: str, point: Params) -> dict[str, Value]:
+    """A configuration of a family as one of the space over several."""
     return {MODEL: family, **{f"{family}.{name}": value for name, value in point.items()}}

@@ -4,7 +4,7 @@ import json
 import logging
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,11 +61,7 @@ def leaderboard(
     """
     client = connect(tracking_uri)
     run = find_study(client, run_id)
-    found: list[tuple[Trial, Run]] = []
-    for child in children(client, run.info.experiment_id, run_id, "trial"):
-        trial = decode_trial(child.data.tags, child.data.params)
-        if trial is not None:
-            found.append((trial, child))
+    found = list(trial_runs(client, run.info.experiment_id, run_id))
     best = ranked([trial for trial, _ in found], goals) if goals else ()
     place = {trial.number: place for place, trial in enumerate(best)}
     found.sort(key=lambda p: (place.get(p[0].number, len(place)), p[0].loss, p[0].number))
@@ -74,6 +70,16 @@ def leaderboard(
         rows.setdefault(trial.number, _row(trial, child))
     logger.debug("study %s has %d trials", run_id, len(rows))
     return list(rows.values())[:n]
+
+
+def trial_runs(
+    client: MlflowClient, experiment_id: str, study: str, rule: str = ""
+) -> Iterator[tuple[Trial, Run]]:
+    """The trials of a study and their runs that match a rule, newest first."""
+    for run in children(client, experiment_id, study, "trial", rule=rule):
+        trial = decode_trial(run.data.tags, run.data.params)
+        if trial is not None:
+            yield trial, run
 
 
 def _row(trial: Trial, run: Run) -> dict[str, Any]:
@@ -311,16 +317,10 @@ class Follower:
     def _found(self, rule: str = "") -> dict[int, Seen]:
         """The trials that match a rule, by number."""
         self._wait()
-        of_study = (
-            f"tags.`{schema.PARENT_RUN}` = '{self.run_id}' AND tags.`{schema.ROLE}` = 'trial'"
-        )
-        rule = " AND ".join(filter(None, [of_study, rule]))
         found: dict[int, Seen] = {}
-        for run in search(self._client, [self._experiment], rule):
-            trial = decode_trial(run.data.tags, run.data.params)
-            if trial is not None:
-                end = run.info.end_time
-                found[trial.number] = Seen(trial, str(run.info.status), end and end / 1000)
+        for trial, run in trial_runs(self._client, self._experiment, self.run_id, rule):
+            end = run.info.end_time
+            found[trial.number] = Seen(trial, str(run.info.status), end and end / 1000)
         return found
 
     def _take(self, found: Mapping[int, Seen]) -> None:

@@ -254,6 +254,7 @@ def children(
     parent: str,
     role: str | None = None,
     limit: int | None = None,
+    rule: str = "",
 ) -> list[Run]:
     """The nested runs of a study, newest first.
 
@@ -263,11 +264,14 @@ def children(
         parent: run id of the study.
         role: `trial` or `baseline`; None for all.
         limit: at most so many; None for all.
+        rule: a further condition, in MLflow's filter language.
     """
-    rule = f"tags.`{schema.PARENT_RUN}` = '{parent}'"
+    rules = [f"tags.`{schema.PARENT_RUN}` = '{parent}'"]
     if role:
-        rule += f" AND tags.`{schema.ROLE}` = '{role}'"
-    return list(islice(search(client, [experiment_id], rule), limit))
+        rules.append(f"tags.`{schema.ROLE}` = '{role}'")
+    if rule:
+        rules.append(rule)
+    return list(islice(search(client, [experiment_id], " AND ".join(rules)), limit))
 
 
 def first_line(error: object) -> str:

@@ -22,7 +22,13 @@ from pipelines.findings.evidence import ClassScore, Evidence, confirmation, sear
 from pipelines.findings.past import Curve, warm_start
 from pipelines.store import schema
 from pipelines.store.records import decode_trial
-from pipelines.store.studies import find_study, leaderboard, read_artifact, read_header
+from pipelines.store.studies import (
+    find_study,
+    leaderboard,
+    read_artifact,
+    read_header,
+    trial_runs,
+)
 from pipelines.store.tracking import children, connect
 from pipelines.store.views import ui
 from pipelines.study.gain import BESIDE_COLD, TRUST
@@ -284,9 +290,8 @@ def values_before(run_id: str, trial: Trial) -> tuple[Phase, ...]:
     client = connect(None)
     run = client.get_run(run_id)
     study = run.data.tags[schema.PARENT_RUN]
-    runs = children(client, run.info.experiment_id, study, "trial")
-    found = [decode_trial(child.data.tags, child.data.params) for child in runs]
-    trials = sorted((each for each in found if each), key=lambda each: each.number)
+    found = [each for each, _ in trial_runs(client, run.info.experiment_id, study)]
+    trials = sorted(found, key=lambda each: each.number)
     if [each.number for each in trials] != list(range(len(trials))):
         raise StudyError(
             f"trial {trial.number} continues other trials of study {study}, and some of the "

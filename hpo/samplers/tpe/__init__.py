@@ -101,10 +101,8 @@ class TPESampler(Settings):
         return space.decode(candidates[np.argmax(worth)])
 
     def _below(self, layout: Layout, x: FloatArray, weights: FloatArray) -> Parzen:
-        """l(x); weights decrease linearly from the best to the last good one (mean 1)."""
-        n = len(x)
-        w = weights * 2 * (n - np.arange(n)) / (n + 1)
-        centres, w = with_prior(x, w, self.prior_weight)
+        """l(x) of the good observations, best first."""
+        centres, w = with_prior(x, by_rank(weights), self.prior_weight)
         return Parzen(layout, centres, w, scott(layout, centres, w, self.prior_weight))
 
     def _option(
@@ -117,8 +115,8 @@ class TPESampler(Settings):
         """
         n = history.space.layout.parameters[column].n_levels or 1
         options = np.floor(history.x[:, column] * n).astype(np.intp)
-        ranks = history.weights[good] * (len(good) - np.arange(len(good)))
-        share = np.bincount(options[good], ranks, minlength=n) / max(ranks.sum(), 1.0)
+        weights = by_rank(history.weights[good])
+        share = np.bincount(options[good], weights, minlength=n) / max(weights.sum(), 1.0)
         leaving = 1 / (len(history) + 1) if len(good) else 1.0
         chances = (1 - leaving) * share + leaving / n
         if self.cost:
@@ -131,6 +129,12 @@ class TPESampler(Settings):
         weights = np.concatenate([history.weights[others], np.ones(len(history.pending))])
         centres, weights = with_prior(x, weights, 1.0)
         return Parzen(layout, centres, weights, neighbours(layout, centres))
+
+
+def by_rank(weights: FloatArray) -> FloatArray:
+    """Weights `(n,)`, which decrease linearly from the best observation to the last (mean 1)."""
+    n = len(weights)
+    return np.asarray(weights * 2 * (n - np.arange(n)) / (n + 1))
 
 
 def _mean_seconds(options: NDArray[np.intp], seconds: FloatArray, n: int) -> FloatArray:

@@ -15,6 +15,6 @@ def test_the_short_form_prints_all_searches(
 
 
 def test_regret_falls_with_time() -> None:
-    found = regrets(together(SETS[0])[0], seed=0, race=True)
+    found = regrets("race", together(SETS[0])[0], seed=0)
     assert found == sorted(found, reverse=True)
     assert 0.0 <= found[-1] < 1.0

@@ -92,7 +92,8 @@ def test_three_requests_at_most_one_in_each_pause(monkeypatch: pytest.MonkeyPatc
         rules.append(rule)
         return real(client, experiments, rule)
 
-    monkeypatch.setattr(studies, "search", counted)
+    for module in (studies, tracking):  # what asks for the study, and for its trials
+        monkeypatch.setattr(module, "search", counted)
     follows = Follower(
         storage.run_id, tracking_uri=stores.sqlite_uri(), pause=30.0, sleep=waits.append
     )
